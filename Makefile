@@ -1,0 +1,117 @@
+# Every target sets up what it needs: a fresh clone goes straight to `make demo` or `make test`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXAMPLES := lstm gru
+# The first interpreter that runs and is new enough; `make PYTHON=...` names another.
+PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+# Passed on to pytest: make test PYTEST="-k fold -x"
+PYTEST ?=
+
+# No usage reports from a build or a test.
+export BENTOML_DO_NOT_TRACK := True
+
+##@ For users
+
+.PHONY: demo
+demo: models ## train, export and serve the examples, replay held-out hours through live sessions, draw demo.png
+	@$(BIN)/python -m examples.demo
+
+.PHONY: serve
+serve: models ## start the service on the trained examples and leave it running
+	@$(BIN)/ostinato serve --repository repository
+
+.PHONY: models
+models: $(EXAMPLES:%=repository/beijing-%/1/model.json) ## fill repository/ with the trained examples; only what is missing or older than its sources
+
+##@ For developers
+
+.PHONY: setup
+setup: $(READY) ## make .venv with the pinned dependencies and this project in it
+
+.PHONY: test
+test: setup tools ## all tests (make test PYTEST="-k name" for some)
+	@$(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: check
+check: setup tools ## the one gate: lint, format, types, tests
+	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy"; $(BIN)/mypy
+	@echo "==> pytest"; $(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: format
+format: setup ## rewrite the code as the gate wants it
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: setup ## resolve requirements/*.lock anew from pyproject.toml
+	@$(BIN)/pip install --quiet pip-tools
+	@$(call resolve,serving,What the service and the client need,)
+	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
+
+.PHONY: clean
+clean: ## remove what was built: environment, trained models, caches
+	@rm -rf $(VENV) runs repository build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# How it is done -----------------------------------------------------------------------------------------------------
+
+# One line for twenty packages tells that it goes on, in a terminal and in a log; the whole log is shown if it fails.
+LOG := $(VENV)/install.log
+PROGRESS = awk -v total="$$(grep -c == requirements/dev.lock)" \
+	'/^Collecting/ && ++n % 20 == 0 {printf "    %d of %d packages\n", n, total; fflush()} \
+	/^Installing collected/ {print "    unpacking"; fflush()}'
+PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --no-input --progress-bar off
+
+$(READY): requirements/dev.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "error: Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
+	@echo "==> installing the pinned dependencies (minutes the first time)"
+	@{ $(PIP_INSTALL) -r requirements/dev.lock && $(PIP_INSTALL) --no-deps --no-build-isolation --editable .; } 2>&1 \
+		| tee $(LOG) | $(PROGRESS) || { tail -n 40 $(LOG); exit 1; }
+	@touch $@
+	@echo "==> set up"
+
+# The last file that each command writes stands for all of them.
+runs/beijing-%/run.json: examples/beijing_pm25/%.toml $(wildcard examples/beijing_pm25/*.xz models/*.py) | $(READY)
+	@echo "==> training beijing-$*"
+	@$(BIN)/ostinato train $< --output $(@D)
+
+repository/beijing-%/1/model.json: runs/beijing-%/run.json $(wildcard export/*.py) service/manifest.py | $(READY)
+	@echo "==> exporting beijing-$*"
+	@$(BIN)/ostinato export runs/beijing-$* --repository repository --force
+	@$(BIN)/ostinato verify $(@D)
+
+# Make would take a trained network for a by-product of its export, and delete it.
+.SECONDARY: $(EXAMPLES:%=runs/beijing-%/run.json)
+
+.PHONY: tools
+tools: $(READY)
+	@.ci/install-tools
+
+# $(call resolve,NAME,COMMENT,OPTIONS): the lock has pins and nothing of this machine: no addresses, no local builds.
+comma := ,
+define resolve
+echo "==> resolving requirements/$(1).lock"; \
+scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-header --no-annotate --no-emit-options \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	$(3) --output-file "$$scratch/lock" pyproject.toml >/dev/null; \
+{ echo "# $(2); written by \`make lock\` from pyproject.toml."; \
+	sed -E '/^ostinato @|^#|^$$/d; s/^(torch==[0-9.]+)\+.*/\1/' "$$scratch/lock"; } > requirements/$(1).lock
+endef

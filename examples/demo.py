@@ -1,0 +1,215 @@
+"""The whole way in half a minute: verify, serve, replay held-out hours through live sessions, look ahead, stop.
+
+Run after `make models` as `python -m examples.demo`; `make demo` does both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from examples.demo_plot import Forecasts, draw
+from ostinato.client import AsyncClient
+from ostinato.errors import CommandError
+from ostinato.replay import Arrival, ModelShape, Options, Replayed, replay
+from ostinato.replay_view import ReplayView, summary
+from ostinato.server_process import ServerProcess
+from ostinato.table import Line
+from ostinato.table import Table as Csv
+from ostinato.verify_command import results_table, verify_version
+
+REPOSITORY = Path("repository")
+DATA = Path("examples/beijing_pm25/beijing_pm25_hourly.csv.xz")
+MODELS = ("beijing-lstm", "beijing-gru")
+TARGET = "pm2.5"
+FIRST = "2014-12-03 00:00"
+WARM_UP_ROWS = 336
+AHEAD = 24
+ROWS_PER_SECOND = 80.0
+PICTURE = Path("demo.png")
+
+
+@dataclass
+class Story:
+    """What happened in one model's session."""
+
+    shape: ModelShape
+    arrivals: list[Arrival] = field(default_factory=list)
+    result: Replayed = field(default_factory=Replayed)
+    ahead: list[float] = field(default_factory=list)
+
+    @property
+    def drawn(self) -> Forecasts:
+        """What the picture shows of it."""
+        score = self.result.scores[TARGET]
+        one_ahead = [arrival.foretold[TARGET].forecast for arrival in self.arrivals]
+        return Forecasts(self.shape.name, one_ahead, self.ahead, score.mae, score.persistence_mae, score.num_scored)
+
+
+def main() -> int:
+    console = Console()
+    began_at = time.perf_counter()
+    if missing := [name for name in MODELS if not (REPOSITORY / name / "1" / "model.json").is_file()]:
+        console.print(f"[red]{' and '.join(missing)} not found in {REPOSITORY}/:[/] run [bold]make models[/] first")
+        return 1
+    try:
+        verify(console)
+        with tempfile.TemporaryDirectory(prefix="ostinato-demo-") as folder:
+            exit_status = live(console, Path(folder) / "server.log")
+    except CommandError as error:
+        console.print(f"[red]error:[/] {error}", markup=True, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped[/]")
+        return 130
+    if exit_status != 0:
+        console.print(f"[red]the service ended with exit status {exit_status}[/]")
+        return 1
+    console.print(f"the service drained and ended cleanly; the demo took {time.perf_counter() - began_at:.0f} s")
+    console.print("next: [bold]make serve[/] leaves the service running; README.md shows a session with curl")
+    return 0
+
+
+def verify(console: Console) -> None:
+    """Check both models as the service will.
+
+    Raises:
+        CommandError: one fails.
+    """
+    console.rule("1  verify: is each graph still the network that was trained?")
+    results = [verify_version(REPOSITORY / name / "1") for name in MODELS]
+    console.print(results_table(results))
+    for result in results:
+        if result.loaded is None:
+            raise CommandError(f"{result.model}/{result.version}: {result.reason}")
+
+
+def live(console: Console, log: Path) -> int:
+    """Start the service, talk to it, stop it; returns its exit status."""
+    console.rule("2  serve")
+    with ServerProcess(REPOSITORY, log) as server:
+        with console.status("the service checks its models"):
+            server.wait_until_ready()
+        console.print(f"BentoML and onnxruntime listen on {server.url}, ready")
+        asyncio.run(talk(console, server.url))
+        console.rule("6  stop")
+        return server.stop()
+
+
+async def talk(console: Console, url: str) -> None:
+    """Everything that needs the running service."""
+    stories: list[Story] = []
+    lines: list[Line] = []
+    async with AsyncClient(url) as client:
+        console.rule("3  replay: held-out hours, one by one through live sessions")
+        for name in MODELS:
+            shape = ModelShape.of(await client.model(name))
+            lines, ahead = Csv(DATA, shape.model_input).lines(first=FIRST, before=WARM_UP_ROWS)
+            stories.append(await replay_one(console, client, shape, lines, ahead))
+        console.rule(f"4  forecast: {AHEAD} hours from where the sessions stand")
+        console.print(ahead_table(stories, lines[-AHEAD:]))
+        console.print(
+            "PM2.5 is fed back hour by hour; the weather of those hours is the file's, as a perfect weather forecast."
+        )
+        console.rule("5  what Prometheus sees")
+        console.print(metrics_table(await client.metrics()))
+    hours = [arrival.line for arrival in stories[0].arrivals] + lines[-AHEAD:]
+    truth = [line.inputs[stories[0].shape.features.index(TARGET)] for line in hours]
+    draw(PICTURE, [datetime.fromisoformat(line.label) for line in hours], truth, [story.drawn for story in stories])
+    console.print(f"[bold]{PICTURE}[/] shows the forecasts against the truth")
+
+
+async def replay_one(
+    console: Console, client: AsyncClient, shape: ModelShape, lines: list[Line], num_warm_up: int
+) -> Story:
+    """Replay all but the last hours, look ahead over those, and compare the session with one run over the whole."""
+    story = Story(shape)
+    past, future = lines[:-AHEAD], lines[-AHEAD:]
+    options = Options(warm_up_rows=num_warm_up, rows_per_second=ROWS_PER_SECOND, keep_open=True)
+    with ReplayView(console, shape, len(past) - num_warm_up) as view:
+
+        def observe(arrival: Arrival) -> None:
+            story.arrivals.append(arrival)
+            view(arrival)
+
+        story.result = await replay(client, shape, past, options, observe)
+    console.print(summary(shape, story.result))
+    [session_id] = story.result.session_ids
+    position = shape.features.index(TARGET)
+    known = {
+        name: [line.inputs[index] for line in future] for index, name in enumerate(shape.features) if index != position
+    }
+    story.ahead = [row[0] for row in await client.forecast(session_id, AHEAD, known)]
+    [whole] = await client.predict(shape.name, [[line.inputs for line in past]])
+    num_different = sum(
+        live.outputs != offline for live, offline in zip(story.arrivals, whole[num_warm_up:], strict=True)
+    )
+    await client.close_session(session_id)
+    if num_different:
+        raise CommandError(f"{num_different} answers of the session differ from one run over the whole sequence")
+    console.print(
+        f"[green]promise kept:[/] all {len(story.arrivals)} answers of the session equal, to the bit, one run over the "
+        f"{len(past)} hours in one piece\n"
+    )
+    return story
+
+
+def ahead_table(stories: list[Story], future: list[Line]) -> Table:
+    """Every third hour of the look ahead beside what came."""
+    table = Table(title=f"{TARGET} in ug/m3")
+    table.add_column("hour")
+    for story in stories:
+        table.add_column(story.shape.name, justify="right")
+    table.add_column("what came", justify="right")
+    position = stories[0].shape.features.index(TARGET)
+    for step in range(2, AHEAD, 3):
+        came = future[step].inputs[position]
+        table.add_row(
+            future[step].label,
+            *(f"{story.ahead[step]:.0f}" for story in stories),
+            "missing" if came is None else f"{came:.0f}",
+        )
+    return table
+
+
+def metrics_table(text: str) -> Table:
+    """A few of the series, model by model."""
+    table = Table()
+    table.add_column("series")
+    for name in MODELS:
+        table.add_column(name, justify="right")
+
+    def value(series: str, model: str, more: str = "") -> float:
+        pattern = rf'^{series}\{{(?=[^}}]*model="{model}")(?=[^}}]*{more})[^}}]*\}} (\S+)'
+        return sum(float(found) for found in re.findall(pattern, text, re.MULTILINE))
+
+    rows = {
+        "ostinato_steps_total": lambda model: f"{value('ostinato_steps_total', model):,.0f}",
+        'ostinato_sessions_total{event="opened"}': lambda model: (
+            f"{value('ostinato_sessions_total', model, 'event=.opened'):.0f}"
+        ),
+        'ostinato_sessions_total{event="closed"}': lambda model: (
+            f"{value('ostinato_sessions_total', model, 'event=.closed'):.0f}"
+        ),
+        "ostinato_run_seconds, mean of all iterations": lambda model: (
+            f"{1000 * value('ostinato_run_seconds_sum', model) / value('ostinato_run_seconds_count', model):.2f} ms"
+        ),
+    }
+    for series, of_model in rows.items():
+        table.add_row(series, *(of_model(name) for name in MODELS))
+    return table
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())

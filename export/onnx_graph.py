@@ -1,0 +1,184 @@
+"""A module that keeps the contract becomes an ONNX graph with any ``B`` and ``T``, names that stay, and no ballast."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from export.axes import Array, States
+from export.contract import Contract
+from export.errors import ExportError
+from export.recurrent_layers import with_onnx_layers
+from service.manifest import Input, Output, State
+
+OPSET_VERSION = 20
+TRACED_SIZES = (3, 5)
+_STATIC_ADVICE = {
+    "T": (
+        "its graph would take that many steps only. A Python loop over the steps or a size read as a number does "
+        "this: use nn.LSTM, nn.GRU or nn.RNN, or export it one step at a time (step_by_step=True, --step-by-step)"
+    ),
+    "B": "its graph would take that many sequences only: do not read the size of the batch as a number",
+}
+
+
+class Graph:
+    """An ONNX file under onnxruntime on one thread, as a ``Step``."""
+
+    def __init__(self, path: Path, inputs: Input, output: Output, states: Sequence[State]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
+        self._input = inputs.name
+        self._states = tuple(state.input for state in states)
+        self._fetches = [output.name, *(state.output for state in states)]
+
+    def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+        """One run of the graph."""
+        y, *after = self._session.run(self._fetches, {self._input: x, **dict(zip(self._states, states, strict=True))})
+        return y, tuple(after)
+
+
+class _Traced(nn.Module):
+    """The module with its states as one argument: a fixed signature to trace, whatever the module's own is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self.module(x, *states))
+
+
+def write_graph(contract: Contract, path: Path) -> None:
+    """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    Raises:
+        ExportError: an axis is secretly static, or torch cannot trace or translate the module.
+    """
+    program = _trace(contract)
+    with _quiet():
+        try:
+            converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
+        except Exception as error:  # the translator's exceptions share no base class
+            raise ExportError(f"torch cannot translate the module to ONNX: {_first_line(error)}") from error
+    assert converted is not None
+    model = converted.model
+    _tidy(model, contract)
+    ir.save(model, path)
+
+
+def _trace(contract: Contract) -> torch.export.ExportedProgram:
+    x, states = contract.example(*TRACED_SIZES)
+    symbols = {"B": torch.export.Dim("B", min=1), "T": torch.export.Dim("T", min=1)}
+    shapes = [
+        {axis: symbols[size] for axis, size in enumerate(shape) if isinstance(size, str)}
+        for shape in (contract.inputs.shape, *(state.shape for state in contract.states))
+    ]
+    module = _Traced(with_onnx_layers(contract.module)).eval()
+    with _quiet():
+        try:
+            return torch.export.export(module, (x, states), dynamic_shapes=(shapes[0], tuple(shapes[1:])), strict=False)
+        except ExportError:
+            raise
+        except Exception as error:  # tracing a user's module may raise anything
+            raise _trace_error(error) from error
+
+
+def _trace_error(error: Exception) -> ExportError:
+    violated = re.search(r"Constraints violated \(([^)]*)\)", str(error))
+    if violated is None:
+        return ExportError(f"torch cannot trace the module: {type(error).__name__}: {_first_line(error)}")
+    axes = [axis for axis in ("T", "B") if axis in violated.group(1).replace(",", " ").split()]
+    faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
+    return ExportError("; ".join(faults) or _first_line(error))
+
+
+def _tidy(model: ir.Model, contract: Contract) -> None:
+    """Names and shapes as the manifest has them; nothing that tells of the machine or could be wrong."""
+    graph = model.graph
+    _separate_outputs(graph)
+    inputs, output, states = contract.inputs, contract.output, contract.states
+    signature = [(inputs.name, inputs.shape), *((state.input, state.shape) for state in states)]
+    signature += [(output.name, output.shape), *((state.output, state.shape) for state in states)]
+    _free_names(graph, {name for name, _ in signature})
+    for value, (name, shape) in zip([*graph.inputs, *graph.outputs], signature, strict=True):
+        value.name = name
+        value.shape = ir.Shape(shape)
+    graph.name = "step"
+    _clear_ballast(model)
+
+
+def _separate_outputs(graph: ir.Graph) -> None:
+    """Give each output a value of its own: one that is also an input, a weight or another output cannot be renamed."""
+    taken = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
+    for position, value in enumerate(graph.outputs):
+        if id(value) in taken:
+            node = ir.node("Identity", [value])
+            node.outputs[0].type = value.type
+            graph.append(node)
+            graph.outputs[position] = node.outputs[0]
+        taken.add(id(value))
+
+
+def _free_names(graph: ir.Graph, reserved: set[str]) -> None:
+    for index, value in enumerate(_inner_values(graph)):
+        if value.name in reserved:
+            value.name = f"inner_{value.name}_{index}"
+
+
+def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def _clear_ballast(model: ir.Model) -> None:
+    """Traced file names and lines, and the shapes of inner values, which onnxruntime works out itself."""
+    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = model.graph.doc_string = None
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if id(value) not in kept:
+                value.shape = None
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's notes on packages that it does not find, and on its own deprecations, from the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

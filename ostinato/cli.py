@@ -1,0 +1,105 @@
+"""The command line. A command's module, and what that needs, is imported when the command runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("ostinato.train_command", "Train a forecaster on any CSV."),
+    "export": ("ostinato.export_command", "Export a trained module to ONNX, proved against PyTorch."),
+    "verify": ("ostinato.verify_command", "Check models as the service checks them, without starting it."),
+    "serve": ("ostinato.serve_command", "Serve a repository of models over HTTP."),
+    "replay": ("ostinato.replay_command", "Stream the rows of a CSV through sessions of a running service."),
+}
+"""Command -> the module whose function has its name, and what the list of commands says of it."""
+
+ERRORS = ("service.errors", "export.errors", "models.errors", "ostinato.errors")
+"""Modules whose exceptions are sentences for the user; they are known by name, so that none is imported for it."""
+
+
+class LazyGroup(TyperGroup):
+    """Commands that are imported when they are called, and expected errors that end in one line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All commands, in the order in which a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """For the list of commands: a name and what it does."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        return _command(lambda: None, cmd_name, COMMANDS[cmd_name][1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """For a call: the command itself."""
+        name, _, rest = super().resolve_command(ctx, args)
+        if name is None:
+            return name, None, rest
+        module, _ = COMMANDS[name]
+        return name, _command(getattr(importlib.import_module(module), name), name, None), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; one red line and exit status 1 for an error that is meant for the user."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not any(base.__module__ in ERRORS for base in type(error).__mro__):
+                raise
+            Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from error
+
+
+def _command(function: Any, name: str, summary: str | None) -> Any:
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    single.command(name, help=summary)(function)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="ostinato",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ostinato {version('ostinato')}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Begin:  [bold]ostinato train[/] RECIPE  ->  [bold]ostinato export[/] RUN  ->  [bold]ostinato serve[/]  ->  "
+    "[bold]ostinato replay[/] FILE.csv --model NAME"
+)
+def ostinato(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Trained recurrent networks, served as live sessions: state stays on the server, a client sends what is new."""
+    # onnxruntime reports usage unless told before it is imported; what the server inherits counts there, too.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""What goes wrong on the client's side and in the command line, as one tree.
+
+CommandError
+|- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
+|- TableError            a CSV file does not hold what a model needs; names the file, and the line and column
+|- ServiceError          the service refused a request; carries its status and code
+`- ServiceUnreachable    no service answers at the address
+"""
+
+from __future__ import annotations
+
+
+class CommandError(Exception):
+    """Base of every error that the command line raises on purpose; ``str(error)`` says what to do."""
+
+
+class SettingsError(CommandError):
+    """The service cannot start so; the message names the flag."""
+
+
+class TableError(CommandError):
+    """The file cannot be replayed; the message names the file, and the line and column where there is one."""
+
+
+class ServiceError(CommandError):
+    """The service refused a request; ``code`` is its machine word, empty where the answer has none."""
+
+    def __init__(self, detail: str, status: int, code: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+
+
+class ServiceUnreachable(CommandError):
+    """Nobody answers at the address, or not in time."""

@@ -1,0 +1,143 @@
+"""``ostinato export``: a run directory, or any module that keeps the contract, becomes a version in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from export.exporter import Exported
+    from export.parity import Report
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Run directory, or package.module:function, or file.py:function; the function returns the module.",
+            metavar="SOURCE",
+        ),
+    ],
+    repository: Annotated[Path, typer.Option(help="Repository to write to.")] = Path("repository"),
+    name: Annotated[str, typer.Option(help="Model's name; the recipe's or the function's where not given.")] = "",
+    version: Annotated[str, typer.Option(help="Version to write.")] = "1",
+    input_shape: Annotated[
+        str, typer.Option(help="Axes of the module's input: B batch, T steps, and sizes. Not for run directories.")
+    ] = "B,T,1",
+    input_dtype: Annotated[str, typer.Option(help="Dtype of the module's input.")] = "float32",
+    features: Annotated[str, typer.Option(help="Names of the input's numbers: load,temperature")] = "",
+    output_features: Annotated[str, typer.Option(help="Names of the output's numbers.")] = "",
+    states: Annotated[
+        str, typer.Option(help="Names of the states; those of forward's arguments where not given.")
+    ] = "",
+    feedback: Annotated[
+        str, typer.Option(help="Which output foretells which input feature: forecast=load, by commas.")
+    ] = "",
+    num_codes: Annotated[int, typer.Option(help="How many codes a whole-number input has; 0 = it is no code.")] = 0,
+    missing: Annotated[bool, typer.Option("--missing", help="The module takes NaN for a missing value.")] = False,
+    step_by_step: Annotated[
+        bool, typer.Option("--step-by-step", help="One step a run: for a module that loops over the steps.")
+    ] = False,
+    description: Annotated[str, typer.Option(help="What the model does, for people.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the model.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
+    bentoml: Annotated[bool, typer.Option("--bentoml", help="Save to the BentoML model store, too.")] = False,
+) -> None:
+    """Export to ONNX and prove it: any batch, any length, any chunks, the state carried.
+
+    Example:  ostinato export runs/beijing-lstm --repository repository --version 1
+
+    Own module:  ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
+
+    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). `.onnx` is written
+    with golden answers of the trained network and a manifest that says how near the graph comes to it.
+    """
+    from export.module_source import ModuleOptions, export_source
+    from export.trained_run import export_run
+
+    console = Console()
+    options = ModuleOptions(
+        input_shape=input_shape,
+        input_dtype=input_dtype,
+        features=_split(features),
+        output_features=_split(output_features),
+        states=_split(states),
+        feedback=_split(feedback),
+        num_codes=num_codes,
+        missing=missing,
+        step_by_step=step_by_step,
+        description=description,
+        licence=licence,
+    )
+    with _progress_bar(console) as bar:
+        report = _reporter(bar, source)
+        if ":" in source:
+            exported = export_source(
+                source, options, repository, name=name, version=version, force=force, report=report
+            )
+        else:
+            exported = export_run(Path(source), repository, name=name, version=version, force=force, report=report)
+    console.print(_proof(exported))
+    console.print(_summary(exported))
+    if bentoml:
+        from export.bentoml_store import save_to_store
+
+        console.print(f"BentoML model store: {save_to_store(exported.directory)}", highlight=False)
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
+
+
+def _reporter(bar: Progress, source: str) -> Report:
+    task = bar.add_task(f"export and prove {source}", total=None)
+
+    def report(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+
+    return report
+
+
+def _proof(exported: Exported) -> Table:
+    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: the graph against the trained network")
+    table.add_column("run")
+    table.add_column("sizes")
+    table.add_column("largest difference", justify="right")
+    table.add_column("each row as when alone")
+    for line in exported.proof.lines:
+        table.add_row(line.what, line.sizes, f"{line.max_difference:.1e}", _bits(line.bit_identical))
+    table.add_section()
+    parity = exported.proof.parity
+    table.add_row(
+        "all", f"tolerance {parity.tolerance:g}", f"{parity.max_difference:.1e}", _bits(exported.proof.batch_invariant)
+    )
+    return table
+
+
+def _bits(identical: bool) -> str:
+    return "to the bit" if identical else "[yellow]no: it will be served alone[/]"
+
+
+def _summary(exported: Exported) -> Table:
+    manifest = exported.manifest
+    table = Table(title=str(exported.directory), show_header=False)
+    table.add_row("input", f"{manifest.inputs[0].dtype} {_shape(manifest.inputs[0].shape)}")
+    table.add_row("", ", ".join(manifest.inputs[0].features))
+    table.add_row("output", f"{manifest.outputs[0].dtype} {_shape(manifest.outputs[0].shape)}")
+    table.add_row("", ", ".join(manifest.outputs[0].features))
+    for state in manifest.states:
+        table.add_row(f"state {state.name}", f"{state.dtype} {_shape(state.shape)}")
+    return table
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,246 @@
+"""``ostinato serve``: check the settings, then become the server."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ostinato.errors import SettingsError
+
+if TYPE_CHECKING:
+    from service.config import Settings
+
+TARGET = "service.app:Ostinato"
+LIMITS = "Limits"
+TIMES = "Times"
+
+
+def serve(
+    repository: Annotated[Path | None, typer.Option(help="Folder <repository>/<model>/<version>/ to serve.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Store of the sessions; memory:// is lost at exit and serves one worker.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 = every one of this machine.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 = any free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the port.")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(help="Rows in one iteration.", rich_help_panel=LIMITS)] = None,
+    max_iteration_steps: Annotated[
+        int | None, typer.Option(help="Steps of a chunk in one iteration.", rich_help_panel=LIMITS)
+    ] = None,
+    max_queue_rows: Annotated[
+        int | None, typer.Option(help="Rows of a model accepted and not yet answered.", rich_help_panel=LIMITS)
+    ] = None,
+    max_sessions: Annotated[int | None, typer.Option(help="Live sessions of a model.", rich_help_panel=LIMITS)] = None,
+    max_chunk_steps: Annotated[
+        int | None, typer.Option(help="Steps of one chunk or one sequence.", rich_help_panel=LIMITS)
+    ] = None,
+    max_horizon: Annotated[int | None, typer.Option(help="Steps of one forecast.", rich_help_panel=LIMITS)] = None,
+    max_body_bytes: Annotated[
+        int | None, typer.Option(help="Size of a request's body.", rich_help_panel=LIMITS)
+    ] = None,
+    ttl_seconds: Annotated[
+        float | None, typer.Option(help="How long a session may be idle; 0 = for ever.", rich_help_panel=TIMES)
+    ] = None,
+    tombstone_seconds: Annotated[
+        float | None,
+        typer.Option(help="How long a closed or expired session's id answers 410.", rich_help_panel=TIMES),
+    ] = None,
+    deadline_seconds: Annotated[
+        float | None, typer.Option(help="How long a request may take; 0 = for ever.", rich_help_panel=TIMES)
+    ] = None,
+    drain_seconds: Annotated[
+        float | None, typer.Option(help="How long work in flight may take after SIGTERM.", rich_help_panel=TIMES)
+    ] = None,
+    inline_run_seconds: Annotated[
+        float | None,
+        typer.Option(help="Graphs with longer iterations run in a thread of their own.", rich_help_panel=TIMES),
+    ] = None,
+) -> None:
+    """Serve every model of a repository over HTTP, with sessions that keep their recurrent state.
+
+    Each flag is an environment variable, too: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag goes before it.
+    On SIGTERM or Ctrl-C it takes no new work, answers what was taken, and ends.
+
+    [bold]Examples[/]
+
+    ostinato serve --repository repository
+
+    ostinato serve --repository repository --host 0.0.0.0 --port 8080 --drain-seconds 60
+
+    OSTINATO_REPOSITORY=repository ostinato serve
+    """
+    flags = {name: value for name, value in locals().items() if value is not None}
+    launch = plan_launch(flags, os.environ)
+    _announce(launch)
+    os.execve(launch.command[0], launch.command, launch.environment)
+
+
+class Launch(NamedTuple):
+    """The server's command line and environment; ``models`` are the names in the repository."""
+
+    command: list[str]
+    environment: dict[str, str]
+    url: str
+    models: list[str]
+
+
+def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> Launch:
+    """Check the settings and word the server's command.
+
+    Args:
+        flags: settings by the names of ``service.config``; they go before the environment's.
+        environment: the process's; the server's is a copy with the settings added.
+
+    Raises:
+        SettingsError: the server could not start so; names the flag.
+        ModelRejected: the repository is not a folder.
+    """
+    settings = _settings(flags)
+    models = _check_repository(settings)
+    _check_state(settings)
+    host = _address(settings.host)
+    port = settings.port or _any_port(host)
+    _check_port(host, port)
+    values = {**{name: str(value) for name, value in flags.items()}, "host": host, "port": str(port)}
+    # The server's working folder is another: paths must not depend on it.
+    values["repository"] = str(settings.repository.absolute())
+    handed_on = {
+        "BENTOML_DO_NOT_TRACK": "true",
+        **environment,
+        **{f"OSTINATO_{name.upper()}": value for name, value in values.items()},
+    }
+    if home := _bentoml_home(environment):
+        handed_on["BENTOML_HOME"] = home
+    shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+    return Launch(_command(host, port), handed_on, f"http://{shown}:{port}", models)
+
+
+def _command(host: str, port: int) -> list[str]:
+    import service
+
+    # BentoML changes into the working folder and imports from it first. Without -P, so would Python from the folder
+    # where it was started, whatever lies there under the name of a library.
+    code = Path(service.__file__ or ".").absolute().parents[1]
+    command = [sys.executable, "-P", "-m", "bentoml", "serve", TARGET, "--working-dir", str(code)]
+    return [*command, "--host", host, "--port", str(port)]
+
+
+def _settings(flags: Mapping[str, object]) -> Settings:
+    from pydantic import ValidationError
+
+    from service.config import Settings
+
+    try:
+        return Settings(**flags)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = [
+            f"{_flag(str(fault['loc'][0]), flags)} {str(fault['input'])!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            for fault in error.errors()
+        ]
+        raise SettingsError("; ".join(faults)) from error
+
+
+def _flag(name: str, flags: Mapping[str, object]) -> str:
+    """The setting as the user gave it."""
+    return f"--{name.replace('_', '-')}" if name in flags else f"OSTINATO_{name.upper()}"
+
+
+def _check_repository(settings: Settings) -> list[str]:
+    from service.manifest import MANIFEST_FILE
+    from service.repository import find_versions
+
+    # One without a manifest is shown as failed by readiness, as long as any other has one.
+    versions = find_versions(settings.repository)
+    if not any((version / MANIFEST_FILE).is_file() for version in versions):
+        raise SettingsError(
+            f"--repository {settings.repository}: there is no <model>/<version> in it; 'ostinato export' writes one"
+        )
+    return sorted({version.parent.name for version in versions})
+
+
+def _check_state(settings: Settings) -> None:
+    from service.application import open_store
+
+    try:
+        open_store(settings)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _address(host: str) -> str:
+    """The address for a host: BentoML takes no names."""
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        if host == "localhost":
+            return "127.0.0.1"
+        raise SettingsError(f"--host {host!r}: give an address, as 127.0.0.1, 0.0.0.0 or ::") from None
+
+
+def _any_port(host: str) -> int:
+    with _listener(host, 0) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        _listener(host, port).close()
+    except OSError as error:
+        raise SettingsError(
+            f"--host {host} --port {port}: {(error.strerror or str(error)).lower()}; --port 0 takes any free port"
+        ) from error
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _bentoml_home(
+    environment: Mapping[str, str], make_folder: Callable[[], str] = lambda: tempfile.mkdtemp(prefix="ostinato-")
+) -> str | None:
+    """A folder for what BentoML writes, where the user's home cannot hold it; None = its own choice is good."""
+    if environment.get("BENTOML_HOME"):
+        return None
+    try:
+        place = Path(environment.get("HOME") or Path.home()) / "bentoml"
+        place.mkdir(parents=True, exist_ok=True)
+        if os.access(place, os.W_OK | os.X_OK):
+            return None
+    except (OSError, RuntimeError):
+        pass
+    return make_folder()
+
+
+def _announce(launch: Launch) -> None:
+    console = Console()
+    shown = ", ".join(launch.models)
+    console.print(
+        f"[bold]Ostinato[/] listens on [bold]{launch.url}[/] and serves {escape(shown)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    lines = (
+        f"curl {launch.url}/readyz",
+        f"curl {launch.url}/v1/models/{launch.models[0]}",
+        f"curl -X POST {launch.url}/v1/models/{launch.models[0]}/sessions",
+        f"ostinato replay FILE.csv --model {launch.models[0]} --url {launch.url}",
+    )
+    console.print("try, when it is ready:\n  " + "\n  ".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console.file.flush()

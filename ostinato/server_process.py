@@ -1,0 +1,99 @@
+"""The service as a child process: started, waited for, told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from ostinato.errors import ServiceUnreachable
+
+POLL_SECONDS = 0.1
+
+
+class ServerProcess:
+    """``ostinato serve`` in a process of its own, on a free port of this machine. A context manager.
+
+    Args:
+        repository: the models that it serves.
+        log: the file that takes what it prints.
+        settings: further settings by their names in ``service.config``.
+        start_seconds: how long it may take until it is ready.
+        stop_seconds: how long it may take to end after SIGTERM; then it is killed.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        log: Path,
+        *,
+        settings: Mapping[str, object] | None = None,
+        start_seconds: float = 60.0,
+        stop_seconds: float = 60.0,
+    ) -> None:
+        self._start_seconds, self._stop_seconds = start_seconds, stop_seconds
+        self.log = log
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = [sys.executable, "-m", "ostinato.cli", "serve", "--repository", str(repository)]
+        for name, value in {"host": "127.0.0.1", "port": port, **(settings or {})}.items():
+            self._command += [f"--{name.replace('_', '-')}", str(value)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ServerProcess:
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Wait for ``/readyz``; returns what it says.
+
+        Raises:
+            ServiceUnreachable: the server ended, found no sound model, or took too long; tells its log's last lines.
+        """
+        assert self._process is not None
+        give_up_at = time.monotonic() + self._start_seconds
+        with httpx.Client(trust_env=False, timeout=5.0) as http:
+            while time.monotonic() < give_up_at and self._process.poll() is None:
+                with contextlib.suppress(httpx.TransportError, ValueError):
+                    answer: dict[str, Any] = http.get(f"{self.url}/readyz").json()
+                    if answer["status"] == "ready":
+                        return answer
+                    if answer["status"] == "failed":
+                        break
+                time.sleep(POLL_SECONDS)
+        lines = self.log.read_text(errors="replace").splitlines()[-15:]
+        raise ServiceUnreachable("the service did not become ready; its last words:\n  " + "\n  ".join(lines))
+
+    def stop(self) -> int:
+        """Tell it to drain and wait for its end; returns the exit status, negative where it had to be killed."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(self._stop_seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,126 @@
+"""``ostinato verify``: every check that the service makes when it loads a model, without starting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ostinato.errors import SettingsError
+
+if TYPE_CHECKING:
+    from service.repository import LoadedModel
+
+
+class Verified(NamedTuple):
+    """What the checks of one version's directory found; ``reason`` says what failed, where ``loaded`` is None."""
+
+    directory: Path
+    loaded: LoadedModel | None
+    reason: str
+
+    @property
+    def model(self) -> str:
+        """The model's name, by its folder."""
+        return self.directory.parent.name
+
+    @property
+    def version(self) -> str:
+        """The version's name, by its folder."""
+        return self.directory.name
+
+
+def verify(
+    directory: Annotated[
+        Path, typer.Argument(help="A repository, a model in it, or one version.", metavar="DIRECTORY")
+    ] = Path("repository"),
+) -> None:
+    """Check models as the service does when it loads them: files, graph against manifest, golden answers of the trained
+    network, and whether a row's numbers depend on what shares its batch. Exit status 1 if any fails. Needs no torch.
+
+    [bold]Examples[/]
+
+    ostinato verify repository
+
+    ostinato verify repository/beijing-lstm/1
+    """
+    directories = find_directories(directory)
+    console = Console()
+    with console.status("checking") as status:
+        results = []
+        for place in directories:
+            status.update(f"checking {escape(str(place))}")
+            results.append(verify_version(place))
+    console.print(results_table(results))
+    for result in results:
+        if result.loaded is None:
+            console.print(
+                f"[red]{escape(result.model)}/{escape(result.version)} failed:[/] {escape(result.reason)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if any(result.loaded is None for result in results):
+        raise typer.Exit(1)
+
+
+def find_directories(directory: Path) -> list[Path]:
+    """The versions' directories below a repository, a model or a version.
+
+    Raises:
+        ModelRejected: there is no such folder.
+        SettingsError: there is no version in it.
+    """
+    from service.manifest import MANIFEST_FILE
+    from service.repository import find_versions
+
+    if (directory / MANIFEST_FILE).is_file():
+        return [directory.absolute()]  # its name and its parent's count, also for "."
+    if any(directory.glob(f"*/{MANIFEST_FILE}")):
+        inside = directory.absolute().iterdir()
+        return sorted(path for path in inside if path.is_dir() and not path.name.startswith("."))
+    found = find_versions(directory)
+    if not found:
+        raise SettingsError(f"{directory}: there is no <model>/<version> in it; 'ostinato export' writes one")
+    return found
+
+
+def verify_version(directory: Path) -> Verified:
+    """Run every check of one version's directory."""
+    from service.config import Settings
+    from service.errors import ModelRejected
+    from service.repository import load_model
+
+    try:
+        return Verified(directory, load_model(directory, Settings()), "")
+    except ModelRejected as error:
+        return Verified(directory, None, str(error))
+    except Exception as error:  # what the service would say of a directory that no check foresaw
+        return Verified(directory, None, f"{type(error).__name__}: {error}")
+
+
+def results_table(results: list[Verified]) -> Table:
+    """One line a version."""
+    table = Table(title="as the service would load them", title_justify="left")
+    table.add_column("model")
+    table.add_column("version")
+    table.add_column("difference to\nthe trained network", justify="right")
+    table.add_column("same to the bit\nin any batch")
+    table.add_column("largest\niteration", justify="right")
+    table.add_column("check")
+    for model, version, loaded in ((escape(r.model), escape(r.version), r.loaded) for r in results):
+        if loaded is None:
+            table.add_row(model, version, "-", "-", "-", "[red]failed[/]")
+            continue
+        table.add_row(
+            model,
+            version,
+            f"{loaded.golden_difference:.1e}",
+            "yes" if loaded.manifest.batch_invariant else "[yellow]no: run alone[/]",
+            f"{loaded.iteration_seconds * 1000:.1f} ms",
+            "[green]ok[/]",
+        )
+    return table

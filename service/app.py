@@ -1,0 +1,100 @@
+"""The BentoML service: the typed APIs, and the edge in front of everything."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable
+from typing import Any
+
+import bentoml
+from bentoml import Service
+from starlette.responses import Response as StarletteResponse
+
+from service.application import Application
+from service.config import Settings
+from service.errors import OstinatoError
+from service.http.edge import App
+from service.http.message import Response, json_response
+from service.http.problems import problem_response
+from service.http.rest import forecast_content, predict_content, step_content
+from service.http.schemas import ForecastBody, PredictBody, StepBody
+
+Sequence = list[list[float | None]]
+
+settings = Settings()
+
+
+@functools.cache
+def application() -> Application:
+    """The objects of this worker."""
+    return Application(settings)
+
+
+class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types
+    """A BentoML service whose outermost ASGI application is the edge."""
+
+    def to_asgi(self, is_main: bool = True) -> App:
+        """BentoML's application behind the edge."""
+        return application().edge(super().to_asgi(is_main=is_main))
+
+
+async def _respond(content: Awaitable[dict[str, Any]]) -> StarletteResponse:
+    try:
+        response: Response = json_response(await content)
+    except OstinatoError as error:
+        response = problem_response(error)
+    headers = {name.decode(): value.decode() for name, value in response.headers}
+    return StarletteResponse(response.body, response.status, headers, response.media_type)
+
+
+@bentoml.service(
+    name="ostinato",
+    service_class=EdgedService,
+    workers=settings.workers,
+    http={"host": settings.host, "port": settings.port},
+    traffic={"timeout": settings.deadline_seconds or 86_400.0},
+    # BentoML's own metrics count what the edge hides from them; /metrics is the edge's.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
+class Ostinato:
+    """Recurrent sequence models with sessions: the typed APIs beside the routes under ``/v1``."""
+
+    @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
+    async def predict(
+        self, model: str, sequences: list[Sequence], version: str | None = None, return_sequences: bool = True
+    ) -> dict[str, Any]:
+        """Run whole sequences of any lengths."""
+
+        async def content() -> dict[str, Any]:
+            body = PredictBody(sequences=sequences, return_sequences=return_sequences)
+            return await predict_content(application().catalogue.resolve(model, version), body)
+
+        return await _respond(content())  # type: ignore[return-value]
+
+    @bentoml.api(route="/step")  # type: ignore[untyped-decorator]
+    async def step(
+        self, session_id: str, inputs: Sequence, seq: int | None = None, return_sequences: bool = True
+    ) -> dict[str, Any]:
+        """Apply a chunk to a session."""
+
+        async def content() -> dict[str, Any]:
+            sessions = application().sessions
+            body = StepBody(inputs=inputs, seq=seq, return_sequences=return_sequences)
+            return await step_content(sessions, await sessions.find(session_id), body)
+
+        return await _respond(content())  # type: ignore[return-value]
+
+    @bentoml.api(route="/forecast")  # type: ignore[untyped-decorator]
+    async def forecast(
+        self, session_id: str, horizon: int, known_future: dict[str, list[float | None]] | None = None
+    ) -> dict[str, Any]:
+        """Look into a session's future."""
+
+        async def content() -> dict[str, Any]:
+            sessions = application().sessions
+            body = ForecastBody(horizon=horizon, known_future=known_future)
+            return await forecast_content(sessions, await sessions.find(session_id), body)
+
+        return await _respond(content())  # type: ignore[return-value]

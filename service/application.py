@@ -1,0 +1,192 @@
+"""The objects of one worker process, each built once, and their life from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from service.catalogue import Catalogue, Rejection
+from service.config import Settings
+from service.engine.engine import Engine
+from service.errors import ModelRejected
+from service.http.edge import App, Edge
+from service.http.rest import Rest
+from service.metrics import Metrics
+from service.repository import LoadedModel, find_versions, load_model
+from service.sessions import Sessions
+from service.state.base import Store
+from service.state.memory import MemoryStore
+
+logger = logging.getLogger(__name__)
+
+EXPIRE_SECONDS = 1.0
+DRAIN_POLL_SECONDS = 0.02
+
+SignalHandler = Callable[[int, FrameType | None], Any] | int | None
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that ``settings.state`` names.
+
+    Raises:
+        ValueError: there is no such store, or it does not serve so many workers.
+    """
+    if settings.state != "memory://":
+        raise ValueError(f"--state {settings.state!r}: there is no such store; there is memory://")
+    if settings.workers > 1:
+        raise ValueError(f"--workers {settings.workers}: memory:// serves one worker, since workers share no memory")
+    return MemoryStore(tombstone_seconds=settings.tombstone_seconds)
+
+
+class Application:
+    """One worker: models, sessions, and the edge in front of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.catalogue = Catalogue()
+        self.sessions = Sessions(open_store(settings), self.catalogue, default_ttl_seconds=settings.ttl_seconds)
+        self.rest = Rest(self.catalogue, self.sessions)
+        self._edge: Edge | None = None
+        self._failure: str | None = None
+        self._draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def edge(self, inner: App) -> Edge:
+        """The ASGI application over BentoML's."""
+        self._edge = Edge(
+            inner, self.rest, self.metrics, self.settings, self.readiness, start=self.start, stop=self.stop
+        )
+        return self._edge
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether requests should come here: models are checked, at least one is served, and it is not draining."""
+        catalogue = self.catalogue
+        ready = catalogue.complete and bool(catalogue.engines) and not self._draining
+        status = "draining" if self._draining else "ready" if ready else "failed" if catalogue.complete else "starting"
+        models = [
+            {"model": engine.manifest.name, "version": engine.manifest.version, "status": "ready"}
+            for engine in catalogue.engines
+        ]
+        models += [
+            {"model": rejection.model, "version": rejection.version, "status": "failed", "reason": rejection.reason}
+            for rejection in catalogue.rejections
+        ]
+        content: dict[str, Any] = {"status": status, "models": models}
+        if self._failure:
+            content["reason"] = self._failure
+        return ready, content
+
+    async def start(self) -> None:
+        """Begin to load the models, and to look after sessions, slow requests and signals."""
+        assert self._edge is not None
+        # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
+        logging.getLogger("service").setLevel(logging.INFO)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._load()),
+            loop.create_task(self._expire()),
+            loop.create_task(self._edge.sweep()),
+        ]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._drain_on(number, loop)
+
+    async def stop(self) -> None:
+        """Hand back whatever is still under way."""
+        for task in self._tasks:
+            task.cancel()
+        for engine in self.catalogue.engines:
+            engine.scheduler.close()
+
+    async def drain(self) -> None:
+        """Take no new work, and wait until what was taken is answered, or ``drain_seconds`` have passed."""
+        self._draining = True
+        for engine in self.catalogue.engines:
+            engine.scheduler.drain()
+        give_up_at = time.monotonic() + self.settings.drain_seconds
+        while self._num_under_way() and time.monotonic() < give_up_at:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)  # once in a life, so no request pays for an event
+        left = self._num_under_way()
+        logger.log(logging.WARNING if left else logging.INFO, "drained, with %d requests left", left)
+
+    def _num_under_way(self) -> int:
+        assert self._edge is not None
+        return self._edge.num_exchanges + sum(engine.scheduler.num_rows for engine in self.catalogue.engines)
+
+    def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
+        """Put the drain before what the server itself does on a signal."""
+        before: SignalHandler = signal.getsignal(number)
+
+        async def drain_then_exit() -> None:
+            await self.drain()
+            if callable(before):
+                before(number, None)
+
+        def begin(_number: int, _frame: FrameType | None) -> None:
+            if not self._draining:
+                self._draining = True
+                logger.info("received %s: draining", number.name)
+                loop.call_soon_threadsafe(lambda: self._tasks.append(loop.create_task(drain_then_exit())))
+
+        signal.signal(number, begin)
+
+    async def _load(self) -> None:
+        try:
+            directories = await asyncio.to_thread(find_versions, self.settings.repository)
+        except ModelRejected as error:
+            self._failure = str(error)
+            logger.error("%s", error)
+            directories = []
+        for directory in directories:
+            model, version = directory.parent.name, directory.name
+            try:
+                self._serve(await asyncio.to_thread(load_model, directory, self.settings))
+            except Exception as error:
+                reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
+                logger.error("%s/%s is not served: %s", model, version, reason)
+                self.catalogue.rejections.append(Rejection(model, version, reason))
+        self.metrics.family("models_failed").set(len(self.catalogue.rejections))
+        # What was built until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self.catalogue.complete = True
+        served, failed = len(self.catalogue.engines), len(self.catalogue.rejections)
+        logger.info("%d model versions are served, %d failed", served, failed)
+
+    def _serve(self, loaded: LoadedModel) -> None:
+        manifest = loaded.manifest
+        in_thread = loaded.iteration_seconds > self.settings.inline_run_seconds
+        engine = Engine(
+            manifest,
+            loaded.runner,
+            self.sessions.finished,
+            self.settings,
+            self.metrics.of_model(manifest.name, manifest.version),
+            in_thread=in_thread,
+        )
+        self.metrics.family("model_info").labels(
+            model=manifest.name,
+            version=manifest.version,
+            task=manifest.task,
+            batch_invariant=str(manifest.batch_invariant).lower(),
+        ).set(1)
+        self.catalogue.add(engine)
+        logger.info(
+            "%s/%s is served: off from its network by %.2g, largest iteration %.2f ms, run %s",
+            manifest.name,
+            manifest.version,
+            loaded.golden_difference,
+            loaded.iteration_seconds * 1000,
+            "in a thread" if in_thread else "on the event loop",
+        )
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_SECONDS)
+            self.sessions.expire()

@@ -1,0 +1,88 @@
+"""Which models are served, in which versions, and which are not and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from service.engine.engine import Engine
+from service.errors import Starting, UnknownModel
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A version that failed a check at load, and the reason."""
+
+    model: str
+    version: str
+    reason: str
+
+
+class Catalogue:
+    """The engines by model and version. Empty and not ``complete`` until the repository has been read."""
+
+    def __init__(self) -> None:
+        self._engines: dict[str, dict[str, Engine]] = {}
+        self.rejections: list[Rejection] = []
+        self.complete = False
+
+    def __repr__(self) -> str:
+        loading = "" if self.complete else ", loading"
+        return f"<Catalogue {sorted(self._engines)}, {len(self.rejections)} rejected{loading}>"
+
+    def add(self, engine: Engine) -> None:
+        """Serve an engine from now on."""
+        versions = self._engines.setdefault(engine.manifest.name, {})
+        versions[engine.manifest.version] = engine
+        self._engines[engine.manifest.name] = dict(sorted(versions.items(), key=lambda item: version_key(item[0])))
+
+    @property
+    def engines(self) -> list[Engine]:
+        """All engines, by model and rising version."""
+        return [engine for name in sorted(self._engines) for engine in self._engines[name].values()]
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all models that are served or were rejected."""
+        return sorted({*self._engines, *(rejection.model for rejection in self.rejections)})
+
+    def versions(self, model: str) -> dict[str, Engine]:
+        """The served versions of a model, the latest last; empty where every one was rejected.
+
+        Raises:
+            UnknownModel: the repository has no such model.
+            Starting: the repository has not been read to its end.
+        """
+        if model in self._engines:
+            return self._engines[model]
+        if not self.complete:
+            raise Starting("the models are still being checked; try again in a moment")
+        if not self.rejected(model):
+            raise UnknownModel(f"no model {model!r}; there are: {', '.join(self.models) or 'none'}")
+        return {}
+
+    def rejected(self, model: str) -> list[Rejection]:
+        """The rejected versions of a model."""
+        return [rejection for rejection in self.rejections if rejection.model == model]
+
+    def resolve(self, model: str, version: str | None = None) -> Engine:
+        """The engine of a version; of the latest served where none is named.
+
+        Raises:
+            UnknownModel: no such model or version is served; says why, where a check failed.
+            Starting: the repository has not been read to its end.
+        """
+        versions = self.versions(model)
+        if version is None and versions:
+            return next(reversed(versions.values()))
+        if version is not None and version in versions:
+            return versions[version]
+        for rejection in self.rejected(model):
+            if version in (None, rejection.version):
+                raise UnknownModel(f"model {model!r} version {rejection.version!r} is not served: {rejection.reason}")
+        raise UnknownModel(f"model {model!r} has no version {version!r}; it has: {', '.join(versions)}")
+
+
+def version_key(version: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that puts version 10 behind version 9 and 1.2 before 1.10."""
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.findall(r"\d+|\D+", version))

@@ -1,0 +1,59 @@
+"""The settings of a server, each an environment variable ``OSTINATO_<NAME>`` and most of them a flag of
+``ostinato serve``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseSettings):
+    """What the operator decides; every default works.
+
+    Attributes:
+        repository: the folder ``<repository>/<model>/<version>/`` that is served.
+        state: the store of the sessions; ``memory://`` is lost at exit and serves one worker.
+        host: the IPv4 or IPv6 address that is listened on.
+        port: the TCP port that is listened on.
+        workers: processes that share the port.
+        max_batch_size: rows in one iteration, inclusive.
+        max_iteration_steps: steps that one iteration runs of a chunk, inclusive; a newcomer waits no longer.
+        max_queue_rows: rows (a session's chunk, a sequence of ``predict``) accepted and not yet answered, per model
+            version; one more is refused with 429.
+        max_sessions: live sessions per model version; one more is refused with 429.
+        max_chunk_steps: steps of one chunk or one sequence, inclusive.
+        max_horizon: steps of one forecast, inclusive.
+        max_body_bytes: size of a request's body, inclusive.
+        ttl_seconds: how long a session may be idle unless it says otherwise; 0 = for ever.
+        tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
+        deadline_seconds: how long a request may take from its arrival; 0 = for ever.
+        drain_seconds: how long work in flight may take after SIGTERM.
+        inline_run_seconds: graphs whose largest iteration takes longer run in a thread beside the event loop.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="OSTINATO_", frozen=True)
+
+    repository: Path = Path("repository")
+    state: str = "memory://"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 3000
+    workers: Positive = 1
+    max_batch_size: Positive = 256
+    max_iteration_steps: Positive = 32
+    max_queue_rows: Positive = 4096
+    max_sessions: Positive = 100_000
+    max_chunk_steps: Positive = 10_000
+    max_horizon: Positive = 1_000
+    max_body_bytes: Positive = 16 * 1024 * 1024
+    ttl_seconds: NotNegative = 3600.0
+    tombstone_seconds: NotNegative = 300.0
+    deadline_seconds: NotNegative = 30.0
+    drain_seconds: NotNegative = 25.0
+    inline_run_seconds: NotNegative = 0.005

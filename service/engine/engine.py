@@ -1,0 +1,132 @@
+"""What serves one version of a model: its arena, its scheduler, and runs that belong to no session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.config import Settings
+from service.engine.batching import Work
+from service.engine.scheduler import IterationRunner, Scheduler
+from service.manifest import Manifest
+from service.metrics import ModelMetrics
+from service.state.arena import Arena, Rows
+
+
+class PrivateWork(Work):
+    """Work on a slot that no session holds; its outputs go to a future."""
+
+    __slots__ = ()
+
+    future: asyncio.Future[NDArray[Any]]
+
+    def __init__(self, slot: int, inputs: NDArray[Any], future: asyncio.Future[NDArray[Any]]) -> None:
+        slots = np.array([slot], np.int64)
+        super().__init__(slots, inputs[None], num_rows=1, num_steps=len(inputs), future=future, scratch=slots)
+
+
+class Engine:
+    """One served version of a model.
+
+    Args:
+        finished: given this engine and the works of sessions that an iteration finished; it must not raise.
+        in_thread: whether iterations run beside the event loop.
+
+    Attributes:
+        manifest: what the graph takes and gives.
+        arena: a slot for each of ``max_sessions``, and for each row that may be under way.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        runner: IterationRunner,
+        finished: Callable[[Engine, list[Work]], None],
+        settings: Settings,
+        metrics: ModelMetrics,
+        *,
+        in_thread: bool = False,
+    ) -> None:
+        self.manifest = manifest
+        self.metrics = metrics
+        self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
+        self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
+        self.max_sessions = settings.max_sessions
+        self._finished_chunks = finished
+        self.arena = Arena(manifest.states, manifest.outputs[0], settings.max_sessions + settings.max_queue_rows)
+        self.scheduler = Scheduler(
+            runner,
+            self.arena,
+            self._finished,
+            max_queue_rows=settings.max_queue_rows,
+            metrics=metrics,
+            in_thread=in_thread,
+        )
+        metrics.observe("sessions_live", lambda: self.arena.num_sessions)
+        metrics.observe("queue_depth", lambda: self.scheduler.num_rows)
+        metrics.observe("state_bytes", lambda: self.arena.num_sessions * self.arena.row_bytes)
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.manifest.name}/{self.manifest.version} {self.arena!r} {self.scheduler!r}>"
+
+    def take_slot(self, states: Rows | None = None) -> int:
+        """A private slot in the initial state, or in ``states``. The caller has admitted one row for it.
+
+        Undone by ``give_back``.
+        """
+        slot = self.arena.allocate()
+        if states is not None:
+            self.arena.write(slot, states)
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """Release a private slot, and the row that was admitted for it."""
+        self.arena.release(slot)
+        self.scheduler.leave(1)
+
+    def start(self, slot: int, inputs: NDArray[Any]) -> PrivateWork:
+        """Run a private slot on by ``inputs`` [n, F]; the work's future gives the outputs ``[n, O]`` (or ``[1, O]``).
+
+        Unless the outputs arrive, the caller must ``abandon`` the work, which gives the slot back.
+        """
+        work = PrivateWork(slot, inputs, asyncio.get_running_loop().create_future())
+        self.scheduler.submit(work)
+        return work
+
+    def abandon(self, work: PrivateWork) -> None:
+        """Give the work's slot back: at once, or when a run under way lets go of it."""
+        work.future.cancel()
+        if not work.future.cancelled():  # it had been handed back before
+            work.future.exception()
+            self.give_back(int(work.slots[0]))
+
+    async def run(self, slot: int, inputs: NDArray[Any]) -> NDArray[Any]:
+        """``start`` and wait; if it raises or is cancelled, the slot is given back."""
+        work = self.start(slot, inputs)
+        try:
+            return await work.future
+        except BaseException:
+            self.abandon(work)
+            raise
+
+    def _finished(self, works: list[Work]) -> None:
+        chunks = []
+        for work in works:
+            if isinstance(work, PrivateWork):
+                self._hand_back(work)
+            else:
+                chunks.append(work)
+        if chunks:
+            self._finished_chunks(self, chunks)
+
+    def _hand_back(self, work: PrivateWork) -> None:
+        if work.future.cancelled():
+            self.give_back(int(work.slots[0]))
+        elif work.error is not None:
+            work.future.set_exception(work.error)
+        else:
+            work.future.set_result(work.outputs[0])

@@ -1,0 +1,118 @@
+"""Every error that the service raises on purpose, as one tree.
+
+They know nothing of HTTP; ``service/http/problems.py`` holds the one table that gives each its status.
+
+    OstinatoError
+    |- InvalidInput               the request says something that cannot be done; names the field
+    |- UnknownModel               no such model or version is served
+    |- UnknownSession             never opened, or gone for so long that it was forgotten
+    |- SeqConflict                the client's step count is not the session's; carries the right one
+    |- SessionExists              the id asked for is taken
+    |- SessionExpired             idle for longer than its time to live
+    |- SessionClosed              closed by a client
+    |- TooLarge                   a body, chunk or batch over its limit
+    |- UnsupportedMediaType       a body in a format that the route does not read
+    |- MethodNotAllowed           the path exists, not under this method
+    |- UnknownRoute               no such path
+    |- Overloaded                 refused before it was queued; carries when to try again
+    |- Starting                   the models are still being checked
+    |- Draining                   the server is going away
+    |- StateStoreUnavailable      the store cannot be reached; nothing was applied
+    |- DeadlineExceeded           not answered in time
+    |- RunFailed                  the graph failed or gave non-finite numbers; the session is as it was
+    `- ModelRejected              a model's directory failed a check at load; names the file and the reason
+"""
+
+from __future__ import annotations
+
+
+class OstinatoError(Exception):
+    """Base of every error raised on purpose; ``str(error)`` is a sentence for the caller."""
+
+
+class InvalidInput(OstinatoError):
+    """The request cannot be applied; ``field`` is the place in it, as in ``inputs[2][0]``."""
+
+    def __init__(self, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class UnknownModel(OstinatoError):
+    """No such model, or no such version of it, is served."""
+
+
+class UnknownSession(OstinatoError):
+    """No session has this id, and none that is remembered had it."""
+
+
+class SeqConflict(OstinatoError):
+    """``seq`` is neither the session's step count nor the chunk applied last."""
+
+    def __init__(self, detail: str, expected_seq: int) -> None:
+        super().__init__(detail)
+        self.expected_seq = expected_seq
+
+
+class SessionExists(OstinatoError):
+    """A session with the id asked for is live."""
+
+
+class SessionExpired(OstinatoError):
+    """The session was idle for longer than its time to live."""
+
+
+class SessionClosed(OstinatoError):
+    """A client closed the session."""
+
+
+class TooLarge(OstinatoError):
+    """A body, a chunk or a batch is over its limit."""
+
+
+class UnsupportedMediaType(OstinatoError):
+    """The route does not read bodies of this media type."""
+
+
+class UnknownRoute(OstinatoError):
+    """No route has this path."""
+
+
+class MethodNotAllowed(OstinatoError):
+    """The path has routes, none of them under this method."""
+
+    def __init__(self, detail: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
+
+class Overloaded(OstinatoError):
+    """Refused before anything was queued; trying again after ``retry_after_seconds`` is safe."""
+
+    def __init__(self, detail: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Starting(OstinatoError):
+    """The models are still being checked."""
+
+
+class Draining(OstinatoError):
+    """The server finishes what it holds and takes no new work."""
+
+
+class StateStoreUnavailable(OstinatoError):
+    """The store cannot be reached; nothing was applied."""
+
+
+class DeadlineExceeded(OstinatoError):
+    """The request was not answered in time; with ``seq``, sending it again is safe."""
+
+
+class RunFailed(OstinatoError):
+    """The graph failed or gave numbers that are not finite; the session is as it was."""
+
+
+class ModelRejected(OstinatoError):
+    """A model's directory failed a check; the message names the file and the reason."""

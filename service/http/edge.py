@@ -1,0 +1,239 @@
+"""The outermost ASGI application: it answers the service's own routes and hands every other on to BentoML.
+
+It stands outside BentoML's middleware because that keeps a timer, and with it the whole request, for each request
+until its time-out. Here one sweep a while looks after all requests: it ends those past their deadline, and watches
+those that take long for a client that hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from service.config import Settings
+from service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
+from service.http.message import Request, Response, json_response
+from service.http.problems import problem_response, status_and_code
+from service.http.rest import Rest
+from service.metrics import Metrics
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.05
+WATCH_AFTER_SECONDS = 0.1
+"""Requests older than this are watched for a client that hangs up; most are answered long before."""
+
+
+class Exchange:
+    """A request under way. ``reason`` says why its task was cancelled, where the sweep did that."""
+
+    __slots__ = ("arrived_at", "body_read", "reason", "receive", "task", "watcher")
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self.task = asyncio.current_task()
+        self.arrived_at = time.perf_counter()
+        self.body_read = False
+        self.reason: type[DeadlineExceeded] | type[ConnectionError] | None = None
+        self.watcher: asyncio.Task[None] | None = None
+
+    def cancel(self, reason: type[DeadlineExceeded] | type[ConnectionError]) -> None:
+        """End the request's task, once."""
+        if self.reason is None and self.task is not None:
+            self.reason = reason
+            self.task.cancel()
+
+    async def watch(self) -> None:
+        """Wait for the client to hang up; there is nothing else left to receive."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.cancel(ConnectionError)
+
+
+class Edge:
+    """ASGI application over ``inner``, BentoML's.
+
+    Args:
+        rest: the routes under ``/v1``.
+        readiness: tells whether the service is ready, and what readiness answers.
+        start, stop: awaited before the server listens, and when it has answered everything.
+    """
+
+    def __init__(
+        self,
+        inner: App,
+        rest: Rest,
+        metrics: Metrics,
+        settings: Settings,
+        readiness: Callable[[], tuple[bool, dict[str, Any]]],
+        start: Callable[[], Awaitable[None]],
+        stop: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._inner = inner
+        self._rest = rest
+        self._metrics = metrics
+        self._readiness = readiness
+        self._start, self._stop = start, stop
+        self._max_body_bytes = settings.max_body_bytes
+        self._deadline_seconds = settings.deadline_seconds
+        # Oldest first, since a dictionary keeps the order of insertion.
+        self._exchanges: dict[Exchange, None] = {}
+        self._request_seconds = metrics.family("request_seconds")
+        self._bound: dict[tuple[str, int], Any] = {}
+
+    @property
+    def num_exchanges(self) -> int:
+        """Requests under way."""
+        return len(self._exchanges)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if path.startswith("/v1/"):
+            await self._exchange(scope, receive, send)
+        elif path in ("/livez", "/healthz", "/readyz", "/metrics"):
+            await _send(send, self._system(path))
+        else:
+            await self._inner(scope, receive, send)
+
+    async def sweep(self) -> None:
+        """Look after slow requests, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = time.perf_counter()
+            for exchange in self._exchanges:
+                age = now - exchange.arrived_at
+                if age < WATCH_AFTER_SECONDS:
+                    break
+                if self._deadline_seconds and age > self._deadline_seconds:
+                    exchange.cancel(DeadlineExceeded)
+                elif exchange.watcher is None and exchange.body_read:
+                    exchange.watcher = asyncio.create_task(exchange.watch())
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_after_ours() -> Message:
+            message = await receive()
+            await {"lifespan.startup": self._start, "lifespan.shutdown": self._stop}[message["type"]]()
+            return message
+
+        await self._inner(scope, receive_after_ours, send)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(receive)
+        self._exchanges[exchange] = None
+        pattern, read_at = "none", exchange.arrived_at
+        try:
+            pattern, name, handler = self._rest.route(scope["method"], scope["path"])
+            media_type, body = await self._read(scope, receive)
+            exchange.body_read = True
+            read_at = time.perf_counter()
+            response = await handler(Request(name, scope["query_string"], media_type, body))
+        except asyncio.CancelledError:
+            if exchange.reason is not DeadlineExceeded:
+                if exchange.reason is None:
+                    raise
+                return  # the client hung up: nobody to answer
+            assert exchange.task is not None
+            exchange.task.uncancel()
+            response = problem_response(
+                DeadlineExceeded(f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again")
+            )
+        except ConnectionError:
+            return
+        except Exception as error:
+            response = self._refuse(error, scope)
+        finally:
+            del self._exchanges[exchange]
+            if exchange.watcher is not None:
+                exchange.watcher.cancel()
+        self._observe(pattern, response.status, time.perf_counter() - read_at)
+        await _send(send, response)
+
+    def _refuse(self, error: Exception, scope: Scope) -> Response:
+        status, code = status_and_code(error)
+        if status >= 500 and code in ("internal", "run_failed"):
+            logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+        self._metrics.family("rejected_total").labels(reason=code).inc()
+        return problem_response(error)
+
+    async def _read(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
+        """The body's media type, and all of it.
+
+        Raises:
+            TooLarge: it is over the limit, by its own word or by count.
+            UnsupportedMediaType: it is compressed.
+            ConnectionError: the client hung up before its end.
+        """
+        media_type = b""
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                media_type = value.partition(b";")[0].strip().lower()
+            elif name == b"content-length" and int(value) > self._max_body_bytes:
+                raise self._too_large()
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                raise UnsupportedMediaType(f"a body in {value.decode('latin-1')} is not read; send it as it is")
+        message = await receive()
+        if not message.get("more_body") and message["type"] == "http.request":
+            body = message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                raise self._too_large()
+            return media_type.decode("latin-1"), body
+        parts: list[bytes] = []
+        size = 0
+        while message["type"] == "http.request":
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return media_type.decode("latin-1"), b"".join(parts)
+            message = await receive()
+        raise ConnectionError("the client hung up before the end of its body")
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is over {self._max_body_bytes} bytes; send fewer steps at a time")
+
+    def _observe(self, pattern: str, status: int, seconds: float) -> None:
+        key = (pattern, status)
+        bound = self._bound.get(key)
+        if bound is None:
+            labels = {"route": pattern.replace("{}", "{name}"), "code_class": f"{status // 100}xx"}
+            bound = self._bound[key] = self._request_seconds.labels(**labels)
+        bound.observe(seconds)
+
+    def _system(self, path: str) -> Response:
+        if path == "/metrics":
+            return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+        if path == "/readyz":
+            ready, content = self._readiness()
+            return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        return json_response({"status": "alive"})
+
+
+async def _send(send: Send, response: Response) -> None:
+    headers = response.headers
+    if response.status != 204:
+        headers = [
+            (b"content-type", response.media_type.encode()),
+            (b"content-length", b"%d" % len(response.body)),
+            *headers,
+        ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

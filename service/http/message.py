@@ -1,0 +1,47 @@
+"""A request with its body read, and an answer: what handlers take and give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+import numpy as np
+import orjson
+
+JSON = "application/json"
+
+
+@dataclass(slots=True)
+class Request:
+    """A whole request; ``name`` is the variable part of its path, empty where it has none."""
+
+    name: str
+    query_string: bytes
+    media_type: str
+    body: bytes
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters, the last of each name."""
+        return {name: values[-1] for name, values in parse_qs(self.query_string.decode("latin-1")).items()}
+
+
+@dataclass(slots=True)
+class Response:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    media_type: str = JSON
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """``content`` as JSON; floating arrays are written with as few digits as give the same bits back."""
+    return Response(status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain))
+
+
+def _plain(value: object) -> object:
+    # orjson itself writes only arrays whose rows lie behind each other.
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,214 @@
+"""The routes under ``/v1``: from a request's bytes to the domain and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.catalogue import Catalogue
+from service.engine.engine import Engine
+from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute
+from service.http import codec
+from service.http.message import Request, Response, json_response
+from service.http.schemas import ForecastBody, OpenBody, PredictBody, StepBody
+from service.predictions import ForecastPlan, forecast, predict
+from service.sessions import Session, Sessions
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+MAX_PAGE_SIZE = 1000
+
+_STEP = msgspec.json.Decoder(StepBody)
+_OPEN = msgspec.json.Decoder(OpenBody)
+_PREDICT = msgspec.json.Decoder(PredictBody)
+_FORECAST = msgspec.json.Decoder(ForecastBody)
+
+
+class Rest:
+    """Handlers of ``/v1``, by method and path.
+
+    Every path is ``/v1/<collection>``, ``/v1/<collection>/<name>`` or ``/v1/<collection>/<name>/<action>``, so that
+    one look into a dictionary finds its handler.
+    """
+
+    def __init__(self, catalogue: Catalogue, sessions: Sessions) -> None:
+        self._catalogue = catalogue
+        self._sessions = sessions
+        routes: dict[tuple[str, str], Handler] = {
+            ("GET", "/v1/models"): self.list_models,
+            ("GET", "/v1/models/{}"): self.show_model,
+            ("POST", "/v1/models/{}/predict"): self.predict,
+            ("POST", "/v1/models/{}/sessions"): self.open_session,
+            ("GET", "/v1/sessions"): self.list_sessions,
+            ("GET", "/v1/sessions/{}"): self.show_session,
+            ("DELETE", "/v1/sessions/{}"): self.close_session,
+            ("POST", "/v1/sessions/{}/step"): self.step,
+            ("POST", "/v1/sessions/{}/forecast"): self.forecast,
+        }
+        self._paths: dict[tuple[str, ...], tuple[str, dict[str, Handler]]] = {}
+        for (method, path), handler in routes.items():
+            shape = _shape(path.split("/"))
+            self._paths.setdefault(shape, (path, {}))[1][method] = handler
+
+    def route(self, method: str, path: str) -> tuple[str, str, Handler]:
+        """The route that serves a path: its pattern, the path's variable part, and the handler.
+
+        Raises:
+            UnknownRoute, MethodNotAllowed.
+        """
+        parts = path.split("/")
+        found = self._paths.get(_shape(parts))
+        if found is None:
+            raise UnknownRoute(f"there is no {path}; the README lists the routes")
+        pattern, handlers = found
+        if method not in handlers:
+            allowed = tuple(sorted(handlers))
+            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+        return pattern, parts[3] if len(parts) > 3 else "", handlers[method]
+
+    async def list_models(self, _: Request) -> Response:
+        """All models, served or not."""
+        return json_response({"models": [self._model(name) for name in self._catalogue.models]})
+
+    async def show_model(self, request: Request) -> Response:
+        """One model with the manifest of its latest served version."""
+        model = self._model(request.name)
+        versions = self._catalogue.versions(request.name)
+        latest = next(reversed(versions.values()), None)
+        model["manifest"] = latest.manifest.model_dump(mode="json") if latest else None
+        return json_response(model)
+
+    async def predict(self, request: Request) -> Response:
+        """Whole sequences of any lengths."""
+        body = codec.decode_body(request, _PREDICT)
+        engine = self._catalogue.resolve(request.name, body.version)
+        return json_response(await predict_content(engine, body))
+
+    async def open_session(self, request: Request) -> Response:
+        """Begin a session."""
+        body = codec.decode_body(request, _OPEN)
+        session = await self._sessions.open(
+            request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
+        )
+        response = json_response(session_content(session), status=201)
+        response.headers.append((b"location", f"/v1/sessions/{session.session_id}".encode()))
+        return response
+
+    async def list_sessions(self, request: Request) -> Response:
+        """A page of the live sessions."""
+        query = request.query()
+        limit = query.get("limit", "100")
+        if not (limit.isdecimal() and 1 <= int(limit) <= MAX_PAGE_SIZE):
+            raise InvalidInput(f"a limit is a number from 1 to {MAX_PAGE_SIZE}", field="limit")
+        page, cursor = self._sessions.page(query.get("model"), int(limit), query.get("cursor"))
+        return json_response({"sessions": [session_content(session) for session in page], "next_cursor": cursor})
+
+    async def show_session(self, request: Request) -> Response:
+        """A look at a session."""
+        return json_response(session_content(await self._sessions.find(request.name)))
+
+    async def close_session(self, request: Request) -> Response:
+        """End a session."""
+        await self._sessions.close(await self._sessions.find(request.name))
+        return Response(204, b"")
+
+    async def step(self, request: Request) -> Response:
+        """Apply a chunk to a session."""
+        body = codec.decode_body(request, _STEP)
+        session = await self._sessions.find(request.name)
+        return json_response(await step_content(self._sessions, session, body))
+
+    async def forecast(self, request: Request) -> Response:
+        """Look into a session's future."""
+        body = codec.decode_body(request, _FORECAST)
+        session = await self._sessions.find(request.name)
+        return json_response(await forecast_content(self._sessions, session, body))
+
+    def _model(self, name: str) -> dict[str, Any]:
+        versions, rejections = self._catalogue.versions(name), self._catalogue.rejected(name)
+        task = next(reversed(versions.values())).manifest.task if versions else None
+        return {
+            "model": name,
+            "task": task,
+            "versions": list(versions),
+            "status": "ready" if versions else "failed",
+            "failed": [{"version": rejection.version, "reason": rejection.reason} for rejection in rejections],
+        }
+
+
+async def step_content(sessions: Sessions, session: Session, body: StepBody) -> dict[str, Any]:
+    """Apply a chunk and word its answer."""
+    inputs = codec.decode_sequence(body.inputs, session.engine.manifest.inputs[0], "inputs")
+    session_id, seq, steps, outputs = await sessions.step(session, inputs, body.seq)
+    if not body.return_sequences:
+        outputs = outputs[-1:]
+    return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}
+
+
+async def forecast_content(sessions: Sessions, session: Session, body: ForecastBody) -> dict[str, Any]:
+    """Forecast and word the answer."""
+    features = ForecastPlan(session.engine.manifest).known_features
+    outputs = await forecast(sessions, session, body.horizon, codec.known_future(body.known_future, features))
+    return {"session_id": session.session_id, "outputs": outputs}
+
+
+async def predict_content(engine: Engine, body: PredictBody) -> dict[str, Any]:
+    """Run whole sequences and word the answer: outputs ``[n, O]`` each, or ``[O]`` without ``return_sequences``."""
+    manifest = engine.manifest
+    sequences = [
+        codec.decode_sequence(rows, manifest.inputs[0], f"sequences[{index}]")
+        for index, rows in enumerate(body.sequences)
+    ]
+    if body.go_backwards:
+        sequences = [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
+    predictions = await predict(engine, sequences, _initial_states(engine, body))
+    content: dict[str, Any] = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "outputs": [made.outputs if body.return_sequences else made.outputs[-1] for made in predictions],
+    }
+    if body.return_state:
+        names = [state.name for state in manifest.states]
+        content["states"] = [dict(zip(names, made.states, strict=True)) for made in predictions]
+    return content
+
+
+def session_content(session: Session) -> dict[str, Any]:
+    """A session as the contract shows it; times are RFC 3339, null for never."""
+    return {
+        "session_id": session.session_id,
+        "model": session.engine.manifest.name,
+        "version": session.engine.manifest.version,
+        "steps": session.steps,
+        "opened_at": _time(session.opened_at),
+        "expires_at": _time(session.expires_at),
+    }
+
+
+def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
+    given = body.initial_state
+    if given is None:
+        return [None] * len(body.sequences)
+    if isinstance(given, dict):
+        return [codec.decode_states(given, engine.manifest, "initial_state")] * len(body.sequences)
+    if len(given) != len(body.sequences):
+        raise InvalidInput(f"{len(given)} states for {len(body.sequences)} sequences", field="initial_state")
+    return [
+        None if states is None else codec.decode_states(states, engine.manifest, f"initial_state[{index}]")
+        for index, states in enumerate(given)
+    ]
+
+
+def _time(seconds: float) -> str | None:
+    return None if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _shape(parts: list[str]) -> tuple[str, ...]:
+    """A path's parts without its variable one, and how many there were."""
+    return (*parts[1:3], *parts[4:], str(len(parts)))

@@ -1,0 +1,58 @@
+"""The bodies of requests, as types: decoding one checks it. Unknown members are refused, for they are misspelt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
+
+SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
+Sequence = list[list[float | None]]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """A JSON object."""
+
+
+class StepBody(Body):
+    """``POST /v1/sessions/{id}/step``: inputs ``[n, F]``."""
+
+    inputs: Sequence
+    seq: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    return_sequences: bool = True
+
+
+class OpenBody(Body):
+    """``POST /v1/models/{model}/sessions``."""
+
+    session_id: SessionId | None = None
+    ttl_seconds: NotNegative | None = None
+    version: str | None = None
+
+
+class PredictBody(Body):
+    """``POST /v1/models/{model}/predict``: sequences ``[n, F]`` of any lengths.
+
+    ``initial_state``: state name -> nested list of one row, one such object for each sequence or one for all.
+    """
+
+    sequences: list[Sequence]
+    return_sequences: bool = True
+    return_state: bool = False
+    initial_state: dict[str, Any] | list[dict[str, Any] | None] | None = None
+    go_backwards: bool = False
+    version: str | None = None
+
+
+class ForecastBody(Body):
+    """``POST /v1/sessions/{id}/forecast``.
+
+    ``known_future``: input feature -> values of the steps ahead; or rows of all features that are not forecast, in
+    the manifest's order.
+    """
+
+    horizon: Annotated[int, msgspec.Meta(ge=1)]
+    known_future: dict[str, list[float | None]] | Sequence | None = None

@@ -1,0 +1,154 @@
+"""What changes no session: whole sequences at once, and looks into a session's future."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.engine import Engine
+from service.errors import InvalidInput, TooLarge
+from service.manifest import Manifest
+from service.sessions import Session, Sessions
+from service.state.arena import Rows
+
+
+class Prediction(NamedTuple):
+    """Outputs ``[n, O]`` of one sequence, and its final states, each of its ``row_shape``."""
+
+    outputs: NDArray[Any]
+    states: tuple[NDArray[Any], ...]
+
+
+async def predict(
+    engine: Engine, sequences: Sequence[NDArray[Any]], initial_states: Sequence[Rows | None]
+) -> list[Prediction]:
+    """Run whole sequences, each as a short-lived session; their lengths may differ and nothing is padded.
+
+    Args:
+        sequences: arrays ``[n, F]`` in the dtype of the model's input.
+        initial_states: for each sequence its first states, or None for the model's own.
+
+    Raises:
+        TooLarge, Overloaded, Draining: refused before anything ran.
+        RunFailed: the graph failed; names no partial result.
+    """
+    for index, sequence in enumerate(sequences):
+        if len(sequence) > engine.max_chunk_steps:
+            raise TooLarge(f"sequences[{index}] has {len(sequence)} steps; the most is {engine.max_chunk_steps}")
+    engine.scheduler.admit(len(sequences))
+    works = [
+        engine.start(engine.take_slot(states), sequence)
+        for sequence, states in zip(sequences, initial_states, strict=True)
+    ]
+    try:
+        outputs = [await work.future for work in works]
+    except BaseException:
+        for work in works:
+            engine.abandon(work)
+        raise
+    predictions = []
+    for work, made in zip(works, outputs, strict=True):
+        slot = int(work.slots[0])
+        predictions.append(Prediction(made, engine.arena.read(slot)))
+        engine.give_back(slot)
+    return predictions
+
+
+class ForecastPlan:
+    """How a model's forecast is fed back into its input.
+
+    Attributes:
+        sources, targets: positions in the output, and the positions in the input that they foretell.
+        known: positions in the input that the model does not foretell, in the manifest's order.
+
+    Raises:
+        InvalidInput: the model foretells none of its inputs.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        if not manifest.feedback:
+            raise InvalidInput(
+                f"model {manifest.name!r} cannot forecast: its manifest names no output that foretells an input"
+            )
+        inputs, outputs = manifest.inputs[0].features, manifest.outputs[0].features
+        self.missing = manifest.inputs[0].missing
+        self.sources = [outputs.index(source) for source in manifest.feedback]
+        self.targets = [inputs.index(target) for target in manifest.feedback.values()]
+        self.known = [index for index in range(len(inputs)) if index not in self.targets]
+        self.known_features = tuple(inputs[index] for index in self.known)
+        self._input = manifest.inputs[0]
+
+    def inputs(self, horizon: int, known_future: Mapping[str, Sequence[float | None]]) -> NDArray[Any]:
+        """The rows ``[horizon - 1, F]`` to feed, with what is known of the future filled in and the rest missing.
+
+        Raises:
+            InvalidInput: a feature is unknown or too short, or is needed and absent.
+        """
+        rows = np.zeros((horizon - 1, self._input.num_features), self._input.dtype)
+        if self.missing:
+            rows[:] = np.nan
+        for name, values in known_future.items():
+            if name not in self.known_features:
+                raise InvalidInput(
+                    f"{name!r} is not an input that the future may be known of; there are: "
+                    f"{', '.join(self.known_features) or 'none'}",
+                    field="known_future",
+                )
+            if not horizon - 1 <= len(values) <= horizon:
+                raise InvalidInput(
+                    f"{len(values)} values for a horizon of {horizon}; give one a step, for the steps ahead",
+                    field=f"known_future.{name}",
+                )
+            rows[:, self._input.features.index(name)] = _column(name, values[: horizon - 1], self.missing)
+        absent = [name for name in self.known_features if name not in known_future]
+        if absent and horizon > 1 and not self.missing:
+            raise InvalidInput(
+                f"this model needs the future of {', '.join(absent)} to forecast beyond one step", field="known_future"
+            )
+        return rows
+
+
+def _column(name: str, values: Sequence[float | None], missing: bool) -> list[float]:
+    for step, value in enumerate(values):
+        if value is None and not missing:
+            raise InvalidInput(
+                "a value is missing and the model takes no missing values", f"known_future.{name}[{step}]"
+            )
+    return [np.nan if value is None else value for value in values]
+
+
+async def forecast(
+    sessions: Sessions, session: Session, horizon: int, known_future: Mapping[str, Sequence[float | None]]
+) -> NDArray[Any]:
+    """The next ``horizon`` outputs ``[horizon, O]`` of a session, each fed back as the next step's input.
+
+    The first is the output of the step applied last. The session waits its turn, is copied, and is not changed.
+
+    Args:
+        known_future: input feature -> its values at the steps that the outputs speak of; a feature left out is
+            missing, where the model takes missing values.
+
+    Raises:
+        InvalidInput: the model does not forecast, the session has no step yet, or ``known_future`` does not fit.
+        TooLarge: the horizon is over the model's limit.
+    """
+    engine = session.engine
+    if horizon > engine.max_horizon:
+        raise TooLarge(f"a horizon of {horizon} steps; the most is {engine.max_horizon}")
+    plan = ForecastPlan(engine.manifest)
+    inputs = plan.inputs(horizon, known_future)
+    async with sessions.alone(session):
+        if not session.steps:
+            raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
+        first = engine.arena.last_output[session.slot].copy()
+        engine.scheduler.admit(1)
+        slot = engine.take_slot(engine.arena.read(session.slot))
+    outputs = [first]
+    for row in inputs:
+        row[plan.targets] = outputs[-1][plan.sources]
+        outputs.append((await engine.run(slot, row[None]))[-1])
+    engine.give_back(slot)
+    return np.stack(outputs)

@@ -1,0 +1,237 @@
+"""The folder of models: ``<repository>/<model>/<version>/``, each version checked before it is served."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from service.config import Settings
+from service.engine.runner import Runner
+from service.errors import ModelRejected, OstinatoError
+from service.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from service.state.arena import Rows
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TOLERANCE = 1e-5
+"""How far golden outputs may be off where the manifest has no parity of its own."""
+
+
+class LoadedModel(NamedTuple):
+    """A version that passed its checks.
+
+    Attributes:
+        manifest: as read, but with ``batch_invariant`` as found here.
+        iteration_seconds: how long the largest iteration took.
+        golden_difference: the largest difference to the golden outputs, as the manifest's parity measures it.
+    """
+
+    manifest: Manifest
+    runner: Runner
+    iteration_seconds: float
+    golden_difference: float
+
+
+def find_versions(repository: Path) -> list[Path]:
+    """Directories of all versions in a repository; every second-level folder is one, sound or not.
+
+    Raises:
+        ModelRejected: the repository is not a folder.
+    """
+    if not repository.is_dir():
+        raise ModelRejected(f"{repository}: there is no such folder; 'ostinato export' fills one")
+    return sorted(
+        path
+        for path in repository.glob("*/*")
+        if path.is_dir() and not path.name.startswith(".") and not path.parent.name.startswith(".")
+    )
+
+
+def load_model(directory: Path, settings: Settings) -> LoadedModel:
+    """Read one version and check it: the manifest, the files, the graph against the manifest, golden inputs against
+    golden outputs, and whether rows are independent of what shares their run.
+
+    Raises:
+        ModelRejected: a check failed; the message names the file and the reason.
+    """
+    manifest = Manifest.read(directory)
+    if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
+        raise ModelRejected(
+            f"{directory / MANIFEST_FILE}: it is of {manifest.name}/{manifest.version}, and lies in "
+            f"{directory.parent.name}/{directory.name}"
+        )
+    if manifest.task != "recurrent":
+        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} is not served yet; 'recurrent' is")
+    _check_graph_file(manifest, directory)
+    runner = _runner(manifest, directory, settings)
+    cases = read_golden(manifest, directory)
+    difference = check_golden(runner, cases, directory)
+    if manifest.batch_invariant and not is_batch_invariant(runner, cases):
+        logger.warning("%s: rows depend on what shares their run, so the model is run alone", directory)
+        manifest = manifest.model_copy(update={"batch_invariant": False})
+        runner = _runner(manifest, directory, settings)
+    return LoadedModel(manifest, runner, _time_largest_iteration(runner), difference)
+
+
+class GoldenCase(NamedTuple):
+    """Inputs ``[B, T, F]`` with the outputs ``[B, T, O]`` and final states ``[B, ...]`` of the trained network."""
+
+    name: str
+    inputs: NDArray[Any]
+    outputs: NDArray[Any]
+    states: tuple[NDArray[Any], ...]
+
+
+def read_golden(manifest: Manifest, directory: Path) -> list[GoldenCase]:
+    """The cases of ``golden.safetensors``: tensors ``<case>/<name in the graph>``, in the graph's own axes.
+
+    Raises:
+        ModelRejected: the file is absent, cut short, empty, or lacks a tensor.
+    """
+    path = directory / GOLDEN_FILE
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelRejected(f"{path}: {error}") from error
+    cases = []
+    for case in sorted({name.partition("/")[0] for name in tensors}):
+        wanted = [manifest.inputs[0], manifest.outputs[0]]
+        try:
+            inputs, outputs = (_batch_first(tensors[f"{case}/{part.name}"], part) for part in wanted)
+            states = tuple(
+                np.moveaxis(tensors[f"{case}/{state.output}"], state.batch_axis, 0) for state in manifest.states
+            )
+        except (KeyError, ValueError) as error:
+            raise ModelRejected(f"{path}: case {case!r} does not fit the manifest: {error}") from error
+        cases.append(GoldenCase(case, inputs, outputs, states))
+    if not cases:
+        raise ModelRejected(f"{path}: it holds no case")
+    return cases
+
+
+def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> float:
+    """Run every golden case in one go and return the largest ``|graph - network| / max(1, |network|)``.
+
+    Raises:
+        ModelRejected: a shape is off, or the difference is above the manifest's tolerance.
+    """
+    parity = runner.manifest.parity
+    tolerance = parity.tolerance if parity else DEFAULT_TOLERANCE
+    largest = 0.0
+    for case in cases:
+        outputs, states = run_sequence(runner, case.inputs, case.inputs.shape[1])
+        for name, made, golden in zip(
+            [runner.manifest.outputs[0].name, *(state.output for state in runner.manifest.states)],
+            [outputs, *states],
+            [case.outputs, *case.states],
+            strict=True,
+        ):
+            place = f"{directory / GOLDEN_FILE}: case {case.name!r}, {name!r}"
+            if made.shape != golden.shape:
+                raise ModelRejected(f"{place}: the graph gives shape {made.shape}, the file has {golden.shape}")
+            difference = largest_difference(made, golden)
+            if not difference <= tolerance:
+                raise ModelRejected(
+                    f"{place}: the graph is off by {difference:.3g}; at most {tolerance:.3g} is allowed"
+                )
+            largest = max(largest, difference)
+    return largest
+
+
+def largest_difference(made: NDArray[Any], expected: NDArray[Any]) -> float:
+    """``max |made - expected| / max(1, |expected|)``; NaN agrees with NaN and with nothing else."""
+    made64, expected64 = made.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(made64 - expected64) / np.maximum(1.0, np.abs(expected64))
+    agree = (made64 == expected64) | (np.isnan(made64) & np.isnan(expected64))
+    difference[agree] = 0.0
+    return float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))
+
+
+def is_batch_invariant(runner: Runner, cases: list[GoldenCase]) -> bool:
+    """Whether every row of every case is the same to the bit alone and in its batch, in one run and step by step."""
+    for case in cases:
+        whole = run_sequence(runner, case.inputs, case.inputs.shape[1])
+        stepwise = run_sequence(runner, case.inputs, 1)
+        if not _same(whole, stepwise):
+            return False
+        for row in range(len(case.inputs)):
+            alone = run_sequence(runner, case.inputs[row : row + 1], case.inputs.shape[1])
+            if not _same(alone, (whole[0][row : row + 1], tuple(state[row : row + 1] for state in whole[1]))):
+                return False
+    return True
+
+
+def run_sequence(runner: Runner, inputs: NDArray[Any], chunk_steps: int) -> tuple[NDArray[Any], Rows]:
+    """Run whole sequences ``[B, T, F]`` from the initial state, ``chunk_steps`` at a time, one where the graph takes
+    no more; returns outputs ``[B, T, O]`` (``[B, 1, O]`` of a graph that answers once) and the final states.
+    """
+    states: Rows = runner.initial_states(len(inputs))
+    if runner.manifest.inputs[0].time_axis is None:
+        chunk_steps = 1
+    outputs = []
+    for start in range(0, inputs.shape[1], chunk_steps):
+        result = runner.run(inputs[:, start : start + chunk_steps], states)
+        states = result.states
+        outputs.append(result.outputs)
+    if runner.manifest.outputs[0].time_axis is None and runner.manifest.inputs[0].time_axis is not None:
+        outputs = outputs[-1:]
+    return np.concatenate(outputs, axis=1), states
+
+
+def _runner(manifest: Manifest, directory: Path, settings: Settings) -> Runner:
+    return Runner(
+        manifest,
+        directory,
+        max_batch_size=settings.max_batch_size,
+        max_iteration_steps=settings.max_iteration_steps,
+    )
+
+
+def _check_graph_file(manifest: Manifest, directory: Path) -> None:
+    for graph in manifest.graphs.values():
+        path = directory / graph.file
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelRejected(f"{path}: {error.strerror}") from error
+        if found != graph.sha256:
+            raise ModelRejected(f"{path}: its SHA-256 is not the manifest's; the file is damaged or another's")
+
+
+def _batch_first(tensor: NDArray[Any], part: Any) -> NDArray[Any]:
+    """A tensor in the graph's axes as ``[B, T, F]``; one without T as ``[B, 1, F]``."""
+    first = np.moveaxis(tensor, part.batch_axis, 0)
+    if part.time_axis is not None:
+        first = np.moveaxis(first, part.time_axis + (part.time_axis < part.batch_axis), 1)
+    else:
+        first = first[:, None]
+    return first.reshape(first.shape[0], first.shape[1], part.num_features)
+
+
+def _same(one: tuple[NDArray[Any], Rows], other: tuple[NDArray[Any], Rows]) -> bool:
+    pairs: Iterator[tuple[NDArray[Any], NDArray[Any]]] = zip([one[0], *one[1]], [other[0], *other[1]], strict=True)
+    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs)
+
+
+def _time_largest_iteration(runner: Runner) -> float:
+    """Warm the graph up and time its largest iteration, in seconds."""
+    part = runner.manifest.inputs[0]
+    for batch_size, num_steps in ((1, 1), (runner.max_batch_size, runner.max_iteration_steps)):
+        inputs = np.zeros((batch_size, num_steps, part.num_features), part.dtype)
+        states = runner.initial_states(batch_size)
+        began_at = time.perf_counter()
+        try:
+            runner.run(inputs, states)
+        except OstinatoError as error:
+            raise ModelRejected(f"{runner.manifest.name}/{runner.manifest.version}: {error}") from error
+    return time.perf_counter() - began_at

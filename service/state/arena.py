@@ -1,0 +1,130 @@
+"""The sessions of one model version that are in memory: a row (slot) a session, a column a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.manifest import Output, State
+
+Slots = NDArray[np.int64]
+Rows = Sequence[NDArray[Any]]
+
+NEVER = -1
+"""``last_seq`` of a session to which nothing was applied yet."""
+
+
+class Arena:
+    """Slots for recurrent state and for what is known of the session that holds each.
+
+    The columns are allocated once, for ``capacity`` slots, and never move; the operating system gives memory to a
+    slot when it is first written, and slots freed last are handed out first, so memory follows the most that was
+    ever live.
+
+    Attributes:
+        states: one array ``[slot, ...]`` for each state of the manifest.
+        steps: steps applied, ``[slot]`` int64.
+        last_seq: ``steps`` before the chunk applied last, ``[slot]`` int64; ``NEVER`` before the first.
+        last_digest: checksum of the chunk applied last, ``[slot]`` int64.
+        last_output: the output of the step applied last, ``[slot, O]``.
+        long_answers: slot -> outputs ``[n, O]`` of the chunk applied last, where it had more than one.
+        ttl_seconds, expires_at: ``[slot]`` float64; ``inf`` = never.
+        opened_at: ``[slot]`` float64, seconds since the epoch.
+        busy: whether a request of the session is under way, ``[slot]`` bool.
+        session_ids: slot -> id, None where the slot holds no session.
+        num_sessions: slots that hold one.
+    """
+
+    def __init__(self, states: Sequence[State], output: Output, capacity: int) -> None:
+        self.capacity = capacity
+        self.states = tuple(np.zeros((capacity, *state.row_shape), state.dtype) for state in states)
+        self.steps = np.zeros(capacity, np.int64)
+        self.last_seq = np.zeros(capacity, np.int64)
+        self.last_digest = np.zeros(capacity, np.int64)
+        self.last_output = np.zeros((capacity, output.num_features), output.dtype)
+        self.long_answers: dict[int, NDArray[Any]] = {}
+        self.ttl_seconds = np.zeros(capacity, np.float64)
+        self.expires_at = np.zeros(capacity, np.float64)
+        self.opened_at = np.zeros(capacity, np.float64)
+        self.busy = np.zeros(capacity, np.bool_)
+        self.session_ids: list[str | None] = []
+        self.num_sessions = 0
+        self._initial = tuple(state.initial_row() for state in states)
+        self._freed: list[int] = []
+
+    def __repr__(self) -> str:
+        return f"<Arena {self.num_sessions} sessions, {self.num_used}/{self.capacity} slots of {self.row_bytes} bytes>"
+
+    @property
+    def num_used(self) -> int:
+        """Slots that are taken, by sessions and by work under way."""
+        return len(self.session_ids) - len(self._freed)
+
+    @property
+    def high_water(self) -> int:
+        """One past the highest slot ever taken: columns are worth reading up to here."""
+        return len(self.session_ids)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of state of one session."""
+        return sum(rows[0].nbytes for rows in self.states)
+
+    def allocate(self, session_id: str | None = None) -> int:
+        """Take a slot, for a session or for work under way, and put the initial state there.
+
+        Raises:
+            MemoryError: all are taken; the caller admits no more than there are.
+        """
+        if self._freed:
+            slot = self._freed.pop()
+        elif (slot := len(self.session_ids)) < self.capacity:
+            self.session_ids.append(None)
+        else:
+            raise MemoryError(f"all {self.capacity} slots are taken")
+        for rows, initial in zip(self.states, self._initial, strict=True):
+            rows[slot] = initial
+        self.session_ids[slot] = session_id
+        self.num_sessions += session_id is not None
+        self.steps[slot] = 0
+        self.last_seq[slot] = NEVER
+        self.expires_at[slot] = np.inf
+        self.busy[slot] = False
+        return slot
+
+    def release(self, slot: int) -> None:
+        """Give a slot back; its row may be handed to another session at once."""
+        self.num_sessions -= self.session_ids[slot] is not None
+        self.session_ids[slot] = None
+        self.expires_at[slot] = np.inf
+        self.busy[slot] = False
+        self.long_answers.pop(slot, None)
+        self._freed.append(slot)
+
+    def gather(self, slots: Slots, out: Rows) -> None:
+        """Copy the states of ``slots`` [B] into ``out``, arrays ``[B, ...]``. Undone by ``scatter``."""
+        for rows, taken in zip(self.states, out, strict=True):
+            # "clip" spares the copy that numpy makes to survive a bad index; the slots are our own.
+            np.take(rows, slots, axis=0, out=taken, mode="clip")
+
+    def scatter(self, slots: Slots, states: Rows) -> None:
+        """Put ``states``, arrays ``[B, ...]``, into the rows ``slots`` [B], which must differ from each other."""
+        for rows, given in zip(self.states, states, strict=True):
+            rows[slots] = given
+
+    def read(self, slot: int) -> tuple[NDArray[Any], ...]:
+        """Copies of one slot's states, each of its ``row_shape``."""
+        return tuple(rows[slot].copy() for rows in self.states)
+
+    def write(self, slot: int, states: Rows) -> None:
+        """Put one slot's states there, each of its ``row_shape``."""
+        for rows, given in zip(self.states, states, strict=True):
+            rows[slot] = given
+
+    def answer(self, slot: int) -> NDArray[Any]:
+        """The outputs of the chunk applied last, ``[n, O]``."""
+        long_answer = self.long_answers.get(slot)
+        return self.last_output[slot : slot + 1].copy() if long_answer is None else long_answer

@@ -1,0 +1,93 @@
+"""The interface of the stores: who has which session, and what is committed to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.state.arena import Arena, Slots
+
+
+class Address(NamedTuple):
+    """Where a session is in memory."""
+
+    arena: Arena
+    slot: int
+
+
+@dataclass(slots=True)
+class Commit:
+    """What an iteration made of ``R`` sessions of one arena. Their new state stands in the arena's slots already.
+
+    Attributes:
+        slots: int64 ``[R]``.
+        steps_before: the step counts that the chunks were applied to, int64 ``[R]``; a session whose count is another
+            is not committed.
+        num_steps: steps of each chunk, int64 ``[R]``.
+        digests: checksum of each chunk, int64 ``[R]``.
+        outputs: the last step's output of each chunk, ``[R, O]``.
+        long_answers: index in ``slots`` -> all outputs ``[n, O]`` of a chunk with more than one.
+    """
+
+    arena: Arena
+    slots: Slots
+    steps_before: Slots
+    num_steps: Slots
+    digests: Slots
+    outputs: NDArray[Any]
+    long_answers: dict[int, NDArray[Any]]
+
+
+class Store(ABC):
+    """Sessions by id. All times are seconds since the epoch, given by the caller.
+
+    A session is live until it is closed, or until ``now`` has reached its ``expires_at``; for ``tombstone_seconds``
+    after that its id is answered with ``SessionClosed`` or ``SessionExpired``, then with ``UnknownSession``.
+    A live id cannot be opened again; one that is remembered can.
+    """
+
+    @abstractmethod
+    async def open(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
+        """Begin a session in the initial state; ``ttl_seconds`` 0 = it never expires.
+
+        Raises:
+            SessionExists: the id is live.
+        """
+
+    @abstractmethod
+    def find(self, session_id: str, now: float) -> Address | Awaitable[Address]:
+        """The session's place in memory, at once where it is there, or to be awaited.
+
+        Raises:
+            UnknownSession, SessionExpired, SessionClosed: it is not live.
+        """
+
+    @abstractmethod
+    def commit(self, commit: Commit, now: float) -> NDArray[np.bool_] | Awaitable[NDArray[np.bool_]]:
+        """Make the iteration's results the sessions' own, each by compare-and-set on ``steps``.
+
+        Returns:
+            which were committed, bool ``[R]``, as durably as the store promises; at once, or to be awaited. A
+            session's time to live begins anew at ``now``.
+        """
+
+    @abstractmethod
+    async def close(self, session_id: str, now: float) -> None:
+        """End a session and forget its state.
+
+        Raises:
+            UnknownSession, SessionExpired, SessionClosed: it is not live.
+        """
+
+    @abstractmethod
+    def expire(self, now: float) -> list[tuple[str, Arena]]:
+        """End the sessions whose time has come, but for busy ones, and forget old tombstones; returns which ended."""
+
+    @abstractmethod
+    def scan(self, arena: Arena, start: int, now: float) -> Iterator[tuple[int, str]]:
+        """Live sessions of ``arena`` as (position, id), positions rising from ``start``."""

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.metrics import SERIES
+from tests.tools import run_tool
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus" / "rules.yml"
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "ostinato.json").read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES: list[str] = [target["expr"] for panel in PANELS for target in panel["targets"]]
+ALERTS: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule
+]
+
+
+def series_in(text: str) -> set[str]:
+    """The series that an expression reads; a histogram's three parts count as the histogram."""
+    names = set(re.findall(r"\bostinato_[a-z0-9_]+", text))
+    return {name if name in SERIES else re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+
+
+def test_the_dashboard_shows_every_series_and_none_that_does_not_exist() -> None:
+    assert series_in(" ".join(QUERIES)) == set(SERIES)
+
+
+def test_the_rules_read_only_series_that_exist() -> None:
+    # Read line by line, so that the names of series in comments and runbooks count too.
+    assert series_in(RULES.read_text()) <= set(SERIES)
+
+
+def test_the_dashboard_has_rows_in_which_no_two_panels_overlap() -> None:
+    rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+    assert rows == ["Traffic", "Latency", "Engine", "Sessions", "Models"]
+    cells: list[tuple[int, int]] = []
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        columns, lines = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        cells += [(column, line) for column in columns for line in lines]
+    assert len(set(cells)) == len(cells)
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_every_panel_explains_itself_and_takes_the_chosen_data_source(panel: dict[str, Any]) -> None:
+    assert panel["description"].endswith(".")
+    assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
+    unit = (
+        panel["options"]["yAxis"]["unit"]
+        if panel["type"] == "heatmap"
+        else panel["fieldConfig"]["defaults"].get("unit")
+    )
+    assert unit is not None or panel["type"] == "table"
+
+
+def test_the_dashboard_asks_for_a_data_source_a_model_and_a_version() -> None:
+    variables = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
+    assert variables == ["datasource", "model", "version"]
+
+
+def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    queries = [query.replace("$__rate_interval", "1m").replace("$model", ".*") for query in QUERIES]
+    rules = [{"record": f"panel:query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert f"SUCCESS: {len(QUERIES)} rules found" in run_tool("promtool", "check", "rules", file)
+
+
+def test_prometheus_understands_the_rules() -> None:
+    run_tool("promtool", "check", "rules", "--lint-fatal", RULES)
+
+
+def test_each_rule_fires_in_trouble_and_is_silent_in_health() -> None:
+    tests = Path(__file__).with_name("rules_test.yml")
+    run_tool("promtool", "test", "rules", tests)
+    tested = tests.read_text()
+    assert [alert["alert"] for alert in ALERTS if tested.count(alert["alert"]) < 2] == []
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_says_what_is_wrong_how_bad_and_what_to_do(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert alert["annotations"].keys() == {"summary", "runbook"}
+
+
+def test_the_scrape_configuration_for_one_machine_is_valid() -> None:
+    run_tool("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+
+
+def test_the_scrape_configuration_for_a_cluster_is_valid(tmp_path: Path) -> None:
+    # Debian builds Prometheus without discovery in Kubernetes: all the rest is checked with a target in its place.
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus-kubernetes.yml").read_text())
+    (scrape,) = config["scrape_configs"]
+    assert scrape.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    scrape["static_configs"] = [{"targets": ["localhost:3000"]}]
+    config["rule_files"] = [str(RULES)]
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    run_tool("promtool", "check", "config", file)
+
+
+def test_both_scrape_configurations_name_the_job_that_the_rules_ask_for() -> None:
+    for name in ("prometheus.yml", "prometheus-kubernetes.yml"):
+        config = yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
+        assert [scrape["job_name"] for scrape in config["scrape_configs"]] == ["ostinato"]
+    assert set(re.findall(r'job="(\w+)"', RULES.read_text())) == {"ostinato"}

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from models.errors import RecipeError
+from models.recipe import Recipe
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "beijing_pm25"
+TEXT = """
+name = "load"
+[data]
+file = "load.csv"
+target = "load"
+features = ["load", "wind"]
+time = ["time"]
+validation_from = 2024-01-04
+test_from = 2024-01-06T12:00:00Z
+[network]
+cell = "lstm"
+"""
+
+
+def read(folder: Path, text: str) -> Recipe:
+    (folder / "recipe.toml").write_text(text, encoding="utf-8")
+    return Recipe.read(folder / "recipe.toml")
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_examples_are_valid_and_their_data_lies_beside_them(cell: str) -> None:
+    recipe = Recipe.read(EXAMPLES / f"{cell}.toml")
+    assert recipe.name == f"beijing-{cell}"
+    assert recipe.network.cell == cell
+    assert recipe.data.file == EXAMPLES / "beijing_pm25_hourly.csv.xz"
+    assert recipe.data.file.is_file()
+    assert recipe.data.licence == "CC BY 4.0"
+
+
+def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
+    recipe = read(tmp_path, TEXT)
+    assert recipe.data.validation_from == datetime(2024, 1, 4)
+    assert recipe.data.test_from == datetime(2024, 1, 6, 12)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('cell = "lstm"', 'cell = "elman"', r"recipe\.toml: network\.cell: Input should be 'lstm' or 'gru'"),
+        ('cell = "lstm"', 'cell = "lstm"\nlayers = 2', r"network\.layers: Extra inputs are not permitted"),
+        ('target = "load"\n', "", r"data\.target: Field required"),
+        ('target = "load"', 'target = "sun"', r"data: target: 'sun' must be one of the features"),
+        ('time = ["time"]', 'time = ["time"]\ncategorical = ["sun"]', r"categorical: \['sun'\] are not among"),
+        ('time = ["time"]', 'time = ["time"]\ncategorical = ["load"]', r"target: 'load' is categorical"),
+        ('time = ["time"]', 'time = ["day", "hour"]', r"time: give one ISO 8601 column"),
+        ('["load", "wind"]', '["load", "load"]', r"features: a column stands twice"),
+        ("2024-01-04", "2024-02-04", r"validation_from must be earlier than test_from"),
+        ('name = "load"', 'name = "../load"', r"name: String should match pattern"),
+        ("[data]", "[data", r"recipe\.toml: is not TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read(tmp_path, TEXT.replace(old, new))
+
+
+def test_an_absent_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.toml: cannot be read"):
+        Recipe.read(tmp_path / "nowhere.toml")

@@ -1,0 +1,77 @@
+"""A running service on two tiny networks, and a command line to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from typer.testing import CliRunner, Result
+
+from ostinato.cli import app
+from service.manifest import Input
+from tests.networks import Network, accumulator, lstm
+from tests.server import ServerProcess, running_server
+
+RunCommand = Callable[..., Result]
+
+
+@pytest.fixture
+def run_command() -> RunCommand:
+    """Calls the command line in this process."""
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+
+    def run(*arguments: object) -> Result:
+        return runner.invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def total_of_loads() -> Network:
+    """The running total of ``load``, which is said to foretell the next ``load``; a missing load counts as 0."""
+    network = accumulator()
+    for node in network.model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == "inputs":
+                node.input[index] = "filled"
+    nodes = [
+        helper.make_node("IsNaN", ["inputs"], ["holes"]),
+        helper.make_node("Where", ["holes", "nothing", "inputs"], ["filled"]),
+    ]
+    for node in reversed(nodes):
+        network.model.graph.node.insert(0, node)
+    network.model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "nothing"))
+    onnx.checker.check_model(network.model)
+    part = Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("load",), missing=True)
+    return network.named("loads", inputs=(part,), feedback={"total": "load"})
+
+
+def words_and_numbers() -> Network:
+    """An LSTM over a number, a word and a word that looks like a number; it foretells nothing."""
+    part = Input(
+        name="inputs",
+        dtype="float32",
+        shape=("B", "T", 3),
+        features=("level", "wind", "hour"),
+        categories={"wind": ("N", "SE"), "hour": tuple(str(hour) for hour in range(24))},
+    )
+    return lstm(3, num_outputs=2).named("gusts", inputs=(part,))
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with both networks."""
+    repository = tmp_path_factory.mktemp("repository")
+    total_of_loads().write(repository, np.arange(6, dtype=np.float32).reshape(2, 3, 1))
+    words_and_numbers().write(repository, np.ones((2, 3, 3), np.float32))
+    return repository
+
+
+@pytest.fixture(scope="session")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The service, ready, on that repository."""
+    with running_server(models, tmp_path_factory.mktemp("home")) as process:
+        yield process

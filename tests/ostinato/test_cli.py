@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from ostinato.cli import COMMANDS, ERRORS
+from tests.ostinato.conftest import RunCommand
+
+
+def test_help_lists_every_command_in_the_order_of_use(run_command: RunCommand) -> None:
+    result = run_command("--help")
+    assert result.exit_code == 0
+    places = [result.output.index(f" {name} ") for name in COMMANDS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str, run_command: RunCommand) -> None:
+    result = run_command(name, "--help")
+    assert result.exit_code == 0
+    assert f"ostinato {name} " in result.output.split("Example", 1)[1]
+
+
+def test_version_is_the_package_s(run_command: RunCommand) -> None:
+    assert run_command("--version").output == f"ostinato {version('ostinato')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_status"),
+    [
+        (("--help",), 0),
+        (("verify", "REPOSITORY"), 0),
+        (("serve", "--repository", "REPOSITORY", "--host", "nowhere"), 1),
+        (("replay", "a.csv", "--model", "loads", "--url", "http://127.0.0.1:1", "--patience", "0"), 1),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_serving_commands_import_no_torch(arguments: tuple[str, ...], exit_status: int, models: Path) -> None:
+    code = (
+        "import sys\nfrom ostinato.cli import main\ntry: main()\nexcept SystemExit as end: status = end.code\n"
+        "heavy = {'torch', 'onnx', 'models', 'export', 'matplotlib', 'bentoml'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {sorted(heavy)}' if heavy else status)"
+    )
+    words = [str(models) if word == "REPOSITORY" else word for word in arguments]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, "imported" in done.stderr, "Traceback" in done.stderr) == (exit_status, False, False)
+
+
+def test_an_expected_error_is_one_line_and_exit_status_1(run_command: RunCommand) -> None:
+    result = run_command("verify", "no-such-folder")
+    assert result.exit_code == 1
+    assert result.stderr == "error: no-such-folder: there is no such folder; 'ostinato export' fills one\n"
+
+
+def test_errors_of_training_end_in_one_line_too(run_command: RunCommand) -> None:
+    result = run_command("train", "no-such.toml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: no-such.toml")
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_command_is_a_usage_error(run_command: RunCommand) -> None:
+    result = run_command("sreve")
+    assert result.exit_code == 2
+    assert "No such command 'sreve'" in result.stderr
+
+
+def test_the_modules_of_expected_errors_exist() -> None:
+    import importlib
+
+    assert all(importlib.import_module(name) for name in ERRORS)

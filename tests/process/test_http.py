@@ -1,0 +1,279 @@
+"""The HTTP contract, row by row, against a real server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.networks import one_step, token_counter
+from tests.server import ServerProcess, running_server
+
+
+@pytest.fixture
+def http(server: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def session(http: httpx.Client, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A live session of ``accumulator`` to which nothing was applied."""
+    session_id = f"s{abs(hash(request.node.nodeid)):x}"
+    assert http.post("/v1/models/accumulator/sessions", json={"session_id": session_id}).status_code == 201
+    yield session_id
+    http.delete(f"/v1/sessions/{session_id}")
+
+
+def problem(answer: httpx.Response) -> tuple[int, str, str | None]:
+    """(status, code, field) of an answer that must be a problem document."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    content = answer.json()
+    assert content["status"] == answer.status_code
+    assert {"type", "title", "detail", "code"} <= set(content)
+    return answer.status_code, content["code"], content.get("field")
+
+
+class TestSessions:
+    def test_a_session_lives_from_opening_to_closing(self, http: httpx.Client) -> None:
+        opened = http.post("/v1/models/accumulator/sessions", json={"ttl_seconds": 0})
+        content = opened.json()
+        assert opened.status_code == 201
+        assert (content["model"], content["version"], content["steps"], content["expires_at"]) == (
+            "accumulator",
+            "1",
+            0,
+            None,
+        )
+        path = f"/v1/sessions/{content['session_id']}"
+        assert opened.headers["location"] == path
+        first = http.post(f"{path}/step", json={"inputs": [[1], [2]], "seq": 0}).json()
+        assert first == {"session_id": content["session_id"], "seq": 0, "steps": 2, "outputs": [[1.0], [3.0]]}
+        last = http.post(f"{path}/step", json={"inputs": [[3], [4]], "seq": 2, "return_sequences": False}).json()
+        assert (last["steps"], last["outputs"]) == (4, [[10.0]])
+        assert http.get(path).json()["steps"] == 4
+        assert http.delete(path).status_code == 204
+        assert problem(http.get(path)) == (410, "session_closed", None)
+        assert problem(http.post(f"{path}/step", json={"inputs": [[1]]})) == (410, "session_closed", None)
+        assert problem(http.delete(path)) == (410, "session_closed", None)
+
+    def test_a_body_may_be_absent(self, http: httpx.Client) -> None:
+        opened = http.post("/v1/models/accumulator/sessions").json()
+        assert opened["expires_at"].startswith("20")
+        http.delete(f"/v1/sessions/{opened['session_id']}")
+
+    def test_a_session_expires_and_is_forgotten(self, repository: Path, tmp_path: Path) -> None:
+        with running_server(repository, tmp_path, tombstone_seconds=2) as own, httpx.Client(base_url=own.url) as client:
+            client.post("/v1/models/accumulator/sessions", json={"session_id": "brief", "ttl_seconds": 0.3})
+            time.sleep(0.5)
+            assert problem(client.get("/v1/sessions/brief")) == (410, "session_expired", None)
+            time.sleep(3.2)
+            assert problem(client.get("/v1/sessions/brief")) == (404, "unknown_session", None)
+            metrics = client.get("/metrics").text
+            assert 'ostinato_sessions_total{event="expired",model="accumulator",version="1"} 1.0' in metrics
+
+    def test_sessions_are_listed_in_pages(self, http: httpx.Client) -> None:
+        ids = {f"page-{number}" for number in range(5)}
+        for session_id in ids:
+            http.post("/v1/models/tokens/sessions", json={"session_id": session_id})
+        seen, cursor = [], ""
+        while True:
+            page = http.get("/v1/sessions", params={"model": "tokens", "limit": 2, "cursor": cursor or None}).json()
+            assert len(page["sessions"]) <= 2
+            seen += [each["session_id"] for each in page["sessions"]]
+            if (cursor := page["next_cursor"]) is None:
+                break
+        assert sorted(seen) == sorted(ids)
+        for session_id in ids:
+            http.delete(f"/v1/sessions/{session_id}")
+        assert problem(http.get("/v1/sessions?limit=0")) == (422, "invalid_input", "limit")
+        assert problem(http.get("/v1/sessions?cursor=x")) == (422, "invalid_input", "cursor")
+
+    def test_a_taken_id_is_refused(self, http: httpx.Client, session: str) -> None:
+        answer = http.post("/v1/models/lstm/sessions", json={"session_id": session})
+        assert problem(answer) == (409, "session_exists", None)
+
+    def test_a_duplicate_gets_the_same_answer_and_is_applied_once(self, http: httpx.Client, session: str) -> None:
+        path = f"/v1/sessions/{session}/step"
+        answers = [http.post(path, json={"inputs": [[5], [6]], "seq": 0}).json() for _ in range(3)]
+        assert answers[0] == answers[1] == answers[2]
+        assert http.get(f"/v1/sessions/{session}").json()["steps"] == 2
+
+    def test_a_wrong_seq_is_told_the_right_one(self, http: httpx.Client, session: str) -> None:
+        path = f"/v1/sessions/{session}/step"
+        http.post(path, json={"inputs": [[5]], "seq": 0})
+        answer = http.post(path, json={"inputs": [[5]], "seq": 7})
+        assert problem(answer) == (409, "seq_conflict", None)
+        assert answer.json()["expected_seq"] == 1
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("body", "status", "code", "field"),
+        [
+            ('{"inputs": [[1, 2]]}', 422, "invalid_input", "inputs[0]"),
+            ('{"inputs": [[1], []]}', 422, "invalid_input", "inputs[1]"),
+            ('{"inputs": [[NaN]]}', 422, "invalid_input", "inputs[0][0]"),
+            ('{"inputs": [[Infinity]]}', 422, "invalid_input", "inputs[0][0]"),
+            ('{"inputs": [[1e999]]}', 422, "invalid_input", "inputs[0][0]"),
+            ('{"inputs": [[1e39]]}', 422, "invalid_input", "inputs[0][0]"),
+            ('{"inputs": [[null]]}', 422, "invalid_input", "inputs[0][0]"),
+            ('{"inputs": [["1"]]}', 422, "invalid_input", "inputs[0][0]"),
+            ('{"inputs": []}', 422, "invalid_input", "inputs"),
+            ('{"inputs": 1}', 422, "invalid_input", "inputs"),
+            ('{"inputs": [[1]', 422, "invalid_input", None),
+            ("{}", 422, "invalid_input", None),
+            ('{"inputs": [[1]], "seq": "0"}', 422, "invalid_input", "seq"),
+            ('{"inputs": [' + "[1]," * 500 + "[1]]}", 413, "too_large", None),
+            ('{"inputs": [' + "[1]," * 60_000 + "[1]]}", 413, "too_large", None),
+        ],
+        ids=lambda value: str(value)[:24],
+    )
+    def test_a_bad_chunk_is_refused_and_nothing_is_lost(
+        self, http: httpx.Client, session: str, body: str, status: int, code: str, field: str | None
+    ) -> None:
+        path = f"/v1/sessions/{session}/step"
+        http.post(path, json={"inputs": [[5]], "seq": 0})
+        answer = http.post(path, content=body, headers={"content-type": "application/json"})
+        assert problem(answer) == (status, code, field)
+        assert http.post(path, json={"inputs": [[1]], "seq": 1}).json()["outputs"] == [[6.0]]
+
+    def test_another_media_type_is_refused(self, http: httpx.Client, session: str) -> None:
+        answer = http.post(f"/v1/sessions/{session}/step", content="1,2", headers={"content-type": "text/csv"})
+        assert problem(answer) == (415, "unsupported_media_type", None)
+
+    def test_what_is_unknown_is_named(self, http: httpx.Client) -> None:
+        assert problem(http.get("/v1/sessions/never")) == (404, "unknown_session", None)
+        assert problem(http.post("/v1/sessions/never/step", json={"inputs": [[1]]})) == (404, "unknown_session", None)
+        assert problem(http.get("/v1/models/never")) == (404, "unknown_model", None)
+        assert problem(http.post("/v1/models/never/sessions")) == (404, "unknown_model", None)
+        assert problem(http.post("/v1/models/lstm/sessions", json={"version": "7"})) == (404, "unknown_model", None)
+        assert problem(http.post("/v1/models/never/predict", json={"sequences": []})) == (404, "unknown_model", None)
+
+    def test_a_session_id_of_other_characters_is_refused(self, http: httpx.Client) -> None:
+        answer = http.post("/v1/models/lstm/sessions", json={"session_id": "a/b"})
+        assert problem(answer) == (422, "invalid_input", "session_id")
+
+    def test_a_token_that_breaks_the_run_fails_alone(self, http: httpx.Client) -> None:
+        for name in ("bad", "good"):
+            http.post("/v1/models/tokens/sessions", json={"session_id": name})
+        assert problem(http.post("/v1/sessions/bad/step", json={"inputs": [[99]]}))[:2] == (500, "run_failed")
+        assert http.get("/v1/sessions/bad").json()["steps"] == 0
+        answer = http.post("/v1/sessions/good/step", json={"inputs": [[3], [3]]}).json()
+        assert answer["outputs"] == [[0, 0, 0, 2, 0, 0, 0]]
+        for name in ("bad", "good"):
+            http.delete(f"/v1/sessions/{name}")
+
+
+class TestLimits:
+    def test_too_many_sessions_and_a_full_queue_are_refused_with_a_time_to_come_back(
+        self, repository: Path, tmp_path: Path
+    ) -> None:
+        own_server = running_server(repository, tmp_path, max_sessions=2, max_queue_rows=3)
+        with own_server as own, httpx.Client(base_url=own.url) as client:
+            for _ in range(2):
+                assert client.post("/v1/models/accumulator/sessions").status_code == 201
+            full = client.post("/v1/models/accumulator/sessions")
+            assert problem(full) == (429, "overloaded", None)
+            assert int(full.headers["retry-after"]) >= 1
+            queued = client.post("/v1/models/accumulator/predict", json={"sequences": [[[1]]] * 4})
+            assert problem(queued) == (413, "too_large", None)
+            metrics = client.get("/metrics").text
+            assert 'ostinato_rejected_total{reason="overloaded"} 1.0' in metrics
+
+
+class TestModels:
+    def test_models_are_listed_and_shown(self, http: httpx.Client) -> None:
+        models = {each["model"]: each for each in http.get("/v1/models").json()["models"]}
+        assert set(models) == {"accumulator", "lstm", "one-step", "time-first", "tokens"}
+        assert {(each["task"], each["status"]) for each in models.values()} == {("recurrent", "ready")}
+        shown = http.get("/v1/models/lstm").json()
+        assert (shown["model"], shown["versions"], shown["status"]) == ("lstm", ["1"], "ready")
+        assert shown["manifest"]["inputs"][0]["shape"] == ["B", "T", 3]
+
+    def test_other_axes_and_extra_inputs_are_served_alike(self, http: httpx.Client) -> None:
+        inputs = np.random.default_rng(5).normal(size=(9, 5)).astype(np.float32)
+        made = predict(http, "one-step", inputs)
+        np.testing.assert_allclose(made, one_step().reference(inputs[None])[0][0], atol=1e-6)
+        tokens = np.array([[1], [1], [6]])
+        assert predict(http, "tokens", tokens).tolist() == token_counter().reference(tokens[None])[0][0].tolist()
+        lengths = (3, 40, 17)
+        sequences = [np.random.default_rng(1).normal(size=(length, 3)).astype(np.float32) for length in lengths]
+        together = http.post(
+            "/v1/models/time-first/predict", json={"sequences": [each.tolist() for each in sequences]}
+        ).json()["outputs"]
+        for each, made_together in zip(sequences, together, strict=True):
+            assert predict(http, "time-first", each).tolist() == made_together
+
+    def test_predict_returns_what_is_asked_for(self, http: httpx.Client) -> None:
+        path = "/v1/models/accumulator/predict"
+        body: dict[str, Any] = {"sequences": [[[1], [2]], [[5]]]}
+        assert http.post(path, json=body).json() == {
+            "model": "accumulator",
+            "version": "1",
+            "outputs": [[[1.0], [3.0]], [[5.0]]],
+        }
+        last = http.post(path, json={**body, "return_sequences": False, "return_state": True}).json()
+        assert (last["outputs"], last["states"]) == ([[3.0], [5.0]], [{"total": [3.0]}, {"total": [5.0]}])
+        backwards = http.post(path, json={**body, "go_backwards": True}).json()
+        assert backwards["outputs"] == [[[2.0], [3.0]], [[5.0]]]
+        started = http.post(path, json={**body, "initial_state": [{"total": [10]}, None]}).json()
+        assert started["outputs"] == [[[11.0], [13.0]], [[5.0]]]
+        wrong = http.post(path, json={**body, "initial_state": {"total": [1, 2]}})
+        assert problem(wrong) == (422, "invalid_input", "initial_state.total")
+        assert problem(http.post(path, json={"sequences": [[[1]], []]})) == (422, "invalid_input", "sequences[1]")
+
+    def test_a_forecast_feeds_itself_and_changes_nothing(self, http: httpx.Client, session: str) -> None:
+        path = f"/v1/sessions/{session}"
+        assert problem(http.post(f"{path}/forecast", json={"horizon": 2}))[:2] == (422, "invalid_input")
+        http.post(f"{path}/step", json={"inputs": [[1], [2]]})
+        for _ in range(2):
+            forecast = http.post(f"{path}/forecast", json={"horizon": 4}).json()
+            assert forecast["outputs"] == [[3.0], [6.0], [12.0], [24.0]]
+        assert http.get(path).json()["steps"] == 2
+        assert problem(http.post(f"{path}/forecast", json={"horizon": 51})) == (413, "too_large", None)
+        assert problem(http.post(f"{path}/forecast", json={"horizon": 0})) == (422, "invalid_input", "horizon")
+        unknown = http.post(f"{path}/forecast", json={"horizon": 2, "known_future": {"wind": [1]}})
+        assert problem(unknown) == (422, "invalid_input", "known_future")
+
+
+class TestTypedApis:
+    def test_bentomls_own_routes_answer_alike(self, http: httpx.Client, session: str) -> None:
+        step = http.post("/step", json={"session_id": session, "inputs": [[1], [2]], "seq": 0})
+        assert step.json() == {"session_id": session, "seq": 0, "steps": 2, "outputs": [[1.0], [3.0]]}
+        forecast = http.post("/forecast", json={"session_id": session, "horizon": 2})
+        assert forecast.json()["outputs"] == [[3.0], [6.0]]
+        predict_ = http.post("/predict", json={"model": "accumulator", "sequences": [[[4]]]})
+        assert predict_.json()["outputs"] == [[[4.0]]]
+
+    def test_their_errors_keep_code_and_status(self, http: httpx.Client, session: str) -> None:
+        missing = http.post("/step", json={"session_id": "never", "inputs": [[1]]})
+        assert problem(missing) == (404, "unknown_session", None)
+        http.post("/step", json={"session_id": session, "inputs": [[1]]})
+        conflict = http.post("/step", json={"session_id": session, "inputs": [[1]], "seq": 9})
+        assert conflict.json()["expected_seq"] == 1
+        assert problem(http.post("/predict", json={"model": "never", "sequences": []})) == (404, "unknown_model", None)
+
+    def test_bentomls_own_client_works(self, server: ServerProcess, session: str) -> None:
+        # In a process of its own: BentoML's client leaves a temporary folder to the garbage collector.
+        program = (
+            f"import bentoml\n"
+            f"with bentoml.SyncHTTPClient({server.url!r}) as client:\n"
+            f"    print(client.step(session_id={session!r}, inputs=[[1.0], [2.0]])['outputs'])\n"
+        )
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == "[[1.0], [3.0]]"
+
+
+def predict(http: httpx.Client, model: str, sequence: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The outputs of one whole sequence."""
+    answer = http.post(f"/v1/models/{model}/predict", json={"sequences": [sequence.tolist()]})
+    assert answer.status_code == 200, answer.text
+    return np.array(answer.json()["outputs"][0])

@@ -1,0 +1,133 @@
+"""A server's life: models that fail their checks, readiness, and the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests import networks
+from tests.networks import offline
+from tests.server import ServerProcess, running_server
+
+
+def golden_inputs() -> networks.Array:
+    return np.random.default_rng(0).normal(size=(2, 10, 3)).astype(np.float32)
+
+
+def test_models_that_fail_a_check_are_not_served_and_the_others_are(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    networks.lstm().write(repository, golden_inputs())
+    short = networks.lstm().named("short").write(repository, golden_inputs())
+    (short / "model.onnx").write_bytes((short / "model.onnx").read_bytes()[:-50])
+    wrong = networks.lstm().named("wrong").write(repository, golden_inputs())
+    golden = load_file(wrong / "golden.safetensors")
+    save_file({**golden, "0/outputs": golden["0/outputs"] + np.float32(0.1)}, wrong / "golden.safetensors")
+    misfit = networks.lstm().named("misfit", states=networks.lstm(hidden_size=9).manifest["states"])
+    misfit.write(repository, golden_inputs())
+
+    with running_server(repository, tmp_path) as server:
+        readiness = httpx.get(f"{server.url}/readyz").json()
+        log = server.log()
+        reasons = {"short": "SHA-256", "wrong": "off by 0.1", "misfit": "8 in the graph and 9 in the manifest"}
+        states = {each["model"]: each for each in readiness["models"]}
+        assert readiness["status"] == "ready"
+        assert states["lstm"]["status"] == "ready"
+        for model, reason in reasons.items():
+            assert states[model]["status"] == "failed"
+            assert reason in states[model]["reason"]
+            assert f"{model}/1 is not served: " in log
+            opened = httpx.post(f"{server.url}/v1/models/{model}/sessions")
+            assert (opened.status_code, opened.json()["code"]) == (404, "unknown_model")
+            assert reason in opened.json()["detail"]
+        assert httpx.post(f"{server.url}/v1/models/lstm/sessions").status_code == 201
+        assert "ostinato_models_failed 3.0" in httpx.get(f"{server.url}/metrics").text
+
+
+def test_a_server_with_no_sound_model_is_alive_and_not_ready(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "absent", tmp_path)
+    try:
+        readiness = server.wait_until_ready(status=503).json()
+        assert readiness["status"] == "failed"
+        assert "there is no such folder" in readiness["reason"]
+        assert httpx.get(f"{server.url}/livez").status_code == 200
+    finally:
+        server.stop()
+
+
+def test_several_versions_are_served_side_by_side(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    for version, seed in (("1", 1), ("2", 2), ("10", 10)):
+        networks.lstm(seed=seed).named("lstm", version).write(repository, golden_inputs())
+    sequence = golden_inputs()[0]
+    with running_server(repository, tmp_path) as server, httpx.Client(base_url=server.url) as http:
+        assert http.get("/v1/models/lstm").json()["versions"] == ["1", "2", "10"]
+        for asked, given in (({"version": "1"}, "1"), ({"version": "2"}, "2"), ({}, "10")):
+            opened = http.post("/v1/models/lstm/sessions", json=asked).json()
+            assert opened["version"] == given
+            answer = http.post(f"/v1/sessions/{opened['session_id']}/step", json={"inputs": sequence.tolist()})
+            expected = offline(repository / "lstm" / opened["version"], sequence)
+            np.testing.assert_array_equal(np.array(answer.json()["outputs"], np.float32), expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_drain_answers_what_is_in_flight_and_takes_no_new_work(number: signal.Signals, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    networks.accumulator().write(repository, np.ones((2, 5, 1), np.float32))
+    num_steps = 60_000
+    with running_server(repository, tmp_path, max_chunk_steps=num_steps, max_iteration_steps=1) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+            session = (await http.post("/v1/models/accumulator/sessions")).json()["session_id"]
+            body = {"inputs": [[1]] * num_steps, "seq": 0, "return_sequences": False}
+            in_flight = asyncio.ensure_future(http.post(f"/v1/sessions/{session}/step", json=body))
+            await until_running(http)
+            server.process.send_signal(number)
+            readiness = await until_draining(http)
+            refused = await http.post("/v1/models/accumulator/sessions")
+            assert not in_flight.done(), "the chunk was over before the drain was seen; make it longer"
+            answer = await in_flight
+        exit_code = await asyncio.to_thread(server.wait)
+    assert readiness.json()["status"] == "draining"
+    assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+    assert "retry-after" in refused.headers
+    assert answer.status_code == 200
+    assert answer.json()["outputs"] == [[float(num_steps)]]
+    assert exit_code == 0, server.log()
+    assert "drained, with 0 requests left" in server.log()
+
+
+def test_an_idle_server_stops_at_once(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    networks.lstm().write(repository, golden_inputs())
+    with running_server(repository, tmp_path) as server:
+        began_at = time.monotonic()
+        server.terminate()
+        assert server.wait() == 0
+        # Not a timing: it must not have waited for the whole drain, which is 25 s.
+        assert time.monotonic() - began_at < 20
+
+
+async def until_running(http: httpx.AsyncClient) -> None:
+    """Wait until an iteration has run."""
+    for _ in range(500):
+        metrics = (await http.get("/metrics")).text
+        if 'ostinato_steps_total{model="accumulator",version="1"} 0.0' not in metrics:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing ran")
+
+
+async def until_draining(http: httpx.AsyncClient) -> httpx.Response:
+    """Wait until readiness is false; that answer."""
+    for _ in range(500):
+        readiness = await http.get("/readyz")
+        if readiness.status_code == 503:
+            return readiness
+        await asyncio.sleep(0.005)
+    raise AssertionError("readiness stayed true")

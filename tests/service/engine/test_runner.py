@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.config import Settings
+from service.errors import ModelRejected, RunFailed
+from service.manifest import Input, Manifest
+from service.repository import load_model, run_sequence
+from tests import networks
+from tests.networks import Network
+
+Array = NDArray[Any]
+
+
+def sequences(network: Network, num_rows: int, num_steps: int, seed: int = 3) -> Array:
+    """Random inputs ``[B, T, F]`` of the network's own dtype."""
+    part = network.manifest["inputs"][0]
+    generator = np.random.default_rng(seed)
+    shape = (num_rows, num_steps, part.num_features)
+    if part.dtype == "int64":
+        return generator.integers(0, 7, shape)
+    return generator.normal(size=shape).astype(part.dtype)
+
+
+NETWORKS = [
+    networks.lstm(),
+    networks.lstm(6, 16, 2, seed=5).named("wide"),
+    networks.lstm(time_first=True).named("time-first"),
+    networks.one_step(),
+    networks.token_counter(),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.manifest["name"])
+@pytest.mark.parametrize("chunk_steps", [1, 3, 40])
+def test_any_axes_dtypes_and_extra_inputs_run_as_the_reference_says(
+    network: Network, chunk_steps: int, tmp_path: Path
+) -> None:
+    golden_steps = 1 if network.manifest["inputs"][0].time_axis is None else 5
+    directory = network.write(tmp_path, sequences(network, 2, golden_steps))
+    runner = load_model(directory, Settings()).runner
+    inputs = sequences(network, 4, 40)
+    outputs, states = run_sequence(runner, inputs, chunk_steps)
+    expected, expected_states = network.reference(inputs)
+    np.testing.assert_allclose(outputs, expected, atol=2e-6)
+    for state, made in zip(runner.manifest.states, states, strict=True):
+        np.testing.assert_allclose(made, expected_states[state.name], atol=2e-6)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.manifest["name"])
+def test_a_row_is_the_same_to_the_bit_alone_and_among_others(network: Network, tmp_path: Path) -> None:
+    golden_steps = 1 if network.manifest["inputs"][0].time_axis is None else 5
+    runner = load_model(network.write(tmp_path, sequences(network, 2, golden_steps)), Settings()).runner
+    inputs = sequences(network, 64, 30)
+    together, _ = run_sequence(runner, inputs, 7)
+    for row in (0, 31, 63):
+        alone, _ = run_sequence(runner, inputs[row : row + 1], 30)
+        np.testing.assert_array_equal(alone[0], together[row])
+
+
+def test_a_graph_that_fails_names_the_model_and_the_shape(tmp_path: Path) -> None:
+    network = networks.token_counter()
+    runner = load_model(network.write(tmp_path, sequences(network, 1, 5)), Settings()).runner
+    with pytest.raises(RunFailed, match=r"tokens/1: the graph failed on 2 rows of 1 steps"):
+        runner.run(np.array([[[1]], [[99]]]), runner.initial_states(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": "audio"}, r"the graph wants inputs that the manifest does not name: \['inputs'\]"),
+        ({"dtype": "float64"}, "input 'inputs' is float32 in the graph and float64 in the manifest"),
+        ({"shape": ("B", "T", 4), "features": ("a", "b", "c", "d")}, "axis 2 is 3 in the graph and 4 in the manifest"),
+        ({"shape": ("B", 3)}, "has 3 axes in the graph and 2 in the manifest"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_the_graph_is_rejected(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    network = networks.lstm()
+    directory = network.write(tmp_path, sequences(network, 1, 5))
+    manifest = Manifest.read(directory)
+    part = manifest.inputs[0].model_dump()
+    part |= {"name": change["inputs"]} if "inputs" in change else change
+    manifest.model_copy(update={"inputs": (Input(**part),)}).write(directory)
+    with pytest.raises(ModelRejected, match=message):
+        load_model(directory, Settings())

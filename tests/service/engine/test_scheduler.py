@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from service.engine.batching import Iteration
+from service.errors import Draining, Overloaded, RunFailed, TooLarge
+from tests.service.puppet import House, column
+
+
+async def run(house: House, *values: float) -> list[float]:
+    """One private sequence through the engine, from admission to giving the slot back."""
+    house.engine.scheduler.admit(1)
+    slot = house.engine.take_slot()
+    outputs = await house.engine.run(slot, column(*values))
+    house.engine.give_back(slot)
+    return [float(value) for value in outputs[:, 0]]
+
+
+async def test_work_submitted_together_runs_together() -> None:
+    house = House()
+    assert await asyncio.gather(*(run(house, value) for value in (1, 2, 3))) == [[1], [2], [3]]
+    assert [len(slots) for slots, _ in house.runner.iterations] == [3]
+
+
+async def test_mixed_lengths_run_with_no_step_computed_twice_or_padded() -> None:
+    house = House()
+    answers = await asyncio.gather(*(run(house, *[1.0] * length) for length in (1, 3, 11, 6)))
+    assert answers == [list(range(1, length + 1)) for length in (1, 3, 11, 6)]
+    assert sum(len(slots) * steps for slots, steps in house.runner.iterations) == 1 + 3 + 11 + 6
+    assert house.value('ostinato_steps_total{model="sum",version="1"}') == 21
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_newcomer_joins_while_a_long_sequence_runs(in_thread: bool) -> None:
+    house = House(in_thread=in_thread)
+    long = asyncio.ensure_future(run(house, *[1.0] * 40))
+    while not house.runner.iterations:
+        await asyncio.sleep(0)
+    assert await run(house, 5) == [5]
+    assert not long.done()
+    assert (await long)[-1] == 40
+    house.engine.scheduler.close()
+
+
+async def test_a_failing_run_answers_every_waiter() -> None:
+    house = House()
+    house.runner.fails = lambda _: True
+    answers = await asyncio.gather(*(run(house, value) for value in (1, 2, 3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [RunFailed] * 3
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+
+
+async def test_one_row_that_makes_the_run_fail_leaves_its_batch_mates_unharmed() -> None:
+    house = House()
+    house.runner.fails = lambda iteration: any((work.inputs == 13).any() for work in iteration.works)
+    answers = await asyncio.gather(*(run(house, value) for value in (1, 13, 3)), return_exceptions=True)
+    assert answers[0] == [1]
+    assert isinstance(answers[1], RunFailed)
+    assert answers[2] == [3]
+
+
+async def test_a_row_that_is_not_finite_fails_alone() -> None:
+    house = House()
+    answers = await asyncio.gather(*(run(house, value) for value in (1, np.inf, 3)), return_exceptions=True)
+    assert (answers[0], answers[2]) == ([1], [3])
+    assert isinstance(answers[1], RunFailed)
+    assert "not finite" in str(answers[1])
+
+
+async def test_a_sequence_that_fails_half_way_gives_back_all_its_slots() -> None:
+    house = House()
+
+    def fails(iteration: Iteration) -> bool:
+        return iteration.works[0].num_done >= 8
+
+    house.runner.fails = fails
+    with pytest.raises(RunFailed, match="told to fail"):
+        await run(house, *[1.0] * 20)
+    assert house.engine.arena.num_used == 0
+
+
+async def test_admission_counts_rows_and_refuses_before_anything_is_queued() -> None:
+    house = House(max_queue_rows=3)
+    scheduler = house.engine.scheduler
+    scheduler.admit(2)
+    with pytest.raises(Overloaded) as refusal:
+        scheduler.admit(2)
+    assert refusal.value.retry_after_seconds == 1
+    scheduler.admit(1)
+    assert scheduler.num_rows == 3
+    with pytest.raises(TooLarge):
+        scheduler.admit(4)
+
+
+async def test_draining_refuses_new_work_and_finishes_the_old() -> None:
+    house = House()
+    old = asyncio.ensure_future(run(house, *[1.0] * 20))
+    await asyncio.sleep(0)
+    house.engine.scheduler.drain()
+    with pytest.raises(Draining):
+        house.engine.scheduler.admit(1)
+    assert (await old)[-1] == 20
+
+
+async def test_closing_answers_what_never_ran() -> None:
+    house = House()
+    waiting = asyncio.ensure_future(run(house, 1))
+    await asyncio.sleep(0)
+    house.engine.scheduler.close()
+    with pytest.raises(Draining, match="nothing was applied"):
+        await waiting
+
+
+async def test_cancelled_work_never_runs_and_is_counted() -> None:
+    house = House()  # eight rows fit into a batch; the ninth must wait
+    others = [asyncio.ensure_future(run(house, *[1.0] * 20)) for _ in range(8)]
+    waiting = asyncio.ensure_future(run(house, 99))
+    while not house.runner.iterations:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [answer[-1] for answer in await asyncio.gather(*others)] == [20] * 8
+    assert sum(len(slots) * steps for slots, steps in house.runner.iterations) == 8 * 20
+    assert house.value('ostinato_cancelled_total{model="sum",version="1"}') == 1
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+
+
+async def test_a_caller_that_goes_away_during_a_run_disturbs_nobody() -> None:
+    house = House(in_thread=True)
+    house.runner.gate.clear()
+    leaver, stayer = asyncio.ensure_future(run(house, 1)), asyncio.ensure_future(run(house, 2))
+    await asyncio.sleep(0.05)
+    leaver.cancel()
+    await asyncio.sleep(0)
+    assert house.engine.arena.num_used == 2  # the run still holds the leaver's slot
+    house.runner.gate.set()
+    assert await stayer == [2]
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+    house.engine.scheduler.close()

@@ -1,0 +1,112 @@
+"""A runner that adds up its inputs, tells what it was asked to run, and fails when told; and an engine around it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.catalogue import Catalogue
+from service.config import Settings
+from service.engine.batching import Iteration
+from service.engine.engine import Engine
+from service.engine.runner import Result
+from service.manifest import Graph, Input, Manifest, Output, State
+from service.metrics import Metrics
+from service.sessions import Sessions
+from service.state.arena import Arena
+from service.state.memory import MemoryStore
+
+MANIFEST = Manifest(
+    name="sum",
+    version="1",
+    task="recurrent",
+    graphs={"step": Graph(file="model.onnx", sha256="0" * 64)},
+    inputs=(Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("x",)),),
+    outputs=(Output(name="outputs", dtype="float32", shape=("B", "T", 1), features=("total",)),),
+    states=(State(name="total", input="total", output="total_next", shape=("B", 1), dtype="float32"),),
+    feedback={"total": "x"},
+)
+
+
+class PuppetRunner:
+    """Output of a step: the sum of all inputs so far, which is the state.
+
+    Attributes:
+        iterations: (rows' slots, steps) of every iteration, in order.
+        fails: asked with each iteration whether it shall fail.
+        gate: an iteration waits until it is set.
+    """
+
+    def __init__(self, max_batch_size: int = 8, max_iteration_steps: int = 4) -> None:
+        self.max_batch_size = max_batch_size
+        self.max_iteration_steps = max_iteration_steps
+        self.iterations: list[tuple[list[int], int]] = []
+        self.fails: Callable[[Iteration], bool] = lambda _: False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
+        assert self.gate.wait(10)
+        works, num_rows, num_steps = iteration
+        slots = np.concatenate([work.slots for work in works])
+        sources = np.concatenate([work.scratch if work.num_done else work.slots for work in works])
+        self.iterations.append((slots.tolist(), num_steps))
+        if self.fails(iteration):
+            raise RuntimeError("told to fail")
+        inputs = np.concatenate([work.inputs[:, work.num_done : work.num_done + num_steps] for work in works])
+        state = np.empty((num_rows, 1), np.float32)
+        arena.gather(sources, out=[state])
+        outputs: NDArray[Any] = state[:, None] + np.cumsum(inputs, axis=1, dtype=np.float32)
+        finite = np.isfinite(outputs).reshape(num_rows, -1).all(axis=1)
+        return Result(outputs, (outputs[:, -1].copy(),), None if finite.all() else ~finite)
+
+
+class Clock:
+    """Seconds that a test turns by hand."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class House:
+    """Sessions over one engine with a puppet runner. Built within a running event loop."""
+
+    def __init__(self, *, in_thread: bool = False, **settings: Any) -> None:
+        self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, **settings})
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.catalogue = Catalogue()
+        self.store = MemoryStore(tombstone_seconds=self.settings.tombstone_seconds)
+        self.sessions = Sessions(
+            self.store, self.catalogue, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
+        )
+        self.runner = PuppetRunner()
+        self.engine = Engine(
+            MANIFEST,
+            self.runner,
+            self.sessions.finished,
+            self.settings,
+            self.metrics.of_model("sum", "1"),
+            in_thread=in_thread,
+        )
+        self.catalogue.add(self.engine)
+        self.catalogue.complete = True
+
+    def value(self, series: str) -> float:
+        """The value of one line of the metrics, as ``ostinato_steps_total{model="sum",version="1"}``."""
+        for line in self.metrics.render().decode().splitlines():
+            if line.startswith(f"{series} "):
+                return float(line.rpartition(" ")[2])
+        raise AssertionError(f"no series {series}")
+
+
+def column(*values: float) -> NDArray[np.float32]:
+    """A chunk ``[n, 1]``."""
+    return np.array(values, np.float32)[:, None]

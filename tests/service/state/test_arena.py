@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.manifest import Output, State
+from service.state.arena import Arena
+
+STATES = (
+    State(name="h", input="h", output="hn", shape=(2, "B", 3), dtype="float32", initial=0.5),
+    State(name="n", input="n", output="nn", shape=("B",), dtype="int64", initial=7),
+)
+OUTPUT = Output(name="y", dtype="float32", shape=("B", "T", 1), features=("y",))
+
+
+def test_scatter_undoes_gather() -> None:
+    arena = Arena(STATES, OUTPUT, capacity=4)
+    for _ in range(4):
+        arena.allocate()
+    slots = np.array([3, 0, 2])
+    h, n = np.arange(18, dtype=np.float32).reshape(3, 2, 3), np.array([1, 2, 3])
+    arena.scatter(slots, [h, n])
+    out = [np.empty_like(h), np.empty_like(n)]
+    arena.gather(slots, out=out)
+    np.testing.assert_array_equal(out[0], h)
+    np.testing.assert_array_equal(out[1], n)
+    assert arena.read(1)[1] == 7
+
+
+def test_a_slot_handed_out_again_is_in_the_initial_state() -> None:
+    arena = Arena(STATES, OUTPUT, capacity=1)
+    slot = arena.allocate("a")
+    arena.write(slot, [np.zeros((2, 3), np.float32), np.array(1)])
+    arena.release(slot)
+    assert arena.allocate("b") == slot
+    h, n = arena.read(slot)
+    assert (h == 0.5).all()
+    assert n == 7
+
+
+def test_slots_are_counted_and_end() -> None:
+    arena = Arena(STATES, OUTPUT, capacity=2)
+    first = arena.allocate("a")
+    arena.allocate()
+    assert (arena.num_used, arena.num_sessions) == (2, 1)
+    with pytest.raises(MemoryError):
+        arena.allocate()
+    arena.release(first)
+    assert (arena.num_used, arena.num_sessions) == (1, 0)
+    assert arena.row_bytes == 2 * 3 * 4 + 8
+    assert repr(arena) == "<Arena 0 sessions, 1/2 slots of 32 bytes>"

@@ -1,0 +1,161 @@
+"""The contract of every store; a new store joins ``STORES`` and passes all of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from service.errors import SessionClosed, SessionExists, SessionExpired, UnknownSession
+from service.state.arena import Arena
+from service.state.base import Address, Commit, Store
+from service.state.memory import MemoryStore
+from tests.service.puppet import MANIFEST
+
+STORES: dict[str, Callable[[], Store]] = {"memory": lambda: MemoryStore(tombstone_seconds=10)}
+
+Value = TypeVar("Value")
+
+
+@pytest.fixture(params=sorted(STORES))
+def store(request: pytest.FixtureRequest) -> Store:
+    return STORES[request.param]()
+
+
+@pytest.fixture
+def arena() -> Arena:
+    return Arena(MANIFEST.states, MANIFEST.outputs[0], capacity=20)
+
+
+async def settled(value: Value | Awaitable[Value]) -> Value:
+    """What a store gave, at once or to be awaited."""
+    return await value if inspect.isawaitable(value) else value
+
+
+def commit_of(arena: Arena, *rows: tuple[int, int, list[float]]) -> Commit:
+    """A commit of (slot, steps before, outputs) rows, with the last output as the new state."""
+    slots = np.array([slot for slot, _, _ in rows], np.int64)
+    outputs = [np.array(values, np.float32)[:, None] for _, _, values in rows]
+    arena.scatter(slots, [np.stack([values[-1] for values in outputs])])
+    return Commit(
+        arena=arena,
+        slots=slots,
+        steps_before=np.array([before for _, before, _ in rows], np.int64),
+        num_steps=np.array([len(values) for values in outputs], np.int64),
+        digests=np.arange(len(rows), dtype=np.int64) + 70,
+        outputs=np.stack([values[-1] for values in outputs]),
+        long_answers={row: values for row, values in enumerate(outputs) if len(values) > 1},
+    )
+
+
+class TestStore:
+    async def test_an_opened_session_is_found_in_its_initial_state(self, store: Store, arena: Arena) -> None:
+        opened = await store.open("a", arena, ttl_seconds=0, now=100.0)
+        assert await settled(store.find("a", 100.0)) == opened
+        assert arena.steps[opened.slot] == 0
+        assert arena.read(opened.slot)[0].tolist() == [0.0]
+
+    async def test_a_live_id_cannot_be_opened_again(self, store: Store, arena: Arena) -> None:
+        await store.open("a", arena, ttl_seconds=0, now=100.0)
+        with pytest.raises(SessionExists):
+            await store.open("a", arena, ttl_seconds=0, now=101.0)
+
+    async def test_an_id_never_opened_is_unknown(self, store: Store) -> None:
+        with pytest.raises(UnknownSession):
+            await settled(store.find("a", 100.0))
+
+    async def test_a_commit_is_the_sessions_new_state(self, store: Store, arena: Arena) -> None:
+        a = await store.open("a", arena, ttl_seconds=0, now=100.0)
+        b = await store.open("b", arena, ttl_seconds=0, now=100.0)
+        won = await settled(store.commit(commit_of(arena, (a.slot, 0, [1, 2, 3]), (b.slot, 0, [5])), 101.0))
+        assert won.tolist() == [True, True]
+        assert facts(arena, a) == (3, 0, 70, [[1], [2], [3]], [3])
+        assert facts(arena, b) == (1, 0, 71, [[5]], [5])
+
+    async def test_only_the_last_answer_is_kept(self, store: Store, arena: Arena) -> None:
+        a = await store.open("a", arena, ttl_seconds=0, now=100.0)
+        await settled(store.commit(commit_of(arena, (a.slot, 0, [1, 2, 3])), 101.0))
+        await settled(store.commit(commit_of(arena, (a.slot, 3, [4])), 102.0))
+        assert facts(arena, a) == (4, 3, 70, [[4]], [4])
+
+    async def test_a_commit_on_a_wrong_step_count_is_lost_and_the_others_are_not(
+        self, store: Store, arena: Arena
+    ) -> None:
+        a = await store.open("a", arena, ttl_seconds=0, now=100.0)
+        b = await store.open("b", arena, ttl_seconds=0, now=100.0)
+        won = await settled(store.commit(commit_of(arena, (a.slot, 7, [9]), (b.slot, 0, [5])), 101.0))
+        assert won.tolist() == [False, True]
+        assert (arena.steps[a.slot], arena.steps[b.slot]) == (0, 1)
+
+    async def test_a_session_expires_at_its_time_and_is_told_from_one_that_never_was(
+        self, store: Store, arena: Arena
+    ) -> None:
+        await store.open("a", arena, ttl_seconds=5, now=100.0)
+        await settled(store.find("a", 104.999))
+        with pytest.raises(SessionExpired):
+            await settled(store.find("a", 105.0))
+        assert store.expire(105.0) == [("a", arena)]
+        with pytest.raises(SessionExpired):
+            await settled(store.find("a", 114.9))
+        store.expire(115.0)
+        with pytest.raises(UnknownSession):
+            await settled(store.find("a", 115.0))
+
+    async def test_a_commit_begins_the_time_to_live_anew(self, store: Store, arena: Arena) -> None:
+        a = await store.open("a", arena, ttl_seconds=5, now=100.0)
+        await settled(store.commit(commit_of(arena, (a.slot, 0, [1])), 103.0))
+        assert store.expire(107.9) == []
+        assert store.expire(108.0) == [("a", arena)]
+
+    async def test_a_busy_session_does_not_expire(self, store: Store, arena: Arena) -> None:
+        a = await store.open("a", arena, ttl_seconds=5, now=100.0)
+        arena.busy[a.slot] = True
+        assert store.expire(200.0) == []
+        assert await settled(store.find("a", 200.0)) == a
+
+    async def test_no_time_to_live_is_for_ever(self, store: Store, arena: Arena) -> None:
+        await store.open("a", arena, ttl_seconds=0, now=100.0)
+        assert store.expire(1e12) == []
+
+    async def test_a_closed_id_is_remembered_and_may_be_opened_again(self, store: Store, arena: Arena) -> None:
+        await store.open("a", arena, ttl_seconds=0, now=100.0)
+        await store.close("a", 101.0)
+        with pytest.raises(SessionClosed):
+            await settled(store.find("a", 102.0))
+        with pytest.raises(SessionClosed):
+            await store.close("a", 102.0)
+        again = await store.open("a", arena, ttl_seconds=0, now=103.0)
+        assert await settled(store.find("a", 103.0)) == again
+        assert arena.num_sessions == 1
+
+    async def test_a_slot_used_before_starts_from_the_initial_state(self, store: Store, arena: Arena) -> None:
+        a = await store.open("a", arena, ttl_seconds=0, now=100.0)
+        await settled(store.commit(commit_of(arena, (a.slot, 0, [1, 2])), 101.0))
+        await store.close("a", 101.0)
+        b = await store.open("b", arena, ttl_seconds=0, now=102.0)
+        assert arena.read(b.slot)[0].tolist() == [0.0]
+        assert (arena.steps[b.slot], arena.last_seq[b.slot]) == (0, -1)
+        assert b.slot not in arena.long_answers
+
+    async def test_a_scan_gives_live_sessions_from_a_position_on(self, store: Store, arena: Arena) -> None:
+        for name in "abcd":
+            await store.open(name, arena, ttl_seconds=5 if name == "b" else 0, now=100.0)
+        await store.close("c", 101.0)
+        found = list(store.scan(arena, 0, 110.0))
+        assert [session_id for _, session_id in found] == ["a", "d"]
+        assert list(store.scan(arena, found[0][0] + 1, 110.0)) == found[1:]
+
+
+def facts(arena: Arena, address: Address) -> tuple[int, int, int, Any, Any]:
+    """(steps, last seq, digest, the stored answer, the state) of a session."""
+    slot = address.slot
+    return (
+        int(arena.steps[slot]),
+        int(arena.last_seq[slot]),
+        int(arena.last_digest[slot]),
+        arena.answer(slot).tolist(),
+        arena.read(slot)[0].tolist(),
+    )

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from service.manifest import Input, Manifest, State
+from tests.service.puppet import MANIFEST
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    return {**MANIFEST.model_dump(mode="json"), **changes}
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path)
+    assert Manifest.read(tmp_path) == MANIFEST
+
+
+def test_axes_are_found_wherever_they_stand() -> None:
+    part = Input(name="x", dtype="float32", shape=(2, "T", "B", 3), features=tuple("abcdef"))
+    assert (part.batch_axis, part.time_axis, part.row_shape, part.num_features) == (2, 1, (2, 3), 6)
+    bare = Input(name="tokens", dtype="int64", shape=("B", "T"), features=("token",))
+    assert (bare.row_shape, bare.num_features) == ((), 1)
+
+
+def test_an_initial_state_is_a_number_or_a_row() -> None:
+    filled = State(name="h", input="h", output="hn", shape=(2, "B", 3), dtype="float32", initial=0.5)
+    np.testing.assert_array_equal(filled.initial_row(), np.full((2, 3), 0.5, np.float32))
+    given = State(name="h", input="h", output="hn", shape=("B", 3), dtype="float32", initial=[1, 2, 3])
+    assert given.initial_row().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "../evil"}, "should match pattern"),
+        ({"states": []}, "at least one state"),
+        ({"states": [MANIFEST.states[0].model_dump() | {"shape": [4, 1]}]}, "exactly one 'B'"),
+        ({"states": [MANIFEST.states[0].model_dump() | {"initial": [1, 2]}]}, r"initial has shape \[2\], its row"),
+        ({"states": [MANIFEST.states[0].model_dump() | {"input": "inputs"}]}, "named twice"),
+        ({"inputs": [MANIFEST.inputs[0].model_dump() | {"features": ["a", "b"]}]}, "2 feature names for 1 features"),
+        ({"inputs": [MANIFEST.inputs[0].model_dump() | {"dtype": "int64", "missing": True}]}, "floating dtype"),
+        ({"inputs": [MANIFEST.inputs[0].model_dump() | {"categories": {"z": ["a"]}}]}, r"does not have: \['z'\]"),
+        ({"inputs": [MANIFEST.inputs[0].model_dump() | {"shape": ["B", "T", "N"]}]}, "Input should be"),
+        ({"feedback": {"total": "y"}}, "does not lead from an output to an input"),
+        ({"graphs": {"encode": MANIFEST.graphs["step"].model_dump()}}, "one graph, 'step'"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Manifest.model_validate(content(**changes))

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from service.errors import InvalidInput, RunFailed, TooLarge
+from service.manifest import Input, Manifest, Output
+from service.predictions import ForecastPlan, forecast, predict
+from tests.service.puppet import MANIFEST, House, column
+
+WEATHER = MANIFEST.model_copy(
+    update={
+        "inputs": (
+            Input(name="inputs", dtype="float32", shape=("B", "T", 3), features=("x", "wind", "rain"), missing=True),
+        ),
+        "outputs": (Output(name="outputs", dtype="float32", shape=("B", "T", 1), features=("total",)),),
+    }
+)
+
+
+async def test_mixed_lengths_equal_one_by_one_runs_and_compute_no_padding() -> None:
+    house = House()
+    sequences = [column(*[float(length)] * length) for length in (3, 17, 1, 9, 9)]
+    together = await predict(house.engine, sequences, [None] * 5)
+    assert sum(len(slots) * steps for slots, steps in house.runner.iterations) == 3 + 17 + 1 + 9 + 9
+    for sequence, made in zip(sequences, together, strict=True):
+        (alone,) = await predict(house.engine, [sequence], [None])
+        np.testing.assert_array_equal(made.outputs, alone.outputs)
+        np.testing.assert_array_equal(made.states[0], np.array([sequence.sum()]))
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+
+
+async def test_a_sequence_may_start_from_a_given_state() -> None:
+    house = House()
+    made = await predict(house.engine, [column(1), column(1)], [[np.array([10.0], np.float32)], None])
+    assert [float(each.outputs[0, 0]) for each in made] == [11, 1]
+
+
+async def test_a_sequence_that_fails_fails_the_request_and_frees_every_slot() -> None:
+    house = House()
+    with pytest.raises(RunFailed):
+        await predict(house.engine, [column(1), column(np.inf), column(*[1.0] * 30)], [None] * 3)
+    for _ in range(20):  # until the long one has been dropped, too
+        await asyncio.sleep(0)
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+
+
+async def test_a_request_that_is_cancelled_frees_every_slot() -> None:
+    house = House()
+    task = asyncio.ensure_future(predict(house.engine, [column(*[1.0] * 30)] * 12, [None] * 12))
+    while not house.runner.iterations:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+
+
+async def test_an_overlong_sequence_is_refused_by_its_place() -> None:
+    house = House(max_chunk_steps=3)
+    with pytest.raises(TooLarge, match=r"sequences\[1\] has 4 steps; the most is 3"):
+        await predict(house.engine, [column(1), column(1, 2, 3, 4)], [None] * 2)
+
+
+async def test_a_forecast_feeds_itself_and_leaves_the_session_as_it_was() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.sessions.step(session, column(1, 2))
+    # The total so far is 3; each further step adds the total before it: 3, 3 + 3, 6 + 6, ...
+    outputs = await forecast(house.sessions, session, 5, {})
+    assert outputs[:, 0].tolist() == [3, 6, 12, 24, 48]
+    answer = await house.sessions.step(session, column(1), seq=2)
+    assert answer.outputs.tolist() == [[4]]
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+
+
+async def test_a_forecast_waits_for_the_chunks_before_it() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    step = asyncio.ensure_future(house.sessions.step(session, column(*[1.0] * 9)))
+    await asyncio.sleep(0)
+    assert (await forecast(house.sessions, session, 1, {})).tolist() == [[9]]
+    await step
+
+
+async def test_a_cancelled_forecast_frees_its_slot_and_its_session() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.sessions.step(session, column(1))
+    task = asyncio.ensure_future(forecast(house.sessions, session, 50, {}))
+    for _ in range(6):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+    await house.sessions.step(session, column(1))
+
+
+async def test_a_forecast_needs_a_step_and_a_horizon_within_the_limit() -> None:
+    house = House(max_horizon=5)
+    session = await house.sessions.open("sum")
+    with pytest.raises(InvalidInput, match="no step yet"):
+        await forecast(house.sessions, session, 1, {})
+    with pytest.raises(TooLarge, match="a horizon of 6 steps; the most is 5"):
+        await forecast(house.sessions, session, 6, {})
+
+
+class TestForecastPlan:
+    def test_what_is_known_is_filled_in_and_the_rest_is_missing(self) -> None:
+        rows = ForecastPlan(WEATHER).inputs(3, {"rain": [7, None, 9]})
+        np.testing.assert_array_equal(rows, [[np.nan, np.nan, 7], [np.nan, np.nan, np.nan]])
+
+    def test_the_value_of_the_last_step_may_be_left_out(self) -> None:
+        rows = ForecastPlan(WEATHER).inputs(3, {"wind": [1, 2]})
+        np.testing.assert_array_equal(rows[:, 1], [1, 2])
+
+    @pytest.mark.parametrize(
+        ("known_future", "message", "field"),
+        [
+            ({"snow": [1, 2, 3]}, "'snow' is not an input .* there are: wind, rain", "known_future"),
+            ({"x": [1, 2, 3]}, "'x' is not an input that the future may be known of", "known_future"),
+            ({"wind": [1]}, "1 values for a horizon of 3", "known_future.wind"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_by_name(
+        self, known_future: dict[str, list[float | None]], message: str, field: str
+    ) -> None:
+        with pytest.raises(InvalidInput, match=message) as refusal:
+            ForecastPlan(WEATHER).inputs(3, known_future)
+        assert refusal.value.field == field
+
+    def test_a_model_without_missing_values_needs_the_whole_future(self) -> None:
+        strict = without_missing(WEATHER)
+        with pytest.raises(InvalidInput, match="needs the future of rain"):
+            ForecastPlan(strict).inputs(3, {"wind": [1, 2]})
+        with pytest.raises(InvalidInput, match="a value is missing") as refusal:
+            ForecastPlan(strict).inputs(3, {"wind": [1, None], "rain": [1, 2]})
+        assert refusal.value.field == "known_future.wind[1]"
+        assert ForecastPlan(strict).inputs(1, {}).shape == (0, 3)
+
+    def test_a_model_that_foretells_none_of_its_inputs_cannot(self) -> None:
+        with pytest.raises(InvalidInput, match="cannot forecast"):
+            ForecastPlan(MANIFEST.model_copy(update={"feedback": {}}))
+
+
+def without_missing(manifest: Manifest) -> Manifest:
+    return manifest.model_copy(update={"inputs": (manifest.inputs[0].model_copy(update={"missing": False}),)})

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from service.config import Settings
+from service.errors import ModelRejected
+from service.repository import find_versions, largest_difference, load_model
+from tests import networks
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    inputs = np.random.default_rng(0).normal(size=(3, 20, 3)).astype(np.float32)
+    return networks.lstm().write(tmp_path, inputs)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def change_manifest(directory: Path, **members: object) -> None:
+    path = directory / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **members}))
+
+
+def change_golden(directory: Path) -> None:
+    golden = load_file(directory / "golden.safetensors")
+    golden["0/outputs"] = golden["0/outputs"] + np.float32(1e-3)
+    save_file(golden, directory / "golden.safetensors")
+
+
+def empty_golden(directory: Path) -> None:
+    save_file({}, directory / "golden.safetensors")
+
+
+def lose_golden_states(directory: Path) -> None:
+    golden = load_file(directory / "golden.safetensors")
+    save_file({name: array for name, array in golden.items() if "h_n" not in name}, directory / "golden.safetensors")
+
+
+def test_a_sound_model_is_loaded(directory: Path) -> None:
+    loaded = load_model(directory, Settings())
+    assert loaded.manifest.batch_invariant
+    assert loaded.golden_difference < 1e-6
+    assert loaded.iteration_seconds > 0
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no manifest": (lambda d: (d / "model.json").unlink(), r"model\.json: No such file"),
+    "manifest is not JSON": (lambda d: cut_short(d / "model.json"), r"model\.json: Invalid JSON"),
+    "a later schema": (lambda d: change_manifest(d, schema_version=2), r"model\.json: schema_version: .*1"),
+    "an unknown member": (lambda d: change_manifest(d, sates=[]), r"model\.json: sates: Extra inputs"),
+    "another's manifest": (lambda d: change_manifest(d, name="gru"), "it is of gru/1, and lies in lstm/1"),
+    "another task": (lambda d: change_manifest(d, task="sequence"), "task 'sequence' is not served yet"),
+    "graph absent": (lambda d: (d / "model.onnx").unlink(), r"model\.onnx: No such file"),
+    "graph cut short": (lambda d: cut_short(d / "model.onnx"), r"model\.onnx: its SHA-256 is not the manifest's"),
+    "golden absent": (lambda d: (d / "golden.safetensors").unlink(), r"golden\.safetensors"),
+    "golden cut short": (lambda d: cut_short(d / "golden.safetensors"), r"golden\.safetensors"),
+    "golden empty": (empty_golden, "it holds no case"),
+    "golden without a state": (lose_golden_states, "case '0' does not fit the manifest: '0/h_n'"),
+    "golden mismatch": (change_golden, r"case '0', 'outputs': the graph is off by 0\.001; at most 1e-05 is allowed"),
+}
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_faulty_model_is_rejected_by_the_file_and_the_reason(fault: str, directory: Path) -> None:
+    damage, message = FAULTS[fault]
+    damage(directory)
+    with pytest.raises(ModelRejected, match=message) as rejection:
+        load_model(directory, Settings())
+    assert str(directory) in str(rejection.value)
+
+
+def test_a_graph_that_onnxruntime_cannot_read_is_rejected(directory: Path) -> None:
+    (directory / "model.onnx").write_bytes(b"not a graph")
+    sha256 = "1ab2e2a6a6a3d1a3ee2ab3a3a7c9a6f4a1b0c5c6b2f3b0f5a9c0d7e8f9a0b1c2"
+    graphs = {"step": {"file": "model.onnx", "sha256": sha256}}
+    change_manifest(directory, graphs=graphs)
+    with pytest.raises(ModelRejected, match="SHA-256"):
+        load_model(directory, Settings())
+
+
+def test_a_model_whose_rows_depend_on_their_batch_is_marked_and_run_alone(tmp_path: Path) -> None:
+    inputs = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+    loaded = load_model(networks.batch_mean().write(tmp_path, inputs), Settings())
+    assert not loaded.manifest.batch_invariant
+    assert (loaded.runner.max_batch_size, loaded.runner.max_iteration_steps) == (1, 1)
+
+
+def test_versions_are_found_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    for name in ("b/1", "a/2", "a/.tmp", ".git/objects"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "notes.txt").touch()
+    assert find_versions(tmp_path) == [tmp_path / "a/2", tmp_path / "b/1"]
+    with pytest.raises(ModelRejected, match="there is no such folder"):
+        find_versions(tmp_path / "absent")
+
+
+def test_differences_count_what_is_not_finite() -> None:
+    one = np.array([1.0, 1000.0, np.nan, np.inf], np.float32)
+    assert largest_difference(one, one) == 0.0
+    assert largest_difference(one, one + np.array([0.5, 0, 0, 0], np.float32)) == pytest.approx(0.5 / 1.5)
+    assert largest_difference(one, one + np.array([0, 1, 0, 0], np.float32)) == pytest.approx(1 / 1001)
+    assert largest_difference(one, np.array([1, 1000, 5, np.inf], np.float32)) == np.inf
+    assert largest_difference(one, np.array([1, 1000, np.nan, 1], np.float32)) == np.inf

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import (
+    Draining,
+    InvalidInput,
+    Overloaded,
+    RunFailed,
+    SeqConflict,
+    SessionClosed,
+    SessionExists,
+    SessionExpired,
+    TooLarge,
+    UnknownModel,
+    UnknownSession,
+)
+from service.sessions import Answer
+from tests.service.puppet import House, column
+
+
+def totals(answer: Answer) -> list[float]:
+    return [float(value) for value in answer.outputs[:, 0]]
+
+
+async def test_chunks_carry_the_state_on() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    first = await house.sessions.step(session, column(1, 2), seq=0)
+    second = await house.sessions.step(session, column(10), seq=2)
+    assert (first.seq, first.steps, totals(first)) == (0, 2, [1, 3])
+    assert (second.seq, second.steps, totals(second)) == (2, 3, [13])
+
+
+async def test_requests_of_one_session_are_applied_and_answered_in_the_order_they_arrived() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    answered: list[int] = []
+
+    async def step(number: int) -> None:
+        await house.sessions.step(session, column(*[float(number)] * (number % 3 + 1)))
+        answered.append(number)
+
+    await asyncio.gather(*(step(number) for number in range(30)))
+    assert answered == list(range(30))
+    assert session.steps == sum(number % 3 + 1 for number in range(30))
+
+
+async def test_a_batch_never_holds_two_chunks_of_a_session() -> None:
+    house = House()
+    generator = random.Random(5)
+    sessions = [await house.sessions.open("sum") for _ in range(5)]
+    await asyncio.gather(
+        *(house.sessions.step(generator.choice(sessions), column(*[1.0] * generator.randint(1, 9))) for _ in range(200))
+    )
+    assert max(len(slots) for slots, _ in house.runner.iterations) == 5
+    assert all(len(set(slots)) == len(slots) for slots, _ in house.runner.iterations)
+
+
+async def test_a_chunk_sent_again_gets_the_same_answer_and_is_applied_once() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.sessions.step(session, column(1), seq=0)
+    answer = await house.sessions.step(session, column(2, 3), seq=1)
+    again = await house.sessions.step(session, column(2, 3), seq=1)
+    assert (again.seq, again.steps, totals(again)) == (1, 3, [3, 6])
+    assert totals(answer) == totals(again)
+    assert session.steps == 3
+    assert house.value('ostinato_duplicates_total{model="sum",version="1"}') == 1
+
+
+async def test_a_chunk_sent_again_while_the_first_is_under_way_waits_for_its_answer() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    both = await asyncio.gather(*(house.sessions.step(session, column(4), seq=0) for _ in range(2)))
+    assert [totals(answer) for answer in both] == [[4], [4]]
+    assert session.steps == 1
+
+
+@pytest.mark.parametrize(
+    ("seq", "chunk"),
+    [(5, column(1)), (0, column(1, 2)), (1, column(9)), (1, column(2, 3))],
+    ids=["ahead", "long ago", "another chunk of the same length", "another length"],
+)
+async def test_any_other_seq_is_a_conflict_that_names_the_right_one(seq: int, chunk: Any) -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.sessions.step(session, column(1), seq=0)
+    await house.sessions.step(session, column(2), seq=1)
+    with pytest.raises(SeqConflict) as conflict:
+        await house.sessions.step(session, chunk, seq=seq)
+    assert conflict.value.expected_seq == 2
+    assert totals(await house.sessions.step(session, column(0), seq=2)) == [3]
+    assert house.value('ostinato_seq_conflicts_total{model="sum",version="1"}') == 1
+
+
+async def test_a_failing_run_changes_no_session() -> None:
+    house = House()
+    sessions = [await house.sessions.open("sum") for _ in range(3)]
+    await asyncio.gather(*(house.sessions.step(session, column(1), seq=0) for session in sessions))
+    house.runner.fails = lambda iteration: iteration.works[0].num_done == 4
+    answers = await asyncio.gather(
+        *(house.sessions.step(session, column(*[1.0] * 6), seq=1) for session in sessions), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [RunFailed] * 3
+    house.runner.fails = lambda _: False
+    for session in sessions:
+        assert session.steps == 1
+        assert totals(await house.sessions.step(session, column(1), seq=1)) == [2]
+    assert house.engine.arena.num_used == 3
+
+
+async def test_a_row_that_is_not_finite_leaves_its_session_as_it_was() -> None:
+    house = House()
+    good, bad = await house.sessions.open("sum"), await house.sessions.open("sum")
+    await asyncio.gather(*(house.sessions.step(session, column(5)) for session in (good, bad)))
+    answers = await asyncio.gather(
+        house.sessions.step(good, column(1)), house.sessions.step(bad, column(np.inf)), return_exceptions=True
+    )
+    assert isinstance(answers[0], Answer)
+    assert isinstance(answers[1], RunFailed)
+    assert totals(await house.sessions.step(bad, column(1), seq=1)) == [6]
+
+
+async def test_a_client_that_hangs_up_disturbs_nobody() -> None:
+    house = House(in_thread=True)
+    house.runner.gate.clear()
+    leaver, stayer = await house.sessions.open("sum"), await house.sessions.open("sum")
+    under_way = asyncio.ensure_future(house.sessions.step(leaver, column(1), seq=0))
+    in_line = asyncio.ensure_future(house.sessions.step(leaver, column(2), seq=1))
+    behind = asyncio.ensure_future(house.sessions.step(leaver, column(4), seq=1))
+    mate = asyncio.ensure_future(house.sessions.step(stayer, column(7)))
+    await asyncio.sleep(0.05)
+    under_way.cancel()
+    in_line.cancel()
+    await asyncio.sleep(0)
+    house.runner.gate.set()
+    assert totals(await mate) == [7]
+    # What ran was applied, although nobody waited; what had not run was not.
+    assert totals(await behind) == [5]
+    assert leaver.steps == 2
+    assert house.engine.scheduler.num_rows == 0
+    house.engine.scheduler.close()
+
+
+async def test_closing_waits_for_earlier_requests_and_refuses_later_ones() -> None:
+    house = House()
+    session = await house.sessions.open("sum", session_id="a")
+    before = asyncio.ensure_future(house.sessions.step(session, column(1)))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(house.sessions.close(session))
+    await asyncio.sleep(0)
+    behind = asyncio.ensure_future(house.sessions.step(session, column(2)))
+    assert totals(await before) == [1]
+    await closing
+    with pytest.raises(SessionClosed):
+        await behind
+    with pytest.raises(SessionClosed):
+        await house.sessions.find("a")
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+    assert house.value('ostinato_sessions_total{event="closed",model="sum",version="1"}') == 1
+
+
+async def test_two_closings_at_once_succeed_once() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    step = asyncio.ensure_future(house.sessions.step(session, column(1)))
+    await asyncio.sleep(0)
+    results = await asyncio.gather(house.sessions.close(session), house.sessions.close(session), return_exceptions=True)
+    assert results[0] is None
+    assert isinstance(results[1], SessionClosed)
+    await step
+
+
+async def test_idle_sessions_expire_and_used_ones_do_not() -> None:
+    house = House()
+    idle = await house.sessions.open("sum", session_id="idle", ttl_seconds=10)
+    used = await house.sessions.open("sum", session_id="used", ttl_seconds=10)
+    house.clock.now += 6
+    await house.sessions.step(used, column(1))
+    house.clock.now += 6
+    assert house.sessions.expire() == 1
+    with pytest.raises(SessionExpired):
+        await house.sessions.find(idle.session_id)
+    assert (await house.sessions.find("used")).steps == 1
+    assert house.value('ostinato_sessions_total{event="expired",model="sum",version="1"}') == 1
+    house.clock.now += house.settings.tombstone_seconds
+    house.sessions.expire()
+    with pytest.raises(UnknownSession):
+        await house.sessions.find("idle")
+
+
+async def test_opening_refuses_what_cannot_be() -> None:
+    house = House(max_sessions=2)
+    await house.sessions.open("sum", session_id="a")
+    with pytest.raises(SessionExists):
+        await house.sessions.open("sum", session_id="a")
+    with pytest.raises(UnknownModel, match="no model 'lstm'; there are: sum"):
+        await house.sessions.open("lstm")
+    with pytest.raises(UnknownModel, match="no version '2'; it has: 1"):
+        await house.sessions.open("sum", version="2")
+    await house.sessions.open("sum")
+    with pytest.raises(Overloaded, match="2 sessions"):
+        await house.sessions.open("sum")
+    house.engine.scheduler.drain()
+    with pytest.raises(Draining):
+        await house.sessions.open("sum")
+
+
+async def test_the_servers_own_ids_are_random_and_valid() -> None:
+    house = House()
+    ids = {(await house.sessions.open("sum")).session_id for _ in range(50)}
+    assert len(ids) == 50
+    assert all(len(session_id) == 22 for session_id in ids)  # 128 bits in base 64
+
+
+async def test_an_overlong_chunk_is_refused() -> None:
+    house = House(max_chunk_steps=3)
+    session = await house.sessions.open("sum")
+    with pytest.raises(TooLarge, match="4 steps in one chunk; the most is 3"):
+        await house.sessions.step(session, column(1, 2, 3, 4))
+    assert totals(await house.sessions.step(session, column(1, 2, 3))) == [1, 3, 6]
+
+
+async def test_a_full_queue_refuses_before_anything_is_queued() -> None:
+    house = House(max_queue_rows=2)
+    session = await house.sessions.open("sum")
+    steps = [asyncio.ensure_future(house.sessions.step(session, column(1))) for _ in range(4)]
+    answers = await asyncio.gather(*steps, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Answer, Answer, Overloaded, Overloaded]
+    assert session.steps == 2
+    assert house.engine.scheduler.num_rows == 0
+
+
+async def test_pages_give_every_session_once() -> None:
+    house = House()
+    for number in range(7):
+        await house.sessions.open("sum", session_id=f"s{number}")
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(3):
+        page, cursor = house.sessions.page("sum", 3, cursor)
+        seen += [session.session_id for session in page]
+    assert seen == [f"s{number}" for number in range(7)]
+    assert cursor is None
+    with pytest.raises(InvalidInput):
+        house.sessions.page(None, 3, "x")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_whatever_happens_around_it_a_session_answers_as_its_sequence_would_offline(
+    seed: int, in_thread: bool
+) -> None:
+    house = House(in_thread=in_thread)
+    generator = random.Random(seed)
+    house.runner.fails = lambda _: generator.random() < 0.1
+    sequences = [[float(generator.randint(-9, 9)) for _ in range(generator.randint(1, 60))] for _ in range(20)]
+
+    async def play(sequence: list[float]) -> list[float]:
+        session = await house.sessions.open("sum")
+        outputs: list[float] = []
+        while len(outputs) < len(sequence):
+            chunk = column(*sequence[len(outputs) : len(outputs) + generator.randint(1, 12)])
+            step = asyncio.ensure_future(house.sessions.step(session, chunk, seq=len(outputs)))
+            await asyncio.sleep(0)
+            if generator.random() < 0.2:
+                step.cancel()  # hang up, and send the chunk again
+            try:
+                outputs += totals(await step)
+            except (RunFailed, asyncio.CancelledError):
+                continue
+        return outputs
+
+    answers = await asyncio.gather(*(play(sequence) for sequence in sequences))
+    assert answers == [np.cumsum(sequence).tolist() for sequence in sequences], f"seed {seed}"
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 20)
+    house.engine.scheduler.close()

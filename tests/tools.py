@@ -1,0 +1,29 @@
+"""Programs that tests run and that are not Python's: promtool and kubectl."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {"promtool": "prometheus", "kubectl": "kubernetes-client"}
+
+
+def run_tool(name: str, *arguments: str | Path, input_text: str | None = None) -> str:
+    """What the program printed; the test fails with its output where it exits with an error, or where it is absent."""
+    # `.ci/install-tools` puts what PATH lacks beside the interpreter.
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    program = shutil.which(name, path=places)
+    if program is None:
+        pytest.fail(f"{name} is not on PATH: run .ci/install-tools, or install Debian's package {PACKAGES[name]}")
+    done = subprocess.run(
+        [program, *map(str, arguments)], input=input_text, capture_output=True, text=True, timeout=60, check=False
+    )
+    output = done.stdout + done.stderr
+    if done.returncode != 0:
+        pytest.fail(f"{name} {' '.join(map(str, arguments))} exited {done.returncode}:\n{output}")
+    return done.stdout
