@@ -109,7 +109,7 @@ def results_table(results: list[Verified]) -> Table:
     table.add_column("version")
     table.add_column("difference to\nthe trained network", justify="right")
     table.add_column("same to the bit\nin any batch")
-    table.add_column("largest\niteration", justify="right")
+    table.add_column("one step of\na full batch", justify="right")
     table.add_column("check")
     for model, version, loaded in ((escape(r.model), escape(r.version), r.loaded) for r in results):
         if loaded is None:
@@ -120,7 +120,7 @@ def results_table(results: list[Verified]) -> Table:
             version,
             f"{loaded.golden_difference:.1e}",
             "yes" if loaded.manifest.batch_invariant else "[yellow]no: run alone[/]",
-            f"{loaded.iteration_seconds * 1000:.1f} ms",
+            f"{loaded.step_seconds * 1000:.2f} ms",
             "[green]ok[/]",
         )
     return table

@@ -17,7 +17,7 @@ from service.engine.engine import Engine
 from service.errors import ModelRejected
 from service.http.edge import App, Edge
 from service.http.rest import Rest
-from service.metrics import Metrics
+from service.metrics import Metrics, ModelMetrics
 from service.repository import LoadedModel, find_versions, load_model
 from service.sessions import Sessions
 from service.state.base import Store
@@ -151,7 +151,7 @@ class Application:
                 reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
                 logger.error("%s/%s is not served: %s", model, version, reason)
                 self.catalogue.rejections.append(Rejection(model, version, reason))
-        self.metrics.family("models_failed").set(len(self.catalogue.rejections))
+        self.metrics.models_failed.labels().set(len(self.catalogue.rejections))
         # What was built until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -161,16 +161,16 @@ class Application:
 
     def _serve(self, loaded: LoadedModel) -> None:
         manifest = loaded.manifest
-        in_thread = loaded.iteration_seconds > self.settings.inline_run_seconds
+        in_thread = loaded.step_seconds > self.settings.inline_run_seconds
         engine = Engine(
             manifest,
             loaded.runner,
             self.sessions.finished,
             self.settings,
-            self.metrics.of_model(manifest.name, manifest.version),
+            ModelMetrics(self.metrics, manifest.name, manifest.version),
             in_thread=in_thread,
         )
-        self.metrics.family("model_info").labels(
+        self.metrics.model_info.labels(
             model=manifest.name,
             version=manifest.version,
             task=manifest.task,
@@ -178,11 +178,11 @@ class Application:
         ).set(1)
         self.catalogue.add(engine)
         logger.info(
-            "%s/%s is served: off from its network by %.2g, largest iteration %.2f ms, run %s",
+            "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, run %s",
             manifest.name,
             manifest.version,
             loaded.golden_difference,
-            loaded.iteration_seconds * 1000,
+            loaded.step_seconds * 1000,
             "in a thread" if in_thread else "on the event loop",
         )
 

@@ -35,7 +35,8 @@ class Settings(BaseSettings):
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
         deadline_seconds: how long a request may take from its arrival; 0 = for ever.
         drain_seconds: how long work in flight may take after SIGTERM.
-        inline_run_seconds: graphs whose largest iteration takes longer run in a thread beside the event loop.
+        inline_run_seconds: graphs of which one step of a full batch takes longer run in a thread beside the event
+            loop, so that it stays free to read and write.
     """
 
     model_config = SettingsConfigDict(env_prefix="OSTINATO_", frozen=True)

@@ -1,54 +1,172 @@
 """The Prometheus series of a process, each named once, here. ``docs/metrics.md`` explains them to the operator.
 
-Labels are bounded: model, version, route, reason; never a session's id.
+Labels are bounded: model, version, route, reason; never a session's id. The values are plain numbers that one thread
+changes, and prometheus_client writes them out when they are asked for: its own counters cost as much as a batch row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Generic, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 
 _MODEL = ("model", "version")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-COUNTERS: dict[str, tuple[str, Sequence[str]]] = {
-    "steps_total": ("Steps that the graphs computed for sessions and predictions.", _MODEL),
-    "sessions_total": ("Events in sessions' lives.", (*_MODEL, "event")),
-    "rejected_total": ("Requests refused before anything was applied, by the error's code.", ("reason",)),
-    "seq_conflicts_total": ("Chunks refused because seq was not the session's step count.", _MODEL),
-    "duplicates_total": ("Chunks sent again and answered from memory.", _MODEL),
-    "run_failures_total": ("Iterations that failed, or gave a row that is not finite.", _MODEL),
-    "cancelled_total": ("Work dropped before it ran because its caller had gone.", _MODEL),
-}
-GAUGES: dict[str, tuple[str, Sequence[str]]] = {
-    "sessions_live": ("Sessions in memory.", _MODEL),
-    "queue_depth": ("Rows accepted and not yet answered.", _MODEL),
-    "state_bytes": ("Bytes of recurrent state of the sessions in memory.", _MODEL),
-    "model_info": ("1 for each model version that is served.", (*_MODEL, "task", "batch_invariant")),
-    "models_failed": ("Model versions that failed a check at load and are not served.", ()),
-}
-HISTOGRAMS: dict[str, tuple[str, Sequence[str], Sequence[float]]] = {
-    "iteration_batch_size": ("Rows in an iteration.", _MODEL, _POWERS),
-    "iteration_steps": ("Steps of each row in an iteration.", _MODEL, _POWERS),
-    "queue_seconds": ("Time from a request's acceptance to its first iteration.", _MODEL, _SECONDS),
-    "run_seconds": ("Time of an iteration: gather, run, check, scatter.", _MODEL, _SECONDS),
-    "commit_seconds": ("Time of the commit of an iteration.", _MODEL, _SECONDS),
-    "request_seconds": ("Time from a request's last byte to its answer.", ("route", "code_class"), _SECONDS),
-}
-# A series' time of creation would double what is scraped, and nobody asked for it.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
-SERIES = tuple(f"ostinato_{name}" for table in (COUNTERS, GAUGES, HISTOGRAMS) for name in table)
+class Counter:
+    """How often something happened."""
+
+    __slots__ = ("value",)
+    metric_family = CounterMetricFamily
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Count ``amount`` more."""
+        self.value += amount
+
+    def add_to(self, family: Any, labels: Sequence[str]) -> None:
+        """Write the value into a family of prometheus_client's."""
+        family.add_metric(labels, self.value)
+
+
+class Gauge:
+    """How much there is now: set, or read when it is asked for."""
+
+    __slots__ = ("read",)
+    metric_family = GaugeMetricFamily
+
+    def __init__(self) -> None:
+        self.read: Callable[[], float] = lambda: 0.0
+
+    def set(self, value: float) -> None:
+        """Be ``value`` from now on."""
+        self.read = lambda: value
+
+    def add_to(self, family: Any, labels: Sequence[str]) -> None:
+        """Write the value into a family of prometheus_client's."""
+        family.add_metric(labels, self.read())
+
+
+class Histogram:
+    """How observations are spread over buckets; a bucket's upper bound belongs to it."""
+
+    __slots__ = ("bounds", "counts", "total")
+    metric_family = HistogramMetricFamily
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add_to(self, family: Any, labels: Sequence[str]) -> None:
+        """Write the buckets into a family of prometheus_client's."""
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, accumulate(self.counts), strict=True)), sum_value=self.total)
+
+
+Value = TypeVar("Value", bound=Counter | Gauge | Histogram)
+
+
+class Family(Generic[Value]):
+    """A series under each set of its labels' values."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str], new: Callable[[], Value]) -> None:
+        self.name, self.text, self.label_names = name, text, tuple(labels)
+        self._values: dict[tuple[str, ...], Value] = {}
+        self._new = new
+
+    def labels(self, **labels: str) -> Value:
+        """The series with these labels, which begins at 0."""
+        key = tuple(labels[name] for name in self.label_names)
+        assert len(labels) == len(key)
+        if key not in self._values:
+            self._values[key] = self._new()
+        return self._values[key]
+
+    def collect(self) -> Metric:
+        """All of it, as prometheus_client takes it."""
+        family = self._new().metric_family(f"ostinato_{self.name}", self.text, labels=self.label_names)
+        for key, value in self._values.items():
+            value.add_to(family, key)
+        return family
+
+
+def _counter(name: str, text: str, *labels: str) -> Family[Counter]:
+    return Family(name, text, labels, Counter)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Family[Gauge]:
+    return Family(name, text, labels, Gauge)
+
+
+def _histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> Family[Histogram]:
+    return Family(name, text, labels, lambda: Histogram(bounds))
+
+
+class Metrics:
+    """All series of a worker."""
+
+    def __init__(self) -> None:
+        self.steps = _counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
+        self.sessions = _counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
+        self.rejected = _counter("rejected_total", "Requests answered with an error, by its code.", "reason")
+        self.seq_conflicts = _counter(
+            "seq_conflicts_total", "Chunks refused because seq was not the session's step count.", *_MODEL
+        )
+        self.duplicates = _counter("duplicates_total", "Chunks sent again and answered from memory.", *_MODEL)
+        self.run_failures = _counter(
+            "run_failures_total", "Iterations that failed, or gave a row that is not finite.", *_MODEL
+        )
+        self.cancelled = _counter("cancelled_total", "Work dropped before it ran because its caller had gone.", *_MODEL)
+        self.sessions_live = _gauge("sessions_live", "Sessions in memory.", *_MODEL)
+        self.queue_depth = _gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
+        self.state_bytes = _gauge("state_bytes", "Bytes of recurrent state of the sessions in memory.", *_MODEL)
+        self.model_info = _gauge(
+            "model_info", "1 for each model version that is served.", *_MODEL, "task", "batch_invariant"
+        )
+        self.models_failed = _gauge("models_failed", "Model versions that failed a check at load and are not served.")
+        self.batch_size = _histogram("iteration_batch_size", "Rows in an iteration.", _POWERS, *_MODEL)
+        self.iteration_steps = _histogram("iteration_steps", "Steps of each row in an iteration.", _POWERS, *_MODEL)
+        self.queue_seconds = _histogram(
+            "queue_seconds", "Time from a request's acceptance to its first iteration.", _SECONDS, *_MODEL
+        )
+        self.run_seconds = _histogram(
+            "run_seconds", "Time of an iteration: gather, run, check, scatter.", _SECONDS, *_MODEL
+        )
+        self.commit_seconds = _histogram("commit_seconds", "Time of the commit of an iteration.", _SECONDS, *_MODEL)
+        self.request_seconds = _histogram(
+            "request_seconds", "Time from a request's last byte to its answer.", _SECONDS, "route", "code_class"
+        )
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    @property
+    def families(self) -> list[Family[Any]]:
+        """All series before their labels are given, in the order above."""
+        return [family for family in vars(self).values() if isinstance(family, Family)]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as prometheus_client takes them."""
+        for family in self.families:
+            yield family.collect()
+
+    def render(self) -> bytes:
+        """All series in Prometheus' text format."""
+        return generate_latest(self._registry)
 
 
 class ModelMetrics:
@@ -56,51 +174,22 @@ class ModelMetrics:
 
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         labels = {"model": model, "version": version}
-
-        def bound(name: str, **more: str) -> Any:
-            return metrics.family(name).labels(**labels, **more)
-
-        self.steps = bound("steps_total")
-        self.opened = bound("sessions_total", event="opened")
-        self.closed = bound("sessions_total", event="closed")
-        self.expired = bound("sessions_total", event="expired")
-        self.seq_conflicts = bound("seq_conflicts_total")
-        self.duplicates = bound("duplicates_total")
-        self.run_failures = bound("run_failures_total")
-        self.cancelled = bound("cancelled_total")
-        self.batch_size = bound("iteration_batch_size")
-        self.iteration_steps = bound("iteration_steps")
-        self.queue_seconds = bound("queue_seconds")
-        self.run_seconds = bound("run_seconds")
-        self.commit_seconds = bound("commit_seconds")
-        self._bound = bound
-
-    def observe(self, gauge: str, read: Callable[[], float]) -> None:
-        """Let ``gauge`` be read whenever the metrics are asked for."""
-        self._bound(gauge).set_function(read)
+        self.steps = metrics.steps.labels(**labels)
+        self.opened = metrics.sessions.labels(**labels, event="opened")
+        self.closed = metrics.sessions.labels(**labels, event="closed")
+        self.expired = metrics.sessions.labels(**labels, event="expired")
+        self.seq_conflicts = metrics.seq_conflicts.labels(**labels)
+        self.duplicates = metrics.duplicates.labels(**labels)
+        self.run_failures = metrics.run_failures.labels(**labels)
+        self.cancelled = metrics.cancelled.labels(**labels)
+        self.sessions_live = metrics.sessions_live.labels(**labels)
+        self.queue_depth = metrics.queue_depth.labels(**labels)
+        self.state_bytes = metrics.state_bytes.labels(**labels)
+        self.batch_size = metrics.batch_size.labels(**labels)
+        self.iteration_steps = metrics.iteration_steps.labels(**labels)
+        self.queue_seconds = metrics.queue_seconds.labels(**labels)
+        self.run_seconds = metrics.run_seconds.labels(**labels)
+        self.commit_seconds = metrics.commit_seconds.labels(**labels)
 
 
-class Metrics:
-    """A registry with every series of ``SERIES``."""
-
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._families: dict[str, Any] = {}
-        for name, (text, labels) in COUNTERS.items():
-            self._families[name] = Counter(f"ostinato_{name}", text, labels, registry=self._registry)
-        for name, (text, labels) in GAUGES.items():
-            self._families[name] = Gauge(f"ostinato_{name}", text, labels, registry=self._registry)
-        for name, (text, labels, buckets) in HISTOGRAMS.items():
-            self._families[name] = Histogram(f"ostinato_{name}", text, labels, buckets=buckets, registry=self._registry)
-
-    def family(self, name: str) -> Any:
-        """The series ``ostinato_<name>`` before its labels are given."""
-        return self._families[name]
-
-    def of_model(self, model: str, version: str) -> ModelMetrics:
-        """The series of a model version."""
-        return ModelMetrics(self, model, version)
-
-    def render(self) -> bytes:
-        """All series in Prometheus' text format."""
-        return generate_latest(self._registry)
+SERIES = tuple(f"ostinato_{family.name}" for family in Metrics().families)

@@ -31,13 +31,13 @@ class LoadedModel(NamedTuple):
 
     Attributes:
         manifest: as read, but with ``batch_invariant`` as found here.
-        iteration_seconds: how long the largest iteration took.
+        step_seconds: how long one step of a full batch took.
         golden_difference: the largest difference to the golden outputs, as the manifest's parity measures it.
     """
 
     manifest: Manifest
     runner: Runner
-    iteration_seconds: float
+    step_seconds: float
     golden_difference: float
 
 
@@ -79,7 +79,7 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
         logger.warning("%s: rows depend on what shares their run, so the model is run alone", directory)
         manifest = manifest.model_copy(update={"batch_invariant": False})
         runner = _runner(manifest, directory, settings)
-    return LoadedModel(manifest, runner, _time_largest_iteration(runner), difference)
+    return LoadedModel(manifest, runner, _time_step(runner), difference)
 
 
 class GoldenCase(NamedTuple):
@@ -223,10 +223,14 @@ def _same(one: tuple[NDArray[Any], Rows], other: tuple[NDArray[Any], Rows]) -> b
     return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs)
 
 
-def _time_largest_iteration(runner: Runner) -> float:
-    """Warm the graph up and time its largest iteration, in seconds."""
+def _time_step(runner: Runner) -> float:
+    """Warm the graph up and time one step of a full batch, in seconds."""
     part = runner.manifest.inputs[0]
-    for batch_size, num_steps in ((1, 1), (runner.max_batch_size, runner.max_iteration_steps)):
+    for batch_size, num_steps in (
+        (1, 1),
+        (runner.max_batch_size, runner.max_iteration_steps),
+        (runner.max_batch_size, 1),
+    ):
         inputs = np.zeros((batch_size, num_steps, part.num_features), part.dtype)
         states = runner.initial_states(batch_size)
         began_at = time.perf_counter()

@@ -66,9 +66,9 @@ class Engine:
             metrics=metrics,
             in_thread=in_thread,
         )
-        metrics.observe("sessions_live", lambda: self.arena.num_sessions)
-        metrics.observe("queue_depth", lambda: self.scheduler.num_rows)
-        metrics.observe("state_bytes", lambda: self.arena.num_sessions * self.arena.row_bytes)
+        metrics.sessions_live.read = lambda: self.arena.num_sessions
+        metrics.queue_depth.read = lambda: self.scheduler.num_rows
+        metrics.state_bytes.read = lambda: self.arena.num_sessions * self.arena.row_bytes
 
     def __repr__(self) -> str:
         return f"<Engine {self.manifest.name}/{self.manifest.version} {self.arena!r} {self.scheduler!r}>"

@@ -20,7 +20,7 @@ from service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
 from service.http.message import Request, Response, json_response
 from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
-from service.metrics import Metrics
+from service.metrics import Histogram, Metrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -89,8 +89,7 @@ class Edge:
         self._deadline_seconds = settings.deadline_seconds
         # Oldest first, since a dictionary keeps the order of insertion.
         self._exchanges: dict[Exchange, None] = {}
-        self._request_seconds = metrics.family("request_seconds")
-        self._bound: dict[tuple[str, int], Any] = {}
+        self._bound: dict[tuple[str, int], Histogram] = {}
 
     @property
     def num_exchanges(self) -> int:
@@ -170,7 +169,7 @@ class Edge:
         status, code = status_and_code(error)
         if status >= 500 and code in ("internal", "run_failed"):
             logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-        self._metrics.family("rejected_total").labels(reason=code).inc()
+        self._metrics.rejected.labels(reason=code).inc()
         return problem_response(error)
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
@@ -215,7 +214,7 @@ class Edge:
         bound = self._bound.get(key)
         if bound is None:
             labels = {"route": pattern.replace("{}", "{name}"), "code_class": f"{status // 100}xx"}
-            bound = self._bound[key] = self._request_seconds.labels(**labels)
+            bound = self._bound[key] = self._metrics.request_seconds.labels(**labels)
         bound.observe(seconds)
 
     def _system(self, path: str) -> Response:

@@ -15,7 +15,7 @@ from service.engine.batching import Iteration
 from service.engine.engine import Engine
 from service.engine.runner import Result
 from service.manifest import Graph, Input, Manifest, Output, State
-from service.metrics import Metrics
+from service.metrics import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena
 from service.state.memory import MemoryStore
@@ -93,7 +93,7 @@ class House:
             self.runner,
             self.sessions.finished,
             self.settings,
-            self.metrics.of_model("sum", "1"),
+            ModelMetrics(self.metrics, "sum", "1"),
             in_thread=in_thread,
         )
         self.catalogue.add(self.engine)

@@ -48,7 +48,7 @@ def test_a_sound_model_is_loaded(directory: Path) -> None:
     loaded = load_model(directory, Settings())
     assert loaded.manifest.batch_invariant
     assert loaded.golden_difference < 1e-6
-    assert loaded.iteration_seconds > 0
+    assert loaded.step_seconds > 0
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {

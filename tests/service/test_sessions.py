@@ -20,7 +20,7 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.sessions import Answer
+from service.sessions import Answer, Session
 from tests.service.puppet import House, column
 
 
@@ -262,19 +262,24 @@ async def test_whatever_happens_around_it_a_session_answers_as_its_sequence_woul
     house.runner.fails = lambda _: generator.random() < 0.1
     sequences = [[float(generator.randint(-9, 9)) for _ in range(generator.randint(1, 60))] for _ in range(20)]
 
+    async def send(session: Session, chunk: Any, seq: int) -> list[float]:
+        """Send a chunk until it is acknowledged, whatever fails and however often the client hangs up."""
+        for _ in range(1000):
+            step = asyncio.ensure_future(house.sessions.step(session, chunk, seq=seq))
+            await asyncio.sleep(0)
+            if generator.random() < 0.2:
+                step.cancel()
+            await asyncio.wait([step])
+            if not step.cancelled() and step.exception() is None:
+                return totals(step.result())
+        raise AssertionError("never acknowledged")
+
     async def play(sequence: list[float]) -> list[float]:
         session = await house.sessions.open("sum")
         outputs: list[float] = []
         while len(outputs) < len(sequence):
             chunk = column(*sequence[len(outputs) : len(outputs) + generator.randint(1, 12)])
-            step = asyncio.ensure_future(house.sessions.step(session, chunk, seq=len(outputs)))
-            await asyncio.sleep(0)
-            if generator.random() < 0.2:
-                step.cancel()  # hang up, and send the chunk again
-            try:
-                outputs += totals(await step)
-            except (RunFailed, asyncio.CancelledError):
-                continue
+            outputs += await send(session, chunk, len(outputs))
         return outputs
 
     answers = await asyncio.gather(*(play(sequence) for sequence in sequences))
