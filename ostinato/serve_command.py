@@ -63,7 +63,7 @@ def serve(
     ] = None,
     inline_run_seconds: Annotated[
         float | None,
-        typer.Option(help="Graphs with longer iterations run in a thread of their own.", rich_help_panel=TIMES),
+        typer.Option(help="Graphs whose step of a full batch takes longer run in a thread.", rich_help_panel=TIMES),
     ] = None,
 ) -> None:
     """Serve every model of a repository over HTTP, with sessions that keep their recurrent state.

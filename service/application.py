@@ -88,6 +88,8 @@ class Application:
         assert self._edge is not None
         # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
         logging.getLogger("service").setLevel(logging.INFO)
+        # uvicorn words an access line for each request as long as its logger leads to any handler.
+        logging.getLogger("uvicorn.access").propagate = False
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._load()),
