@@ -131,19 +131,24 @@ class Sessions:
         engine.metrics.opened.inc()
         return Session(session_id, engine, slot)
 
+    def resident(self, session_id: str) -> Session | None:
+        """A live session that is in memory; None says nothing about it, and ``find`` does."""
+        address = self._store.resident(session_id, self._clock())
+        return address and Session(session_id, self._engines[address.arena], address.slot)
+
     async def find(self, session_id: str) -> Session:
         """A live session.
 
         Raises:
             UnknownSession, SessionExpired, SessionClosed.
         """
-        address = self._store.find(session_id, self._clock())
-        if not isinstance(address, tuple):
-            address = await address
+        address = await self._store.find(session_id, self._clock())
         return Session(session_id, self._engines[address.arena], address.slot)
 
-    async def step(self, session: Session, inputs: NDArray[Any], seq: int | None = None) -> Answer:
-        """Apply a chunk when the session's earlier requests are done; return its answer once it is committed.
+    def step(self, session: Session, inputs: NDArray[Any], seq: int | None = None) -> asyncio.Future[Answer]:
+        """Apply a chunk when the session's earlier requests are done; its answer, to be awaited, is committed.
+
+        A caller that cancels the future before the chunk's turn has come takes the chunk back.
 
         Args:
             inputs: ``[n, F]``, in the dtype of the model's input.
@@ -151,19 +156,21 @@ class Sessions:
 
         Raises:
             TooLarge, Overloaded, Draining: refused before anything was queued.
-            SeqConflict: ``seq`` is neither the session's step count nor that of the chunk applied last.
-            SessionClosed: it was closed before the chunk's turn came.
-            RunFailed: the graph failed; the session is as it was.
+            SessionClosed: it ended before, or (by the future) before the chunk's turn came.
+            SeqConflict: by the future: ``seq`` is neither the session's step count nor that of the chunk applied last.
+            RunFailed: by the future: the graph failed; the session is as it was.
         """
-        engine = session.engine
+        engine, slot = session.engine, session.slot
         if len(inputs) > engine.max_chunk_steps:
             raise TooLarge(f"{len(inputs)} steps in one chunk; the most is {engine.max_chunk_steps}")
         self._check_live(session)
         engine.scheduler.admit(1)
         chunk = Chunk(session, inputs, asyncio.get_running_loop().create_future())
-        turn = Turn(chunk.future, partial(self._begin, chunk, seq))
-        self._turns.take(engine.arena, session.slot, turn)
-        return await chunk.future
+        if engine.arena.busy[slot]:
+            self._turns.wait(engine.arena, slot, Turn(chunk.future, partial(self._begin, chunk, seq)))
+        else:
+            engine.arena.busy[slot] = self._begin(chunk, seq)
+        return chunk.future
 
     def alone(self, session: Session) -> AbstractAsyncContextManager[None]:
         """Hold a session, in its turn, with nothing of it under way.
@@ -253,24 +260,22 @@ class Sessions:
             self._fail(chunk, StateStoreUnavailable(f"the store did not commit: {error}"))
 
     def _answer(self, chunks: list[Chunk], commit: Commit, won: NDArray[np.bool_]) -> None:
-        before, num_steps = commit.steps_before.tolist(), commit.num_steps.tolist()
-        for row, chunk in enumerate(chunks):
-            if not won[row]:
-                self._fail(chunk, _conflict(chunk.session, before[row]))
+        before, after = commit.steps_before.tolist(), (commit.steps_before + commit.num_steps).tolist()
+        for row, (chunk, committed) in enumerate(zip(chunks, won.tolist(), strict=True)):
+            session, future = chunk.session, chunk.future
+            if not committed:
+                self._fail(chunk, _conflict(session, before[row]))
                 continue
-            if not chunk.future.done():
-                steps = before[row] + num_steps[row]
-                chunk.future.set_result(Answer(chunk.session.session_id, before[row], steps, chunk.outputs[0]))
-            self._leave(chunk)
+            if not future.done():
+                future.set_result(Answer(session.session_id, before[row], after[row], chunk.outputs[0]))
+            self._turns.end(commit.arena, session.slot)
+            session.engine.scheduler.leave(1)
 
     def _fail(self, chunk: Chunk, error: Exception) -> None:
         if not chunk.future.done():
             chunk.future.set_exception(error)
-        self._leave(chunk)
-
-    def _leave(self, chunk: Chunk) -> None:
-        chunk.session.engine.scheduler.leave(1)
         self._turns.end(chunk.session.engine.arena, chunk.session.slot)
+        chunk.session.engine.scheduler.leave(1)
 
     def _check_live(self, session: Session) -> None:
         """Refuse a session that ended after it was found: its slot may be another's by now."""

@@ -38,19 +38,25 @@ class Turns:
     def take(self, arena: Arena, slot: int, turn: Turn) -> None:
         """Begin a turn now if the slot is free, or when all before it have had theirs."""
         if arena.busy[slot]:
-            self._lines.setdefault((arena, slot), deque()).append(turn)
+            self.wait(arena, slot, turn)
         else:
             arena.busy[slot] = turn.begin()
 
+    def wait(self, arena: Arena, slot: int, turn: Turn) -> None:
+        """Put a turn behind the others of a busy slot."""
+        self._lines.setdefault((arena, slot), deque()).append(turn)
+
     def end(self, arena: Arena, slot: int) -> None:
         """End the turn that kept a slot busy, and begin the next ones until one keeps it busy."""
+        line = self._lines.get((arena, slot)) if self._lines else None
+        if line is None:
+            arena.busy[slot] = False
+            return
         busy = False
-        if self._lines:
-            line = self._lines.get((arena, slot))
-            while line and not busy:
-                busy = line.popleft().begin()
-            if line is not None and not line:
-                del self._lines[arena, slot]
+        while line and not busy:
+            busy = line.popleft().begin()
+        if not line:
+            del self._lines[arena, slot]
         arena.busy[slot] = busy
 
     def refuse_rest(self, arena: Arena, slot: int, error: OstinatoError) -> None:

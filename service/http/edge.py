@@ -17,7 +17,7 @@ import orjson
 
 from service.config import Settings
 from service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
-from service.http.message import Request, Response, json_response
+from service.http.message import JSON, Request, Response, json_response
 from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
 from service.metrics import Histogram, Metrics
@@ -28,6 +28,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_JSON_HEADER = (b"content-type", b"application/json")
+
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.05
@@ -36,15 +38,18 @@ WATCH_AFTER_SECONDS = 0.1
 
 
 class Exchange:
-    """A request under way. ``reason`` says why its task was cancelled, where the sweep did that."""
+    """A request under way.
 
-    __slots__ = ("arrived_at", "body_read", "reason", "receive", "task", "watcher")
+    ``read_at`` is when its body had been read, 0 before; ``reason`` says why the sweep cancelled its task.
+    """
+
+    __slots__ = ("arrived_at", "read_at", "reason", "receive", "task", "watcher")
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive
         self.task = asyncio.current_task()
         self.arrived_at = time.perf_counter()
-        self.body_read = False
+        self.read_at = 0.0
         self.reason: type[DeadlineExceeded] | type[ConnectionError] | None = None
         self.watcher: asyncio.Task[None] | None = None
 
@@ -97,20 +102,40 @@ class Edge:
         return len(self._exchanges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
+        """Serve one request; the hot path is written out here, since each further coroutine costs every request."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._elsewhere(scope, receive, send)
             return
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+        exchange = Exchange(receive)
+        self._exchanges[exchange] = None
+        pattern = "none"
+        try:
+            pattern, name, handler = self._rest.route(scope["method"], scope["path"])
+            media_type = self._check_headers(scope["headers"])
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                body = message.get("body", b"")
+                self._check_size(len(body))
+            else:
+                body = await self._read_parts(message, receive)
+            exchange.read_at = time.perf_counter()
+            response = await handler(Request(name, scope["query_string"], media_type, body))
+        except asyncio.CancelledError:
+            if exchange.reason is None:
+                raise
+            if exchange.reason is ConnectionError:
+                return  # nobody is left to answer
+            response = self._too_late(exchange)
+        except ConnectionError:
             return
-        path: str = scope["path"]
-        if path.startswith("/v1/"):
-            await self._exchange(scope, receive, send)
-        elif path in ("/livez", "/healthz", "/readyz", "/metrics"):
-            await _send(send, self._system(path))
-        else:
-            await self._inner(scope, receive, send)
+        except Exception as error:
+            response = self._refuse(error, scope)
+        finally:
+            del self._exchanges[exchange]
+            if exchange.watcher is not None:
+                exchange.watcher.cancel()
+        self._observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
+        await _send(send, response)
 
     async def sweep(self) -> None:
         """Look after slow requests, for ever."""
@@ -123,7 +148,7 @@ class Edge:
                     break
                 if self._deadline_seconds and age > self._deadline_seconds:
                     exchange.cancel(DeadlineExceeded)
-                elif exchange.watcher is None and exchange.body_read:
+                elif exchange.watcher is None and exchange.read_at:
                     exchange.watcher = asyncio.create_task(exchange.watch())
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,36 +159,21 @@ class Edge:
 
         await self._inner(scope, receive_after_ours, send)
 
-    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(receive)
-        self._exchanges[exchange] = None
-        pattern, read_at = "none", exchange.arrived_at
-        try:
-            pattern, name, handler = self._rest.route(scope["method"], scope["path"])
-            media_type, body = await self._read(scope, receive)
-            exchange.body_read = True
-            read_at = time.perf_counter()
-            response = await handler(Request(name, scope["query_string"], media_type, body))
-        except asyncio.CancelledError:
-            if exchange.reason is not DeadlineExceeded:
-                if exchange.reason is None:
-                    raise
-                return  # the client hung up: nobody to answer
-            assert exchange.task is not None
-            exchange.task.uncancel()
-            response = problem_response(
-                DeadlineExceeded(f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again")
-            )
-        except ConnectionError:
-            return
-        except Exception as error:
-            response = self._refuse(error, scope)
-        finally:
-            del self._exchanges[exchange]
-            if exchange.watcher is not None:
-                exchange.watcher.cancel()
-        self._observe(pattern, response.status, time.perf_counter() - read_at)
-        await _send(send, response)
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] in ("/livez", "/healthz", "/readyz", "/metrics"):
+            await _send(send, self._system(scope["path"]))
+        else:
+            await self._inner(scope, receive, send)
+
+    def _too_late(self, exchange: Exchange) -> Response:
+        assert exchange.task is not None
+        exchange.task.uncancel()
+        self._metrics.rejected.labels(reason="deadline_exceeded").inc()
+        return problem_response(
+            DeadlineExceeded(f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again")
+        )
 
     def _refuse(self, error: Exception, scope: Scope) -> Response:
         status, code = status_and_code(error)
@@ -172,42 +182,47 @@ class Edge:
         self._metrics.rejected.labels(reason=code).inc()
         return problem_response(error)
 
-    async def _read(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
-        """The body's media type, and all of it.
+    def _check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """The media type of the body to come.
 
         Raises:
-            TooLarge: it is over the limit, by its own word or by count.
+            TooLarge: it is over the limit by its own word.
             UnsupportedMediaType: it is compressed.
-            ConnectionError: the client hung up before its end.
         """
-        media_type = b""
-        for name, value in scope["headers"]:
+        media_type = ""
+        for name, value in headers:
             if name == b"content-type":
-                media_type = value.partition(b";")[0].strip().lower()
-            elif name == b"content-length" and int(value) > self._max_body_bytes:
-                raise self._too_large()
+                if value == b"application/json":
+                    media_type = JSON
+                else:
+                    media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            elif name == b"content-length":
+                self._check_size(int(value))
             elif name == b"content-encoding" and value.lower() != b"identity":
                 raise UnsupportedMediaType(f"a body in {value.decode('latin-1')} is not read; send it as it is")
-        message = await receive()
-        if not message.get("more_body") and message["type"] == "http.request":
-            body = message.get("body", b"")
-            if len(body) > self._max_body_bytes:
-                raise self._too_large()
-            return media_type.decode("latin-1"), body
+        return media_type
+
+    async def _read_parts(self, message: Message, receive: Receive) -> bytes:
+        """The rest of a body that comes in parts, ``message`` being the first.
+
+        Raises:
+            TooLarge: it is over the limit.
+            ConnectionError: the client hung up before its end.
+        """
         parts: list[bytes] = []
         size = 0
         while message["type"] == "http.request":
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self._max_body_bytes:
-                raise self._too_large()
+            self._check_size(size)
             if not message.get("more_body"):
-                return media_type.decode("latin-1"), b"".join(parts)
+                return b"".join(parts)
             message = await receive()
         raise ConnectionError("the client hung up before the end of its body")
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is over {self._max_body_bytes} bytes; send fewer steps at a time")
+    def _check_size(self, num_bytes: int) -> None:
+        if num_bytes > self._max_body_bytes:
+            raise TooLarge(f"the body is over {self._max_body_bytes} bytes; send fewer steps at a time")
 
     def _observe(self, pattern: str, status: int, seconds: float) -> None:
         key = (pattern, status)
@@ -230,7 +245,7 @@ async def _send(send: Send, response: Response) -> None:
     headers = response.headers
     if response.status != 204:
         headers = [
-            (b"content-type", response.media_type.encode()),
+            _JSON_HEADER if response.media_type == JSON else (b"content-type", response.media_type.encode()),
             (b"content-length", b"%d" % len(response.body)),
             *headers,
         ]

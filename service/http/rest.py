@@ -51,7 +51,7 @@ class Rest:
             ("POST", "/v1/sessions/{}/step"): self.step,
             ("POST", "/v1/sessions/{}/forecast"): self.forecast,
         }
-        self._paths: dict[tuple[str, ...], tuple[str, dict[str, Handler]]] = {}
+        self._paths: dict[tuple[int, str, str], tuple[str, dict[str, Handler]]] = {}
         for (method, path), handler in routes.items():
             shape = _shape(path.split("/"))
             self._paths.setdefault(shape, (path, {}))[1][method] = handler
@@ -121,7 +121,7 @@ class Rest:
     async def step(self, request: Request) -> Response:
         """Apply a chunk to a session."""
         body = codec.decode_body(request, _STEP)
-        session = await self._sessions.find(request.name)
+        session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
         return json_response(await step_content(self._sessions, session, body))
 
     async def forecast(self, request: Request) -> Response:
@@ -209,6 +209,7 @@ def _time(seconds: float) -> str | None:
     return None if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _shape(parts: list[str]) -> tuple[str, ...]:
-    """A path's parts without its variable one, and how many there were."""
-    return (*parts[1:3], *parts[4:], str(len(parts)))
+def _shape(parts: list[str]) -> tuple[int, str, str]:
+    """How many parts a path has, its collection and its action: all of it but the variable part."""
+    num_parts = len(parts)
+    return num_parts, parts[2], parts[4] if num_parts == 5 else ""

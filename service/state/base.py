@@ -60,8 +60,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def find(self, session_id: str, now: float) -> Address | Awaitable[Address]:
-        """The session's place in memory, at once where it is there, or to be awaited.
+    def resident(self, session_id: str, now: float) -> Address | None:
+        """The place of a live session that is in memory; None says nothing about it."""
+
+    @abstractmethod
+    async def find(self, session_id: str, now: float) -> Address:
+        """The session's place in memory, where it is brought to if it is not there.
 
         Raises:
             UnknownSession, SessionExpired, SessionClosed: it is not live.

@@ -33,7 +33,7 @@ class MemoryStore(Store):
 
     async def open(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
         """See ``Store.open``."""
-        if self._live(session_id, now) is not None:
+        if self.resident(session_id, now) is not None:
             raise SessionExists(f"session {session_id!r} is live; close it first, or use it as it is")
         slot = arena.allocate(session_id)
         self._arenas.setdefault(arena)
@@ -44,9 +44,20 @@ class MemoryStore(Store):
         self._tombstones.pop(session_id, None)
         return address
 
-    def find(self, session_id: str, now: float) -> Address:
-        """See ``Store.find``; always at once."""
-        address = self._live(session_id, now)
+    def resident(self, session_id: str, now: float) -> Address | None:
+        """See ``Store.resident``; every live session is."""
+        address = self._addresses.get(session_id)
+        if address is None:
+            return None
+        arena, slot = address
+        if arena.expires_at[slot] > now or arena.busy[slot]:
+            return address
+        self._expire(session_id, address, now)
+        return None
+
+    async def find(self, session_id: str, now: float) -> Address:
+        """See ``Store.find``."""
+        address = self.resident(session_id, now)
         if address is None:
             raise self._absent(session_id, now)
         return address
@@ -67,7 +78,7 @@ class MemoryStore(Store):
 
     async def close(self, session_id: str, now: float) -> None:
         """See ``Store.close``."""
-        address = self.find(session_id, now)
+        address = await self.find(session_id, now)
         self._end(session_id, address, SessionClosed, now)
 
     def expire(self, now: float) -> list[tuple[str, Arena]]:
@@ -89,16 +100,6 @@ class MemoryStore(Store):
             session_id = arena.session_ids[slot]
             if session_id is not None and (arena.expires_at[slot] > now or arena.busy[slot]):
                 yield slot, session_id
-
-    def _live(self, session_id: str, now: float) -> Address | None:
-        address = self._addresses.get(session_id)
-        if address is None:
-            return None
-        arena, slot = address
-        if arena.expires_at[slot] > now or arena.busy[slot]:
-            return address
-        self._expire(session_id, address, now)
-        return None
 
     def _absent(self, session_id: str, now: float) -> OstinatoError:
         forgotten_at, error = self._tombstones.get(session_id, (-math.inf, UnknownSession))

@@ -149,21 +149,25 @@ async def test_a_client_that_hangs_up_disturbs_nobody() -> None:
 
 
 async def test_closing_waits_for_earlier_requests_and_refuses_later_ones() -> None:
-    house = House()
+    house = House(in_thread=True)
+    house.runner.gate.clear()
     session = await house.sessions.open("sum", session_id="a")
-    before = asyncio.ensure_future(house.sessions.step(session, column(1)))
-    await asyncio.sleep(0)
+    before = house.sessions.step(session, column(1))
     closing = asyncio.ensure_future(house.sessions.close(session))
-    await asyncio.sleep(0)
-    behind = asyncio.ensure_future(house.sessions.step(session, column(2)))
+    await asyncio.sleep(0.05)
+    behind = house.sessions.step(session, column(2))
+    house.runner.gate.set()
     assert totals(await before) == [1]
     await closing
-    with pytest.raises(SessionClosed):
+    with pytest.raises(SessionClosed, match="before this request's turn came"):
         await behind
     with pytest.raises(SessionClosed):
         await house.sessions.find("a")
+    with pytest.raises(SessionClosed):
+        house.sessions.step(session, column(3))
     assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
     assert house.value('ostinato_sessions_total{event="closed",model="sum",version="1"}') == 1
+    house.engine.scheduler.close()
 
 
 async def test_two_closings_at_once_succeed_once() -> None:
@@ -230,10 +234,11 @@ async def test_an_overlong_chunk_is_refused() -> None:
 async def test_a_full_queue_refuses_before_anything_is_queued() -> None:
     house = House(max_queue_rows=2)
     session = await house.sessions.open("sum")
-    steps = [asyncio.ensure_future(house.sessions.step(session, column(1))) for _ in range(4)]
-    answers = await asyncio.gather(*steps, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [Answer, Answer, Overloaded, Overloaded]
-    assert session.steps == 2
+    accepted = [house.sessions.step(session, column(1)) for _ in range(2)]
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            house.sessions.step(session, column(1))
+    assert [answer.steps for answer in await asyncio.gather(*accepted)] == [1, 2]
     assert house.engine.scheduler.num_rows == 0
 
 

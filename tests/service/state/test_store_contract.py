@@ -54,7 +54,7 @@ def commit_of(arena: Arena, *rows: tuple[int, int, list[float]]) -> Commit:
 class TestStore:
     async def test_an_opened_session_is_found_in_its_initial_state(self, store: Store, arena: Arena) -> None:
         opened = await store.open("a", arena, ttl_seconds=0, now=100.0)
-        assert await settled(store.find("a", 100.0)) == opened
+        assert await store.find("a", 100.0) == opened
         assert arena.steps[opened.slot] == 0
         assert arena.read(opened.slot)[0].tolist() == [0.0]
 
@@ -65,7 +65,7 @@ class TestStore:
 
     async def test_an_id_never_opened_is_unknown(self, store: Store) -> None:
         with pytest.raises(UnknownSession):
-            await settled(store.find("a", 100.0))
+            await store.find("a", 100.0)
 
     async def test_a_commit_is_the_sessions_new_state(self, store: Store, arena: Arena) -> None:
         a = await store.open("a", arena, ttl_seconds=0, now=100.0)
@@ -94,15 +94,15 @@ class TestStore:
         self, store: Store, arena: Arena
     ) -> None:
         await store.open("a", arena, ttl_seconds=5, now=100.0)
-        await settled(store.find("a", 104.999))
+        await store.find("a", 104.999)
         with pytest.raises(SessionExpired):
-            await settled(store.find("a", 105.0))
+            await store.find("a", 105.0)
         assert store.expire(105.0) == [("a", arena)]
         with pytest.raises(SessionExpired):
-            await settled(store.find("a", 114.9))
+            await store.find("a", 114.9)
         store.expire(115.0)
         with pytest.raises(UnknownSession):
-            await settled(store.find("a", 115.0))
+            await store.find("a", 115.0)
 
     async def test_a_commit_begins_the_time_to_live_anew(self, store: Store, arena: Arena) -> None:
         a = await store.open("a", arena, ttl_seconds=5, now=100.0)
@@ -114,7 +114,7 @@ class TestStore:
         a = await store.open("a", arena, ttl_seconds=5, now=100.0)
         arena.busy[a.slot] = True
         assert store.expire(200.0) == []
-        assert await settled(store.find("a", 200.0)) == a
+        assert await store.find("a", 200.0) == a
 
     async def test_no_time_to_live_is_for_ever(self, store: Store, arena: Arena) -> None:
         await store.open("a", arena, ttl_seconds=0, now=100.0)
@@ -124,11 +124,11 @@ class TestStore:
         await store.open("a", arena, ttl_seconds=0, now=100.0)
         await store.close("a", 101.0)
         with pytest.raises(SessionClosed):
-            await settled(store.find("a", 102.0))
+            await store.find("a", 102.0)
         with pytest.raises(SessionClosed):
             await store.close("a", 102.0)
         again = await store.open("a", arena, ttl_seconds=0, now=103.0)
-        assert await settled(store.find("a", 103.0)) == again
+        assert await store.find("a", 103.0) == again
         assert arena.num_sessions == 1
 
     async def test_a_slot_used_before_starts_from_the_initial_state(self, store: Store, arena: Arena) -> None:
