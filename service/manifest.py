@@ -7,7 +7,7 @@ graph that wants time first says ``["T", "B", 8]`` and a stacked LSTM's own stat
 from __future__ import annotations
 
 import json
-from functools import cached_property
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -40,25 +40,25 @@ class Tensor(_Part):
     dtype: Dtype
     shape: tuple[Axis, ...]
 
-    @cached_property
+    @property
     def batch_axis(self) -> int:
         """The position of ``B``."""
         return self.shape.index("B")
 
-    @cached_property
+    @property
     def time_axis(self) -> int | None:
         """The position of ``T``; None where the tensor holds one step (or one vector per sequence)."""
         return self.shape.index("T") if "T" in self.shape else None
 
-    @cached_property
+    @property
     def row_shape(self) -> tuple[int, ...]:
         """The sizes of one row's one step: the shape without ``B`` and ``T``."""
         return tuple(axis for axis in self.shape if isinstance(axis, int))
 
-    @cached_property
+    @property
     def num_features(self) -> int:
         """How many numbers one step has: 1 where the shape has nothing but ``B`` and ``T``."""
-        return int(np.prod(self.row_shape, dtype=np.int64))
+        return math.prod(self.row_shape)
 
     @model_validator(mode="after")
     def _check_axes(self) -> Tensor:

@@ -74,8 +74,10 @@ class Runner:
         )
         self._constants = {constant.name: constant.array() for constant in manifest.constants}
         self._fetches = [self._output.name, *(state.output for state in manifest.states)]
+        self._num_features, self._row_shape = self._input.num_features, self._input.row_shape
         self._permutation = _permutation(self._input)
         self._inverse = np.argsort(_permutation(self._output))
+        self._answers_every_step = self._output.time_axis is not None
 
     def __repr__(self) -> str:
         return f"<Runner {self.manifest.name}/{self.manifest.version}>"
@@ -122,7 +124,7 @@ class Runner:
 
     def _stack_inputs(self, iteration: Iteration) -> NDArray[Any]:
         works, num_rows, num_steps = iteration
-        shape = (num_rows, num_steps, self._input.num_features)
+        shape = (num_rows, num_steps, self._num_features)
         assert num_rows <= self.max_batch_size
         assert num_steps <= self.max_iteration_steps
         buffer = self._input_buffer[: num_rows * num_steps * shape[2]].reshape(shape)
@@ -137,15 +139,15 @@ class Runner:
 
     def _to_graph(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """``[B, T, F]`` in the axes of the graph's input."""
-        leading = inputs.shape[:2] if self._input.time_axis is not None else inputs.shape[:1]
-        shaped = inputs.reshape(*leading, *self._input.row_shape)
+        num_leading = len(self._permutation) - len(self._row_shape)
+        shaped = inputs.reshape(*inputs.shape[:num_leading], *self._row_shape)
         return np.ascontiguousarray(shaped.transpose(self._permutation))
 
     def _from_graph(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """The graph's output as ``[B, T, O]``, or ``[B, 1, O]`` where it has no time axis. Undoes ``_to_graph``."""
         shaped = outputs.transpose(self._inverse)
-        num_steps = shaped.shape[1] if self._output.time_axis is not None else 1
-        return shaped.reshape(shaped.shape[0], num_steps, self._output.num_features)
+        num_steps = shaped.shape[1] if self._answers_every_step else 1
+        return shaped.reshape(shaped.shape[0], num_steps, -1)
 
 
 def _next_steps(work: Work, num_steps: int) -> Any:

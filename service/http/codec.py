@@ -54,7 +54,7 @@ def decode_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: 
         array: NDArray[Any] | None = np.array(rows, np.float64 if part.dtype != "float32" else np.float32)
     except ValueError:
         array = None
-    if array is None or array.ndim != 2 or array.shape[1] != part.num_features:
+    if array is None or array.ndim != 2 or array.shape[1] != len(part.features):
         raise _wrong_width(rows, part, field)
     # The sum of squares is finite only where every number is, and one call tells; where it says no, look closely.
     if not math.isfinite(np.vdot(array, array)):

@@ -69,6 +69,7 @@ def test_a_taken_port_is_refused(models: Path, run_command: RunCommand) -> None:
 def test_flags_go_before_variables_and_both_reach_the_server(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTINATO_TTL_SECONDS", "7")
     monkeypatch.setenv("OSTINATO_DRAIN_SECONDS", "7")
+    monkeypatch.delenv("BENTOML_DO_NOT_TRACK", raising=False)  # BentoML sets it where it was imported
     launch = plan_launch({"repository": models, "port": 0, "drain_seconds": 9.0}, os.environ)
     assert launch.environment["OSTINATO_TTL_SECONDS"] == "7"
     assert launch.environment["OSTINATO_DRAIN_SECONDS"] == "9.0"
