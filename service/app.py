@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Awaitable
 from typing import Any
 
@@ -13,13 +14,16 @@ from starlette.responses import Response as StarletteResponse
 from service.application import Application
 from service.config import Settings
 from service.errors import OstinatoError
+from service.http.codec import convert_body
 from service.http.edge import App
 from service.http.message import Response, json_response
 from service.http.problems import problem_response
-from service.http.rest import forecast_content, predict_content, step_content
+from service.http.rest import begin_step, forecast_content, predict_content, step_content
 from service.http.schemas import ForecastBody, PredictBody, StepBody
 
 Sequence = list[list[float | None]]
+
+logger = logging.getLogger(__name__)
 
 settings = Settings()
 
@@ -41,7 +45,9 @@ class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no type
 async def _respond(content: Awaitable[dict[str, Any]]) -> StarletteResponse:
     try:
         response: Response = json_response(await content)
-    except OstinatoError as error:
+    except Exception as error:
+        if not isinstance(error, OstinatoError):
+            logger.exception("a typed API failed")
         response = problem_response(error)
     headers = {name.decode(): value.decode() for name, value in response.headers}
     return StarletteResponse(response.body, response.status, headers, response.media_type)
@@ -68,7 +74,8 @@ class Ostinato:
         """Run whole sequences of any lengths."""
 
         async def content() -> dict[str, Any]:
-            body = PredictBody(sequences=sequences, return_sequences=return_sequences)
+            members = {"sequences": sequences, "return_sequences": return_sequences}
+            body = convert_body(members, PredictBody)
             return await predict_content(application().catalogue.resolve(model, version), body)
 
         return await _respond(content())  # type: ignore[return-value]
@@ -81,8 +88,9 @@ class Ostinato:
 
         async def content() -> dict[str, Any]:
             sessions = application().sessions
-            body = StepBody(inputs=inputs, seq=seq, return_sequences=return_sequences)
-            return await step_content(sessions, await sessions.find(session_id), body)
+            members = {"inputs": inputs, "seq": seq, "return_sequences": return_sequences}
+            body = convert_body(members, StepBody)
+            return step_content(await begin_step(sessions, await sessions.find(session_id), body), body)
 
         return await _respond(content())  # type: ignore[return-value]
 
@@ -94,7 +102,7 @@ class Ostinato:
 
         async def content() -> dict[str, Any]:
             sessions = application().sessions
-            body = ForecastBody(horizon=horizon, known_future=known_future)
+            body = convert_body({"horizon": horizon, "known_future": known_future}, ForecastBody)
             return await forecast_content(sessions, await sessions.find(session_id), body)
 
         return await _respond(content())  # type: ignore[return-value]

@@ -141,7 +141,7 @@ class Application:
     async def _load(self) -> None:
         try:
             directories = await asyncio.to_thread(find_versions, self.settings.repository)
-        except ModelRejected as error:
+        except (ModelRejected, OSError) as error:
             self._failure = str(error)
             logger.error("%s", error)
             directories = []
@@ -167,7 +167,7 @@ class Application:
         engine = Engine(
             manifest,
             loaded.runner,
-            self.sessions.finished,
+            self.sessions,
             self.settings,
             ModelMetrics(self.metrics, manifest.name, manifest.version),
             in_thread=in_thread,
@@ -178,6 +178,8 @@ class Application:
             task=manifest.task,
             batch_invariant=str(manifest.batch_invariant).lower(),
         ).set(1)
+        if self._draining:
+            engine.scheduler.drain()
         self.catalogue.add(engine)
         logger.info(
             "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, run %s",
@@ -191,4 +193,7 @@ class Application:
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
-            self.sessions.expire()
+            try:
+                self.sessions.expire()
+            except Exception:
+                logger.exception("an expiry failed")

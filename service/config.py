@@ -11,6 +11,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
+MAX_TTL_SECONDS = 1e9
+"""About 31 years; a session that shall live longer has none (0)."""
+
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -31,7 +34,7 @@ class Settings(BaseSettings):
         max_chunk_steps: steps of one chunk or one sequence, inclusive.
         max_horizon: steps of one forecast, inclusive.
         max_body_bytes: size of a request's body, inclusive.
-        ttl_seconds: how long a session may be idle unless it says otherwise; 0 = for ever.
+        ttl_seconds: how long a session may go without a chunk unless it says otherwise; 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
         deadline_seconds: how long a request may take from its arrival; 0 = for ever.
         drain_seconds: how long work in flight may take after SIGTERM.
@@ -53,7 +56,7 @@ class Settings(BaseSettings):
     max_chunk_steps: Positive = 10_000
     max_horizon: Positive = 1_000
     max_body_bytes: Positive = 16 * 1024 * 1024
-    ttl_seconds: NotNegative = 3600.0
+    ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0
     drain_seconds: NotNegative = 25.0

@@ -81,11 +81,13 @@ class Input(Tensor):
     """The sequence that goes in, one row of features a step.
 
     ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
+    ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
     ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
     """
 
     features: tuple[str, ...]
     missing: bool = False
+    num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     statistics: Statistics | None = None
 
@@ -96,6 +98,8 @@ class Input(Tensor):
             raise ValueError(f"{self.name!r}: categories for features that it does not have: {sorted(unknown)}")
         if self.missing and not self.dtype.startswith("float"):
             raise ValueError(f"{self.name!r}: missing values need a floating dtype, not {self.dtype}")
+        if self.num_codes is not None and "int" not in self.dtype:
+            raise ValueError(f"{self.name!r}: num_codes is for an integer dtype, not {self.dtype}")
         return self
 
 

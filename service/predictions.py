@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.engine.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.manifest import Manifest
+from service.sequences import to_sequence
 from service.sessions import Session, Sessions
 from service.state.arena import Rows
 
@@ -28,16 +29,13 @@ async def predict(
     """Run whole sequences, each as a short-lived session; their lengths may differ and nothing is padded.
 
     Args:
-        sequences: arrays ``[n, F]`` in the dtype of the model's input.
+        sequences: arrays ``[n, F]`` in the dtype of the model's input, n at most the engine's ``max_chunk_steps``.
         initial_states: for each sequence its first states, or None for the model's own.
 
     Raises:
-        TooLarge, Overloaded, Draining: refused before anything ran.
+        TooLarge (more sequences than the queue holds), Overloaded, Draining: refused before anything ran.
         RunFailed: the graph failed; names no partial result.
     """
-    for index, sequence in enumerate(sequences):
-        if len(sequence) > engine.max_chunk_steps:
-            raise TooLarge(f"sequences[{index}] has {len(sequence)} steps; the most is {engine.max_chunk_steps}")
     engine.scheduler.admit(len(sequences))
     works = [
         engine.start(engine.take_slot(states), sequence)
@@ -65,7 +63,7 @@ class ForecastPlan:
         known: positions in the input that the model does not foretell, in the manifest's order.
 
     Raises:
-        InvalidInput: the model foretells none of its inputs.
+        InvalidInput: the model foretells none of its inputs, or takes whole numbers, which its outputs are not.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -73,6 +71,8 @@ class ForecastPlan:
             raise InvalidInput(
                 f"model {manifest.name!r} cannot forecast: its manifest names no output that foretells an input"
             )
+        if not manifest.inputs[0].dtype.startswith("float"):
+            raise InvalidInput(f"model {manifest.name!r} cannot forecast: its input takes whole numbers")
         inputs, outputs = manifest.inputs[0].features, manifest.outputs[0].features
         self.missing = manifest.inputs[0].missing
         self.sources = [outputs.index(source) for source in manifest.feedback]
@@ -102,7 +102,7 @@ class ForecastPlan:
                     f"{len(values)} values for a horizon of {horizon}; give one a step, for the steps ahead",
                     field=f"known_future.{name}",
                 )
-            rows[:, self._input.features.index(name)] = _column(name, values[: horizon - 1], self.missing)
+            rows[:, self._input.features.index(name)] = self._column(name, values[: horizon - 1])
         absent = [name for name in self.known_features if name not in known_future]
         if absent and horizon > 1 and not self.missing:
             raise InvalidInput(
@@ -110,14 +110,17 @@ class ForecastPlan:
             )
         return rows
 
-
-def _column(name: str, values: Sequence[float | None], missing: bool) -> list[float]:
-    for step, value in enumerate(values):
-        if value is None and not missing:
-            raise InvalidInput(
-                "a value is missing and the model takes no missing values", f"known_future.{name}[{step}]"
-            )
-    return [np.nan if value is None else value for value in values]
+    def _column(self, name: str, values: Sequence[float | None]) -> NDArray[Any]:
+        """One feature's future ``[n]``, held to what its values may be in a chunk."""
+        if not values:
+            return np.empty(0, self._input.dtype)
+        categories = {key: words for key, words in self._input.categories.items() if key == name}
+        alone = self._input.model_copy(update={"features": (name,), "categories": categories})
+        field = f"known_future.{name}"
+        try:
+            return to_sequence([[value] for value in values], alone, field)[:, 0]
+        except InvalidInput as error:
+            raise InvalidInput(str(error), (error.field or field).removesuffix("[0]")) from error
 
 
 async def forecast(

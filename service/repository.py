@@ -158,16 +158,24 @@ def largest_difference(made: NDArray[Any], expected: NDArray[Any]) -> float:
 
 
 def is_batch_invariant(runner: Runner, cases: list[GoldenCase]) -> bool:
-    """Whether every row of every case is the same to the bit alone and in its batch, in one run and step by step."""
+    """Whether every row of every case is the same to the bit however it is run.
+
+    Alone and in its case's batch; in one run and step by step; and in the largest iteration that there may be, where
+    the case's rows are repeated.
+    """
     for case in cases:
-        whole = run_sequence(runner, case.inputs, case.inputs.shape[1])
-        stepwise = run_sequence(runner, case.inputs, 1)
-        if not _same(whole, stepwise):
+        num_steps = case.inputs.shape[1]
+        whole = run_sequence(runner, case.inputs, num_steps)
+        if not _same(whole, run_sequence(runner, case.inputs, 1)):
             return False
+        rows = np.arange(runner.max_batch_size) % len(case.inputs)
+        crowd = run_sequence(runner, case.inputs[rows], runner.max_iteration_steps)
         for row in range(len(case.inputs)):
-            alone = run_sequence(runner, case.inputs[row : row + 1], case.inputs.shape[1])
-            if not _same(alone, (whole[0][row : row + 1], tuple(state[row : row + 1] for state in whole[1]))):
+            alone = run_sequence(runner, case.inputs[row : row + 1], num_steps)
+            if not (_same(alone, _rows(whole, [row])) and _same(alone, _rows(crowd, [row]))):
                 return False
+        if not _same(_rows(whole, rows), crowd):
+            return False
     return True
 
 
@@ -218,9 +226,13 @@ def _batch_first(tensor: NDArray[Any], part: Any) -> NDArray[Any]:
     return first.reshape(first.shape[0], first.shape[1], part.num_features)
 
 
+def _rows(ran: tuple[NDArray[Any], Rows], rows: Any) -> tuple[NDArray[Any], Rows]:
+    return ran[0][rows], tuple(state[rows] for state in ran[1])
+
+
 def _same(one: tuple[NDArray[Any], Rows], other: tuple[NDArray[Any], Rows]) -> bool:
     pairs: Iterator[tuple[NDArray[Any], NDArray[Any]]] = zip([one[0], *one[1]], [other[0], *other[1]], strict=True)
-    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs)
+    return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def _time_step(runner: Runner) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 import secrets
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,16 @@ from service.errors import (
     Overloaded,
     SeqConflict,
     SessionClosed,
+    SessionExists,
     StateStoreUnavailable,
-    TooLarge,
 )
-from service.state.arena import Arena
+from service.state.arena import Arena, Rows
 from service.state.base import Commit, Store
 from service.turns import Turn, Turns
 
 logger = logging.getLogger(__name__)
+
+_POSITION = re.compile("[0-9]{1,9}")
 
 
 class Session(NamedTuple):
@@ -123,6 +126,8 @@ class Sessions:
         engine = self._catalogue.resolve(model, version)
         self._engines[engine.arena] = engine
         engine.scheduler.admit(0)
+        if session_id is not None and self.resident(session_id) is not None:
+            raise SessionExists(f"session {session_id!r} is live; close it first, or use it as it is")
         if engine.arena.num_sessions >= engine.max_sessions:
             raise Overloaded(f"{engine.max_sessions} sessions of this model are live, and that is the most allowed")
         session_id = session_id or secrets.token_urlsafe(16)
@@ -151,18 +156,16 @@ class Sessions:
         A caller that cancels the future before the chunk's turn has come takes the chunk back.
 
         Args:
-            inputs: ``[n, F]``, in the dtype of the model's input.
+            inputs: ``[n, F]``, in the dtype of the model's input, n at most the engine's ``max_chunk_steps``.
             seq: steps that the caller believes were applied before; None applies the chunk as it comes.
 
         Raises:
-            TooLarge, Overloaded, Draining: refused before anything was queued.
+            Overloaded, Draining: refused before anything was queued.
             SessionClosed: it ended before, or (by the future) before the chunk's turn came.
             SeqConflict: by the future: ``seq`` is neither the session's step count nor that of the chunk applied last.
             RunFailed: by the future: the graph failed; the session is as it was.
         """
         engine, slot = session.engine, session.slot
-        if len(inputs) > engine.max_chunk_steps:
-            raise TooLarge(f"{len(inputs)} steps in one chunk; the most is {engine.max_chunk_steps}")
         self._check_live(session)
         engine.scheduler.admit(1)
         chunk = Chunk(session, inputs, asyncio.get_running_loop().create_future())
@@ -221,25 +224,16 @@ class Sessions:
             start = 0
         return sessions, None
 
-    def finished(self, engine: Engine, works: list[Work]) -> None:
-        """Commit the chunks that an iteration finished, then answer each; called by the engine."""
-        chunks: list[Chunk] = []
-        for work in works:
-            assert isinstance(work, Chunk)
-            if work.error is None:
-                chunks.append(work)
-            else:
-                self._fail(work, work.error)
-        if not chunks:
-            return
+    def commit(self, works: list[Work], states: Rows) -> None:
+        """See ``Owner.commit``: an answer leaves after its commit."""
+        chunks = cast(list[Chunk], works)
+        engine = chunks[0].session.engine
         began_at = time.perf_counter()
         try:
-            commit = _commit(engine.arena, chunks)
+            commit = _commit(engine.arena, chunks, states)
             committed = self._store.commit(commit, self._clock())
         except Exception as error:
-            logger.exception("a commit failed")
-            for chunk in chunks:
-                self._fail(chunk, StateStoreUnavailable(f"the store did not commit: {error}"))
+            self._commit_failed(chunks, error)
             return
         if inspect.isawaitable(committed):
             waiting = asyncio.ensure_future(committed)
@@ -248,6 +242,12 @@ class Sessions:
             engine.metrics.commit_seconds.observe(time.perf_counter() - began_at)
             self._answer(chunks, commit, committed)
 
+    def hand_back(self, works: list[Work]) -> None:
+        """See ``Owner.hand_back``: the sessions are as they were."""
+        for chunk in cast(list[Chunk], works):
+            assert chunk.error is not None
+            self._fail(chunk, chunk.error)
+
     def _committed(
         self, engine: Engine, chunks: list[Chunk], commit: Commit, done: asyncio.Future[Any], began_at: float
     ) -> None:
@@ -255,16 +255,20 @@ class Sessions:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             self._answer(chunks, commit, done.result())
-            return
+        else:
+            self._commit_failed(chunks, error)
+
+    def _commit_failed(self, chunks: list[Chunk], error: BaseException) -> None:
+        logger.error("a commit failed", exc_info=error)
         for chunk in chunks:
-            self._fail(chunk, StateStoreUnavailable(f"the store did not commit: {error}"))
+            self._fail(chunk, StateStoreUnavailable("the store did not commit; nothing was applied"))
 
     def _answer(self, chunks: list[Chunk], commit: Commit, won: NDArray[np.bool_]) -> None:
         before, after = commit.steps_before.tolist(), (commit.steps_before + commit.num_steps).tolist()
         for row, (chunk, committed) in enumerate(zip(chunks, won.tolist(), strict=True)):
             session, future = chunk.session, chunk.future
             if not committed:
-                self._fail(chunk, _conflict(session, before[row]))
+                self._fail(chunk, _conflict(session))
                 continue
             if not future.done():
                 future.set_result(Answer(session.session_id, before[row], after[row], chunk.outputs[0]))
@@ -296,29 +300,30 @@ class Sessions:
             engine.scheduler.submit(chunk)
             return True
         engine.scheduler.leave(1)
-        again = seq == arena.last_seq[slot] and chunk.num_steps == steps - seq
+        again = steps > 0 and seq == arena.last_seq[slot] and chunk.num_steps == steps - seq
         if again and chunk.digest == arena.last_digest[slot]:
             engine.metrics.duplicates.inc()
             chunk.future.set_result(Answer(chunk.session.session_id, seq, steps, arena.answer(slot)))
         else:
             engine.metrics.seq_conflicts.inc()
-            chunk.future.set_exception(_conflict(chunk.session, seq))
+            chunk.future.set_exception(_conflict(chunk.session))
         return False
 
 
-def _conflict(session: Session, seq: int) -> OstinatoError:
+def _conflict(session: Session) -> OstinatoError:
     return SeqConflict(
-        f"session {session.session_id!r} has applied {session.steps} steps, and seq {seq} is neither that nor the "
-        "chunk applied last, sent again unchanged",
+        f"session {session.session_id!r} has applied {session.steps} steps, and seq is neither that nor the chunk "
+        "applied last, sent again unchanged",
         expected_seq=session.steps,
     )
 
 
-def _commit(arena: Arena, chunks: list[Chunk]) -> Commit:
+def _commit(arena: Arena, chunks: list[Chunk], states: Rows) -> Commit:
     slots = np.concatenate([chunk.slots for chunk in chunks])
     return Commit(
         arena=arena,
         slots=slots,
+        states=states,
         steps_before=arena.steps[slots],
         num_steps=np.array([chunk.num_steps for chunk in chunks], np.int64),
         digests=np.array([chunk.digest for chunk in chunks], np.int64),
@@ -332,6 +337,6 @@ def _parse_cursor(cursor: str | None) -> tuple[int, int]:
     if cursor is None:
         return 0, 0
     index, _, slot = cursor.partition(".")
-    if not (index.isdecimal() and slot.isdecimal()):
+    if not (_POSITION.fullmatch(index) and _POSITION.fullmatch(slot)):
         raise InvalidInput("the cursor is not one that this server gave", field="cursor")
     return int(index), int(slot)

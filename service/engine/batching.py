@@ -18,12 +18,11 @@ class Work:
         inputs: ``[R, num_steps, F]``.
         num_rows, num_steps: R and the steps of each row; one of the two is 1.
         num_done: steps that have run.
-        scratch: where the state waits between iterations, int64 ``[R]``; None until it is needed. Work on slots
-            that belong to nobody else may name those same slots.
+        scratch: where the state waits between iterations, int64 ``[R]``; None until it is needed. Private work, on
+            slots that no session holds, names those same slots.
         outputs: ``[R, num_steps, O]``, or ``[R, 1, O]`` of a graph that answers once a run; set when it finished.
         error: why it failed; None otherwise.
-        failed_rows: bool ``[R]``, which of many rows gave numbers that are not finite; None where none did.
-        future: where its caller waits; work that has not begun is dropped when the caller has cancelled it.
+        future: where its caller waits.
         alone: it was in a run that failed, and shares no further one.
         submitted_at: when it entered the line, seconds of a monotonic clock.
     """
@@ -31,7 +30,6 @@ class Work:
     __slots__ = (
         "alone",
         "error",
-        "failed_rows",
         "future",
         "inputs",
         "num_done",
@@ -56,9 +54,13 @@ class Work:
         self.scratch = scratch
         self.outputs: Any = None
         self.error: Exception | None = None
-        self.failed_rows: Any = None
         self.alone = False
         self.submitted_at = 0.0
+
+    @property
+    def private(self) -> bool:
+        """Whether the work belongs to no session, so that nothing is committed and nobody is owed its end."""
+        return self.scratch is self.slots
 
     def __repr__(self) -> str:
         return f"<Work {self.num_rows} rows, {self.num_done}/{self.num_steps} steps>"
@@ -84,7 +86,8 @@ def next_iteration(
     than ``max_batch_size`` rows.
 
     Returns:
-        the iteration, None when there is no work; and the work found cancelled before it began, which was dropped.
+        the iteration, None when there is no work; and the work that was dropped, since its caller cancelled it before
+        it began, or it is private.
     """
     works: list[Work] = []
     dropped: list[Work] = []
@@ -92,7 +95,7 @@ def next_iteration(
     num_steps = max_iteration_steps
     while line:
         work = line[0]
-        if not work.num_done and work.future.cancelled():
+        if work.future.cancelled() and (work.private or not work.num_done):
             dropped.append(line.popleft())
             continue
         if works and (work.alone or works[0].alone or num_rows + work.num_rows > max_batch_size):

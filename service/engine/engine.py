@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from service.config import Settings
 from service.engine.batching import Work
-from service.engine.scheduler import IterationRunner, Scheduler
+from service.engine.scheduler import IterationRunner, Owner, Scheduler
+from service.errors import TooLarge
 from service.manifest import Manifest
 from service.metrics import ModelMetrics
 from service.state.arena import Arena, Rows
@@ -33,7 +33,7 @@ class Engine:
     """One served version of a model.
 
     Args:
-        finished: given this engine and the works of sessions that an iteration finished; it must not raise.
+        sessions: to whom work that is not private comes back.
         in_thread: whether iterations run beside the event loop.
 
     Attributes:
@@ -45,7 +45,7 @@ class Engine:
         self,
         manifest: Manifest,
         runner: IterationRunner,
-        finished: Callable[[Engine, list[Work]], None],
+        sessions: Owner,
         settings: Settings,
         metrics: ModelMetrics,
         *,
@@ -56,22 +56,31 @@ class Engine:
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
         self.max_sessions = settings.max_sessions
-        self._finished_chunks = finished
+        self._sessions = sessions
         self.arena = Arena(manifest.states, manifest.outputs[0], settings.max_sessions + settings.max_queue_rows)
         self.scheduler = Scheduler(
             runner,
             self.arena,
-            self._finished,
+            self,
             max_queue_rows=settings.max_queue_rows,
             metrics=metrics,
             in_thread=in_thread,
         )
         metrics.sessions_live.read = lambda: self.arena.num_sessions
         metrics.queue_depth.read = lambda: self.scheduler.num_rows
-        metrics.state_bytes.read = lambda: self.arena.num_sessions * self.arena.row_bytes
+        metrics.state_bytes.read = lambda: self.arena.session_bytes
 
     def __repr__(self) -> str:
         return f"<Engine {self.manifest.name}/{self.manifest.version} {self.arena!r} {self.scheduler!r}>"
+
+    def check_length(self, num_steps: int, place: str) -> None:
+        """Refuse a chunk or sequence that is too long, before its numbers are looked at.
+
+        Raises:
+            TooLarge: it has more than ``max_chunk_steps``.
+        """
+        if num_steps > self.max_chunk_steps:
+            raise TooLarge(f"{place} has {num_steps} steps; the most is {self.max_chunk_steps}")
 
     def take_slot(self, states: Rows | None = None) -> int:
         """A private slot in the initial state, or in ``states``. The caller has admitted one row for it.
@@ -113,7 +122,12 @@ class Engine:
             self.abandon(work)
             raise
 
-    def _finished(self, works: list[Work]) -> None:
+    def commit(self, works: list[Work], states: Rows) -> None:
+        """See ``Owner.commit``: works of sessions are their owner's."""
+        self._sessions.commit(works, states)
+
+    def hand_back(self, works: list[Work]) -> None:
+        """See ``Owner.hand_back``."""
         chunks = []
         for work in works:
             if isinstance(work, PrivateWork):
@@ -121,7 +135,7 @@ class Engine:
             else:
                 chunks.append(work)
         if chunks:
-            self._finished_chunks(self, chunks)
+            self._sessions.hand_back(chunks)
 
     def _hand_back(self, work: PrivateWork) -> None:
         if work.future.cancelled():

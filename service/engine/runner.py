@@ -77,7 +77,9 @@ class Runner:
         self._num_features, self._row_shape = self._input.num_features, self._input.row_shape
         self._permutation = _permutation(self._input)
         self._inverse = np.argsort(_permutation(self._output))
-        self._answers_every_step = self._output.time_axis is not None
+        self._num_outputs = self._output.num_features
+        self._has_output_steps = self._output.time_axis is not None
+        self.answers_every_step = self._has_output_steps or self._input.time_axis is None
 
     def __repr__(self) -> str:
         return f"<Runner {self.manifest.name}/{self.manifest.version}>"
@@ -116,10 +118,16 @@ class Runner:
                 f"{num_steps} steps: {error}"
             ) from error
         outputs = self._from_graph(fetched[0])
+        expected_steps = num_steps if self.answers_every_step else 1
+        if outputs.shape != (batch_size, expected_steps, self._num_outputs):
+            raise RunFailed(f"output {self._output.name!r} has shape {fetched[0].shape} for {num_steps} steps")
         new_states = tuple(
             np.moveaxis(rows, state.batch_axis, 0) if state.batch_axis else rows
             for state, rows in zip(self.manifest.states, fetched[1:], strict=True)
         )
+        for state, before, after in zip(self.manifest.states, states, new_states, strict=True):
+            if after.shape != before.shape:
+                raise RunFailed(f"state {state.name!r} went in with shape {before.shape} and came out {after.shape}")
         return Result(outputs, new_states, _failed_rows(outputs))
 
     def _stack_inputs(self, iteration: Iteration) -> NDArray[Any]:
@@ -146,7 +154,7 @@ class Runner:
     def _from_graph(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """The graph's output as ``[B, T, O]``, or ``[B, 1, O]`` where it has no time axis. Undoes ``_to_graph``."""
         shaped = outputs.transpose(self._inverse)
-        num_steps = shaped.shape[1] if self._answers_every_step else 1
+        num_steps = shaped.shape[1] if self._has_output_steps else 1
         return shaped.reshape(shaped.shape[0], num_steps, -1)
 
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,33 +18,46 @@ from service.engine.batching import Iteration, Work, next_iteration
 from service.engine.runner import Result
 from service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
 from service.metrics import ModelMetrics
-from service.state.arena import Arena
+from service.state.arena import Arena, Rows
 
 logger = logging.getLogger(__name__)
 
 
 class IterationRunner(Protocol):
-    """What the scheduler asks of a runner."""
+    """What the scheduler asks of a runner.
+
+    ``answers_every_step`` is False of a graph that gives one output for all the steps of a run: the last run's is a
+    chunk's answer.
+    """
 
     max_batch_size: int
     max_iteration_steps: int
+    answers_every_step: bool
 
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
         """Run an iteration without changing the arena; raise ``RunFailed`` where the graph failed."""
+
+
+class Owner(Protocol):
+    """To whom work comes back, once. Neither method may raise."""
+
+    def commit(self, works: list[Work], states: Rows) -> None:
+        """Works of sessions that ran to their end, and their rows' new states ``[R of all, ...]``, in order."""
+
+    def hand_back(self, works: list[Work]) -> None:
+        """Private works that ran to their end, and works of any kind with their ``error`` set."""
 
 
 class Scheduler:
     """Runs the work of one model version, an iteration at a time, for one event loop.
 
     An iteration is decided when the loop has nothing older to do, so whatever arrived together runs together, and
-    one wake-up serves all of it. Work comes back by ``finished`` after its last step ran, or as soon as it failed or
-    was dropped; then its ``outputs`` or its ``error`` is set. State of sessions changes only for work that finished
-    without error.
+    one wake-up serves all of it. Work comes back to its owner after its last step ran, or as soon as it failed or was
+    dropped. The state of a session is only read here: the owner commits what a work made of it.
 
     Args:
         runner: runs iterations.
         arena: holds the state that the work's slots name.
-        finished: given the works that an iteration finished; it must not raise.
         max_queue_rows: rows accepted and not yet handed back, inclusive.
         in_thread: run iterations in a thread; False runs them on the event loop itself, which is faster for small
             graphs.
@@ -53,7 +67,7 @@ class Scheduler:
         self,
         runner: IterationRunner,
         arena: Arena,
-        finished: Callable[[list[Work]], None],
+        owner: Owner,
         *,
         max_queue_rows: int,
         metrics: ModelMetrics,
@@ -61,13 +75,14 @@ class Scheduler:
     ) -> None:
         self._runner = runner
         self._arena = arena
-        self._finished = finished
+        self._owner = owner
         self._max_queue_rows = max_queue_rows
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-runner") if in_thread else None
         self._line: deque[Work] = deque()
         self._awake = False
         self._draining = False
+        self._closed = False
         self.num_rows = 0
         """Rows accepted and not yet handed back."""
 
@@ -99,22 +114,37 @@ class Scheduler:
         work.submitted_at = time.perf_counter()
         self._line.append(work)
         if not self._awake:
-            self._awake = True
-            asyncio.get_running_loop().call_soon(self._iterate)
+            self._wake()
 
     def drain(self) -> None:
         """Take no new work from now on; what was admitted goes on."""
         self._draining = True
 
     def close(self) -> None:
-        """Hand back all work that has not run as failed, and stop the thread."""
+        """Hand back all work as failed, and what is running when it has run; stop the thread."""
         self.drain()
-        works, self._line = list(self._line), deque()
-        self._fail(works, Draining("the server stopped before this ran; nothing was applied"))
+        self._closed = True
         if self._thread is not None:
             self._thread.shutdown(wait=True)
+        self._fail_line()
+
+    def _wake(self) -> None:
+        """Have the next iteration decided soon, if there is work; never twice at once."""
+        self._awake = bool(self._line)
+        if self._awake:
+            asyncio.get_running_loop().call_soon(self._iterate)
+
+    def _fail_line(self) -> None:
+        # What is handed back lets the next request of its session have its turn, which may submit more.
+        while self._line:
+            works, self._line = list(self._line), deque()
+            self._fail(works, Draining("the server stopped before this ran; nothing was applied"))
 
     def _iterate(self) -> None:
+        if self._closed:
+            self._fail_line()
+            self._wake()
+            return
         iteration, dropped = next_iteration(
             self._line,
             max_batch_size=self._runner.max_batch_size,
@@ -122,42 +152,34 @@ class Scheduler:
         )
         if dropped:
             self._metrics.cancelled.inc(len(dropped))
-            self._fail(dropped, DeadlineExceeded("dropped before it ran: its caller had gone or its time was up"))
+            self._fail(dropped, DeadlineExceeded("dropped: its caller had gone or its time was up"))
         if iteration is None:
-            self._awake = False
+            self._wake()
             return
         began_at = time.perf_counter()
         for work in iteration.works:
-            if not work.num_done:
+            if not work.num_done and not work.alone:
                 self._metrics.queue_seconds.observe(began_at - work.submitted_at)
         if self._thread is None:
-            try:
-                result = self._runner.run_iteration(iteration, self._arena)
-            except Exception as error:
-                self._run_failed(iteration, error)
-            else:
-                self._run_succeeded(iteration, result, began_at)
-            self._wake_again()
+            self._ran(iteration, partial(self._runner.run_iteration, iteration, self._arena), began_at)
         else:
             running = asyncio.get_running_loop().run_in_executor(
                 self._thread, self._runner.run_iteration, iteration, self._arena
             )
-            running.add_done_callback(lambda done: self._thread_done(iteration, done, began_at))
+            running.add_done_callback(lambda ran: self._ran(iteration, ran.result, began_at))
 
-    def _thread_done(self, iteration: Iteration, done: asyncio.Future[Result], began_at: float) -> None:
-        if done.cancelled():
-            self._run_failed(iteration, RunFailed("the run was cancelled"))
-        elif (error := done.exception()) is not None:
-            self._run_failed(iteration, error)
-        else:
-            self._run_succeeded(iteration, done.result(), began_at)
-        self._wake_again()
-
-    def _wake_again(self) -> None:
-        if self._line:
-            asyncio.get_running_loop().call_soon(self._iterate)
-        else:
-            self._awake = False
+    def _ran(self, iteration: Iteration, result_of: Callable[[], Result], began_at: float) -> None:
+        """Take in what an iteration came to, and go on with the next whatever that was."""
+        try:
+            try:
+                result = result_of()
+                self._keep(iteration, result)
+            except (Exception, asyncio.CancelledError) as error:
+                self._run_failed(iteration, error)
+            else:
+                self._take(iteration, result, began_at)
+        finally:
+            self._wake()
 
     def _run_failed(self, iteration: Iteration, error: BaseException) -> None:
         """Let the works of a failed iteration each run alone, so that only the one at fault fails.
@@ -179,71 +201,77 @@ class Scheduler:
         for work in works:
             work.error = error
             self._release_scratch(work)
-        if works:
-            self._finished(works)
+        self._owner.hand_back(works)
 
-    def _run_succeeded(self, iteration: Iteration, result: Result, began_at: float) -> None:
+    def _take(self, iteration: Iteration, result: Result, began_at: float) -> None:
+        """Hand back what is over, put what is not over into the line again, and have the rest committed."""
         works, num_rows, num_steps = iteration
-        targets = np.concatenate([self._target(work, num_steps) for work in works])
-        if result.failed_rows is None:
-            self._arena.scatter(targets, result.states)
-        else:
-            sound = ~result.failed_rows
-            self._arena.scatter(targets[sound], tuple(rows[sound] for rows in result.states))
-            self._mark_failed(works, result.failed_rows)
+        over: list[Work] = []
         finished: list[Work] = []
+        finished_rows: list[int] = []
         row = 0
         for work in works:
-            outputs = result.outputs[row : row + work.num_rows]
-            row += work.num_rows
-            if self._advance(work, outputs, num_steps):
-                finished.append(work)
-            else:
-                self._line.append(work)
-        metrics = self._metrics
-        metrics.run_seconds.observe(time.perf_counter() - began_at)
-        metrics.batch_size.observe(num_rows)
-        metrics.iteration_steps.observe(num_steps)
-        metrics.steps.inc(num_rows * num_steps)
-        if finished:
-            self._finished(finished)
-
-    def _mark_failed(self, works: list[Work], failed_rows: NDArray[Any]) -> None:
-        self._metrics.run_failures.inc()
-        row = 0
-        for work in works:
-            failed = failed_rows[row : row + work.num_rows]
-            row += work.num_rows
-            if work.num_rows == 1 and failed[0]:
+            rows = range(row, row + work.num_rows)
+            row = rows.stop
+            if result.failed_rows is not None and result.failed_rows[rows.start : row].any():
                 work.error = RunFailed("the model's output is not finite; the session is as it was")
-            elif failed.any():
-                work.failed_rows = failed
+            elif not self._advance(work, result.outputs[rows.start : row], num_steps):
+                self._line.append(work)
+                continue
+            if work.error is not None or work.private:
+                over.append(work)
+            else:
+                finished.append(work)
+                finished_rows += rows
+            self._release_scratch(work)
+        self._observe(num_rows, num_steps, time.perf_counter() - began_at)
+        if result.failed_rows is not None:
+            self._metrics.run_failures.inc()
+        if over:
+            self._owner.hand_back(over)
+        if finished:
+            states = result.states
+            if len(finished_rows) < num_rows:
+                states = tuple(rows_of_state[finished_rows] for rows_of_state in states)
+            self._owner.commit(finished, states)
 
-    def _target(self, work: Work, num_steps: int) -> NDArray[Any]:
-        """Where the state goes: to the work's own slots after its last step, to scratch before."""
-        if work.num_done + num_steps == work.num_steps:
-            return work.slots  # type: ignore[no-any-return]
-        if work.scratch is None:
-            work.scratch = np.array([self._arena.allocate() for _ in range(work.num_rows)], np.int64)
-        return work.scratch  # type: ignore[no-any-return]
+    def _keep(self, iteration: Iteration, result: Result) -> None:
+        """Put the states of private work, and of work that has more steps to run, where they wait."""
+        rows: list[int] = []
+        targets: list[NDArray[np.int64]] = []
+        row = 0
+        for work in iteration.works:
+            unfinished = work.num_done + iteration.num_steps < work.num_steps
+            if unfinished and work.scratch is None:
+                work.scratch = np.array([self._arena.allocate() for _ in range(work.num_rows)], np.int64)
+            if unfinished or work.private:
+                rows += range(row, row + work.num_rows)
+                targets.append(work.scratch)
+            row += work.num_rows
+        if targets:
+            self._arena.scatter(np.concatenate(targets), tuple(states[rows] for states in result.states))
 
     def _advance(self, work: Work, outputs: NDArray[Any], num_steps: int) -> bool:
-        """Take an iteration's outputs [R, T, O] (or [R, 1, O]) into the work; True when it is to be handed back."""
+        """Take an iteration's outputs [R, T, O] (or [R, 1, O]) into the work; True when that was the last of it."""
         done = work.num_done + num_steps
-        if outputs.shape[1] != num_steps or num_steps == work.num_steps:
+        if not self._runner.answers_every_step or num_steps == work.num_steps:
             work.outputs = outputs
         else:
             if work.outputs is None:
                 work.outputs = np.empty((work.num_rows, work.num_steps, outputs.shape[2]), outputs.dtype)
             work.outputs[:, work.num_done : done] = outputs
         work.num_done = done
-        if done < work.num_steps and work.error is None:
-            return False
-        self._release_scratch(work)
-        return True
+        return done == work.num_steps
+
+    def _observe(self, num_rows: int, num_steps: int, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.run_seconds.observe(seconds)
+        metrics.batch_size.observe(num_rows)
+        metrics.iteration_steps.observe(num_steps)
+        metrics.steps.inc(num_rows * num_steps)
 
     def _release_scratch(self, work: Work) -> None:
-        if work.scratch is not None and work.scratch is not work.slots:
+        if work.scratch is not None and not work.private:
             for slot in work.scratch:
                 self._arena.release(int(slot))
-        work.scratch = None
+            work.scratch = None

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from service.config import Settings
-from service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
+from service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, UnsupportedMediaType
 from service.http.message import JSON, Request, Response, json_response
 from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
@@ -103,7 +103,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the hot path is written out here, since each further coroutine costs every request."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or not (scope["path"].startswith("/v1/") or scope["path"] == "/v1"):
             await self._elsewhere(scope, receive, send)
             return
         exchange = Exchange(receive)
@@ -141,15 +141,20 @@ class Edge:
         """Look after slow requests, for ever."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = time.perf_counter()
-            for exchange in self._exchanges:
-                age = now - exchange.arrived_at
-                if age < WATCH_AFTER_SECONDS:
-                    break
-                if self._deadline_seconds and age > self._deadline_seconds:
-                    exchange.cancel(DeadlineExceeded)
-                elif exchange.watcher is None and exchange.read_at:
-                    exchange.watcher = asyncio.create_task(exchange.watch())
+            try:
+                self._sweep_once(time.perf_counter())
+            except Exception:
+                logger.exception("a sweep over the requests under way failed")
+
+    def _sweep_once(self, now: float) -> None:
+        for exchange in self._exchanges:
+            age = now - exchange.arrived_at
+            if age < WATCH_AFTER_SECONDS:
+                break
+            if self._deadline_seconds and age > self._deadline_seconds:
+                exchange.cancel(DeadlineExceeded)
+            elif exchange.watcher is None and exchange.read_at:
+                exchange.watcher = asyncio.create_task(exchange.watch())
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_after_ours() -> Message:
@@ -163,9 +168,28 @@ class Edge:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] in ("/livez", "/healthz", "/readyz", "/metrics"):
-            await _send(send, self._system(scope["path"]))
+            await _send(send, self._system(scope["method"], scope["path"]))
+        elif scope["type"] == "http":
+            await self._bentoml(scope, receive, send)
         else:
             await self._inner(scope, receive, send)
+
+    async def _bentoml(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """BentoML's own routes, with our limit on the body: one without a length is cut off where it is too large."""
+        try:
+            self._check_headers(scope["headers"])
+        except (TooLarge, UnsupportedMediaType) as error:
+            await _send(send, self._refuse(error, scope))
+            return
+        size = 0
+
+        async def receive_at_most() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            return message if size <= self._max_body_bytes else {"type": "http.disconnect"}
+
+        await self._inner(scope, receive_at_most, send)
 
     def _too_late(self, exchange: Exchange) -> Response:
         assert exchange.task is not None
@@ -232,7 +256,9 @@ class Edge:
             bound = self._bound[key] = self._metrics.request_seconds.labels(**labels)
         bound.observe(seconds)
 
-    def _system(self, path: str) -> Response:
+    def _system(self, method: str, path: str) -> Response:
+        if method not in ("GET", "HEAD"):
+            return problem_response(MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD")))
         if path == "/metrics":
             return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
         if path == "/readyz":

@@ -29,6 +29,9 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
 INTERNAL = (500, "internal")
+MAX_DETAIL_LENGTH = 1000
+"""A detail may quote the request, and need not send all of it back."""
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -40,7 +43,9 @@ def status_and_code(error: BaseException) -> tuple[int, str]:
 def problem(error: BaseException) -> dict[str, Any]:
     """The members of the problem document; an unexpected error's own words stay in the log."""
     status, code = status_and_code(error)
-    detail = str(error) if isinstance(error, errors.OstinatoError) else "an unexpected error; the server's log has it"
+    detail = str(error)[:MAX_DETAIL_LENGTH]
+    if not isinstance(error, errors.OstinatoError):
+        detail = "an unexpected error; the server's log has it"
     members: dict[str, Any] = {
         "type": f"urn:ostinato:problem:{code}",
         "title": code.replace("_", " ").capitalize(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,8 @@ from service.http import codec
 from service.http.message import Request, Response, json_response
 from service.http.schemas import ForecastBody, OpenBody, PredictBody, StepBody
 from service.predictions import ForecastPlan, forecast, predict
-from service.sessions import Session, Sessions
+from service.sequences import to_sequence, to_states
+from service.sessions import Answer, Session, Sessions
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -62,6 +64,8 @@ class Rest:
         Raises:
             UnknownRoute, MethodNotAllowed.
         """
+        if method == "HEAD":  # the server leaves the body out
+            method = "GET"
         parts = path.split("/")
         found = self._paths.get(_shape(parts))
         if found is None:
@@ -104,7 +108,7 @@ class Rest:
         """A page of the live sessions."""
         query = request.query()
         limit = query.get("limit", "100")
-        if not (limit.isdecimal() and 1 <= int(limit) <= MAX_PAGE_SIZE):
+        if not (re.fullmatch("[0-9]{1,4}", limit) and 1 <= int(limit) <= MAX_PAGE_SIZE):
             raise InvalidInput(f"a limit is a number from 1 to {MAX_PAGE_SIZE}", field="limit")
         page, cursor = self._sessions.page(query.get("model"), int(limit), query.get("cursor"))
         return json_response({"sessions": [session_content(session) for session in page], "next_cursor": cursor})
@@ -122,7 +126,7 @@ class Rest:
         """Apply a chunk to a session."""
         body = codec.decode_body(request, _STEP)
         session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
-        return json_response(await step_content(self._sessions, session, body))
+        return json_response(step_content(await begin_step(self._sessions, session, body), body))
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
@@ -142,10 +146,16 @@ class Rest:
         }
 
 
-async def step_content(sessions: Sessions, session: Session, body: StepBody) -> dict[str, Any]:
-    """Apply a chunk and word its answer."""
-    inputs = codec.decode_sequence(body.inputs, session.engine.manifest.inputs[0], "inputs")
-    session_id, seq, steps, outputs = await sessions.step(session, inputs, body.seq)
+def begin_step(sessions: Sessions, session: Session, body: StepBody) -> Awaitable[Answer]:
+    """Check a chunk and put it to its session."""
+    engine = session.engine
+    engine.check_length(len(body.inputs), "the chunk")
+    return sessions.step(session, to_sequence(body.inputs, engine.manifest.inputs[0], "inputs"), body.seq)
+
+
+def step_content(answer: Answer, body: StepBody) -> dict[str, Any]:
+    """Word a chunk's answer."""
+    session_id, seq, steps, outputs = answer
     if not body.return_sequences:
         outputs = outputs[-1:]
     return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}
@@ -161,9 +171,12 @@ async def forecast_content(sessions: Sessions, session: Session, body: ForecastB
 async def predict_content(engine: Engine, body: PredictBody) -> dict[str, Any]:
     """Run whole sequences and word the answer: outputs ``[n, O]`` each, or ``[O]`` without ``return_sequences``."""
     manifest = engine.manifest
+    if not body.sequences:
+        raise InvalidInput("there is no sequence in it; send at least one", field="sequences")
+    for index, rows in enumerate(body.sequences):
+        engine.check_length(len(rows), f"sequences[{index}]")
     sequences = [
-        codec.decode_sequence(rows, manifest.inputs[0], f"sequences[{index}]")
-        for index, rows in enumerate(body.sequences)
+        to_sequence(rows, manifest.inputs[0], f"sequences[{index}]") for index, rows in enumerate(body.sequences)
     ]
     if body.go_backwards:
         sequences = [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
@@ -196,11 +209,11 @@ def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]
     if given is None:
         return [None] * len(body.sequences)
     if isinstance(given, dict):
-        return [codec.decode_states(given, engine.manifest, "initial_state")] * len(body.sequences)
+        return [to_states(given, engine.manifest, "initial_state")] * len(body.sequences)
     if len(given) != len(body.sequences):
         raise InvalidInput(f"{len(given)} states for {len(body.sequences)} sequences", field="initial_state")
     return [
-        None if states is None else codec.decode_states(states, engine.manifest, f"initial_state[{index}]")
+        None if states is None else to_states(states, engine.manifest, f"initial_state[{index}]")
         for index, states in enumerate(given)
     ]
 
@@ -212,4 +225,6 @@ def _time(seconds: float) -> str | None:
 def _shape(parts: list[str]) -> tuple[int, str, str]:
     """How many parts a path has, its collection and its action: all of it but the variable part."""
     num_parts = len(parts)
+    if num_parts < 3:
+        return num_parts, "", ""
     return num_parts, parts[2], parts[4] if num_parts == 5 else ""

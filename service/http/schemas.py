@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 import msgspec
 
+from service.config import MAX_TTL_SECONDS
+
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
 Sequence = list[list[float | None]]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+TimeToLive = Annotated[float, msgspec.Meta(ge=0, le=MAX_TTL_SECONDS)]
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -21,7 +24,7 @@ class StepBody(Body):
     """``POST /v1/sessions/{id}/step``: inputs ``[n, F]``."""
 
     inputs: Sequence
-    seq: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    seq: Seq | None = None
     return_sequences: bool = True
 
 
@@ -29,7 +32,7 @@ class OpenBody(Body):
     """``POST /v1/models/{model}/sessions``."""
 
     session_id: SessionId | None = None
-    ttl_seconds: NotNegative | None = None
+    ttl_seconds: TimeToLive | None = None
     version: str | None = None
 
 

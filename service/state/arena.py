@@ -69,6 +69,12 @@ class Arena:
         return len(self.session_ids)
 
     @property
+    def session_bytes(self) -> int:
+        """Bytes of state of all sessions, and of the answers kept for them."""
+        answers = sum(answer.nbytes for answer in self.long_answers.values())
+        return self.num_sessions * (self.row_bytes + int(self.last_output[0].nbytes)) + answers
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of state of one session."""
         return sum(rows[0].nbytes for rows in self.states)
@@ -91,6 +97,8 @@ class Arena:
         self.num_sessions += session_id is not None
         self.steps[slot] = 0
         self.last_seq[slot] = NEVER
+        self.last_digest[slot] = 0
+        self.last_output[slot] = 0
         self.expires_at[slot] = np.inf
         self.busy[slot] = False
         return slot

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.state.arena import Arena, Slots
+from service.state.arena import Arena, Rows, Slots
 
 
 class Address(NamedTuple):
@@ -22,10 +22,11 @@ class Address(NamedTuple):
 
 @dataclass(slots=True)
 class Commit:
-    """What an iteration made of ``R`` sessions of one arena. Their new state stands in the arena's slots already.
+    """What an iteration made of ``R`` sessions of one arena.
 
     Attributes:
         slots: int64 ``[R]``.
+        states: their new states, arrays ``[R, ...]``.
         steps_before: the step counts that the chunks were applied to, int64 ``[R]``; a session whose count is another
             is not committed.
         num_steps: steps of each chunk, int64 ``[R]``.
@@ -36,6 +37,7 @@ class Commit:
 
     arena: Arena
     slots: Slots
+    states: Rows
     steps_before: Slots
     num_steps: Slots
     digests: Slots

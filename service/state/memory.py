@@ -66,8 +66,10 @@ class MemoryStore(Store):
         """See ``Store.commit``; always at once."""
         arena, slots = commit.arena, commit.slots
         won: NDArray[np.bool_] = arena.steps[slots] == commit.steps_before
+        states = commit.states
         if not won.all():
-            slots = slots[won]
+            slots, states = slots[won], [rows[won] for rows in states]
+        arena.scatter(slots, states)
         arena.last_seq[slots] = commit.steps_before[won]
         arena.steps[slots] += commit.num_steps[won]
         arena.last_digest[slots] = commit.digests[won]

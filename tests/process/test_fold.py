@@ -101,3 +101,22 @@ def steps_computed(metrics: str) -> float:
     """Rows x steps that the graph of ``lstm`` has computed."""
     (line,) = (line for line in metrics.splitlines() if line.startswith('ostinato_steps_total{model="lstm"'))
     return float(line.rpartition(" ")[2])
+
+
+async def test_fold_of_a_graph_that_answers_once_a_chunk(server: ServerProcess) -> None:
+    """Each answer counts all tokens so far, whatever the chunks of the others were that shared its runs."""
+    generator = np.random.default_rng(11)
+    sequences = [generator.integers(0, 7, int(generator.integers(1, 200))) for _ in range(24)]
+
+    async def play(http: httpx.AsyncClient, tokens: NDArray[Any]) -> None:
+        opened = await http.post("/v1/models/tokens/sessions")
+        path = f"/v1/sessions/{opened.json()['session_id']}"
+        for start, stop in cut(generator, len(tokens)):
+            body = {"inputs": tokens[start:stop, None].tolist(), "seq": start}
+            for _ in range(2):  # the second is a duplicate
+                content = (await http.post(f"{path}/step", json=body)).json()
+                assert content["outputs"] == [np.bincount(tokens[:stop], minlength=7).tolist()], (start, stop)
+        await http.delete(path)
+
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        await asyncio.gather(*(play(http, tokens) for tokens in sequences))

@@ -131,6 +131,9 @@ class TestBadInput:
             ('{"inputs": [[1]', 422, "invalid_input", None),
             ("{}", 422, "invalid_input", None),
             ('{"inputs": [[1]], "seq": "0"}', 422, "invalid_input", "seq"),
+            ('{"inputs": [[1]], "seq": -1}', 422, "invalid_input", "seq"),
+            ('{"inputs": [[1]], "seq": 1' + "0" * 30 + "}", 422, "invalid_input", "seq"),
+            ('{"inputs": ' + "[" * 5000 + "]" * 5000 + "}", 422, "invalid_input", "inputs[0][0]"),
             ('{"inputs": [' + "[1]," * 500 + "[1]]}", 413, "too_large", None),
             ('{"inputs": [' + "[1]," * 60_000 + "[1]]}", 413, "too_large", None),
         ],
@@ -160,6 +163,29 @@ class TestBadInput:
     def test_a_session_id_of_other_characters_is_refused(self, http: httpx.Client) -> None:
         answer = http.post("/v1/models/lstm/sessions", json={"session_id": "a/b"})
         assert problem(answer) == (422, "invalid_input", "session_id")
+
+    def test_a_time_to_live_beyond_all_calendars_is_refused(self, http: httpx.Client) -> None:
+        answer = http.post("/v1/models/lstm/sessions", json={"ttl_seconds": 1e12})
+        assert problem(answer) == (422, "invalid_input", "ttl_seconds")
+        assert http.get("/v1/sessions").status_code == 200
+
+    @pytest.mark.parametrize("query", ["limit=" + "9" * 5000, "cursor=" + "9" * 5000 + ".1", "cursor=٣.٣", "limit=0"])
+    def test_a_page_that_cannot_be_is_refused(self, http: httpx.Client, query: str) -> None:
+        assert problem(http.get(f"/v1/sessions?{query}"))[:2] == (422, "invalid_input")
+
+    @pytest.mark.parametrize("state", ["[1e39]", '["inf"]', "[null]", "[true]", "1" + "0" * 400, "[" * 600 + "]" * 600])
+    def test_an_initial_state_that_is_none_is_refused(self, http: httpx.Client, state: str) -> None:
+        body = f'{{"sequences": [[[1]]], "initial_state": {{"total": {state}}}}}'
+        headers = {"content-type": "application/json"}
+        answer = http.post("/v1/models/accumulator/predict", content=body, headers=headers)
+        assert problem(answer)[:2] == (422, "invalid_input")
+
+    def test_odd_methods_and_paths_are_answered(self, http: httpx.Client) -> None:
+        assert http.head("/v1/models").status_code == 200
+        assert problem(http.get("/v1")) == (404, "unknown_route", None)
+        assert problem(http.post("/metrics")) == (405, "method_not_allowed", None)
+        assert problem(http.get("/v1/sessions/" + "x" * 5000)) == (404, "unknown_session", None)
+        assert problem(http.get("/v1/sessions/%2e%2e%2fmodels"))[0] == 404
 
     def test_a_token_that_breaks_the_run_fails_alone(self, http: httpx.Client) -> None:
         for name in ("bad", "good"):
@@ -204,6 +230,7 @@ class TestModels:
         np.testing.assert_allclose(made, one_step().reference(inputs[None])[0][0], atol=1e-6)
         tokens = np.array([[1], [1], [6]])
         assert predict(http, "tokens", tokens).tolist() == token_counter().reference(tokens[None])[0][0].tolist()
+        assert predict(http, "tokens", np.full((33, 1), 3)).tolist() == [[0, 0, 0, 33, 0, 0, 0]]
         lengths = (3, 40, 17)
         sequences = [np.random.default_rng(1).normal(size=(length, 3)).astype(np.float32) for length in lengths]
         together = http.post(
@@ -229,6 +256,8 @@ class TestModels:
         wrong = http.post(path, json={**body, "initial_state": {"total": [1, 2]}})
         assert problem(wrong) == (422, "invalid_input", "initial_state.total")
         assert problem(http.post(path, json={"sequences": [[[1]], []]})) == (422, "invalid_input", "sequences[1]")
+        assert problem(http.post(path, json={"sequences": []})) == (422, "invalid_input", "sequences")
+        assert problem(http.post(path, json={"sequences": [[[1]], [[1]] * 501]})) == (413, "too_large", None)
 
     def test_a_forecast_feeds_itself_and_changes_nothing(self, http: httpx.Client, session: str) -> None:
         path = f"/v1/sessions/{session}"
@@ -260,6 +289,13 @@ class TestTypedApis:
         conflict = http.post("/step", json={"session_id": session, "inputs": [[1]], "seq": 9})
         assert conflict.json()["expected_seq"] == 1
         assert problem(http.post("/predict", json={"model": "never", "sequences": []})) == (404, "unknown_model", None)
+        below = http.post("/step", json={"session_id": session, "inputs": [[1]], "seq": -1})
+        assert problem(below) == (422, "invalid_input", "seq")
+        for horizon in (0, -5):
+            nowhere = http.post("/forecast", json={"session_id": session, "horizon": horizon})
+            assert problem(nowhere) == (422, "invalid_input", "horizon")
+        large = http.post("/predict", json={"model": "accumulator", "sequences": [[[1]] * 60_000]})
+        assert problem(large) == (413, "too_large", None)
 
     def test_bentomls_own_client_works(self, server: ServerProcess, session: str) -> None:
         # In a process of its own: BentoML's client leaves a temporary folder to the garbage collector.

@@ -55,7 +55,7 @@ def test_each_series_moves_when_its_event_happens(repository: Path, tmp_path: Pa
         http.post("/v1/models/accumulator/sessions", json={"session_id": "a"})
         assert moved("sessions_total", **MODEL, event="opened") == 1
         assert moved("sessions_live", **MODEL) == 1
-        assert moved("state_bytes", **MODEL) == 4
+        assert moved("state_bytes", **MODEL) == 4 + 4  # its state, and its last answer
         http.post("/v1/sessions/a/step", json={"inputs": [[1], [2], [3]], "seq": 0})
         assert moved("steps_total", **MODEL) == 3
         assert moved("iteration_batch_size_count", **MODEL) == 1

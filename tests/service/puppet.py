@@ -39,11 +39,15 @@ class PuppetRunner:
         iterations: (rows' slots, steps) of every iteration, in order.
         fails: asked with each iteration whether it shall fail.
         gate: an iteration waits until it is set.
+        answers_every_step: False gives the last step's output for all of an iteration's.
+        breaks: gives states of too few rows.
     """
 
     def __init__(self, max_batch_size: int = 8, max_iteration_steps: int = 4) -> None:
         self.max_batch_size = max_batch_size
         self.max_iteration_steps = max_iteration_steps
+        self.answers_every_step = True
+        self.breaks = False
         self.iterations: list[tuple[list[int], int]] = []
         self.fails: Callable[[Iteration], bool] = lambda _: False
         self.gate = threading.Event()
@@ -62,7 +66,10 @@ class PuppetRunner:
         arena.gather(sources, out=[state])
         outputs: NDArray[Any] = state[:, None] + np.cumsum(inputs, axis=1, dtype=np.float32)
         finite = np.isfinite(outputs).reshape(num_rows, -1).all(axis=1)
-        return Result(outputs, (outputs[:, -1].copy(),), None if finite.all() else ~finite)
+        states = outputs[:, -1].copy()
+        if not self.answers_every_step:
+            outputs = outputs[:, -1:]
+        return Result(outputs, (states[:0] if self.breaks else states,), None if finite.all() else ~finite)
 
 
 class Clock:
@@ -91,7 +98,7 @@ class House:
         self.engine = Engine(
             MANIFEST,
             self.runner,
-            self.sessions.finished,
+            self.sessions,
             self.settings,
             ModelMetrics(self.metrics, "sum", "1"),
             in_thread=in_thread,

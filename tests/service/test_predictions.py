@@ -13,7 +13,14 @@ from tests.service.puppet import MANIFEST, House, column
 WEATHER = MANIFEST.model_copy(
     update={
         "inputs": (
-            Input(name="inputs", dtype="float32", shape=("B", "T", 3), features=("x", "wind", "rain"), missing=True),
+            Input(
+                name="inputs",
+                dtype="float32",
+                shape=("B", "T", 3),
+                features=("x", "wind", "rain"),
+                missing=True,
+                categories={"rain": ("no", "yes")},
+            ),
         ),
         "outputs": (Output(name="outputs", dtype="float32", shape=("B", "T", 1), features=("total",)),),
     }
@@ -55,15 +62,11 @@ async def test_a_request_that_is_cancelled_frees_every_slot() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    for _ in range(50):
+    ran = len(house.runner.iterations)
+    for _ in range(5):
         await asyncio.sleep(0)
     assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
-
-
-async def test_an_overlong_sequence_is_refused_by_its_place() -> None:
-    house = House(max_chunk_steps=3)
-    with pytest.raises(TooLarge, match=r"sequences\[1\] has 4 steps; the most is 3"):
-        await predict(house.engine, [column(1), column(1, 2, 3, 4)], [None] * 2)
+    assert len(house.runner.iterations) <= ran + 1  # nobody waits for the rest, so it is not computed
 
 
 async def test_a_forecast_feeds_itself_and_leaves_the_session_as_it_was() -> None:
@@ -114,8 +117,8 @@ async def test_a_forecast_needs_a_step_and_a_horizon_within_the_limit() -> None:
 
 class TestForecastPlan:
     def test_what_is_known_is_filled_in_and_the_rest_is_missing(self) -> None:
-        rows = ForecastPlan(WEATHER).inputs(3, {"rain": [7, None, 9]})
-        np.testing.assert_array_equal(rows, [[np.nan, np.nan, 7], [np.nan, np.nan, np.nan]])
+        rows = ForecastPlan(WEATHER).inputs(3, {"rain": [1, None, 0]})
+        np.testing.assert_array_equal(rows, [[np.nan, np.nan, 1], [np.nan, np.nan, np.nan]])
 
     def test_the_value_of_the_last_step_may_be_left_out(self) -> None:
         rows = ForecastPlan(WEATHER).inputs(3, {"wind": [1, 2]})
@@ -127,6 +130,8 @@ class TestForecastPlan:
             ({"snow": [1, 2, 3]}, "'snow' is not an input .* there are: wind, rain", "known_future"),
             ({"x": [1, 2, 3]}, "'x' is not an input that the future may be known of", "known_future"),
             ({"wind": [1]}, "1 values for a horizon of 3", "known_future.wind"),
+            ({"wind": [1, 1e39]}, "does not fit float32", "known_future.wind[1]"),
+            ({"rain": [1, 2]}, "2 is no code of 'rain'", "known_future.rain[1]"),
         ],
     )
     def test_what_does_not_fit_is_refused_by_name(
@@ -141,7 +146,7 @@ class TestForecastPlan:
         with pytest.raises(InvalidInput, match="needs the future of rain"):
             ForecastPlan(strict).inputs(3, {"wind": [1, 2]})
         with pytest.raises(InvalidInput, match="a value is missing") as refusal:
-            ForecastPlan(strict).inputs(3, {"wind": [1, None], "rain": [1, 2]})
+            ForecastPlan(strict).inputs(3, {"wind": [1, None], "rain": [1, 0]})
         assert refusal.value.field == "known_future.wind[1]"
         assert ForecastPlan(strict).inputs(1, {}).shape == (0, 3)
 

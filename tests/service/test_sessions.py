@@ -16,11 +16,12 @@ from service.errors import (
     SessionClosed,
     SessionExists,
     SessionExpired,
-    TooLarge,
+    StateStoreUnavailable,
     UnknownModel,
     UnknownSession,
 )
 from service.sessions import Answer, Session
+from service.state.base import Commit
 from tests.service.puppet import House, column
 
 
@@ -127,6 +128,52 @@ async def test_a_row_that_is_not_finite_leaves_its_session_as_it_was() -> None:
     assert totals(await house.sessions.step(bad, column(1), seq=1)) == [6]
 
 
+@pytest.mark.parametrize("loses", [False, True], ids=["the store fails", "the compare-and-set is lost"])
+@pytest.mark.parametrize("num_steps", [1, 9])
+async def test_a_commit_that_fails_leaves_the_session_as_it_was(
+    loses: bool, num_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.sessions.step(session, column(5), seq=0)
+    commit = house.store.commit
+
+    def failing(given: Commit, now: float) -> Any:
+        if not loses:
+            raise OSError("no route to the store")
+        given.steps_before[:] = 99
+        return commit(given, now)
+
+    chunk = column(*[1.0] * num_steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "commit", failing)
+        with pytest.raises(SeqConflict if loses else StateStoreUnavailable):
+            await house.sessions.step(session, chunk, seq=1)
+    assert totals(await house.sessions.step(session, chunk, seq=1))[-1] == 5 + num_steps
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+
+
+async def test_a_request_behind_a_dropped_one_is_not_forgotten() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    gone = house.sessions.step(session, column(1))
+    behind = house.sessions.step(session, column(2))
+    gone.cancel()
+    assert totals(await asyncio.wait_for(behind, 5)) == [2]
+
+
+async def test_a_slot_used_before_answers_no_duplicate() -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.sessions.step(session, column(7), seq=0)
+    await house.sessions.close(session)
+    thief = await house.sessions.open("sum")
+    assert thief.slot == session.slot
+    with pytest.raises(SeqConflict):
+        await house.sessions.step(thief, column(7), seq=-1)
+    assert house.engine.arena.last_output[thief.slot].tolist() == [0]
+
+
 async def test_a_client_that_hangs_up_disturbs_nobody() -> None:
     house = House(in_thread=True)
     house.runner.gate.clear()
@@ -211,6 +258,8 @@ async def test_opening_refuses_what_cannot_be() -> None:
     await house.sessions.open("sum")
     with pytest.raises(Overloaded, match="2 sessions"):
         await house.sessions.open("sum")
+    with pytest.raises(SessionExists):  # and not "try again later"
+        await house.sessions.open("sum", session_id="a")
     house.engine.scheduler.drain()
     with pytest.raises(Draining):
         await house.sessions.open("sum")
@@ -221,14 +270,6 @@ async def test_the_servers_own_ids_are_random_and_valid() -> None:
     ids = {(await house.sessions.open("sum")).session_id for _ in range(50)}
     assert len(ids) == 50
     assert all(len(session_id) == 22 for session_id in ids)  # 128 bits in base 64
-
-
-async def test_an_overlong_chunk_is_refused() -> None:
-    house = House(max_chunk_steps=3)
-    session = await house.sessions.open("sum")
-    with pytest.raises(TooLarge, match="4 steps in one chunk; the most is 3"):
-        await house.sessions.step(session, column(1, 2, 3, 4))
-    assert totals(await house.sessions.step(session, column(1, 2, 3))) == [1, 3, 6]
 
 
 async def test_a_full_queue_refuses_before_anything_is_queued() -> None:

@@ -19,7 +19,7 @@ class Caller:
 
 
 def work(num_steps: int = 1, num_rows: int = 1) -> Work:
-    return Work(slots=None, inputs=None, num_rows=num_rows, num_steps=num_steps, future=Caller())
+    return Work(slots=object(), inputs=None, num_rows=num_rows, num_steps=num_steps, future=Caller())
 
 
 def test_no_work_makes_no_iteration() -> None:
@@ -71,6 +71,14 @@ def test_cancelled_work_is_dropped_unless_it_has_begun() -> None:
     iteration, dropped = next_iteration(deque([gone, begun, fresh]), max_batch_size=4, max_iteration_steps=8)
     assert iteration is not None
     assert (iteration.works, dropped) == ([begun, fresh], [gone])
+
+
+def test_cancelled_private_work_is_dropped_even_if_it_has_begun() -> None:
+    begun = work(3)
+    begun.scratch = begun.slots
+    begun.num_done = 1
+    begun.future.has_gone = True
+    assert next_iteration(deque([begun]), max_batch_size=4, max_iteration_steps=8) == (None, [begun])
 
 
 def test_work_that_was_in_a_failed_run_shares_no_further_one() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -80,6 +81,37 @@ async def test_a_sequence_that_fails_half_way_gives_back_all_its_slots() -> None
     with pytest.raises(RunFailed, match="told to fail"):
         await run(house, *[1.0] * 20)
     assert house.engine.arena.num_used == 0
+
+
+async def test_a_graph_that_answers_once_a_run_answers_with_its_last_run() -> None:
+    house = House()
+    house.runner.answers_every_step = False
+    answers = await asyncio.gather(*(run(house, *[1.0] * length) for length in (1, 2, 3, 5, 9)))
+    assert answers == [[1], [2], [3], [5], [9]]
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_runner_that_breaks_its_word_fails_its_works_and_stops_nobody(in_thread: bool) -> None:
+    house = House(in_thread=in_thread)
+    house.runner.breaks = True
+    answers = await asyncio.gather(*(run(house, value) for value in (1, 2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [RunFailed] * 2
+    house.runner.breaks = False
+    assert await run(house, 4) == [4]
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+    house.engine.scheduler.close()
+
+
+async def test_closing_in_the_middle_of_a_run_answers_everyone() -> None:
+    house = House(in_thread=True)
+    house.runner.gate.clear()
+    running = [asyncio.ensure_future(run(house, *[1.0] * 9)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    threading.Timer(0.05, house.runner.gate.set).start()
+    house.engine.scheduler.close()
+    answers = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Draining] * 3
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
 
 
 async def test_admission_counts_rows_and_refuses_before_anything_is_queued() -> None:

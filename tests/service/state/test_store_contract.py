@@ -39,10 +39,10 @@ def commit_of(arena: Arena, *rows: tuple[int, int, list[float]]) -> Commit:
     """A commit of (slot, steps before, outputs) rows, with the last output as the new state."""
     slots = np.array([slot for slot, _, _ in rows], np.int64)
     outputs = [np.array(values, np.float32)[:, None] for _, _, values in rows]
-    arena.scatter(slots, [np.stack([values[-1] for values in outputs])])
     return Commit(
         arena=arena,
         slots=slots,
+        states=[np.stack([values[-1] for values in outputs])],
         steps_before=np.array([before for _, before, _ in rows], np.int64),
         num_steps=np.array([len(values) for values in outputs], np.int64),
         digests=np.arange(len(rows), dtype=np.int64) + 70,
@@ -89,6 +89,7 @@ class TestStore:
         won = await settled(store.commit(commit_of(arena, (a.slot, 7, [9]), (b.slot, 0, [5])), 101.0))
         assert won.tolist() == [False, True]
         assert (arena.steps[a.slot], arena.steps[b.slot]) == (0, 1)
+        assert [arena.read(address.slot)[0].tolist() for address in (a, b)] == [[0], [5]]
 
     async def test_a_session_expires_at_its_time_and_is_told_from_one_that_never_was(
         self, store: Store, arena: Arena

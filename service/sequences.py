@@ -1,0 +1,126 @@
+"""Numbers from outside become a model's input: arrays of its shape and dtype, or an error that names the place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput
+from service.manifest import Input, Manifest
+
+# A number beyond its dtype becomes infinite, and is refused below by its place; numpy need not warn of it, too.
+np.seterr(over="ignore")
+
+EXACT_INTEGERS = 2**53
+"""Whole numbers up to this one are exact in float64, which is what they are read as."""
+
+
+def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> NDArray[Any]:
+    """A sequence ``[n, F]`` in the dtype of the model's input, NaN where a value is missing.
+
+    Raises:
+        InvalidInput: it is empty, has a wrong number of features, a missing value that the model does not take, a
+            number that its dtype cannot hold, or a code that there is not; names the place.
+    """
+    if not rows:
+        raise InvalidInput("there is no step in it; send at least one", field=field)
+    try:
+        array: NDArray[Any] | None = np.array(rows, np.float32 if part.dtype == "float32" else np.float64)
+    except ValueError:
+        array = None
+    if array is None or array.ndim != 2 or array.shape[1] != len(part.features):
+        raise _wrong_width(rows, part, field)
+    # The sum of squares is finite only where every number is, and one call tells; where it says no, look closely.
+    if not math.isfinite(np.vdot(array, array)):
+        _check_finite(array, part, field)
+    if part.dtype != "float32":
+        array = _cast(array, part.dtype, field)
+    if part.categories or part.num_codes is not None:
+        check_codes(array, part, field)
+    return array
+
+
+def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[NDArray[Any]]:
+    """States by name, each the nested list of one row, as arrays in the manifest's order.
+
+    Raises:
+        InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no finite number of its dtype.
+    """
+    if unknown := sorted(set(given) - {state.name for state in manifest.states}):
+        raise InvalidInput(f"the model has no state {unknown[0]!r}", field=f"{field}.{unknown[0]}")
+    states = []
+    for state in manifest.states:
+        place = f"{field}.{state.name}"
+        if state.name not in given:
+            raise InvalidInput(f"state {state.name!r} is absent", field=field)
+        try:
+            plain = np.array(given[state.name])
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidInput(f"not an array of {state.dtype}", field=place) from error
+        if plain.dtype.kind not in "iuf":
+            raise InvalidInput(f"not an array of numbers, but of {plain.dtype.name}", field=place)
+        if plain.shape != state.row_shape:
+            raise InvalidInput(f"shape {list(plain.shape)} where the state has {list(state.row_shape)}", field=place)
+        states.append(_cast(plain, state.dtype, place))
+    return states
+
+
+def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
+    """Refuse codes in ``array`` [n, F] that the input does not have.
+
+    Raises:
+        InvalidInput: a feature's code has no category, or an integer input's is not below ``num_codes``.
+    """
+    for name, words in part.categories.items():
+        feature = part.features.index(name)
+        wrong = ~(np.isnan(array[:, feature]) | np.isin(array[:, feature], np.arange(len(words))))
+        if wrong.any():
+            step = int(np.argmax(wrong))
+            codes = ", ".join(f"{code} {word}" for code, word in enumerate(words))
+            raise InvalidInput(
+                f"{array[step, feature]:g} is no code of {name!r}; codes are {codes}", f"{field}[{step}][{feature}]"
+            )
+    if part.num_codes is not None:
+        wrong_cells = (array < 0) | (array >= part.num_codes)
+        if wrong_cells.any():
+            step, feature = np.argwhere(wrong_cells)[0]
+            raise InvalidInput(
+                f"{array[step, feature]} is no code; codes are 0 to {part.num_codes - 1}", f"{field}[{step}][{feature}]"
+            )
+
+
+def _wrong_width(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> InvalidInput:
+    step = next(step for step, row in enumerate(rows) if len(row) != len(part.features))
+    names = ", ".join(part.features[:8]) + (", ..." if len(part.features) > 8 else "")
+    return InvalidInput(
+        f"{len(rows[step])} features; a step has {len(part.features)}: {names}", field=f"{field}[{step}]"
+    )
+
+
+def _check_finite(array: NDArray[Any], part: Input, field: str) -> None:
+    """Numbers that overflowed are infinite by now, and missing ones NaN."""
+    for wrong, message in (
+        (np.isinf(array), f"this number does not fit {part.dtype}"),
+        (np.isnan(array) & (not part.missing), "a value is missing (null), and this model takes no missing values"),
+    ):
+        if wrong.any():
+            step, feature = np.argwhere(wrong)[0]
+            raise InvalidInput(message, field=f"{field}[{step}][{feature}]")
+
+
+def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:
+    """``array`` in ``dtype``; NaN stays NaN, and what the dtype cannot hold is refused by its place."""
+    with np.errstate(all="ignore"):
+        cast = array.astype(dtype)
+        if np.dtype(dtype).kind in "iub":
+            lost = (cast != array) | (np.abs(array.astype(np.float64)) > EXACT_INTEGERS)
+        else:
+            lost = np.isinf(cast)
+    if lost.any():
+        place = "".join(f"[{index}]" for index in np.argwhere(lost)[0])
+        raise InvalidInput(f"{array[tuple(np.argwhere(lost)[0])]:g} does not fit {dtype}", field=f"{field}{place}")
+    return cast
