@@ -224,13 +224,13 @@ class Sessions:
             start = 0
         return sessions, None
 
-    def commit(self, works: list[Work], states: Rows) -> None:
+    def commit(self, works: list[Work], states: Rows, last_outputs: NDArray[Any]) -> None:
         """See ``Owner.commit``: an answer leaves after its commit."""
         chunks = cast(list[Chunk], works)
         engine = chunks[0].session.engine
         began_at = time.perf_counter()
         try:
-            commit = _commit(engine.arena, chunks, states)
+            commit = _commit(engine.arena, chunks, states, last_outputs)
             committed = self._store.commit(commit, self._clock())
         except Exception as error:
             self._commit_failed(chunks, error)
@@ -264,6 +264,7 @@ class Sessions:
             self._fail(chunk, StateStoreUnavailable("the store did not commit; nothing was applied"))
 
     def _answer(self, chunks: list[Chunk], commit: Commit, won: NDArray[np.bool_]) -> None:
+        scheduler = chunks[0].session.engine.scheduler
         before, after = commit.steps_before.tolist(), (commit.steps_before + commit.num_steps).tolist()
         for row, (chunk, committed) in enumerate(zip(chunks, won.tolist(), strict=True)):
             session, future = chunk.session, chunk.future
@@ -273,7 +274,7 @@ class Sessions:
             if not future.done():
                 future.set_result(Answer(session.session_id, before[row], after[row], chunk.outputs[0]))
             self._turns.end(commit.arena, session.slot)
-            session.engine.scheduler.leave(1)
+            scheduler.leave(1)
 
     def _fail(self, chunk: Chunk, error: Exception) -> None:
         if not chunk.future.done():
@@ -318,7 +319,7 @@ def _conflict(session: Session) -> OstinatoError:
     )
 
 
-def _commit(arena: Arena, chunks: list[Chunk], states: Rows) -> Commit:
+def _commit(arena: Arena, chunks: list[Chunk], states: Rows, last_outputs: NDArray[Any]) -> Commit:
     slots = np.concatenate([chunk.slots for chunk in chunks])
     return Commit(
         arena=arena,
@@ -327,9 +328,13 @@ def _commit(arena: Arena, chunks: list[Chunk], states: Rows) -> Commit:
         steps_before=arena.steps[slots],
         num_steps=np.array([chunk.num_steps for chunk in chunks], np.int64),
         digests=np.array([chunk.digest for chunk in chunks], np.int64),
-        outputs=np.concatenate([chunk.outputs[:, -1] for chunk in chunks]),
+        outputs=last_outputs,
         # Copied, since the answer of one chunk must not keep the outputs of its whole batch alive.
-        long_answers={row: chunk.outputs[0].copy() for row, chunk in enumerate(chunks) if chunk.outputs.shape[1] > 1},
+        long_answers={
+            row: chunk.outputs[0].copy()
+            for row, chunk in enumerate(chunks)
+            if chunk.num_steps > 1 and chunk.outputs.shape[1] > 1
+        },
     )
 
 

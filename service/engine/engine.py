@@ -122,9 +122,9 @@ class Engine:
             self.abandon(work)
             raise
 
-    def commit(self, works: list[Work], states: Rows) -> None:
+    def commit(self, works: list[Work], states: Rows, last_outputs: NDArray[Any]) -> None:
         """See ``Owner.commit``: works of sessions are their owner's."""
-        self._sessions.commit(works, states)
+        self._sessions.commit(works, states, last_outputs)
 
     def hand_back(self, works: list[Work]) -> None:
         """See ``Owner.hand_back``."""

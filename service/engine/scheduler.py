@@ -41,8 +41,8 @@ class IterationRunner(Protocol):
 class Owner(Protocol):
     """To whom work comes back, once. Neither method may raise."""
 
-    def commit(self, works: list[Work], states: Rows) -> None:
-        """Works of sessions that ran to their end, and their rows' new states ``[R of all, ...]``, in order."""
+    def commit(self, works: list[Work], states: Rows, last_outputs: NDArray[Any]) -> None:
+        """Works of sessions that ran to their end; of all their rows, in order, new states and last outputs [R, O]."""
 
     def hand_back(self, works: list[Work]) -> None:
         """Private works that ran to their end, and works of any kind with their ``error`` set."""
@@ -206,34 +206,36 @@ class Scheduler:
     def _take(self, iteration: Iteration, result: Result, began_at: float) -> None:
         """Hand back what is over, put what is not over into the line again, and have the rest committed."""
         works, num_rows, num_steps = iteration
+        outputs, failed_rows = result.outputs, result.failed_rows
         over: list[Work] = []
         finished: list[Work] = []
         finished_rows: list[int] = []
-        row = 0
+        end = 0
         for work in works:
-            rows = range(row, row + work.num_rows)
-            row = rows.stop
-            if result.failed_rows is not None and result.failed_rows[rows.start : row].any():
+            start, end = end, end + work.num_rows
+            if failed_rows is not None and failed_rows[start:end].any():
                 work.error = RunFailed("the model's output is not finite; the session is as it was")
-            elif not self._advance(work, result.outputs[rows.start : row], num_steps):
+            elif not self._advance(work, outputs[start:end], num_steps):
                 self._line.append(work)
                 continue
             if work.error is not None or work.private:
                 over.append(work)
             else:
                 finished.append(work)
-                finished_rows += rows
-            self._release_scratch(work)
+                finished_rows.extend(range(start, end))
+            if work.scratch is not None:
+                self._release_scratch(work)
         self._observe(num_rows, num_steps, time.perf_counter() - began_at)
-        if result.failed_rows is not None:
+        if failed_rows is not None:
             self._metrics.run_failures.inc()
         if over:
             self._owner.hand_back(over)
         if finished:
-            states = result.states
+            states, last_outputs = result.states, outputs[:, -1]
             if len(finished_rows) < num_rows:
                 states = tuple(rows_of_state[finished_rows] for rows_of_state in states)
-            self._owner.commit(finished, states)
+                last_outputs = last_outputs[finished_rows]
+            self._owner.commit(finished, states, last_outputs)
 
     def _keep(self, iteration: Iteration, result: Result) -> None:
         """Put the states of private work, and of work that has more steps to run, where they wait."""
@@ -253,8 +255,11 @@ class Scheduler:
 
     def _advance(self, work: Work, outputs: NDArray[Any], num_steps: int) -> bool:
         """Take an iteration's outputs [R, T, O] (or [R, 1, O]) into the work; True when that was the last of it."""
+        if num_steps == work.num_steps:
+            work.outputs, work.num_done = outputs, num_steps
+            return True
         done = work.num_done + num_steps
-        if not self._runner.answers_every_step or num_steps == work.num_steps:
+        if not self._runner.answers_every_step:
             work.outputs = outputs
         else:
             if work.outputs is None:
