@@ -97,7 +97,9 @@ def inspect_module(
             "sequences that have not begun"
         )
     module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
-    names = _state_names(module, tuple(state_names), len(_initial_states(module, 1)))
+    num_states = len(_initial_states(module, 1))
+    _check_signature(module, num_states)
+    names = _state_names(module, tuple(state_names), num_states)
     answers = [_probe(module, inputs, *sizes) for sizes in _PROBE_SIZES]
     states = tuple(
         _find_state(module, name, position, [answer[position + 1] for answer in answers])
@@ -126,6 +128,21 @@ def one_step(contract: Contract) -> Contract:
             "carry all that its output depends on, so it cannot be served in sessions"
         )
     return short
+
+
+def _check_signature(module: nn.Module, num_states: int) -> None:
+    """Refuse a ``forward`` that cannot be called with one sequence input and the states."""
+    signature = inspect.signature(module.forward)
+    try:
+        signature.bind(*[None] * (1 + num_states))
+    except TypeError as error:
+        parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        wanted = inspect.Signature(parameters)
+        raise ExportError(
+            f"{_name(module)}.forward must take one sequence input, then the states, of which initial_state gives "
+            f"{num_states}; its signature is forward{wanted}: {error}. More than one sequence input is not supported: "
+            "join them into one along the features"
+        ) from error
 
 
 def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> tuple[str, ...]:
@@ -212,7 +229,7 @@ def _find_state(module: nn.Module, name: str, position: int, after: list[Tensor]
 
 def _initial_row(place: str, state: Tensor, batch_axis: int) -> Nested:
     rows = np.moveaxis(state.numpy(), batch_axis, 0)
-    if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape)):
+    if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=True):
         raise ExportError(f"{place}: initial_state gives the rows of a batch different values; all must begin alike")
     if not np.isfinite(rows).all():
         raise ExportError(f"{place}: initial_state holds a value that is not finite")

@@ -17,12 +17,12 @@ from torch import nn
 from export.errors import ExportError
 from export.exporter import Exported, export_module
 from export.parity import Report
-from service.manifest import Input, Statistics
+from service.manifest import Input
 
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """What the command line says of a module; ``num_codes`` 0 = the input is no code."""
+    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes."""
 
     input_shape: str = "B,T,1"
     input_dtype: str = "float32"
@@ -46,14 +46,13 @@ class ModuleOptions:
         num_features = 1
         for axis in shape:
             num_features *= axis if isinstance(axis, int) else 1
-        statistics = _code_statistics(self.num_codes, num_features) if self.num_codes else None
         content = {
             "name": "inputs",
             "dtype": self.input_dtype,
             "shape": shape,
             "features": self.features or tuple(f"input_{index}" for index in range(num_features)),
             "missing": self.missing,
-            "statistics": statistics,
+            "num_codes": self.num_codes or None,
         }
         try:
             return Input.model_validate(content)
@@ -142,14 +141,3 @@ def _import(place: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _code_statistics(num_codes: int, num_features: int) -> Statistics:
-    """Codes from 0 to ``num_codes - 1``, each as likely."""
-    last = float(num_codes - 1)
-    return Statistics(
-        mean=(last / 2,) * num_features,
-        std=(((num_codes**2 - 1) / 12) ** 0.5,) * num_features,
-        minimum=(0.0,) * num_features,
-        maximum=(last,) * num_features,
-    )

@@ -17,10 +17,10 @@ _PERSISTENCE = 0.95
 def draw_sequences(inputs: Input, generator: np.random.Generator, batch_size: int, num_steps: int) -> Array:
     """Sequences ``[B, T, ...]`` of the input's dtype.
 
-    A feature with ``categories`` is a code; others wander around their training mean within minimum and maximum, or
-    around 0 with a standard deviation of 1 where there are no statistics; whole numbers are drawn from minimum to
-    maximum, 0 and 1 without statistics. Where the input may have holes, so have the probes: single ones, long runs,
-    a feature that a sequence never has, and one sequence of nothing but holes.
+    A feature with ``categories``, or of an input with ``num_codes``, is a code; others wander around their training
+    mean within minimum and maximum, or around 0 with a standard deviation of 1 where there are no statistics; whole
+    numbers are drawn from minimum to maximum, 0 and 1 without statistics. Where the input may have holes, so have the
+    probes: single ones, long runs, a feature that a sequence never has, and one sequence of nothing but holes.
     """
     wide = np.stack(
         [_draw_feature(inputs, generator, index, (batch_size, num_steps)) for index in range(inputs.num_features)],
@@ -34,9 +34,9 @@ def draw_sequences(inputs: Input, generator: np.random.Generator, batch_size: in
 def _draw_feature(
     inputs: Input, generator: np.random.Generator, index: int, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    words = inputs.categories.get(inputs.features[index])
-    if words is not None:
-        return generator.integers(len(words), size=shape).astype(np.float64)
+    num_codes = _num_codes(inputs, inputs.features[index])
+    if num_codes is not None:
+        return generator.integers(num_codes, size=shape).astype(np.float64)
     statistics = inputs.statistics
     if inputs.dtype.startswith("float"):
         normal = _wander(generator.standard_normal(shape))
@@ -46,6 +46,13 @@ def _draw_feature(
         return np.clip(amount, statistics.minimum[index], statistics.maximum[index])
     least, most = (0.0, 1.0) if statistics is None else (statistics.minimum[index], statistics.maximum[index])
     return generator.integers(int(least), int(most), size=shape, endpoint=True).astype(np.float64)
+
+
+def _num_codes(inputs: Input, feature: str) -> int | None:
+    """How many codes the service lets through for a feature; None where it is an amount."""
+    words = inputs.categories.get(feature)
+    limits = [limit for limit in (inputs.num_codes, None if words is None else len(words)) if limit is not None]
+    return min(limits, default=None)
 
 
 def _wander(noise: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,10 +35,15 @@ def with_onnx_layers(module: nn.Module) -> nn.Module:
     module = copy.deepcopy(module)
     if isinstance(module, nn.RNNBase):
         return OnnxLayers(module, type(module).__name__)
-    layers = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, nn.RNNBase)]
+    # A layer may be held under several names: each of them gets the same stand-in.
+    everywhere = list(module.named_modules(remove_duplicate=False))
+    layers = [(path, layer) for path, layer in everywhere if isinstance(layer, nn.RNNBase)]
+    stand_ins: dict[nn.RNNBase, OnnxLayers] = {}
     for path, layer in layers:
         parent, _, name = path.rpartition(".")
-        setattr(module.get_submodule(parent), name, OnnxLayers(layer, path))
+        if layer not in stand_ins:
+            stand_ins[layer] = OnnxLayers(layer, path)
+        setattr(module.get_submodule(parent), name, stand_ins[layer])
     return module
 
 

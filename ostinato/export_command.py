@@ -38,7 +38,10 @@ def export(
     feedback: Annotated[
         str, typer.Option(help="Which output foretells which input feature: forecast=load, by commas.")
     ] = "",
-    num_codes: Annotated[int, typer.Option(help="How many codes a whole-number input has; 0 = it is no code.")] = 0,
+    num_codes: Annotated[
+        int,
+        typer.Option(help="An input of whole numbers has the codes 0 to N-1, as tokens; 0 = not known.", metavar="N"),
+    ] = 0,
     missing: Annotated[bool, typer.Option("--missing", help="The module takes NaN for a missing value.")] = False,
     step_by_step: Annotated[
         bool, typer.Option("--step-by-step", help="One step a run: for a module that loops over the steps.")

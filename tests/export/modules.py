@@ -47,6 +47,24 @@ class Stacked(nn.Module):
         return (self.head(hidden), *(after if self.num_states == 2 else (after,)))
 
 
+class Shared(nn.Module):
+    """One ``nn.LSTM`` held under two names, and used under both, one run behind the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.below = nn.LSTM(NUM_FEATURES, NUM_FEATURES, batch_first=True)
+        self.above = self.below
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+        return tuple(torch.zeros(1, batch_size, NUM_FEATURES) for _ in range(4))
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        hidden, below = self.below(x, state[:2])
+        hidden, above = self.above(hidden, state[2:])
+        return (hidden, *below, *above)
+
+
 class TimeMajor(nn.Module):
     """Steps first, batch second, in and out; a learned initial state, one for each layer."""
 

@@ -57,6 +57,11 @@ class NotFinite(Wrong):
         return torch.full((batch_size, 3), float("inf"))
 
 
+class NotANumber(Wrong):
+    def initial_state(self, batch_size: int) -> object:
+        return torch.full((batch_size, 3), float("nan"))
+
+
 class OutputWithoutBatch(Wrong):
     def forward(self, x: Tensor, last: Tensor) -> object:
         return x.sum(), last + x[:, -1]
@@ -65,6 +70,16 @@ class OutputWithoutBatch(Wrong):
 class WrongInput(Wrong):
     def forward(self, x: Tensor, last: Tensor) -> object:
         return x @ torch.zeros(5, 5), last
+
+
+class TwoInputs(Wrong):
+    def forward(self, x: Tensor, mask: Tensor, last: Tensor) -> object:  # type: ignore[override]
+        return x * mask, last
+
+
+class NoStateTaken(Wrong):
+    def forward(self, x: Tensor) -> object:  # type: ignore[override]
+        return x
 
 
 class Half(Wrong):
@@ -83,6 +98,13 @@ class Half(Wrong):
         (StateWithoutBatch(), r"state 'last' has shapes .*exactly one axis must have the size of the batch"),
         (UnequalRows(), r"state 'last': initial_state gives the rows of a batch different values"),
         (NotFinite(), r"state 'last': initial_state holds a value that is not finite"),
+        (NotANumber(), r"state 'last': initial_state holds a value that is not finite"),
+        (
+            TwoInputs(),
+            r"TwoInputs\.forward must take one sequence input, then the states, of which initial_state gives 1; "
+            r"its signature is forward\(x, mask, last\): .*'last'\. More than one sequence input is not supported",
+        ),
+        (NoStateTaken(), r"initial_state gives 1; its signature is forward\(x\): too many positional arguments"),
         (OutputWithoutBatch(), r"the output has shapes .*exactly one axis"),
         (WrongInput(), r"WrongInput fails on an input of shape \[3, 5, 3\] and dtype float32: RuntimeError"),
         (Half(), r"the output has dtype bfloat16; the service knows float16"),

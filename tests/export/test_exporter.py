@@ -25,6 +25,7 @@ from tests.export.modules import (
     ManyToOne,
     OddStates,
     OneStepCell,
+    Shared,
     Stacked,
     TimeMajor,
     Tokens,
@@ -60,11 +61,12 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         (Stacked(nn.GRU, 3), amounts(), ("B", "T", 2), {"state_0": (3, "B", HIDDEN_SIZE)}),
         (TimeMajor(), amounts("T", "B", 3), ("T", "B", HIDDEN_SIZE), {"h": (2, "B", HIDDEN_SIZE)}),
         (Tokens(), TOKENS, ("B", "T", NUM_TOKENS), {"h": (1, "B", HIDDEN_SIZE), "c": (1, "B", HIDDEN_SIZE)}),
+        (Shared(), amounts(), ("B", "T", 3), {f"state_{index}": (1, "B", 3) for index in range(4)}),
         (ManyToOne(), amounts(), ("B", HIDDEN_SIZE), {"memory": ("B", HIDDEN_SIZE)}),
         (OneStepCell(), amounts("B", 3), ("B", HIDDEN_SIZE), {"h": ("B", HIDDEN_SIZE), "c": ("B", HIDDEN_SIZE)}),
         (OddStates(), amounts(), ("B", "T"), {"state_0": ("B", 1), "state_1": ("B",), "state_2": (2, "B", 3, 4)}),
     ],
-    ids=["gru", "time-major", "tokens", "many-to-one", "one-step", "odd-states"],
+    ids=["gru", "time-major", "tokens", "shared", "many-to-one", "one-step", "odd-states"],
 )
 def test_a_module_that_keeps_the_contract_is_exported_and_proved(
     tmp_path: Path,

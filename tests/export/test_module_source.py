@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from export.errors import ExportError
 from export.module_source import ModuleOptions, load_module
 from ostinato.export_command import export
 from service.manifest import Manifest
+from tests.export.modules import NUM_TOKENS
 
 SOURCE = """
 import torch
@@ -94,6 +97,8 @@ def test_a_source_that_gives_no_module_is_refused(source: Path, place: str, mess
         (ModuleOptions(input_shape="T,2"), r"needs exactly one 'B'"),
         (ModuleOptions(input_shape="B,X,2"), r"shape"),
         (ModuleOptions(input_dtype="int64", missing=True), r"missing values need a floating dtype"),
+        (ModuleOptions(num_codes=4), r"num_codes is for an integer dtype, not float32"),
+        (ModuleOptions(input_dtype="int64", num_codes=-1), r"num_codes Input should be greater than or equal to 1"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options: ModuleOptions, message: str) -> None:
@@ -106,7 +111,14 @@ def test_feedback_without_a_feature_is_refused() -> None:
         ModuleOptions(feedback=("load",)).feedback_map()
 
 
-def test_codes_span_their_number() -> None:
-    statistics = ModuleOptions(input_shape="B,T", input_dtype="int64", num_codes=40).input().statistics
-    assert statistics is not None
-    assert (statistics.minimum, statistics.maximum) == ((0.0,), (39.0,))
+def test_the_number_of_codes_goes_into_the_manifest(app: typer.Typer, tmp_path: Path) -> None:
+    options = ["--input-shape", "B,T", "--input-dtype", "int64", "--num-codes", str(NUM_TOKENS)]
+    result = CliRunner().invoke(app, ["tests.export.modules:Tokens", "--repository", str(tmp_path), *options])
+    assert result.exit_code == 0, result.output
+    version = tmp_path / "Tokens" / "1"
+    assert Manifest.read(version).inputs[0].num_codes == NUM_TOKENS
+    assert set(np.unique(load_file(version / "golden.safetensors")["batch/inputs"])) == set(range(NUM_TOKENS))
+
+
+def test_the_number_of_codes_is_not_known_unless_given() -> None:
+    assert ModuleOptions(input_shape="B,T", input_dtype="int64").input().num_codes is None

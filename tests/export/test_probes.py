@@ -30,6 +30,13 @@ def test_codes_are_codes() -> None:
     assert set(np.unique(wind)) == {0.0, 1.0, 2.0}
 
 
+def test_tokens_span_their_number_and_no_more_than_there_are_words() -> None:
+    tokens = draw(dtype="int64", num_codes=9, categories={"wind": ("NE", "NW", "SE")}, statistics=STATISTICS)
+    assert set(np.unique(tokens[..., 0])) == set(range(9))
+    assert set(np.unique(tokens[..., 1])) == {0, 1, 2}
+    assert set(np.unique(draw(dtype="uint8", num_codes=2, categories={"wind": ("NE", "NW", "SE")}))) == {0, 1}
+
+
 def test_whole_numbers_span_what_the_statistics_say() -> None:
     tokens = draw(dtype="int64", statistics=STATISTICS | {"minimum": (0.0, 0.0), "maximum": (9.0, 2.0)})
     assert tokens.dtype == np.int64

@@ -25,6 +25,13 @@ def test_layers_are_found_at_any_depth_and_the_original_is_kept() -> None:
     assert not any(isinstance(part, OnnxLayers) for part in module.modules())
 
 
+def test_a_layer_under_two_names_has_one_stand_in_under_both() -> None:
+    layer = nn.LSTM(3, 4)
+    rewired = with_onnx_layers(nn.ModuleDict({"first": layer, "again": nn.ModuleList([layer])}))
+    assert isinstance(rewired.get_submodule("first"), OnnxLayers)
+    assert rewired.get_submodule("again.0") is rewired.get_submodule("first")
+
+
 def test_a_layer_that_stands_alone_is_rewired() -> None:
     assert isinstance(with_onnx_layers(nn.RNN(3, 4)), OnnxLayers)
 
