@@ -13,9 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.networks import offline
-from tests.server import ServerProcess
+from tests.server import ServerProcess, running_server
 
-NUM_SESSIONS = 200
 NUM_CLIENTS = 16
 MAX_STEPS = 400
 
@@ -33,14 +32,26 @@ def cut(generator: np.random.Generator, num_steps: int) -> Iterator[tuple[int, i
 async def test_fold_of_200_sessions_by_16_clients_equals_one_offline_run_each(
     seed: int, server: ServerProcess, repository: Path
 ) -> None:
+    await fold(server, repository, num_sessions=200, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [20_262])
+async def test_fold_holds_where_graphs_run_in_a_thread(seed: int, repository: Path, tmp_path: Path) -> None:
+    with running_server(repository, tmp_path, inline_run_seconds=0) as server:
+        assert "run in a thread" in server.log()
+        await fold(server, repository, num_sessions=60, seed=seed)
+
+
+async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, seed: int) -> None:
+    """Play random sequences in random chunks through sessions, and compare each with one offline run."""
     generator = np.random.default_rng(seed)
     sequences = [
         generator.normal(size=(int(generator.integers(1, MAX_STEPS + 1)), 3)).astype(np.float32)
-        for _ in range(NUM_SESSIONS)
+        for _ in range(num_sessions)
     ]
     chunks = [list(cut(generator, len(sequence))) for sequence in sequences]
     outputs: list[list[NDArray[Any]]] = [[] for _ in sequences]
-    idle = list(range(NUM_SESSIONS))
+    idle = list(range(num_sessions))
 
     async def client() -> None:
         """Take a random idle session, send its next chunk, put it back; until all chunks are sent."""
@@ -62,17 +73,17 @@ async def test_fold_of_200_sessions_by_16_clients_equals_one_offline_run_each(
                 idle.append(number)
 
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
-        for number in range(NUM_SESSIONS):
+        for number in range(num_sessions):
             opened = await http.post("/v1/models/lstm/sessions", json={"session_id": f"fold-{number}"})
             assert opened.status_code == 201, opened.text
         await asyncio.gather(*(client() for _ in range(NUM_CLIENTS)))
         metrics = (await http.get("/metrics")).text
-        for number in range(NUM_SESSIONS):
+        for number in range(num_sessions):
             assert (await http.delete(f"/v1/sessions/fold-{number}")).status_code == 204
 
     for number, sequence in enumerate(sequences):
         expected = offline(repository / "lstm" / "1", sequence)
-        np.testing.assert_array_equal(np.concatenate(outputs[number]), expected, err_msg=f"seed {seed}, {number=}")
+        assert np.concatenate(outputs[number]).tobytes() == expected.tobytes(), f"{seed=}, {number=}"
     # The sessions did share runs, or this test would have shown nothing.
     shared = [line for line in metrics.splitlines() if line.startswith('ostinato_iteration_batch_size_bucket{le="1.0"')]
     counted = [
@@ -93,7 +104,7 @@ async def test_predict_of_mixed_lengths_equals_one_offline_run_each_and_computes
         content = (await http.post("/v1/models/lstm/predict", json=body)).json()
         after = steps_computed((await http.get("/metrics")).text)
     for sequence, made in zip(sequences, content["outputs"], strict=True):
-        np.testing.assert_array_equal(np.array(made, np.float32), offline(repository / "lstm" / "1", sequence))
+        assert np.array(made, np.float32).tobytes() == offline(repository / "lstm" / "1", sequence).tobytes()
     assert after - before == sum(len(sequence) for sequence in sequences)
 
 
