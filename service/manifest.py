@@ -100,6 +100,8 @@ class Input(Tensor):
             raise ValueError(f"{self.name!r}: missing values need a floating dtype, not {self.dtype}")
         if self.num_codes is not None and "int" not in self.dtype:
             raise ValueError(f"{self.name!r}: num_codes is for an integer dtype, not {self.dtype}")
+        if self.num_codes is not None and self.num_codes - 1 > np.iinfo(self.dtype).max:
+            raise ValueError(f"{self.name!r}: {self.dtype} cannot hold {self.num_codes} codes")
         return self
 
 

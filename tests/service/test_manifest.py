@@ -44,6 +44,8 @@ def test_an_initial_state_is_a_number_or_a_row() -> None:
         ({"states": [MANIFEST.states[0].model_dump() | {"input": "inputs"}]}, "named twice"),
         ({"inputs": [MANIFEST.inputs[0].model_dump() | {"features": ["a", "b"]}]}, "2 feature names for 1 features"),
         ({"inputs": [MANIFEST.inputs[0].model_dump() | {"dtype": "int64", "missing": True}]}, "floating dtype"),
+        ({"inputs": [MANIFEST.inputs[0].model_dump() | {"num_codes": 5}]}, "num_codes is for an integer dtype"),
+        ({"inputs": [MANIFEST.inputs[0].model_dump() | {"dtype": "int8", "num_codes": 129}]}, "int8 cannot hold 129"),
         ({"inputs": [MANIFEST.inputs[0].model_dump() | {"categories": {"z": ["a"]}}]}, r"does not have: \['z'\]"),
         ({"inputs": [MANIFEST.inputs[0].model_dump() | {"shape": ["B", "T", "N"]}]}, "Input should be"),
         ({"feedback": {"total": "y"}}, "does not lead from an output to an input"),
