@@ -37,6 +37,10 @@ WATCH_AFTER_SECONDS = 0.1
 """Requests older than this are watched for a client that hangs up; most are answered long before."""
 
 
+class ClientGone(Exception):
+    """The client hung up: nobody is left to answer. No error of the domain, and so in no table."""
+
+
 class Exchange:
     """A request under way.
 
@@ -50,10 +54,10 @@ class Exchange:
         self.task = asyncio.current_task()
         self.arrived_at = time.perf_counter()
         self.read_at = 0.0
-        self.reason: type[DeadlineExceeded] | type[ConnectionError] | None = None
+        self.reason: type[DeadlineExceeded] | type[ClientGone] | None = None
         self.watcher: asyncio.Task[None] | None = None
 
-    def cancel(self, reason: type[DeadlineExceeded] | type[ConnectionError]) -> None:
+    def cancel(self, reason: type[DeadlineExceeded] | type[ClientGone]) -> None:
         """End the request's task, once."""
         if self.reason is None and self.task is not None:
             self.reason = reason
@@ -63,7 +67,7 @@ class Exchange:
         """Wait for the client to hang up; there is nothing else left to receive."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        self.cancel(ConnectionError)
+        self.cancel(ClientGone)
 
 
 class Edge:
@@ -123,10 +127,10 @@ class Edge:
         except asyncio.CancelledError:
             if exchange.reason is None:
                 raise
-            if exchange.reason is ConnectionError:
-                return  # nobody is left to answer
+            if exchange.reason is ClientGone:
+                return
             response = self._too_late(exchange)
-        except ConnectionError:
+        except ClientGone:
             return
         except Exception as error:
             response = self._refuse(error, scope)
@@ -231,7 +235,7 @@ class Edge:
 
         Raises:
             TooLarge: it is over the limit.
-            ConnectionError: the client hung up before its end.
+            ClientGone: the client hung up before its end.
         """
         parts: list[bytes] = []
         size = 0
@@ -242,7 +246,7 @@ class Edge:
             if not message.get("more_body"):
                 return b"".join(parts)
             message = await receive()
-        raise ConnectionError("the client hung up before the end of its body")
+        raise ClientGone("the client hung up before the end of its body")
 
     def _check_size(self, num_bytes: int) -> None:
         if num_bytes > self._max_body_bytes:

@@ -93,6 +93,22 @@ async def test_a_client_that_hangs_up_disturbs_nobody(slow_server: ServerProcess
         assert await value(http, "queue_depth") == 0
 
 
+async def test_a_request_past_its_deadline_is_told_so_and_may_be_sent_again(repository: Path, tmp_path: Path) -> None:
+    limits = {"deadline_seconds": 0.2, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS}
+    body = {"inputs": [[1]] * NUM_STEPS, "seq": 0, "return_sequences": False}
+    with running_server(repository, tmp_path, **limits) as server:
+        async with client(server) as http:
+            path = await open_session(http)
+            late = await http.post(f"{path}/step", json=body)
+            assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+            # It had begun, so it is applied, once: sent again, it finds its answer kept.
+            await until(http, "steps_total", NUM_STEPS)
+            again = await http.post(f"{path}/step", json=body)
+            assert again.json()["outputs"] == [[float(NUM_STEPS)]]
+            assert (await http.get(path)).json()["steps"] == NUM_STEPS
+            assert await value(http, "duplicates_total") == 1
+
+
 async def send_and_keep_open(server: ServerProcess, path: str, body: object) -> asyncio.StreamWriter:
     """Send a step on a connection of its own, and leave without its answer when the connection is closed."""
     content = json.dumps(body).encode()
