@@ -90,7 +90,7 @@ class Ostinato:
             sessions = application().sessions
             members = {"inputs": inputs, "seq": seq, "return_sequences": return_sequences}
             body = convert_body(members, StepBody)
-            return step_content(await begin_step(sessions, await sessions.find(session_id), body), body)
+            return step_content(await begin_step(application().chunks, await sessions.find(session_id), body), body)
 
         return await _respond(content())  # type: ignore[return-value]
 

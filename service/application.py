@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from service.catalogue import Catalogue, Rejection
+from service.chunks import Chunks
 from service.config import Settings
 from service.engine.engine import Engine
 from service.errors import ModelRejected
@@ -22,11 +23,14 @@ from service.repository import LoadedModel, find_versions, load_model
 from service.sessions import Sessions
 from service.state.base import Store
 from service.state.memory import MemoryStore
+from service.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 1.0
 DRAIN_POLL_SECONDS = 0.02
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Requests leave few cycles behind, so the collector may look more seldom than after each 700 new objects."""
 
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -51,8 +55,10 @@ class Application:
         self.settings = settings
         self.metrics = Metrics()
         self.catalogue = Catalogue()
-        self.sessions = Sessions(open_store(settings), self.catalogue, default_ttl_seconds=settings.ttl_seconds)
-        self.rest = Rest(self.catalogue, self.sessions)
+        store, turns = open_store(settings), Turns()
+        self.sessions = Sessions(store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
+        self.chunks = Chunks(store, turns)
+        self.rest = Rest(self.catalogue, self.sessions, self.chunks)
         self._edge: Edge | None = None
         self._failure: str | None = None
         self._draining = False
@@ -157,6 +163,7 @@ class Application:
         # What was built until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self.catalogue.complete = True
         served, failed = len(self.catalogue.engines), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)
@@ -164,10 +171,14 @@ class Application:
     def _serve(self, loaded: LoadedModel) -> None:
         manifest = loaded.manifest
         in_thread = loaded.step_seconds > self.settings.inline_run_seconds
+        if not in_thread and loaded.step_seconds > 0:
+            # On the event loop an iteration of many steps must not take longer than that, either.
+            num_steps = max(1, int(self.settings.inline_run_seconds / loaded.step_seconds))
+            loaded.runner.max_iteration_steps = min(loaded.runner.max_iteration_steps, num_steps)
         engine = Engine(
             manifest,
             loaded.runner,
-            self.sessions,
+            self.chunks,
             self.settings,
             ModelMetrics(self.metrics, manifest.name, manifest.version),
             in_thread=in_thread,

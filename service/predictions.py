@@ -12,7 +12,8 @@ from service.engine.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.manifest import Manifest
 from service.sequences import to_sequence
-from service.sessions import Session, Sessions
+from service.session import Session
+from service.sessions import Sessions
 from service.state.arena import Rows
 
 
@@ -49,7 +50,7 @@ async def predict(
         raise
     predictions = []
     for work, made in zip(works, outputs, strict=True):
-        slot = int(work.slots[0])
+        slot = work.slots[0]
         predictions.append(Prediction(made, engine.arena.read(slot)))
         engine.give_back(slot)
     return predictions

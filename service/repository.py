@@ -188,9 +188,8 @@ def run_sequence(runner: Runner, inputs: NDArray[Any], chunk_steps: int) -> tupl
         chunk_steps = 1
     outputs = []
     for start in range(0, inputs.shape[1], chunk_steps):
-        result = runner.run(inputs[:, start : start + chunk_steps], states)
-        states = result.states
-        outputs.append(result.outputs)
+        made, states = runner.run(inputs[:, start : start + chunk_steps], states)
+        outputs.append(made)
     if runner.manifest.outputs[0].time_axis is None and runner.manifest.inputs[0].time_axis is not None:
         outputs = outputs[-1:]
     return np.concatenate(outputs, axis=1), states

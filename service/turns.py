@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from service.errors import OstinatoError
-from service.state.arena import Arena
+from service.state.arena import Arena, Slots
 
 
 class Turn(NamedTuple):
@@ -58,6 +58,14 @@ class Turns:
         if not line:
             del self._lines[arena, slot]
         arena.busy[slot] = busy
+
+    def end_all(self, arena: Arena, slots: Slots) -> None:
+        """``end`` for each of ``slots``."""
+        if not self._lines:
+            arena.busy[slots] = False
+            return
+        for slot in slots.tolist():
+            self.end(arena, slot)
 
     def refuse_rest(self, arena: Arena, slot: int, error: OstinatoError) -> None:
         """Answer everyone in a slot's line with ``error``."""

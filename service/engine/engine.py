@@ -5,39 +5,37 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from service.config import Settings
 from service.engine.batching import Work
-from service.engine.scheduler import IterationRunner, Owner, Scheduler
+from service.engine.scheduler import Finished, IterationRunner, Owner, Scheduler
 from service.errors import TooLarge
 from service.manifest import Manifest
 from service.metrics import ModelMetrics
+from service.sequences import step_packer
 from service.state.arena import Arena, Rows
 
 
 class PrivateWork(Work):
     """Work on a slot that no session holds; its outputs go to a future."""
 
-    __slots__ = ()
-
     future: asyncio.Future[NDArray[Any]]
 
     def __init__(self, slot: int, inputs: NDArray[Any], future: asyncio.Future[NDArray[Any]]) -> None:
-        slots = np.array([slot], np.int64)
-        super().__init__(slots, inputs[None], num_rows=1, num_steps=len(inputs), future=future, scratch=slots)
+        super().__init__([slot], inputs, num_rows=1, num_steps=len(inputs), future=future, private=True)
 
 
 class Engine:
     """One served version of a model.
 
     Args:
-        sessions: to whom work that is not private comes back.
+        chunks: to whom work that is not private comes back.
         in_thread: whether iterations run beside the event loop.
 
     Attributes:
         manifest: what the graph takes and gives.
+        pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
         arena: a slot for each of ``max_sessions``, and for each row that may be under way.
     """
 
@@ -45,7 +43,7 @@ class Engine:
         self,
         manifest: Manifest,
         runner: IterationRunner,
-        sessions: Owner,
+        chunks: Owner,
         settings: Settings,
         metrics: ModelMetrics,
         *,
@@ -55,8 +53,10 @@ class Engine:
         self.metrics = metrics
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
+        self.max_batch_size = runner.max_batch_size
         self.max_sessions = settings.max_sessions
-        self._sessions = sessions
+        self.pack_step = step_packer(manifest.inputs[0])
+        self._chunks = chunks
         self.arena = Arena(manifest.states, manifest.outputs[0], settings.max_sessions + settings.max_queue_rows)
         self.scheduler = Scheduler(
             runner,
@@ -102,7 +102,7 @@ class Engine:
 
         Unless the outputs arrive, the caller must ``abandon`` the work, which gives the slot back.
         """
-        work = PrivateWork(slot, inputs, asyncio.get_running_loop().create_future())
+        work = PrivateWork(slot, inputs, self.scheduler.loop.create_future())
         self.scheduler.submit(work)
         return work
 
@@ -111,7 +111,7 @@ class Engine:
         work.future.cancel()
         if not work.future.cancelled():  # it had been handed back before
             work.future.exception()
-            self.give_back(int(work.slots[0]))
+            self.give_back(work.slots[0])
 
     async def run(self, slot: int, inputs: NDArray[Any]) -> NDArray[Any]:
         """``start`` and wait; if it raises or is cancelled, the slot is given back."""
@@ -122,9 +122,9 @@ class Engine:
             self.abandon(work)
             raise
 
-    def commit(self, works: list[Work], states: Rows, last_outputs: NDArray[Any]) -> None:
+    def commit(self, finished: Finished) -> None:
         """See ``Owner.commit``: works of sessions are their owner's."""
-        self._sessions.commit(works, states, last_outputs)
+        self._chunks.commit(finished)
 
     def hand_back(self, works: list[Work]) -> None:
         """See ``Owner.hand_back``."""
@@ -135,12 +135,12 @@ class Engine:
             else:
                 chunks.append(work)
         if chunks:
-            self._sessions.hand_back(chunks)
+            self._chunks.hand_back(chunks)
 
     def _hand_back(self, work: PrivateWork) -> None:
         if work.future.cancelled():
-            self.give_back(int(work.slots[0]))
+            self.give_back(work.slots[0])
         elif work.error is not None:
             work.future.set_exception(work.error)
         else:
-            work.future.set_result(work.outputs[0])
+            work.future.set_result(work.outputs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +17,18 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.engine.batching import Iteration, Work
+from service.engine.buffers import Buffers
 from service.errors import ModelRejected, RunFailed
-from service.manifest import Manifest, State, Tensor
-from service.state.arena import Arena, Rows
+from service.manifest import Manifest
+from service.state.arena import Arena, Rows, Slots
 
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"} | {
     name: name for name in ("float16", "int8", "int16", "int32", "int64", "uint8")
 }
+
+
+MAX_BOUND_SHAPES = 1024
+"""Shapes of run whose buffers are kept bound; they share their memory, so that each costs a few KiB."""
 
 
 class Result(NamedTuple):
@@ -29,13 +36,17 @@ class Result(NamedTuple):
 
     Attributes:
         outputs: ``[B, T, O]``, or ``[B, 1, O]`` of a graph that answers once a run.
-        states: arrays ``[B, ...]``, one for each state of the manifest.
+        states: arrays ``[B, ...]``, one for each state of the manifest; valid until the next iteration.
         failed_rows: bool ``[B]``, rows with a number that is not finite; None where there are none.
+        slots: where the states were read, int64 ``[B]``.
+        inputs: what went in, ``[B x T, F]``; valid until the next iteration.
     """
 
     outputs: NDArray[Any]
     states: tuple[NDArray[Any], ...]
     failed_rows: NDArray[np.bool_] | None
+    slots: Slots
+    inputs: NDArray[Any]
 
 
 class Runner:
@@ -44,7 +55,11 @@ class Runner:
     Args:
         manifest: names, dtypes and axes of the graph's inputs, outputs and states.
         directory: the version's directory.
-        max_batch_size, max_iteration_steps: the largest iteration, for which buffers are kept.
+        max_batch_size, max_iteration_steps: the largest iteration.
+
+    Attributes:
+        max_batch_size, max_iteration_steps: as given, or 1 where the graph takes no more; may be lowered.
+        answers_every_step: see ``IterationRunner``.
 
     Raises:
         ModelRejected: onnxruntime cannot load the graph, or its inputs and outputs are not the manifest's.
@@ -62,24 +77,13 @@ class Runner:
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
         _check_signature(manifest, self._session, path)
-        self._input, self._output = manifest.inputs[0], manifest.outputs[0]
         self.max_batch_size = max_batch_size
-        self.max_iteration_steps = max_iteration_steps if self._input.time_axis is not None else 1
+        self.max_iteration_steps = max_iteration_steps if manifest.inputs[0].time_axis is not None else 1
         if not manifest.batch_invariant:
             self.max_batch_size = self.max_iteration_steps = 1
-        num_values = self.max_batch_size * self.max_iteration_steps * self._input.num_features
-        self._input_buffer = np.empty(num_values, self._input.dtype)
-        self._state_buffers = tuple(
-            np.empty((self.max_batch_size, *state.row_shape), state.dtype) for state in manifest.states
-        )
-        self._constants = {constant.name: constant.array() for constant in manifest.constants}
-        self._fetches = [self._output.name, *(state.output for state in manifest.states)]
-        self._num_features, self._row_shape = self._input.num_features, self._input.row_shape
-        self._permutation = _permutation(self._input)
-        self._inverse = np.argsort(_permutation(self._output))
-        self._num_outputs = self._output.num_features
-        self._has_output_steps = self._output.time_axis is not None
-        self.answers_every_step = self._has_output_steps or self._input.time_axis is None
+        self.answers_every_step = manifest.outputs[0].time_axis is not None or manifest.inputs[0].time_axis is None
+        self._memory: dict[str, NDArray[Any]] = {}
+        self._buffers: dict[tuple[int, int], Buffers] = {}
 
     def __repr__(self) -> str:
         return f"<Runner {self.manifest.name}/{self.manifest.version}>"
@@ -94,90 +98,85 @@ class Runner:
         Raises:
             RunFailed: onnxruntime failed.
         """
-        return self.run(self._stack_inputs(iteration), self._gather_states(iteration, arena))
+        works, num_rows, num_steps, _ = iteration
+        assert num_rows <= self.max_batch_size
+        assert num_steps <= self.max_iteration_steps
+        buffers = self._buffers_for(num_rows, num_steps)
+        slots = slots_of(iteration)
+        buffers.input_bytes[:] = b"".join([steps_of(work, num_steps) for work in works])
+        arena.gather(slots, out=buffers.states)
+        outputs = self._run(buffers, num_rows, num_steps)
+        return Result(outputs, buffers.new_states, _failed_rows(outputs), slots, buffers.inputs)
 
-    def run(self, inputs: NDArray[Any], states: Rows) -> Result:
-        """Run the graph once.
+    def run(self, inputs: NDArray[Any], states: Rows) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
+        """Run the graph once, as an iteration would.
 
         Args:
             inputs: ``[B, T, F]``.
             states: arrays ``[B, ...]``.
 
+        Returns:
+            outputs ``[B, T, O]`` (or ``[B, 1, O]``) and the new states ``[B, ...]``.
+
         Raises:
             RunFailed: onnxruntime failed.
         """
         batch_size, num_steps, _ = inputs.shape
-        feeds = {self._input.name: self._to_graph(inputs), **self._constants}
-        for state, rows in zip(self.manifest.states, states, strict=True):
-            feeds[state.input] = _batch_to_axis(rows, state)
+        buffers = self._buffers_for(batch_size, num_steps)
+        buffers.inputs[:] = inputs.reshape(buffers.inputs.shape)
+        for rows, given in zip(buffers.states, states, strict=True):
+            rows[:] = given
+        outputs = self._run(buffers, batch_size, num_steps)
+        return outputs, tuple(rows.copy() for rows in buffers.new_states)
+
+    def _run(self, buffers: Buffers, batch_size: int, num_steps: int) -> NDArray[Any]:
         try:
-            fetched = self._session.run(self._fetches, feeds)
+            return buffers.run(self._session)
         except Exception as error:
             raise RunFailed(
                 f"model {self.manifest.name}/{self.manifest.version}: the graph failed on {batch_size} rows of "
                 f"{num_steps} steps: {error}"
             ) from error
-        outputs = self._from_graph(fetched[0])
-        expected_steps = num_steps if self.answers_every_step else 1
-        if outputs.shape != (batch_size, expected_steps, self._num_outputs):
-            raise RunFailed(f"output {self._output.name!r} has shape {fetched[0].shape} for {num_steps} steps")
-        new_states = tuple(
-            np.moveaxis(rows, state.batch_axis, 0) if state.batch_axis else rows
-            for state, rows in zip(self.manifest.states, fetched[1:], strict=True)
-        )
-        for state, before, after in zip(self.manifest.states, states, new_states, strict=True):
-            if after.shape != before.shape:
-                raise RunFailed(f"state {state.name!r} went in with shape {before.shape} and came out {after.shape}")
-        return Result(outputs, new_states, _failed_rows(outputs))
 
-    def _stack_inputs(self, iteration: Iteration) -> NDArray[Any]:
-        works, num_rows, num_steps = iteration
-        shape = (num_rows, num_steps, self._num_features)
-        assert num_rows <= self.max_batch_size
-        assert num_steps <= self.max_iteration_steps
-        buffer = self._input_buffer[: num_rows * num_steps * shape[2]].reshape(shape)
-        np.concatenate([_next_steps(work, num_steps) for work in works], out=buffer)
-        return buffer
+    def _buffers_for(self, batch_size: int, num_steps: int) -> Buffers:
+        found = self._buffers.get((batch_size, num_steps))
+        if found is None:
+            if len(self._buffers) >= MAX_BOUND_SHAPES:
+                self._buffers.clear()
+            found = Buffers(self.manifest, batch_size, num_steps, self._session.io_binding(), self._flat)
+            self._buffers[batch_size, num_steps] = found
+        return found
 
-    def _gather_states(self, iteration: Iteration, arena: Arena) -> Rows:
-        slots = np.concatenate([work.scratch if work.num_done else work.slots for work in iteration.works])
-        buffers = tuple(buffer[: iteration.num_rows] for buffer in self._state_buffers)
-        arena.gather(slots, out=buffers)
-        return buffers
-
-    def _to_graph(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """``[B, T, F]`` in the axes of the graph's input."""
-        num_leading = len(self._permutation) - len(self._row_shape)
-        shaped = inputs.reshape(*inputs.shape[:num_leading], *self._row_shape)
-        return np.ascontiguousarray(shaped.transpose(self._permutation))
-
-    def _from_graph(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """The graph's output as ``[B, T, O]``, or ``[B, 1, O]`` where it has no time axis. Undoes ``_to_graph``."""
-        shaped = outputs.transpose(self._inverse)
-        num_steps = shaped.shape[1] if self._has_output_steps else 1
-        return shaped.reshape(shaped.shape[0], num_steps, -1)
+    def _flat(self, name: str, dtype: str, num_values: int) -> NDArray[Any]:
+        flat = self._memory.get(name)
+        if flat is None or flat.size < num_values:
+            flat = self._memory[name] = np.empty(num_values, dtype)
+        return flat[:num_values]
 
 
-def _next_steps(work: Work, num_steps: int) -> Any:
-    """The steps ``[R, T, F]`` that this iteration runs of a work; most often all that it has."""
-    return work.inputs if work.num_steps == num_steps else work.inputs[:, work.num_done : work.num_done + num_steps]
+def slots_of(iteration: Iteration) -> Slots:
+    """Where the states of an iteration's rows stand, int64 ``[B]``."""
+    works = iteration.works
+    if len(works) == 1:
+        return np.asarray(works[0].scratch if works[0].num_done else works[0].slots, np.int64)
+    slots = chain.from_iterable([work.scratch if work.num_done else work.slots for work in works])  # type: ignore[misc]
+    return np.fromiter(slots, np.int64, iteration.num_rows)
 
 
-def _batch_to_axis(rows: NDArray[Any], state: State) -> NDArray[Any]:
-    return rows if state.batch_axis == 0 else np.ascontiguousarray(np.moveaxis(rows, 0, state.batch_axis))
-
-
-def _permutation(tensor: Tensor) -> tuple[int, ...]:
-    """The axes of ``[B, T, ...]`` (or ``[B, ...]`` without T) in the order in which the graph wants them."""
-    sizes = iter(range(1 + (tensor.time_axis is not None), len(tensor.shape)))
-    return tuple({"B": 0, "T": 1}[axis] if isinstance(axis, str) else next(sizes) for axis in tensor.shape)
+def steps_of(work: Work, num_steps: int) -> Any:
+    """The steps ``[R x T, F]`` that an iteration of ``num_steps`` runs of a work; most often all that it has."""
+    return work.inputs if work.num_steps == num_steps else work.inputs[work.num_done : work.num_done + num_steps]
 
 
 def _failed_rows(outputs: NDArray[Any]) -> NDArray[np.bool_] | None:
-    if outputs.dtype.kind != "f" or np.isfinite(outputs).all():
+    if outputs.dtype.kind != "f":
+        return None
+    # The sum of squares is finite only where every number is, and one call tells; where it says no, look closely.
+    flat = outputs.reshape(-1)
+    if math.isfinite(np.vdot(flat, flat)):
         return None
     sound: NDArray[np.bool_] = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
-    return ~sound
+    return None if sound.all() else ~sound
 
 
 def _check_signature(manifest: Manifest, session: onnxruntime.InferenceSession, path: Path) -> None:

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from service.engine.batching import Iteration, Work, next_iteration
 from service.engine.runner import Result
 from service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
 from service.metrics import ModelMetrics
-from service.state.arena import Arena, Rows
+from service.state.arena import Arena, Rows, Slots
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,29 @@ class IterationRunner(Protocol):
         """Run an iteration without changing the arena; raise ``RunFailed`` where the graph failed."""
 
 
+class Finished(NamedTuple):
+    """Works of sessions that ran to their end in one iteration, and of all their rows, in order, what came of them.
+
+    Attributes:
+        slots: int64 ``[R]``.
+        states: the new states, arrays ``[R, ...]``; valid until the owner returns.
+        last_outputs: the last step's, ``[R, O]``.
+        inputs: what went in, ``[R x n, F]``, valid likewise, where the works are this iteration and nothing else;
+            None where one of them took several.
+    """
+
+    works: list[Work]
+    slots: Slots
+    states: Rows
+    last_outputs: NDArray[Any]
+    inputs: NDArray[Any] | None
+
+
 class Owner(Protocol):
     """To whom work comes back, once. Neither method may raise."""
 
-    def commit(self, works: list[Work], states: Rows, last_outputs: NDArray[Any]) -> None:
-        """Works of sessions that ran to their end; of all their rows, in order, new states and last outputs [R, O]."""
+    def commit(self, finished: Finished) -> None:
+        """Works of sessions that ran to their end."""
 
     def hand_back(self, works: list[Work]) -> None:
         """Private works that ran to their end, and works of any kind with their ``error`` set."""
@@ -79,6 +98,8 @@ class Scheduler:
         self._max_queue_rows = max_queue_rows
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-runner") if in_thread else None
+        self.loop = asyncio.get_running_loop()
+        """Kept, since asking which loop runs costs a system call."""
         self._line: deque[Work] = deque()
         self._awake = False
         self._draining = False
@@ -132,7 +153,7 @@ class Scheduler:
         """Have the next iteration decided soon, if there is work; never twice at once."""
         self._awake = bool(self._line)
         if self._awake:
-            asyncio.get_running_loop().call_soon(self._iterate)
+            self.loop.call_soon(self._iterate)
 
     def _fail_line(self) -> None:
         # What is handed back lets the next request of its session have its turn, which may submit more.
@@ -157,15 +178,13 @@ class Scheduler:
             self._wake()
             return
         began_at = time.perf_counter()
-        for work in iteration.works:
-            if not work.num_done and not work.alone:
-                self._metrics.queue_seconds.observe(began_at - work.submitted_at)
+        self._metrics.queue_seconds.observe_all(
+            [began_at - work.submitted_at for work in iteration.works if not (work.num_done or work.alone)]
+        )
         if self._thread is None:
             self._ran(iteration, partial(self._runner.run_iteration, iteration, self._arena), began_at)
         else:
-            running = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._runner.run_iteration, iteration, self._arena
-            )
+            running = self.loop.run_in_executor(self._thread, self._runner.run_iteration, iteration, self._arena)
             running.add_done_callback(lambda ran: self._ran(iteration, ran.result, began_at))
 
     def _ran(self, iteration: Iteration, result_of: Callable[[], Result], began_at: float) -> None:
@@ -205,8 +224,13 @@ class Scheduler:
 
     def _take(self, iteration: Iteration, result: Result, began_at: float) -> None:
         """Hand back what is over, put what is not over into the line again, and have the rest committed."""
-        works, num_rows, num_steps = iteration
+        works, num_rows, num_steps, is_whole = iteration
         outputs, failed_rows = result.outputs, result.failed_rows
+        self._observe(num_rows, num_steps, time.perf_counter() - began_at)
+        if is_whole and failed_rows is None:
+            _give_outputs(works, outputs)
+            self._owner.commit(Finished(works, result.slots, result.states, outputs[:, -1], result.inputs))
+            return
         over: list[Work] = []
         finished: list[Work] = []
         finished_rows: list[int] = []
@@ -223,48 +247,49 @@ class Scheduler:
             else:
                 finished.append(work)
                 finished_rows.extend(range(start, end))
-            if work.scratch is not None:
-                self._release_scratch(work)
-        self._observe(num_rows, num_steps, time.perf_counter() - began_at)
+            self._release_scratch(work)
         if failed_rows is not None:
             self._metrics.run_failures.inc()
         if over:
             self._owner.hand_back(over)
         if finished:
-            states, last_outputs = result.states, outputs[:, -1]
-            if len(finished_rows) < num_rows:
-                states = tuple(rows_of_state[finished_rows] for rows_of_state in states)
-                last_outputs = last_outputs[finished_rows]
-            self._owner.commit(finished, states, last_outputs)
+            slots = np.fromiter(chain.from_iterable(work.slots for work in finished), np.int64, len(finished_rows))
+            states = tuple(rows_of_state[finished_rows] for rows_of_state in result.states)
+            self._owner.commit(Finished(finished, slots, states, outputs[finished_rows, -1], None))
 
     def _keep(self, iteration: Iteration, result: Result) -> None:
         """Put the states of private work, and of work that has more steps to run, where they wait."""
+        if iteration.is_whole:
+            # Read, so that a runner of too few rows fails here, before anything was changed.
+            assert all(len(states) == iteration.num_rows for states in result.states)
+            return
         rows: list[int] = []
-        targets: list[NDArray[np.int64]] = []
+        targets: list[int] = []
         row = 0
         for work in iteration.works:
             unfinished = work.num_done + iteration.num_steps < work.num_steps
             if unfinished and work.scratch is None:
-                work.scratch = np.array([self._arena.allocate() for _ in range(work.num_rows)], np.int64)
+                work.scratch = [self._arena.allocate() for _ in range(work.num_rows)]
             if unfinished or work.private:
+                assert work.scratch is not None
                 rows += range(row, row + work.num_rows)
-                targets.append(work.scratch)
+                targets += work.scratch
             row += work.num_rows
-        if targets:
-            self._arena.scatter(np.concatenate(targets), tuple(states[rows] for states in result.states))
+        if len(rows) < iteration.num_rows:
+            self._arena.scatter(np.array(targets, np.int64), tuple(states[rows] for states in result.states))
+        else:
+            self._arena.scatter(np.array(targets, np.int64), result.states)
 
     def _advance(self, work: Work, outputs: NDArray[Any], num_steps: int) -> bool:
         """Take an iteration's outputs [R, T, O] (or [R, 1, O]) into the work; True when that was the last of it."""
-        if num_steps == work.num_steps:
-            work.outputs, work.num_done = outputs, num_steps
-            return True
+        flat = outputs.reshape(-1, outputs.shape[2])
         done = work.num_done + num_steps
-        if not self._runner.answers_every_step:
-            work.outputs = outputs
+        if num_steps == work.num_steps or not self._runner.answers_every_step:
+            work.outputs = flat
         else:
             if work.outputs is None:
-                work.outputs = np.empty((work.num_rows, work.num_steps, outputs.shape[2]), outputs.dtype)
-            work.outputs[:, work.num_done : done] = outputs
+                work.outputs = np.empty((work.num_steps, flat.shape[1]), flat.dtype)
+            work.outputs[work.num_done : done] = flat
         work.num_done = done
         return done == work.num_steps
 
@@ -278,5 +303,17 @@ class Scheduler:
     def _release_scratch(self, work: Work) -> None:
         if work.scratch is not None and not work.private:
             for slot in work.scratch:
-                self._arena.release(int(slot))
+                self._arena.release(slot)
             work.scratch = None
+
+
+def _give_outputs(works: list[Work], outputs: NDArray[Any]) -> None:
+    """Give each work its part of ``outputs`` [B, T, O], which is all of its own."""
+    if len(works) == len(outputs):
+        for work, made in zip(works, outputs, strict=True):
+            work.outputs = made
+        return
+    end = 0
+    for work in works:
+        start, end = end, end + work.num_rows
+        work.outputs = outputs[start:end].reshape(-1, outputs.shape[2])

@@ -49,9 +49,9 @@ class Exchange:
 
     __slots__ = ("arrived_at", "read_at", "reason", "receive", "task", "watcher")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         self.receive = receive
-        self.task = asyncio.current_task()
+        self.task = task
         self.arrived_at = time.perf_counter()
         self.read_at = 0.0
         self.reason: type[DeadlineExceeded] | type[ClientGone] | None = None
@@ -98,6 +98,7 @@ class Edge:
         self._deadline_seconds = settings.deadline_seconds
         # Oldest first, since a dictionary keeps the order of insertion.
         self._exchanges: dict[Exchange, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._bound: dict[tuple[str, int], Histogram] = {}
 
     @property
@@ -110,7 +111,7 @@ class Edge:
         if scope["type"] != "http" or not (scope["path"].startswith("/v1/") or scope["path"] == "/v1"):
             await self._elsewhere(scope, receive, send)
             return
-        exchange = Exchange(receive)
+        exchange = Exchange(receive, asyncio.current_task(self._loop or self._find_loop()))
         self._exchanges[exchange] = None
         pattern = "none"
         try:
@@ -140,6 +141,11 @@ class Edge:
                 exchange.watcher.cancel()
         self._observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
         await _send(send, response)
+
+    def _find_loop(self) -> asyncio.AbstractEventLoop:
+        # Kept, since asking which loop runs costs a system call.
+        self._loop = asyncio.get_running_loop()
+        return self._loop
 
     async def sweep(self) -> None:
         """Look after slow requests, for ever."""
@@ -272,12 +278,12 @@ class Edge:
 
 
 async def _send(send: Send, response: Response) -> None:
-    headers = response.headers
+    headers: tuple[tuple[bytes, bytes], ...] = response.headers
     if response.status != 204:
-        headers = [
+        headers = (
             _JSON_HEADER if response.media_type == JSON else (b"content-type", response.media_type.encode()),
             (b"content-length", b"%d" % len(response.body)),
             *headers,
-        ]
+        )
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 import numpy as np
 import orjson
+
+from service.errors import InvalidInput
 
 JSON = "application/json"
 
@@ -24,6 +26,19 @@ class Request:
         """The query's parameters, the last of each name."""
         return {name: values[-1] for name, values in parse_qs(self.query_string.decode("latin-1")).items()}
 
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A parameter of the query that is true or false.
+
+        Raises:
+            InvalidInput: it is neither.
+        """
+        if not self.query_string:
+            return default
+        value = self.query().get(name, str(default)).lower()
+        if value not in ("true", "false", "1", "0"):
+            raise InvalidInput("true or false", field=name)
+        return value in ("true", "1")
+
 
 @dataclass(slots=True)
 class Response:
@@ -32,7 +47,7 @@ class Response:
     status: int
     body: bytes
     media_type: str = JSON
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def json_response(content: object, status: int = 200) -> Response:

@@ -69,4 +69,4 @@ def problem_response(error: BaseException) -> Response:
         headers.append((b"retry-after", str(getattr(error, "retry_after_seconds", 1)).encode()))
     if isinstance(error, errors.Draining):
         headers.append((b"connection", b"close"))
-    return Response(status, orjson.dumps(problem(error)), MEDIA_TYPE, headers)
+    return Response(status, orjson.dumps(problem(error)), MEDIA_TYPE, tuple(headers))

@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.catalogue import Catalogue
+from service.chunks import Answer, Chunks
 from service.engine.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute
-from service.http import codec
+from service.http import arrow, codec
+from service.http.columns import ColumnSteps
 from service.http.message import Request, Response, json_response
 from service.http.schemas import ForecastBody, OpenBody, PredictBody, StepBody
 from service.predictions import ForecastPlan, forecast, predict
-from service.sequences import to_sequence, to_states
-from service.sessions import Answer, Session, Sessions
+from service.sequences import to_sequence, to_states, to_steps
+from service.session import Session
+from service.sessions import Sessions
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -39,13 +42,15 @@ class Rest:
     one look into a dictionary finds its handler.
     """
 
-    def __init__(self, catalogue: Catalogue, sessions: Sessions) -> None:
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, chunks: Chunks) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
+        self._chunks = chunks
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): self.list_models,
             ("GET", "/v1/models/{}"): self.show_model,
             ("POST", "/v1/models/{}/predict"): self.predict,
+            ("POST", "/v1/models/{}/step"): ColumnSteps(catalogue, sessions, chunks).answer,
             ("POST", "/v1/models/{}/sessions"): self.open_session,
             ("GET", "/v1/sessions"): self.list_sessions,
             ("GET", "/v1/sessions/{}"): self.show_session,
@@ -53,10 +58,11 @@ class Rest:
             ("POST", "/v1/sessions/{}/step"): self.step,
             ("POST", "/v1/sessions/{}/forecast"): self.forecast,
         }
+        # By the number of parts, the collection and the action: all of a path but its name.
         self._paths: dict[tuple[int, str, str], tuple[str, dict[str, Handler]]] = {}
         for (method, path), handler in routes.items():
-            shape = _shape(path.split("/"))
-            self._paths.setdefault(shape, (path, {}))[1][method] = handler
+            _, _, collection, _, action = [*path.split("/"), "", ""][:5]
+            self._paths.setdefault((path.count("/") + 1, collection, action), (path, {}))[1][method] = handler
 
     def route(self, method: str, path: str) -> tuple[str, str, Handler]:
         """The route that serves a path: its pattern, the path's variable part, and the handler.
@@ -67,14 +73,16 @@ class Rest:
         if method == "HEAD":  # the server leaves the body out
             method = "GET"
         parts = path.split("/")
-        found = self._paths.get(_shape(parts))
+        num_parts = len(parts)
+        found = self._paths.get((num_parts, parts[2] if num_parts > 2 else "", parts[4] if num_parts == 5 else ""))
         if found is None:
             raise UnknownRoute(f"there is no {path}; the README lists the routes")
         pattern, handlers = found
-        if method not in handlers:
+        handler = handlers.get(method)
+        if handler is None:
             allowed = tuple(sorted(handlers))
             raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
-        return pattern, parts[3] if len(parts) > 3 else "", handlers[method]
+        return pattern, parts[3] if num_parts > 3 else "", handler
 
     async def list_models(self, _: Request) -> Response:
         """All models, served or not."""
@@ -90,9 +98,23 @@ class Rest:
 
     async def predict(self, request: Request) -> Response:
         """Whole sequences of any lengths."""
+        if request.media_type == arrow.STREAM:
+            return await self._predict_arrow(request)
         body = codec.decode_body(request, _PREDICT)
         engine = self._catalogue.resolve(request.name, body.version)
         return json_response(await predict_content(engine, body))
+
+    async def _predict_arrow(self, request: Request) -> Response:
+        engine = self._catalogue.resolve(request.name, request.query().get("version"))
+        sequences = arrow.read_sequences(request.body, engine.manifest.inputs[0])
+        for index, sequence in enumerate(sequences):
+            engine.check_length(len(sequence), f"inputs[{index}]")
+        if request.flag("go_backwards"):
+            sequences = [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
+        outputs = [made.outputs for made in await predict(engine, sequences, [None] * len(sequences))]
+        if not request.flag("return_sequences", default=True):
+            outputs = [made[-1] for made in outputs]
+        return Response(200, arrow.write_sequences(outputs), arrow.STREAM)
 
     async def open_session(self, request: Request) -> Response:
         """Begin a session."""
@@ -101,7 +123,7 @@ class Rest:
             request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
         )
         response = json_response(session_content(session), status=201)
-        response.headers.append((b"location", f"/v1/sessions/{session.session_id}".encode()))
+        response.headers = ((b"location", f"/v1/sessions/{session.session_id}".encode()),)
         return response
 
     async def list_sessions(self, request: Request) -> Response:
@@ -126,7 +148,7 @@ class Rest:
         """Apply a chunk to a session."""
         body = codec.decode_body(request, _STEP)
         session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
-        return json_response(step_content(await begin_step(self._sessions, session, body), body))
+        return json_response(step_content(await begin_step(self._chunks, session, body), body))
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
@@ -146,11 +168,13 @@ class Rest:
         }
 
 
-def begin_step(sessions: Sessions, session: Session, body: StepBody) -> Awaitable[Answer]:
+def begin_step(chunks: Chunks, session: Session, body: StepBody) -> Awaitable[Answer]:
     """Check a chunk and put it to its session."""
     engine = session.engine
-    engine.check_length(len(body.inputs), "the chunk")
-    return sessions.step(session, to_sequence(body.inputs, engine.manifest.inputs[0], "inputs"), body.seq)
+    rows = body.inputs
+    if len(rows) > 1:
+        engine.check_length(len(rows), "the chunk")
+    return chunks.step(session, to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs"), body.seq)
 
 
 def step_content(answer: Answer, body: StepBody) -> dict[str, Any]:
@@ -220,11 +244,3 @@ def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]
 
 def _time(seconds: float) -> str | None:
     return None if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _shape(parts: list[str]) -> tuple[int, str, str]:
-    """How many parts a path has, its collection and its action: all of it but the variable part."""
-    num_parts = len(parts)
-    if num_parts < 3:
-        return num_parts, "", ""
-    return num_parts, parts[2], parts[4] if num_parts == 5 else ""

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from service.config import MAX_TTL_SECONDS
-
-SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
+from service.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
 Sequence = list[list[float | None]]
@@ -26,6 +25,15 @@ class StepBody(Body):
     inputs: Sequence
     seq: Seq | None = None
     return_sequences: bool = True
+
+
+class ColumnsBody(Body):
+    """``POST /v1/models/{model}/step``: one step a row, inputs ``[R, F]``."""
+
+    session_ids: list[str]
+    inputs: Sequence
+    seq: list[Seq | None] | None = None
+    create_missing: bool = False
 
 
 class OpenBody(Body):

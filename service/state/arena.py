@@ -116,7 +116,7 @@ class Arena:
         """Copy the states of ``slots`` [B] into ``out``, arrays ``[B, ...]``. Undone by ``scatter``."""
         for rows, taken in zip(self.states, out, strict=True):
             # "clip" spares the copy that numpy makes to survive a bad index; the slots are our own.
-            np.take(rows, slots, axis=0, out=taken, mode="clip")
+            rows.take(slots, 0, taken, "clip")
 
     def scatter(self, slots: Slots, states: Rows) -> None:
         """Put ``states``, arrays ``[B, ...]``, into the rows ``slots`` [B], which must differ from each other."""

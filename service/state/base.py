@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,10 +26,10 @@ class Commit:
 
     Attributes:
         slots: int64 ``[R]``.
-        states: their new states, arrays ``[R, ...]``.
+        states: their new states, arrays ``[R, ...]``; valid until ``Store.commit`` returns, or gives what is awaited.
         steps_before: the step counts that the chunks were applied to, int64 ``[R]``; a session whose count is another
             is not committed.
-        num_steps: steps of each chunk, int64 ``[R]``.
+        steps_after: the step counts with the chunks, int64 ``[R]``.
         digests: checksum of each chunk, int64 ``[R]``.
         outputs: the last step's output of each chunk, ``[R, O]``.
         long_answers: index in ``slots`` -> all outputs ``[n, O]`` of a chunk with more than one.
@@ -39,10 +39,24 @@ class Commit:
     slots: Slots
     states: Rows
     steps_before: Slots
-    num_steps: Slots
+    steps_after: Slots
     digests: Slots
     outputs: NDArray[Any]
     long_answers: dict[int, NDArray[Any]]
+
+    def of(self, rows: NDArray[np.bool_]) -> Commit:
+        """The part of it that is about ``rows``, bool ``[R]``."""
+        new_index = np.cumsum(rows) - 1
+        return Commit(
+            arena=self.arena,
+            slots=self.slots[rows],
+            states=[states[rows] for states in self.states],
+            steps_before=self.steps_before[rows],
+            steps_after=self.steps_after[rows],
+            digests=self.digests[rows],
+            outputs=self.outputs[rows],
+            long_answers={int(new_index[row]): made for row, made in self.long_answers.items() if rows[row]},
+        )
 
 
 class Store(ABC):
@@ -64,6 +78,10 @@ class Store(ABC):
     @abstractmethod
     def resident(self, session_id: str, now: float) -> Address | None:
         """The place of a live session that is in memory; None says nothing about it."""
+
+    @abstractmethod
+    def resident_slots(self, arena: Arena, session_ids: Sequence[str], now: float) -> Slots:
+        """The slots in ``arena`` of live sessions that are in memory, int64 ``[R]``; -1 of any other id."""
 
     @abstractmethod
     async def find(self, session_id: str, now: float) -> Address:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import OstinatoError, SessionClosed, SessionExists, SessionExpired, UnknownSession
-from service.state.arena import Arena
+from service.state.arena import Arena, Slots
 from service.state.base import Address, Commit, Store
+
+_SLOT_BITS = 32
+_SLOT_MASK = (1 << _SLOT_BITS) - 1
 
 
 class MemoryStore(Store):
@@ -22,38 +26,55 @@ class MemoryStore(Store):
 
     def __init__(self, *, tombstone_seconds: float) -> None:
         self._tombstone_seconds = tombstone_seconds
-        self._addresses: dict[str, Address] = {}
-        self._arenas: dict[Arena, None] = {}
+        # Session id -> arena << 32 | slot: numbers, which the garbage collector never has to look at.
+        self._places: dict[str, int] = {}
+        self._arenas: list[Arena] = []
+        self._numbers: dict[Arena, int] = {}
+        self._none_expires_before = math.inf
         self._expired: list[tuple[str, Arena]] = []
         # In the order in which they are forgotten, since all are remembered equally long.
         self._tombstones: dict[str, tuple[float, type[OstinatoError]]] = {}
 
     def __repr__(self) -> str:
-        return f"<MemoryStore {len(self._addresses)} sessions, {len(self._tombstones)} tombstones>"
+        return f"<MemoryStore {len(self._places)} sessions, {len(self._tombstones)} tombstones>"
 
     async def open(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
         """See ``Store.open``."""
         if self.resident(session_id, now) is not None:
             raise SessionExists(f"session {session_id!r} is live; close it first, or use it as it is")
+        if arena not in self._numbers:
+            self._numbers[arena] = len(self._arenas)
+            self._arenas.append(arena)
         slot = arena.allocate(session_id)
-        self._arenas.setdefault(arena)
         arena.opened_at[slot] = now
         arena.ttl_seconds[slot] = ttl_seconds or math.inf
         arena.expires_at[slot] = now + arena.ttl_seconds[slot]
-        address = self._addresses[session_id] = Address(arena, slot)
+        self._none_expires_before = min(self._none_expires_before, float(arena.expires_at[slot]))
+        self._places[session_id] = self._numbers[arena] << _SLOT_BITS | slot
         self._tombstones.pop(session_id, None)
-        return address
+        return Address(arena, slot)
 
     def resident(self, session_id: str, now: float) -> Address | None:
         """See ``Store.resident``; every live session is."""
-        address = self._addresses.get(session_id)
-        if address is None:
+        place = self._places.get(session_id)
+        if place is None:
             return None
-        arena, slot = address
-        if arena.expires_at[slot] > now or arena.busy[slot]:
+        address = Address(self._arenas[place >> _SLOT_BITS], place & _SLOT_MASK)
+        if now < self._none_expires_before or _is_live(address, now):
             return address
         self._expire(session_id, address, now)
         return None
+
+    def resident_slots(self, arena: Arena, session_ids: Sequence[str], now: float) -> Slots:
+        """See ``Store.resident_slots``."""
+        places = np.fromiter(map(self._places.get, session_ids, repeat(-1)), np.int64, len(session_ids))
+        number = self._numbers.get(arena, -1)
+        slots = places & _SLOT_MASK
+        absent = (places >> _SLOT_BITS) != number if number >= 0 else np.ones(len(slots), np.bool_)
+        slots[absent] = -1
+        if now >= self._none_expires_before:
+            slots[(arena.expires_at[slots] <= now) & ~arena.busy[slots]] = -1
+        return slots
 
     async def find(self, session_id: str, now: float) -> Address:
         """See ``Store.find``."""
@@ -64,18 +85,18 @@ class MemoryStore(Store):
 
     def commit(self, commit: Commit, now: float) -> NDArray[np.bool_]:
         """See ``Store.commit``; always at once."""
-        arena, slots = commit.arena, commit.slots
-        won: NDArray[np.bool_] = arena.steps[slots] == commit.steps_before
-        states = commit.states
-        if not won.all():
-            slots, states = slots[won], [rows[won] for rows in states]
-        arena.scatter(slots, states)
-        arena.last_seq[slots] = commit.steps_before[won]
-        arena.steps[slots] += commit.num_steps[won]
-        arena.last_digest[slots] = commit.digests[won]
-        arena.last_output[slots] = commit.outputs[won]
+        arena = commit.arena
+        won: NDArray[np.bool_] = arena.steps[commit.slots] == commit.steps_before
+        if np.count_nonzero(won) < len(won):
+            commit = commit.of(won)
+        slots = commit.slots
+        arena.scatter(slots, commit.states)
+        arena.last_seq[slots] = commit.steps_before
+        arena.steps[slots] = commit.steps_after
+        arena.last_digest[slots] = commit.digests
+        arena.last_output[slots] = commit.outputs
         arena.expires_at[slots] = now + arena.ttl_seconds[slots]
-        _keep_long_answers(commit, won)
+        _keep_long_answers(commit)
         return won
 
     async def close(self, session_id: str, now: float) -> None:
@@ -85,12 +106,14 @@ class MemoryStore(Store):
 
     def expire(self, now: float) -> list[tuple[str, Arena]]:
         """See ``Store.expire``."""
+        self._none_expires_before = math.inf
         for arena in self._arenas:
             top = arena.high_water
-            for slot in np.nonzero((arena.expires_at[:top] <= now) & ~arena.busy[:top])[0]:
+            for slot in np.nonzero((arena.expires_at[:top] <= now) & ~arena.busy[:top])[0].tolist():
                 session_id = arena.session_ids[slot]
                 assert session_id is not None
-                self._expire(session_id, self._addresses[session_id], now)
+                self._expire(session_id, Address(arena, slot), now)
+            self._none_expires_before = min(self._none_expires_before, arena.expires_at[:top].min(initial=math.inf))
         while self._tombstones and next(iter(self._tombstones.values()))[0] <= now:
             del self._tombstones[next(iter(self._tombstones))]
         expired, self._expired = self._expired, []
@@ -114,20 +137,24 @@ class MemoryStore(Store):
         self._end(session_id, address, SessionExpired, now)
 
     def _end(self, session_id: str, address: Address, error: type[OstinatoError], now: float) -> None:
-        del self._addresses[session_id]
+        del self._places[session_id]
         address.arena.release(address.slot)
         if self._tombstone_seconds:
             self._tombstones[session_id] = (now + self._tombstone_seconds, error)
 
 
-def _keep_long_answers(commit: Commit, won: NDArray[np.bool_]) -> None:
+def _is_live(address: Address, now: float) -> bool:
+    arena, slot = address
+    return bool(arena.expires_at[slot] > now or arena.busy[slot])
+
+
+def _keep_long_answers(commit: Commit) -> None:
     kept = commit.arena.long_answers
     if kept:
-        for slot in commit.slots[won].tolist():
+        for slot in commit.slots.tolist():
             kept.pop(slot, None)
     for row, outputs in commit.long_answers.items():
-        if won[row]:
-            kept[int(commit.slots[row])] = outputs
+        kept[int(commit.slots[row])] = outputs
 
 
 _ABSENT: dict[type[OstinatoError], str] = {

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.catalogue import Catalogue
+from service.chunks import Chunks
 from service.config import Settings
 from service.engine.batching import Iteration
 from service.engine.engine import Engine
-from service.engine.runner import Result
+from service.engine.runner import Result, slots_of, steps_of
 from service.manifest import Graph, Input, Manifest, Output, State
 from service.metrics import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena
 from service.state.memory import MemoryStore
+from service.turns import Turns
 
 MANIFEST = Manifest(
     name="sum",
@@ -55,21 +57,22 @@ class PuppetRunner:
 
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
         assert self.gate.wait(10)
-        works, num_rows, num_steps = iteration
-        slots = np.concatenate([work.slots for work in works])
-        sources = np.concatenate([work.scratch if work.num_done else work.slots for work in works])
-        self.iterations.append((slots.tolist(), num_steps))
+        works, num_rows, num_steps, _ = iteration
+        self.iterations.append(([slot for work in works for slot in work.slots], num_steps))
         if self.fails(iteration):
             raise RuntimeError("told to fail")
-        inputs = np.concatenate([work.inputs[:, work.num_done : work.num_done + num_steps] for work in works])
+        slots = slots_of(iteration)
+        inputs = np.frombuffer(b"".join([steps_of(work, num_steps) for work in works]), np.float32)
+        inputs = inputs.reshape(num_rows, num_steps, 1)
         state = np.empty((num_rows, 1), np.float32)
-        arena.gather(sources, out=[state])
+        arena.gather(slots, out=[state])
         outputs: NDArray[Any] = state[:, None] + np.cumsum(inputs, axis=1, dtype=np.float32)
         finite = np.isfinite(outputs).reshape(num_rows, -1).all(axis=1)
         states = outputs[:, -1].copy()
         if not self.answers_every_step:
             outputs = outputs[:, -1:]
-        return Result(outputs, (states[:0] if self.breaks else states,), None if finite.all() else ~finite)
+        failed_rows = None if finite.all() else ~finite
+        return Result(outputs, (states[:0] if self.breaks else states,), failed_rows, slots, inputs.reshape(-1, 1))
 
 
 class Clock:
@@ -91,14 +94,16 @@ class House:
         self.metrics = Metrics()
         self.catalogue = Catalogue()
         self.store = MemoryStore(tombstone_seconds=self.settings.tombstone_seconds)
+        turns = Turns()
+        self.chunks = Chunks(self.store, turns, clock=self.clock)
         self.sessions = Sessions(
-            self.store, self.catalogue, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
+            self.store, self.catalogue, turns, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
         )
         self.runner = PuppetRunner()
         self.engine = Engine(
             MANIFEST,
             self.runner,
-            self.sessions,
+            self.chunks,
             self.settings,
             ModelMetrics(self.metrics, "sum", "1"),
             in_thread=in_thread,

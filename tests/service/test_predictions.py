@@ -72,11 +72,11 @@ async def test_a_request_that_is_cancelled_frees_every_slot() -> None:
 async def test_a_forecast_feeds_itself_and_leaves_the_session_as_it_was() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.sessions.step(session, column(1, 2))
+    await house.chunks.step(session, column(1, 2))
     # The total so far is 3; each further step adds the total before it: 3, 3 + 3, 6 + 6, ...
     outputs = await forecast(house.sessions, session, 5, {})
     assert outputs[:, 0].tolist() == [3, 6, 12, 24, 48]
-    answer = await house.sessions.step(session, column(1), seq=2)
+    answer = await house.chunks.step(session, column(1), seq=2)
     assert answer.outputs.tolist() == [[4]]
     assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
 
@@ -84,7 +84,7 @@ async def test_a_forecast_feeds_itself_and_leaves_the_session_as_it_was() -> Non
 async def test_a_forecast_waits_for_the_chunks_before_it() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    step = asyncio.ensure_future(house.sessions.step(session, column(*[1.0] * 9)))
+    step = asyncio.ensure_future(house.chunks.step(session, column(*[1.0] * 9)))
     await asyncio.sleep(0)
     assert (await forecast(house.sessions, session, 1, {})).tolist() == [[9]]
     await step
@@ -93,7 +93,7 @@ async def test_a_forecast_waits_for_the_chunks_before_it() -> None:
 async def test_a_cancelled_forecast_frees_its_slot_and_its_session() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.sessions.step(session, column(1))
+    await house.chunks.step(session, column(1))
     task = asyncio.ensure_future(forecast(house.sessions, session, 50, {}))
     for _ in range(6):
         await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def test_a_cancelled_forecast_frees_its_slot_and_its_session() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
-    await house.sessions.step(session, column(1))
+    await house.chunks.step(session, column(1))
 
 
 async def test_a_forecast_needs_a_step_and_a_horizon_within_the_limit() -> None:

@@ -55,7 +55,7 @@ class Connection:
 
 @asynccontextmanager
 async def edge_over(house: House) -> Any:
-    rest = Rest(house.catalogue, house.sessions)
+    rest = Rest(house.catalogue, house.sessions, house.chunks)
     edge = Edge(inner, rest, house.metrics, house.settings, lambda: (True, {}), start=nothing, stop=nothing)
     sweeping = asyncio.ensure_future(edge.sweep())
     try:
@@ -133,7 +133,7 @@ async def test_a_request_past_its_deadline_is_answered_and_not_applied_while_it_
     house = House(in_thread=True, deadline_seconds=0.3)
     session = await house.sessions.open("sum", session_id="a")
     house.runner.gate.clear()
-    first = asyncio.ensure_future(house.sessions.step(session, column(1)))
+    first = asyncio.ensure_future(house.chunks.step(session, column(1)))
     await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
     async with edge_over(house) as edge:
         status, content = await Connection("POST", "/v1/sessions/a/step", b'{"inputs": [[4]]}').through(edge)
@@ -147,7 +147,7 @@ async def test_a_client_that_hangs_up_while_it_waits_costs_nothing() -> None:
     house = House(in_thread=True)
     session = await house.sessions.open("sum", session_id="a")
     house.runner.gate.clear()
-    first = asyncio.ensure_future(house.sessions.step(session, column(1)))
+    first = asyncio.ensure_future(house.chunks.step(session, column(1)))
     await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
     async with edge_over(house) as edge:
         connection = Connection("POST", "/v1/sessions/a/step", b'{"inputs": [[4]]}')

@@ -44,7 +44,7 @@ def commit_of(arena: Arena, *rows: tuple[int, int, list[float]]) -> Commit:
         slots=slots,
         states=[np.stack([values[-1] for values in outputs])],
         steps_before=np.array([before for _, before, _ in rows], np.int64),
-        num_steps=np.array([len(values) for values in outputs], np.int64),
+        steps_after=np.array([before + len(outputs) for _, before, outputs in rows], np.int64),
         digests=np.arange(len(rows), dtype=np.int64) + 70,
         outputs=np.stack([values[-1] for values in outputs]),
         long_answers={row: values for row, values in enumerate(outputs) if len(values) > 1},

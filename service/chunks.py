@@ -1,0 +1,269 @@
+"""Chunks on their way: judged by their ``seq`` when their turn comes, run, committed, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.blocks import NO_SEQ, Block, RowAnswers
+from service.engine.batching import Work
+from service.engine.engine import Engine
+from service.engine.scheduler import Finished
+from service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
+from service.session import Session
+from service.state.arena import Arena, Slots
+from service.state.base import Commit, Store
+from service.state.checksums import checksums
+from service.turns import Turn, Turns
+
+logger = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """A chunk's answer: ``seq`` steps were applied before it, ``steps`` with it; outputs ``[n, O]``."""
+
+    session_id: str
+    seq: int
+    steps: int
+    outputs: NDArray[Any]
+
+
+class Chunk(Work):
+    """A session's chunk on its way through the engine."""
+
+    future: asyncio.Future[Answer]
+
+    def __init__(self, session: Session, inputs: NDArray[Any] | bytes, future: asyncio.Future[Answer]) -> None:
+        super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
+        self.session = session
+        self.engine = session.engine
+
+    def answer(self, seq: Any) -> None:
+        """It is committed; ``seq`` steps were applied before it."""
+        if not self.future.done():
+            self.future.set_result(Answer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
+
+    def fail(self, error: BaseException) -> None:
+        """It was not applied."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def split(self) -> Iterator[Chunk]:
+        """Itself: it is one session's already."""
+        yield self
+
+
+class Chunks:
+    """What is applied to sessions, in order and once. The engines' work comes back here: see ``Owner``.
+
+    Args:
+        turns: the order of each session's requests.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, store: Store, turns: Turns, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._turns = turns
+        self._clock = clock
+
+    def step(self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None = None) -> asyncio.Future[Answer]:
+        """Apply a chunk when the session's earlier requests are done; its answer, to be awaited, is committed.
+
+        A caller that cancels the future before the chunk's turn has come takes the chunk back.
+
+        Args:
+            inputs: ``[n, F]``, in the dtype of the model's input, n at most the engine's ``max_chunk_steps``; or the
+                bytes of one step.
+            seq: steps that the caller believes were applied before; None applies the chunk as it comes.
+
+        Raises:
+            Overloaded, Draining: refused before anything was queued.
+            SessionClosed: it ended before, or (by the future) before the chunk's turn came.
+            SeqConflict: by the future: ``seq`` is neither the session's step count nor that of the chunk applied last.
+            RunFailed: by the future: the graph failed; the session is as it was.
+        """
+        engine, slot = session.engine, session.slot
+        if session.has_ended:
+            raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
+        engine.scheduler.admit(1)
+        chunk = Chunk(session, inputs, engine.scheduler.loop.create_future())
+        busy = engine.arena.busy
+        if busy[slot]:
+            self._turns.wait(engine.arena, slot, Turn(chunk.future, partial(self._begin, chunk, seq)))
+        else:
+            busy[slot] = self._begin(chunk, seq)
+        return chunk.future
+
+    def step_ready(
+        self, engine: Engine, slots: Slots, inputs: NDArray[Any], seqs: Slots | None, answers: RowAnswers
+    ) -> list[int]:
+        """Begin at once all rows that can, as blocks; returns the other rows, which need a look of their own.
+
+        A row can where its session is in memory, is free, and has applied ``seq`` steps. All rows have been admitted.
+
+        Args:
+            slots: int64 ``[R]``, -1 where the session is not in memory, or the row is not to be begun.
+            inputs: ``[R, F]``, contiguous, in the dtype of the model's input.
+            seqs: int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said nothing of any row.
+        """
+        arena = engine.arena
+        ready = (slots >= 0) & ~arena.busy[slots]
+        if seqs is not None:
+            ready &= (seqs == arena.steps[slots]) | (seqs == NO_SEQ)
+        rows = ready.nonzero()[0]
+        if len(rows) < len(slots):
+            slots, inputs = slots[rows], inputs[rows]
+        arena.busy[slots] = True
+        for start in range(0, len(rows), engine.max_batch_size):
+            part = slice(start, start + engine.max_batch_size)
+            engine.scheduler.submit(Block(engine, slots[part], inputs[part], answers, rows[part]))
+        return [] if len(rows) == len(ready) else (~ready).nonzero()[0].tolist()
+
+    def commit(self, finished: Finished) -> None:
+        """See ``Owner.commit``: an answer leaves after its commit."""
+        works = cast(list[Chunk | Block], finished.works)
+        engine = works[0].engine
+        began_at = time.perf_counter()
+        try:
+            commit = _commit(engine.arena, finished)
+            committed = self._store.commit(commit, self._clock())
+        except Exception as error:
+            self._commit_failed(works, error)
+            return
+        if inspect.isawaitable(committed):
+            waiting = asyncio.ensure_future(committed)
+            waiting.add_done_callback(lambda done: self._committed(works, commit, done, began_at))
+        else:
+            engine.metrics.commit_seconds.observe(time.perf_counter() - began_at)
+            self._answer(works, commit, committed)
+
+    def hand_back(self, works: list[Work]) -> None:
+        """See ``Owner.hand_back``: the sessions are as they were."""
+        for work in cast(list[Chunk | Block], works):
+            assert work.error is not None
+            if isinstance(work, Block) and work.num_rows > 1 and isinstance(work.error, RunFailed):
+                for part in work.split():
+                    work.engine.scheduler.submit(part)
+            else:
+                self._fail(work, work.error)
+
+    def _committed(
+        self, works: list[Chunk | Block], commit: Commit, done: asyncio.Future[Any], began_at: float
+    ) -> None:
+        works[0].engine.metrics.commit_seconds.observe(time.perf_counter() - began_at)
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            self._answer(works, commit, done.result())
+        else:
+            self._commit_failed(works, error)
+
+    def _commit_failed(self, works: list[Chunk | Block], error: BaseException) -> None:
+        logger.error("a commit failed", exc_info=error)
+        for work in works:
+            self._fail(work, StateStoreUnavailable("the store did not commit; nothing was applied"))
+
+    def _answer(self, works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
+        """Answer everyone, and let the next requests of their sessions have their turns."""
+        if np.count_nonzero(won) < len(won):
+            _answer_each(works, commit, won)
+        elif len(works) == len(won):
+            for work, seq in zip(works, commit.steps_before.tolist(), strict=True):
+                work.answer(seq)
+        else:
+            end = 0
+            for work in works:
+                start, end = end, end + work.num_rows
+                work.answer(commit.steps_before[start:end])
+        self._turns.end_all(commit.arena, commit.slots)
+        works[0].engine.scheduler.leave(len(commit.slots))
+
+    def _fail(self, work: Chunk | Block, error: BaseException) -> None:
+        work.fail(error)
+        self._turns.end_all(work.engine.arena, np.asarray(work.slots))
+        work.engine.scheduler.leave(work.num_rows)
+
+    def _begin(self, chunk: Chunk, seq: int | None) -> bool:
+        """Judge a chunk by its ``seq`` now that its turn has come; True when it went to the engine."""
+        engine, slot, future = chunk.engine, chunk.session.slot, chunk.future
+        if future.done():
+            engine.metrics.cancelled.inc(future.cancelled())
+            engine.scheduler.leave(1)
+            return False
+        if seq is None or seq == (steps := int(engine.arena.steps[slot])):
+            engine.scheduler.submit(chunk)
+            return True
+        engine.scheduler.leave(1)
+        arena = engine.arena
+        again = steps > 0 and seq == arena.last_seq[slot] and chunk.num_steps == steps - seq
+        if again and _checksums(chunk)[0] == arena.last_digest[slot]:
+            engine.metrics.duplicates.inc()
+            future.set_result(Answer(chunk.session.session_id, seq, steps, arena.answer(slot)))
+        else:
+            engine.metrics.seq_conflicts.inc()
+            future.set_exception(_conflict(chunk.session.session_id, steps))
+        return False
+
+
+def _answer_each(works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
+    """Answer row by row, where some lost to another writer and were not applied."""
+    facts = zip(commit.slots.tolist(), commit.steps_before.tolist(), won.tolist(), strict=True)
+    for work in works:
+        parts: Iterator[Chunk | Block] = work.split()
+        for part, (slot, seq, has_won) in zip(parts, facts, strict=False):
+            if has_won:
+                part.answer(seq)
+            else:
+                part.fail(_conflict(commit.arena.session_ids[slot], int(commit.arena.steps[slot])))
+
+
+def _conflict(session_id: str | None, steps: int) -> OstinatoError:
+    return SeqConflict(
+        f"session {session_id!r} has applied {steps} steps, and seq is neither that nor the chunk applied last, sent "
+        "again unchanged",
+        expected_seq=steps,
+    )
+
+
+def _checksums(work: Chunk | Block) -> NDArray[np.int64]:
+    inputs = work.inputs
+    if type(inputs) is bytes:
+        inputs = np.frombuffer(inputs, work.engine.manifest.inputs[0].dtype)
+    return checksums(inputs.reshape(work.num_rows, -1))
+
+
+def _commit(arena: Arena, finished: Finished) -> Commit:
+    _, slots, states, last_outputs, inputs = finished
+    works = cast(list[Chunk | Block], finished.works)
+    steps_before = arena.steps[slots]
+    if inputs is not None:
+        steps_after = steps_before + works[0].num_steps
+        digests = checksums(inputs.reshape(len(slots), -1))
+    else:
+        steps_after = steps_before + np.repeat([work.num_steps for work in works], [work.num_rows for work in works])
+        digests = np.concatenate([_checksums(work) for work in works])
+    long_answers: dict[int, NDArray[Any]] = {}
+    if inputs is None or works[0].num_steps > 1:
+        row = 0
+        for work in works:
+            if work.num_steps > 1 and len(work.outputs) > 1:
+                # Copied, since the answer of one chunk must not keep the outputs of its whole batch alive.
+                long_answers[row] = work.outputs.copy()
+            row += work.num_rows
+    return Commit(
+        arena=arena,
+        slots=slots,
+        states=states,
+        steps_before=steps_before,
+        steps_after=steps_after,
+        digests=digests,
+        outputs=last_outputs,
+        long_answers=long_answers,
+    )

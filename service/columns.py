@@ -1,0 +1,124 @@
+"""One step for each of many sessions, in one message: its rows are independent of each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.blocks import NO_SEQ, RowAnswers
+from service.chunks import Answer, Chunks
+from service.engine.engine import Engine
+from service.errors import InvalidInput, OstinatoError, SessionClosed, SessionExpired, UnknownSession
+from service.session import Session
+from service.sessions import Sessions
+from service.state.arena import Slots
+
+
+class Columns(NamedTuple):
+    """A message of ``R`` rows, each one step of one session.
+
+    Attributes:
+        inputs: ``[R, F]``, contiguous, in the dtype of the model's input.
+        seqs: steps applied before each, int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said
+            nothing of any row.
+        errors: row -> what is wrong with that row alone, which is not applied.
+    """
+
+    session_ids: Sequence[str]
+    inputs: NDArray[Any]
+    seqs: Slots | None
+    errors: Mapping[int, OstinatoError]
+
+
+async def step_columns(
+    sessions: Sessions, chunks: Chunks, engine: Engine, columns: Columns, *, create_missing: bool = False
+) -> RowAnswers:
+    """Apply each row to its session, and wait until all that can be are committed.
+
+    A session that stands in several rows gets them in their order. Rows fail alone, and say why in the answers.
+
+    Args:
+        engine: the version of the model that a missing session is opened with; a session of another is stepped too.
+        create_missing: open a session for an id that has none, or whose session has expired or was closed.
+
+    Raises:
+        TooLarge, Overloaded, Draining: refused before anything was queued.
+    """
+    num_rows = len(columns.session_ids)
+    engine.scheduler.admit(num_rows)
+    answers = RowAnswers(num_rows, engine, engine.scheduler.loop.create_future())
+    slots = sessions.resident_slots(engine, columns.session_ids)
+    if columns.errors:
+        slots[list(columns.errors)] = -1
+    if len(set(columns.session_ids)) < num_rows:
+        slots[_repeated(columns.session_ids)] = -1
+    others = chunks.step_ready(engine, slots, columns.inputs, columns.seqs, answers)
+    engine.scheduler.leave(len(others))
+    waiting: list[asyncio.Future[Answer]] = []
+    try:
+        for row in others:
+            try:
+                if row in columns.errors:
+                    raise columns.errors[row]
+                session = await _session_of(sessions, engine, columns.session_ids[row], create_missing)
+                seq = None if columns.seqs is None or columns.seqs[row] == NO_SEQ else int(columns.seqs[row])
+                waiting.append(chunks.step(session, columns.inputs[row : row + 1], seq))
+                waiting[-1].add_done_callback(partial(_take, answers, row))
+            except OstinatoError as error:
+                answers.fail([row], error)
+        await answers.future
+    except BaseException:
+        answers.future.cancel()
+        for future in waiting:
+            future.cancel()
+        raise
+    return answers
+
+
+async def _session_of(sessions: Sessions, engine: Engine, session_id: str, create_missing: bool) -> Session:
+    """The row's session, of a version that takes and gives what ``engine`` does.
+
+    Raises:
+        InvalidInput: it is another model's, or of a version with other features.
+        UnknownSession, SessionExpired, SessionClosed: it is not live, and is not to be opened.
+    """
+    manifest = engine.manifest
+    try:
+        session = sessions.resident(session_id) or await sessions.find(session_id)
+    except (UnknownSession, SessionExpired, SessionClosed):
+        if not create_missing:
+            raise
+        return await sessions.open(manifest.name, session_id=session_id, version=manifest.version)
+    other = session.engine.manifest
+    if other.name != manifest.name:
+        raise InvalidInput(f"session {session_id!r} is of model {other.name!r}, not of {manifest.name!r}")
+    for part, others in ((manifest.inputs[0], other.inputs[0]), (manifest.outputs[0], other.outputs[0])):
+        if (part.features, part.dtype) != (others.features, others.dtype):
+            raise InvalidInput(
+                f"session {session_id!r} runs version {other.version!r}, whose {others.name!r} is not that of version "
+                f"{manifest.version!r}; step it by its own route"
+            )
+    return session
+
+
+def _take(answers: RowAnswers, row: int, future: asyncio.Future[Answer]) -> None:
+    """Take in the answer to a row that went its own way."""
+    if future.cancelled():
+        return
+    error = future.exception()
+    if error is not None:
+        answers.fail([row], error)
+    else:
+        answer = future.result()
+        answers.put(np.array([row]), answer.seq, answer.outputs[-1:])
+
+
+def _repeated(session_ids: Sequence[str]) -> list[int]:
+    """The rows whose session stood in a row before."""
+    seen: set[str] = set()
+    return [row for row, session_id in enumerate(session_ids) if session_id in seen or seen.add(session_id)]  # type: ignore[func-returns-value]
