@@ -13,26 +13,39 @@ from numpy.typing import NDArray
 from service.blocks import NO_SEQ, RowAnswers
 from service.chunks import Answer, Chunks
 from service.engine.engine import Engine
-from service.errors import InvalidInput, OstinatoError, SessionClosed, SessionExpired, UnknownSession
+from service.errors import InvalidInput, OstinatoError, UnknownSession
 from service.session import Session
 from service.sessions import Sessions
 from service.state.arena import Slots
+from service.state.base import Roster
 
 
 class Columns(NamedTuple):
     """A message of ``R`` rows, each one step of one session.
 
     Attributes:
+        roster: the sessions' ids.
         inputs: ``[R, F]``, contiguous, in the dtype of the model's input.
         seqs: steps applied before each, int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said
             nothing of any row.
         errors: row -> what is wrong with that row alone, which is not applied.
     """
 
-    session_ids: Sequence[str]
+    roster: Roster
     inputs: NDArray[Any]
     seqs: Slots | None
     errors: Mapping[int, OstinatoError]
+
+    @classmethod
+    def of(
+        cls,
+        session_ids: Sequence[str],
+        inputs: NDArray[Any],
+        seqs: Slots | None,
+        errors: Mapping[int, OstinatoError],
+    ) -> Columns:
+        """A message whose sessions were not in one together before."""
+        return cls(Roster(session_ids), inputs, seqs, errors)
 
 
 async def step_columns(
@@ -44,19 +57,20 @@ async def step_columns(
 
     Args:
         engine: the version of the model that a missing session is opened with; a session of another is stepped too.
-        create_missing: open a session for an id that has none, or whose session has expired or was closed.
+        create_missing: open a session for an id that is unknown; one that expired or was closed a while ago is not,
+            so that no sequence begins anew unnoticed.
 
     Raises:
         TooLarge, Overloaded, Draining: refused before anything was queued.
     """
-    num_rows = len(columns.session_ids)
+    session_ids = columns.roster.session_ids
+    num_rows = len(session_ids)
     engine.scheduler.admit(num_rows)
     answers = RowAnswers(num_rows, engine, engine.scheduler.loop.create_future())
-    slots = sessions.resident_slots(engine, columns.session_ids)
-    if columns.errors:
-        slots[list(columns.errors)] = -1
-    if len(set(columns.session_ids)) < num_rows:
-        slots[_repeated(columns.session_ids)] = -1
+    slots = sessions.resident_slots(engine, columns.roster)
+    if columns.errors or columns.roster.repeated:
+        slots = slots.copy()
+        slots[[*columns.errors, *columns.roster.repeated]] = -1
     others = chunks.step_ready(engine, slots, columns.inputs, columns.seqs, answers)
     engine.scheduler.leave(len(others))
     waiting: list[asyncio.Future[Answer]] = []
@@ -65,7 +79,7 @@ async def step_columns(
             try:
                 if row in columns.errors:
                     raise columns.errors[row]
-                session = await _session_of(sessions, engine, columns.session_ids[row], create_missing)
+                session = await _session_of(sessions, engine, session_ids[row], create_missing)
                 seq = None if columns.seqs is None or columns.seqs[row] == NO_SEQ else int(columns.seqs[row])
                 waiting.append(chunks.step(session, columns.inputs[row : row + 1], seq))
                 waiting[-1].add_done_callback(partial(_take, answers, row))
@@ -90,7 +104,7 @@ async def _session_of(sessions: Sessions, engine: Engine, session_id: str, creat
     manifest = engine.manifest
     try:
         session = sessions.resident(session_id) or await sessions.find(session_id)
-    except (UnknownSession, SessionExpired, SessionClosed):
+    except UnknownSession:
         if not create_missing:
             raise
         return await sessions.open(manifest.name, session_id=session_id, version=manifest.version)
@@ -116,9 +130,3 @@ def _take(answers: RowAnswers, row: int, future: asyncio.Future[Answer]) -> None
     else:
         answer = future.result()
         answers.put(np.array([row]), answer.seq, answer.outputs[-1:])
-
-
-def _repeated(session_ids: Sequence[str]) -> list[int]:
-    """The rows whose session stood in a row before."""
-    seen: set[str] = set()
-    return [row for row, session_id in enumerate(session_ids) if session_id in seen or seen.add(session_id)]  # type: ignore[func-returns-value]

@@ -35,14 +35,18 @@ def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str)
         array = None
     if array is None or array.ndim != 2 or array.shape[1] != len(part.features):
         raise _wrong_width(rows, part, field)
-    # The sum of squares is finite only where every number is, and one call tells; where it says no, look closely.
-    if not math.isfinite(np.vdot(array, array)):
+    if not is_finite(array):
         _check_finite(array, part, field)
     if part.dtype != "float32":
         array = _cast(array, part.dtype, field)
     if part.categories or part.num_codes is not None:
         check_codes(array, part, field)
     return array
+
+
+def is_finite(array: NDArray[Any]) -> bool:
+    """Whether every number is finite, and their squares can be added up: where it is False, look closely."""
+    return math.isfinite(np.vdot(array, array))
 
 
 def step_packer(part: Input) -> Callable[..., bytes] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from service.catalogue import Catalogue
@@ -13,7 +13,7 @@ from service.engine.engine import Engine
 from service.errors import InvalidInput, Overloaded, SessionClosed, SessionExists
 from service.session import SESSION_ID_PATTERN, Session
 from service.state.arena import Arena, Slots
-from service.state.base import Store
+from service.state.base import Roster, Store
 from service.turns import Turns
 
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
@@ -85,9 +85,9 @@ class Sessions:
         arena, slot = address
         return Session(session_id, self._engines[arena], slot)
 
-    def resident_slots(self, engine: Engine, session_ids: Sequence[str]) -> Slots:
-        """The slots of an engine's live sessions that are in memory, int64 ``[R]``; -1 of any other id."""
-        return self._store.resident_slots(engine.arena, session_ids, self._clock())
+    def resident_slots(self, engine: Engine, roster: Roster) -> Slots:
+        """The slots of an engine's live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
+        return self._store.resident_slots(engine.arena, roster, self._clock())
 
     async def find(self, session_id: str) -> Session:
         """A live session.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from service.engine.batching import Iteration, Work
 from service.engine.buffers import Buffers
 from service.errors import ModelRejected, RunFailed
 from service.manifest import Manifest
+from service.sequences import is_finite
 from service.state.arena import Arena, Rows, Slots
 
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"} | {
@@ -171,9 +171,7 @@ def steps_of(work: Work, num_steps: int) -> Any:
 def _failed_rows(outputs: NDArray[Any]) -> NDArray[np.bool_] | None:
     if outputs.dtype.kind != "f":
         return None
-    # The sum of squares is finite only where every number is, and one call tells; where it says no, look closely.
-    flat = outputs.reshape(-1)
-    if math.isfinite(np.vdot(flat, flat)):
+    if is_finite(outputs):
         return None
     sound: NDArray[np.bool_] = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
     return None if sound.all() else ~sound

@@ -6,7 +6,6 @@ refused as it would be in JSON.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http.arrow_stream import read_columns, write_columns
 from service.manifest import Input
-from service.sequences import EXACT_INTEGERS, check_codes, to_sequence
+from service.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
 
 STREAM = "application/vnd.apache.arrow.stream"
 
@@ -260,7 +259,7 @@ def _to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> N
             array = np.where(holes, array.dtype.type(np.nan), array)
         else:
             doubtful |= holes.any(axis=1)
-    if array.dtype.kind == "f" and not math.isfinite(np.vdot(array, array)):
+    if array.dtype.kind == "f" and not is_finite(array):
         doubtful |= (np.isinf(array) if part.missing else ~np.isfinite(array)).any(axis=1)
     if part.categories or part.num_codes is not None:
         try:

@@ -18,6 +18,7 @@ from service.errors import InvalidInput, OstinatoError
 from service.http import arrow, codec
 from service.http.message import Request, Response, json_response
 from service.http.problems import problem
+from service.http.remembered import RememberedMessages
 from service.http.schemas import ColumnsBody
 from service.manifest import Input
 from service.sequences import to_sequence
@@ -33,6 +34,7 @@ class ColumnSteps:
         self._catalogue = catalogue
         self._sessions = sessions
         self._chunks = chunks
+        self._remembered = RememberedMessages()
 
     async def answer(self, request: Request) -> Response:
         """Apply a message in the form in which it came, and answer in the same."""
@@ -43,7 +45,7 @@ class ColumnSteps:
         engine = self._catalogue.resolve(request.name)
         columns = read_columns(body, engine)
         answers = await self._step(engine, columns, body.create_missing or request.flag("create_missing"))
-        return json_response(columns_content(columns.session_ids, answers))
+        return json_response(columns_content(body.session_ids, answers))
 
     async def answer_arrow(self, model: str, message: bytes, create_missing: bool) -> bytes:
         """Apply an Arrow IPC stream; returns the answers as one.
@@ -53,12 +55,12 @@ class ColumnSteps:
             UnknownModel, TooLarge, Overloaded, Draining: nothing was queued.
         """
         engine = self._catalogue.resolve(model)
-        rows = arrow.read_rows(message, engine.manifest.inputs[0])
-        answers = await self._step(
-            engine, Columns(rows.session_ids, rows.inputs, rows.seqs, rows.errors), create_missing
-        )
-        errors = {row: _words(error) for row, error in answers.errors.items()} if answers.errors else {}
-        return arrow.write_rows(rows.id_column, answers.seqs, answers.outputs, errors)
+        columns, message_like_it = self._remembered.read(message, engine)
+        answers = await self._step(engine, columns, create_missing)
+        if not answers.errors:
+            return message_like_it.answer(answers)
+        errors = {row: _words(error) for row, error in answers.errors.items()}
+        return arrow.write_rows(message_like_it.id_column, answers.seqs, answers.outputs, errors)
 
     async def _step(self, engine: Engine, columns: Columns, create_missing: bool) -> RowAnswers:
         return await step_columns(self._sessions, self._chunks, engine, columns, create_missing=create_missing)
@@ -84,7 +86,7 @@ def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
         inputs = to_sequence(body.inputs, part, "inputs")
     except InvalidInput:
         inputs = _sound_rows(body.inputs, part, errors)
-    return Columns(body.session_ids, inputs, seqs, errors)
+    return Columns.of(body.session_ids, inputs, seqs, errors)
 
 
 def columns_content(session_ids: Sequence[str], answers: RowAnswers) -> dict[str, Any]:

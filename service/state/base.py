@@ -20,6 +20,27 @@ class Address(NamedTuple):
     slot: int
 
 
+class Roster:
+    """The ids of sessions that come in one message, perhaps again and again.
+
+    Attributes:
+        session_ids: R ids.
+        repeated: the rows whose id stood in a row before.
+        found: where a store last found them all, and as of when in the store's own count; the store's to use.
+    """
+
+    def __init__(self, session_ids: Sequence[str]) -> None:
+        self.session_ids = session_ids
+        self.repeated: list[int] = []
+        self.found: tuple[Arena, int, Slots] | None = None
+        if len(set(session_ids)) < len(session_ids):
+            seen: set[str] = set()
+            for row, session_id in enumerate(session_ids):
+                if session_id in seen:
+                    self.repeated.append(row)
+                seen.add(session_id)
+
+
 @dataclass(slots=True)
 class Commit:
     """What an iteration made of ``R`` sessions of one arena.
@@ -80,8 +101,8 @@ class Store(ABC):
         """The place of a live session that is in memory; None says nothing about it."""
 
     @abstractmethod
-    def resident_slots(self, arena: Arena, session_ids: Sequence[str], now: float) -> Slots:
-        """The slots in ``arena`` of live sessions that are in memory, int64 ``[R]``; -1 of any other id."""
+    def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
+        """The slots in ``arena`` of live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
 
     @abstractmethod
     async def find(self, session_id: str, now: float) -> Address:

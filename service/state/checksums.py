@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint32}
+# Words of half the sum's width: floats that are small whole numbers are multiples of a high power of two, and leave
+# the sum as many bits as are above it.
 
 _weights = np.empty(0, np.uint64)
 _room = np.empty(0, np.uint64)
@@ -19,7 +21,8 @@ def checksums(rows: NDArray[Any]) -> NDArray[np.int64]:
     A row of one word more or less, or of other words, has another with probability about 1 - 2^-63. It is the same
     on every machine and in every release, since stores keep it.
     """
-    made: NDArray[np.uint64] = _widened(rows.view(_WORDS[rows.itemsize])) @ _weights_of(rows.shape[1])
+    words = _widened(rows.view(_WORDS[rows.itemsize]))
+    made: NDArray[np.uint64] = words @ _weights_of(words.shape[1])
     return made.view(np.int64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import repeat
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.errors import OstinatoError, SessionClosed, SessionExists, SessionExpired, UnknownSession
 from service.state.arena import Arena, Slots
-from service.state.base import Address, Commit, Store
+from service.state.base import Address, Commit, Roster, Store
 
 _SLOT_BITS = 32
 _SLOT_MASK = (1 << _SLOT_BITS) - 1
@@ -31,6 +31,8 @@ class MemoryStore(Store):
         self._arenas: list[Arena] = []
         self._numbers: dict[Arena, int] = {}
         self._none_expires_before = math.inf
+        # How often a session began or ended: as long as it stays the same, every session is where it was.
+        self._num_changes = 0
         self._expired: list[tuple[str, Arena]] = []
         # In the order in which they are forgotten, since all are remembered equally long.
         self._tombstones: dict[str, tuple[float, type[OstinatoError]]] = {}
@@ -51,6 +53,7 @@ class MemoryStore(Store):
         arena.expires_at[slot] = now + arena.ttl_seconds[slot]
         self._none_expires_before = min(self._none_expires_before, float(arena.expires_at[slot]))
         self._places[session_id] = self._numbers[arena] << _SLOT_BITS | slot
+        self._num_changes += 1
         self._tombstones.pop(session_id, None)
         return Address(arena, slot)
 
@@ -65,15 +68,19 @@ class MemoryStore(Store):
         self._expire(session_id, address, now)
         return None
 
-    def resident_slots(self, arena: Arena, session_ids: Sequence[str], now: float) -> Slots:
+    def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
         """See ``Store.resident_slots``."""
-        places = np.fromiter(map(self._places.get, session_ids, repeat(-1)), np.int64, len(session_ids))
-        number = self._numbers.get(arena, -1)
+        if now < self._none_expires_before:
+            found = roster.found
+            if found is not None and found[0] is arena and found[1] == self._num_changes:
+                return found[2]
+        places = np.fromiter(map(self._places.get, roster.session_ids, repeat(-1)), np.int64, len(roster.session_ids))
         slots = places & _SLOT_MASK
-        absent = (places >> _SLOT_BITS) != number if number >= 0 else np.ones(len(slots), np.bool_)
-        slots[absent] = -1
+        slots[(places < 0) | (places >> _SLOT_BITS != self._numbers.get(arena, -1))] = -1
         if now >= self._none_expires_before:
             slots[(arena.expires_at[slots] <= now) & ~arena.busy[slots]] = -1
+        slots.flags.writeable = False
+        roster.found = arena, self._num_changes, slots
         return slots
 
     async def find(self, session_id: str, now: float) -> Address:
@@ -94,7 +101,7 @@ class MemoryStore(Store):
         arena.last_seq[slots] = commit.steps_before
         arena.steps[slots] = commit.steps_after
         arena.last_digest[slots] = commit.digests
-        arena.last_output[slots] = commit.outputs
+        arena.keep_last_outputs(slots, commit.outputs)
         arena.expires_at[slots] = now + arena.ttl_seconds[slots]
         _keep_long_answers(commit)
         return won
@@ -138,6 +145,7 @@ class MemoryStore(Store):
 
     def _end(self, session_id: str, address: Address, error: type[OstinatoError], now: float) -> None:
         del self._places[session_id]
+        self._num_changes += 1
         address.arena.release(address.slot)
         if self._tombstone_seconds:
             self._tombstones[session_id] = (now + self._tombstone_seconds, error)
