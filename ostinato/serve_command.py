@@ -58,6 +58,15 @@ def serve(
     deadline_seconds: Annotated[
         float | None, typer.Option(help="How long a request may take; 0 = for ever.", rich_help_panel=TIMES)
     ] = None,
+    max_stream_frames: Annotated[
+        int | None, typer.Option(help="Frames of a WebSocket stream not yet answered.", rich_help_panel=LIMITS)
+    ] = None,
+    stream_idle_seconds: Annotated[
+        float | None, typer.Option(help="How long a stream may be idle; 0 = for ever.", rich_help_panel=TIMES)
+    ] = None,
+    stream_ping_seconds: Annotated[
+        float | None, typer.Option(help="How often a stream's client is pinged; 0 = never.", rich_help_panel=TIMES)
+    ] = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="How long work in flight may take after SIGTERM.", rich_help_panel=TIMES)
     ] = None,

@@ -18,6 +18,8 @@ from service.engine.engine import Engine
 from service.errors import ModelRejected
 from service.http.edge import App, Edge
 from service.http.rest import Rest
+from service.http.streams import Streams
+from service.http.websocket import install
 from service.metrics import Metrics, ModelMetrics
 from service.repository import LoadedModel, find_versions, load_model
 from service.sessions import Sessions
@@ -59,6 +61,9 @@ class Application:
         self.sessions = Sessions(store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.chunks = Chunks(store, turns)
         self.rest = Rest(self.catalogue, self.sessions, self.chunks)
+        self.streams = Streams(
+            self.catalogue, self.sessions, self.chunks, self.metrics, settings, self.rest.columns.answer_arrow
+        )
         self._edge: Edge | None = None
         self._failure: str | None = None
         self._draining = False
@@ -66,8 +71,16 @@ class Application:
 
     def edge(self, inner: App) -> Edge:
         """The ASGI application over BentoML's."""
+        install()
         self._edge = Edge(
-            inner, self.rest, self.metrics, self.settings, self.readiness, start=self.start, stop=self.stop
+            inner,
+            self.rest,
+            self.streams,
+            self.metrics,
+            self.settings,
+            self.readiness,
+            start=self.start,
+            stop=self.stop,
         )
         return self._edge
 
@@ -101,6 +114,7 @@ class Application:
             loop.create_task(self._load()),
             loop.create_task(self._expire()),
             loop.create_task(self._edge.sweep()),
+            loop.create_task(self.streams.sweep()),
         ]
         for number in (signal.SIGTERM, signal.SIGINT):
             self._drain_on(number, loop)
@@ -109,6 +123,7 @@ class Application:
         """Hand back whatever is still under way."""
         for task in self._tasks:
             task.cancel()
+        self.streams.close()
         for engine in self.catalogue.engines:
             engine.scheduler.close()
 
@@ -117,6 +132,7 @@ class Application:
         self._draining = True
         for engine in self.catalogue.engines:
             engine.scheduler.drain()
+        self.streams.drain()
         give_up_at = time.monotonic() + self.settings.drain_seconds
         while self._num_under_way() and time.monotonic() < give_up_at:
             await asyncio.sleep(DRAIN_POLL_SECONDS)  # once in a life, so no request pays for an event
@@ -125,7 +141,8 @@ class Application:
 
     def _num_under_way(self) -> int:
         assert self._edge is not None
-        return self._edge.num_exchanges + sum(engine.scheduler.num_rows for engine in self.catalogue.engines)
+        rows = sum(engine.scheduler.num_rows for engine in self.catalogue.engines)
+        return self._edge.num_exchanges + self.streams.num_frames + rows
 
     def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
         """Put the drain before what the server itself does on a signal."""

@@ -181,7 +181,8 @@ class Chunks:
             end = 0
             for work in works:
                 start, end = end, end + work.num_rows
-                work.answer(commit.steps_before[start:end])
+                seqs = commit.steps_before[start:end]
+                work.answer(int(seqs[0]) if work.num_rows == 1 else seqs)
         self._turns.end_all(commit.arena, commit.slots)
         works[0].engine.scheduler.leave(len(commit.slots))
 

@@ -14,6 +14,7 @@ from service.blocks import NO_SEQ, RowAnswers
 from service.chunks import Answer, Chunks
 from service.engine.engine import Engine
 from service.errors import InvalidInput, OstinatoError, UnknownSession
+from service.manifest import Input, Manifest
 from service.session import Session
 from service.sessions import Sessions
 from service.state.arena import Slots
@@ -111,13 +112,21 @@ async def _session_of(sessions: Sessions, engine: Engine, session_id: str, creat
     other = session.engine.manifest
     if other.name != manifest.name:
         raise InvalidInput(f"session {session_id!r} is of model {other.name!r}, not of {manifest.name!r}")
-    for part, others in ((manifest.inputs[0], other.inputs[0]), (manifest.outputs[0], other.outputs[0])):
-        if (part.features, part.dtype) != (others.features, others.dtype):
+    for taken, others in ((_taken(manifest.inputs[0]), _taken(other.inputs[0])), (_given(manifest), _given(other))):
+        if taken != others:
             raise InvalidInput(
-                f"session {session_id!r} runs version {other.version!r}, whose {others.name!r} is not that of version "
-                f"{manifest.version!r}; step it by its own route"
+                f"session {session_id!r} runs version {other.version!r}, which takes or gives other numbers than "
+                f"version {manifest.version!r}; step it by its own route"
             )
     return session
+
+
+def _taken(part: Input) -> tuple[Any, ...]:
+    return part.features, part.dtype, part.missing, part.num_codes, part.categories
+
+
+def _given(manifest: Manifest) -> tuple[Any, ...]:
+    return manifest.outputs[0].features, manifest.outputs[0].dtype
 
 
 def _take(answers: RowAnswers, row: int, future: asyncio.Future[Answer]) -> None:

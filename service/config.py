@@ -37,6 +37,12 @@ class Settings(BaseSettings):
         ttl_seconds: how long a session may go without a chunk unless it says otherwise; 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
         deadline_seconds: how long a request may take from its arrival; 0 = for ever.
+        max_stream_frames: frames of one WebSocket stream accepted and not yet answered, inclusive; further ones wait
+            in its connection.
+        stream_idle_seconds: how long a stream may go without a message of its client's and with nothing under way
+            before it is closed; 0 = for ever.
+        stream_ping_seconds: how often a stream's client is asked for a sign of life, and how long it may take to give
+            one; 0 = it is not asked.
         drain_seconds: how long work in flight may take after SIGTERM.
         inline_run_seconds: graphs of which one step of a full batch takes longer run in a thread beside the event
             loop, so that it stays free to read and write.
@@ -59,5 +65,8 @@ class Settings(BaseSettings):
     ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0
+    max_stream_frames: Positive = 1024
+    stream_idle_seconds: NotNegative = 300.0
+    stream_ping_seconds: NotNegative = 20.0
     drain_seconds: NotNegative = 25.0
     inline_run_seconds: NotNegative = 0.005

@@ -14,6 +14,7 @@ They know nothing of HTTP; ``service/http/problems.py`` holds the one table that
     |- UnsupportedMediaType       a body in a format that the route does not read
     |- MethodNotAllowed           the path exists, not under this method
     |- UnknownRoute               no such path
+    |- UpgradeRequired            the path is a WebSocket's, and the request is none
     |- Overloaded                 refused before it was queued; carries when to try again
     |- Starting                   the models are still being checked
     |- Draining                   the server is going away
@@ -76,6 +77,10 @@ class UnsupportedMediaType(OstinatoError):
 
 class UnknownRoute(OstinatoError):
     """No route has this path."""
+
+
+class UpgradeRequired(OstinatoError):
+    """The path is a WebSocket's, and the request is no handshake that opens one."""
 
 
 class MethodNotAllowed(OstinatoError):

@@ -145,6 +145,7 @@ class Metrics:
         )
         self.cancelled = _counter("cancelled_total", "Work dropped before it ran because its caller had gone.", *_MODEL)
         self.sessions_live = _gauge("sessions_live", "Sessions in memory.", *_MODEL)
+        self.streams_live = _gauge("streams_live", "WebSocket streams that are open.")
         self.queue_depth = _gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
         self.state_bytes = _gauge(
             "state_bytes", "Bytes of the sessions in memory: recurrent state, and the answers kept.", *_MODEL

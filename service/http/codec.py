@@ -27,16 +27,25 @@ def decode_body(request: Request, decoder: msgspec.json.Decoder[BodyType]) -> Bo
     """
     if request.media_type not in (JSON, "") and not request.media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON}, not {request.media_type}")
+    return decode_json(request.body or b"{}", decoder, "the body")
+
+
+def decode_json(text: bytes, decoder: msgspec.json.Decoder[BodyType], what: str) -> BodyType:
+    """JSON as the type that ``decoder`` reads; ``what`` names it in errors.
+
+    Raises:
+        InvalidInput: it is not JSON, or not of that type; names the member.
+    """
     try:
-        return decoder.decode(request.body or b"{}")
+        return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise _misfit(error) from error
     except RecursionError as error:
-        raise InvalidInput("the body is nested too deeply") from error
+        raise InvalidInput(f"{what} is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if (at := _non_finite_place(request.body)) is not None:
+        if (at := _non_finite_place(text)) is not None:
             raise InvalidInput("NaN and infinity are not JSON; a missing value is null", field=at) from error
-        raise InvalidInput(f"the body is not JSON: {error}") from error
+        raise InvalidInput(f"{what} is not JSON: {error}") from error
 
 
 def convert_body(members: dict[str, Any], body_type: type[BodyType]) -> BodyType:

@@ -20,6 +20,7 @@ from service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, Unsuppo
 from service.http.message import JSON, Request, Response, json_response
 from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
+from service.http.streams import STATE_KEY, Streams
 from service.metrics import Histogram, Metrics
 
 Scope = MutableMapping[str, Any]
@@ -75,6 +76,7 @@ class Edge:
 
     Args:
         rest: the routes under ``/v1``.
+        streams: handed to the WebSocket connections in the lifespan's state.
         readiness: tells whether the service is ready, and what readiness answers.
         start, stop: awaited before the server listens, and when it has answered everything.
     """
@@ -83,6 +85,7 @@ class Edge:
         self,
         inner: App,
         rest: Rest,
+        streams: Streams,
         metrics: Metrics,
         settings: Settings,
         readiness: Callable[[], tuple[bool, dict[str, Any]]],
@@ -91,6 +94,7 @@ class Edge:
     ) -> None:
         self._inner = inner
         self._rest = rest
+        self._streams = streams
         self._metrics = metrics
         self._readiness = readiness
         self._start, self._stop = start, stop
@@ -167,6 +171,8 @@ class Edge:
                 exchange.watcher = asyncio.create_task(exchange.watch())
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})[STATE_KEY] = self._streams
+
         async def receive_after_ours() -> Message:
             message = await receive()
             await {"lifespan.startup": self._start, "lifespan.shutdown": self._stop}[message["type"]]()

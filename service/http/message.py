@@ -51,8 +51,13 @@ class Response:
 
 
 def json_response(content: object, status: int = 200) -> Response:
+    """An answer in JSON; see ``to_json``."""
+    return Response(status, to_json(content))
+
+
+def to_json(content: object) -> bytes:
     """``content`` as JSON; floating arrays are written with as few digits as give the same bits back."""
-    return Response(status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain))
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
 
 
 def _plain(value: object) -> object:

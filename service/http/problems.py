@@ -21,6 +21,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMediaType: (415, "unsupported_media_type"),
     errors.InvalidInput: (422, "invalid_input"),
+    errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
     errors.RunFailed: (500, "run_failed"),
     errors.Starting: (503, "starting"),
@@ -60,11 +61,13 @@ def problem(error: BaseException) -> dict[str, Any]:
 
 
 def problem_response(error: BaseException) -> Response:
-    """The whole answer, with ``Retry-After`` or ``Allow`` where the error calls for it."""
+    """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
     status, _ = status_and_code(error)
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, errors.MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, errors.UpgradeRequired):
+        headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
     if status in (429, 503):
         headers.append((b"retry-after", str(getattr(error, "retry_after_seconds", 1)).encode()))
     if isinstance(error, errors.Draining):

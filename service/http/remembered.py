@@ -78,6 +78,8 @@ class Message:
 
     def answer(self, answers: RowAnswers) -> bytes:
         """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
+        if answers.outputs.dtype == np.bool_:  # of which Arrow keeps eight in a byte
+            return arrow.write_rows(self.id_column, answers.seqs, answers.outputs, {})
         if self._answer is None:
             written = arrow.write_rows(self.id_column, answers.seqs, answers.outputs, {})
             base = pa.py_buffer(written)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.catalogue import Catalogue
 from service.chunks import Answer, Chunks
 from service.engine.engine import Engine
-from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute
+from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec
 from service.http.columns import ColumnSteps
 from service.http.message import Request, Response, json_response
@@ -46,12 +46,14 @@ class Rest:
         self._catalogue = catalogue
         self._sessions = sessions
         self._chunks = chunks
+        self.columns = ColumnSteps(catalogue, sessions, chunks)
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): self.list_models,
             ("GET", "/v1/models/{}"): self.show_model,
             ("POST", "/v1/models/{}/predict"): self.predict,
-            ("POST", "/v1/models/{}/step"): ColumnSteps(catalogue, sessions, chunks).answer,
+            ("POST", "/v1/models/{}/step"): self.columns.answer,
             ("POST", "/v1/models/{}/sessions"): self.open_session,
+            ("GET", "/v1/models/{}/stream"): self.stream,
             ("GET", "/v1/sessions"): self.list_sessions,
             ("GET", "/v1/sessions/{}"): self.show_session,
             ("DELETE", "/v1/sessions/{}"): self.close_session,
@@ -106,13 +108,14 @@ class Rest:
 
     async def _predict_arrow(self, request: Request) -> Response:
         engine = self._catalogue.resolve(request.name, request.query().get("version"))
+        go_backwards, return_sequences = request.flag("go_backwards"), request.flag("return_sequences", default=True)
         sequences = arrow.read_sequences(request.body, engine.manifest.inputs[0])
         for index, sequence in enumerate(sequences):
             engine.check_length(len(sequence), f"inputs[{index}]")
-        if request.flag("go_backwards"):
+        if go_backwards:
             sequences = [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
         outputs = [made.outputs for made in await predict(engine, sequences, [None] * len(sequences))]
-        if not request.flag("return_sequences", default=True):
+        if not return_sequences:
             outputs = [made[-1] for made in outputs]
         return Response(200, arrow.write_sequences(outputs), arrow.STREAM)
 
@@ -149,6 +152,10 @@ class Rest:
         body = codec.decode_body(request, _STEP)
         session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
         return json_response(step_content(await begin_step(self._chunks, session, body), body))
+
+    async def stream(self, _: Request) -> Response:
+        """The WebSocket's path, without a handshake: those never come here."""
+        raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""

@@ -11,6 +11,7 @@ from service.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
 Sequence = list[list[float | None]]
+FrameId = Annotated[str, msgspec.Meta(max_length=128)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TimeToLive = Annotated[float, msgspec.Meta(ge=0, le=MAX_TTL_SECONDS)]
 
@@ -34,6 +35,15 @@ class ColumnsBody(Body):
     inputs: Sequence
     seq: list[Seq | None] | None = None
     create_missing: bool = False
+
+
+class StreamFrame(Body):
+    """A text frame of ``WS /v1/models/{model}/stream``: inputs ``[n, F]``; ``id`` comes back with its answer."""
+
+    session_id: SessionId
+    inputs: Sequence
+    seq: Seq | None = None
+    id: FrameId | None = None
 
 
 class OpenBody(Body):

@@ -10,6 +10,7 @@ import pytest
 
 from service.http.edge import Edge, Receive, Scope, Send
 from service.http.rest import Rest
+from service.http.streams import Streams
 from tests.service.puppet import House, column
 
 
@@ -56,7 +57,10 @@ class Connection:
 @asynccontextmanager
 async def edge_over(house: House) -> Any:
     rest = Rest(house.catalogue, house.sessions, house.chunks)
-    edge = Edge(inner, rest, house.metrics, house.settings, lambda: (True, {}), start=nothing, stop=nothing)
+    streams = Streams(
+        house.catalogue, house.sessions, house.chunks, house.metrics, house.settings, rest.columns.answer_arrow
+    )
+    edge = Edge(inner, rest, streams, house.metrics, house.settings, lambda: (True, {}), start=nothing, stop=nothing)
     sweeping = asyncio.ensure_future(edge.sweep())
     try:
         yield edge
@@ -106,6 +110,8 @@ async def test_a_compressed_body_is_refused() -> None:
         ("GET", "/v1/sessions/a/step", 405, "method_not_allowed"),
         ("GET", "/v1/models/nothing", 404, "unknown_model"),
         ("GET", "/v1/sessions/nothing", 404, "unknown_session"),
+        ("GET", "/v1/models/sum/stream", 426, "upgrade_required"),
+        ("POST", "/v1/models/sum/stream", 405, "method_not_allowed"),
     ],
 )
 async def test_what_is_not_there_says_so(method: str, path: str, status: int, code: str) -> None:

@@ -1,0 +1,43 @@
+"""What stands between a stream and its connection: messages, and what each asks of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
+
+# Codes of RFC 6455 (7.4.1), and the reason that goes with them where there is but one.
+NORMAL_CLOSURE = 1000
+INVALID_DATA = 1007
+INTERNAL_ERROR = 1011
+SHUTTING_DOWN = (1001, "the server is shutting down")
+
+StepColumns = Callable[[str, bytes, bool], Coroutine[Any, Any, bytes]]
+"""``(model, message, create_missing) -> message``: a columnar message, one step of many sessions, and its answer.
+
+Before it first waits it must have put the rows of all sessions that are in memory to them, so that what was sent
+first is applied first. It raises an ``OstinatoError`` where the message as a whole cannot be read or taken.
+"""
+
+Observe = Callable[[float, int, str], None]
+"""Told of each answer: when the frame had arrived (seconds of ``perf_counter``), the status, the error's code or ""."""
+
+
+class Channel(Protocol):
+    """What a stream asks of its connection."""
+
+    def send(self, message: bytes, *, is_text: bool) -> None:
+        """Send a message, together with the others of this iteration of the event loop."""
+
+    def read_more(self, wanted: bool) -> None:
+        """Whether to go on reading what the client sends."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what was to be sent, and begin the closing handshake."""
+
+
+class Message(NamedTuple):
+    """A whole message of the client; ``arrived_at`` in seconds of ``perf_counter``."""
+
+    data: bytes
+    is_text: bool
+    arrived_at: float
