@@ -14,6 +14,8 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 # Passed on to pytest: make test PYTEST="-k fold -x"
 PYTEST ?=
+# Passed on to the benchmark in place of --docs: make bench BENCH="--only 1,3 --rounds 5"
+BENCH ?=
 
 # No usage reports from a build or a test.
 export BENTOML_DO_NOT_TRACK := True
@@ -46,6 +48,10 @@ check: setup tools ## the one gate: lint, format, types, tests
 	@echo "==> mypy"; $(BIN)/mypy
 	@echo "==> pytest"; $(BIN)/python -m pytest $(PYTEST)
 
+.PHONY: bench
+bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)
+	@$(BIN)/python -m benchmarks $(if $(BENCH),$(BENCH),--docs)
+
 .PHONY: format
 format: setup ## rewrite the code as the gate wants it
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -59,7 +65,7 @@ lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models, caches
-	@rm -rf $(VENV) runs repository build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton runs repository build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("ostinato.verify_command", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.serve_command", "Serve a repository of models over HTTP."),
     "replay": ("ostinato.replay_command", "Stream the rows of a CSV through sessions of a running service."),
+    "bench": ("ostinato.bench_command", "Measure how fast a running service is, and whether it is right."),
 }
 """Command -> the module whose function has its name, and what the list of commands says of it."""
 

@@ -4,7 +4,8 @@ CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
 |- TableError            a CSV file does not hold what a model needs; names the file, and the line and column
 |- ServiceError          the service refused a request; carries its status and code
-`- ServiceUnreachable    no service answers at the address
+|- ServiceUnreachable    no service answers at the address
+`- WrongAnswer           an answer of the service is not what an offline run gives
 """
 
 from __future__ import annotations
@@ -33,3 +34,7 @@ class ServiceError(CommandError):
 
 class ServiceUnreachable(CommandError):
     """Nobody answers at the address, or not in time."""
+
+
+class WrongAnswer(CommandError):
+    """What the service answered is not what the model answers offline: the one thing that must not happen."""

@@ -58,8 +58,8 @@ async def step_columns(
 
     Args:
         engine: the version of the model that a missing session is opened with; a session of another is stepped too.
-        create_missing: open a session for an id that is unknown; one that expired or was closed a while ago is not,
-            so that no sequence begins anew unnoticed.
+        create_missing: open a session for an id that is unknown; but for none that expired or was closed a while ago,
+            nor where ``seq`` says that it has steps, so that no sequence begins anew unnoticed.
 
     Raises:
         TooLarge, Overloaded, Draining: refused before anything was queued.
@@ -80,8 +80,8 @@ async def step_columns(
             try:
                 if row in columns.errors:
                     raise columns.errors[row]
-                session = await _session_of(sessions, engine, session_ids[row], create_missing)
                 seq = None if columns.seqs is None or columns.seqs[row] == NO_SEQ else int(columns.seqs[row])
+                session = await _session_of(sessions, engine, session_ids[row], create_missing and not seq)
                 waiting.append(chunks.step(session, columns.inputs[row : row + 1], seq))
                 waiting[-1].add_done_callback(partial(_take, answers, row))
             except OstinatoError as error:

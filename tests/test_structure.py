@@ -24,7 +24,7 @@ UNKNOWN_TO_LEAVES = ("service", "ostinato", "bentoml", "starlette")
 
 # Who must not know whom: (a module and what is under it, what is forbidden there, what is allowed all the same).
 FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "service": ((*TRAINING, "ostinato", "matplotlib"), ()),
+    "service": ((*TRAINING, "ostinato", "benchmarks", "matplotlib"), ()),
     "service.errors": (UNKNOWN_TO_LEAVES, ()),
     "service.config": (UNKNOWN_TO_LEAVES, ()),
     "service.metrics": (UNKNOWN_TO_LEAVES, ()),
@@ -38,7 +38,10 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "service.http": (("service.state", "service.app", "onnxruntime"), ()),
     "models": (("service", "export", "ostinato", "bentoml", "onnxruntime", "onnx"), ()),
     "export": (("ostinato", "service.sessions", *REPLIES), ()),
+    "ostinato": (("benchmarks",), ()),
     "ostinato.client": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
+    "ostinato.connection": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
+    "ostinato.load": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
 }
 ONLY_IMPORTERS = {"onnxruntime": "service.engine.runner"}  # within service/
 
@@ -134,7 +137,7 @@ def test_the_command_line_starts_without_the_libraries_of_its_commands() -> None
     assert [name for node in at_the_top for name in imports(node) if is_under(name, heavy)] == []
 
 
-@pytest.mark.parametrize("path", source_files(*CODE), ids=module_name)
+@pytest.mark.parametrize("path", source_files(*CODE, "benchmarks"), ids=module_name)
 def test_a_file_holds_one_noun(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES
 

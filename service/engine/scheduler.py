@@ -172,7 +172,7 @@ class Scheduler:
             max_iteration_steps=self._runner.max_iteration_steps,
         )
         if dropped:
-            self._metrics.cancelled.inc(len(dropped))
+            self._metrics.cancelled.inc(sum(work.num_rows for work in dropped))
             self._fail(dropped, DeadlineExceeded("dropped: its caller had gone or its time was up"))
         if iteration is None:
             self._wake()

@@ -21,6 +21,9 @@ from service.http import arrow
 from service.sequences import is_finite
 
 MAX_REMEMBERED = 128
+MAX_BYTES = 256 * 1024
+"""A longer message is not kept: what Arrow takes to read it is little beside what its rows take to run."""
+
 MAX_OF_ONE_LENGTH = 8
 """Messages of one length that are kept: each is compared with a new one, up to the first byte that differs."""
 
@@ -29,7 +32,7 @@ class Message:
     """A message that was read, and what is needed to read another like it.
 
     Attributes:
-        columns: what it said, when it was first read.
+        columns: what it said, when it was first read; without its numbers, once it is remembered.
         id_column: its ids as Arrow has them.
     """
 
@@ -39,6 +42,8 @@ class Message:
         self._constant: list[tuple[int, int, bytes]] = []
         self._inputs_at = 0
         self._seqs_at: int | None = None
+        self._shape: tuple[int, ...] = ()
+        self._dtype: Any = None
         self._answer: tuple[bytearray, int, int] | None = None
 
     def remember(self, body: bytes) -> bool:
@@ -56,6 +61,9 @@ class Message:
         for end, next_start in [*spans, (len(body), len(body))]:
             self._constant.append((start, end, body[start:end]))
             start = next_start
+        self._shape, self._dtype = columns.inputs.shape, columns.inputs.dtype
+        # The numbers are parts of this body, which need not be kept for them.
+        self.columns = columns._replace(inputs=np.empty(0), seqs=None)
         return True
 
     def again(self, body: bytes) -> Columns | None:
@@ -65,16 +73,16 @@ class Message:
         for start, end, constant in self._constant:
             if body[start:end] != constant:
                 return None
-        columns = self.columns
-        inputs = np.frombuffer(body, columns.inputs.dtype, columns.inputs.size, self._inputs_at)
+        num_rows, num_features = self._shape
+        inputs = np.frombuffer(body, self._dtype, num_rows * num_features, self._inputs_at)
         if not is_finite(inputs):
             return None
-        seqs = columns.seqs
-        if seqs is not None and self._seqs_at is not None:
-            seqs = np.frombuffer(body, np.int64, seqs.size, self._seqs_at)
+        seqs = None
+        if self._seqs_at is not None:
+            seqs = np.frombuffer(body, np.int64, num_rows, self._seqs_at)
             if seqs.min() < 0:
                 return None
-        return columns._replace(inputs=inputs.reshape(columns.inputs.shape), seqs=seqs)
+        return self.columns._replace(inputs=inputs.reshape(num_rows, num_features), seqs=seqs)
 
     def answer(self, answers: RowAnswers) -> bytes:
         """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
@@ -110,14 +118,16 @@ class RememberedMessages:
         key = manifest.name, manifest.version, len(body)
         alike = self._by_length.get(key, ())
         for message in alike:
-            columns = message.again(body)
-            if columns is not None:
-                return columns, message
+            known = message.again(body)
+            if known is not None:
+                return known, message
         rows = arrow.read_rows(body, manifest.inputs[0])
-        message = Message(Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors), rows.id_column)
-        if engine.pack_step is not None and message.remember(body):
+        columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
+        message = Message(columns, rows.id_column)
+        # Where a step cannot be packed as it is, each of its numbers needs a look that is not taken again.
+        if engine.pack_step is not None and len(body) <= MAX_BYTES and message.remember(body):
             self._keep(key, message)
-        return message.columns, message
+        return columns, message
 
     def _keep(self, key: tuple[str, str, int], message: Message) -> None:
         if self._num_messages >= MAX_REMEMBERED:

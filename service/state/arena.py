@@ -123,7 +123,9 @@ class Arena:
     def scatter(self, slots: Slots, states: Rows) -> None:
         """Put ``states``, arrays ``[B, ...]``, into the rows ``slots`` [B], which must differ from each other."""
         for items, given in zip(self._items, states, strict=True):
-            items[slots] = _as_items(given, items.dtype)
+            given_items = _as_items(given, items.dtype)
+            assert len(given_items) == len(given), "states of another dtype than the arena's"
+            items[slots] = given_items
 
     def read(self, slot: int) -> tuple[NDArray[Any], ...]:
         """Copies of one slot's states, each of its ``row_shape``."""

@@ -18,8 +18,8 @@ _room = np.empty(0, np.uint64)
 def checksums(rows: NDArray[Any]) -> NDArray[np.int64]:
     """A checksum of the bits of each row of ``rows`` [R, N], int64 ``[R]``.
 
-    A row of one word more or less, or of other words, has another with probability about 1 - 2^-63. It is the same
-    on every machine and in every release, since stores keep it.
+    Two rows of one length that differ have the same with a probability of at most about 2^-33 (both are small whole
+    numbers), and mostly 2^-63. It is the same on every machine and in every release, since stores keep it.
     """
     words = _widened(rows.view(_WORDS[rows.itemsize]))
     made: NDArray[np.uint64] = words @ _weights_of(words.shape[1])

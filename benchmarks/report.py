@@ -1,0 +1,167 @@
+"""What a run has found, for people and for programs: a table, JSON, and the generated part of docs/performance.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.bench import KINDS, Bench
+from benchmarks.figures import Figures, Spread
+from benchmarks.machine import describe_machine, describe_versions
+from benchmarks.subjects import ROOT
+from benchmarks.targets import RULES, Rule, Verdict
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+COLOURS = {Verdict.MET: "green", Verdict.MISSED: "red", Verdict.NOT_MEASURED: "yellow"}
+PICTURE = "images/performance.svg"
+
+
+def show_spread(spread: Spread | None, rule: Rule) -> str:
+    """A median with the least and the greatest of its rounds."""
+    if spread is None:
+        return "-"
+    shown = rule.unit.show(spread.median)
+    if spread.low == spread.high:
+        return shown
+    digits, times = rule.unit.digits, rule.unit.times
+    return f"{shown} ({spread.low * times:,.{digits}f} to {spread.high * times:,.{digits}f})"
+
+
+def targets_table(figures: Figures, targets: set[int]) -> Table:
+    """The rules of some targets, what came out, and whether they are met."""
+    table = Table(title="targets", title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("what")
+    table.add_column("wanted")
+    table.add_column("measured", justify="right")
+    table.add_column("verdict")
+    for rule in (rule for rule in RULES if rule.target in targets):
+        verdict = rule.judge(figures)
+        shown = f"[{COLOURS[verdict]}]{verdict.value}[/]"
+        table.add_row(
+            str(rule.target), escape(rule.what), rule.wanted, show_spread(rule.measured(figures), rule), shown
+        )
+    return table
+
+
+def content(bench: Bench) -> dict[str, Any]:
+    """Everything, for programs."""
+    return {
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "options": asdict(bench.options),
+        "commands": {name: portable(command, bench.scratch) for name, command in bench.commands.items()},
+        "targets": [
+            {
+                "target": rule.target,
+                "what": rule.what,
+                "wanted": rule.wanted,
+                "measured": spread.median if (spread := rule.measured(bench.figures)) else None,
+                "verdict": rule.judge(bench.figures).value,
+            }
+            for rule in RULES
+        ],
+        "figures": bench.figures.values,
+        "failures": [portable(text, bench.scratch) for text in bench.failures],
+        "absent": {name: portable(text, bench.scratch) for name, text in bench.absent.items()},
+        "notes": bench.notes,
+    }
+
+
+def portable(text: str, scratch: Path) -> str:
+    """Text without what is true of one machine only: its folders."""
+    for place, shown in ((f"{scratch}", "SCRATCH"), (f"{ROOT}/", ""), (sys.executable, "python")):
+        text = text.replace(place, shown)
+    return text
+
+
+def write_json(report: Mapping[str, Any], path: Path) -> None:
+    """The report as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as the generated part of docs/performance.md."""
+    return "\n".join([*_targets(report), *_http(report), *_remarks(report), *_circumstances(report)])
+
+
+def put_between_markers(document: str, generated: str) -> str:
+    """A document with its generated part replaced; what is written by hand around it stays.
+
+    Raises:
+        ValueError: the document has not both markers, in order.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the document must hold {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{generated}\n{END}{after}"
+
+
+def _targets(report: Mapping[str, Any]) -> Iterator[str]:
+    figures = Figures(report["figures"])
+    yield f"![Steps a second and latencies of Ostinato and three baselines]({PICTURE})\n"
+    yield "| target | what | wanted | measured (least to greatest round) | |"
+    yield "|---|---|---|---|---|"
+    for rule in RULES:
+        verdict = rule.judge(figures)
+        word = verdict.value if verdict is Verdict.MET else f"**{verdict.value}**"
+        yield f"| {rule.target} | {rule.what} | {rule.wanted} | {show_spread(rule.measured(figures), rule)} | {word} |"
+    yield ""
+
+
+def _http(report: Mapping[str, Any]) -> Iterator[str]:
+    figures = Figures(report["figures"])
+    yield "One step a request over HTTP JSON, medians of the rounds:\n"
+    yield "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
+    yield "|---|---|---|---|---|---|"
+    for name, kind in KINDS.items():
+        many, one = f"http/256/{name}", f"http/1/{name}"
+        cells = [
+            _cell(figures.spread(f"{many}/rate"), 1, 0),
+            _cell(figures.spread(f"{many}/p50"), 1000, 1),
+            _cell(figures.spread(f"{many}/p99"), 1000, 1),
+            _cell(figures.spread(f"{one}/rate"), 1, 0),
+            _cell(figures.spread(f"{one}/p50"), 1000, 3),
+        ]
+        yield f"| {kind.title} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _remarks(report: Mapping[str, Any]) -> Iterator[str]:
+    lines = [f"- Failed: {text}" for text in report["failures"]]
+    lines += [f"- Not measured: {name}: {text}" for name, text in report["absent"].items()]
+    lines += [f"- {text}" for text in report["notes"]]
+    if lines:
+        yield "To be known when reading them:\n"
+        yield from lines
+        yield ""
+
+
+def _circumstances(report: Mapping[str, Any]) -> Iterator[str]:
+    options = report["options"]
+    yield (
+        f"Measured with {options['rounds']} rounds of {options['seconds']:g} s, pauses and overload over "
+        f"{options['long_seconds']:g} s. Machine and versions:\n"
+    )
+    yield "| | |"
+    yield "|---|---|"
+    for name, value in {**report["machine"], **report["versions"]}.items():
+        yield f"| {name} | {value} |"
+    yield "\nThe servers' commands:\n"
+    yield "```console"
+    for command in report["commands"].values():
+        yield f"$ {command}"
+    yield "```"
+
+
+def _cell(spread: Spread | None, times: float, digits: int) -> str:
+    return "-" if spread is None else f"{spread.median * times:,.{digits}f}"

@@ -1,0 +1,21 @@
+"""Targets 7 and 10, measured without a server: live sessions by the million, and the engine's own time."""
+
+from __future__ import annotations
+
+from benchmarks.bench import Bench
+
+
+def live_sessions(bench: Bench) -> None:
+    """1 k, 100 k and 1 M sessions in one process."""
+    options = bench.options
+    bench.say(f"  up to {options.max_sessions:,} live sessions, a minute or so")
+    rounds = ("--rounds", options.rounds, "--seconds", min(5.0, options.seconds))
+    bench.take(bench.inside("live_sessions", bench.directory, *rounds, "--sessions", options.max_sessions))
+
+
+def iterations(bench: Bench) -> None:
+    """What an iteration costs beside the run of the graph."""
+    options = bench.options
+    rounds = ("--rounds", options.rounds, "--seconds", min(5.0, options.seconds))
+    bench.take(bench.inside("iterations", bench.directory, *rounds))
+    bench.take(bench.inside("blocks", bench.directory, *rounds))

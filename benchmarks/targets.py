@@ -1,0 +1,126 @@
+"""What the service is to reach, and the rule that judges each figure. Ratios, so that the machine matters little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from benchmarks.figures import Figures, Spread
+from benchmarks.workloads import BLOCK_ROWS, STATE_BYTES
+
+OVERHEAD_SECONDS = 30e-6 + 0.15e-6 * BLOCK_ROWS
+SESSION_BYTES = 1.3 * STATE_BYTES + 300
+REFUSAL_SECONDS = 0.1
+"""What "at once" means for a refusal."""
+GROWTH_BYTES = 256 * 2**20
+"""What "bounded" means for the memory of a service under too much load."""
+
+
+class Verdict(Enum):
+    """How a rule came out."""
+
+    MET = "met"
+    MISSED = "missed"
+    NOT_MEASURED = "not measured"
+
+
+class Unit(NamedTuple):
+    """How a figure is shown: multiplied, then with a word behind it."""
+
+    word: str
+    times: float = 1.0
+    digits: int = 2
+
+    def show(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value * self.times:,.{self.digits}f} {self.word}".rstrip()
+
+
+RATIO = Unit("x")
+SECONDS, MILLISECONDS, MICROSECONDS = Unit("s"), Unit("ms", 1e3, 1), Unit("us", 1e6, 1)
+BYTES, MEBIBYTES = Unit("bytes", 1, 0), Unit("MiB", 2**-20, 0)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A bound, inclusive, for a figure or for its ratio to another.
+
+    Attributes:
+        target: the target's number.
+        what: what is measured, and beside what.
+        over: the figure that it is divided by; None = it is taken as it is.
+        at_least: whether ``bound`` is the least allowed, or the most.
+    """
+
+    target: int
+    what: str
+    figure: str
+    over: str | None
+    bound: float
+    at_least: bool = True
+    unit: Unit = RATIO
+
+    @property
+    def wanted(self) -> str:
+        """The bound in words."""
+        return f"{'at least' if self.at_least else 'at most'} {self.unit.show(self.bound)}"
+
+    def measured(self, figures: Figures) -> Spread | None:
+        """The figure or ratio over the rounds; None = it was not measured."""
+        return figures.ratio(self.figure, self.over) if self.over else figures.spread(self.figure)
+
+    def judge(self, figures: Figures) -> Verdict:
+        """Compare the median with the bound."""
+        spread = self.measured(figures)
+        if spread is None:
+            return Verdict.NOT_MEASURED
+        met = spread.median >= self.bound if self.at_least else spread.median <= self.bound
+        return Verdict.MET if met else Verdict.MISSED
+
+
+def _http(target: int, what: str, name: str, other: str, bound: float, *, at_least: bool = True) -> Rule:
+    num_sessions = 1 if target == 3 else 256
+    return Rule(
+        target,
+        what,
+        f"http/{num_sessions}/ostinato/{name}",
+        f"http/{num_sessions}/{other}",
+        bound,
+        at_least,
+    )
+
+
+def _overload(name: str, what: str) -> tuple[Rule, ...]:
+    place = f"overload/{name}"
+    return (
+        Rule(8, f"{what}: goodput over capacity", f"{place}/goodput", f"{place}/capacity", 0.9),
+        Rule(8, f"{what}: p99 of refusals", f"{place}/refusal_p99", None, REFUSAL_SECONDS, False, MILLISECONDS),
+        Rule(8, f"{what}: growth of memory", f"{place}/rss_growth_bytes", None, GROWTH_BYTES, False, MEBIBYTES),
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    _http(1, "256 sessions, steps/s beside Triton", "rate", "triton/rate", 2.0),
+    _http(1, "256 sessions, steps/s beside FastAPI + onnxruntime", "rate", "fastapi/rate", 4.0),
+    _http(1, "256 sessions, steps/s beside BentoML as documented", "rate", "bentoml/rate", 30.0),
+    _http(1, "256 sessions, steps/s beside a bare ASGI echo", "rate", "echo/rate", 0.7),
+    _http(2, "256 sessions, p99 over p50", "p99", "ostinato/p50", 1.5, at_least=False),
+    Rule(2, "256 sessions, longest pause", "pauses/ostinato/longest", None, 0.020, False, MILLISECONDS),
+    _http(2, "256 sessions, p99 beside Triton's", "p99", "triton/p99", 0.5, at_least=False),
+    _http(3, "one client, p50 beside Triton's", "p50", "triton/p50", 0.55, at_least=False),
+    _http(3, "one client, p50 beside FastAPI's", "p50", "fastapi/p50", 0.75, at_least=False),
+    Rule(4, "one WebSocket, steps/s beside HTTP", "stream/websocket/rate", "stream/http/rate", 0.7),
+    Rule(5, "Arrow over HTTP beside raw onnxruntime", "batches/http/rate", "batches/raw/rate", 0.65),
+    Rule(5, "Arrow on a WebSocket beside raw onnxruntime", "batches/websocket/rate", "batches/raw/rate", 0.65),
+    Rule(6, "engine, sequences/s beside packed work", "sequences/engine/rate", "sequences/packed/rate", 0.85),
+    Rule(6, "engine, sequences/s beside padding", "sequences/engine/rate", "sequences/padded/rate", 1.8),
+    Rule(6, "HTTP, sequences/s beside Triton", "sequences/http/ostinato/rate", "sequences/http/triton/rate", 2.0),
+    Rule(7, "1 M live sessions, steps/s beside 1 k", "sessions/1000000/rate", "sessions/1000/rate", 0.8),
+    Rule(7, "1 M live sessions, bytes each", "sessions/1000000/bytes", None, SESSION_BYTES, False, BYTES),
+    *_overload("sequences", "whole sequences"),
+    *_overload("steps", "single steps"),
+    Rule(9, "from start to ready", "start/seconds", None, 4.0, False, SECONDS),
+    Rule(10, "256 works: overhead", "engine/256/overhead", None, OVERHEAD_SECONDS, False, MICROSECONDS),
+    Rule(10, "a block of 256: overhead", "engine/block/overhead", None, OVERHEAD_SECONDS, False, MICROSECONDS),
+)

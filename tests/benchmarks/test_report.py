@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.chart import draw
+from benchmarks.subjects import ROOT
+from benchmarks.targets import RULES, Verdict
+
+FIGURES = {
+    "http/256/ostinato/rate": [30_000.0, 33_000.0],
+    "http/256/triton/rate": [15_000.0, 15_000.0],
+    "http/256/ostinato/p99": [0.009],
+    "http/256/ostinato/p50": [0.007],
+}
+
+
+@pytest.fixture
+def found() -> dict[str, object]:
+    """What a run of two subjects found."""
+    return {
+        "machine": {"processor": "a processor"},
+        "versions": {"Python": "3.11"},
+        "options": {"rounds": 2, "seconds": 1.0, "long_seconds": 3.0},
+        "commands": {"ostinato": "python -m ostinato.cli serve"},
+        "figures": FIGURES,
+        "failures": [],
+        "absent": {"triton": "it could not be installed"},
+        "notes": ["the load generator was the bottleneck"],
+    }
+
+
+def test_the_document_says_which_target_is_met_and_what_was_not_measured(found: dict[str, object]) -> None:
+    text = report.markdown(found)
+    [line] = [line for line in text.splitlines() if "steps/s beside Triton |" in line]
+    # Medians 31,500 and 15,000; round by round 2 and 2.2.
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2:] == ["at least 2.00 x", "2.10 x (2.00 to 2.20)", "met"]
+    assert text.count("**not measured**") == len([rule for rule in RULES if rule.over != "http/256/triton/rate"]) - 1
+    assert "| Ostinato | 31,500 | 7.0 | 9.0 | - | - |" in text
+    assert "- Not measured: triton: it could not be installed" in text
+    assert "- the load generator was the bottleneck" in text
+    assert "$ python -m ostinato.cli serve" in text
+
+
+def test_what_is_written_by_hand_survives() -> None:
+    document = f"# By hand\n\n{report.BEGIN}\nold figures\n{report.END}\n\nmore by hand\n"
+    once = report.put_between_markers(document, "new figures")
+    assert once == f"# By hand\n\n{report.BEGIN}\n\nnew figures\n{report.END}\n\nmore by hand\n"
+    assert report.put_between_markers(once, "new figures") == once
+
+
+@pytest.mark.parametrize("document", ["no marks", report.BEGIN, f"{report.END}{report.BEGIN}"])
+def test_a_document_without_its_marks_is_not_overwritten(document: str) -> None:
+    with pytest.raises(ValueError, match="must hold"):
+        report.put_between_markers(document, "")
+
+
+def test_the_project_s_document_has_its_marks() -> None:
+    document = (ROOT / "docs" / "performance.md").read_text()
+    assert report.BEGIN in report.put_between_markers(document, "")
+
+
+def test_commands_tell_nothing_of_this_machine(tmp_path: Path) -> None:
+    command = f"{sys.executable} {ROOT}/.venv-triton/bin/x --repository {tmp_path}/repository"
+    shown = report.portable(command, tmp_path)
+    assert shown.endswith(".venv-triton/bin/x --repository SCRATCH/repository")
+    assert not {str(ROOT), str(tmp_path)} & set(shown.split("/"))
+    assert "/" not in shown.split()[0] or shown.startswith(".venv/")
+
+
+def test_a_chart_is_drawn_of_what_there_is(found: dict[str, object], tmp_path: Path) -> None:
+    draw(found, tmp_path / "one.svg")
+    text = (tmp_path / "one.svg").read_text()
+    assert "31,500" in text
+    assert "not measured" in text
+    draw(found, tmp_path / "two.svg")
+    assert (tmp_path / "two.svg").read_text() == text
+
+
+def test_the_verdicts_are_three_words() -> None:
+    assert [verdict.value for verdict in Verdict] == ["met", "missed", "not measured"]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.figures import Figures, Spread
+from benchmarks.targets import MILLISECONDS, RULES, Rule, Verdict
+
+
+def test_a_ratio_is_of_medians_and_its_spread_of_rounds() -> None:
+    figures = Figures({"one": [10.0, 40.0, 30.0], "other": [10.0, 10.0, 20.0]})
+    # Medians 30 and 10; round by round 1, 4 and 1.5.
+    assert figures.ratio("one", "other") == Spread(3.0, 1.0, 4.0)
+    assert figures.spread("one") == Spread(30.0, 10.0, 40.0)
+
+
+def test_a_ratio_needs_both_figures() -> None:
+    assert Figures({"one": [1.0]}).ratio("one", "other") is None
+    assert Figures({"one": [1.0], "other": [0.0]}).ratio("one", "other") is None
+
+
+def test_what_was_measured_of_a_wrong_answer_is_dropped() -> None:
+    figures = Figures()
+    for name in ("http/1/echo/rate", "http/1/echo", "http/1/echoes/rate"):
+        figures.add(name, 1.0)
+    figures.drop("http/1/echo")
+    assert list(figures.values) == ["http/1/echoes/rate"]
+
+
+@pytest.mark.parametrize(
+    ("at_least", "value", "verdict"),
+    [
+        (True, 2.0, Verdict.MET),
+        (True, 1.99, Verdict.MISSED),
+        (False, 2.0, Verdict.MET),
+        (False, 2.01, Verdict.MISSED),
+    ],
+)
+def test_a_bound_is_inclusive(at_least: bool, value: float, verdict: Verdict) -> None:
+    ratio = Rule(1, "a ratio", "a", "b", 2.0, at_least)
+    plain = Rule(1, "a figure", "a", None, 2.0, at_least)
+    assert ratio.judge(Figures({"a": [value * 3], "b": [3.0]})) is verdict
+    assert plain.judge(Figures({"a": [value]})) is verdict
+    assert ratio.judge(Figures({"a": [value]})) is Verdict.NOT_MEASURED
+
+
+def test_a_bound_is_shown_in_its_unit() -> None:
+    rule = Rule(2, "a pause", "pause", None, 0.020, False, MILLISECONDS)
+    assert rule.wanted == "at most 20.0 ms"
+
+
+def test_every_target_has_a_rule_and_no_rule_stands_twice() -> None:
+    assert {rule.target for rule in RULES} == set(range(1, 11))
+    assert len({(rule.target, rule.what) for rule in RULES}) == len(RULES)
+
+
+def test_a_session_s_bytes_and_an_iteration_s_overhead_are_the_contract_s() -> None:
+    bounds = {rule.what: rule.bound for rule in RULES}
+    # Two states of 128 float32; 30 us and 0.15 us for each of 256 rows.
+    assert bounds["1 M live sessions, bytes each"] == pytest.approx(1.3 * 2 * 128 * 4 + 300)
+    assert bounds["256 works: overhead"] == pytest.approx(30e-6 + 256 * 0.15e-6)
