@@ -16,10 +16,10 @@ from service.chunks import Chunks
 from service.config import Settings
 from service.engine.engine import Engine
 from service.errors import ModelRejected
+from service.http import connection, websocket
 from service.http.edge import App, Edge
 from service.http.rest import Rest
 from service.http.streams import Streams
-from service.http.websocket import install
 from service.metrics import Metrics, ModelMetrics
 from service.repository import LoadedModel, find_versions, load_model
 from service.sessions import Sessions
@@ -71,7 +71,8 @@ class Application:
 
     def edge(self, inner: App) -> Edge:
         """The ASGI application over BentoML's."""
-        install()
+        websocket.install()
+        connection.install()
         self._edge = Edge(
             inner,
             self.rest,

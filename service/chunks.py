@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +36,28 @@ class Answer(NamedTuple):
     outputs: NDArray[Any]
 
 
+class Waiter(Protocol):
+    """Who waits for a chunk's answer: a future, or whatever acts like one. It must not raise."""
+
+    def done(self) -> bool:
+        """Whether it has its answer, or does not want it any more."""
+
+    def cancelled(self) -> bool:
+        """Whether it does not want it any more."""
+
+    def set_result(self, answer: Answer, /) -> object:
+        """Take the answer."""
+
+    def set_exception(self, error: Exception, /) -> object:
+        """Take the error."""
+
+
 class Chunk(Work):
     """A session's chunk on its way through the engine."""
 
-    future: asyncio.Future[Answer]
+    future: Waiter
 
-    def __init__(self, session: Session, inputs: NDArray[Any] | bytes, future: asyncio.Future[Answer]) -> None:
+    def __init__(self, session: Session, inputs: NDArray[Any] | bytes, future: Waiter) -> None:
         super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
         self.session = session
         self.engine = session.engine
@@ -51,7 +67,7 @@ class Chunk(Work):
         if not self.future.done():
             self.future.set_result(Answer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """It was not applied."""
         if not self.future.done():
             self.future.set_exception(error)
@@ -74,7 +90,9 @@ class Chunks:
         self._turns = turns
         self._clock = clock
 
-    def step(self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None = None) -> asyncio.Future[Answer]:
+    def step(
+        self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None = None, future: Any = None
+    ) -> asyncio.Future[Answer]:
         """Apply a chunk when the session's earlier requests are done; its answer, to be awaited, is committed.
 
         A caller that cancels the future before the chunk's turn has come takes the chunk back.
@@ -83,6 +101,7 @@ class Chunks:
             inputs: ``[n, F]``, in the dtype of the model's input, n at most the engine's ``max_chunk_steps``; or the
                 bytes of one step.
             seq: steps that the caller believes were applied before; None applies the chunk as it comes.
+            future: a ``Waiter`` of the caller's own, which gets the answer in place of a future, and is returned.
 
         Raises:
             Overloaded, Draining: refused before anything was queued.
@@ -94,13 +113,15 @@ class Chunks:
         if session.has_ended:
             raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
         engine.scheduler.admit(1)
-        chunk = Chunk(session, inputs, engine.scheduler.loop.create_future())
+        if future is None:
+            future = engine.scheduler.loop.create_future()
+        chunk = Chunk(session, inputs, future)
         busy = engine.arena.busy
         if busy[slot]:
-            self._turns.wait(engine.arena, slot, Turn(chunk.future, partial(self._begin, chunk, seq)))
+            self._turns.wait(engine.arena, slot, Turn(future, partial(self._begin, chunk, seq)))
         else:
             busy[slot] = self._begin(chunk, seq)
-        return chunk.future
+        return cast("asyncio.Future[Answer]", future)
 
     def step_ready(
         self, engine: Engine, slots: Slots, inputs: NDArray[Any], seqs: Slots | None, answers: RowAnswers
@@ -186,7 +207,7 @@ class Chunks:
         self._turns.end_all(commit.arena, commit.slots)
         works[0].engine.scheduler.leave(len(commit.slots))
 
-    def _fail(self, work: Chunk | Block, error: BaseException) -> None:
+    def _fail(self, work: Chunk | Block, error: Exception) -> None:
         work.fail(error)
         self._turns.end_all(work.engine.arena, np.asarray(work.slots))
         work.engine.scheduler.leave(work.num_rows)

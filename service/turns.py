@@ -16,10 +16,11 @@ from service.state.arena import Arena, Slots
 class Turn(NamedTuple):
     """A request that waits until its session is free.
 
-    ``begin`` returns whether it keeps the session busy; where ``future`` is done already, it only tidies up.
+    ``future`` is an ``asyncio.Future`` or acts like one. ``begin`` returns whether it keeps the session busy; where
+    ``future`` is done already, it only tidies up.
     """
 
-    future: asyncio.Future[Any]
+    future: Any
     begin: Callable[[], bool]
 
 

@@ -17,10 +17,12 @@ import orjson
 
 from service.config import Settings
 from service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, UnsupportedMediaType
+from service.http.exchange import ClientGone, DirectExchange, Exchange
 from service.http.message import JSON, Request, Response, json_response
 from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
-from service.http.streams import STATE_KEY, Streams
+from service.http.streams import STATE_KEY as STREAMS_KEY
+from service.http.streams import Streams
 from service.metrics import Histogram, Metrics
 
 Scope = MutableMapping[str, Any]
@@ -33,42 +35,12 @@ _JSON_HEADER = (b"content-type", b"application/json")
 
 logger = logging.getLogger(__name__)
 
+STATE_KEY = "ostinato_edge"
+"""Where the lifespan's state holds the worker's edge; uvicorn gives that state to each connection."""
+
 SWEEP_SECONDS = 0.05
 WATCH_AFTER_SECONDS = 0.1
 """Requests older than this are watched for a client that hangs up; most are answered long before."""
-
-
-class ClientGone(Exception):
-    """The client hung up: nobody is left to answer. No error of the domain, and so in no table."""
-
-
-class Exchange:
-    """A request under way.
-
-    ``read_at`` is when its body had been read, 0 before; ``reason`` says why the sweep cancelled its task.
-    """
-
-    __slots__ = ("arrived_at", "read_at", "reason", "receive", "task", "watcher")
-
-    def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
-        self.receive = receive
-        self.task = task
-        self.arrived_at = time.perf_counter()
-        self.read_at = 0.0
-        self.reason: type[DeadlineExceeded] | type[ClientGone] | None = None
-        self.watcher: asyncio.Task[None] | None = None
-
-    def cancel(self, reason: type[DeadlineExceeded] | type[ClientGone]) -> None:
-        """End the request's task, once."""
-        if self.reason is None and self.task is not None:
-            self.reason = reason
-            self.task.cancel()
-
-    async def watch(self) -> None:
-        """Wait for the client to hang up; there is nothing else left to receive."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        self.cancel(ClientGone)
 
 
 class Edge:
@@ -93,7 +65,7 @@ class Edge:
         stop: Callable[[], Awaitable[None]],
     ) -> None:
         self._inner = inner
-        self._rest = rest
+        self.rest = rest
         self._streams = streams
         self._metrics = metrics
         self._readiness = readiness
@@ -101,30 +73,30 @@ class Edge:
         self._max_body_bytes = settings.max_body_bytes
         self._deadline_seconds = settings.deadline_seconds
         # Oldest first, since a dictionary keeps the order of insertion.
-        self._exchanges: dict[Exchange, None] = {}
+        self.exchanges: dict[Exchange | DirectExchange, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bound: dict[tuple[str, int], Histogram] = {}
 
     @property
     def num_exchanges(self) -> int:
         """Requests under way."""
-        return len(self._exchanges)
+        return len(self.exchanges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the hot path is written out here, since each further coroutine costs every request."""
         if scope["type"] != "http" or not (scope["path"].startswith("/v1/") or scope["path"] == "/v1"):
             await self._elsewhere(scope, receive, send)
             return
-        exchange = Exchange(receive, asyncio.current_task(self._loop or self._find_loop()))
-        self._exchanges[exchange] = None
+        exchange = Exchange(receive, asyncio.current_task(self.loop))
+        self.exchanges[exchange] = None
         pattern = "none"
         try:
-            pattern, name, handler = self._rest.route(scope["method"], scope["path"])
-            media_type = self._check_headers(scope["headers"])
+            pattern, name, handler = self.rest.route(scope["method"], scope["path"])
+            media_type = self.check_headers(scope["headers"])
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 body = message.get("body", b"")
-                self._check_size(len(body))
+                self.check_size(len(body))
             else:
                 body = await self._read_parts(message, receive)
             exchange.read_at = time.perf_counter()
@@ -134,21 +106,25 @@ class Edge:
                 raise
             if exchange.reason is ClientGone:
                 return
-            response = self._too_late(exchange)
+            assert exchange.task is not None
+            exchange.task.uncancel()
+            response = self.too_late()
         except ClientGone:
             return
         except Exception as error:
-            response = self._refuse(error, scope)
+            response = self.refuse(error, scope["method"], scope["path"])
         finally:
-            del self._exchanges[exchange]
+            del self.exchanges[exchange]
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
-        self._observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
+        self.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
         await _send(send, response)
 
-    def _find_loop(self) -> asyncio.AbstractEventLoop:
-        # Kept, since asking which loop runs costs a system call.
-        self._loop = asyncio.get_running_loop()
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop; kept, since asking which one runs costs a system call."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
         return self._loop
 
     async def sweep(self) -> None:
@@ -161,17 +137,17 @@ class Edge:
                 logger.exception("a sweep over the requests under way failed")
 
     def _sweep_once(self, now: float) -> None:
-        for exchange in self._exchanges:
+        for exchange in list(self.exchanges):
             age = now - exchange.arrived_at
             if age < WATCH_AFTER_SECONDS:
                 break
             if self._deadline_seconds and age > self._deadline_seconds:
-                exchange.cancel(DeadlineExceeded)
-            elif exchange.watcher is None and exchange.read_at:
-                exchange.watcher = asyncio.create_task(exchange.watch())
+                exchange.expire()
+            else:
+                exchange.look_after()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})[STATE_KEY] = self._streams
+        scope.setdefault("state", {}).update({STATE_KEY: self, STREAMS_KEY: self._streams})
 
         async def receive_after_ours() -> Message:
             message = await receive()
@@ -193,9 +169,9 @@ class Edge:
     async def _bentoml(self, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's own routes, with our limit on the body: one without a length is cut off where it is too large."""
         try:
-            self._check_headers(scope["headers"])
+            self.check_headers(scope["headers"])
         except (TooLarge, UnsupportedMediaType) as error:
-            await _send(send, self._refuse(error, scope))
+            await _send(send, self.refuse(error, scope["method"], scope["path"]))
             return
         size = 0
 
@@ -207,22 +183,22 @@ class Edge:
 
         await self._inner(scope, receive_at_most, send)
 
-    def _too_late(self, exchange: Exchange) -> Response:
-        assert exchange.task is not None
-        exchange.task.uncancel()
+    def too_late(self) -> Response:
+        """The answer to a request past its deadline."""
         self._metrics.rejected.labels(reason="deadline_exceeded").inc()
         return problem_response(
             DeadlineExceeded(f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again")
         )
 
-    def _refuse(self, error: Exception, scope: Scope) -> Response:
+    def refuse(self, error: Exception, method: str, path: str) -> Response:
+        """The answer to a request that failed."""
         status, code = status_and_code(error)
         if status >= 500 and code in ("internal", "run_failed"):
-            logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            logger.error("%s %s failed", method, path, exc_info=error)
         self._metrics.rejected.labels(reason=code).inc()
         return problem_response(error)
 
-    def _check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
+    def check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
         """The media type of the body to come.
 
         Raises:
@@ -237,7 +213,7 @@ class Edge:
                 else:
                     media_type = value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"content-length":
-                self._check_size(int(value))
+                self.check_size(int(value))
             elif name == b"content-encoding" and value.lower() != b"identity":
                 raise UnsupportedMediaType(f"a body in {value.decode('latin-1')} is not read; send it as it is")
         return media_type
@@ -254,17 +230,23 @@ class Edge:
         while message["type"] == "http.request":
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            self._check_size(size)
+            self.check_size(size)
             if not message.get("more_body"):
                 return b"".join(parts)
             message = await receive()
         raise ClientGone("the client hung up before the end of its body")
 
-    def _check_size(self, num_bytes: int) -> None:
+    def check_size(self, num_bytes: int) -> None:
+        """Refuse a body that is too large.
+
+        Raises:
+            TooLarge: it is over the limit.
+        """
         if num_bytes > self._max_body_bytes:
             raise TooLarge(f"the body is over {self._max_body_bytes} bytes; send fewer steps at a time")
 
-    def _observe(self, pattern: str, status: int, seconds: float) -> None:
+    def observe(self, pattern: str, status: int, seconds: float) -> None:
+        """Count an answer and its time."""
         key = (pattern, status)
         bound = self._bound.get(key)
         if bound is None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.catalogue import Catalogue
-from service.chunks import Answer, Chunks
+from service.chunks import Answer, Chunks, Waiter
 from service.engine.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec
@@ -28,6 +28,7 @@ from service.sessions import Sessions
 Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_PAGE_SIZE = 1000
+STEP = "/v1/sessions/{}/step"
 
 _STEP = msgspec.json.Decoder(StepBody)
 _OPEN = msgspec.json.Decoder(OpenBody)
@@ -57,7 +58,7 @@ class Rest:
             ("GET", "/v1/sessions"): self.list_sessions,
             ("GET", "/v1/sessions/{}"): self.show_session,
             ("DELETE", "/v1/sessions/{}"): self.close_session,
-            ("POST", "/v1/sessions/{}/step"): self.step,
+            ("POST", STEP): self.step,
             ("POST", "/v1/sessions/{}/forecast"): self.forecast,
         }
         # By the number of parts, the collection and the action: all of a path but its name.
@@ -157,6 +158,15 @@ class Rest:
         """The WebSocket's path, without a handshake: those never come here."""
         raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
 
+    def read_step(self, request: Request) -> tuple[Session, StepBody] | None:
+        """A chunk, and its session where that is in memory; None where it is not."""
+        session = self._sessions.resident(request.name)
+        return None if session is None else (session, codec.decode_body(request, _STEP))
+
+    def begin_step(self, session: Session, body: StepBody, future: Waiter) -> None:
+        """Put a chunk to its session, its answer to ``future``."""
+        begin_step(self._chunks, session, body, future)
+
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
         body = codec.decode_body(request, _FORECAST)
@@ -175,13 +185,13 @@ class Rest:
         }
 
 
-def begin_step(chunks: Chunks, session: Session, body: StepBody) -> Awaitable[Answer]:
-    """Check a chunk and put it to its session."""
+def begin_step(chunks: Chunks, session: Session, body: StepBody, future: Waiter | None = None) -> Awaitable[Answer]:
+    """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
     engine = session.engine
     rows = body.inputs
     if len(rows) > 1:
         engine.check_length(len(rows), "the chunk")
-    return chunks.step(session, to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs"), body.seq)
+    return chunks.step(session, to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs"), body.seq, future)
 
 
 def step_content(answer: Answer, body: StepBody) -> dict[str, Any]:
