@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.blocks import NO_SEQ, Block, RowAnswers
 from service.engine.batching import Work
 from service.engine.engine import Engine
-from service.engine.scheduler import Finished
+from service.engine.roles import Finished
 from service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
 from service.session import Session
 from service.state.arena import Arena, Slots

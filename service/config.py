@@ -27,7 +27,7 @@ class Settings(BaseSettings):
         port: the TCP port that is listened on.
         workers: processes that share the port.
         max_batch_size: rows in one iteration, inclusive.
-        max_iteration_steps: steps that one iteration runs of a chunk, inclusive; a newcomer waits no longer.
+        max_iteration_steps: steps that one iteration runs of a chunk or sequence, inclusive.
         max_queue_rows: rows (a session's chunk, a sequence of ``predict``) accepted and not yet answered, per model
             version; one more is refused with 429.
         max_sessions: live sessions per model version; one more is refused with 429.
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     workers: Positive = 1
     max_batch_size: Positive = 256
-    max_iteration_steps: Positive = 32
+    max_iteration_steps: Positive = 64
     max_queue_rows: Positive = 4096
     max_sessions: Positive = 100_000
     max_chunk_steps: Positive = 10_000

@@ -18,14 +18,18 @@ from service.state.arena import Rows
 
 
 class Prediction(NamedTuple):
-    """Outputs ``[n, O]`` of one sequence, and its final states, each of its ``row_shape``."""
+    """Outputs ``[n, O]`` of one sequence; and, where asked for, its final states, each of its ``row_shape``."""
 
     outputs: NDArray[Any]
     states: tuple[NDArray[Any], ...]
 
 
 async def predict(
-    engine: Engine, sequences: Sequence[NDArray[Any]], initial_states: Sequence[Rows | None]
+    engine: Engine,
+    sequences: Sequence[NDArray[Any]],
+    initial_states: Sequence[Rows | None],
+    *,
+    with_states: bool = False,
 ) -> list[Prediction]:
     """Run whole sequences, each as a short-lived session; their lengths may differ and nothing is padded.
 
@@ -51,7 +55,7 @@ async def predict(
     predictions = []
     for work, made in zip(works, outputs, strict=True):
         slot = work.slots[0]
-        predictions.append(Prediction(made, engine.arena.read(slot)))
+        predictions.append(Prediction(made, engine.arena.read(slot) if with_states else ()))
         engine.give_back(slot)
     return predictions
 

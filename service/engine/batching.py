@@ -1,7 +1,8 @@
 """Which work runs in the next iteration. Pure: no clock, no lock, no arrays touched.
 
-Work enters at the back of the line, an iteration takes from the front, and what is not finished goes to the back
-again, so a newcomer waits for at most the work that stood there when it came, each for one iteration.
+Work enters at the back of a line, an iteration takes from the front, and what is not finished goes to the back again,
+so a newcomer waits for at most the work that stood there when it came, each for one iteration. Sessions' work and
+private work stand in lines of their own, and where there is both they take turns.
 """
 
 from __future__ import annotations
@@ -10,13 +11,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-MAX_ROW_STEPS = 2048
+MAX_ROW_STEPS = 1024
 """Rows x steps of one iteration of many steps. What a graph keeps of more leaves the processor's caches (measured:
-0.95 us a step at 256 x 8 as at 64 x 32, 1.3 us at 256 x 32), and newcomers would wait longer.
+0.88 us a step at 16 x 64, 32 x 32 and 64 x 16, and 1.0 to 1.2 us at twice as many), and newcomers would wait longer.
 """
-
-OVERHEAD_STEPS = 40
-"""What an iteration costs before its first step, in steps of one row (measured: about 40 us, and 1 us a step)."""
 
 
 class Work:
@@ -68,85 +66,150 @@ class Iteration(NamedTuple):
     """One batched run: every row of every work, for ``num_steps`` steps. ``num_rows`` x ``num_steps`` are computed,
     none of them padding.
 
-    ``is_whole``: every work is a session's, and this run is all of it.
+    ``is_whole``: every work is a session's, and this run is all of it. ``is_private``: every work is private; there
+    is no other mixture of the two.
     """
 
     works: list[Work]
     num_rows: int
     num_steps: int
-    is_whole: bool
+    is_whole: bool = False
+    is_private: bool = False
 
 
-def next_iteration(
-    line: deque[Work], *, max_batch_size: int, max_iteration_steps: int
-) -> tuple[Iteration | None, list[Work]]:
-    """Take the next iteration from the front of ``line``.
+class Line:
+    """Work that waits, and the next iteration of it.
 
-    Work is taken in order until the next would make more than ``max_batch_size`` rows, or must run alone; all run
-    the same number of steps: at most ``max_iteration_steps``, at most ``MAX_ROW_STEPS`` over all rows, and no more
-    than the first, or any session's, has left.
-    Private work with fewer steps left than it pays to run now keeps its place in the line. No work has more than
-    ``max_batch_size`` rows.
+    Sessions' chunks of any lengths run together, for as many steps as the least of them has left. Private work, whose
+    sequences are long and many, runs in strides: 64 steps, 32, 16, ..., the largest power of two that it has left. One
+    iteration takes rows of one stride, so that none is cut short for another's sake and each is visited seldom.
 
-    Returns:
-        the iteration, None when there is no work; and the work that was dropped, since its caller cancelled it before
-        it began, or it is private.
+    Args:
+        max_batch_size: rows of an iteration, inclusive; no work has more.
+        max_iteration_steps: steps of an iteration, inclusive.
     """
-    works: list[Work] = []
-    dropped: list[Work] = []
-    num_rows = num_begun = num_private = longest = 0
-    num_steps = max_iteration_steps
-    while line:
-        work = line[0]
-        scratch = work.scratch
-        if work.future.cancelled() and (scratch is None or scratch is work.slots):
-            dropped.append(line.popleft())
-            continue
-        if works and (work.alone or works[0].alone or num_rows + work.num_rows > max_batch_size):
-            break
-        works.append(line.popleft())
-        num_rows += work.num_rows
-        steps_left = work.num_steps
-        if scratch is not None:
-            num_begun += 1
-            steps_left -= work.num_done
-            if scratch is work.slots and len(works) > 1:
-                num_private += 1
+
+    def __init__(self, *, max_batch_size: int, max_iteration_steps: int) -> None:
+        self._max_batch_size = max_batch_size
+        self._max_iteration_steps = max_iteration_steps
+        self._sessions: deque[Work] = deque()
+        # By stride; with each, its number in the order of arrival.
+        self._private: dict[int, deque[tuple[int, Work]]] = {}
+        self._suspects: deque[Work] = deque()
+        self._num_private = self._num_arrivals = 0
+        self._private_is_next = False
+
+    def __len__(self) -> int:
+        return len(self._suspects) + len(self._sessions) + self._num_private
+
+    def append(self, work: Work) -> None:
+        """Put work at the back."""
+        if not work.private:
+            self._sessions.append(work)
+            return
+        stride = 1 << ((work.num_steps - work.num_done).bit_length() - 1)
+        if stride > self._max_iteration_steps:
+            stride = self._max_iteration_steps
+        self._num_private += 1
+        self._num_arrivals += 1
+        line = self._private.get(stride)
+        if line is None:
+            line = self._private[stride] = deque()
+        line.append((self._num_arrivals, work))
+
+    def put_alone(self, works: Sequence[Work]) -> None:
+        """Put works that shared a failed run before all others; each runs alone from now on."""
+        for work in reversed(works):
+            work.alone = True
+            self._suspects.appendleft(work)
+
+    def clear(self) -> list[Work]:
+        """Take everything out."""
+        works = [*self._suspects, *self._sessions, *(work for line in self._private.values() for _, work in line)]
+        self._suspects.clear()
+        self._sessions.clear()
+        self._private.clear()
+        self._num_private = 0
+        return works
+
+    def next_iteration(self) -> tuple[Iteration | None, list[Work]]:
+        """Take the next iteration out.
+
+        Returns:
+            the iteration, None when there is no work; and the work that was dropped, since its caller cancelled it
+            before it began, or it is private.
+        """
+        dropped: list[Work] = []
+        iteration = None
+        if self._suspects:
+            iteration = self._take_suspect(dropped)
+        if iteration is None and self._num_private and (self._private_is_next or not self._sessions):
+            iteration = self._take_private(dropped)
+            self._private_is_next = False
+        if iteration is None and self._sessions:
+            iteration = self._take_sessions(dropped)
+            self._private_is_next = True
+        if iteration is None and self._num_private:
+            iteration = self._take_private(dropped)
+        return iteration, dropped
+
+    def _take_suspect(self, dropped: list[Work]) -> Iteration | None:
+        while self._suspects:
+            work = self._suspects.popleft()
+            if _is_dropped(work):
+                dropped.append(work)
                 continue
-        if steps_left > longest:
-            longest = steps_left
-        if steps_left < num_steps:
-            num_steps = steps_left
-    if not works:
-        return None, dropped
-    num_steps = min(num_steps, max(1, MAX_ROW_STEPS // num_rows))
-    if num_private:
-        works, num_steps = _pick(line, works, num_steps)
-        num_rows = sum(work.num_rows for work in works)
-    return Iteration(works, num_rows, num_steps, is_whole=not num_begun and longest == num_steps), dropped
+            num_steps = min(work.num_steps - work.num_done, self._max_iteration_steps)
+            return Iteration([work], work.num_rows, num_steps, is_private=work.private)
+        return None
+
+    def _take_sessions(self, dropped: list[Work]) -> Iteration | None:
+        """Works in order until the next would make too many rows; all run the least steps that one has left."""
+        line, max_batch_size = self._sessions, self._max_batch_size
+        works: list[Work] = []
+        num_rows = num_begun = longest = 0
+        num_steps = self._max_iteration_steps
+        while line:
+            work = line[0]
+            steps_left = work.num_steps
+            if work.scratch is not None:
+                num_begun += 1
+                steps_left -= work.num_done
+            elif work.future.cancelled():
+                dropped.append(line.popleft())
+                continue
+            if num_rows + work.num_rows > max_batch_size:
+                break
+            works.append(line.popleft())
+            num_rows += work.num_rows
+            if steps_left > longest:
+                longest = steps_left
+            if steps_left < num_steps:
+                num_steps = steps_left
+        if not works:
+            return None
+        num_steps = min(num_steps, max(1, MAX_ROW_STEPS // num_rows))
+        return Iteration(works, num_rows, num_steps, is_whole=not num_begun and longest == num_steps)
+
+    def _take_private(self, dropped: list[Work]) -> Iteration | None:
+        """Works of the stride whose first has waited the longest, in order, as many as one iteration may have."""
+        while self._num_private:
+            stride = min((line[0][0], stride) for stride, line in self._private.items() if line)[1]
+            line = self._private[stride]
+            max_rows = max(1, min(self._max_batch_size, MAX_ROW_STEPS // stride))
+            works: list[Work] = []
+            while line and len(works) < max_rows:
+                _, work = line.popleft()
+                self._num_private -= 1
+                if work.future.cancelled():
+                    dropped.append(work)
+                else:
+                    works.append(work)
+            if works:
+                return Iteration(works, len(works), stride, is_private=True)
+        return None
 
 
-def _pick(line: deque[Work], works: list[Work], max_steps: int) -> tuple[list[Work], int]:
-    """The works that run, and for how many steps, where some are private and may wait: what computes most a second.
-
-    Those that wait go back to the front of the line in their order, so that the first of them is the next iteration's
-    first.
-    """
-    left = [min(work.num_steps - work.num_done, max_steps) for work in works]
-    num_able = len(works)
-    best_rate, num_steps = 0.0, 1
-    for steps, num_unable in _fewer_than_each(left):
-        num_computed = (num_able - num_unable) * steps
-        if (rate := num_computed / (num_computed + OVERHEAD_STEPS + 3 * steps)) > best_rate:
-            best_rate, num_steps = rate, steps
-    waiting = [work for work, steps in zip(works, left, strict=True) if steps < num_steps]
-    if waiting:
-        works = [work for work, steps in zip(works, left, strict=True) if steps >= num_steps]
-        line.extendleft(reversed(waiting))
-    return works, num_steps
-
-
-def _fewer_than_each(values: list[int]) -> list[tuple[int, int]]:
-    """Each distinct value, rising, with how many are less."""
-    ordered = sorted(values)
-    return [(value, index) for index, value in enumerate(ordered) if not index or value != ordered[index - 1]]
+def _is_dropped(work: Work) -> bool:
+    """Whether nobody waits for work that may still be dropped: it has not begun, or is private."""
+    return bool(work.future.cancelled()) and (work.scratch is None or work.private)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from service.config import Settings
 from service.engine.batching import Work
-from service.engine.scheduler import Finished, IterationRunner, Owner, Scheduler
+from service.engine.roles import Finished, IterationRunner, Owner
+from service.engine.scheduler import Scheduler
 from service.errors import TooLarge
 from service.manifest import Manifest
 from service.metrics import ModelMetrics

@@ -98,7 +98,7 @@ class Runner:
         Raises:
             RunFailed: onnxruntime failed.
         """
-        works, num_rows, num_steps, _ = iteration
+        works, num_rows, num_steps = iteration.works, iteration.num_rows, iteration.num_steps
         assert num_rows <= self.max_batch_size
         assert num_steps <= self.max_iteration_steps
         buffers = self._buffers_for(num_rows, num_steps)

@@ -5,66 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.batching import Iteration, Work, next_iteration
+from service.engine.batching import Iteration, Line, Work
+from service.engine.roles import Finished, IterationRunner, Owner
 from service.engine.runner import Result
 from service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
 from service.metrics import ModelMetrics
-from service.state.arena import Arena, Rows, Slots
+from service.state.arena import Arena
 
 logger = logging.getLogger(__name__)
 
-
-class IterationRunner(Protocol):
-    """What the scheduler asks of a runner.
-
-    ``answers_every_step`` is False of a graph that gives one output for all the steps of a run: the last run's is a
-    chunk's answer.
-    """
-
-    max_batch_size: int
-    max_iteration_steps: int
-    answers_every_step: bool
-
-    def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
-        """Run an iteration without changing the arena; raise ``RunFailed`` where the graph failed."""
-
-
-class Finished(NamedTuple):
-    """Works of sessions that ran to their end in one iteration, and of all their rows, in order, what came of them.
-
-    Attributes:
-        slots: int64 ``[R]``.
-        states: the new states, arrays ``[R, ...]``; valid until the owner returns.
-        last_outputs: the last step's, ``[R, O]``.
-        inputs: what went in, ``[R x n, F]``, valid likewise, where the works are this iteration and nothing else;
-            None where one of them took several.
-    """
-
-    works: list[Work]
-    slots: Slots
-    states: Rows
-    last_outputs: NDArray[Any]
-    inputs: NDArray[Any] | None
-
-
-class Owner(Protocol):
-    """To whom work comes back, once. Neither method may raise."""
-
-    def commit(self, finished: Finished) -> None:
-        """Works of sessions that ran to their end."""
-
-    def hand_back(self, works: list[Work]) -> None:
-        """Private works that ran to their end, and works of any kind with their ``error`` set."""
+PASS_SECONDS = 0.005
+"""For so long iterations follow each other before the event loop reads and writes again. Under more load than it can
+carry, a loop that ran one at each turn would spend its time on reading what it must then refuse.
+"""
 
 
 class Scheduler:
@@ -100,7 +62,7 @@ class Scheduler:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-runner") if in_thread else None
         self.loop = asyncio.get_running_loop()
         """Kept, since asking which loop runs costs a system call."""
-        self._line: deque[Work] = deque()
+        self._line = Line(max_batch_size=runner.max_batch_size, max_iteration_steps=runner.max_iteration_steps)
         self._awake = False
         self._draining = False
         self._closed = False
@@ -125,6 +87,15 @@ class Scheduler:
         if self.num_rows + num_rows > self._max_queue_rows:
             raise Overloaded(f"{self.num_rows} of at most {self._max_queue_rows} rows are waiting; try again later")
         self.num_rows += num_rows
+
+    def check_room(self) -> None:
+        """Refuse what would not fit however small it is, before its numbers are even read.
+
+        Raises:
+            Overloaded, Draining: as ``admit``.
+        """
+        if self._draining or self.num_rows >= self._max_queue_rows:
+            self.admit(1)
 
     def leave(self, num_rows: int) -> None:
         """Undo ``admit`` for rows that were answered, or were never submitted."""
@@ -158,47 +129,65 @@ class Scheduler:
     def _fail_line(self) -> None:
         # What is handed back lets the next request of its session have its turn, which may submit more.
         while self._line:
-            works, self._line = list(self._line), deque()
-            self._fail(works, Draining("the server stopped before this ran; nothing was applied"))
+            self._fail(self._line.clear(), Draining("the server stopped before this ran; nothing was applied"))
 
     def _iterate(self) -> None:
-        if self._closed:
-            self._fail_line()
-            self._wake()
-            return
-        iteration, dropped = next_iteration(
-            self._line,
-            max_batch_size=self._runner.max_batch_size,
-            max_iteration_steps=self._runner.max_iteration_steps,
-        )
-        if dropped:
-            self._metrics.cancelled.inc(sum(work.num_rows for work in dropped))
-            self._fail(dropped, DeadlineExceeded("dropped: its caller had gone or its time was up"))
-        if iteration is None:
-            self._wake()
-            return
+        """Run iterations for a while; or start one, where they run in a thread."""
         began_at = time.perf_counter()
-        self._metrics.queue_seconds.observe_all(
-            [began_at - work.submitted_at for work in iteration.works if not (work.num_done or work.alone)]
-        )
-        if self._thread is None:
-            self._ran(iteration, partial(self._runner.run_iteration, iteration, self._arena), began_at)
-        else:
-            running = self.loop.run_in_executor(self._thread, self._runner.run_iteration, iteration, self._arena)
-            running.add_done_callback(lambda ran: self._ran(iteration, ran.result, began_at))
+        try:
+            while not self._closed:
+                iteration, dropped = self._line.next_iteration()
+                if dropped:
+                    self._metrics.cancelled.inc(sum(work.num_rows for work in dropped))
+                    self._fail(dropped, DeadlineExceeded("dropped: its caller had gone or its time was up"))
+                if iteration is None:
+                    break
+                if self._thread is not None:
+                    self._start(iteration)
+                    return
+                self._run(iteration)
+                if not self._line or time.perf_counter() - began_at > PASS_SECONDS:
+                    break
+            if self._closed:
+                self._fail_line()
+        except BaseException:
+            self._wake()
+            raise
+        self._wake()
+
+    def _start(self, iteration: Iteration) -> None:
+        """Run an iteration in the thread, and the next behind it, without a turn of the event loop in between."""
+        began_at = self._observe_queue(iteration)
+        running = self.loop.run_in_executor(self._thread, self._runner.run_iteration, iteration, self._arena)
+
+        def ran(running: asyncio.Future[Result]) -> None:
+            try:
+                self._ran(iteration, running.result, began_at)
+            finally:
+                self._iterate()
+
+        running.add_done_callback(ran)
+
+    def _run(self, iteration: Iteration) -> None:
+        """Run an iteration on the event loop itself."""
+        began_at = self._observe_queue(iteration)
+        self._ran(iteration, partial(self._runner.run_iteration, iteration, self._arena), began_at)
+
+    def _observe_queue(self, iteration: Iteration) -> float:
+        now = time.perf_counter()
+        waits = [now - work.submitted_at for work in iteration.works if not (work.num_done or work.alone)]
+        self._metrics.queue_seconds.observe_all(waits)
+        return now
 
     def _ran(self, iteration: Iteration, result_of: Callable[[], Result], began_at: float) -> None:
-        """Take in what an iteration came to, and go on with the next whatever that was."""
+        """Take in what an iteration came to."""
         try:
-            try:
-                result = result_of()
-                self._keep(iteration, result)
-            except (Exception, asyncio.CancelledError) as error:
-                self._run_failed(iteration, error)
-            else:
-                self._take(iteration, result, began_at)
-        finally:
-            self._wake()
+            result = result_of()
+            self._keep(iteration, result)
+        except (Exception, asyncio.CancelledError) as error:
+            self._run_failed(iteration, error)
+        else:
+            self._take(iteration, result, began_at)
 
     def _run_failed(self, iteration: Iteration, error: BaseException) -> None:
         """Let the works of a failed iteration each run alone, so that only the one at fault fails.
@@ -207,9 +196,7 @@ class Scheduler:
         """
         self._metrics.run_failures.inc()
         if len(iteration.works) > 1:
-            for work in reversed(iteration.works):
-                work.alone = True
-                self._line.appendleft(work)
+            self._line.put_alone(iteration.works)
             return
         if not isinstance(error, OstinatoError):
             logger.error("an iteration failed", exc_info=error)
@@ -224,12 +211,15 @@ class Scheduler:
 
     def _take(self, iteration: Iteration, result: Result, began_at: float) -> None:
         """Hand back what is over, put what is not over into the line again, and have the rest committed."""
-        works, num_rows, num_steps, is_whole = iteration
+        works, num_rows, num_steps, is_whole, is_private = iteration
         outputs, failed_rows = result.outputs, result.failed_rows
         self._observe(num_rows, num_steps, time.perf_counter() - began_at)
         if is_whole and failed_rows is None:
             _give_outputs(works, outputs)
             self._owner.commit(Finished(works, result.slots, result.states, outputs[:, -1], result.inputs))
+            return
+        if is_private and failed_rows is None:
+            self._take_private(works, outputs, num_steps)
             return
         over: list[Work] = []
         finished: list[Work] = []
@@ -239,7 +229,7 @@ class Scheduler:
             start, end = end, end + work.num_rows
             if failed_rows is not None and failed_rows[start:end].any():
                 work.error = RunFailed("the model's output is not finite; the session is as it was")
-            elif not self._advance(work, outputs[start:end], num_steps):
+            elif not self._advance(work, outputs[start:end].reshape(-1, outputs.shape[2]), num_steps):
                 self._line.append(work)
                 continue
             if work.error is not None or work.private:
@@ -257,8 +247,22 @@ class Scheduler:
             states = tuple(rows_of_state[finished_rows] for rows_of_state in result.states)
             self._owner.commit(Finished(finished, slots, states, outputs[finished_rows, -1], None))
 
+    def _take_private(self, works: list[Work], outputs: NDArray[Any], num_steps: int) -> None:
+        """``_take`` for private work, of which there may be much: one row each, and nothing to commit."""
+        line, advance = self._line, self._advance
+        over = [work for work, made in zip(works, outputs, strict=True) if advance(work, made, num_steps)]
+        if len(over) < len(works):
+            for work in works:
+                if work.num_done < work.num_steps:
+                    line.append(work)
+        if over:
+            self._owner.hand_back(over)
+
     def _keep(self, iteration: Iteration, result: Result) -> None:
         """Put the states of private work, and of work that has more steps to run, where they wait."""
+        if iteration.is_private:
+            self._arena.scatter(result.slots, result.states)
+            return
         if iteration.is_whole:
             # Read, so that a runner of too few rows fails here, before anything was changed.
             assert all(len(states) == iteration.num_rows for states in result.states)
@@ -280,16 +284,15 @@ class Scheduler:
         else:
             self._arena.scatter(np.array(targets, np.int64), result.states)
 
-    def _advance(self, work: Work, outputs: NDArray[Any], num_steps: int) -> bool:
-        """Take an iteration's outputs [R, T, O] (or [R, 1, O]) into the work; True when that was the last of it."""
-        flat = outputs.reshape(-1, outputs.shape[2])
+    def _advance(self, work: Work, made: NDArray[Any], num_steps: int) -> bool:
+        """Take the outputs [R x T, O] (or [R, O]) of a run into the work; True when that was the last of it."""
         done = work.num_done + num_steps
         if num_steps == work.num_steps or not self._runner.answers_every_step:
-            work.outputs = flat
+            work.outputs = made
         else:
             if work.outputs is None:
-                work.outputs = np.empty((work.num_steps, flat.shape[1]), flat.dtype)
-            work.outputs[work.num_done : done] = flat
+                work.outputs = np.empty((work.num_steps, made.shape[1]), made.dtype)
+            work.outputs[work.num_done : done] = made
         work.num_done = done
         return done == work.num_steps
 

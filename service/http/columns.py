@@ -55,6 +55,7 @@ class ColumnSteps:
             UnknownModel, TooLarge, Overloaded, Draining: nothing was queued.
         """
         engine = self._catalogue.resolve(model)
+        engine.scheduler.check_room()
         columns, message_like_it = self._remembered.read(message, engine)
         answers = await self._step(engine, columns, create_missing)
         if not answers.errors:

@@ -109,6 +109,7 @@ class Rest:
 
     async def _predict_arrow(self, request: Request) -> Response:
         engine = self._catalogue.resolve(request.name, request.query().get("version"))
+        engine.scheduler.check_room()
         go_backwards, return_sequences = request.flag("go_backwards"), request.flag("return_sequences", default=True)
         sequences = arrow.read_sequences(request.body, engine.manifest.inputs[0])
         for index, sequence in enumerate(sequences):
@@ -161,7 +162,10 @@ class Rest:
     def read_step(self, request: Request) -> tuple[Session, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not."""
         session = self._sessions.resident(request.name)
-        return None if session is None else (session, codec.decode_body(request, _STEP))
+        if session is None:
+            return None
+        session.engine.scheduler.check_room()
+        return session, codec.decode_body(request, _STEP)
 
     def begin_step(self, session: Session, body: StepBody, future: Waiter) -> None:
         """Put a chunk to its session, its answer to ``future``."""
@@ -221,7 +225,8 @@ async def predict_content(engine: Engine, body: PredictBody) -> dict[str, Any]:
     ]
     if body.go_backwards:
         sequences = [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
-    predictions = await predict(engine, sequences, _initial_states(engine, body))
+    initial_states = _initial_states(engine, body)
+    predictions = await predict(engine, sequences, initial_states, with_states=body.return_state)
     content: dict[str, Any] = {
         "model": manifest.name,
         "version": manifest.version,

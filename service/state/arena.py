@@ -54,7 +54,8 @@ class Arena:
         self.busy = np.zeros(capacity, np.bool_)
         self.session_ids: list[str | None] = []
         self.num_sessions = 0
-        self._initial = tuple(state.initial_row() for state in states)
+        initial_rows = [state.initial_row()[None] for state in states]
+        self._initial = tuple(_as_items(rows, _item(rows))[0] for rows in initial_rows)
         self._freed: list[int] = []
 
     def __repr__(self) -> str:
@@ -91,27 +92,28 @@ class Arena:
             slot = self._freed.pop()
         elif (slot := len(self.session_ids)) < self.capacity:
             self.session_ids.append(None)
+            self.expires_at[slot] = np.inf
         else:
             raise MemoryError(f"all {self.capacity} slots are taken")
-        for rows, initial in zip(self.states, self._initial, strict=True):
-            rows[slot] = initial
-        self.session_ids[slot] = session_id
-        self.num_sessions += session_id is not None
-        self.steps[slot] = 0
-        self.last_seq[slot] = NEVER
-        self.last_digest[slot] = 0
-        self.last_output[slot] = 0
-        self.expires_at[slot] = np.inf
-        self.busy[slot] = False
+        for items, initial in zip(self._items, self._initial, strict=True):
+            items[slot] = initial
+        if session_id is not None:
+            self.session_ids[slot] = session_id
+            self.num_sessions += 1
+            self.steps[slot] = 0
+            self.last_seq[slot] = NEVER
+            self.last_digest[slot] = 0
+            self.last_output[slot] = 0
         return slot
 
     def release(self, slot: int) -> None:
         """Give a slot back; its row may be handed to another session at once."""
-        self.num_sessions -= self.session_ids[slot] is not None
-        self.session_ids[slot] = None
-        self.expires_at[slot] = np.inf
-        self.busy[slot] = False
-        self.long_answers.pop(slot, None)
+        if self.session_ids[slot] is not None:
+            self.session_ids[slot] = None
+            self.num_sessions -= 1
+            self.expires_at[slot] = np.inf
+            self.busy[slot] = False
+            self.long_answers.pop(slot, None)
         self._freed.append(slot)
 
     def gather(self, slots: Slots, out: Rows) -> None:

@@ -57,7 +57,7 @@ class PuppetRunner:
 
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
         assert self.gate.wait(10)
-        works, num_rows, num_steps, _ = iteration
+        works, num_rows, num_steps = iteration.works, iteration.num_rows, iteration.num_steps
         self.iterations.append(([slot for work in works for slot in work.slots], num_steps))
         if self.fails(iteration):
             raise RuntimeError("told to fail")

@@ -30,7 +30,7 @@ WEATHER = MANIFEST.model_copy(
 async def test_mixed_lengths_equal_one_by_one_runs_and_compute_no_padding() -> None:
     house = House()
     sequences = [column(*[float(length)] * length) for length in (3, 17, 1, 9, 9)]
-    together = await predict(house.engine, sequences, [None] * 5)
+    together = await predict(house.engine, sequences, [None] * 5, with_states=True)
     assert sum(len(slots) * steps for slots, steps in house.runner.iterations) == 3 + 17 + 1 + 9 + 9
     for sequence, made in zip(sequences, together, strict=True):
         (alone,) = await predict(house.engine, [sequence], [None])

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from itertools import cycle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.batching import Work, next_iteration
+from service.engine.batching import MAX_ROW_STEPS, Iteration, Line, Work
 
 
 class Caller:
@@ -28,50 +28,61 @@ def work(num_steps: int = 1, num_rows: int = 1, *, num_done: int = 0, private: b
     return made
 
 
+def line_of(works: Iterable[Work], max_batch_size: int = 4, max_iteration_steps: int = 8) -> Line:
+    line = Line(max_batch_size=max_batch_size, max_iteration_steps=max_iteration_steps)
+    for each in works:
+        line.append(each)
+    return line
+
+
+def next_of(line: Line) -> Iteration:
+    iteration, dropped = line.next_iteration()
+    assert iteration is not None
+    assert dropped == []
+    return iteration
+
+
 def test_no_work_makes_no_iteration() -> None:
-    assert next_iteration(deque(), max_batch_size=4, max_iteration_steps=8) == (None, [])
+    assert line_of([]).next_iteration() == (None, [])
 
 
 def test_the_oldest_are_taken_first_and_at_most_a_full_batch() -> None:
     works = [work() for _ in range(5)]
-    line = deque(works)
-    iteration, _ = next_iteration(line, max_batch_size=3, max_iteration_steps=8)
-    assert iteration is not None
-    assert iteration.works == works[:3]
-    assert list(line) == works[3:]
+    line = line_of(works, max_batch_size=3)
+    assert next_of(line).works == works[:3]
+    assert len(line) == 2
+    assert next_of(line).works == works[3:]
 
 
 def test_every_row_runs_the_least_number_of_steps_that_one_has_left() -> None:
-    iteration, _ = next_iteration(deque([work(5), work(2), work(9)]), max_batch_size=4, max_iteration_steps=8)
-    assert iteration is not None
+    iteration = next_of(line_of([work(5), work(2), work(9)]))
     assert (iteration.num_rows, iteration.num_steps) == (3, 2)
 
 
 def test_steps_already_done_are_not_counted() -> None:
-    iteration, _ = next_iteration(deque([work(10, num_done=9), work(5)]), max_batch_size=4, max_iteration_steps=8)
-    assert iteration is not None
-    assert iteration.num_steps == 1
+    assert next_of(line_of([work(10, num_done=9), work(5)])).num_steps == 1
 
 
 def test_a_long_chunk_is_cut_at_the_limit() -> None:
-    iteration, _ = next_iteration(deque([work(100)]), max_batch_size=4, max_iteration_steps=8)
-    assert iteration is not None
-    assert iteration.num_steps == 8
+    assert next_of(line_of([work(100)])).num_steps == 8
+
+
+def test_many_long_chunks_are_cut_where_they_would_leave_the_caches() -> None:
+    iteration = next_of(line_of([work(100) for _ in range(256)], max_batch_size=256, max_iteration_steps=64))
+    assert (iteration.num_rows, iteration.num_steps) == (256, MAX_ROW_STEPS // 256)
 
 
 def test_a_block_of_rows_is_taken_whole_or_waits() -> None:
     first, block = work(), work(num_rows=4)
-    line = deque([first, block])
-    iteration, _ = next_iteration(line, max_batch_size=4, max_iteration_steps=8)
-    assert iteration is not None
-    assert iteration.works == [first]
-    assert list(line) == [block]
+    line = line_of([first, block])
+    assert next_of(line).works == [first]
+    assert next_of(line).works == [block]
 
 
 def test_cancelled_work_is_dropped_unless_it_has_begun() -> None:
     gone, begun, fresh = work(), work(3, num_done=1), work()
     gone.future.has_gone = begun.future.has_gone = True
-    iteration, dropped = next_iteration(deque([gone, begun, fresh]), max_batch_size=4, max_iteration_steps=8)
+    iteration, dropped = line_of([gone, begun, fresh]).next_iteration()
     assert iteration is not None
     assert (iteration.works, dropped) == ([begun, fresh], [gone])
 
@@ -79,7 +90,9 @@ def test_cancelled_work_is_dropped_unless_it_has_begun() -> None:
 def test_cancelled_private_work_is_dropped_even_if_it_has_begun() -> None:
     begun = work(3, num_done=1, private=True)
     begun.future.has_gone = True
-    assert next_iteration(deque([begun]), max_batch_size=4, max_iteration_steps=8) == (None, [begun])
+    line = line_of([begun])
+    assert line.next_iteration() == (None, [begun])
+    assert len(line) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,48 +104,64 @@ def test_cancelled_private_work_is_dropped_even_if_it_has_begun() -> None:
         ([work(3), work(2)], False),
         ([work(9)], False),  # over the limit of steps
         ([work(2), work(3, num_done=1)], False),
-        ([work(2), work(2, private=True)], False),
         ([work(2, private=True)], False),
     ],
 )
 def test_an_iteration_is_whole_where_it_is_all_of_its_works_and_all_are_sessions(
     works: list[Work], is_whole: bool
 ) -> None:
-    iteration, _ = next_iteration(deque(works), max_batch_size=4, max_iteration_steps=8)
-    assert iteration is not None
+    iteration = next_of(line_of(works))
+    assert iteration.works == works
     assert iteration.is_whole is is_whole
 
 
-def test_private_work_with_few_steps_left_waits_where_that_computes_more_and_is_first_next_time() -> None:
-    long = [work(100, private=True) for _ in range(60)]
-    short = work(1, private=True)
-    line = deque([*long[:30], short, *long[30:]])
-    iteration, _ = next_iteration(line, max_batch_size=64, max_iteration_steps=8)
+def test_private_work_runs_in_strides_of_powers_of_two_with_others_of_its_stride() -> None:
+    # 13 = 8 + 4 + 1 and 12 = 8 + 4; the one of 5 = 4 + 1 joins them at their second stride.
+    thirteen, twelve, five = (work(steps, private=True) for steps in (13, 12, 5))
+    line = line_of([thirteen, twelve, five])
+    seen = []
+    while len(line):
+        iteration = next_of(line)
+        assert iteration.is_private
+        seen.append((iteration.works, iteration.num_steps))
+        for each in iteration.works:
+            each.num_done += iteration.num_steps
+            if each.num_done < each.num_steps:
+                line.append(each)
+    assert seen == [([thirteen, twelve], 8), ([five, thirteen, twelve], 4), ([five, thirteen], 1)]
+
+
+def test_sessions_and_private_work_take_turns() -> None:
+    sessions, private = [work() for _ in range(3)], [work(private=True) for _ in range(3)]
+    line = line_of([*private, *sessions], max_batch_size=1)
+    order = [next_of(line).works[0] for _ in range(6)]
+    assert [each.private for each in order] in ([True, False] * 3, [False, True] * 3)
+
+
+def test_work_that_was_in_a_failed_run_shares_no_further_one_and_comes_first() -> None:
+    suspects, fresh = [work(), work(private=True)], work()
+    line = line_of([fresh])
+    line.put_alone(suspects)
+    assert [next_of(line).works for _ in range(3)] == [[suspects[0]], [suspects[1]], [fresh]]
+
+
+def test_a_suspect_whose_caller_has_gone_is_dropped() -> None:
+    suspect, fresh = work(), work()
+    suspect.future.has_gone = True
+    line = line_of([fresh])
+    line.put_alone([suspect])
+    iteration, dropped = line.next_iteration()
     assert iteration is not None
-    # 60 rows of 8 steps for one overhead are worth more than 61 rows of one.
-    assert (iteration.works, iteration.num_steps) == (long, 8)
-    assert list(line) == [short]
+    assert (iteration.works, dropped) == ([fresh], [suspect])
 
 
-def test_a_session_never_waits_for_private_work() -> None:
-    session = work(1)
-    line = deque([*(work(100, private=True) for _ in range(60)), session])
-    iteration, _ = next_iteration(line, max_batch_size=64, max_iteration_steps=8)
-    assert iteration is not None
-    assert session in iteration.works
-    assert (iteration.num_rows, iteration.num_steps) == (61, 1)
-
-
-def test_work_that_was_in_a_failed_run_shares_no_further_one() -> None:
-    suspect, other, fresh = work(), work(), work()
-    suspect.alone = other.alone = True
-    line = deque([suspect, other, fresh])
-    batches = []
-    while line:
-        iteration, _ = next_iteration(line, max_batch_size=4, max_iteration_steps=8)
-        assert iteration is not None
-        batches.append(iteration.works)
-    assert batches == [[suspect], [other], [fresh]]
+def test_clearing_gives_back_all_work() -> None:
+    works = [work(), work(5, private=True), work(private=True)]
+    line = line_of(works)
+    line.put_alone([work()])
+    assert len(line.clear()) == 4
+    assert len(line) == 0
+    assert line.next_iteration() == (None, [])
 
 
 @given(
@@ -145,22 +174,24 @@ def test_all_steps_run_once_without_padding_and_nobody_starves(
     lengths: list[int], private: tuple[bool, ...], max_batch_size: int, max_iteration_steps: int
 ) -> None:
     works = [work(length, private=is_private) for length, is_private in zip(lengths, cycle(private), strict=False)]
-    # Whoever stood in line had the others of the line before it, a batch at a time; a private one, each alone.
-    longest_wait = len(works) if any(private) else -(-len(works) // max_batch_size)
-    line = deque(works)
-    computed = 0
+    line = line_of(works, max_batch_size, max_iteration_steps)
+    computed = number = 0
     last_seen = dict.fromkeys(works, 0)
-    number = 0
-    while line:
+    # Whoever stood in line had the others of the line before it: sessions a batch at a time, private work in the
+    # worst case one at a time; and the two lines take turns.
+    longest_wait = 2 * len(works) if any(private) else -(-len(works) // max_batch_size)
+    while len(line):
         number += 1
-        iteration, _ = next_iteration(line, max_batch_size=max_batch_size, max_iteration_steps=max_iteration_steps)
-        assert iteration is not None
-        assert len(set(iteration.works)) == len(iteration.works) <= max_batch_size
+        iteration = next_of(line)
+        assert len(set(iteration.works)) == len(iteration.works) == iteration.num_rows <= max_batch_size
+        assert iteration.num_steps <= max_iteration_steps
+        assert {each.private for each in iteration.works} == {iteration.is_private}
         computed += iteration.num_rows * iteration.num_steps
         for each in iteration.works:
             assert number - last_seen[each] <= longest_wait + 1
             last_seen[each] = number
             each.num_done += iteration.num_steps
+            assert each.num_done <= each.num_steps
             if each.num_done < each.num_steps:
                 each.scratch = each.scratch or [1]
                 line.append(each)

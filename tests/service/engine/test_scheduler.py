@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from service.engine import scheduler
 from service.engine.batching import Iteration
 from service.errors import Draining, Overloaded, RunFailed, TooLarge
 from tests.service.puppet import House, column
@@ -35,7 +36,8 @@ async def test_mixed_lengths_run_with_no_step_computed_twice_or_padded() -> None
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_a_newcomer_joins_while_a_long_sequence_runs(in_thread: bool) -> None:
+async def test_a_newcomer_joins_while_a_long_sequence_runs(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "PASS_SECONDS", 0.0)
     house = House(in_thread=in_thread)
     long = asyncio.ensure_future(run(house, *[1.0] * 40))
     while not house.runner.iterations:
@@ -116,15 +118,15 @@ async def test_closing_in_the_middle_of_a_run_answers_everyone() -> None:
 
 async def test_admission_counts_rows_and_refuses_before_anything_is_queued() -> None:
     house = House(max_queue_rows=3)
-    scheduler = house.engine.scheduler
-    scheduler.admit(2)
+    admission = house.engine.scheduler
+    admission.admit(2)
     with pytest.raises(Overloaded) as refusal:
-        scheduler.admit(2)
+        admission.admit(2)
     assert refusal.value.retry_after_seconds == 1
-    scheduler.admit(1)
-    assert scheduler.num_rows == 3
+    admission.admit(1)
+    assert admission.num_rows == 3
     with pytest.raises(TooLarge):
-        scheduler.admit(4)
+        admission.admit(4)
 
 
 async def test_draining_refuses_new_work_and_finishes_the_old() -> None:
@@ -146,7 +148,8 @@ async def test_closing_answers_what_never_ran() -> None:
         await waiting
 
 
-async def test_cancelled_work_never_runs_and_is_counted() -> None:
+async def test_cancelled_work_never_runs_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "PASS_SECONDS", 0.0)
     house = House()  # eight rows fit into a batch; the ninth must wait
     others = [asyncio.ensure_future(run(house, *[1.0] * 20)) for _ in range(8)]
     waiting = asyncio.ensure_future(run(house, 99))

@@ -280,12 +280,8 @@ async def test_frames_of_a_session_that_is_not_in_memory_wait_for_it_in_order(mo
             assert not line.recorder.reads()
         loaded.set()
         sent = await line.recorder.until(5)
-    assert [answer if isinstance(answer, bytes) else answer["outputs"] for answer in sent[1:]] == [
-        [[1.0]],
-        [[11.0]],
-        b"11",
-        [[18.0]],
-    ]
+    assert [answer["outputs"] for answer in sent[1:] if not isinstance(answer, bytes)] == [[[1.0]], [[11.0]], [[18.0]]]
+    assert [answer for answer in sent[1:] if isinstance(answer, bytes)] == [b"11"]
     assert line.recorder.reads()
 
 
@@ -493,8 +489,10 @@ class TestColumns:
             text = {"session_id": "a", "inputs": [[1]]}
             line.say(text, b"a,10", text, b"a,100", b"a,1000", text)
             sent = await line.recorder.until(6)
-        totals = [float(answer) if isinstance(answer, bytes) else answer["outputs"][0][0] for answer in sent]
-        assert totals == [1, 11, 12, 112, 1112, 1113]
+        # The answers leave as they are done; what they say tells in which order the frames were applied.
+        texts = [answer["outputs"][0][0] for answer in sent if not isinstance(answer, bytes)]
+        columns = [float(answer) for answer in sent if isinstance(answer, bytes)]
+        assert (texts, columns) == ([1, 12, 1113], [11, 112, 1112])
 
     async def test_a_bug_in_it_is_answered_and_its_words_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with line_over(House(), "a") as line:
