@@ -74,16 +74,23 @@ class Sender:
 
 
 class Connection(Sender):
-    """A connection with at most one request under way.
+    """A connection with at most one request under way, which ``is_waiting`` tells.
 
     Raises:
         ServiceUnreachable: nobody listens at the address, or (by the methods) the other side hung up.
     """
 
-    __slots__ = ("_read", "_unsent", "socket")
+    __slots__ = ("_read", "_unsent", "is_waiting", "socket")
 
     def __init__(self, address: Address) -> None:
         super().__init__()
+        self.socket = socket.socket()
+        self.open(address)
+
+    def open(self, address: Address) -> None:
+        """Connect, anew if it was connected."""
+        self.socket.close()
+        self.is_waiting = False
         try:
             self.socket = socket.create_connection(address, CONNECT_SECONDS)
         except OSError as error:

@@ -90,11 +90,8 @@ class Poller:
 
     def __enter__(self) -> Poller:
         for _ in range(self._num_connections):
-            connection = Connection(self._address)
-            connection.socket.setblocking(False)
-            self.connections.append(connection)
-            self._by_number[connection.socket.fileno()] = connection
-            self._epoll.register(connection.socket, select.EPOLLIN)
+            self.connections.append(Connection(self._address))
+            self._register(self.connections[-1])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,6 +102,7 @@ class Poller:
     def send(self, connection: Connection, request: bytes, sent_at: float) -> None:
         """Send a request whose time counts from ``sent_at``."""
         connection.sent_at = sent_at
+        connection.is_waiting = True
         if not connection.send(request):
             self._epoll.modify(connection.socket, select.EPOLLIN | select.EPOLLOUT)
 
@@ -114,8 +112,26 @@ class Poller:
             connection = self._by_number[number]
             if event & select.EPOLLOUT and connection.send_rest():
                 self._epoll.modify(connection.socket, select.EPOLLIN)
-            if event & ~select.EPOLLOUT and (answer := connection.receive()) is not None:
+            if not event & ~select.EPOLLOUT:
+                continue
+            try:
+                answer = connection.receive()
+            except ServiceUnreachable:
+                if connection.is_waiting:
+                    raise
+                # A server may hang up on a connection that was idle for a while.
+                del self._by_number[number]
+                connection.open(self._address)
+                self._register(connection)
+                continue
+            if answer is not None:
+                connection.is_waiting = False
                 yield connection, answer
+
+    def _register(self, connection: Connection) -> None:
+        connection.socket.setblocking(False)
+        self._by_number[connection.socket.fileno()] = connection
+        self._epoll.register(connection.socket, select.EPOLLIN)
 
 
 class Recorder:

@@ -107,12 +107,14 @@ def _overload(
         ("offered", (len(load.ok) + load.num_unsent) / load.seconds * sequences),
         ("refused", load.num_failed / load.seconds * sequences),
         ("unsent", load.num_unsent / load.seconds * sequences),
-        ("refusal_p50", load.percentile(50, ok=False)),
-        ("refusal_p99", load.percentile(99, ok=False)),
+        ("refusal_p50", load.percentile(50, ok=False) if load.num_failed else 0.0),
+        ("refusal_p99", load.percentile(99, ok=False) if load.num_failed else 0.0),
         ("answer_p99", load.percentile(99)),
         ("rss_growth_bytes", max(rss_bytes) - rss_bytes[0]),
     ):
         bench.figures.add(f"{prefix}/{figure}", value)
+    if not load.num_failed:
+        bench.notes.append(f"overload by {name}: nothing was refused; what could not be served yet was not read yet")
     bench.say(
         f"  {name}: goodput {load.rate / closed.rate:.2f} of capacity, {load.num_failed:,} refused within "
         f"{load.percentile(99, ok=False) * 1000:.0f} ms (99 %), memory + "

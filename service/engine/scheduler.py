@@ -24,8 +24,8 @@ from service.state.arena import Arena
 logger = logging.getLogger(__name__)
 
 PASS_SECONDS = 0.005
-"""For so long iterations follow each other before the event loop reads and writes again. Under more load than it can
-carry, a loop that ran one at each turn would spend its time on reading what it must then refuse.
+"""For so long iterations follow each other before the event loop reads again, and for so long it may read while work
+waits: one turn of a loop with thousands of busy connections can last for a second, spent on what it must then refuse.
 """
 
 
@@ -63,7 +63,9 @@ class Scheduler:
         self.loop = asyncio.get_running_loop()
         """Kept, since asking which loop runs costs a system call."""
         self._line = Line(max_batch_size=runner.max_batch_size, max_iteration_steps=runner.max_iteration_steps)
-        self._awake = False
+        # Whether an iteration is due or under way, since when, and whether the event loop has been told.
+        self._awake = self._iterating = self._is_called = False
+        self._awake_since = 0.0
         self._draining = False
         self._closed = False
         self.num_rows = 0
@@ -80,6 +82,7 @@ class Scheduler:
             Overloaded: ``num_rows`` more would exceed ``max_queue_rows``.
             Draining: no new work is taken.
         """
+        self._catch_up()
         if self._draining:
             raise Draining("the server is shutting down; try another replica, or this one after its restart")
         if num_rows > self._max_queue_rows:
@@ -96,6 +99,7 @@ class Scheduler:
         """
         if self._draining or self.num_rows >= self._max_queue_rows:
             self.admit(1)
+            self.leave(1)
 
     def leave(self, num_rows: int) -> None:
         """Undo ``admit`` for rows that were answered, or were never submitted."""
@@ -124,7 +128,25 @@ class Scheduler:
         """Have the next iteration decided soon, if there is work; never twice at once."""
         self._awake = bool(self._line)
         if self._awake:
-            self.loop.call_soon(self._iterate)
+            self._awake_since = time.perf_counter()
+            if not self._is_called:
+                self._is_called = True
+                self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_called = False
+        if self._awake:
+            self._iterate()
+
+    def _catch_up(self) -> None:
+        """Run iterations now, where the event loop has been reading for long and they run on it."""
+        if (
+            self._awake
+            and self._thread is None
+            and not self._iterating
+            and time.perf_counter() - self._awake_since > PASS_SECONDS
+        ):
+            self._iterate()
 
     def _fail_line(self) -> None:
         # What is handed back lets the next request of its session have its turn, which may submit more.
@@ -133,27 +155,33 @@ class Scheduler:
 
     def _iterate(self) -> None:
         """Run iterations for a while; or start one, where they run in a thread."""
-        began_at = time.perf_counter()
+        has_started = False
+        self._iterating = True
         try:
-            while not self._closed:
-                iteration, dropped = self._line.next_iteration()
-                if dropped:
-                    self._metrics.cancelled.inc(sum(work.num_rows for work in dropped))
-                    self._fail(dropped, DeadlineExceeded("dropped: its caller had gone or its time was up"))
-                if iteration is None:
-                    break
-                if self._thread is not None:
-                    self._start(iteration)
-                    return
-                self._run(iteration)
-                if not self._line or time.perf_counter() - began_at > PASS_SECONDS:
-                    break
-            if self._closed:
-                self._fail_line()
-        except BaseException:
-            self._wake()
-            raise
-        self._wake()
+            has_started = self._run_for_a_while()
+        finally:
+            self._iterating = False
+            if not has_started:
+                self._wake()
+
+    def _run_for_a_while(self) -> bool:
+        """Run what there is, for ``PASS_SECONDS``; True when an iteration was started in the thread instead."""
+        began_at = time.perf_counter()
+        while not self._closed:
+            iteration, dropped = self._line.next_iteration()
+            if dropped:
+                self._metrics.cancelled.inc(sum(work.num_rows for work in dropped))
+                self._fail(dropped, DeadlineExceeded("dropped: its caller had gone or its time was up"))
+            if iteration is None:
+                return False
+            if self._thread is not None:
+                self._start(iteration)
+                return True
+            self._run(iteration)
+            if not self._line or time.perf_counter() - began_at > PASS_SECONDS:
+                return False
+        self._fail_line()
+        return False
 
     def _start(self, iteration: Iteration) -> None:
         """Run an iteration in the thread, and the next behind it, without a turn of the event loop in between."""

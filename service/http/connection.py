@@ -7,6 +7,7 @@ behind another, a large body, any other path) takes uvicorn's own way, through A
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -38,8 +39,13 @@ class HttpConnection(HttpToolsProtocol):
         self._parts: list[bytes] | None = None
         self._num_held = 0
         self._exchange: DirectExchange | None = None
-        self._idle_since = 0.0
+        self._idle_since = math.inf
         self._head_of: tuple[Any, bytes] = None, b""
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``; from a request's first byte to its answer the connection is not idle."""
+        self._idle_since = math.inf
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Hold a plain request back until its body is there."""
@@ -51,6 +57,7 @@ class HttpConnection(HttpToolsProtocol):
             and not self.expect_100_continue
             and self.url.isascii()
             and b"%" not in self.url
+            and b"#" not in self.url
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
@@ -127,7 +134,7 @@ class HttpConnection(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that was idle for long; look again later at one that was not."""
         self.timeout_keep_alive_task = None
-        if self.transport.is_closing() or not self._is_idle():
+        if self.transport.is_closing() or self._idle_since == math.inf:
             return
         seconds_left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if seconds_left > 0:

@@ -126,7 +126,7 @@ class DirectExchange:
             media_type = edge.check_headers(headers)
             edge.check_size(len(body))
             request = Request(name, query_string, media_type, body)
-            if self._pattern is STEP and (found := edge.rest.read_step(request)) is not None:
+            if self._pattern == STEP and (found := edge.rest.read_step(request)) is not None:
                 session, self._body = found
                 edge.rest.begin_step(session, self._body, self)
                 return

@@ -58,7 +58,7 @@ class Rest:
             ("GET", "/v1/sessions"): self.list_sessions,
             ("GET", "/v1/sessions/{}"): self.show_session,
             ("DELETE", "/v1/sessions/{}"): self.close_session,
-            ("POST", STEP): self.step,
+            ("POST", "/v1/sessions/{}/step"): self.step,
             ("POST", "/v1/sessions/{}/forecast"): self.forecast,
         }
         # By the number of parts, the collection and the action: all of a path but its name.
