@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -159,12 +158,12 @@ class Chunks:
         except Exception as error:
             self._commit_failed(works, error)
             return
-        if inspect.isawaitable(committed):
-            waiting = asyncio.ensure_future(committed)
-            waiting.add_done_callback(lambda done: self._committed(works, commit, done, began_at))
-        else:
+        if isinstance(committed, np.ndarray):
             engine.metrics.commit_seconds.observe(time.perf_counter() - began_at)
             self._answer(works, commit, committed)
+        else:
+            waiting = asyncio.ensure_future(committed)
+            waiting.add_done_callback(lambda done: self._committed(works, commit, done, began_at))
 
     def hand_back(self, works: list[Work]) -> None:
         """See ``Owner.hand_back``: the sessions are as they were."""
