@@ -222,17 +222,18 @@ def batch_mean(num_features: int = 2) -> Network:
 
 
 def accumulator() -> Network:
-    """One feature in, its running total out, ``[B, T, 1]``; a value over 1e30 makes the output infinite.
+    """One feature in, the running total of its whole parts out, ``[B, T, 1]``; one over 1e30 makes the output infinite.
 
     With whole numbers every sum is exact, so a test can say what a session must answer.
     """
     nodes = [
-        helper.make_node("CumSum", ["inputs", "axis"], ["sums"]),
+        helper.make_node("Floor", ["inputs"], ["whole"]),
+        helper.make_node("CumSum", ["whole", "axis"], ["sums"]),
         helper.make_node("Unsqueeze", ["total", "one"], ["total3"]),
         helper.make_node("Add", ["sums", "total3"], ["so_far"]),
         helper.make_node("Mul", ["so_far", "huge"], ["scaled"]),
         helper.make_node("Div", ["scaled", "huge"], ["outputs"]),
-        helper.make_node("ReduceSum", ["inputs", "one"], ["added"], keepdims=0),
+        helper.make_node("ReduceSum", ["whole", "one"], ["added"], keepdims=0),
         helper.make_node("Add", ["total", "added"], ["total_n"]),
     ]
     inputs = (Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("x",)),)
@@ -245,7 +246,8 @@ def accumulator() -> Network:
     }
 
     def reference(sequences: Array) -> tuple[Array, dict[str, Array]]:
-        return np.cumsum(sequences, axis=1), {"total": sequences.sum(axis=1)}
+        whole = np.floor(sequences)
+        return np.cumsum(whole, axis=1), {"total": whole.sum(axis=1)}
 
     network = _network("accumulator", nodes, inputs, outputs, states, constants, reference)
     return network.named("accumulator", feedback={"total": "x"})

@@ -30,7 +30,7 @@ class Work:
         outputs: ``[R x n, O]``, or ``[R, O]`` of a graph that answers once a run; set when it finished.
         error: why it failed; None otherwise.
         future: where its caller waits.
-        alone: it was in a run that failed, and shares no further one.
+        alone: it was in a run that failed; its next run is its own.
         submitted_at: when it entered the line, seconds of a monotonic clock.
     """
 
@@ -118,7 +118,7 @@ class Line:
         line.append((self._num_arrivals, work))
 
     def put_alone(self, works: Sequence[Work]) -> None:
-        """Put works that shared a failed run before all others; each runs alone from now on."""
+        """Put works that shared a failed run before all others; the next run of each is its own."""
         for work in reversed(works):
             work.alone = True
             self._suspects.appendleft(work)

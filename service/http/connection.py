@@ -35,7 +35,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._edge: Edge | None = self.app_state.get(STATE_KEY)
+        # An application under a root path is found by ASGI only.
+        self._edge: Edge | None = None if self.root_path else self.app_state.get(STATE_KEY)
+        self._max_held_bytes = min(MAX_HELD_BYTES, self._edge.max_body_bytes) if self._edge else 0
+        # Of the request that is being read or answered: its body so far, where it is held back.
         self._parts: list[bytes] | None = None
         self._num_held = 0
         self._exchange: DirectExchange | None = None
@@ -52,8 +55,9 @@ class HttpConnection(HttpToolsProtocol):
         if (
             self._edge is not None
             and self.url.startswith(b"/v1/")
-            and self._is_idle()
+            and self._is_answered()
             and not self.flow.write_paused
+            and not self.transport.is_closing()
             and not self.expect_100_continue
             and self.url.isascii()
             and b"%" not in self.url
@@ -64,31 +68,33 @@ class HttpConnection(HttpToolsProtocol):
             and self.limit_concurrency is None
         ):
             self._parts, self._num_held = [], 0
+            # Under way from here on: it has its deadline, and a shutdown waits for it.
+            self._exchange = DirectExchange(self, self._edge, self.parser.should_keep_alive())
+            self.cycle = self._exchange  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
         else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Hold the body, too; one that is too large goes through ASGI from here on."""
-        if self._parts is None:
+        if self._parts is None or self._exchange is None or self._exchange.response_complete:
             super().on_body(body)
             return
         self._parts.append(body)
         self._num_held += len(body)
-        if self._num_held > MAX_HELD_BYTES:
+        if self._num_held > self._max_held_bytes:
             parts, self._parts = self._parts, None
+            self._exchange.leave()
             super().on_headers_complete()
             for part in parts:
                 super().on_body(part)
 
     def on_message_complete(self) -> None:
         """Have a request that was held back answered."""
-        parts = self._parts
-        if parts is None or self._edge is None:
+        parts, self._parts = self._parts, None
+        exchange = self._exchange
+        if parts is None or exchange is None or exchange.response_complete:
             super().on_message_complete()
             return
-        self._parts = None
-        exchange = self._exchange = DirectExchange(self, self._edge, self.parser.should_keep_alive())
-        self.cycle = exchange  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
         path, _, query_string = self.url.partition(b"?")
         exchange.begin(
             path.decode("ascii"), query_string, self.headers, parts[0] if len(parts) == 1 else b"".join(parts)
@@ -113,6 +119,10 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def cut_off(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
     def on_response_complete(self) -> None:
         """Go on with the request behind this one, or wait for another.
 
@@ -134,7 +144,7 @@ class HttpConnection(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that was idle for long; look again later at one that was not."""
         self.timeout_keep_alive_task = None
-        if self.transport.is_closing() or self._idle_since == math.inf:
+        if self.transport.is_closing() or self._idle_since == math.inf or not self._is_answered():
             return
         seconds_left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if seconds_left > 0:
@@ -148,13 +158,14 @@ class HttpConnection(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
         if self._exchange is not None:
-            self._exchange.client_gone()
+            self._exchange.leave()
         super().connection_lost(exc)
 
     def _unset_keepalive_if_required(self) -> None:
         """The timer stays: see ``on_response_complete``."""
 
-    def _is_idle(self) -> bool:
+    def _is_answered(self) -> bool:
+        """Whether no request is under way."""
         cycle: Any = self.cycle
         return cycle is None or bool(cycle.response_complete)
 

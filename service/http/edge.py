@@ -70,7 +70,7 @@ class Edge:
         self._metrics = metrics
         self._readiness = readiness
         self._start, self._stop = start, stop
-        self._max_body_bytes = settings.max_body_bytes
+        self.max_body_bytes = settings.max_body_bytes
         self._deadline_seconds = settings.deadline_seconds
         # Oldest first, since a dictionary keeps the order of insertion.
         self.exchanges: dict[Exchange | DirectExchange, None] = {}
@@ -179,7 +179,7 @@ class Edge:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            return message if size <= self._max_body_bytes else {"type": "http.disconnect"}
+            return message if size <= self.max_body_bytes else {"type": "http.disconnect"}
 
         await self._inner(scope, receive_at_most, send)
 
@@ -242,8 +242,8 @@ class Edge:
         Raises:
             TooLarge: it is over the limit.
         """
-        if num_bytes > self._max_body_bytes:
-            raise TooLarge(f"the body is over {self._max_body_bytes} bytes; send fewer steps at a time")
+        if num_bytes > self.max_body_bytes:
+            raise TooLarge(f"the body is over {self.max_body_bytes} bytes; send fewer steps at a time")
 
     def observe(self, pattern: str, status: int, seconds: float) -> None:
         """Count an answer and its time."""

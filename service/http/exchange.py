@@ -70,6 +70,9 @@ class Connection(Protocol):
     def respond(self, response: Response, keep_alive: bool) -> None:
         """Write the answer."""
 
+    def cut_off(self) -> None:
+        """End the connection at once."""
+
 
 class DirectExchange:
     """A whole ``POST`` that came straight from uvicorn's connection.
@@ -93,6 +96,7 @@ class DirectExchange:
         "arrived_at",
         "disconnected",
         "keep_alive",
+        "read_at",
         "response_complete",
     )
 
@@ -101,7 +105,8 @@ class DirectExchange:
         self._edge = edge
         self.keep_alive = keep_alive
         self.response_complete = self.disconnected = False
-        self.arrived_at = time.perf_counter()
+        self.arrived_at = self.read_at = time.perf_counter()
+        edge.exchanges[self] = None
         self._is_cancelled = self._is_late = False
         self._pattern = "none"
         self._path = ""
@@ -114,12 +119,12 @@ class DirectExchange:
         return self
 
     def set(self) -> None:
-        """See ``message_event``."""
+        """What uvicorn calls on that event."""
 
     def begin(self, path: str, query_string: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Have it answered: a step to a session in memory at once, anything else in a task."""
         edge = self._edge
-        edge.exchanges[self] = None
+        self.read_at = time.perf_counter()
         self._path = path
         try:
             self._pattern, name, handler = edge.rest.route("POST", path)
@@ -147,18 +152,21 @@ class DirectExchange:
         assert self._body is not None
         try:
             self._finish(json_response(step_content(answer, self._body)))
-        except Exception:  # whoever commits a batch must not fail for one connection
-            logger.exception("an answer could not be written")
+        except Exception as error:  # whoever commits a batch must not fail for one connection
+            self.set_exception(error)
 
     def set_exception(self, error: Exception) -> None:
         """Write why a chunk was not applied."""
         try:
             self._finish(self._edge.refuse(error, "POST", self._path))
         except Exception:
-            logger.exception("a refusal could not be written")
+            logger.exception("an answer could not be written")
+            self._connection.cut_off()
 
     def expire(self) -> None:
         """End it, since its deadline has passed."""
+        if self._is_late:
+            return
         self._is_late = True
         if self._task is not None:
             self._task.cancel()
@@ -169,8 +177,10 @@ class DirectExchange:
     def look_after(self) -> None:
         """Its connection tells when the client hangs up."""
 
-    def client_gone(self) -> None:
-        """Nobody is left to answer: what has not begun is dropped."""
+    def leave(self) -> None:
+        """Nobody waits here any more: the client has gone, or the request goes through ASGI after all. What has not
+        begun is dropped.
+        """
         if self.response_complete:
             return
         self._is_cancelled = self.response_complete = True
@@ -195,7 +205,8 @@ class DirectExchange:
         if self.response_complete:
             return
         self.response_complete = True
+        self._body = None
         edge = self._edge
         edge.exchanges.pop(self, None)
-        edge.observe(self._pattern, response.status, time.perf_counter() - self.arrived_at)
+        edge.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
         self._connection.respond(response, self.keep_alive)

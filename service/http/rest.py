@@ -151,8 +151,7 @@ class Rest:
 
     async def step(self, request: Request) -> Response:
         """Apply a chunk to a session."""
-        body = codec.decode_body(request, _STEP)
-        session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
+        session, body = self.read_step(request) or self._read_step(await self._sessions.find(request.name), request)
         return json_response(step_content(await begin_step(self._chunks, session, body), body))
 
     async def stream(self, _: Request) -> Response:
@@ -162,8 +161,9 @@ class Rest:
     def read_step(self, request: Request) -> tuple[Session, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not."""
         session = self._sessions.resident(request.name)
-        if session is None:
-            return None
+        return None if session is None else self._read_step(session, request)
+
+    def _read_step(self, session: Session, request: Request) -> tuple[Session, StepBody]:
         session.engine.scheduler.check_room()
         return session, codec.decode_body(request, _STEP)
 

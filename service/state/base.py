@@ -117,8 +117,8 @@ class Store(ABC):
         """Make the iteration's results the sessions' own, each by compare-and-set on ``steps``.
 
         Returns:
-            which were committed, bool ``[R]``, as durably as the store promises; at once, or to be awaited. A
-            session's time to live begins anew at ``now``.
+            which were committed, bool ``[R]``, as durably as the store promises: the array, or something that is
+            awaited for it. A session's time to live begins anew at ``now``.
         """
 
     @abstractmethod
