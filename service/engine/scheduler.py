@@ -24,9 +24,10 @@ from service.state.arena import Arena
 logger = logging.getLogger(__name__)
 
 PASS_SECONDS = 0.005
-"""For so long iterations follow each other before the event loop reads again, and for so long it may read while work
-waits: one turn of a loop with thousands of busy connections can last for a second, spent on what it must then refuse.
-"""
+"""For so long iterations follow each other before the event loop reads again."""
+
+READ_SECONDS = 0.02
+"""For so long the event loop may read while work waits: with thousands of busy connections one turn can last a second."""
 
 
 class Scheduler:
@@ -144,7 +145,7 @@ class Scheduler:
             self._awake
             and self._thread is None
             and not self._iterating
-            and time.perf_counter() - self._awake_since > PASS_SECONDS
+            and time.perf_counter() - self._awake_since > READ_SECONDS
         ):
             self._iterate()
 
@@ -177,7 +178,8 @@ class Scheduler:
             if self._thread is not None:
                 self._start(iteration)
                 return True
-            self._run(iteration)
+            run_at = self._observe_queue(iteration)
+            self._ran(iteration, partial(self._runner.run_iteration, iteration, self._arena), run_at)
             if not self._line or time.perf_counter() - began_at > PASS_SECONDS:
                 return False
         self._fail_line()
@@ -195,11 +197,6 @@ class Scheduler:
                 self._iterate()
 
         running.add_done_callback(ran)
-
-    def _run(self, iteration: Iteration) -> None:
-        """Run an iteration on the event loop itself."""
-        began_at = self._observe_queue(iteration)
-        self._ran(iteration, partial(self._runner.run_iteration, iteration, self._arena), began_at)
 
     def _observe_queue(self, iteration: Iteration) -> float:
         now = time.perf_counter()
