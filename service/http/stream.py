@@ -257,7 +257,9 @@ class Stream:
         try:
             return await self._sessions.find(session_id)
         except UnknownSession:
-            if not self._create_missing:
+            first = self._lookups[session_id][0].frame
+            # Where the client believes that it has steps, it is not to begin anew unnoticed.
+            if not self._create_missing or (first is not None and first.seq):
                 raise
         try:
             return await self._sessions.open(self._model, session_id=session_id)

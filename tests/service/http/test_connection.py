@@ -620,5 +620,5 @@ async def test_nothing_is_left_of_connections_that_ended() -> None:
         await until(lambda: not server.state.connections)
         assert server.edge.num_exchanges == 0
         gc.collect()
-        left = [found for found in gc.get_objects() if isinstance(found, HttpConnection)]
-        assert left == []
+        # By type: isinstance asks each object for its class, and some modules in memory answer with a warning.
+        assert [found for found in gc.get_objects() if type(found) is HttpConnection] == []

@@ -227,6 +227,15 @@ async def test_create_missing_opens_a_session_and_keeps_the_order() -> None:
     assert house.value('ostinato_sessions_total{event="opened",model="sum",version="1"}') == 1
 
 
+async def test_create_missing_does_not_begin_a_session_anew_that_is_believed_to_have_steps() -> None:
+    house = House()
+    async with line_over(house, create_missing=True) as line:
+        line.say({"session_id": "lost", "inputs": [[1]], "seq": 5})
+        await line.recorder.until(1)
+    assert line.recorder.codes == ["unknown_session"]
+    assert house.sessions.resident("lost") is None
+
+
 async def test_create_missing_does_not_begin_a_closed_session_anew() -> None:
     house = House()
     async with line_over(house, "a", create_missing=True) as line:
