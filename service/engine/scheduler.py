@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 PASS_SECONDS = 0.005
 """For so long iterations follow each other before the event loop reads again."""
 
-READ_SECONDS = 0.02
+READ_SECONDS = 0.005
 """For so long the event loop may read while work waits: with thousands of connections one turn can last a second."""
 
 
