@@ -151,17 +151,14 @@ class DirectExchange:
         """Write a chunk's answer."""
         assert self._body is not None
         try:
-            self._finish(json_response(step_content(answer, self._body)))
+            response = json_response(step_content(answer, self._body))
         except Exception as error:  # whoever commits a batch must not fail for one connection
-            self.set_exception(error)
+            response = self._edge.refuse(error, "POST", self._path)
+        self._finish(response)
 
     def set_exception(self, error: Exception) -> None:
         """Write why a chunk was not applied."""
-        try:
-            self._finish(self._edge.refuse(error, "POST", self._path))
-        except Exception:
-            logger.exception("an answer could not be written")
-            self._connection.cut_off()
+        self._finish(self._edge.refuse(error, "POST", self._path))
 
     def expire(self) -> None:
         """End it, since its deadline has passed."""
@@ -209,4 +206,8 @@ class DirectExchange:
         edge = self._edge
         edge.exchanges.pop(self, None)
         edge.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
-        self._connection.respond(response, self.keep_alive)
+        try:
+            self._connection.respond(response, self.keep_alive)
+        except Exception:
+            logger.exception("an answer could not be written")
+            self._connection.cut_off()

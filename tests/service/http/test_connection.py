@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from service.http.arrow_stream import write_columns
 from service.http.connection import MAX_HELD_BYTES, HttpConnection
 from service.http.edge import STATE_KEY, Edge
+from service.http.message import Response
 from service.http.rest import step_content
 from service.http.streams import STATE_KEY as STREAMS_KEY
 from service.http.streams import Streams
@@ -573,6 +574,32 @@ async def test_the_date_is_that_of_the_answer() -> None:
             server.state.default_headers = [(b"date", date)]
             await client.send(step(1))
             assert ("date", date.decode()) in (await client.answer())[1]
+
+
+async def test_an_answer_that_cannot_be_written_ends_its_connection_and_disturbs_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await house_with_a(in_thread=True)
+    await house.sessions.open("sum", session_id="b")
+    house.runner.gate.clear()
+    respond = HttpConnection.respond
+
+    def broken(self: HttpConnection, response: Response, keep_alive: bool) -> None:
+        if b'"a"' in response.body:
+            raise OSError("told to fail")
+        respond(self, response, keep_alive)
+
+    monkeypatch.setattr(HttpConnection, "respond", broken)
+    async with serving(house) as server, Client.to(server) as first, Client.to(server) as second:
+        await first.send(step(1))
+        await second.send(step(2, path="/v1/sessions/b/step"))
+        house.runner.gate.set()
+        assert (await second.answer())[2]["outputs"] == [[2.0]]
+        with pytest.raises((OSError, EOFError)):
+            await first.answer()
+        assert "told to fail" in caplog.text
+        assert server.edge.num_exchanges == 0
+        assert not house.engine.arena.busy.any()
 
 
 async def test_an_answer_that_cannot_be_worded_is_an_error_and_disturbs_nobody(
