@@ -595,8 +595,9 @@ async def test_an_answer_that_cannot_be_written_ends_its_connection_and_disturbs
         await second.send(step(2, path="/v1/sessions/b/step"))
         house.runner.gate.set()
         assert (await second.answer())[2]["outputs"] == [[2.0]]
-        with pytest.raises((OSError, EOFError)):
+        with pytest.raises((OSError, EOFError)) as end:
             await first.answer()
+        assert not isinstance(end.value, TimeoutError)  # it was told, and need not have waited
         assert "told to fail" in caplog.text
         assert server.edge.num_exchanges == 0
         assert not house.engine.arena.busy.any()
