@@ -16,6 +16,8 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 PYTEST ?=
 # Passed on to the benchmark in place of --docs: make bench BENCH="--only 1,3 --rounds 5"
 BENCH ?=
+# Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
+FAULTS ?=
 
 # No usage reports from a build or a test.
 export BENTOML_DO_NOT_TRACK := True
@@ -23,12 +25,12 @@ export BENTOML_DO_NOT_TRACK := True
 ##@ For users
 
 .PHONY: demo
-demo: models ## train, export and serve the examples, replay held-out hours through live sessions, draw demo.png
+demo: models ## train, export and serve the examples, replay held-out hours through live sessions and a kill -9, draw demo.png
 	@$(BIN)/python -m examples.demo
 
 .PHONY: serve
-serve: models ## start the service on the trained examples and leave it running
-	@$(BIN)/ostinato serve --repository repository
+serve: models ## start the service on the trained examples and leave it running; sessions are in state/
+	@$(BIN)/ostinato serve --repository repository --state lmdb://state
 
 .PHONY: models
 models: $(EXAMPLES:%=repository/beijing-%/1/model.json) ## fill repository/ with the trained examples; only what is missing or older than its sources
@@ -52,6 +54,10 @@ check: setup tools ## the one gate: lint, format, types, tests
 bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)
 	@$(BIN)/python -m benchmarks $(if $(BENCH),$(BENCH),--docs)
 
+.PHONY: faults
+faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)
+	@$(BIN)/python -m tests.faults $(FAULTS)
+
 .PHONY: format
 format: setup ## rewrite the code as the gate wants it
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -64,8 +70,8 @@ lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
 
 .PHONY: clean
-clean: ## remove what was built: environment, trained models, caches
-	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton runs repository build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what was built: environment, trained models with their sessions, caches
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton runs repository state build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -17,7 +17,7 @@ from benchmarks import report
 from benchmarks.bench import Bench, Options, Row
 from benchmarks.chart import draw
 from benchmarks.errors import SubjectFailed
-from benchmarks.rows import http_steps, inside, many_in_one, overload, start_up, whole_sequences
+from benchmarks.rows import durability, http_steps, inside, many_in_one, overload, start_up, whole_sequences
 from benchmarks.subjects import ROOT
 from benchmarks.targets import RULES, Verdict
 
@@ -26,11 +26,17 @@ ROWS: tuple[tuple[str, tuple[int, ...], Row], ...] = (
     ("live sessions", (7,), inside.live_sessions),
     ("whole sequences inside the engine", (6,), whole_sequences.inside_the_engine),
     ("start to ready", (9,), start_up.start_up),
+    ("misses of stored sessions", (13,), durability.misses),
+    ("start to ready on stored sessions", (14,), durability.restart),
     ("one client", (3,), http_steps.one_session),
     ("256 sessions over HTTP", (1, 2), http_steps.many_sessions),
     ("pauses", (2,), http_steps.pauses),
     ("256 sessions on one WebSocket", (4,), many_in_one.stream),
     ("256 sessions in a message", (5,), many_in_one.batches),
+    ("256 sessions over HTTP, lmdb", (11,), durability.steps_on_lmdb),
+    ("256 sessions in a message, lmdb", (11,), durability.batches_on_lmdb),
+    ("256 sessions over HTTP, Redis", (12,), durability.steps_on_redis),
+    ("256 sessions in a message, Redis", (12,), durability.batches_on_redis),
     ("whole sequences over HTTP", (6,), whole_sequences.over_http),
     ("too many whole sequences", (8,), overload.whole_sequences_overload),
     ("too many single steps", (8,), overload.steps_overload),
@@ -65,7 +71,9 @@ def main(
     options = Options.quick() if quick else replace(Options(), rounds=rounds, seconds=seconds)
     console = Console(width=None if sys.stdout.isatty() else 120)
     wanted = {int(word) for word in only.split(",") if word.strip()} or {rule.target for rule in RULES}
-    scratch = Path(tempfile.mkdtemp(prefix="ostinato-bench-"))
+    # Beside the report, not among temporary files, which may be in memory: stored sessions belong on a disk.
+    output.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output)).absolute()
     bench = Bench(options, scratch, console)
     try:
         _measure(bench, wanted)

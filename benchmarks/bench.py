@@ -17,7 +17,8 @@ from rich.console import Console
 
 from benchmarks.errors import BenchmarkError, SubjectFailed
 from benchmarks.figures import Figures
-from benchmarks.process import LOAD_CORE, SERVER_CORE
+from benchmarks.process import LOAD_CORE, SERVER_CORE, Process
+from benchmarks.redis_server import RedisServer
 from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Subject, Triton
 from benchmarks.workloads import Offline, Steps, write_model
 
@@ -38,7 +39,9 @@ class Options:
         seconds: of load in a round.
         long_seconds: of the load that looks for pauses, and of the one that overloads.
         max_sessions: the most sessions that target 7 opens.
-        starts: of the service, for target 9.
+        starts: of the service, for targets 9 and 14.
+        stored_sessions: on disk, for targets 13 and 14.
+        resident_sessions: of those, how many memory has room for.
     """
 
     rounds: int = 3
@@ -46,11 +49,21 @@ class Options:
     long_seconds: float = 60.0
     max_sessions: int = 1_000_000
     starts: int = 5
+    stored_sessions: int = 1_000_000
+    resident_sessions: int = 100_000
 
     @classmethod
     def quick(cls) -> Options:
         """Seconds in place of minutes: to see that it works, not to tell how fast."""
-        return cls(rounds=1, seconds=1.0, long_seconds=3.0, max_sessions=100_000, starts=2)
+        return cls(
+            rounds=1,
+            seconds=1.0,
+            long_seconds=3.0,
+            max_sessions=100_000,
+            starts=2,
+            stored_sessions=100_000,
+            resident_sessions=10_000,
+        )
 
 
 @dataclass
@@ -63,6 +76,9 @@ class Outcome:
 @dataclass
 class Bench:
     """One run. A row of the table is a function that takes it.
+
+    Servers go by the names of ``KINDS``, where Ostinato's sessions are in memory; ``ostinato-lmdb`` and
+    ``ostinato-redis`` have them in those stores.
 
     Attributes:
         figures: what was measured.
@@ -88,6 +104,7 @@ class Bench:
         self.offline = Offline(self.directory)
         self.steps = Steps.draw(num_sessions=256)
         self._subjects: dict[str, Subject] = {}
+        self._redis: RedisServer | None = None
         self._ids = itertools.count(0, 1024)
 
     def sessions(self, number: int) -> range:
@@ -106,6 +123,9 @@ class Bench:
         for subject in self._subjects.values():
             subject.stop()
         self._subjects.clear()
+        if self._redis is not None:
+            self._redis.stop()
+            self._redis = None
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -148,11 +168,15 @@ class Bench:
     def others_idle(self, subject: Subject, what: str) -> Iterator[None]:
         """Note the servers that were not measured within and worked all the same, on the core of the one that was."""
         others = [other.process for other in self._subjects.values() if other is not subject and other.process]
-        before = sum(process.use().cpu_seconds for process in others)
+        before = _cpu_seconds(others)
+        redis = [self._redis.process] if self._redis else []
+        redis_before = _cpu_seconds(redis)
         began_at = time.perf_counter()
         yield
         wall = time.perf_counter() - began_at
-        fraction = (sum(process.use().cpu_seconds for process in others) - before) / wall
+        fraction = (_cpu_seconds(others) - before) / wall
+        if redis:
+            self.figures.add(f"redis/{what}", (_cpu_seconds(redis) - redis_before) / wall)
         self.figures.add(f"idle servers/{what}", fraction)
         if fraction > IDLE_FRACTION:
             self.notes.append(f"{what}: servers that were not measured used {fraction:.0%} of the core")
@@ -181,19 +205,41 @@ class Bench:
         if name in self.absent:
             return None
         if name not in self._subjects:
-            subject = KINDS[name](self.repository, self.scratch)
-            self.say(f"starting {subject.title}")
+            subject = None
             try:
+                subject = self._build(name)
+                self.say(f"starting {subject.title}")
                 subject.start()
             except SubjectFailed as error:
-                subject.stop()
+                if subject is not None:
+                    subject.stop()
                 self.absent[name] = str(error)
-                self.say(f"[yellow]{subject.title} is not measured:[/] {error}")
+                self.say(f"[yellow]{name} is not measured:[/] {error}")
                 return None
             assert subject.process is not None
             self.commands[name] = " ".join(subject.process.command)
             self._subjects[name] = subject
         return self._subjects[name]
+
+    def _build(self, name: str) -> Subject:
+        """A server by its name, not yet started; what it needs beside it is."""
+        if name in KINDS:
+            return KINDS[name](self.repository, self.scratch)
+        return Ostinato(self.repository, self.scratch, self._state(name.removeprefix("ostinato-")))
+
+    def _state(self, store: str) -> str:
+        """The address of a store of the run's own."""
+        if store == "lmdb":
+            return f"lmdb://{self.scratch / 'state'}"
+        assert store == "redis"
+        if self._redis is None:
+            self._redis = RedisServer(self.scratch)
+            self.commands["redis"] = " ".join(self._redis.process.command)
+        return self._redis.url
+
+
+def _cpu_seconds(processes: list[Process]) -> float:
+    return sum(process.use().cpu_seconds for process in processes)
 
 
 Row = Callable[[Bench], None]

@@ -14,7 +14,7 @@ from service.engine.engine import Engine
 from service.metrics import Metrics, ModelMetrics
 from service.repository import load_model
 from service.sessions import Sessions
-from service.state.memory import MemoryStore
+from service.state.address import open_store
 from service.turns import Turns
 
 
@@ -22,19 +22,21 @@ class House:
     """Sessions and engine as a worker has them. Built within a running event loop."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
-        self.settings = Settings(repository=directory.parents[1], **settings)
+        self.settings = Settings(**{"repository": directory.parents[1], "state": "memory://", **settings})
         loaded = load_model(directory, self.settings)
         self.catalogue = Catalogue()
-        store, turns = MemoryStore(tombstone_seconds=self.settings.tombstone_seconds), Turns()
-        self.chunks = Chunks(store, turns)
-        self.sessions = Sessions(store, self.catalogue, turns, default_ttl_seconds=self.settings.ttl_seconds)
+        self.store, turns = open_store(self.settings), Turns()
+        self.chunks = Chunks(self.store, turns)
+        self.sessions = Sessions(self.store, self.catalogue, turns, default_ttl_seconds=self.settings.ttl_seconds)
         self.engine = Engine(
             loaded.manifest,
             loaded.runner,
             self.chunks,
             self.settings,
             ModelMetrics(Metrics(), loaded.manifest.name, loaded.manifest.version),
+            max_resident=self.store.num_slots(loaded.manifest),
         )
+        self.store.attach(self.engine.arena)
         self.catalogue.add(self.engine)
         self.catalogue.complete = True
         gc.collect()

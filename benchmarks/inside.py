@@ -19,6 +19,7 @@ import uvloop
 
 from benchmarks.figures import Figures
 from benchmarks.house import House, IterationClock
+from benchmarks.inside_store import fill, journal_misses, misses
 from benchmarks.process import PAGE_BYTES
 from benchmarks.workloads import (
     BLOCK_ROWS,
@@ -198,7 +199,8 @@ def _rss_bytes() -> int:
 
 
 MEASUREMENTS = {
-    measurement.__name__: measurement for measurement in (iterations, blocks, sequences, raw, live_sessions)
+    measurement.__name__: measurement
+    for measurement in (iterations, blocks, sequences, raw, live_sessions, fill, misses, journal_misses)
 }
 
 
@@ -210,6 +212,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--resident", type=int, default=100_000, help="sessions that memory has room for")
+    parser.add_argument("--state", type=Path, help="the folder of the store")
     arguments = parser.parse_args()
     figures = Figures()
     uvloop.run(MEASUREMENTS[arguments.measurement](arguments, figures))

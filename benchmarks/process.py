@@ -34,6 +34,7 @@ class Process:
 
     Args:
         is_ready: tells whether it answers; asked until it says so.
+        core: where it runs.
         environment: variables beside those of this process.
     """
 
@@ -43,10 +44,11 @@ class Process:
         log: Path,
         is_ready: Callable[[], bool],
         *,
+        core: int = SERVER_CORE,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.command = ["taskset", "-c", str(SERVER_CORE), *command]
+        self.command = ["taskset", "-c", str(core), *command]
         self.log = log
         self._is_ready = is_ready
         self.started_at = time.perf_counter()
@@ -98,9 +100,12 @@ class Process:
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                for pid in family:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                _kill(family)
+        self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it and its children, without a word."""
+        _kill(self._family(self.pid))
         self._process.wait()
 
     def _family(self, pid: int) -> list[int]:
@@ -110,6 +115,12 @@ class Process:
                 for child in children.read_text().split():
                     found += self._family(int(child))
         return found
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def free_port() -> int:

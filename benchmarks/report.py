@@ -90,7 +90,16 @@ def write_json(report: Mapping[str, Any], path: Path) -> None:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as the generated part of docs/performance.md."""
-    return "\n".join([*_targets(report), *_http(report), *_remarks(report), *_circumstances(report)])
+    return "\n".join(
+        [
+            *_targets(report),
+            *_http(report),
+            *_stores(report),
+            *_stored(report),
+            *_remarks(report),
+            *_circumstances(report),
+        ]
+    )
 
 
 def put_between_markers(document: str, generated: str) -> str:
@@ -120,7 +129,7 @@ def _targets(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _http(report: Mapping[str, Any]) -> Iterator[str]:
     figures = Figures(report["figures"])
-    yield "One step a request over HTTP JSON, medians of the rounds:\n"
+    yield "One step a request over HTTP JSON, medians of the rounds; Ostinato's sessions are in memory (`memory://`):\n"
     yield "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
     yield "|---|---|---|---|---|---|"
     for name, kind in KINDS.items():
@@ -134,6 +143,41 @@ def _http(report: Mapping[str, Any]) -> Iterator[str]:
         ]
         yield f"| {kind.title} | {' | '.join(cells)} |"
     yield ""
+
+
+def _stores(report: Mapping[str, Any]) -> Iterator[str]:
+    figures = Figures(report["figures"])
+    yield "Ostinato's stores, 256 sessions, each beside memory in rounds of their own (targets 11 and 12):\n"
+    yield "| store | steps/s, HTTP JSON | p50, ms | p99, ms | session-steps/s, Arrow |"
+    yield "|---|---|---|---|---|"
+    for store, title in (("lmdb", "lmdb"), ("redis", "Redis")):
+        for name, shown in (("ostinato", f"memory, beside {title}"), (f"ostinato-{store}", title)):
+            http, batches = f"durable/{store}/http/{name}", f"durable/{store}/batches/{name}"
+            cells = [
+                _cell(figures.spread(f"{http}/rate"), 1, 0),
+                _cell(figures.spread(f"{http}/p50"), 1000, 1),
+                _cell(figures.spread(f"{http}/p99"), 1000, 1),
+                _cell(figures.spread(f"{batches}/rate"), 1, 0),
+            ]
+            yield f"| {shown} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _stored(report: Mapping[str, Any]) -> Iterator[str]:
+    figures, options = Figures(report["figures"]), report["options"]
+    yield (
+        f"{options['stored_sessions']:,} sessions in lmdb, memory for {options['resident_sessions']:,}, in process "
+        "(targets 13 and 14; a miss is judged by its p99):\n"
+    )
+    yield "| what | p50 | p99 | longest |"
+    yield "|---|---|---|---|"
+    for place, shown in (("miss", "a miss, from the database, us"), ("journal_miss", "a miss, from the journal, us")):
+        cells = [_cell(figures.spread(f"stored/{place}/{name}"), 1e6, 0) for name in ("p50", "p99", "max")]
+        yield f"| {shown} | {' | '.join(cells)} |"
+    yield ""
+    rate = _cell(figures.spread("stored/steps/rate"), 1, 0)
+    journal = _cell(figures.spread("restart/killed/journal_bytes"), 2**-20, 0)
+    yield f"Steps of sessions drawn at random from all: {rate} a second. The journal after the kill: {journal} MiB.\n"
 
 
 def _remarks(report: Mapping[str, Any]) -> Iterator[str]:

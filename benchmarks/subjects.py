@@ -38,8 +38,8 @@ class Subject(ABC):
         tolerance: how far its answers may be off the offline run's; 0 = they must be the same to the bit.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
+    name: str
+    title: str
     tolerance: ClassVar[float] = 1e-5
     ready_target: ClassVar[str]
 
@@ -125,17 +125,27 @@ class Echo(Subject):
 
 
 class Ostinato(Subject):
-    """The service of this checkout, as `ostinato serve` starts it."""
+    """The service of this checkout, as `ostinato serve` starts it.
+
+    Args:
+        state: the address of its store.
+    """
 
     name = "ostinato"
     title = "Ostinato"
     tolerance = 0.0
     ready_target = "/readyz"
-    settings: tuple[str, ...] = ()
+
+    def __init__(self, repository: Path, scratch: Path, state: str = "memory://") -> None:
+        super().__init__(repository, scratch)
+        self.state = state
+        store = state.partition(":")[0]
+        if store != "memory":
+            self.name, self.title = f"ostinato-{store}", f"Ostinato on {store}"
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         command = [sys.executable, "-m", "ostinato.cli", "serve", "--repository", str(self.repository)]
-        return [*command, "--port", str(self.port), *self.settings], {}
+        return [*command, "--state", self.state, "--port", str(self.port)], {}
 
     def step_request(self, session: int, inputs: Floats, *, first: bool = False) -> bytes:
         del first

@@ -15,6 +15,9 @@ REFUSAL_SECONDS = 0.1
 """What "at once" means for a refusal."""
 GROWTH_BYTES = 256 * 2**20
 """What "bounded" means for the memory of a service under too much load."""
+MISS_SECONDS = 150e-6
+"""What bringing a session to memory may take, judged by the 99th percentile."""
+RESTART_SECONDS = 5.0
 
 
 class Verdict(Enum):
@@ -100,6 +103,19 @@ def _overload(name: str, what: str) -> tuple[Rule, ...]:
     )
 
 
+def _durable(target: int, store: str, title: str, batches: float, steps: float) -> tuple[Rule, ...]:
+    """How fast a store is beside sessions in memory, in the same rounds."""
+
+    def rule(what: str, name: str, bound: float) -> Rule:
+        place = f"durable/{store}/{name}"
+        return Rule(target, what, f"{place}/ostinato-{store}/rate", f"{place}/ostinato/rate", bound)
+
+    return (
+        rule(f"Arrow over HTTP, {title} beside memory", "batches", batches),
+        rule(f"256 sessions, steps/s, {title} beside memory", "http", steps),
+    )
+
+
 RULES: tuple[Rule, ...] = (
     _http(1, "256 sessions, steps/s beside Triton", "rate", "triton/rate", 2.0),
     _http(1, "256 sessions, steps/s beside FastAPI + onnxruntime", "rate", "fastapi/rate", 4.0),
@@ -123,4 +139,10 @@ RULES: tuple[Rule, ...] = (
     Rule(9, "from start to ready", "start/seconds", None, 4.0, False, SECONDS),
     Rule(10, "256 works: overhead", "engine/256/overhead", None, OVERHEAD_SECONDS, False, MICROSECONDS),
     Rule(10, "a block of 256: overhead", "engine/block/overhead", None, OVERHEAD_SECONDS, False, MICROSECONDS),
+    *_durable(11, "lmdb", "lmdb", 0.5, 0.9),
+    *_durable(12, "redis", "Redis", 0.15, 0.6),
+    Rule(13, "p99 of misses in the database", "stored/miss/p99", None, MISS_SECONDS, False, MICROSECONDS),
+    Rule(13, "p99 of misses in the journal", "stored/journal_miss/p99", None, MISS_SECONDS, False, MICROSECONDS),
+    Rule(14, "restart on stored sessions", "restart/clean/seconds", None, RESTART_SECONDS, False, SECONDS),
+    Rule(14, "restart behind a load and kill -9", "restart/killed/seconds", None, RESTART_SECONDS, False, SECONDS),
 )

@@ -104,6 +104,11 @@ class Steps:
         return steps
 
 
+def scattered(number: int) -> int:
+    """Another number for each below 2**32, in no order: ids that are not stored beside those opened next to them."""
+    return number * 2_654_435_761 % 2**32  # an odd factor, so none meets another
+
+
 def draw_lengths(num_sequences: int = NUM_SEQUENCES, seed: int = 13) -> NDArray[np.int64]:
     """W2's lengths: lognormal, cut to 10..500, with a mean of about 86."""
     sigma = 0.7

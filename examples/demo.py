@@ -1,4 +1,5 @@
-"""The whole way in half a minute: verify, serve, replay held-out hours through live sessions, look ahead, stop.
+"""The whole way in half a minute: verify, serve, replay held-out hours through live sessions, kill the service in the
+middle and start it again, look ahead, stop.
 
 Run after `make models` as `python -m examples.demo`; `make demo` does both.
 """
@@ -14,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.table import Table
@@ -65,7 +67,7 @@ def main() -> int:
     try:
         verify(console)
         with tempfile.TemporaryDirectory(prefix="ostinato-demo-") as folder:
-            exit_status = live(console, Path(folder) / "server.log")
+            exit_status = live(console, Path(folder))
     except CommandError as error:
         console.print(f"[red]error:[/] {error}", markup=True, highlight=False)
         return 1
@@ -94,34 +96,40 @@ def verify(console: Console) -> None:
             raise CommandError(f"{result.model}/{result.version}: {result.reason}")
 
 
-def live(console: Console, log: Path) -> int:
-    """Start the service, talk to it, stop it; returns its exit status."""
+def live(console: Console, folder: Path) -> int:
+    """Start the service, talk to it, stop it; returns its exit status.
+
+    Args:
+        folder: for its log and the files of its sessions.
+    """
     console.rule("2  serve")
-    with ServerProcess(REPOSITORY, log) as server:
+    settings = {"state": f"lmdb://{quote(str(folder / 'state'))}"}
+    with ServerProcess(REPOSITORY, folder / "server.log", settings=settings) as server:
         with console.status("the service checks its models"):
             server.wait_until_ready()
         console.print(f"BentoML and onnxruntime listen on {server.url}, ready")
-        asyncio.run(talk(console, server.url))
+        asyncio.run(talk(console, server))
         console.rule("6  stop")
         return server.stop()
 
 
-async def talk(console: Console, url: str) -> None:
+async def talk(console: Console, server: ServerProcess) -> None:
     """Everything that needs the running service."""
     stories: list[Story] = []
     lines: list[Line] = []
-    async with AsyncClient(url) as client:
+    async with AsyncClient(server.url) as client:
         console.rule("3  replay: held-out hours, one by one through live sessions")
         for name in MODELS:
+            victim = server if name == MODELS[0] else None
             shape = ModelShape.of(await client.model(name))
             lines, ahead = Csv(DATA, shape.model_input).lines(first=FIRST, before=WARM_UP_ROWS)
-            stories.append(await replay_one(console, client, shape, lines, ahead))
+            stories.append(await replay_one(console, client, shape, lines, ahead, victim))
         console.rule(f"4  forecast: {AHEAD} hours from where the sessions stand")
         console.print(ahead_table(stories, lines[-AHEAD:]))
         console.print(
             "PM2.5 is fed back hour by hour; the weather of those hours is the file's, as a perfect weather forecast."
         )
-        console.rule("5  what Prometheus sees")
+        console.rule("5  what Prometheus sees of the service since it was started again")
         console.print(metrics_table(await client.metrics()))
     hours = [arrival.line for arrival in stories[0].arrivals] + lines[-AHEAD:]
     truth = [line.inputs[stories[0].shape.features.index(TARGET)] for line in hours]
@@ -130,9 +138,18 @@ async def talk(console: Console, url: str) -> None:
 
 
 async def replay_one(
-    console: Console, client: AsyncClient, shape: ModelShape, lines: list[Line], num_warm_up: int
+    console: Console,
+    client: AsyncClient,
+    shape: ModelShape,
+    lines: list[Line],
+    num_warm_up: int,
+    victim: ServerProcess | None,
 ) -> Story:
-    """Replay all but the last hours, look ahead over those, and compare the session with one run over the whole."""
+    """Replay all but the last hours, look ahead over those, and compare the session with one run over the whole.
+
+    Args:
+        victim: the service, to be killed and started again in the middle; None = it is left alone.
+    """
     story = Story(shape)
     past, future = lines[:-AHEAD], lines[-AHEAD:]
     options = Options(warm_up_rows=num_warm_up, rows_per_second=ROWS_PER_SECOND, keep_open=True)
@@ -141,6 +158,13 @@ async def replay_one(
         def observe(arrival: Arrival) -> None:
             story.arrivals.append(arrival)
             view(arrival)
+            if victim is not None and len(story.arrivals) == (len(past) - num_warm_up) // 2:
+                victim.kill()
+                console.print(
+                    f"[red]kill -9[/] to the service after hour {len(story.arrivals)}. It is started again; the "
+                    "session is in its files, and the client asks until it is answered"
+                )
+                victim.start()
 
         story.result = await replay(client, shape, past, options, observe)
     console.print(summary(shape, story.result))
@@ -149,12 +173,13 @@ async def replay_one(
     known = {
         name: [line.inputs[index] for line in future] for index, name in enumerate(shape.features) if index != position
     }
-    story.ahead = [row[0] for row in await client.forecast(session_id, AHEAD, known)]
-    [whole] = await client.predict(shape.name, [[line.inputs for line in past]])
+    async with client.resume(session_id) as session:
+        story.ahead = [row[0] for row in (await session.forecast(AHEAD, known)).tolist()]
+        [whole] = await client.predict(shape.name, [[line.inputs for line in past]])
+        await session.close()
     num_different = sum(
-        live.outputs != offline for live, offline in zip(story.arrivals, whole[num_warm_up:], strict=True)
+        live.outputs != offline for live, offline in zip(story.arrivals, whole[num_warm_up:].tolist(), strict=True)
     )
-    await client.close_session(session_id)
     if num_different:
         raise CommandError(f"{num_different} answers of the session differ from one run over the whole sequence")
     console.print(
@@ -197,6 +222,9 @@ def metrics_table(text: str) -> Table:
         "ostinato_steps_total": lambda model: f"{value('ostinato_steps_total', model):,.0f}",
         'ostinato_sessions_total{event="opened"}': lambda model: (
             f"{value('ostinato_sessions_total', model, 'event=.opened'):.0f}"
+        ),
+        'ostinato_sessions_total{event="loaded"}': lambda model: (
+            f"{value('ostinato_sessions_total', model, 'event=.loaded'):.0f}"
         ),
         'ostinato_sessions_total{event="closed"}': lambda model: (
             f"{value('ostinato_sessions_total', model, 'event=.closed'):.0f}"

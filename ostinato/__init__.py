@@ -1,0 +1,21 @@
+"""A client of the service, ``Client`` or ``AsyncClient``, and the command line."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ostinato.blocking import Client
+    from ostinato.client import AsyncClient
+
+__all__ = ["AsyncClient", "Client"]
+
+_HOMES = {"AsyncClient": "ostinato.client", "Client": "ostinato.blocking"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at their first use: the command line starts without the libraries of the client.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -193,7 +193,7 @@ async def _open(url: str, model: str, number: int, session_ids: list[str]) -> No
     async with AsyncClient(url) as client:
         for _ in range(number):
             # One by one, so that those opened before a refusal are closed.
-            session_ids += [await client.open_session(model)]
+            session_ids += [(await client.session(model, keep=True).open()).session_id]
 
 
 async def _close(url: str, session_ids: list[str]) -> None:

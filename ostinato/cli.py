@@ -17,9 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("ostinato.verify_command", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.serve_command", "Serve a repository of models over HTTP."),
     "replay": ("ostinato.replay_command", "Stream the rows of a CSV through sessions of a running service."),
+    "sessions": ("ostinato.sessions_command", "List, show, export, import and close sessions of a running service."),
     "bench": ("ostinato.bench_command", "Measure how fast a running service is, and whether it is right."),
 }
-"""Command -> the module whose function has its name, and what the list of commands says of it."""
+"""Command -> the module whose function, or group of commands, has its name; and what the list of commands says."""
 
 ERRORS = ("service.errors", "export.errors", "models.errors", "ostinato.errors")
 """Modules whose exceptions are sentences for the user; they are known by name, so that none is imported for it."""
@@ -60,6 +61,8 @@ class LazyGroup(TyperGroup):
 
 
 def _command(function: Any, name: str, summary: str | None) -> Any:
+    if isinstance(function, typer.Typer):
+        return typer.main.get_command(function)
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     single.command(name, help=summary)(function)
     return typer.main.get_command(single)

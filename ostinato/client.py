@@ -1,64 +1,73 @@
-"""A client of the service's HTTP interface. It needs nothing of the server: manifests stay plain dictionaries."""
+"""The client that does not block. It needs nothing of the server: manifests stay plain dictionaries."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeVar
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 
-from ostinato.errors import ServiceError, ServiceUnreachable
+from ostinato import wire
+from ostinato.arrays import Array, Rows
+from ostinato.exchange import Exchanges, Plan, Send, carry_out_async
+from ostinato.retry import Outcome, RetryPolicy
+from ostinato.session import AsyncSession
+from ostinato.stream import AsyncStream
+from ostinato.verbs import ManyStepped, SessionInfo, Verbs
 
-Row = Sequence[float | None]
-
-REFUSED_FOR_NOW = (429, 503)
-"""Statuses that promise that nothing was applied."""
-TIMED_OUT = 504
-"""With ``seq``, safe to send again."""
-DEFAULT_PAUSE_SECONDS = 0.5
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Result = TypeVar("Result")
 
 
 class AsyncClient:
-    """Models and sessions of a running service.
+    """Models and sessions of a running service; ``Client`` is the same for code that blocks.
 
-    A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``. One whose answer
-    was lost is sent again where that is safe: a read, or a step, whose ``seq`` keeps it from being applied twice.
+    A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``, or else after pauses
+    that double. One whose answer was lost is sent again where that is safe: all are but a ``step_many`` that lacks a
+    ``seq``, for ``seq`` keeps a step from being applied twice and the client makes up the ids of sessions.
+
+    Every verb raises:
+        ServiceError: the service refused it; in the service's words. ServiceUnreachable: nobody answered.
 
     Args:
-        url: as ``http://127.0.0.1:3000``.
+        url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
         patience_seconds: for how long a request is sent again; 0 = it is sent once.
-        transport: in place of the network.
+        timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
+            that never comes is not asked for again.
+        transport: in place of the network, but for streams.
+        choose: picks one of the URLs for an attempt.
         sleep: waits for a number of seconds.
+        clock: seconds that only grow.
+        chance: a number from [0, 1), which spreads the pauses.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         patience_seconds: float = 30.0,
+        timeout_seconds: float = 20.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        choose: Callable[[Sequence[str]], str] | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self.url = url.rstrip("/")
-        self._patience_seconds = patience_seconds
+        self.urls = wire.base_urls(url)
+        policy = RetryPolicy(patience_seconds)
+        self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
+        self._verbs = Verbs(self._exchanges)
         self._sleep = sleep
-        try:
-            host = httpx.URL(self.url).host
-            self._http = httpx.AsyncClient(
-                base_url=self.url,
-                transport=transport,
-                timeout=httpx.Timeout(60.0, connect=10.0, pool=None),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                # A proxy does not reach what listens on this machine only.
-                trust_env=host not in LOOPBACK,
-            )
-        except httpx.InvalidURL as error:
-            raise ServiceUnreachable(f"{url!r} is no address of a service: {error}") from error
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.AsyncClient(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {', '.join(self.urls)}>"
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -66,109 +75,103 @@ class AsyncClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; sessions stay as they are."""
         await self._http.aclose()
+
+    async def models(self) -> list[dict[str, Any]]:
+        """All models: ``model``, ``task``, ``versions``, ``status`` and why versions ``failed``."""
+        return await self._run(self._verbs.models())
 
     async def model(self, name: str) -> dict[str, Any]:
         """A model: its versions, its status, and the manifest of the latest version that is served (or None)."""
-        return await self._request("GET", f"/v1/models/{quote(name, safe='')}", is_safe=True)
+        return await self._run(self._verbs.model(name))
 
-    async def open_session(self, model: str, *, session_id: str | None = None) -> str:
-        """Begin a session; returns its id."""
-        body = {} if session_id is None else {"session_id": session_id}
-        opened = await self._request("POST", f"/v1/models/{quote(model, safe='')}/sessions", body)
-        return str(opened["session_id"])
-
-    async def step(
-        self, session_id: str, inputs: Sequence[Row], seq: int, *, return_sequences: bool = True
-    ) -> list[list[float]]:
-        """Apply a chunk ``[n, F]`` (None = missing) after ``seq`` steps; returns outputs ``[n, O]``, or the last one
-        ``[1, O]`` without ``return_sequences``.
+    async def predict(
+        self, model: str, sequences: Sequence[Rows], *, return_sequences: bool = True, version: str | None = None
+    ) -> list[Array]:
+        """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
+        float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
         """
-        body = {"inputs": inputs, "seq": seq, "return_sequences": return_sequences}
-        answer = await self._request("POST", f"/v1/sessions/{session_id}/step", body, is_safe=True)
-        outputs: list[list[float]] = answer["outputs"]
-        return outputs
+        return await self._run(
+            self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version)
+        )
 
-    async def forecast(
-        self, session_id: str, horizon: int, known_future: Mapping[str, Row] | None = None
-    ) -> list[list[float]]:
-        """The next ``horizon`` outputs ``[horizon, O]``; the session is not changed."""
-        body = {"horizon": horizon, "known_future": known_future}
-        answer = await self._request("POST", f"/v1/sessions/{session_id}/forecast", body, is_safe=True)
-        outputs: list[list[float]] = answer["outputs"]
-        return outputs
+    def session(
+        self,
+        model: str,
+        *,
+        session_id: str | None = None,
+        ttl_seconds: float | None = None,
+        version: str | None = None,
+        keep: bool = False,
+    ) -> AsyncSession:
+        """A new session; ``async with`` opens it and closes it at the end, unless ``keep``. Where there is no block,
+        ``await`` its ``open()``.
 
-    async def predict(self, model: str, sequences: Sequence[Sequence[Row]]) -> list[list[list[float]]]:
-        """Run whole sequences, each ``[n, F]``, in no session; returns outputs ``[n, O]`` of each."""
-        path = f"/v1/models/{quote(model, safe='')}/predict"
-        answer = await self._request("POST", path, {"sequences": sequences}, is_safe=True)
-        outputs: list[list[list[float]]] = answer["outputs"]
-        return outputs
+        Args:
+            session_id: 1 to 128 of ``A-Z a-z 0-9 . _ : -``; made up where it is None.
+            ttl_seconds: how long it may go without a chunk; 0 = for ever, None = as the server is set.
+            version: of the model; the latest where it is None.
+        """
+
+        def begin() -> Plan[SessionInfo]:
+            return self._verbs.open(model, session_id=session_id, ttl_seconds=ttl_seconds, version=version)
+
+        return AsyncSession(self._run, self._verbs, begin, closes_at_exit=not keep)
+
+    def resume(self, session_id: str) -> AsyncSession:
+        """A session that was opened before; entering takes its step count from the server, leaving never closes it."""
+        return AsyncSession(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
 
     async def close_session(self, session_id: str) -> None:
-        """End a session."""
-        await self._request("DELETE", f"/v1/sessions/{session_id}")
+        """End a session, whoever opened it."""
+        await self._run(self._verbs.close(session_id))
+
+    async def sessions(self, model: str | None = None) -> AsyncIterator[SessionInfo]:
+        """All live sessions, of one model or of all, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self._run(self._verbs.page(model, cursor))
+            for info in page.sessions:
+                yield info
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def step_many(
+        self,
+        model: str,
+        session_ids: Sequence[str],
+        inputs: Rows,
+        seq: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
+        create_missing: bool = False,
+    ) -> ManyStepped:
+        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` ``[R]``. Rows fail alone; the
+        result's ``errors`` tell of them.
+
+        It is sent again after a lost answer if every row has a ``seq`` and no session stands in it twice.
+        """
+        return await self._run(self._verbs.step_many(model, session_ids, inputs, seq, create_missing=create_missing))
+
+    def stream(self, model: str, create_missing: bool = False) -> AsyncStream:
+        """Steps of many sessions over one WebSocket, which ``async with`` connects; ``create_missing`` opens unknown
+        ids.
+        """
+        return AsyncStream(
+            self._exchanges, self._verbs, self._send, self._sleep, self._timeout_seconds, model, create_missing
+        )
 
     async def metrics(self) -> str:
         """The server's series in Prometheus' text format."""
-        return (await self._answer("GET", "/metrics", None, is_safe=True)).text
+        return await self._run(self._verbs.metrics())
 
-    async def _request(self, method: str, path: str, body: object = None, *, is_safe: bool = False) -> dict[str, Any]:
-        response = await self._answer(method, path, body, is_safe=is_safe)
-        if response.status_code == 204:
-            return {}
+    async def _run(self, plan: Plan[Result], /) -> Result:
+        return await carry_out_async(plan, self._send, self._sleep)
+
+    async def _send(self, send: Send) -> Outcome:
         try:
-            content = response.json()
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
-            raise ServiceError(f"{self.url}{path}: the answer is no JSON object; is this the service?", 200, "")
-        return content
-
-    async def _answer(self, method: str, path: str, body: object, *, is_safe: bool) -> httpx.Response:
-        """The response to a request, sent again as the class says.
-
-        Raises:
-            ServiceError: the service refused it.
-            ServiceUnreachable: it was not answered, and sending it again is not safe or did not help.
-        """
-        give_up_at = time.monotonic() + self._patience_seconds
-        while True:
-            pause_seconds = DEFAULT_PAUSE_SECONDS
-            try:
-                response = await self._http.request(method, path, json=body)
-            except (httpx.TransportError, httpx.InvalidURL) as error:
-                # Where there was no connection, the request went nowhere.
-                may_repeat = is_safe or isinstance(error, httpx.ConnectError)
-                failure: Exception = self._unreachable(error)
-            else:
-                if response.is_success:
-                    return response
-                status = response.status_code
-                may_repeat = status in REFUSED_FOR_NOW or (status == TIMED_OUT and is_safe)
-                failure = _refusal(response)
-                pause_seconds = _retry_after_seconds(response)
-            if not may_repeat or time.monotonic() + pause_seconds > give_up_at:
-                raise failure
-            await self._sleep(pause_seconds)
-
-    def _unreachable(self, error: Exception) -> ServiceUnreachable:
-        reason = str(error) or type(error).__name__
-        return ServiceUnreachable(f"no service answers at {self.url} ({reason}); 'ostinato serve' starts one")
-
-
-def _retry_after_seconds(response: httpx.Response) -> float:
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return DEFAULT_PAUSE_SECONDS
-
-
-def _refusal(response: httpx.Response) -> ServiceError:
-    try:
-        problem = response.json()
-        detail, code = str(problem["detail"]), str(problem["code"])
-    except (ValueError, KeyError, TypeError):
-        return ServiceError(f"{response.url} answered {response.status_code}", response.status_code, "")
-    place = f" (at {problem['field']})" if "field" in problem else ""
-    return ServiceError(f"{detail}{place} [{response.status_code} {code}]", response.status_code, code)
+            return wire.answer_of(await self._http.request(**wire.arguments(send)))
+        except wire.NETWORK_ERRORS as error:
+            return wire.lost(error, send.url)

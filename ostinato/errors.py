@@ -4,6 +4,7 @@ CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
 |- TableError            a CSV file does not hold what a model needs; names the file, and the line and column
 |- ServiceError          the service refused a request; carries its status and code
+|  `- SeqConflict        a session has not as many steps as its client believes; carries how many it has
 |- ServiceUnreachable    no service answers at the address
 `- WrongAnswer           an answer of the service is not what an offline run gives
 """
@@ -30,6 +31,17 @@ class ServiceError(CommandError):
         super().__init__(detail)
         self.status = status
         self.code = code
+
+
+class SeqConflict(ServiceError):
+    """Somebody else stepped the session, or a chunk was applied whose answer never came.
+
+    ``expected_seq`` is how many steps the session has; ``sync()`` of a session or stream goes on from there.
+    """
+
+    def __init__(self, detail: str, status: int, code: str, expected_seq: int) -> None:
+        super().__init__(detail, status, code)
+        self.expected_seq = expected_seq
 
 
 class ServiceUnreachable(CommandError):

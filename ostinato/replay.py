@@ -205,7 +205,7 @@ class _Lane:
         result: Replayed,
         observe: Observe,
     ) -> None:
-        self._client, self._shape, self._options = client, shape, options
+        self._shape, self._options = shape, options
         self._session, self._result, self._observe = session, result, observe
         self._lines = lines
         self._start = options.warm_up_rows + session * options.offset_rows
@@ -216,12 +216,21 @@ class _Lane:
         self._last_seen: dict[str, float] = {}
         # Position of a line -> what was foretold of it, by target.
         self._pending: dict[int, dict[str, tuple[float, float | None]]] = {}
-        self.session_id = ""
-        self.steps = 0
+        self._handle = client.session(shape.name, keep=True)
+
+    @property
+    def session_id(self) -> str:
+        """Empty until it is open."""
+        return self._handle.session_id
+
+    @property
+    def steps(self) -> int:
+        """How many were applied."""
+        return self._handle.steps
 
     async def open(self) -> None:
         """Open the session and warm it up with the lines ahead of its first row."""
-        self.session_id = await self._client.open_session(self._shape.name)
+        await self._handle.open()
         first = self._start - self._options.warm_up_rows
         for begin in range(first, self._start, WARM_UP_CHUNK_STEPS):
             end = min(self._start, begin + WARM_UP_CHUNK_STEPS)
@@ -244,7 +253,7 @@ class _Lane:
         """Close the session; one that is gone is closed."""
         if self.session_id:
             with contextlib.suppress(CommandError):
-                await self._client.close_session(self.session_id)
+                await self._handle.close()
 
     async def _arrive(self, position: int) -> None:
         line = self._lines[position]
@@ -264,12 +273,12 @@ class _Lane:
         """Apply lines; returns the last output."""
         try:
             rows = [line.inputs for line in lines]
-            outputs = await self._client.step(self.session_id, rows, self.steps, return_sequences=False)
+            outputs = await self._handle.step(rows, return_sequences=False)
         except ServiceError as error:
             place = f"rows {lines[0].row} to {lines[-1].row}" if len(lines) > 1 else f"row {lines[0].row}"
             raise ServiceError(f"{place}: {error}", error.status, error.code) from error
-        self.steps += len(lines)
-        return outputs[-1]
+        last: list[float] = outputs[-1].tolist()
+        return last
 
     def _see(self, line: Line) -> None:
         for target, (_, feature) in self._targets.items():
@@ -287,7 +296,7 @@ class _Lane:
             known = {
                 name: [line.inputs[self._shape.features.index(name)] for line in ahead] for name in self._options.known
             }
-            outputs = (await self._client.forecast(self.session_id, horizon, known))[-1]
+            outputs = (await self._handle.forecast(horizon, known))[-1].tolist()
         self._pending[position + horizon] = {
             target: (outputs[source], self._last_seen.get(target)) for target, (source, _) in self._targets.items()
         }

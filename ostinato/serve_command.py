@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
@@ -28,7 +29,11 @@ TIMES = "Times"
 def serve(
     repository: Annotated[Path | None, typer.Option(help="Folder <repository>/<model>/<version>/ to serve.")] = None,
     state: Annotated[
-        str | None, typer.Option(help="Store of the sessions; memory:// is lost at exit and serves one worker.")
+        str | None,
+        typer.Option(help="Store of the sessions: lmdb://PATH, redis://HOST:PORT/DB, or memory:// (lost at exit)."),
+    ] = None,
+    memory_budget: Annotated[
+        str | None, typer.Option(help="Memory for the sessions used last, in each worker, as 512MiB.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 = every one of this machine.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 = any free one.")] = None,
@@ -114,6 +119,8 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
         SettingsError: the server could not start so; names the flag.
         ModelRejected: the repository is not a folder.
     """
+    from service.state.address import absolute_address
+
     settings = _settings(flags)
     models = _check_repository(settings)
     _check_state(settings)
@@ -123,6 +130,7 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     values = {**{name: str(value) for name, value in flags.items()}, "host": host, "port": str(port)}
     # The server's working folder is another: paths must not depend on it.
     values["repository"] = str(settings.repository.absolute())
+    values["state"] = absolute_address(settings.state)
     handed_on = {
         "BENTOML_DO_NOT_TRACK": "true",
         **environment,
@@ -178,12 +186,16 @@ def _check_repository(settings: Settings) -> list[str]:
 
 
 def _check_state(settings: Settings) -> None:
-    from service.application import open_store
+    from service.errors import StateStoreUnavailable
+    from service.state.address import open_store
+
+    async def try_out() -> None:
+        await open_store(settings).stop()
 
     try:
-        open_store(settings)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
+        asyncio.run(try_out())
+    except (ValueError, StateStoreUnavailable) as error:
+        raise SettingsError(f"{error}".removesuffix("; nothing was applied")) from error
 
 
 def _address(host: str) -> str:

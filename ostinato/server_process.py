@@ -1,4 +1,4 @@
-"""The service as a child process: started, waited for, told to stop."""
+"""The service as a child process: started, waited for, told to stop, or killed and started again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import psutil
 
 from ostinato.errors import ServiceUnreachable
 
 POLL_SECONDS = 0.1
+KILL_POLL_SECONDS = 0.01
 
 
 class ServerProcess:
@@ -50,16 +52,36 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ServerProcess:
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
+        self.log.unlink(missing_ok=True)
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def start(self) -> None:
+        """Start it, for the first time or again: on the same port, with the same settings."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def kill(self) -> None:
+        """Kill -9 all its processes at once: none is told, none can start another or go on alone."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            # Stopped first, so that it starts no worker that is not among those killed.
+            self._process.send_signal(signal.SIGSTOP)
+            workers = psutil.Process(self._process.pid).children(recursive=True)
+            for worker in workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
+            self._process.kill()
+            while any(map(_runs, workers)):
+                time.sleep(KILL_POLL_SECONDS)
+        self._process.wait()
 
     def wait_until_ready(self) -> dict[str, Any]:
         """Wait for ``/readyz``; returns what it says.
@@ -89,8 +111,16 @@ class ServerProcess:
             try:
                 self._process.wait(self._stop_seconds)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                self.kill()
         return self._process.wait()
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it is more than an entry that nobody has asked for yet."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _free_port() -> int:

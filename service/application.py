@@ -6,16 +6,20 @@ import asyncio
 import gc
 import logging
 import signal
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import uvicorn
 
 from service.catalogue import Catalogue, Rejection
 from service.chunks import Chunks
 from service.config import Settings
 from service.engine.engine import Engine
-from service.errors import ModelRejected
+from service.errors import ModelRejected, StateStoreUnavailable
 from service.http import connection, websocket
 from service.http.edge import App, Edge
 from service.http.rest import Rest
@@ -23,31 +27,21 @@ from service.http.streams import Streams
 from service.metrics import Metrics, ModelMetrics
 from service.repository import LoadedModel, find_versions, load_model
 from service.sessions import Sessions
-from service.state.base import Store
-from service.state.memory import MemoryStore
+from service.state.address import open_store
 from service.turns import Turns
+from service.worker_metrics import WorkerMetrics, worker_metrics
 
 logger = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 1.0
 DRAIN_POLL_SECONDS = 0.02
+LEAVE_SECONDS = 5
+"""How long clients may take to read their last answers when the drain is over."""
+
 GC_THRESHOLDS = (20_000, 20, 20)
 """Requests leave few cycles behind, so the collector may look more seldom than after each 700 new objects."""
 
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None
-
-
-def open_store(settings: Settings) -> Store:
-    """The store that ``settings.state`` names.
-
-    Raises:
-        ValueError: there is no such store, or it does not serve so many workers.
-    """
-    if settings.state != "memory://":
-        raise ValueError(f"--state {settings.state!r}: there is no such store; there is memory://")
-    if settings.workers > 1:
-        raise ValueError(f"--workers {settings.workers}: memory:// serves one worker, since workers share no memory")
-    return MemoryStore(tombstone_seconds=settings.tombstone_seconds)
 
 
 class Application:
@@ -57,15 +51,17 @@ class Application:
         self.settings = settings
         self.metrics = Metrics()
         self.catalogue = Catalogue()
-        store, turns = open_store(settings), Turns()
-        self.sessions = Sessions(store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
-        self.chunks = Chunks(store, turns)
+        self._store, turns = open_store(settings), Turns()
+        self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
+        self.chunks = Chunks(self._store, turns, count_error=self.metrics.store_errors.labels().inc)
         self.rest = Rest(self.catalogue, self.sessions, self.chunks)
         self.streams = Streams(
             self.catalogue, self.sessions, self.chunks, self.metrics, settings, self.rest.columns.answer_arrow
         )
+        self._worker_metrics: WorkerMetrics | None = None
         self._edge: Edge | None = None
         self._failure: str | None = None
+        self._missing: dict[tuple[str, str], int] = {}
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -90,13 +86,17 @@ class Application:
         catalogue = self.catalogue
         ready = catalogue.complete and bool(catalogue.engines) and not self._draining
         status = "draining" if self._draining else "ready" if ready else "failed" if catalogue.complete else "starting"
-        models = [
+        models: list[dict[str, Any]] = [
             {"model": engine.manifest.name, "version": engine.manifest.version, "status": "ready"}
             for engine in catalogue.engines
         ]
         models += [
             {"model": rejection.model, "version": rejection.version, "status": "failed", "reason": rejection.reason}
             for rejection in catalogue.rejections
+        ]
+        models += [
+            {"model": model, "version": version, "status": "missing", "sessions": count}
+            for (model, version), count in self._missing.items()
         ]
         content: dict[str, Any] = {"status": status, "models": models}
         if self._failure:
@@ -111,14 +111,23 @@ class Application:
         # uvicorn words an access line for each request as long as its logger leads to any handler.
         logging.getLogger("uvicorn.access").propagate = False
         loop = asyncio.get_running_loop()
+        await self._store.start()
+        loading = loop.create_task(self._load())
         self._tasks = [
-            loop.create_task(self._load()),
+            loading,
             loop.create_task(self._expire()),
             loop.create_task(self._edge.sweep()),
             loop.create_task(self.streams.sweep()),
         ]
+        if self.settings.workers > 1:
+            self._worker_metrics = worker_metrics(self.metrics, Path(tempfile.gettempdir()))
+            self.metrics.gather = self._worker_metrics.gather
+            self._tasks.append(loop.create_task(self._worker_metrics.keep()))
         for number in (signal.SIGTERM, signal.SIGINT):
             self._drain_on(number, loop)
+        if self.settings.workers > 1:
+            # The port is the others', too: before its models are there, a worker would refuse its share of requests.
+            await loading
 
     async def stop(self) -> None:
         """Hand back whatever is still under way."""
@@ -127,6 +136,9 @@ class Application:
         self.streams.close()
         for engine in self.catalogue.engines:
             engine.scheduler.close()
+        if self._worker_metrics is not None:
+            self._worker_metrics.leave()
+        await self._store.stop()
 
     async def drain(self) -> None:
         """Take no new work, and wait until what was taken is answered, or ``drain_seconds`` have passed."""
@@ -139,6 +151,9 @@ class Application:
             await asyncio.sleep(DRAIN_POLL_SECONDS)  # once in a life, so no request pays for an event
         left = self._num_under_way()
         logger.log(logging.WARNING if left else logging.INFO, "drained, with %d requests left", left)
+        # What is left is refused now: the server waits for its answer, however long that takes.
+        for engine in self.catalogue.engines if left else ():
+            engine.scheduler.close()
 
     def _num_under_way(self) -> int:
         assert self._edge is not None
@@ -148,6 +163,11 @@ class Application:
     def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
         """Put the drain before what the server itself does on a signal."""
         before: SignalHandler = signal.getsignal(number)
+        server = getattr(before, "__self__", None)
+        if isinstance(server, uvicorn.Server):
+            # Counted from the end of the drain. Without it a client that does not read its answer holds the worker, and
+            # BentoML, which would wait for a day, holds the server.
+            server.config.timeout_graceful_shutdown = LEAVE_SECONDS
 
         async def drain_then_exit() -> None:
             await self.drain()
@@ -183,8 +203,18 @@ class Application:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self.catalogue.complete = True
+        await self._tell_missing()
         served, failed = len(self.catalogue.engines), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)
+
+    async def _tell_missing(self) -> None:
+        """Have it known which versions still have sessions and are not served."""
+        try:
+            self._missing = await self._store.missing_versions()
+        except StateStoreUnavailable as error:
+            logger.error("%s", error)
+        for (model, version), count in self._missing.items():
+            logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
 
     def _serve(self, loaded: LoadedModel) -> None:
         manifest = loaded.manifest
@@ -199,8 +229,10 @@ class Application:
             self.chunks,
             self.settings,
             ModelMetrics(self.metrics, manifest.name, manifest.version),
+            max_resident=self._store.num_slots(manifest),
             in_thread=in_thread,
         )
+        self._store.attach(engine.arena)
         self.metrics.model_info.labels(
             model=manifest.name,
             version=manifest.version,

@@ -61,13 +61,34 @@ class Block(Work):
         inputs: ``[R, F]``.
         answers: where the message's answers are gathered.
         rows: which rows of the message these are, int64 ``[R]``.
+        seqs: what its client believes, int64 ``[R]``, ``NO_SEQ`` where it says nothing; None = nowhere.
     """
 
-    def __init__(self, engine: Engine, slots: Slots, inputs: NDArray[Any], answers: RowAnswers, rows: Slots) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        slots: Slots,
+        inputs: NDArray[Any],
+        answers: RowAnswers,
+        rows: Slots,
+        seqs: Slots | None = None,
+    ) -> None:
         super().__init__(slots, inputs, num_rows=len(slots), num_steps=1, future=answers.future)  # type: ignore[arg-type]
         self.engine = engine
         self._answers = answers
         self._rows = rows
+        self._seqs = seqs
+
+    @property
+    def seq(self) -> int | None:
+        """What the client believes of the one row that this is."""
+        assert self.num_rows == 1
+        return None if self._seqs is None or self._seqs[0] == NO_SEQ else int(self._seqs[0])
+
+    def begin_anew(self) -> None:
+        """See ``Chunk.begin_anew``."""
+        self.num_done = 0
+        self.outputs = self.scratch = None
 
     def answer(self, seqs: Any) -> None:
         """Its rows are committed; ``seqs`` steps were applied before each."""
@@ -81,7 +102,8 @@ class Block(Work):
         """Its rows as blocks of their own, so that one that fails fails alone."""
         for row in range(self.num_rows):
             at = slice(row, row + 1)
-            part = Block(self.engine, self.slots[at], self.inputs[at], self._answers, self._rows[at])  # type: ignore[arg-type]
+            seqs = None if self._seqs is None else self._seqs[at]
+            part = Block(self.engine, self.slots[at], self.inputs[at], self._answers, self._rows[at], seqs)  # type: ignore[arg-type]
             if self.outputs is not None:
                 part.outputs = self.outputs[at]
             yield part

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.engine.engine import Engine
 from service.errors import Starting, UnknownModel
+from service.state.arena import Arena
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._engines: dict[str, dict[str, Engine]] = {}
+        self._by_arena: dict[Arena, Engine] = {}
         self.rejections: list[Rejection] = []
         self.complete = False
 
@@ -34,7 +36,12 @@ class Catalogue:
         """Serve an engine from now on."""
         versions = self._engines.setdefault(engine.manifest.name, {})
         versions[engine.manifest.version] = engine
+        self._by_arena[engine.arena] = engine
         self._engines[engine.manifest.name] = dict(sorted(versions.items(), key=lambda item: version_key(item[0])))
+
+    def engine_of(self, arena: Arena) -> Engine:
+        """The engine whose sessions the arena holds."""
+        return self._by_arena[arena]
 
     @property
     def engines(self) -> list[Engine]:

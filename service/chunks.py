@@ -7,73 +7,24 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.blocks import NO_SEQ, Block, RowAnswers
+from service.chunk import Answer, Chunk
 from service.engine.batching import Work
 from service.engine.engine import Engine
 from service.engine.roles import Finished
 from service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
 from service.session import Session
 from service.state.arena import Arena, Slots
-from service.state.base import Commit, Store
+from service.state.base import Address, Commit, Store
 from service.state.checksums import checksums
 from service.turns import Turn, Turns
 
 logger = logging.getLogger(__name__)
-
-
-class Answer(NamedTuple):
-    """A chunk's answer: ``seq`` steps were applied before it, ``steps`` with it; outputs ``[n, O]``."""
-
-    session_id: str
-    seq: int
-    steps: int
-    outputs: NDArray[Any]
-
-
-class Waiter(Protocol):
-    """Who waits for a chunk's answer: a future, or whatever acts like one. It must not raise."""
-
-    def done(self) -> bool:
-        """Whether it has its answer, or does not want it any more."""
-
-    def cancelled(self) -> bool:
-        """Whether it does not want it any more."""
-
-    def set_result(self, answer: Answer, /) -> object:
-        """Take the answer."""
-
-    def set_exception(self, error: Exception, /) -> object:
-        """Take the error."""
-
-
-class Chunk(Work):
-    """A session's chunk on its way through the engine."""
-
-    future: Waiter
-
-    def __init__(self, session: Session, inputs: NDArray[Any] | bytes, future: Waiter) -> None:
-        super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
-        self.session = session
-        self.engine = session.engine
-
-    def answer(self, seq: Any) -> None:
-        """It is committed; ``seq`` steps were applied before it."""
-        if not self.future.done():
-            self.future.set_result(Answer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
-
-    def fail(self, error: Exception) -> None:
-        """It was not applied."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def split(self) -> Iterator[Chunk]:
-        """Itself: it is one session's already."""
-        yield self
 
 
 class Chunks:
@@ -82,12 +33,22 @@ class Chunks:
     Args:
         turns: the order of each session's requests.
         clock: seconds since the epoch.
+        count_error: called where a commit failed.
     """
 
-    def __init__(self, store: Store, turns: Turns, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        turns: Turns,
+        *,
+        clock: Callable[[], float] = time.time,
+        count_error: Callable[[], object] = int,
+    ) -> None:
         self._store = store
         self._turns = turns
         self._clock = clock
+        self._count_error = count_error
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def step(
         self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None = None, future: Any = None
@@ -109,17 +70,18 @@ class Chunks:
             RunFailed: by the future: the graph failed; the session is as it was.
         """
         engine, slot = session.engine, session.slot
-        if session.has_ended:
-            raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
         engine.scheduler.admit(1)
+        if session.has_ended:  # perhaps since: work that was under way may have been finished first
+            engine.scheduler.leave(1)
+            raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
         if future is None:
             future = engine.scheduler.loop.create_future()
-        chunk = Chunk(session, inputs, future)
+        chunk = Chunk(session, inputs, seq, future)
         busy = engine.arena.busy
         if busy[slot]:
-            self._turns.wait(engine.arena, slot, Turn(future, partial(self._begin, chunk, seq)))
+            self._turns.wait(engine.arena, slot, Turn(future, partial(self._begin, chunk)))
         else:
-            busy[slot] = self._begin(chunk, seq)
+            busy[slot] = self._begin(chunk)
         return cast("asyncio.Future[Answer]", future)
 
     def step_ready(
@@ -144,7 +106,8 @@ class Chunks:
         arena.busy[slots] = True
         for start in range(0, len(rows), engine.max_batch_size):
             part = slice(start, start + engine.max_batch_size)
-            engine.scheduler.submit(Block(engine, slots[part], inputs[part], answers, rows[part]))
+            given = None if seqs is None else seqs[rows[part]]
+            engine.scheduler.submit(Block(engine, slots[part], inputs[part], answers, rows[part], given))
         return [] if len(rows) == len(ready) else (~ready).nonzero()[0].tolist()
 
     def commit(self, finished: Finished) -> None:
@@ -186,15 +149,21 @@ class Chunks:
             self._commit_failed(works, error)
 
     def _commit_failed(self, works: list[Chunk | Block], error: BaseException) -> None:
-        logger.error("a commit failed", exc_info=error)
+        if isinstance(error, StateStoreUnavailable):
+            unavailable = error
+        else:
+            logger.error("a commit failed", exc_info=error)
+            unavailable = StateStoreUnavailable("the store did not commit; with seq it is safe to send it again")
+        self._count_error()
         for work in works:
-            self._fail(work, StateStoreUnavailable("the store did not commit; nothing was applied"))
+            self._fail(work, unavailable)
 
     def _answer(self, works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
         """Answer everyone, and let the next requests of their sessions have their turns."""
         if np.count_nonzero(won) < len(won):
-            _answer_each(works, commit, won)
-        elif len(works) == len(won):
+            self._answer_each(works, commit, won)
+            return
+        if len(works) == len(won):
             for work, seq in zip(works, commit.steps_before.tolist(), strict=True):
                 work.answer(seq)
         else:
@@ -206,46 +175,103 @@ class Chunks:
         self._turns.end_all(commit.arena, commit.slots)
         works[0].engine.scheduler.leave(len(commit.slots))
 
+    def _answer_each(self, works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
+        """``_answer`` row by row, where another worker or replica was before some: those are judged again."""
+        facts = zip(commit.steps_before.tolist(), won.tolist(), strict=True)
+        for work in works:
+            parts: Iterator[Chunk | Block] = work.split()
+            for part, (seq, has_won) in zip(parts, facts, strict=False):
+                if has_won:
+                    part.answer(seq)
+                    self._end(part)
+                else:
+                    part.engine.metrics.commit_conflicts.inc()
+                    part.begin_anew()
+                    if not self._bring_up_to_date(part):
+                        self._turns.end(part.engine.arena, part.slots[0])
+
     def _fail(self, work: Chunk | Block, error: Exception) -> None:
         work.fail(error)
+        self._end(work)
+
+    def _end(self, work: Chunk | Block) -> None:
         self._turns.end_all(work.engine.arena, np.asarray(work.slots))
         work.engine.scheduler.leave(work.num_rows)
 
-    def _begin(self, chunk: Chunk, seq: int | None) -> bool:
-        """Judge a chunk by its ``seq`` now that its turn has come; True when it went to the engine."""
+    def _begin(self, chunk: Chunk) -> bool:
+        """Judge a chunk by its ``seq`` now that its turn has come; True when it keeps its session busy."""
         engine, slot, future = chunk.engine, chunk.session.slot, chunk.future
         if future.done():
             engine.metrics.cancelled.inc(future.cancelled())
             engine.scheduler.leave(1)
             return False
-        if seq is None or seq == (steps := int(engine.arena.steps[slot])):
+        if chunk.seq is None or chunk.seq == int(engine.arena.steps[slot]):
+            # If the copy in memory is old, the commit finds out.
             engine.scheduler.submit(chunk)
             return True
+        return self._bring_up_to_date(chunk)
+
+    def _bring_up_to_date(self, part: Chunk | Block) -> bool:
+        """Judge one row by its ``seq`` with its session as the store has it; True when it keeps its session busy."""
+        arena, slot = part.engine.arena, part.slots[0]
+        session_id = arena.session_ids[slot]
+        assert session_id is not None
+        try:
+            waiting = self._store.refresh(session_id, Address(arena, slot), self._clock())
+        except Exception as error:
+            if not isinstance(error, OstinatoError):
+                logger.exception("a session could not be brought up to date")
+            return self._refuse(part, session_id, error)
+        if waiting is None:
+            return self._judge(part, session_id)
+
+        async def refreshed() -> None:
+            try:
+                await waiting
+            except Exception as error:
+                if not isinstance(error, OstinatoError):
+                    logger.exception("a session could not be brought up to date")
+                keeps_busy = self._refuse(part, session_id, error)
+            else:
+                keeps_busy = self._judge(part, session_id)
+            if not keeps_busy and arena.session_ids[slot] == session_id:
+                self._turns.end(arena, slot)
+
+        task = part.engine.scheduler.loop.create_task(refreshed())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _judge(self, part: Chunk | Block, session_id: str) -> bool:
+        """Apply, answer again, or refuse one row; True when it went to the engine."""
+        engine, slot = part.engine, part.slots[0]
+        arena, seq = engine.arena, part.seq
+        steps = int(arena.steps[slot])
+        if seq is None or seq == steps:
+            engine.scheduler.submit(part)
+            return True
         engine.scheduler.leave(1)
-        arena = engine.arena
-        again = steps > 0 and seq == arena.last_seq[slot] and chunk.num_steps == steps - seq
-        if again and _checksums(chunk)[0] == arena.last_digest[slot]:
+        again = steps > 0 and seq == arena.last_seq[slot] and part.num_steps == steps - seq
+        if again and _checksums(part)[0] == arena.last_digest[slot]:
             engine.metrics.duplicates.inc()
-            future.set_result(Answer(chunk.session.session_id, seq, steps, arena.answer(slot)))
+            part.outputs = arena.answer(slot)
+            part.answer(seq)
         else:
             engine.metrics.seq_conflicts.inc()
-            future.set_exception(_conflict(chunk.session.session_id, steps))
+            part.fail(_conflict(session_id, steps))
+        return False
+
+    def _refuse(self, part: Chunk | Block, session_id: str, error: Exception) -> bool:
+        """A session could not be brought up to date: refuse one row, and where it ended all that wait for it, too."""
+        arena, slot = part.engine.arena, part.slots[0]
+        part.engine.scheduler.leave(1)
+        part.fail(error)
+        if arena.session_ids[slot] != session_id and isinstance(error, OstinatoError):
+            self._turns.refuse_rest(arena, slot, error)
         return False
 
 
-def _answer_each(works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
-    """Answer row by row, where some lost to another writer and were not applied."""
-    facts = zip(commit.slots.tolist(), commit.steps_before.tolist(), won.tolist(), strict=True)
-    for work in works:
-        parts: Iterator[Chunk | Block] = work.split()
-        for part, (slot, seq, has_won) in zip(parts, facts, strict=False):
-            if has_won:
-                part.answer(seq)
-            else:
-                part.fail(_conflict(commit.arena.session_ids[slot], int(commit.arena.steps[slot])))
-
-
-def _conflict(session_id: str | None, steps: int) -> OstinatoError:
+def _conflict(session_id: str, steps: int) -> OstinatoError:
     return SeqConflict(
         f"session {session_id!r} has applied {steps} steps, and seq is neither that nor the chunk applied last, sent "
         "again unchanged",

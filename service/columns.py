@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.blocks import NO_SEQ, RowAnswers
-from service.chunks import Answer, Chunks
+from service.chunk import Answer
+from service.chunks import Chunks
 from service.engine.engine import Engine
-from service.errors import InvalidInput, OstinatoError, UnknownSession
+from service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
 from service.manifest import Input, Manifest
 from service.session import Session
 from service.sessions import Sessions
@@ -108,7 +109,10 @@ async def _session_of(sessions: Sessions, engine: Engine, session_id: str, creat
     except UnknownSession:
         if not create_missing:
             raise
-        return await sessions.open(manifest.name, session_id=session_id, version=manifest.version)
+        try:
+            return await sessions.open(manifest.name, session_id=session_id, version=manifest.version)
+        except SessionExists:  # another request, of this server or of another replica, opened it since
+            session = await sessions.find(session_id)
     other = session.engine.manifest
     if other.name != manifest.name:
         raise InvalidInput(f"session {session_id!r} is of model {other.name!r}, not of {manifest.name!r}")

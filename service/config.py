@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
@@ -22,7 +22,11 @@ class Settings(BaseSettings):
 
     Attributes:
         repository: the folder ``<repository>/<model>/<version>/`` that is served.
-        state: the store of the sessions; ``memory://`` is lost at exit and serves one worker.
+        state: the store of the sessions: ``lmdb://PATH``, files of this machine that its workers share, with
+            ``?sync=always`` on the disk before each answer and else within a second; ``redis://HOST:PORT/DB``, shared
+            by any number of replicas; ``memory://``, which is lost at exit and serves one worker.
+        memory_budget: bytes of memory for sessions, in each worker, as ``512MiB``: those used last are kept there, and
+            the others come back from the store. ``memory://`` has no other place and does not heed it.
         host: the IPv4 or IPv6 address that is listened on.
         port: the TCP port that is listened on.
         workers: processes that share the port.
@@ -30,7 +34,8 @@ class Settings(BaseSettings):
         max_iteration_steps: steps that one iteration runs of a chunk or sequence, inclusive.
         max_queue_rows: rows (a session's chunk, a sequence of ``predict``) accepted and not yet answered, per model
             version; one more is refused with 429.
-        max_sessions: live sessions per model version; one more is refused with 429.
+        max_sessions: live sessions per model version in ``memory://``; one more is refused with 429. The other stores
+            have no limit of their own.
         max_chunk_steps: steps of one chunk or one sequence, inclusive.
         max_horizon: steps of one forecast, inclusive.
         max_body_bytes: size of a request's body, inclusive.
@@ -51,7 +56,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OSTINATO_", frozen=True)
 
     repository: Path = Path("repository")
-    state: str = "memory://"
+    state: str = "lmdb://state"
+    memory_budget: Annotated[ByteSize, Field(ge=1)] = ByteSize(1024**3)
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     workers: Positive = 1

@@ -18,7 +18,8 @@ They know nothing of HTTP; ``service/http/problems.py`` holds the one table that
     |- Overloaded                 refused before it was queued; carries when to try again
     |- Starting                   the models are still being checked
     |- Draining                   the server is going away
-    |- StateStoreUnavailable      the store cannot be reached; nothing was applied
+    |- StateStoreUnavailable      the store cannot be reached; says whether anything may have been applied
+    |- RecordUnreadable           a session was stored in a way that this release does not understand
     |- DeadlineExceeded           not answered in time
     |- RunFailed                  the graph failed or gave non-finite numbers; the session is as it was
     `- ModelRejected              a model's directory failed a check at load; names the file and the reason
@@ -108,7 +109,11 @@ class Draining(OstinatoError):
 
 
 class StateStoreUnavailable(OstinatoError):
-    """The store cannot be reached; nothing was applied."""
+    """The store cannot be reached, or did not answer: the message says whether anything may have been applied."""
+
+
+class RecordUnreadable(OstinatoError):
+    """The store has the session, in a record that cannot be read; the message says why."""
 
 
 class DeadlineExceeded(OstinatoError):

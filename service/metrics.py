@@ -1,5 +1,7 @@
 """The Prometheus series of a process, each named once, here. ``docs/metrics.md`` explains them to the operator.
 
+How those of several workers are put together is in ``service/worker_metrics.py``.
+
 Labels are bounded: model, version, route, reason; never a session's id. The values are plain numbers that one thread
 changes, and prometheus_client writes them out when they are asked for: its own counters cost as much as a batch row.
 """
@@ -7,7 +9,7 @@ changes, and prometheus_client writes them out when they are asked for: its own 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +20,10 @@ from prometheus_client.utils import floatToGoString
 _MODEL = ("model", "version")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+Numbers = dict[str, dict[tuple[str, ...], list[float]]]
+"""Series by their name without the prefix, then by their labels' values. A counter or gauge is one number, a histogram
+the count of each bucket and then the total."""
 
 
 class Counter:
@@ -32,6 +38,14 @@ class Counter:
     def inc(self, amount: float = 1.0) -> None:
         """Count ``amount`` more."""
         self.value += amount
+
+    def numbers(self) -> list[float]:
+        """The value."""
+        return [self.value]
+
+    def load(self, numbers: Sequence[float]) -> None:
+        """Be what ``numbers`` gave."""
+        (self.value,) = numbers
 
     def add_to(self, family: Any, labels: Sequence[str]) -> None:
         """Write the value into a family of prometheus_client's."""
@@ -50,6 +64,14 @@ class Gauge:
     def set(self, value: float) -> None:
         """Be ``value`` from now on."""
         self.read = lambda: value
+
+    def numbers(self) -> list[float]:
+        """The value now."""
+        return [self.read()]
+
+    def load(self, numbers: Sequence[float]) -> None:
+        """Be what ``numbers`` gave."""
+        self.set(*numbers)
 
     def add_to(self, family: Any, labels: Sequence[str]) -> None:
         """Write the value into a family of prometheus_client's."""
@@ -84,6 +106,15 @@ class Histogram:
                 self.counts[bisect_left(self.bounds, value)] += 1
         self.total += sum(values)
 
+    def numbers(self) -> list[float]:
+        """The count of each bucket, and then the total."""
+        return [*self.counts, self.total]
+
+    def load(self, numbers: Sequence[float]) -> None:
+        """Be what ``numbers`` gave."""
+        *counts, self.total = numbers
+        self.counts = [int(count) for count in counts]
+
     def add_to(self, family: Any, labels: Sequence[str]) -> None:
         """Write the buckets into a family of prometheus_client's."""
         bounds = [*map(floatToGoString, self.bounds), "+Inf"]
@@ -91,27 +122,52 @@ class Histogram:
 
 
 Value = TypeVar("Value", bound=Counter | Gauge | Histogram)
+OverWorkers = Callable[[tuple[float, float]], float]
 
 
 class Family(Generic[Value]):
-    """A series under each set of its labels' values."""
+    """A series under each set of its labels' values.
 
-    def __init__(self, name: str, text: str, labels: Sequence[str], new: Callable[[], Value]) -> None:
+    Attributes:
+        new: makes one of its series, at 0.
+        over_workers: what the values of a server's workers make together, ``sum`` or ``max``.
+        is_lasting: whether a worker's value still counts when the worker has ended, as a counter's does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        new: Callable[[], Value],
+        over_workers: OverWorkers = sum,
+        is_lasting: bool = True,
+    ) -> None:
         self.name, self.text, self.label_names = name, text, tuple(labels)
+        self.over_workers, self.is_lasting = over_workers, is_lasting
         self._values: dict[tuple[str, ...], Value] = {}
-        self._new = new
+        self.new = new
 
     def labels(self, **labels: str) -> Value:
         """The series with these labels, which begins at 0."""
         key = tuple(labels[name] for name in self.label_names)
         assert len(labels) == len(key)
         if key not in self._values:
-            self._values[key] = self._new()
+            self._values[key] = self.new()
         return self._values[key]
+
+    def numbers(self) -> dict[tuple[str, ...], list[float]]:
+        """All of it as plain numbers, by the labels' values."""
+        return {key: value.numbers() for key, value in self._values.items()}
+
+    def load(self, numbers: Mapping[tuple[str, ...], Sequence[float]]) -> None:
+        """Be what ``numbers`` gave."""
+        for key, each in numbers.items():
+            self.labels(**dict(zip(self.label_names, key, strict=True))).load(each)
 
     def collect(self) -> Metric:
         """All of it, as prometheus_client takes it."""
-        family = self._new().metric_family(f"ostinato_{self.name}", self.text, labels=self.label_names)
+        family = self.new().metric_family(f"ostinato_{self.name}", self.text, labels=self.label_names)
         for key, value in self._values.items():
             value.add_to(family, key)
         return family
@@ -121,8 +177,8 @@ def _counter(name: str, text: str, *labels: str) -> Family[Counter]:
     return Family(name, text, labels, Counter)
 
 
-def _gauge(name: str, text: str, *labels: str) -> Family[Gauge]:
-    return Family(name, text, labels, Gauge)
+def _gauge(name: str, text: str, *labels: str, over_workers: OverWorkers = sum) -> Family[Gauge]:
+    return Family(name, text, labels, Gauge, over_workers, is_lasting=False)
 
 
 def _histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> Family[Histogram]:
@@ -130,9 +186,14 @@ def _histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> F
 
 
 class Metrics:
-    """All series of a worker."""
+    """All series of a worker.
+
+    Attributes:
+        gather: gives the numbers of all workers of the server; None = this worker is the only one.
+    """
 
     def __init__(self) -> None:
+        self.gather: Callable[[], Numbers] | None = None
         self.steps = _counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
         self.sessions = _counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
         self.rejected = _counter("rejected_total", "Requests answered with an error, by its code.", "reason")
@@ -144,6 +205,12 @@ class Metrics:
             "run_failures_total", "Iterations that failed, or gave a row that is not finite.", *_MODEL
         )
         self.cancelled = _counter("cancelled_total", "Work dropped before it ran because its caller had gone.", *_MODEL)
+        self.commit_conflicts = _counter(
+            "commit_conflicts_total",
+            "Commits that another worker or replica was before; they were judged again.",
+            *_MODEL,
+        )
+        self.store_errors = _counter("store_errors_total", "Commits and lookups that the store failed.")
         self.sessions_live = _gauge("sessions_live", "Sessions in memory.", *_MODEL)
         self.streams_live = _gauge("streams_live", "WebSocket streams that are open.")
         self.queue_depth = _gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
@@ -151,9 +218,17 @@ class Metrics:
             "state_bytes", "Bytes of the sessions in memory: recurrent state, and the answers kept.", *_MODEL
         )
         self.model_info = _gauge(
-            "model_info", "1 for each model version that is served.", *_MODEL, "task", "batch_invariant"
+            "model_info",
+            "1 for each model version that is served.",
+            *_MODEL,
+            "task",
+            "batch_invariant",
+            over_workers=max,
         )
-        self.models_failed = _gauge("models_failed", "Model versions that failed a check at load and are not served.")
+        self.models_failed = _gauge(
+            "models_failed", "Model versions that failed a check at load and are not served.", over_workers=max
+        )
+        self.workers = _gauge("workers", "Worker processes that are running.")
         self.batch_size = _histogram("iteration_batch_size", "Rows in an iteration.", _POWERS, *_MODEL)
         self.iteration_steps = _histogram("iteration_steps", "Steps of each row in an iteration.", _POWERS, *_MODEL)
         self.queue_seconds = _histogram(
@@ -166,6 +241,8 @@ class Metrics:
         self.request_seconds = _histogram(
             "request_seconds", "Time from a request's last byte to its answer.", _SECONDS, "route", "code_class"
         )
+        self.store_errors.labels()  # it is there before anything fails, so that its rate is known
+        self.workers.labels().set(1)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -179,9 +256,22 @@ class Metrics:
         for family in self.families:
             yield family.collect()
 
+    def numbers(self) -> Numbers:
+        """All series of this worker as plain numbers."""
+        return {family.name: family.numbers() for family in self.families}
+
+    def load(self, numbers: Numbers) -> None:
+        """Be what ``numbers`` gave."""
+        for family in self.families:
+            family.load(numbers.get(family.name, {}))
+
     def render(self) -> bytes:
-        """All series in Prometheus' text format."""
-        return generate_latest(self._registry)
+        """All series in Prometheus' text format, those of all workers together."""
+        if self.gather is None:
+            return generate_latest(self._registry)
+        together = Metrics()
+        together.load(self.gather())
+        return together.render()
 
 
 class ModelMetrics:
@@ -193,8 +283,11 @@ class ModelMetrics:
         self.opened = metrics.sessions.labels(**labels, event="opened")
         self.closed = metrics.sessions.labels(**labels, event="closed")
         self.expired = metrics.sessions.labels(**labels, event="expired")
+        self.evicted = metrics.sessions.labels(**labels, event="evicted")
+        self.loaded = metrics.sessions.labels(**labels, event="loaded")
         self.seq_conflicts = metrics.seq_conflicts.labels(**labels)
         self.duplicates = metrics.duplicates.labels(**labels)
+        self.commit_conflicts = metrics.commit_conflicts.labels(**labels)
         self.run_failures = metrics.run_failures.labels(**labels)
         self.cancelled = metrics.cancelled.labels(**labels)
         self.sessions_live = metrics.sessions_live.labels(**labels)

@@ -13,6 +13,7 @@ from service.errors import InvalidInput, TooLarge
 from service.manifest import Manifest
 from service.sequences import to_sequence
 from service.session import Session
+from service.session_file import is_known
 from service.sessions import Sessions
 from service.state.arena import Rows
 
@@ -140,7 +141,8 @@ async def forecast(
             missing, where the model takes missing values.
 
     Raises:
-        InvalidInput: the model does not forecast, the session has no step yet, or ``known_future`` does not fit.
+        InvalidInput: the model does not forecast, the session has no step yet or its last output is not known, or
+            ``known_future`` does not fit.
         TooLarge: the horizon is over the model's limit.
     """
     engine = session.engine
@@ -152,6 +154,12 @@ async def forecast(
         if not session.steps:
             raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
         first = engine.arena.last_output[session.slot].copy()
+        if not is_known(first):
+            raise InvalidInput(
+                "the session's state was put without the output that goes with it, which a forecast begins from; apply "
+                "a step first",
+                field="session_id",
+            )
         engine.scheduler.admit(1)
         slot = engine.take_slot(engine.arena.read(session.slot))
     outputs = [first]

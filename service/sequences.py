@@ -148,6 +148,16 @@ def _check_finite(array: NDArray[Any], part: Input, field: str) -> None:
             raise InvalidInput(message, field=f"{field}[{step}][{feature}]")
 
 
+def check_finite_state(state: NDArray[Any], dtype: str, field: str) -> None:
+    """Refuse a state that is infinite; NaN may be one's value, where nothing was seen yet.
+
+    Raises:
+        InvalidInput: names the first such number.
+    """
+    if np.dtype(dtype).kind == "f":
+        _cast(state, dtype, field)
+
+
 def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:
     """``array`` in ``dtype``; NaN stays NaN, and what the dtype cannot hold is refused by its place."""
     with np.errstate(all="ignore"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from service.engine.engine import Engine
+from service.state.base import Address, facts_of
+from service.state.base import Facts as Facts
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
 
@@ -22,14 +24,9 @@ class Session(NamedTuple):
         return int(self.engine.arena.steps[self.slot])
 
     @property
-    def opened_at(self) -> float:
-        """Seconds since the epoch."""
-        return float(self.engine.arena.opened_at[self.slot])
-
-    @property
-    def expires_at(self) -> float:
-        """Seconds since the epoch; ``inf`` = never."""
-        return float(self.engine.arena.expires_at[self.slot])
+    def facts(self) -> Facts:
+        """What is known of it, as far as this process knows."""
+        return facts_of(self.session_id, Address(self.engine.arena, self.slot))
 
     @property
     def has_ended(self) -> bool:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from service.catalogue import Catalogue
 from service.engine.engine import Engine
-from service.errors import InvalidInput, Overloaded, SessionClosed, SessionExists
+from service.errors import (
+    InvalidInput,
+    OstinatoError,
+    SessionClosed,
+    Starting,
+    UnknownModel,
+    UnknownSession,
+)
 from service.session import SESSION_ID_PATTERN, Session
-from service.state.arena import Arena, Slots
-from service.state.base import Roster, Store
+from service.state.absent import absent
+from service.state.arena import Slots
+from service.state.base import Address, Facts, Page, Roster, Snapshot, Store
 from service.turns import Turns
 
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
-_POSITION = re.compile("[0-9]{1,9}")
 
 
 class Sessions:
-    """The live sessions of this process.
+    """The live sessions, wherever their store has them.
 
     Args:
         turns: the order of each session's requests.
@@ -42,7 +50,6 @@ class Sessions:
         self._catalogue = catalogue
         self._default_ttl_seconds = default_ttl_seconds
         self._clock = clock
-        self._engines: dict[Arena, Engine] = {}
         self._turns = turns
 
     def __repr__(self) -> str:
@@ -60,22 +67,9 @@ class Sessions:
 
         Raises:
             InvalidInput: the id is not one.
-            UnknownModel, SessionExists, Overloaded (as many sessions as there may be), Draining.
+            UnknownModel, SessionExists, Overloaded (as many sessions as there may be), Draining, and as the store.
         """
-        if session_id is not None and not _SESSION_ID.match(session_id):
-            raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
-        engine = self._catalogue.resolve(model, version)
-        self._engines[engine.arena] = engine
-        engine.scheduler.admit(0)
-        if session_id is not None and self.resident(session_id) is not None:
-            raise SessionExists(f"session {session_id!r} is live; close it first, or use it as it is")
-        if engine.arena.num_sessions >= engine.max_sessions:
-            raise Overloaded(f"{engine.max_sessions} sessions of this model are live, and that is the most allowed")
-        session_id = session_id or secrets.token_urlsafe(16)
-        ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
-        _, slot = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=self._clock())
-        engine.metrics.opened.inc()
-        return Session(session_id, engine, slot)
+        return await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)
 
     def resident(self, session_id: str) -> Session | None:
         """A live session that is in memory; None says nothing about it, and ``find`` does."""
@@ -83,76 +77,148 @@ class Sessions:
         if address is None:
             return None
         arena, slot = address
-        return Session(session_id, self._engines[arena], slot)
+        return Session(session_id, self._catalogue.engine_of(arena), slot)
 
     def resident_slots(self, engine: Engine, roster: Roster) -> Slots:
         """The slots of an engine's live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
         return self._store.resident_slots(engine.arena, roster, self._clock())
 
     async def find(self, session_id: str) -> Session:
-        """A live session.
+        """A live session, brought to memory where it is not there.
 
         Raises:
-            UnknownSession, SessionExpired, SessionClosed.
+            UnknownSession, SessionExpired, SessionClosed, and as the store.
+            UnknownModel: its model version is not served.
+            Starting: that cannot be said yet.
         """
-        address = await self._store.find(session_id, self._clock())
-        return Session(session_id, self._engines[address.arena], address.slot)
+        _check_may_exist(session_id)
+        try:
+            address = await self._store.find(session_id, self._clock())
+        except UnknownModel as error:
+            if not self._catalogue.complete:
+                raise Starting("the models are still being checked; try again in a moment") from error
+            raise
+        return Session(session_id, self._catalogue.engine_of(address.arena), address.slot)
 
-    def alone(self, session: Session) -> AbstractAsyncContextManager[None]:
-        """Hold a session, in its turn, with nothing of it under way.
+    async def look(self, session_id: str) -> Facts:
+        """What is known of a live session, without bringing it to memory; raises as ``find``."""
+        _check_may_exist(session_id)
+        return await self._store.look(session_id, self._clock())
+
+    @asynccontextmanager
+    async def alone(self, session: Session) -> AsyncIterator[None]:
+        """Hold a session, in its turn, with nothing of it under way, and as its store has it.
 
         Raises:
             SessionClosed: it has ended already; entering raises it where it ended before the turn came.
+            UnknownSession, SessionExpired: another process ended it.
         """
         if session.has_ended:
             raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
-        return self._turns.alone(session.engine.arena, session.slot)
+        arena, slot = session.engine.arena, session.slot
+        async with self._turns.alone(arena, slot):
+            try:
+                waiting = self._store.refresh(session.session_id, Address(arena, slot), self._clock())
+                if waiting is not None:
+                    await waiting
+                yield
+            except OstinatoError as error:
+                if arena.session_ids[slot] != session.session_id:  # it ended meanwhile
+                    self._turns.refuse_rest(arena, slot, error)
+                raise
 
-    async def close(self, session: Session) -> None:
+    async def reset(self, session: Session) -> Facts:
+        """Set a session back to its initial state, in its turn; what is known of it then. Raises as ``alone``."""
+        return await self.put(session, Snapshot.initial(session.engine.arena))
+
+    async def put(self, session: Session, snapshot: Snapshot, *, keeps_steps: bool = False) -> Facts:
+        """Set a session to ``snapshot``, in its turn; what is known of it then. Raises as ``alone``.
+
+        ``keeps_steps``: whatever the snapshot says, the session has as many steps as before.
+        """
+        async with self.alone(session):
+            session.engine.scheduler.admit(0)
+            if keeps_steps:
+                snapshot = snapshot._replace(steps=session.steps)
+            address = Address(session.engine.arena, session.slot)
+            await self._store.replace(session.session_id, address, snapshot, self._clock())
+            # Before the turn ends: behind it waits perhaps a chunk, or the session's end.
+            return session.facts
+
+    async def snapshot(self, session: Session) -> Snapshot:
+        """A copy of a session, taken in its turn; raises as ``alone``."""
+        async with self.alone(session):
+            return Snapshot.of(Address(session.engine.arena, session.slot))
+
+    async def fork(
+        self, session: Session, *, session_id: str | None = None, ttl_seconds: float | None = None
+    ) -> Session:
+        """Begin another session as a copy of this one, taken in its turn; raises as ``open`` and ``alone``.
+
+        ``ttl_seconds``: None = as this one's.
+        """
+        snapshot = await self.snapshot(session)
+        if ttl_seconds is None:
+            ttl_seconds = (await self.look(session.session_id)).ttl_seconds
+        return await self._open(session.engine, session_id, 0 if math.isinf(ttl_seconds) else ttl_seconds, snapshot)
+
+    async def close(self, session_id: str) -> None:
         """End a session when its earlier requests are done; requests behind this one fail with ``SessionClosed``.
 
         Raises:
             SessionClosed: another request closed it first.
+            UnknownSession, SessionExpired, and as the store.
         """
+        session = self.resident(session_id)
+        if session is None:
+            # It need not come to memory for that, nor its model be served.
+            facts = await self.look(session_id)
+            await self._store.close(session_id, None, self._clock())
+            if facts.model in self._catalogue.models and facts.version in self._catalogue.versions(facts.model):
+                self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
+            return
         async with self.alone(session):
-            await self._store.close(session.session_id, self._clock())
+            await self._store.close(session_id, Address(session.engine.arena, session.slot), self._clock())
             session.engine.metrics.closed.inc()
             self._turns.refuse_rest(
                 session.engine.arena,
                 session.slot,
-                SessionClosed(f"session {session.session_id!r} was closed before this request's turn came"),
+                SessionClosed(f"session {session_id!r} was closed before this request's turn came"),
             )
 
     def expire(self) -> int:
         """End the sessions whose time has come; returns how many."""
         expired = self._store.expire(self._clock())
-        for _, arena in expired:
-            self._engines[arena].metrics.expired.inc()
+        for arena in expired:
+            self._catalogue.engine_of(arena).metrics.expired.inc()
         return len(expired)
 
-    def page(self, model: str | None, limit: int, cursor: str | None) -> tuple[list[Session], str | None]:
-        """Up to ``limit`` live sessions behind ``cursor``, and the cursor of the next page (None = that was all).
+    async def page(self, model: str | None, limit: int, cursor: str | None) -> Page:
+        """Up to ``limit`` live sessions behind ``cursor``, perhaps fewer.
 
         Raises:
             InvalidInput: the cursor is not one that this method gave.
             UnknownModel: no such model.
         """
-        engines = list(self._catalogue.versions(model).values()) if model else self._catalogue.engines
-        at, start = _parse_cursor(cursor)
-        sessions: list[Session] = []
-        for index, engine in enumerate(engines[at:], at):
-            for slot, session_id in self._store.scan(engine.arena, start, self._clock()):
-                if len(sessions) == limit:
-                    return sessions, f"{index}.{slot}"
-                sessions.append(Session(session_id, engine, slot))
-            start = 0
-        return sessions, None
+        if model is not None:
+            self._catalogue.versions(model)
+        return await self._store.page(model, limit, cursor, self._clock())
+
+    async def _open(
+        self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None
+    ) -> Session:
+        if session_id is not None and not _SESSION_ID.match(session_id):
+            raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
+        engine.scheduler.admit(0)
+        session_id = session_id or secrets.token_urlsafe(16)
+        ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
+        now = self._clock()
+        arena, slot = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
+        engine.metrics.opened.inc()
+        return Session(session_id, self._catalogue.engine_of(arena), slot)
 
 
-def _parse_cursor(cursor: str | None) -> tuple[int, int]:
-    if cursor is None:
-        return 0, 0
-    index, _, slot = cursor.partition(".")
-    if not (_POSITION.fullmatch(index) and _POSITION.fullmatch(slot)):
-        raise InvalidInput("the cursor is not one that this server gave", field="cursor")
-    return int(index), int(slot)
+def _check_may_exist(session_id: str) -> None:
+    """Refuse what is no id before a store is asked for it."""
+    if not _SESSION_ID.match(session_id):
+        raise absent(session_id[:128], UnknownSession)

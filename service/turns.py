@@ -57,7 +57,7 @@ class Turns:
         while line and not busy:
             busy = line.popleft().begin()
         if not line:
-            del self._lines[arena, slot]
+            self._lines.pop((arena, slot), None)
         arena.busy[slot] = busy
 
     def end_all(self, arena: Arena, slots: Slots) -> None:
@@ -70,7 +70,9 @@ class Turns:
 
     def refuse_rest(self, arena: Arena, slot: int, error: OstinatoError) -> None:
         """Answer everyone in a slot's line with ``error``."""
-        for turn in self._lines.pop((arena, slot), ()):
+        line = self._lines.pop((arena, slot), deque())
+        while line:
+            turn = line.popleft()
             if not turn.future.done():
                 turn.future.set_exception(error)
             turn.begin()

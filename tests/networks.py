@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -172,10 +172,10 @@ def one_step(num_features: int = 5, hidden_size: int = 4, *, seed: int = 1) -> N
     return network.named("one-step", constants=(gain,))
 
 
-def token_counter(num_words: int = 7) -> Network:
+def token_counter(num_words: int = 7, dtype: Literal["float32", "int64"] = "float32") -> Network:
     """Tokens ``[B, T]`` int64 to how often each of ``num_words`` words was seen, ``[B, V]``: many to one.
 
-    A token outside the vocabulary makes the run fail, as an embedding's look-up does.
+    A token outside the vocabulary makes the run fail, as an embedding's look-up does. ``dtype``: of state and output.
     """
     nodes = [
         helper.make_node("Gather", ["identity", "tokens"], ["one_hot"], axis=0),
@@ -185,13 +185,13 @@ def token_counter(num_words: int = 7) -> Network:
     ]
     inputs = (Input(name="tokens", dtype="int64", shape=("B", "T"), features=("token",)),)
     words = tuple(f"word{index}" for index in range(num_words))
-    outputs = (Output(name="y", dtype="float32", shape=("B", num_words), features=words),)
-    states = (State(name="counts", input="counts", output="counts_n", shape=("B", num_words), dtype="float32"),)
-    constants = {"identity": np.eye(num_words, dtype=np.float32), "one": np.array([1], np.int64)}
+    outputs = (Output(name="y", dtype=dtype, shape=("B", num_words), features=words),)
+    states = (State(name="counts", input="counts", output="counts_n", shape=("B", num_words), dtype=dtype),)
+    constants = {"identity": np.eye(num_words, dtype=dtype), "one": np.array([1], np.int64)}
 
     def reference(sequences: Array) -> tuple[Array, dict[str, Array]]:
         tokens = sequences[:, :, 0]
-        counts = np.stack([np.bincount(row, minlength=num_words) for row in tokens]).astype(np.float32)
+        counts = np.stack([np.bincount(row, minlength=num_words) for row in tokens]).astype(dtype)
         return counts[:, None], {"counts": counts}
 
     return _network("tokens", nodes, inputs, outputs, states, constants, reference)

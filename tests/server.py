@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,13 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
+import psutil
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
+LASTING_PORTS = range(10_000, 22_000)
+"""Below the ports of outgoing connections, and so is each with 10,000 added, as a Redis cluster's node wants it."""
 
 
 def free_port() -> int:
@@ -27,26 +31,69 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-class ServerProcess:
-    """``bentoml serve`` of this checkout, or of ``target``, with settings by environment."""
+def lasting_port(*offsets: int) -> int:
+    """A free TCP port, as are those that lie ``offsets`` above it, that stays free while its process is killed and
+    started again.
 
-    def __init__(self, repository: Path, home: Path, *, target: str = "service.app:Ostinato", **settings: Any) -> None:
-        self.port = free_port()
+    It lies below those that the system gives to outgoing connections: clients that try again and again would
+    otherwise, sooner or later, be connected from the very port that they try to reach.
+    """
+    while True:
+        port = random.randrange(LASTING_PORTS.start, LASTING_PORTS.stop)
+        if all(_is_free(port + offset) for offset in (0, *offsets)):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class ServerProcess:
+    """``bentoml serve`` of this checkout, or of ``target``, with settings by environment.
+
+    It is a parent, which holds the port and starts a worker again that has died, and ``workers`` workers.
+
+    Args:
+        port: the port to listen on; None = any free one.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        home: Path,
+        *,
+        target: str = "service.app:Ostinato",
+        port: int | None = None,
+        **settings: Any,
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = home / f"server-{self.port}.log"
-        self._log: IO[bytes] = self.log_path.open("wb")
-        environment = {
+        self._environment = {
             **os.environ,
             "OSTINATO_REPOSITORY": str(repository),
+            "OSTINATO_STATE": "memory://",
             "BENTOML_HOME": str(home / "bentoml"),
             "BENTOML_DO_NOT_TRACK": "true",
             "HOME": str(home),
             **{f"OSTINATO_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command, cwd=CHECKOUT, env=environment, stdout=self._log, stderr=subprocess.STDOUT
-        )
+        address = ["--host", "127.0.0.1", "--port", str(self.port)]
+        self._command = [sys.executable, "-m", "bentoml", "serve", target, *address]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, for the first time or again: on the same port, with the same settings."""
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=CHECKOUT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+            )
 
     def log(self) -> str:
         """What the server has printed."""
@@ -73,6 +120,37 @@ class ServerProcess:
         """Wait for its end; the exit code."""
         return self.process.wait(STOP_SECONDS)
 
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve; none where the server does not run."""
+        try:
+            return list(psutil.Process(self.process.pid).children(recursive=True))
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """Kill -9 every process of it at once: none is told, none can start another or go on alone."""
+        if self.process.poll() is None:
+            for process in self.pause():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.process.wait()
+
+    def pause(self) -> list[psutil.Process]:
+        """Stop every process of it where it stands (SIGSTOP), the parent first; returns them."""
+        self.process.send_signal(signal.SIGSTOP)
+        stopped = [psutil.Process(self.process.pid), *self.workers()]
+        for worker in stopped[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.suspend()
+        return stopped
+
+    def resume(self) -> None:
+        """Let it go on after ``pause``."""
+        for worker in self.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.resume()
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop it if it runs; kill it if it does not stop."""
         if self.process.poll() is None:
@@ -80,9 +158,7 @@ class ServerProcess:
             try:
                 self.wait()
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self._log.close()
+                self.kill()
 
 
 @contextlib.contextmanager

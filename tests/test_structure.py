@@ -39,9 +39,19 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "models": (("service", "export", "ostinato", "bentoml", "onnxruntime", "onnx"), ()),
     "export": (("ostinato", "service.sessions", *REPLIES), ()),
     "ostinato": (("benchmarks",), ()),
-    "ostinato.client": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
+    **{
+        f"ostinato.{name}": (("service", "bentoml", "onnxruntime", *TRAINING), ())
+        for name in ("arrays", "blocking", "blocking_stream", "client", "frames", "session", "stream", "verbs", "wire")
+    },
+    # Plans and the policy are carried out by both kinds of client, and know the network of neither.
+    **{
+        f"ostinato.{name}": (("service", "asyncio", "threading", "httpx", "websockets", "numpy"), ())
+        for name in ("exchange", "retry")
+    },
     "ostinato.connection": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
     "ostinato.load": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
+    "ostinato.session_files": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
+    "ostinato.sessions_command": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
 }
 ONLY_IMPORTERS = {"onnxruntime": "service.engine.runner"}  # within service/
 

@@ -14,12 +14,12 @@ from ostinato.load import closed_loop
 
 def many_sessions(bench: Bench) -> None:
     """256 sessions in closed loop, each with a connection of its own."""
-    _rounds(bench, NUM_SESSIONS, "echo", "ostinato", "triton", "fastapi", "bentoml")
+    measure(bench, NUM_SESSIONS, "http/256", "echo", "ostinato", "triton", "fastapi", "bentoml")
 
 
 def one_session(bench: Bench) -> None:
     """One client, one session."""
-    _rounds(bench, 1, "echo", "ostinato", "triton", "fastapi", "bentoml")
+    measure(bench, 1, "http/1", "echo", "ostinato", "triton", "fastapi", "bentoml")
 
 
 def pauses(bench: Bench) -> None:
@@ -48,10 +48,11 @@ def pauses(bench: Bench) -> None:
             )
 
 
-def _rounds(bench: Bench, num_sessions: int, *names: str) -> None:
+def measure(bench: Bench, num_sessions: int, group: str, *names: str) -> None:
+    """The named servers in turn, each with as many connections as sessions; figures are ``group/name/...``."""
     sound = [subject for subject in bench.subjects(*names) if _warm_up(bench, subject, num_sessions)]
     for number, subject in bench.rounds(sound):
-        prefix = f"http/{num_sessions}/{subject.name}"
+        prefix = f"{group}/{subject.name}"
         if subject not in sound:
             continue
         with bench.judged(subject.title, prefix) as outcome:

@@ -54,7 +54,7 @@ def batches(bench: Bench) -> None:
     for number, subject in bench.rounds(bench.subjects("ostinato")):
         for way in ("http", "websocket"):
             with bench.judged(subject.title, f"batches/{way}"):
-                load = _batches(bench, subject, way)
+                load = load_batches(bench, subject, way)
                 rate = load.rate * BLOCK_ROWS
                 bench.figures.add(f"batches/{way}/rate", rate)
                 bench.watch_load(f"batches/{way}", load.cpu_fraction)
@@ -81,7 +81,13 @@ def _stream(bench: Bench, subject: Subject) -> Load:
     return load
 
 
-def _batches(bench: Bench, subject: Subject, way: str) -> Load:
+def load_batches(bench: Bench, subject: Subject, way: str) -> Load:
+    """A checked load of Arrow messages over ``http``, or on a ``websocket``.
+
+    Raises:
+        SubjectFailed: the service takes no such messages.
+        WrongAnswer: an answer was a refusal or differs, or steps are lost or doubled.
+    """
     steps = Steps.draw(NUM_GROUPS * BLOCK_ROWS)
     arrow.pyarrow()
     sessions = bench.sessions(len(steps.inputs))

@@ -32,12 +32,14 @@ class Engine:
 
     Args:
         chunks: to whom work that is not private comes back.
+        max_resident: sessions in memory at once, inclusive.
         in_thread: whether iterations run beside the event loop.
 
     Attributes:
         manifest: what the graph takes and gives.
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
-        arena: a slot for each of ``max_sessions``, and for each row that may be under way.
+        arena: a slot for each of ``max_resident``, and two for each row that may be under way: its session's, and
+            another where its state waits between iterations.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Engine:
         settings: Settings,
         metrics: ModelMetrics,
         *,
+        max_resident: int,
         in_thread: bool = False,
     ) -> None:
         self.manifest = manifest
@@ -55,10 +58,9 @@ class Engine:
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
         self.max_batch_size = runner.max_batch_size
-        self.max_sessions = settings.max_sessions
         self.pack_step = step_packer(manifest.inputs[0])
         self._chunks = chunks
-        self.arena = Arena(manifest.states, manifest.outputs[0], settings.max_sessions + settings.max_queue_rows)
+        self.arena = Arena(manifest, max_resident + 2 * settings.max_queue_rows)
         self.scheduler = Scheduler(
             runner,
             self.arena,
@@ -67,6 +69,7 @@ class Engine:
             metrics=metrics,
             in_thread=in_thread,
         )
+        self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
         metrics.sessions_live.read = lambda: self.arena.num_sessions
         metrics.queue_depth.read = lambda: self.scheduler.num_rows
         metrics.state_bytes.read = lambda: self.arena.session_bytes

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.chunks import Answer
+from service.chunk import Answer
 from service.errors import DeadlineExceeded
 from service.http.message import Request, Response, json_response
 from service.http.rest import STEP, Handler, step_content

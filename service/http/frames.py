@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from service.chunks import Answer
+from service.chunk import Answer
 from service.http.codec import decode_json
 from service.http.message import to_json
 from service.http.problems import problem, status_and_code

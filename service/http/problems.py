@@ -24,6 +24,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
     errors.RunFailed: (500, "run_failed"),
+    errors.RecordUnreadable: (500, "record_unreadable"),
     errors.Starting: (503, "starting"),
     errors.Draining: (503, "draining"),
     errors.StateStoreUnavailable: (503, "state_store_unavailable"),

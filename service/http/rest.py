@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.catalogue import Catalogue
-from service.chunks import Answer, Chunks, Waiter
+from service.chunk import Answer, Waiter
+from service.chunks import Chunks
 from service.engine.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec
 from service.http.columns import ColumnSteps
+from service.http.life import SessionLife
 from service.http.message import Request, Response, json_response
-from service.http.schemas import ForecastBody, OpenBody, PredictBody, StepBody
+from service.http.schemas import ForecastBody, PredictBody, StepBody
 from service.predictions import ForecastPlan, forecast, predict
 from service.sequences import to_sequence, to_states, to_steps
 from service.session import Session
@@ -27,11 +26,9 @@ from service.sessions import Sessions
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-MAX_PAGE_SIZE = 1000
 STEP = "/v1/sessions/{}/step"
 
 _STEP = msgspec.json.Decoder(StepBody)
-_OPEN = msgspec.json.Decoder(OpenBody)
 _PREDICT = msgspec.json.Decoder(PredictBody)
 _FORECAST = msgspec.json.Decoder(ForecastBody)
 
@@ -48,16 +45,21 @@ class Rest:
         self._sessions = sessions
         self._chunks = chunks
         self.columns = ColumnSteps(catalogue, sessions, chunks)
+        life = SessionLife(sessions)
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): self.list_models,
             ("GET", "/v1/models/{}"): self.show_model,
             ("POST", "/v1/models/{}/predict"): self.predict,
             ("POST", "/v1/models/{}/step"): self.columns.answer,
-            ("POST", "/v1/models/{}/sessions"): self.open_session,
+            ("POST", "/v1/models/{}/sessions"): life.open,
             ("GET", "/v1/models/{}/stream"): self.stream,
-            ("GET", "/v1/sessions"): self.list_sessions,
-            ("GET", "/v1/sessions/{}"): self.show_session,
-            ("DELETE", "/v1/sessions/{}"): self.close_session,
+            ("GET", "/v1/sessions"): life.list,
+            ("GET", "/v1/sessions/{}"): life.show,
+            ("DELETE", "/v1/sessions/{}"): life.close,
+            ("POST", "/v1/sessions/{}/reset"): life.reset,
+            ("POST", "/v1/sessions/{}/fork"): life.fork,
+            ("GET", "/v1/sessions/{}/state"): life.get_state,
+            ("PUT", "/v1/sessions/{}/state"): life.put_state,
             ("POST", "/v1/sessions/{}/step"): self.step,
             ("POST", "/v1/sessions/{}/forecast"): self.forecast,
         }
@@ -120,34 +122,6 @@ class Rest:
         if not return_sequences:
             outputs = [made[-1] for made in outputs]
         return Response(200, arrow.write_sequences(outputs), arrow.STREAM)
-
-    async def open_session(self, request: Request) -> Response:
-        """Begin a session."""
-        body = codec.decode_body(request, _OPEN)
-        session = await self._sessions.open(
-            request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
-        )
-        response = json_response(session_content(session), status=201)
-        response.headers = ((b"location", f"/v1/sessions/{session.session_id}".encode()),)
-        return response
-
-    async def list_sessions(self, request: Request) -> Response:
-        """A page of the live sessions."""
-        query = request.query()
-        limit = query.get("limit", "100")
-        if not (re.fullmatch("[0-9]{1,4}", limit) and 1 <= int(limit) <= MAX_PAGE_SIZE):
-            raise InvalidInput(f"a limit is a number from 1 to {MAX_PAGE_SIZE}", field="limit")
-        page, cursor = self._sessions.page(query.get("model"), int(limit), query.get("cursor"))
-        return json_response({"sessions": [session_content(session) for session in page], "next_cursor": cursor})
-
-    async def show_session(self, request: Request) -> Response:
-        """A look at a session."""
-        return json_response(session_content(await self._sessions.find(request.name)))
-
-    async def close_session(self, request: Request) -> Response:
-        """End a session."""
-        await self._sessions.close(await self._sessions.find(request.name))
-        return Response(204, b"")
 
     async def step(self, request: Request) -> Response:
         """Apply a chunk to a session."""
@@ -238,18 +212,6 @@ async def predict_content(engine: Engine, body: PredictBody) -> dict[str, Any]:
     return content
 
 
-def session_content(session: Session) -> dict[str, Any]:
-    """A session as the contract shows it; times are RFC 3339, null for never."""
-    return {
-        "session_id": session.session_id,
-        "model": session.engine.manifest.name,
-        "version": session.engine.manifest.version,
-        "steps": session.steps,
-        "opened_at": _time(session.opened_at),
-        "expires_at": _time(session.expires_at),
-    }
-
-
 def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
     given = body.initial_state
     if given is None:
@@ -262,7 +224,3 @@ def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]
         None if states is None else to_states(states, engine.manifest, f"initial_state[{index}]")
         for index, states in enumerate(given)
     ]
-
-
-def _time(seconds: float) -> str | None:
-    return None if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -54,6 +54,17 @@ class OpenBody(Body):
     version: str | None = None
 
 
+class ForkBody(Body):
+    """``POST /v1/sessions/{id}/fork``."""
+
+    session_id: SessionId | None = None
+    ttl_seconds: TimeToLive | None = None
+
+
+class ResetBody(Body):
+    """``POST /v1/sessions/{id}/reset``: it has no members."""
+
+
 class PredictBody(Body):
     """``POST /v1/models/{model}/predict``: sequences ``[n, F]`` of any lengths.
 

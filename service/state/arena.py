@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import Output, State
+from service.manifest import Manifest
 
 Slots = NDArray[np.int64]
 Rows = Sequence[NDArray[Any]]
 
 NEVER = -1
 """``last_seq`` of a session to which nothing was applied yet."""
+
+STALE = 0
+"""``stamp`` of a session that another writer has changed since it was brought to memory."""
+
+UNUSED = np.iinfo(np.int64).max
+"""``used_at`` of a slot that holds no session."""
+
+_FACTS_BYTES = 400
+"""About what a session takes beside its numbers: its columns, its id, its entry among those in memory."""
 
 
 class Arena:
@@ -34,11 +44,17 @@ class Arena:
         ttl_seconds, expires_at: ``[slot]`` float64; ``inf`` = never.
         opened_at: ``[slot]`` float64, seconds since the epoch.
         busy: whether a request of the session is under way, ``[slot]`` bool.
+        stamp: which of the session's changes this is, in the store's own count, ``[slot]`` int64; or ``STALE``.
+        used_at: when the session was last asked for, in the store's own count, ``[slot]`` int64; or ``UNUSED``.
+        initial_rows: the states of a sequence that has not begun, each of its ``row_shape``.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
+        on_load, on_evict: called when a session is brought from its store, or left to it for want of room.
     """
 
-    def __init__(self, states: Sequence[State], output: Output, capacity: int) -> None:
+    def __init__(self, manifest: Manifest, capacity: int) -> None:
+        states, output = manifest.states, manifest.outputs[0]
+        self.manifest = manifest
         self.capacity = capacity
         self.states = tuple(np.zeros((capacity, *state.row_shape), state.dtype) for state in states)
         self._items = tuple(_as_items(rows, _item(rows)) for rows in self.states)
@@ -48,15 +64,20 @@ class Arena:
         self.last_output = np.zeros((capacity, output.num_features), output.dtype)
         self._last_outputs = _as_items(self.last_output, _item(self.last_output))
         self.long_answers: dict[int, NDArray[Any]] = {}
+        self._answer_bytes = 0
         self.ttl_seconds = np.zeros(capacity, np.float64)
         self.expires_at = np.zeros(capacity, np.float64)
         self.opened_at = np.zeros(capacity, np.float64)
         self.busy = np.zeros(capacity, np.bool_)
+        self.stamp = np.zeros(capacity, np.int64)
+        self.used_at = np.full(capacity, UNUSED)
         self.session_ids: list[str | None] = []
         self.num_sessions = 0
-        initial_rows = [state.initial_row()[None] for state in states]
-        self._initial = tuple(_as_items(rows, _item(rows))[0] for rows in initial_rows)
+        self.initial_rows = tuple(state.initial_row() for state in states)
+        self._initial = tuple(_as_items(row[None], _item(row[None]))[0] for row in self.initial_rows)
         self._freed: list[int] = []
+        self.on_load: Callable[[], object] = int
+        self.on_evict: Callable[[], object] = int
 
     def __repr__(self) -> str:
         return f"<Arena {self.num_sessions} sessions, {self.num_used}/{self.capacity} slots of {self.row_bytes} bytes>"
@@ -74,8 +95,12 @@ class Arena:
     @property
     def session_bytes(self) -> int:
         """Bytes of state of all sessions, and of the answers kept for them."""
-        answers = sum(answer.nbytes for answer in self.long_answers.values())
-        return self.num_sessions * (self.row_bytes + int(self.last_output[0].nbytes)) + answers
+        return self.num_sessions * (self.row_bytes + int(self.last_output[0].nbytes)) + self._answer_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what all sessions take in memory."""
+        return self.session_bytes + self.num_sessions * _FACTS_BYTES
 
     @property
     def row_bytes(self) -> int:
@@ -104,6 +129,8 @@ class Arena:
             self.last_seq[slot] = NEVER
             self.last_digest[slot] = 0
             self.last_output[slot] = 0
+            self.stamp[slot] = STALE
+            self.used_at[slot] = 0
         return slot
 
     def release(self, slot: int) -> None:
@@ -113,8 +140,17 @@ class Arena:
             self.num_sessions -= 1
             self.expires_at[slot] = np.inf
             self.busy[slot] = False
-            self.long_answers.pop(slot, None)
+            self.used_at[slot] = UNUSED
+            self.drop_long_answers([slot])
         self._freed.append(slot)
+
+    def ids_of(self, slots: Slots) -> Sequence[str]:
+        """The ids of the sessions that hold ``slots``, at least one."""
+        if len(slots) == 1:
+            only = self.session_ids[slots[0]]
+            assert only is not None
+            return (only,)
+        return itemgetter(*slots.tolist())(self.session_ids)  # type: ignore[no-any-return]
 
     def gather(self, slots: Slots, out: Rows) -> None:
         """Copy the states of ``slots`` [B] into ``out``, arrays ``[B, ...]``. Undone by ``scatter``."""
@@ -143,9 +179,33 @@ class Arena:
         long_answer = self.long_answers.get(slot)
         return self.last_output[slot : slot + 1].copy() if long_answer is None else long_answer
 
+    def keep_long_answer(self, slot: int, outputs: NDArray[Any]) -> None:
+        """Put ``outputs`` [n, O] where ``answer`` finds them."""
+        self.long_answers[slot] = outputs
+        self._answer_bytes += outputs.nbytes
+
+    def drop_long_answers(self, slots: Iterable[int]) -> None:
+        """Forget all but the last output of what was applied last."""
+        if self.long_answers:
+            for slot in slots:
+                answer = self.long_answers.pop(slot, None)
+                if answer is not None:
+                    self._answer_bytes -= answer.nbytes
+
     def keep_last_outputs(self, slots: Slots, outputs: NDArray[Any]) -> None:
         """Put ``outputs`` [R, O] into ``last_output``."""
         self._last_outputs[slots] = _as_items(outputs, self._last_outputs.dtype)
+
+
+def row_bytes(manifest: Manifest) -> int:
+    """Bytes of state of one session of a model."""
+    return sum(state.initial_row().nbytes for state in manifest.states)
+
+
+def session_bytes(manifest: Manifest) -> int:
+    """About what one session of a model takes in memory."""
+    output = manifest.outputs[0]
+    return row_bytes(manifest) + output.num_features * np.dtype(output.dtype).itemsize + _FACTS_BYTES
 
 
 def _item(states: NDArray[Any]) -> np.dtype[np.void]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.state.arena import Arena, Rows, Slots
+from service.manifest import Manifest
+from service.state.arena import NEVER, Arena, Rows, Slots
 
 
 class Address(NamedTuple):
@@ -20,19 +21,100 @@ class Address(NamedTuple):
     slot: int
 
 
+class Facts(NamedTuple):
+    """What is known of a session beside its numbers. Times are seconds since the epoch, ``inf`` = never."""
+
+    session_id: str
+    model: str
+    version: str
+    steps: int
+    opened_at: float
+    ttl_seconds: float
+    expires_at: float
+
+
+def facts_of(session_id: str, address: Address) -> Facts:
+    """What is known of a session in memory."""
+    arena, slot = address
+    name, version = arena.manifest.name, arena.manifest.version
+    times = [float(column[slot]) for column in (arena.opened_at, arena.ttl_seconds, arena.expires_at)]
+    return Facts(session_id, name, version, int(arena.steps[slot]), *times)
+
+
+class Page(NamedTuple):
+    """Some of all sessions, and where the next ones begin; None = that was all."""
+
+    sessions: list[Facts]
+    next_cursor: str | None
+
+
+class Snapshot(NamedTuple):
+    """All of a session that another may begin from, or that it is set to.
+
+    Attributes:
+        states: each of its ``row_shape``.
+        steps: steps applied.
+        answer: outputs of the chunk applied last ``[n, O]``, or of its last step ``[1, O]``.
+        last_seq, digest: of that chunk; ``NEVER`` and 0 where it is not to be taken for one that was sent here.
+    """
+
+    states: Rows
+    steps: int
+    answer: NDArray[Any]
+    last_seq: int = NEVER
+    digest: int = 0
+
+    @classmethod
+    def initial(cls, arena: Arena) -> Snapshot:
+        """A sequence that has not begun."""
+        nothing = np.zeros((1, arena.last_output.shape[1]), arena.last_output.dtype)
+        return cls(arena.initial_rows, 0, nothing)
+
+    @classmethod
+    def of(cls, address: Address) -> Snapshot:
+        """A copy of a session in memory."""
+        arena, slot = address
+        last_seq, digest = int(arena.last_seq[slot]), int(arena.last_digest[slot])
+        return cls(arena.read(slot), int(arena.steps[slot]), arena.answer(slot).copy(), last_seq, digest)
+
+    def put(self, address: Address) -> None:
+        """Make a session in memory this."""
+        arena, slot = address
+        arena.write(slot, self.states)
+        arena.steps[slot] = self.steps
+        arena.last_seq[slot] = self.last_seq
+        arena.last_digest[slot] = self.digest
+        arena.last_output[slot] = self.answer[-1]
+        arena.drop_long_answers([slot])
+        if len(self.answer) > 1:
+            arena.keep_long_answer(slot, self.answer)
+
+
+class Found(NamedTuple):
+    """Where the sessions of a roster were: ``slots`` [R], -1 of those not in memory, and ``held``, those that were.
+
+    ``as_of`` is when, in the store's own count.
+    """
+
+    arena: Arena
+    as_of: int
+    slots: Slots
+    held: Slots
+
+
 class Roster:
     """The ids of sessions that come in one message, perhaps again and again.
 
     Attributes:
         session_ids: R ids.
         repeated: the rows whose id stood in a row before.
-        found: where a store last found them all, and as of when in the store's own count; the store's to use.
+        found: where a store last found them; the store's to use.
     """
 
     def __init__(self, session_ids: Sequence[str]) -> None:
         self.session_ids = session_ids
         self.repeated: list[int] = []
-        self.found: tuple[Arena, int, Slots] | None = None
+        self.found: Found | None = None
         if len(set(session_ids)) < len(session_ids):
             seen: set[str] = set()
             for row, session_id in enumerate(session_ids):
@@ -67,6 +149,8 @@ class Commit:
 
     def of(self, rows: NDArray[np.bool_]) -> Commit:
         """The part of it that is about ``rows``, bool ``[R]``."""
+        if np.count_nonzero(rows) == len(rows):
+            return self
         new_index = np.cumsum(rows) - 1
         return Commit(
             arena=self.arena,
@@ -79,6 +163,20 @@ class Commit:
             long_answers={int(new_index[row]): made for row, made in self.long_answers.items() if rows[row]},
         )
 
+    def apply(self, now: float) -> None:
+        """Make it the sessions' own, in memory; their time to live begins anew."""
+        arena, slots = self.arena, self.slots
+        arena.scatter(slots, self.states)
+        arena.last_seq[slots] = self.steps_before
+        arena.steps[slots] = self.steps_after
+        arena.last_digest[slots] = self.digests
+        arena.keep_last_outputs(slots, self.outputs)
+        arena.expires_at[slots] = now + arena.ttl_seconds[slots]
+        if arena.long_answers:
+            arena.drop_long_answers(slots.tolist())
+        for row, outputs in self.long_answers.items():
+            arena.keep_long_answer(int(slots[row]), outputs)
+
 
 class Store(ABC):
     """Sessions by id. All times are seconds since the epoch, given by the caller.
@@ -86,14 +184,30 @@ class Store(ABC):
     A session is live until it is closed, or until ``now`` has reached its ``expires_at``; for ``tombstone_seconds``
     after that its id is answered with ``SessionClosed`` or ``SessionExpired``, then with ``UnknownSession``.
     A live id cannot be opened again; one that is remembered can.
+
+    Other processes may write to the same store. What is in memory is then a copy that may be old: ``commit`` finds out
+    and leaves it alone, and ``refresh`` makes it new.
+
+    Every method may raise ``StateStoreUnavailable``: the store cannot be reached, and nothing was changed.
     """
 
     @abstractmethod
-    async def open(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
-        """Begin a session in the initial state; ``ttl_seconds`` 0 = it never expires.
+    def num_slots(self, manifest: Manifest) -> int:
+        """The most sessions of a model version that are in memory at once."""
+
+    @abstractmethod
+    def attach(self, arena: Arena) -> None:
+        """Bring the sessions of the arena's model version there from now on."""
+
+    @abstractmethod
+    async def open(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """Begin a session, in the initial state or as ``snapshot`` has it; ``ttl_seconds`` 0 = it never expires.
 
         Raises:
             SessionExists: the id is live.
+            Overloaded: there are as many sessions as there may be.
         """
 
     @abstractmethod
@@ -110,11 +224,30 @@ class Store(ABC):
 
         Raises:
             UnknownSession, SessionExpired, SessionClosed: it is not live.
+            UnknownModel: no arena of its model version is attached.
+            RecordUnreadable: it was stored by a release that this one does not understand.
+        """
+
+    @abstractmethod
+    def refresh(self, session_id: str, address: Address, now: float) -> Awaitable[None] | None:
+        """Make a session in memory as the store has it; None = it is. Only who holds the session's turn may call it.
+
+        Raises:
+            UnknownSession, SessionExpired, SessionClosed: it is not live any more, and its slot was given back.
+        """
+
+    @abstractmethod
+    async def look(self, session_id: str, now: float) -> Facts:
+        """What the store knows of a live session.
+
+        Raises:
+            UnknownSession, SessionExpired, SessionClosed, RecordUnreadable.
         """
 
     @abstractmethod
     def commit(self, commit: Commit, now: float) -> NDArray[np.bool_] | Awaitable[NDArray[np.bool_]]:
-        """Make the iteration's results the sessions' own, each by compare-and-set on ``steps``.
+        """Make the iteration's results the sessions' own, each by compare-and-set: one that another writer has changed
+        since it was brought to memory is left as it is.
 
         Returns:
             which were committed, bool ``[R]``, as durably as the store promises: the array, or something that is
@@ -122,17 +255,41 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def close(self, session_id: str, now: float) -> None:
-        """End a session and forget its state.
+    async def replace(self, session_id: str, address: Address, snapshot: Snapshot, now: float) -> None:
+        """Set a live session to ``snapshot``, whatever it is now. Only who holds its turn may call it.
+
+        Raises:
+            UnknownSession, SessionExpired, SessionClosed: it is not live any more, and its slot was given back.
+        """
+
+    @abstractmethod
+    async def close(self, session_id: str, address: Address | None, now: float) -> None:
+        """End a session and forget its state. ``address``: where it is, from who holds its turn; None = from others.
 
         Raises:
             UnknownSession, SessionExpired, SessionClosed: it is not live.
         """
 
     @abstractmethod
-    def expire(self, now: float) -> list[tuple[str, Arena]]:
-        """End the sessions whose time has come, but for busy ones, and forget old tombstones; returns which ended."""
+    def expire(self, now: float) -> list[Arena]:
+        """End the sessions in memory whose time has come, but for busy ones, and forget old tombstones; returns of
+        each one that ended its arena.
+        """
 
     @abstractmethod
-    def scan(self, arena: Arena, start: int, now: float) -> Iterator[tuple[int, str]]:
-        """Live sessions of ``arena`` as (position, id), positions rising from ``start``."""
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+        """At most ``limit`` live sessions behind ``cursor``, perhaps fewer.
+
+        Raises:
+            InvalidInput: the cursor is not one that this method gave.
+        """
+
+    async def start(self) -> None:  # noqa: B027
+        """Begin what is done beside the requests."""
+
+    async def stop(self) -> None:  # noqa: B027
+        """End it; everything that was acknowledged is as durable as it can be."""
+
+    async def missing_versions(self) -> dict[tuple[str, str], int]:
+        """(model, version) -> number of sessions, of those that no arena is attached for."""
+        return {}

@@ -49,7 +49,7 @@ def test_a_bound_is_shown_in_its_unit() -> None:
 
 
 def test_every_target_has_a_rule_and_no_rule_stands_twice() -> None:
-    assert {rule.target for rule in RULES} == set(range(1, 11))
+    assert {rule.target for rule in RULES} == set(range(1, 15))
     assert len({(rule.target, rule.what) for rule in RULES}) == len(RULES)
 
 
@@ -58,3 +58,25 @@ def test_a_session_s_bytes_and_an_iteration_s_overhead_are_the_contract_s() -> N
     # Two states of 128 float32; 30 us and 0.15 us for each of 256 rows.
     assert bounds["1 M live sessions, bytes each"] == pytest.approx(1.3 * 2 * 128 * 4 + 300)
     assert bounds["256 works: overhead"] == pytest.approx(30e-6 + 256 * 0.15e-6)
+
+
+def test_what_durability_may_cost_is_the_contract_s() -> None:
+    bounds = {(rule.target, rule.what): (rule.bound, rule.at_least) for rule in RULES if rule.target > 10}
+    assert bounds == {
+        (11, "Arrow over HTTP, lmdb beside memory"): (0.5, True),
+        (11, "256 sessions, steps/s, lmdb beside memory"): (0.9, True),
+        (12, "Arrow over HTTP, Redis beside memory"): (0.15, True),
+        (12, "256 sessions, steps/s, Redis beside memory"): (0.6, True),
+        (13, "p99 of misses in the database"): (150e-6, False),
+        (13, "p99 of misses in the journal"): (150e-6, False),
+        (14, "restart on stored sessions"): (5.0, False),
+        (14, "restart behind a load and kill -9"): (5.0, False),
+    }
+
+
+def test_a_store_is_compared_with_memory_in_the_same_rounds() -> None:
+    rules = [rule for rule in RULES if rule.target in (11, 12)]
+    for rule in rules:
+        assert rule.over is not None
+        # Only the server differs.
+        assert rule.figure.replace("ostinato-lmdb", "ostinato").replace("ostinato-redis", "ostinato") == rule.over

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.workloads import (
     draw_lengths,
     draw_sequences,
     pad,
+    scattered,
     write_model,
 )
 from service.config import Settings
@@ -61,3 +63,12 @@ def test_a_session_begins_with_the_last_of_its_cycle() -> None:
 def test_padding_leaves_zeros_behind_each_sequence() -> None:
     batch = pad([np.ones((1, 16), np.float32), np.ones((3, 16), np.float32)])
     assert batch.sum(axis=2).tolist() == [[16, 0, 0], [16, 16, 16]]
+
+
+def test_scattered_numbers_differ_and_are_in_no_order() -> None:
+    numbers = [scattered(number) for number in range(10_000)]
+    assert len(set(numbers)) == len(numbers)
+    # About every second one is less than the one before it; of numbers in order, none would be.
+    falling = sum(later < earlier for earlier, later in itertools.pairwise(numbers))
+    assert 3_000 < falling < 7_000
+    assert max(numbers) < 2**32

@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from export.exporter import export_module
@@ -89,7 +90,7 @@ def client(
         server = subprocess.Popen(
             [str(BENTOML), "serve", str(bento)],
             cwd=elsewhere,
-            env=environment | {"OSTINATO_PORT": str(port)},
+            env=environment | {"OSTINATO_PORT": str(port), "OSTINATO_STATE": f"lmdb://{elsewhere}/state"},
             stdout=output,
             stderr=output,
         )
@@ -132,6 +133,23 @@ def test_a_bento_installs_exactly_the_lock(bento: Path) -> None:
         return {line for line in path.read_text().splitlines() if "==" in line}
 
     assert pins(bento / "env" / "python" / "requirements.txt") == pins(ROOT / "requirements" / "serving.lock")
+
+
+def test_the_image_s_entry_point_takes_the_variable_away_that_keeps_workers_from_being_replaced(
+    bento: Path, environment: dict[str, str]
+) -> None:
+    # deploy/lmdb hands the image these arguments; here they end with a program that shows its environment.
+    statefulset = yaml.safe_load((ROOT / "deploy" / "lmdb" / "statefulset.yaml").read_text())
+    (container,) = statefulset["spec"]["template"]["spec"]["containers"]
+    *arguments, program, verb, _folder = container["args"]
+    assert (program, verb) == ("bentoml", "serve")
+    entry_point = bento / "env" / "docker" / "entrypoint.sh"
+    variables = environment | {"BENTOML_CONTAINERIZED": "true", "BENTO_PATH": str(bento), "OSTINATO_WORKERS": "2"}
+    shown = subprocess.run(
+        ["bash", str(entry_point), *arguments, "env"], env=variables, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "OSTINATO_WORKERS=2" in shown
+    assert [line for line in shown if line.startswith("BENTOML_CONTAINERIZED")] == []
 
 
 def test_a_served_bento_answers_a_session_as_one_run_of_the_graph_does(bento: Path, client: httpx.Client) -> None:

@@ -1,78 +1,149 @@
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
+import redis
 import yaml
+from pydantic import ByteSize, TypeAdapter
 
 from service.config import Settings
+from service.state.address import open_store
+from service.state.lmdb import LmdbStore
+from tests.redis_server import RedisServer
 from tests.tools import run_tool
 
-BASE = Path(__file__).parents[2] / "deploy" / "base"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SIZE = TypeAdapter(ByteSize)
+PROCESS_BYTES = 256 * 1024**2
+"""About what a worker takes beside its sessions, with the parent's share."""
+
+OF_BASE = {"Service/ostinato", "ServiceAccount/ostinato", "PodDisruptionBudget/ostinato"}
+OF_REDIS = {"ConfigMap/ostinato-redis", "Service/ostinato-redis", "StatefulSet/ostinato-redis"}
+DOCUMENTS = {
+    "base": {"Deployment/ostinato", *OF_BASE},
+    "redis": {"Deployment/ostinato", *OF_BASE, *OF_REDIS},
+    "lmdb": {"StatefulSet/ostinato", *OF_BASE},
+}
+FOLDERS = tuple(DOCUMENTS)
+Document = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def documents() -> dict[str, dict[str, Any]]:
-    rendered = run_tool("kubectl", "kustomize", BASE)
-    return {document["kind"]: document for document in yaml.safe_load_all(rendered)}
+class Rendered(NamedTuple):
+    """What ``kubectl kustomize`` makes of a folder: documents by ``Kind/name``."""
+
+    folder: str
+    documents: dict[str, Document]
+
+    @property
+    def workload(self) -> Document:
+        """What runs the service."""
+        name = "StatefulSet/ostinato" if self.folder == "lmdb" else "Deployment/ostinato"
+        spec: Document = self.documents[name]["spec"]
+        return spec
+
+    @property
+    def pod(self) -> Document:
+        """The specification of the service's pods."""
+        spec: Document = self.workload["template"]["spec"]
+        return spec
+
+    @property
+    def container(self) -> Document:
+        """Their only container."""
+        (only,) = self.pod["containers"]
+        assert isinstance(only, dict)
+        return only
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Its environment; a secret's value is its own name."""
+        return {each["name"]: each.get("value", each["name"]) for each in self.container["env"]}
 
 
-@pytest.fixture(scope="module")
-def pod(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    spec: dict[str, Any] = documents["Deployment"]["spec"]["template"]["spec"]
-    return spec
+@cache
+def render(folder: str) -> Rendered:
+    text = run_tool("kubectl", "kustomize", DEPLOY / folder)
+    documents: dict[str, Document] = {}
+    for document in yaml.safe_load_all(text):
+        name = document["metadata"]["name"]
+        # A generated ConfigMap's name ends with a checksum of what is in it.
+        name = name.rpartition("-")[0] if document["kind"] == "ConfigMap" else name
+        documents[f"{document['kind']}/{name}"] = document
+    return Rendered(folder, documents)
 
 
-@pytest.fixture(scope="module")
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    (only,) = pod["containers"]
-    assert isinstance(only, dict)
-    return only
+@pytest.fixture(params=FOLDERS)
+def rendered(request: pytest.FixtureRequest) -> Rendered:
+    return render(request.param)
 
 
 @pytest.fixture
-def settings(container: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for variable in container["env"]:
-        monkeypatch.setenv(variable["name"], variable["value"])
+def base() -> Rendered:
+    return render("base")
+
+
+def settings_of(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in rendered.variables.items():
+        monkeypatch.setenv(name, value)
     return Settings()
 
 
-def test_the_base_is_a_deployment_with_what_belongs_to_it(documents: dict[str, dict[str, Any]]) -> None:
-    assert set(documents) == {"Deployment", "PodDisruptionBudget", "Service", "ServiceAccount"}
+@pytest.fixture
+def settings(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return settings_of(rendered, monkeypatch)
+
+
+def test_each_folder_has_what_belongs_to_it(rendered: Rendered) -> None:
+    assert set(rendered.documents) == DOCUMENTS[rendered.folder]
 
 
 @pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
-def test_every_document_is_valid_and_has_no_unknown_field(documents: dict[str, dict[str, Any]], version: str) -> None:
-    for document in documents.values():
+def test_every_document_is_valid_and_has_no_unknown_field(rendered: Rendered, version: str) -> None:
+    for document in rendered.documents.values():
         kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_no_document_names_a_namespace(documents: dict[str, dict[str, Any]]) -> None:
-    assert [kind for kind, document in documents.items() if "namespace" in document["metadata"]] == []
+def test_no_document_names_a_namespace(rendered: Rendered) -> None:
+    assert [name for name, document in rendered.documents.items() if "namespace" in document["metadata"]] == []
 
 
-def test_every_selector_finds_the_pods(documents: dict[str, dict[str, Any]]) -> None:
-    deployment = documents["Deployment"]["spec"]
-    labels = deployment["template"]["metadata"]["labels"].items()
-    assert deployment["selector"]["matchLabels"].items() <= labels
-    assert documents["Service"]["spec"]["selector"].items() <= labels
-    assert documents["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels
-    assert deployment["template"]["spec"]["serviceAccountName"] == documents["ServiceAccount"]["metadata"]["name"]
+def test_every_selector_finds_the_pods_of_its_own_and_no_others(rendered: Rendered) -> None:
+    workloads = [document for document in rendered.documents.values() if "template" in document.get("spec", {})]
+    for document in workloads:
+        name, spec = document["metadata"]["name"], document["spec"]
+        labels = spec["template"]["metadata"]["labels"]
+        assert labels == spec["selector"]["matchLabels"] == {"app.kubernetes.io/name": name}
+        assert rendered.documents[f"Service/{name}"]["spec"]["selector"] == labels
+    budget = rendered.documents["PodDisruptionBudget/ostinato"]["spec"]
+    assert budget["selector"]["matchLabels"] == {"app.kubernetes.io/name": "ostinato"}
+    assert budget["maxUnavailable"] == 1
+    assert rendered.pod["serviceAccountName"] == rendered.documents["ServiceAccount/ostinato"]["metadata"]["name"]
 
 
-def test_every_variable_is_a_setting_of_the_service(container: dict[str, Any]) -> None:
-    given = {variable["name"] for variable in container["env"] if variable["name"].startswith("OSTINATO_")}
+def test_every_variable_is_a_setting_of_the_service(rendered: Rendered) -> None:
+    given = {name for name in rendered.variables if name.startswith("OSTINATO_")}
     assert given <= {f"OSTINATO_{name.upper()}" for name in Settings.model_fields}
 
 
+def test_each_folder_says_where_the_sessions_are(rendered: Rendered) -> None:
+    # The default is a folder beside the code, which is read-only in the pod.
+    assert urlsplit(rendered.variables["OSTINATO_STATE"]).scheme == {"base": "memory"}.get(
+        rendered.folder, rendered.folder
+    )
+
+
 def test_service_port_probes_and_scraping_meet_the_port_that_the_server_listens_on(
-    documents: dict[str, dict[str, Any]], container: dict[str, Any], settings: Settings
+    rendered: Rendered, settings: Settings
 ) -> None:
+    container = rendered.container
     (port,) = container["ports"]
-    annotations = documents["Deployment"]["spec"]["template"]["metadata"]["annotations"]
-    (service_port,) = documents["Service"]["spec"]["ports"]
+    annotations = rendered.workload["template"]["metadata"]["annotations"]
+    (service_port,) = rendered.documents["Service/ostinato"]["spec"]["ports"]
     assert settings.host == "0.0.0.0"
     assert settings.port == port["containerPort"] == int(annotations["prometheus.io/port"])
     assert port["name"] == service_port["targetPort"]
@@ -85,53 +156,160 @@ def test_service_port_probes_and_scraping_meet_the_port_that_the_server_listens_
     }
 
 
-def test_the_grace_period_outlasts_the_wait_and_the_drain(
-    pod: dict[str, Any], container: dict[str, Any], settings: Settings
-) -> None:
-    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+def test_the_grace_period_outlasts_the_wait_and_the_drain(rendered: Rendered, settings: Settings) -> None:
+    program, seconds = rendered.container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
-    assert pod["terminationGracePeriodSeconds"] >= int(seconds) + settings.drain_seconds + 10
+    assert rendered.pod["terminationGracePeriodSeconds"] >= int(seconds) + settings.drain_seconds + 10
 
 
-def test_sessions_in_memory_have_one_process_and_never_two(
-    documents: dict[str, dict[str, Any]], settings: Settings
-) -> None:
-    assert settings.state == "memory://"
-    assert settings.workers == 1
-    assert documents["Deployment"]["spec"]["replicas"] == 1
-    assert documents["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
-    assert documents["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+def test_sessions_in_memory_have_one_process_and_never_two(base: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_of(base, monkeypatch).workers == 1
+    assert base.workload["replicas"] == 1
+    assert base.workload["strategy"] == {"type": "Recreate"}
 
 
-def test_a_service_of_the_same_name_does_not_change_the_settings(
-    documents: dict[str, dict[str, Any]], pod: dict[str, Any]
-) -> None:
-    # Kubernetes would give the pod OSTINATO_PORT=tcp://10.0.0.1:80 and more.
-    assert documents["Service"]["metadata"]["name"] == "ostinato"
-    assert pod["enableServiceLinks"] is False
-
-
-def test_the_container_may_do_nothing_but_serve(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
+def test_files_have_one_pod_that_is_gone_before_the_next_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = render("lmdb")
+    settings = settings_of(rendered, monkeypatch)
+    assert rendered.workload["replicas"] == 1
+    assert settings.workers > 1
+    (claim,) = rendered.workload["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    assert rendered.workload["persistentVolumeClaimRetentionPolicy"] == {
+        "whenDeleted": "Retain",
+        "whenScaled": "Retain",
     }
+    # The address is one that the service takes, and a folder on the volume.
+    mounts = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
+    folder = Path(urlsplit(settings.state).path)
+    assert settings.state == f"lmdb://{folder}"
+    assert folder.is_relative_to(mounts[claim["metadata"]["name"]])
+    store = open_store(settings.model_copy(update={"state": f"lmdb://{tmp_path}{folder}"}))
+    assert isinstance(store, LmdbStore)
 
 
-def test_what_is_written_goes_to_a_volume(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    (mount,) = container["volumeMounts"]
-    (volume,) = pod["volumes"]
-    assert (mount["name"], "emptyDir" in volume) == (volume["name"], True)
-    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+def test_a_worker_that_dies_beside_others_is_replaced() -> None:
+    # tests/deploy/test_bento.py runs these arguments through the image's entry point.
+    assert "args" not in render("base").container
+    arguments = render("lmdb").container["args"]
+    assert arguments[:5] == ["env", "-u", "BENTOML_CONTAINERIZED", "bentoml", "serve"]
+    # The folder of the Bento in the image, which has the repository, too.
+    assert Path(render("lmdb").variables["OSTINATO_REPOSITORY"]).is_relative_to(arguments[5])
+
+
+def test_the_pod_of_the_files_is_that_of_the_base_but_for_what_files_need(base: Rendered) -> None:
+    def common(rendered: Rendered) -> Document:
+        pod = {**rendered.pod, "containers": []}
+        pod["securityContext"] = {**pod["securityContext"], "fsGroupChangePolicy": "OnRootMismatch"}
+        container = {name: value for name, value in rendered.container.items() if name not in ("args", "resources")}
+        container["env"] = {
+            name: value
+            for name, value in rendered.variables.items()
+            if name not in ("OSTINATO_STATE", "OSTINATO_WORKERS", "OSTINATO_MEMORY_BUDGET")
+        }
+        container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "state"]
+        return {"pod": pod, "container": container, "metadata": rendered.workload["template"]["metadata"]}
+
+    assert common(render("lmdb")) == common(base)
+
+
+def test_replicas_over_redis_are_replaced_one_by_one_with_none_missing() -> None:
+    workload = render("redis").workload
+    assert workload["replicas"] > 1
+    assert workload["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert render("redis").documents["PodDisruptionBudget/ostinato"]["spec"]["maxUnavailable"] < workload["replicas"]
+
+
+def test_the_address_of_redis_is_its_service_s_with_the_password_of_the_secret() -> None:
+    rendered = render("redis")
+    names = list(rendered.variables)
+    # Kubernetes puts a variable into those behind it.
+    assert names.index("REDIS_PASSWORD") < names.index("OSTINATO_STATE")
+    address = urlsplit(rendered.variables["OSTINATO_STATE"])
+    service = rendered.documents["Service/ostinato-redis"]
+    assert address.hostname == service["metadata"]["name"]
+    assert address.port == service["spec"]["ports"][0]["port"]
+    assert address.password == "$(REDIS_PASSWORD)"
+    (server,) = rendered.documents["StatefulSet/ostinato-redis"]["spec"]["template"]["spec"]["containers"]
+    secrets = [
+        variable["valueFrom"]["secretKeyRef"]
+        for variable in [*rendered.container["env"], *server["env"]]
+        if "valueFrom" in variable
+    ]
+    assert secrets == [{"name": "ostinato-redis", "key": "password"}] * 2
+
+
+def test_a_real_redis_takes_the_configuration(tmp_path: Path) -> None:
+    documents = render("redis").documents
+    pod = documents["StatefulSet/ostinato-redis"]["spec"]["template"]["spec"]
+    (server,) = pod["containers"]
+    text = documents["ConfigMap/ostinato-redis"]["data"]["redis.conf"]
+    file = tmp_path / "redis.conf"
+    file.write_text(text.replace("dir /data", f"dir {tmp_path}"))
+    assert f"dir {server['volumeMounts'][0]['mountPath']}\n" in text
+    # What is included last counts.
+    otherwise = (
+        "--appendonly",
+        "no",
+        "--appendfsync",
+        "everysec",
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--save",
+        "9 9",
+    )
+    with RedisServer(*otherwise, "--include", str(file)) as running, redis.Redis.from_url(running.url) as client:
+        wanted = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+        assert {name: client.config_get(name)[name] for name in wanted} == wanted
+        maxmemory = int(client.config_get("maxmemory")["maxmemory"])
+    assert 2 * maxmemory <= SIZE.validate_python(server["resources"]["limits"]["memory"] + "B")
+
+
+def test_a_service_of_the_same_name_does_not_change_the_settings(rendered: Rendered) -> None:
+    # Kubernetes would give the pod OSTINATO_PORT=tcp://10.0.0.1:80 and more.
+    assert "Service/ostinato" in rendered.documents
+    assert rendered.pod["enableServiceLinks"] is False
+
+
+def pods(rendered: Rendered) -> list[Document]:
+    return [
+        document["spec"]["template"]["spec"]
+        for document in rendered.documents.values()
+        if "template" in document.get("spec", {})
+    ]
+
+
+def test_no_container_may_do_anything_but_serve(rendered: Rendered) -> None:
+    for pod in pods(rendered):
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+
+
+def test_what_is_written_goes_to_a_volume(rendered: Rendered) -> None:
+    mounts = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
+    (volume,) = rendered.pod["volumes"]
+    claims = [claim["metadata"]["name"] for claim in rendered.workload.get("volumeClaimTemplates", [])]
+    assert "emptyDir" in volume
+    assert set(mounts) == {volume["name"], *claims}
     for name in ("HOME", "BENTOML_HOME"):
-        assert Path(variables[name]).is_relative_to(mount["mountPath"])
+        assert Path(rendered.variables[name]).is_relative_to(mounts[volume["name"]])
 
 
-def test_memory_is_bounded_and_the_cpu_is_not_throttled(container: dict[str, Any]) -> None:
-    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
-    assert set(container["resources"]["limits"]) == {"memory"}
+def test_memory_is_bounded_above_what_sessions_may_take_and_the_cpu_is_not_throttled(
+    rendered: Rendered, settings: Settings
+) -> None:
+    for pod in pods(rendered):
+        (container,) = pod["containers"]
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert set(container["resources"]["limits"]) == {"memory"}
+    limit = SIZE.validate_python(rendered.container["resources"]["limits"]["memory"] + "B")
+    sessions = 0 if rendered.folder == "base" else settings.workers * settings.memory_budget
+    assert limit >= sessions + settings.workers * PROCESS_BYTES

@@ -37,6 +37,7 @@ def test_version_is_the_package_s(run_command: RunCommand) -> None:
         (("serve", "--repository", "REPOSITORY", "--host", "nowhere"), 1),
         (("replay", "a.csv", "--model", "loads", "--url", "http://127.0.0.1:1", "--patience", "0"), 1),
         (("bench", "--model", "loads", "--url", "http://127.0.0.1:1"), 1),
+        (("sessions", "list", "--url", "http://127.0.0.1:1", "--patience", "0"), 1),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

@@ -18,6 +18,15 @@ from service.config import Settings
 from tests.ostinato.conftest import RunCommand
 
 
+@pytest.fixture(autouse=True)
+def _nothing_becomes_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a test became the server")
+
+    monkeypatch.setattr(os, "execve", refuse)
+    monkeypatch.setenv("OSTINATO_STATE", f"lmdb://{tmp_path}/state")
+
+
 def test_every_setting_is_a_flag() -> None:
     assert set(inspect.signature(serve).parameters) == set(Settings.model_fields)
 
@@ -25,15 +34,19 @@ def test_every_setting_is_a_flag() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--state", "redis://nowhere"), "--state 'redis://nowhere': there is no such store"),
-        (("--workers", "2"), "--workers 2: memory:// serves one worker"),
+        (("--state", "sqlite://nowhere"), "--state 'sqlite://nowhere': there is no such store"),
+        (("--state", "lmdb://"), "--state 'lmdb://': it is lmdb://PATH"),
+        (("--state", "lmdb://x?sync=never"), "--state 'lmdb://x?sync=never': it is lmdb://PATH"),
+        (("--state", "lmdb:///proc/nothing"), "/proc/nothing: "),
+        (("--memory-budget", "much"), "--memory-budget 'much': "),
+        (("--state", "memory://", "--workers", "2"), "--workers 2: memory:// serves one worker"),
         (("--workers", "0"), "--workers '0': input should be greater than or equal to 1"),
         (("--host", "example.org"), "--host 'example.org': give an address"),
         (("--drain-seconds", "-1"), "--drain-seconds '-1.0': input should be greater than or equal to 0"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_starts(
-    arguments: tuple[str, str], message: str, models: Path, run_command: RunCommand
+    arguments: tuple[str, ...], message: str, models: Path, run_command: RunCommand
 ) -> None:
     result = run_command("serve", "--repository", models, *arguments)
     assert result.exit_code == 1
@@ -64,6 +77,20 @@ def test_a_taken_port_is_refused(models: Path, run_command: RunCommand) -> None:
         result = run_command("serve", "--repository", models, "--port", port)
     assert result.exit_code == 1
     assert f"--port {port}: address already in use" in result.stderr
+
+
+def test_the_state_lies_where_the_command_was_given(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (
+        ("lmdb://some%20state?sync=always", f"lmdb://{tmp_path}/some%20state?sync=always"),
+        ("lmdb:///tmp/../" + str(tmp_path)[1:], f"lmdb:///tmp/../{str(tmp_path)[1:]}"),
+        ("memory://", "memory://"),
+    ):
+        launch = plan_launch({"repository": models, "port": 0, "state": given}, os.environ)
+        assert launch.environment["OSTINATO_STATE"] == expected
+    assert (tmp_path / "some state" / "data.mdb").exists()
 
 
 def test_flags_go_before_variables_and_both_reach_the_server(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,22 @@ async def test_fold_holds_where_graphs_run_in_a_thread(seed: int, repository: Pa
         await fold(server, repository, num_sessions=60, seed=seed)
 
 
-async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, seed: int) -> None:
-    """Play random sequences in random chunks through sessions, and compare each with one offline run."""
+@pytest.mark.parametrize("seed", [20_263])
+async def test_fold_holds_where_workers_share_sessions_and_memory_has_room_for_few(
+    seed: int, repository: Path, tmp_path: Path
+) -> None:
+    state = f"lmdb://{tmp_path}/state"
+    with running_server(repository, tmp_path, state=state, workers=2, memory_budget=16_000) as server:
+        metrics = await fold(server, repository, num_sessions=100, seed=seed)
+    for event in ("evicted", "loaded"):
+        (line,) = (line for line in metrics.splitlines() if f'sessions_total{{event="{event}",model="lstm"' in line)
+        assert float(line.rpartition(" ")[2]) > 100, line
+
+
+async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, seed: int) -> str:
+    """Play random sequences in random chunks through sessions, and compare each with one offline run; returns the
+    metrics at the end.
+    """
     generator = np.random.default_rng(seed)
     sequences = [
         generator.normal(size=(int(generator.integers(1, MAX_STEPS + 1)), 3)).astype(np.float32)
@@ -91,6 +105,7 @@ async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, se
     ]
     alone = sum(float(line.rpartition(" ")[2]) for line in shared if 'model="lstm"' in line)
     assert alone < float(counted[0].rpartition(" ")[2])
+    return metrics
 
 
 async def test_predict_of_mixed_lengths_equals_one_offline_run_each_and_computes_no_padding(

@@ -19,6 +19,7 @@ from service.manifest import Graph, Input, Manifest, Output, State
 from service.metrics import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena
+from service.state.base import Store
 from service.state.memory import MemoryStore
 from service.turns import Turns
 
@@ -88,12 +89,14 @@ class Clock:
 class House:
     """Sessions over one engine with a puppet runner. Built within a running event loop."""
 
-    def __init__(self, *, in_thread: bool = False, **settings: Any) -> None:
+    def __init__(self, *, store: Store | None = None, in_thread: bool = False, **settings: Any) -> None:
         self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, **settings})
         self.clock = Clock()
         self.metrics = Metrics()
         self.catalogue = Catalogue()
-        self.store = MemoryStore(tombstone_seconds=self.settings.tombstone_seconds)
+        self.store = store or MemoryStore(
+            tombstone_seconds=self.settings.tombstone_seconds, max_sessions=self.settings.max_sessions
+        )
         turns = Turns()
         self.chunks = Chunks(self.store, turns, clock=self.clock)
         self.sessions = Sessions(
@@ -106,8 +109,10 @@ class House:
             self.chunks,
             self.settings,
             ModelMetrics(self.metrics, "sum", "1"),
+            max_resident=self.store.num_slots(MANIFEST),
             in_thread=in_thread,
         )
+        self.store.attach(self.engine.arena)
         self.catalogue.add(self.engine)
         self.catalogue.complete = True
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from service.application import open_store
 from service.config import Settings
+from service.state.address import open_store
 
 
 def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_a_setting_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_store_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no such store; there is memory://"):
+    with pytest.raises(ValueError, match="there is no such store; there is memory://, lmdb://PATH"):
         open_store(Settings(state="sqlite://"))
     with pytest.raises(ValueError, match="memory:// serves one worker"):
-        open_store(Settings(workers=2))
+        open_store(Settings(state="memory://", workers=2))

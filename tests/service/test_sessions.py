@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.chunks import Answer
+from service.chunk import Answer
 from service.errors import (
     Draining,
     InvalidInput,
@@ -129,29 +129,48 @@ async def test_a_row_that_is_not_finite_leaves_its_session_as_it_was() -> None:
     assert totals(await house.chunks.step(bad, column(1), seq=1)) == [6]
 
 
-@pytest.mark.parametrize("loses", [False, True], ids=["the store fails", "the compare-and-set is lost"])
 @pytest.mark.parametrize("num_steps", [1, 9])
 async def test_a_commit_that_fails_leaves_the_session_as_it_was(
-    loses: bool, num_steps: int, monkeypatch: pytest.MonkeyPatch
+    num_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = House()
     session = await house.sessions.open("sum")
     await house.chunks.step(session, column(5), seq=0)
-    commit = house.store.commit
 
-    def failing(given: Commit, now: float) -> Any:
-        if not loses:
-            raise OSError("no route to the store")
-        given.steps_before[:] = 99
-        return commit(given, now)
+    def failing(*_: Any) -> Any:
+        raise OSError("no route to the store")
 
     chunk = column(*[1.0] * num_steps)
     with monkeypatch.context() as patch:
         patch.setattr(house.store, "commit", failing)
-        with pytest.raises(SeqConflict if loses else StateStoreUnavailable):
+        with pytest.raises(StateStoreUnavailable):
             await house.chunks.step(session, chunk, seq=1)
     assert totals(await house.chunks.step(session, chunk, seq=1))[-1] == 5 + num_steps
     assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+
+
+@pytest.mark.parametrize("num_steps", [1, 9])
+@pytest.mark.parametrize("num_losses", [1, 3])
+async def test_a_chunk_that_loses_the_compare_and_set_is_judged_and_run_again(
+    num_losses: int, num_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
+    session = await house.sessions.open("sum")
+    await house.chunks.step(session, column(5), seq=0)
+    commit, losses = house.store.commit, iter(range(num_losses))
+
+    def losing(given: Commit, now: float) -> Any:
+        if next(losses, None) is not None:
+            given.steps_before[:] = 99
+        return commit(given, now)
+
+    chunk = column(*[1.0] * num_steps)
+    monkeypatch.setattr(house.store, "commit", losing)
+    assert totals(await house.chunks.step(session, chunk, seq=1))[-1] == 5 + num_steps
+    assert totals(await house.chunks.step(session, chunk, seq=1))[-1] == 5 + num_steps  # the answer again
+    assert session.steps == 1 + num_steps
+    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+    assert not house.engine.arena.busy.any()
 
 
 async def test_a_request_behind_a_dropped_one_is_not_forgotten() -> None:
@@ -167,7 +186,7 @@ async def test_a_slot_used_before_answers_no_duplicate() -> None:
     house = House()
     session = await house.sessions.open("sum")
     await house.chunks.step(session, column(7), seq=0)
-    await house.sessions.close(session)
+    await house.sessions.close(session.session_id)
     thief = await house.sessions.open("sum")
     assert thief.slot == session.slot
     with pytest.raises(SeqConflict):
@@ -201,7 +220,7 @@ async def test_closing_waits_for_earlier_requests_and_refuses_later_ones() -> No
     house.runner.gate.clear()
     session = await house.sessions.open("sum", session_id="a")
     before = house.chunks.step(session, column(1))
-    closing = asyncio.ensure_future(house.sessions.close(session))
+    closing = asyncio.ensure_future(house.sessions.close(session.session_id))
     await asyncio.sleep(0.05)
     behind = house.chunks.step(session, column(2))
     house.runner.gate.set()
@@ -223,7 +242,9 @@ async def test_two_closings_at_once_succeed_once() -> None:
     session = await house.sessions.open("sum")
     step = asyncio.ensure_future(house.chunks.step(session, column(1)))
     await asyncio.sleep(0)
-    results = await asyncio.gather(house.sessions.close(session), house.sessions.close(session), return_exceptions=True)
+    results = await asyncio.gather(
+        house.sessions.close(session.session_id), house.sessions.close(session.session_id), return_exceptions=True
+    )
     assert results[0] is None
     assert isinstance(results[1], SessionClosed)
     await step
@@ -291,12 +312,12 @@ async def test_pages_give_every_session_once() -> None:
     seen: list[str] = []
     cursor: str | None = None
     for _ in range(3):
-        page, cursor = house.sessions.page("sum", 3, cursor)
+        page, cursor = await house.sessions.page("sum", 3, cursor)
         seen += [session.session_id for session in page]
     assert seen == [f"s{number}" for number in range(7)]
     assert cursor is None
     with pytest.raises(InvalidInput):
-        house.sessions.page(None, 3, "x")
+        await house.sessions.page(None, 3, "x")
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -50,7 +50,8 @@ def add_model(house: House, **changes: Any) -> Engine:
     """Another model or version, which adds up its inputs as well."""
     manifest: Manifest = MANIFEST.model_copy(update=changes)
     metrics = ModelMetrics(house.metrics, manifest.name, manifest.version)
-    engine = Engine(manifest, PuppetRunner(), house.chunks, house.settings, metrics)
+    engine = Engine(manifest, PuppetRunner(), house.chunks, house.settings, metrics, max_resident=100)
+    house.store.attach(engine.arena)
     house.catalogue.add(engine)
     return engine
 
@@ -322,7 +323,7 @@ async def test_arrow_messages_that_differ_in_their_numbers_only_are_answered_as_
             if generator.random() < 0.05:
                 session_id = generator.choice(ids)
                 for house in houses:
-                    await house.sessions.close(await house.sessions.find(session_id))
+                    await house.sessions.close(session_id)
                     await house.sessions.open("sum", session_id=session_id)
                 applied[session_id] = 0
             inputs = [[generator.choices([float(generator.randint(-9, 9)), None], [30, 1])[0]] for _ in roster]

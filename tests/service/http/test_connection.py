@@ -218,6 +218,14 @@ REQUESTS = {
     "open": post("/v1/models/sum/sessions", '{"session_id": "new", "ttl_seconds": 0}'),
     "open what is open": post("/v1/models/sum/sessions", '{"session_id": "a"}'),
     "open with no id": post("/v1/models/sum/sessions", '{"session_id": "a\\r\\nb"}'),
+    "reset": post("/v1/sessions/a/reset"),
+    "reset with a body": post("/v1/sessions/a/reset", "{}", JSON_TYPE),
+    "reset with a member": post("/v1/sessions/a/reset", '{"steps": 1}'),
+    "reset of nobody": post("/v1/sessions/nobody/reset"),
+    "fork": post("/v1/sessions/a/fork", '{"session_id": "b", "ttl_seconds": 0}'),
+    "fork to what is open": post("/v1/sessions/a/fork", '{"session_id": "a"}'),
+    "fork of nobody": post("/v1/sessions/nobody/fork"),
+    "posting a state": post("/v1/sessions/a/state"),
     "in chunks": post(STEP, b'4\r\n{"in\r\nd\r\nputs": [[1]]}\r\n0\r\n\r\n', "transfer-encoding: chunked"),
     "in chunks with a trailer": post(
         STEP, b'11\r\n{"inputs": [[1]]}\r\n0\r\nx-sum: 1\r\n\r\n', "transfer-encoding: chunked"

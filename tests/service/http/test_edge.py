@@ -51,7 +51,7 @@ class Connection:
         """The status and the JSON that came back."""
         await edge(self.scope, self.incoming.get, self.send)
         body = self.sent[1]["body"]
-        return self.sent[0]["status"], json.loads(body) if body[:1] in b"{[" else body
+        return self.sent[0]["status"], json.loads(body) if body[:1] in (b"{", b"[") else body
 
 
 @asynccontextmanager

@@ -239,7 +239,7 @@ async def test_create_missing_does_not_begin_a_session_anew_that_is_believed_to_
 async def test_create_missing_does_not_begin_a_closed_session_anew() -> None:
     house = House()
     async with line_over(house, "a", create_missing=True) as line:
-        await house.sessions.close(await house.sessions.find("a"))
+        await house.sessions.close("a")
         line.say({"session_id": "a", "inputs": [[1]]})
         await line.recorder.until(1)
     assert line.recorder.codes == ["session_closed"]
@@ -327,7 +327,7 @@ class TestBackPressure:
     @pytest.mark.parametrize(
         "limits", [{"max_stream_frames": 3}, {"max_body_bytes": 2 * len('{"session_id": "a", "inputs": [[1]]}') + 1}]
     )
-    async def test_no_more_is_looked_at_than_may_be_under_way(self, limits: dict[str, int]) -> None:
+    async def test_no_more_is_looked_at_than_may_be_under_way(self, limits: dict[str, Any]) -> None:
         house = House(in_thread=True, **limits)
         async with line_over(house, "a") as line:
             house.runner.gate.clear()

@@ -5,16 +5,18 @@ import pytest
 
 from service.manifest import Output, State
 from service.state.arena import Arena
+from tests.service.puppet import MANIFEST
 
 STATES = (
     State(name="h", input="h", output="hn", shape=(2, "B", 3), dtype="float32", initial=0.5),
     State(name="n", input="n", output="nn", shape=("B",), dtype="int64", initial=7),
 )
 OUTPUT = Output(name="y", dtype="float32", shape=("B", "T", 1), features=("y",))
+OF_TWO_STATES = MANIFEST.model_copy(update={"states": STATES, "outputs": (OUTPUT,)})
 
 
 def test_scatter_undoes_gather() -> None:
-    arena = Arena(STATES, OUTPUT, capacity=4)
+    arena = Arena(OF_TWO_STATES, capacity=4)
     for _ in range(4):
         arena.allocate()
     slots = np.array([3, 0, 2])
@@ -28,7 +30,7 @@ def test_scatter_undoes_gather() -> None:
 
 
 def test_a_slot_handed_out_again_is_in_the_initial_state() -> None:
-    arena = Arena(STATES, OUTPUT, capacity=1)
+    arena = Arena(OF_TWO_STATES, capacity=1)
     slot = arena.allocate("a")
     arena.write(slot, [np.zeros((2, 3), np.float32), np.array(1)])
     arena.release(slot)
@@ -39,7 +41,7 @@ def test_a_slot_handed_out_again_is_in_the_initial_state() -> None:
 
 
 def test_slots_are_counted_and_end() -> None:
-    arena = Arena(STATES, OUTPUT, capacity=2)
+    arena = Arena(OF_TWO_STATES, capacity=2)
     first = arena.allocate("a")
     arena.allocate()
     assert (arena.num_used, arena.num_sessions) == (2, 1)

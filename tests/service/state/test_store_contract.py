@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,23 +11,23 @@ import pytest
 
 from service.errors import SessionClosed, SessionExists, SessionExpired, UnknownSession
 from service.state.arena import Arena
-from service.state.base import Address, Commit, Store
-from service.state.memory import MemoryStore
+from service.state.base import Address, Commit, Snapshot, Store
 from tests.service.puppet import MANIFEST
-
-STORES: dict[str, Callable[[], Store]] = {"memory": lambda: MemoryStore(tombstone_seconds=10)}
+from tests.service.state.places import STORES, PlaceOf
 
 Value = TypeVar("Value")
 
 
-@pytest.fixture(params=sorted(STORES))
-def store(request: pytest.FixtureRequest) -> Store:
-    return STORES[request.param]()
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, place_of: PlaceOf) -> Store:
+    return place_of(request.param)()
 
 
 @pytest.fixture
-def arena() -> Arena:
-    return Arena(MANIFEST.states, MANIFEST.outputs[0], capacity=20)
+def arena(store: Store) -> Arena:
+    arena = Arena(MANIFEST, capacity=20)
+    store.attach(arena)
+    return arena
 
 
 async def settled(value: Value | Awaitable[Value]) -> Value:
@@ -62,6 +62,25 @@ class TestStore:
         await store.open("a", arena, ttl_seconds=0, now=100.0)
         with pytest.raises(SessionExists):
             await store.open("a", arena, ttl_seconds=0, now=101.0)
+
+    async def test_a_replaced_session_is_what_it_was_replaced_with(self, store: Store, arena: Arena) -> None:
+        address = await store.open("a", arena, ttl_seconds=50, now=100.0)
+        await settled(store.commit(commit_of(arena, (address.slot, 0, [1.0, 2.0])), 101.0))
+        arena.busy[address.slot] = True  # as of who holds its turn
+        answer = np.array([[8.0]], np.float32)
+        await store.replace("a", address, Snapshot([np.array([9], np.float32)], 30, answer), 120.0)
+        arena.busy[address.slot] = False
+        # By the time that it would have expired, had it not been replaced, memory has it still.
+        for now in (121.0, 160.0):
+            slot = (await store.find("a", now)).slot
+            assert slot == address.slot
+            assert (arena.read(slot)[0].tolist(), arena.steps[slot]) == ([9.0], 30)
+            assert (arena.answer(slot).tolist(), arena.last_seq[slot]) == ([[8.0]], -1)
+        facts = await store.look("a", 160.0)
+        assert (facts.steps, facts.opened_at, facts.expires_at) == (30, 100.0, 170.0)
+        committed = store.commit(commit_of(arena, (slot, 30, [11.0])), 161.0)
+        assert (await settled(committed)).tolist() == [True]
+        assert (await store.look("a", 161.0)).steps == 31
 
     async def test_an_id_never_opened_is_unknown(self, store: Store) -> None:
         with pytest.raises(UnknownSession):
@@ -98,7 +117,7 @@ class TestStore:
         await store.find("a", 104.999)
         with pytest.raises(SessionExpired):
             await store.find("a", 105.0)
-        assert store.expire(105.0) == [("a", arena)]
+        assert store.expire(105.0) == [arena]
         with pytest.raises(SessionExpired):
             await store.find("a", 114.9)
         store.expire(115.0)
@@ -109,7 +128,7 @@ class TestStore:
         a = await store.open("a", arena, ttl_seconds=5, now=100.0)
         await settled(store.commit(commit_of(arena, (a.slot, 0, [1])), 103.0))
         assert store.expire(107.9) == []
-        assert store.expire(108.0) == [("a", arena)]
+        assert store.expire(108.0) == [arena]
 
     async def test_a_busy_session_does_not_expire(self, store: Store, arena: Arena) -> None:
         a = await store.open("a", arena, ttl_seconds=5, now=100.0)
@@ -123,11 +142,11 @@ class TestStore:
 
     async def test_a_closed_id_is_remembered_and_may_be_opened_again(self, store: Store, arena: Arena) -> None:
         await store.open("a", arena, ttl_seconds=0, now=100.0)
-        await store.close("a", 101.0)
+        await store.close("a", None, 101.0)
         with pytest.raises(SessionClosed):
             await store.find("a", 102.0)
         with pytest.raises(SessionClosed):
-            await store.close("a", 102.0)
+            await store.close("a", None, 102.0)
         again = await store.open("a", arena, ttl_seconds=0, now=103.0)
         assert await store.find("a", 103.0) == again
         assert arena.num_sessions == 1
@@ -135,7 +154,7 @@ class TestStore:
     async def test_a_slot_used_before_starts_from_the_initial_state(self, store: Store, arena: Arena) -> None:
         a = await store.open("a", arena, ttl_seconds=0, now=100.0)
         await settled(store.commit(commit_of(arena, (a.slot, 0, [1, 2])), 101.0))
-        await store.close("a", 101.0)
+        await store.close("a", None, 101.0)
         b = await store.open("b", arena, ttl_seconds=0, now=102.0)
         assert arena.read(b.slot)[0].tolist() == [0.0]
         assert (arena.steps[b.slot], arena.last_seq[b.slot]) == (0, -1)
@@ -144,10 +163,14 @@ class TestStore:
     async def test_a_scan_gives_live_sessions_from_a_position_on(self, store: Store, arena: Arena) -> None:
         for name in "abcd":
             await store.open(name, arena, ttl_seconds=5 if name == "b" else 0, now=100.0)
-        await store.close("c", 101.0)
-        found = list(store.scan(arena, 0, 110.0))
-        assert [session_id for _, session_id in found] == ["a", "d"]
-        assert list(store.scan(arena, found[0][0] + 1, 110.0)) == found[1:]
+        await store.close("c", None, 101.0)
+        found, cursor = await store.page(None, 1, None, 110.0)
+        assert cursor is not None
+        while cursor is not None:
+            page, cursor = await store.page(None, 1, cursor, 110.0)
+            assert len(page) <= 1
+            found += page
+        assert sorted(facts.session_id for facts in found) == ["a", "d"]
 
 
 def facts(arena: Arena, address: Address) -> tuple[int, int, int, Any, Any]:

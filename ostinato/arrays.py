@@ -1,0 +1,74 @@
+"""Numbers on their way to the service and back: arrays or nested lists to JSON, JSON to arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.errors import ServiceError
+
+Array = NDArray[Any]
+Row = Sequence[float | None] | Array
+Rows = Sequence[Row] | Array
+"""A chunk or a whole sequence ``[n, F]``; None or NaN is a missing value."""
+
+
+def to_json(content: object, *, allow_infinity: bool = True) -> bytes:
+    """JSON of nested lists and arrays, every number to the bit; NaN becomes null, a missing value.
+
+    Infinity goes as it is, which is no JSON: the service says which number it was.
+
+    Raises:
+        ValueError: there is an infinity in it, and none is allowed.
+    """
+    try:
+        text = json.dumps(content, default=_plain, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_with_holes(content), default=_plain, allow_nan=allow_infinity, separators=(",", ":"))
+    return text.encode()
+
+
+def to_outputs(numbers: object) -> Array:
+    """The outputs ``[..., O]`` of an answer: float32 where they are real numbers, else int64 or bool.
+
+    float32 stands in JSON in as few digits as give the same bits back.
+    """
+    try:
+        outputs = np.asarray(numbers)
+    except ValueError:
+        outputs = np.asarray(None)
+    if outputs.dtype.kind not in "fib":
+        raise ServiceError("the outputs of the answer are no numbers; is this the service?", 200, "")
+    return outputs.astype(np.float32) if outputs.dtype.kind == "f" else outputs
+
+
+def to_outputs_with_holes(rows: Sequence[Sequence[float] | None]) -> Array:
+    """Outputs ``[R, O]`` of rows, of which some are None: these are NaN, or 0 in integers; ``[R, 0]`` if all are."""
+    made = to_outputs([row for row in rows if row is not None] or np.zeros((0, 0), np.float32))
+    filler = np.nan if made.dtype.kind == "f" else 0
+    outputs = np.full((len(rows), made.shape[1]), filler, made.dtype)
+    outputs[[row is not None for row in rows]] = made
+    return outputs
+
+
+def _plain(value: object) -> object:
+    """For the encoder: what it does not know."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is neither a number nor a list of numbers")
+
+
+def _with_holes(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return None if value != value else value
+    if isinstance(value, Mapping):
+        return {key: _with_holes(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_holes(item) for item in value]
+    return value

@@ -1,0 +1,67 @@
+"""A session's chunk on its way, its answer, and who waits for that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+from service.engine.batching import Work
+from service.session import Session
+
+
+class Answer(NamedTuple):
+    """A chunk's answer: ``seq`` steps were applied before it, ``steps`` with it; outputs ``[n, O]``."""
+
+    session_id: str
+    seq: int
+    steps: int
+    outputs: NDArray[Any]
+
+
+class Waiter(Protocol):
+    """Who waits for a chunk's answer: a future, or whatever acts like one. It must not raise."""
+
+    def done(self) -> bool:
+        """Whether it has its answer, or does not want it any more."""
+
+    def cancelled(self) -> bool:
+        """Whether it does not want it any more."""
+
+    def set_result(self, answer: Answer, /) -> object:
+        """Take the answer."""
+
+    def set_exception(self, error: Exception, /) -> object:
+        """Take the error."""
+
+
+class Chunk(Work):
+    """A session's chunk on its way through the engine; ``seq`` is what its client believes, None: it does not say."""
+
+    future: Waiter
+
+    def __init__(self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None, future: Waiter) -> None:
+        super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
+        self.session = session
+        self.engine = session.engine
+        self.seq = seq
+
+    def answer(self, seq: Any) -> None:
+        """It is committed; ``seq`` steps were applied before it."""
+        if not self.future.done():
+            self.future.set_result(Answer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
+
+    def fail(self, error: Exception) -> None:
+        """It was not applied."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def split(self) -> Iterator[Chunk]:
+        """Itself: it is one session's already."""
+        yield self
+
+    def begin_anew(self) -> None:
+        """It has run and was not committed: forget what came of it."""
+        self.num_done = 0
+        self.outputs = self.scratch = None

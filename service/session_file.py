@@ -1,0 +1,205 @@
+"""A session as a safetensors file: what leaves the service, and what comes in.
+
+Each state of the manifest is a tensor under its name, of its ``row_shape`` and dtype. The metadata, all of it strings:
+
+    format        "ostinato-session"; a file of another format has no metadata that is ours to read
+    schema        "1"
+    session_id    whose it was
+    model, version
+    steps         steps applied
+    last_output   the output of the step applied last, a JSON list of O numbers; absent where it is not known
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+import safetensors
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save
+
+from service.errors import InvalidInput
+from service.manifest import Manifest, Output, State
+from service.sequences import check_finite_state
+from service.state.arena import Rows
+from service.state.base import Snapshot
+
+FORMAT, SCHEMA = "ostinato-session", "1"
+METADATA = "__metadata__"
+"""Where a safetensors header has its metadata, and what errors call the place."""
+
+MAX_STEPS = 2**53
+"""Steps are counted in 64 bits, and JSON's readers count no further than this."""
+
+_TENSOR_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "U8": "uint8", "BOOL": "bool"} | {
+    f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)
+}
+_NUMBERS: dict[str, Any] = {"f": list[float], "b": list[bool]}
+_HEADER_LENGTH_BYTES = 8
+_SPARE_HEADER_BYTES = 65_536
+"""For a header's metadata and its blanks, whatever the model."""
+
+
+class SessionFile(NamedTuple):
+    """What a file holds for a session of a certain model.
+
+    Attributes:
+        states: in the manifest's order, each of its ``row_shape`` and dtype.
+        steps: None where the file does not say.
+        last_output: ``[O]``; None where the file does not say.
+    """
+
+    states: Rows
+    steps: int | None
+    last_output: NDArray[Any] | None
+
+    def snapshot(self, output: Output) -> Snapshot:
+        """What a session of a model with this output is set to; 0 steps where the file does not say.
+
+        A last output that is not known is NaN, and 0 where the dtype has none. No chunk is taken for one sent again.
+        """
+        if self.last_output is not None:
+            answer = self.last_output[None]
+        else:
+            unknown = np.nan if output.dtype.startswith("float") else 0
+            answer = np.full((1, output.num_features), unknown, output.dtype)
+        return Snapshot(self.states, self.steps or 0, answer)
+
+
+def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot) -> bytes:
+    """A session as a file; ``read_session`` undoes it."""
+    metadata = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "session_id": session_id,
+        "model": manifest.name,
+        "version": manifest.version,
+        "steps": str(snapshot.steps),
+    }
+    last_output = snapshot.answer[-1]
+    if snapshot.steps and is_known(last_output):
+        # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.
+        metadata["last_output"] = json.dumps(last_output.tolist())
+    # One number is no array when it is taken out of the arena.
+    tensors = {
+        state.name: np.ascontiguousarray(rows).reshape(state.row_shape)
+        for state, rows in zip(manifest.states, snapshot.states, strict=True)
+    }
+    return save(tensors, metadata)
+
+
+def read_session(content: bytes, manifest: Manifest) -> SessionFile:
+    """A file, checked against the manifest of the session that it is for.
+
+    Raises:
+        InvalidInput: it is no safetensors file; a state is absent, unknown, or of another shape or dtype; it is of
+            another model; its steps or its last output are none. Names the tensor, or the place in the metadata.
+    """
+    header_bytes, most = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little"), _max_header_bytes(manifest)
+    if most < header_bytes < len(content):
+        # A header of megabytes, full of tensors, would take seconds to read, and every other session would wait.
+        raise InvalidInput(f"a header of {header_bytes} bytes; this model's states need less than {most}")
+    try:
+        tensors: dict[str, dict[str, Any]] = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise InvalidInput(f"the body is not a safetensors file: {error}") from error
+    metadata = _metadata(content)
+    _check_origin(metadata, manifest)
+    if unknown := sorted(set(tensors) - {state.name for state in manifest.states}):
+        names = ", ".join(state.name for state in manifest.states)
+        raise InvalidInput(f"the model has no state {unknown[0]!r}; it has {names}", field=unknown[0])
+    states = []
+    for state in manifest.states:
+        if state.name not in tensors:
+            raise InvalidInput(f"state {state.name!r} is absent", field=state.name)
+        states.append(_state(tensors[state.name], state))
+        if metadata.get("format") != FORMAT:
+            # A session that was served may have come to an infinite state; who makes one up is held to what
+            # ``initial_state`` is.
+            check_finite_state(states[-1], state.dtype, state.name)
+    steps = _steps(metadata["steps"]) if "steps" in metadata else None
+    last_output = _last_output(metadata.get("last_output", ""), manifest.outputs[0])
+    if steps != 0 and last_output is None and manifest.feedback and not manifest.outputs[0].dtype.startswith("float"):
+        raise InvalidInput(
+            "the metadata lacks the output of the step applied last, which this model's forecasts begin from",
+            field=f"{METADATA}.last_output",
+        )
+    return SessionFile(states, steps, last_output)
+
+
+def is_known(last_output: NDArray[Any]) -> bool:
+    """Whether an output ``[O]`` is one that a step gave: those are finite."""
+    return last_output.dtype.kind != "f" or not bool(np.isnan(last_output).any())
+
+
+def _metadata(content: bytes) -> Mapping[str, str]:
+    """The metadata of a file that was found sound; empty where it is of another format."""
+    header_length = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little")
+    header = orjson.loads(content[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + header_length])
+    metadata: dict[str, str] = header.get(METADATA) or {}
+    return metadata if metadata.get("format", FORMAT) == FORMAT else {}
+
+
+def _max_header_bytes(manifest: Manifest) -> int:
+    """More than the header of any file that fits: 32 bytes for a number of the last output, 1 KiB for a state."""
+    names = sum(len(json.dumps(state.name)) for state in manifest.states)
+    return _SPARE_HEADER_BYTES + 32 * manifest.outputs[0].num_features + 1024 * len(manifest.states) + names
+
+
+def _check_origin(metadata: Mapping[str, str], manifest: Manifest) -> None:
+    if metadata.get("schema", SCHEMA) != SCHEMA:
+        raise InvalidInput(f"schema {metadata['schema']!r}; this release reads {SCHEMA!r}", field=f"{METADATA}.schema")
+    model = metadata.get("model", manifest.name)
+    if model != manifest.name:
+        raise InvalidInput(
+            f"a state of model {model!r}, and the session runs {manifest.name!r}", field=f"{METADATA}.model"
+        )
+
+
+def _state(tensor: Mapping[str, Any], state: State) -> NDArray[Any]:
+    """A tensor as the state that it shall be."""
+    given = str(tensor["dtype"])
+    if _TENSOR_DTYPES.get(given) != state.dtype:
+        wanted = next(name for name, dtype in _TENSOR_DTYPES.items() if dtype == state.dtype)
+        raise InvalidInput(f"dtype {given} where the state has {wanted} ({state.dtype})", field=state.name)
+    if tuple(tensor["shape"]) != state.row_shape:
+        raise InvalidInput(
+            f"shape {list(tensor['shape'])} where the state has {list(state.row_shape)}", field=state.name
+        )
+    numbers = np.frombuffer(tensor["data"], np.dtype(state.dtype).newbyteorder("<"))
+    if state.dtype == "bool" and (numbers.view(np.uint8) > 1).any():
+        raise InvalidInput("a byte of it is neither 0 nor 1, as those of a BOOL tensor are", field=state.name)
+    return numbers.astype(state.dtype, copy=False).reshape(state.row_shape)
+
+
+def _steps(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAX_STEPS:
+        raise InvalidInput(
+            f"{text[:40]!r} is no number of steps; one is whole, at least 0 and below 2^63", field=f"{METADATA}.steps"
+        )
+    return int(text)
+
+
+def _last_output(text: str, output: Output) -> NDArray[Any] | None:
+    """An output ``[O]`` in its dtype; None where the text is empty, or an empty list."""
+    field = f"{METADATA}.last_output"
+    dtype = np.dtype(output.dtype)
+    try:
+        numbers = msgspec.json.decode(text or "[]", type=_NUMBERS.get(dtype.kind, list[int]))
+        last_output = np.array(numbers, dtype)
+    except (msgspec.DecodeError, OverflowError, RecursionError) as error:
+        raise InvalidInput(f"not a JSON list of {output.dtype}: {error}", field=field) from error
+    if not numbers:
+        return None
+    if len(numbers) != output.num_features:
+        raise InvalidInput(f"{len(numbers)} numbers where an output has {output.num_features}", field=field)
+    if dtype.kind == "f" and not np.isfinite(last_output).all():
+        raise InvalidInput(f"a number of it does not fit {output.dtype}", field=field)
+    return last_output

@@ -1,0 +1,17 @@
+"""What is said of sessions that are not there."""
+
+from __future__ import annotations
+
+from service.errors import OstinatoError, SessionClosed, SessionExists, SessionExpired, UnknownSession
+
+_WORDS: dict[type[OstinatoError], str] = {
+    UnknownSession: "no session {!r}; open it with POST /v1/models/<model>/sessions",
+    SessionExpired: "session {!r} was idle for longer than its ttl_seconds; open a new one",
+    SessionClosed: "session {!r} was closed; open a new one",
+    SessionExists: "session {!r} is live; close it first, or use it as it is",
+}
+
+
+def absent(session_id: str, error: type[OstinatoError]) -> OstinatoError:
+    """The error of a session that is not live, or that is."""
+    return error(_WORDS[error].format(session_id))

@@ -1,0 +1,158 @@
+"""The database behind the journal: every session by its id, in LMDB."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+
+from service.state.records import HEAD, SCHEMA
+
+MAP_BYTES = 1 << 38
+"""Addresses, not memory: the file grows as it is filled, up to this."""
+MAX_READERS = 1024
+_SLICE = 2000
+"""Records in one transaction: others wait for no longer than it takes to write these."""
+_FIRST = b"first segment"
+_NUMBER, _NAMES, _TIME = struct.Struct("<Q"), struct.Struct("<HH"), struct.Struct("<d")
+_SCHEMA_AT, _NAMES_AT, _EXPIRES_AT = (HEAD.fields[name][1] for name in ("schema", "model_bytes", "expires_at"))  # type: ignore[index]
+
+
+class Swept(NamedTuple):
+    """How far a sweep came: the id that it goes on behind (None = from the beginning), and records it removed."""
+
+    at: str | None
+    num_removed: int
+
+
+class Database:
+    """Records by session id. Every method may raise ``lmdb.Error``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = str(folder.resolve())
+        self._environment = _open(self._path)
+        self._environment.reader_check()  # the places of processes that were killed
+        self._sessions = self._environment.open_db(b"sessions")
+        self._facts = self._environment.open_db(b"facts")
+        self._versions = self._environment.open_db(b"versions")
+
+    def read(self, session_id: str) -> bytes | None:
+        """A session's record."""
+        with self._environment.begin(self._sessions) as transaction:
+            record: bytes | None = transaction.get(session_id.encode())
+            return record
+
+    def first_segment(self) -> int:
+        """Number of the first segment of the journal of which not all is here."""
+        with self._environment.begin(self._facts) as transaction:
+            return _number(transaction.get(_FIRST))
+
+    def put_segment(self, number: int, records: Iterable[tuple[str, bytes]], ended_before: float) -> None:
+        """Take over what a segment holds, by rising id; from then on the journal begins behind it. On the disk.
+
+        Records of sessions that had ended at ``ended_before`` are removed instead.
+        """
+        versions: set[bytes] = set()
+        rest = iter(records)
+        while part := list(islice(rest, _SLICE)):
+            dead = [key for key, record in part if is_over(record, ended_before)]
+            live = [(key.encode(), record) for key, record in part if not is_over(record, ended_before)]
+            versions |= {_version(record) for _, record in live}
+            with self._environment.begin(self._sessions, write=True) as transaction:
+                transaction.cursor().putmulti(live)
+                for key in dead:
+                    transaction.delete(key.encode())
+        with self._environment.begin(write=True) as transaction:
+            for version in versions:
+                transaction.put(version, b"", db=self._versions)
+            first = _number(transaction.get(_FIRST, db=self._facts))
+            transaction.put(_FIRST, _NUMBER.pack(max(first, number + 1)), db=self._facts)
+
+    def sweep(self, after: str | None, ended_before: float) -> Swept:
+        """Look at the next records and remove those of sessions that had ended at ``ended_before``."""
+        # A process that was killed while it read would keep old pages from being used again.
+        self._environment.reader_check()
+        with self._environment.begin(self._sessions, buffers=True) as transaction:
+            seen = list(islice(self._behind(transaction, after), _SLICE))
+            dead = [key for key, record in seen if is_over(record, ended_before)]
+        if dead:
+            with self._environment.begin(self._sessions, write=True) as transaction:
+                for key in dead:
+                    # Looked at again: it may have been written since.
+                    record = transaction.get(key.encode())
+                    if record is not None and is_over(record, ended_before):
+                        transaction.delete(key.encode())
+        return Swept(seen[-1][0] if len(seen) == _SLICE else None, len(dead))
+
+    def behind(self, after: str | None, limit: int) -> list[tuple[str, bytes]]:
+        """The heads of at most ``limit`` records behind an id, by rising id."""
+        with self._environment.begin(self._sessions, buffers=True) as transaction:
+            return [(key, head_of(record)) for key, record in islice(self._behind(transaction, after), limit)]
+
+    def versions(self) -> set[tuple[str, str]]:
+        """(model, version) of all sessions there may be here."""
+        with self._environment.begin(self._versions) as transaction:
+            names = [key.decode().split("\n") for key, _ in transaction.cursor()]
+        return {(model, version) for model, version in names}
+
+    def forget_version(self, model: str, version: str) -> None:
+        """No session of it is left."""
+        with self._environment.begin(self._versions, write=True) as transaction:
+            transaction.delete(f"{model}\n{version}".encode())
+
+    def close(self) -> None:
+        """Let go of the files."""
+        _close(self._path)
+
+    def _behind(self, transaction: Any, after: str | None) -> Iterator[tuple[str, memoryview]]:
+        cursor = transaction.cursor()
+        # No id has a byte 0, so this is the least key behind ``after``.
+        if cursor.set_range(b"" if after is None else after.encode() + b"\0"):
+            for key, record in cursor:
+                yield bytes(key).decode(), record
+
+
+_open_environments: dict[str, tuple[Any, int]] = {}
+"""Path -> environment, and how many use it: LMDB does not bear that a process opens one twice."""
+
+
+def _open(path: str) -> Any:
+    environment, num_users = _open_environments.get(path, (None, 0))
+    if environment is None:
+        environment = lmdb.open(path, map_size=MAP_BYTES, max_dbs=3, max_readers=MAX_READERS, mode=0o600)
+    _open_environments[path] = environment, num_users + 1
+    return environment
+
+
+def _close(path: str) -> None:
+    environment, num_users = _open_environments.pop(path)
+    if num_users > 1:
+        _open_environments[path] = environment, num_users - 1
+    else:
+        environment.close()
+
+
+def head_of(record: bytes | memoryview) -> bytes:
+    """As much of a record as tells what it is of."""
+    model_bytes, version_bytes = _NAMES.unpack_from(record, _NAMES_AT)
+    return bytes(record[: HEAD.itemsize + model_bytes + version_bytes])
+
+
+def is_over(record: bytes | memoryview, ended_before: float) -> bool:
+    """Whether a session had ended by then; one that cannot be read had not."""
+    schema, expires_at = record[_SCHEMA_AT], _TIME.unpack_from(record, _EXPIRES_AT)[0]
+    return bool(schema == SCHEMA and expires_at <= ended_before)
+
+
+def _version(record: bytes) -> bytes:
+    model_bytes, version_bytes = _NAMES.unpack_from(record, _NAMES_AT)
+    names = record[HEAD.itemsize : HEAD.itemsize + model_bytes + version_bytes]
+    return names[:model_bytes] + b"\n" + names[model_bytes:]
+
+
+def _number(stored: bytes | None) -> int:
+    return 1 if stored is None else int(_NUMBER.unpack(stored)[0])

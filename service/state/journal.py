@@ -1,0 +1,257 @@
+"""The journal in front of the database: what was committed last, in order, and shared by the processes of a machine.
+
+A commit appends one entry to a file, whatever the sessions in it are: one write, in place of a page of the database for
+each session. Entries are appended under a lock, and whoever takes it first reads what others have appended since, so
+all processes see the same order of changes. Each knows where the newest record of a session stands in the segments;
+records that are in none are in the database.
+
+A segment ends with a mark, and another begins. When all of it is in the database, a second mark says so, and its file
+is used for a later segment: a file that is there already is written many times faster than one that grows. So what
+stands in a file may be of a former segment. It is told by the number at the beginning of the file, and every entry's
+checksum covers the number and the place; an entry that a crash has cut short fails it, too, and is overwritten.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from service.state.segment import OVER, RECORDS, STORED, Entry, Segment
+
+SEGMENT_BYTES = 32 * 1024 * 1024
+"""A segment that is as large as this, or larger, is over."""
+
+MAX_SPARES = 4
+"""Files of former segments that are kept for later ones."""
+
+_FILE = re.compile(r"journal\.([0-9]{8,})")
+
+
+class Journal:
+    """The segments of a folder, as one process sees them. Every method may raise ``OSError``, and has changed nothing.
+
+    Args:
+        first: tells the number of the first segment of which not all is in the database.
+        on_foreign: called with the ids of sessions that another process has changed; with None where it may be any.
+    """
+
+    def __init__(
+        self, folder: Path, first: Callable[[], int], on_foreign: Callable[[Sequence[str] | None], object]
+    ) -> None:
+        self._folder = folder
+        self._first = first
+        self._on_foreign = on_foreign
+        self._lock = os.open(folder / "journal.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._is_held = False
+        # In the order in which they were written, and are synced.
+        self._unsynced: dict[Segment, None] = {}
+        self._has_new_names = True
+        self._has_failed = False
+        self.segments: list[Segment] = []
+        self.on_over: Callable[[], object] = int
+        """Called when a segment is over."""
+        with self._held():
+            self._open()
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.segments}>"
+
+    @property
+    def current(self) -> Segment:
+        """Where entries go."""
+        return self.segments[-1]
+
+    def read(self, session_id: str) -> bytes | None:
+        """The newest record of a session, as far as this process has followed; None where it is in no segment."""
+        for segment in reversed(self.segments):
+            if session_id in segment.newest:
+                # None where its file is another's by now: then the database has this record, or a later one.
+                return segment.read(session_id)
+        return None
+
+    def follow(self) -> None:
+        """Take in what other processes have appended."""
+        while True:
+            segment = self.current
+            for entry in segment.entries():
+                self._take(entry)
+            if segment.is_over:
+                self._go_on()
+            elif segment.is_own:
+                return
+            else:
+                self._begin_anew()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from appending, having taken in all that they have."""
+        with self._held():
+            self.follow()
+            yield
+
+    def append(self, session_ids: Sequence[str], records: Any, sizes: Sequence[int] | int) -> None:
+        """Append the records of sessions, which stand in a buffer one behind another; only under ``locked``.
+
+        Args:
+            sizes: bytes of each; or of every one, where they are alike.
+        """
+        if self.current.end >= SEGMENT_BYTES:
+            self.rotate()
+        self.current.append(session_ids, records, sizes)
+        self._unsynced[self.current] = None
+
+    def rotate(self) -> None:
+        """End the current segment and begin another; only under ``locked``."""
+        segment = self.current
+        self._append_segment(is_new=True)
+        try:
+            segment.write(OVER, segment.number, b"", b"")
+        except OSError:
+            self.segments.pop().close()
+            raise
+        segment.is_over = True
+        self._unsynced[segment] = None
+        self.on_over()
+
+    def stored(self, segment: Segment) -> None:
+        """Everything of a segment that is over is in the database: its file is used again; only under ``locked``."""
+        self.current.write(STORED, segment.number, b"", b"")
+        self._unsynced[self.current] = None
+        number = segment.number
+        self._drop(number)
+        begins_at = self.current.number + 1
+        spares = [path for path in map(self._path, range(begins_at, begins_at + MAX_SPARES)) if not path.exists()]
+        for other in [self._path(other) for other in self._numbers() if other <= number]:
+            if spares:
+                other.rename(spares.pop(0))
+            else:
+                other.unlink()
+
+    def begin_sync(self) -> Callable[[], None]:
+        """What has all that was appended until now, by any process, put on the disk; it may run in a thread."""
+        segments = self.segments if self._has_failed else list(self._unsynced)
+        files: list[int] = []
+        try:
+            files += [os.dup(segment.file) for segment in segments]
+            if self._has_new_names or self._has_failed:
+                files.append(os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            for file in files:
+                os.close(file)
+            raise
+        self._unsynced.clear()
+        self._has_new_names = self._has_failed = False
+
+        def sync() -> None:
+            try:
+                for file in files:
+                    os.fsync(file)
+            except OSError:
+                self._has_failed = True  # the next one does all of it again
+                raise
+            finally:
+                for file in files:
+                    os.close(file)
+
+        return sync
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for segment in self.segments:
+            segment.close()
+        os.close(self._lock)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        if self._is_held:
+            yield
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _open(self) -> None:
+        """Read all segments there are. One that another follows is over, though a power cut took the mark."""
+        first = self._first()
+        for number in [number for number in self._numbers() if number >= first]:
+            try:
+                segment = Segment(self._path(number), number)
+            except FileNotFoundError:
+                continue  # a file to be used again
+            if self.segments and not self.current.is_over:
+                if segment.is_empty:
+                    segment.close()
+                    break
+                self.current.is_over = True
+            self.segments.append(segment)
+            for entry in segment.entries():
+                self._take(entry)
+        if not self.segments:
+            self.segments.append(Segment(self._path(first), first, is_new=True))
+        if self.current.is_over:
+            self._append_segment(is_new=True)
+        # What a power cut left behind the last sound entry could look sound behind a new one.
+        self.current.cut()
+        for number in self._numbers():
+            if number > self.current.number:
+                self._path(number).unlink()
+        self._unsynced.update(dict.fromkeys(self.segments))
+
+    def _go_on(self) -> None:
+        """The current segment is over: another process has begun the next."""
+        try:
+            self._append_segment(is_new=False)
+        except FileNotFoundError:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Segments have come and gone while this process slept."""
+        with self._held():
+            former, self.segments = self.segments, []
+            try:
+                self._open()
+            except BaseException:
+                former, self.segments = self.segments, former  # so that it is found out again
+                raise
+            finally:
+                for segment in former:
+                    self._unsynced.pop(segment, None)
+                    segment.close()
+            self._has_new_names = True
+        self._on_foreign(None)
+
+    def _numbers(self) -> list[int]:
+        """Of the segments that have a file."""
+        return sorted(int(match[1]) for path in self._folder.iterdir() if (match := _FILE.fullmatch(path.name)))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"journal.{number:08d}"
+
+    def _append_segment(self, *, is_new: bool) -> None:
+        number = self.current.number + 1
+        self.segments.append(Segment(self._path(number), number, is_new=is_new))
+        self._has_new_names = True  # whoever gave it the name may not have it on the disk yet
+
+    def _take(self, entry: Entry) -> None:
+        if entry.kind == RECORDS:
+            self.current.newest.update(zip(entry.session_ids, entry.places, strict=True))
+            # Its process may have ended before it had this on the disk.
+            self._unsynced[self.current] = None
+            self._on_foreign(entry.session_ids)
+        elif entry.kind == STORED:
+            self._drop(entry.number)
+
+    def _drop(self, number: int) -> None:
+        for segment in [segment for segment in self.segments if segment.number <= number]:
+            self.segments.remove(segment)
+            self._unsynced.pop(segment, None)
+            segment.close()

@@ -1,0 +1,221 @@
+"""``lmdb://PATH``: sessions in files of this machine, shared by its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import re
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput, OstinatoError, RecordUnreadable, StateStoreUnavailable
+from service.state.arena import STALE
+from service.state.base import Address, Commit, Page
+from service.state.database import Database
+from service.state.durable import DurableStore
+from service.state.flush import Flush
+from service.state.journal import Journal
+from service.state.records import LIVE, Head, read_head
+from service.state.upkeep import Upkeep
+
+CURRENT = 1
+"""``stamp`` of a copy that is the session: whatever another process changes, the journal tells, and it is stale."""
+
+Value = TypeVar("Value")
+
+COUNTED = 10_000
+"""Records that are counted in one go."""
+
+_CURSOR = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class LmdbStore(DurableStore):
+    """Sessions in a folder: a journal of what was committed last, and an LMDB database of all before.
+
+    What was committed survives the process however it ends. It survives a power cut when it is on the disk: at most a
+    second later, or with ``sync_always`` before it is answered.
+
+    Args:
+        folder: made where it does not exist.
+        clock: seconds since the epoch, by which old records are removed.
+
+    Raises:
+        StateStoreUnavailable: the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tombstone_seconds: float,
+        memory_budget: float,
+        sync_always: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget)
+        self._folder = folder
+        self._sync_always = sync_always
+        with self._translated():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._database = Database(folder)
+            self._journal = Journal(folder, self._database.first_segment, self._on_foreign)
+        self._flush = Flush(self._journal.begin_sync)
+        self._upkeep = Upkeep(
+            folder, self._journal, self._database, self._flush, tombstone_seconds=tombstone_seconds, clock=clock
+        )
+
+    def __repr__(self) -> str:
+        return f"<LmdbStore {self._folder}, {len(self._residents)} sessions in memory, {self._journal!r}>"
+
+    def refresh(self, session_id: str, address: Address, now: float) -> Awaitable[None] | None:
+        """See ``Store.refresh``; at once, but where each answer waits for the disk: another process may have ended
+        before it had there what this one reads.
+        """
+        arena, slot = address
+        with self._translated():
+            self._journal.follow()
+            if arena.stamp[slot] == STALE:
+                try:
+                    self._renew(session_id, address, self._newest(session_id), now)
+                except OstinatoError as error:
+                    self._forget(session_id, address, error)
+                    raise
+        return self._synced(None) if self._sync_always else None
+
+    def commit(self, commit: Commit, now: float) -> NDArray[np.bool_] | Awaitable[NDArray[np.bool_]]:
+        """See ``Store.commit``; at once, but where each answer waits for the disk."""
+        arena, layout = commit.arena, self._layouts[commit.arena]
+        with self._translated(), self._journal.locked():
+            won: NDArray[np.bool_] = arena.stamp[commit.slots] != STALE
+            won &= arena.steps[commit.slots] == commit.steps_before
+            commit = commit.of(won)
+            if len(commit.slots):
+                session_ids = arena.ids_of(commit.slots)
+                rows = layout.rows(commit, CURRENT, now)
+                if commit.long_answers:
+                    records = layout.records(commit, rows)
+                    self._journal.append(session_ids, b"".join(records), list(map(len, records)))
+                else:
+                    self._journal.append(session_ids, rows.view(np.uint8), layout.row.itemsize)
+        commit.apply(now)
+        return self._synced(won) if self._sync_always else won
+
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+        """See ``Store.page``, by rising id; the cursor is the last id that was looked at."""
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
+            raise InvalidInput("the cursor is not one that this server gave", field="cursor")
+        with self._translated():
+            self._journal.follow()
+            # One more than there may be on it tells whether there is another page.
+            num_heads = limit + 1
+            stored = dict(self._database.behind(cursor, num_heads))
+            later = {key for segment in self._journal.segments for key in segment.newest if key > (cursor or "")}
+            keys = heapq.nsmallest(num_heads, stored.keys() | later)
+            found = []
+            for key in keys[:limit]:
+                head = _readable_head(key, self._journal.read(key) or stored.get(key) or self._database.read(key))
+                if head is None:
+                    continue
+                if head.kind == LIVE and now < head.expires_at and model in (None, head.model):
+                    found.append(head.facts(key))
+        return Page(found, keys[limit - 1] if len(keys) > limit else None)
+
+    async def start(self) -> None:
+        """See ``Store.start``."""
+        self._upkeep.start()
+
+    async def stop(self) -> None:
+        """See ``Store.stop``."""
+        await self._upkeep.stop()
+        try:
+            with self._translated():
+                await self._flush.wait()
+        finally:
+            self._journal.close()
+            self._database.close()
+
+    async def missing_versions(self) -> dict[tuple[str, str], int]:
+        """See ``Store.missing_versions``; it looks at every session, where a version is missing."""
+        with self._translated():
+            keys = {key for segment in self._journal.segments for key in segment.newest}
+            heads = {key: _readable_head(key, self._journal.read(key)) for key in keys}
+            later = {key: head for key, head in heads.items() if head is not None}
+            found = {(head.model, head.version) for head in later.values()} | self._database.versions()
+            missing = found - self._arenas.keys()
+            return await asyncio.to_thread(self._count, missing, later) if missing else {}
+
+    async def _read(self, session_id: str) -> bytes | None:
+        with self._translated():
+            self._journal.follow()
+            return self._newest(session_id)
+
+    async def _swap(self, session_id: str, make: Callable[[bytes | None, int], bytes]) -> bytes | None:
+        with self._translated(), self._journal.locked():
+            record = make(self._newest(session_id), CURRENT)
+            self._journal.append([session_id], record, [len(record)])
+            # A copy in memory is old from now on, whatever becomes of this request.
+            self._residents.mark_stale(session_id)
+        if not self._sync_always:
+            return record
+        await self._synced(None)
+        return await self._read(session_id)  # others may have changed it meanwhile
+
+    def _newest(self, session_id: str) -> bytes | None:
+        record = self._journal.read(session_id)
+        return self._database.read(session_id) if record is None else record
+
+    def _on_foreign(self, session_ids: Sequence[str] | None) -> None:
+        if session_ids is None:
+            self._residents.mark_all_stale()
+        else:
+            for session_id in session_ids:
+                self._residents.mark_stale(session_id)
+
+    async def _synced(self, value: Value) -> Value:
+        """``value``, when all that was appended until now is on the disk."""
+        with self._translated("it may or may not have been applied; with seq it is safe to send it again"):
+            await self._flush.wait()
+        return value
+
+    def _count(self, missing: set[tuple[str, str]], later: dict[str, Head]) -> dict[tuple[str, str], int]:
+        """The sessions of each version, ``later`` being what the journal has; a version that has none is forgotten."""
+        live = Counter((head.model, head.version) for head in later.values() if head.kind == LIVE)
+        counts = {version: live[version] for version in missing}
+        after, heads = None, self._database.behind(None, COUNTED)
+        while heads:
+            for key, record in heads:
+                head = _readable_head(key, record)
+                if head is not None and key not in later and head.kind == LIVE and (head.model, head.version) in counts:
+                    counts[head.model, head.version] += 1
+            after = heads[-1][0]
+            heads = self._database.behind(after, COUNTED)
+        for version, count in counts.items():
+            if not count:
+                self._database.forget_version(*version)
+        return {version: count for version, count in counts.items() if count}
+
+    @contextmanager
+    def _translated(self, outcome: str = "nothing was applied") -> Iterator[None]:
+        """Foreign errors become ours, here and nowhere else."""
+        try:
+            yield
+        except OSError as error:
+            raise StateStoreUnavailable(f"{self._folder}: {error.strerror or error}; {outcome}") from error
+        except lmdb.Error as error:
+            raise StateStoreUnavailable(f"{self._folder}: {error}; {outcome}") from error
+
+
+def _readable_head(session_id: str, record: bytes | None) -> Head | None:
+    """A record's head; None where there is no record, or another release wrote it."""
+    try:
+        return None if record is None else read_head(session_id, record)
+    except RecordUnreadable:
+        return None

@@ -1,0 +1,215 @@
+"""``redis://HOST:PORT/DB``: sessions in Redis, shared by all workers of all replicas."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import hiredis
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
+from service.manifest import Manifest
+from service.state.arena import STALE, Arena
+from service.state.base import Address, Commit, Facts, Page, Snapshot
+from service.state.durable import DurableStore
+from service.state.records import LIVE, read_head
+from service.state.redis_link import AnswerLost, RedisAddress, RedisError, Refused, pack
+from service.state.redis_scan import SESSION, Position, Scan
+from service.state.redis_servers import Command, RedisServers, cluster_slot
+from service.state.redis_swaps import Swaps
+
+VERSIONS = b"ostinato:versions"
+"""A set of ``model/version``: those that any session was opened with."""
+
+MIN_SCAN_KEYS = 16
+MAX_SCANS = 32
+"""A page is over after so many, however few sessions they found among the other keys of the database."""
+
+COUNTED = 250
+"""Records that are counted in one go."""
+
+
+class RedisStore(DurableStore):
+    """Sessions as keys ``ostinato:session:<id>`` of a Redis server, or of a cluster, with this memory as their cache.
+
+    What makes it sound is the stamp of each record: no two changes of any session have the same, whoever made them. A
+    commit is as durable as Redis makes it (``appendfsync``). Redis forgets a record by itself when its session ended so
+    long ago that nobody is told any more.
+
+    A Redis that is not there makes requests fail at once, and one that does not answer after ``timeout_seconds`` and
+    then at once; nothing else needs it, and everything goes on when it is back.
+    """
+
+    def __init__(self, address: RedisAddress, *, tombstone_seconds: float, memory_budget: float) -> None:
+        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget)
+        self._servers = RedisServers(address)
+        self._swaps = Swaps(self._servers)
+        self._all = Scan(self._servers)
+        self._next_stamp = secrets.randbits(62) + 1
+        self._noted_versions: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {len(self._residents)} sessions in memory, {self._servers!r}>"
+
+    async def open(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """See ``Store.open``."""
+        await self._note_version(arena.manifest)
+        return await super().open(session_id, arena, ttl_seconds=ttl_seconds, now=now, snapshot=snapshot)
+
+    async def refresh(self, session_id: str, address: Address, now: float) -> None:
+        """See ``Store.refresh``; Redis is always asked."""
+        try:
+            self._renew(session_id, address, await self._read(session_id), now)
+        except OstinatoError as error:
+            self._forget(session_id, address, error)
+            raise
+
+    def commit(self, commit: Commit, now: float) -> NDArray[np.bool_] | Awaitable[NDArray[np.bool_]]:
+        """See ``Store.commit``; it is on its way to Redis when this returns."""
+        arena, layout = commit.arena, self._layouts[commit.arena]
+        stamps = arena.stamp[commit.slots]
+        may_win: NDArray[np.bool_] = stamps != STALE
+        may_win &= arena.steps[commit.slots] == commit.steps_before
+        num_rows = int(np.count_nonzero(may_win))
+        if not num_rows:
+            return may_win
+        commit, stamps = commit.of(may_win), stamps[may_win]
+        new_stamps = np.arange(self._next_stamp, self._next_stamp + num_rows)
+        self._next_stamp += num_rows
+        session_ids = arena.session_ids
+        keys = [SESSION + (session_ids[slot] or "").encode() for slot in commit.slots.tolist()]
+        records = layout.records(commit, layout.rows(commit, new_stamps, now))
+        keep_seconds = arena.ttl_seconds[commit.slots] + self._tombstone_seconds
+        sent = self._swaps.begin(keys, stamps, records, keep_seconds)
+        # The states are the runner's memory, to which the next iteration writes.
+        commit = replace(commit, states=[states.copy() for states in commit.states])
+        return self._settle(sent, commit, new_stamps, may_win, now)
+
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+        """See ``Store.page``, in Redis' own order.
+
+        A session that is there all the while is on a page; as with Redis' ``SCAN``, it may be on two.
+        """
+        position = Position() if cursor is None else Position.read(cursor)
+        found: list[Facts] = []
+        with _translated():
+            for _ in range(MAX_SCANS):
+                left = position.left
+                for number, head in enumerate(await self._all.heads(left)):
+                    if head is None or head.kind != LIVE or now >= head.expires_at or model not in (None, head.model):
+                        continue
+                    if len(found) == limit:
+                        return Page(found, position._replace(left=left[number:]).text())
+                    found.append(head.facts(left[number]))
+                if len(found) == limit:
+                    position = position._replace(left=())
+                    break
+                following = await self._all.next(position, max(MIN_SCAN_KEYS, limit - len(found)))
+                if following is None:
+                    return Page(found, None)
+                position = following
+        return Page(found, position.text())
+
+    async def stop(self) -> None:
+        """See ``Store.stop``."""
+        await self._servers.close()
+
+    async def missing_versions(self) -> dict[tuple[str, str], int]:
+        """See ``Store.missing_versions``; it looks at every session, where a version is missing."""
+        with _translated():
+            noted = {tuple(member.decode().split("/", 1)) for member in await self._ask(VERSIONS, "SMEMBERS")}
+            counts = dict.fromkeys(noted - self._arenas.keys(), 0)
+            position = Position() if counts else None
+            while position is not None:
+                for head in await self._all.heads(position.left):
+                    if head is not None and head.kind == LIVE and (head.model, head.version) in counts:
+                        counts[head.model, head.version] += 1
+                position = await self._all.next(position, COUNTED)
+            for (model, version), count in counts.items():
+                if not count:
+                    await self._ask(VERSIONS, "SREM", f"{model}/{version}")
+        return {version: count for version, count in counts.items() if count}
+
+    async def _read(self, session_id: str) -> bytes | None:
+        with _translated():
+            try:
+                record: bytes | None = await self._ask(SESSION + session_id.encode(), "GET")
+            except Refused as error:
+                if "WRONGTYPE" in str(error):
+                    raise RecordUnreadable(f"session {session_id!r}: its key in Redis holds something else") from error
+                raise
+        return record
+
+    async def _swap(self, session_id: str, make: Callable[[bytes | None, int], bytes]) -> bytes | None:
+        while True:
+            record = await self._read(session_id)
+            made = make(record, self._next_stamp)
+            self._next_stamp += 1
+            head = read_head(session_id, made)
+            keep_seconds = self._tombstone_seconds + (head.ttl_seconds if head.kind == LIVE else 0)
+            stamps = np.frombuffer(record or bytes(8), "<i8", 1)
+            with _translated(is_write=True):
+                won = await self._swaps.begin(
+                    [SESSION + session_id.encode()], stamps, [made], np.array([keep_seconds], np.float64)
+                )
+            if won[0]:
+                return made
+
+    async def _settle(
+        self,
+        sent: Awaitable[NDArray[np.bool_]],
+        commit: Commit,
+        new_stamps: NDArray[np.int64],
+        may_win: NDArray[np.bool_],
+        now: float,
+    ) -> NDArray[np.bool_]:
+        """Put into memory what Redis took: of ``commit``, the rows ``may_win`` of the whole; returns which of all."""
+        with _translated(is_write=True):
+            taken = await sent
+        won = may_win.copy()
+        won[may_win] = taken
+        committed = commit.of(taken)
+        committed.apply(now)
+        committed.arena.stamp[committed.slots] = new_stamps[taken]
+        return won
+
+    async def _note_version(self, manifest: Manifest) -> None:
+        """Have it known that there may be sessions of a model version, before there is one."""
+        member = f"{manifest.name}/{manifest.version}".encode()
+        if member not in self._noted_versions:
+            with _translated():
+                await self._ask(VERSIONS, "SADD", member)
+            self._noted_versions.add(member)
+
+    async def _ask(self, key: bytes, command: str, *arguments: bytes | str) -> Any:
+        """What Redis says to a command about a key.
+
+        Raises:
+            RedisError.
+        """
+        (answer,) = await self._servers.ask([Command(cluster_slot(key), pack(command, key, *arguments))])
+        if isinstance(answer, hiredis.ReplyError):
+            raise Refused(f"{self._servers.address}: {answer}")
+        return answer
+
+
+@contextmanager
+def _translated(*, is_write: bool = False) -> Iterator[None]:
+    """Foreign errors become ours, here and nowhere else."""
+    try:
+        yield
+    except AnswerLost as error:
+        if is_write:
+            raise StateStoreUnavailable(
+                f"{error}; it may or may not have been applied; with seq it is safe to send it again"
+            ) from error
+        raise StateStoreUnavailable(f"{error}; nothing was applied") from error
+    except RedisError as error:
+        raise StateStoreUnavailable(f"{error}; nothing was applied") from error

@@ -1,0 +1,99 @@
+"""All sessions in Redis, some at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import hiredis
+import orjson
+
+from service.errors import InvalidInput
+from service.state.records import HEAD, Head, read_head
+from service.state.redis_link import Refused, pack
+from service.state.redis_servers import Command, RedisServers, cluster_slot
+
+SESSION = b"ostinato:session:"
+
+HEAD_BYTES = HEAD.itemsize + 2 * 128
+"""A record's head and names are no longer."""
+
+
+class Position(NamedTuple):
+    """How far all sessions have been looked at: server by server, as far as its ``SCAN`` says, but for ``left``.
+
+    Redis gives a few keys more than it was asked for. Their ids are in the position, since it would not give the same
+    ones again.
+    """
+
+    node: int = 0
+    scan: int = 0
+    left: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> Position:
+        """Undoes ``text``.
+
+        Raises:
+            InvalidInput: no position has this text.
+        """
+        try:
+            node, scan, *left = orjson.loads(base64.urlsafe_b64decode(text))
+            if not all(isinstance(session_id, str) for session_id in left):
+                raise TypeError
+            return cls(int(node), int(scan), tuple(left))
+        except (ValueError, TypeError, binascii.Error):
+            raise InvalidInput("the cursor is not one that this server gave", field="cursor") from None
+
+    def text(self) -> str:
+        """It, as an opaque word."""
+        return base64.urlsafe_b64encode(orjson.dumps([self.node, self.scan, *self.left])).decode()
+
+
+class Scan:
+    """Goes over the sessions of all servers."""
+
+    def __init__(self, servers: RedisServers) -> None:
+        self._servers = servers
+
+    async def next(self, position: Position, num_keys: int) -> Position | None:
+        """The position behind about ``num_keys`` further keys of the database, with the ids of those that are sessions
+        in ``left``; None = there is no more.
+
+        Raises:
+            RedisError.
+        """
+        nodes = await self._servers.nodes()
+        if position.node >= len(nodes):
+            return None
+        scan = pack("SCAN", position.scan, "MATCH", SESSION + b"*", "COUNT", num_keys)
+        (answer,) = await self._servers.ask_node(nodes[position.node], [scan])
+        if isinstance(answer, hiredis.ReplyError):
+            raise Refused(f"{self._servers.address}: {answer}")
+        at, keys = int(answer[0]), answer[1]
+        left = tuple(key.removeprefix(SESSION).decode(errors="replace") for key in dict.fromkeys(keys))
+        return Position(position.node, at, left) if at else Position(position.node + 1, 0, left)
+
+    async def heads(self, session_ids: Sequence[str]) -> list[Head | None]:
+        """The heads of records; None where there is none.
+
+        Raises:
+            RedisError.
+            RecordUnreadable: see ``read_head``.
+        """
+        if not session_ids:
+            return []
+        keys = [SESSION + session_id.encode() for session_id in session_ids]
+        commands = [Command(cluster_slot(key), pack("GETRANGE", key, 0, HEAD_BYTES - 1)) for key in keys]
+        answers = await self._servers.ask(commands)
+        heads: list[Head | None] = []
+        for session_id, answer in zip(session_ids, answers, strict=True):
+            if isinstance(answer, hiredis.ReplyError):
+                if not str(answer).startswith("WRONGTYPE"):
+                    raise Refused(f"{self._servers.address}: {answer}")
+                heads.append(None)  # somebody else's key
+            else:
+                heads.append(read_head(session_id, answer) if answer else None)
+        return heads

@@ -1,0 +1,195 @@
+"""The servers behind one address: a Redis server, or all that make up a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from binascii import crc_hqx
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+
+from service.state.redis_link import AnswerLost, Link, RedisAddress, RedisError, Refused, Unreachable, pack
+
+NUM_CLUSTER_SLOTS = 16_384
+
+MAX_SENDS = 8
+"""How often a command is sent to where a cluster says that its key is."""
+
+MOVE_SECONDS = 0.05
+"""How long a command waits before it is sent again, where its keys are between two servers."""
+
+Node = tuple[str, int]
+"""Host and port of a server."""
+
+
+class Command(NamedTuple):
+    """A command, and the slot of a cluster in which its keys are. Doing it twice must be doing it once."""
+
+    cluster_slot: int
+    packed: bytes
+
+
+def cluster_slot(key: bytes) -> int:
+    """Where in a cluster a key without braces is."""
+    return crc_hqx(key, 0) % NUM_CLUSTER_SLOTS
+
+
+class RedisServers:
+    """Asks the server that has a key; whether there are several is found out when the first is asked."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        self.address = address
+        self._links = {(address.host, address.port): Link(address)}
+        self._is_cluster: bool | None = None
+        self._owners: list[Node] | None = None
+        """Of each slot; None = to be asked for."""
+
+    def __repr__(self) -> str:
+        return ", ".join(map(repr, self._links.values()))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one server has all keys, as far as is known."""
+        return self._is_cluster is False
+
+    def ask(self, commands: Sequence[Command]) -> Awaitable[list[Any]]:
+        """Send commands, at once where there is one server; what is awaited gives what Redis says to each, errors
+        among it as ``hiredis.ReplyError``.
+
+        Raises:
+            Unreachable, AnswerLost, Refused: by what is awaited.
+        """
+        if self.is_one:
+            packed = commands[0].packed if len(commands) == 1 else b"".join([each.packed for each in commands])
+            return self._first.ask(packed, len(commands))
+        return self._find_and_ask(commands)
+
+    async def nodes(self) -> list[Node]:
+        """The servers that have keys, in a lasting order."""
+        await self._find_out()
+        return [(self.address.host, self.address.port)] if self._owners is None else sorted(set(self._owners))
+
+    async def ask_node(self, node: Node, packed: Iterable[bytes]) -> list[Any]:
+        """What one server says to each of several commands; raises as ``ask``."""
+        commands = list(packed)
+        return await self._link(node).ask(b"".join(commands), len(commands))
+
+    async def close(self) -> None:
+        """End all connections."""
+        for link in self._links.values():
+            await link.close()
+
+    @property
+    def _first(self) -> Link:
+        return self._links[self.address.host, self.address.port]
+
+    def _link(self, node: Node) -> Link:
+        link = self._links.get(node)
+        if link is None:
+            host, port = node
+            link = self._links[node] = Link(self.address._replace(host=host, port=port))
+        return link
+
+    async def _find_and_ask(self, commands: Sequence[Command]) -> list[Any]:
+        await self._find_out()
+        return await (self._ask_cluster(commands) if self._is_cluster else self.ask(commands))
+
+    async def _find_out(self) -> None:
+        """Learn whether it is a cluster, and which server has which slots."""
+        if self._is_cluster is None:
+            (answer,) = await self._first.ask(pack("INFO", "cluster"))
+            if isinstance(answer, hiredis.ReplyError):
+                raise Refused(f"{self.address}: {answer}")
+            self._is_cluster = b"cluster_enabled:1" in answer
+        if self._is_cluster and self._owners is None:
+            self._owners = await self._ask_owners()
+
+    async def _ask_owners(self) -> list[Node]:
+        """Which server has which slots, from the first that says so."""
+        error: RedisError | None = None
+        for node, link in list(self._links.items()):
+            try:
+                (answer,) = await link.ask(pack("CLUSTER", "SLOTS"))
+            except RedisError as failure:
+                error = error or failure
+                continue
+            if isinstance(answer, hiredis.ReplyError):
+                error = Refused(f"{link.address}: {answer}")
+                continue
+            # A slot that nobody has is anybody's: who is asked for it says what is wrong with the cluster.
+            owners = [node] * NUM_CLUSTER_SLOTS
+            for first, last, (host, port, *_), *_ in answer:
+                # A server that does not know its own name gives none.
+                owners[first : last + 1] = [(host.decode() or node[0], port)] * (last - first + 1)
+            return owners
+        assert error is not None
+        raise Unreachable(str(error)) from error
+
+    async def _ask_cluster(self, commands: Sequence[Command]) -> list[Any]:
+        owners = self._owners
+        assert owners is not None
+        answers: list[Any] = [None] * len(commands)
+        # What is still to be sent: the command's index -> the server, and whether it is told that it is asked to.
+        left = {index: (owners[command.cluster_slot], False) for index, command in enumerate(commands)}
+        for _ in range(MAX_SENDS):
+            await self._ask_nodes(commands, left, answers)
+            left, has_to_wait = self._redirect(commands, left, answers)
+            if not left:
+                return answers
+            if has_to_wait:
+                await asyncio.sleep(MOVE_SECONDS)
+        return answers
+
+    async def _ask_nodes(
+        self, commands: Sequence[Command], left: dict[int, tuple[Node, bool]], answers: list[Any]
+    ) -> None:
+        """Send each server its part, all at once, and put what they say into ``answers``."""
+        parts: dict[Node, list[int]] = {}
+        for index, (node, _) in left.items():
+            parts.setdefault(node, []).append(index)
+        asked = []
+        for node, indices in parts.items():
+            packed = [commands[index].packed for index in indices]
+            for position in reversed(range(len(indices))):
+                if left[indices[position]][1]:
+                    packed.insert(position, pack("ASKING"))
+            asked.append(self._link(node).ask(b"".join(packed), len(packed)))
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            self._owners = None  # another may have taken over
+            if any(not isinstance(error, RedisError) for error in errors):
+                raise errors[0]
+            if len(errors) == len(results) and all(isinstance(error, Unreachable) for error in errors):
+                raise errors[0]
+            raise AnswerLost(str(errors[0])) from errors[0]
+        for indices, result in zip(parts.values(), results, strict=True):
+            assert not isinstance(result, BaseException)
+            said = iter(result)
+            for index in indices:
+                if left[index][1]:
+                    next(said)
+                answers[index] = next(said)
+
+    def _redirect(
+        self, commands: Sequence[Command], left: dict[int, tuple[Node, bool]], answers: list[Any]
+    ) -> tuple[dict[int, tuple[Node, bool]], bool]:
+        """Which of those just sent go elsewhere, and where; and whether to wait before."""
+        again: dict[int, tuple[Node, bool]] = {}
+        has_to_wait = False
+        for index, (node, _) in left.items():
+            answer = answers[index]
+            if not isinstance(answer, hiredis.ReplyError):
+                continue
+            word, _, rest = str(answer).partition(" ")
+            if word == "TRYAGAIN":
+                again[index] = left[index]
+                has_to_wait = True
+            elif word in ("MOVED", "ASK"):
+                host, _, port = rest.split()[1].rpartition(":")
+                to = (host or node[0], int(port))
+                again[index] = (to, word == "ASK")
+                if word == "MOVED" and self._owners is not None:
+                    self._owners[commands[index].cluster_slot] = to
+        return again, has_to_wait

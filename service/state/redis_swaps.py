@@ -1,0 +1,133 @@
+"""Compare-and-set of records in Redis, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from hashlib import sha1
+from typing import Any
+
+import hiredis
+import numpy as np
+from numpy.typing import NDArray
+
+from service.state.redis_link import AnswerLost, RedisError, Refused, pack
+from service.state.redis_servers import Command, RedisServers, cluster_slot
+
+MAX_KEYS = 256
+"""Keys of one call of the script: others wait as long as it runs."""
+
+MIN_MILLISECONDS = 1000.0
+"""Even a record that nobody is to find is there for a moment, so that its commit is known when it is sent again."""
+
+# KEYS are those of records and ARGV[3] on the records. In ARGV[1] stand the stamps that they shall replace, zeros where
+# there shall be none, and in ARGV[2] for how many milliseconds they are kept, as doubles; what is as long as 1e15 of
+# them is for ever, since Redis counts no further. The answer is a digit for each.
+SCRIPT = rb"""
+local none = string.rep('\0', 8)
+local won = {}
+for i = 1, #KEYS do
+  local at = 8 * i - 7
+  local record = ARGV[i + 2]
+  local stamp = redis.pcall('GETRANGE', KEYS[i], 0, 7)
+  if stamp == '' then stamp = none end
+  if stamp == string.sub(ARGV[1], at, at + 7) then
+    local keep = struct.unpack('<d', ARGV[2], at)
+    if keep >= 1e15 then
+      redis.call('SET', KEYS[i], record)
+    else
+      redis.call('SET', KEYS[i], record, 'PX', string.format('%.0f', keep))
+    end
+    won[i] = '1'
+  elseif stamp == string.sub(record, 1, 8) then
+    won[i] = '1'
+  else
+    won[i] = '0'
+  end
+end
+return table.concat(won)
+"""
+_SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+
+
+class Swaps:
+    """Puts records in the place of others, each if it is still there.
+
+    A record is known by its stamp, its first 8 bytes. One whose own stamp is found in its place was put there before,
+    by the same swap, whose answer was lost: it has won.
+    """
+
+    def __init__(self, servers: RedisServers) -> None:
+        self._servers = servers
+
+    def begin(
+        self, keys: Sequence[bytes], stamps: NDArray[np.int64], records: Sequence[bytes], keep: NDArray[np.float64]
+    ) -> Awaitable[NDArray[np.bool_]]:
+        """Send swaps, at once where there is one server; what is awaited tells which have won, bool ``[R]``.
+
+        Args:
+            keys: ``R``, all different.
+            stamps: of the records that they shall replace, ``[R]``; 0 = there shall be none.
+            records: the new ones.
+            keep: for how many seconds from now, ``[R]``; ``inf`` = for ever.
+
+        Raises:
+            RedisError: by what is awaited.
+        """
+        keep_milliseconds = np.maximum(np.ceil(keep * 1000), MIN_MILLISECONDS).astype("<f8")
+        groups = self._groups(keys)
+        parts: list[list[bytes]] = []
+        if len(groups) == 1:
+            parts.append(
+                [_numbered(keys), *keys, stamps.astype("<i8").tobytes(), keep_milliseconds.tobytes(), *records]
+            )
+        else:
+            for rows in groups:
+                picked = [keys[row] for row in rows]
+                columns = [stamps[rows].astype("<i8").tobytes(), keep_milliseconds[rows].tobytes()]
+                parts.append([_numbered(picked), *picked, *columns, *[records[row] for row in rows]])
+        slots = [0 if self._servers.is_one else cluster_slot(keys[rows[0]]) for rows in groups]
+        commands = [Command(slot, pack(b"EVALSHA", _SHA, *part)) for slot, part in zip(slots, parts, strict=True)]
+        return self._finish(self._servers.ask(commands), groups, slots, parts)
+
+    def _groups(self, keys: Sequence[bytes]) -> list[list[int]]:
+        """The rows of each call."""
+        num_rows = len(keys)
+        if self._servers.is_one:
+            return [list(range(num_rows))[start : start + MAX_KEYS] for start in range(0, num_rows, MAX_KEYS)]
+        # A script may only have keys of one slot.
+        groups: dict[int, list[int]] = {}
+        for row, key in enumerate(keys):
+            groups.setdefault(cluster_slot(key), []).append(row)
+        return list(groups.values())
+
+    async def _finish(
+        self, sent: Awaitable[list[Any]], groups: list[list[int]], slots: list[int], parts: list[list[bytes]]
+    ) -> NDArray[np.bool_]:
+        answers = await sent
+        unknown = [index for index, answer in enumerate(answers) if _is_error(answer, "NOSCRIPT")]
+        if unknown:  # a server that has begun anew, or has never seen it
+            commands = [Command(slots[index], pack(b"EVAL", SCRIPT, *parts[index])) for index in unknown]
+            try:
+                later = await self._servers.ask(commands)
+            except RedisError as error:
+                if len(unknown) == len(answers):
+                    raise
+                raise AnswerLost(str(error)) from error
+            for index, answer in zip(unknown, later, strict=True):
+                answers[index] = answer
+        errors = [answer for answer in answers if isinstance(answer, hiredis.ReplyError)]
+        if errors:
+            said = f"{self._servers.address}: {errors[0]}"
+            raise Refused(said) if len(errors) == len(answers) else AnswerLost(said)
+        won = np.empty(sum(map(len, groups)), np.bool_)
+        for rows, answer in zip(groups, answers, strict=True):
+            won[rows] = np.frombuffer(answer, np.uint8) == ord("1")
+        return won
+
+
+def _numbered(keys: Sequence[bytes]) -> bytes:
+    return b"%d" % len(keys)
+
+
+def _is_error(answer: Any, word: str) -> bool:
+    return isinstance(answer, hiredis.ReplyError) and str(answer).startswith(word)

@@ -1,0 +1,169 @@
+"""Which sessions are in memory, and which of them make room for others."""
+
+from __future__ import annotations
+
+import math
+from itertools import repeat
+
+import numpy as np
+
+from service.state.arena import STALE, UNUSED, Arena, Slots, session_bytes
+from service.state.base import Address, Found, Roster
+
+_SLOT_BITS = 32
+_SLOT_MASK = (1 << _SLOT_BITS) - 1
+
+WINDOW = 32
+"""Slots that are compared when room is needed. The one of them used longest ago goes: nearly always one of the least
+recently used of all, at a cost that is the same however many there are.
+"""
+
+
+class Residents:
+    """The places of the sessions that are in memory.
+
+    Args:
+        memory_budget: bytes that they may take; where they would take more, the least recently used ones go.
+
+    Attributes:
+        num_changes: how often a session came, went or expired: as long as it stays the same, every session is where
+            it was.
+    """
+
+    def __init__(self, memory_budget: float = math.inf) -> None:
+        self._memory_budget = memory_budget
+        # Session id -> arena << 32 | slot: numbers, which the garbage collector never has to look at.
+        self._places: dict[str, int] = {}
+        self.arenas: list[Arena] = []
+        self._numbers: dict[Arena, int] = {}
+        self._hands: list[int] = []
+        self._needed_bytes: list[int] = []
+        self._none_expires_before = math.inf
+        self._tick = 0
+        self.num_changes = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def attach(self, arena: Arena) -> None:
+        """Hold sessions of this arena, too."""
+        self._numbers[arena] = len(self.arenas)
+        self.arenas.append(arena)
+        self._hands.append(0)
+        self._needed_bytes.append(session_bytes(arena.manifest))
+
+    def get(self, session_id: str) -> Address | None:
+        """Where a session is, live or not; it has been used just now."""
+        place = self._places.get(session_id)
+        if place is None:
+            return None
+        arena, slot = address = Address(self.arenas[place >> _SLOT_BITS], place & _SLOT_MASK)
+        self._tick += 1
+        arena.used_at[slot] = self._tick
+        return address
+
+    def slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
+        """The slots in ``arena`` of live sessions, int64 ``[R]``, read-only; -1 of any other id."""
+        self._tick += 1
+        found = roster.found
+        if now < self._none_expires_before and found and found.arena is arena and found.as_of == self.num_changes:
+            arena.used_at[found.held] = self._tick
+            return found.slots
+        places = np.fromiter(map(self._places.get, roster.session_ids, repeat(-1)), np.int64, len(roster.session_ids))
+        slots = places & _SLOT_MASK
+        slots[(places < 0) | (places >> _SLOT_BITS != self._numbers.get(arena, -1))] = -1
+        slots[arena.stamp[slots] == STALE] = -1
+        if now >= self._none_expires_before:
+            slots[(arena.expires_at[slots] <= now) & ~arena.busy[slots]] = -1
+        held = slots[slots >= 0]
+        arena.used_at[held] = self._tick
+        slots.flags.writeable = False
+        roster.found = Found(arena, self.num_changes, slots, held)
+        return slots
+
+    def is_live(self, address: Address, now: float) -> bool:
+        """Whether its time has not come, or a request of it is under way."""
+        arena, slot = address
+        return bool(now < self._none_expires_before or arena.expires_at[slot] > now or arena.busy[slot])
+
+    def put(self, session_id: str, arena: Arena) -> Address:
+        """A slot for a session that is not in memory."""
+        assert session_id not in self._places
+        self._make_room(arena)
+        slot = arena.allocate(session_id)
+        self._tick += 1
+        arena.used_at[slot] = self._tick
+        self._places[session_id] = self._numbers[arena] << _SLOT_BITS | slot
+        self.num_changes += 1
+        return Address(arena, slot)
+
+    def set_life(self, address: Address, *, opened_at: float, ttl_seconds: float, expires_at: float) -> None:
+        """Put a session's times there; ``inf`` = never."""
+        arena, slot = address
+        arena.opened_at[slot] = opened_at
+        arena.ttl_seconds[slot] = ttl_seconds
+        arena.expires_at[slot] = expires_at
+        self._none_expires_before = min(self._none_expires_before, expires_at)
+
+    def mark_stale(self, session_id: str) -> None:
+        """Another process has changed a session, so that the copy in memory, if there is one, is old."""
+        place = self._places.get(session_id)
+        if place is not None:
+            self.arenas[place >> _SLOT_BITS].stamp[place & _SLOT_MASK] = STALE
+            self.num_changes += 1
+
+    def mark_all_stale(self) -> None:
+        """Other processes may have changed any session."""
+        for arena in self.arenas:
+            arena.stamp[: arena.high_water] = STALE
+        self.num_changes += 1
+
+    def drop(self, session_id: str, address: Address) -> None:
+        """Give a session's slot back."""
+        del self._places[session_id]
+        self.num_changes += 1
+        address.arena.release(address.slot)
+
+    def expired(self, now: float) -> list[tuple[str, Address]]:
+        """The sessions whose time has come, but for busy ones."""
+        found: list[tuple[str, Address]] = []
+        self._none_expires_before = math.inf
+        for arena in self.arenas:
+            top = arena.high_water
+            for slot in np.nonzero((arena.expires_at[:top] <= now) & ~arena.busy[:top])[0].tolist():
+                session_id = arena.session_ids[slot]
+                assert session_id is not None
+                found.append((session_id, Address(arena, slot)))
+            self._none_expires_before = min(self._none_expires_before, arena.expires_at[:top].min(initial=math.inf))
+        return found
+
+    def _make_room(self, arena: Arena) -> None:
+        """Let sessions go until one more fits."""
+        if self._memory_budget == math.inf:
+            return
+        needed_bytes = self._needed_bytes[self._numbers[arena]]
+        while sum(map(_memory_bytes, self.arenas)) + needed_bytes > self._memory_budget:
+            crowded = max(self.arenas, key=_memory_bytes)
+            slot = self._least_recently_used(crowded)
+            if slot is None:
+                return  # all are busy; there is a slot for each that may be
+            session_id = crowded.session_ids[slot]
+            assert session_id is not None
+            self.drop(session_id, Address(crowded, slot))
+            crowded.on_evict()
+
+    def _least_recently_used(self, arena: Arena) -> int | None:
+        number = self._numbers[arena]
+        top = arena.high_water
+        for _ in range(top // WINDOW + 2):
+            start = self._hands[number]
+            stop = min(start + WINDOW, top)
+            self._hands[number] = 0 if stop == top else stop
+            used_at = np.where(arena.busy[start:stop], UNUSED, arena.used_at[start:stop])
+            if len(used_at) and used_at[oldest := int(used_at.argmin())] < UNUSED:
+                return start + oldest
+        return None
+
+
+def _memory_bytes(arena: Arena) -> int:
+    return arena.memory_bytes

@@ -1,0 +1,115 @@
+"""``python -m tests.faults``: everything that may break breaks under load, and nothing acknowledged may suffer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tests.faults import report
+from tests.faults.play import Outcome, play
+from tests.faults.scenarios import SCENARIOS, STORES, Scenario
+
+NAMES = tuple(scenario.name for scenario in SCENARIOS)
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"A fault to do, again for each: {', '.join(NAMES)}.")] = None,
+    store: Annotated[list[str] | None, typer.Option(help=f"A store, again for each: {', '.join(STORES)}.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few faults of each kind: about two minutes.")] = False,
+    faults: Annotated[int, typer.Option(min=0, help="How many of each kind; 0 = as many as a run has.")] = 0,
+    sessions: Annotated[int, typer.Option(min=8, max=4096, help="Sessions that are stepped at once.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of inputs, chunks, and the times of the faults.")] = 1,
+) -> None:
+    """Step sessions while services, workers, Redis and connections are killed, stopped and cut.
+
+    A client sends a chunk until it is answered. In the end what was answered must be, to the bit, what the model
+    answers offline, and no session may have a step less or more than it was sent. Exit status 1 if one has.
+
+    [bold]Examples[/]
+
+    python -m tests.faults
+
+    python -m tests.faults --quick
+
+    python -m tests.faults --only kill-service --only kill-worker --store lmdb
+
+    python -m tests.faults --only stop-replica --faults 10 --sessions 16 --seed 7
+    """
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for given, known in ((only, NAMES), (store, STORES)):
+        for word in given or ():
+            if word not in known:
+                raise typer.BadParameter(f"there is no {word!r}; there are {', '.join(known)}")
+    plan = [
+        (scenario, name)
+        for scenario in SCENARIOS
+        for name in scenario.stores
+        if (not only or scenario.name in only) and (not store or name in store)
+    ]
+    if not plan:
+        asked = f"{', '.join(only or NAMES)} over {', '.join(store or STORES)}"
+        raise typer.BadParameter(f"there is no {asked}: not every store shall survive every fault")
+    outcomes: list[Outcome] = []
+    try:
+        for scenario, name in plan:
+            count = faults or (scenario.num_quick if quick else scenario.num_long)
+            outcomes.append(_play(console, scenario, name, count, sessions, seed, is_quick=quick))
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped[/]; what was played until now:")
+    console.print(report.table(outcomes))
+    for outcome in outcomes:
+        for line in report.explain(outcome):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(outcomes) < len(plan) or not all(outcome.is_sound for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _play(
+    console: Console, scenario: Scenario, store: str, num_faults: int, num_sessions: int, seed: int, *, is_quick: bool
+) -> Outcome:
+    """Play a scenario behind a progress bar, and a line when it is over where nobody watches the bar."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[steps]:,} steps, {task.fields[retries]:,} retries"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{scenario.name}, {store}", total=num_faults, steps=0, retries=0)
+
+        def show(outcome: Outcome) -> None:
+            bar.update(task, completed=outcome.num_faults, steps=outcome.num_steps, retries=outcome.num_retries)
+
+        outcome = asyncio.run(
+            play(
+                *(scenario, store),
+                num_faults=num_faults,
+                num_sessions=num_sessions,
+                seed=seed,
+                is_quick=is_quick,
+                progress=show,
+            )
+        )
+    line = (
+        f"{scenario.what} ({store}): {outcome.num_faults} times in {outcome.seconds:.0f} s, {report.verdict(outcome)}"
+    )
+    console.print(line, highlight=False)
+    return outcome
+
+
+def command_line() -> typer.Typer:
+    """The command with its flags."""
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    app.command()(main)
+    return app
+
+
+if __name__ == "__main__":
+    command_line()(prog_name="python -m tests.faults")

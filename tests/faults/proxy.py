@@ -1,0 +1,120 @@
+"""A TCP connection with somebody in between, who loses answers and cuts it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from types import TracebackType
+
+from tests.server import lasting_port
+
+CHUNK_BYTES = 65_536
+
+
+class _Link:
+    """A client's connection and the one to the server behind it."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.client = client
+        self.server = server
+
+    def cut(self) -> None:
+        """End both at once; what was not yet sent is gone."""
+        self.client.transport.abort()
+        self.server.transport.abort()
+
+
+class Proxy:
+    """Hands on bytes between clients and a server on this machine. A context manager.
+
+    Attributes:
+        num_lost: answers that did not arrive.
+    """
+
+    def __init__(self, server_port: int, generator: random.Random) -> None:
+        self.port = lasting_port()
+        self.num_lost = 0
+        self._server_port = server_port
+        self._random = generator
+        self._links: set[_Link] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._num_to_lose = 0
+        self._swallows = False
+        self._listener: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Proxy:
+        self._listener = await asyncio.start_server(self._handle, "127.0.0.1", self.port, backlog=1024)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        self.cut()
+        await asyncio.gather(*self._handlers)
+        await self._listener.wait_closed()
+
+    def lose_answer(self) -> None:
+        """Lose the next answer on whichever connection, all of it or all but its beginning, and cut that connection."""
+        self._num_to_lose += 1
+
+    def swallow(self) -> None:
+        """Lose all that the server answers from now on, until ``cut``."""
+        self._swallows = True
+
+    def cut(self) -> None:
+        """Cut all connections; new ones are as they should be."""
+        for link in self._links:
+            link.cut()
+        self._swallows = False
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(writer, server_writer)
+        self._links.add(link)
+        try:
+            await asyncio.gather(self._forward(reader, link), self._give_back(server_reader, link))
+        finally:
+            self._links.discard(link)
+            link.cut()
+
+    async def _forward(self, reader: asyncio.StreamReader, link: _Link) -> None:
+        """Bytes of the client's, until it or the server has gone."""
+        with contextlib.suppress(OSError):
+            while content := await reader.read(CHUNK_BYTES):
+                link.server.write(content)
+                await link.server.drain()
+        link.cut()
+
+    async def _give_back(self, reader: asyncio.StreamReader, link: _Link) -> None:
+        """Bytes of the server's, as far as they shall arrive."""
+        with contextlib.suppress(OSError):
+            while content := await reader.read(CHUNK_BYTES):
+                if self._num_to_lose:
+                    self._num_to_lose -= 1
+                    self.num_lost += 1
+                    await self._tear(content, link)
+                    break
+                if self._swallows:
+                    self.num_lost += 1
+                    continue
+                link.client.write(content)
+                await link.client.drain()
+        link.cut()
+
+    async def _tear(self, content: bytes, link: _Link) -> None:
+        """Let nothing arrive, or the beginning only."""
+        if self._random.random() < 0.5:
+            link.client.write(content[: self._random.randrange(len(content))])
+            await link.client.drain()
+            await asyncio.sleep(0)  # so that it leaves before the connection is cut

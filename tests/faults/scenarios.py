@@ -1,0 +1,75 @@
+"""The scenarios: what is on the stage, who does harm there, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.faults.disk import FillDisk
+from tests.faults.saboteurs import (
+    CutStore,
+    KillRedis,
+    KillService,
+    KillWorker,
+    LoseAnswer,
+    RestartReplica,
+    Saboteur,
+    StopReplica,
+)
+from tests.faults.stage import Between
+
+STORES = ("memory", "lmdb", "redis")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of fault under load.
+
+    Attributes:
+        stores: those that shall survive it.
+        num_quick, num_long: how many faults a short and a long run have.
+        flow_chunks: how many chunks are acknowledged between two faults, at least.
+        calm_seconds: how long the next fault waits after that, at most.
+        attempt_seconds: how long a client waits for an answer before it sends the same again.
+    """
+
+    name: str
+    what: str
+    saboteur: type[Saboteur]
+    stores: tuple[str, ...]
+    num_quick: int
+    num_long: int
+    num_replicas: int = 1
+    num_workers: int = 1
+    between: Between = Between.NOTHING
+    flow_chunks: int = 64
+    calm_seconds: float = 0.5
+    attempt_seconds: float = 10.0
+
+
+SCENARIOS = (
+    Scenario("kill-service", "the service is killed and started again", KillService, ("lmdb",), 3, 200),
+    Scenario("kill-replica", "one of two replicas is killed", KillService, ("redis",), 2, 200, num_replicas=2),
+    Scenario("kill-worker", "one of four workers is killed", KillWorker, ("lmdb", "redis"), 2, 100, num_workers=4),
+    Scenario(
+        *("stop-replica", "one of two replicas stands still, then goes on", StopReplica, ("redis",), 2, 50),
+        num_replicas=2,
+        attempt_seconds=1.0,
+    ),
+    Scenario("kill-redis", "Redis is killed and started again", KillRedis, ("redis",), 2, 50, num_replicas=2),
+    Scenario(
+        *("cut-redis", "Redis' answers are lost, and connections cut", CutStore, ("redis",), 3, 100),
+        num_replicas=2,
+        between=Between.SERVICE_AND_STORE,
+    ),
+    Scenario(
+        *("lose-answers", "answers are lost on their way to clients", LoseAnswer, STORES, 40, 1000),
+        between=Between.CLIENTS_AND_SERVICE,
+        flow_chunks=1,
+        calm_seconds=0.05,
+    ),
+    Scenario(
+        *("rolling-restart", "three replicas are restarted in turn", RestartReplica, ("redis",), 3, 60),
+        num_replicas=3,
+    ),
+    Scenario("disk-full", "no file can grow, then they can again", FillDisk, ("lmdb",), 1, 1),
+)

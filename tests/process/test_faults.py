@@ -1,0 +1,19 @@
+"""What is acknowledged survives whatever breaks: a few faults of each kind; ``make faults`` does many."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.play import play
+from tests.faults.report import explain
+from tests.faults.scenarios import SCENARIOS, Scenario
+
+PAIRS = [(scenario, store) for scenario in SCENARIOS for store in scenario.stores]
+
+
+@pytest.mark.parametrize(("scenario", "store"), PAIRS, ids=[f"{scenario.name}-{store}" for scenario, store in PAIRS])
+async def test_nothing_acknowledged_suffers(scenario: Scenario, store: str) -> None:
+    outcome = await play(scenario, store, num_faults=scenario.num_quick, num_sessions=32, seed=20_263, is_quick=True)
+    assert outcome.is_sound, "\n".join(explain(outcome))
+    assert outcome.num_faults == scenario.num_quick
+    assert outcome.num_chunks >= scenario.flow_chunks * (scenario.num_quick + 1)

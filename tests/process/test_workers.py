@@ -1,0 +1,186 @@
+"""A server of several worker processes: one ``/metrics`` for all, a worker that is killed, and the drain of each.
+
+The workers here share no sessions, so the tests use none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.process.test_life import until_draining
+from tests.process.test_metrics import read
+from tests.server import ServerProcess, running_server
+
+MODEL = frozenset({("model", "accumulator"), ("version", "1")})
+STEPS = ("ostinato_steps_total", MODEL)
+WORKERS = ("ostinato_workers", frozenset[tuple[str, str]]())
+PREDICT = "/v1/models/accumulator/predict"
+TARGET = "tests.process.many_workers:Ostinato"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the workers' shared folder goes."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def server(repository: Path, tmp_path: Path, place: Path) -> Iterator[ServerProcess]:
+    assert place.is_dir()
+    with running_server(repository, tmp_path, target=TARGET, workers=2, state=f"lmdb://{tmp_path}/state") as running:
+        until(lambda: read(running).get(WORKERS) == 2)
+        yield running
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it."""
+    give_up_at = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < give_up_at, "it did not come"
+        time.sleep(0.05)
+
+
+def shared_folder(place: Path) -> list[Path]:
+    return list(place.glob("ostinato-workers-*"))
+
+
+def workers_of(place: Path) -> set[int]:
+    """The pids of the workers that write."""
+    (folder,) = shared_folder(place)
+    return {int(path.stem.partition("-")[0]) for path in folder.glob("*-*.json")}
+
+
+def test_whichever_worker_is_asked_metrics_speak_for_all(server: ServerProcess, place: Path) -> None:
+    assert len(workers_of(place)) == 2
+    seen = [read(server)[STEPS]]
+    for _ in range(30):  # each on a connection of its own, so on either worker
+        assert httpx.post(f"{server.url}{PREDICT}", json={"sequences": [[[1]] * 10]}).status_code == 200
+        seen.append(read(server)[STEPS])
+    until(lambda: read(server)[STEPS] == 300)
+    assert seen == sorted(seen), "a counter fell"
+    assert read(server)["ostinato_models_failed", frozenset()] == 0
+    info = {("model", "accumulator"), ("version", "1"), ("task", "recurrent"), ("batch_invariant", "true")}
+    assert read(server)["ostinato_model_info", frozenset(info)] == 1
+
+
+def test_a_worker_that_is_killed_is_replaced_while_the_port_answers_and_no_counter_falls(
+    server: ServerProcess, place: Path
+) -> None:
+    for _ in range(20):
+        httpx.post(f"{server.url}{PREDICT}", json={"sequences": [[[1]] * 10]})
+    until(lambda: read(server)[STEPS] == 200)
+    before = workers_of(place)
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    seen: list[float] = []
+
+    def is_replaced() -> bool:
+        numbers = read(server)  # it answers: the other worker takes the connections
+        seen.append(numbers[STEPS])
+        assert httpx.get(f"{server.url}/readyz").status_code == 200, "a worker took connections before its models"
+        has_loaded = server.log().count("model versions are served") == 3
+        return has_loaded and numbers[WORKERS] == 2 and victim not in workers_of(place)
+
+    until(is_replaced)
+    assert set(seen) == {200.0}
+    (folder,) = shared_folder(place)
+    assert (folder / "past.json").is_file()
+    assert len(workers_of(place)) == 2
+    assert workers_of(place) & before == before - {victim}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_every_worker_drains_and_the_server_ends_with_status_0(
+    number: signal.Signals, repository: Path, tmp_path: Path, place: Path
+) -> None:
+    num_steps, num_requests = 100_000, 6
+    settings = {
+        "workers": 2,
+        "max_chunk_steps": num_steps,
+        "max_iteration_steps": 1,
+        "deadline_seconds": 0,
+        "drain_seconds": 60,
+    }
+    with running_server(repository, tmp_path, target=TARGET, state=f"lmdb://{tmp_path}/state", **settings) as server:
+        await asyncio.to_thread(until, lambda: read(server).get(WORKERS) == 2)
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+            body = {"sequences": [[[1]] * num_steps], "return_sequences": False}
+            in_flight = [asyncio.ensure_future(http.post(PREDICT, json=body)) for _ in range(num_requests)]
+            # Rows that either worker has taken in.
+            await asyncio.to_thread(until, lambda: read(server).get(("ostinato_queue_depth", MODEL)) == num_requests)
+            server.process.send_signal(number)
+            readiness = await until_draining(http)
+            await asyncio.to_thread(until, lambda: server.log().count(": draining") == 2)
+            assert not all(each.done() for each in in_flight), "they were over before the drain; make them longer"
+            refused = await http.post(PREDICT, json=body)
+            answers = await asyncio.gather(*in_flight)
+        exit_code = await asyncio.to_thread(server.wait)
+        log = server.log()
+    assert readiness.json()["status"] == "draining"
+    assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+    assert [answer.json()["outputs"] for answer in answers] == [[[float(num_steps)]]] * num_requests
+    assert exit_code == 0, log
+    # BentoML's process passes either signal on as SIGTERM, once.
+    assert log.count("received SIGTERM: draining") == log.count("drained, with 0 requests left") == 2
+    assert shared_folder(place) == []
+
+
+async def test_a_signal_to_the_whole_group_ends_each_worker_once(server: ServerProcess, place: Path) -> None:
+    for pid in (*workers_of(place), server.process.pid):
+        os.kill(pid, signal.SIGINT)
+    assert server.wait() == 0
+    assert server.log().count(": draining") == 2
+    assert shared_folder(place) == []
+
+
+async def test_what_the_drain_has_no_time_for_is_refused(repository: Path, tmp_path: Path) -> None:
+    num_steps = 2_000_000
+    settings = {
+        "max_chunk_steps": num_steps,
+        "max_iteration_steps": 1,
+        "max_body_bytes": 10 * num_steps,
+        "deadline_seconds": 0,
+        "drain_seconds": 0.5,
+    }
+    with running_server(repository, tmp_path, **settings) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+            body = {"sequences": [[[1]] * num_steps], "return_sequences": False}
+            in_flight = asyncio.ensure_future(http.post(PREDICT, json=body))
+            await asyncio.to_thread(until, lambda: read(server)[STEPS] > 0)
+            server.terminate()
+            answer = await in_flight
+        assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+        assert await asyncio.to_thread(server.wait) == 0
+        assert "drained, with " in server.log()
+
+
+def test_a_client_that_does_not_read_its_answer_does_not_hold_the_server(repository: Path, tmp_path: Path) -> None:
+    num_steps = 2_000_000
+    settings = {"max_chunk_steps": num_steps, "max_body_bytes": 10 * num_steps, "drain_seconds": 0.5}
+    text = b'{"sequences":[[' + b",".join([b"[1]"] * num_steps) + b"]]}"
+    head = (
+        f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+    )
+    with running_server(repository, tmp_path, **settings) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(head.encode() + text)
+        count = (
+            "ostinato_request_seconds_count",
+            frozenset({("route", "/v1/models/{name}/predict"), ("code_class", "2xx")}),
+        )
+        until(lambda: read(server).get(count) == 1)
+        server.terminate()
+        assert server.wait() == 0

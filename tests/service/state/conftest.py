@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service.state.address import redis_address
+from service.state.base import Store
+from service.state.lmdb import LmdbStore
+from service.state.memory import MemoryStore
+from service.state.redis import RedisStore
+from tests.redis_server import RedisCluster, RedisServer
+from tests.service.state.places import Place, PlaceOf
+
+FIXTURES = {"redis": "redis_server", "redis cluster": "redis_cluster"}
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as running:
+        yield running
+
+
+@pytest.fixture
+def place_of(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    at_end: list[Callable[[], Awaitable[object]]],
+) -> PlaceOf:
+    """Its stores are stopped when the test is over."""
+
+    def place(name: str) -> Place:
+        if name in FIXTURES:
+            server: RedisServer | RedisCluster = request.getfixturevalue(FIXTURES[name])
+            for node in server.nodes if isinstance(server, RedisCluster) else [server]:
+                with closing(node.client()) as client:
+                    client.flushall()
+
+        def open_store(*, memory_budget: float = 1e6, tombstone_seconds: float = 10) -> Store:
+            store: Store
+            if name == "memory":
+                store = MemoryStore(tombstone_seconds=tombstone_seconds, max_sessions=20)
+            elif name == "lmdb":
+                store = LmdbStore(tmp_path, tombstone_seconds=tombstone_seconds, memory_budget=memory_budget)
+            else:
+                store = RedisStore(
+                    redis_address(server.url), tombstone_seconds=tombstone_seconds, memory_budget=memory_budget
+                )
+            at_end.append(store.stop)
+            return store
+
+        return open_store
+
+    return place

@@ -1,0 +1,17 @@
+"""Where the stores of the tests have their sessions; stores opened at one place share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from service.state.base import Store
+
+STORES = ("memory", "lmdb", "redis", "redis cluster")
+SHARED = STORES[1:]
+"""Those that several processes may use at once."""
+
+Place = Callable[..., Store]
+"""Opens a store; takes ``memory_budget`` and ``tombstone_seconds``."""
+
+PlaceOf = Callable[[str], Place]
+"""From the name of a store to an empty place for it."""

@@ -1,0 +1,253 @@
+"""Two stores over one place, as two workers or replicas have them: neither is ever taken in by its own old copy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from service.errors import (
+    InvalidInput,
+    RecordUnreadable,
+    SessionClosed,
+    SessionExists,
+    SessionExpired,
+    UnknownModel,
+    UnknownSession,
+)
+from service.manifest import State
+from service.state.arena import Arena, session_bytes
+from service.state.base import Address, Snapshot, Store
+from service.state.durable import DurableStore
+from service.state.redis import RedisStore
+from tests.service.puppet import MANIFEST
+from tests.service.state.places import SHARED, Place, PlaceOf
+from tests.service.state.test_store_contract import commit_of, facts, settled
+
+
+class Side(NamedTuple):
+    """A store and its memory."""
+
+    store: Store
+    arena: Arena
+
+    async def step(self, address: Address, before: int, *outputs: float, now: float = 101.0) -> bool:
+        """Commit one chunk; whether it won."""
+        commit = commit_of(self.arena, (address.slot, before, [*outputs]))
+        return bool((await settled(self.store.commit(commit, now)))[0])
+
+    async def hold(self, session_id: str, now: float = 101.0) -> Address:
+        """Find a session and hold its turn."""
+        address = await self.store.find(session_id, now)
+        self.arena.busy[address.slot] = True
+        return address
+
+    async def refresh(self, session_id: str, address: Address, now: float = 101.0) -> None:
+        waiting = self.store.refresh(session_id, address, now)
+        if waiting is not None:
+            await waiting
+
+
+def side(place: Place, manifest: object = MANIFEST, **options: float) -> Side:
+    store = place(**options)
+    arena = Arena(manifest, capacity=50)  # type: ignore[arg-type]  # tests hand on what model_copy made
+    store.attach(arena)
+    return Side(store, arena)
+
+
+@pytest.fixture(params=SHARED)
+def place(request: pytest.FixtureRequest, place_of: PlaceOf) -> Place:
+    return place_of(request.param)
+
+
+async def test_what_one_commits_the_other_finds_to_the_bit(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert await one.step(here, 0, 0.1, 0.2, 0.3)
+    there = await other.store.find("a", 102.0)
+    assert facts(other.arena, there) == facts(one.arena, here)
+
+
+async def test_an_old_copy_does_not_commit_and_refresh_makes_it_new(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    there = await other.hold("a")
+    assert await one.step(here, 0, 5)
+    assert not await other.step(there, 0, 7)
+    await other.refresh("a", there)
+    assert facts(other.arena, there) == facts(one.arena, here)
+    assert await other.step(there, 1, 7)
+    one.arena.busy[here.slot] = True
+    await one.refresh("a", here)
+    assert facts(one.arena, here) == facts(other.arena, there)
+
+
+async def test_of_a_batch_only_what_is_old_is_lost(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = [await one.store.open(name, one.arena, ttl_seconds=0, now=100.0) for name in "abcdef"]
+    there = [await other.store.find(name, 100.0) for name in "abcdef"]
+    for address in there[::2]:
+        assert await other.step(address, 0, 9)
+    rows = [(address.slot, 0, [float(number), float(number)]) for number, address in enumerate(here)]
+    won = await settled(one.store.commit(commit_of(one.arena, *rows), 101.0))
+    assert won.tolist() == [False, True] * 3
+    assert one.arena.steps[[address.slot for address in here]].tolist()[1::2] == [2, 2, 2]
+    assert [(await other.store.look(name, 101.0)).steps for name in "abcdef"] == [1, 2] * 3
+
+
+async def test_a_session_closed_and_opened_again_elsewhere_is_another_though_its_steps_are_the_same(
+    place: Place,
+) -> None:
+    one, other = side(place), side(place)
+    here = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert await one.step(here, 0, 5)
+    await other.store.close("a", None, 101.0)
+    there = await other.store.open("a", other.arena, ttl_seconds=0, now=101.0)
+    assert await other.step(there, 0, 6)
+    one.arena.busy[here.slot] = True
+    assert not await one.step(here, 1, 7)
+    await one.refresh("a", here)
+    assert facts(one.arena, here) == facts(other.arena, there)
+
+
+async def test_a_session_closed_elsewhere_is_closed_here(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    await other.store.close("a", None, 101.0)
+    one.arena.busy[here.slot] = True
+    assert not await one.step(here, 0, 7)
+    with pytest.raises(SessionClosed):
+        await one.refresh("a", here)
+    assert one.arena.num_sessions == 0
+    with pytest.raises(SessionClosed):
+        await one.store.find("a", 102.0)
+    with pytest.raises(SessionClosed):
+        await one.store.close("a", None, 102.0)
+
+
+async def test_an_id_that_is_live_elsewhere_exists(place: Place) -> None:
+    one, other = side(place), side(place)
+    await one.store.open("a", one.arena, ttl_seconds=5, now=100.0)
+    with pytest.raises(SessionExists):
+        await other.store.open("a", other.arena, ttl_seconds=0, now=104.0)
+    await other.store.open("a", other.arena, ttl_seconds=0, now=105.0)
+    with pytest.raises(SessionExists):
+        await one.store.open("a", one.arena, ttl_seconds=0, now=106.0)
+
+
+async def test_what_replaces_a_session_is_seen_elsewhere(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert await one.step(here, 0, 5)
+    there = await other.hold("a")
+    snapshot = Snapshot([np.array([8.5], np.float32)], 1, np.array([[4.0], [8.5]], np.float32))
+    one.arena.busy[here.slot] = True
+    await one.store.replace("a", here, snapshot, 102.0)
+    assert not await other.step(there, 1, 6)
+    await other.refresh("a", there)
+    assert facts(other.arena, there) == facts(one.arena, here) == (1, -1, 0, [[4.0], [8.5]], [8.5])
+
+
+async def test_a_session_renewed_elsewhere_does_not_expire_here(place: Place) -> None:
+    one, other = side(place), side(place)
+    await one.store.open("a", one.arena, ttl_seconds=5, now=100.0)
+    there = await other.store.find("a", 101.0)
+    assert await other.step(there, 0, 1, now=104.0)
+    assert (await one.store.find("a", 108.0)).arena is one.arena
+    one.store.expire(109.0)
+    for store in (one.store, other.store):
+        with pytest.raises(SessionExpired):
+            await store.find("a", 109.0)
+        with pytest.raises(UnknownSession):
+            await store.find("a", 119.0)
+
+
+async def test_what_left_memory_comes_back_to_the_bit(place: Place) -> None:
+    one = side(place, memory_budget=3.5 * session_bytes(MANIFEST))
+    names = [f"session-{number}" for number in range(20)]
+    expected = {}
+    for number, name in enumerate(names):
+        address = await one.store.open(name, one.arena, ttl_seconds=0, now=100.0)
+        assert await one.step(address, 0, number / 3, number / 7)
+        expected[name] = facts(one.arena, address)
+    assert one.arena.num_sessions == 3
+    for name in [*names, *reversed(names)]:
+        assert facts(one.arena, await one.store.find(name, 102.0)) == expected[name]
+
+
+async def test_sessions_outlive_the_store(place: Place) -> None:
+    one = side(place)
+    address = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert await one.step(address, 0, 1, 2)
+    other = side(place)
+    assert facts(other.arena, await other.store.find("a", 101.0)) == facts(one.arena, address)
+
+
+async def test_a_page_shows_what_all_have_opened(place: Place) -> None:
+    one, other = side(place), side(place)
+    for number in range(60):
+        opener = (one, other)[number % 2]
+        await opener.store.open(f"session-{number:02}", opener.arena, ttl_seconds=0, now=100.0)
+    await one.store.close("session-07", None, 100.0)
+    for limit in (1, 7, 100):
+        found: list[str] = []
+        cursor = None
+        while True:
+            page, cursor = await other.store.page("sum", limit, cursor, 101.0)
+            assert len(page) <= limit
+            found += [facts.session_id for facts in page]
+            if cursor is None:
+                break
+        assert sorted(set(found)) == [f"session-{number:02}" for number in range(60) if number != 7]
+    assert (await other.store.page("another", 100, None, 101.0)).sessions == []
+
+
+async def test_a_cursor_that_nobody_gave_is_refused(place: Place) -> None:
+    one = side(place)
+    for cursor in ("", "?", "abc", "W10=", "eyJhIjoxfQ==", "ü"):
+        if cursor == "abc" and "Lmdb" in type(one.store).__name__:
+            continue  # there a cursor is an id
+        with pytest.raises(InvalidInput):
+            await one.store.page(None, 5, cursor, 100.0)
+
+
+async def test_a_version_whose_sessions_are_there_and_that_is_not_served_is_told(place: Place) -> None:
+    one = side(place)
+    for name in ("a", "b", "c"):
+        await one.store.open(name, one.arena, ttl_seconds=0, now=100.0)
+    await one.store.close("c", None, 101.0)
+    newer = MANIFEST.model_copy(update={"version": "2"})
+    other = side(place, newer)
+    assert await other.store.missing_versions() == {("sum", "1"): 2}
+    with pytest.raises(UnknownModel, match="'sum' version '1', which is not served"):
+        await other.store.find("a", 101.0)
+    for name in ("a", "b"):
+        await other.store.close(name, None, 101.0)
+    assert await other.store.missing_versions() == {}
+
+
+async def test_a_record_of_other_states_is_refused_by_name(place: Place) -> None:
+    one = side(place)
+    await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    state = State(name="total", input="total", output="total_next", shape=("B", 2), dtype="float32")
+    other = side(place, MANIFEST.model_copy(update={"states": (state,)}))
+    with pytest.raises(RecordUnreadable, match="session 'a': sum/1 has another graph or other states"):
+        await other.store.find("a", 101.0)
+
+
+async def test_a_record_of_an_unknown_schema_is_refused_by_name(place: Place) -> None:
+    one, other = side(place), side(place)
+    await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert isinstance(one.store, DurableStore)
+    record = await one.store._read("a")
+    assert record is not None
+    record = record[:8] + bytes([2]) + record[9:]
+    if isinstance(one.store, RedisStore):
+        await one.store._ask(b"ostinato:session:a", "SET", record)
+    else:
+        await one.store._swap("a", lambda _, stamp: stamp.to_bytes(8, "little") + record[8:])
+    with pytest.raises(RecordUnreadable, match="session 'a': its record is of schema 2, and this release reads"):
+        await other.store.find("a", 101.0)
+    with pytest.raises(RecordUnreadable, match="'a'"):
+        await other.store.open("a", other.arena, ttl_seconds=0, now=101.0)
