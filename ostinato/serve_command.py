@@ -123,10 +123,10 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
 
     settings = _settings(flags)
     models = _check_repository(settings)
-    _check_state(settings)
     host = _address(settings.host)
     port = settings.port or _any_port(host)
     _check_port(host, port)
+    _check_state(settings)  # last, for it may make a folder
     values = {**{name: str(value) for name, value in flags.items()}, "host": host, "port": str(port)}
     # The server's working folder is another: paths must not depend on it.
     values["repository"] = str(settings.repository.absolute())

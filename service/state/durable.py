@@ -29,7 +29,9 @@ class DurableStore(Store):
     """Sessions as records, by compare-and-set, with the arenas as their cache.
 
     A stamp tells one change of a session from every other, so a copy in memory is the session exactly as long as the
-    record has its stamp: a count of steps would not do, for a session can be closed and opened again, or set back.
+    record has its stamp: a count of steps would not do, for a session can be closed and opened again, or set back. A
+    store that is told of others' changes may do with fewer stamps: it marks copies ``STALE``, and then nothing may be
+    awaited between its reading of a record and its return.
 
     Args:
         tombstone_seconds: how long an ended id is remembered; 0 = not at all.
