@@ -13,6 +13,10 @@ Given = TypeVar("Given")
 
 FIRST_PAUSE_SECONDS = 0.02
 MAX_PAUSE_SECONDS = 0.5
+PATIENCE_SECONDS = 300.0
+"""A service that is killed as soon as it answers again is up for a moment in many seconds: of 64 clients, some come too
+late a dozen times in a row. Who hears nothing for as long as this has been forgotten.
+"""
 
 
 class GaveUp(Exception):
@@ -29,7 +33,12 @@ class Retries:
     """
 
     def __init__(
-        self, urls: Sequence[str], generator: random.Random, *, attempt_seconds: float, patience_seconds: float = 60.0
+        self,
+        urls: Sequence[str],
+        generator: random.Random,
+        *,
+        attempt_seconds: float,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.urls = list(urls)
         self.attempt_seconds = attempt_seconds
