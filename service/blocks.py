@@ -85,11 +85,6 @@ class Block(Work):
         assert self.num_rows == 1
         return None if self._seqs is None or self._seqs[0] == NO_SEQ else int(self._seqs[0])
 
-    def begin_anew(self) -> None:
-        """See ``Chunk.begin_anew``."""
-        self.num_done = 0
-        self.outputs = self.scratch = None
-
     def answer(self, seqs: Any) -> None:
         """Its rows are committed; ``seqs`` steps were applied before each."""
         self._answers.put(self._rows, seqs, self.outputs)

@@ -60,8 +60,3 @@ class Chunk(Work):
     def split(self) -> Iterator[Chunk]:
         """Itself: it is one session's already."""
         yield self
-
-    def begin_anew(self) -> None:
-        """It has run and was not committed: forget what came of it."""
-        self.num_done = 0
-        self.outputs = self.scratch = None

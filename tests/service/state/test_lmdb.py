@@ -293,3 +293,20 @@ async def test_chunks_of_more_sessions_than_the_budget_holds_run_at_once(tmp_pat
     answers = [house.chunks.step(await house.sessions.find(f"s{number}"), chunk) for number in range(4)]
     assert [answer.outputs[-1, 0] for answer in await asyncio.gather(*answers)] == [6, 106, 206, 306]
     assert house.engine.scheduler.num_rows == 0
+
+
+async def test_what_is_appended_is_synced_beside_the_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by them: an answer waits for no disk."""
+    monkeypatch.setattr(upkeep, "SYNC_SECONDS", 0.01)
+    synced = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("service.state.journal.os.fsync", lambda _: loop.call_soon_threadsafe(synced.set))
+    store = store_at(tmp_path)
+    house = House(store=store)
+    await stepped(house, "a", 1)
+    synced.clear()  # what was synced while the folder was opened
+    await stepped(house, "a", 1)
+    assert not synced.is_set()
+    await store.start()
+    await asyncio.wait_for(synced.wait(), 10)
+    await store.stop()
