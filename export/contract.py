@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from export.axes import Array, States, run_in_chunks, to_axes
 from export.errors import ExportError
 from export.probes import draw_sequences
-from service.manifest import Dtype, Input, Nested, Output, State
+from service.tensors import Dtype, Input, Nested, Output, State
 
 Axes: TypeAlias = tuple[int | str, ...]
 

@@ -25,8 +25,9 @@ from export.errors import ExportError
 from export.onnx_graph import Graph, write_graph
 from export.parity import Proof, Report, prove
 from export.probes import draw_sequences
-from service.manifest import GOLDEN_FILE, Input, Manifest, Name
+from service.manifest import GOLDEN_FILE, Manifest, Name
 from service.manifest import Graph as GraphFile
+from service.tensors import Input
 
 GRAPH_FILE = "model.onnx"
 # (batch size, steps) of the golden cases.

@@ -17,7 +17,7 @@ from torch import nn
 from export.errors import ExportError
 from export.exporter import Exported, export_module
 from export.parity import Report
-from service.manifest import Input
+from service.tensors import Input
 
 
 @dataclass(frozen=True)

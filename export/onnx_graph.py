@@ -19,7 +19,7 @@ from export.axes import Array, States
 from export.contract import Contract
 from export.errors import ExportError
 from export.recurrent_layers import with_onnx_layers
-from service.manifest import Input, Output, State
+from service.tensors import Input, Output, State
 
 OPSET_VERSION = 20
 TRACED_SIZES = (3, 5)

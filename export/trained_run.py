@@ -9,7 +9,7 @@ from typing import Any
 from export.exporter import Exported, export_module
 from export.parity import Report
 from models.runs import Run, load_run
-from service.manifest import Input, Statistics
+from service.tensors import Input, Statistics
 
 
 def export_run(

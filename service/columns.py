@@ -15,11 +15,12 @@ from service.chunk import Answer
 from service.chunks import Chunks
 from service.engine.engine import Engine
 from service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
-from service.manifest import Input, Manifest
+from service.manifest import Manifest
 from service.session import Session
 from service.sessions import Sessions
 from service.state.arena import Slots
 from service.state.base import Roster
+from service.tensors import Input
 
 
 class Columns(NamedTuple):

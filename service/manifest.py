@@ -1,185 +1,105 @@
-"""The manifest: what the service must know of a model's graphs (``model.json``, schema version 1).
-
-Symbols in shapes: ``B`` batch, ``T`` time steps; every other size is a number. An axis may stand anywhere, so a
-graph that wants time first says ``["T", "B", 8]`` and a stacked LSTM's own state ``[2, "B", 64]``.
-"""
+"""The manifest: what the service must know of a model's graphs (``model.json``, schema version 1)."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import TypeAliasType
+from pydantic import Field, ValidationError, model_validator
 
 from service.errors import ModelRejected
+from service.tensors import Constant, Input, Nested, Output, Part, State, Tensor
+from service.vocabulary import Vocabulary
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Dtype: TypeAlias = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
-Axis: TypeAlias = Annotated[int, Field(ge=1)] | Literal["B", "T"]
-# A named alias: pydantic cannot follow an unnamed one into itself.
-Nested = TypeAliasType("Nested", "float | int | list[Nested]")
 Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Memory(Tensor):
+    """What a decoder looks at in every step and never changes: its input in the decoder's graph, dtype and shape.
 
-
-class Tensor(_Part):
-    """A graph's input or output: its name in the graph, dtype and symbolic shape."""
-
-    name: str
-    dtype: Dtype
-    shape: tuple[Axis, ...]
-
-    @property
-    def batch_axis(self) -> int:
-        """The position of ``B``."""
-        return self.shape.index("B")
-
-    @property
-    def time_axis(self) -> int | None:
-        """The position of ``T``; None where the tensor holds one step (or one vector per sequence)."""
-        return self.shape.index("T") if "T" in self.shape else None
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """The sizes of one row's one step: the shape without ``B`` and ``T``."""
-        return tuple(axis for axis in self.shape if isinstance(axis, int))
-
-    @property
-    def num_features(self) -> int:
-        """How many numbers one step has: 1 where the shape has nothing but ``B`` and ``T``."""
-        return math.prod(self.row_shape)
-
-    @model_validator(mode="after")
-    def _check_axes(self) -> Tensor:
-        if self.shape.count("B") != 1 or self.shape.count("T") > 1:
-            raise ValueError(f"{self.name!r}: shape {list(self.shape)} needs exactly one 'B' and at most one 'T'")
-        return self
-
-
-class Statistics(_Part):
-    """What each feature looked like in training, one number per feature, missing values left out."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    minimum: tuple[float, ...]
-    maximum: tuple[float, ...]
-    missing_fraction: tuple[float, ...] = ()
-
-
-class Input(Tensor):
-    """The sequence that goes in, one row of features a step.
-
-    ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
-    ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
-    ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
+    ``made_by``: the encoder's output that it is, or the session's state of a recurrent model.
     """
 
-    features: tuple[str, ...]
-    missing: bool = False
-    num_codes: Annotated[int, Field(ge=1)] | None = None
-    categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    statistics: Statistics | None = None
-
-    @model_validator(mode="after")
-    def _check_features(self) -> Input:
-        _check_names(self, self.features)
-        if unknown := set(self.categories) - set(self.features):
-            raise ValueError(f"{self.name!r}: categories for features that it does not have: {sorted(unknown)}")
-        if self.missing and not self.dtype.startswith("float"):
-            raise ValueError(f"{self.name!r}: missing values need a floating dtype, not {self.dtype}")
-        if self.num_codes is not None and "int" not in self.dtype:
-            raise ValueError(f"{self.name!r}: num_codes is for an integer dtype, not {self.dtype}")
-        if self.num_codes is not None and self.num_codes - 1 > np.iinfo(self.dtype).max:
-            raise ValueError(f"{self.name!r}: {self.dtype} cannot hold {self.num_codes} codes")
-        return self
+    made_by: str
 
 
-class Output(Tensor):
-    """What the graph answers: one row of features a step, or one per run where the shape has no ``T``."""
+class Decoder(Part):
+    """The graph ``decode``: one step of an output, from the step before it.
 
-    features: tuple[str, ...]
-
-    @model_validator(mode="after")
-    def _check_features(self) -> Output:
-        _check_names(self, self.features)
-        return self
-
-
-class State(_Part):
-    """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session.
-
-    ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
+    ``previous``: the input for what the step before chose: codes ``[B]`` with ``num_codes``, or numbers ``[B, O]``
+    that are the output of the step before. None where the graph carries that in a state.
+    ``start``: what stands for the step before the first: a code, a number, or a list of numbers.
+    ``stop``: the code that ends an output; None where an output ends after so many steps as were asked for.
+    ``output``: a score for each code (a log-probability but for a constant), ``[B, V]``; or the numbers ``[B, O]``.
+    ``states``: what is carried from step to step. ``begun_by``: state -> the encoder's output, or the session's state,
+    that it begins with; one that is not named begins with its ``initial``.
+    ``lengths``: the input for the true lengths of the sources, int64 ``[B]``; empty where the graph has none.
+    ``lengths_made_by``: the session's state that holds them, in a recurrent model.
+    ``attention``: the output ``[B, S]`` of weights on the source's steps; empty where there is none.
     """
 
-    name: str
-    input: str
-    output: str
-    shape: tuple[Axis, ...]
-    dtype: Dtype
-    initial: Nested = 0.0
+    previous: Input | None = None
+    start: Nested = 0
+    stop: Annotated[int, Field(ge=0)] | None = None
+    output: Output
+    states: tuple[State, ...] = ()
+    begun_by: dict[str, str] = Field(default_factory=dict)
+    memory: tuple[Memory, ...] = ()
+    lengths: str = ""
+    lengths_made_by: str = ""
+    attention: str = ""
 
     @property
-    def batch_axis(self) -> int:
-        """The position of ``B``."""
-        return self.shape.index("B")
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """The shape of one session's state."""
-        return tuple(axis for axis in self.shape if isinstance(axis, int))
-
-    def initial_row(self) -> np.ndarray[Any, Any]:
-        """The state of a sequence that has not begun, of ``row_shape`` and ``dtype``."""
-        return np.array(np.broadcast_to(np.asarray(self.initial, self.dtype), self.row_shape))
+    def num_codes(self) -> int | None:
+        """How many codes an output may choose from; None where it is numbers."""
+        return None if self.previous is None else self.previous.num_codes
 
     @model_validator(mode="after")
-    def _check_shape(self) -> State:
-        if self.shape.count("B") != 1 or "T" in self.shape:
-            raise ValueError(f"state {self.name!r}: shape {list(self.shape)} needs exactly one 'B' and no 'T'")
-        given = np.shape(np.asarray(self.initial))
-        if given not in ((), self.row_shape):
-            raise ValueError(f"state {self.name!r}: initial has shape {list(given)}, its row {list(self.row_shape)}")
+    def _check_decoder(self) -> Decoder:
+        if self.num_codes is not None:
+            if self.output.num_features != self.num_codes:
+                raise ValueError(f"the output scores {self.output.num_features} codes of {self.num_codes}")
+            if not isinstance(self.start, int) or not 0 <= self.start < self.num_codes:
+                raise ValueError(f"start {self.start!r} is none of the {self.num_codes} codes")
+            if self.stop is not None and self.stop >= self.num_codes:
+                raise ValueError(f"stop {self.stop} is none of the {self.num_codes} codes")
+        elif self.stop is not None:
+            raise ValueError("numbers have no stop code")
+        if self.previous is not None and ("T" in self.previous.shape or "T" in self.output.shape):
+            raise ValueError("the decoder's graph takes one step a run: its tensors have no 'T'")
+        if unknown := sorted(set(self.begun_by) - {state.name for state in self.states}):
+            raise ValueError(f"begun_by: the decoder has no state {unknown[0]!r}")
+        names = [self.lengths] * bool(self.lengths) + [part.name for part in self.memory]
+        names += [state.input for state in self.states] + ([self.previous.name] if self.previous else [])
+        if len(set(names)) != len(names):
+            raise ValueError(f"a decoder's input is named twice among {sorted(names)}")
         return self
 
 
-class Constant(_Part):
-    """A graph input that is the same in every run, as a sample rate is."""
-
-    name: str
-    dtype: Dtype
-    value: Nested
-
-    def array(self) -> np.ndarray[Any, Any]:
-        """The value as the graph takes it."""
-        return np.asarray(self.value, self.dtype)
-
-
-class Graph(_Part):
+class Graph(Part):
     """An ONNX file in the version's directory."""
 
     file: FileName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Limits(_Part):
+class Limits(Part):
     """What one request of this model may ask for. 0 = only the server's own limit counts."""
 
     max_chunk_steps: Annotated[int, Field(ge=0)] = 0
     max_horizon: Annotated[int, Field(ge=0)] = 0
+    max_source_steps: Annotated[int, Field(ge=0)] = 0
+    max_output_steps: Annotated[int, Field(ge=0)] = 0
+    max_beams: Annotated[int, Field(ge=0)] = 0
 
 
-class Parity(_Part):
+class Parity(Part):
     """How near the graph comes to the trained network, and over what that was measured.
 
     ``max_difference`` is the largest ``|graph - network| / max(1, |network|)`` over all outputs and states.
@@ -192,10 +112,15 @@ class Parity(_Part):
     num_chunkings: int
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """One version of a model.
 
-    ``graphs``: by role; a recurrent model has one, ``step``.
+    ``graphs``: by role. A recurrent model has ``step``, and ``decode`` where its sessions forecast by a decoder of
+    their own; an encoder-decoder has ``encode`` and ``decode``, a generator ``decode`` alone.
+    ``inputs``, ``outputs``, ``states``: of ``step``; of an encoder-decoder, ``inputs`` is its one source.
+    ``encoder_lengths``: the encoder's input for the true lengths of its sources, int64 ``[B]``; without one, sources
+    share a run with sources of their own length.
+    ``vocabularies``: ``source`` and ``target``, for models that take or give text.
     ``feedback``: output feature -> the input feature whose next value it foretells; empty where it foretells none.
     ``batch_invariant``: whether a row's numbers are the same to the bit whatever shares its run and however its
     steps are cut; a model without it is run alone.
@@ -207,11 +132,14 @@ class Manifest(_Part):
     task: Task
     description: str = ""
     graphs: dict[str, Graph]
-    inputs: tuple[Input, ...]
-    outputs: tuple[Output, ...]
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
     states: tuple[State, ...] = ()
     constants: tuple[Constant, ...] = ()
     feedback: dict[str, str] = Field(default_factory=dict)
+    encoder_lengths: str = ""
+    decoder: Decoder | None = None
+    vocabularies: dict[Literal["source", "target"], Vocabulary] = Field(default_factory=dict)
     limits: Limits = Limits()
     parity: Parity | None = None
     batch_invariant: bool = True
@@ -219,10 +147,7 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _check_whole(self) -> Manifest:
-        if self.task == "recurrent" and (len(self.inputs), len(self.outputs), set(self.graphs)) != (1, 1, {"step"}):
-            raise ValueError("a recurrent model has one graph, 'step', one sequence input and one output")
-        if self.task == "recurrent" and not self.states:
-            raise ValueError("a recurrent model has at least one state")
+        self._check_task()
         names = [part.name for part in self.inputs] + [part.name for part in self.constants]
         names += [state.input for state in self.states]
         if len(set(names)) != len(names):
@@ -235,6 +160,20 @@ class Manifest(_Part):
             if source not in made or target not in given:
                 raise ValueError(f"feedback {source!r} -> {target!r} does not lead from an output to an input feature")
         return self
+
+    def _check_task(self) -> None:
+        roles = set(self.graphs)
+        if self.task == "recurrent":
+            if (len(self.inputs), len(self.outputs)) != (1, 1) or roles - {"decode"} != {"step"}:
+                raise ValueError("a recurrent model has one graph, 'step', one sequence input and one output")
+            if not self.states:
+                raise ValueError("a recurrent model has at least one state")
+        if self.task == "encoder_decoder" and (len(self.inputs) != 1 or roles != {"encode", "decode"}):
+            raise ValueError("an encoder-decoder has one source and two graphs, 'encode' and 'decode'")
+        if self.task == "generator" and (self.inputs or roles != {"decode"}):
+            raise ValueError("a generator has one graph, 'decode', and no source")
+        if ("decode" in roles) != (self.decoder is not None):
+            raise ValueError("a graph 'decode' and a decoder go together")
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
@@ -256,13 +195,6 @@ class Manifest(_Part):
         """Write ``model.json`` into a version's directory, keys in the schema's order."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
-
-
-def _check_names(tensor: Tensor, features: tuple[str, ...]) -> None:
-    if len(features) != tensor.num_features:
-        raise ValueError(f"{tensor.name!r}: {len(features)} feature names for {tensor.num_features} features")
-    if len(set(features)) != len(features):
-        raise ValueError(f"{tensor.name!r}: a feature name stands twice")
 
 
 def _fault(fault: Any) -> str:

@@ -26,10 +26,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from service.errors import InvalidInput
-from service.manifest import Manifest, Output, State
+from service.manifest import Manifest
 from service.sequences import check_finite_state
 from service.state.arena import Rows
 from service.state.base import Snapshot
+from service.tensors import Output, State
 
 FORMAT, SCHEMA = "ostinato-session", "1"
 METADATA = "__metadata__"

@@ -28,8 +28,13 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "service.errors": (UNKNOWN_TO_LEAVES, ()),
     "service.config": (UNKNOWN_TO_LEAVES, ()),
     "service.metrics": (UNKNOWN_TO_LEAVES, ()),
-    "service.manifest": (UNKNOWN_TO_LEAVES, ("service.errors",)),
-    "service.state": (("service",), ("service.state", "service.errors", "service.config", "service.manifest")),
+    "service.manifest": (UNKNOWN_TO_LEAVES, ("service.errors", "service.tensors", "service.vocabulary")),
+    "service.tensors": (UNKNOWN_TO_LEAVES, ()),
+    "service.vocabulary": (UNKNOWN_TO_LEAVES, ("service.errors",)),
+    "service.state": (
+        ("service",),
+        ("service.state", "service.errors", "service.config", "service.manifest", "service.tensors"),
+    ),
     "service.engine": (("service.sessions", "service.repository", "bentoml", "starlette", *REPLIES), ()),
     # It decides and nothing else: time comes in as an argument, and there is nothing to wait for.
     "service.engine.batching": (("service", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"), ()),

@@ -20,9 +20,9 @@ from service.http.message import Request, Response, json_response
 from service.http.problems import problem
 from service.http.remembered import RememberedMessages
 from service.http.schemas import ColumnsBody
-from service.manifest import Input
 from service.sequences import to_sequence
 from service.sessions import Sessions
+from service.tensors import Input
 
 _COLUMNS = msgspec.json.Decoder(ColumnsBody)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.manifest import Input
+from service.tensors import Input
 
 NUM_FEATURES = 3
 HIDDEN_SIZE = 6

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from export.probes import draw_sequences
-from service.manifest import Input
+from service.tensors import Input
 
 
 def draw(

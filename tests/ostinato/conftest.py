@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from typer.testing import CliRunner, Result
 
 from ostinato.cli import app
-from service.manifest import Input
+from service.tensors import Input
 from tests.networks import Network, accumulator, lstm
 from tests.server import ServerProcess, running_server
 

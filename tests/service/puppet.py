@@ -15,12 +15,13 @@ from service.config import Settings
 from service.engine.batching import Iteration
 from service.engine.engine import Engine
 from service.engine.runner import Result, slots_of, steps_of
-from service.manifest import Graph, Input, Manifest, Output, State
+from service.manifest import Graph, Manifest
 from service.metrics import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena
 from service.state.base import Store
 from service.state.memory import MemoryStore
+from service.tensors import Input, Output, State
 from service.turns import Turns
 
 MANIFEST = Manifest(

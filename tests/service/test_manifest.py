@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from service.manifest import Input, Manifest, State
+from service.manifest import Manifest
+from service.tensors import Input, State
 from tests.service.puppet import MANIFEST
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidInput, RunFailed, TooLarge
-from service.manifest import Input, Manifest, Output
+from service.manifest import Manifest
 from service.predictions import ForecastPlan, forecast, predict
+from service.tensors import Input, Output
 from tests.service.puppet import MANIFEST, House, column
 
 WEATHER = MANIFEST.model_copy(

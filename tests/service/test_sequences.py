@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidInput
-from service.manifest import Input
 from service.sequences import to_sequence, to_states
+from service.tensors import Input
 from tests.service.puppet import MANIFEST
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from service.errors import InvalidInput
-from service.manifest import Graph, Input, Manifest, Output, State
+from service.manifest import Graph, Manifest
 from service.session_file import read_session, write_session
 from service.state.base import Snapshot
+from service.tensors import Input, Output, State
 
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from service.config import Settings
 from service.errors import ModelRejected, RunFailed
-from service.manifest import Input, Manifest
+from service.manifest import Manifest
 from service.repository import load_model, run_sequence
+from service.tensors import Input
 from tests import networks
 from tests.networks import Network
 

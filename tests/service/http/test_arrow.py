@@ -13,8 +13,8 @@ from pyarrow import ipc
 from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http import arrow, arrow_stream
-from service.manifest import Input
 from service.sequences import to_sequence
+from service.tensors import Input
 
 FLOATS = pa.list_(pa.float32(), 2)
 IDS = ["a", "b", "c"]

@@ -1,0 +1,96 @@
+"""Attention: which of the encoder's steps a decoder's step looks at.
+
+For a query ``q`` and the encoder's outputs ``h_k``, ``k < lengths``::
+
+    e_k     = score(q, h_k)
+    alpha   = softmax(e)                    over the true source length; 0 beyond it
+    context = sum over k of alpha_k h_k
+
+What a score needs of ``h_k`` alone is computed once for each source, as its ``keys``. Sums over the source and over
+the features are matrix products throughout: onnxruntime rounds those the same for any batch, and its plain sums not.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+
+Score: TypeAlias = Literal["dot", "general", "cosine", "additive"]
+SCORES: tuple[Score, ...] = get_args(Score)
+
+# What a step beyond the source scores. Finite, so that nothing divides by zero; exp() of it is 0 beside any other.
+_BEYOND = -1e30
+_EPSILON = 1e-6
+
+
+class Attention(nn.Module):
+    """Attention with one of four scores.
+
+    - ``dot``: ``q . h_k`` (Luong et al., 2015, "Effective Approaches to Attention-based Neural Machine Translation").
+    - ``general``: ``q W h_k`` (the same; bilinear).
+    - ``cosine``: ``s q . h_k / (|q| |h_k|)`` with a learned ``s`` (Graves et al., 2014, "Neural Turing Machines").
+    - ``additive``: ``v tanh(U q + W h_k)`` (Bahdanau et al., 2015, "Neural Machine Translation by Jointly Learning to
+      Align and Translate").
+
+    Args:
+        query_size, memory_size: features of ``q`` and ``h_k``; ``dot`` and ``cosine`` need them equal.
+        attention_size: hidden units of ``additive``; ``query_size`` where not given.
+    """
+
+    def __init__(self, score: Score, query_size: int, memory_size: int, attention_size: int = 0) -> None:
+        super().__init__()
+        if score in ("dot", "cosine") and query_size != memory_size:
+            raise ValueError(
+                f"the score {score!r} needs a query of {memory_size} features, as the memory; {query_size}"
+            )
+        self.score = score
+        size = attention_size or query_size
+        if score == "general":
+            self.key = nn.Linear(memory_size, query_size, bias=False)
+        elif score == "additive":
+            self.key = nn.Linear(memory_size, size, bias=False)
+            self.query = nn.Linear(query_size, size)
+            self.weight = nn.Linear(size, 1, bias=False)
+        elif score == "cosine":
+            # Cosines lie between -1 and 1, over which a softmax is nearly flat.
+            self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def keys(self, memory: Tensor) -> Tensor:
+        """What the score needs of ``memory [B, S, M]``, ``[B, S, K]``; the memory itself for ``dot``."""
+        if self.score == "dot":
+            return memory
+        if self.score == "cosine":
+            return memory / _length(memory)
+        keys: Tensor = self.key(memory)
+        return keys
+
+    def forward(self, query: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Contexts ``[B, M]`` and weights ``[B, S]`` of queries ``[B, Q]``.
+
+        Args:
+            memory: ``[B, S, M]``; what stands at and beyond ``lengths`` has no influence if it is finite.
+            keys: ``keys(memory)``.
+            lengths: int64 ``[B]``, from 1 to S.
+        """
+        steps = torch.arange(memory.shape[1], device=memory.device)
+        scores = self._scores(query, keys).masked_fill(steps >= lengths.unsqueeze(1), _BEYOND)
+        weights = torch.softmax(scores, dim=-1)
+        return torch.matmul(weights.unsqueeze(1), memory).squeeze(1), weights
+
+    def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """``[B, S]``."""
+        if self.score == "additive":
+            hidden: Tensor = torch.tanh(keys + self.query(query).unsqueeze(1))
+            scores: Tensor = self.weight(hidden)
+            return scores.squeeze(-1)
+        if self.score == "cosine":
+            query = self.scale * query / _length(query)
+        return torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """The Euclidean length of each vector ``[..., n]``, ``[..., 1]``."""
+    squares = torch.matmul(vectors.unsqueeze(-2), vectors.unsqueeze(-1)).squeeze(-1)
+    return torch.sqrt(squares + _EPSILON)

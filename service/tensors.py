@@ -1,0 +1,172 @@
+"""The tensors of a graph, as a manifest describes them.
+
+Symbols in shapes: ``B`` batch, ``T`` time steps, ``S`` steps of a source that a decoder attends to; every other size
+is a number. An axis may stand anywhere, so a graph that wants time first says ``["T", "B", 8]`` and a stacked LSTM's
+own state ``[2, "B", 64]``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import TypeAliasType
+
+Dtype: TypeAlias = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
+Axis: TypeAlias = Annotated[int, Field(ge=1)] | Literal["B", "T", "S"]
+# A named alias: pydantic cannot follow an unnamed one into itself.
+Nested = TypeAliasType("Nested", "float | int | list[Nested]")
+
+
+class Part(BaseModel):
+    """A piece of a manifest: nothing unknown in it, and never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tensor(Part):
+    """A graph's input or output: its name in the graph, dtype and symbolic shape."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[Axis, ...]
+
+    @property
+    def batch_axis(self) -> int:
+        """The position of ``B``."""
+        return self.shape.index("B")
+
+    @property
+    def time_axis(self) -> int | None:
+        """The position of ``T``; None where the tensor holds one step (or one vector per sequence)."""
+        return self.shape.index("T") if "T" in self.shape else None
+
+    @property
+    def source_axis(self) -> int | None:
+        """The position of ``S``; None where the tensor has no steps of a source."""
+        return self.shape.index("S") if "S" in self.shape else None
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The sizes of one row's one step: the shape without its symbols."""
+        return tuple(axis for axis in self.shape if isinstance(axis, int))
+
+    @property
+    def num_features(self) -> int:
+        """How many numbers one step has: 1 where the shape has nothing but ``B`` and ``T``."""
+        return math.prod(self.row_shape)
+
+    @model_validator(mode="after")
+    def _check_axes(self) -> Tensor:
+        if self.shape.count("B") != 1 or self.shape.count("T") + self.shape.count("S") > 1:
+            raise ValueError(
+                f"{self.name!r}: shape {list(self.shape)} needs exactly one 'B' and at most one 'T' or 'S'"
+            )
+        return self
+
+
+class Statistics(Part):
+    """What each feature looked like in training, one number per feature, missing values left out."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+    missing_fraction: tuple[float, ...] = ()
+
+
+class Input(Tensor):
+    """The sequence that goes in, one row of features a step.
+
+    ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
+    ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
+    ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
+    """
+
+    features: tuple[str, ...]
+    missing: bool = False
+    num_codes: Annotated[int, Field(ge=1)] | None = None
+    categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    statistics: Statistics | None = None
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Input:
+        _check_names(self, self.features)
+        if unknown := set(self.categories) - set(self.features):
+            raise ValueError(f"{self.name!r}: categories for features that it does not have: {sorted(unknown)}")
+        if self.missing and not self.dtype.startswith("float"):
+            raise ValueError(f"{self.name!r}: missing values need a floating dtype, not {self.dtype}")
+        if self.num_codes is not None and "int" not in self.dtype:
+            raise ValueError(f"{self.name!r}: num_codes is for an integer dtype, not {self.dtype}")
+        if self.num_codes is not None and self.num_codes - 1 > np.iinfo(self.dtype).max:
+            raise ValueError(f"{self.name!r}: {self.dtype} cannot hold {self.num_codes} codes")
+        return self
+
+
+class Output(Tensor):
+    """What the graph answers: one row of features a step, or one per run where the shape has no ``T``."""
+
+    features: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Output:
+        _check_names(self, self.features)
+        return self
+
+
+class State(Part):
+    """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session.
+
+    ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
+    """
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[Axis, ...]
+    dtype: Dtype
+    initial: Nested = 0.0
+
+    @property
+    def batch_axis(self) -> int:
+        """The position of ``B``."""
+        return self.shape.index("B")
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one session's state."""
+        return tuple(axis for axis in self.shape if isinstance(axis, int))
+
+    def initial_row(self) -> np.ndarray[Any, Any]:
+        """The state of a sequence that has not begun, of ``row_shape`` and ``dtype``."""
+        return np.array(np.broadcast_to(np.asarray(self.initial, self.dtype), self.row_shape))
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> State:
+        if self.shape.count("B") != 1 or not all(axis == "B" or isinstance(axis, int) for axis in self.shape):
+            raise ValueError(f"state {self.name!r}: shape {list(self.shape)} needs exactly one 'B' and else numbers")
+        given = np.shape(np.asarray(self.initial))
+        if given not in ((), self.row_shape):
+            raise ValueError(f"state {self.name!r}: initial has shape {list(given)}, its row {list(self.row_shape)}")
+        return self
+
+
+class Constant(Part):
+    """A graph input that is the same in every run, as a sample rate is."""
+
+    name: str
+    dtype: Dtype
+    value: Nested
+
+    def array(self) -> np.ndarray[Any, Any]:
+        """The value as the graph takes it."""
+        return np.asarray(self.value, self.dtype)
+
+
+def _check_names(tensor: Tensor, features: tuple[str, ...]) -> None:
+    if len(features) != tensor.num_features:
+        raise ValueError(f"{tensor.name!r}: {len(features)} feature names for {tensor.num_features} features")
+    if len(set(features)) != len(features):
+        raise ValueError(f"{tensor.name!r}: a feature name stands twice")

@@ -1,0 +1,82 @@
+"""A vocabulary: which text stands for which codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.errors import InvalidInput
+
+
+class Vocabulary(BaseModel):
+    """Symbols and their codes: ``symbols[i]`` has the code ``i``.
+
+    ``separator``: what stands between symbols in text; empty where each character is a symbol.
+    ``special``: symbols that no text holds, as those for start, stop and padding.
+    ``lowercase``: whether text is taken in lower case.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    symbols: Annotated[tuple[str, ...], Field(min_length=1)]
+    separator: str = ""
+    special: tuple[str, ...] = ()
+    lowercase: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Vocabulary:
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("a symbol stands twice")
+        if unknown := sorted(set(self.special) - set(self.symbols)):
+            raise ValueError(f"special: {unknown} are not among the symbols")
+        for symbol in self.symbols:
+            if symbol in self.special:
+                continue
+            if not symbol or (self.separator and self.separator in symbol):
+                raise ValueError(f"{symbol!r} cannot be told from its neighbours in text")
+            if not self.separator and len(symbol) != 1:
+                raise ValueError(f"{symbol!r} is more than a character; give a separator")
+        return self
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The code of each symbol that text may hold."""
+        special = set(self.special)
+        return {symbol: code for code, symbol in enumerate(self.symbols) if symbol not in special}
+
+    @cached_property
+    def _special_codes(self) -> frozenset[int]:
+        special = set(self.special)
+        return frozenset(code for code, symbol in enumerate(self.symbols) if symbol in special)
+
+    def encode(self, text: str, field: str) -> list[int]:
+        """The codes of a text.
+
+        Raises:
+            InvalidInput: a symbol is unknown; names it and its place: the character's, or the word's, counted from 0.
+        """
+        known = self.codes
+        # Character by character: some capitals become two small letters, and places must stay those of the caller.
+        given = [part for part in text.split(self.separator) if part] if self.separator else list(text)
+        codes = []
+        for place, written in enumerate(given):
+            code = known.get(written.lower() if self.lowercase else written)
+            if code is None:
+                what = "symbol" if self.separator else "character"
+                raise InvalidInput(
+                    f"unknown {what} {written!r} at position {place}; this model knows {self._known()}", field
+                )
+            codes.append(code)
+        return codes
+
+    def decode(self, codes: Iterable[int]) -> str:
+        """The text of codes; special symbols are left out."""
+        return self.separator.join(self.symbols[code] for code in codes if code not in self._special_codes)
+
+    def _known(self) -> str:
+        symbols = sorted(self.codes)
+        listed = " ".join(symbols[:60])
+        return f"{listed} and {len(symbols) - 60} more" if len(symbols) > 60 else listed
