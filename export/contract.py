@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar, cast, get_args
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,15 +21,12 @@ from torch import Tensor, nn
 from export.axes import Array, States, run_in_chunks, to_axes
 from export.errors import ExportError
 from export.probes import draw_sequences
+from export.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from service.tensors import Dtype, Input, Nested, Output, State
-
-Axes: TypeAlias = tuple[int | str, ...]
 
 AnyTensor = TypeVar("AnyTensor", Input, Output)
 
 OUTPUT_NAME = "outputs"
-# (batch size, steps) of three runs: what follows the batch has sizes (3, 4, 3), what follows the steps (5, 5, 7).
-_PROBE_SIZES = ((3, 5), (4, 5), (3, 7))
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def inspect_module(
     num_states = len(_initial_states(module, 1))
     _check_signature(module, num_states)
     names = _state_names(module, tuple(state_names), num_states)
-    answers = [_probe(module, inputs, *sizes) for sizes in _PROBE_SIZES]
+    answers = [_probe(module, inputs, *sizes) for sizes in PROBE_SIZES]
     states = tuple(
         _find_state(module, name, position, [answer[position + 1] for answer in answers])
         for position, name in enumerate(names)
@@ -191,10 +188,10 @@ def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) ->
 
 
 def _find_output(answers: list[Tensor], features: Sequence[str]) -> Output:
-    shape = _symbolic_shape("the output", [tuple(answer.shape) for answer in answers])
+    shape = symbolic_shape("the output", [tuple(answer.shape) for answer in answers])
     num_features = int(np.prod([size for size in shape if isinstance(size, int)], dtype=np.int64))
     names = tuple(features) or tuple(f"output_{index}" for index in range(num_features))
-    return _checked_output(shape, _dtype("the output", answers[0]), names)
+    return _checked_output(shape, dtype_name("the output", answers[0]), names)
 
 
 def _checked_output(shape: Axes, dtype: Dtype, features: tuple[str, ...]) -> Output:
@@ -206,8 +203,8 @@ def _checked_output(shape: Axes, dtype: Dtype, features: tuple[str, ...]) -> Out
 
 def _find_state(module: nn.Module, name: str, position: int, after: list[Tensor]) -> State:
     place = f"state {name!r}"
-    before = [_initial_states(module, batch_size)[position] for batch_size, _ in _PROBE_SIZES]
-    shape = _symbolic_shape(place, [tuple(state.shape) for state in before])
+    before = [_initial_states(module, batch_size)[position] for batch_size, _ in PROBE_SIZES]
+    shape = symbolic_shape(place, [tuple(state.shape) for state in before])
     if [state.shape for state in before] != [state.shape for state in after] or before[0].dtype != after[0].dtype:
         raise ExportError(
             f"{place} is {before[0].dtype} {list(before[0].shape)} in initial_state and {after[0].dtype} "
@@ -221,7 +218,7 @@ def _find_state(module: nn.Module, name: str, position: int, after: list[Tensor]
             "input": name,
             "output": f"{name}_next",
             "shape": shape,
-            "dtype": _dtype(place, before[0]),
+            "dtype": dtype_name(place, before[0]),
             "initial": _initial_row(place, before[0], shape.index("B")),
         }
     )
@@ -236,34 +233,6 @@ def _initial_row(place: str, state: Tensor, batch_axis: int) -> Nested:
     first = rows[0]
     uniform = first.size > 0 and (first == first.flat[0]).all()
     return cast("Nested", first.flat[0].item() if uniform else first.tolist())
-
-
-def _symbolic_shape(place: str, shapes: list[tuple[int, ...]]) -> Axes:
-    if len({len(shape) for shape in shapes}) != 1:
-        raise ExportError(f"{place} has another number of axes for another size of the input: {shapes}")
-    axes = tuple(_symbol(place, sizes) for sizes in zip(*shapes, strict=True))
-    if axes.count("B") != 1:
-        raise ExportError(
-            f"{place} has shapes {shapes} for batches of {[batch for batch, _ in _PROBE_SIZES]}: exactly one axis must "
-            "have the size of the batch"
-        )
-    return axes
-
-
-def _symbol(place: str, sizes: tuple[int, ...]) -> int | str:
-    if len(set(sizes)) == 1:
-        return sizes[0]
-    symbols = {tuple(column): symbol for symbol, column in zip("BT", zip(*_PROBE_SIZES, strict=True), strict=True)}
-    if sizes not in symbols:
-        raise ExportError(f"{place} has an axis that is neither the batch nor the steps: sizes {sizes}")
-    return symbols[sizes]
-
-
-def _dtype(place: str, tensor: Tensor) -> Dtype:
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name not in get_args(Dtype):
-        raise ExportError(f"{place} has dtype {name}; the service knows {', '.join(get_args(Dtype))}")
-    return cast("Dtype", name)
 
 
 def _without_time(tensor: AnyTensor) -> AnyTensor:

@@ -7,7 +7,8 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,6 +20,7 @@ from export.axes import Array, States
 from export.contract import Contract
 from export.errors import ExportError
 from export.recurrent_layers import with_onnx_layers
+from export.symbols import Axes
 from service.tensors import Input, Output, State
 
 OPSET_VERSION = 20
@@ -28,6 +30,10 @@ _STATIC_ADVICE = {
         "its graph would take that many steps only. A Python loop over the steps or a size read as a number does "
         "this: use nn.LSTM, nn.GRU or nn.RNN, or export it one step at a time (step_by_step=True, --step-by-step)"
     ),
+    "S": (
+        "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
+        "does this: use nn.LSTM or nn.GRU by models.ragged.run_ragged"
+    ),
     "B": "its graph would take that many sequences only: do not read the size of the batch as a number",
 }
 
@@ -36,13 +42,7 @@ class Graph:
     """An ONNX file under onnxruntime on one thread, as a ``Step``."""
 
     def __init__(self, path: Path, inputs: Input, output: Output, states: Sequence[State]) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
+        self._session = open_session(path)
         self._input = inputs.name
         self._states = tuple(state.input for state in states)
         self._fetches = [output.name, *(state.output for state in states)]
@@ -53,46 +53,86 @@ class Graph:
         return y, tuple(after)
 
 
-class _Traced(nn.Module):
-    """The module with its states as one argument: a fixed signature to trace, whatever the module's own is."""
+class _Flat(nn.Module):
+    """The module with all its arguments as one: a fixed signature to trace, whatever the module's own is."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(self.module(x, *states))
+    def forward(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self.module(*arguments))
 
 
-def write_graph(contract: Contract, path: Path) -> None:
+@dataclass(frozen=True)
+class Signature:
+    """What a graph is called and takes and gives: name and symbolic shape of each input and output, in order."""
+
+    name: str
+    inputs: tuple[tuple[str, Axes], ...]
+    outputs: tuple[tuple[str, Axes], ...]
+
+    def dynamic_shapes(self, symbols: Mapping[str, torch.export.Dim]) -> list[dict[int, torch.export.Dim]]:
+        """The open axes of each input, as ``torch.export`` wants them."""
+        return [
+            {axis: symbols[size] for axis, size in enumerate(shape) if isinstance(size, str)}
+            for _, shape in self.inputs
+        ]
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file under onnxruntime on one thread.
+
+    Raises:
+        ExportError: onnxruntime cannot load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
+
+
+def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
     """
-    program = _trace(contract)
+    inputs, output, states = contract.inputs, contract.output, contract.states
+    signature = Signature(
+        name,
+        inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
+        outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
+    )
+    x, begin = contract.example(*TRACED_SIZES)
+    write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
+
+
+def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> None:
+    """Trace a module of tensors to a tuple of tensors, its axes left open as the signature says, and write the file.
+
+    Raises:
+        ExportError: an axis is secretly static, or torch cannot trace or translate the module.
+    """
+    program = _trace(_Flat(module).eval(), tuple(example), signature)
     with _quiet():
         try:
             converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
         except Exception as error:  # the translator's exceptions share no base class
             raise ExportError(f"torch cannot translate the module to ONNX: {_first_line(error)}") from error
     assert converted is not None
-    model = converted.model
-    _tidy(model, contract)
-    ir.save(model, path)
+    _tidy(converted.model, signature)
+    ir.save(converted.model, path)
 
 
-def _trace(contract: Contract) -> torch.export.ExportedProgram:
-    x, states = contract.example(*TRACED_SIZES)
-    symbols = {"B": torch.export.Dim("B", min=1), "T": torch.export.Dim("T", min=1)}
-    shapes = [
-        {axis: symbols[size] for axis, size in enumerate(shape) if isinstance(size, str)}
-        for shape in (contract.inputs.shape, *(state.shape for state in contract.states))
-    ]
-    module = _Traced(with_onnx_layers(contract.module)).eval()
+def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
+    open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
     with _quiet():
         try:
-            return torch.export.export(module, (x, states), dynamic_shapes=(shapes[0], tuple(shapes[1:])), strict=False)
+            return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
         except ExportError:
             raise
         except Exception as error:  # tracing a user's module may raise anything
@@ -103,23 +143,21 @@ def _trace_error(error: Exception) -> ExportError:
     violated = re.search(r"Constraints violated \(([^)]*)\)", str(error))
     if violated is None:
         return ExportError(f"torch cannot trace the module: {type(error).__name__}: {_first_line(error)}")
-    axes = [axis for axis in ("T", "B") if axis in violated.group(1).replace(",", " ").split()]
+    axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
     faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
     return ExportError("; ".join(faults) or _first_line(error))
 
 
-def _tidy(model: ir.Model, contract: Contract) -> None:
+def _tidy(model: ir.Model, signature: Signature) -> None:
     """Names and shapes as the manifest has them; nothing that tells of the machine or could be wrong."""
     graph = model.graph
     _separate_outputs(graph)
-    inputs, output, states = contract.inputs, contract.output, contract.states
-    signature = [(inputs.name, inputs.shape), *((state.input, state.shape) for state in states)]
-    signature += [(output.name, output.shape), *((state.output, state.shape) for state in states)]
-    _free_names(graph, {name for name, _ in signature})
-    for value, (name, shape) in zip([*graph.inputs, *graph.outputs], signature, strict=True):
+    named = [*signature.inputs, *signature.outputs]
+    _free_names(graph, {name for name, _ in named})
+    for value, (name, shape) in zip([*graph.inputs, *graph.outputs], named, strict=True):
         value.name = name
         value.shape = ir.Shape(shape)
-    graph.name = "step"
+    graph.name = signature.name
     _clear_ballast(model)
 
 

@@ -57,6 +57,11 @@ class Proof:
         """Whether every line was the same to the bit as each row alone and whole."""
         return all(line.bit_identical for line in self.lines)
 
+    def joined(self, lines: Sequence[Measured]) -> Proof:
+        """With more lines, over the same sizes."""
+        worst = max(line.max_difference for line in (*self.lines, *lines))
+        return Proof((*self.lines, *lines), self.parity.model_copy(update={"max_difference": worst}))
+
 
 def prove(contract: Contract, graph: Step, *, seed: int = 0, report: Report = lambda _done, _total: None) -> Proof:
     """Compare the graph with the network, and the graph with itself alone and whole.

@@ -1,7 +1,8 @@
 """torch's recurrent layers, rewritten as the ONNX operators LSTM, GRU and RNN, one per layer of a stack.
 
 torch's own translation fixes the number of steps for stacked layers and unrolls ``nn.RNN``; the operators take any
-number of steps and any batch, and are what onnxruntime runs fastest.
+number of steps and any batch, and are what onnxruntime runs fastest. They also read rows of several lengths, in both
+directions, which is what ``models.ragged.run_ragged`` becomes.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 _OPERATOR_VERSION = 14
 
 
-def with_onnx_layers(module: nn.Module) -> nn.Module:
+def with_onnx_layers(module: nn.Module, *, one_direction: bool = True) -> nn.Module:
     """A copy of the module in which each ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` stands as ONNX operators.
 
     The copy can be traced for export and not be run.
+
+    Args:
+        one_direction: refuse bidirectional layers, as a network for live sessions cannot have them.
 
     Raises:
         ExportError: a layer is bidirectional, projects its hidden state, or has a ``forward`` of its own.
     """
     module = copy.deepcopy(module)
     if isinstance(module, nn.RNNBase):
-        return OnnxLayers(module, type(module).__name__)
+        return OnnxLayers(module, type(module).__name__, one_direction=one_direction)
     # A layer may be held under several names: each of them gets the same stand-in.
     everywhere = list(module.named_modules(remove_duplicate=False))
     layers = [(path, layer) for path, layer in everywhere if isinstance(layer, nn.RNNBase)]
@@ -42,7 +46,7 @@ def with_onnx_layers(module: nn.Module) -> nn.Module:
     for path, layer in layers:
         parent, _, name = path.rpartition(".")
         if layer not in stand_ins:
-            stand_ins[layer] = OnnxLayers(layer, path)
+            stand_ins[layer] = OnnxLayers(layer, path, one_direction=one_direction)
         setattr(module.get_submodule(parent), name, stand_ins[layer])
     return module
 
@@ -50,25 +54,45 @@ def with_onnx_layers(module: nn.Module) -> nn.Module:
 class OnnxLayers(nn.Module):
     """Stands in for an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, whose shapes and arguments it has, while it is traced."""
 
-    def __init__(self, layer: nn.RNNBase, path: str) -> None:
+    def __init__(self, layer: nn.RNNBase, path: str, *, one_direction: bool = True) -> None:
         super().__init__()
-        self.operator = _operator(layer, path)
+        self.operator = _operator(layer, path, one_direction=one_direction)
         self.path = path
         self.num_layers = layer.num_layers
+        self.num_directions = 2 if layer.bidirectional else 1
         self.hidden_size = layer.hidden_size
         self.batch_first = layer.batch_first
         self.nonlinearity = getattr(layer, "nonlinearity", "")
         for index in range(layer.num_layers):
+            suffixes = [f"l{index}", f"l{index}_reverse"][: self.num_directions]
             for kind in ("weight_ih", "weight_hh"):
-                weight = getattr(layer, f"{kind}_l{index}").detach()
-                self.register_buffer(f"{kind}_l{index}", _onnx_gates(weight, self.operator)[None])
-            self.register_buffer(f"bias_l{index}", _onnx_bias(layer, index, self.operator))
+                weights = [getattr(layer, f"{kind}_{suffix}").detach() for suffix in suffixes]
+                stacked = torch.stack([_onnx_gates(weight, self.operator) for weight in weights])
+                self.register_buffer(f"{kind}_l{index}", stacked)
+            biases = [_onnx_bias(layer, suffix, self.operator) for suffix in suffixes]
+            self.register_buffer(f"bias_l{index}", torch.cat(biases, dim=0))
 
     def flatten_parameters(self) -> None:
         """Nothing: some modules call it before each run, for the sake of another device."""
 
     def forward(self, x: Tensor, hx: Hidden = None) -> tuple[Tensor, Hidden]:
-        """As torch's layer: ``x [B, T, F]`` or ``[T, B, F]``, ``hx [L, B, H]`` (a pair of them for an LSTM)."""
+        """As torch's layer: ``x [B, T, F]`` or ``[T, B, F]``, ``hx [L D, B, H]`` (a pair of them for an LSTM)."""
+        return self._run(x, hx, None)
+
+    def run_ragged(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+        """As ``models.ragged.run_ragged``: ``x [B, T, F]``, lengths int64 ``[B]``."""
+        if not self.batch_first:
+            raise ExportError(f"layer {self.path!r}: run_ragged takes layers with batch_first=True")
+        outputs, last = self._run(x, None, lengths.to(torch.int32))
+        assert last is not None
+        return outputs, last
+
+    def _run(self, x: Tensor, hx: Hidden, lengths: Tensor | None) -> tuple[Tensor, Hidden]:
+        if not isinstance(x, Tensor):
+            raise ExportError(
+                f"layer {self.path!r} is given a packed sequence, which cannot be traced: call "
+                "models.ragged.run_ragged(layers, x, lengths) instead of packing"
+            )
         if x.dim() != 3:
             raise ExportError(
                 f"layer {self.path!r} is given {x.dim()} axes: give it the batch and the steps, three axes"
@@ -78,41 +102,46 @@ class OnnxLayers(nn.Module):
         given = self._initial(x, hx)
         after = []
         for index in range(self.num_layers):
-            x, *last = self._layer(index, x, [states[index : index + 1] for states in given])
+            rows = slice(index * self.num_directions, (index + 1) * self.num_directions)
+            x, *last = self._layer(index, x, [states[rows] for states in given], lengths)
             after.append(last)
         if self.batch_first:
             x = x.transpose(0, 1)
-        stacked = [torch.cat(states, dim=0) for states in zip(*after, strict=True)]
+        stacked = [torch.cat(states, dim=0) if len(states) > 1 else states[0] for states in zip(*after, strict=True)]
         return x, (stacked[0], stacked[1]) if self.operator == "LSTM" else stacked[0]
 
     def _initial(self, x: Tensor, hx: Hidden) -> tuple[Tensor, ...]:
         if hx is None:
-            zeros = x.new_zeros(self.num_layers, x.shape[1], self.hidden_size)
+            zeros = x.new_zeros(self.num_layers * self.num_directions, x.shape[1], self.hidden_size)
             return (zeros, zeros) if self.operator == "LSTM" else (zeros,)
         return hx if isinstance(hx, tuple) else (hx,)
 
-    def _layer(self, index: int, x: Tensor, states: list[Tensor]) -> list[Tensor]:
-        """One layer: ``x [T, B, ...]`` and states ``[1, B, H]`` to hidden states ``[T, B, H]`` and the last states."""
+    def _layer(self, index: int, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> list[Tensor]:
+        """One layer: ``x [T, B, ...]``, states ``[D, B, H]`` to hidden states ``[T, B, D H]`` and the last states."""
         num_steps, batch_size, _ = x.shape
         attributes: dict[str, Attribute] = {"hidden_size": self.hidden_size}
+        if self.num_directions == 2:
+            attributes["direction"] = "bidirectional"
         if self.operator == "GRU":
             attributes["linear_before_reset"] = 1
         if self.operator == "RNN":
-            attributes["activations"] = [self.nonlinearity.capitalize()]
+            attributes["activations"] = [self.nonlinearity.capitalize()] * self.num_directions
         weights = [getattr(self, f"{kind}_l{index}") for kind in ("weight_ih", "weight_hh", "bias")]
-        state_shape = (1, batch_size, self.hidden_size)
+        state_shape = (self.num_directions, batch_size, self.hidden_size)
         hidden, *last = torch.onnx.ops.symbolic_multi_out(
             self.operator,
-            [x, *weights, None, *states],
+            [x, *weights, lengths, *states],
             attributes,
             dtypes=[x.dtype] * (1 + len(states)),
             shapes=[(num_steps, *state_shape), *[state_shape] * len(states)],
             version=_OPERATOR_VERSION,
         )
-        return [hidden.squeeze(1), *last]
+        # [T, D, B, H]
+        side_by_side = hidden.squeeze(1) if self.num_directions == 1 else hidden.transpose(1, 2).flatten(2)
+        return [side_by_side, *last]
 
 
-def _operator(layer: nn.RNNBase, path: str) -> str:
+def _operator(layer: nn.RNNBase, path: str, *, one_direction: bool) -> str:
     known: dict[str, type[nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
     operator = next((name for name, kind in known.items() if isinstance(layer, kind)), None)
     if operator is None or type(layer).forward is not known[operator].forward:
@@ -120,7 +149,7 @@ def _operator(layer: nn.RNNBase, path: str) -> str:
             f"layer {path!r} ({type(layer).__name__}) has a forward of its own: hold an nn.LSTM, nn.GRU or nn.RNN "
             "and do the rest around it"
         )
-    if layer.bidirectional:
+    if layer.bidirectional and one_direction:
         raise ExportError(
             f"layer {path!r} is bidirectional: its outputs depend on steps that a live session has not seen yet; "
             "use one direction"
@@ -137,10 +166,10 @@ def _onnx_gates(weight: Tensor, operator: str) -> Tensor:
     return torch.cat([gates[position] for position in _GATES[operator]], dim=0)
 
 
-def _onnx_bias(layer: nn.RNNBase, index: int, operator: str) -> Tensor:
+def _onnx_bias(layer: nn.RNNBase, suffix: str, operator: str) -> Tensor:
     """Input and recurrent bias side by side, ``[1, 2 * gates * H]``; zeros where the layer has none."""
     if not layer.bias:
         size = 2 * len(_GATES[operator]) * layer.hidden_size
         return next(layer.parameters()).new_zeros(1, size)
-    pair = (getattr(layer, f"bias_{kind}_l{index}").detach() for kind in ("ih", "hh"))
+    pair = (getattr(layer, f"bias_{kind}_{suffix}").detach() for kind in ("ih", "hh"))
     return torch.cat([_onnx_gates(bias, operator) for bias in pair], dim=0)[None]

@@ -1,15 +1,29 @@
-"""What a run directory of ``ostinato train`` says to the exporter."""
+"""What a run directory of ``ostinato train`` says to the exporter: of any kind, and of a forecaster."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from export.errors import ExportError
 from export.exporter import Exported, export_module
 from export.parity import Report
+from export.pronunciation_run import export_pronunciation
+from models.kinds import FORECASTER
+from models.run_files import read_content
 from models.runs import Run, load_run
 from service.tensors import Input, Statistics
+
+
+class ExportRun(Protocol):
+    """What exports the run directories of a kind."""
+
+    def __call__(
+        self, run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+    ) -> Exported:
+        """As ``export_run``."""
+        ...
 
 
 def export_run(
@@ -21,14 +35,22 @@ def export_run(
     force: bool = False,
     report: Report = lambda _done, _total: None,
 ) -> Exported:
-    """Export the forecaster of a run directory; its name is the recipe's where none is given.
-
-    The forecast's feature has the target's name, and feeds back into it.
+    """Export what a run directory holds; its name is the recipe's where none is given.
 
     Raises:
         RunError: the run directory is absent or damaged.
-        ExportError: as ``export_module``.
+        ExportError: its kind is unknown; or as ``export_module`` and ``export_encoder_decoder``.
     """
+    kind = read_content(run_directory).get("kind", FORECASTER)
+    if kind not in EXPORTERS:
+        raise ExportError(f"{run_directory}: a run of kind {kind!r}; known are {', '.join(sorted(EXPORTERS))}")
+    return EXPORTERS[kind](run_directory, repository, name=name, version=version, force=force, report=report)
+
+
+def export_forecaster(
+    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+) -> Exported:
+    """A forecaster; its output has the target's name, and feeds back into it."""
     run = load_run(run_directory)
     recipe = run.content["recipe"]
     target = run.features.names[run.features.target_index]
@@ -76,3 +98,7 @@ def run_provenance(run: Run) -> dict[str, Any]:
         },
         "training_libraries": content["libraries"],
     }
+
+
+EXPORTERS: dict[str, ExportRun] = {FORECASTER: export_forecaster, "pronunciation": export_pronunciation}
+"""Each kind of run (``models/kinds.py``) with what exports it."""

@@ -79,6 +79,24 @@ class Attention(nn.Module):
         weights = torch.softmax(scores, dim=-1)
         return torch.matmul(weights.unsqueeze(1), memory).squeeze(1), weights
 
+    def over_steps(self, queries: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, for ``T`` queries of each source at once: ``[B, T, Q]`` to ``[B, T, M]`` and ``[B, T, S]``.
+
+        In training all the decoder's steps are known, and one product over them is faster than one a step.
+        """
+        weights = masked_softmax(self._scores_over_steps(queries, keys), lengths)
+        return torch.matmul(weights, memory), weights
+
+    def _scores_over_steps(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """``[B, T, S]``."""
+        if self.score == "additive":
+            hidden = torch.tanh(keys.unsqueeze(1) + self.query(queries).unsqueeze(2))
+            scores: Tensor = self.weight(hidden)
+            return scores.squeeze(-1)
+        if self.score == "cosine":
+            queries = self.scale * queries / _length(queries)
+        return torch.matmul(queries, keys.transpose(1, 2))
+
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """``[B, S]``."""
         if self.score == "additive":
@@ -88,6 +106,12 @@ class Attention(nn.Module):
         if self.score == "cosine":
             query = self.scale * query / _length(query)
         return torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1)
+
+
+def masked_softmax(scores: Tensor, lengths: Tensor) -> Tensor:
+    """Softmax of ``[B, T, S]`` over the first ``lengths [B]`` of S; 0 beyond them."""
+    steps = torch.arange(scores.shape[-1], device=scores.device)
+    return torch.softmax(scores.masked_fill(steps >= lengths.reshape(-1, 1, 1), _BEYOND), dim=-1)
 
 
 def _length(vectors: Tensor) -> Tensor:

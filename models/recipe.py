@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,13 +13,18 @@ from models.errors import RecipeError
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+AnyRecipe = TypeVar("AnyRecipe", bound="Section")
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a recipe: it cannot be changed, and takes no key that it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataRecipe(_Section):
+class DataRecipe(Section):
     """Where the rows come from and what they mean.
 
     ``file``: a CSV, plain or ``.xz``; a relative path starts at the recipe's own folder.
@@ -64,16 +69,16 @@ class DataRecipe(_Section):
         return self
 
 
-class NetworkRecipe(_Section):
+class NetworkRecipe(Section):
     """The network: ``dropout`` stands between layers only, so it does nothing where ``num_layers`` is 1."""
 
     cell: Literal["lstm", "gru"]
     hidden_size: Count = 64
     num_layers: Count = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Fraction = 0.0
 
 
-class TrainingRecipe(_Section):
+class TrainingRecipe(Section):
     """How it is trained.
 
     ``num_streams``: into how many rows of a batch the training part is cut.
@@ -95,10 +100,11 @@ class TrainingRecipe(_Section):
     max_gradient_norm: Positive = 1.0
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """All that one training run depends on."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    kind: Literal["forecaster"] = "forecaster"
+    name: RecipeName
     description: str = ""
     data: DataRecipe
     network: NetworkRecipe
@@ -111,18 +117,26 @@ class Recipe(_Section):
         Raises:
             RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
         """
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-            recipe = cls.model_validate(content)
-        except OSError as error:
-            raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: is not TOML: {error}") from error
-        except ValidationError as error:
-            faults = "; ".join(_fault(fault) for fault in error.errors(include_url=False))
-            raise RecipeError(f"{path}: {faults}") from error
+        recipe = read_recipe(path, cls)
         file = path.parent.resolve() / recipe.data.file
         return recipe.model_copy(update={"data": recipe.data.model_copy(update={"file": file})})
+
+
+def read_recipe(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+    """The recipe of one kind in a TOML file, paths as they are written there.
+
+    Raises:
+        RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: is not TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault) for fault in error.errors(include_url=False))
+        raise RecipeError(f"{path}: {faults}") from error
 
 
 def _naive_utc(value: Any) -> Any:

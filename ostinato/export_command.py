@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
     from export.exporter import Exported
     from export.parity import Report
+    from service.manifest import Decoder
+    from service.tensors import Input, Output
+
+MAX_SHOWN_NAMES = 12
 
 
 def export(
@@ -133,13 +138,43 @@ def _bits(identical: bool) -> str:
 def _summary(exported: Exported) -> Table:
     manifest = exported.manifest
     table = Table(title=str(exported.directory), show_header=False)
-    table.add_row("input", f"{manifest.inputs[0].dtype} {_shape(manifest.inputs[0].shape)}")
-    table.add_row("", ", ".join(manifest.inputs[0].features))
-    table.add_row("output", f"{manifest.outputs[0].dtype} {_shape(manifest.outputs[0].shape)}")
-    table.add_row("", ", ".join(manifest.outputs[0].features))
+    for given in manifest.inputs:
+        _add_tensor(table, "source" if manifest.task == "encoder_decoder" else "input", given)
+    for made in manifest.outputs:
+        _add_tensor(table, "output", made)
     for state in manifest.states:
         table.add_row(f"state {state.name}", f"{state.dtype} {_shape(state.shape)}")
+    if manifest.decoder is not None:
+        table.add_section()
+        _add_decoder(table, manifest.decoder)
+    for side, vocabulary in manifest.vocabularies.items():
+        table.add_row(f"{side} vocabulary", f"{len(vocabulary.symbols)} symbols")
     return table
+
+
+def _add_tensor(table: Table, what: str, part: Input | Output) -> None:
+    table.add_row(what, f"{part.dtype} {_shape(part.shape)}")
+    table.add_row("", _names(part.features))
+
+
+def _add_decoder(table: Table, decoder: Decoder) -> None:
+    if decoder.previous is not None:
+        table.add_row("previous", f"{decoder.previous.dtype} {_shape(decoder.previous.shape)}")
+    _add_tensor(table, "written", decoder.output)
+    for state in decoder.states:
+        table.add_row(f"decoder's state {state.name}", f"{state.dtype} {_shape(state.shape)}")
+    for part in decoder.memory:
+        table.add_row(f"memory {part.name}", f"{part.dtype} {_shape(part.shape)}")
+    if decoder.previous is not None:
+        table.add_row("start", str(decoder.start))
+    if decoder.stop is not None:
+        table.add_row("stop", str(decoder.stop))
+
+
+def _names(features: tuple[str, ...]) -> str:
+    """By commas; a few of them where a vocabulary has lent its symbols."""
+    shown = escape(", ".join(features[:MAX_SHOWN_NAMES]))
+    return shown if len(features) <= MAX_SHOWN_NAMES else f"{shown} and {len(features) - MAX_SHOWN_NAMES} more"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

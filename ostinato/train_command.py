@@ -1,4 +1,4 @@
-"""``ostinato train``: a recipe and a CSV become a run directory."""
+"""``ostinato train``: a recipe and its data become a run directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from models.training import Report, Trained
+    from models.kinds import Report, ScoreTable
 
 
 def train(
@@ -21,28 +21,25 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
 ) -> None:
-    """Train a forecaster on any CSV, and score it on the held-out part beside persistence and a seasonal naive one.
+    """Train what a recipe says, and score it on the held-out part of its data.
+
+    A recipe's `kind` says what: a forecaster on any CSV where there is none, or pronunciation.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
 
     Then:     ostinato export runs/beijing-lstm --repository repository
     """
-    from models.data import load_dataset
-    from models.recipe import Recipe
-    from models.runs import save_run
-    from models.training import train as train_forecaster
+    from models.kinds import kind_of, load_kind
 
     console = Console()
-    plan = Recipe.read(recipe)
-    if seed is not None:
-        plan = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": seed})})
-    dataset = load_dataset(plan.data)
+    kind = load_kind(kind_of(recipe))
     with _progress_bar(console) as bar:
-        trained = train_forecaster(plan, dataset, _reporter(bar, plan.name))
-    directory = output or Path("runs") / plan.name
-    save_run(directory, plan, dataset, trained)
-    console.print(_scores(plan.data.target, plan.data.season_steps, trained))
-    console.print(f"{directory}: {trained.num_epochs} epochs in {trained.training_seconds:.0f} s", highlight=False)
+        directory, tables = kind.train_run(recipe, output, seed, _reporter(bar, recipe.stem))
+    for table in tables:
+        console.print(_shown(table))
+        if table.note:
+            console.print(table.note, highlight=False)
+    console.print(f"written to {directory}", highlight=False)
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -50,41 +47,25 @@ def _progress_bar(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("epochs  loss {task.fields[loss]}  validation MAE {task.fields[validation_mae]}"),
+        TextColumn("epochs  {task.fields[text]}"),
         TimeElapsedColumn(),
         console=console,
     )
 
 
 def _reporter(bar: Progress, name: str) -> Report:
-    from models.training import Progress as Step
+    task = bar.add_task(f"train {name}", total=None, text="")
 
-    task = bar.add_task(f"train {name}", total=None, loss="-", validation_mae="-")
-
-    def report(step: Step) -> None:
-        bar.update(
-            task,
-            total=step.max_epochs,
-            completed=step.epoch - 1 + (step.window == step.num_windows),
-            loss=f"{step.loss:.4f}",
-            validation_mae="-" if step.validation_mae is None else f"{step.validation_mae:.3f}",
-        )
+    def report(done: int, total: int, text: str) -> None:
+        bar.update(task, total=total, completed=done, text=text)
 
     return report
 
 
-def _scores(target: str, season_steps: int, trained: Trained) -> Table:
-    test = trained.test
-    table = Table(
-        title=f"{target}, one step ahead, {test.num_scored_steps:,} scored steps\n{test.first_time} to {test.last_time}"
-    )
-    table.add_column("forecast")
-    table.add_column("MAE", justify="right")
-    table.add_column("beside persistence", justify="right")
-    for name, mae in (
-        ("network", test.mae),
-        ("persistence", test.persistence_mae),
-        (f"seasonal naive ({season_steps} steps)", test.seasonal_naive_mae),
-    ):
-        table.add_row(name, f"{mae:.3f}", f"{mae / test.persistence_mae - 1:+.1%}")
+def _shown(scores: ScoreTable) -> Table:
+    table = Table(title=scores.title)
+    for place, column in enumerate(scores.columns):
+        table.add_column(column, justify="right" if place else "left")
+    for row in scores.rows:
+        table.add_row(*row)
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
 import bentoml
@@ -16,10 +16,11 @@ from service.config import Settings
 from service.errors import OstinatoError
 from service.http.codec import convert_body
 from service.http.edge import App
+from service.http.generate import generate_content, generate_events
 from service.http.message import Response, json_response
 from service.http.problems import problem_response
 from service.http.rest import begin_step, forecast_content, predict_content, step_content
-from service.http.schemas import ForecastBody, PredictBody, StepBody
+from service.http.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
 
 Sequence = list[list[float | None]]
 
@@ -106,3 +107,48 @@ class Ostinato:
             return await forecast_content(sessions, await sessions.find(session_id), body)
 
         return await _respond(content())  # type: ignore[return-value]
+
+    @bentoml.api(route="/generate")  # type: ignore[untyped-decorator]
+    async def generate(
+        self,
+        model: str,
+        inputs: list[Any] | None = None,
+        method: str = "greedy",
+        max_steps: int | None = None,
+        num_beams: int | None = None,
+        num_return: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        return_attention: bool = False,
+        version: str | None = None,
+    ) -> dict[str, Any]:
+        """Write an output for each input: a text, a list of codes, or a sequence of numbers."""
+        members = {
+            "inputs": inputs,
+            "method": method,
+            "max_steps": max_steps,
+            "num_beams": num_beams,
+            "num_return": num_return,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+            "return_attention": return_attention,
+            "version": version,
+        }
+
+        async def content() -> dict[str, Any]:
+            return await generate_content(application().catalogue, model, convert_body(members, GenerateBody))
+
+        return await _respond(content())  # type: ignore[return-value]
+
+    @bentoml.api(route="/generate_stream")  # type: ignore[untyped-decorator]
+    async def generate_stream(
+        self, model: str, inputs: list[Any] | None = None, method: str = "greedy", max_steps: int | None = None
+    ) -> AsyncGenerator[str, None]:
+        """As ``generate``, in server-sent events that arrive as the steps are made."""
+        body = convert_body({"inputs": inputs, "method": method, "max_steps": max_steps}, GenerateBody)
+        async for part in generate_events(application().catalogue, model, body):
+            yield part.decode()

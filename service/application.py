@@ -19,13 +19,15 @@ from service.catalogue import Catalogue, Rejection
 from service.chunks import Chunks
 from service.config import Settings
 from service.engine.engine import Engine
+from service.engine.generation_engine import GenerationEngine
 from service.errors import ModelRejected, StateStoreUnavailable
+from service.generator_checks import LoadedGenerator
 from service.http import connection, websocket
 from service.http.edge import App, Edge
 from service.http.rest import Rest
 from service.http.streams import Streams
-from service.metrics import Metrics, ModelMetrics
-from service.repository import LoadedModel, find_versions, load_model
+from service.metrics import GenerationMetrics, Metrics, ModelMetrics
+from service.repository import LoadedModel, find_versions, load_version
 from service.sessions import Sessions
 from service.state.address import open_store
 from service.turns import Turns
@@ -84,11 +86,11 @@ class Application:
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests should come here: models are checked, at least one is served, and it is not draining."""
         catalogue = self.catalogue
-        ready = catalogue.complete and bool(catalogue.engines) and not self._draining
+        ready = catalogue.complete and bool(catalogue.served) and not self._draining
         status = "draining" if self._draining else "ready" if ready else "failed" if catalogue.complete else "starting"
         models: list[dict[str, Any]] = [
             {"model": engine.manifest.name, "version": engine.manifest.version, "status": "ready"}
-            for engine in catalogue.engines
+            for engine in catalogue.served
         ]
         models += [
             {"model": rejection.model, "version": rejection.version, "status": "failed", "reason": rejection.reason}
@@ -134,8 +136,8 @@ class Application:
         for task in self._tasks:
             task.cancel()
         self.streams.close()
-        for engine in self.catalogue.engines:
-            engine.scheduler.close()
+        for engine in self.catalogue.served:
+            engine.close()
         if self._worker_metrics is not None:
             self._worker_metrics.leave()
         await self._store.stop()
@@ -143,8 +145,8 @@ class Application:
     async def drain(self) -> None:
         """Take no new work, and wait until what was taken is answered, or ``drain_seconds`` have passed."""
         self._draining = True
-        for engine in self.catalogue.engines:
-            engine.scheduler.drain()
+        for engine in self.catalogue.served:
+            engine.drain()
         self.streams.drain()
         give_up_at = time.monotonic() + self.settings.drain_seconds
         while self._num_under_way() and time.monotonic() < give_up_at:
@@ -152,12 +154,12 @@ class Application:
         left = self._num_under_way()
         logger.log(logging.WARNING if left else logging.INFO, "drained, with %d requests left", left)
         # What is left is refused now: the server waits for its answer, however long that takes.
-        for engine in self.catalogue.engines if left else ():
-            engine.scheduler.close()
+        for engine in self.catalogue.served if left else ():
+            engine.close()
 
     def _num_under_way(self) -> int:
         assert self._edge is not None
-        rows = sum(engine.scheduler.num_rows for engine in self.catalogue.engines)
+        rows = sum(engine.num_rows for engine in self.catalogue.served)
         return self._edge.num_exchanges + self.streams.num_frames + rows
 
     def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
@@ -192,7 +194,7 @@ class Application:
         for directory in directories:
             model, version = directory.parent.name, directory.name
             try:
-                self._serve(await asyncio.to_thread(load_model, directory, self.settings))
+                self._serve(await asyncio.to_thread(load_version, directory, self.settings))
             except Exception as error:
                 reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
                 logger.error("%s/%s is not served: %s", model, version, reason)
@@ -204,7 +206,7 @@ class Application:
         gc.set_threshold(*GC_THRESHOLDS)
         self.catalogue.complete = True
         await self._tell_missing()
-        served, failed = len(self.catalogue.engines), len(self.catalogue.rejections)
+        served, failed = len(self.catalogue.served), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)
 
     async def _tell_missing(self) -> None:
@@ -216,23 +218,14 @@ class Application:
         for (model, version), count in self._missing.items():
             logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
 
-    def _serve(self, loaded: LoadedModel) -> None:
+    def _serve(self, loaded: LoadedModel | LoadedGenerator) -> None:
         manifest = loaded.manifest
-        in_thread = loaded.step_seconds > self.settings.inline_run_seconds
-        if not in_thread and loaded.step_seconds > 0:
-            # On the event loop an iteration of many steps must not take longer than that, either.
-            num_steps = max(1, int(self.settings.inline_run_seconds / loaded.step_seconds))
-            loaded.runner.max_iteration_steps = min(loaded.runner.max_iteration_steps, num_steps)
-        engine = Engine(
-            manifest,
-            loaded.runner,
-            self.chunks,
-            self.settings,
-            ModelMetrics(self.metrics, manifest.name, manifest.version),
-            max_resident=self._store.num_slots(manifest),
-            in_thread=in_thread,
-        )
-        self._store.attach(engine.arena)
+        engine: Engine | GenerationEngine
+        if isinstance(loaded, LoadedGenerator):
+            engine = self._generation_engine(loaded)
+        else:
+            engine = self._engine(loaded)
+            self._store.attach(engine.arena)
         self.metrics.model_info.labels(
             model=manifest.name,
             version=manifest.version,
@@ -240,7 +233,7 @@ class Application:
             batch_invariant=str(manifest.batch_invariant).lower(),
         ).set(1)
         if self._draining:
-            engine.scheduler.drain()
+            engine.drain()
         self.catalogue.add(engine)
         logger.info(
             "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, run %s",
@@ -248,7 +241,36 @@ class Application:
             manifest.version,
             loaded.golden_difference,
             loaded.step_seconds * 1000,
-            "in a thread" if in_thread else "on the event loop",
+            "in a thread" if loaded.step_seconds > self.settings.inline_run_seconds else "on the event loop",
+        )
+
+    def _engine(self, loaded: LoadedModel) -> Engine:
+        manifest = loaded.manifest
+        in_thread = loaded.step_seconds > self.settings.inline_run_seconds
+        if not in_thread and loaded.step_seconds > 0:
+            # On the event loop an iteration of many steps must not take longer than that, either.
+            num_steps = max(1, int(self.settings.inline_run_seconds / loaded.step_seconds))
+            loaded.runner.max_iteration_steps = min(loaded.runner.max_iteration_steps, num_steps)
+        return Engine(
+            manifest,
+            loaded.runner,
+            self.chunks,
+            self.settings,
+            ModelMetrics(self.metrics, manifest.name, manifest.version),
+            max_resident=self._store.num_slots(manifest),
+            decoder=self._generation_engine(loaded.generator) if loaded.generator else None,
+            in_thread=in_thread,
+        )
+
+    def _generation_engine(self, loaded: LoadedGenerator) -> GenerationEngine:
+        manifest = loaded.manifest
+        return GenerationEngine(
+            manifest,
+            loaded.encoder,
+            loaded.decoder,
+            self.settings,
+            GenerationMetrics(self.metrics, manifest.name, manifest.version),
+            in_thread=loaded.step_seconds > self.settings.inline_run_seconds,
         )
 
     async def _expire(self) -> None:

@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 
 from service.engine.engine import Engine
-from service.errors import Starting, UnknownModel
+from service.engine.generation_engine import GenerationEngine
+from service.errors import InvalidInput, Starting, UnknownModel
 from service.state.arena import Arena
+
+_TASKS = {"encoder_decoder": "encoder-decoder", "generator": "autoregressive generator"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Catalogue:
     """The engines by model and version. Empty and not ``complete`` until the repository has been read."""
 
     def __init__(self) -> None:
-        self._engines: dict[str, dict[str, Engine]] = {}
+        self._engines: dict[str, dict[str, Engine | GenerationEngine]] = {}
         self._by_arena: dict[Arena, Engine] = {}
         self.rejections: list[Rejection] = []
         self.complete = False
@@ -32,11 +35,12 @@ class Catalogue:
         loading = "" if self.complete else ", loading"
         return f"<Catalogue {sorted(self._engines)}, {len(self.rejections)} rejected{loading}>"
 
-    def add(self, engine: Engine) -> None:
+    def add(self, engine: Engine | GenerationEngine) -> None:
         """Serve an engine from now on."""
         versions = self._engines.setdefault(engine.manifest.name, {})
         versions[engine.manifest.version] = engine
-        self._by_arena[engine.arena] = engine
+        if isinstance(engine, Engine):
+            self._by_arena[engine.arena] = engine
         self._engines[engine.manifest.name] = dict(sorted(versions.items(), key=lambda item: version_key(item[0])))
 
     def engine_of(self, arena: Arena) -> Engine:
@@ -45,6 +49,11 @@ class Catalogue:
 
     @property
     def engines(self) -> list[Engine]:
+        """The engines that have sessions, by model and rising version."""
+        return [engine for engine in self.served if isinstance(engine, Engine)]
+
+    @property
+    def served(self) -> list[Engine | GenerationEngine]:
         """All engines, by model and rising version."""
         return [engine for name in sorted(self._engines) for engine in self._engines[name].values()]
 
@@ -53,7 +62,7 @@ class Catalogue:
         """Names of all models that are served or were rejected."""
         return sorted({*self._engines, *(rejection.model for rejection in self.rejections)})
 
-    def versions(self, model: str) -> dict[str, Engine]:
+    def versions(self, model: str) -> dict[str, Engine | GenerationEngine]:
         """The served versions of a model, the latest last; empty where every one was rejected.
 
         Raises:
@@ -73,12 +82,33 @@ class Catalogue:
         return [rejection for rejection in self.rejections if rejection.model == model]
 
     def resolve(self, model: str, version: str | None = None) -> Engine:
-        """The engine of a version; of the latest served where none is named.
+        """The engine of a version that has sessions; of the latest served where none is named.
 
         Raises:
             UnknownModel: no such model or version is served; says why, where a check failed.
             Starting: the repository has not been read to its end.
+            InvalidInput: the model has no sessions.
         """
+        engine = self._resolve(model, version)
+        if not isinstance(engine, Engine):
+            raise InvalidInput(
+                f"model {model!r} is an {_TASKS[engine.manifest.task]} and has no steps or sessions: generate with it"
+            )
+        return engine
+
+    def resolve_generator(self, model: str, version: str | None = None) -> Engine | GenerationEngine:
+        """The engine of a version that generates; of the latest served where none is named.
+
+        Raises:
+            UnknownModel, Starting: as ``resolve``.
+            InvalidInput: the model does not generate.
+        """
+        engine = self._resolve(model, version)
+        if isinstance(engine, Engine) and engine.decoder is None:
+            raise InvalidInput(f"model {model!r} has no decoder and cannot generate: predict with it, or open sessions")
+        return engine
+
+    def _resolve(self, model: str, version: str | None) -> Engine | GenerationEngine:
         versions = self.versions(model)
         if version is None and versions:
             return next(reversed(versions.values()))

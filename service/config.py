@@ -38,6 +38,10 @@ class Settings(BaseSettings):
             have no limit of their own.
         max_chunk_steps: steps of one chunk or one sequence, inclusive.
         max_horizon: steps of one forecast, inclusive.
+        max_source_steps: steps of what an encoder reads, or symbols of a prompt, inclusive.
+        max_output_steps: steps of one output that is generated, inclusive; as many are made where a request says
+            nothing and no symbol stops them.
+        max_beams: beams, or outputs for one input, inclusive.
         max_body_bytes: size of a request's body, inclusive.
         ttl_seconds: how long a session may go without a chunk unless it says otherwise; 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
@@ -67,6 +71,9 @@ class Settings(BaseSettings):
     max_sessions: Positive = 100_000
     max_chunk_steps: Positive = 10_000
     max_horizon: Positive = 1_000
+    max_source_steps: Positive = 1_000
+    max_output_steps: Positive = 1_000
+    max_beams: Positive = 64
     max_body_bytes: Positive = 16 * 1024 * 1024
     ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS)] = 3600.0
     tombstone_seconds: NotNegative = 300.0

@@ -73,6 +73,8 @@ class Decoder(Part):
             raise ValueError("numbers have no stop code")
         if self.previous is not None and ("T" in self.previous.shape or "T" in self.output.shape):
             raise ValueError("the decoder's graph takes one step a run: its tensors have no 'T'")
+        if self.attention and not self.memory:
+            raise ValueError("attention needs a memory")
         if unknown := sorted(set(self.begun_by) - {state.name for state in self.states}):
             raise ValueError(f"begun_by: the decoder has no state {unknown[0]!r}")
         names = [self.lengths] * bool(self.lengths) + [part.name for part in self.memory]

@@ -241,6 +241,8 @@ class Metrics:
         self.request_seconds = _histogram(
             "request_seconds", "Time from a request's last byte to its answer.", _SECONDS, "route", "code_class"
         )
+        self.generated_steps = _counter("generated_steps_total", "Steps that decoders computed: one a lane.", *_MODEL)
+        self.generation_lanes = _gauge("generation_lanes", "Lanes of the decoder in use: outputs, or beams.", *_MODEL)
         self.store_errors.labels()  # it is there before anything fails, so that its rate is known
         self.workers.labels().set(1)
         self._registry = CollectorRegistry(auto_describe=False)
@@ -298,6 +300,21 @@ class ModelMetrics:
         self.queue_seconds = metrics.queue_seconds.labels(**labels)
         self.run_seconds = metrics.run_seconds.labels(**labels)
         self.commit_seconds = metrics.commit_seconds.labels(**labels)
+
+
+class GenerationMetrics:
+    """The series of what generates in one model version, each already bound to its labels."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        labels = {"model": model, "version": version}
+        self.generated_steps = metrics.generated_steps.labels(**labels)
+        self.lanes = metrics.generation_lanes.labels(**labels)
+        self.queue_depth = metrics.queue_depth.labels(**labels)
+        self.run_failures = metrics.run_failures.labels(**labels)
+        self.cancelled = metrics.cancelled.labels(**labels)
+        self.batch_size = metrics.batch_size.labels(**labels)
+        self.queue_seconds = metrics.queue_seconds.labels(**labels)
+        self.run_seconds = metrics.run_seconds.labels(**labels)
 
 
 SERIES = tuple(f"ostinato_{family.name}" for family in Metrics().families)

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.decoding import Numbers, Plan
 from service.engine.engine import Engine
+from service.engine.generation_engine import GenerationEngine
+from service.engine.generations import Asked
 from service.errors import InvalidInput, TooLarge
 from service.manifest import Manifest
 from service.sequences import to_sequence
@@ -134,7 +137,8 @@ async def forecast(
 ) -> NDArray[Any]:
     """The next ``horizon`` outputs ``[horizon, O]`` of a session, each fed back as the next step's input.
 
-    The first is the output of the step applied last. The session waits its turn, is copied, and is not changed.
+    The first is the output of the step applied last; a model with a decoder of its own makes all of them by that, from
+    the session's state. The session waits its turn, is copied, and is not changed.
 
     Args:
         known_future: input feature -> its values at the steps that the outputs speak of; a feature left out is
@@ -148,6 +152,8 @@ async def forecast(
     engine = session.engine
     if horizon > engine.max_horizon:
         raise TooLarge(f"a horizon of {horizon} steps; the most is {engine.max_horizon}")
+    if engine.decoder is not None:
+        return await _decode(sessions, session, engine.decoder, horizon, known_future)
     plan = ForecastPlan(engine.manifest)
     inputs = plan.inputs(horizon, known_future)
     async with sessions.alone(session):
@@ -168,3 +174,21 @@ async def forecast(
         outputs.append((await engine.run(slot, row[None]))[-1])
     engine.give_back(slot)
     return np.stack(outputs)
+
+
+async def _decode(
+    sessions: Sessions, session: Session, decoder: GenerationEngine, horizon: int, known_future: Mapping[str, Any]
+) -> NDArray[Any]:
+    """``forecast`` by the model's decoder."""
+    if known_future:
+        raise InvalidInput("this model's decoder takes nothing of the future", field="known_future")
+    engine = session.engine
+    async with sessions.alone(session):
+        if not session.steps:
+            raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
+        states = engine.arena.read(session.slot)
+    start = decoder.decoder.start_of_session(engine.manifest, states)
+    plan = Plan(decoder.decoder.start_value, None, horizon)
+    (output,) = await decoder.scheduler.run([Asked(start, Numbers(plan))])
+    numbers: NDArray[Any] = output.outputs[0].codes
+    return numbers

@@ -17,13 +17,12 @@ from safetensors.numpy import load_file
 from service.config import Settings
 from service.engine.runner import Runner
 from service.errors import ModelRejected, OstinatoError
+from service.generator_checks import LoadedGenerator, load_generator, load_session_decoder
 from service.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from service.numbers import DEFAULT_TOLERANCE, largest_difference
 from service.state.arena import Rows
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_TOLERANCE = 1e-5
-"""How far golden outputs may be off where the manifest has no parity of its own."""
 
 
 class LoadedModel(NamedTuple):
@@ -33,12 +32,14 @@ class LoadedModel(NamedTuple):
         manifest: as read, but with ``batch_invariant`` as found here.
         step_seconds: how long one step of a full batch took.
         golden_difference: the largest difference to the golden outputs, as the manifest's parity measures it.
+        generator: the decoder that sessions forecast by; None where they feed their outputs back.
     """
 
     manifest: Manifest
     runner: Runner
     step_seconds: float
     golden_difference: float
+    generator: LoadedGenerator | None = None
 
 
 def find_versions(repository: Path) -> list[Path]:
@@ -56,22 +57,28 @@ def find_versions(repository: Path) -> list[Path]:
     )
 
 
-def load_model(directory: Path, settings: Settings) -> LoadedModel:
-    """Read one version and check it: the manifest, the files, the graph against the manifest, golden inputs against
+def load_version(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
+    """Read one version and check it: the manifest, the files, the graphs against the manifest, golden inputs against
     golden outputs, and whether rows are independent of what shares their run.
 
     Raises:
         ModelRejected: a check failed; the message names the file and the reason.
     """
-    manifest = Manifest.read(directory)
-    if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
-        raise ModelRejected(
-            f"{directory / MANIFEST_FILE}: it is of {manifest.name}/{manifest.version}, and lies in "
-            f"{directory.parent.name}/{directory.name}"
-        )
+    manifest = _read_manifest(directory)
+    if manifest.task in ("encoder_decoder", "generator"):
+        return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
+    return load_model(directory, settings)
+
+
+def load_model(directory: Path, settings: Settings) -> LoadedModel:
+    """``load_version`` for a recurrent model.
+
+    Raises:
+        ModelRejected: as ``load_version``, or its task is another.
+    """
+    manifest = _read_manifest(directory)
     if manifest.task != "recurrent":
-        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} is not served yet; 'recurrent' is")
-    _check_graph_file(manifest, directory)
+        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} is not served yet")
     runner = _runner(manifest, directory, settings)
     cases = read_golden(manifest, directory)
     difference = check_golden(runner, cases, directory)
@@ -79,7 +86,12 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
         logger.warning("%s: rows depend on what shares their run, so the model is run alone", directory)
         manifest = manifest.model_copy(update={"batch_invariant": False})
         runner = _runner(manifest, directory, settings)
-    return LoadedModel(manifest, runner, _time_step(runner), difference)
+    generator = None
+    if manifest.decoder is not None:
+        generator = load_session_decoder(manifest, directory, _final_states(runner, cases), settings.max_batch_size)
+        manifest = manifest.model_copy(update={"batch_invariant": generator.manifest.batch_invariant})
+        difference = max(difference, generator.golden_difference)
+    return LoadedModel(manifest, runner, _time_step(runner), difference, generator)
 
 
 class GoldenCase(NamedTuple):
@@ -147,16 +159,6 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
     return largest
 
 
-def largest_difference(made: NDArray[Any], expected: NDArray[Any]) -> float:
-    """``max |made - expected| / max(1, |expected|)``; NaN agrees with NaN and with nothing else."""
-    made64, expected64 = made.astype(np.float64), expected.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(made64 - expected64) / np.maximum(1.0, np.abs(expected64))
-    agree = (made64 == expected64) | (np.isnan(made64) & np.isnan(expected64))
-    difference[agree] = 0.0
-    return float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))
-
-
 def roughened(manifest: Manifest, cases: list[GoldenCase]) -> list[GoldenCase]:
     """The cases with inputs that no sum of theirs is exact for, as whole numbers' are: there a graph whose rounding
     depends on how it is run would go unnoticed. Categories and integers stay as they are.
@@ -221,6 +223,18 @@ def _runner(manifest: Manifest, directory: Path, settings: Settings) -> Runner:
     )
 
 
+def _read_manifest(directory: Path) -> Manifest:
+    """The manifest of a version whose name and files are those that it says."""
+    manifest = Manifest.read(directory)
+    if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
+        raise ModelRejected(
+            f"{directory / MANIFEST_FILE}: it is of {manifest.name}/{manifest.version}, and lies in "
+            f"{directory.parent.name}/{directory.name}"
+        )
+    _check_graph_file(manifest, directory)
+    return manifest
+
+
 def _check_graph_file(manifest: Manifest, directory: Path) -> None:
     for graph in manifest.graphs.values():
         path = directory / graph.file
@@ -240,6 +254,11 @@ def _batch_first(tensor: NDArray[Any], part: Any) -> NDArray[Any]:
     else:
         first = first[:, None]
     return first.reshape(first.shape[0], first.shape[1], part.num_features)
+
+
+def _final_states(runner: Runner, cases: list[GoldenCase]) -> dict[str, Rows]:
+    """The states ``[B, ...]`` behind each golden case."""
+    return {case.name: run_sequence(runner, case.inputs, case.inputs.shape[1])[1] for case in cases}
 
 
 def _rows(ran: tuple[NDArray[Any], Rows], rows: Any) -> tuple[NDArray[Any], Rows]:

@@ -58,7 +58,7 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ostinato.session_files": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
     "ostinato.sessions_command": (("service", "bentoml", "onnxruntime", *TRAINING), ()),
 }
-ONLY_IMPORTERS = {"onnxruntime": "service.engine.runner"}  # within service/
+ONLY_IMPORTERS = {"onnxruntime": "service.engine.graph"}  # within service/
 
 
 def module_name(path: Path) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service.config import Settings
 from service.engine.batching import Work
+from service.engine.generation_engine import GenerationEngine
 from service.engine.roles import Finished, IterationRunner, Owner
 from service.engine.scheduler import Scheduler
 from service.errors import TooLarge
@@ -33,6 +34,7 @@ class Engine:
     Args:
         chunks: to whom work that is not private comes back.
         max_resident: sessions in memory at once, inclusive.
+        decoder: what sessions forecast by; None where they feed their outputs back.
         in_thread: whether iterations run beside the event loop.
 
     Attributes:
@@ -51,9 +53,11 @@ class Engine:
         metrics: ModelMetrics,
         *,
         max_resident: int,
+        decoder: GenerationEngine | None = None,
         in_thread: bool = False,
     ) -> None:
         self.manifest = manifest
+        self.decoder = decoder
         self.metrics = metrics
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
@@ -71,8 +75,25 @@ class Engine:
         )
         self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
         metrics.sessions_live.read = lambda: self.arena.num_sessions
-        metrics.queue_depth.read = lambda: self.scheduler.num_rows
+        metrics.queue_depth.read = lambda: self.num_rows
         metrics.state_bytes.read = lambda: self.arena.session_bytes
+
+    @property
+    def num_rows(self) -> int:
+        """Rows accepted and not yet handed back, and lanes of forecasts."""
+        return self.scheduler.num_rows + (self.decoder.num_rows if self.decoder else 0)
+
+    def drain(self) -> None:
+        """Take no new work from now on; what was admitted goes on."""
+        self.scheduler.drain()
+        if self.decoder is not None:
+            self.decoder.drain()
+
+    def close(self) -> None:
+        """Hand back whatever is under way as failed."""
+        self.scheduler.close()
+        if self.decoder is not None:
+            self.decoder.close()
 
     def __repr__(self) -> str:
         return f"<Engine {self.manifest.name}/{self.manifest.version} {self.arena!r} {self.scheduler!r}>"

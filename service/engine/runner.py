@@ -1,31 +1,21 @@
-"""onnxruntime: gather the state, run the graph, check the numbers, hand them back. Nothing else imports it."""
+"""Gather the state, run the graph, check the numbers, hand them back."""
 
 from __future__ import annotations
 
-import os
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-# onnxruntime reports its use, and keeps a file for that under HOME, unless it is told not to before it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
 from numpy.typing import NDArray
 
 from service.engine.batching import Iteration, Work
 from service.engine.buffers import Buffers
-from service.errors import ModelRejected, RunFailed
+from service.engine.graph import Graph, Signature
+from service.errors import RunFailed
 from service.manifest import Manifest
 from service.sequences import is_finite
 from service.state.arena import Arena, Rows, Slots
-
-_DTYPES = {"float": "float32", "double": "float64", "bool": "bool"} | {
-    name: name for name in ("float16", "int8", "int16", "int32", "int64", "uint8")
-}
-
 
 MAX_BOUND_SHAPES = 1024
 """Shapes of run whose buffers are kept bound; they share their memory, so that each costs a few KiB."""
@@ -68,15 +58,7 @@ class Runner:
     def __init__(self, manifest: Manifest, directory: Path, *, max_batch_size: int, max_iteration_steps: int) -> None:
         self.manifest = manifest
         path = directory / manifest.graphs["step"].file
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
-        _check_signature(manifest, self._session, path)
+        self._graph = Graph(path, *_signature(manifest))
         self.max_batch_size = max_batch_size
         self.max_iteration_steps = max_iteration_steps if manifest.inputs[0].time_axis is not None else 1
         if not manifest.batch_invariant:
@@ -131,7 +113,7 @@ class Runner:
 
     def _run(self, buffers: Buffers, batch_size: int, num_steps: int) -> NDArray[Any]:
         try:
-            return buffers.run(self._session)
+            return buffers.run(self._graph.session)
         except Exception as error:
             raise RunFailed(
                 f"model {self.manifest.name}/{self.manifest.version}: the graph failed on {batch_size} rows of "
@@ -143,7 +125,7 @@ class Runner:
         if found is None:
             if len(self._buffers) >= MAX_BOUND_SHAPES:
                 self._buffers.clear()
-            found = Buffers(self.manifest, batch_size, num_steps, self._session.io_binding(), self._flat)
+            found = Buffers(self.manifest, batch_size, num_steps, self._graph.binding(), self._flat)
             self._buffers[batch_size, num_steps] = found
         return found
 
@@ -177,32 +159,12 @@ def _failed_rows(outputs: NDArray[Any]) -> NDArray[np.bool_] | None:
     return None if sound.all() else ~sound
 
 
-def _check_signature(manifest: Manifest, session: onnxruntime.InferenceSession, path: Path) -> None:
-    """Compare names, dtypes and fixed sizes of the graph's inputs and outputs with the manifest's."""
+def _signature(manifest: Manifest) -> tuple[Signature, Signature]:
+    """What the graph takes and gives, as the manifest says."""
     states = manifest.states
-    given = {part.name: (part.dtype, part.shape) for part in manifest.inputs}
+    given: Signature = {part.name: (part.dtype, part.shape) for part in manifest.inputs}
     given |= {state.input: (state.dtype, state.shape) for state in states}
     given |= {part.name: (part.dtype, part.array().shape) for part in manifest.constants}
-    made = {part.name: (part.dtype, part.shape) for part in manifest.outputs}
+    made: Signature = {part.name: (part.dtype, part.shape) for part in manifest.outputs}
     made |= {state.output: (state.dtype, state.shape) for state in states}
-    graph_inputs, graph_outputs = session.get_inputs(), session.get_outputs()
-    if missing := {node.name for node in graph_inputs} - set(given):
-        raise ModelRejected(f"{path}: the graph wants inputs that the manifest does not name: {sorted(missing)}")
-    for role, nodes, parts in (("input", graph_inputs, given), ("output", graph_outputs, made)):
-        by_name = {node.name: node for node in nodes}
-        for name, (dtype, shape) in parts.items():
-            if name not in by_name:
-                raise ModelRejected(f"{path}: the graph has no {role} {name!r}; it has {sorted(by_name)}")
-            _check_tensor(f"{path}: {role} {name!r}", by_name[name], dtype, shape)
-
-
-def _check_tensor(place: str, node: Any, dtype: str, shape: tuple[Any, ...]) -> None:
-    graph_dtype = _DTYPES.get(str(node.type).removeprefix("tensor(").removesuffix(")"), str(node.type))
-    if graph_dtype != dtype:
-        raise ModelRejected(f"{place} is {graph_dtype} in the graph and {dtype} in the manifest")
-    # An annotation without axes says nothing; one with names for axes says that they may vary.
-    if node.shape and len(node.shape) != len(shape):
-        raise ModelRejected(f"{place} has {len(node.shape)} axes in the graph and {len(shape)} in the manifest")
-    for axis, (fixed, wanted) in enumerate(zip(node.shape, shape, strict=False)):
-        if isinstance(fixed, int) and fixed != wanted:
-            raise ModelRejected(f"{place}: axis {axis} is {fixed} in the graph and {wanted!r} in the manifest")
+    return given, made

@@ -8,6 +8,7 @@ behind another, a large body, any other path) takes uvicorn's own way, through A
 from __future__ import annotations
 
 import math
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
@@ -16,12 +17,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.edge import STATE_KEY, Edge
 from service.http.exchange import DirectExchange
-from service.http.message import JSON, Response
+from service.http.message import JSON, EventStream, Response
 
 MAX_HELD_BYTES = 1024 * 1024
 """A larger body goes through ASGI, which reads no more of it than is asked for."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CHUNKED_LINES = b"content-type: %b\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
 _JSON_LINE = b"content-type: application/json\r\n"
 
 
@@ -115,6 +117,22 @@ class HttpConnection(HttpToolsProtocol):
         lines.append(b"\r\n")
         lines.append(body)
         self.transport.write(b"".join(lines))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:
+        """Write an answer as it is made, in chunks; waits where the client does not read."""
+        head = [_STATUS_LINES[response.status], self._default_head(), _CHUNKED_LINES % response.media_type.encode()]
+        head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        self.transport.write(b"".join(head))
+        async with aclosing(response.events) as events:
+            async for part in events:
+                self.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+                await self.flow.drain()
+        self.transport.write(b"0\r\n\r\n")
+        if self._exchange is not None:
+            self._exchange.response_complete = True
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ import orjson
 from service.config import Settings
 from service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, UnsupportedMediaType
 from service.http.exchange import ClientGone, DirectExchange, Exchange
-from service.http.message import JSON, Request, Response, json_response
+from service.http.message import JSON, EventStream, Request, Response, json_response
 from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
 from service.http.streams import STATE_KEY as STREAMS_KEY
@@ -101,6 +102,9 @@ class Edge:
                 body = await self._read_parts(message, receive)
             exchange.read_at = time.perf_counter()
             response = await handler(Request(name, scope["query_string"], media_type, body))
+            if isinstance(response, EventStream):
+                exchange.is_streaming = True
+                await _send_events(send, response)
         except asyncio.CancelledError:
             if exchange.reason is None:
                 raise
@@ -118,7 +122,8 @@ class Edge:
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
         self.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
-        await _send(send, response)
+        if not isinstance(response, EventStream):
+            await _send(send, response)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -141,7 +146,7 @@ class Edge:
             age = now - exchange.arrived_at
             if age < WATCH_AFTER_SECONDS:
                 break
-            if self._deadline_seconds and age > self._deadline_seconds:
+            if self._deadline_seconds and age > self._deadline_seconds and not exchange.is_streaming:
                 exchange.expire()
             else:
                 exchange.look_after()
@@ -275,3 +280,12 @@ async def _send(send: Send, response: Response) -> None:
         )
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _send_events(send: Send, response: EventStream) -> None:
+    headers = [(b"content-type", response.media_type.encode()), (b"cache-control", b"no-cache")]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    async with aclosing(response.events) as events:
+        async for part in events:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from service.chunk import Answer
 from service.errors import DeadlineExceeded
-from service.http.message import Request, Response, json_response
+from service.http.message import EventStream, Request, Response, json_response
 from service.http.rest import STEP, Handler, step_content
 from service.http.schemas import StepBody
 
@@ -29,16 +29,18 @@ class ClientGone(Exception):
 class Exchange:
     """A request that came through ASGI.
 
-    ``read_at`` is when its body had been read, 0 before; ``reason`` says why the sweep cancelled its task.
+    ``read_at`` is when its body had been read, 0 before; ``reason`` says why the sweep cancelled its task;
+    ``is_streaming`` whether its answer is under way, which has no deadline.
     """
 
-    __slots__ = ("arrived_at", "read_at", "reason", "receive", "task", "watcher")
+    __slots__ = ("arrived_at", "is_streaming", "read_at", "reason", "receive", "task", "watcher")
 
     def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         self.receive = receive
         self.task = task
         self.arrived_at = time.perf_counter()
         self.read_at = 0.0
+        self.is_streaming = False
         self.reason: type[DeadlineExceeded] | type[ClientGone] | None = None
         self.watcher: asyncio.Task[None] | None = None
 
@@ -70,6 +72,9 @@ class Connection(Protocol):
     def respond(self, response: Response, keep_alive: bool) -> None:
         """Write the answer."""
 
+    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:
+        """Write an answer as it is made."""
+
     def cut_off(self) -> None:
         """End the connection at once."""
 
@@ -95,6 +100,7 @@ class DirectExchange:
         "_task",
         "arrived_at",
         "disconnected",
+        "is_streaming",
         "keep_alive",
         "read_at",
         "response_complete",
@@ -104,7 +110,7 @@ class DirectExchange:
         self._connection = connection
         self._edge = edge
         self.keep_alive = keep_alive
-        self.response_complete = self.disconnected = False
+        self.response_complete = self.disconnected = self.is_streaming = False
         self.arrived_at = self.read_at = time.perf_counter()
         edge.exchanges[self] = None
         self._is_cancelled = self._is_late = False
@@ -196,7 +202,22 @@ class DirectExchange:
             response = self._edge.too_late()
         except Exception as error:
             response = self._edge.refuse(error, "POST", self._path)
-        self._finish(response)
+        if isinstance(response, EventStream):
+            await self._stream(response)
+        else:
+            self._finish(response)
+
+    async def _stream(self, response: EventStream) -> None:
+        edge = self._edge
+        self.is_streaming = True
+        try:
+            await self._connection.respond_in_parts(response, self.keep_alive)
+        except Exception:
+            logger.exception("an answer could not be written")
+            self._connection.cut_off()
+        finally:
+            edge.exchanges.pop(self, None)
+        edge.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
 
     def _finish(self, response: Response) -> None:
         if self.response_complete:

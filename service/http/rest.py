@@ -16,15 +16,16 @@ from service.engine.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec
 from service.http.columns import ColumnSteps
+from service.http.generate import GenerateRoutes
 from service.http.life import SessionLife
-from service.http.message import Request, Response, json_response
+from service.http.message import EventStream, Request, Response, json_response
 from service.http.schemas import ForecastBody, PredictBody, StepBody
 from service.predictions import ForecastPlan, forecast, predict
 from service.sequences import to_sequence, to_states, to_steps
 from service.session import Session
 from service.sessions import Sessions
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
 
 STEP = "/v1/sessions/{}/step"
 
@@ -45,12 +46,14 @@ class Rest:
         self._sessions = sessions
         self._chunks = chunks
         self.columns = ColumnSteps(catalogue, sessions, chunks)
-        life = SessionLife(sessions)
+        life, generating = SessionLife(sessions), GenerateRoutes(catalogue)
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): self.list_models,
             ("GET", "/v1/models/{}"): self.show_model,
             ("POST", "/v1/models/{}/predict"): self.predict,
             ("POST", "/v1/models/{}/step"): self.columns.answer,
+            ("POST", "/v1/models/{}/generate"): generating.generate,
+            ("POST", "/v1/models/{}/score"): generating.score,
             ("POST", "/v1/models/{}/sessions"): life.open,
             ("GET", "/v1/models/{}/stream"): self.stream,
             ("GET", "/v1/sessions"): life.list,
@@ -182,7 +185,8 @@ def step_content(answer: Answer, body: StepBody) -> dict[str, Any]:
 
 async def forecast_content(sessions: Sessions, session: Session, body: ForecastBody) -> dict[str, Any]:
     """Forecast and word the answer."""
-    features = ForecastPlan(session.engine.manifest).known_features
+    engine = session.engine
+    features = ForecastPlan(engine.manifest).known_features if engine.decoder is None else ()
     outputs = await forecast(sessions, session, body.horizon, codec.known_future(body.known_future, features))
     return {"session_id": session.session_id, "outputs": outputs}
 

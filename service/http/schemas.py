@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -88,3 +88,36 @@ class ForecastBody(Body):
 
     horizon: Annotated[int, msgspec.Meta(ge=1)]
     known_future: dict[str, list[float | None]] | Sequence | None = None
+
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class GenerateBody(Body):
+    """``POST /v1/models/{model}/generate``: inputs are texts, lists of codes, or sequences ``[n, F]``.
+
+    Without ``inputs`` a model that needs no source writes one output from nothing.
+    """
+
+    inputs: list[str | list[Any]] | None = None
+    max_steps: Count | None = None
+    method: Literal["greedy", "beam", "sample"] = "greedy"
+    num_beams: Count | None = None
+    length_penalty: Annotated[float, msgspec.Meta(ge=0, le=10)] | None = None
+    num_return: Count | None = None
+    temperature: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    return_attention: bool = False
+    return_log_probs: bool = False
+    stream: bool = False
+    version: str | None = None
+
+
+class ScoreBody(Body):
+    """``POST /v1/models/{model}/score``: how likely each target is as the output for its input."""
+
+    targets: list[str | list[int]]
+    inputs: list[str | list[Any]] | None = None
+    version: str | None = None

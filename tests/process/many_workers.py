@@ -7,17 +7,18 @@ from pathlib import Path
 
 import service.application
 from service.config import Settings
-from service.repository import LoadedModel, load_model
+from service.generator_checks import LoadedGenerator
+from service.repository import LoadedModel, load_version
 
 LOAD_SECONDS = 0.2
 
 
-def load_slowly(directory: Path, settings: Settings) -> LoadedModel:
+def load_slowly(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
     time.sleep(LOAD_SECONDS)
-    return load_model(directory, settings)
+    return load_version(directory, settings)
 
 
-vars(service.application).update(load_model=load_slowly)
+vars(service.application).update(load_version=load_slowly)
 
 from service.app import Ostinato  # noqa: E402
 

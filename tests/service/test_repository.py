@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from service.config import Settings
 from service.errors import ModelRejected
-from service.repository import find_versions, largest_difference, load_model
+from service.numbers import largest_difference
+from service.repository import find_versions, load_model
 from tests import networks
 
 

@@ -90,6 +90,7 @@ def test_counters_and_histograms_outlast_a_worker_and_gauges_do_not() -> None:
         "sessions_live",
         "streams_live",
         "queue_depth",
+        "generation_lanes",
         "state_bytes",
         "model_info",
         "models_failed",

@@ -1,0 +1,211 @@
+"""A trained network that writes becomes a version's directory: its graphs, manifest and golden answers, all proved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save_file
+from torch import nn
+
+from export.contract import Contract, inspect_module, one_step
+from export.errors import ExportError
+from export.exporter import Exported
+from export.generation_contract import DecoderOptions, inspect_encoder_decoder, valid_decoder
+from export.generation_golden import golden_generation, golden_text
+from export.generation_graph import GenerationGraphs, write_decoder, write_encoder
+from export.generation_parity import prove_generation
+from export.onnx_graph import Graph, write_graph
+from export.parity import Report, prove
+from export.version_directory import describe_graph, new_version, valid_manifest
+from service.manifest import GOLDEN_FILE, Decoder, Limits
+from service.tensors import Input, Nested
+from service.vocabulary import Vocabulary
+
+ENCODER_FILE = "encode.onnx"
+DECODER_FILE = "decode.onnx"
+
+
+def export_encoder_decoder(
+    module: nn.Module,
+    source: Input,
+    repository: Path | str,
+    *,
+    name: str,
+    version: str = "1",
+    start: Nested = 0,
+    stop: int | None = None,
+    num_codes: int | None = None,
+    output_features: Sequence[str] = (),
+    feedback: bool = False,
+    state_names: Sequence[str] = (),
+    memory_names: Sequence[str] = (),
+    vocabularies: Mapping[str, Vocabulary] | None = None,
+    limits: Limits | None = None,
+    description: str = "",
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+    report: Report = lambda _done, _total: None,
+) -> Exported:
+    """Export an encoder-decoder to ``<repository>/<name>/<version>/``.
+
+    The module has ``encode`` and ``decode`` (see ``export.generation_contract``). Its decoder is fed one of three:
+    codes, where ``num_codes`` or a target vocabulary is given; its own numbers, with ``feedback``; or nothing
+    (``previous`` is None), where its states carry what it needs.
+
+    Args:
+        module: is copied, put in evaluation mode and moved to the CPU; the caller's own stays as it is.
+        source: name, dtype and shape of what is encoded: ``[B, S]`` codes, ``[B, S, ...]`` numbers, or ``[B, ...]`` of
+            a fixed size, which ``encode`` takes without lengths. A source vocabulary tells its ``num_codes``.
+        start: what stands for the step before the first: a code, a number, or a list of numbers.
+        stop: the code that ends an output.
+        num_codes: how many codes the decoder scores; the size of the target vocabulary where not given.
+        output_features: names of the output's numbers, needed with ``feedback``; a target vocabulary's symbols, or
+            ``output_0``, ... where none are given.
+        feedback: the decoder takes the numbers of the step before.
+        state_names, memory_names: in the graphs and the manifest; ``state_0``, ... and ``memory_0``, ... otherwise.
+        vocabularies: ``source`` and ``target``, for text.
+        limits: what one request may ask for.
+        provenance: where the model comes from; the library versions are added.
+        force: replace the version where it exists.
+        report: called with how much of the proof is done, and of how much.
+
+    Raises:
+        ExportError: the module breaks the contract, has a secretly static axis, heeds the padding of its sources,
+            differs from its graphs by more than the tolerance, or the version exists already. Nothing is written then.
+    """
+    words = dict(vocabularies or {})
+    options = _options(words, num_codes, output_features, start=start, stop=stop, feedback=feedback)
+    options = replace(options, state_names=tuple(state_names), memory_names=tuple(memory_names))
+    with new_version(repository, name, version, force=force) as built:
+        contract = inspect_encoder_decoder(module, _with_codes(source, words.get("source")), options)
+        write_encoder(contract, built / ENCODER_FILE)
+        decoder = write_decoder(contract.module, contract.decoder, built / DECODER_FILE)
+        graphs = GenerationGraphs(built / ENCODER_FILE, built / DECODER_FILE, contract, decoder)
+        proof = prove_generation(contract, graphs, decoder, report=report)
+        manifest = valid_manifest(
+            name=name,
+            version=version,
+            task="encoder_decoder",
+            description=description,
+            graphs={"encode": describe_graph(built / ENCODER_FILE), "decode": describe_graph(built / DECODER_FILE)},
+            inputs=(contract.source,),
+            encoder_lengths=contract.encoder_lengths,
+            decoder=decoder,
+            vocabularies=words,
+            limits=limits or Limits(),
+            parity=proof.parity,
+            batch_invariant=proof.batch_invariant,
+            provenance=provenance,
+        )
+        manifest.write(built)
+        save_file(golden_generation(contract, decoder), built / GOLDEN_FILE)
+    return Exported(Path(repository) / name / version, manifest, proof)
+
+
+def export_generator(
+    module: nn.Module,
+    repository: Path | str,
+    *,
+    name: str,
+    version: str = "1",
+    start: int,
+    stop: int | None = None,
+    num_codes: int | None = None,
+    state_names: Sequence[str] = (),
+    vocabularies: Mapping[str, Vocabulary] | None = None,
+    limits: Limits | None = None,
+    description: str = "",
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+    report: Report = lambda _done, _total: None,
+) -> Exported:
+    """Export a network that writes from a prompt or from nothing to ``<repository>/<name>/<version>/``.
+
+    The module keeps the recurrent contract, ``forward(codes [B, T] int64, *state) -> (scores [B, T, V], *state)`` and
+    ``initial_state(batch_size)``; the graph takes one step. Arguments are those of ``export_encoder_decoder``.
+
+    Raises:
+        ExportError: as ``export_module`` with ``step_by_step``, or the scores are not ``[B, T, V]`` of ``num_codes``.
+    """
+    words = dict(vocabularies or {})
+    options = _options(words, num_codes, (), start=start, stop=stop)
+    if options.num_codes is None:
+        raise ExportError("a generator writes codes: give num_codes or a target vocabulary")
+    with new_version(repository, name, version, force=force) as built:
+        codes = Input(name="previous", dtype="int64", shape=("B", "T"), features=("code",), num_codes=options.num_codes)
+        whole = inspect_module(module, codes, options.output_features, state_names)
+        decoder, contract = _one_step_of(whole, options)
+        write_graph(contract, built / DECODER_FILE, name="decode")
+        graph = Graph(built / DECODER_FILE, contract.inputs, contract.output, contract.states)
+        proof = prove(contract, graph, report=report)
+        manifest = valid_manifest(
+            name=name,
+            version=version,
+            task="generator",
+            description=description,
+            graphs={"decode": describe_graph(built / DECODER_FILE)},
+            decoder=decoder,
+            vocabularies=words,
+            limits=limits or Limits(),
+            parity=proof.parity,
+            batch_invariant=proof.batch_invariant,
+            provenance=provenance,
+        )
+        manifest.write(built)
+        save_file(golden_text(whole, decoder), built / GOLDEN_FILE)
+    return Exported(Path(repository) / name / version, manifest, proof)
+
+
+def _one_step_of(whole: Contract, options: DecoderOptions) -> tuple[Decoder, Contract]:
+    """The generator as a decoder, and the contract of its one step."""
+    if whole.output.shape != ("B", "T", options.num_codes):
+        raise ExportError(
+            f"the scores have shape {list(whole.output.shape)}: one is needed for each of {options.num_codes} codes at "
+            f"each step, ['B', 'T', {options.num_codes}]"
+        )
+    contract = one_step(replace(whole, output=whole.output.model_copy(update={"name": "scores"})))
+    decoder = valid_decoder(
+        previous=contract.inputs,
+        start=options.start,
+        stop=options.stop,
+        output=contract.output,
+        states=contract.states,
+    )
+    return decoder, contract
+
+
+def _options(
+    words: Mapping[str, Vocabulary],
+    num_codes: int | None,
+    output_features: Sequence[str],
+    *,
+    start: Nested,
+    stop: int | None,
+    feedback: bool = False,
+) -> DecoderOptions:
+    """What is asked for, with what the target vocabulary tells."""
+    target = words.get("target")
+    if target is not None and num_codes not in (None, len(target.symbols)):
+        raise ExportError(f"num_codes is {num_codes} and the target vocabulary has {len(target.symbols)} symbols")
+    if target is not None:
+        num_codes = len(target.symbols)
+        output_features = output_features or target.symbols
+    if feedback and num_codes is not None:
+        raise ExportError("feedback is for numbers: a decoder of codes is fed the code of the step before anyway")
+    return DecoderOptions(
+        num_codes=num_codes, feedback=feedback, start=start, stop=stop, output_features=tuple(output_features)
+    )
+
+
+def _with_codes(source: Input, vocabulary: Vocabulary | None) -> Input:
+    """The source, ``num_codes`` taken from its vocabulary where it is not known."""
+    if vocabulary is None:
+        return source
+    if source.num_codes not in (None, len(vocabulary.symbols)):
+        raise ExportError(
+            f"the source has num_codes {source.num_codes} and its vocabulary {len(vocabulary.symbols)} symbols"
+        )
+    return source.model_copy(update={"num_codes": len(vocabulary.symbols)})

@@ -1,0 +1,272 @@
+"""A recurrent model whose sessions forecast by a decoder of their own: the graph ``decode`` beside ``step``.
+
+Beside the recurrent contract the module has ``decode(previous, states, memory, lengths) -> (output, states,
+attention)``, and says by the names of its session's states what the decoder is given:
+
+- ``decoder_begins``: state of the decoder -> state of the session that it begins with.
+- ``decoder_memory``: memory of the decoder -> state of the session ``[B, M, ...]``, what it kept of its last M steps.
+- ``decoder_lengths``: the state, int64 ``[B]``, that counts how many of the M are filled; empty where all always are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from export.axes import Array, States, Step, run_in_chunks
+from export.contract import Contract
+from export.errors import ExportError
+from export.generation_contract import (
+    LENGTHS_NAME,
+    Decode,
+    Decoded,
+    DecoderOptions,
+    find_decoder,
+    find_states,
+)
+from export.generation_graph import DecoderGraph, write_decoder
+from export.generation_module import (
+    Arrays,
+    check_methods,
+    run_decoder,
+    to_arrays,
+    to_tensor,
+    to_tensors,
+)
+from export.parity import TOLERANCE, Measured, relative_difference
+from export.probes import draw_sequences
+from export.symbols import PROBE_SIZES
+from export.teacher_forcing import Written, decode_from
+from export.version_directory import describe_graph
+from service.manifest import Decoder, Graph, Memory
+
+DECODER_FILE = "decode.onnx"
+BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
+# Steps that a session has seen before it decodes.
+LENGTHS = (1, 2, 7, 60)
+NUM_STEPS = 12
+_GOLDEN_STEPS = 6
+_ATTRIBUTES = ("decoder_begins", "decoder_memory", "decoder_lengths")
+
+
+class StreamingDecoder:
+    """``decode`` of the trained module (a ``Decode``)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def decode(self, previous: Array | None, states: Arrays, memory: Arrays, lengths: Array | None) -> Decoded:
+        """One step."""
+        given = (to_tensor(previous), to_tensors(states), to_tensors(memory), to_tensor(lengths))
+        with torch.no_grad():
+            output, after, attention = run_decoder(self._module, *given)
+        return Decoded(output.numpy(), to_arrays(after), None if attention is None else attention.numpy())
+
+
+class SessionDecoder:
+    """Decodes from a session's states, as the manifest's decoder says where they come from."""
+
+    def __init__(self, contract: Contract, decoder: Decoder) -> None:
+        self._contract = contract
+        self._decoder = decoder
+        self._place = {state.name: position for position, state in enumerate(contract.states)}
+
+    def decode(self, network: Decode, session: States, num_steps: int, lengths_of: str) -> Written:
+        """``num_steps`` from the states of a session; ``lengths_of`` names the state that holds the lengths."""
+        decoder = self._decoder
+        states = tuple(session[self._place[decoder.begun_by[state.name]]] for state in decoder.states)
+        memory = tuple(session[self._place[part.made_by]] for part in decoder.memory)
+        lengths = session[self._place[lengths_of]] if lengths_of else None
+        return decode_from(network, decoder, states, memory, lengths, num_steps)
+
+
+def begins_decoder(module: nn.Module) -> bool:
+    """Whether a recurrent module decodes, too."""
+    return any(hasattr(module, name) for name in _ATTRIBUTES)
+
+
+def export_decoder(
+    contract: Contract, step: Step, options: DecoderOptions, folder: Path, golden: dict[str, Array]
+) -> tuple[Decoder, Graph, list[Measured]]:
+    """Write the graph ``decode`` and prove it; golden answers are added to those of ``step``.
+
+    For each case, ``<case>/decode/<output>`` ``[B, N, O]`` are N steps of decoding after the whole sequence, each fed
+    the one before it.
+
+    Returns:
+        the decoder as the manifest has it, its graph's entry, and the lines of the proof.
+
+    Raises:
+        ExportError: the module breaks the contract, or the graph differs from it.
+    """
+    found = inspect_streaming_decoder(contract, options)
+    decoder = write_decoder(contract.module, found, folder / DECODER_FILE)
+    graph = DecoderGraph(folder / DECODER_FILE, decoder)
+    lines = prove_streaming(contract, step, decoder, graph, lengths_of=found.lengths_made_by)
+    sessions = SessionDecoder(contract, decoder)
+    for case in sorted({key.partition("/")[0] for key in golden}):
+        after = tuple(golden[f"{case}/{state.output}"] for state in contract.states)
+        written = sessions.decode(StreamingDecoder(contract.module), after, _GOLDEN_STEPS, found.lengths_made_by)
+        golden[f"{case}/decode/{decoder.output.name}"] = written.outputs
+    return decoder, describe_graph(folder / DECODER_FILE), lines
+
+
+def inspect_streaming_decoder(contract: Contract, options: DecoderOptions) -> Decoder:
+    """Find the decoder's states, memory and output by running it on a few sizes.
+
+    Raises:
+        ExportError: an attribute is absent or names no state of the session, or a step of decoding fails.
+    """
+    module = contract.module
+    check_methods(module, ("decode",))
+    begins, kept = (_named_states(contract, attribute) for attribute in _ATTRIBUTES[:2])
+    counted = getattr(module, "decoder_lengths", "")
+    described = {state.name: state for state in contract.states}
+    _check_counted(contract, counted)
+    memory = []
+    for name, made_by in kept.items():
+        state = described[made_by]
+        if state.batch_axis != 0 or len(state.shape) < 2:
+            shape = list(state.shape)
+            raise ExportError(f"decoder_memory {name!r}: state {made_by!r} has shape {shape}, not [B, M, ...]")
+        memory.append(Memory(name=name, dtype=state.dtype, shape=state.shape, made_by=made_by))
+    probes = [_session_states(contract, *sizes) for sizes in PROBE_SIZES]
+    place = {state.name: position for position, state in enumerate(contract.states)}
+    begun = [to_tensors(tuple(probe[place[state]] for state in begins.values())) for probe in probes]
+    return find_decoder(
+        module,
+        [
+            (
+                first,
+                to_tensors(tuple(probe[place[state]] for state in kept.values())),
+                to_tensor(probe[place[counted]]) if counted else None,
+            )
+            for first, probe in zip(begun, probes, strict=True)
+        ],
+        options,
+        states=find_states(begun, tuple(begins)),
+        memory=tuple(memory),
+        lengths=LENGTHS_NAME if counted else "",
+        begun_by=begins,
+        lengths_made_by=counted,
+    )
+
+
+def prove_streaming(
+    contract: Contract, step: Step, decoder: Decoder, graph: Decode, *, lengths_of: str, seed: int = 0
+) -> list[Measured]:
+    """Decode from sessions that have seen some steps, in random chunks and any batch, and compare at every step.
+
+    The reference is the network on whole sequences; invariance is to the graphs on each row alone and whole.
+
+    Raises:
+        ExportError: the graph fails or differs from the network, or places of the memory that are not filled count.
+    """
+    generator = np.random.default_rng(seed)
+    sessions = SessionDecoder(contract, decoder)
+    network = StreamingDecoder(contract.module)
+    lines = []
+    for length in LENGTHS:
+        sequences = draw_sequences(contract.inputs, generator, max(BATCH_SIZES), length)
+        wanted = sessions.decode(network, _after(contract, contract, sequences), NUM_STEPS, lengths_of)
+        alone = [
+            sessions.decode(graph, _after(contract, step, sequences[row : row + 1]), NUM_STEPS, lengths_of)
+            for row in range(len(sequences))
+        ]
+        worst, identical = 0.0, True
+        for batch_size in BATCH_SIZES:
+            num_cuts = int(generator.integers(length))
+            cuts = sorted(generator.choice(np.arange(1, length), num_cuts, replace=False).tolist())
+            after = _after(contract, step, sequences[:batch_size], cuts)
+            made = _decode(sessions, graph, after, lengths_of)
+            for row in range(batch_size):
+                given = made.row(row, None, decoder)
+                worst = max(worst, _compare(given, wanted.row(row, None, decoder), batch_size, length))
+                true = alone[row].row(0, None, decoder)
+                identical &= all(given[place].tobytes() == true[place].tobytes() for place in true)
+        if lengths_of:
+            _check_unfilled(contract, decoder, sequences[:3], generator, lengths_of)
+        sizes = f"B 1 to {max(BATCH_SIZES)}, after T {length}, {NUM_STEPS} steps"
+        lines.append(Measured("decoding", sizes, worst, identical))
+    return lines
+
+
+def _decode(sessions: SessionDecoder, graph: Decode, after: States, lengths_of: str) -> Written:
+    try:
+        return sessions.decode(graph, after, NUM_STEPS, lengths_of)
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(
+            f"axis B is secretly static: the graph 'decode' fails on another batch ({message})"
+        ) from error
+
+
+def _compare(given: dict[str, Array], wanted: dict[str, Array], batch_size: int, length: int) -> float:
+    differences = {place: relative_difference(given[place], wanted[place]) for place in wanted}
+    place = max(differences, key=lambda name: differences[name])
+    if not differences[place] <= TOLERANCE:
+        raise ExportError(
+            f"decoding differs from the trained network by {differences[place]:.2g} in {place}, over {TOLERANCE:g}, "
+            f"for {batch_size} sessions of {length} steps"
+        )
+    return differences[place]
+
+
+def _check_unfilled(
+    contract: Contract, decoder: Decoder, sequences: Array, generator: np.random.Generator, lengths_of: str
+) -> None:
+    """Sessions that begin with noise for a memory: once they have seen a step, it must not matter."""
+    sessions, network = SessionDecoder(contract, decoder), StreamingDecoder(contract.module)
+    kept = {part.made_by for part in decoder.memory}
+    begin = contract.initial_states(len(sequences))
+    noisy = tuple(
+        generator.standard_normal(tensor.shape).astype(tensor.dtype)
+        if state.name in kept and tensor.dtype.kind == "f"
+        else tensor
+        for state, tensor in zip(contract.states, begin, strict=True)
+    )
+    made = [
+        sessions.decode(network, _after(contract, contract, sequences, begin=states), NUM_STEPS, lengths_of).outputs
+        for states in (begin, noisy)
+    ]
+    difference = relative_difference(made[1], made[0])
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"after {sequences.shape[1]} steps, what stands in the memory's places that are not filled changes the "
+            f"decoder's output by {difference:.2g}: leave out of the attention what lies beyond {lengths_of!r}"
+        )
+
+
+def _after(
+    contract: Contract, step: Step, sequences: Array, cuts: list[int] | None = None, begin: States | None = None
+) -> States:
+    """The states after sequences ``[B, T, ...]``."""
+    states = contract.initial_states(len(sequences)) if begin is None else begin
+    return run_in_chunks(step, contract.inputs, contract.output, sequences, states, cuts or ())[1]
+
+
+def _session_states(contract: Contract, batch_size: int, num_steps: int) -> States:
+    sequences = draw_sequences(contract.inputs, np.random.default_rng(0), batch_size, num_steps)
+    return _after(contract, contract, sequences)
+
+
+def _named_states(contract: Contract, attribute: str) -> dict[str, str]:
+    names = getattr(contract.module, attribute, None)
+    if not isinstance(names, Mapping):
+        raise ExportError(f"{attribute} must say which of the session's states the decoder is given: a dict of names")
+    known = {state.name for state in contract.states}
+    if unknown := sorted(set(names.values()) - known):
+        raise ExportError(f"{attribute}: the session has no state {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    return dict(names)
+
+
+def _check_counted(contract: Contract, name: str) -> None:
+    if not name:
+        return
+    state = next((state for state in contract.states if state.name == name), None)
+    if state is None or (state.dtype, state.shape) != ("int64", ("B",)):
+        raise ExportError(f"decoder_lengths {name!r} must name a state of dtype int64 and shape [B]")

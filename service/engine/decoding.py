@@ -1,0 +1,265 @@
+"""What is fed back: how an output goes on after each step of the decoder. Pure: no asyncio, clock, lock or graph.
+
+Each way of decoding holds one output under way, or the few that a beam keeps, and one lane for each. After a step it is
+shown the scores of its lanes and says which of them go on, and with which code. What it decides depends on those scores
+and on nothing else, so it is the same whatever else runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[Any]
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+class Scores:
+    """The decoder's output for all lanes of a run.
+
+    Attributes:
+        output: ``[B, V]`` scores of the codes, or ``[B, O]`` numbers.
+        attention: ``[B, S]``, or None.
+        log_probabilities: ``[B, V]``, natural logarithms; None of numbers.
+        best: the most likely code of each lane (of several the least), and its log-probability.
+        failed: bool ``[B]``, lanes whose numbers cannot be used; None where there are none.
+    """
+
+    def __init__(self, output: Floats, attention: Floats | None, *, has_codes: bool) -> None:
+        self.output = output
+        self.attention = attention
+        self.log_probabilities: Floats = output
+        self.best: list[tuple[int, float]] = []
+        if has_codes:
+            self.log_probabilities = log_softmax(output)
+            codes = output.argmax(axis=1)
+            chosen = self.log_probabilities[np.arange(len(codes)), codes]
+            self.best = list(zip(codes.tolist(), chosen.tolist(), strict=True))
+            # A score of minus infinity rules a code out; NaN follows from plus infinity, or from nothing but minus.
+            sound = ~np.isnan(self.log_probabilities)
+        else:
+            sound = np.isfinite(output)
+        failed: NDArray[np.bool_] = np.any(~sound, axis=1)
+        self.failed = failed if failed.any() else None
+
+
+class Node(NamedTuple):
+    """An output up to one of its steps; the steps before hang behind it, shared by all outputs that begin alike.
+
+    Attributes:
+        code: what was chosen, or the numbers ``[O]``.
+        log_probability: of that choice.
+        total: of all choices up to here.
+        attention: ``[S]``, or None where nobody asked for it.
+    """
+
+    before: Node | None
+    code: Any
+    log_probability: float
+    total: float
+    num_steps: int
+    attention: Floats | None
+
+
+class Output(NamedTuple):
+    """A finished output.
+
+    Attributes:
+        codes: the codes without the one that stopped it, or numbers ``[n, O]``.
+        score: the log-probability of the output, that of its stop included; 0 of numbers.
+        log_probabilities: of each code, and of the stop where there is one.
+        attention: ``[n, S]``, a row for each log-probability; None where nobody asked for it.
+        finish_reason: ``stop``, or ``length`` where ``max_steps`` were made.
+    """
+
+    codes: Any
+    score: float
+    log_probabilities: list[float]
+    attention: Floats | None
+    finish_reason: FinishReason
+
+
+class Plan(NamedTuple):
+    """What every way of decoding is told.
+
+    Attributes:
+        start: what stands for the step before the first.
+        stop: the code that ends an output; None = none does.
+        max_steps: steps of an output, inclusive, the stop among them.
+        prompt: codes that the output goes on from; they are fed and are no part of it.
+        with_attention: whether attention is kept.
+    """
+
+    start: Any
+    stop: int | None
+    max_steps: int
+    prompt: tuple[int, ...] = ()
+    with_attention: bool = False
+
+    def finish_reason(self, code: Any, num_steps: int) -> FinishReason | None:
+        """Why an output of so many steps, ``code`` the last of them, ends there; None where it goes on."""
+        if self.stop is not None and code == self.stop:
+            return "stop"
+        return "length" if num_steps >= self.max_steps else None
+
+
+class Decoding:
+    """One output under way on one lane; subclasses say what it goes on with.
+
+    Attributes:
+        max_lanes: how many lanes it may take at once.
+        previous: what each of its lanes is fed next.
+        outputs: when it has finished, what came of it, the best first.
+        latest: the step made last; None before the first.
+    """
+
+    max_lanes = 1
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.previous: list[Any] = [plan.start]
+        self.outputs: list[Output] = []
+        self.latest: Node | None = None
+        self._num_fed = 0
+
+    @property
+    def is_streamed_as_it_goes(self) -> bool:
+        """Whether ``latest`` will be part of the output for sure."""
+        return True
+
+    def advance(self, scores: Scores, lanes: Sequence[int]) -> list[int]:
+        """Take a step in: which of its ``lanes`` go on, by their position there, one for each of ``previous``.
+
+        None when it has finished.
+        """
+        if self._num_fed < len(self.plan.prompt):
+            self.previous = [self.plan.prompt[self._num_fed]]
+            self._num_fed += 1
+            return [0]
+        lane = lanes[0]
+        code, log_probability = self.choose(scores, lane)
+        node = extend(self.latest, code, log_probability, self._attention(scores, lane))
+        self.latest = node
+        reason = self.plan.finish_reason(code, node.num_steps)
+        if reason is not None:
+            self.outputs = [read(node, reason)]
+            return []
+        self.previous = [code]
+        return [0]
+
+    def choose(self, scores: Scores, lane: int) -> tuple[Any, float]:
+        """The next code and its log-probability."""
+        raise NotImplementedError
+
+    def _attention(self, scores: Scores, lane: int) -> Floats | None:
+        if not self.plan.with_attention or scores.attention is None:
+            return None
+        row: Floats = scores.attention[lane].copy()
+        return row
+
+
+class Greedy(Decoding):
+    """The most likely code at each step."""
+
+    def choose(self, scores: Scores, lane: int) -> tuple[int, float]:
+        """See ``Decoding``."""
+        return scores.best[lane]
+
+
+class Numbers(Decoding):
+    """Numbers ``[O]`` at each step, fed back as they are."""
+
+    def choose(self, scores: Scores, lane: int) -> tuple[Floats, float]:
+        """See ``Decoding``."""
+        return scores.output[lane].copy(), 0.0
+
+
+class Forced(Decoding):
+    """A given output, to be told how likely it is.
+
+    Args:
+        codes: the output, its stop at the end where it has one; not empty.
+    """
+
+    def __init__(self, plan: Plan, codes: Sequence[int]) -> None:
+        super().__init__(plan._replace(stop=None, max_steps=len(codes)))
+        self._codes = codes
+
+    def choose(self, scores: Scores, lane: int) -> tuple[int, float]:
+        """See ``Decoding``."""
+        code = self._codes[self.latest.num_steps if self.latest else 0]
+        return code, float(scores.log_probabilities[lane, code])
+
+
+class Sample(Decoding):
+    """A code drawn at each step.
+
+    The distribution is sharpened by ``temperature``, cut down to the ``top_k`` most likely codes, then to the fewest
+    whose probabilities reach ``top_p`` (nucleus sampling; Holtzman et al., 2020), and scaled up to 1 again.
+
+    Args:
+        seed: words of the seed; the same give the same draws.
+        temperature: above 0; 1 = the model's own distribution.
+        top_k: 0 = all codes.
+        top_p: above 0, at most 1; 1 = all codes.
+    """
+
+    def __init__(self, plan: Plan, seed: Sequence[int], temperature: float, top_k: int, top_p: float) -> None:
+        super().__init__(plan)
+        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
+        self._temperature, self._top_k, self._top_p = temperature, top_k, top_p
+
+    def choose(self, scores: Scores, lane: int) -> tuple[int, float]:
+        """See ``Decoding``."""
+        log_probabilities = scores.log_probabilities[lane]
+        code = self._draw(log_probabilities.astype(np.float64) / self._temperature)
+        return code, float(log_probabilities[code])
+
+    def _draw(self, sharpened: NDArray[np.float64]) -> int:
+        # The least code first among equals, so that the order is fixed.
+        codes = np.argsort(-sharpened, kind="stable")[: self._top_k or None]
+        weights = np.exp(sharpened[codes] - sharpened[codes[0]])
+        reached = np.cumsum(weights)
+        if self._top_p < 1.0:
+            num_kept = int(np.searchsorted(reached, self._top_p * reached[-1])) + 1
+            reached = reached[:num_kept]
+        drawn = int(np.searchsorted(reached, self._random.random() * reached[-1], side="right"))
+        # Rounding may make the product as large as the sum; the code drawn must have a probability above 0.
+        drawn = min(drawn, int(np.searchsorted(reached, reached[-1])))
+        return int(codes[drawn])
+
+
+def extend(before: Node | None, code: Any, log_probability: float, attention: Floats | None) -> Node:
+    """An output, one step longer."""
+    if before is None:
+        return Node(None, code, log_probability, log_probability, 1, attention)
+    total = before.total + log_probability
+    return Node(before, code, log_probability, total, before.num_steps + 1, attention)
+
+
+def read(last: Node, finish_reason: FinishReason) -> Output:
+    """An output from its last step back to its first."""
+    nodes: list[Node] = []
+    node: Node | None = last
+    while node is not None:
+        nodes.append(node)
+        node = node.before
+    nodes.reverse()
+    codes: Any = [node.code for node in nodes[: len(nodes) - (finish_reason == "stop")]]
+    if isinstance(last.code, np.ndarray):
+        codes = np.stack(codes)
+    rows = [node.attention for node in nodes if node.attention is not None]
+    return Output(
+        codes, last.total, [node.log_probability for node in nodes], np.stack(rows) if rows else None, finish_reason
+    )
+
+
+def log_softmax(scores: Floats) -> Floats:
+    """Natural logarithms of probabilities ``[B, V]``; each row is rounded the same whatever the others are."""
+    with np.errstate(invalid="ignore"):
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result

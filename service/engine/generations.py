@@ -1,0 +1,330 @@
+"""The async shell around what generates: it takes generations in, runs iterations, and resolves each once.
+
+An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder once for each
+padded length that has lanes. So a newcomer has its first step at the end of the iteration that takes it in, and a short
+output is out while long ones go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from service.engine.decoder import Decoder, Encoder, Start
+from service.engine.decoding import Decoding
+from service.engine.lanes import Lanes
+from service.errors import Draining, OstinatoError, Overloaded, RunFailed, TooLarge
+from service.metrics import GenerationMetrics
+
+logger = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """An output that is wanted.
+
+    Attributes:
+        source: what the encoder reads, or what the decoder starts from where there is nothing to encode.
+        on_step: called after each step of it, on the event loop.
+    """
+
+    source: NDArray[Any] | Start
+    decoding: Decoding
+    on_step: Callable[[], None] | None = None
+
+
+class Generation:
+    """An output on its way through the engine.
+
+    Attributes:
+        future: resolved with the decoding when it has finished.
+    """
+
+    __slots__ = ("decoding", "future", "on_step", "source", "submitted_at")
+
+    def __init__(self, asked: Asked, future: asyncio.Future[Decoding]) -> None:
+        self.source, self.decoding, self.on_step = asked
+        self.future = future
+        self.submitted_at = time.perf_counter()
+
+
+class Generations:
+    """Runs the generations of one model version, an iteration at a time, for one event loop.
+
+    Args:
+        encoder: None where generations bring what the decoder starts from.
+        max_lanes: lanes in use at once, inclusive; a generation that may need more than are free waits.
+        max_queue_lanes: lanes of all generations accepted and not yet finished, inclusive.
+        share_runs: whether generations may run together; False for a graph whose rows depend on each other.
+        in_thread: run iterations in a thread; False runs them on the event loop itself.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder | None,
+        decoder: Decoder,
+        metrics: GenerationMetrics,
+        *,
+        max_lanes: int,
+        max_queue_lanes: int,
+        share_runs: bool = True,
+        in_thread: bool = False,
+    ) -> None:
+        self._encoder = encoder
+        self.decoder = decoder
+        self._metrics = metrics
+        self.max_lanes = max_lanes
+        self._max_queue_lanes = max_queue_lanes
+        self._share_runs = share_runs
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-decoder") if in_thread else None
+        self.loop = asyncio.get_running_loop()
+        self._waiting: deque[Generation] = deque()
+        self._running: dict[Decoding, Generation] = {}
+        # By padded length; alone, by the decoding.
+        self._tables: dict[Any, Lanes] = {}
+        self._reserved = 0
+        self._draining = self._closed = self._is_awake = False
+        self.num_rows = 0
+        """Lanes of generations accepted and not yet finished."""
+        metrics.lanes.read = lambda: self.num_lanes
+        metrics.queue_depth.read = lambda: self.num_rows
+
+    def __repr__(self) -> str:
+        return f"<Generations {self.num_lanes} lanes, {len(self._waiting)} wait{', draining' * self._draining}>"
+
+    @property
+    def num_lanes(self) -> int:
+        """Lanes in use."""
+        return sum(table.num_lanes for table in list(self._tables.values()))
+
+    def _admit(self, num_lanes: int) -> None:
+        """Refuse what would not fit, before anything was queued.
+
+        Raises:
+            TooLarge: ``num_lanes`` alone exceed ``max_queue_lanes``.
+            Overloaded: ``num_lanes`` more would exceed ``max_queue_lanes``.
+            Draining: no new work is taken.
+        """
+        if self._draining:
+            raise Draining("the server is shutting down; try another replica, or this one after its restart")
+        if num_lanes > self._max_queue_lanes:
+            raise TooLarge(f"{num_lanes} outputs and beams in one request; the most is {self._max_queue_lanes}")
+        if self.num_rows + num_lanes > self._max_queue_lanes:
+            raise Overloaded(f"{self.num_rows} of at most {self._max_queue_lanes} lanes are taken; try again later")
+        self.num_rows += num_lanes
+
+    def begin(self, asked: Sequence[Asked]) -> list[Generation]:
+        """Have outputs made, together with whatever else runs. The caller must ``let_go`` of them in the end.
+
+        Raises:
+            TooLarge, Overloaded, Draining: refused before anything was begun.
+        """
+        self._admit(sum(each.decoding.max_lanes for each in asked))
+        generations = [Generation(each, self.loop.create_future()) for each in asked]
+        self._waiting.extend(generations)
+        self._wake()
+        return generations
+
+    def let_go(self, generations: Sequence[Generation]) -> None:
+        """Free what is still under way of them, at the next iteration."""
+        for generation in generations:
+            if not generation.future.cancel() and not generation.future.cancelled():
+                generation.future.exception()
+
+    async def run(self, asked: Sequence[Asked]) -> list[Decoding]:
+        """``begin`` and wait for all of them.
+
+        Raises:
+            TooLarge, Overloaded, Draining: as ``begin``.
+            RunFailed: a graph failed.
+        """
+        generations = self.begin(asked)
+        try:
+            return [await generation.future for generation in generations]
+        finally:
+            self.let_go(generations)
+
+    def drain(self) -> None:
+        """Take no new work from now on; what was admitted goes on."""
+        self._draining = True
+
+    def close(self) -> None:
+        """Fail all that is under way, and stop the thread."""
+        self.drain()
+        self._closed = True
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        error = Draining("the server stopped before this was done")
+        for generation in (*self._running.values(), *self._waiting):
+            self._resolve(generation, error)
+        self._waiting.clear()
+        self._running.clear()
+        self._tables.clear()
+
+    def _wake(self) -> None:
+        if not self._is_awake and not self._closed:
+            self._is_awake = True
+            self.loop.call_soon(self._iterate)
+
+    def _iterate(self) -> None:
+        if self._closed:
+            return
+        self._drop_cancelled()
+        joining = self._take_in()
+        if not joining and not self._running:
+            self._is_awake = False
+            return
+        if self._thread is None:
+            self._take(self._compute(joining))
+        else:
+            self.loop.run_in_executor(self._thread, self._compute, joining).add_done_callback(
+                lambda computed: self._take(computed.result())
+            )
+
+    def _drop_cancelled(self) -> None:
+        """Let go of what nobody waits for."""
+        gone = [decoding for decoding, generation in self._running.items() if generation.future.done()]
+        for decoding in gone:
+            self._forget(self._running.pop(decoding))
+        if gone:
+            self._metrics.cancelled.inc(len(gone))
+            for table in self._tables.values():
+                if leaving := [decoding for decoding in gone if decoding in table.decodings]:
+                    table.leave(leaving)
+        if any(generation.future.done() for generation in self._waiting):
+            for generation in [generation for generation in self._waiting if generation.future.done()]:
+                self._waiting.remove(generation)
+                self.num_rows -= generation.decoding.max_lanes
+                self._metrics.cancelled.inc()
+
+    def _take_in(self) -> list[Generation]:
+        """Those that wait and find lanes, in the order in which they came."""
+        joining = []
+        while self._waiting:
+            needed = self._waiting[0].decoding.max_lanes
+            if self._reserved and self._reserved + needed > self.max_lanes:
+                break
+            self._reserved += needed
+            generation = self._waiting.popleft()
+            self._running[generation.decoding] = generation
+            joining.append(generation)
+        return joining
+
+    def _compute(self, joining: list[Generation]) -> tuple[list[Decoding], dict[Decoding, OstinatoError]]:
+        """One iteration: what finished and what failed in it. Never raises."""
+        began_at = time.perf_counter()
+        self._metrics.queue_seconds.observe_all([began_at - generation.submitted_at for generation in joining])
+        finished: list[Decoding] = []
+        failures: dict[Decoding, OstinatoError] = {}
+        for key, started in self._start(joining, failures):
+            table = self._tables.setdefault(key, Lanes(self.decoder))
+            try:
+                table.join(started)
+            except Exception as error:
+                failures |= self._give_up(key, error) | {decoding: _failed(error) for decoding, _ in started}
+        for key, table in list(self._tables.items()):
+            self._observe(table.num_lanes)
+            try:
+                done, failed = table.advance()
+                finished += done
+                failures |= failed
+            except Exception as error:
+                failures |= self._give_up(key, error)
+                continue
+            if not table.decodings:
+                del self._tables[key]
+        self._metrics.run_seconds.observe(time.perf_counter() - began_at)
+        return finished, failures
+
+    def _give_up(self, key: Any, error: Exception) -> dict[Decoding, OstinatoError]:
+        """Fail all decodings of a table that is no longer to be trusted."""
+        logger.error("an iteration of the decoder failed", exc_info=error)
+        return {decoding: _failed(error) for decoding in self._tables.pop(key).decodings}
+
+    def _start(
+        self, joining: list[Generation], failures: dict[Decoding, OstinatoError]
+    ) -> Iterator[tuple[Any, list[tuple[Decoding, Start]]]]:
+        """What the newcomers start from, by the table that they join."""
+        groups: dict[Any, list[Generation]] = {}
+        for generation in joining:
+            groups.setdefault(self._key(generation), []).append(generation)
+        for key, group in groups.items():
+            started = []
+            for generation, start in zip(group, self._encode(group), strict=True):
+                if isinstance(start, Start):
+                    started.append((generation.decoding, start))
+                else:
+                    failures[generation.decoding] = start
+            if started:
+                yield key, started
+
+    def _key(self, generation: Generation) -> Any:
+        if not self._share_runs:
+            return generation.decoding
+        source = generation.source
+        if self._encoder is None or isinstance(source, Start):
+            return 0
+        return self._encoder.padded_length(len(source))
+
+    def _encode(self, group: list[Generation]) -> list[Start | OstinatoError]:
+        """Of each generation what its decoder starts from, or why it failed."""
+        sources = [generation.source for generation in group if not isinstance(generation.source, Start)]
+        if not sources:
+            return [generation.source for generation in group if isinstance(generation.source, Start)]
+        assert self._encoder is not None
+        try:
+            return list(self._encoder.run(sources))
+        except Exception as error:
+            if len(group) > 1:
+                return [start for generation in group for start in self._encode([generation])]
+            if not isinstance(error, OstinatoError):
+                logger.exception("an encoder failed")
+            return [error if isinstance(error, OstinatoError) else _failed(error)]
+
+    def _take(self, computed: tuple[list[Decoding], dict[Decoding, OstinatoError]]) -> None:
+        """Tell everyone what an iteration came to, and have the next one run."""
+        finished, failures = computed
+        if self._closed:
+            return
+        for generation in self._running.values():
+            if generation.on_step is not None and generation.decoding not in failures:
+                generation.on_step()
+        for decoding in finished:
+            self._end(decoding, None)
+        for decoding, error in failures.items():
+            self._metrics.run_failures.inc()
+            self._end(decoding, error)
+        self.loop.call_soon(self._iterate)
+
+    def _end(self, decoding: Decoding, error: OstinatoError | None) -> None:
+        generation = self._running.pop(decoding, None)
+        if generation is not None:
+            self._forget(generation)
+            self._resolve(generation, error)
+
+    def _forget(self, generation: Generation) -> None:
+        self._reserved -= generation.decoding.max_lanes
+        self.num_rows -= generation.decoding.max_lanes
+
+    @staticmethod
+    def _resolve(generation: Generation, error: OstinatoError | None) -> None:
+        if generation.future.done():
+            return
+        if error is None:
+            generation.future.set_result(generation.decoding)
+        else:
+            generation.future.set_exception(error)
+
+    def _observe(self, num_lanes: int) -> None:
+        self._metrics.batch_size.observe(num_lanes)
+        self._metrics.generated_steps.inc(num_lanes)
+
+
+def _failed(error: Exception) -> OstinatoError:
+    return RunFailed(f"the run failed: {error}")

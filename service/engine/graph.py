@@ -1,0 +1,80 @@
+"""An ONNX graph under onnxruntime, its inputs and outputs held to the manifest. Nothing else imports onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+# onnxruntime reports its use, and keeps a file for that under HOME, unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.errors import ModelRejected
+from service.tensors import Constant
+
+Signature: TypeAlias = dict[str, tuple[str, tuple[Any, ...]]]
+"""Name -> dtype and shape, of symbols and numbers."""
+
+_DTYPES = {"float": "float32", "double": "float64", "bool": "bool"} | {
+    name: name for name in ("float16", "int8", "int16", "int32", "int64", "uint8")
+}
+
+
+class Graph:
+    """A graph on one thread of the CPU.
+
+    Args:
+        path: the ONNX file.
+        inputs, outputs: all that the manifest says of them; the graph may have outputs that are not named.
+        constants: inputs that are the same in every run; those that the graph has are given to it.
+
+    Raises:
+        ModelRejected: onnxruntime cannot load the file, or it is not what the manifest says.
+    """
+
+    def __init__(self, path: Path, inputs: Signature, outputs: Signature, constants: Sequence[Constant] = ()) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+        graph_inputs, graph_outputs = self.session.get_inputs(), self.session.get_outputs()
+        taken = {node.name for node in graph_inputs}
+        self._constants = {part.name: part.array() for part in constants if part.name in taken}
+        inputs = inputs | {part.name: (part.dtype, part.array().shape) for part in constants if part.name in taken}
+        if missing := taken - set(inputs):
+            raise ModelRejected(f"{path}: the graph wants inputs that the manifest does not name: {sorted(missing)}")
+        for role, nodes, parts in (("input", graph_inputs, inputs), ("output", graph_outputs, outputs)):
+            by_name = {node.name: node for node in nodes}
+            for name, (dtype, shape) in parts.items():
+                if name not in by_name:
+                    raise ModelRejected(f"{path}: the graph has no {role} {name!r}; it has {sorted(by_name)}")
+                _check_tensor(f"{path}: {role} {name!r}", by_name[name], dtype, shape)
+
+    def binding(self) -> Any:
+        """Onnxruntime's ``IOBinding``."""
+        return self.session.io_binding()
+
+    def run(self, fetches: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs named, of the inputs by name; raises whatever onnxruntime does."""
+        made: list[NDArray[Any]] = self.session.run(fetches, {**feeds, **self._constants})
+        return made
+
+
+def _check_tensor(place: str, node: Any, dtype: str, shape: tuple[Any, ...]) -> None:
+    graph_dtype = _DTYPES.get(str(node.type).removeprefix("tensor(").removesuffix(")"), str(node.type))
+    if graph_dtype != dtype:
+        raise ModelRejected(f"{place} is {graph_dtype} in the graph and {dtype} in the manifest")
+    # An annotation without axes says nothing; one with names for axes says that they may vary.
+    if node.shape and len(node.shape) != len(shape):
+        raise ModelRejected(f"{place} has {len(node.shape)} axes in the graph and {len(shape)} in the manifest")
+    for axis, (fixed, wanted) in enumerate(zip(node.shape, shape, strict=False)):
+        if isinstance(fixed, int) and fixed != wanted:
+            raise ModelRejected(f"{place}: axis {axis} is {fixed} in the graph and {wanted!r} in the manifest")

@@ -1,0 +1,291 @@
+"""Outputs that a model generates: from what a request asks to generations in the engine, and back to text."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from numpy.typing import NDArray
+
+from service.engine.beam import Beam
+from service.engine.decoder import Start
+from service.engine.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
+from service.engine.engine import Engine
+from service.engine.generation_engine import GenerationEngine
+from service.engine.generations import Asked
+from service.errors import InvalidInput, TooLarge
+from service.manifest import Manifest
+from service.predictions import predict
+from service.sources import to_codes, to_source
+
+Method = Literal["greedy", "beam", "sample"]
+
+DEFAULT_BEAMS = 5
+SEED_BITS = 48
+
+
+class Options(NamedTuple):
+    """How outputs are chosen; None = not said, and so the default.
+
+    Attributes:
+        max_steps: the most steps of an output, its stop among them; the model's limit where not given.
+        num_beams: of ``beam``; 5 where not given.
+        length_penalty: of ``beam``, see ``Beam``; 0 where not given.
+        num_return: outputs for each input; 1 where not given.
+        temperature, top_k, top_p, seed: of ``sample``, see ``Sample``; 1, 0, 1 and a seed of chance where not given.
+        with_attention: whether attention is kept.
+    """
+
+    method: Method = "greedy"
+    max_steps: int | None = None
+    num_beams: int | None = None
+    length_penalty: float | None = None
+    num_return: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    with_attention: bool = False
+
+
+class Made(NamedTuple):
+    """What came of one input: its outputs, the best first, and how many steps its source had (0 without one)."""
+
+    outputs: list[Output]
+    num_source_steps: int
+
+
+class StepEvent(NamedTuple):
+    """A step of the output ``place`` of an input, the moment it was made."""
+
+    input_index: int
+    place: int
+    num_steps: int
+    code: Any
+    log_probability: float
+
+
+class Request:
+    """A request for outputs, checked: what it asks can be done.
+
+    Args:
+        inputs: of each input its text, its codes, or its rows of numbers.
+
+    Attributes:
+        seed: what the draws of ``sample`` follow from; None of the other methods.
+        gives_text: whether outputs are text: the model has a vocabulary for them, and codes were not given for them.
+
+    Raises:
+        InvalidInput: an input or option cannot be used with this model; names it.
+        TooLarge: an input or option is over the model's limit.
+    """
+
+    def __init__(self, engine: Engine | GenerationEngine, inputs: Sequence[Any], options: Options) -> None:
+        self.engine = engine
+        generator = engine if isinstance(engine, GenerationEngine) else engine.decoder
+        assert generator is not None, "the catalogue gives none that cannot generate"
+        self.generator = generator
+        self.manifest: Manifest = engine.manifest
+        self.options = options
+        part = self.generator.decoder.part
+        self.has_codes = part.num_codes is not None
+        self.num_return = options.num_return or 1
+        _check_options(self.generator, options, has_codes=self.has_codes)
+        if not inputs:
+            raise InvalidInput("no input; give one at least", field="inputs")
+        self.sources: list[NDArray[Any] | None] = []
+        self.prompts: list[tuple[int, ...]] = []
+        for index, given in enumerate(inputs):
+            source, prompt = self._read(given, f"inputs[{index}]")
+            self.sources.append(source)
+            self.prompts.append(prompt)
+        self.seed = None
+        if options.method == "sample":
+            self.seed = secrets.randbits(SEED_BITS) if options.seed is None else options.seed
+        vocabulary = self.manifest.vocabularies.get("target")
+        codes_given = self.manifest.task == "generator" and not isinstance(inputs[0], str) and bool(inputs[0])
+        codes_given |= "source" in self.manifest.vocabularies and not isinstance(inputs[0], str)
+        self.vocabulary = None if codes_given or not self.has_codes else vocabulary
+        self.stop = part.stop
+
+    def _read(self, given: Any, place: str) -> tuple[NDArray[Any] | None, tuple[int, ...]]:
+        if self.manifest.inputs:
+            source = to_source(given, self.manifest, place, self.generator.check_source)
+            return source, ()
+        part = self.generator.decoder.part
+        codes = to_codes(given, self.manifest.vocabularies.get("target"), part.num_codes or 0, place)
+        self.generator.check_source(len(codes), place)
+        return None, tuple(codes)
+
+    def attended(self, made: Made) -> int | None:
+        """How many columns of an attention are a source's; None = all, where the memory is the session's."""
+        return made.num_source_steps if isinstance(self.engine, GenerationEngine) else None
+
+    def all_decodings(self) -> list[list[Decoding]]:
+        """For each input one for each of its outputs, or a beam that gives all of them."""
+        return [self._decodings(index) for index in range(len(self.sources))]
+
+    def _decodings(self, index: int) -> list[Decoding]:
+        options = self.options
+        part = self.generator.decoder.part
+        plan = Plan(
+            self.generator.decoder.start_value,
+            part.stop,
+            options.max_steps or self.generator.max_output_steps,
+            self.prompts[index],
+            options.with_attention,
+        )
+        if not self.has_codes:
+            return [Numbers(plan)]
+        if options.method == "beam":
+            num_beams = options.num_beams or DEFAULT_BEAMS
+            return [Beam(plan, num_beams, options.length_penalty or 0.0, self.num_return)]
+        if options.method == "sample":
+            assert self.seed is not None
+            temperature = 1.0 if options.temperature is None else options.temperature
+            top_p = 1.0 if options.top_p is None else options.top_p
+            return [
+                Sample(plan, (self.seed, index, place), temperature, options.top_k or 0, top_p)
+                for place in range(self.num_return)
+            ]
+        return [Greedy(plan)]
+
+
+async def generate(request: Request) -> list[Made]:
+    """Run all inputs of a request, together with whatever else runs.
+
+    Raises:
+        TooLarge (more lanes than the queue holds), Overloaded, Draining: refused before anything ran.
+        RunFailed: a graph failed.
+    """
+    groups = request.all_decodings()
+    starts = await _starts(request)
+    await request.generator.scheduler.run(
+        [Asked(start, decoding) for start, group in zip(starts, groups, strict=True) for decoding in group]
+    )
+    return _made(request, groups)
+
+
+async def stream(request: Request) -> AsyncGenerator[StepEvent | list[Made]]:
+    """``generate``, its steps one by one as they are made; what came of it all at last.
+
+    Steps of a beam are not told: which of its beginnings win is not known before the end.
+    """
+    groups = request.all_decodings()
+    starts = await _starts(request)
+    # None stands for an output that has ended.
+    queue: asyncio.Queue[StepEvent | None] = asyncio.Queue()
+    asked = [
+        Asked(start, decoding, _listener(queue, index, place, decoding))
+        for index, (start, group) in enumerate(zip(starts, groups, strict=True))
+        for place, decoding in enumerate(group)
+    ]
+    scheduler = request.generator.scheduler
+    generations = scheduler.begin(asked)
+    try:
+        for generation in generations:
+            generation.future.add_done_callback(lambda _: queue.put_nowait(None))
+        num_left = len(generations)
+        while num_left:
+            event = await queue.get()
+            if event is None:
+                num_left -= 1
+            else:
+                yield event
+        for generation in generations:
+            generation.future.result()
+        yield _made(request, groups)
+    finally:
+        scheduler.let_go(generations)
+
+
+async def score(request: Request, targets: Sequence[Any]) -> list[Output]:
+    """How likely each target is as the output for its input: teacher-forced, its stop included.
+
+    Raises:
+        InvalidInput: a target is empty or unknown, there are not as many as inputs, or outputs are numbers.
+        TooLarge, Overloaded, Draining, RunFailed: as ``generate``.
+    """
+    generator = request.generator
+    part = generator.decoder.part
+    if part.num_codes is None:
+        raise InvalidInput("this model's outputs are numbers, which have no log-probability", field="targets")
+    if len(targets) != len(request.sources):
+        raise InvalidInput(f"{len(targets)} targets for {len(request.sources)} inputs", field="targets")
+    decodings: list[Decoding] = []
+    for index, target in enumerate(targets):
+        place = f"targets[{index}]"
+        codes = to_codes(target, request.manifest.vocabularies.get("target"), part.num_codes, place)
+        if part.stop is not None:
+            codes = [*codes, part.stop]
+        if not codes:
+            raise InvalidInput("an empty target", field=place)
+        if len(codes) > generator.max_output_steps:
+            raise TooLarge(f"{place} has {len(codes)} steps; the most is {generator.max_output_steps}")
+        plan = Plan(generator.decoder.start_value, None, len(codes), request.prompts[index])
+        decodings.append(Forced(plan, codes))
+    starts = await _starts(request)
+    await generator.scheduler.run([Asked(start, forced) for start, forced in zip(starts, decodings, strict=True)])
+    return [forced.outputs[0] for forced in decodings]
+
+
+async def _starts(request: Request) -> list[NDArray[Any] | Start]:
+    """What the engine starts each input's outputs from."""
+    engine = request.engine
+    if isinstance(engine, GenerationEngine):
+        return [engine.decoder.start() if source is None else source for source in request.sources]
+    sources = [source for source in request.sources if source is not None]
+    made = await predict(engine, sources, [None] * len(sources), with_states=True)
+    return [request.generator.decoder.start_of_session(engine.manifest, each.states) for each in made]
+
+
+def _made(request: Request, groups: Sequence[Sequence[Decoding]]) -> list[Made]:
+    return [
+        Made([output for decoding in group for output in decoding.outputs], 0 if source is None else len(source))
+        for source, group in zip(request.sources, groups, strict=True)
+    ]
+
+
+def _listener(
+    queue: asyncio.Queue[StepEvent | None], index: int, place: int, decoding: Decoding
+) -> Callable[[], None] | None:
+    """What puts the steps of an output into ``queue``; None where they are not told."""
+    if not decoding.is_streamed_as_it_goes:
+        return None
+    told = 0
+
+    def on_step() -> None:
+        nonlocal told
+        node = decoding.latest
+        if node is not None and node.num_steps > told:
+            told = node.num_steps
+            queue.put_nowait(StepEvent(index, place, told, node.code, node.log_probability))
+
+    return on_step
+
+
+def _check_options(generator: GenerationEngine, options: Options, *, has_codes: bool) -> None:
+    methods = {
+        "beam": ("num_beams", "length_penalty"),
+        "sample": ("temperature", "top_k", "top_p", "seed"),
+    }
+    for method, names in methods.items():
+        for name in names:
+            if getattr(options, name) is not None and options.method != method:
+                raise InvalidInput(f"{name} is for method {method!r}, not {options.method!r}", field=name)
+    if not has_codes and options.method != "greedy":
+        raise InvalidInput("this model's outputs are numbers, of which none is chosen: leave it out", field="method")
+    if options.max_steps is not None and options.max_steps > generator.max_output_steps:
+        raise TooLarge(f"max_steps {options.max_steps}; the most is {generator.max_output_steps}")
+    num_beams = options.num_beams or (DEFAULT_BEAMS if options.method == "beam" else 1)
+    for name, number in (("num_beams", num_beams), ("num_return", options.num_return or 1)):
+        if number > generator.max_beams:
+            raise TooLarge(f"{name} {number}; the most is {generator.max_beams}")
+    if options.num_return is not None and options.num_return > num_beams and options.method != "sample":
+        raise InvalidInput(f"{options.num_return} outputs of {num_beams} beams", field="num_return")
+    if options.with_attention and not generator.decoder.part.attention:
+        raise InvalidInput("this model has no attention", field="return_attention")
+    if has_codes and options.top_k is not None and options.top_k > (generator.decoder.part.num_codes or 0):
+        raise InvalidInput(f"the model has {generator.decoder.part.num_codes} codes", field="top_k")

@@ -1,0 +1,87 @@
+"""What a model that generates reads: text, codes or numbers become arrays, or an error that names the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput
+from service.manifest import Manifest
+from service.sequences import to_sequence
+from service.tensors import Input
+from service.vocabulary import Vocabulary
+
+
+def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable[[int, str], None]) -> NDArray[Any]:
+    """One input as the encoder takes it: ``[n, ...]``, or ``[...]`` where the source has no steps.
+
+    Args:
+        given: text, a list of codes, or nested lists of numbers.
+        check_length: raises where so many steps at a place are too many.
+
+    Raises:
+        InvalidInput: it does not fit the model's source; names the place, and the character of a text.
+    """
+    part = manifest.inputs[0]
+    steps_axis = part.source_axis is not None or part.time_axis is not None
+    if isinstance(given, str):
+        vocabulary = manifest.vocabularies.get("source")
+        if vocabulary is None:
+            raise InvalidInput("this model reads numbers, not text", field=place)
+        check_length(len(given), place)
+        given = vocabulary.encode(given, place)
+    if not isinstance(given, list):
+        raise InvalidInput("give a text or a list", field=place)
+    if not steps_axis:
+        row = _flat(given, part, place)
+        source: NDArray[Any] = to_sequence([row], part, place)[0].reshape(part.row_shape)
+        return source
+    if not given:
+        raise InvalidInput("an empty input", field=place)
+    check_length(len(given), place)
+    rows = [row if isinstance(row, list) else [row] for row in given] if part.num_features == 1 else given
+    for step, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise InvalidInput(f"a step has {part.num_features} features, in a list", field=f"{place}[{step}]")
+        _check_numbers(row, f"{place}[{step}]")
+    return to_sequence(rows, part, place).reshape(len(rows), *part.row_shape)
+
+
+def to_codes(given: Any, vocabulary: Vocabulary | None, num_codes: int, place: str) -> list[int]:
+    """A prompt or a target as codes.
+
+    Raises:
+        InvalidInput: it is text and the model has no vocabulary, or holds what is no code; names the place.
+    """
+    if isinstance(given, str):
+        if vocabulary is None:
+            raise InvalidInput("this model has no vocabulary: give codes", field=place)
+        return vocabulary.encode(given, place)
+    if not isinstance(given, list):
+        raise InvalidInput("give a text or a list of codes", field=place)
+    for index, code in enumerate(given):
+        if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < num_codes:
+            raise InvalidInput(f"{code!r} is no code; codes are 0 to {num_codes - 1}", field=f"{place}[{index}]")
+    return given
+
+
+def _flat(given: list[Any], part: Input, place: str) -> list[Any]:
+    """The numbers of one row that came nested as its shape is, or flat."""
+    try:
+        shape = np.shape(given)
+    except ValueError:
+        shape = ()
+    if shape not in (part.row_shape, (part.num_features,)):
+        raise InvalidInput(f"give {part.num_features} numbers, as {list(part.row_shape)} has", field=place)
+    flat: list[Any] = np.array(given, object).ravel().tolist()
+    _check_numbers(flat, place)
+    return flat
+
+
+def _check_numbers(row: list[Any], place: str) -> None:
+    for index, value in enumerate(row):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InvalidInput("a number, or null where it is missing", field=f"{place}[{index}]")

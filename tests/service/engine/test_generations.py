@@ -1,0 +1,172 @@
+"""The shell around the lanes: every generation is resolved once, and no lane is kept for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from service.engine.beam import Beam
+from service.engine.decoding import Decoding, Greedy, Output, Plan, Sample
+from service.engine.generations import Asked, Generations
+from service.errors import Draining, Overloaded, RunFailed, TooLarge
+from service.metrics import GenerationMetrics, Metrics
+from tests.service.puppet_decoder import START, STOP, PuppetDecoder
+
+NUM_CODES = 6
+
+
+class House:
+    """A puppet decoder behind its shell."""
+
+    def __init__(self, *, max_lanes: int = 64, max_queue_lanes: int = 512, in_thread: bool = False) -> None:
+        self.decoder = PuppetDecoder(NUM_CODES)
+        self.metrics = GenerationMetrics(Metrics(), "puppet", "1")
+        self.generations = Generations(
+            None,
+            self.decoder,
+            self.metrics,
+            max_lanes=max_lanes,
+            max_queue_lanes=max_queue_lanes,
+            in_thread=in_thread,
+        )
+
+    def ask(
+        self, number: int, on_step: Callable[[], None] | None = None, max_steps: int = 12, stop: int | None = STOP
+    ) -> Asked:
+        """Sources of mixed lengths, in mixed ways."""
+        plan = Plan(START, stop, max_steps)
+        ways: tuple[Decoding, ...] = (
+            Greedy(plan),
+            Beam(plan, 3, 0.0, 2),
+            Sample(plan, (number,), 1.2, 0, 1.0),
+        )
+        decoding = ways[number % 3]
+        return Asked(self.decoder.start_from(float(number + 1), *range(number % 6)), decoding, on_step)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held for anybody."""
+        return self.generations.num_rows == self.generations.num_lanes == self.metrics.lanes.read() == 0
+
+
+def outputs(decodings: list[Decoding]) -> list[list[Output]]:
+    return [decoding.outputs for decoding in decodings]
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_what_runs_together_is_what_runs_alone(in_thread: bool) -> None:
+    house = House(max_lanes=10, in_thread=in_thread)
+    together = await house.generations.run([house.ask(number) for number in range(60)])
+    assert max(house.decoder.runs) == 10
+    for number in range(60):
+        assert outputs(await house.generations.run([house.ask(number)])) == [together[number].outputs]
+    await asyncio.sleep(0.01)
+    assert house.is_empty
+    house.generations.close()
+
+
+async def test_a_newcomer_has_its_first_step_in_the_iteration_that_takes_it_in() -> None:
+    house = House()
+    long = asyncio.ensure_future(house.generations.run([house.ask(0, max_steps=400)]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    steps: list[int] = []
+    num_runs = len(house.decoder.runs)
+    await house.generations.run([house.ask(3, lambda: steps.append(len(house.decoder.runs)))])
+    assert steps[0] <= num_runs + 2
+    long.cancel()
+    await asyncio.sleep(0.01)
+    assert house.is_empty
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_thread: bool) -> None:
+    """300 are cancelled, each while it waits or at one of its steps; 150 are not."""
+    generator = np.random.default_rng(5)
+    house = House(max_lanes=40, max_queue_lanes=4000, in_thread=in_thread)
+    alone = House()
+    tasks: list[asyncio.Task[list[Decoding]]] = []
+    victims: list[asyncio.Task[list[Decoding]]] = []
+    for number in range(450):
+        tasks.append(asyncio.ensure_future(house.generations.run([house.ask(number, max_steps=60, stop=None)])))
+        if number % 3:
+            victims.append(tasks[-1])
+        while len(victims) > 12:
+            victims.pop(int(generator.integers(4))).cancel()
+            await asyncio.sleep(0)
+    for victim in victims:
+        victim.cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(result, asyncio.CancelledError) for result in done) == 300
+    assert len(house.decoder.runs) > 100
+    for number, result in enumerate(done):
+        if not isinstance(result, BaseException):
+            assert outputs(result) == outputs(await alone.generations.run([alone.ask(number, max_steps=60, stop=None)]))
+        else:
+            assert isinstance(result, asyncio.CancelledError)
+    for _ in range(200):
+        if house.is_empty:
+            break
+        await asyncio.sleep(0.005)
+    assert house.is_empty
+    # One that was cancelled before its task began was never the engine's.
+    assert 250 < house.metrics.cancelled.value <= 300
+    house.generations.close()
+
+
+async def test_what_does_not_fit_is_refused_before_anything_is_queued() -> None:
+    house = House(max_queue_lanes=6)
+    with pytest.raises(TooLarge, match="9 outputs and beams"):
+        house.generations.begin([house.ask(1), house.ask(4), house.ask(7)])
+    held = house.generations.begin([house.ask(1), house.ask(4)])
+    with pytest.raises(Overloaded, match="6 of at most 6"):
+        house.generations.begin([house.ask(0)])
+    house.generations.let_go(held)
+    await asyncio.sleep(0.01)
+    assert house.is_empty
+    house.generations.drain()
+    with pytest.raises(Draining):
+        house.generations.begin([house.ask(0)])
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_what_is_under_way_at_the_end_fails_and_what_drains_is_finished(in_thread: bool) -> None:
+    house = House(in_thread=in_thread)
+    task = asyncio.ensure_future(house.generations.run([house.ask(number) for number in range(8)]))
+    await asyncio.sleep(0)
+    house.generations.drain()
+    assert len(await task) == 8
+    other = House(in_thread=in_thread)
+    endless = asyncio.ensure_future(other.generations.run([other.ask(0, max_steps=10**6, stop=None)]))
+    await asyncio.sleep(0.01)
+    assert not endless.done()
+    other.generations.close()
+    with pytest.raises(Draining):
+        await endless
+
+
+async def test_the_output_at_fault_fails_alone() -> None:
+    house = House()
+    house.decoder.fails_at = 5.0  # of job 4
+    tasks = [asyncio.ensure_future(house.generations.run([house.ask(number)])) for number in range(9)]
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [number for number, result in enumerate(done) if isinstance(result, BaseException)] == [4]
+    assert isinstance(done[4], RunFailed)
+    assert house.is_empty
+
+
+async def test_a_fault_of_the_engine_itself_fails_what_it_held_and_no_more() -> None:
+    house = House()
+
+    class Broken(Greedy):
+        def choose(self, *_: object) -> tuple[int, float]:
+            raise ZeroDivisionError("as told")
+
+    bad = house.ask(0)._replace(decoding=Broken(Plan(START, STOP, 3)))
+    done = await asyncio.gather(house.generations.run([bad]), return_exceptions=True)
+    assert isinstance(done[0], RunFailed)
+    assert house.is_empty
+    assert len(await house.generations.run([house.ask(1)])) == 1
