@@ -50,6 +50,15 @@ def serve(
         int | None, typer.Option(help="Steps of one chunk or one sequence.", rich_help_panel=LIMITS)
     ] = None,
     max_horizon: Annotated[int | None, typer.Option(help="Steps of one forecast.", rich_help_panel=LIMITS)] = None,
+    max_source_steps: Annotated[
+        int | None, typer.Option(help="Steps of what an encoder reads, or of a prompt.", rich_help_panel=LIMITS)
+    ] = None,
+    max_output_steps: Annotated[
+        int | None, typer.Option(help="Steps of one output that is generated.", rich_help_panel=LIMITS)
+    ] = None,
+    max_beams: Annotated[
+        int | None, typer.Option(help="Beams, or outputs for one input.", rich_help_panel=LIMITS)
+    ] = None,
     max_body_bytes: Annotated[
         int | None, typer.Option(help="Size of a request's body.", rich_help_panel=LIMITS)
     ] = None,
