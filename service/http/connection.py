@@ -7,6 +7,7 @@ behind another, a large body, any other path) takes uvicorn's own way, through A
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import aclosing
 from http import HTTPStatus
@@ -122,14 +123,23 @@ class HttpConnection(HttpToolsProtocol):
         self.on_response_complete()
 
     async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:
-        """Write an answer as it is made, in chunks; waits where the client does not read."""
+        """Write an answer as it is made, in chunks; a client that reads nothing for as long as a request may take is
+        cut off.
+        """
+        patience_seconds = self._edge.deadline_seconds or None if self._edge else None
         head = [_STATUS_LINES[response.status], self._default_head(), _CHUNKED_LINES % response.media_type.encode()]
         head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
         self.transport.write(b"".join(head))
         async with aclosing(response.events) as events:
             async for part in events:
                 self.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
-                await self.flow.drain()
+                if self.flow.write_paused:
+                    try:
+                        async with asyncio.timeout(patience_seconds):
+                            await self.flow.drain()
+                    except TimeoutError:
+                        self.cut_off()
+                        return
         self.transport.write(b"0\r\n\r\n")
         if self._exchange is not None:
             self._exchange.response_complete = True

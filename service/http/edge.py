@@ -72,7 +72,7 @@ class Edge:
         self._readiness = readiness
         self._start, self._stop = start, stop
         self.max_body_bytes = settings.max_body_bytes
-        self._deadline_seconds = settings.deadline_seconds
+        self.deadline_seconds = settings.deadline_seconds
         # Oldest first, since a dictionary keeps the order of insertion.
         self.exchanges: dict[Exchange | DirectExchange, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,7 +104,7 @@ class Edge:
             response = await handler(Request(name, scope["query_string"], media_type, body))
             if isinstance(response, EventStream):
                 exchange.is_streaming = True
-                await _send_events(send, response)
+                await _send_events(send, response, self.deadline_seconds or None)
         except asyncio.CancelledError:
             if exchange.reason is None:
                 raise
@@ -146,7 +146,7 @@ class Edge:
             age = now - exchange.arrived_at
             if age < WATCH_AFTER_SECONDS:
                 break
-            if self._deadline_seconds and age > self._deadline_seconds and not exchange.is_streaming:
+            if self.deadline_seconds and age > self.deadline_seconds and not exchange.is_streaming:
                 exchange.expire()
             else:
                 exchange.look_after()
@@ -192,7 +192,7 @@ class Edge:
         """The answer to a request past its deadline."""
         self._metrics.rejected.labels(reason="deadline_exceeded").inc()
         return problem_response(
-            DeadlineExceeded(f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again")
+            DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
         )
 
     def refuse(self, error: Exception, method: str, path: str) -> Response:
@@ -282,10 +282,15 @@ async def _send(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _send_events(send: Send, response: EventStream) -> None:
+async def _send_events(send: Send, response: EventStream, patience_seconds: float | None) -> None:
+    """Send an answer as it is made; a client that reads nothing for so long is left."""
     headers = [(b"content-type", response.media_type.encode()), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     async with aclosing(response.events) as events:
         async for part in events:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            try:
+                async with asyncio.timeout(patience_seconds):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            except TimeoutError as error:
+                raise ClientGone("the client does not read") from error
     await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,76 @@
+"""A client that asks for a long answer in events and then reads nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests import generation_networks as networks
+from tests.server import running_server
+
+# More in all than the buffers of both ends hold: 4 MiB and a few KiB, and an event has some 80 bytes.
+NUM_INPUTS, NUM_STEPS = 100, 1000
+DEADLINE_SECONDS = 1
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("repository")
+    networks.export_hours_ahead(directory)
+    return directory
+
+
+@pytest.mark.parametrize("way", ["directly", "through ASGI"])
+def test_a_client_that_reads_nothing_is_cut_off_and_others_are_served(
+    repository: Path, tmp_path: Path, way: str
+) -> None:
+    body = {"inputs": [[[0.5, 0.5]] * 3] * NUM_INPUTS, "max_steps": NUM_STEPS, "stream": True}
+    content = json.dumps(body).encode()
+    # A header that only the way through ASGI takes.
+    expect = "expect: 100-continue\r\n" * (way != "directly")
+    head = f"POST /v1/models/hours-ahead/generate HTTP/1.1\r\nhost: stalled\r\n{expect}content-length: {len(content)}"
+    with (
+        running_server(repository, tmp_path, deadline_seconds=DEADLINE_SECONDS) as server,
+        socket.socket() as stalled,
+    ):
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        address = urlsplit(server.url)
+        stalled.connect((address.hostname, address.port))
+        stalled.sendall(f"{head}\r\n\r\n".encode() + content)
+        _wait_until_lanes(server.url, lambda num_lanes: num_lanes > 0)
+        _wait_until_lanes(server.url, lambda num_lanes: num_lanes == 0)
+        time.sleep(3 * DEADLINE_SECONDS)
+        other = httpx.post(f"{server.url}/v1/models/hours-ahead/generate", json={"inputs": [[[0.5, 0.5]]]})
+        assert other.json()["finish_reasons"] == ["length"]
+        received = _rest_of(stalled)
+        assert b"event: step" in received
+        assert b"event: done" not in received
+
+
+def _wait_until_lanes(url: str, are_so: Callable[[float], bool]) -> None:
+    ends_at = time.monotonic() + 60
+    while time.monotonic() < ends_at:
+        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        if are_so(sum(float(line.split()[-1]) for line in lines if line.startswith("ostinato_generation_lanes{"))):
+            return
+        time.sleep(0.02)
+    raise AssertionError("the lanes stayed as they were")
+
+
+def _rest_of(connection: socket.socket) -> bytes:
+    """What has come and comes until the other end closes."""
+    connection.settimeout(30)
+    parts = []
+    try:
+        while part := connection.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
