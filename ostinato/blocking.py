@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import httpx
 import numpy as np
@@ -16,6 +16,8 @@ from ostinato import wire
 from ostinato.arrays import Array, Rows
 from ostinato.blocking_stream import Stream
 from ostinato.exchange import Exchanges, Plan, Send, carry_out
+from ostinato.generation import Generation, GenerationVerbs, Options, Scored, Source, Step, Value
+from ostinato.generation_stream import stream_blocking
 from ostinato.retry import Outcome, RetryPolicy
 from ostinato.session import Session
 from ostinato.verbs import ManyStepped, SessionInfo, Verbs
@@ -44,6 +46,7 @@ class Client:
         policy = RetryPolicy(patience_seconds)
         self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
         self._verbs = Verbs(self._exchanges)
+        self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
         self._http = httpx.Client(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
@@ -78,6 +81,34 @@ class Client:
         float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
         """
         return self._run(self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version))
+
+    def generate(self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]) -> Generation:
+        """Write an output, or several, for each input: a text, codes, or numbers ``[n, F]``; without ``inputs``, a
+        model that reads no source writes from nothing. ``ostinato.generation.Options`` says what ``options`` are.
+        """
+        return self._run(self._generation.generate(model, inputs, options))
+
+    def generate_stream(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+    ) -> Generator[Step | Generation]:
+        """``generate``, told step by step as it is made (but for ``beam``), and at last as a whole.
+
+        Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
+        does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
+        """
+        begin = self._generation.begin_stream(model, inputs, options)
+        return stream_blocking(self._http, begin, self._sleep, options)
+
+    def score(
+        self,
+        model: str,
+        targets: Sequence[Value],
+        inputs: Sequence[Source] | None = None,
+        *,
+        version: str | None = None,
+    ) -> list[Scored]:
+        """How likely each target is as the output for its input, its stop included."""
+        return self._run(self._generation.score(model, targets, inputs, version))
 
     def session(
         self,

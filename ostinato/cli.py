@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("ostinato.export_command", "Export a trained module to ONNX, proved against PyTorch."),
     "verify": ("ostinato.verify_command", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.serve_command", "Serve a repository of models over HTTP."),
+    "generate": ("ostinato.generate_command", "Write with a model: texts, codes or numbers, and what it looked at."),
     "replay": ("ostinato.replay_command", "Stream the rows of a CSV through sessions of a running service."),
     "sessions": ("ostinato.sessions_command", "List, show, export, import and close sessions of a running service."),
     "bench": ("ostinato.bench_command", "Measure how fast a running service is, and whether it is right."),

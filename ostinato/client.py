@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import httpx
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ostinato import wire
 from ostinato.arrays import Array, Rows
 from ostinato.exchange import Exchanges, Plan, Send, carry_out_async
+from ostinato.generation import Generation, GenerationVerbs, Options, Scored, Source, Step, Value
+from ostinato.generation_stream import stream_async
 from ostinato.retry import Outcome, RetryPolicy
 from ostinato.session import AsyncSession
 from ostinato.stream import AsyncStream
@@ -29,7 +31,8 @@ class AsyncClient:
 
     A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``, or else after pauses
     that double. One whose answer was lost is sent again where that is safe: all are but a ``step_many`` that lacks a
-    ``seq``, for ``seq`` keeps a step from being applied twice and the client makes up the ids of sessions.
+    ``seq`` and a stream of outputs that has begun; for ``seq`` keeps a step from being applied twice, the client makes
+    up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn anew).
 
     Every verb raises:
         ServiceError: the service refused it; in the service's words. ServiceUnreachable: nobody answered.
@@ -62,6 +65,7 @@ class AsyncClient:
         policy = RetryPolicy(patience_seconds)
         self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
         self._verbs = Verbs(self._exchanges)
+        self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
         self._http = httpx.AsyncClient(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
@@ -98,6 +102,36 @@ class AsyncClient:
         return await self._run(
             self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version)
         )
+
+    async def generate(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+    ) -> Generation:
+        """Write an output, or several, for each input: a text, codes, or numbers ``[n, F]``; without ``inputs``, a
+        model that reads no source writes from nothing. ``ostinato.generation.Options`` says what ``options`` are.
+        """
+        return await self._run(self._generation.generate(model, inputs, options))
+
+    def generate_stream(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+    ) -> AsyncGenerator[Step | Generation]:
+        """``generate``, told step by step as it is made (but for ``beam``), and at last as a whole.
+
+        Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
+        does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
+        """
+        begin = self._generation.begin_stream(model, inputs, options)
+        return stream_async(self._http, begin, self._sleep, options)
+
+    async def score(
+        self,
+        model: str,
+        targets: Sequence[Value],
+        inputs: Sequence[Source] | None = None,
+        *,
+        version: str | None = None,
+    ) -> list[Scored]:
+        """How likely each target is as the output for its input, its stop included."""
+        return await self._run(self._generation.score(model, targets, inputs, version))
 
     def session(
         self,

@@ -3,6 +3,8 @@
 CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
 |- TableError            a CSV file does not hold what a model needs; names the file, and the line and column
+|- InputError            a file, or what else a command was given to work on, cannot be read; names it
+|- PictureError          a picture cannot be drawn; says what is missing
 |- ServiceError          the service refused a request; carries its status and code
 |  `- SeqConflict        a session has not as many steps as its client believes; carries how many it has
 |- ServiceUnreachable    no service answers at the address
@@ -50,3 +52,11 @@ class ServiceUnreachable(CommandError):
 
 class WrongAnswer(CommandError):
     """What the service answered is not what the model answers offline: the one thing that must not happen."""
+
+
+class InputError(CommandError):
+    """A file, or what else a command was given to work on, cannot be read; the message names it."""
+
+
+class PictureError(CommandError):
+    """A picture cannot be drawn; the message says what is missing."""

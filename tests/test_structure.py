@@ -46,7 +46,24 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ostinato": (("benchmarks",), ()),
     **{
         f"ostinato.{name}": (("service", "bentoml", "onnxruntime", *TRAINING), ())
-        for name in ("arrays", "blocking", "blocking_stream", "client", "frames", "session", "stream", "verbs", "wire")
+        for name in (
+            "arrays",
+            "attention_picture",
+            "blocking",
+            "blocking_stream",
+            "client",
+            "events",
+            "frames",
+            "generate_command",
+            "generation",
+            "generation_inputs",
+            "generation_stream",
+            "generation_view",
+            "session",
+            "stream",
+            "verbs",
+            "wire",
+        )
     },
     # Plans and the policy are carried out by both kinds of client, and know the network of neither.
     **{

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from typer.testing import CliRunner, Result
 
 from ostinato.cli import app
 from service.tensors import Input
+from tests import generation_networks
 from tests.networks import Network, accumulator, lstm
 from tests.server import ServerProcess, running_server
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 RunCommand = Callable[..., Result]
 
 
@@ -74,4 +77,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The service, ready, on that repository."""
     with running_server(models, tmp_path_factory.mktemp("home")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def writing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The service, ready, on models that write: ``g2p`` from text, ``letters`` from nothing, and numbers."""
+    repository = tmp_path_factory.mktemp("writers")
+    shutil.copytree(EXAMPLES / "cmudict" / "repository", repository, dirs_exist_ok=True)
+    generation_networks.export_letter_model(repository)
+    generation_networks.export_hours_ahead(repository)
+    with running_server(repository, tmp_path_factory.mktemp("writing"), max_output_steps=1000) as process:
         yield process

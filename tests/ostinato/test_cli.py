@@ -36,6 +36,7 @@ def test_version_is_the_package_s(run_command: RunCommand) -> None:
         (("verify", "REPOSITORY"), 0),
         (("serve", "--repository", "REPOSITORY", "--host", "nowhere"), 1),
         (("replay", "a.csv", "--model", "loads", "--url", "http://127.0.0.1:1", "--patience", "0"), 1),
+        (("generate", "g2p", "word", "--url", "http://127.0.0.1:1", "--patience", "0"), 1),
         (("bench", "--model", "loads", "--url", "http://127.0.0.1:1"), 1),
         (("sessions", "list", "--url", "http://127.0.0.1:1", "--patience", "0"), 1),
     ],
