@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from export.errors import ExportError
 from export.exporter import Exported, export_module
+from export.multi_horizon_run import export_multi_horizon
 from export.parity import Report
 from export.pronunciation_run import export_pronunciation
+from export.run_content import provenance_of, series_input
 from models.kinds import FORECASTER
 from models.run_files import read_content
-from models.runs import Run, load_run
-from service.tensors import Input, Statistics
+from models.runs import load_run
 
 
 class ExportRun(Protocol):
@@ -56,49 +56,22 @@ def export_forecaster(
     target = run.features.names[run.features.target_index]
     return export_module(
         run.network,
-        run_input(run),
+        series_input(run.features, run.content),
         repository,
         name=name or recipe["name"],
         version=version,
         output_features=(target,),
         feedback={target: target},
         description=recipe["description"],
-        provenance=run_provenance(run),
+        provenance=provenance_of(run.content),
         force=force,
         report=report,
     )
 
 
-def run_input(run: Run) -> Input:
-    """Rows as the recipe orders their features, in raw units, holes allowed."""
-    return Input(
-        name="inputs",
-        dtype="float32",
-        shape=("B", "T", len(run.features.names)),
-        features=run.features.names,
-        missing=True,
-        categories=run.content["categories"],
-        statistics=Statistics(**asdict(run.features.statistics)),
-    )
-
-
-def run_provenance(run: Run) -> dict[str, Any]:
-    """Data, licence and scores: what a reader of the manifest asks first."""
-    content = run.content
-    recipe = content["recipe"]
-    return {
-        "data": {**content["data"], "file": recipe["data"]["file"], "source": recipe["data"]["source"]},
-        "licence": recipe["data"]["licence"],
-        "metrics": content["metrics"],
-        "network": {**recipe["network"], "num_parameters": content["num_parameters"]},
-        "training": {
-            **recipe["training"],
-            "num_epochs": content["num_epochs"],
-            "training_seconds": content["training_seconds"],
-        },
-        "training_libraries": content["libraries"],
-    }
-
-
-EXPORTERS: dict[str, ExportRun] = {FORECASTER: export_forecaster, "pronunciation": export_pronunciation}
+EXPORTERS: dict[str, ExportRun] = {
+    FORECASTER: export_forecaster,
+    "pronunciation": export_pronunciation,
+    "multi_horizon": export_multi_horizon,
+}
 """Each kind of run (``models/kinds.py``) with what exports it."""

@@ -66,16 +66,22 @@ class Attention(nn.Module):
         keys: Tensor = self.key(memory)
         return keys
 
-    def forward(self, query: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Contexts ``[B, M]`` and weights ``[B, S]`` of queries ``[B, Q]``.
 
         Args:
             memory: ``[B, S, M]``; what stands at and beyond ``lengths`` has no influence if it is finite.
             keys: ``keys(memory)``.
             lengths: int64 ``[B]``, from 1 to S.
+            bias: ``[B, S]``, added to the scores: what a step's place is worth.
         """
         steps = torch.arange(memory.shape[1], device=memory.device)
-        scores = self._scores(query, keys).masked_fill(steps >= lengths.unsqueeze(1), _BEYOND)
+        scores = self._scores(query, keys)
+        if bias is not None:
+            scores = scores + bias
+        scores = scores.masked_fill(steps >= lengths.unsqueeze(1), _BEYOND)
         weights = torch.softmax(scores, dim=-1)
         return torch.matmul(weights.unsqueeze(1), memory).squeeze(1), weights
 

@@ -21,6 +21,7 @@ FORECASTER = "forecaster"
 KINDS: dict[str, str] = {
     FORECASTER: "models.forecaster",
     "pronunciation": "models.pronunciation",
+    "multi_horizon": "models.multi_horizon_runs",
 }
 
 # report(done, total, text): how many of how many epochs, and what is worth showing beside the bar.

@@ -37,16 +37,10 @@ def save_run(directory: Path, recipe: Recipe, dataset: Dataset, trained: Trained
     directory.mkdir(parents=True, exist_ok=True)
     save_file(trained.network.state_dict(), directory / WEIGHTS_FILE)
     content = {
-        "recipe": _portable(recipe),
+        "recipe": portable(recipe),
         "features": asdict(trained.features),
         "categories": dataset.categories,
-        "data": {
-            "sha256": dataset.sha256,
-            "num_steps": len(dataset.values),
-            "training": _span(dataset, 0, dataset.validation_start),
-            "validation": _span(dataset, dataset.validation_start, dataset.test_start),
-            "test": _span(dataset, dataset.test_start, len(dataset.values)),
-        },
+        "data": data_content(dataset),
         "metrics": {
             **asdict(trained.test),
             "improvement_over_persistence": trained.test.improvement_over_persistence,
@@ -70,7 +64,7 @@ def load_run(directory: Path) -> Run:
     try:
         content = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
         recipe = Recipe.model_validate(content["recipe"])
-        features = _features(content["features"])
+        features = features_of(content["features"])
         network = build_forecaster(features, recipe.network)
         network.load_state_dict(load_file(directory / WEIGHTS_FILE))
     except OSError as error:
@@ -81,14 +75,26 @@ def load_run(directory: Path) -> Run:
     return Run(network, features, content)
 
 
-def _portable(recipe: Recipe) -> dict[str, Any]:
+def portable(recipe: Recipe) -> dict[str, Any]:
     """The recipe without where on this machine its data lay."""
     content = recipe.model_dump(mode="json")
     content["data"]["file"] = recipe.data.file.name
     return content
 
 
-def _features(content: dict[str, Any]) -> Features:
+def data_content(dataset: Dataset) -> dict[str, Any]:
+    """What ``run.json`` says of the data."""
+    return {
+        "sha256": dataset.sha256,
+        "num_steps": len(dataset.values),
+        "training": _span(dataset, 0, dataset.validation_start),
+        "validation": _span(dataset, dataset.validation_start, dataset.test_start),
+        "test": _span(dataset, dataset.test_start, len(dataset.values)),
+    }
+
+
+def features_of(content: dict[str, Any]) -> Features:
+    """The features that ``run.json`` holds."""
     return Features(
         names=tuple(content["names"]),
         num_codes=tuple(content["num_codes"]),

@@ -83,7 +83,7 @@ def train(recipe: Recipe, dataset: Dataset, report: Report = lambda _progress: N
     """
     started = time.perf_counter()
     features = Features.of(dataset)
-    with _reproducible(recipe.training):
+    with reproducible(recipe.training):
         fit = _Fit(build_forecaster(features, recipe.network), dataset, recipe.training, report)
         num_epochs, validation_mae = fit.run()
         test = score(fit.network, dataset, recipe.data.season_steps)
@@ -122,8 +122,8 @@ def score(network: AnyForecaster, dataset: Dataset, season_steps: int) -> Scores
     target = dataset.values[:, dataset.target_index]
     # The forecast made at step t is for t + 1, so the first one for the test part is made one step before it.
     forecast = forecast_part(network, dataset.values, start - 1, end - 1)
-    persistence = _last_seen(target)[start - 1 : end - 1]
-    seasonal = _last_seen_of_season(target, season_steps)[start:end]
+    persistence = last_seen_values(target)[start - 1 : end - 1]
+    seasonal = last_seen_of_season(target, season_steps)[start:end]
     truth = target[start:end]
     scored = ~np.isnan(truth) & ~np.isnan(persistence) & ~np.isnan(seasonal)
     times = dataset.times[start:end][scored]
@@ -213,7 +213,7 @@ class _Fit:
 
 
 @contextlib.contextmanager
-def _reproducible(recipe: TrainingRecipe) -> Iterator[None]:
+def reproducible(recipe: TrainingRecipe) -> Iterator[None]:
     """Seed and number of threads as the recipe says; the caller's own stay as they were."""
     num_threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
@@ -240,15 +240,15 @@ def _mean_absolute(error: Floats, scored: NDArray[np.bool_]) -> float:
     return float(np.abs(error[scored].astype(np.float64)).mean())
 
 
-def _last_seen(series: Floats) -> Floats:
+def last_seen_values(series: Floats) -> Floats:
     """Each step's last value that is not NaN, ``[N]``; NaN before the first."""
     rows = np.where(np.isnan(series), 0, np.arange(len(series)))
     return series[np.maximum.accumulate(rows)]
 
 
-def _last_seen_of_season(series: Floats, season_steps: int) -> Floats:
+def last_seen_of_season(series: Floats, season_steps: int) -> Floats:
     """For each step the value one season before it; where that is missing, the one a season earlier, and so on."""
     forecast = np.full_like(series, np.nan)
     for phase in range(season_steps):
-        forecast[phase + season_steps :: season_steps] = _last_seen(series[phase::season_steps])[:-1]
+        forecast[phase + season_steps :: season_steps] = last_seen_values(series[phase::season_steps])[:-1]
     return forecast
