@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from export.caption_run import export_caption
 from export.errors import ExportError
 from export.exporter import Exported, export_module
+from export.language_model_run import export_language_model
 from export.multi_horizon_run import export_multi_horizon
 from export.parity import Report
 from export.pronunciation_run import export_pronunciation
@@ -73,5 +75,7 @@ EXPORTERS: dict[str, ExportRun] = {
     FORECASTER: export_forecaster,
     "pronunciation": export_pronunciation,
     "multi_horizon": export_multi_horizon,
+    "language_model": export_language_model,
+    "caption": export_caption,
 }
 """Each kind of run (``models/kinds.py``) with what exports it."""

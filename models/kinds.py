@@ -22,6 +22,8 @@ KINDS: dict[str, str] = {
     FORECASTER: "models.forecaster",
     "pronunciation": "models.pronunciation",
     "multi_horizon": "models.multi_horizon_runs",
+    "language_model": "models.language_model_training",
+    "caption": "models.caption_training",
 }
 
 # report(done, total, text): how many of how many epochs, and what is worth showing beside the bar.

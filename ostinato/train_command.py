@@ -23,8 +23,8 @@ def train(
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.
 
-    A recipe's `kind` says what: a forecaster on any CSV where there is none, pronunciation, or multi_horizon (any CSV,
-    many steps ahead).
+    A recipe's `kind` says what: a forecaster on any CSV where there is none, pronunciation, multi_horizon (any CSV,
+    many steps ahead), language_model, or caption.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
 

@@ -45,7 +45,7 @@ def test_a_recipes_kind_is_the_one_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('kind = "translation"', r"recipe\.toml: kind: 'translation' is none of forecaster, "),
+        ('kind = "translation"', r"recipe\.toml: kind: 'translation' is none of caption, forecaster, "),
         ("kind = 3", r"kind: 3 is none of"),
         ("kind = ", r"recipe\.toml: is not TOML"),
     ],

@@ -125,6 +125,14 @@ def test_the_same_seed_writes_the_same_and_an_absent_one_is_told(http: httpx.Cli
     assert [len(outputs) for outputs in several["outputs"]] == [3, 3]
 
 
+def test_a_prompt_is_fed_first_and_is_no_part_of_the_output_nor_of_its_score(http: httpx.Client) -> None:
+    body = {"inputs": ["", "abc"], "targets": ["abcdefg", "defg"]}
+    whole, rest = http.post("/v1/models/letters/score", json=body).json()["log_probs"]
+    # Seven letters and the stop, of which the prompt gives three.
+    assert (len(whole), rest) == (8, whole[3:])
+    assert generate(http, "letters", method="beam") == generate(http, "letters", inputs=[""], method="beam")
+
+
 def test_events_arrive_step_by_step_and_end_with_the_whole_answer(http: httpx.Client) -> None:
     whole = generate(http, "speller", inputs=["ostinato", "abc"])
     *steps, (last, done) = events(http, "speller", inputs=["ostinato", "abc"])

@@ -1,0 +1,85 @@
+"""A character n-gram model, what a language model must beat: interpolated Kneser-Ney smoothing.
+
+With ``h`` the up to ``n - 1`` symbols before, ``h'`` those without the first of them, and a discount ``D`` an order::
+
+    p(c | h) = max(count(h c) - D, 0) / count(h .)  +  D distinct(h .) / count(h .)  p(c | h')
+
+``count`` counts occurrences where ``h`` has ``n - 1`` symbols, and below that how many different symbols stand before
+``h c``; ``distinct(h .)`` is how many different symbols follow ``h``. At the end of the recursion all ``V`` symbols are
+equally likely. Kneser and Ney, 1995, "Improved Backing-off for M-gram Language Modeling"; the discounts are those of
+Chen and Goodman, 1999, "An Empirical Study of Smoothing Techniques for Language Modeling".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import TypeAlias
+
+# For each context, how often each symbol follows it.
+Counts: TypeAlias = dict[str, Counter[str]]
+
+
+class NGram:
+    """A character n-gram model of words, each word by itself.
+
+    Args:
+        order: n, at least 1.
+        words: what it learns from.
+        num_symbols: V, the symbols that may come next, the end of the word among them.
+    """
+
+    # Stands for what is before a word and for its end.
+    EDGE = "\n"
+
+    def __init__(self, order: int, words: Iterable[str], num_symbols: int) -> None:
+        self._num_symbols = num_symbols
+        # By length of the context, how often a symbol comes after it.
+        ngrams: list[Counter[tuple[str, str]]] = [Counter() for _ in range(order)]
+        for word in words:
+            before = self.EDGE + word
+            for place, symbol in enumerate(word + self.EDGE, start=1):
+                length = min(place, order - 1)
+                ngrams[length][before[place - length : place], symbol] += 1
+        for length in reversed(range(order - 1)):
+            # Each different n-gram counts once for the one that lacks its first symbol.
+            ngrams[length].update((context[1:], symbol) for context, symbol in ngrams[length + 1])
+        self._counts = [_grouped(each) for each in ngrams]
+        self._discounts = [_discount(each) for each in self._counts]
+
+    def probability(self, symbol: str, context: str) -> float:
+        """Of ``symbol`` (``EDGE``: the end of the word) after ``context``, all that came before it in the word."""
+        before = self.EDGE + context
+        probability = 1.0 / self._num_symbols
+        for length, (counts, discount) in enumerate(zip(self._counts, self._discounts, strict=True)):
+            followers = counts.get(before[len(before) - length :]) if length <= len(before) else None
+            if followers is None:
+                break
+            total = followers.total()
+            own = max(followers[symbol] - discount, 0.0) if symbol in followers else 0.0
+            probability = (own + discount * len(followers) * probability) / total
+        return probability
+
+    def perplexity(self, words: Iterable[str]) -> float:
+        """``exp`` of the mean of ``-log p`` over all symbols of the words, the end of each word among them."""
+        surprises = [
+            -math.log(self.probability(symbol, word[:place]))
+            for word in words
+            for place, symbol in enumerate(word + self.EDGE)
+        ]
+        return math.exp(math.fsum(surprises) / len(surprises))
+
+
+def _grouped(counts: Counter[tuple[str, str]]) -> Counts:
+    grouped: Counts = defaultdict(Counter)
+    for (context, symbol), count in counts.items():
+        grouped[context][symbol] = count
+    return dict(grouped)
+
+
+def _discount(counts: Counts) -> float:
+    """``n1 / (n1 + 2 n2)``, of how many n-grams were counted once and twice; a half where none was counted once."""
+    how_often = Counter(count for followers in counts.values() for count in followers.values())
+    once, twice = how_often[1], how_often[2]
+    return once / (once + 2 * twice) if once else 0.5
