@@ -44,8 +44,7 @@ class Contract:
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
         """One run of the module (a ``Step``)."""
-        with torch.no_grad():
-            y, *after = _run(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
+        y, *after = _attempt(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
         return y.numpy(), tuple(state.numpy() for state in after)
 
     def example(self, batch_size: int, num_steps: int) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -89,6 +88,11 @@ def inspect_module(
         ExportError: the module breaks the contract; the message says where.
     """
     if not callable(getattr(module, "initial_state", None)):
+        if callable(getattr(module, "encode", None)) and callable(getattr(module, "decode", None)):
+            raise ExportError(
+                f"{_name(module)} is an encoder-decoder: call export.generation_exporter.export_encoder_decoder, as "
+                "docs/encoder_decoder.md shows"
+            )
         raise ExportError(
             f"{_name(module)} has no initial_state(batch_size): add one that returns the states of that many "
             "sequences that have not begun"
@@ -175,14 +179,19 @@ def _run(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor
 def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) -> tuple[Tensor, ...]:
     sequence = draw_sequences(inputs, np.random.default_rng(0), batch_size, num_steps)
     x = to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs)
+    return _attempt(module, torch.from_numpy(x), _initial_states(module, batch_size))
+
+
+def _attempt(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
     try:
         with torch.no_grad():
-            return _run(module, torch.from_numpy(x), _initial_states(module, batch_size))
+            return _run(module, x, states)
     except ExportError:
         raise
     except Exception as error:  # a user's module may raise anything
+        dtype = str(x.dtype).removeprefix("torch.")
         raise ExportError(
-            f"{_name(module)} fails on an input of shape {list(x.shape)} and dtype {inputs.dtype}: "
+            f"{_name(module)} fails on an input of shape {list(x.shape)} and dtype {dtype}: "
             f"{type(error).__name__}: {error}"
         ) from error
 

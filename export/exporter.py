@@ -13,7 +13,7 @@ from torch import nn
 
 from export.axes import Array, to_axes
 from export.contract import Contract, inspect_module, one_step
-from export.generation_contract import DecoderOptions
+from export.decoder_contract import DecoderOptions
 from export.onnx_graph import Graph, write_graph
 from export.parity import Proof, Report, prove
 from export.probes import draw_sequences
@@ -100,8 +100,8 @@ def export_module(
         described = None
         if begins_decoder(module):
             options = decoder or DecoderOptions(output_features=tuple(output_features))
-            described, graphs["decode"], decoded = export_decoder(contract, graph, options, built, golden)
-            proof = proof.joined(decoded)
+            described, graphs["decode"], lines, tolerance = export_decoder(contract, graph, options, built, golden)
+            proof = proof.joined(lines, tolerance)
         manifest = valid_manifest(
             name=name,
             version=version,

@@ -7,18 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
 from safetensors.numpy import save_file
 from torch import nn
 
 from export.contract import Contract, inspect_module, one_step
+from export.decoder_contract import DecoderOptions, valid_decoder
 from export.errors import ExportError
 from export.exporter import Exported
-from export.generation_contract import DecoderOptions, inspect_encoder_decoder, valid_decoder
+from export.generation_contract import inspect_encoder_decoder
 from export.generation_golden import golden_generation, golden_text
 from export.generation_graph import GenerationGraphs, write_decoder, write_encoder
 from export.generation_parity import prove_generation
+from export.generation_probes import draw_fed_codes
 from export.onnx_graph import Graph, write_graph
 from export.parity import Report, prove
+from export.rounding import recurrent_rounding, tolerance_for
 from export.version_directory import describe_graph, new_version, valid_manifest
 from service.manifest import GOLDEN_FILE, Decoder, Limits
 from service.tensors import Input, Nested
@@ -26,6 +31,9 @@ from service.vocabulary import Vocabulary
 
 ENCODER_FILE = "encode.onnx"
 DECODER_FILE = "decode.onnx"
+# Over how many steps of a text differences may add up, and over how many texts the network's own are measured.
+_CARRIED_STEPS = 12
+_NUM_TEXTS = 64
 
 
 def export_encoder_decoder(
@@ -42,6 +50,7 @@ def export_encoder_decoder(
     feedback: bool = False,
     state_names: Sequence[str] = (),
     memory_names: Sequence[str] = (),
+    examples: Sequence[ArrayLike] = (),
     vocabularies: Mapping[str, Vocabulary] | None = None,
     limits: Limits | None = None,
     description: str = "",
@@ -66,6 +75,8 @@ def export_encoder_decoder(
             ``output_0``, ... where none are given.
         feedback: the decoder takes the numbers of the step before.
         state_names, memory_names: in the graphs and the manifest; ``state_0``, ... and ``memory_0``, ... otherwise.
+        examples: real sources, ``[S]`` or ``[S, ...]`` each, to try the graphs on and to take golden answers of; random
+            ones where none are given. No longer ones are tried, and none beyond ``limits.max_source_steps``.
         vocabularies: ``source`` and ``target``, for text.
         limits: what one request may ask for.
         provenance: where the model comes from; the library versions are added.
@@ -80,7 +91,9 @@ def export_encoder_decoder(
     options = _options(words, num_codes, output_features, start=start, stop=stop, feedback=feedback)
     options = replace(options, state_names=tuple(state_names), memory_names=tuple(memory_names))
     with new_version(repository, name, version, force=force) as built:
-        contract = inspect_encoder_decoder(module, _with_codes(source, words.get("source")), options)
+        whole_source = _with_codes(source, words.get("source"))
+        max_steps = limits.max_source_steps if limits else 0
+        contract = inspect_encoder_decoder(module, whole_source, options, examples, max_steps)
         write_encoder(contract, built / ENCODER_FILE)
         decoder = write_decoder(contract.module, contract.decoder, built / DECODER_FILE)
         graphs = GenerationGraphs(built / ENCODER_FILE, built / DECODER_FILE, contract, decoder)
@@ -140,7 +153,9 @@ def export_generator(
         decoder, contract = _one_step_of(whole, options)
         write_graph(contract, built / DECODER_FILE, name="decode")
         graph = Graph(built / DECODER_FILE, contract.inputs, contract.output, contract.states)
-        proof = prove(contract, graph, report=report)
+        texts = draw_fed_codes(options.num_codes, start, np.random.default_rng(0), _NUM_TEXTS, 4 * _CARRIED_STEPS)
+        tolerance = tolerance_for(recurrent_rounding(whole, texts, _CARRIED_STEPS))
+        proof = prove(contract, graph, tolerance=tolerance, carried_steps=_CARRIED_STEPS, report=report)
         manifest = valid_manifest(
             name=name,
             version=version,

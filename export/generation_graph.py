@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from export.axes import Array
-from export.generation_contract import Decoded, EncoderDecoder, attention_shape
+from export.decoder_contract import Decoded, attention_shape
+from export.generation_contract import EncoderDecoder
 from export.generation_module import Arrays, run_decoder, run_encoder
 from export.generation_probes import draw_source
 from export.onnx_graph import TRACED_SIZES, Signature, open_session, write_module
@@ -24,13 +25,13 @@ class DecoderGraph:
 
     def __init__(self, path: Path, decoder: Decoder) -> None:
         self._session = open_session(path)
-        self._decoder = decoder
+        self.decoder = decoder
         self._fetches = [decoder.output.name, *(state.output for state in decoder.states)]
         self._fetches += [decoder.attention] if decoder.attention else []
 
     def decode(self, previous: Array | None, states: Arrays, memory: Arrays, lengths: Array | None) -> Decoded:
         """One run of the graph."""
-        decoder = self._decoder
+        decoder = self.decoder
         feeds = dict(zip((state.input for state in decoder.states), states, strict=True))
         feeds |= dict(zip((part.name for part in decoder.memory), memory, strict=True))
         if decoder.previous is not None:

@@ -3,7 +3,8 @@
 The reference is the network on one source at a time, without padding. Parity: the largest difference to it, over
 batch sizes, source lengths and paddings, at every step of decoding. Invariance: whether a row's numbers are the same
 to the bit alone and in any batch padded to the same length, whatever the padding is. What is fed to the decoder is
-the same for all: any codes, or the numbers that the network wrote.
+the same for all: any codes, or the numbers that the network wrote. The tolerance is 1e-5, or what the network's own
+rounding error accounts for where that is more (``export.rounding``).
 """
 
 from __future__ import annotations
@@ -16,24 +17,20 @@ import numpy as np
 from export.axes import Array
 from export.errors import ExportError
 from export.generation_contract import EncodeDecode, EncoderDecoder
-from export.generation_probes import Sources, draw_fed_codes, draw_padding, draw_source, draw_sources
+from export.generation_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
 from export.onnx_graph import TRACED_SIZES
 from export.parity import Measured, Proof, Report, relative_difference
+from export.rounding import encoder_decoder_rounding, tolerance_for
 from export.teacher_forcing import Written, write_from
 from service.manifest import Decoder, Parity
 
-# Scores are sums over hundreds of units behind tens of steps that feed each other; a probability moves by as much.
-TOLERANCE = 5e-4
-
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
-# Sources that fill their run.
-EXACT_LENGTHS = (1, 2, 5, 50)
-# What served sources are padded to.
-PADDED_LENGTHS = (8, 16, 32, 64, 128)
 NUM_STEPS = 6
 # (padded length, steps of decoding): differences must not grow with the steps.
 LONG_RUN = (32, 150)
 _LONG_BATCH = 2
+# Sources over which the network's own rounding error is measured.
+_NUM_ROUNDED = 64
 
 
 def prove_generation(
@@ -54,14 +51,18 @@ def prove_generation(
         report: called with the number of lines done and the number of all lines.
 
     Raises:
-        ExportError: the graphs fail at some size or differ from the network by more than ``TOLERANCE``; padding has
-            an influence; attention looks beyond a source's end or does not sum to 1.
+        ExportError: the graphs fail at some size or differ from the network by more than its own rounding accounts
+            for; padding has an influence; attention looks beyond a source's end or does not sum to 1.
     """
-    prover = _Prover(contract, graphs, decoder, np.random.default_rng(seed))
+    tolerance = _tolerance(contract, decoder)
+    prover = _Prover(contract, graphs, decoder, tolerance, np.random.default_rng(seed))
     tasks: list[Callable[[], Measured]]
+    lengths: set[int] = set()
     if contract.encoder_lengths:
-        tasks = [partial(prover.exact, length) for length in EXACT_LENGTHS]
-        tasks += [partial(prover.padded, length) for length in PADDED_LENGTHS]
+        exact, padded = contract.probes.exact_lengths(), contract.probes.padded_lengths()
+        lengths = {*exact, *padded}
+        tasks = [partial(prover.exact, length) for length in exact]
+        tasks += [partial(prover.padded, length) for length in padded]
     else:
         tasks = [prover.fixed]
     tasks.append(prover.long_run)
@@ -69,10 +70,9 @@ def prove_generation(
     for done, task in enumerate(tasks, start=1):
         lines.append(task())
         report(done, len(tasks))
-    lengths = (*EXACT_LENGTHS, *PADDED_LENGTHS) if contract.encoder_lengths else ()
     parity = Parity(
         max_difference=max(line.max_difference for line in lines),
-        tolerance=TOLERANCE,
+        tolerance=tolerance,
         batch_sizes=BATCH_SIZES,
         lengths=tuple(sorted(lengths)),
         num_chunkings=0,
@@ -82,8 +82,14 @@ def prove_generation(
 
 class _Prover:
     def __init__(
-        self, contract: EncoderDecoder, graphs: EncodeDecode, decoder: Decoder, generator: np.random.Generator
+        self,
+        contract: EncoderDecoder,
+        graphs: EncodeDecode,
+        decoder: Decoder,
+        tolerance: float,
+        generator: np.random.Generator,
     ) -> None:
+        self._tolerance = tolerance
         self._contract = contract
         self._graphs = graphs
         self._decoder = decoder
@@ -91,33 +97,31 @@ class _Prover:
 
     def exact(self, length: int) -> Measured:
         """All batch sizes, sources of one length without padding."""
-        source = draw_source(self._contract.source, self._generator, max(BATCH_SIZES), length)
+        source = self._contract.probes.draw(self._generator, max(BATCH_SIZES), length)
         sources = Sources(source, np.full(max(BATCH_SIZES), length, np.int64))
         return self._measure("one length", f"S {length}", sources, NUM_STEPS, BATCH_SIZES)
 
     def padded(self, length: int) -> Measured:
         """All batch sizes, sources of mixed lengths padded to one."""
-        sources = draw_sources(self._contract.source, self._generator, max(BATCH_SIZES), length)
-        return self._measure("mixed lengths", f"S 1 to {length}, padded", sources, NUM_STEPS, BATCH_SIZES)
+        sources = self._contract.probes.draw_mixed(self._generator, max(BATCH_SIZES), length)
+        longest = int(sources.lengths.max()) if sources.lengths is not None else 1
+        return self._measure("mixed lengths", f"S 1 to {longest} in {length}", sources, NUM_STEPS, BATCH_SIZES)
 
     def fixed(self) -> Measured:
         """All batch sizes, sources of a fixed size."""
-        sources = draw_sources(self._contract.source, self._generator, max(BATCH_SIZES), 1)
+        sources = self._contract.probes.draw_mixed(self._generator, max(BATCH_SIZES), 1)
         return self._measure("fixed size", "", sources, NUM_STEPS, BATCH_SIZES)
 
     def long_run(self) -> Measured:
         """Few sources, many steps."""
-        length, num_steps = LONG_RUN
-        sources = draw_sources(self._contract.source, self._generator, _LONG_BATCH, length)
+        length, num_steps = min(LONG_RUN[0], max(self._contract.probes.padded_lengths())), LONG_RUN[1]
+        sources = self._contract.probes.draw_mixed(self._generator, _LONG_BATCH, length)
         sizes = f"S {length}" if self._contract.encoder_lengths else ""
         return self._measure("long output", sizes, sources, num_steps, (_LONG_BATCH,))
 
     def _measure(self, what: str, sizes: str, sources: Sources, num_steps: int, batch_sizes: Sequence[int]) -> Measured:
-        codes = self._codes(len(sources), num_steps)
-        wanted = [
-            self._reference(sources.without_padding(row), num_steps, None if codes is None else codes[row : row + 1])
-            for row in range(len(sources))
-        ]
+        codes = _codes(self._decoder, self._generator, len(sources), num_steps)
+        wanted = _references(self._contract, self._decoder, sources, num_steps, codes)
         fed = None if wanted[0].fed is None else np.concatenate([row.fed for row in wanted if row.fed is not None])
         alone = [self._run(sources.rows(slice(row, row + 1)), num_steps, fed, row) for row in range(len(sources))]
         worst, identical = 0.0, True
@@ -134,12 +138,6 @@ class _Prover:
         widest = f"B 1 to {max(batch_sizes)}" if len(batch_sizes) > 1 else f"B {batch_sizes[0]}"
         return Measured(what, ", ".join(filter(None, (widest, sizes, f"{num_steps} steps"))), worst, identical)
 
-    def _codes(self, batch_size: int, num_steps: int) -> Array | None:
-        num_codes = self._decoder.num_codes
-        if num_codes is None:
-            return None
-        return draw_fed_codes(num_codes, self._decoder.start, self._generator, batch_size, num_steps)
-
     def _otherwise_padded(self, sources: Sources) -> Sources:
         """The same sources in the same length, with other padding."""
         if sources.lengths is None:
@@ -147,16 +145,6 @@ class _Prover:
         return sources.padded_by(
             draw_padding(self._contract.source, self._generator, len(sources), sources.source.shape[1])
         )
-
-    def _reference(self, source: Sources, num_steps: int, fed: Array | None) -> Written:
-        try:
-            return write_from(self._contract, self._decoder, source, num_steps, fed)
-        except ExportError:
-            raise
-        except Exception as error:  # a user's module may raise anything
-            raise ExportError(
-                f"the network fails on a source of shape {list(source.source.shape)}: {type(error).__name__}: {error}"
-            ) from error
 
     def _run(
         self,
@@ -181,8 +169,8 @@ class _Prover:
 
     def _static_axis(self, batch_size: int) -> str:
         """B where the graphs fail on another batch of the length that they were traced with, S otherwise."""
-        sources = draw_sources(self._contract.source, self._generator, batch_size, TRACED_SIZES[1])
-        codes = self._codes(batch_size, 1)
+        sources = self._contract.probes.draw_mixed(self._generator, batch_size, TRACED_SIZES[1])
+        codes = _codes(self._decoder, self._generator, batch_size, 1)
         try:
             write_from(self._graphs, self._decoder, sources, 1, codes)
         except Exception:  # onnxruntime's own exceptions share no base class
@@ -197,12 +185,13 @@ class _Prover:
         """
         differences = {place: relative_difference(given[place], wanted[place]) for place in wanted}
         place = max(differences, key=lambda name: differences[name])
-        if not differences[place] <= TOLERANCE:
+        if not differences[place] <= self._tolerance:
             self._check_padding(batch.rows(slice(row, row + 1)))
             raise ExportError(
                 f"the graphs differ from the trained network by {differences[place]:.2g} in {place}, over "
-                f"{TOLERANCE:g}, for {len(batch)} sources of shape {list(batch.source.shape[1:])}: look for a size, a "
-                "random number or a training-time behaviour that tracing fixed, or for sums that lose digits in float32"
+                f"{self._tolerance:.2g}, for {len(batch)} sources of shape {list(batch.source.shape[1:])}: look for a "
+                "size, a random number or a training-time behaviour that tracing fixed, or for sums that lose digits "
+                "in float32; give real sources to try it on (examples) where random ones are like none in training"
             )
         return differences[place]
 
@@ -210,13 +199,13 @@ class _Prover:
         """Find out whether the network itself answers otherwise with padding."""
         if padded.lengths is None or padded.lengths[0] == padded.source.shape[1]:
             return
-        begin = self._codes(1, 1)
-        wanted = self._reference(padded.without_padding(0), 1, begin)
+        begin = _codes(self._decoder, self._generator, 1, 1)
+        [wanted] = _references(self._contract, self._decoder, padded, 1, begin)
         made = write_from(self._contract, self._decoder, padded, 1, begin, self._generator)
         length = int(padded.lengths[0])
         for place, true in wanted.row(0, length, self._decoder).items():
             difference = relative_difference(made.row(0, length, self._decoder)[place], true)
-            if not difference <= TOLERANCE:
+            if not difference <= self._tolerance:
                 raise ExportError(
                     f"padding has an influence: a source of {length} steps padded to {padded.source.shape[1]} changes "
                     f"{place} of the network by {difference:.2g}. What stands at and beyond a source's length must "
@@ -236,6 +225,41 @@ class _Prover:
             )
         if not np.allclose(written.attention.sum(axis=2), 1.0, atol=1e-4):
             raise ExportError("the attention does not sum to 1 over a source")
+
+
+def _tolerance(contract: EncoderDecoder, decoder: Decoder) -> float:
+    """By the network's own rounding error, over sources of mixed lengths."""
+    generator = np.random.default_rng(0)
+    sources = contract.probes.draw_mixed(generator, _NUM_ROUNDED, max(PADDED_LENGTHS))
+    written = _references(contract, decoder, sources, NUM_STEPS, _codes(decoder, generator, len(sources), NUM_STEPS))
+    return tolerance_for(encoder_decoder_rounding(contract, decoder, sources, written))
+
+
+def _references(
+    contract: EncoderDecoder, decoder: Decoder, sources: Sources, num_steps: int, codes: Array | None
+) -> list[Written]:
+    """What the network writes from each source alone and without padding."""
+    written = []
+    for row in range(len(sources)):
+        alone = sources.without_padding(row)
+        try:
+            written.append(
+                write_from(contract, decoder, alone, num_steps, None if codes is None else codes[row : row + 1])
+            )
+        except ExportError:
+            raise
+        except Exception as error:  # a user's module may raise anything
+            raise ExportError(
+                f"the network fails on a source of shape {list(alone.source.shape)}: {type(error).__name__}: {error}"
+            ) from error
+    return written
+
+
+def _codes(decoder: Decoder, generator: np.random.Generator, batch_size: int, num_steps: int) -> Array | None:
+    """What a decoder of codes is fed; None for one of numbers."""
+    if decoder.num_codes is None:
+        return None
+    return draw_fed_codes(decoder.num_codes, decoder.start, generator, batch_size, num_steps)
 
 
 def _same(given: dict[str, Array], wanted: dict[str, Array]) -> bool:

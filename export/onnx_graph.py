@@ -34,7 +34,10 @@ _STATIC_ADVICE = {
         "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
         "does this: use nn.LSTM or nn.GRU by models.ragged.run_ragged"
     ),
-    "B": "its graph would take that many sequences only: do not read the size of the batch as a number",
+    "B": (
+        "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) does "
+        "and x.shape[0] does not"
+    ),
 }
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from export.axes import Array
-from export.generation_contract import Decode, Decoded, EncodeDecode, first_previous
+from export.decoder_contract import Decode, Decoded, first_previous
+from export.generation_contract import EncodeDecode
 from export.generation_module import Arrays
 from export.generation_probes import Sources
 from service.manifest import Decoder

@@ -13,6 +13,8 @@ from rich.table import Table
 from ostinato.errors import SettingsError
 
 if TYPE_CHECKING:
+    from service.generator_checks import LoadedGenerator
+    from service.manifest import Manifest
     from service.repository import LoadedModel
 
 
@@ -20,7 +22,7 @@ class Verified(NamedTuple):
     """What the checks of one version's directory found; ``reason`` says what failed, where ``loaded`` is None."""
 
     directory: Path
-    loaded: LoadedModel | None
+    loaded: LoadedModel | LoadedGenerator | None
     reason: str
 
     @property
@@ -39,8 +41,12 @@ def verify(
         Path, typer.Argument(help="A repository, a model in it, or one version.", metavar="DIRECTORY")
     ] = Path("repository"),
 ) -> None:
-    """Check models as the service does when it loads them: files, graph against manifest, golden answers of the trained
-    network, and whether a row's numbers depend on what shares its batch. Exit status 1 if any fails. Needs no torch.
+    """Check models as the service does when it loads them: files, graphs against manifest, golden answers of the
+    trained network, and whether a row's numbers depend on what shares its batch. Exit status 1 if any fails. Needs no
+    torch.
+
+    The golden answers of an encoder-decoder are decoded from their sources, those of a generator from nothing, step by
+    step and fed what the network was fed; a decoder beside sessions forecasts from the states behind their sequences.
 
     [bold]Examples[/]
 
@@ -92,10 +98,10 @@ def verify_version(directory: Path) -> Verified:
     """Run every check of one version's directory."""
     from service.config import Settings
     from service.errors import ModelRejected
-    from service.repository import load_model
+    from service.repository import load_version
 
     try:
-        return Verified(directory, load_model(directory, Settings()), "")
+        return Verified(directory, load_version(directory, Settings()), "")
     except ModelRejected as error:
         return Verified(directory, None, str(error))
     except Exception as error:  # what the service would say of a directory that no check foresaw
@@ -107,20 +113,32 @@ def results_table(results: list[Verified]) -> Table:
     table = Table(title="as the service would load them", title_justify="left")
     table.add_column("model")
     table.add_column("version")
+    table.add_column("graphs")
     table.add_column("difference to\nthe trained network", justify="right")
+    table.add_column("at most", justify="right")
     table.add_column("same to the bit\nin any batch")
     table.add_column("one step of\na full batch", justify="right")
     table.add_column("check")
     for model, version, loaded in ((escape(r.model), escape(r.version), r.loaded) for r in results):
         if loaded is None:
-            table.add_row(model, version, "-", "-", "-", "[red]failed[/]")
+            table.add_row(model, version, *["-"] * 5, "[red]failed[/]")
             continue
+        manifest = loaded.manifest
         table.add_row(
             model,
             version,
+            ", ".join(manifest.graphs),
             f"{loaded.golden_difference:.1e}",
-            "yes" if loaded.manifest.batch_invariant else "[yellow]no: run alone[/]",
+            f"{_tolerance(manifest):.1e}",
+            "yes" if manifest.batch_invariant else "[yellow]no: run alone[/]",
             f"{loaded.step_seconds * 1000:.2f} ms",
             "[green]ok[/]",
         )
     return table
+
+
+def _tolerance(manifest: Manifest) -> float:
+    """What the golden answers may be off by."""
+    from service.numbers import DEFAULT_TOLERANCE
+
+    return manifest.parity.tolerance if manifest.parity else DEFAULT_TOLERANCE

@@ -87,9 +87,14 @@ class Half(Wrong):
         return x.bfloat16(), last + x[:, -1]
 
 
+class EncodesAndDecodes(nn.Module):
+    encode = decode = forward = nn.Identity.forward
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
+        (EncodesAndDecodes(), "EncodesAndDecodes is an encoder-decoder: call .*export_encoder_decoder"),
         (nn.Linear(3, 3), r"Linear has no initial_state\(batch_size\): add one"),
         (NoState(), r"NoState\.initial_state\(1\) must return one tensor or more"),
         (OnlyOutput(), r"OnlyOutput\.forward must return the output and 1 states.*it returned Tensor"),

@@ -3,9 +3,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from export.exporter import export_module
+from tests.export.test_streaming_decoder import LOADS, Streamer
+from tests.export.writers import small_proofs
+from tests.generation_networks import export_letter_model
 from tests.ostinato.conftest import RunCommand
+
+CMUDICT = Path(__file__).parents[2] / "examples" / "cmudict" / "repository"
 
 
 @pytest.fixture
@@ -59,3 +67,40 @@ def test_an_empty_folder_is_refused(tmp_path: Path, run_command: RunCommand) -> 
     result = run_command("verify", tmp_path)
     assert result.exit_code == 1
     assert "there is no <model>/<version> in it" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def writers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder-decoder, a generator and a recurrent model with a decoder."""
+    repository: Path = tmp_path_factory.mktemp("writers")
+    shutil.copytree(CMUDICT, repository, dirs_exist_ok=True)
+    with small_proofs():
+        export_letter_model(repository)
+        export_module(Streamer(), LOADS, repository, name="streamer", output_features=("load",))
+    return repository
+
+
+def test_what_writes_is_checked_by_all_of_its_graphs(writers: Path, run_command: RunCommand) -> None:
+    result = run_command("verify", writers)
+    assert result.exit_code == 0
+    rows = {
+        cells[0]: cells[2]
+        for line in result.output.splitlines()
+        if len(cells := [c.strip() for c in line.split("│")[1:]]) > 5
+    }
+    assert rows == {"g2p": "encode, decode", "letters": "decode", "streamer": "step, decode"}
+    assert result.output.count("yes") == result.output.count("ok") == 3
+
+
+@pytest.mark.parametrize(("model", "tensor"), [("g2p", "short/scores"), ("letters", "first/scores")])
+def test_a_decoder_that_answers_otherwise_fails(
+    writers: Path, run_command: RunCommand, tmp_path: Path, model: str, tensor: str
+) -> None:
+    directory = Path(shutil.copytree(writers / model / "1", tmp_path / model / "1"))
+    golden = load_file(directory / "golden.safetensors")
+    save_file({**golden, tensor: golden[tensor] + np.float32(0.01)}, directory / "golden.safetensors")
+    result = run_command("verify", tmp_path)
+    assert result.exit_code == 1
+    assert (
+        f"{model}/1 failed: golden.safetensors: {tensor.partition('/')[0]}[0]: the graphs are off by" in result.output
+    )

@@ -94,6 +94,13 @@ def test_a_model_whose_rows_depend_on_their_batch_is_marked_and_run_alone(tmp_pa
     assert (loaded.runner.max_batch_size, loaded.runner.max_iteration_steps) == (1, 1)
 
 
+def test_a_golden_case_may_have_more_rows_than_a_batch(tmp_path: Path) -> None:
+    inputs = np.arange(24, dtype=np.float32).reshape(6, 4, 1)
+    loaded = load_model(networks.accumulator().write(tmp_path, inputs), Settings(max_batch_size=2))
+    assert loaded.manifest.batch_invariant
+    assert loaded.runner.max_batch_size == 2
+
+
 def test_versions_are_found_and_hidden_folders_are_not(tmp_path: Path) -> None:
     for name in ("b/1", "a/2", "a/.tmp", ".git/objects"):
         (tmp_path / name).mkdir(parents=True)
