@@ -17,7 +17,7 @@ from benchmarks import report
 from benchmarks.bench import Bench, Options, Row
 from benchmarks.chart import draw
 from benchmarks.errors import SubjectFailed
-from benchmarks.rows import durability, http_steps, inside, many_in_one, overload, start_up, whole_sequences
+from benchmarks.rows import durability, generation, http_steps, inside, many_in_one, overload, start_up, whole_sequences
 from benchmarks.subjects import ROOT
 from benchmarks.targets import RULES, Verdict
 
@@ -38,6 +38,7 @@ ROWS: tuple[tuple[str, tuple[int, ...], Row], ...] = (
     ("256 sessions over HTTP, Redis", (12,), durability.steps_on_redis),
     ("256 sessions in a message, Redis", (12,), durability.batches_on_redis),
     ("whole sequences over HTTP", (6,), whole_sequences.over_http),
+    ("outputs that are generated", (15, 16, 17), generation.spelling),
     ("too many whole sequences", (8,), overload.whole_sequences_overload),
     ("too many single steps", (8,), overload.steps_overload),
 )
@@ -54,7 +55,10 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder for performance.json and performance.svg.")] = Path(
         "build/benchmarks"
     ),
-    docs: Annotated[bool, typer.Option("--docs", help="Put the figures into docs/performance.md, too.")] = False,
+    docs: Annotated[
+        bool,
+        typer.Option("--docs", help="Put the figures into docs/performance.md, too, in the sections that they are of."),
+    ] = False,
 ) -> None:
     """Measure Ostinato beside its limits and three baselines: servers on one core, the load on another.
 
@@ -65,6 +69,8 @@ def main(
     python -m benchmarks
 
     python -m benchmarks --only 1,2,3 --rounds 5
+
+    python -m benchmarks --only 15,16,17 --docs
 
     python -m benchmarks --quick
     """
@@ -85,7 +91,7 @@ def main(
     found = report.content(bench)
     shutil.rmtree(scratch, ignore_errors=True)
     console.print(report.targets_table(bench.figures, wanted))
-    _write(found, output, docs=docs)
+    _write(found, output, wanted if docs else set())
     verdicts = [rule.judge(bench.figures) for rule in RULES if rule.target in wanted]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
     console.print(f"{counts}; {output / 'performance.json'} has every figure", highlight=False)
@@ -108,13 +114,17 @@ def _measure(bench: Bench, wanted: set[int]) -> None:
                 bench.say(f"[yellow]not measured:[/] {error}")
 
 
-def _write(found: dict[str, object], output: Path, *, docs: bool) -> None:
+def _write(found: dict[str, object], output: Path, documented: set[int]) -> None:
+    """Write the report; and into the document the sections of the targets named."""
     report.write_json(found, output / "performance.json")
     with contextlib.suppress(ImportError):
         draw(found, output / "performance.svg")
-    if docs:
+    if documented - report.GENERATION_TARGETS:
         draw(found, DOCUMENT.parent / report.PICTURE)
         DOCUMENT.write_text(report.put_between_markers(DOCUMENT.read_text(), report.markdown(found)))
+    if documented & report.GENERATION_TARGETS:
+        section = report.generation_markdown(found)
+        DOCUMENT.write_text(report.put_between_markers(DOCUMENT.read_text(), section, report.GENERATION_MARKS))
 
 
 if __name__ == "__main__":

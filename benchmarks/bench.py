@@ -19,7 +19,7 @@ from benchmarks.errors import BenchmarkError, SubjectFailed
 from benchmarks.figures import Figures
 from benchmarks.process import LOAD_CORE, SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
-from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Subject, Triton
+from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling, Subject, Triton
 from benchmarks.workloads import Offline, Steps, write_model
 
 KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Echo, Ostinato, Triton, FastApi, BentoMl)}
@@ -78,7 +78,7 @@ class Bench:
     """One run. A row of the table is a function that takes it.
 
     Servers go by the names of ``KINDS``, where Ostinato's sessions are in memory; ``ostinato-lmdb`` and
-    ``ostinato-redis`` have them in those stores.
+    ``ostinato-redis`` have them in those stores. ``speller`` serves a model that generates.
 
     Attributes:
         figures: what was measured.
@@ -225,6 +225,8 @@ class Bench:
         """A server by its name, not yet started; what it needs beside it is."""
         if name in KINDS:
             return KINDS[name](self.repository, self.scratch)
+        if name == "speller":
+            return Spelling(self.scratch)
         return Ostinato(self.repository, self.scratch, self._state(name.removeprefix("ostinato-")))
 
     def _state(self, store: str) -> str:

@@ -19,6 +19,7 @@ import uvloop
 
 from benchmarks.figures import Figures
 from benchmarks.house import House, IterationClock
+from benchmarks.inside_generation import generation
 from benchmarks.inside_store import fill, journal_misses, misses
 from benchmarks.process import PAGE_BYTES
 from benchmarks.workloads import (
@@ -200,7 +201,7 @@ def _rss_bytes() -> int:
 
 MEASUREMENTS = {
     measurement.__name__: measurement
-    for measurement in (iterations, blocks, sequences, raw, live_sessions, fill, misses, journal_misses)
+    for measurement in (iterations, blocks, sequences, raw, live_sessions, generation, fill, misses, journal_misses)
 }
 
 

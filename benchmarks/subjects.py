@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.environments import Environment
 from benchmarks.errors import SubjectFailed
 from benchmarks.process import Process, free_port
+from benchmarks.spelling import EXAMPLE
 from benchmarks.triton_server import triton_command
 from benchmarks.workloads import MODEL, NUM_FEATURES, Floats
 from ostinato.connection import Answer, Connection, http_request
@@ -168,6 +169,14 @@ class Ostinato(Subject):
 
     def close(self, sessions: range) -> None:
         self.ask([http_request("DELETE", f"/v1/sessions/s{session}") for session in sessions])
+
+
+class Spelling(Ostinato):
+    """The service with nothing but the release of examples/cmudict."""
+
+    def __init__(self, scratch: Path) -> None:
+        super().__init__(EXAMPLE / "repository", scratch)
+        self.name, self.title = "speller", "Ostinato, g2p"
 
 
 class FastApi(Subject):

@@ -20,6 +20,10 @@ MISS_SECONDS = 150e-6
 RESTART_SECONDS = 5.0
 
 
+FIRST_ITERATIONS = 5.0
+"""What a first token may take, judged by the 99th percentile, in iterations of the run that it comes from."""
+
+
 class Verdict(Enum):
     """How a rule came out."""
 
@@ -42,6 +46,7 @@ class Unit(NamedTuple):
 
 RATIO = Unit("x")
 SECONDS, MILLISECONDS, MICROSECONDS = Unit("s"), Unit("ms", 1e3, 1), Unit("us", 1e6, 1)
+ITERATIONS = Unit("iterations")
 BYTES, MEBIBYTES = Unit("bytes", 1, 0), Unit("MiB", 2**-20, 0)
 
 
@@ -116,6 +121,10 @@ def _durable(target: int, store: str, title: str, batches: float, steps: float) 
     )
 
 
+def _first_token(what: str, way: str) -> Rule:
+    return Rule(17, what, f"generation/{way}/first_p99", None, FIRST_ITERATIONS, False, ITERATIONS)
+
+
 RULES: tuple[Rule, ...] = (
     _http(1, "256 sessions, steps/s beside Triton", "rate", "triton/rate", 2.0),
     _http(1, "256 sessions, steps/s beside FastAPI + onnxruntime", "rate", "fastapi/rate", 4.0),
@@ -145,4 +154,9 @@ RULES: tuple[Rule, ...] = (
     Rule(13, "p99 of misses in the journal", "stored/journal_miss/p99", None, MISS_SECONDS, False, MICROSECONDS),
     Rule(14, "restart on stored sessions", "restart/clean/seconds", None, RESTART_SECONDS, False, SECONDS),
     Rule(14, "restart behind a load and kill -9", "restart/killed/seconds", None, RESTART_SECONDS, False, SECONDS),
+    Rule(15, "HTTP, tokens/s beside the decoder's graph", "generation/http/rate", "generation/raw/rate", 0.6),
+    Rule(15, "engine, tokens/s beside the decoder's graph", "generation/engine/rate", "generation/raw/rate", 0.6),
+    Rule(16, "engine, tokens/s beside static batches", "generation/engine/rate", "generation/static/rate", 2.0),
+    _first_token("HTTP, first token of a stream, p99", "http_stream"),
+    _first_token("engine, first token of a stream, p99", "engine_stream"),
 )

@@ -23,6 +23,8 @@ from service.state.arena import Rows
 
 logger = logging.getLogger(__name__)
 
+NUM_TIMED_STEPS = 3
+
 
 class LoadedGenerator(NamedTuple):
     """A version's graphs that generate, checked.
@@ -254,9 +256,13 @@ def _time_step(encoder: Encoder | None, decoder: Decoder, rows: list[GoldenOutpu
     starts = [decoder.start()] * max_lanes if encoder is None else encoder.run([_source(row) for row in crowd])
     previous = np.stack([row.previous[:1] for row in crowd])
     run_forced(decoder, starts, previous, 1)
-    began_at = time.perf_counter()
-    run_forced(decoder, starts, previous, 1)
-    return time.perf_counter() - began_at
+    seconds = []
+    for _ in range(NUM_TIMED_STEPS):
+        began_at = time.perf_counter()
+        run_forced(decoder, starts, previous, 1)
+        seconds.append(time.perf_counter() - began_at)
+    # What else the machine does makes a step slower, never quicker.
+    return min(seconds)
 
 
 def _source(row: GoldenOutput) -> NDArray[Any]:

@@ -33,6 +33,10 @@ def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable
             raise InvalidInput("this model reads numbers, not text", field=place)
         check_length(len(given), place)
         given = vocabulary.encode(given, place)
+        if given and part.num_features == 1 and part.num_codes == len(vocabulary.symbols):
+            # What a vocabulary gives needs no look at each number.
+            text: NDArray[Any] = np.array(given, part.dtype).reshape(len(given), *part.row_shape)
+            return text
     if not isinstance(given, list):
         raise InvalidInput("give a text or a list", field=place)
     if not steps_axis:

@@ -74,7 +74,8 @@ class Vocabulary(BaseModel):
 
     def decode(self, codes: Iterable[int]) -> str:
         """The text of codes; special symbols are left out."""
-        return self.separator.join(self.symbols[code] for code in codes if code not in self._special_codes)
+        symbols, special = self.symbols, self._special_codes
+        return self.separator.join([symbols[code] for code in codes if code not in special])
 
     def _known(self) -> str:
         symbols = sorted(self.codes)

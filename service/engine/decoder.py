@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,18 +92,16 @@ class Encoder:
             values = dict(zip(self._fetches, self._graph.run(self._fetches, feeds), strict=True))
         except Exception as error:
             raise RunFailed(f"model {self._name}: the encoder failed on {len(sources)} sources: {error}") from error
-        memory = [np.moveaxis(values[part.made_by], part.batch_axis, 0) for part in self._memory]
-        begun = [
-            np.moveaxis(values[name], state.batch_axis, 0)
+        memory = [_batch_first(values[part.made_by], part.batch_axis) for part in self._memory]
+        begun = iter(
+            _batch_first(values[name], state.batch_axis)
             for name, state in zip(self._begun_by, self._states, strict=True)
-        ]
+        )
+        states = [next(begun) if initial is None else itertools.repeat(initial) for initial in self._initial]
+        has_steps = self._source.source_axis is not None
         return [
-            Start(
-                tuple(part[row] for part in memory),
-                self._all_states([part[row] for part in begun]),
-                len(source) if self._source.source_axis is not None else 1,
-            )
-            for row, source in enumerate(sources)
+            Start(own_memory, own_states, len(source) if has_steps else 1)
+            for source, own_memory, own_states in zip(sources, _rows(memory), _rows(states), strict=False)
         ]
 
     def _batch(self, sources: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -115,10 +114,6 @@ class Encoder:
         for row, source in enumerate(sources):
             batch[row, : len(source)] = source
         return np.ascontiguousarray(batch.transpose(_permutation(part)))
-
-    def _all_states(self, begun: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        rest = iter(begun)
-        return tuple(next(rest) if initial is None else initial for initial in self._initial)
 
 
 class Decoder:
@@ -172,7 +167,9 @@ class Decoder:
             feeds[each.name] = rows if each.batch_axis == 0 else np.moveaxis(rows, 0, each.batch_axis)
         if part.previous is not None:
             rows = np.array(previous, part.previous.dtype).reshape(len(previous), *part.previous.row_shape)
-            feeds[part.previous.name] = np.ascontiguousarray(np.moveaxis(rows, 0, part.previous.batch_axis))
+            if part.previous.batch_axis != 0:
+                rows = np.ascontiguousarray(np.moveaxis(rows, 0, part.previous.batch_axis))
+            feeds[part.previous.name] = rows
         if part.lengths:
             feeds[part.lengths] = lengths
         try:
@@ -180,7 +177,7 @@ class Decoder:
         except Exception as error:
             raise RunFailed(f"model {self._name}: the decoder failed on {len(previous)} lanes: {error}") from error
         attention = made.pop() if part.attention else None
-        output = np.moveaxis(output, part.output.batch_axis, 0).reshape(len(previous), part.output.num_features)
+        output = _batch_first(output, part.output.batch_axis).reshape(len(previous), part.output.num_features)
         return Step(output, attention, made)
 
     def start(self) -> Start:
@@ -209,6 +206,15 @@ class Decoder:
         if part.num_codes is not None:
             return part.start
         return np.broadcast_to(np.asarray(part.start, part.previous.dtype), part.output.num_features)
+
+
+def _batch_first(tensor: NDArray[Any], batch_axis: int) -> NDArray[Any]:
+    return tensor if batch_axis == 0 else np.moveaxis(tensor, batch_axis, 0)
+
+
+def _rows(parts: Sequence[Iterable[NDArray[Any]]]) -> Iterable[tuple[NDArray[Any], ...]]:
+    """Of each row its part of every array."""
+    return zip(*parts, strict=False) if parts else itertools.repeat(())
 
 
 def _permutation(part: Tensor) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ and on nothing else, so it is the same whatever else runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,7 +24,6 @@ class Scores:
     Attributes:
         output: ``[B, V]`` scores of the codes, or ``[B, O]`` numbers.
         attention: ``[B, S]``, or None.
-        log_probabilities: ``[B, V]``, natural logarithms; None of numbers.
         best: the most likely code of each lane (of several the least), and its log-probability.
         failed: bool ``[B]``, lanes whose numbers cannot be used; None where there are none.
     """
@@ -31,19 +31,26 @@ class Scores:
     def __init__(self, output: Floats, attention: Floats | None, *, has_codes: bool) -> None:
         self.output = output
         self.attention = attention
-        self.log_probabilities: Floats = output
         self.best: list[tuple[int, float]] = []
+        failed: NDArray[np.bool_]
         if has_codes:
-            self.log_probabilities = log_softmax(output)
-            codes = output.argmax(axis=1)
-            chosen = self.log_probabilities[np.arange(len(codes)), codes]
-            self.best = list(zip(codes.tolist(), chosen.tolist(), strict=True))
+            self._shifted, self._log_total = _exponents(output)
+            log_total = self._log_total[:, 0]
+            # The best score less itself is 0, and 0 less 0 is no minus 0.
+            chosen = 0.0 - log_total
+            self.best = list(zip(output.argmax(axis=1).tolist(), chosen.tolist(), strict=True))
             # A score of minus infinity rules a code out; NaN follows from plus infinity, or from nothing but minus.
-            sound = ~np.isnan(self.log_probabilities)
+            failed = np.isnan(log_total)
         else:
-            sound = np.isfinite(output)
-        failed: NDArray[np.bool_] = np.any(~sound, axis=1)
+            failed = np.any(~np.isfinite(output), axis=1)
         self.failed = failed if failed.any() else None
+
+    @cached_property
+    def log_probabilities(self) -> Floats:
+        """``[B, V]``, natural logarithms; of codes only. Not worked out before somebody asks: the best are known."""
+        with np.errstate(invalid="ignore"):
+            result: Floats = self._shifted - self._log_total
+        return result
 
 
 class Node(NamedTuple):
@@ -135,15 +142,16 @@ class Decoding:
 
         None when it has finished.
         """
-        if self._num_fed < len(self.plan.prompt):
-            self.previous = [self.plan.prompt[self._num_fed]]
+        plan = self.plan
+        if self._num_fed < len(plan.prompt):
+            self.previous = [plan.prompt[self._num_fed]]
             self._num_fed += 1
             return [0]
         lane = lanes[0]
         code, log_probability = self.choose(scores, lane)
-        node = extend(self.latest, code, log_probability, self._attention(scores, lane))
-        self.latest = node
-        reason = self.plan.finish_reason(code, node.num_steps)
+        attention = self._attention(scores, lane) if plan.with_attention else None
+        self.latest = node = extend(self.latest, code, log_probability, attention)
+        reason = plan.finish_reason(code, node.num_steps)
         if reason is not None:
             self.outputs = [read(node, reason)]
             return []
@@ -257,9 +265,10 @@ def read(last: Node, finish_reason: FinishReason) -> Output:
     )
 
 
-def log_softmax(scores: Floats) -> Floats:
-    """Natural logarithms of probabilities ``[B, V]``; each row is rounded the same whatever the others are."""
+def _exponents(scores: Floats) -> tuple[Floats, Floats]:
+    """Two parts of log-softmax, ``[B, V]`` and ``[B, 1]``, whose difference it is: the scores less their largest, and
+    the logarithm of the sum of their exponentials. Each row is rounded the same whatever the others are.
+    """
     with np.errstate(invalid="ignore"):
         shifted = scores - scores.max(axis=1, keepdims=True)
-        result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
+        return shifted, np.log(np.exp(shifted).sum(axis=1, keepdims=True))

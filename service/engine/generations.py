@@ -194,9 +194,12 @@ class Generations:
             self._forget(self._running.pop(decoding))
         if gone:
             self._metrics.cancelled.inc(len(gone))
-            for table in self._tables.values():
+            for key, table in list(self._tables.items()):
                 if leaving := [decoding for decoding in gone if decoding in table.decodings]:
                     table.leave(leaving)
+                    # A run of no lanes ends the process: onnxruntime's LSTM aborts on it.
+                    if not table.decodings:
+                        del self._tables[key]
         if any(generation.future.done() for generation in self._waiting):
             for generation in [generation for generation in self._waiting if generation.future.done()]:
                 self._waiting.remove(generation)
@@ -300,7 +303,9 @@ class Generations:
         for decoding, error in failures.items():
             self._metrics.run_failures.inc()
             self._end(decoding, error)
-        self.loop.call_soon(self._iterate)
+        # Two turns of the loop. In the first those who were told write, and what came meanwhile begins; the loop sends
+        # what was written at that turn's end, not after the next iteration.
+        self.loop.call_soon(self.loop.call_soon, self._iterate)
 
     def _end(self, decoding: Decoding, error: OstinatoError | None) -> None:
         generation = self._running.pop(decoding, None)

@@ -6,7 +6,7 @@ where it is from the first step to the last; only a lane that closes a gap is mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,16 +50,12 @@ class Lanes:
             self._lengths[row] = start.num_source_steps
             for kept, given in zip(self._memory, start.memory, strict=True):
                 kept[row] = given
-        begun = [
-            np.stack([start.states[index] for _, start in joining], axis=axis)
-            for index, axis in enumerate(self._state_axes)
-        ]
-        if first:
-            begun = [
-                np.concatenate([kept, new], axis=axis)
-                for kept, new, axis in zip(self._states, begun, self._state_axes, strict=True)
-            ]
-        self._states = begun
+        joined = []
+        for index, axis in enumerate(self._state_axes):
+            as_lane = (slice(None),) * axis + (None,)
+            rows = [start.states[index][as_lane] for _, start in joining]
+            joined.append(np.concatenate([self._states[index], *rows] if first else rows, axis=axis))
+        self._states = joined
         self.num_lanes = last
 
     def leave(self, leaving: Sequence[Decoding]) -> None:
@@ -105,8 +101,11 @@ class Lanes:
         """A step of some lanes, in their order."""
         previous: list[Any] = [None] * self.num_lanes
         for decoding, own in self.decodings.items():
-            for row, code in zip(own, decoding.previous, strict=True):
-                previous[row] = code
+            if len(own) == 1:
+                previous[own[0]] = decoding.previous[0]
+            else:
+                for row, code in zip(own, decoding.previous, strict=True):
+                    previous[row] = code
         if len(rows) == self.num_lanes:
             states, memory, lengths = self._states, [kept[: len(rows)] for kept in self._memory], self._lengths
         else:
@@ -150,6 +149,9 @@ class Lanes:
         Args:
             moved: for each decoding that changes, the rows that its next lanes continue; none = it leaves.
         """
+        if not any(moved.values()):
+            self._close_gaps(moved)
+            return
         num_lanes = sum(len(moved.get(decoding, rows)) for decoding, rows in self.decodings.items())
         source = np.arange(num_lanes)
         taken = np.zeros(num_lanes, bool)
@@ -182,6 +184,25 @@ class Lanes:
             self.decodings[decoding] = rows
         if num_lanes != self.num_lanes or (source != np.arange(num_lanes)).any():
             self._states = [kept.take(source, axis) for kept, axis in zip(self._states, self._state_axes, strict=True)]
+        self.num_lanes = num_lanes
+
+    def _close_gaps(self, leaving: Iterable[Decoding]) -> None:
+        """``_settle`` where decodings leave and no other changes: the last lanes move to the rows that become free."""
+        freed = [row for decoding in leaving for row in self.decodings.pop(decoding)]
+        num_lanes = self.num_lanes - len(freed)
+        free = [row for row in freed if row < num_lanes]
+        moving: list[int] = []
+        for rows in self.decodings.values():
+            for place, row in enumerate(rows):
+                if row >= num_lanes:
+                    rows[place] = free[len(moving)]
+                    moving.append(row)
+        if free:
+            for kept in (self._lengths, *self._memory):
+                kept[free] = kept[moving]
+        source = np.arange(num_lanes)
+        source[free] = moving
+        self._states = [kept.take(source, axis) for kept, axis in zip(self._states, self._state_axes, strict=True)]
         self.num_lanes = num_lanes
 
     def _reserve(self, num_lanes: int, like: Start | None = None) -> None:

@@ -49,7 +49,7 @@ def test_a_bound_is_shown_in_its_unit() -> None:
 
 
 def test_every_target_has_a_rule_and_no_rule_stands_twice() -> None:
-    assert {rule.target for rule in RULES} == set(range(1, 15))
+    assert {rule.target for rule in RULES} == set(range(1, 18))
     assert len({(rule.target, rule.what) for rule in RULES}) == len(RULES)
 
 
@@ -61,7 +61,7 @@ def test_a_session_s_bytes_and_an_iteration_s_overhead_are_the_contract_s() -> N
 
 
 def test_what_durability_may_cost_is_the_contract_s() -> None:
-    bounds = {(rule.target, rule.what): (rule.bound, rule.at_least) for rule in RULES if rule.target > 10}
+    bounds = {(rule.target, rule.what): (rule.bound, rule.at_least) for rule in RULES if 10 < rule.target < 15}
     assert bounds == {
         (11, "Arrow over HTTP, lmdb beside memory"): (0.5, True),
         (11, "256 sessions, steps/s, lmdb beside memory"): (0.9, True),
@@ -80,3 +80,14 @@ def test_a_store_is_compared_with_memory_in_the_same_rounds() -> None:
         assert rule.over is not None
         # Only the server differs.
         assert rule.figure.replace("ostinato-lmdb", "ostinato").replace("ostinato-redis", "ostinato") == rule.over
+
+
+def test_what_generation_is_to_reach_is_the_contract_s() -> None:
+    bounds = {(rule.target, rule.figure, rule.over): (rule.bound, rule.at_least) for rule in RULES if rule.target > 14}
+    assert bounds == {
+        (15, "generation/http/rate", "generation/raw/rate"): (0.6, True),
+        (15, "generation/engine/rate", "generation/raw/rate"): (0.6, True),
+        (16, "generation/engine/rate", "generation/static/rate"): (2.0, True),
+        (17, "generation/http_stream/first_p99", None): (5.0, False),
+        (17, "generation/engine_stream/first_p99", None): (5.0, False),
+    }

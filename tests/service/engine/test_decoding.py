@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.engine.beam import Beam, best_positions
-from service.engine.decoding import Decoding, Forced, Greedy, Output, Plan, Sample, Scores, log_softmax
+from service.engine.decoding import Decoding, Forced, Greedy, Output, Plan, Sample, Scores
 from service.engine.lanes import Lanes
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 
@@ -180,15 +180,45 @@ def test_top_k_and_top_p_cut_the_unlikely_off() -> None:
     assert draws(scores, 2000, 1.0, 3, 0.8) == pytest.approx([0.625, 0.375, 0, 0], abs=0.035)
 
 
+def log_probabilities(rows: np.ndarray) -> np.ndarray:
+    return Scores(rows, None, has_codes=True).log_probabilities
+
+
+def test_the_best_code_has_its_log_probability_to_the_bit() -> None:
+    generator = np.random.default_rng(1)
+    rows = (generator.normal(size=(500, 41)) * 8).astype(np.float32)
+    rows[:100, 3:9] = -np.inf
+    rows[100:110] = [-200.0] * 7 + [0.0] + [-200.0] * 33  # so likely that its log-probability is 0
+    scores = Scores(rows, None, has_codes=True)
+    codes = [code for code, _ in scores.best]
+    assert codes == rows.argmax(axis=1).tolist()
+    assert codes[100] == 7
+    best = np.array([log_probability for _, log_probability in scores.best], np.float32)
+    assert best.tobytes() == scores.log_probabilities[np.arange(500), codes].tobytes()
+    assert scores.failed is None
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_distribution_are_told_by_their_lane(wrong: float) -> None:
+    rows = np.zeros((3, 5), np.float32)
+    rows[0, 2] = -np.inf  # rules a code out
+    rows[1] = wrong if wrong == -np.inf else 0.0
+    rows[1, 4] = wrong
+    scores = Scores(rows, None, has_codes=True)
+    assert scores.failed is not None
+    assert scores.failed.tolist() == [False, True, False]
+    assert np.isnan(scores.log_probabilities).any(axis=1).tolist() == [False, True, False]
+
+
 def test_a_log_softmax_is_rounded_the_same_whatever_the_other_rows_are() -> None:
     generator = np.random.default_rng(0)
     for num_codes in (2, 7, 42, 129, 1000):
         rows = (generator.normal(size=(64, num_codes)) * 5).astype(np.float32)
-        together = log_softmax(rows)
+        together = log_probabilities(rows)
         assert np.exp(together.astype(np.float64)).sum(axis=1) == pytest.approx(np.ones(64), abs=1e-5)
         for count in (1, 2, 3, 63):
-            assert log_softmax(rows[:count]).tobytes() == together[:count].tobytes()
-            assert log_softmax(rows[-count:]).tobytes() == together[-count:].tobytes()
+            assert log_probabilities(rows[:count]).tobytes() == together[:count].tobytes()
+            assert log_probabilities(rows[-count:]).tobytes() == together[-count:].tobytes()
 
 
 def test_the_best_of_many_come_falling_and_equals_in_their_order() -> None:

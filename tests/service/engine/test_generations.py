@@ -21,7 +21,14 @@ NUM_CODES = 6
 class House:
     """A puppet decoder behind its shell."""
 
-    def __init__(self, *, max_lanes: int = 64, max_queue_lanes: int = 512, in_thread: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        max_lanes: int = 64,
+        max_queue_lanes: int = 512,
+        share_runs: bool = True,
+        in_thread: bool = False,
+    ) -> None:
         self.decoder = PuppetDecoder(NUM_CODES)
         self.metrics = GenerationMetrics(Metrics(), "puppet", "1")
         self.generations = Generations(
@@ -30,6 +37,7 @@ class House:
             self.metrics,
             max_lanes=max_lanes,
             max_queue_lanes=max_queue_lanes,
+            share_runs=share_runs,
             in_thread=in_thread,
         )
 
@@ -115,6 +123,24 @@ async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_threa
     # One that was cancelled before its task began was never the engine's.
     assert 250 < house.metrics.cancelled.value <= 300
     house.generations.close()
+
+
+@pytest.mark.parametrize("share_runs", [False, True])
+async def test_nothing_runs_for_lanes_that_were_all_given_up(share_runs: bool) -> None:
+    """What is padded to another length, or runs alone, goes on; a graph must never see a batch of none."""
+    house = House(share_runs=share_runs)
+    gone = [asyncio.ensure_future(house.generations.run([house.ask(number, stop=None)])) for number in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for each in gone:
+        each.cancel()
+    [other] = await house.generations.run([house.ask(6)])
+    assert other.outputs
+    for each in gone:
+        with pytest.raises(asyncio.CancelledError):
+            await each
+    assert min(house.decoder.runs) > 0
+    assert house.is_empty
 
 
 async def test_what_does_not_fit_is_refused_before_anything_is_queued() -> None:
