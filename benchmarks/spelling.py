@@ -19,7 +19,7 @@ RELEASE = EXAMPLE / "repository" / SPELLER / "1"
 NUM_WORDS = 4_096
 NUM_REQUESTS = 64
 """Requests under way at once, of one word each; and words in a static batch."""
-LEAST_SOURCE_STEPS = 8
+LEAST_SOURCE_STEPS = 16
 MAX_STEPS = 128
 """Steps of an output that never stops."""
 
@@ -52,7 +52,7 @@ def draw_words(number: int = NUM_WORDS, seed: int = 17) -> list[str]:
 
 
 def padded_length(num_letters: int) -> int:
-    """What the service pads a word to: the least power of two that holds it, from 8 on."""
+    """What the service pads a word to: the least power of two that holds it, from 16 on."""
     return max(LEAST_SOURCE_STEPS, 1 << (num_letters - 1).bit_length())
 
 

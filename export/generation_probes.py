@@ -16,7 +16,7 @@ from service.tensors import Input, Nested
 # Sources that fill their run.
 EXACT_LENGTHS = (1, 2, 5, 21, 50)
 # What served sources are padded to.
-PADDED_LENGTHS = (8, 16, 32, 64, 128)
+PADDED_LENGTHS = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from service.errors import RunFailed
 from service.manifest import Manifest
 from service.tensors import Tensor
 
-LEAST_SOURCE_STEPS = 8
+LEAST_SOURCE_STEPS = 16
 """Sources are padded to this at least: a matrix of one row is rounded otherwise than a row of many."""
 
 

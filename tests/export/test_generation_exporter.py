@@ -106,7 +106,7 @@ def test_examples_and_limits_bound_what_is_tried(tmp_path: Path) -> None:
         tmp_path, examples=examples, limits=Limits(max_source_steps=8), vocabularies={"target": SOUNDS}
     )
     assert exported.manifest.parity is not None
-    assert exported.manifest.parity.lengths == (1, 4, 8)
+    assert exported.manifest.parity.lengths == (1, 4, 16)
     golden = load_file(exported.directory / "golden.safetensors")
     # The longest example has 6 letters.
     assert golden["long/lengths"].tolist() == [6]

@@ -48,11 +48,11 @@ def test_the_network_is_its_own_graph() -> None:
     assert [(line.what, line.sizes) for line in proof.lines] == [
         ("one length", "B 1 to 5, S 1, 6 steps"),
         ("one length", "B 1 to 5, S 4, 6 steps"),
-        ("mixed lengths", "B 1 to 5, S 1 to 8 in 8, 6 steps"),
         ("mixed lengths", "B 1 to 5, S 1 to 16 in 16, 6 steps"),
+        ("mixed lengths", "B 1 to 5, S 1 to 32 in 32, 6 steps"),
         ("long output", "B 2, S 8, 20 steps"),
     ]
-    assert proof.parity.lengths == (1, 4, 8, 16)
+    assert proof.parity.lengths == (1, 4, 16, 32)
     assert proof.parity.tolerance == TOLERANCE
     assert proof.parity.max_difference <= TOLERANCE
     assert seen == [(done, 5) for done in range(1, 6)]
@@ -66,7 +66,7 @@ def test_numbers_and_sources_of_a_fixed_size_are_proved(
 ) -> None:
     proof = prove(PuppetGraphs(inspect(module, source, options)))
     assert proof.batch_invariant
-    assert proof.parity.lengths == ((1, 4, 8, 16) if source is PAIRS else ())
+    assert proof.parity.lengths == ((1, 4, 16, 32) if source is PAIRS else ())
 
 
 def test_what_the_network_s_own_rounding_hides_is_let_pass_and_told() -> None:
@@ -142,7 +142,7 @@ class FixedBatch(PuppetGraphs):
         (StateOff, r"differ .* in (state 'state_0'|scores), over 1e-05, for 2 sources of shape \[8\]"),
         (MemoryOff, "differ .* in memory 'memory_0'"),
         (FirstStateOff, "differ .* in the first of state 'state_0'"),
-        (DeafToLengths, r"differ .*, for . sources of shape \[8\]"),
+        (DeafToLengths, r"differ .*, for . sources of shape \[16\]"),
         (FixedLetters, r"axis S is secretly static: .*shape \[1, 1\] \(Got: 1 Expected: 5\)"),
         (FixedBatch, r"axis B is secretly static: .*shape \[1, 1\] \(Got: 1 Expected: 3\)"),
     ],
@@ -215,9 +215,9 @@ class HiddenLeak(Writer):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (LeakyMean, "padding has an influence: a source of . steps padded to 8 changes scores of the network by"),
+        (LeakyMean, "padding has an influence: a source of . steps padded to 16 changes scores of the network by"),
         (LeakyAttention, "padding has an influence: the attention is not 0 beyond the end of a source"),
-        (HiddenLeak, "padding has an influence: a source of . steps padded to 8 changes scores of the network by"),
+        (HiddenLeak, "padding has an influence: a source of . steps padded to 16 changes scores of the network by"),
         (Unnormalized, "the attention does not sum to 1 over a source"),
     ],
 )

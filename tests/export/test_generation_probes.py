@@ -71,8 +71,8 @@ def test_without_a_limit_every_length_is_tried() -> None:
 
 @pytest.mark.parametrize(
     ("max_steps", "exact", "padded"),
-    # What a source is padded to is the first length that holds it, 8 at least.
-    [(1, (1,), (8,)), (8, (1, 2, 5), (8,)), (9, (1, 2, 5), (8, 16)), (64, EXACT_LENGTHS, (8, 16, 32, 64))],
+    # What a source is padded to is the first length that holds it, 16 at least.
+    [(1, (1,), (16,)), (16, (1, 2, 5), (16,)), (17, (1, 2, 5), (16, 32)), (64, EXACT_LENGTHS, (16, 32, 64))],
 )
 def test_no_longer_source_is_tried_than_the_model_is_for(
     max_steps: int, exact: tuple[int, ...], padded: tuple[int, ...]

@@ -119,8 +119,8 @@ def small_proofs() -> Iterator[None]:
     """Proofs over fewer and smaller sizes, as many kinds of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export.generation_probes, "EXACT_LENGTHS", (1, 4))
-        patch.setattr(export.generation_probes, "PADDED_LENGTHS", (8, 16))
-        patch.setattr(export.generation_parity, "PADDED_LENGTHS", (8, 16))
+        patch.setattr(export.generation_probes, "PADDED_LENGTHS", (16, 32))
+        patch.setattr(export.generation_parity, "PADDED_LENGTHS", (16, 32))
         patch.setattr(export.generation_parity, "BATCH_SIZES", (1, 2, 5))
         patch.setattr(export.generation_parity, "LONG_RUN", (8, 20))
         patch.setattr(export.generation_parity, "_NUM_ROUNDED", 8)
