@@ -23,7 +23,7 @@ def describe_machine() -> dict[str, str]:
         "processor": processor[1] if processor else platform.machine(),
         "cores": f"{os.cpu_count()}: the servers on one, the load on another",
         "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "unknown",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
     }
 
 

@@ -8,6 +8,7 @@ from export.exporter import Exported
 from export.generation_exporter import export_encoder_decoder
 from export.parity import Report
 from export.run_content import provenance_of
+from export.text_run import vocabularies_of
 from models.pronunciation import load_pronunciation_run
 from service.manifest import Limits
 from service.tensors import Input
@@ -38,7 +39,8 @@ def export_pronunciation(
     """
     run = load_pronunciation_run(run_directory)
     recipe = run.content["recipe"]
-    letters, phonemes = (Vocabulary.model_validate(run.content["vocabularies"][side]) for side in ("source", "target"))
+    vocabularies = vocabularies_of(run_directory, run.content)
+    letters = vocabularies["source"]
     return export_encoder_decoder(
         run.network,
         Input(name="source", dtype="int64", shape=("B", "S"), features=("letter",), num_codes=len(letters.symbols)),
@@ -47,7 +49,7 @@ def export_pronunciation(
         version=version,
         start=run.content["start"],
         stop=run.content["stop"],
-        vocabularies={"source": letters, "target": phonemes},
+        vocabularies=vocabularies,
         examples=_examples(letters),
         limits=Limits(max_source_steps=MAX_SOURCE_STEPS, max_output_steps=MAX_OUTPUT_STEPS),
         description=recipe["description"],

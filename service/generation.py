@@ -75,7 +75,7 @@ class Request:
 
     Attributes:
         seed: what the draws of ``sample`` follow from; None of the other methods.
-        gives_text: whether outputs are text: the model has a vocabulary for them, and codes were not given for them.
+        vocabulary: of outputs that are text: the model has one, and codes were not given; None of codes and numbers.
 
     Raises:
         InvalidInput: an input or option cannot be used with this model; names it.
@@ -95,6 +95,8 @@ class Request:
         _check_options(self.generator, options, has_codes=self.has_codes)
         if not inputs:
             raise InvalidInput("no input; give one at least", field="inputs")
+        if len({isinstance(given, str) for given in inputs}) > 1:
+            raise InvalidInput("texts and lists in one request: what is written is one or the other", field="inputs")
         self.sources: list[NDArray[Any] | None] = []
         self.prompts: list[tuple[int, ...]] = []
         for index, given in enumerate(inputs):
@@ -284,7 +286,8 @@ def _check_options(generator: GenerationEngine, options: Options, *, has_codes: 
         if number > generator.max_beams:
             raise TooLarge(f"{name} {number}; the most is {generator.max_beams}")
     if options.num_return is not None and options.num_return > num_beams and options.method != "sample":
-        raise InvalidInput(f"{options.num_return} outputs of {num_beams} beams", field="num_return")
+        most = f"{num_beams} beams give" if options.method == "beam" else f"{options.method!r} gives"
+        raise InvalidInput(f"{most} at most {num_beams} for each input", field="num_return")
     if options.with_attention and not generator.decoder.part.attention:
         raise InvalidInput("this model has no attention", field="return_attention")
     if has_codes and options.top_k is not None and options.top_k > (generator.decoder.part.num_codes or 0):

@@ -47,7 +47,7 @@ class GoldenOutput(NamedTuple):
     """What the trained network gives for one row, fed what ``previous`` holds.
 
     Attributes:
-        start: what the decoder starts from: the source, to be encoded, or None of a generator.
+        source: what the decoder starts from: the source, to be encoded, or None of a generator.
         previous: ``[T]`` codes or ``[T, O]`` numbers; the steps are counted by ``output`` where there are none.
         output: ``[T, O]``.
     """

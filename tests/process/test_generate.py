@@ -229,6 +229,8 @@ def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: ht
         ({"inputs": ["a" * 65]}, 413, "inputs[0]"),
         ({"inputs": [[99]]}, 422, "inputs[0]"),
         ({"inputs": [[1.5]]}, 422, "inputs[0]"),
+        ({"inputs": ["abc", [5]]}, 422, "inputs"),
+        ({"inputs": ["abc"], "num_return": 2}, 422, "num_return"),
         ({"inputs": ["abc"], "method": "sample", "top_p": 0}, 422, "top_p"),
         ({"inputs": ["abc"], "metod": "beam"}, 422, "metod"),
     ],

@@ -37,7 +37,7 @@ class PuppetDecoder(Decoder):
     """Scores are drawn from a seed made of the source and of all codes before.
 
     Attributes:
-        num_runs, num_rows: how often it ran, and with how many lanes each time.
+        runs: with how many lanes it ran, each time.
         fails_at: a source whose presence in a run makes the run fail.
         spoils: a source whose scores are not numbers.
     """
