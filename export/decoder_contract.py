@@ -134,8 +134,7 @@ def valid_decoder(**fields: Any) -> Decoder:
 
 def attention_shape(decoder: Decoder) -> Axes:
     """``[B, S]``, or ``[B, M]`` where the memory has a fixed number of places."""
-    shapes = [part.shape[:2] for part in decoder.memory]
-    return ("B", "S") if ("B", "S") in shapes else shapes[0]
+    return _places(decoder.memory)
 
 
 def find_states(probes: Sequence[Tensors], names: Sequence[str]) -> tuple[State, ...]:
@@ -213,9 +212,17 @@ def _find_attention(answers: list[Tensor | None], memory: tuple[Memory, ...]) ->
     if len(weights) != len(answers):
         return ""
     shape = symbolic_shape("the attention", [tuple(answer.shape) for answer in weights], "S")
-    if shape not in {part.shape[:2] for part in memory}:
-        raise ExportError(f"the attention has shape {list(shape)}: it must be [B, S], as the memory's first two axes")
+    if not memory or shape != _places(memory):
+        wanted = f", {list(_places(memory))}" if memory else ""
+        raise ExportError(
+            f"the attention has shape {list(shape)}: it must be [B, S], as the memory's first two axes{wanted}"
+        )
     return ATTENTION_NAME
+
+
+def _places(memory: Sequence[Memory]) -> Axes:
+    shapes = [part.shape[:2] for part in memory]
+    return ("B", "S") if ("B", "S") in shapes else shapes[0]
 
 
 def _check_state_kept(state: State, before: list[Tensor], after: list[Tensor]) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from export.axes import Array
+from export.decoder_contract import attention_shape
 from export.errors import ExportError
 from export.generation_contract import EncodeDecode, EncoderDecoder
 from export.generation_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
@@ -213,16 +214,16 @@ class _Prover:
                     "and of every sum"
                 )
 
-    @staticmethod
-    def _check_attention(written: Written, sources: Sources) -> None:
+    def _check_attention(self, written: Written, sources: Sources) -> None:
         if written.attention is None or sources.lengths is None:
             return
-        beyond = np.arange(written.attention.shape[2]) >= sources.lengths[:, None, None]
-        if (np.where(beyond, written.attention, 0.0) != 0.0).any():
-            raise ExportError(
-                "padding has an influence: the attention is not 0 beyond the end of a source; mask its scores there "
-                "before the softmax"
-            )
+        if "S" in attention_shape(self._decoder):
+            beyond = np.arange(written.attention.shape[2]) >= sources.lengths[:, None, None]
+            if (np.where(beyond, written.attention, 0.0) != 0.0).any():
+                raise ExportError(
+                    "padding has an influence: the attention is not 0 beyond the end of a source; mask its scores "
+                    "there before the softmax"
+                )
         if not np.allclose(written.attention.sum(axis=2), 1.0, atol=1e-4):
             raise ExportError("the attention does not sum to 1 over a source")
 

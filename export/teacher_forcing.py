@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from export.axes import Array
-from export.decoder_contract import Decode, Decoded, first_previous
+from export.decoder_contract import Decode, Decoded, attention_shape, first_previous
 from export.generation_contract import EncodeDecode
 from export.generation_module import Arrays
 from export.generation_probes import Sources
@@ -39,7 +39,8 @@ class Written:
             numbers[f"the first of state {state.name!r}"] = first[row]
             numbers[f"state {state.name!r}"] = after[row]
         if self.attention is not None:
-            numbers["the attention"] = self.attention[row, :, :length]
+            has_steps = "S" in attention_shape(decoder)
+            numbers["the attention"] = self.attention[row, :, :length] if has_steps else self.attention[row]
         return numbers
 
 
@@ -58,7 +59,12 @@ def write_from(
         noise: puts noise into the memory where the sources' padding stands: it must not matter.
     """
     memory, states = network.encode(sources.source, sources.lengths)
-    kept = memory if noise is None else tuple(_beyond(tensor, sources.lengths, noise) for tensor in memory)
+    kept = memory
+    if noise is not None:
+        kept = tuple(
+            _beyond(tensor, sources.lengths, noise) if "S" in part.shape else tensor
+            for part, tensor in zip(decoder.memory, memory, strict=True)
+        )
     written = decode_from(network, decoder, states, kept, sources.lengths, num_steps, fed)
     return replace(written, memory=memory)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
@@ -111,7 +112,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Scored:
-    """How likely an output is: the sum of its log-probabilities, and that of each symbol and of the stop."""
+    """How likely an output is: the sum of its log-probabilities, and that of each symbol and of the stop.
+
+    Minus infinity where the model rules it out.
+    """
 
     score: float
     log_probs: list[float]
@@ -136,11 +140,14 @@ class GenerationVerbs:
         self, model: str, targets: Sequence[Value], inputs: Sequence[Source] | None, version: str | None
     ) -> Plan[list[Scored]]:
         """How likely outputs are."""
-        members = {"targets": list(targets), "inputs": None if inputs is None else list(inputs), "version": version}
+        members = {"targets": _listed("targets", targets), "inputs": _listed("inputs", inputs), "version": version}
         body = to_json({name: value for name, value in members.items() if value is not None})
         answer = yield from self._exchanges.ask(Request("POST", _path(model, "score"), body))
         found = members_of(answer, "scores", "log_probs")
-        return [Scored(*each) for each in zip(found["scores"], found["log_probs"], strict=True)]
+        return [
+            Scored(_logarithm(score), [_logarithm(each) for each in log_probs])
+            for score, log_probs in zip(found["scores"], found["log_probs"], strict=True)
+        ]
 
 
 class StreamReader:
@@ -194,6 +201,11 @@ class StreamReader:
         return members_of(Answer(200, members if isinstance(members, dict) else None, where=self._where))
 
 
+def _logarithm(told: float | None) -> float:
+    """JSON has no infinity: the logarithm of a probability of 0 comes as null."""
+    return -math.inf if told is None else told
+
+
 def _path(model: str, action: str) -> str:
     return f"/v1/models/{quote(model, safe='')}/{action}"
 
@@ -201,8 +213,15 @@ def _path(model: str, action: str) -> str:
 def _body(inputs: Sequence[Source] | None, options: Mapping[str, Any], **further: Any) -> bytes:
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(f"{unknown[0]!r} is no option of generation; they are {', '.join(Options.__annotations__)}")
-    members = {"inputs": None if inputs is None else list(inputs), **options, **further}
+    members = {"inputs": _listed("inputs", inputs), **options, **further}
     return to_json({name: value for name, value in members.items() if value is not None})
+
+
+def _listed(name: str, given: Sequence[Any] | None) -> list[Any] | None:
+    """A text is a sequence, too: of its letters, each of which would be an input of its own."""
+    if isinstance(given, str):
+        raise TypeError(f"{name} is a list of texts, codes or numbers; it is one text: put it in a list")
+    return None if given is None else list(given)
 
 
 def _has_several(options: Mapping[str, Any]) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncGenerator, Awaitable
+from http import HTTPStatus
 from typing import Any
 
 import bentoml
 from bentoml import Service
+from bentoml.exceptions import BentoMLException
 from starlette.responses import Response as StarletteResponse
 
 from service.application import Application
@@ -18,7 +20,7 @@ from service.http.codec import convert_body
 from service.http.edge import App
 from service.http.generate import generate_content, generate_events
 from service.http.message import Response, json_response
-from service.http.problems import problem_response
+from service.http.problems import problem_response, status_and_code
 from service.http.rest import begin_step, forecast_content, predict_content, step_content
 from service.http.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
 
@@ -149,6 +151,11 @@ class Ostinato:
         self, model: str, inputs: list[Any] | None = None, method: str = "greedy", max_steps: int | None = None
     ) -> AsyncGenerator[str, None]:
         """As ``generate``, in server-sent events that arrive as the steps are made."""
-        body = convert_body({"inputs": inputs, "method": method, "max_steps": max_steps}, GenerateBody)
-        async for part in generate_events(application().catalogue, model, body):
-            yield part.decode()
+        try:
+            body = convert_body({"inputs": inputs, "method": method, "max_steps": max_steps}, GenerateBody)
+            async for part in generate_events(application().catalogue, model, body):
+                yield part.decode()
+        except OstinatoError as error:
+            # Before the first event, where BentoML still can give a status.
+            status, _ = status_and_code(error)
+            raise BentoMLException(str(error), error_code=HTTPStatus(status)) from error

@@ -24,6 +24,8 @@ Method = Literal["greedy", "beam", "sample"]
 
 DEFAULT_BEAMS = 5
 SEED_BITS = 48
+MAX_WEIGHTS = 2**24
+"""Of attention, in all outputs and beams of a request, inclusive: 64 MiB, and about four times that in JSON."""
 
 
 class Options(NamedTuple):
@@ -103,6 +105,8 @@ class Request:
             source, prompt = self._read(given, f"inputs[{index}]")
             self.sources.append(source)
             self.prompts.append(prompt)
+        if options.with_attention:
+            self._check_weights()
         self.seed = None
         if options.method == "sample":
             self.seed = secrets.randbits(SEED_BITS) if options.seed is None else options.seed
@@ -121,9 +125,24 @@ class Request:
         self.generator.check_source(len(codes), place)
         return None, tuple(codes)
 
+    def _check_weights(self) -> None:
+        part = self.generator.decoder.part
+        num_places = sum(
+            len(source) if part.attends_to_steps and source is not None else part.memory[0].row_shape[0]
+            for source in self.sources
+        )
+        options = self.options
+        num_lanes = (options.num_beams or DEFAULT_BEAMS) if options.method == "beam" else self.num_return
+        num_steps = options.max_steps or self.generator.max_output_steps
+        if num_places * num_lanes * num_steps > MAX_WEIGHTS:
+            raise TooLarge(
+                f"return_attention: {num_lanes} outputs or beams of up to {num_steps} steps, over {num_places} steps "
+                f"of sources, have over {MAX_WEIGHTS} weights; ask for fewer, or name max_steps"
+            )
+
     def attended(self, made: Made) -> int | None:
-        """How many columns of an attention are a source's; None = all, where the memory is the session's."""
-        return made.num_source_steps if isinstance(self.engine, GenerationEngine) else None
+        """How many columns of an attention are a source's; None = all, where the memory has no steps of one."""
+        return made.num_source_steps if self.generator.decoder.part.attends_to_steps else None
 
     def all_decodings(self) -> list[list[Decoding]]:
         """For each input one for each of its outputs, or a beam that gives all of them."""

@@ -41,7 +41,8 @@ class Decoder(Part):
     that it begins with; one that is not named begins with its ``initial``.
     ``lengths``: the input for the true lengths of the sources, int64 ``[B]``; empty where the graph has none.
     ``lengths_made_by``: the session's state that holds them, in a recurrent model.
-    ``attention``: the output ``[B, S]`` of weights on the source's steps; empty where there is none.
+    ``attention``: the output ``[B, S]`` of weights on the source's steps, ``[B, M]`` on the M places of a memory
+    without steps; empty where there is none.
     """
 
     previous: Input | None = None
@@ -59,6 +60,11 @@ class Decoder(Part):
     def num_codes(self) -> int | None:
         """How many codes an output may choose from; None where it is numbers."""
         return None if self.previous is None else self.previous.num_codes
+
+    @property
+    def attends_to_steps(self) -> bool:
+        """Whether the attention is ``[B, S]``; where no memory has steps, it is over the places of the first."""
+        return any(part.source_axis is not None for part in self.memory)
 
     @model_validator(mode="after")
     def _check_decoder(self) -> Decoder:

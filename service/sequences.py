@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str)
         array: NDArray[Any] | None = np.array(rows, np.float32 if part.dtype == "float32" else np.float64)
     except ValueError:
         array = None
+    except OverflowError as error:
+        raise _too_large(rows, part, field) from error
     if array is None or array.ndim != 2 or array.shape[1] != len(part.features):
         raise _wrong_width(rows, part, field)
     if not is_finite(array):
@@ -136,6 +139,17 @@ def _wrong_width(rows: Sequence[Sequence[float | None]], part: Input, field: str
     return InvalidInput(
         f"{len(rows[step])} features; a step has {len(part.features)}: {names}", field=f"{field}[{step}]"
     )
+
+
+def _too_large(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> InvalidInput:
+    """Whole numbers come as they are, of any size; those beyond float64 make no array."""
+    step, feature = next(
+        (step, feature)
+        for step, row in enumerate(rows)
+        for feature, value in enumerate(row)
+        if value is not None and abs(value) > sys.float_info.max
+    )
+    return InvalidInput(f"this number does not fit {part.dtype}", field=f"{field}[{step}][{feature}]")
 
 
 def _check_finite(array: NDArray[Any], part: Input, field: str) -> None:

@@ -31,8 +31,11 @@ def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable
         vocabulary = manifest.vocabularies.get("source")
         if vocabulary is None:
             raise InvalidInput("this model reads numbers, not text", field=place)
-        check_length(len(given), place)
+        if not vocabulary.separator:
+            # Each character is a symbol: what is far too long is not even read.
+            check_length(len(given), place)
         given = vocabulary.encode(given, place)
+        check_length(len(given), place)
         if given and part.num_features == 1 and part.num_codes == len(vocabulary.symbols):
             # What a vocabulary gives needs no look at each number.
             text: NDArray[Any] = np.array(given, part.dtype).reshape(len(given), *part.row_shape)

@@ -28,6 +28,7 @@ CHARACTERS = Vocabulary(symbols=(STOP, START, *"abcdefgh "), special=(STOP, STAR
 STOP_CODE, START_CODE = 0, 1
 HIDDEN_SIZE = 6
 IMAGE_SIZE = 8
+NUM_PLACES = (IMAGE_SIZE // 2) ** 2
 MEMORY_STEPS = 5
 MAX_SOURCE_STEPS = 64
 
@@ -173,6 +174,31 @@ class Captioner(nn.Module):
         return self.head(h), (h, c), None
 
 
+class Gazer(nn.Module):
+    """An image of a fixed size to codes without a stop: the decoder attends to ``NUM_PLACES`` patches of it."""
+
+    def __init__(self, seed: int = 6) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(1, HIDDEN_SIZE, 2, stride=2)
+        self.embedding = nn.Embedding(len(CHARACTERS.symbols), 4)
+        self.cell = nn.GRUCell(4, HIDDEN_SIZE)
+        self.attention = Attention("dot", HIDDEN_SIZE, HIDDEN_SIZE)
+        self.head = nn.Linear(2 * HIDDEN_SIZE, len(CHARACTERS.symbols))
+        _enlarge(self, seed, factor=1.0)
+
+    def encode(self, source: Tensor) -> tuple[States, States]:
+        places = self.look(source.unsqueeze(1)).flatten(2).transpose(1, 2)
+        return (places,), (torch.tanh(places[:, 0]),)
+
+    def decode(
+        self, previous: Tensor, states: States, memory: States, _lengths: Tensor | None
+    ) -> tuple[Tensor, States, Tensor | None]:
+        h = self.cell(self.embedding(previous), states[0])
+        all_of_them = torch.full((h.shape[0],), NUM_PLACES)
+        context, weights = self.attention(h, memory[0], memory[0], all_of_them)
+        return self.head(torch.cat([h, context], dim=-1)), (h,), weights
+
+
 class StreamingForecaster(nn.Module):
     """A causal GRU whose session keeps its last ``MEMORY_STEPS`` outputs, newest last; the decoder attends to them.
 
@@ -271,6 +297,13 @@ def export_captioner(repository: Path, name: str = "captioner", *, seed: int = 4
         start=START_CODE,
         stop=STOP_CODE,
         vocabularies={"target": CHARACTERS},
+    )
+
+
+def export_gazer(repository: Path, name: str = "gazer", *, seed: int = 6) -> Exported:
+    """A source of a fixed size, attended to by its places."""
+    return export_encoder_decoder(
+        Gazer(seed), IMAGE_SOURCE, repository, name=name, start=START_CODE, num_codes=len(CHARACTERS.symbols)
     )
 
 

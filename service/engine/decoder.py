@@ -137,8 +137,7 @@ class Decoder:
         made |= {state.output: (state.dtype, state.shape) for state in part.states}
         self._fetches = list(made)
         if part.attention:
-            seen = part.memory[0]
-            num_places = "S" if seen.source_axis is not None else seen.row_shape[0]
+            num_places = "S" if part.attends_to_steps else part.memory[0].row_shape[0]
             made[part.attention] = part.output.dtype, ("B", num_places)
             self._fetches.append(part.attention)
         self._graph = Graph(directory / manifest.graphs["decode"].file, given, made, manifest.constants)

@@ -223,13 +223,17 @@ class Sample(Decoding):
     def choose(self, scores: Scores, lane: int) -> tuple[int, float]:
         """See ``Decoding``."""
         log_probabilities = scores.log_probabilities[lane]
-        code = self._draw(log_probabilities.astype(np.float64) / self._temperature)
+        doubles = log_probabilities.astype(np.float64)
+        with np.errstate(over="ignore"):
+            # Of the most likely code 0 whatever the temperature is; of the others minus infinity near absolute zero.
+            sharpened = (doubles - doubles.max()) / self._temperature
+        code = self._draw(sharpened)
         return code, float(log_probabilities[code])
 
     def _draw(self, sharpened: NDArray[np.float64]) -> int:
         # The least code first among equals, so that the order is fixed.
         codes = np.argsort(-sharpened, kind="stable")[: self._top_k or None]
-        weights = np.exp(sharpened[codes] - sharpened[codes[0]])
+        weights = np.exp(sharpened[codes])
         reached = np.cumsum(weights)
         if self._top_p < 1.0:
             num_kept = int(np.searchsorted(reached, self._top_p * reached[-1])) + 1

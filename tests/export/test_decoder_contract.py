@@ -160,6 +160,14 @@ def test_a_decoder_that_the_manifest_refuses_is_told_why() -> None:
         valid_decoder(output=output, attention="attention")
 
 
+def test_attention_is_to_the_steps_where_a_memory_has_them() -> None:
+    places = Memory(name="places", dtype="float32", shape=("B", 7, SIZE), made_by="places")
+    output = {"name": "y", "dtype": "float32", "shape": ("B", 1), "features": ("y",)}
+    decoder = valid_decoder(output=output, memory=(places, *MEMORY), attention="attention")
+    assert attention_shape(decoder) == ("B", "S")
+    assert decoder.attends_to_steps
+
+
 def test_a_memory_of_fixed_places_has_fixed_attention() -> None:
     output = {"name": "outputs", "dtype": "float32", "shape": ("B", 1), "features": ("load",)}
     memory = Memory(name="memory", dtype="float32", shape=("B", 7, 2), made_by="seen")

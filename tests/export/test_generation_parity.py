@@ -69,6 +69,26 @@ def test_numbers_and_sources_of_a_fixed_size_are_proved(
     assert proof.parity.lengths == ((1, 4, 16, 32) if source is PAIRS else ())
 
 
+@pytest.mark.parametrize("attends_to_steps", [True, False])
+def test_places_that_are_no_steps_are_none_of_the_padding(attends_to_steps: bool) -> None:
+    """A memory of three places, beside one of the source's steps or alone, however short the source is."""
+
+    class Placed(Writer):
+        def encode(self, source: Tensor, lengths: Tensor) -> tuple[States, States]:
+            memory, states = super().encode(source, lengths)
+            places = torch.stack([states[0], -states[0], states[0] * 2], dim=1)
+            return ((places, *memory) if attends_to_steps else (places,)), states
+
+        def decode(
+            self, previous: Tensor, states: States, memory: States, lengths: Tensor
+        ) -> tuple[Tensor, States, Tensor | None]:
+            filled = torch.full_like(lengths, 3)
+            scores, after, weights = super().decode(previous, states, memory[:1], filled)
+            return scores, after, self.attend(after[0], memory[1], lengths) if attends_to_steps else weights
+
+    assert prove(PuppetGraphs(inspect(Placed()))).parity.max_difference <= TOLERANCE
+
+
 def test_what_the_network_s_own_rounding_hides_is_let_pass_and_told() -> None:
     proof = prove(PuppetGraphs(inspect(Cancelling())))
     assert TOLERANCE < proof.parity.tolerance <= 1e-4

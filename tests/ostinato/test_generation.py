@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import httpx
@@ -104,6 +105,13 @@ async def test_a_score_for_each_target(kind: str) -> None:
     assert bodies(network) == [{"targets": ["AB"], "inputs": ["ab"]}] * 2
 
 
+async def test_what_a_model_rules_out_is_infinitely_unlikely(kind: str) -> None:
+    content = {"model": "m", "version": "1", "scores": [None], "log_probs": [[None, -0.5]]}
+    async with make_client(kind, network_with(httpx.Response(200, json=content))) as client:
+        [scored] = await client.score("m", [[6]], ["a"])
+    assert scored == Scored(-math.inf, [-math.inf, -0.5])
+
+
 async def test_what_was_lost_or_refused_for_now_is_asked_again(kind: str) -> None:
     faults = ("before", "after", problem(429, "overloaded", retry_after="3"), problem(503, "draining"))
     network = network_with(*faults)
@@ -119,6 +127,14 @@ async def test_an_unknown_option_is_a_mistake_in_the_program(kind: str) -> None:
             await client.generate("capitals", ["a"], num_beam=3)
         with pytest.raises(TypeError, match="'stream' is no option"):
             await client.generate("capitals", ["a"], stream=True)
+
+
+async def test_a_text_that_is_in_no_list_is_a_mistake_in_the_program(kind: str) -> None:
+    async with make_client(kind, network_with()) as client:
+        with pytest.raises(TypeError, match="inputs is a list of texts"):
+            await client.generate("capitals", "ab")
+        with pytest.raises(TypeError, match="targets is a list of texts"):
+            await client.score("capitals", "AB", ["ab"])
 
 
 async def test_a_stream_tells_each_step_and_ends_with_the_whole(kind: str) -> None:

@@ -25,6 +25,7 @@ def generating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProce
     networks.export_letter_model(repository)
     networks.export_hours_ahead(repository)
     networks.export_captioner(repository)
+    networks.export_gazer(repository)
     networks.export_streaming_forecaster(repository)
     with running_server(repository, tmp_path_factory.mktemp("server"), max_output_steps=60) as running:
         yield running
@@ -202,6 +203,14 @@ def test_an_image_is_a_source_of_a_fixed_size(http: httpx.Client) -> None:
     assert refused(http, "captioner", inputs=[image[1:].tolist()])[:2] == (422, "invalid_input")
 
 
+def test_attention_to_the_places_of_an_image_is_told_for_all_of_them(http: httpx.Client) -> None:
+    image = np.random.default_rng(1).uniform(0, 1, (networks.IMAGE_SIZE, networks.IMAGE_SIZE))
+    answer = generate(http, "gazer", inputs=[image.tolist()], max_steps=3, return_attention=True)
+    attention = np.array(answer["attention"][0])
+    assert attention.shape == (3, networks.NUM_PLACES)
+    np.testing.assert_allclose(attention.sum(axis=1), 1.0, atol=1e-5)
+
+
 def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: httpx.Client) -> None:
     rows = np.random.default_rng(2).normal(size=(23, 2)).round(4).tolist()
     again = generate(http, "streaming", inputs=[rows], max_steps=6)["outputs"][0]
@@ -227,10 +236,12 @@ def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: ht
         ({"inputs": ["abc"], "max_steps": 61}, 413, "max_steps"),
         ({"inputs": ["abc"], "method": "beam", "num_beams": 65}, 413, "num_beams"),
         ({"inputs": ["a" * 65]}, 413, "inputs[0]"),
+        ({"inputs": ["a" * 64] * 69, "method": "sample", "num_return": 64, "return_attention": True}, 413, "max_steps"),
         ({"inputs": [[99]]}, 422, "inputs[0]"),
         ({"inputs": [[1.5]]}, 422, "inputs[0]"),
         ({"inputs": ["abc", [5]]}, 422, "inputs"),
         ({"inputs": ["abc"], "num_return": 2}, 422, "num_return"),
+        ({"inputs": [[10**400]]}, 422, "inputs[0]"),
         ({"inputs": ["abc"], "method": "sample", "top_p": 0}, 422, "top_p"),
         ({"inputs": ["abc"], "metod": "beam"}, 422, "metod"),
     ],
@@ -254,3 +265,17 @@ def test_bentoml_serves_it_typed_and_in_parts(http: httpx.Client) -> None:
     assert http.post("/generate", json={"model": "speller", "inputs": ["ostinato"]}).json() == whole
     text = http.post("/generate_stream", json={"model": "speller", "inputs": ["ostinato"]}).text
     assert json.loads(text.strip().split("data: ")[-1]) == whole
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "speller", "inputs": ["a!"]}, 422),
+        ({"model": "speller", "inputs": ["abc"], "method": "guess"}, 422),
+        ({"model": "speller", "inputs": ["abc"], "max_steps": 61}, 413),
+        ({"model": "unheard-of", "inputs": ["abc"]}, 404),
+    ],
+)
+def test_what_bentoml_cannot_stream_has_its_status(http: httpx.Client, body: dict[str, Any], status: int) -> None:
+    assert http.post("/generate", json=body).status_code == status
+    assert http.post("/generate_stream", json=body).status_code == status

@@ -37,6 +37,8 @@ class TestToSequence:
             ([[1, 2, 3]], {}, "3 features; a step has 2", "inputs[0]"),
             ([[1, None]], {}, "takes no missing values", "inputs[0][1]"),
             ([[1, 1e300]], {}, "this number does not fit float32", "inputs[0][1]"),
+            ([[1, 2], [3, 10**400]], {}, "this number does not fit float32", "inputs[1][1]"),
+            ([[None, -(10**400)]], {"dtype": "int64"}, "this number does not fit int64", "inputs[0][1]"),
             ([[1, 2], [1e6, 2]], {"dtype": "float16"}, r"1e\+06 does not fit float16", "inputs[1][0]"),
             ([[1, 2.5]], {"dtype": "int64"}, r"2\.5 does not fit int64", "inputs[0][1]"),
             ([[1, 300]], {"dtype": "uint8"}, "300 does not fit uint8", "inputs[0][1]"),

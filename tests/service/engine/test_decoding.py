@@ -180,6 +180,12 @@ def test_top_k_and_top_p_cut_the_unlikely_off() -> None:
     assert draws(scores, 2000, 1.0, 3, 0.8) == pytest.approx([0.625, 0.375, 0, 0], abs=0.035)
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-308, 5e-324])
+def test_near_absolute_zero_the_most_likely_is_drawn(temperature: float) -> None:
+    assert draws([-1.0, -50.0, 2.0, -np.inf], 20, temperature, 0, 1.0) == [0, 0, 1, 0]
+    assert draws([-1.0, 2.0, 2.0], 400, temperature, 0, 1.0) == pytest.approx([0, 0.5, 0.5], abs=0.075)
+
+
 def log_probabilities(rows: np.ndarray) -> np.ndarray:
     return Scores(rows, None, has_codes=True).log_probabilities
 

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidInput, TooLarge
+from service.manifest import Manifest
+from service.sources import to_source
+from service.tensors import Input
+from service.vocabulary import Vocabulary
+
+MAX_STEPS = 3
+
+
+def check_length(num_steps: int, place: str) -> None:
+    if num_steps > MAX_STEPS:
+        raise TooLarge(f"{place}: {num_steps}")
+
+
+def read(given: Any, vocabulary: Vocabulary) -> list[int]:
+    num_codes = len(vocabulary.symbols)
+    source = Input(name="x", dtype="int64", shape=("B", "S"), features=("symbol",), num_codes=num_codes)
+    manifest = Manifest.model_construct(inputs=(source,), vocabularies={"source": vocabulary})
+    codes: list[int] = to_source(given, manifest, "inputs[0]", check_length).tolist()
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text", "codes"),
+    [
+        (Vocabulary(symbols=("a", "b", "c")), "cab", [2, 0, 1]),
+        (Vocabulary(symbols=("THE", "CAT", "SAT"), separator=" "), "CAT SAT THE", [1, 2, 0]),
+        (Vocabulary(symbols=("THE", "CAT", "SAT"), separator=" "), "  THE   CAT ", [0, 1]),
+    ],
+)
+def test_a_text_is_as_long_as_it_has_symbols(vocabulary: Vocabulary, text: str, codes: list[int]) -> None:
+    assert read(text, vocabulary) == codes
+    longer = vocabulary.separator.join([*vocabulary.symbols, vocabulary.symbols[0]])
+    with pytest.raises(TooLarge, match=r"inputs\[0\]: 4"):
+        read(longer, vocabulary)
+
+
+def test_a_text_that_is_far_too_long_is_not_read() -> None:
+    with pytest.raises(TooLarge):
+        read("?" * (MAX_STEPS + 1), Vocabulary(symbols=("a", "b")))
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_a_text_without_symbols_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="an empty input"):
+        read(text, Vocabulary(symbols=("THE",), separator=" "))
