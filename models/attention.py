@@ -30,7 +30,8 @@ class Attention(nn.Module):
 
     - ``dot``: ``q . h_k`` (Luong et al., 2015, "Effective Approaches to Attention-based Neural Machine Translation").
     - ``general``: ``q W h_k`` (the same; bilinear).
-    - ``cosine``: ``s q . h_k / (|q| |h_k|)`` with a learned ``s`` (Graves et al., 2014, "Neural Turing Machines").
+    - ``cosine``: ``s q . h_k / (|q| |h_k|)`` with a learned ``s`` (Graves et al., 2014, "Neural Turing Machines");
+      ``|x| = sqrt(x . x + 1e-6)``, so that a vector of zeros scores 0.
     - ``additive``: ``v tanh(U q + W h_k)`` (Bahdanau et al., 2015, "Neural Machine Translation by Jointly Learning to
       Align and Translate").
 
@@ -77,12 +78,10 @@ class Attention(nn.Module):
             lengths: int64 ``[B]``, from 1 to S.
             bias: ``[B, S]``, added to the scores: what a step's place is worth.
         """
-        steps = torch.arange(memory.shape[1], device=memory.device)
         scores = self._scores(query, keys)
         if bias is not None:
             scores = scores + bias
-        scores = scores.masked_fill(steps >= lengths.unsqueeze(1), _BEYOND)
-        weights = torch.softmax(scores, dim=-1)
+        weights = masked_softmax(scores, lengths)
         return torch.matmul(weights.unsqueeze(1), memory).squeeze(1), weights
 
     def over_steps(self, queries: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,12 +114,13 @@ class Attention(nn.Module):
 
 
 def masked_softmax(scores: Tensor, lengths: Tensor) -> Tensor:
-    """Softmax of ``[B, T, S]`` over the first ``lengths [B]`` of S; 0 beyond them."""
+    """Softmax of ``[B, S]`` or ``[B, T, S]`` over the first ``lengths [B]`` of S; 0 beyond them."""
     steps = torch.arange(scores.shape[-1], device=scores.device)
-    return torch.softmax(scores.masked_fill(steps >= lengths.reshape(-1, 1, 1), _BEYOND), dim=-1)
+    lengths = lengths.reshape(-1, *(1,) * (scores.dim() - 1))
+    return torch.softmax(scores.masked_fill(steps >= lengths, _BEYOND), dim=-1)
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """The Euclidean length of each vector ``[..., n]``, ``[..., 1]``."""
+    """The Euclidean length of each vector ``[..., n]``, ``[..., 1]``, by ``_EPSILON`` never 0."""
     squares = torch.matmul(vectors.unsqueeze(-2), vectors.unsqueeze(-1)).squeeze(-1)
     return torch.sqrt(squares + _EPSILON)

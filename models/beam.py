@@ -25,7 +25,10 @@ def write(
     """The best output found for each source by beam search; one beam is greedy.
 
     In each step the ``num_beams`` best of all continuations are kept. An output that has written its stop code keeps
-    its place among them by its score; once it is the best, nothing can pass it, as scores only fall.
+    its place among them by its score; once it is the best, nothing can pass it, as scores only fall. (Graves, 2012,
+    "Sequence Transduction with Recurrent Neural Networks", algorithm 1; Sutskever et al., 2014.) A score is the plain
+    sum of log-probabilities: it is divided neither by the length, as there, nor by a penalty of it (Wu et al., 2016,
+    "Google's Neural Machine Translation System", section 7).
 
     Args:
         source: ``[B, S]`` or ``[B, S, F]``; lengths: int64 ``[B]``.

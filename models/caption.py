@@ -2,7 +2,11 @@
 
 The shape of "Show and Tell" (Vinyals et al., 2015): the picture is seen once, as the decoder's first state, and the
 decoder goes on from its own letters. It keeps the contract of an encoder-decoder with a fixed context:
-``encode(source) -> ((), states)`` and ``decode(previous, states, (), None) -> (scores, states, None)``.
+``encode(source) -> ((), states)`` and ``decode(previous, states, (), None) -> (scores, states, None)``::
+
+    h_0               = tanh(W_0 f(x / 16) + b_0)    x the picture, f the convolutions
+    h_t               = g(e(y_{t-1}), h_{t-1})       GRU (models/encoders.py)
+    p(y_t | y_<t, x)  = softmax(W h_t + b)
 """
 
 from __future__ import annotations

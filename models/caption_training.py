@@ -17,8 +17,6 @@ from torch import Tensor
 from models.caption import IMAGE_SIZE, Captioner, spell
 from models.data import Floats
 from models.digits import (
-    EDGE,
-    EDGE_CODE,
     NAMES,
     SYMBOLS,
     Digits,
@@ -30,11 +28,12 @@ from models.digits import (
     split,
 )
 from models.errors import RunError
-from models.fitting import FittingRecipe, fit
-from models.generation_training import Fitted, loss_of, reproducible
+from models.fitting import Fitted, FittingRecipe, fit, reproducible
+from models.generation_training import loss_of
 from models.kinds import Report, ScoreTable
-from models.recipe import Count, Fraction, RecipeName, Section, read_recipe
+from models.recipe import Count, Fraction, RunRecipe, Section
 from models.run_files import RUN_FILE, load_weights, read_content, write_run
+from models.spellings import EDGE, EDGE_CODE
 
 KIND = "caption"
 
@@ -55,26 +54,13 @@ class CaptionTrainingRecipe(FittingRecipe):
     max_shift: Annotated[int, Field(ge=0, lt=IMAGE_SIZE)] = 1
 
 
-class CaptionRecipe(Section):
+class CaptionRecipe(RunRecipe):
     """All that one training run depends on."""
 
     kind: Literal["caption"]
-    name: RecipeName
-    description: str = ""
     data: DigitsRecipe
     network: CaptionNetworkRecipe = CaptionNetworkRecipe()
     training: CaptionTrainingRecipe = CaptionTrainingRecipe()
-
-    @classmethod
-    def read(cls, path: Path) -> CaptionRecipe:
-        """The recipe in a TOML file; ``data.file`` is made absolute.
-
-        Raises:
-            RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
-        """
-        recipe = read_recipe(path, cls)
-        file = path.parent.resolve() / recipe.data.file
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update={"file": file})})
 
 
 @dataclass(frozen=True)
@@ -101,9 +87,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     Raises:
         TrainingError: the recipe or the data cannot be used, or training fails.
     """
-    plan = CaptionRecipe.read(recipe)
-    if seed is not None:
-        plan = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": seed})})
+    plan = CaptionRecipe.read(recipe, seed)
     parts = split(plan.data, load_digits(plan.data.file))
     with reproducible(plan.training.seed, plan.training.num_threads):
         network, fitted = train(plan, parts.training, parts.validation, report)
@@ -195,11 +179,9 @@ def nearest_centroids(training: Digits, pixels: Floats) -> NDArray[np.int64]:
 
 
 def _content(recipe: CaptionRecipe, parts: Parts, fitted: Fitted, scores: CaptionScores) -> dict[str, Any]:
-    portable = recipe.model_dump(mode="json")
-    portable["data"]["file"] = recipe.data.file.name
     return {
         "kind": KIND,
-        "recipe": portable,
+        "recipe": recipe.portable(),
         "vocabularies": {"target": {"symbols": SYMBOLS, "separator": "", "special": (EDGE,)}},
         "start": EDGE_CODE,
         "stop": EDGE_CODE,

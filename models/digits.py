@@ -14,25 +14,21 @@ from torch import Tensor
 from models.caption import IMAGE_SIZE, MAX_INK
 from models.data import Floats, read_columns
 from models.errors import DataError
-from models.pairs import IGNORED, padded
-from models.recipe import Count, Section
+from models.recipe import Count, FileRecipe
+from models.spellings import EDGE, Spellings
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Stands before a name's first letter and behind its last.
-EDGE = "<edge>"
 SYMBOLS = (EDGE, *sorted(set("".join(NAMES))))
-EDGE_CODE = 0
 PIXELS = tuple(f"pixel_{row}_{column}" for row in range(IMAGE_SIZE) for column in range(IMAGE_SIZE))
 
 
-class DigitsRecipe(Section):
+class DigitsRecipe(FileRecipe):
     """Where the digits lie, and which rows are held out.
 
     ``file``: a CSV, plain or ``.xz``, with the columns ``pixel_0_0`` to ``pixel_7_7`` and ``digit``.
     ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin.
     """
 
-    file: Path
     source: str = ""
     licence: str = ""
     validation_from: Count
@@ -105,10 +101,8 @@ def names_to_codes(digits: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
     Given: the edge and the letters. Wanted: the letters and the edge, ``IGNORED`` beyond.
     """
-    names = [[SYMBOLS.index(letter) for letter in NAMES[digit]] for digit in digits]
-    given, _ = padded([(EDGE_CODE, *name) for name in names])
-    wanted, _ = padded([(*name, EDGE_CODE) for name in names], IGNORED)
-    return given, wanted
+    names = Spellings.of([NAMES[digit] for digit in digits], SYMBOLS)
+    return names.given, names.wanted
 
 
 def shifted(pixels: Tensor, shifts: Tensor) -> Tensor:

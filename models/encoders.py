@@ -1,4 +1,16 @@
-"""Encoders: a whole source becomes one output for each of its steps, and a summary of all of them."""
+"""Encoders: a whole source becomes one output for each of its steps, and a summary of all of them.
+
+What the recurrent layers compute, ``g``, where ``*`` is element by element and each gate has its own ``W, U, b``::
+
+    LSTM    i, f, o = sigmoid(W x_t + U h_{t-1} + b)
+            c_t = f * c_{t-1} + i * tanh(W x_t + U h_{t-1} + b)
+            h_t = o * tanh(c_t)
+    GRU     r, z = sigmoid(W x_t + U h_{t-1} + b)
+            n = tanh(W x_t + b + r * (U h_{t-1} + b'))      as torch has it; Cho et al. have U (r * h_{t-1})
+            h_t = (1 - z) * n + z * h_{t-1}
+
+Of stacked layers each reads the outputs ``h_t`` of the one below.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +24,12 @@ Cell: TypeAlias = Literal["lstm", "gru"]
 
 
 def recurrent_layers(
-    cell: Cell, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool, dropout: float
+    cell: Cell,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
 ) -> nn.LSTM | nn.GRU:
     """Stacked layers, batch first; ``dropout`` stands between them and does nothing where there is one."""
     kind = nn.LSTM if cell == "lstm" else nn.GRU
@@ -30,9 +47,9 @@ def recurrent_layers(
 class RecurrentEncoder(nn.Module):
     """Stacked LSTM (Hochreiter and Schmidhuber, 1997) or GRU (Cho et al., 2014), in one direction or both.
 
-    ``h_k = g(x_k, h_{k-1})``; read in both directions (Schuster and Paliwal, 1997), ``h_k`` is the forward and the
-    backward one side by side. The backward direction begins at the last true step, never at the padding: what stands
-    at and beyond a source's length has no influence, and the outputs there are 0.
+    ``h_k = g(x_k, h_{k-1})``, spelled out above; read in both directions (Schuster and Paliwal, 1997), ``h_k`` is the
+    forward and the backward one side by side. The backward direction begins at the last true step, never at the
+    padding: what stands at and beyond a source's length has no influence, and the outputs there are 0.
 
     ``output_size``: features ``M`` of ``h_k``, twice ``hidden_size`` in both directions.
     """

@@ -17,9 +17,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     Raises:
         TrainingError: the recipe or the data cannot be used, or training fails.
     """
-    plan = Recipe.read(recipe)
-    if seed is not None:
-        plan = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": seed})})
+    plan = Recipe.read(recipe, seed)
     dataset = load_dataset(plan.data)
     trained = train(plan, dataset, lambda step: _report(step, report))
     directory = directory or Path("runs") / plan.name

@@ -2,13 +2,19 @@
 
 It keeps the recurrent contract, ``forward(codes, *state) -> (scores, *state)`` and ``initial_state(batch_size)``, and
 generates by itself: what it chose goes in as the next code (Graves, 2013, "Generating Sequences With Recurrent Neural
-Networks"). The symbol that ends a sequence also stands before its first, so that one code says "nothing yet".
+Networks"). The symbol that ends a sequence, ``y_T``, also stands before its first as ``y_0``, so that one code says
+"nothing yet"::
+
+    p(y_1 .. y_T)  = product over t of p(y_t | y_<t)
+    h_t, c_t       = g(e(y_{t-1}), h_{t-1}, c_{t-1})    stacked LSTM (models/encoders.py), h_0 = c_0 = 0
+    p(y_t | y_<t)  = softmax(W h_t + b)                 h_t of the last layer
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from models.encoders import recurrent_layers
 from models.recipe import Count, Fraction, Section
 
 
@@ -31,13 +37,8 @@ class LanguageModel(nn.Module):
     def __init__(self, num_codes: int, recipe: LanguageModelRecipe) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_codes, recipe.embedding_size)
-        self.layers = nn.LSTM(
-            recipe.embedding_size,
-            recipe.hidden_size,
-            recipe.num_layers,
-            batch_first=True,
-            # nn.LSTM warns of a dropout that has no place between layers.
-            dropout=recipe.dropout if recipe.num_layers > 1 else 0.0,
+        self.layers = recurrent_layers(
+            "lstm", recipe.embedding_size, recipe.hidden_size, recipe.num_layers, dropout=recipe.dropout
         )
         self.dropout = nn.Dropout(recipe.dropout)
         self.head = nn.Linear(recipe.hidden_size, num_codes)

@@ -13,14 +13,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models.errors import RunError
-from models.fitting import FittingRecipe, fit
-from models.generation_training import Fitted, reproducible
+from models.fitting import Fitted, FittingRecipe, fit, reproducible
 from models.kinds import Report, ScoreTable
 from models.language_model import LanguageModel, LanguageModelRecipe
 from models.lexicon import PARTS, Lexicon, load_lexicon
 from models.ngram import NGram
 from models.pairs import IGNORED
-from models.recipe import RecipeName, Section, read_recipe
+from models.recipe import FileRecipe, RunRecipe
 from models.run_files import RUN_FILE, load_weights, read_content, write_run
 from models.spellings import EDGE, EDGE_CODE, Spellings
 
@@ -33,34 +32,20 @@ _SCORED_WORDS = 512
 _PARTS_OF_BATCH = 2
 
 
-class WordsRecipe(Section):
+class WordsRecipe(FileRecipe):
     """The dictionary whose spellings are learned: ``file`` is written as CMUdict is, plain or ``.xz``."""
 
-    file: Path
     source: str = ""
     licence: str = ""
 
 
-class SpellingRecipe(Section):
+class SpellingRecipe(RunRecipe):
     """All that one training run depends on."""
 
     kind: Literal["language_model"]
-    name: RecipeName
-    description: str = ""
     data: WordsRecipe
     network: LanguageModelRecipe = LanguageModelRecipe()
     training: FittingRecipe = FittingRecipe()
-
-    @classmethod
-    def read(cls, path: Path) -> SpellingRecipe:
-        """The recipe in a TOML file; ``data.file`` is made absolute.
-
-        Raises:
-            RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
-        """
-        recipe = read_recipe(path, cls)
-        file = path.parent.resolve() / recipe.data.file
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update={"file": file})})
 
 
 @dataclass(frozen=True)
@@ -103,9 +88,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     Raises:
         TrainingError: the recipe or the dictionary cannot be used, or training fails.
     """
-    plan = SpellingRecipe.read(recipe)
-    if seed is not None:
-        plan = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": seed})})
+    plan = SpellingRecipe.read(recipe, seed)
     lexicon = load_lexicon(plan.data.file, stress=False)
     symbols = (EDGE, *lexicon.letters)
     with reproducible(plan.training.seed, plan.training.num_threads):
@@ -200,11 +183,9 @@ def score(network: LanguageModel, lexicon: Lexicon, symbols: Sequence[str]) -> L
 def _content(
     recipe: SpellingRecipe, lexicon: Lexicon, symbols: Sequence[str], fitted: Fitted, scores: LanguageModelScores
 ) -> dict[str, Any]:
-    portable = recipe.model_dump(mode="json")
-    portable["data"]["file"] = recipe.data.file.name
     return {
         "kind": KIND,
-        "recipe": portable,
+        "recipe": recipe.portable(),
         "vocabularies": {"target": {"symbols": symbols, "separator": "", "special": (EDGE,), "lowercase": True}},
         "start": EDGE_CODE,
         "stop": EDGE_CODE,

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from models.attention import Attention
+from models.encoders import recurrent_layers
 from models.multi_horizon_recipe import MultiHorizonNetwork
 from models.recurrent import Features, InputEncoder, States, fill_last_seen
 
@@ -49,7 +50,11 @@ def quantiles_around(last: Tensor, learned: Tensor, unit: float) -> Tensor:
     """What was learned in multiples of ``unit``, ``[..., O]``, as quantiles, ``[..., O]``, the lowest first.
 
     The middle one is ``last [..., 1]`` plus a change; each of the others lies a positive distance beyond the one next
-    to it on the middle's side.
+    to it on the middle's side. With ``u`` what was learned, ``s`` the unit and ``m`` the middle::
+
+        q_m = last + s u_m
+        q_j = q_{j-1} + s squareplus(u_j)       j > m
+        q_j = q_{j+1} - s squareplus(u_j)       j < m
     """
     centre = learned.shape[-1] // 2
     distances = unit * squareplus(learned)
@@ -93,8 +98,9 @@ class MultiHorizonForecaster(nn.Module):
         self.register_buffer("known_ahead", self.is_target | (self.cycle_lengths > 0))
         self.inputs = InputEncoder(features)
         hidden_size = recipe.hidden_size
-        self.encoder = self._recurrent_layers(self.inputs.encoded_size, recipe)
-        self.decoder = self._recurrent_layers(self.inputs.encoded_size, recipe)
+        sizes = (self.inputs.encoded_size, hidden_size, recipe.num_layers)
+        self.encoder = recurrent_layers(recipe.cell, *sizes, dropout=recipe.dropout)
+        self.decoder = recurrent_layers(recipe.cell, *sizes, dropout=recipe.dropout)
         memory_size = recipe.memory_size
         self.remembered = nn.Linear(hidden_size, memory_size)
         self.query = nn.Linear(hidden_size, memory_size)
@@ -106,12 +112,6 @@ class MultiHorizonForecaster(nn.Module):
         self.change_std = features.change_std
         self.head = _zeroed(nn.Linear(hidden_size, len(recipe.quantiles)))
         self.correction = _zeroed(nn.Linear(hidden_size, len(recipe.quantiles)))
-
-    @staticmethod
-    def _recurrent_layers(input_size: int, recipe: MultiHorizonNetwork) -> Layers:
-        kind = nn.LSTM if recipe.cell == "lstm" else nn.GRU
-        dropout = recipe.dropout if recipe.num_layers > 1 else 0.0
-        return kind(input_size, recipe.hidden_size, recipe.num_layers, dropout=dropout, batch_first=True)
 
     def _initial(self, batch_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         layers, empty = self.encoder, self.initial_values.new_zeros

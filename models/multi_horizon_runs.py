@@ -19,7 +19,7 @@ from models.multi_horizon_training import Trained, train
 from models.recipe import Recipe
 from models.recurrent import AnyForecaster, Features
 from models.run_files import RUN_FILE, load_weights, read_content, write_run
-from models.runs import data_content, features_of, portable
+from models.runs import data_content, features_of
 from models.training import Progress
 from models.training import train as train_one_step
 
@@ -42,9 +42,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     Raises:
         TrainingError: the recipe or the data cannot be used, or training fails.
     """
-    plan = MultiHorizonRecipe.read(recipe)
-    if seed is not None:
-        plan = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": seed})})
+    plan = MultiHorizonRecipe.read(recipe, seed)
     dataset = load_dataset(plan.data)
     check_series(dataset, plan)
     one_step = None if plan.one_step is None else _one_step(recipe.parent / plan.one_step, dataset, report)
@@ -70,7 +68,7 @@ def save_run(
     means = {name: scores.mean_mae(name) for name in scores.mae}
     content = {
         "kind": KIND,
-        "recipe": portable(recipe) | {"one_step": recipe.one_step and recipe.one_step.name},
+        "recipe": recipe.portable() | {"one_step": recipe.one_step and recipe.one_step.name},
         "features": asdict(trained.features),
         "categories": dataset.categories,
         "data": data_content(dataset),

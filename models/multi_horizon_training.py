@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from models.data import Dataset, Floats
 from models.errors import DataError, Diverged
+from models.fitting import reproducible
 from models.kinds import Report
 from models.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast
 from models.multi_horizon_recipe import MultiHorizonRecipe, MultiHorizonTraining
 from models.origins import join_rows, states_at
 from models.recurrent import Features, States
-from models.training import reproducible
 
 # How many forecasts are computed at once where nothing is learned: as many as are held in memory with their memories.
 _ROWS = 256
@@ -90,7 +90,7 @@ def train(recipe: MultiHorizonRecipe, dataset: Dataset, report: Report) -> Train
     """
     started = time.perf_counter()
     features = Features.of(dataset)
-    with reproducible(recipe.training):
+    with reproducible(recipe.training.seed, recipe.training.num_threads):
         network = build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
         fit = _Fit(network, dataset, recipe, report)
         fit.run()

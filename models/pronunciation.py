@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from models.errors import RunError
-from models.generation_training import Fitted, GenerationTraining, fit, reproducible
+from models.fitting import Fitted, reproducible
+from models.generation_training import GenerationTraining, fit
 from models.kinds import Report, ScoreTable
 from models.lexicon import PARTS, Entries, Lexicon, load_lexicon
 from models.pairs import Pairs
 from models.pronunciation_scores import NUM_BEAMS, Alphabet, Scores, error_rates, pronounce, score
-from models.recipe import RecipeName, Section, read_recipe
+from models.recipe import FileRecipe, RunRecipe
 from models.run_files import RUN_FILE, load_weights, read_content, write_run
 from models.seq2seq import Seq2Seq, Seq2SeqRecipe
 
@@ -23,39 +24,25 @@ KIND = "pronunciation"
 START, STOP = "<start>", "<stop>"
 
 
-class PronunciationData(Section):
+class PronunciationData(FileRecipe):
     """The dictionary.
 
     ``file``: as CMUdict is written, plain or ``.xz``; a relative path starts at the recipe's own folder.
     ``stress``: whether the network writes the vowels' stress digits. Scores ignore them in any case.
     """
 
-    file: Path
     stress: bool = False
     source: str = ""
     licence: str = ""
 
 
-class PronunciationRecipe(Section):
+class PronunciationRecipe(RunRecipe):
     """All that one training run depends on."""
 
     kind: Literal["pronunciation"]
-    name: RecipeName
-    description: str = ""
     data: PronunciationData
     network: Seq2SeqRecipe = Seq2SeqRecipe()
     training: GenerationTraining = GenerationTraining()
-
-    @classmethod
-    def read(cls, path: Path) -> PronunciationRecipe:
-        """The recipe in a TOML file; ``data.file`` is made absolute.
-
-        Raises:
-            RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
-        """
-        recipe = read_recipe(path, cls)
-        file = path.parent.resolve() / recipe.data.file
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update={"file": file})})
 
 
 @dataclass(frozen=True)
@@ -73,9 +60,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     Raises:
         TrainingError: the recipe or the dictionary cannot be used, or training fails.
     """
-    plan = PronunciationRecipe.read(recipe)
-    if seed is not None:
-        plan = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": seed})})
+    plan = PronunciationRecipe.read(recipe, seed)
     lexicon = load_lexicon(plan.data.file, plan.data.stress)
     alphabet = alphabet_of(lexicon)
     with reproducible(plan.training.seed, plan.training.num_threads):
@@ -143,11 +128,9 @@ def pairs_of(entries: Entries, alphabet: Alphabet) -> Pairs:
 def _content(
     recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, fitted: Fitted, scores: Scores
 ) -> dict[str, Any]:
-    portable = recipe.model_dump(mode="json")
-    portable["data"]["file"] = recipe.data.file.name
     return {
         "kind": KIND,
-        "recipe": portable,
+        "recipe": recipe.portable(),
         "vocabularies": {
             "source": {"symbols": alphabet.letters, "separator": "", "special": (), "lowercase": True},
             "target": {"symbols": alphabet.phonemes, "separator": " ", "special": (START, STOP)},

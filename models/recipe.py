@@ -24,7 +24,57 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataRecipe(Section):
+class FileRecipe(Section):
+    """What is learned from; a relative path starts at the recipe's own folder."""
+
+    file: Path
+
+
+class SeededRecipe(Section):
+    """How it is trained: what every kind's training depends on.
+
+    ``num_threads``: another number of threads rounds its sums otherwise, so it belongs to the recipe.
+    """
+
+    seed: int = 0
+    num_threads: Count = 1
+
+
+class RunRecipe(Section):
+    """All that one training run of some kind depends on; each kind says more precisely what its parts are."""
+
+    kind: str
+    name: RecipeName
+    description: str = ""
+    data: FileRecipe
+    network: Section
+    training: SeededRecipe
+
+    @classmethod
+    def read(cls, path: Path, seed: int | None = None) -> Self:
+        """The recipe in a TOML file; ``data.file`` is made absolute.
+
+        Args:
+            seed: stands in for the recipe's own where it is not None.
+
+        Raises:
+            RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
+        """
+        recipe = read_recipe(path, cls)
+        file = path.parent.resolve() / recipe.data.file
+        changed: dict[str, Section] = {"data": recipe.data.model_copy(update={"file": file})}
+        if seed is not None:
+            changed["training"] = recipe.training.model_copy(update={"seed": seed})
+        return recipe.model_copy(update=changed)
+
+    def portable(self) -> dict[str, Any]:
+        """The recipe without where on this machine its data lay."""
+        content = self.model_dump(mode="json")
+        content["data"]["file"] = self.data.file.name
+        return content
+
+
+class DataRecipe(FileRecipe):
     """Where the rows come from and what they mean.
 
     ``file``: a CSV, plain or ``.xz``; a relative path starts at the recipe's own folder.
@@ -35,7 +85,6 @@ class DataRecipe(Section):
     ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
     """
 
-    file: Path
     target: str
     features: Annotated[tuple[str, ...], Field(min_length=1)]
     categorical: tuple[str, ...] = ()
@@ -78,19 +127,16 @@ class NetworkRecipe(Section):
     dropout: Fraction = 0.0
 
 
-class TrainingRecipe(Section):
+class TrainingRecipe(SeededRecipe):
     """How it is trained.
 
     ``num_streams``: into how many rows of a batch the training part is cut.
     ``window_steps``: over how many steps the gradient flows back; the state is carried on from window to window.
     ``patience_epochs``: after how many epochs without a better validation error training stops.
     ``max_gradient_norm``: longer gradients are shortened to this.
-    ``num_threads``: another number of threads rounds its sums otherwise, so it belongs to the recipe; layers of this
-    size gain nothing by more than one, and lose much where the other cores are busy.
+    ``num_threads``: layers of this size gain nothing by more than one, and lose much where the other cores are busy.
     """
 
-    seed: int = 0
-    num_threads: Count = 1
     num_streams: Count = 32
     window_steps: Count = 48
     max_epochs: Count = 40
@@ -100,26 +146,13 @@ class TrainingRecipe(Section):
     max_gradient_norm: Positive = 1.0
 
 
-class Recipe(Section):
-    """All that one training run depends on."""
+class Recipe(RunRecipe):
+    """All that one forecaster's training depends on."""
 
     kind: Literal["forecaster"] = "forecaster"
-    name: RecipeName
-    description: str = ""
     data: DataRecipe
     network: NetworkRecipe
     training: TrainingRecipe = TrainingRecipe()
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """The recipe in a TOML file; ``data.file`` is made absolute.
-
-        Raises:
-            RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
-        """
-        recipe = read_recipe(path, cls)
-        file = path.parent.resolve() / recipe.data.file
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update={"file": file})})
 
 
 def read_recipe(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data import Dataset, Statistics
+from models.encoders import recurrent_layers
 from models.recipe import NetworkRecipe
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
@@ -117,17 +118,12 @@ class Forecaster(nn.Module):
         self.change_std = features.change_std
         self.register_buffer("initial_values", torch.tensor(features.initial_values()))
         self.encoder = InputEncoder(features)
-        self.layers = self._recurrent_layers(self.encoder.encoded_size, recipe)
+        self.layers = recurrent_layers(
+            recipe.cell, self.encoder.encoded_size, recipe.hidden_size, recipe.num_layers, dropout=recipe.dropout
+        )
         self.head = nn.Linear(recipe.hidden_size, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-
-    @staticmethod
-    def _recurrent_layers(input_size: int, recipe: NetworkRecipe) -> nn.LSTM | nn.GRU:
-        kind = nn.LSTM if recipe.cell == "lstm" else nn.GRU
-        # nn.LSTM warns of a dropout that has no place between layers.
-        dropout = recipe.dropout if recipe.num_layers > 1 else 0.0
-        return kind(input_size, recipe.hidden_size, recipe.num_layers, dropout=dropout, batch_first=True)
 
     def _initial_hidden(self, batch_size: int) -> Tensor:
         return self.head.weight.new_zeros(self.layers.num_layers, batch_size, self.layers.hidden_size)

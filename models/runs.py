@@ -1,26 +1,17 @@
-"""A run directory: what training leaves behind and the exporter reads. JSON and safetensors, nothing that runs code."""
+"""A forecaster's run directory: what training leaves behind and the exporter reads."""
 
 from __future__ import annotations
 
-import json
-import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from models.data import Dataset, Statistics
 from models.errors import RunError
 from models.recipe import Recipe
 from models.recurrent import AnyForecaster, Features, build_forecaster
+from models.run_files import RUN_FILE, load_weights, read_content, write_run
 from models.training import Trained
-
-RUN_FILE = "run.json"
-WEIGHTS_FILE = "model.safetensors"
-_LIBRARIES = ("torch", "numpy", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -34,10 +25,8 @@ class Run:
 
 def save_run(directory: Path, recipe: Recipe, dataset: Dataset, trained: Trained) -> None:
     """Write ``model.safetensors`` and ``run.json``; the directory is made where it does not exist."""
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file(trained.network.state_dict(), directory / WEIGHTS_FILE)
     content = {
-        "recipe": portable(recipe),
+        "recipe": recipe.portable(),
         "features": asdict(trained.features),
         "categories": dataset.categories,
         "data": data_content(dataset),
@@ -48,11 +37,8 @@ def save_run(directory: Path, recipe: Recipe, dataset: Dataset, trained: Trained
         },
         "num_epochs": trained.num_epochs,
         "training_seconds": round(trained.training_seconds, 1),
-        "num_parameters": sum(weight.numel() for weight in trained.network.parameters()),
-        "libraries": {"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    write_run(directory, trained.network, content)
 
 
 def load_run(directory: Path) -> Run:
@@ -61,25 +47,15 @@ def load_run(directory: Path) -> Run:
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
+    content = read_content(directory)
     try:
-        content = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
         recipe = Recipe.model_validate(content["recipe"])
         features = features_of(content["features"])
         network = build_forecaster(features, recipe.network)
-        network.load_state_dict(load_file(directory / WEIGHTS_FILE))
-    except OSError as error:
-        raise RunError(f"{directory}: is not a run directory: {error}; make one with `ostinato train`") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{directory}: {RUN_FILE} or {WEIGHTS_FILE} is damaged: {error}") from error
-    network.eval()
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
+    load_weights(directory, network)
     return Run(network, features, content)
-
-
-def portable(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without where on this machine its data lay."""
-    content = recipe.model_dump(mode="json")
-    content["data"]["file"] = recipe.data.file.name
-    return content
 
 
 def data_content(dataset: Dataset) -> dict[str, Any]:

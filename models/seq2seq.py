@@ -3,7 +3,7 @@
 The encoder turns the source into outputs ``h_1 .. h_S``; the decoder writes step by step, with ``y_{t-1}`` the code it
 wrote before and ``c_t`` the context, what it knows of the source::
 
-    s_t      = g([e(y_{t-1}); extra_t], s_{t-1})     stacked LSTM or GRU, s_0 = tanh(W_0 c_0)
+    s_t      = g([e(y_{t-1}); extra_t], s_{t-1})     LSTM or GRU (models/encoders.py), s_0 = tanh(W_0 c_0)
     a_t      = tanh(W_a [c_t; s_t])                  the attentional vector
     scores_t = W_o a_t                               log-probabilities but for a constant
 
@@ -96,7 +96,7 @@ class Seq2Seq(nn.Module):
         memory_size, decoder_size = recipe.memory_size, recipe.decoder_size
         extra_size = decoder_size * recipe.input_feeding if recipe.context == "attention" else memory_size
         self.decoder = recurrent_layers(
-            recipe.cell, recipe.embedding_size + extra_size, decoder_size, recipe.decoder_layers, False, recipe.dropout
+            recipe.cell, recipe.embedding_size + extra_size, decoder_size, recipe.decoder_layers, dropout=recipe.dropout
         )
         if recipe.context == "attention":
             self.attention = Attention(recipe.score, decoder_size, memory_size)

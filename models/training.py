@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import time
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from models.data import Dataset, Floats
 from models.errors import DataError, Diverged
+from models.fitting import reproducible
 from models.recipe import Recipe, TrainingRecipe
 from models.recurrent import AnyForecaster, Features, States, build_forecaster
 
@@ -83,7 +83,7 @@ def train(recipe: Recipe, dataset: Dataset, report: Report = lambda _progress: N
     """
     started = time.perf_counter()
     features = Features.of(dataset)
-    with reproducible(recipe.training):
+    with reproducible(recipe.training.seed, recipe.training.num_threads):
         fit = _Fit(build_forecaster(features, recipe.network), dataset, recipe.training, report)
         num_epochs, validation_mae = fit.run()
         test = score(fit.network, dataset, recipe.data.season_steps)
@@ -210,19 +210,6 @@ class _Fit:
         nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.max_gradient_norm)
         self._optimizer.step()
         return loss.item(), tuple(part.detach() for part in after)
-
-
-@contextlib.contextmanager
-def reproducible(recipe: TrainingRecipe) -> Iterator[None]:
-    """Seed and number of threads as the recipe says; the caller's own stay as they were."""
-    num_threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        torch.set_num_threads(recipe.num_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(num_threads)
 
 
 def _validation_mae(network: AnyForecaster, dataset: Dataset) -> float:

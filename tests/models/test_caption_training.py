@@ -18,7 +18,7 @@ from models.caption_training import (
 )
 from models.digits import NAMES, SYMBOLS, Digits, load_digits, names_to_codes, shifted, split
 from models.errors import DataError, RecipeError
-from models.generation_training import reproducible
+from models.fitting import reproducible
 from models.pairs import IGNORED
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits" / "caption.toml"

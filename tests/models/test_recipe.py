@@ -68,3 +68,20 @@ def test_a_wrong_recipe_is_refused_with_file_and_key(tmp_path: Path, old: str, n
 def test_an_absent_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.toml: cannot be read"):
         Recipe.read(tmp_path / "nowhere.toml")
+
+
+def test_another_seed_stands_in_for_the_recipes_own(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(TEXT + "[training]\nseed = 3\nnum_streams = 4\n", encoding="utf-8")
+    assert Recipe.read(path).training.seed == 3
+    training = Recipe.read(path, seed=0).training
+    assert (training.seed, training.num_streams) == (0, 4)
+
+
+def test_a_portable_recipe_names_its_file_alone_and_is_a_recipe(tmp_path: Path) -> None:
+    recipe = read(tmp_path, TEXT)
+    content = recipe.portable()
+    assert content["data"]["file"] == "load.csv"
+    assert str(tmp_path) not in str(content)
+    again = Recipe.model_validate(content)
+    assert again.data.model_copy(update={"file": recipe.data.file}) == recipe.data
