@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from models.data import load_dataset
 from models.errors import DataError, RecipeError, RunError
@@ -27,6 +28,10 @@ def waves(wave_recipe: Recipe) -> MultiHorizonRecipe:
     content["network"].update(memory_steps=12, memory_size=6)
     content["training"].update(horizon_steps=4, origin_steps=4, max_epochs=12, patience_epochs=12)
     return MultiHorizonRecipe.model_validate(content)
+
+
+def no_report(_done: int, _total: int, _text: str) -> None:
+    """Nobody looks."""
 
 
 def test_pinball_loss_by_hand() -> None:
@@ -82,6 +87,23 @@ def test_training_lowers_the_loss_and_beats_persistence(waves: MultiHorizonRecip
     assert scores.mean_mae("network") < 0.7 * scores.mean_mae("persistence")
     # The wave repeats after 12 hours to the rounding of the file.
     assert scores.mean_mae("seasonal naive") < 0.01
+
+
+def test_gradients_are_clipped(waves: MultiHorizonRecipe) -> None:
+    lengths: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        gradients = [weight.grad.flatten() for group in optimizer.param_groups for weight in group["params"]]
+        lengths.append(torch.linalg.vector_norm(torch.cat(gradients)).item())
+
+    training = waves.training.model_copy(update={"max_gradient_norm": 0.01, "max_epochs": 1})
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    finally:
+        hook.remove()
+    # 240 hours in 4 streams are 60 steps in each, less 2 at most for where they begin: 5 windows of 12.
+    assert lengths == pytest.approx([0.01] * 5, rel=1e-3)
 
 
 def test_forecasts_at_many_origins_are_those_of_a_session(waves: MultiHorizonRecipe) -> None:

@@ -14,12 +14,19 @@ from service.engine.generations import Asked, Generations
 from service.errors import Draining, Overloaded, RunFailed, TooLarge
 from service.metrics import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
+from tests.service.puppet_encoder import PuppetEncoder
 
 NUM_CODES = 6
+# They are padded to 16, 16, 32 and 64.
+SOURCE_STEPS = (3, 16, 17, 40)
 
 
 class House:
-    """A puppet decoder behind its shell."""
+    """A puppet decoder behind its shell.
+
+    Args:
+        encodes: whether an encoder stands before it, so that sources are padded to several lengths.
+    """
 
     def __init__(
         self,
@@ -28,11 +35,13 @@ class House:
         max_queue_lanes: int = 512,
         share_runs: bool = True,
         in_thread: bool = False,
+        encodes: bool = False,
     ) -> None:
         self.decoder = PuppetDecoder(NUM_CODES)
+        self.encoder = PuppetEncoder(self.decoder) if encodes else None
         self.metrics = GenerationMetrics(Metrics(), "puppet", "1")
         self.generations = Generations(
-            None,
+            self.encoder,
             self.decoder,
             self.metrics,
             max_lanes=max_lanes,
@@ -52,6 +61,8 @@ class House:
             Sample(plan, (number,), 1.2, 0, 1.0),
         )
         decoding = ways[number % 3]
+        if self.encoder is not None:
+            return Asked(np.arange(number + 1, number + 1 + SOURCE_STEPS[number % 4]), decoding, on_step)
         return Asked(self.decoder.start_from(float(number + 1), *range(number % 6)), decoding, on_step)
 
     @property
@@ -90,17 +101,19 @@ async def test_a_newcomer_has_its_first_step_in_the_iteration_that_takes_it_in()
     assert house.is_empty
 
 
+@pytest.mark.parametrize("encodes", [False, True])
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_thread: bool) -> None:
+async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_thread: bool, encodes: bool) -> None:
     """300 are cancelled, each while it waits or at one of its steps; 150 are not."""
     generator = np.random.default_rng(5)
-    house = House(max_lanes=40, max_queue_lanes=4000, in_thread=in_thread)
-    alone = House()
+    house = House(max_lanes=40, max_queue_lanes=4000, in_thread=in_thread, encodes=encodes)
+    alone = House(encodes=encodes)
     tasks: list[asyncio.Task[list[Decoding]]] = []
     victims: list[asyncio.Task[list[Decoding]]] = []
     for number in range(450):
         tasks.append(asyncio.ensure_future(house.generations.run([house.ask(number, max_steps=60, stop=None)])))
-        if number % 3:
+        # Of three that follow each other one stays, another each time, so that some stay of every way.
+        if number % 3 != number // 3 % 3:
             victims.append(tasks[-1])
         while len(victims) > 12:
             victims.pop(int(generator.integers(4))).cancel()
@@ -110,6 +123,7 @@ async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_threa
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert sum(isinstance(result, asyncio.CancelledError) for result in done) == 300
     assert len(house.decoder.runs) > 100
+    assert min(house.decoder.runs) > 0
     for number, result in enumerate(done):
         if not isinstance(result, BaseException):
             assert outputs(result) == outputs(await alone.generations.run([alone.ask(number, max_steps=60, stop=None)]))
@@ -126,20 +140,29 @@ async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_threa
 
 
 @pytest.mark.parametrize("share_runs", [False, True])
-async def test_nothing_runs_for_lanes_that_were_all_given_up(share_runs: bool) -> None:
+@pytest.mark.parametrize("goes_on", [0, 2])
+async def test_nothing_runs_for_lanes_that_were_all_given_up(share_runs: bool, goes_on: int) -> None:
     """What is padded to another length, or runs alone, goes on; a graph must never see a batch of none."""
-    house = House(share_runs=share_runs)
-    gone = [asyncio.ensure_future(house.generations.run([house.ask(number, stop=None)])) for number in range(5)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    house = House(share_runs=share_runs, encodes=True)
+    assert house.encoder is not None
+    staying = asyncio.ensure_future(house.generations.run([house.ask(goes_on, max_steps=40, stop=None)]))
+    # Sources 3, 7 and 11 are padded to 64, source 0 to 16 and source 2 to 32.
+    gone = [asyncio.ensure_future(house.generations.run([house.ask(number, stop=None)])) for number in (3, 7, 11)]
+    while len(house.decoder.runs) < 6:
+        await asyncio.sleep(0)
+    assert set(house.encoder.runs) == {64, 16 if goes_on == 0 else 32}
     for each in gone:
         each.cancel()
-    [other] = await house.generations.run([house.ask(6)])
-    assert other.outputs
+    num_runs = len(house.decoder.runs)
+    [other] = await staying
+    # It runs on one lane: 0 is greedy, and 2 is sampled.
+    assert set(house.decoder.runs[num_runs:]) == {1}
+    assert outputs([other]) == outputs(
+        await House(encodes=True).generations.run([house.ask(goes_on, max_steps=40, stop=None)])
+    )
     for each in gone:
         with pytest.raises(asyncio.CancelledError):
             await each
-    assert min(house.decoder.runs) > 0
     assert house.is_empty
 
 

@@ -1,0 +1,33 @@
+"""An encoder that makes nothing of what it reads: the source itself is what a puppet decoder attends to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from service.engine.decoder import Encoder, Start, padded_length
+from tests.service.puppet_decoder import PuppetDecoder
+
+
+class PuppetEncoder(Encoder):
+    """Pads as the real one does, and refuses a run of sources of several padded lengths.
+
+    Attributes:
+        runs: the padded length of each run.
+    """
+
+    def __init__(self, decoder: PuppetDecoder) -> None:
+        self._decoder = decoder
+        self.runs: list[int] = []
+
+    def padded_length(self, num_steps: int) -> int:
+        """See ``Encoder``."""
+        return padded_length(num_steps)
+
+    def run(self, sources: Sequence[NDArray[Any]]) -> list[Start]:
+        """See ``Encoder``."""
+        [length] = {padded_length(len(source)) for source in sources}
+        self.runs.append(length)
+        return [self._decoder.start_from(*source, num_padded=length) for source in sources]
