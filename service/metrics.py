@@ -204,7 +204,7 @@ class Metrics:
         self.run_failures = _counter(
             "run_failures_total", "Iterations that failed, or gave a row that is not finite.", *_MODEL
         )
-        self.cancelled = _counter("cancelled_total", "Work dropped before it ran because its caller had gone.", *_MODEL)
+        self.cancelled = _counter("cancelled_total", "Work dropped, its caller gone: outputs under way, too.", *_MODEL)
         self.commit_conflicts = _counter(
             "commit_conflicts_total",
             "Commits that another worker or replica was before; they were judged again.",
