@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import lzma
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from models.recipe import DataRecipe
+from models.text_file import read_text
 
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]
@@ -99,7 +99,7 @@ def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
     Raises:
         DataError: the file cannot be read, lacks a column, or has a row with another number of cells.
     """
-    rows = csv.reader(io.StringIO(_read_text(path)))
+    rows = csv.reader(io.StringIO(read_text(path)))
     header = next(rows, [])
     if absent := [name for name in names if name not in header]:
         raise DataError(f"{path}: has no column {', '.join(map(repr, absent))}; its columns are {header}")
@@ -131,18 +131,6 @@ def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
         maximum=_rounded(np.nanmax(wide, axis=0)),
         missing_fraction=_rounded(1.0 - present.mean(axis=0)),
     )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        return (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except lzma.LZMAError as error:
-        raise DataError(f"{path}: is not an xz file: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text: {error}") from error
 
 
 def _parse_times(recipe: DataRecipe, columns: Columns) -> Times:

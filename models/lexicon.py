@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from models.errors import DataError
+from models.text_file import read_text
 
 Phonemes: TypeAlias = tuple[str, ...]
 PartName: TypeAlias = Literal["training", "validation", "test"]
@@ -54,7 +54,7 @@ def load_lexicon(path: Path, stress: bool) -> Lexicon:
         DataError: the file cannot be read, a line is not of that form, or a part has no word.
     """
     parts: dict[PartName, dict[str, dict[Phonemes, None]]] = {part: {} for part in PARTS}
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         entry, *phonemes = line.partition("#")[0].split() or [""]
         if not entry:
             continue
@@ -83,15 +83,3 @@ def part_of(word: str) -> PartName:
 def without_stress(phonemes: Phonemes | list[str]) -> Phonemes:
     """Phonemes without their stress digits: ``AH0`` is ``AH``."""
     return tuple(phoneme.rstrip("012") for phoneme in phonemes)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        return (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except lzma.LZMAError as error:
-        raise DataError(f"{path}: is not an xz file: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text: {error}") from error
