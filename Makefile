@@ -104,7 +104,7 @@ runs/beijing-%/run.json: examples/beijing_pm25/%.toml $(wildcard examples/beijin
 	@echo "==> training beijing-$*"
 	@$(BIN)/ostinato train $< --output $(@D)
 
-repository/beijing-%/1/model.json: runs/beijing-%/run.json $(wildcard export/*.py) service/manifest.py | $(READY)
+repository/beijing-%/1/model.json: runs/beijing-%/run.json $(wildcard export/*.py) service/artifact/manifest.py | $(READY)
 	@echo "==> exporting beijing-$*"
 	@$(BIN)/ostinato export runs/beijing-$* --repository repository --force
 	@$(BIN)/ostinato verify $(@D)

@@ -23,7 +23,7 @@ from benchmarks.workloads import (
     Steps,
     scattered,
 )
-from service.manifest import Manifest
+from service.artifact.manifest import Manifest
 from service.session import Session
 from service.state.arena import session_bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from service.manifest import Manifest
+from service.artifact.manifest import Manifest
 
 
 def save_to_store(directory: Path) -> str:

@@ -13,8 +13,8 @@ from export.text_run import vocabularies_of
 from models.caption import IMAGE_SIZE
 from models.caption_training import load_caption_run
 from models.digits import NAMES, PIXELS
-from service.manifest import Limits
-from service.tensors import Input, Statistics
+from service.artifact.manifest import Limits
+from service.artifact.tensors import Input, Statistics
 
 # Far more than the longest name has letters.
 MAX_OUTPUT_STEPS = 4 * max(map(len, NAMES))

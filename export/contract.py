@@ -22,7 +22,7 @@ from export.axes import Array, States, run_in_chunks, to_axes
 from export.errors import ExportError
 from export.probes import draw_sequences
 from export.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
-from service.tensors import Dtype, Input, Nested, Output, State
+from service.artifact.tensors import Dtype, Input, Nested, Output, State
 
 AnyTensor = TypeVar("AnyTensor", Input, Output)
 

@@ -19,8 +19,8 @@ from export.generation_module import (
     run_decoder,
 )
 from export.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
-from service.manifest import Decoder, Memory
-from service.tensors import Input, Nested, Output, State
+from service.artifact.manifest import Decoder, Memory
+from service.artifact.tensors import Input, Nested, Output, State
 
 LENGTHS_NAME = "lengths"
 ATTENTION_NAME = "attention"

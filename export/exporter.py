@@ -19,8 +19,8 @@ from export.parity import Proof, Report, prove
 from export.probes import draw_sequences
 from export.streaming_decoder import begins_decoder, export_decoder
 from export.version_directory import describe_graph, new_version, valid_manifest
-from service.manifest import GOLDEN_FILE, Manifest
-from service.tensors import Input
+from service.artifact.manifest import GOLDEN_FILE, Manifest
+from service.artifact.tensors import Input
 
 GRAPH_FILE = "model.onnx"
 # (batch size, steps) of the golden cases.

@@ -34,8 +34,8 @@ from export.generation_module import (
 )
 from export.generation_probes import SourceProbes, check_examples, draw_source
 from export.symbols import PROBE_SIZES, dtype_name, symbolic_shape
-from service.manifest import Decoder, Memory
-from service.tensors import Input
+from service.artifact.manifest import Decoder, Memory
+from service.artifact.tensors import Input
 
 
 class EncodeDecode(Decode, Protocol):

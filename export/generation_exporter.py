@@ -25,9 +25,9 @@ from export.onnx_graph import Graph, write_graph
 from export.parity import Report, prove
 from export.rounding import recurrent_rounding, tolerance_for
 from export.version_directory import describe_graph, new_version, valid_manifest
-from service.manifest import GOLDEN_FILE, Decoder, Limits
-from service.tensors import Input, Nested
-from service.vocabulary import Vocabulary
+from service.artifact.manifest import GOLDEN_FILE, Decoder, Limits
+from service.artifact.tensors import Input, Nested
+from service.artifact.vocabulary import Vocabulary
 
 ENCODER_FILE = "encode.onnx"
 DECODER_FILE = "decode.onnx"

@@ -27,7 +27,7 @@ from export.decoder_contract import attention_shape
 from export.generation_contract import EncoderDecoder
 from export.generation_probes import draw_fed_codes
 from export.teacher_forcing import Written, write_from
-from service.manifest import Decoder
+from service.artifact.manifest import Decoder
 
 # Source lengths (the longest that there is for one that is longer), what they are padded to, and decoding steps.
 _CASES = {"short": ((3,), 8, 5), "long": ((60,), 64, 40), "batch": ((16, 1, 7, 11, 4), 16, 9)}

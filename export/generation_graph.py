@@ -17,7 +17,7 @@ from export.generation_probes import draw_source
 from export.onnx_graph import TRACED_SIZES, Signature, open_session, write_module
 from export.recurrent_layers import with_onnx_layers
 from export.symbols import Axes
-from service.manifest import Decoder
+from service.artifact.manifest import Decoder
 
 
 class DecoderGraph:

@@ -23,7 +23,7 @@ from export.onnx_graph import TRACED_SIZES
 from export.parity import Measured, Proof, Report, relative_difference
 from export.rounding import encoder_decoder_rounding, tolerance_for
 from export.teacher_forcing import Written, write_from
-from service.manifest import Decoder, Parity
+from service.artifact.manifest import Decoder, Parity
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
 NUM_STEPS = 6

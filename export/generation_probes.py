@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from export.axes import Array
 from export.errors import ExportError
 from export.probes import draw_sequences
-from service.tensors import Input, Nested
+from service.artifact.tensors import Input, Nested
 
 # Sources that fill their run.
 EXACT_LENGTHS = (1, 2, 5, 21, 50)

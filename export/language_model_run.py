@@ -10,7 +10,7 @@ from export.parity import Report
 from export.run_content import provenance_of
 from export.text_run import vocabularies_of
 from models.language_model_training import load_language_model_run
-from service.manifest import Limits
+from service.artifact.manifest import Limits
 
 # The longest word of CMUdict has 34 letters.
 MAX_PROMPT_STEPS = 64

@@ -17,7 +17,7 @@ from torch import nn
 from export.errors import ExportError
 from export.exporter import Exported, export_module
 from export.parity import Report
-from service.tensors import Input
+from service.artifact.tensors import Input
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from export.contract import Contract
 from export.errors import ExportError
 from export.recurrent_layers import with_onnx_layers
 from export.symbols import Axes
-from service.tensors import Input, Output, State
+from service.artifact.tensors import Input, Output, State
 
 OPSET_VERSION = 20
 TRACED_SIZES = (3, 5)

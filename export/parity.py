@@ -19,7 +19,7 @@ from export.contract import Contract
 from export.errors import ExportError
 from export.onnx_graph import TRACED_SIZES
 from export.probes import draw_sequences
-from service.manifest import Parity
+from service.artifact.manifest import Parity
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
 LENGTHS = (1, 2, 3, 7, 24, 70, 200)

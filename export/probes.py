@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.axes import Array
-from service.tensors import Input
+from service.artifact.tensors import Input
 
 _MISSING_FRACTION = 0.15
 # How much of a step's distance from the mean the next one keeps. Probes that jump from end to end at each step are

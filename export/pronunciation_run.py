@@ -10,9 +10,9 @@ from export.parity import Report
 from export.run_content import provenance_of
 from export.text_run import vocabularies_of
 from models.pronunciation import load_pronunciation_run
-from service.manifest import Limits
-from service.tensors import Input
-from service.vocabulary import Vocabulary
+from service.artifact.manifest import Limits
+from service.artifact.tensors import Input
+from service.artifact.vocabulary import Vocabulary
 
 # The longest word of CMUdict has 34 letters.
 MAX_SOURCE_STEPS = 64

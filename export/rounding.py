@@ -22,7 +22,7 @@ from export.generation_module import Arrays
 from export.generation_probes import Sources
 from export.parity import TOLERANCE, relative_difference
 from export.teacher_forcing import Written, write_from
-from service.manifest import Decoder
+from service.artifact.manifest import Decoder
 
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models.recurrent import Features
-from service.tensors import Input, Statistics
+from service.artifact.tensors import Input, Statistics
 
 
 def series_input(features: Features, content: dict[str, Any]) -> Input:

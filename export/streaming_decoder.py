@@ -36,7 +36,7 @@ from export.rounding import Widened, in_doubles, largest_difference, tolerance_f
 from export.symbols import PROBE_SIZES
 from export.teacher_forcing import Written, decode_from
 from export.version_directory import describe_graph
-from service.manifest import Decoder, Graph, Memory
+from service.artifact.manifest import Decoder, Graph, Memory
 
 DECODER_FILE = "decode.onnx"
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)

@@ -7,7 +7,7 @@ from typing import TypeAlias, cast, get_args
 from torch import Tensor
 
 from export.errors import ExportError
-from service.tensors import Dtype
+from service.artifact.tensors import Dtype
 
 Axes: TypeAlias = tuple[int | str, ...]
 

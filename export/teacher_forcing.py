@@ -11,7 +11,7 @@ from export.decoder_contract import Decode, Decoded, attention_shape, first_prev
 from export.generation_contract import EncodeDecode
 from export.generation_module import Arrays
 from export.generation_probes import Sources
-from service.manifest import Decoder
+from service.artifact.manifest import Decoder
 
 
 @dataclass(frozen=True)

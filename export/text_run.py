@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from models.errors import RunError
 from models.run_files import RUN_FILE
-from service.vocabulary import Vocabulary
+from service.artifact.vocabulary import Vocabulary
 
 
 def vocabularies_of(run_directory: Path, content: dict[str, Any]) -> dict[str, Vocabulary]:

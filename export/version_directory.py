@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from export.errors import ExportError
-from service.manifest import Graph, Manifest, Name
+from service.artifact.manifest import Graph, Manifest, Name
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")

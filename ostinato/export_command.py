@@ -14,8 +14,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from export.exporter import Exported
     from export.parity import Report
-    from service.manifest import Decoder
-    from service.tensors import Input, Output
+    from service.artifact.manifest import Decoder
+    from service.artifact.tensors import Input, Output
 
 MAX_SHOWN_NAMES = 12
 

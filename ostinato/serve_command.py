@@ -182,7 +182,7 @@ def _flag(name: str, flags: Mapping[str, object]) -> str:
 
 
 def _check_repository(settings: Settings) -> list[str]:
-    from service.manifest import MANIFEST_FILE
+    from service.artifact.manifest import MANIFEST_FILE
     from service.repository import find_versions
 
     # One without a manifest is shown as failed by readiness, as long as any other has one.

@@ -13,8 +13,8 @@ from rich.table import Table
 from ostinato.errors import SettingsError
 
 if TYPE_CHECKING:
+    from service.artifact.manifest import Manifest
     from service.generator_checks import LoadedGenerator
-    from service.manifest import Manifest
     from service.repository import LoadedModel
 
 
@@ -80,7 +80,7 @@ def find_directories(directory: Path) -> list[Path]:
         ModelRejected: there is no such folder.
         SettingsError: there is no version in it.
     """
-    from service.manifest import MANIFEST_FILE
+    from service.artifact.manifest import MANIFEST_FILE
     from service.repository import find_versions
 
     if (directory / MANIFEST_FILE).is_file():
@@ -139,6 +139,6 @@ def results_table(results: list[Verified]) -> Table:
 
 def _tolerance(manifest: Manifest) -> float:
     """What the golden answers may be off by."""
-    from service.numbers import DEFAULT_TOLERANCE
+    from service.artifact.numbers import DEFAULT_TOLERANCE
 
     return manifest.parity.tolerance if manifest.parity else DEFAULT_TOLERANCE

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Input
 from service.blocks import NO_SEQ, RowAnswers
 from service.chunk import Answer
 from service.chunks import Chunks
 from service.engine.engine import Engine
 from service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
-from service.manifest import Manifest
 from service.session import Session
 from service.sessions import Sessions
 from service.state.arena import Slots
 from service.state.base import Roster
-from service.tensors import Input
 
 
 class Columns(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.engine.beam import Beam
 from service.engine.decoder import Start
 from service.engine.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
@@ -16,7 +17,6 @@ from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
 from service.engine.generations import Asked
 from service.errors import InvalidInput, TooLarge
-from service.manifest import Manifest
 from service.predictions import predict
 from service.sources import to_codes, to_source
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from service.artifact.manifest import GOLDEN_FILE, Manifest
+from service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from service.engine.decoder import Decoder, Encoder, Start
 from service.engine.decoding import Numbers, Plan
 from service.engine.lanes import Lanes
 from service.errors import ModelRejected, RunFailed
-from service.manifest import GOLDEN_FILE, Manifest
-from service.numbers import DEFAULT_TOLERANCE, largest_difference
 from service.state.arena import Rows
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.engine.decoding import Numbers, Plan
 from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
 from service.engine.generations import Asked
 from service.errors import InvalidInput, TooLarge
-from service.manifest import Manifest
 from service.sequences import to_sequence
 from service.session import Session
 from service.session_file import is_known

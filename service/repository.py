@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from service.artifact.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from service.config import Settings
 from service.engine.runner import Runner
 from service.errors import ModelRejected, OstinatoError
 from service.generator_checks import LoadedGenerator, load_generator, load_session_decoder
-from service.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
-from service.numbers import DEFAULT_TOLERANCE, largest_difference
 from service.state.arena import Rows
 
 logger = logging.getLogger(__name__)

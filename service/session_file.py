@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Output, State
 from service.errors import InvalidInput
-from service.manifest import Manifest
 from service.sequences import check_finite_state
 from service.state.arena import Rows
 from service.state.base import Snapshot
-from service.tensors import Output, State
 
 FORMAT, SCHEMA = "ostinato-session", "1"
 METADATA = "__metadata__"

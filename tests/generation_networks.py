@@ -15,9 +15,9 @@ from export.exporter import Exported, export_module
 from export.generation_exporter import export_encoder_decoder, export_generator
 from models.attention import Attention
 from models.ragged import run_ragged
-from service.manifest import Limits
-from service.tensors import Input
-from service.vocabulary import Vocabulary
+from service.artifact.manifest import Limits
+from service.artifact.tensors import Input
+from service.artifact.vocabulary import Vocabulary
 
 States = tuple[Tensor, ...]
 

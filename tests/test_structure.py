@@ -28,12 +28,15 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "service.errors": (UNKNOWN_TO_LEAVES, ()),
     "service.config": (UNKNOWN_TO_LEAVES, ()),
     "service.metrics": (UNKNOWN_TO_LEAVES, ()),
-    "service.manifest": (UNKNOWN_TO_LEAVES, ("service.errors", "service.tensors", "service.vocabulary")),
-    "service.tensors": (UNKNOWN_TO_LEAVES, ()),
-    "service.vocabulary": (UNKNOWN_TO_LEAVES, ("service.errors",)),
+    "service.artifact.manifest": (
+        UNKNOWN_TO_LEAVES,
+        ("service.errors", "service.artifact.tensors", "service.artifact.vocabulary"),
+    ),
+    "service.artifact.tensors": (UNKNOWN_TO_LEAVES, ()),
+    "service.artifact.vocabulary": (UNKNOWN_TO_LEAVES, ("service.errors",)),
     "service.state": (
         ("service",),
-        ("service.state", "service.errors", "service.config", "service.manifest", "service.tensors"),
+        ("service.state", "service.errors", "service.config", "service.artifact.manifest", "service.artifact.tensors"),
     ),
     "service.engine": (("service.sessions", "service.repository", "bentoml", "starlette", *REPLIES), ()),
     # It decides and nothing else: time comes in as an argument, and there is nothing to wait for.
@@ -132,7 +135,7 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
             "def f():\n    from service.engine import runner",
             ["service.engine", "service.engine.runner"],
         ),
-        ("service.manifest", "from service.errors import ModelRejected", []),
+        ("service.artifact.manifest", "from service.errors import ModelRejected", []),
         ("service.engine.batching", "import asyncio", ["asyncio"]),
         (
             "ostinato.client",

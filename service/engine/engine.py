@@ -7,13 +7,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.config import Settings
 from service.engine.batching import Work
 from service.engine.generation_engine import GenerationEngine
 from service.engine.roles import Finished, IterationRunner, Owner
 from service.engine.scheduler import Scheduler
 from service.errors import TooLarge
-from service.manifest import Manifest
 from service.metrics import ModelMetrics
 from service.sequences import step_packer
 from service.state.arena import Arena, Rows

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from service.artifact.manifest import Manifest
 from service.config import Settings
 from service.engine.decoder import Decoder, Encoder
 from service.engine.generations import Generations
 from service.errors import TooLarge
-from service.manifest import Manifest
 from service.metrics import GenerationMetrics
 
 

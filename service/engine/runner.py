@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.engine.batching import Iteration, Work
 from service.engine.buffers import Buffers
 from service.engine.graph import Graph, Signature
 from service.errors import RunFailed
-from service.manifest import Manifest
 from service.sequences import is_finite
 from service.state.arena import Arena, Rows, Slots
 

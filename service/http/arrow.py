@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from service.artifact.tensors import Input
 from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http.arrow_stream import read_columns, write_columns
 from service.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
-from service.tensors import Input
 
 STREAM = "application/vnd.apache.arrow.stream"
 

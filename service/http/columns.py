@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.tensors import Input
 from service.blocks import NO_SEQ, RowAnswers
 from service.catalogue import Catalogue
 from service.chunks import Chunks
@@ -22,7 +23,6 @@ from service.http.remembered import RememberedMessages
 from service.http.schemas import ColumnsBody
 from service.sequences import to_sequence
 from service.sessions import Sessions
-from service.tensors import Input
 
 _COLUMNS = msgspec.json.Decoder(ColumnsBody)
 

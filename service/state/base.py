@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import Manifest
+from service.artifact.manifest import Manifest
 from service.state.arena import NEVER, Arena, Rows, Slots
 
 

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 
+from service.artifact.manifest import Manifest
 from service.errors import (
     OstinatoError,
     Overloaded,
@@ -15,7 +16,6 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.manifest import Manifest
 from service.state.absent import absent
 from service.state.arena import STALE, Arena, Slots, session_bytes
 from service.state.base import Address, Facts, Roster, Snapshot, Store

@@ -8,6 +8,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.errors import (
     InvalidInput,
     OstinatoError,
@@ -17,7 +18,6 @@ from service.errors import (
     SessionExpired,
     UnknownSession,
 )
-from service.manifest import Manifest
 from service.state.absent import absent
 from service.state.arena import Arena, Slots
 from service.state.base import Address, Commit, Facts, Page, Roster, Snapshot, Store, facts_of

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
-from service.manifest import Manifest
 from service.state.absent import absent
 from service.state.arena import Arena, Slots
 from service.state.base import Commit, Facts, Snapshot

@@ -12,8 +12,8 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
-from service.manifest import Manifest
 from service.state.arena import STALE, Arena
 from service.state.base import Address, Commit, Facts, Page, Snapshot
 from service.state.durable import DurableStore

@@ -22,8 +22,8 @@ import yaml
 from torch import Tensor, nn
 
 from export.exporter import export_module
-from service.manifest import Manifest
-from service.tensors import Input
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Input
 
 ROOT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")

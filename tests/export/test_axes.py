@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export.axes import Array, States, from_axes, run_in_chunks, to_axes
-from service.tensors import Tensor
+from service.artifact.tensors import Tensor
 
 SEQUENCE = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
 

@@ -18,7 +18,7 @@ from export.decoder_contract import (
 )
 from export.errors import ExportError
 from export.symbols import PROBE_SIZES
-from service.manifest import Decoder, Memory
+from service.artifact.manifest import Decoder, Memory
 from tests.export.writers import NUM_SOUNDS, SIZE, SOUNDS, States, Writer
 
 MEMORY = (Memory(name="memory", dtype="float32", shape=("B", "S", SIZE), made_by="memory"),)

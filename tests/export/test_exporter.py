@@ -15,8 +15,8 @@ from torch import nn
 
 from export.errors import ExportError
 from export.exporter import Exported, export_module
-from service.manifest import Manifest
-from service.tensors import Input
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Input
 from tests.export.modules import (
     HIDDEN_SIZE,
     NUM_TOKENS,

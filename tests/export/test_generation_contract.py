@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from export.decoder_contract import DecoderOptions
 from export.errors import ExportError
 from export.generation_contract import EncoderDecoder, inspect_encoder_decoder
-from service.tensors import Input
+from service.artifact.tensors import Input
 from tests.export.writers import (
     LETTERS,
     PAIRS,

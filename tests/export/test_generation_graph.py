@@ -19,7 +19,7 @@ from export.generation_module import Arrays
 from export.generation_parity import prove_generation
 from export.parity import Proof
 from models.attention import SCORES, Attention, Score
-from service.tensors import Input
+from service.artifact.tensors import Input
 from tests.export.test_generation_contract import LOADS
 from tests.export.writers import (
     LETTERS,

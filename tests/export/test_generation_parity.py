@@ -12,7 +12,7 @@ from export.generation_contract import EncoderDecoder, inspect_encoder_decoder
 from export.generation_module import Arrays
 from export.generation_parity import prove_generation
 from export.parity import TOLERANCE, Proof
-from service.tensors import Input
+from service.artifact.tensors import Input
 from tests.export.test_generation_contract import LOADS
 from tests.export.test_rounding import Cancelling
 from tests.export.writers import (

@@ -15,7 +15,7 @@ from export.generation_probes import (
     draw_padding,
     draw_source,
 )
-from service.tensors import Input
+from service.artifact.tensors import Input
 from tests.export.writers import LETTERS, NUM_LETTERS, PAIRS, PATCH
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from export.errors import ExportError
 from export.module_source import ModuleOptions, load_module
 from ostinato.export_command import export
-from service.manifest import Manifest
+from service.artifact.manifest import Manifest
 from tests.export.modules import NUM_TOKENS
 
 SOURCE = """

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from export.probes import draw_sequences
-from service.tensors import Input
+from service.artifact.tensors import Input
 
 
 def draw(

@@ -10,9 +10,9 @@ from export.pronunciation_run import _examples
 from export.rounding import MAX_TOLERANCE
 from export.trained_run import export_run
 from models.pronunciation import train_run
+from service.artifact.vocabulary import Vocabulary
 from service.config import Settings
 from service.repository import load_version
-from service.vocabulary import Vocabulary
 
 RECIPE = """
 kind = "pronunciation"

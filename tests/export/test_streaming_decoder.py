@@ -23,8 +23,8 @@ from export.streaming_decoder import (
     inspect_streaming_decoder,
     prove_streaming,
 )
-from service.manifest import Decoder
-from service.tensors import Input
+from service.artifact.manifest import Decoder
+from service.artifact.tensors import Input
 
 LOADS = Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("load",))
 OPTIONS = DecoderOptions(output_features=("load",))

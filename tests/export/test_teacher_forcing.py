@@ -7,8 +7,8 @@ from export.decoder_contract import Decoded, DecoderOptions, valid_decoder
 from export.generation_module import Arrays
 from export.generation_probes import Sources
 from export.teacher_forcing import decode_from, write_from
-from service.manifest import Decoder, Memory
-from service.tensors import State
+from service.artifact.manifest import Decoder, Memory
+from service.artifact.tensors import State
 
 NUMBERS = {"name": "outputs", "dtype": "float32", "shape": ("B", 1), "features": ("load",)}
 

@@ -19,7 +19,7 @@ from models.recipe import Recipe
 from models.runs import load_run, save_run
 from models.training import train
 from ostinato.export_command import export
-from service.manifest import Manifest
+from service.artifact.manifest import Manifest
 
 RECIPE = {
     "name": "wave",

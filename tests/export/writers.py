@@ -18,7 +18,7 @@ from export.axes import Array
 from export.decoder_contract import Decoded, DecoderOptions
 from export.generation_contract import EncoderDecoder
 from export.generation_module import Arrays
-from service.tensors import Input
+from service.artifact.tensors import Input
 
 States = tuple[Tensor, ...]
 

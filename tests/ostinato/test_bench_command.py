@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ostinato.drawn_inputs import draw_steps
-from service.tensors import Input, Statistics
+from service.artifact.tensors import Input, Statistics
 from tests.networks import lstm
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess

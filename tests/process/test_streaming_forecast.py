@@ -14,7 +14,7 @@ import pytest
 
 from models.data import load_dataset
 from models.multi_horizon_recipe import MultiHorizonRecipe
-from service.manifest import Manifest
+from service.artifact.manifest import Manifest
 from tests.networks import Array
 from tests.server import CHECKOUT, ServerProcess, running_server
 

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Graph, Manifest
+from service.artifact.tensors import Input, Output, State
 from service.catalogue import Catalogue
 from service.chunks import Chunks
 from service.config import Settings
 from service.engine.batching import Iteration
 from service.engine.engine import Engine
 from service.engine.runner import Result, slots_of, steps_of
-from service.manifest import Graph, Manifest
 from service.metrics import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena
 from service.state.base import Store
 from service.state.memory import MemoryStore
-from service.tensors import Input, Output, State
 from service.turns import Turns
 
 MANIFEST = Manifest(

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Decoder as DecoderPart
+from service.artifact.manifest import Memory
+from service.artifact.tensors import Input, Output, State
 from service.engine.decoder import Decoder, Start, Step
 from service.errors import RunFailed
-from service.manifest import Decoder as DecoderPart
-from service.manifest import Memory
-from service.tensors import Input, Output, State
 
 STOP = 0
 START = 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.artifact.manifest import Decoder as DecoderPart
+from service.artifact.manifest import Graph, Limits, Manifest
+from service.artifact.tensors import Input, Output, State
 from service.config import Settings
 from service.engine.generation_engine import GenerationEngine
-from service.manifest import Decoder as DecoderPart
-from service.manifest import Graph, Limits, Manifest
 from service.metrics import GenerationMetrics, Metrics
-from service.tensors import Input, Output, State
 from tests.service.puppet_decoder import PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder
 

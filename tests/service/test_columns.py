@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
 from service.blocks import NO_SEQ, RowAnswers
 from service.chunk import Answer
 from service.columns import Columns, step_columns
@@ -30,7 +31,6 @@ from service.errors import (
     TooLarge,
     UnknownSession,
 )
-from service.manifest import Manifest
 from service.metrics import ModelMetrics
 from service.repository import load_model
 from service.state.base import Commit, Roster

@@ -5,10 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Input, Output
 from service.errors import InvalidInput, RunFailed, TooLarge
-from service.manifest import Manifest
 from service.predictions import ForecastPlan, forecast, predict
-from service.tensors import Input, Output
 from tests.service.puppet import MANIFEST, House, column
 
 WEATHER = MANIFEST.model_copy(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from service.artifact.numbers import largest_difference
 from service.config import Settings
 from service.errors import ModelRejected
-from service.numbers import largest_difference
 from service.repository import find_versions, load_model
 from tests import networks
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.artifact.tensors import Input
 from service.errors import InvalidInput
 from service.sequences import to_sequence, to_states
-from service.tensors import Input
 from tests.service.puppet import MANIFEST
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Input
+from service.artifact.vocabulary import Vocabulary
 from service.errors import InvalidInput, TooLarge
-from service.manifest import Manifest
 from service.sources import to_source
-from service.tensors import Input
-from service.vocabulary import Vocabulary
 
 MAX_STEPS = 3
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import Input
 from service.config import Settings
 from service.errors import ModelRejected, RunFailed
-from service.manifest import Manifest
 from service.repository import load_model, run_sequence
-from service.tensors import Input
 from tests import networks
 from tests.networks import Network
 

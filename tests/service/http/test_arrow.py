@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
+from service.artifact.tensors import Input
 from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http import arrow, arrow_stream
 from service.sequences import to_sequence
-from service.tensors import Input
 
 FLOATS = pa.list_(pa.float32(), 2)
 IDS = ["a", "b", "c"]

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
+from service.artifact.manifest import Manifest
 from service.blocks import RowAnswers
 from service.engine.engine import Engine
 from service.http.arrow import STREAM
 from service.http.edge import Edge
 from service.http.remembered import RememberedMessages
-from service.manifest import Manifest
 from service.metrics import ModelMetrics
 from tests.service.http.test_edge import Connection, edge_over
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column

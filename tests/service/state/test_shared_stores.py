@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from service.artifact.tensors import State
 from service.errors import (
     InvalidInput,
     RecordUnreadable,
@@ -20,7 +21,6 @@ from service.state.arena import Arena, session_bytes
 from service.state.base import Address, Snapshot, Store
 from service.state.durable import DurableStore
 from service.state.redis import RedisStore
-from service.tensors import State
 from tests.service.puppet import MANIFEST
 from tests.service.state.places import SHARED, Place, PlaceOf
 from tests.service.state.test_store_contract import commit_of, facts, settled

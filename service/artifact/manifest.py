@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
+from service.artifact.tensors import Constant, Input, Nested, Output, Part, State, Tensor
+from service.artifact.vocabulary import Vocabulary
 from service.errors import ModelRejected
-from service.tensors import Constant, Input, Nested, Output, Part, State, Tensor
-from service.vocabulary import Vocabulary
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
