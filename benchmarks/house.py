@@ -11,7 +11,7 @@ from service.catalogue import Catalogue
 from service.chunks import Chunks
 from service.config import Settings
 from service.engine.engine import Engine
-from service.metrics import Metrics, ModelMetrics
+from service.metrics.series import Metrics, ModelMetrics
 from service.repository import load_model
 from service.sessions import Sessions
 from service.state.address import open_store

@@ -19,7 +19,7 @@ from service.config import Settings
 from service.engine.generation_engine import GenerationEngine
 from service.generation import Options, Request, StepEvent, generate, stream
 from service.generator_checks import LoadedGenerator
-from service.metrics import GenerationMetrics, Metrics
+from service.metrics.series import GenerationMetrics, Metrics
 from service.repository import load_version
 
 WARM_UP_SECONDS = 0.5

@@ -26,12 +26,12 @@ from service.http import connection, websocket
 from service.http.edge import App, Edge
 from service.http.rest import Rest
 from service.http.streams import Streams
-from service.metrics import GenerationMetrics, Metrics, ModelMetrics
+from service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
+from service.metrics.workers import WorkerMetrics, worker_metrics
 from service.repository import LoadedModel, find_versions, load_version
 from service.sessions import Sessions
 from service.state.address import open_store
 from service.turns import Turns
-from service.worker_metrics import WorkerMetrics, worker_metrics
 
 logger = logging.getLogger(__name__)
 

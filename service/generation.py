@@ -17,8 +17,8 @@ from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
 from service.engine.generations import Asked
 from service.errors import InvalidInput, TooLarge
+from service.inputs.sources import to_codes, to_source
 from service.predictions import predict
-from service.sources import to_codes, to_source
 
 Method = Literal["greedy", "beam", "sample"]
 

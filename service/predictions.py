@@ -14,7 +14,7 @@ from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
 from service.engine.generations import Asked
 from service.errors import InvalidInput, TooLarge
-from service.sequences import to_sequence
+from service.inputs.sequences import to_sequence
 from service.session import Session
 from service.session_file import is_known
 from service.sessions import Sessions

@@ -28,7 +28,7 @@ from safetensors.numpy import save
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import Output, State
 from service.errors import InvalidInput
-from service.sequences import check_finite_state
+from service.inputs.sequences import check_finite_state
 from service.state.arena import Rows
 from service.state.base import Snapshot
 

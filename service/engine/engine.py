@@ -14,8 +14,8 @@ from service.engine.generation_engine import GenerationEngine
 from service.engine.roles import Finished, IterationRunner, Owner
 from service.engine.scheduler import Scheduler
 from service.errors import TooLarge
-from service.metrics import ModelMetrics
-from service.sequences import step_packer
+from service.inputs.sequences import step_packer
+from service.metrics.series import ModelMetrics
 from service.state.arena import Arena, Rows
 
 

@@ -7,7 +7,7 @@ from service.config import Settings
 from service.engine.decoder import Decoder, Encoder
 from service.engine.generations import Generations
 from service.errors import TooLarge
-from service.metrics import GenerationMetrics
+from service.metrics.series import GenerationMetrics
 
 
 class GenerationEngine:

@@ -21,7 +21,7 @@ from service.engine.decoder import Decoder, Encoder, Start
 from service.engine.decoding import Decoding
 from service.engine.lanes import Lanes
 from service.errors import Draining, OstinatoError, Overloaded, RunFailed, TooLarge
-from service.metrics import GenerationMetrics
+from service.metrics.series import GenerationMetrics
 
 logger = logging.getLogger(__name__)
 

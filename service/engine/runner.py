@@ -14,7 +14,7 @@ from service.engine.batching import Iteration, Work
 from service.engine.buffers import Buffers
 from service.engine.graph import Graph, Signature
 from service.errors import RunFailed
-from service.sequences import is_finite
+from service.inputs.sequences import is_finite
 from service.state.arena import Arena, Rows, Slots
 
 MAX_BOUND_SHAPES = 1024

@@ -18,7 +18,7 @@ from service.engine.batching import Iteration, Line, Work
 from service.engine.roles import Finished, IterationRunner, Owner
 from service.engine.runner import Result
 from service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
-from service.metrics import ModelMetrics
+from service.metrics.series import ModelMetrics
 from service.state.arena import Arena
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Arrow IPC streams in and out: many sessions' steps, or whole sequences, without a number being parsed.
 
-What Arrow cannot say for itself is held to the rules of ``service/sequences.py``: a number is taken, rounded or
+What Arrow cannot say for itself is held to the rules of ``service/inputs/sequences.py``: a number is taken, rounded or
 refused as it would be in JSON.
 """
 
@@ -19,7 +19,7 @@ from service.artifact.tensors import Input
 from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http.arrow_stream import read_columns, write_columns
-from service.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
+from service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
 
 STREAM = "application/vnd.apache.arrow.stream"
 

@@ -21,7 +21,7 @@ from service.http.message import Request, Response, json_response
 from service.http.problems import problem
 from service.http.remembered import RememberedMessages
 from service.http.schemas import ColumnsBody
-from service.sequences import to_sequence
+from service.inputs.sequences import to_sequence
 from service.sessions import Sessions
 
 _COLUMNS = msgspec.json.Decoder(ColumnsBody)

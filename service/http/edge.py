@@ -24,7 +24,7 @@ from service.http.problems import problem_response, status_and_code
 from service.http.rest import Rest
 from service.http.streams import STATE_KEY as STREAMS_KEY
 from service.http.streams import Streams
-from service.metrics import Histogram, Metrics
+from service.metrics.series import Histogram, Metrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

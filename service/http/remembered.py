@@ -18,7 +18,7 @@ from service.blocks import RowAnswers
 from service.columns import Columns
 from service.engine.engine import Engine
 from service.http import arrow
-from service.sequences import is_finite
+from service.inputs.sequences import is_finite
 
 MAX_REMEMBERED = 128
 MAX_BYTES = 256 * 1024

@@ -20,8 +20,8 @@ from service.http.generate import GenerateRoutes
 from service.http.life import SessionLife
 from service.http.message import EventStream, Request, Response, json_response
 from service.http.schemas import ForecastBody, PredictBody, StepBody
+from service.inputs.sequences import to_sequence, to_states, to_steps
 from service.predictions import ForecastPlan, forecast, predict
-from service.sequences import to_sequence, to_states, to_steps
 from service.session import Session
 from service.sessions import Sessions
 

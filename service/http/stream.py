@@ -16,7 +16,7 @@ from service.http.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, 
 from service.http.frames import answer_message, error_message, read_address, read_frame
 from service.http.problems import status_and_code
 from service.http.schemas import StreamFrame
-from service.sequences import to_steps
+from service.inputs.sequences import to_steps
 from service.session import Session
 from service.sessions import Sessions
 

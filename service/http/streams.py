@@ -16,7 +16,7 @@ from service.http.channel import Channel, StepColumns
 from service.http.message import Response
 from service.http.problems import problem_response, status_and_code
 from service.http.stream import Stream, draining_error
-from service.metrics import Histogram, Metrics
+from service.metrics.series import Histogram, Metrics
 from service.sessions import Sessions
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from service.config import Settings
 from service.engine.batching import Iteration
 from service.engine.engine import Engine
 from service.engine.runner import Result, slots_of, steps_of
-from service.metrics import Metrics, ModelMetrics
+from service.metrics.series import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena
 from service.state.base import Store

@@ -31,7 +31,7 @@ from service.errors import (
     TooLarge,
     UnknownSession,
 )
-from service.metrics import ModelMetrics
+from service.metrics.series import ModelMetrics
 from service.repository import load_model
 from service.state.base import Commit, Roster
 from service.state.memory import MemoryStore

@@ -12,7 +12,7 @@ from service.engine.beam import Beam
 from service.engine.decoding import Decoding, Greedy, Output, Plan, Sample
 from service.engine.generations import Asked, Generations
 from service.errors import Draining, Overloaded, RunFailed, TooLarge
-from service.metrics import GenerationMetrics, Metrics
+from service.metrics.series import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder
 

@@ -14,7 +14,7 @@ from service.artifact.tensors import Input
 from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http import arrow, arrow_stream
-from service.sequences import to_sequence
+from service.inputs.sequences import to_sequence
 
 FLOATS = pa.list_(pa.float32(), 2)
 IDS = ["a", "b", "c"]

@@ -18,7 +18,7 @@ from service.engine.engine import Engine
 from service.http.arrow import STREAM
 from service.http.edge import Edge
 from service.http.remembered import RememberedMessages
-from service.metrics import ModelMetrics
+from service.metrics.series import ModelMetrics
 from tests.service.http.test_edge import Connection, edge_over
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics import Metrics, ModelMetrics, Numbers
-from service.worker_metrics import (
+from service.metrics.series import Metrics, ModelMetrics, Numbers
+from service.metrics.workers import (
     MAX_FOLDED_NAMES,
     WorkerMetrics,
     decode,

@@ -1,6 +1,6 @@
 """The Prometheus series of a process, each named once, here. ``docs/metrics.md`` explains them to the operator.
 
-How those of several workers are put together is in ``service/worker_metrics.py``.
+How those of several workers are put together is in ``service/metrics/workers.py``.
 
 Labels are bounded: model, version, route, reason; never a session's id. The values are plain numbers that one thread
 changes, and prometheus_client writes them out when they are asked for: its own counters cost as much as a batch row.

@@ -12,7 +12,7 @@ from service.artifact.manifest import Manifest
 from service.artifact.tensors import Input
 from service.artifact.vocabulary import Vocabulary
 from service.errors import InvalidInput
-from service.sequences import to_sequence
+from service.inputs.sequences import to_sequence
 
 
 def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable[[int, str], None]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from service.artifact.tensors import Input
 from service.errors import InvalidInput
-from service.sequences import to_sequence, to_states
+from service.inputs.sequences import to_sequence, to_states
 from tests.service.puppet import MANIFEST
 
 

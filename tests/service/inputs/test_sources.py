@@ -8,7 +8,7 @@ from service.artifact.manifest import Manifest
 from service.artifact.tensors import Input
 from service.artifact.vocabulary import Vocabulary
 from service.errors import InvalidInput, TooLarge
-from service.sources import to_source
+from service.inputs.sources import to_source
 
 MAX_STEPS = 3
 
