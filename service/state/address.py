@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from service.config import Settings
 from service.state.base import Store
-from service.state.lmdb import LmdbStore
+from service.state.lmdb.store import LmdbStore
 from service.state.memory import MemoryStore
 from service.state.redis import RedisStore
 from service.state.redis_link import RedisAddress

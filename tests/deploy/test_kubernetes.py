@@ -13,7 +13,7 @@ from pydantic import ByteSize, TypeAdapter
 
 from service.config import Settings
 from service.state.address import open_store
-from service.state.lmdb import LmdbStore
+from service.state.lmdb.store import LmdbStore
 from tests.redis_server import RedisServer
 from tests.tools import run_tool
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.state.address import redis_address
 from service.state.base import Store
-from service.state.lmdb import LmdbStore
+from service.state.lmdb.store import LmdbStore
 from service.state.memory import MemoryStore
 from service.state.redis import RedisStore
 from tests.redis_server import RedisCluster, RedisServer

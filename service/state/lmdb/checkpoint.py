@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.state.database import Database
-from service.state.flush import Flush
-from service.state.journal import Journal
-from service.state.segment import Segment
+from service.state.lmdb.database import Database
+from service.state.lmdb.group_sync import Flush
+from service.state.lmdb.journal import Journal
+from service.state.lmdb.segment import Segment
 
 Value = TypeVar("Value")
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from service.errors import SessionClosed, StateStoreUnavailable
-from service.state import journal as journal_module
-from service.state import upkeep
 from service.state.arena import Arena
-from service.state.journal import Journal
-from service.state.lmdb import LmdbStore
+from service.state.lmdb import checkpoint as upkeep
+from service.state.lmdb import journal as journal_module
+from service.state.lmdb.journal import Journal
+from service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column
 
 

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput, OstinatoError, RecordUnreadable, StateStoreUnavailable
 from service.state.arena import STALE
 from service.state.base import Address, Commit, Page
-from service.state.database import Database
 from service.state.durable import DurableStore
-from service.state.flush import Flush
-from service.state.journal import Journal
+from service.state.lmdb.checkpoint import Upkeep
+from service.state.lmdb.database import Database
+from service.state.lmdb.group_sync import Flush
+from service.state.lmdb.journal import Journal
 from service.state.records import LIVE, Head, read_head
-from service.state.upkeep import Upkeep
 
 CURRENT = 1
 """``stamp`` of a copy that is the session: whatever another process changes, the journal tells, and it is stale."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.state import journal
-from service.state.journal import Journal
+from service.state.lmdb import journal
+from service.state.lmdb.journal import Journal
 
 
 class Process:

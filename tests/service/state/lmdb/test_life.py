@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from service.errors import SessionClosed, SessionExists, UnknownSession
-from service.state import journal, upkeep
-from service.state.lmdb import LmdbStore
+from service.state.lmdb import checkpoint as upkeep
+from service.state.lmdb import journal
+from service.state.lmdb.store import LmdbStore
 from tests.service.puppet import Clock, House, column
 
 NUM_WORKERS = 3
