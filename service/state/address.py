@@ -11,8 +11,8 @@ from service.config import Settings
 from service.state.base import Store
 from service.state.lmdb.store import LmdbStore
 from service.state.memory import MemoryStore
-from service.state.redis import RedisStore
-from service.state.redis_link import RedisAddress
+from service.state.redis.link import RedisAddress
+from service.state.redis.store import RedisStore
 
 EXAMPLES = "memory://, lmdb://PATH or redis://HOST:PORT/DB"
 REDIS_PORT = 6379

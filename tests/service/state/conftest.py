@@ -10,7 +10,7 @@ from service.state.address import redis_address
 from service.state.base import Store
 from service.state.lmdb.store import LmdbStore
 from service.state.memory import MemoryStore
-from service.state.redis import RedisStore
+from service.state.redis.store import RedisStore
 from tests.redis_server import RedisCluster, RedisServer
 from tests.service.state.places import Place, PlaceOf
 

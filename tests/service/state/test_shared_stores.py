@@ -20,7 +20,7 @@ from service.errors import (
 from service.state.arena import Arena, session_bytes
 from service.state.base import Address, Snapshot, Store
 from service.state.durable import DurableStore
-from service.state.redis import RedisStore
+from service.state.redis.store import RedisStore
 from tests.service.puppet import MANIFEST
 from tests.service.state.places import SHARED, Place, PlaceOf
 from tests.service.state.test_store_contract import commit_of, facts, settled

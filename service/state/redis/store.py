@@ -18,10 +18,10 @@ from service.state.arena import STALE, Arena
 from service.state.base import Address, Commit, Facts, Page, Snapshot
 from service.state.durable import DurableStore
 from service.state.records import LIVE, read_head
-from service.state.redis_link import AnswerLost, RedisAddress, RedisError, Refused, pack
-from service.state.redis_scan import SESSION, Position, Scan
-from service.state.redis_servers import Command, RedisServers, cluster_slot
-from service.state.redis_swaps import Swaps
+from service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
+from service.state.redis.scan import SESSION, Position, Scan
+from service.state.redis.servers import Command, RedisServers, cluster_slot
+from service.state.redis.swaps import Swaps
 
 VERSIONS = b"ostinato:versions"
 """A set of ``model/version``: those that any session was opened with."""

@@ -12,8 +12,8 @@ import orjson
 
 from service.errors import InvalidInput
 from service.state.records import HEAD, Head, read_head
-from service.state.redis_link import Refused, pack
-from service.state.redis_servers import Command, RedisServers, cluster_slot
+from service.state.redis.link import Refused, pack
+from service.state.redis.servers import Command, RedisServers, cluster_slot
 
 SESSION = b"ostinato:session:"
 

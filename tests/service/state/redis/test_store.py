@@ -24,9 +24,9 @@ from service.errors import (
 )
 from service.state.address import open_store, redis_address
 from service.state.base import Facts
-from service.state.redis import RedisStore
-from service.state.redis_link import PROBE_SECONDS, RedisAddress
-from service.state.redis_servers import cluster_slot
+from service.state.redis.link import PROBE_SECONDS, RedisAddress
+from service.state.redis.servers import cluster_slot
+from service.state.redis.store import RedisStore
 from tests.faults.proxy import Proxy
 from tests.redis_server import RedisCluster, RedisServer
 from tests.service.puppet import House, column
