@@ -20,9 +20,9 @@ from service.errors import (
     UnknownSession,
 )
 from service.session import SESSION_ID_PATTERN, Session
-from service.state.absent import absent
 from service.state.arena import Slots
 from service.state.base import Address, Facts, Page, Roster, Snapshot, Store
+from service.state.endings import absent
 from service.turns import Turns
 
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)

@@ -16,9 +16,9 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.state.absent import absent
 from service.state.arena import STALE, Arena, Slots, session_bytes
 from service.state.base import Address, Facts, Roster, Snapshot, Store
+from service.state.endings import absent
 from service.state.records import Head, Layout, read_head, tombstone
 from service.state.residents import Residents
 

@@ -18,9 +18,9 @@ from service.errors import (
     SessionExpired,
     UnknownSession,
 )
-from service.state.absent import absent
 from service.state.arena import Arena, Slots
 from service.state.base import Address, Commit, Facts, Page, Roster, Snapshot, Store, facts_of
+from service.state.endings import absent
 from service.state.residents import Residents
 
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")

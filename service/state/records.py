@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
-from service.state.absent import absent
 from service.state.arena import Arena, Slots
 from service.state.base import Commit, Facts, Snapshot
+from service.state.endings import absent
 
 SCHEMA = 1
 """The layout below. A release that changes it counts on, and says which ones it still reads."""
