@@ -10,7 +10,7 @@ from typing import Any
 from service.catalogue import Catalogue
 from service.chunks import Chunks
 from service.config import Settings
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.metrics.series import Metrics, ModelMetrics
 from service.repository import load_model
 from service.sessions import Sessions

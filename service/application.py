@@ -18,8 +18,8 @@ import uvicorn
 from service.catalogue import Catalogue, Rejection
 from service.chunks import Chunks
 from service.config import Settings
-from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
+from service.engine.recurrent.engine import Engine
 from service.errors import ModelRejected, StateStoreUnavailable
 from service.generator_checks import LoadedGenerator
 from service.http import connection, websocket

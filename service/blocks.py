@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.batching import Work
-from service.engine.engine import Engine
+from service.engine.recurrent.batching import Work
+from service.engine.recurrent.engine import Engine
 from service.state.arena import Slots
 
 NO_SEQ = -1

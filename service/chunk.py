@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from service.engine.batching import Work
+from service.engine.recurrent.batching import Work
 from service.session import Session
 
 

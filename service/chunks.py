@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from service.blocks import NO_SEQ, Block, RowAnswers
 from service.chunk import Answer, Chunk
-from service.engine.batching import Work
-from service.engine.engine import Engine
-from service.engine.roles import Finished
+from service.engine.recurrent.batching import Work
+from service.engine.recurrent.engine import Engine
+from service.engine.recurrent.protocols import Finished
 from service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
 from service.session import Session
 from service.state.arena import Arena, Slots

@@ -15,7 +15,7 @@ from service.artifact.tensors import Input
 from service.blocks import NO_SEQ, RowAnswers
 from service.chunk import Answer
 from service.chunks import Chunks
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
 from service.session import Session
 from service.sessions import Sessions

@@ -13,9 +13,9 @@ from service.artifact.manifest import Manifest
 from service.engine.beam import Beam
 from service.engine.decoder import Start
 from service.engine.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
-from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
 from service.engine.generations import Asked
+from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.inputs.sources import to_codes, to_source
 from service.predictions import predict

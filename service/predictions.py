@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.engine.decoding import Numbers, Plan
-from service.engine.engine import Engine
 from service.engine.generation_engine import GenerationEngine
 from service.engine.generations import Asked
+from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.inputs.sequences import to_sequence
 from service.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.state.base import Address, facts_of
 from service.state.base import Facts as Facts
 

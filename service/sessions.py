@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from service.catalogue import Catalogue
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.errors import (
     InvalidInput,
     OstinatoError,

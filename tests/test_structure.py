@@ -40,7 +40,10 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "service.engine": (("service.sessions", "service.repository", "bentoml", "starlette", *REPLIES), ()),
     # It decides and nothing else: time comes in as an argument, and there is nothing to wait for.
-    "service.engine.batching": (("service", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"), ()),
+    "service.engine.recurrent.batching": (
+        ("service", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"),
+        (),
+    ),
     "service.sessions": (("bentoml", "starlette", *REPLIES), ()),
     "service.repository": (("service.sessions", "bentoml", "starlette", *REPLIES), ()),
     "service.http": (("service.state", "service.app", "onnxruntime"), ()),
@@ -129,14 +132,14 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "wrong"),
     [
-        ("service.engine.runner", "import torch", ["torch"]),
+        ("service.engine.recurrent.runner", "import torch", ["torch"]),
         (
             "service.state.memory",
-            "def f():\n    from service.engine import runner",
-            ["service.engine", "service.engine.runner"],
+            "def f():\n    from service.engine import graph",
+            ["service.engine", "service.engine.graph"],
         ),
         ("service.artifact.manifest", "from service.errors import ModelRejected", []),
-        ("service.engine.batching", "import asyncio", ["asyncio"]),
+        ("service.engine.recurrent.batching", "import asyncio", ["asyncio"]),
         (
             "ostinato.client",
             "from service.errors import OstinatoError",

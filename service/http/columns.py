@@ -14,7 +14,7 @@ from service.blocks import NO_SEQ, RowAnswers
 from service.catalogue import Catalogue
 from service.chunks import Chunks
 from service.columns import Columns, step_columns
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, OstinatoError
 from service.http import arrow, codec
 from service.http.message import Request, Response, json_response

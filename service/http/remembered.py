@@ -16,7 +16,7 @@ from pyarrow import ipc
 
 from service.blocks import RowAnswers
 from service.columns import Columns
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.http import arrow
 from service.inputs.sequences import is_finite
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.catalogue import Catalogue
 from service.chunk import Answer, Waiter
 from service.chunks import Chunks
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec
 from service.http.columns import ColumnSteps

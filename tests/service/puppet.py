@@ -14,9 +14,9 @@ from service.artifact.tensors import Input, Output, State
 from service.catalogue import Catalogue
 from service.chunks import Chunks
 from service.config import Settings
-from service.engine.batching import Iteration
-from service.engine.engine import Engine
-from service.engine.runner import Result, slots_of, steps_of
+from service.engine.recurrent.batching import Iteration
+from service.engine.recurrent.engine import Engine
+from service.engine.recurrent.runner import Result, slots_of, steps_of
 from service.metrics.series import Metrics, ModelMetrics
 from service.sessions import Sessions
 from service.state.arena import Arena

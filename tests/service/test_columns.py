@@ -16,8 +16,8 @@ from service.blocks import NO_SEQ, RowAnswers
 from service.chunk import Answer
 from service.columns import Columns, step_columns
 from service.config import Settings
-from service.engine.batching import Iteration
-from service.engine.engine import Engine
+from service.engine.recurrent.batching import Iteration
+from service.engine.recurrent.engine import Engine
 from service.errors import (
     Draining,
     InvalidInput,

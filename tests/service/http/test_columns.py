@@ -14,7 +14,7 @@ from pyarrow import ipc
 
 from service.artifact.manifest import Manifest
 from service.blocks import RowAnswers
-from service.engine.engine import Engine
+from service.engine.recurrent.engine import Engine
 from service.http.arrow import STREAM
 from service.http.edge import Edge
 from service.http.remembered import RememberedMessages

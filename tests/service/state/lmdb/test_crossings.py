@@ -16,7 +16,7 @@ import pytest
 
 from service.errors import SessionClosed, StateStoreUnavailable
 from service.state.arena import Arena
-from service.state.lmdb import checkpoint as upkeep
+from service.state.lmdb import checkpoint
 from service.state.lmdb import journal as journal_module
 from service.state.lmdb.journal import Journal
 from service.state.lmdb.store import LmdbStore
@@ -79,7 +79,7 @@ async def test_reset_resets_the_copy_in_memory(tmp_path: Path) -> None:
 async def test_an_idle_worker_that_has_the_upkeep_stores_what_others_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "SEGMENT_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
     monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 500)
     idle, other = store_at(tmp_path), store_at(tmp_path)
     await idle._upkeep.store()  # takes the lock
@@ -97,7 +97,7 @@ async def test_an_idle_worker_that_has_the_upkeep_stores_what_others_write(
 async def test_who_takes_over_the_upkeep_puts_back_nothing_old(
     more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "SEGMENT_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
     one = store_at(tmp_path)
     house = House(store=one)
     await house.sessions.open("sum", session_id="a")
@@ -117,7 +117,7 @@ async def test_who_takes_over_the_upkeep_puts_back_nothing_old(
 async def test_a_synced_record_survives_a_power_cut_though_a_later_one_was_not_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "SEGMENT_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
     store = store_at(tmp_path)
     house = House(store=store)
     await house.sessions.open("sum", session_id="a")
@@ -262,7 +262,7 @@ async def test_a_duplicate_at_another_worker_waits_for_the_disk(tmp_path: Path) 
 
 
 async def test_beginning_anew_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "SEGMENT_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
     one, sleeper = store_at(tmp_path), store_at(tmp_path)
     house, second = House(store=one), House(store=sleeper)
     await house.sessions.open("sum", session_id="a")
@@ -323,7 +323,7 @@ async def test_an_odd_error_behind_a_chunk_keeps_no_session_busy(
 
 
 async def test_upkeep_survives_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
     store = store_at(tmp_path)
     await store.start()
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from service.errors import SessionClosed, SessionExists, UnknownSession
-from service.state.lmdb import checkpoint as upkeep
-from service.state.lmdb import journal
+from service.state.lmdb import checkpoint, journal
 from service.state.lmdb.store import LmdbStore
 from tests.service.puppet import Clock, House, column
 
@@ -124,7 +123,7 @@ class Life:
 async def test_a_random_life_at_three_workers(
     seed: int, sync_always: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "SEGMENT_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 2500)
     life = Life(tmp_path, seed, sync_always=sync_always)
     generator = life.generator

@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import RecordUnreadable, SessionClosed, StateStoreUnavailable, UnknownModel, UnknownSession
 from service.state.arena import Arena
-from service.state.lmdb import checkpoint as upkeep
+from service.state.lmdb import checkpoint
 from service.state.lmdb.database import Database
 from service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column
@@ -19,7 +19,7 @@ from tests.service.puppet import MANIFEST, Clock, House, column
 
 @pytest.fixture(autouse=True)
 def _segments_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "SEGMENT_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
 
 
 def store_at(folder: Path, **settings: Any) -> LmdbStore:
@@ -297,7 +297,7 @@ async def test_chunks_of_more_sessions_than_the_budget_holds_run_at_once(tmp_pat
 
 async def test_what_is_appended_is_synced_beside_the_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not by them: an answer waits for no disk."""
-    monkeypatch.setattr(upkeep, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
     synced = asyncio.Event()
     loop = asyncio.get_running_loop()
     monkeypatch.setattr("service.state.lmdb.journal.os.fsync", lambda _: loop.call_soon_threadsafe(synced.set))

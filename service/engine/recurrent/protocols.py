@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from service.engine.batching import Iteration, Work
-from service.engine.runner import Result
+from service.engine.recurrent.batching import Iteration, Work
+from service.engine.recurrent.runner import Result
 from service.state.arena import Arena, Rows, Slots
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.engine.batching import Iteration, Work
-from service.engine.buffers import Buffers
 from service.engine.graph import Graph, Signature
+from service.engine.recurrent.batching import Iteration, Work
+from service.engine.recurrent.buffers import Buffers
 from service.errors import RunFailed
 from service.inputs.sequences import is_finite
 from service.state.arena import Arena, Rows, Slots

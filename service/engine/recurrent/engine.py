@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.config import Settings
-from service.engine.batching import Work
 from service.engine.generation_engine import GenerationEngine
-from service.engine.roles import Finished, IterationRunner, Owner
-from service.engine.scheduler import Scheduler
+from service.engine.recurrent.batching import Work
+from service.engine.recurrent.protocols import Finished, IterationRunner, Owner
+from service.engine.recurrent.scheduler import Scheduler
 from service.errors import TooLarge
 from service.inputs.sequences import step_packer
 from service.metrics.series import ModelMetrics

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from service.engine import scheduler
-from service.engine.batching import Iteration
+from service.engine.recurrent import scheduler
+from service.engine.recurrent.batching import Iteration
 from service.errors import Draining, Overloaded, RunFailed, TooLarge
 from tests.service.puppet import House, column
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.batching import Iteration, Line, Work
-from service.engine.roles import Finished, IterationRunner, Owner
-from service.engine.runner import Result
+from service.engine.recurrent.batching import Iteration, Line, Work
+from service.engine.recurrent.protocols import Finished, IterationRunner, Owner
+from service.engine.recurrent.runner import Result
 from service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
 from service.metrics.series import ModelMetrics
 from service.state.arena import Arena
