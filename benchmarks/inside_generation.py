@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.figures import Figures
 from benchmarks.spelling import NUM_REQUESTS, Spelled, Speller, draw_words, padded_length
 from service.config import Settings
-from service.engine.generation_engine import GenerationEngine
+from service.engine.generation.engine import GenerationEngine
 from service.generation import Options, Request, StepEvent, generate, stream
 from service.generator_checks import LoadedGenerator
 from service.metrics.series import GenerationMetrics, Metrics

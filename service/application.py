@@ -18,7 +18,7 @@ import uvicorn
 from service.catalogue import Catalogue, Rejection
 from service.chunks import Chunks
 from service.config import Settings
-from service.engine.generation_engine import GenerationEngine
+from service.engine.generation.engine import GenerationEngine
 from service.engine.recurrent.engine import Engine
 from service.errors import ModelRejected, StateStoreUnavailable
 from service.generator_checks import LoadedGenerator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from service.engine.generation_engine import GenerationEngine
+from service.engine.generation.engine import GenerationEngine
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, Starting, UnknownModel
 from service.state.arena import Arena

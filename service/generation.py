@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.engine.beam import Beam
-from service.engine.decoder import Start
-from service.engine.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
-from service.engine.generation_engine import GenerationEngine
-from service.engine.generations import Asked
+from service.engine.generation.beam import Beam
+from service.engine.generation.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
+from service.engine.generation.engine import GenerationEngine
+from service.engine.generation.graphs import Start
+from service.engine.generation.scheduler import Asked
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.inputs.sources import to_codes, to_source

@@ -15,9 +15,9 @@ from safetensors.numpy import load_file
 
 from service.artifact.manifest import GOLDEN_FILE, Manifest
 from service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
-from service.engine.decoder import Decoder, Encoder, Start
-from service.engine.decoding import Numbers, Plan
-from service.engine.lanes import Lanes
+from service.engine.generation.decoding import Numbers, Plan
+from service.engine.generation.graphs import Decoder, Encoder, Start
+from service.engine.generation.lanes import Lanes
 from service.errors import ModelRejected, RunFailed
 from service.state.arena import Rows
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.engine.decoding import Numbers, Plan
-from service.engine.generation_engine import GenerationEngine
-from service.engine.generations import Asked
+from service.engine.generation.decoding import Numbers, Plan
+from service.engine.generation.engine import GenerationEngine
+from service.engine.generation.scheduler import Asked
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.inputs.sequences import to_sequence

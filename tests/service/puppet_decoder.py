@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.artifact.manifest import Decoder as DecoderPart
 from service.artifact.manifest import Memory
 from service.artifact.tensors import Input, Output, State
-from service.engine.decoder import Decoder, Start, Step
+from service.engine.generation.graphs import Decoder, Start, Step
 from service.errors import RunFailed
 
 STOP = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.engine.decoder import Encoder, Start, padded_length
+from service.engine.generation.graphs import Encoder, Start, padded_length
 from tests.service.puppet_decoder import PuppetDecoder
 
 

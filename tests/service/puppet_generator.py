@@ -8,7 +8,7 @@ from service.artifact.manifest import Decoder as DecoderPart
 from service.artifact.manifest import Graph, Limits, Manifest
 from service.artifact.tensors import Input, Output, State
 from service.config import Settings
-from service.engine.generation_engine import GenerationEngine
+from service.engine.generation.engine import GenerationEngine
 from service.metrics.series import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.config import Settings
-from service.engine.generation_engine import GenerationEngine
+from service.engine.generation.engine import GenerationEngine
 from service.engine.recurrent.batching import Work
 from service.engine.recurrent.protocols import Finished, IterationRunner, Owner
 from service.engine.recurrent.scheduler import Scheduler

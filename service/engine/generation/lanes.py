@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.decoder import Decoder, Start, Step
-from service.engine.decoding import Decoding, Scores
+from service.engine.generation.decoding import Decoding, Scores
+from service.engine.generation.graphs import Decoder, Start, Step
 from service.errors import OstinatoError, RunFailed
 
 _LEAST_ROWS = 16

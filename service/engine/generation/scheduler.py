@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from service.engine.decoder import Decoder, Encoder, Start
-from service.engine.decoding import Decoding
-from service.engine.lanes import Lanes
+from service.engine.generation.decoding import Decoding
+from service.engine.generation.graphs import Decoder, Encoder, Start
+from service.engine.generation.lanes import Lanes
 from service.errors import Draining, OstinatoError, Overloaded, RunFailed, TooLarge
 from service.metrics.series import GenerationMetrics
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.engine.beam import Beam
-from service.engine.decoding import Decoding, Greedy, Output, Plan, Sample
-from service.engine.lanes import Lanes
+from service.engine.generation.beam import Beam
+from service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
+from service.engine.generation.lanes import Lanes
 from service.errors import RunFailed
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 

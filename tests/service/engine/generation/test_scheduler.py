@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.engine.beam import Beam
-from service.engine.decoding import Decoding, Greedy, Output, Plan, Sample
-from service.engine.generations import Asked, Generations
+from service.engine.generation.beam import Beam
+from service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
+from service.engine.generation.scheduler import Asked, Generations
 from service.errors import Draining, Overloaded, RunFailed, TooLarge
 from service.metrics.series import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from service.artifact.manifest import Manifest
 from service.config import Settings
-from service.engine.decoder import Decoder, Encoder
-from service.engine.generations import Generations
+from service.engine.generation.graphs import Decoder, Encoder
+from service.engine.generation.scheduler import Generations
 from service.errors import TooLarge
 from service.metrics.series import GenerationMetrics
 
