@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from service.catalogue import Catalogue
-from service.chunks import Chunks
 from service.config import Settings
 from service.engine.recurrent.engine import Engine
 from service.metrics.series import Metrics, ModelMetrics
 from service.repository import load_model
-from service.sessions import Sessions
+from service.sessions.ledger import Chunks
+from service.sessions.sessions import Sessions
+from service.sessions.turns import Turns
 from service.state.address import open_store
-from service.turns import Turns
 
 
 class House:

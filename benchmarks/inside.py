@@ -32,9 +32,9 @@ from benchmarks.workloads import (
     draw_sequences,
     pad,
 )
-from service.columns import Columns, step_columns
 from service.predictions import predict
-from service.session import Session
+from service.sessions.rows import Columns, step_columns
+from service.sessions.session import Session
 
 PACKED_SHAPES = ((64, 32), (256, 8), (256, 32))
 """Rows and steps of full runs of onnxruntime; the fastest of them is the limit."""

@@ -24,7 +24,7 @@ from benchmarks.workloads import (
     scattered,
 )
 from service.artifact.manifest import Manifest
-from service.session import Session
+from service.sessions.session import Session
 from service.state.arena import session_bytes
 
 RESERVED = 1 << 15

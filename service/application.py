@@ -16,7 +16,6 @@ from typing import Any
 import uvicorn
 
 from service.catalogue import Catalogue, Rejection
-from service.chunks import Chunks
 from service.config import Settings
 from service.engine.generation.engine import GenerationEngine
 from service.engine.recurrent.engine import Engine
@@ -29,9 +28,10 @@ from service.http.streams import Streams
 from service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
 from service.metrics.workers import WorkerMetrics, worker_metrics
 from service.repository import LoadedModel, find_versions, load_version
-from service.sessions import Sessions
+from service.sessions.ledger import Chunks
+from service.sessions.sessions import Sessions
+from service.sessions.turns import Turns
 from service.state.address import open_store
-from service.turns import Turns
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from service.engine.generation.scheduler import Asked
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, TooLarge
 from service.inputs.sequences import to_sequence
-from service.session import Session
-from service.session_file import is_known
-from service.sessions import Sessions
+from service.sessions.session import Session
+from service.sessions.session_file import is_known
+from service.sessions.sessions import Sessions
 from service.state.arena import Rows
 
 

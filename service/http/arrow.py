@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Input
-from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http.arrow_stream import read_columns, write_columns
 from service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
+from service.sessions.blocks import NO_SEQ
 
 STREAM = "application/vnd.apache.arrow.stream"
 

@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Input
-from service.blocks import NO_SEQ, RowAnswers
 from service.catalogue import Catalogue
-from service.chunks import Chunks
-from service.columns import Columns, step_columns
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, OstinatoError
 from service.http import arrow, codec
@@ -22,7 +19,10 @@ from service.http.problems import problem
 from service.http.remembered import RememberedMessages
 from service.http.schemas import ColumnsBody
 from service.inputs.sequences import to_sequence
-from service.sessions import Sessions
+from service.sessions.blocks import NO_SEQ, RowAnswers
+from service.sessions.ledger import Chunks
+from service.sessions.rows import Columns, step_columns
+from service.sessions.sessions import Sessions
 
 _COLUMNS = msgspec.json.Decoder(ColumnsBody)
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.chunk import Answer
 from service.errors import DeadlineExceeded
 from service.http.message import EventStream, Request, Response, json_response
 from service.http.rest import STEP, Handler, step_content
 from service.http.schemas import StepBody
+from service.sessions.chunk import Answer
 
 if TYPE_CHECKING:
     from service.http.edge import Edge

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from service.chunk import Answer
 from service.http.codec import decode_json
 from service.http.message import to_json
 from service.http.problems import problem, status_and_code
 from service.http.schemas import FrameId, SessionId, StreamFrame
+from service.sessions.chunk import Answer
 
 _FRAME = msgspec.json.Decoder(StreamFrame)
 _MEMBERS = msgspec.json.Decoder(dict[str, Any])

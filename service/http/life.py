@@ -13,9 +13,9 @@ from service.errors import InvalidInput, UnsupportedMediaType
 from service.http import codec
 from service.http.message import JSON, Request, Response, json_response
 from service.http.schemas import ForkBody, OpenBody, ResetBody
-from service.session import Facts, Session
-from service.session_file import read_session, write_session
-from service.sessions import Sessions
+from service.sessions.session import Facts, Session
+from service.sessions.session_file import read_session, write_session
+from service.sessions.sessions import Sessions
 
 MAX_PAGE_SIZE = 1000
 STATE = "application/octet-stream"

@@ -14,11 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from service.blocks import RowAnswers
-from service.columns import Columns
 from service.engine.recurrent.engine import Engine
 from service.http import arrow
 from service.inputs.sequences import is_finite
+from service.sessions.blocks import RowAnswers
+from service.sessions.rows import Columns
 
 MAX_REMEMBERED = 128
 MAX_BYTES = 256 * 1024

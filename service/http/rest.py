@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.catalogue import Catalogue
-from service.chunk import Answer, Waiter
-from service.chunks import Chunks
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec
@@ -22,8 +20,10 @@ from service.http.message import EventStream, Request, Response, json_response
 from service.http.schemas import ForecastBody, PredictBody, StepBody
 from service.inputs.sequences import to_sequence, to_states, to_steps
 from service.predictions import ForecastPlan, forecast, predict
-from service.session import Session
-from service.sessions import Sessions
+from service.sessions.chunk import Answer, Waiter
+from service.sessions.ledger import Chunks
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
 
 Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from service.config import MAX_TTL_SECONDS
-from service.session import SESSION_ID_PATTERN
+from service.sessions.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
 Sequence = list[list[float | None]]

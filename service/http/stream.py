@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from service.chunks import Chunks
 from service.config import Settings
 from service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
 from service.http.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, Observe, StepColumns
@@ -17,8 +16,9 @@ from service.http.frames import answer_message, error_message, read_address, rea
 from service.http.problems import status_and_code
 from service.http.schemas import StreamFrame
 from service.inputs.sequences import to_steps
-from service.session import Session
-from service.sessions import Sessions
+from service.sessions.ledger import Chunks
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 

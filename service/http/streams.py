@@ -9,7 +9,6 @@ from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
 from service.catalogue import Catalogue
-from service.chunks import Chunks
 from service.config import Settings
 from service.errors import InvalidInput, OstinatoError, UnknownRoute
 from service.http.channel import Channel, StepColumns
@@ -17,7 +16,8 @@ from service.http.message import Response
 from service.http.problems import problem_response, status_and_code
 from service.http.stream import Stream, draining_error
 from service.metrics.series import Histogram, Metrics
-from service.sessions import Sessions
+from service.sessions.ledger import Chunks
+from service.sessions.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from service.artifact.manifest import Graph, Manifest
 from service.artifact.tensors import Input, Output, State
 from service.catalogue import Catalogue
-from service.chunks import Chunks
 from service.config import Settings
 from service.engine.recurrent.batching import Iteration
 from service.engine.recurrent.engine import Engine
 from service.engine.recurrent.runner import Result, slots_of, steps_of
 from service.metrics.series import Metrics, ModelMetrics
-from service.sessions import Sessions
+from service.sessions.ledger import Chunks
+from service.sessions.sessions import Sessions
+from service.sessions.turns import Turns
 from service.state.arena import Arena
 from service.state.base import Store
 from service.state.memory import MemoryStore
-from service.turns import Turns
 
 MANIFEST = Manifest(
     name="sum",

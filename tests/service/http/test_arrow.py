@@ -11,10 +11,10 @@ import pytest
 from pyarrow import ipc
 
 from service.artifact.tensors import Input
-from service.blocks import NO_SEQ
 from service.errors import InvalidInput
 from service.http import arrow, arrow_stream
 from service.inputs.sequences import to_sequence
+from service.sessions.blocks import NO_SEQ
 
 FLOATS = pa.list_(pa.float32(), 2)
 IDS = ["a", "b", "c"]

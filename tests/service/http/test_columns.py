@@ -13,12 +13,12 @@ import pytest
 from pyarrow import ipc
 
 from service.artifact.manifest import Manifest
-from service.blocks import RowAnswers
 from service.engine.recurrent.engine import Engine
 from service.http.arrow import STREAM
 from service.http.edge import Edge
 from service.http.remembered import RememberedMessages
 from service.metrics.series import ModelMetrics
+from service.sessions.blocks import RowAnswers
 from tests.service.http.test_edge import Connection, edge_over
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 

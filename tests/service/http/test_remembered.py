@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from service.blocks import RowAnswers
-from service.columns import Columns
 from service.http import arrow, remembered
 from service.http.remembered import RememberedMessages
+from service.sessions.blocks import RowAnswers
+from service.sessions.rows import Columns
 from tests.service.puppet import House
 
 Array = NDArray[Any]

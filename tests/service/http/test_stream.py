@@ -13,7 +13,7 @@ import pytest
 from service.errors import InvalidInput
 from service.http.channel import Message
 from service.http.stream import Stream
-from service.session import Session
+from service.sessions.session import Session
 from tests.service.puppet import House, column
 
 

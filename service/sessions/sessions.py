@@ -1,4 +1,4 @@
-"""Sessions: their life cycle. What is applied to them is in ``service/chunks.py``."""
+"""Sessions: their life cycle. What is applied to them is in ``service/sessions/ledger.py``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.session import SESSION_ID_PATTERN, Session
+from service.sessions.session import SESSION_ID_PATTERN, Session
+from service.sessions.turns import Turns
 from service.state.arena import Slots
 from service.state.base import Address, Facts, Page, Roster, Snapshot, Store
 from service.state.endings import absent
-from service.turns import Turns
 
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
 

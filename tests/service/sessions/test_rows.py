@@ -12,9 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.blocks import NO_SEQ, RowAnswers
-from service.chunk import Answer
-from service.columns import Columns, step_columns
 from service.config import Settings
 from service.engine.recurrent.batching import Iteration
 from service.engine.recurrent.engine import Engine
@@ -33,6 +30,9 @@ from service.errors import (
 )
 from service.metrics.series import ModelMetrics
 from service.repository import load_model
+from service.sessions.blocks import NO_SEQ, RowAnswers
+from service.sessions.chunk import Answer
+from service.sessions.rows import Columns, step_columns
 from service.state.base import Commit, Roster
 from service.state.memory import MemoryStore
 from tests import networks

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from service.engine.recurrent.batching import Work
-from service.session import Session
+from service.sessions.session import Session
 
 
 class Answer(NamedTuple):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.chunk import Answer
 from service.errors import (
     Draining,
     InvalidInput,
@@ -22,7 +21,8 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.session import Session
+from service.sessions.chunk import Answer
+from service.sessions.session import Session
 from service.state.base import Commit
 from tests.service.puppet import House, column
 

@@ -12,17 +12,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from service.blocks import NO_SEQ, Block, RowAnswers
-from service.chunk import Answer, Chunk
 from service.engine.recurrent.batching import Work
 from service.engine.recurrent.engine import Engine
 from service.engine.recurrent.protocols import Finished
 from service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
-from service.session import Session
+from service.sessions.blocks import NO_SEQ, Block, RowAnswers
+from service.sessions.chunk import Answer, Chunk
+from service.sessions.session import Session
+from service.sessions.turns import Turn, Turns
 from service.state.arena import Arena, Slots
 from service.state.base import Address, Commit, Store
 from service.state.checksums import checksums
-from service.turns import Turn, Turns
 
 logger = logging.getLogger(__name__)
 

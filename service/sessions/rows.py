@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import Input
-from service.blocks import NO_SEQ, RowAnswers
-from service.chunk import Answer
-from service.chunks import Chunks
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
-from service.session import Session
-from service.sessions import Sessions
+from service.sessions.blocks import NO_SEQ, RowAnswers
+from service.sessions.chunk import Answer
+from service.sessions.ledger import Chunks
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
 from service.state.arena import Slots
 from service.state.base import Roster
 
