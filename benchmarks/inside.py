@@ -32,7 +32,7 @@ from benchmarks.workloads import (
     draw_sequences,
     pad,
 )
-from service.predictions import predict
+from service.inference.prediction import predict
 from service.sessions.rows import Columns, step_columns
 from service.sessions.session import Session
 

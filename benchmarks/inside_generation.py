@@ -17,8 +17,8 @@ from benchmarks.figures import Figures
 from benchmarks.spelling import NUM_REQUESTS, Spelled, Speller, draw_words, padded_length
 from service.config import Settings
 from service.engine.generation.engine import GenerationEngine
-from service.generation import Options, Request, StepEvent, generate, stream
 from service.generator_checks import LoadedGenerator
+from service.inference.generation import Options, Request, StepEvent, generate, stream
 from service.metrics.series import GenerationMetrics, Metrics
 from service.repository import load_version
 

@@ -10,12 +10,12 @@ import msgspec
 
 from service.catalogue import Catalogue
 from service.errors import OstinatoError
-from service.generation import Made, Options, Request, StepEvent, generate, score, stream
 from service.http import codec
 from service.http.message import EventStream, Response, event, json_response
 from service.http.message import Request as HttpRequest
 from service.http.problems import problem
 from service.http.schemas import GenerateBody, ScoreBody
+from service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
 
 logger = logging.getLogger(__name__)
 

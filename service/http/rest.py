@@ -18,8 +18,8 @@ from service.http.generate import GenerateRoutes
 from service.http.life import SessionLife
 from service.http.message import EventStream, Request, Response, json_response
 from service.http.schemas import ForecastBody, PredictBody, StepBody
+from service.inference.prediction import ForecastPlan, forecast, predict
 from service.inputs.sequences import to_sequence, to_states, to_steps
-from service.predictions import ForecastPlan, forecast, predict
 from service.sessions.chunk import Answer, Waiter
 from service.sessions.ledger import Chunks
 from service.sessions.session import Session

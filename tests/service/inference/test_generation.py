@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidInput, TooLarge
-from service.generation import Made, Options, Request, StepEvent, generate, score, stream
+from service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
 from tests.service.puppet_generator import NUMBERS, puppet_engine
 
 NUM_CODES = 30

@@ -17,8 +17,8 @@ from service.engine.generation.graphs import Start
 from service.engine.generation.scheduler import Asked
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, TooLarge
+from service.inference.prediction import predict
 from service.inputs.sources import to_codes, to_source
-from service.predictions import predict
 
 Method = Literal["greedy", "beam", "sample"]
 

@@ -8,7 +8,7 @@ import pytest
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import Input, Output
 from service.errors import InvalidInput, RunFailed, TooLarge
-from service.predictions import ForecastPlan, forecast, predict
+from service.inference.prediction import ForecastPlan, forecast, predict
 from tests.service.puppet import MANIFEST, House, column
 
 WEATHER = MANIFEST.model_copy(
