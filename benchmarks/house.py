@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.recurrent_checks import load_model
 from service.config import Settings
 from service.engine.recurrent.engine import Engine
 from service.metrics.series import Metrics, ModelMetrics
-from service.repository import load_model
 from service.sessions.ledger import Chunks
 from service.sessions.sessions import Sessions
 from service.sessions.turns import Turns

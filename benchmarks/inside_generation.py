@@ -15,12 +15,12 @@ import numpy as np
 
 from benchmarks.figures import Figures
 from benchmarks.spelling import NUM_REQUESTS, Spelled, Speller, draw_words, padded_length
+from service.catalogue.generation_checks import LoadedGenerator
+from service.catalogue.recurrent_checks import load_version
 from service.config import Settings
 from service.engine.generation.engine import GenerationEngine
-from service.generator_checks import LoadedGenerator
 from service.inference.generation import Options, Request, StepEvent, generate, stream
 from service.metrics.series import GenerationMetrics, Metrics
-from service.repository import load_version
 
 WARM_UP_SECONDS = 0.5
 

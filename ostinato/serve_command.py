@@ -183,7 +183,7 @@ def _flag(name: str, flags: Mapping[str, object]) -> str:
 
 def _check_repository(settings: Settings) -> list[str]:
     from service.artifact.manifest import MANIFEST_FILE
-    from service.repository import find_versions
+    from service.catalogue.recurrent_checks import find_versions
 
     # One without a manifest is shown as failed by readiness, as long as any other has one.
     versions = find_versions(settings.repository)

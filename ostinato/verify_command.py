@@ -14,8 +14,8 @@ from ostinato.errors import SettingsError
 
 if TYPE_CHECKING:
     from service.artifact.manifest import Manifest
-    from service.generator_checks import LoadedGenerator
-    from service.repository import LoadedModel
+    from service.catalogue.generation_checks import LoadedGenerator
+    from service.catalogue.recurrent_checks import LoadedModel
 
 
 class Verified(NamedTuple):
@@ -81,7 +81,7 @@ def find_directories(directory: Path) -> list[Path]:
         SettingsError: there is no version in it.
     """
     from service.artifact.manifest import MANIFEST_FILE
-    from service.repository import find_versions
+    from service.catalogue.recurrent_checks import find_versions
 
     if (directory / MANIFEST_FILE).is_file():
         return [directory.absolute()]  # its name and its parent's count, also for "."
@@ -96,9 +96,9 @@ def find_directories(directory: Path) -> list[Path]:
 
 def verify_version(directory: Path) -> Verified:
     """Run every check of one version's directory."""
+    from service.catalogue.recurrent_checks import load_version
     from service.config import Settings
     from service.errors import ModelRejected
-    from service.repository import load_version
 
     try:
         return Verified(directory, load_version(directory, Settings()), "")

@@ -15,19 +15,19 @@ from typing import Any
 
 import uvicorn
 
-from service.catalogue import Catalogue, Rejection
+from service.catalogue.catalogue import Catalogue, Rejection
+from service.catalogue.generation_checks import LoadedGenerator
+from service.catalogue.recurrent_checks import LoadedModel, find_versions, load_version
 from service.config import Settings
 from service.engine.generation.engine import GenerationEngine
 from service.engine.recurrent.engine import Engine
 from service.errors import ModelRejected, StateStoreUnavailable
-from service.generator_checks import LoadedGenerator
 from service.http import connection, websocket
 from service.http.edge import App, Edge
 from service.http.rest import Rest
 from service.http.streams import Streams
 from service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
 from service.metrics.workers import WorkerMetrics, worker_metrics
-from service.repository import LoadedModel, find_versions, load_version
 from service.sessions.ledger import Chunks
 from service.sessions.sessions import Sessions
 from service.sessions.turns import Turns

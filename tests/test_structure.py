@@ -38,14 +38,17 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("service",),
         ("service.state", "service.errors", "service.config", "service.artifact.manifest", "service.artifact.tensors"),
     ),
-    "service.engine": (("service.sessions.sessions", "service.repository", "bentoml", "starlette", *REPLIES), ()),
+    "service.engine": (
+        ("service.sessions.sessions", "service.catalogue.recurrent_checks", "bentoml", "starlette", *REPLIES),
+        (),
+    ),
     # It decides and nothing else: time comes in as an argument, and there is nothing to wait for.
     "service.engine.recurrent.batching": (
         ("service", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"),
         (),
     ),
     "service.sessions.sessions": (("bentoml", "starlette", *REPLIES), ()),
-    "service.repository": (("service.sessions.sessions", "bentoml", "starlette", *REPLIES), ()),
+    "service.catalogue.recurrent_checks": (("service.sessions.sessions", "bentoml", "starlette", *REPLIES), ()),
     "service.http": (("service.state", "service.app", "onnxruntime"), ()),
     "models": (("service", "export", "ostinato", "bentoml", "onnxruntime", "onnx"), ()),
     "export": (("ostinato", "service.sessions.sessions", *REPLIES), ()),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Input
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, OstinatoError
 from service.http import arrow, codec

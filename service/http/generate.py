@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.errors import OstinatoError
 from service.http import codec
 from service.http.message import EventStream, Response, event, json_response

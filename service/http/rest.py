@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.engine.recurrent.engine import Engine
 from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from service.http import arrow, codec

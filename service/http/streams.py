@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.config import Settings
 from service.errors import InvalidInput, OstinatoError, UnknownRoute
 from service.http.channel import Channel, StepColumns

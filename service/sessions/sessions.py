@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.engine.recurrent.engine import Engine
 from service.errors import (
     InvalidInput,

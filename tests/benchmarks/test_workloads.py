@@ -19,8 +19,8 @@ from benchmarks.workloads import (
     scattered,
     write_model,
 )
+from service.catalogue.recurrent_checks import load_model, run_sequence
 from service.config import Settings
-from service.repository import load_model, run_sequence
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from export.generation_exporter import export_encoder_decoder, export_generator
 from export.parity import TOLERANCE
 from service.artifact.manifest import Limits, Manifest
 from service.artifact.vocabulary import Vocabulary
+from service.catalogue.generation_checks import LoadedGenerator
+from service.catalogue.recurrent_checks import LoadedModel, load_version
 from service.config import Settings
 from service.errors import ModelRejected
-from service.generator_checks import LoadedGenerator
-from service.repository import LoadedModel, load_version
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, NumberWriter, States, Writer
 from tests.generation_networks import CHARACTERS, START_CODE, STOP_CODE, LetterModel
 

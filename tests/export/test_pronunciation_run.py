@@ -11,8 +11,8 @@ from export.rounding import MAX_TOLERANCE
 from export.trained_run import export_run
 from models.pronunciation import train_run
 from service.artifact.vocabulary import Vocabulary
+from service.catalogue.recurrent_checks import load_version
 from service.config import Settings
-from service.repository import load_version
 
 RECIPE = """
 kind = "pronunciation"

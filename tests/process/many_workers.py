@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import service.application
+from service.catalogue.generation_checks import LoadedGenerator
+from service.catalogue.recurrent_checks import LoadedModel, load_version
 from service.config import Settings
-from service.generator_checks import LoadedGenerator
-from service.repository import LoadedModel, load_version
 
 LOAD_SECONDS = 0.2
 

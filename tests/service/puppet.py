@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Graph, Manifest
 from service.artifact.tensors import Input, Output, State
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.config import Settings
 from service.engine.recurrent.batching import Iteration
 from service.engine.recurrent.engine import Engine

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from service.catalogue import Catalogue
+from service.catalogue.catalogue import Catalogue
 from service.http.generate import generate_content, score_content
 from service.http.schemas import GenerateBody, ScoreBody
 from tests.service.puppet_generator import puppet_engine

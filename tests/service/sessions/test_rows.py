@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
+from service.catalogue.recurrent_checks import load_model
 from service.config import Settings
 from service.engine.recurrent.batching import Iteration
 from service.engine.recurrent.engine import Engine
@@ -29,7 +30,6 @@ from service.errors import (
     UnknownSession,
 )
 from service.metrics.series import ModelMetrics
-from service.repository import load_model
 from service.sessions.blocks import NO_SEQ, RowAnswers
 from service.sessions.chunk import Answer
 from service.sessions.rows import Columns, step_columns

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import Input
+from service.catalogue.recurrent_checks import load_model, run_sequence
 from service.config import Settings
 from service.errors import ModelRejected, RunFailed
-from service.repository import load_model, run_sequence
 from tests import networks
 from tests.networks import Network
 

@@ -16,10 +16,10 @@ from safetensors.numpy import load_file
 
 from service.artifact.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
 from service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
+from service.catalogue.generation_checks import LoadedGenerator, load_generator, load_session_decoder
 from service.config import Settings
 from service.engine.recurrent.runner import Runner
 from service.errors import ModelRejected, OstinatoError
-from service.generator_checks import LoadedGenerator, load_generator, load_session_decoder
 from service.state.arena import Rows
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.catalogue import Catalogue, Rejection, version_key
+from service.catalogue.catalogue import Catalogue, Rejection, version_key
 from service.errors import Starting, UnknownModel
 from tests.service.puppet import House
 

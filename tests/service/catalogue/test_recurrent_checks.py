@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from service.artifact.numbers import largest_difference
+from service.catalogue.recurrent_checks import find_versions, load_model
 from service.config import Settings
 from service.errors import ModelRejected
-from service.repository import find_versions, load_model
 from tests import networks
 
 
