@@ -15,14 +15,14 @@ from starlette.responses import Response as StarletteResponse
 
 from service.application import Application
 from service.config import Settings
+from service.edge.asgi import App
+from service.edge.message import Response, json_response
+from service.edge.problems import problem_response, status_and_code
+from service.edge.v1.codec import convert_body
+from service.edge.v1.generate import generate_content, generate_events
+from service.edge.v1.routes import begin_step, forecast_content, predict_content, step_content
+from service.edge.v1.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
 from service.errors import OstinatoError
-from service.http.codec import convert_body
-from service.http.edge import App
-from service.http.generate import generate_content, generate_events
-from service.http.message import Response, json_response
-from service.http.problems import problem_response, status_and_code
-from service.http.rest import begin_step, forecast_content, predict_content, step_content
-from service.http.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
 
 Sequence = list[list[float | None]]
 

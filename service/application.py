@@ -19,13 +19,14 @@ from service.catalogue.catalogue import Catalogue, Rejection
 from service.catalogue.generation_checks import LoadedGenerator
 from service.catalogue.recurrent_checks import LoadedModel, find_versions, load_version
 from service.config import Settings
+from service.edge import http_connection as connection
+from service.edge.asgi import App, Edge
+from service.edge.v1.routes import Rest
+from service.edge.websocket import connection as websocket
+from service.edge.websocket.streams import Streams
 from service.engine.generation.engine import GenerationEngine
 from service.engine.recurrent.engine import Engine
 from service.errors import ModelRejected, StateStoreUnavailable
-from service.http import connection, websocket
-from service.http.edge import App, Edge
-from service.http.rest import Rest
-from service.http.streams import Streams
 from service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
 from service.metrics.workers import WorkerMetrics, worker_metrics
 from service.sessions.ledger import Chunks

@@ -1,6 +1,6 @@
 """Every error that the service raises on purpose, as one tree.
 
-They know nothing of HTTP; ``service/http/problems.py`` holds the one table that gives each its status.
+They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that gives each its status.
 
     OstinatoError
     |- InvalidInput               the request says something that cannot be done; names the field

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from service.edge.problems import PROBLEMS
 from service.errors import ModelRejected, OstinatoError
-from service.http.problems import PROBLEMS
 from service.metrics.series import SERIES
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ostinato.cli import COMMANDS
 from service.config import Settings
-from service.http.problems import INTERNAL, PROBLEMS
+from service.edge.problems import INTERNAL, PROBLEMS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,107 @@
+"""JSON in: a request's body becomes a typed object, or an error that names the place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from service.edge.message import JSON, Request
+from service.errors import InvalidInput, UnsupportedMediaType
+
+MAX_SEARCHED_BYTES = 65_536
+"""A body that is not JSON is searched for NaN and infinity up to this size; the search reads it a second time."""
+
+BodyType = TypeVar("BodyType", bound=msgspec.Struct)
+
+
+def decode_body(request: Request, decoder: msgspec.json.Decoder[BodyType]) -> BodyType:
+    """The body as the type that ``decoder`` reads; an absent body as an empty object.
+
+    Raises:
+        UnsupportedMediaType: it is not JSON by its content type.
+        InvalidInput: it is not JSON, or not of that type; names the member.
+    """
+    if request.media_type not in (JSON, "") and not request.media_type.endswith("+json"):
+        raise UnsupportedMediaType(f"this route reads {JSON}, not {request.media_type}")
+    return decode_json(request.body or b"{}", decoder, "the body")
+
+
+def decode_json(text: bytes, decoder: msgspec.json.Decoder[BodyType], what: str) -> BodyType:
+    """JSON as the type that ``decoder`` reads; ``what`` names it in errors.
+
+    Raises:
+        InvalidInput: it is not JSON, or not of that type; names the member.
+    """
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise _misfit(error) from error
+    except RecursionError as error:
+        raise InvalidInput(f"{what} is nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if (at := _non_finite_place(text)) is not None:
+            raise InvalidInput("NaN and infinity are not JSON; a missing value is null", field=at) from error
+        raise InvalidInput(f"{what} is not JSON: {error}") from error
+
+
+def convert_body(members: dict[str, Any], body_type: type[BodyType]) -> BodyType:
+    """A body whose members another decoder has read, checked as ``decode_body`` checks.
+
+    Raises:
+        InvalidInput: it is not of that type; names the member.
+    """
+    try:
+        return msgspec.convert(members, body_type)
+    except msgspec.ValidationError as error:
+        raise _misfit(error) from error
+
+
+def known_future(
+    given: Mapping[str, Sequence[float | None]] | Sequence[Sequence[float | None]] | None, features: Sequence[str]
+) -> Mapping[str, Sequence[float | None]]:
+    """``known_future`` by feature, whichever of its two forms it came in; ``features`` names the columns of rows.
+
+    Raises:
+        InvalidInput: a row has not one value for each feature.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return given
+    for step, row in enumerate(given):
+        if len(row) != len(features):
+            raise InvalidInput(
+                f"{len(row)} values; a row has {len(features)}: {', '.join(features)}", field=f"known_future[{step}]"
+            )
+    return {name: [row[column] for row in given] for column, name in enumerate(features)}
+
+
+def _misfit(error: msgspec.ValidationError) -> InvalidInput:
+    message, _, place = str(error).partition(" - at `$")
+    return InvalidInput(message, field=place.strip("`").removeprefix(".") or None)
+
+
+def _non_finite_place(body: bytes) -> str | None:
+    """Where a body that is JSON but for ``NaN`` and ``Infinity`` has the first of them; None where it is not that."""
+    if len(body) > MAX_SEARCHED_BYTES:
+        return None
+
+    def find(value: object, place: str) -> str | None:
+        if isinstance(value, float):
+            return None if math.isfinite(value) else place
+        if isinstance(value, dict):
+            inner = ((item, f"{place}.{key}".removeprefix(".")) for key, item in value.items())
+        elif isinstance(value, list):
+            inner = ((item, f"{place}[{index}]") for index, item in enumerate(value))
+        else:
+            return None
+        return next((found for item, at in inner if (found := find(item, at)) is not None), None)
+
+    try:
+        return find(json.loads(body), "")
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,124 @@
+"""The columnar message in its two forms, JSON and Arrow: one step for each of many sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.tensors import Input
+from service.catalogue.catalogue import Catalogue
+from service.edge.arrow import columns as arrow
+from service.edge.arrow.templates import RememberedMessages
+from service.edge.message import Request, Response, json_response
+from service.edge.problems import problem
+from service.edge.v1 import codec
+from service.edge.v1.schemas import ColumnsBody
+from service.engine.recurrent.engine import Engine
+from service.errors import InvalidInput, OstinatoError
+from service.inputs.sequences import to_sequence
+from service.sessions.blocks import NO_SEQ, RowAnswers
+from service.sessions.ledger import Chunks
+from service.sessions.rows import Columns, step_columns
+from service.sessions.sessions import Sessions
+
+_COLUMNS = msgspec.json.Decoder(ColumnsBody)
+
+
+class ColumnSteps:
+    """``POST /v1/models/{model}/step``, and the binary frames of a stream."""
+
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, chunks: Chunks) -> None:
+        self._catalogue = catalogue
+        self._sessions = sessions
+        self._chunks = chunks
+        self._remembered = RememberedMessages()
+
+    async def answer(self, request: Request) -> Response:
+        """Apply a message in the form in which it came, and answer in the same."""
+        if request.media_type == arrow.STREAM:
+            create_missing = request.flag("create_missing")
+            return Response(200, await self.answer_arrow(request.name, request.body, create_missing), arrow.STREAM)
+        body = codec.decode_body(request, _COLUMNS)
+        engine = self._catalogue.resolve(request.name)
+        columns = read_columns(body, engine)
+        answers = await self._step(engine, columns, body.create_missing or request.flag("create_missing"))
+        return json_response(columns_content(body.session_ids, answers))
+
+    async def answer_arrow(self, model: str, message: bytes, create_missing: bool) -> bytes:
+        """Apply an Arrow IPC stream; returns the answers as one.
+
+        Raises:
+            InvalidInput: the message as a whole cannot be read.
+            UnknownModel, TooLarge, Overloaded, Draining: nothing was queued.
+        """
+        engine = self._catalogue.resolve(model)
+        engine.scheduler.check_room()
+        columns, message_like_it = self._remembered.read(message, engine)
+        answers = await self._step(engine, columns, create_missing)
+        if not answers.errors:
+            return message_like_it.answer(answers)
+        errors = {row: _words(error) for row, error in answers.errors.items()}
+        return arrow.write_rows(message_like_it.id_column, answers.seqs, answers.outputs, errors)
+
+    async def _step(self, engine: Engine, columns: Columns, create_missing: bool) -> RowAnswers:
+        return await step_columns(self._sessions, self._chunks, engine, columns, create_missing=create_missing)
+
+
+def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
+    """A message in JSON.
+
+    Raises:
+        InvalidInput: its columns are empty, or of different lengths.
+    """
+    num_rows = len(body.session_ids)
+    if not num_rows:
+        raise InvalidInput("there is no row in it; send at least one", field="session_ids")
+    if len(body.inputs) != num_rows:
+        raise InvalidInput(f"{len(body.inputs)} rows for {num_rows} sessions", field="inputs")
+    if body.seq is not None and len(body.seq) != num_rows:
+        raise InvalidInput(f"{len(body.seq)} numbers for {num_rows} sessions", field="seq")
+    part = engine.manifest.inputs[0]
+    seqs = None if body.seq is None else np.array([NO_SEQ if seq is None else seq for seq in body.seq], np.int64)
+    errors: dict[int, OstinatoError] = {}
+    try:
+        inputs = to_sequence(body.inputs, part, "inputs")
+    except InvalidInput:
+        inputs = _sound_rows(body.inputs, part, errors)
+    return Columns.of(body.session_ids, inputs, seqs, errors)
+
+
+def columns_content(session_ids: Sequence[str], answers: RowAnswers) -> dict[str, Any]:
+    """Word the answers: null in rows that failed, which ``errors`` explains."""
+    seqs: Any = answers.seqs
+    outputs: Any = answers.outputs
+    if answers.errors:
+        seqs = [None if row in answers.errors else seq for row, seq in enumerate(answers.seqs.tolist())]
+        outputs = [None if row in answers.errors else made for row, made in enumerate(answers.outputs)]
+    errors = [{"row": row, **_error(error)} for row, error in sorted(answers.errors.items())]
+    return {"session_ids": session_ids, "seq": seqs, "outputs": outputs, "errors": errors}
+
+
+def _sound_rows(rows: Sequence[Sequence[float | None]], part: Input, errors: dict[int, OstinatoError]) -> NDArray[Any]:
+    """The rows ``[R, F]`` one by one, zero where one cannot be used; ``errors`` gets the reasons."""
+    inputs = np.zeros((len(rows), part.num_features), part.dtype)
+    for row, numbers in enumerate(rows):
+        try:
+            inputs[row] = to_sequence([numbers], part, "")[0]
+        except InvalidInput as error:
+            feature = (error.field or "").removeprefix("[0]")
+            errors[row] = InvalidInput(str(error), field=f"inputs[{row}]{feature}")
+    return inputs
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    members = problem(error)
+    return {name: value for name, value in members.items() if name not in ("type", "title", "status")}
+
+
+def _words(error: BaseException) -> tuple[str, str]:
+    members = problem(error)
+    return members["code"], members["detail"]

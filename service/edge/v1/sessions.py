@@ -1,0 +1,109 @@
+"""The routes of a session's life: opened, listed, looked at, reset, forked, its state out and in, closed."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from service.edge.message import JSON, Request, Response, json_response
+from service.edge.v1 import codec
+from service.edge.v1.schemas import ForkBody, OpenBody, ResetBody
+from service.errors import InvalidInput, UnsupportedMediaType
+from service.sessions.session import Facts, Session
+from service.sessions.session_file import read_session, write_session
+from service.sessions.sessions import Sessions
+
+MAX_PAGE_SIZE = 1000
+STATE = "application/octet-stream"
+"""The media type of a safetensors file: none is registered for it."""
+
+_OPEN = msgspec.json.Decoder(OpenBody)
+_FORK = msgspec.json.Decoder(ForkBody)
+_RESET = msgspec.json.Decoder(ResetBody)
+
+
+class SessionLife:
+    """Handlers of ``POST /v1/models/{model}/sessions``, ``/v1/sessions`` and what is below it, but for chunks."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def open(self, request: Request) -> Response:
+        """Begin a session."""
+        body = codec.decode_body(request, _OPEN)
+        session = await self._sessions.open(
+            request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
+        )
+        return _opened(session)
+
+    async def list(self, request: Request) -> Response:
+        """A page of the live sessions."""
+        query = request.query()
+        limit = query.get("limit", "100")
+        if not (re.fullmatch("[0-9]{1,4}", limit) and 1 <= int(limit) <= MAX_PAGE_SIZE):
+            raise InvalidInput(f"a limit is a number from 1 to {MAX_PAGE_SIZE}", field="limit")
+        page, cursor = await self._sessions.page(query.get("model"), int(limit), query.get("cursor"))
+        return json_response({"sessions": [_content(facts) for facts in page], "next_cursor": cursor})
+
+    async def show(self, request: Request) -> Response:
+        """A look at a session."""
+        return json_response(_content(await self._sessions.look(request.name)))
+
+    async def close(self, request: Request) -> Response:
+        """End a session."""
+        await self._sessions.close(request.name)
+        return Response(204, b"")
+
+    async def reset(self, request: Request) -> Response:
+        """Set a session back to its initial state."""
+        codec.decode_body(request, _RESET)
+        session = await self._sessions.find(request.name)
+        return json_response(_content(await self._sessions.reset(session)))
+
+    async def fork(self, request: Request) -> Response:
+        """Begin a session as a copy of another."""
+        body = codec.decode_body(request, _FORK)
+        session = await self._sessions.find(request.name)
+        return _opened(await self._sessions.fork(session, session_id=body.session_id, ttl_seconds=body.ttl_seconds))
+
+    async def get_state(self, request: Request) -> Response:
+        """A session as a safetensors file."""
+        session = await self._sessions.find(request.name)
+        snapshot = await self._sessions.snapshot(session)
+        return Response(200, write_session(request.name, session.engine.manifest, snapshot), STATE)
+
+    async def put_state(self, request: Request) -> Response:
+        """Set a session to what a safetensors file holds."""
+        if request.media_type == JSON or request.media_type.endswith("+json"):
+            raise UnsupportedMediaType(f"this route reads a safetensors file, as {STATE}, not {request.media_type}")
+        session = await self._sessions.find(request.name)
+        manifest = session.engine.manifest
+        file = read_session(request.body, manifest)
+        snapshot = file.snapshot(manifest.outputs[0])
+        return json_response(_content(await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)))
+
+
+def _content(facts: Facts) -> dict[str, Any]:
+    """A session as the contract shows it; times are RFC 3339, null for never."""
+    return {
+        "session_id": facts.session_id,
+        "model": facts.model,
+        "version": facts.version,
+        "steps": facts.steps,
+        "opened_at": _time(facts.opened_at),
+        "expires_at": _time(facts.expires_at),
+    }
+
+
+def _opened(session: Session) -> Response:
+    response = json_response(_content(session.facts), status=201)
+    response.headers = ((b"location", f"/v1/sessions/{session.session_id}".encode()),)
+    return response
+
+
+def _time(seconds: float) -> str | None:
+    return None if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()

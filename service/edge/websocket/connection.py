@@ -1,0 +1,266 @@
+"""A WebSocket connection under uvicorn: messages in and out, pings, limits, and the two ways to close.
+
+uvicorn reads the handshake and hands the socket to the class that its table names for WebSockets; ``install`` names
+this one. The framing is that of the ``websockets`` library, without any input or output of its own. There is no task
+and no ASGI application between a message and its stream: they cost more than framing and decoding do together,
+uvicorn reads no further until each message has been taken, and BentoML lets none of its limits be set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+from uvicorn.config import WS_PROTOCOLS
+from websockets.datastructures import Headers
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from service.edge.websocket.channel import INTERNAL_ERROR, NORMAL_CLOSURE, SHUTTING_DOWN, Message
+from service.edge.websocket.stream import Stream
+from service.edge.websocket.streams import STATE_KEY, Streams
+from service.errors import UpgradeRequired
+
+CLOSE_SECONDS = 5.0
+"""How long a client may take to close its side, too, before the connection is cut."""
+
+# Each connection's opening and end is no news.
+logging.getLogger("websockets.server").setLevel(logging.WARNING)
+
+
+class ServerState(Protocol):
+    """What uvicorn's connections share: on shutdown it calls each one's ``shutdown`` and waits until all are gone."""
+
+    connections: set[Any]
+
+
+def install() -> None:
+    """Have uvicorn open WebSockets with the class below, in servers that are configured from now on."""
+    WS_PROTOCOLS["auto"] = f"{__name__}:{WebSocketConnection.__name__}"
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One connection, from its handshake to its end; the arguments are uvicorn's.
+
+    Compression is declined: a step's numbers hardly shrink, and a session-less deflate costs more than the step.
+    """
+
+    def __init__(self, config: object, server_state: ServerState, app_state: dict[str, Any]) -> None:  # noqa: ARG002
+        self._streams: Streams = app_state[STATE_KEY]
+        self._connections = server_state.connections
+        settings = self._streams.settings
+        self._idle_seconds = settings.stream_idle_seconds
+        self._ping_seconds = settings.stream_ping_seconds
+        self._protocol = ServerProtocol(max_size=settings.max_body_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._stream: Stream | None = None
+        self._parts = bytearray()
+        self._is_text = True
+        self._flushing = False
+        self._reading = self._writable = True
+        self._cut: asyncio.TimerHandle | None = None
+        self._last_message_at = self._last_ping_at = time.perf_counter()
+        self._heard = True
+
+    def __repr__(self) -> str:
+        return f"<WebSocketConnection {self._protocol.state.name.lower()} {self._stream!r}>"
+
+    @property
+    def num_frames(self) -> int:
+        """Frames accepted and not yet answered."""
+        return self._stream.num_frames if self._stream else 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``; called with the transport on which the handshake came."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``; the first data is the handshake, rebuilt by uvicorn."""
+        now = time.perf_counter()
+        protocol = self._protocol
+        if protocol.state is State.CLOSED:
+            return
+        self._heard = True
+        was_open = protocol.state is State.OPEN
+        protocol.receive_data(data)
+        messages: list[Message] = []
+        for event in protocol.events_received():
+            if isinstance(event, Request):
+                self._shake_hands(event)
+            elif isinstance(event, Frame):
+                if event.opcode is Opcode.TEXT and event.fin:
+                    messages.append(Message(bytes(event.data), True, now))
+                else:
+                    self._take(event, messages, now)
+        if protocol.state is not State.OPEN:
+            # It broke the protocol or its limits, or has said good-bye: its frames would be answered to nobody.
+            if was_open and isinstance(protocol.parser_exc, PayloadTooBig):
+                self._streams.count_rejected("too_large")
+            self._end()
+        elif messages and self._stream:
+            self._last_message_at = now
+            self._stream.receive(messages)
+        if protocol.writes:
+            self._flush_soon()
+
+    def eof_received(self) -> None:
+        """See ``asyncio.Protocol``: the transport closes itself."""
+        self._protocol.receive_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """See ``asyncio.Protocol``."""
+        if self._cut is not None:
+            self._cut.cancel()
+        self._transport = None
+        if self._stream:
+            self._stream.end()
+        self._streams.remove(self)
+        self._connections.discard(self)
+
+    def pause_writing(self) -> None:
+        """See ``asyncio.Protocol``: the client does not read as fast as it is answered."""
+        self._writable = False
+        if self._stream:
+            self._stream.set_client_reads(False)
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        self._writable = True
+        if self._stream:
+            self._stream.set_client_reads(True)
+
+    def send(self, message: bytes, *, is_text: bool) -> None:
+        """See ``Channel.send``; a stream that has ended sends nothing more."""
+        if is_text:
+            self._protocol.send_text(message)
+        else:
+            self._protocol.send_binary(message)
+        self._flush_soon()
+
+    def read_more(self, wanted: bool) -> None:
+        """See ``Channel.read_more``."""
+        if self._transport is None or wanted == self._reading or self._transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def close(self, code: int, reason: str) -> None:
+        """See ``Channel.close``."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+            self._flush_soon()
+            self._end()
+
+    def sweep(self, now: float) -> None:
+        """See ``Connection.sweep``."""
+        stream = self._stream
+        if stream is None or self._protocol.state is not State.OPEN:
+            return
+        stream.sweep(now)
+        if self._idle_seconds and stream.is_idle and now - self._last_message_at > self._idle_seconds:
+            self.close(NORMAL_CLOSURE, f"no message for {self._idle_seconds:g} s")
+        elif self._ping_seconds and now - self._last_ping_at > self._ping_seconds:
+            self._ping(now, stream)
+
+    def drain(self) -> None:
+        """See ``Connection.drain``."""
+        if self._stream:
+            self._stream.drain()
+
+    def shutdown(self) -> None:
+        """Close, whatever is under way; uvicorn, too, calls this and then waits for ``connection_lost``."""
+        if self._protocol.state is State.CONNECTING and self._transport:
+            self._transport.close()
+        self.close(*SHUTTING_DOWN)
+
+    def _shake_hands(self, request: Request) -> None:
+        protocol = self._protocol
+        try:
+            stream = self._streams.open(request.path, self)
+            response = protocol.accept(request)
+            if response.status_code != 101:
+                raise UpgradeRequired((response.body or b"").decode().strip() or "this is no WebSocket handshake")
+        except Exception as error:
+            refusal = self._streams.refuse(error)
+            headers = Headers([(name.decode(), value.decode()) for name, value in refusal.headers])
+            headers["Content-Type"] = refusal.media_type
+            headers["Content-Length"] = str(len(refusal.body))
+            if "Connection" not in headers:
+                headers["Connection"] = "close"
+            response = Response(refusal.status, HTTPStatus(refusal.status).phrase, headers, refusal.body)
+        else:
+            self._stream = stream
+            self._streams.add(self)
+        protocol.send_response(response)
+
+    def _take(self, frame: Frame, messages: list[Message], now: float) -> None:
+        """Take a frame that is not a whole text message."""
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return  # pings and closes are answered by the library
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        self._parts += frame.data
+        if frame.fin:
+            messages.append(Message(bytes(self._parts), self._is_text, now))
+            self._parts = bytearray()
+
+    def _ping(self, now: float, stream: Stream) -> None:
+        """Ask for a sign of life: a pong, or whatever else comes, since a pong may stand behind a long message."""
+        if stream.is_full:
+            self._heard = True  # we do not read, having not answered: nothing can be heard, and that is our doing
+        elif self._heard:
+            self._heard = False
+            self._protocol.send_ping(b"")
+        else:
+            self._protocol.fail(INTERNAL_ERROR, f"no pong within {self._ping_seconds:g} s")
+            self._end()
+            if not self._writable and self._transport is not None:
+                self._transport.abort()  # it reads nothing, and so not this either
+        self._last_ping_at = now
+        self._flush_soon()
+
+    def _end(self) -> None:
+        """The closing handshake has begun: nothing more is answered, and the client gets a while for its part."""
+        if self._stream:
+            self._stream.end()
+        self._streams.remove(self)
+        self._parts = bytearray()
+        if self._cut is None and self._transport is not None:
+            self.read_more(True)  # or its part would not be seen
+            self._cut = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def _flush_soon(self) -> None:
+        """Write when the loop has done what is due now: one write for all the answers of an iteration."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        writes = self._protocol.data_to_send()
+        if not writes:
+            return
+        transport.write(b"".join(writes))
+        if writes[-1] != SEND_EOF:
+            return
+        if self._protocol.close_rcvd is not None or self._protocol.state is State.CONNECTING:
+            transport.close()
+        elif transport.can_write_eof():
+            # What it still sends must be read, or its system would throw our last words away with the connection.
+            transport.write_eof()
+        else:
+            transport.close()

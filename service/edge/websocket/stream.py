@@ -1,0 +1,325 @@
+"""The frames of one WebSocket stream, from message to answer: their order, limits and deadlines. Knows no socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from service.config import Settings
+from service.edge.problems import status_and_code
+from service.edge.v1.schemas import StreamFrame
+from service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, Observe, StepColumns
+from service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
+from service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
+from service.inputs.sequences import to_steps
+from service.sessions.ledger import Chunks
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+
+class Pending:
+    """A frame that is not answered yet.
+
+    ``frame`` is None for a columnar one. ``work`` is what to cancel when nobody waits for it any more; None until
+    the frame's session is found.
+    """
+
+    __slots__ = ("arrived_at", "frame", "num_bytes", "work")
+
+    def __init__(self, frame: StreamFrame | None, message: Message) -> None:
+        self.frame = frame
+        self.num_bytes = len(message.data)
+        self.arrived_at = message.arrived_at
+        self.work: asyncio.Future[Any] | None = None
+
+
+class Stream:
+    """The frames of one connection.
+
+    Frames of one session are applied in the order sent, and answered as they are done. While ``max_stream_frames`` of
+    them, or more bytes than ``max_body_bytes``, are not answered, or the client does not read its answers, no further
+    message is looked at, and the connection is told to read no more.
+
+    Args:
+        model: the model of every session in it.
+        create_missing: whether a frame for an id that was never heard of opens a session.
+        step_columns: what a binary frame is handed to.
+        observe: told of each answer.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        model: str,
+        sessions: Sessions,
+        chunks: Chunks,
+        settings: Settings,
+        step_columns: StepColumns,
+        observe: Observe,
+        *,
+        create_missing: bool = False,
+    ) -> None:
+        self._channel = channel
+        self._model = model
+        self._sessions = sessions
+        self._chunks = chunks
+        self._step_columns = step_columns
+        self._observe = observe
+        self._create_missing = create_missing
+        self._max_frames = settings.max_stream_frames
+        self._max_bytes = settings.max_body_bytes
+        self._deadline_seconds = settings.deadline_seconds
+        self._loop = asyncio.get_running_loop()
+        # Oldest first, since a dictionary keeps the order of insertion.
+        self._pending: dict[Pending, None] = {}
+        self._num_bytes = 0
+        self._messages: deque[Message] = deque()
+        self._lookups: dict[str, list[Pending]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._client_reads = True
+        self._reading = True
+        self._held = False
+        self._waking = False
+        self._draining = False
+        self._over = False
+
+    def __repr__(self) -> str:
+        states = " draining" * self._draining + " over" * self._over
+        return f"<Stream {self._model}, {self.num_frames} frames, {len(self._messages)} messages waiting{states}>"
+
+    @property
+    def num_frames(self) -> int:
+        """Frames accepted and not yet answered."""
+        return len(self._pending)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of the client's is under way, nor waits for anything but that it reads its answers."""
+        return not self._pending and not (self._messages and self._client_reads)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether messages wait for the service, and not for the client to read its answers."""
+        return self._client_reads and not self._reading
+
+    def receive(self, messages: Iterable[Message]) -> None:
+        """Take messages in the order sent; each is answered by one, unless the stream ends before."""
+        if not self._over:
+            self._messages.extend(messages)
+            self._go_on()
+
+    def set_client_reads(self, reads: bool) -> None:
+        """Whether the client reads what is sent to it."""
+        self._client_reads = reads
+        self._go_on()
+
+    def sweep(self, now: float) -> None:
+        """Answer the frames that are past their deadline; ``now`` in seconds of ``perf_counter``."""
+        while self._deadline_seconds and self._pending:
+            oldest = next(iter(self._pending))
+            if now - oldest.arrived_at <= self._deadline_seconds:
+                return
+            text = f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again"
+            self._fail(oldest, DeadlineExceeded(text))
+            if oldest.work is not None:
+                oldest.work.cancel()
+
+    def drain(self) -> None:
+        """Refuse what comes from now on, and close as soon as all that was taken is answered."""
+        self._draining = True
+        self._close_if_drained()
+
+    def end(self) -> None:
+        """Nobody is left to answer: drop what has not begun. What has begun is applied."""
+        self._over = True
+        self._messages.clear()
+        pending, self._pending = self._pending, {}
+        for each in pending:
+            if each.work is not None:
+                each.work.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _go_on(self) -> None:
+        """Look at messages while there is room; at most ``max_stream_frames``, so that others have their turn."""
+        self._waking = False
+        if self._over:
+            return
+        left = self._max_frames
+        while self._messages and left and not self._held and self._has_room():
+            # Which sessions a columnar message names is not known here: it waits for all that came before it.
+            if self._lookups and not self._messages[0].is_text:
+                break
+            left -= 1
+            message = self._messages.popleft()
+            if message.is_text:
+                self._take_text(message)
+            else:
+                self._take_columns(message)
+        reading = not self._messages and self._has_room()
+        if reading != self._reading:
+            self._reading = reading
+            self._channel.read_more(reading)
+        if not left:
+            self._wake()
+        if self._draining:
+            self._close_if_drained()
+
+    def _has_room(self) -> bool:
+        return self._client_reads and len(self._pending) < self._max_frames and self._num_bytes <= self._max_bytes
+
+    def _wake(self) -> None:
+        """Look at waiting messages soon: once, however many frames are answered by then."""
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._go_on)
+
+    def _take_text(self, message: Message) -> None:
+        try:
+            frame = read_frame(message.data)
+        except InvalidInput as error:
+            self._refuse_unread(message, error)
+            return
+        pending = self._take(frame, message)
+        session_id = frame.session_id
+        if self._draining:
+            self._fail(pending, draining_error())
+        elif self._lookups and session_id in self._lookups:
+            self._lookups[session_id].append(pending)
+        elif (session := self._sessions.resident(session_id)) is not None:
+            self._begin(pending, session)
+        else:
+            self._lookups[session_id] = [pending]
+            self._start(self._look_up(session_id))
+
+    def _take_columns(self, message: Message) -> None:
+        pending = self._take(None, message)
+        if self._draining:
+            self._fail(pending, draining_error())
+            return
+        pending.work = self._start(self._step_columns(self._model, message.data, self._create_missing))
+        pending.work.add_done_callback(partial(self._answered, pending))
+        # What came behind it is looked at when its task has begun, for that puts its rows to their sessions.
+        self._held = True
+        self._loop.call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        self._held = False
+        self._go_on()
+
+    def _take(self, frame: StreamFrame | None, message: Message) -> Pending:
+        pending = Pending(frame, message)
+        self._pending[pending] = None
+        self._num_bytes += pending.num_bytes
+        return pending
+
+    def _begin(self, pending: Pending, session: Session) -> None:
+        """Check a frame and put it to its session."""
+        frame, engine = pending.frame, session.engine
+        assert frame is not None
+        try:
+            if engine.manifest.name != self._model:
+                text = f"the session is of model {engine.manifest.name!r}, and this stream of {self._model!r}"
+                raise InvalidInput(text, field="session_id")
+            engine.check_length(len(frame.inputs), "the chunk")
+            inputs = to_steps(frame.inputs, engine.manifest.inputs[0], engine.pack_step, "inputs")
+            pending.work = self._chunks.step(session, inputs, frame.seq)
+        except Exception as error:
+            self._fail(pending, error)
+        else:
+            pending.work.add_done_callback(partial(self._answered, pending))
+
+    async def _look_up(self, session_id: str) -> None:
+        """Find a session that is not in memory, or open it; then begin the frames that waited for it, in order."""
+        outcome: Session | Exception | None = None
+        try:
+            outcome = await self._find_or_open(session_id)
+        except Exception as error:
+            outcome = error
+        finally:
+            waiting = self._lookups.pop(session_id)
+        for pending in waiting:
+            if pending not in self._pending:
+                continue  # its deadline has passed
+            if isinstance(outcome, Session):
+                self._begin(pending, outcome)
+            else:
+                self._fail(pending, outcome)
+        self._go_on()
+
+    async def _find_or_open(self, session_id: str) -> Session:
+        try:
+            return await self._sessions.find(session_id)
+        except UnknownSession:
+            first = self._lookups[session_id][0].frame
+            # Where the client believes that it has steps, it is not to begin anew unnoticed.
+            if not self._create_missing or (first is not None and first.seq):
+                raise
+        try:
+            return await self._sessions.open(self._model, session_id=session_id)
+        except SessionExists:  # another request opened it since
+            return await self._sessions.find(session_id)
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _answered(self, pending: Pending, work: asyncio.Future[Any]) -> None:
+        error = asyncio.CancelledError() if work.cancelled() else work.exception()
+        if pending not in self._pending:
+            return  # nobody waits for it any more
+        if error is not None:
+            self._fail(pending, error)
+            return
+        if pending.frame is None:
+            self._channel.send(work.result(), is_text=False)
+        else:
+            self._channel.send(answer_message(work.result(), pending.frame.id), is_text=True)
+        self._settle(pending, 200, "")
+
+    def _fail(self, pending: Pending, error: BaseException) -> None:
+        frame = pending.frame
+        session_id, frame_id = (None, None) if frame is None else (frame.session_id, frame.id)
+        self._settle(pending, *self._refuse(error, session_id, frame_id))
+
+    def _settle(self, pending: Pending, status: int, code: str) -> None:
+        del self._pending[pending]
+        self._num_bytes -= pending.num_bytes
+        self._observe(pending.arrived_at, status, code)
+        if not self._reading:
+            self._wake()
+        if self._draining:
+            self._close_if_drained()
+
+    def _refuse_unread(self, message: Message, error: InvalidInput) -> None:
+        """Answer a message that is no frame; one that is not even text ends the stream, as RFC 6455 (8.1) wants it."""
+        try:
+            message.data.decode()
+        except UnicodeDecodeError:
+            self._channel.close(INVALID_DATA, "a text message was not UTF-8")
+            return
+        self._observe(message.arrived_at, *self._refuse(error, *read_address(message.data)))
+
+    def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> tuple[int, str]:
+        status, code = status_and_code(error)
+        if code in ("internal", "run_failed"):
+            logger.error("a frame of a stream of model %s failed", self._model, exc_info=error)
+        self._channel.send(error_message(error, session_id, frame_id), is_text=True)
+        return status, code
+
+    def _close_if_drained(self) -> None:
+        if self.is_idle and not self._over:
+            self._channel.close(*SHUTTING_DOWN)
+
+
+def draining_error() -> Draining:
+    """The error of whatever comes while the server drains."""
+    return Draining("the server is shutting down; connect again and send it there")

@@ -1,0 +1,166 @@
+"""The WebSocket streams of a worker: which handshake opens one, their deadlines and pings, and their drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol
+from urllib.parse import parse_qs, unquote
+
+from service.catalogue.catalogue import Catalogue
+from service.config import Settings
+from service.edge.message import Response
+from service.edge.problems import problem_response, status_and_code
+from service.edge.websocket.channel import Channel, StepColumns
+from service.edge.websocket.stream import Stream, draining_error
+from service.errors import InvalidInput, OstinatoError, UnknownRoute
+from service.metrics.series import Histogram, Metrics
+from service.sessions.ledger import Chunks
+from service.sessions.sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+STATE_KEY = "ostinato_streams"
+"""Where the lifespan's state holds the worker's ``Streams``; uvicorn gives that state to each connection."""
+
+SWEEP_SECONDS = 0.2
+ROUTE = "/v1/models/{name}/stream"
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Connection(Protocol):
+    """What the registry asks of an open connection."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames accepted and not yet answered."""
+
+    def sweep(self, now: float) -> None:
+        """Do what is due at ``now``, seconds of ``perf_counter``."""
+
+    def drain(self) -> None:
+        """Refuse new frames, answer the others, close."""
+
+    def shutdown(self) -> None:
+        """Close, whatever is under way."""
+
+
+class Streams:
+    """The open streams.
+
+    Args:
+        step_columns: what binary frames are handed to.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        sessions: Sessions,
+        chunks: Chunks,
+        metrics: Metrics,
+        settings: Settings,
+        step_columns: StepColumns,
+    ) -> None:
+        self.settings = settings
+        self._catalogue = catalogue
+        self._sessions = sessions
+        self._chunks = chunks
+        self._metrics = metrics
+        self._step_columns = step_columns
+        self._connections: set[Connection] = set()
+        self._draining = False
+        self._bound: dict[int, Histogram] = {}
+        metrics.streams_live.labels().read = lambda: len(self._connections)
+
+    def __repr__(self) -> str:
+        return f"<Streams {len(self._connections)} open, {self.num_frames} frames{', draining' * self._draining}>"
+
+    @property
+    def num_frames(self) -> int:
+        """Frames accepted and not yet answered, of all streams."""
+        return sum(connection.num_frames for connection in self._connections)
+
+    def open(self, target: str, channel: Channel) -> Stream:
+        """The stream that a handshake asks for, ``target`` being its path and query. ``add`` its connection next.
+
+        Raises:
+            UnknownRoute, UnknownModel, Starting, Draining.
+            InvalidInput: a parameter of the query has no such value.
+        """
+        path, _, query = target.partition("?")
+        parts = path.split("/")
+        if parts[:3] != ["", "v1", "models"] or parts[4:] != ["stream"]:
+            raise UnknownRoute(f"there is no stream at {path}; there is {ROUTE}")
+        if self._draining:
+            raise draining_error()
+        model = unquote(parts[3])
+        self._catalogue.resolve(model)
+        given = parse_qs(query, keep_blank_values=True).get("create_missing", ["false"])[-1]
+        if given not in _FLAGS:
+            raise InvalidInput("it is true or false", field="create_missing")
+        return Stream(
+            channel,
+            model,
+            self._sessions,
+            self._chunks,
+            self.settings,
+            self._step_columns,
+            self._observe,
+            create_missing=_FLAGS[given],
+        )
+
+    def refuse(self, error: Exception) -> Response:
+        """The answer to a handshake that opens no stream."""
+        if not isinstance(error, OstinatoError):
+            logger.error("a handshake failed", exc_info=error)
+        self.count_rejected(status_and_code(error)[1])
+        return problem_response(error)
+
+    def count_rejected(self, reason: str) -> None:
+        """Count what was refused, by the code of its error."""
+        self._metrics.rejected.labels(reason=reason).inc()
+
+    def add(self, connection: Connection) -> None:
+        """Look after a connection from now on."""
+        self._connections.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Look after it no more; nothing happens where nobody did."""
+        self._connections.discard(connection)
+
+    def drain(self) -> None:
+        """Open no more streams, and have those that are open answer what they took and close."""
+        self._draining = True
+        for connection in list(self._connections):
+            connection.drain()
+
+    def close(self) -> None:
+        """Close all streams, whatever is under way."""
+        self._draining = True
+        for connection in list(self._connections):
+            connection.shutdown()
+
+    async def sweep(self) -> None:
+        """Look after the open connections, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep_once(time.perf_counter())
+
+    def sweep_once(self, now: float) -> None:
+        """See that deadlines, pings and idle limits are kept; ``now`` in seconds of ``perf_counter``."""
+        for connection in list(self._connections):
+            try:
+                connection.sweep(now)
+            except Exception:
+                logger.exception("a sweep over a stream failed")
+
+    def _observe(self, arrived_at: float, status: int, code: str) -> None:
+        bound = self._bound.get(status)
+        if bound is None:
+            bound = self._metrics.request_seconds.labels(route=ROUTE, code_class=f"{status // 100}xx")
+            self._bound[status] = bound
+        bound.observe(time.perf_counter() - arrived_at)
+        if code:
+            self.count_rejected(code)
