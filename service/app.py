@@ -13,7 +13,6 @@ from bentoml import Service
 from bentoml.exceptions import BentoMLException
 from starlette.responses import Response as StarletteResponse
 
-from service.application import Application
 from service.config import Settings
 from service.edge.asgi import App
 from service.edge.message import Response, json_response
@@ -23,6 +22,7 @@ from service.edge.v1.generate import generate_content, generate_events
 from service.edge.v1.routes import begin_step, forecast_content, predict_content, step_content
 from service.edge.v1.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
 from service.errors import OstinatoError
+from service.worker import Application
 
 Sequence = list[list[float | None]]
 

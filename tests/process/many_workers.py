@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import service.application
+import service.worker
 from service.catalogue.generation_checks import LoadedGenerator
 from service.catalogue.recurrent_checks import LoadedModel, load_version
 from service.config import Settings
@@ -18,7 +18,7 @@ def load_slowly(directory: Path, settings: Settings) -> LoadedModel | LoadedGene
     return load_version(directory, settings)
 
 
-vars(service.application).update(load_version=load_slowly)
+vars(service.worker).update(load_version=load_slowly)
 
 from service.app import Ostinato  # noqa: E402
 
