@@ -11,12 +11,12 @@ import numpy as np
 from safetensors.numpy import save_file
 from torch import nn
 
-from export.axes import Array, to_axes
-from export.contract import Contract, inspect_module, one_step
-from export.decoder_contract import DecoderOptions
-from export.onnx_graph import Graph, write_graph
-from export.parity import Proof, Report, prove
-from export.probes import draw_sequences
+from export.contracts.axes import Array, to_axes
+from export.contracts.decoder import DecoderOptions
+from export.contracts.probes import draw_sequences
+from export.contracts.recurrent import Contract, inspect_module, one_step
+from export.graphs.recurrent import Graph, write_graph
+from export.proofs.recurrent import Proof, Report, prove
 from export.streaming_decoder import begins_decoder, export_decoder
 from export.version_directory import describe_graph, new_version, valid_manifest
 from service.artifact.manifest import GOLDEN_FILE, Manifest

@@ -12,18 +12,18 @@ from numpy.typing import ArrayLike
 from safetensors.numpy import save_file
 from torch import nn
 
-from export.contract import Contract, inspect_module, one_step
-from export.decoder_contract import DecoderOptions, valid_decoder
+from export.contracts.decoder import DecoderOptions, valid_decoder
+from export.contracts.encoder_decoder import inspect_encoder_decoder
+from export.contracts.recurrent import Contract, inspect_module, one_step
+from export.contracts.source_probes import draw_fed_codes
 from export.errors import ExportError
 from export.exporter import Exported
-from export.generation_contract import inspect_encoder_decoder
-from export.generation_golden import golden_generation, golden_text
-from export.generation_graph import GenerationGraphs, write_decoder, write_encoder
-from export.generation_parity import prove_generation
-from export.generation_probes import draw_fed_codes
-from export.onnx_graph import Graph, write_graph
-from export.parity import Report, prove
-from export.rounding import recurrent_rounding, tolerance_for
+from export.graphs.generation import GenerationGraphs, write_decoder, write_encoder
+from export.graphs.recurrent import Graph, write_graph
+from export.proofs.generation import prove_generation
+from export.proofs.golden import golden_generation, golden_text
+from export.proofs.recurrent import Report, prove
+from export.proofs.rounding import recurrent_rounding, tolerance_for
 from export.version_directory import describe_graph, new_version, valid_manifest
 from service.artifact.manifest import GOLDEN_FILE, Decoder, Limits
 from service.artifact.tensors import Input, Nested
@@ -60,8 +60,8 @@ def export_encoder_decoder(
 ) -> Exported:
     """Export an encoder-decoder to ``<repository>/<name>/<version>/``.
 
-    The module has ``encode`` and ``decode`` (see ``export.generation_contract``). Its decoder is fed one of three:
-    codes, where ``num_codes`` or a target vocabulary is given; its own numbers, with ``feedback``; or nothing
+    The module has ``encode`` and ``decode`` (see ``export.contracts.encoder_decoder``). Its decoder is fed one of
+    three: codes, where ``num_codes`` or a target vocabulary is given; its own numbers, with ``feedback``; or nothing
     (``previous`` is None), where its states carry what it needs.
 
     Args:

@@ -17,24 +17,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.axes import Array, States, Step, run_in_chunks
-from export.contract import Contract
-from export.decoder_contract import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
+from export.contracts.axes import Array, States, Step, run_in_chunks
+from export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
+from export.contracts.module import Arrays, check_methods, run_decoder, to_arrays, to_tensor, to_tensors
+from export.contracts.probes import draw_sequences
+from export.contracts.recurrent import Contract
+from export.contracts.symbols import PROBE_SIZES
 from export.errors import ExportError
-from export.generation_graph import DecoderGraph, write_decoder
-from export.generation_module import (
-    Arrays,
-    check_methods,
-    run_decoder,
-    to_arrays,
-    to_tensor,
-    to_tensors,
-)
-from export.parity import TOLERANCE, Measured, relative_difference
-from export.probes import draw_sequences
-from export.rounding import Widened, in_doubles, largest_difference, tolerance_for, widened
-from export.symbols import PROBE_SIZES
-from export.teacher_forcing import Written, decode_from
+from export.graphs.generation import DecoderGraph, write_decoder
+from export.proofs.recurrent import TOLERANCE, Measured, relative_difference
+from export.proofs.rounding import Widened, in_doubles, largest_difference, tolerance_for, widened
+from export.proofs.teacher_forcing import Written, decode_from
 from export.version_directory import describe_graph
 from service.artifact.manifest import Decoder, Graph, Memory
 

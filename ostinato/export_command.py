@@ -13,7 +13,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from export.exporter import Exported
-    from export.parity import Report
+    from export.proofs.recurrent import Report
     from service.artifact.manifest import Decoder
     from service.artifact.tensors import Input, Output
 
@@ -65,8 +65,8 @@ def export(
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). `.onnx` is written
     with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
-    from export.module_source import ModuleOptions, export_source
-    from export.trained_run import export_run
+    from export.runs.registry import export_run
+    from export.user_module import ModuleOptions, export_source
 
     console = Console()
     options = ModuleOptions(

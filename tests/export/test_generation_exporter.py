@@ -14,7 +14,7 @@ from torch import Tensor
 from export.errors import ExportError
 from export.exporter import Exported
 from export.generation_exporter import export_encoder_decoder, export_generator
-from export.parity import TOLERANCE
+from export.proofs.recurrent import TOLERANCE
 from service.artifact.manifest import Limits, Manifest
 from service.artifact.vocabulary import Vocabulary
 from service.catalogue.generation_checks import LoadedGenerator

@@ -9,13 +9,13 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from export.axes import Array, States, Step
-from export.contract import Contract, inspect_module
-from export.decoder_contract import Decode, Decoded, DecoderOptions
+from export.contracts.axes import Array, States, Step
+from export.contracts.decoder import Decode, Decoded, DecoderOptions
+from export.contracts.module import Arrays
+from export.contracts.recurrent import Contract, inspect_module
 from export.errors import ExportError
 from export.exporter import export_module
-from export.generation_module import Arrays
-from export.parity import TOLERANCE, Measured
+from export.proofs.recurrent import TOLERANCE, Measured
 from export.streaming_decoder import (
     SessionDecoder,
     StreamingDecoder,

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import export.generation_parity
-import export.generation_probes
-import export.parity
+import export.contracts.source_probes
+import export.proofs.generation
+import export.proofs.recurrent
 import export.streaming_decoder
-from export.axes import Array
-from export.decoder_contract import Decoded, DecoderOptions
-from export.generation_contract import EncoderDecoder
-from export.generation_module import Arrays
+from export.contracts.axes import Array
+from export.contracts.decoder import Decoded, DecoderOptions
+from export.contracts.encoder_decoder import EncoderDecoder
+from export.contracts.module import Arrays
 from service.artifact.tensors import Input
 
 States = tuple[Tensor, ...]
@@ -118,16 +118,16 @@ def off_by(amount: float, array: Array, row: int = -1) -> Array:
 def small_proofs() -> Iterator[None]:
     """Proofs over fewer and smaller sizes, as many kinds of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.generation_probes, "EXACT_LENGTHS", (1, 4))
-        patch.setattr(export.generation_probes, "PADDED_LENGTHS", (16, 32))
-        patch.setattr(export.generation_parity, "PADDED_LENGTHS", (16, 32))
-        patch.setattr(export.generation_parity, "BATCH_SIZES", (1, 2, 5))
-        patch.setattr(export.generation_parity, "LONG_RUN", (8, 20))
-        patch.setattr(export.generation_parity, "_NUM_ROUNDED", 8)
-        for module in (export.parity, export.streaming_decoder):
+        patch.setattr(export.contracts.source_probes, "EXACT_LENGTHS", (1, 4))
+        patch.setattr(export.contracts.source_probes, "PADDED_LENGTHS", (16, 32))
+        patch.setattr(export.proofs.generation, "PADDED_LENGTHS", (16, 32))
+        patch.setattr(export.proofs.generation, "BATCH_SIZES", (1, 2, 5))
+        patch.setattr(export.proofs.generation, "LONG_RUN", (8, 20))
+        patch.setattr(export.proofs.generation, "_NUM_ROUNDED", 8)
+        for module in (export.proofs.recurrent, export.streaming_decoder):
             patch.setattr(module, "BATCH_SIZES", (1, 2, 5))
             patch.setattr(module, "LENGTHS", (1, 7))
-        patch.setattr(export.parity, "ONE_STEP_LENGTHS", (1, 30))
-        patch.setattr(export.parity, "LONG_RUN", (2, 40))
-        patch.setattr(export.parity, "NUM_CHUNKINGS", 2)
+        patch.setattr(export.proofs.recurrent, "ONE_STEP_LENGTHS", (1, 30))
+        patch.setattr(export.proofs.recurrent, "LONG_RUN", (2, 40))
+        patch.setattr(export.proofs.recurrent, "NUM_CHUNKINGS", 2)
         yield

@@ -1,0 +1,156 @@
+"""What a network that writes must keep: ``encode`` and ``decode``.
+
+- ``encode(source, lengths) -> (memory, states)``: what the decoder looks at, ``[B, S, ...]`` each, and what its states
+  begin with. A source of a fixed size comes without ``lengths``.
+- ``decode(previous, states, memory, lengths) -> (output, states, attention)``: one step.
+
+As for the recurrent contract, a module is looked at by running it on a few sizes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from export.contracts.axes import Array
+from export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states, named
+from export.contracts.module import (
+    Arrays,
+    Tensors,
+    check_methods,
+    run_decoder,
+    run_encoder,
+    to_arrays,
+    to_tensor,
+    to_tensors,
+)
+from export.contracts.source_probes import SourceProbes, check_examples, draw_source
+from export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
+from export.errors import ExportError
+from service.artifact.manifest import Decoder, Memory
+from service.artifact.tensors import Input
+
+
+class EncodeDecode(Decode, Protocol):
+    """An encoder-decoder: the trained network, or its two graphs."""
+
+    def encode(self, source: Array, lengths: Array | None) -> tuple[Arrays, Arrays]:
+        """The memory of all rows, and the decoder's first states."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderDecoder:
+    """A module in evaluation mode (an ``EncodeDecode``), and what was found of it.
+
+    ``encoder_lengths``: the name of the encoder's input for the true lengths; empty for a source of a fixed size.
+    ``decoder``: as the manifest has it. ``probes``: what to try it on.
+    """
+
+    module: nn.Module
+    source: Input
+    encoder_lengths: str
+    decoder: Decoder
+    probes: SourceProbes
+
+    def encode(self, source: Array, lengths: Array | None) -> tuple[Arrays, Arrays]:
+        """One run of the encoder."""
+        with torch.no_grad():
+            memory, states = run_encoder(self.module, torch.from_numpy(source), to_tensor(lengths))
+        return to_arrays(memory), to_arrays(states)
+
+    def decode(self, previous: Array | None, states: Arrays, memory: Arrays, lengths: Array | None) -> Decoded:
+        """One step of the decoder."""
+        given = (to_tensor(previous), to_tensors(states), to_tensors(memory), to_tensor(lengths))
+        with torch.no_grad():
+            output, after, attention = run_decoder(self.module, *given)
+        return Decoded(output.numpy(), to_arrays(after), None if attention is None else attention.numpy())
+
+
+def inspect_encoder_decoder(
+    module: nn.Module,
+    source: Input,
+    options: DecoderOptions,
+    examples: Sequence[ArrayLike] = (),
+    max_source_steps: int = 0,
+) -> EncoderDecoder:
+    """Find names, dtypes and symbolic shapes of memory, states, output and attention, on a copy of the module.
+
+    Args:
+        examples, max_source_steps: see ``SourceProbes``.
+
+    Raises:
+        ExportError: the module breaks the contract; the message says where.
+    """
+    check_methods(module, ("encode", "decode"))
+    if "T" in source.shape:
+        raise ExportError(f"the source has shape {list(source.shape)}: its steps are called 'S'")
+    if source.shape[0] != "B" or source.source_axis not in (None, 1):
+        raise ExportError(f"the source has shape {list(source.shape)}: the batch comes first, then the steps 'S'")
+    module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    encoded = [_probe_encoder(module, source, *sizes) for sizes in PROBE_SIZES]
+    memory = _find_memory([tensors for tensors, _ in encoded], options.memory_names)
+    states = find_states([tensors for _, tensors in encoded], options.state_names)
+    encoder_lengths = LENGTHS_NAME if source.source_axis is not None else ""
+    lengths = [to_tensor(_full_lengths(source, *sizes)) for sizes in PROBE_SIZES]
+    decoder = find_decoder(
+        module,
+        [(begin, kept, each) for (kept, begin), each in zip(encoded, lengths, strict=True)],
+        options,
+        states=states,
+        memory=memory,
+        lengths=encoder_lengths,
+        begun_by={state.name: state.input for state in states},
+    )
+    if source.source_axis is None and any("S" in part.shape for part in memory):
+        raise ExportError("the memory has steps, and the source has none: name its axis 'S'")
+    _check_names(source, encoder_lengths, decoder)
+    probes = SourceProbes(source, check_examples(source, examples), max_source_steps)
+    return EncoderDecoder(module, source, encoder_lengths, decoder, probes)
+
+
+def _probe_encoder(module: nn.Module, source: Input, batch_size: int, num_steps: int) -> tuple[Tensors, Tensors]:
+    drawn = draw_source(source, np.random.default_rng(0), batch_size, num_steps)
+    lengths = _full_lengths(source, batch_size, num_steps)
+    try:
+        with torch.no_grad():
+            return run_encoder(module, torch.from_numpy(drawn), to_tensor(lengths))
+    except ExportError:
+        raise
+    except Exception as error:  # a user's module may raise anything
+        given = "" if lengths is None else f" and lengths [{batch_size}]"
+        raise ExportError(
+            f"{type(module).__name__}.encode fails on a source of shape {list(drawn.shape)} and dtype "
+            f"{source.dtype}{given}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _full_lengths(source: Input, batch_size: int, num_steps: int) -> Array | None:
+    """Of sources that fill their run; None for sources of a fixed size."""
+    return np.full(batch_size, num_steps, np.int64) if source.source_axis is not None else None
+
+
+def _find_memory(probes: Sequence[Tensors], names: Sequence[str]) -> tuple[Memory, ...]:
+    memory = []
+    for position, name in enumerate(named("memory tensors", names, "memory", len(probes[0]))):
+        place = f"memory {name!r}"
+        shape = symbolic_shape(place, [tuple(probe[position].shape) for probe in probes], "S")
+        if shape[0] != "B" or ("S" in shape and shape[1] != "S"):
+            raise ExportError(f"{place} has shape {list(shape)}: the batch comes first, then the source's steps")
+        dtype = dtype_name(place, probes[0][position])
+        memory.append(Memory.model_validate({"name": name, "dtype": dtype, "shape": shape, "made_by": name}))
+    return tuple(memory)
+
+
+def _check_names(source: Input, encoder_lengths: str, decoder: Decoder) -> None:
+    names = [source.name, *[encoder_lengths] * bool(encoder_lengths)]
+    names += [part.made_by for part in decoder.memory] + list(decoder.begun_by.values())
+    if len(set(names)) != len(names):
+        raise ExportError(f"an input or output of the encoder is named twice among {sorted(names)}")

@@ -1,0 +1,225 @@
+"""A module that keeps the contract becomes an ONNX graph with any ``B`` and ``T``, names that stay, and no ballast."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from export.contracts.axes import Array, States
+from export.contracts.recurrent import Contract
+from export.contracts.symbols import Axes
+from export.errors import ExportError
+from export.graphs.layers import with_onnx_layers
+from service.artifact.tensors import Input, Output, State
+
+OPSET_VERSION = 20
+TRACED_SIZES = (3, 5)
+_STATIC_ADVICE = {
+    "T": (
+        "its graph would take that many steps only. A Python loop over the steps or a size read as a number does "
+        "this: use nn.LSTM, nn.GRU or nn.RNN, or export it one step at a time (step_by_step=True, --step-by-step)"
+    ),
+    "S": (
+        "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
+        "does this: use nn.LSTM or nn.GRU by models.ragged.run_ragged"
+    ),
+    "B": (
+        "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) does "
+        "and x.shape[0] does not"
+    ),
+}
+
+
+class Graph:
+    """An ONNX file under onnxruntime on one thread, as a ``Step``."""
+
+    def __init__(self, path: Path, inputs: Input, output: Output, states: Sequence[State]) -> None:
+        self._session = open_session(path)
+        self._input = inputs.name
+        self._states = tuple(state.input for state in states)
+        self._fetches = [output.name, *(state.output for state in states)]
+
+    def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+        """One run of the graph."""
+        y, *after = self._session.run(self._fetches, {self._input: x, **dict(zip(self._states, states, strict=True))})
+        return y, tuple(after)
+
+
+class _Flat(nn.Module):
+    """The module with all its arguments as one: a fixed signature to trace, whatever the module's own is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self.module(*arguments))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a graph is called and takes and gives: name and symbolic shape of each input and output, in order."""
+
+    name: str
+    inputs: tuple[tuple[str, Axes], ...]
+    outputs: tuple[tuple[str, Axes], ...]
+
+    def dynamic_shapes(self, symbols: Mapping[str, torch.export.Dim]) -> list[dict[int, torch.export.Dim]]:
+        """The open axes of each input, as ``torch.export`` wants them."""
+        return [
+            {axis: symbols[size] for axis, size in enumerate(shape) if isinstance(size, str)}
+            for _, shape in self.inputs
+        ]
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file under onnxruntime on one thread.
+
+    Raises:
+        ExportError: onnxruntime cannot load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
+
+
+def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
+    """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    Raises:
+        ExportError: an axis is secretly static, or torch cannot trace or translate the module.
+    """
+    inputs, output, states = contract.inputs, contract.output, contract.states
+    signature = Signature(
+        name,
+        inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
+        outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
+    )
+    x, begin = contract.example(*TRACED_SIZES)
+    write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
+
+
+def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> None:
+    """Trace a module of tensors to a tuple of tensors, its axes left open as the signature says, and write the file.
+
+    Raises:
+        ExportError: an axis is secretly static, or torch cannot trace or translate the module.
+    """
+    program = _trace(_Flat(module).eval(), tuple(example), signature)
+    with _quiet():
+        try:
+            converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
+        except Exception as error:  # the translator's exceptions share no base class
+            raise ExportError(f"torch cannot translate the module to ONNX: {_first_line(error)}") from error
+    assert converted is not None
+    _tidy(converted.model, signature)
+    ir.save(converted.model, path)
+
+
+def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
+    open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
+    with _quiet():
+        try:
+            return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
+        except ExportError:
+            raise
+        except Exception as error:  # tracing a user's module may raise anything
+            raise _trace_error(error) from error
+
+
+def _trace_error(error: Exception) -> ExportError:
+    violated = re.search(r"Constraints violated \(([^)]*)\)", str(error))
+    if violated is None:
+        return ExportError(f"torch cannot trace the module: {type(error).__name__}: {_first_line(error)}")
+    axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
+    faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
+    return ExportError("; ".join(faults) or _first_line(error))
+
+
+def _tidy(model: ir.Model, signature: Signature) -> None:
+    """Names and shapes as the manifest has them; nothing that tells of the machine or could be wrong."""
+    graph = model.graph
+    _separate_outputs(graph)
+    named = [*signature.inputs, *signature.outputs]
+    _free_names(graph, {name for name, _ in named})
+    for value, (name, shape) in zip([*graph.inputs, *graph.outputs], named, strict=True):
+        value.name = name
+        value.shape = ir.Shape(shape)
+    graph.name = signature.name
+    _clear_ballast(model)
+
+
+def _separate_outputs(graph: ir.Graph) -> None:
+    """Give each output a value of its own: one that is also an input, a weight or another output cannot be renamed."""
+    taken = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
+    for position, value in enumerate(graph.outputs):
+        if id(value) in taken:
+            node = ir.node("Identity", [value])
+            node.outputs[0].type = value.type
+            graph.append(node)
+            graph.outputs[position] = node.outputs[0]
+        taken.add(id(value))
+
+
+def _free_names(graph: ir.Graph, reserved: set[str]) -> None:
+    for index, value in enumerate(_inner_values(graph)):
+        if value.name in reserved:
+            value.name = f"inner_{value.name}_{index}"
+
+
+def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def _clear_ballast(model: ir.Model) -> None:
+    """Traced file names and lines, and the shapes of inner values, which onnxruntime works out itself."""
+    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = model.graph.doc_string = None
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if id(value) not in kept:
+                value.shape = None
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's notes on packages that it does not find, and on its own deprecations, from the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

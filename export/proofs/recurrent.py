@@ -1,0 +1,263 @@
+"""The proof: the graph answers what the trained network answers, whatever the batch, the length and the chunks.
+
+Two things are measured. Parity: the largest difference to the network, over batch sizes, lengths and chunkings with
+the state carried. Invariance: whether a row's numbers are the same to the bit alone and in any batch, whole and in
+any chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from export.contracts.axes import Array, States, Step, run_in_chunks
+from export.contracts.probes import draw_sequences
+from export.contracts.recurrent import Contract
+from export.errors import ExportError
+from export.graphs.recurrent import TRACED_SIZES
+from service.artifact.manifest import Parity
+
+BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
+LENGTHS = (1, 2, 3, 7, 24, 70, 200)
+# A graph of one step is run once a step, whatever the length; fewer lengths show as much.
+ONE_STEP_LENGTHS = (1, 2, 7, 40)
+LONG_RUN = (2, 1000)
+NUM_CHUNKINGS = 12
+TOLERANCE = 1e-5
+# Chunks may differ from the whole by rounding; beyond this the states do not carry what the outputs depend on.
+CHUNK_TOLERANCE = 1e-3
+
+Answer: TypeAlias = tuple[Array, States]
+Report: TypeAlias = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the proof: one way of running, over several sizes."""
+
+    what: str
+    sizes: str
+    max_difference: float
+    bit_identical: bool
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was measured, line by line; ``parity`` is what the manifest keeps of it."""
+
+    lines: tuple[Measured, ...]
+    parity: Parity
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether every line was the same to the bit as each row alone and whole."""
+        return all(line.bit_identical for line in self.lines)
+
+    def joined(self, lines: Sequence[Measured], tolerance: float) -> Proof:
+        """With more lines over the same sizes, which were let differ by ``tolerance``."""
+        joined = {
+            "max_difference": max(line.max_difference for line in (*self.lines, *lines)),
+            "tolerance": max(self.parity.tolerance, tolerance),
+        }
+        return Proof((*self.lines, *lines), self.parity.model_copy(update=joined))
+
+
+def prove(
+    contract: Contract,
+    graph: Step,
+    *,
+    tolerance: float = TOLERANCE,
+    carried_steps: int = 0,
+    seed: int = 0,
+    report: Report = lambda _done, _total: None,
+) -> Proof:
+    """Compare the graph with the network, and the graph with itself alone and whole.
+
+    Args:
+        contract: the trained network.
+        graph: its graph, on one thread.
+        tolerance: the largest relative difference that is let pass.
+        carried_steps: after so many steps both go on from the network's own states; 0 = never. For networks that are
+            chaotic, as those that write often are: what is rounded off in one step grows in those that follow.
+        seed: of the probes and the cuts.
+        report: called with the number of lines done and the number of all lines.
+
+    Raises:
+        ExportError: the graph fails at some size, differs from the network by more than ``tolerance``, or the
+            network is not recurrent: in chunks it answers something else.
+    """
+    prover = _Prover(contract, graph, np.random.default_rng(seed), tolerance, carried_steps)
+    lengths = ONE_STEP_LENGTHS if contract.inputs.time_axis is None else LENGTHS
+    tasks: list[Callable[[], Measured]] = [partial(prover.batches, length) for length in lengths]
+    tasks += [prover.chunkings, prover.long_run]
+    lines = []
+    for done, task in enumerate(tasks, start=1):
+        lines.append(task())
+        report(done, len(tasks))
+    parity = Parity(
+        max_difference=max(line.max_difference for line in lines),
+        tolerance=tolerance,
+        batch_sizes=BATCH_SIZES,
+        lengths=(*lengths, LONG_RUN[1]),
+        num_chunkings=NUM_CHUNKINGS,
+    )
+    return Proof(tuple(lines), parity)
+
+
+def relative_difference(given: Array, wanted: Array) -> float:
+    """The largest ``|given - wanted| / max(1, |wanted|)``; infinite where only one of them is not a finite number."""
+    if given.shape != wanted.shape:
+        return float("inf")
+    same = (given == wanted) | ((given != given) & (wanted != wanted))
+    if same.all():
+        return 0.0
+    a, b = given[~same].astype(np.float64), wanted[~same].astype(np.float64)
+    difference = np.abs(a - b) / np.maximum(1.0, np.abs(b))
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+class _Prover:
+    def __init__(
+        self, contract: Contract, graph: Step, generator: np.random.Generator, tolerance: float, carried_steps: int
+    ) -> None:
+        self._tolerance = tolerance
+        self._carried_steps = carried_steps
+        self._contract = contract
+        self._graph = graph
+        self._generator = generator
+
+    def batches(self, length: int) -> Measured:
+        """All batch sizes at one length, each run whole; every row also alone."""
+        sequences = self._draw(max(BATCH_SIZES), length)
+        alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(max(BATCH_SIZES))]
+        worst, identical = 0.0, True
+        for batch_size in BATCH_SIZES:
+            part = sequences[:batch_size]
+            answer = self._run(self._graph, part)
+            worst = max(worst, self._compare(answer, part))
+            identical &= self._equal(answer, self._join(alone[:batch_size]))
+        return Measured("whole", f"B 1 to {max(BATCH_SIZES)}, T {length}", worst, identical)
+
+    def chunkings(self) -> Measured:
+        """Sequences cut at random places, the state carried, against the network so cut and the graph whole."""
+        length = max(LENGTHS) if self._contract.inputs.time_axis is not None else max(ONE_STEP_LENGTHS)
+        worst, identical = 0.0, True
+        for index in range(NUM_CHUNKINGS):
+            batch_size = BATCH_SIZES[index % len(BATCH_SIZES)]
+            sequences = self._draw(batch_size, length)
+            cuts = self._cuts(length, num_cuts=(length - 1, 3, 20)[index % 3])
+            answer = self._run(self._graph, sequences, cuts)
+            worst = max(worst, self._compare(answer, sequences, cuts))
+            alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(batch_size)]
+            identical &= self._equal(answer, self._join(alone))
+        return Measured("in chunks", f"{NUM_CHUNKINGS} chunkings of T {length}", worst, identical)
+
+    def long_run(self) -> Measured:
+        """One long sequence or two: differences must not grow with the steps."""
+        batch_size, length = LONG_RUN
+        sequences = self._draw(batch_size, length)
+        answer = self._run(self._graph, sequences)
+        alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(batch_size)]
+        return Measured(
+            "whole",
+            f"B {batch_size}, T {length}",
+            self._compare(answer, sequences),
+            self._equal(answer, self._join(alone)),
+        )
+
+    def _draw(self, batch_size: int, length: int) -> Array:
+        return draw_sequences(self._contract.inputs, self._generator, batch_size, length)
+
+    def _cuts(self, length: int, num_cuts: int) -> list[int]:
+        return sorted(int(cut) for cut in self._generator.choice(np.arange(1, length), num_cuts, replace=False))
+
+    def _run(self, step: Step, sequences: Array, cuts: Sequence[int] = (), states: States | None = None) -> Answer:
+        contract = self._contract
+        states = contract.initial_states(len(sequences)) if states is None else states
+        try:
+            return run_in_chunks(step, contract.inputs, contract.output, sequences, states, cuts)
+        except ExportError:
+            raise
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise self._size_error(sequences, error) from error
+
+    def _compare(self, answer: Answer, sequences: Array, cuts: Sequence[int] = ()) -> float:
+        """The difference to the network, run the same way.
+
+        Raises:
+            ExportError: it is over the tolerance, or the network itself answers otherwise in chunks.
+        """
+        if 0 < self._carried_steps < sequences.shape[1]:
+            return self._compare_parts(sequences)
+        wanted = self._run(self._contract, sequences, cuts)
+        if cuts:
+            self._check_recurrent(wanted, self._run(self._contract, sequences))
+        return self._difference(answer, wanted, sequences, cuts)
+
+    def _compare_parts(self, sequences: Array) -> float:
+        """The largest difference over parts of ``carried_steps``, each begun with the network's states."""
+        worst, states = 0.0, self._contract.initial_states(len(sequences))
+        for start in range(0, sequences.shape[1], self._carried_steps):
+            part = sequences[:, start : start + self._carried_steps]
+            wanted = self._run(self._contract, part, states=states)
+            worst = max(worst, self._difference(self._run(self._graph, part, states=states), wanted, part))
+            states = wanted[1]
+        return worst
+
+    def _difference(self, answer: Answer, wanted: Answer, sequences: Array, cuts: Sequence[int] = ()) -> float:
+        differences = {"the output": relative_difference(answer[0], wanted[0])}
+        for state, given, true in zip(self._contract.states, answer[1], wanted[1], strict=True):
+            differences[f"state {state.name!r}"] = relative_difference(given, true)
+        place = max(differences, key=lambda name: differences[name])
+        if not differences[place] <= self._tolerance:
+            raise ExportError(
+                f"the graph differs from the trained network by {differences[place]:.2g} in {place}, over "
+                f"{self._tolerance:.2g}, for {sequences.shape[0]} sequences of {sequences.shape[1]} steps"
+                + (f" in {len(cuts) + 1} chunks" if cuts else "")
+                + ": look for a size, a random number or a training-time behaviour that tracing fixed, or for sums "
+                "that lose digits in float32"
+            )
+        return differences[place]
+
+    def _check_recurrent(self, in_chunks: Answer, whole: Answer) -> None:
+        difference = relative_difference(in_chunks[0], whole[0])
+        if not difference <= CHUNK_TOLERANCE:
+            raise ExportError(
+                f"cut into chunks the network answers otherwise than over the whole sequence (difference "
+                f"{difference:.2g}): its states do not carry all that its output depends on, so it cannot be served "
+                "in sessions; carry it as a state"
+            )
+
+    def _join(self, rows: list[Answer]) -> Answer:
+        states = tuple(
+            np.concatenate([row[1][index] for row in rows], axis=state.batch_axis)
+            for index, state in enumerate(self._contract.states)
+        )
+        return np.concatenate([row[0] for row in rows], axis=0), states
+
+    @staticmethod
+    def _equal(given: Answer, wanted: Answer) -> bool:
+        pairs = zip((given[0], *given[1]), (wanted[0], *wanted[1]), strict=True)
+        return all(a.tobytes() == b.tobytes() for a, b in pairs)
+
+    def _size_error(self, sequences: Array, error: Exception) -> ExportError:
+        batch_size, length = sequences.shape[:2]
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return ExportError(
+            f"axis {self._static_axis(batch_size)} is secretly static: the graph fails on {batch_size} sequences of "
+            f"{length} steps ({message}); look for a size that is read as a number"
+        )
+
+    def _static_axis(self, batch_size: int) -> str:
+        """B where the graph fails on another batch of the length that it was traced with, T otherwise."""
+        sequences = self._draw(batch_size, TRACED_SIZES[1])
+        states = self._contract.initial_states(batch_size)
+        try:
+            run_in_chunks(self._graph, self._contract.inputs, self._contract.output, sequences, states)
+        except Exception:  # onnxruntime's own exceptions share no base class
+            return "B"
+        return "T"

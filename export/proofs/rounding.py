@@ -1,0 +1,113 @@
+"""How far a trained network is from itself in double precision: its graph cannot be expected to come nearer.
+
+A score is a sum of hundreds of products and often near 0 where its neighbours are near 10, so that float32 alone puts
+it off by more than 1e-5. The network in float64, with the same weights and fed the same, is the truth that both it and
+its graph are rounded from. Where the network cannot run in float64, ``TOLERANCE`` holds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from export.contracts.axes import Array, run_in_chunks
+from export.contracts.decoder import Decode, Decoded
+from export.contracts.encoder_decoder import EncoderDecoder
+from export.contracts.module import Arrays
+from export.contracts.recurrent import Contract
+from export.contracts.source_probes import Sources
+from export.proofs.recurrent import TOLERANCE, relative_difference
+from export.proofs.teacher_forcing import Written, write_from
+from service.artifact.manifest import Decoder
+
+AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
+
+MAX_TOLERANCE = 1e-4
+# The graph and the network are rounded each on its own, and what was measured is not the worst that there is.
+_MARGIN = 5.0
+
+
+class Widened:
+    """A decoder of a network in float64 (a ``Decode``), given what is float32."""
+
+    def __init__(self, wide: Decode) -> None:
+        self._wide = wide
+
+    def decode(self, previous: Array | None, states: Arrays, memory: Arrays, lengths: Array | None) -> Decoded:
+        """One step."""
+        given = None if previous is None else widened(previous)
+        return self._wide.decode(given, tuple(map(widened, states)), tuple(map(widened, memory)), lengths)
+
+
+def tolerance_for(rounding: float) -> float:
+    """What a graph may differ by from a network whose own rounding error is ``rounding``, to two digits.
+
+    Five times that error, but at least ``TOLERANCE`` and at most ``MAX_TOLERANCE``.
+    """
+    return min(max(float(f"{_MARGIN * rounding:.1e}"), TOLERANCE), MAX_TOLERANCE)
+
+
+def encoder_decoder_rounding(
+    contract: EncoderDecoder, decoder: Decoder, sources: Sources, written: Sequence[Written]
+) -> float:
+    """The largest relative difference of what the network wrote from each source alone to what it writes in float64.
+
+    0 where it cannot run in float64.
+    """
+    worst = 0.0
+    try:
+        wide = in_doubles(contract)
+        for row, given in enumerate(written):
+            alone = sources.without_padding(row)
+            source = Sources(widened(alone.source), alone.lengths)
+            fed = None if given.fed is None else widened(given.fed)
+            true = write_from(wide, decoder, source, given.outputs.shape[1], fed)
+            worst = max(worst, largest_difference(given, true, decoder))
+    except Exception:  # a user's module may raise anything where it meets another dtype
+        return 0.0
+    return worst
+
+
+def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int = 0) -> float:
+    """The same for a recurrent network, over whole sequences ``[B, T, ...]``: its output and last states.
+
+    After each ``carried_steps`` steps both go on from the network's own states; 0 = never.
+    """
+    num_steps = carried_steps or sequences.shape[1]
+    worst, states = 0.0, contract.initial_states(len(sequences))
+    try:
+        wide = in_doubles(contract)
+        for start in range(0, sequences.shape[1], num_steps):
+            part = sequences[:, start : start + num_steps]
+            given, after = run_in_chunks(contract, contract.inputs, contract.output, part, states)
+            wide_states = tuple(map(widened, states))
+            true, true_after = run_in_chunks(wide, wide.inputs, wide.output, widened(part), wide_states)
+            pairs = [(given, true), *zip(after, true_after, strict=True)]
+            worst = max([worst, *(relative_difference(ours, theirs) for ours, theirs in pairs)])
+            states = after
+    except Exception:  # a user's module may raise anything where it meets another dtype
+        return 0.0
+    return worst
+
+
+def largest_difference(given: Written, true: Written, decoder: Decoder) -> float:
+    """The largest relative difference in anything that was written, of sources without padding."""
+    worst = 0.0
+    for row in range(len(true.outputs)):
+        numbers, wanted = given.row(row, None, decoder), true.row(row, None, decoder)
+        worst = max([worst, *(relative_difference(numbers[place], wanted[place]) for place in wanted)])
+    return worst
+
+
+def in_doubles(contract: AnyContract) -> AnyContract:
+    """The same network in float64."""
+    return replace(contract, module=copy.deepcopy(contract.module).double())
+
+
+def widened(array: Array) -> Array:
+    """What is float32 in float64."""
+    return array.astype(np.float64) if array.dtype == np.float32 else array

@@ -1,0 +1,143 @@
+"""A user's own module, named as ``package.module:function`` or ``path/to/file.py:function``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from pydantic import ValidationError
+from torch import nn
+
+from export.errors import ExportError
+from export.exporter import Exported, export_module
+from export.proofs.recurrent import Report
+from service.artifact.tensors import Input
+
+
+@dataclass(frozen=True)
+class ModuleOptions:
+    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes."""
+
+    input_shape: str = "B,T,1"
+    input_dtype: str = "float32"
+    features: tuple[str, ...] = ()
+    output_features: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    feedback: tuple[str, ...] = ()
+    num_codes: int = 0
+    missing: bool = False
+    step_by_step: bool = False
+    description: str = ""
+    licence: str = ""
+
+    def input(self) -> Input:
+        """The input as the manifest has it; ``input_0``, ... where no features are named.
+
+        Raises:
+            ExportError: shape, dtype and features do not fit together.
+        """
+        shape = [int(axis) if axis.strip().isdecimal() else axis.strip() for axis in self.input_shape.split(",")]
+        num_features = 1
+        for axis in shape:
+            num_features *= axis if isinstance(axis, int) else 1
+        content = {
+            "name": "inputs",
+            "dtype": self.input_dtype,
+            "shape": shape,
+            "features": self.features or tuple(f"input_{index}" for index in range(num_features)),
+            "missing": self.missing,
+            "num_codes": self.num_codes or None,
+        }
+        try:
+            return Input.model_validate(content)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in error.errors())
+            raise ExportError(f"the input as described by the options: {faults.strip()}") from error
+
+    def feedback_map(self) -> dict[str, str]:
+        """``output=input`` pairs as a mapping.
+
+        Raises:
+            ExportError: a pair has no ``=``.
+        """
+        if wrong := [pair for pair in self.feedback if pair.count("=") != 1]:
+            raise ExportError(f"--feedback {wrong[0]!r}: write output=input, as in forecast=load")
+        return dict(pair.split("=") for pair in self.feedback)
+
+
+def export_source(
+    source: str,
+    options: ModuleOptions,
+    repository: Path,
+    *,
+    name: str = "",
+    version: str = "1",
+    force: bool = False,
+    report: Report = lambda _done, _total: None,
+) -> Exported:
+    """Export what the function named by ``source`` returns; the model's name is the function's where none is given.
+
+    Raises:
+        ExportError: the function cannot be found or fails, does not return a module; or as ``export_module``.
+    """
+    module = load_module(source)
+    return export_module(
+        module,
+        options.input(),
+        repository,
+        name=name or source.rpartition(":")[2].replace("_", "-"),
+        version=version,
+        output_features=options.output_features,
+        state_names=options.states,
+        feedback=options.feedback_map(),
+        description=options.description,
+        # Of a file its name alone: where it lay is nobody's business.
+        provenance={"source": Path(source).name, **({"licence": options.licence} if options.licence else {})},
+        step_by_step=options.step_by_step,
+        force=force,
+        report=report,
+    )
+
+
+def load_module(source: str) -> nn.Module:
+    """Call the function that ``source`` names.
+
+    Raises:
+        ExportError: it cannot be found or fails, or what it returns is no ``torch.nn.Module``.
+    """
+    place, _, function_name = source.rpartition(":")
+    try:
+        function = getattr(_import(place), function_name)
+        module = cast("Callable[[], Any]", function)()
+    except ExportError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        raise ExportError(f"{source}: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ExportError(f"{source}: returned {type(module).__name__}, not a torch.nn.Module")
+    return module
+
+
+def _import(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        # As `python -m` does: what lies in the current folder can be imported.
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            return importlib.import_module(place)
+        finally:
+            sys.path.pop(0)
+    path = Path(place)
+    if not path.is_file():
+        raise ExportError(f"{place}: no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.errors import ExportError
+from export.graphs.layers import OnnxLayers, with_onnx_layers
+
+
+class ScaledLSTM(nn.LSTM):
+    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        return super().forward(2 * x, hx)
+
+
+class RenamedLSTM(nn.LSTM):
+    pass
+
+
+def test_layers_are_found_at_any_depth_and_the_original_is_kept() -> None:
+    module = nn.ModuleDict({"encoder": nn.ModuleList([nn.Linear(3, 3), nn.GRU(3, 4)]), "own": RenamedLSTM(3, 4)})
+    rewired = with_onnx_layers(module)
+    paths = [path for path, part in rewired.named_modules() if isinstance(part, OnnxLayers)]
+    assert paths == ["encoder.1", "own"]
+    assert not any(isinstance(part, OnnxLayers) for part in module.modules())
+
+
+def test_a_layer_under_two_names_has_one_stand_in_under_both() -> None:
+    layer = nn.LSTM(3, 4)
+    rewired = with_onnx_layers(nn.ModuleDict({"first": layer, "again": nn.ModuleList([layer])}))
+    assert isinstance(rewired.get_submodule("first"), OnnxLayers)
+    assert rewired.get_submodule("again.0") is rewired.get_submodule("first")
+
+
+def test_a_layer_that_stands_alone_is_rewired() -> None:
+    assert isinstance(with_onnx_layers(nn.RNN(3, 4)), OnnxLayers)
+
+
+def test_gates_stand_in_the_order_of_onnx() -> None:
+    layer = nn.LSTM(1, 1, 1)
+    with torch.no_grad():
+        # torch: input, forget, cell, output.
+        layer.get_parameter("weight_ih_l0").copy_(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))
+    rewired = with_onnx_layers(layer)
+    # ONNX: input, output, forget, cell.
+    assert rewired.get_buffer("weight_ih_l0").flatten().tolist() == [1.0, 4.0, 2.0, 3.0]
+
+
+def test_a_layer_without_bias_gets_zeros() -> None:
+    rewired = with_onnx_layers(nn.GRU(2, 3, bias=False))
+    assert rewired.get_buffer("bias_l0").tolist() == [[0.0] * (2 * 3 * 3)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.GRU(3, 4, bidirectional=True), r"layer 'layer' is bidirectional: .*use one direction"),
+        (nn.LSTM(3, 4, proj_size=2), r"layer 'layer' has proj_size=2: .*put an nn\.Linear behind it"),
+        (ScaledLSTM(3, 4), r"layer 'layer' \(ScaledLSTM\) has a forward of its own"),
+    ],
+)
+def test_what_onnx_has_no_operator_for_is_refused(layer: nn.Module, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        with_onnx_layers(nn.ModuleDict({"layer": layer}))

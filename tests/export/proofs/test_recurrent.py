@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch import nn
+
+from export.contracts.axes import Array, States
+from export.contracts.recurrent import Contract, inspect_module
+from export.errors import ExportError
+from export.proofs.recurrent import prove, relative_difference
+from tests.export.modules import Stacked, amounts
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    return inspect_module(Stacked(nn.GRU, 1), amounts())
+
+
+class Puppet:
+    """The network itself as its graph, with a fault that begins at some size."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+
+    def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+        return self.contract(x, states)
+
+
+def test_differences_are_relative_above_one_and_absolute_below() -> None:
+    def difference(given: float, wanted: float) -> float:
+        return relative_difference(np.array([given]), np.array([wanted]))
+
+    assert difference(0.5, 0.25) == 0.25
+    assert difference(110.0, 100.0) == 0.1
+    assert difference(np.nan, np.nan) == 0.0
+    assert difference(np.nan, 1.0) == np.inf
+    assert difference(np.inf, 1.0) == np.inf
+    assert relative_difference(np.zeros(2), np.zeros(3)) == np.inf
+
+
+def test_a_graph_fails_the_proof_if_one_row_of_a_large_batch_is_off(contract: Contract) -> None:
+    class LastRowOff(Puppet):
+        def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+            y, after = super().__call__(x, states)
+            y = y.copy()
+            if len(x) == 64:
+                y[-1, -1, 0] += 1e-3
+            return y, after
+
+    with pytest.raises(ExportError, match=r"differs .* by 0\.001 in the output.* for 64 sequences of 1 steps"):
+        prove(contract, LastRowOff(contract))
+
+
+def test_a_graph_fails_the_proof_if_only_its_state_is_off(contract: Contract) -> None:
+    class StateOff(Puppet):
+        def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+            y, after = super().__call__(x, states)
+            return y, tuple(state + np.float32(1e-3) for state in after)
+
+    with pytest.raises(ExportError, match="in state 'state_0'"):
+        prove(contract, StateOff(contract))
+
+
+def test_a_graph_fails_the_proof_if_it_is_wrong_in_chunks_only(contract: Contract) -> None:
+    class ForgetsState(Puppet):
+        def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+            return super().__call__(x, tuple(np.zeros_like(state) for state in states))
+
+    with pytest.raises(ExportError, match="in 200 chunks"):
+        prove(contract, ForgetsState(contract))
+
+
+@pytest.mark.parametrize("axis", ["B", "T"])
+def test_a_graph_that_fails_at_another_size_is_told_by_its_static_axis(contract: Contract, axis: str) -> None:
+    class Static(Puppet):
+        def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+            if (x.shape[0] if axis == "B" else x.shape[1]) != {"B": 3, "T": 5}[axis]:
+                raise RuntimeError("Got: 1 Expected: other")
+            return super().__call__(x, states)
+
+    with pytest.raises(ExportError, match=rf"axis {axis} is secretly static: .*Got: 1 Expected"):
+        prove(contract, Static(contract))
+
+
+def test_a_last_bit_that_depends_on_the_batch_is_found_and_tolerated(contract: Contract) -> None:
+    class LastBit(Puppet):
+        def __call__(self, x: Array, states: States) -> tuple[Array, States]:
+            y, after = super().__call__(x, states)
+            return (np.nextafter(y, np.float32(np.inf)) if len(x) == 17 else y), after
+
+    proof = prove(contract, LastBit(contract))
+    assert not proof.batch_invariant
+    assert 0 < proof.parity.max_difference < 1e-6
+
+
+def test_progress_reaches_its_end(contract: Contract) -> None:
+    seen: list[tuple[int, int]] = []
+    prove(contract, Puppet(contract), report=lambda done, total: seen.append((done, total)))
+    total = seen[-1][1]
+    assert seen == [(done, total) for done in range(1, total + 1)]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from export.contracts.axes import Array
+from export.contracts.decoder import Decoded
+from export.contracts.encoder_decoder import inspect_encoder_decoder
+from export.contracts.module import Arrays
+from export.contracts.recurrent import Contract, inspect_module
+from export.contracts.source_probes import Sources
+from export.proofs.recurrent import TOLERANCE
+from export.proofs.rounding import (
+    MAX_TOLERANCE,
+    Widened,
+    encoder_decoder_rounding,
+    in_doubles,
+    recurrent_rounding,
+    tolerance_for,
+    widened,
+)
+from export.proofs.teacher_forcing import write_from
+from tests.export.contracts.test_encoder_decoder import LOADS
+from tests.export.modules import Stacked, amounts
+from tests.export.writers import LETTERS, PAIRS, SOUNDS, NumberWriter, States, Writer
+
+
+class Cancelling(Writer):
+    """Adds a large number and takes it away again: float32 keeps 2^-10 = 0.001 of a score near 8,192."""
+
+    def decode(
+        self, previous: Tensor, states: States, memory: States, lengths: Tensor
+    ) -> tuple[Tensor, States, Tensor | None]:
+        output, after, attention = super().decode(previous, states, memory, lengths)
+        return output + 8192.0 - 8192.0, after, attention
+
+
+class SingleOnly(Writer):
+    """Cannot run in float64."""
+
+    def decode(
+        self, previous: Tensor, states: States, memory: States, lengths: Tensor
+    ) -> tuple[Tensor, States, Tensor | None]:
+        if states[0].dtype != torch.float32:
+            raise TypeError("float32 only")
+        return super().decode(previous, states, memory, lengths)
+
+
+def rounding(module: Writer) -> float:
+    contract = inspect_encoder_decoder(module, LETTERS, SOUNDS)
+    sources = Sources(np.array([[0, 1, 2, 3], [4, 3, 2, 1]]), np.array([4, 2]))
+    fed = np.array([[0, 2, 3], [0, 4, 5]])
+    written = [
+        write_from(contract, contract.decoder, sources.without_padding(row), 3, fed[row : row + 1]) for row in (0, 1)
+    ]
+    return encoder_decoder_rounding(contract, contract.decoder, sources, written)
+
+
+def test_the_tolerance_is_five_times_the_rounding_error_within_bounds() -> None:
+    assert tolerance_for(0.0) == TOLERANCE == 1e-5
+    assert tolerance_for(1e-6) == TOLERANCE
+    assert tolerance_for(4.123e-6) == 2.1e-5  # 5 x 4.123 = 20.615, to two digits
+    assert tolerance_for(1.0) == MAX_TOLERANCE == 1e-4
+    assert tolerance_for(np.inf) == MAX_TOLERANCE
+
+
+def test_a_small_network_rounds_by_some_bits() -> None:
+    # One bit of a number between 1 and 2 is 2^-23 = 1.2e-7.
+    assert 1e-9 < rounding(Writer()) < 2e-6
+
+
+def test_a_network_that_cancels_rounds_by_as_much_as_it_loses() -> None:
+    # Half a step of 2^-10 at most, as a number below 1 is compared absolutely.
+    assert 1e-5 < rounding(Cancelling()) <= 2**-11
+
+
+def test_a_network_that_knows_no_float64_gets_the_plain_tolerance() -> None:
+    assert rounding(SingleOnly()) == 0.0
+    assert tolerance_for(0.0) == TOLERANCE
+
+
+def test_numbers_that_are_fed_back_are_the_same_in_float64() -> None:
+    contract = inspect_encoder_decoder(NumberWriter(), PAIRS, LOADS)
+    sources = Sources(np.full((1, 3, 2), 0.3, np.float32), np.array([3]))
+    written = write_from(contract, contract.decoder, sources, 40)
+    assert 0 < encoder_decoder_rounding(contract, contract.decoder, sources, [written]) < 1e-6
+
+
+def test_a_recurrent_network_is_measured_over_whole_sequences() -> None:
+    contract = inspect_module(Stacked(), amounts())
+    sequences = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
+    assert 1e-9 < recurrent_rounding(contract, sequences) < 1e-6
+
+
+def test_a_recurrent_network_that_knows_no_float64_has_no_rounding_error() -> None:
+    class Single(Stacked):
+        def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            assert x.dtype == torch.float32
+            return super().forward(x, *state)
+
+    assert recurrent_rounding(inspect_module(Single(), amounts()), np.ones((2, 3, 3), np.float32)) == 0.0
+
+
+def test_the_network_itself_stays_in_float32() -> None:
+    contract: Contract = inspect_module(Stacked(), amounts())
+    assert {weight.dtype for weight in in_doubles(contract).module.parameters()} == {torch.float64}
+    assert {weight.dtype for weight in contract.module.parameters()} == {torch.float32}
+
+
+def test_codes_and_counts_are_not_widened() -> None:
+    assert widened(np.ones(1, np.float32)).dtype == np.float64
+    assert widened(np.ones(1, np.int64)).dtype == np.int64
+
+
+@pytest.mark.parametrize("previous", [None, np.ones((1, 2), np.float32)])
+def test_a_widened_decoder_is_given_float64(previous: Array | None) -> None:
+    class Seen:
+        def decode(self, previous: Array | None, states: Arrays, memory: Arrays, lengths: Array | None) -> Decoded:
+            assert previous is None or previous.dtype == np.float64
+            assert [array.dtype for array in (*states, *memory)] == [np.float64, np.int64, np.float64]
+            assert lengths is not None
+            return Decoded(states[0], states, None)
+
+    one = np.ones((1, 2), np.float32)
+    assert Widened(Seen()).decode(previous, (one, np.ones(1, np.int64)), (one,), np.ones(1, np.int64)).attention is None

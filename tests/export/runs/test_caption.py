@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+
+from export.runs.registry import export_run
+from models.caption import spell
+from models.caption_training import CaptionRecipe, load_caption_run, train_run
+from models.digits import PIXELS, load_digits
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    text = EXAMPLE.read_text().replace("digits.csv.xz", str(EXAMPLE.parent / "digits.csv.xz"))
+    (tmp_path / "caption.toml").write_text(text.replace("num_epochs = 60", "num_epochs = 2"))
+    directory, _ = train_run(tmp_path / "caption.toml", tmp_path / "run", None, lambda _done, _total, _text: None)
+    return directory
+
+
+def test_an_exported_captioner_writes_what_the_trained_one_does(run: Path, tmp_path: Path) -> None:
+    exported = export_run(run, tmp_path / "repository")
+    manifest, decoder = exported.manifest, exported.manifest.decoder
+    assert (manifest.name, manifest.task, manifest.batch_invariant) == ("digit-names", "encoder_decoder", True)
+    assert manifest.inputs[0].shape == ("B", 8, 8)
+    assert manifest.inputs[0].features == PIXELS
+    assert decoder is not None
+    assert (decoder.start, decoder.stop) == (0, 0)
+    assert manifest.provenance["licence"] == "CC BY 4.0"
+    assert manifest.vocabularies["target"].decode([manifest.vocabularies["target"].codes["z"], 0]) == "z"
+    source = load_digits(CaptionRecipe.read(EXAMPLE).data.file).part(0, 3).pixels
+    graphs = [onnxruntime.InferenceSession(str(exported.directory / f"{role}.onnx")) for role in ("encode", "decode")]
+    (state,) = graphs[0].run([decoder.begun_by["h"]], {"pixels": source.reshape(3, 8, 8)})
+    previous = torch.zeros(3, dtype=torch.int64).numpy()
+    scores, _ = graphs[1].run(
+        [decoder.output.name, decoder.states[0].output], {"previous": previous, decoder.states[0].input: state}
+    )
+    first = [row[0] if row else 0 for row in spell(load_caption_run(run).network, torch.from_numpy(source), 0, 0, 1)]
+    assert scores.argmax(axis=1).tolist() == first

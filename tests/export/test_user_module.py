@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from export.errors import ExportError
+from export.user_module import ModuleOptions, load_module
+from ostinato.export_command import export
+from service.artifact.manifest import Manifest
+from tests.export.modules import NUM_TOKENS
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Total(nn.Module):
+    def initial_state(self, batch_size):
+        return torch.zeros(batch_size, 2, dtype=torch.float64)
+
+    def forward(self, x, total):
+        totals = total.unsqueeze(1) + torch.cumsum(x.double(), dim=1)
+        return totals[..., :1].float(), totals[:, -1]
+
+def running_total():
+    return Total()
+
+def fails():
+    raise RuntimeError("no weights here")
+
+def gives_a_number():
+    return 3
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(export)
+    return app
+
+
+def test_the_command_exports_a_module_from_a_file(app: typer.Typer, source: Path, tmp_path: Path) -> None:
+    arguments = [f"{source}:running_total", "--repository", str(tmp_path / "repository")]
+    options = [
+        "--input-shape",
+        "B,T,2",
+        "--features",
+        "load,sun",
+        "--output-features",
+        "next",
+        "--feedback",
+        "next=load",
+    ]
+    result = CliRunner().invoke(app, [*arguments, *options, "--licence", "MIT"])
+    assert result.exit_code == 0, result.output
+    manifest = Manifest.read(tmp_path / "repository" / "running-total" / "1")
+    assert manifest.inputs[0].features == ("load", "sun")
+    assert manifest.feedback == {"next": "load"}
+    assert manifest.provenance["licence"] == "MIT"
+    assert str(tmp_path) not in manifest.model_dump_json()
+
+
+def test_a_function_is_found_by_the_name_of_its_package() -> None:
+    assert type(load_module("tests.export.modules:ManyToOne")).__name__ == "ManyToOne"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("own.py:nothing", r"own\.py:nothing: AttributeError: .*no attribute 'nothing'"),
+        ("own.py:fails", r"own\.py:fails: RuntimeError: no weights here"),
+        ("own.py:gives_a_number", r"returned int, not a torch\.nn\.Module"),
+        ("absent.py:network", r"absent\.py: no such file"),
+    ],
+)
+def test_a_source_that_gives_no_module_is_refused(source: Path, place: str, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        load_module(str(source.parent / place))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ModuleOptions(input_shape="B,T,2", features=("load",)), r"1 feature names for 2 features"),
+        (ModuleOptions(input_shape="T,2"), r"needs exactly one 'B'"),
+        (ModuleOptions(input_shape="B,X,2"), r"shape"),
+        (ModuleOptions(input_dtype="int64", missing=True), r"missing values need a floating dtype"),
+        (ModuleOptions(num_codes=4), r"num_codes is for an integer dtype, not float32"),
+        (ModuleOptions(input_dtype="int64", num_codes=-1), r"num_codes Input should be greater than or equal to 1"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(options: ModuleOptions, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        options.input()
+
+
+def test_feedback_without_a_feature_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"--feedback 'load': write output=input"):
+        ModuleOptions(feedback=("load",)).feedback_map()
+
+
+def test_the_number_of_codes_goes_into_the_manifest(app: typer.Typer, tmp_path: Path) -> None:
+    options = ["--input-shape", "B,T", "--input-dtype", "int64", "--num-codes", str(NUM_TOKENS)]
+    result = CliRunner().invoke(app, ["tests.export.modules:Tokens", "--repository", str(tmp_path), *options])
+    assert result.exit_code == 0, result.output
+    version = tmp_path / "Tokens" / "1"
+    assert Manifest.read(version).inputs[0].num_codes == NUM_TOKENS
+    assert set(np.unique(load_file(version / "golden.safetensors")["batch/inputs"])) == set(range(NUM_TOKENS))
+
+
+def test_the_number_of_codes_is_not_known_unless_given() -> None:
+    assert ModuleOptions(input_shape="B,T", input_dtype="int64").input().num_codes is None
