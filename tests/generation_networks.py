@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from export.exporter import Exported, export_module
 from export.generation_exporter import export_encoder_decoder, export_generator
-from models.attention import Attention
-from models.ragged import run_ragged
+from models.networks.attention import Attention
+from models.networks.ragged import run_ragged
 from service.artifact.manifest import Limits
 from service.artifact.tensors import Input
 from service.artifact.vocabulary import Vocabulary

@@ -148,7 +148,7 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
             "from service.errors import OstinatoError",
             ["service.errors", "service.errors.OstinatoError"],
         ),
-        ("models.recurrent", "import torch", []),
+        ("models.networks.recurrent", "import torch", []),
         ("service.modelshop", "import models_of_trains", []),
     ],
 )

@@ -10,9 +10,9 @@ from export.generation_exporter import export_encoder_decoder
 from export.proofs.recurrent import Report
 from export.runs.content import provenance_of
 from export.runs.text import vocabularies_of
-from models.caption import IMAGE_SIZE
-from models.caption_training import load_caption_run
-from models.digits import NAMES, PIXELS
+from models.data.digits import NAMES, PIXELS
+from models.kinds.caption import load_caption_run
+from models.networks.caption import IMAGE_SIZE
 from service.artifact.manifest import Limits
 from service.artifact.tensors import Input, Statistics
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from models.recurrent import Features
+from models.networks.recurrent import Features
 from service.artifact.tensors import Input, Statistics
 
 

@@ -9,7 +9,7 @@ from export.generation_exporter import export_generator
 from export.proofs.recurrent import Report
 from export.runs.content import provenance_of
 from export.runs.text import vocabularies_of
-from models.language_model_training import load_language_model_run
+from models.kinds.language_model import load_language_model_run
 from service.artifact.manifest import Limits
 
 # The longest word of CMUdict has 34 letters.

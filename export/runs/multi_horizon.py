@@ -7,7 +7,7 @@ from pathlib import Path
 from export.exporter import Exported, export_module
 from export.proofs.recurrent import Report
 from export.runs.content import provenance_of, series_input
-from models.multi_horizon_runs import load_run
+from models.kinds.multi_horizon import load_run
 
 
 def export_multi_horizon(

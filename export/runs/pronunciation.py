@@ -9,7 +9,7 @@ from export.generation_exporter import export_encoder_decoder
 from export.proofs.recurrent import Report
 from export.runs.content import provenance_of
 from export.runs.text import vocabularies_of
-from models.pronunciation import load_pronunciation_run
+from models.kinds.pronunciation import load_pronunciation_run
 from service.artifact.manifest import Limits
 from service.artifact.tensors import Input
 from service.artifact.vocabulary import Vocabulary

@@ -13,9 +13,9 @@ from export.runs.content import provenance_of, series_input
 from export.runs.language_model import export_language_model
 from export.runs.multi_horizon import export_multi_horizon
 from export.runs.pronunciation import export_pronunciation
-from models.kinds import FORECASTER
+from models.kinds.registry import FORECASTER
+from models.kinds.runs import load_run
 from models.run_files import read_content
-from models.runs import load_run
 
 
 class ExportRun(Protocol):
@@ -78,4 +78,4 @@ EXPORTERS: dict[str, ExportRun] = {
     "language_model": export_language_model,
     "caption": export_caption,
 }
-"""Each kind of run (``models/kinds.py``) with what exports it."""
+"""Each kind of run (``models/kinds/registry.py``) with what exports it."""

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.data import load_dataset
-from models.multi_horizon_recipe import MultiHorizonRecipe
+from models.data.series import load_dataset
+from models.networks.multi_horizon_recipe import MultiHorizonRecipe
 from service.artifact.manifest import Manifest
 from tests.networks import Array
 from tests.server import CHECKOUT, ServerProcess, running_server

@@ -18,7 +18,7 @@ from export.errors import ExportError
 from export.graphs.generation import DecoderGraph, GenerationGraphs, write_decoder, write_encoder
 from export.proofs.generation import prove_generation
 from export.proofs.recurrent import Proof
-from models.attention import SCORES, Attention, Score
+from models.networks.attention import SCORES, Attention, Score
 from service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.writers import (

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from export.runs.registry import export_run
-from models.caption import spell
-from models.caption_training import CaptionRecipe, load_caption_run, train_run
-from models.digits import PIXELS, load_digits
+from models.data.digits import PIXELS, load_digits
+from models.kinds.caption import CaptionRecipe, load_caption_run, train_run
+from models.networks.caption import spell
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
 

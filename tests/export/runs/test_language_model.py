@@ -10,7 +10,7 @@ import torch
 
 from export.runs.registry import export_run
 from models.errors import RunError
-from models.language_model_training import load_language_model_run, train_run
+from models.kinds.language_model import load_language_model_run, train_run
 
 RECIPE = """
 kind = "language_model"

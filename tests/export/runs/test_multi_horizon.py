@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from export.runs.registry import export_run
-from models.multi_horizon_runs import train_run
+from models.kinds.multi_horizon import train_run
 
 RECIPE = """
 kind = "multi_horizon"

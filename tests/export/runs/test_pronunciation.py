@@ -9,7 +9,7 @@ from export.proofs.recurrent import TOLERANCE
 from export.proofs.rounding import MAX_TOLERANCE
 from export.runs.pronunciation import _examples
 from export.runs.registry import export_run
-from models.pronunciation import train_run
+from models.kinds.pronunciation import train_run
 from service.artifact.vocabulary import Vocabulary
 from service.catalogue.recurrent_checks import load_version
 from service.config import Settings

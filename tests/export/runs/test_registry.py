@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from export.errors import ExportError
 from export.exporter import Exported
 from export.runs.registry import export_run
-from models.data import load_dataset
+from models.data.series import load_dataset
 from models.errors import RunError
+from models.kinds.runs import load_run, save_run
 from models.recipe import Recipe
-from models.runs import load_run, save_run
-from models.training import train
+from models.training.forecasting import train
 from ostinato.export_command import export
 from service.artifact.manifest import Manifest
 

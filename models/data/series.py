@@ -1,0 +1,213 @@
+"""A CSV becomes arrays: time-ordered parts, missing values as NaN, words as codes, statistics of the training part."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.text_file import read_text
+from models.errors import DataError
+from models.recipe import DataRecipe
+
+Floats: TypeAlias = NDArray[np.float32]
+Times: TypeAlias = NDArray[np.datetime64]
+Columns: TypeAlias = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What each feature looked like in the training part, missing values left out; one number per feature."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+    missing_fraction: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One series, ready to train on.
+
+    ``values``: float32 ``[N, F]``, raw units, codes for words, NaN where missing.
+    ``times``: ``[N]``, strictly increasing. Training is ``[:validation_start]``, test ``[test_start:]``.
+    ``categories``: for a categorical feature, the words of the training part that the codes 0, 1, ... stand for.
+    """
+
+    features: tuple[str, ...]
+    target: str
+    values: Floats
+    times: Times
+    validation_start: int
+    test_start: int
+    categories: dict[str, tuple[str, ...]]
+    statistics: Statistics
+    sha256: str
+
+    @property
+    def target_index(self) -> int:
+        """The target's position among the features."""
+        return self.features.index(self.target)
+
+
+def load_dataset(recipe: DataRecipe) -> Dataset:
+    """Read, check, split and encode the CSV that a recipe names.
+
+    Raises:
+        DataError: the file, a column or a value is not what the recipe says, or a part of the split is empty.
+    """
+    columns = read_columns(recipe.file, (*recipe.time, *recipe.features))
+    times = _parse_times(recipe, columns)
+    validation_start, test_start = _split(recipe, times)
+    missing = frozenset(recipe.missing)
+    categories = {
+        name: _words(recipe.file, name, columns[name][:validation_start], missing) for name in recipe.categorical
+    }
+    encoded = [
+        _encode_words(columns[name], categories[name])
+        if name in categories
+        else _parse_numbers(recipe.file, name, columns[name], missing)
+        for name in recipe.features
+    ]
+    values = np.stack(encoded, axis=1)
+    target = values[:, recipe.features.index(recipe.target)]
+    _check_target(recipe, target, validation_start, test_start)
+    return Dataset(
+        features=recipe.features,
+        target=recipe.target,
+        values=values,
+        times=times,
+        validation_start=validation_start,
+        test_start=test_start,
+        categories=categories,
+        statistics=training_statistics(recipe, values[:validation_start]),
+        sha256=hashlib.sha256(recipe.file.read_bytes()).hexdigest(),
+    )
+
+
+def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
+    """The named columns of a CSV, plain or ``.xz``, as they are written.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or has a row with another number of cells.
+    """
+    rows = csv.reader(io.StringIO(read_text(path)))
+    header = next(rows, [])
+    if absent := [name for name in names if name not in header]:
+        raise DataError(f"{path}: has no column {', '.join(map(repr, absent))}; its columns are {header}")
+    columns: Columns = {name: [] for name in names}
+    positions = [(header.index(name), column) for name, column in columns.items()]
+    for row in rows:
+        if len(row) != len(header):
+            raise DataError(f"{path}: line {rows.line_num}: {len(row)} cells, the header has {len(header)}")
+        for position, column in positions:
+            column.append(row[position].strip())
+    return columns
+
+
+def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
+    """Per-feature statistics of the training part ``[N, F]``, computed in float64, NaN left out.
+
+    Raises:
+        DataError: a feature is missing throughout, so nothing is known of it.
+    """
+    present = ~np.isnan(training)
+    for name, num_present in zip(recipe.features, present.sum(axis=0), strict=True):
+        if num_present == 0:
+            raise DataError(f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}")
+    wide = training.astype(np.float64)
+    return Statistics(
+        mean=_rounded(np.nanmean(wide, axis=0)),
+        std=_rounded(np.nanstd(wide, axis=0)),
+        minimum=_rounded(np.nanmin(wide, axis=0)),
+        maximum=_rounded(np.nanmax(wide, axis=0)),
+        missing_fraction=_rounded(1.0 - present.mean(axis=0)),
+    )
+
+
+def _parse_times(recipe: DataRecipe, columns: Columns) -> Times:
+    cells = list(zip(*(columns[name] for name in recipe.time), strict=True))
+    times = np.empty(len(cells), "datetime64[s]")
+    for row, cell in enumerate(cells):
+        try:
+            times[row] = np.datetime64(_moment(cell), "s")
+        except ValueError as error:
+            place = f"line {row + 2}, column {', '.join(map(repr, recipe.time))}"
+            raise DataError(f"{recipe.file}: {place}: {', '.join(cell)} is not a time: {error}") from error
+    backwards = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "s"))
+    if backwards.size:
+        row = int(backwards[0]) + 1
+        raise DataError(
+            f"{recipe.file}: line {row + 2}: {times[row]} does not come after {times[row - 1]}; sort the rows"
+        )
+    return times
+
+
+def _moment(cell: tuple[str, ...]) -> datetime:
+    if len(cell) == 1:
+        moment = datetime.fromisoformat(cell[0])
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    year, month, day, *smaller = (int(part) for part in cell)
+    hour, minute, second = (*smaller, 0, 0, 0)[:3]
+    return datetime(year, month, day, hour, minute, second)
+
+
+def _split(recipe: DataRecipe, times: Times) -> tuple[int, int]:
+    validation_start = int(np.searchsorted(times, np.datetime64(recipe.validation_from, "s")))
+    test_start = int(np.searchsorted(times, np.datetime64(recipe.test_from, "s")))
+    sizes = {"training": validation_start, "validation": test_start - validation_start, "test": len(times) - test_start}
+    for part, num_steps in sizes.items():
+        if num_steps < 2:
+            span = f"{times[0]} to {times[-1]}" if len(times) else "no row at all"
+            raise DataError(
+                f"{recipe.file}: {num_steps} rows fall into the {part} part; the file has {span}: "
+                "change data.validation_from or data.test_from"
+            )
+    return validation_start, test_start
+
+
+def _check_target(recipe: DataRecipe, target: Floats, validation_start: int, test_start: int) -> None:
+    """Without a value to compare with, a part cannot be scored."""
+    for part, steps in (("validation", target[validation_start:test_start]), ("test", target[test_start:])):
+        if np.isnan(steps).all():
+            raise DataError(f"{recipe.file}: column {recipe.target!r} has no value in the {part} part")
+
+
+def _words(path: Path, name: str, cells: list[str], missing: frozenset[str]) -> tuple[str, ...]:
+    words = set(cells) - missing
+    if not words:
+        raise DataError(f"{path}: column {name!r} has no word in the training part")
+    numeric = all(word.isdecimal() for word in words)
+    return tuple(sorted(words, key=int) if numeric else sorted(words))
+
+
+def _encode_words(cells: list[str], words: tuple[str, ...]) -> Floats:
+    """Codes ``[N]``; a word that the training part does not have is missing."""
+    codes = {word: float(code) for code, word in enumerate(words)}
+    return np.array([codes.get(cell, np.nan) for cell in cells], np.float32)
+
+
+def _parse_numbers(path: Path, name: str, cells: list[str], missing: frozenset[str]) -> Floats:
+    column = np.empty(len(cells), np.float32)
+    for row, cell in enumerate(cells):
+        try:
+            column[row] = np.nan if cell in missing else float(cell)
+        except ValueError as error:
+            advice = "list it under data.missing if it stands for a missing value, or the column under data.categorical"
+            raise DataError(f"{path}: line {row + 2}, column {name!r}: {cell!r} is not a number: {advice}") from error
+        if np.isinf(column[row]):
+            raise DataError(f"{path}: line {row + 2}, column {name!r}: {cell!r} is not finite")
+    return column
+
+
+def _rounded(numbers: NDArray[np.float64]) -> tuple[float, ...]:
+    """As Python floats, exactly representable in float32, so that graph and manifest hold the same number."""
+    return tuple(float(number) for number in numbers.astype(np.float32))

@@ -1,0 +1,211 @@
+"""Training a language model on a dictionary's spellings, and how well it foretells the letters of other words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from models.data.lexicon import PARTS, Lexicon, load_lexicon
+from models.data.pairs import IGNORED
+from models.data.spellings import EDGE, EDGE_CODE, Spellings
+from models.errors import RunError
+from models.kinds.ngram import NGram
+from models.kinds.registry import Report, ScoreTable
+from models.networks.language_model import LanguageModel, LanguageModelRecipe
+from models.recipe import FileRecipe, RunRecipe
+from models.run_files import RUN_FILE, load_weights, read_content, write_run
+from models.training.fitting import Fitted, FittingRecipe, fit, reproducible
+
+KIND = "language_model"
+# Of the n-gram models that are tried; the validation words choose the one that stands beside the network.
+NGRAM_ORDERS = range(3, 11)
+_SCORED_WORDS = 512
+# Into how many parts of like length a batch is cut: nearly half of it would be padding otherwise. In batches that are
+# of one length as a whole all words end at once, and the gradient of the ends would pull one way.
+_PARTS_OF_BATCH = 2
+
+
+class WordsRecipe(FileRecipe):
+    """The dictionary whose spellings are learned: ``file`` is written as CMUdict is, plain or ``.xz``."""
+
+    source: str = ""
+    licence: str = ""
+
+
+class SpellingRecipe(RunRecipe):
+    """All that one training run depends on."""
+
+    kind: Literal["language_model"]
+    data: WordsRecipe
+    network: LanguageModelRecipe = LanguageModelRecipe()
+    training: FittingRecipe = FittingRecipe()
+
+
+@dataclass(frozen=True)
+class LanguageModelRun:
+    """A trained language model with what its codes stand for, and the content of ``run.json``."""
+
+    network: LanguageModel
+    symbols: tuple[str, ...]
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Perplexities:
+    """``exp`` of the mean surprise of a symbol, the end of each word among them, in both held-out parts."""
+
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True)
+class LanguageModelScores:
+    """The network beside models that need no training, all by the same words and symbols.
+
+    ``ngram``: of the order ``ngram_order``, learned from the same training words; the validation words chose the order.
+    ``uniform``: all symbols are equally likely.
+    ``num_words``, ``num_symbols``: of the test part, the end of each word among its symbols.
+    """
+
+    network: Perplexities
+    ngram: Perplexities
+    ngram_order: int
+    uniform: float
+    num_words: int
+    num_symbols: int
+
+
+def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+    """Train on the training words, choose by the validation words, score once on the test words (models/kinds/registry.py).
+
+    Raises:
+        TrainingError: the recipe or the dictionary cannot be used, or training fails.
+    """
+    plan = SpellingRecipe.read(recipe, seed)
+    lexicon = load_lexicon(plan.data.file, stress=False)
+    symbols = (EDGE, *lexicon.letters)
+    with reproducible(plan.training.seed, plan.training.num_threads):
+        network, fitted = train(plan, lexicon, symbols, report)
+        scores = score(network, lexicon, symbols)
+    directory = directory or Path("runs") / plan.name
+    write_run(directory, network, _content(plan, lexicon, symbols, fitted, scores))
+    return directory, [_table(scores, fitted)]
+
+
+def train(
+    recipe: SpellingRecipe, lexicon: Lexicon, symbols: Sequence[str], report: Report
+) -> tuple[LanguageModel, Fitted]:
+    """A network with the weights of its best epoch by the perplexity of the validation words.
+
+    Raises:
+        Diverged: the loss is no longer a finite number.
+    """
+    network = LanguageModel(len(symbols), recipe.network)
+    training = Spellings.of(list(lexicon.parts["training"]), symbols)
+    validation = Spellings.of(list(lexicon.parts["validation"]), symbols)
+    part_size = math.ceil(recipe.training.batch_size / _PARTS_OF_BATCH)
+
+    def loss(rows: Tensor) -> Tensor:
+        return surprise(network, training, rows, part_size) / training.lengths[rows].sum()
+
+    fitted = fit(
+        network,
+        len(training),
+        recipe.training,
+        loss,
+        lambda: perplexity(network, validation),
+        report,
+        "validation perplexity",
+    )
+    network.eval()
+    return network, fitted
+
+
+def load_language_model_run(directory: Path) -> LanguageModelRun:
+    """The network of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    content = read_content(directory)
+    try:
+        recipe = SpellingRecipe.model_validate(content["recipe"])
+        symbols = tuple(content["vocabularies"]["target"]["symbols"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
+    network = LanguageModel(len(symbols), recipe.network)
+    load_weights(directory, network)
+    return LanguageModelRun(network, symbols, content)
+
+
+def surprise(network: LanguageModel, spellings: Spellings, rows: Tensor, batch_size: int) -> Tensor:
+    """The sum of ``-log p``, in nats, over all symbols of some words, the end of each word among them."""
+    total = torch.zeros(())
+    for given, wanted in spellings.batches(rows, batch_size):
+        scores, *_ = network(given, *network.initial_state(len(given)))
+        total = total + nn.functional.cross_entropy(
+            scores.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+    return total
+
+
+@torch.no_grad()
+def perplexity(network: LanguageModel, spellings: Spellings) -> float:
+    """``exp`` of the mean of ``-log p`` over all symbols of the words, the end of each word among them."""
+    network.eval()
+    total = surprise(network, spellings, torch.arange(len(spellings)), _SCORED_WORDS)
+    return math.exp(total.item() / spellings.num_symbols)
+
+
+def score(network: LanguageModel, lexicon: Lexicon, symbols: Sequence[str]) -> LanguageModelScores:
+    """The network and the best n-gram model, by the validation and by the test words."""
+    training, validation, test = (list(lexicon.parts[part]) for part in PARTS)
+    held_out = [Spellings.of(words, symbols) for words in (validation, test)]
+    tried = {order: NGram(order, training, len(symbols)).perplexity(validation) for order in NGRAM_ORDERS}
+    order = min(tried, key=tried.__getitem__)
+    return LanguageModelScores(
+        network=Perplexities(*(perplexity(network, spellings) for spellings in held_out)),
+        ngram=Perplexities(tried[order], NGram(order, training, len(symbols)).perplexity(test)),
+        ngram_order=order,
+        uniform=float(len(symbols)),
+        num_words=len(test),
+        num_symbols=held_out[1].num_symbols,
+    )
+
+
+def _content(
+    recipe: SpellingRecipe, lexicon: Lexicon, symbols: Sequence[str], fitted: Fitted, scores: LanguageModelScores
+) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "recipe": recipe.portable(),
+        "vocabularies": {"target": {"symbols": symbols, "separator": "", "special": (EDGE,), "lowercase": True}},
+        "start": EDGE_CODE,
+        "stop": EDGE_CODE,
+        "data": {"sha256": lexicon.sha256, "num_words": {part: len(lexicon.parts[part]) for part in PARTS}},
+        "metrics": asdict(scores),
+        "num_epochs": fitted.num_epochs,
+        "best_epoch": fitted.best_epoch,
+        "training_seconds": round(fitted.training_seconds, 1),
+    }
+
+
+def _table(scores: LanguageModelScores, fitted: Fitted) -> ScoreTable:
+    rows = (
+        ("network", scores.network),
+        (f"{scores.ngram_order}-gram, Kneser-Ney", scores.ngram),
+        ("all symbols equally likely", Perplexities(scores.uniform, scores.uniform)),
+    )
+    return ScoreTable(
+        title=f"{scores.num_words:,} held-out words, {scores.num_symbols:,} symbols with their ends",
+        columns=("perplexity of a symbol", "validation", "held out"),
+        rows=tuple((name, f"{found.validation:.3f}", f"{found.test:.3f}") for name, found in rows),
+        note=f"{fitted.num_epochs} epochs in {fitted.training_seconds:.0f} s, the best was number {fitted.best_epoch}",
+    )

@@ -1,0 +1,138 @@
+"""Multi-horizon forecasters (``kind = "multi_horizon"``) from a recipe to a run directory, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from models.data.series import Dataset, load_dataset
+from models.errors import DataError, RecipeError, RunError
+from models.kinds.multi_horizon_scores import HorizonScores, score, score_tables
+from models.kinds.registry import Report, ScoreTable
+from models.kinds.runs import data_content, features_of
+from models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
+from models.networks.multi_horizon_recipe import MultiHorizonRecipe
+from models.networks.recurrent import AnyForecaster, Features
+from models.recipe import Recipe
+from models.run_files import RUN_FILE, load_weights, read_content, write_run
+from models.training.forecasting import Progress
+from models.training.forecasting import train as train_one_step
+from models.training.multi_horizon import Trained, train
+
+KIND = "multi_horizon"
+
+
+@dataclass(frozen=True)
+class MultiHorizonRun:
+    """A trained network, ready to export, with the content of ``run.json``."""
+
+    network: AnyMultiHorizon
+    features: Features
+    recipe: MultiHorizonRecipe
+    content: dict[str, Any]
+
+
+def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+    """Train on the training part, stop by the validation part, score once on the test part (models/kinds/registry.py).
+
+    Raises:
+        TrainingError: the recipe or the data cannot be used, or training fails.
+    """
+    plan = MultiHorizonRecipe.read(recipe, seed)
+    dataset = load_dataset(plan.data)
+    check_series(dataset, plan)
+    one_step = None if plan.one_step is None else _one_step(recipe.parent / plan.one_step, dataset, report)
+    trained = train(plan, dataset, report)
+    scores = score(
+        trained.network,
+        plan.network.quantiles,
+        dataset,
+        num_steps=plan.training.horizon_steps,
+        season_steps=plan.data.season_steps,
+        one_step=one_step,
+        cycles=plan.data.cycles,
+    )
+    directory = directory or Path("runs") / plan.name
+    save_run(directory, plan, dataset, trained, scores)
+    return directory, score_tables(scores, plan.data.target)
+
+
+def save_run(
+    directory: Path, recipe: MultiHorizonRecipe, dataset: Dataset, trained: Trained, scores: HorizonScores
+) -> None:
+    """Write ``model.safetensors`` and ``run.json``; the directory is made where it does not exist."""
+    means = {name: scores.mean_mae(name) for name in scores.mae}
+    content = {
+        "kind": KIND,
+        "recipe": recipe.portable() | {"one_step": recipe.one_step and recipe.one_step.name},
+        "features": asdict(trained.features),
+        "categories": dataset.categories,
+        "data": data_content(dataset),
+        "metrics": {"mean_mae": means, **asdict(scores), "validation_loss": trained.validation_loss},
+        "num_epochs": trained.num_epochs,
+        "best_epoch": trained.best_epoch,
+        "training_seconds": trained.training_seconds,
+    }
+    write_run(directory, trained.network, content)
+
+
+def load_run(directory: Path) -> MultiHorizonRun:
+    """The network of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    content = read_content(directory)
+    try:
+        recipe = MultiHorizonRecipe.model_validate(content["recipe"])
+        features = features_of(content["features"])
+        network = build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
+    load_weights(directory, network)
+    return MultiHorizonRun(network, features, recipe, content)
+
+
+def check_series(dataset: Dataset, recipe: MultiHorizonRecipe) -> None:
+    """Whether the recipe's words hold for the series: there is a whole forecast in each part, and cycles are cycles.
+
+    Raises:
+        DataError: they do not.
+    """
+    horizon_steps = recipe.training.horizon_steps
+    validation_steps, test_steps = (
+        dataset.test_start - dataset.validation_start,
+        len(dataset.values) - dataset.test_start,
+    )
+    if min(validation_steps, test_steps) < horizon_steps:
+        raise DataError(
+            f"training.horizon_steps is {horizon_steps}, and the validation and test parts have {validation_steps} "
+            f"and {test_steps} steps: a forecast must end in its part"
+        )
+    for name in recipe.data.cycles:
+        codes = dataset.values[: dataset.validation_start, dataset.features.index(name)]
+        moved = (codes[1:] - codes[:-1]) % len(dataset.categories[name])
+        if (moved[~np.isnan(moved)] != 1).any():
+            raise DataError(f"cycles: the codes of {name!r} do not count on by one at each step")
+
+
+def _one_step(recipe: Path, multi_horizon: Dataset, report: Report) -> tuple[AnyForecaster, Dataset]:
+    plan = Recipe.read(recipe)
+    dataset = load_dataset(plan.data)
+    # Scored beside each other, neither may have learned from what the other is scored on.
+    if _scored_on(dataset) != _scored_on(multi_horizon):
+        raise RecipeError(f"one_step: {recipe} has another file, target or test part")
+
+    def relay(step: Progress) -> None:
+        # It is trained before what the bar counts.
+        report(0, step.max_epochs, f"{plan.name}  epoch {step.epoch}/{step.max_epochs}")
+
+    return train_one_step(plan, dataset, relay).network, dataset
+
+
+def _scored_on(dataset: Dataset) -> tuple[str, str, int]:
+    return dataset.sha256, dataset.target, dataset.test_start

@@ -1,0 +1,163 @@
+"""Pronunciation (`kind = "pronunciation"`): English spelling to phonemes, from a dictionary such as CMUdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from torch import nn
+
+from models.data.lexicon import PARTS, Entries, Lexicon, load_lexicon
+from models.data.pairs import Pairs
+from models.errors import RunError
+from models.kinds.pronunciation_scores import NUM_BEAMS, Alphabet, Scores, error_rates, pronounce, score
+from models.kinds.registry import Report, ScoreTable
+from models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
+from models.recipe import FileRecipe, RunRecipe
+from models.run_files import RUN_FILE, load_weights, read_content, write_run
+from models.training.fitting import Fitted, reproducible
+from models.training.generation import GenerationTraining, fit
+
+KIND = "pronunciation"
+START, STOP = "<start>", "<stop>"
+
+
+class PronunciationData(FileRecipe):
+    """The dictionary.
+
+    ``file``: as CMUdict is written, plain or ``.xz``; a relative path starts at the recipe's own folder.
+    ``stress``: whether the network writes the vowels' stress digits. Scores ignore them in any case.
+    """
+
+    stress: bool = False
+    source: str = ""
+    licence: str = ""
+
+
+class PronunciationRecipe(RunRecipe):
+    """All that one training run depends on."""
+
+    kind: Literal["pronunciation"]
+    data: PronunciationData
+    network: Seq2SeqRecipe = Seq2SeqRecipe()
+    training: GenerationTraining = GenerationTraining()
+
+
+@dataclass(frozen=True)
+class PronunciationRun:
+    """A trained network with what its codes stand for, and the content of ``run.json``."""
+
+    network: Seq2Seq
+    alphabet: Alphabet
+    content: dict[str, Any]
+
+
+def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+    """Train on the training words, stop by the validation words, score once on the test words (models/kinds/registry.py).
+
+    Raises:
+        TrainingError: the recipe or the dictionary cannot be used, or training fails.
+    """
+    plan = PronunciationRecipe.read(recipe, seed)
+    lexicon = load_lexicon(plan.data.file, plan.data.stress)
+    alphabet = alphabet_of(lexicon)
+    with reproducible(plan.training.seed, plan.training.num_threads):
+        network, fitted = train(plan, lexicon, alphabet, report)
+        scores = score(network, lexicon.parts["test"], alphabet)
+    directory = directory or Path("runs") / plan.name
+    write_run(directory, network, _content(plan, lexicon, alphabet, fitted, scores))
+    return directory, [_table(scores, fitted)]
+
+
+def train(recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, report: Report) -> tuple[Seq2Seq, Fitted]:
+    """A network trained on the training words, with the weights of its best epoch by the validation words."""
+    network = build_network(recipe.network, alphabet)
+    held_out = lexicon.parts["validation"]
+
+    def word_error(network: Seq2Seq) -> float:
+        return error_rates(pronounce(network, list(held_out), alphabet), held_out, alphabet).word_error
+
+    pairs = pairs_of(lexicon.parts["training"], alphabet)
+    fitted = fit(network, pairs, recipe.training, word_error, report, "validation word error")
+    network.eval()
+    return network, fitted
+
+
+def load_pronunciation_run(directory: Path) -> PronunciationRun:
+    """The network of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    content = read_content(directory)
+    try:
+        recipe = PronunciationRecipe.model_validate(content["recipe"])
+        vocabularies = content["vocabularies"]
+        alphabet = Alphabet(
+            letters=tuple(vocabularies["source"]["symbols"]),
+            phonemes=tuple(vocabularies["target"]["symbols"]),
+            start=content["start"],
+            stop=content["stop"],
+        )
+    except (ValidationError, KeyError, TypeError) as error:
+        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
+    network = build_network(recipe.network, alphabet)
+    load_weights(directory, network)
+    return PronunciationRun(network, alphabet, content)
+
+
+def alphabet_of(lexicon: Lexicon) -> Alphabet:
+    """Letters and phonemes of a dictionary, start and stop before these."""
+    return Alphabet(lexicon.letters, (START, STOP, *lexicon.phonemes), 0, 1)
+
+
+def build_network(recipe: Seq2SeqRecipe, alphabet: Alphabet) -> Seq2Seq:
+    """The network that a recipe asks for, untrained."""
+    letters = nn.Embedding(len(alphabet.letters), recipe.embedding_size)
+    return Seq2Seq(letters, recipe.embedding_size, len(alphabet.phonemes), recipe)
+
+
+def pairs_of(entries: Entries, alphabet: Alphabet) -> Pairs:
+    """One pair for each pronunciation of each word."""
+    spoken = [(alphabet.source(word), alphabet.target(phonemes)) for word, all_ in entries.items() for phonemes in all_]
+    return Pairs.of([word for word, _ in spoken], [phonemes for _, phonemes in spoken], alphabet.start, alphabet.stop)
+
+
+def _content(
+    recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, fitted: Fitted, scores: Scores
+) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "recipe": recipe.portable(),
+        "vocabularies": {
+            "source": {"symbols": alphabet.letters, "separator": "", "special": (), "lowercase": True},
+            "target": {"symbols": alphabet.phonemes, "separator": " ", "special": (START, STOP)},
+        },
+        "start": alphabet.start,
+        "stop": alphabet.stop,
+        "data": {
+            "sha256": lexicon.sha256,
+            "num_words": {part: len(lexicon.parts[part]) for part in PARTS},
+            "num_pronunciations": {part: sum(map(len, lexicon.parts[part].values())) for part in PARTS},
+        },
+        "metrics": {**asdict(scores), "num_beams": NUM_BEAMS, "validation_word_error": fitted.validation},
+        "num_epochs": fitted.num_epochs,
+        "best_epoch": fitted.best_epoch,
+        "training_seconds": round(fitted.training_seconds, 1),
+    }
+
+
+def _table(scores: Scores, fitted: Fitted) -> ScoreTable:
+    below = scores.num_beam_below_greedy
+    return ScoreTable(
+        title=f"{scores.num_words:,} held-out words, stress ignored",
+        columns=("written", "word error", "phoneme error"),
+        rows=tuple(
+            (way, f"{rates.word_error:.2%}", f"{rates.phoneme_error:.2%}")
+            for way, rates in (("greedily", scores.greedy), (f"by {NUM_BEAMS} beams", scores.beam))
+        ),
+        note=f"for {below} words ({below / scores.num_words:.2%}) beams found less probable outputs than greed; "
+        f"{fitted.num_epochs} epochs in {fitted.training_seconds:.0f} s, the best was number {fitted.best_epoch}",
+    )

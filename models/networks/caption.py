@@ -1,0 +1,114 @@
+"""A caption: a small picture through a convolutional encoder, and its name letter by letter out of a GRU.
+
+The shape of "Show and Tell" (Vinyals et al., 2015): the picture is seen once, as the decoder's first state, and the
+decoder goes on from its own letters. It keeps the contract of an encoder-decoder with a fixed context:
+``encode(source) -> ((), states)`` and ``decode(previous, states, (), None) -> (scores, states, None)``::
+
+    h_0               = tanh(W_0 f(x / 16) + b_0)    x the picture, f the convolutions
+    h_t               = g(e(y_{t-1}), h_{t-1})       GRU (models/networks/encoders.py)
+    p(y_t | y_<t, x)  = softmax(W h_t + b)
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+# What the handwritten digits have: 8 rows of 8 pixels, each how many of 16 dots are ink.
+IMAGE_SIZE = 8
+MAX_INK = 16.0
+
+States: TypeAlias = tuple[Tensor]
+
+
+class ImageEncoder(nn.Module):
+    """Two layers of 3x3 convolution, each followed by the maximum of 2x2 (LeCun et al., 1998, in small)."""
+
+    def __init__(self, num_channels: int, output_size: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, num_channels, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(num_channels, 2 * num_channels, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+        )
+        # Two times halved, the sides of the picture are a quarter of what they were.
+        self.head = nn.Linear(2 * num_channels * (IMAGE_SIZE // 4) ** 2, output_size)
+        # With less, so little of the picture comes through that the decoder learns the names' letters without it.
+        for convolution in (self.layers[0], self.layers[3]):
+            nn.init.kaiming_normal_(convolution.get_parameter("weight"), nonlinearity="relu")
+        nn.init.xavier_normal_(self.head.weight, nn.init.calculate_gain("tanh"))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``pixels [B, 8, 8]`` or ``[B, 64]``, 0 to 16, to ``[B, output_size]`` from -1 to 1, as a GRU's state is."""
+        image = (pixels / MAX_INK).reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE)
+        features: Tensor = self.head(self.layers(image))
+        return torch.tanh(features)
+
+
+class Captioner(nn.Module):
+    """From 64 pixels to scores of letters.
+
+    Args:
+        num_codes: V, how many symbols an output chooses from.
+        num_channels: of the first convolution; the second has twice as many.
+        embedding_size: numbers that stand for a symbol.
+        hidden_size: H of the decoder's GRU.
+        dropout: fraction of the picture's features that is left out in training.
+    """
+
+    def __init__(
+        self, num_codes: int, num_channels: int, embedding_size: int, hidden_size: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.encoder = ImageEncoder(num_channels, hidden_size, dropout)
+        self.embedding = nn.Embedding(num_codes, embedding_size)
+        self.decoder = nn.GRU(embedding_size, hidden_size, batch_first=True)
+        self.head = nn.Linear(hidden_size, num_codes)
+
+    def encode(self, source: Tensor) -> tuple[tuple[()], States]:
+        """``source`` float32 ``[B, 8, 8]`` or ``[B, 64]``, 0 (paper) to 16 (ink), to h ``[1, B, H]``."""
+        return (), (self.encoder(source).unsqueeze(0),)
+
+    def decode(
+        self, previous: Tensor, states: States, _memory: tuple[()] = (), _lengths: None = None
+    ) -> tuple[Tensor, States, None]:
+        """One letter: ``previous`` int64 ``[B]`` and h ``[1, B, H]`` to scores ``[B, V]`` and the next h."""
+        scores, states = self._steps(previous.unsqueeze(1), states)
+        return scores.squeeze(1), states, None
+
+    def forward(self, source: Tensor, previous: Tensor) -> Tensor:
+        """Scores ``[B, T, V]`` where the letters before each are given, ``previous`` int64 ``[B, T]``."""
+        _, states = self.encode(source)
+        return self._steps(previous, states)[0]
+
+    def _steps(self, previous: Tensor, states: States) -> tuple[Tensor, States]:
+        hidden, last = self.decoder(self.embedding(previous), states[0])
+        return self.head(hidden), (last,)
+
+
+@torch.no_grad()
+def spell(network: Captioner, source: Tensor, start: int, stop: int, max_steps: int) -> list[list[int]]:
+    """The likeliest symbol in each step, fed back, until ``stop`` or ``max_steps`` symbols; ``stop`` is left out.
+
+    Args:
+        source: float32 ``[B, 64]``.
+
+    Returns:
+        B lists of codes.
+    """
+    _, states = network.encode(source)
+    previous = torch.full((len(source),), start)
+    steps = []
+    for _ in range(max_steps):
+        scores, states, _ = network.decode(previous, states)
+        previous = scores.argmax(dim=-1)
+        steps.append(previous)
+    rows: list[list[int]] = torch.stack(steps, dim=1).tolist()
+    return [row[: row.index(stop)] if stop in row else row for row in rows]

@@ -1,0 +1,187 @@
+"""Fitting a network: epochs of batches, the best epoch's weights kept.
+
+``fit_epochs`` is the loop, whatever the batches, the schedule and the loss are; ``fit`` is it with rows in a new order
+each epoch and a learning rate that rises and falls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from models.errors import Diverged
+from models.kinds.registry import Report
+from models.recipe import Count, Positive, SeededRecipe
+
+# The loss of some rows of the training part, int64 [B].
+Loss: TypeAlias = Callable[[Tensor], Tensor]
+# The same in an epoch, counted from 1.
+EpochLoss: TypeAlias = Callable[[Tensor, int], Tensor]
+# The batches of an epoch, each as its rows.
+Batches: TypeAlias = Callable[[int], Sequence[Tensor]]
+# The error of the network as it stands, in evaluation mode: less is better.
+Validate: TypeAlias = Callable[[], float]
+_REPORT_EVERY = 20
+
+
+class FittingRecipe(SeededRecipe):
+    """How a network is trained, by AdamW (Loshchilov and Hutter, 2019), for a fixed number of epochs.
+
+    ``learning_rate``: the highest; it is reached after a tenth of the batches and falls to 0 along a cosine (Smith and
+    Topin, 2018, "Super-convergence").
+    ``weight_decay``: the part of each weight that is lost in a batch is this times the learning rate.
+    ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013).
+    """
+
+    batch_size: Count = 64
+    num_epochs: Count = 10
+    learning_rate: Positive = 5e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_gradient_norm: Positive = 1.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """How weights are changed, and for how long.
+
+    ``schedule``: of the optimiser's learning rate; it is stepped after each batch.
+    ``max_gradient_norm``: longer gradients are shortened to this.
+    ``patience_epochs``: after how many epochs without a better validation error training stops.
+    """
+
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    max_gradient_norm: float
+    max_epochs: int
+    patience_epochs: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How training went: ``validation`` is the best epoch's, whose weights the network has."""
+
+    num_epochs: int
+    best_epoch: int
+    validation: float
+    training_seconds: float
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, num_threads: int) -> Iterator[None]:
+    """Seed and number of threads as a recipe says; the caller's own stay as they were."""
+    threads_before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(num_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
+
+
+def fit(
+    network: nn.Module,
+    num_rows: int,
+    recipe: FittingRecipe,
+    loss: Loss,
+    validate: Validate,
+    report: Report,
+    label: str,
+) -> Fitted:
+    """Train for all epochs, each row once in each; the weights of the epoch with the least validation error stay.
+
+    Args:
+        num_rows: of the training part.
+        label: what the validation error is called where it is shown.
+
+    Raises:
+        Diverged: the loss is no longer a finite number.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.learning_rate,
+        total_steps=math.ceil(num_rows / recipe.batch_size) * recipe.num_epochs,
+        pct_start=0.1,
+        cycle_momentum=False,
+    )
+    course = Course(optimizer, schedule, recipe.max_gradient_norm, recipe.num_epochs, recipe.num_epochs)
+
+    def batches(_epoch: int) -> Sequence[Tensor]:
+        return torch.split(torch.randperm(num_rows), recipe.batch_size)
+
+    return fit_epochs(network, course, batches, lambda rows, _epoch: loss(rows), validate, report, label)
+
+
+def fit_epochs(
+    network: nn.Module,
+    course: Course,
+    batches: Batches,
+    loss: EpochLoss,
+    validate: Validate,
+    report: Report,
+    label: str,
+) -> Fitted:
+    """Train until the validation error stops falling, or ``max_epochs``; the best epoch's weights stay.
+
+    Args:
+        batches: asked for at the beginning of each epoch, in training mode.
+        label: what the validation error is called where it is shown.
+
+    Raises:
+        Diverged: the loss is no longer a finite number.
+    """
+    started = time.perf_counter()
+    best, best_epoch, best_weights = math.inf, 0, network.state_dict()
+    shown = ""
+    for epoch in range(1, course.max_epochs + 1):
+        network.train()
+        _train_epoch(network, course, epoch, batches(epoch), loss, report, shown)
+        network.eval()
+        validation = validate()
+        shown = f"  {label} {validation:.4f}"
+        report(epoch, course.max_epochs, shown.strip())
+        if validation < best:
+            best, best_epoch, best_weights = validation, epoch, copy.deepcopy(network.state_dict())
+        elif epoch - best_epoch >= course.patience_epochs:
+            break
+    network.load_state_dict(best_weights)
+    return Fitted(epoch, best_epoch, best, time.perf_counter() - started)
+
+
+def _train_epoch(
+    network: nn.Module,
+    course: Course,
+    epoch: int,
+    batches: Sequence[Tensor],
+    loss: EpochLoss,
+    report: Report,
+    shown: str,
+) -> None:
+    total = 0.0
+    for number, rows in enumerate(batches, start=1):
+        batch_loss = _train_batch(network, course, loss(rows, epoch))
+        if not math.isfinite(batch_loss):
+            raise Diverged(f"the loss is {batch_loss} in epoch {epoch}: lower training.learning_rate")
+        total += batch_loss
+        if number % _REPORT_EVERY == 0:
+            text = f"batch {number}/{len(batches)}  loss {total / number:.4f}{shown}"
+            report(epoch - 1, course.max_epochs, text)
+
+
+def _train_batch(network: nn.Module, course: Course, loss: Tensor) -> float:
+    course.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), course.max_gradient_norm)
+    course.optimizer.step()
+    course.schedule.step()
+    return loss.item()

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.data.series import load_dataset, read_columns
+from models.errors import DataError
+from models.recipe import DataRecipe
+from tests.models.conftest import WriteCsv
+
+SERIES = """time,load,wind,month
+2024-01-01,1,NE,9
+2024-01-02,NA,SW,10
+2024-01-03,3,NE,9
+2024-01-04,100,NE,10
+2024-01-05,200,gale,11
+2024-01-06,300,NE,9
+2024-01-07,NA,,9
+"""
+
+
+def recipe(path: Path, **changes: object) -> DataRecipe:
+    content: dict[str, object] = {
+        "file": path,
+        "target": "load",
+        "features": ["load", "wind", "month"],
+        "categorical": ["wind", "month"],
+        "time": ["time"],
+        "validation_from": "2024-01-04T00:00",
+        "test_from": "2024-01-06T00:00",
+    }
+    return DataRecipe.model_validate(content | changes)
+
+
+def test_missing_values_become_nan_and_words_codes(write_csv: WriteCsv) -> None:
+    dataset = load_dataset(recipe(write_csv(SERIES)))
+    np.testing.assert_array_equal(dataset.values[:, 0], [1, np.nan, 3, 100, 200, 300, np.nan])
+    np.testing.assert_array_equal(dataset.values[:4, 1], [0, 1, 0, 0])
+    assert dataset.values.dtype == np.float32
+    assert dataset.categories["wind"] == ("NE", "SW")
+
+
+def test_a_word_that_training_never_saw_is_missing(write_csv: WriteCsv) -> None:
+    dataset = load_dataset(recipe(write_csv(SERIES)))
+    assert np.isnan(dataset.values[4, 1])
+    assert np.isnan(dataset.values[6, 1])
+
+
+def test_words_that_are_numbers_are_coded_in_the_order_of_numbers(write_csv: WriteCsv) -> None:
+    assert load_dataset(recipe(write_csv(SERIES))).categories["month"] == ("9", "10")
+
+
+def test_a_part_begins_with_the_first_row_of_its_date(write_csv: WriteCsv) -> None:
+    dataset = load_dataset(recipe(write_csv(SERIES)))
+    assert (dataset.validation_start, dataset.test_start) == (3, 5)
+
+
+def test_statistics_are_of_the_training_part_without_its_holes(write_csv: WriteCsv) -> None:
+    statistics = load_dataset(recipe(write_csv(SERIES))).statistics
+    assert statistics.mean[0] == 2.0
+    assert statistics.std[0] == 1.0
+    assert (statistics.minimum[0], statistics.maximum[0]) == (1.0, 3.0)
+    assert statistics.missing_fraction[0] == pytest.approx(1 / 3)
+
+
+def test_nothing_after_the_training_part_changes_what_is_learned_from_it(write_csv: WriteCsv) -> None:
+    before = load_dataset(recipe(write_csv(SERIES)))
+    after = load_dataset(recipe(write_csv(SERIES.replace("300", "9999").replace("gale", "storm"))))
+    assert before.statistics == after.statistics
+    assert before.categories == after.categories
+
+
+def test_an_xz_file_reads_like_the_plain_one(write_csv: WriteCsv) -> None:
+    plain = write_csv(SERIES)
+    packed = plain.with_suffix(".csv.xz")
+    packed.write_bytes(lzma.compress(plain.read_bytes()))
+    assert read_columns(packed, ("load",)) == read_columns(plain, ("load",))
+
+
+def test_time_may_stand_in_columns_of_whole_numbers(write_csv: WriteCsv) -> None:
+    path = write_csv("year,month,day,hour,load\n" + "".join(f"2024,2,{day},7,{day}\n" for day in range(1, 9)))
+    dataset = load_dataset(
+        recipe(
+            path,
+            features=["load"],
+            categorical=[],
+            time=["year", "month", "day", "hour"],
+            validation_from="2024-02-04T00:00",
+            test_from="2024-02-06T00:00",
+        )
+    )
+    assert dataset.times[0] == np.datetime64("2024-02-01T07:00:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SERIES.replace("wind", "sun"), r"series\.csv: has no column 'wind'; its columns are \['time', 'load', 'sun'"),
+        (SERIES.replace(",3,", ",three,"), r"line 4, column 'load': 'three' is not a number.*data\.missing"),
+        (SERIES.replace(",3,", ",inf,"), r"line 4, column 'load': 'inf' is not finite"),
+        (SERIES.replace("2024-01-03", "2023-12-31"), r"line 4: 2023-12-31T00:00:00 does not come after"),
+        (SERIES.replace("2024-01-03", "2024-01-02"), r"line 4: .* does not come after"),
+        (SERIES.replace("2024-01-03", "yesterday"), r"line 4, column 'time': yesterday is not a time"),
+        (SERIES.replace("2024-01-03,", "2024-01-03,,"), r"line 4: 5 cells, the header has 4"),
+        (SERIES.replace(",1,", ",NA,").replace(",3,", ",NA,"), r"column 'load' has no value before 2024-01-04"),
+        (SERIES.replace(",300,", ",NA,"), r"column 'load' has no value in the test part"),
+        (SERIES.split("\n")[0], r"0 rows fall into the training part.*data\.validation_from"),
+        ("", r"has no column 'time'"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(write_csv: WriteCsv, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_dataset(recipe(write_csv(text)))
+
+
+def test_a_part_without_rows_is_refused_with_the_key_to_change(write_csv: WriteCsv) -> None:
+    with pytest.raises(DataError, match=r"0 rows fall into the test part.*data\.test_from"):
+        load_dataset(recipe(write_csv(SERIES), test_from="2025-01-01T00:00"))
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.csv: cannot be read: No such file"):
+        load_dataset(recipe(tmp_path / "nowhere.csv"))
+
+
+def test_a_file_that_is_no_xz_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.csv.xz").write_bytes(b"time,load\n")
+    with pytest.raises(DataError, match=r"broken\.csv\.xz: is not an xz file"):
+        load_dataset(recipe(tmp_path / "broken.csv.xz"))
