@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.errors import WrongAnswer
 from benchmarks.subjects import Stepped, Subject
 from benchmarks.workloads import NUM_FEATURES, Floats, Offline, Steps
-from ostinato.connection import Answer
+from ostinato.tools.connection import Answer
 
 NUM_CHECKED = 48
 """Sessions whose answers are folded offline after a load; the steps of all are counted."""

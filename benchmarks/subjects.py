@@ -16,8 +16,8 @@ from benchmarks.process import Process, free_port
 from benchmarks.spelling import EXAMPLE
 from benchmarks.triton_server import triton_command
 from benchmarks.workloads import MODEL, NUM_FEATURES, Floats
-from ostinato.connection import Answer, Connection, http_request
 from ostinato.errors import ServiceUnreachable
+from ostinato.tools.connection import Answer, Connection, http_request
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ROOT / "benchmarks" / "baselines"

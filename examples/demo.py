@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_plot import Forecasts, draw
-from ostinato.client import AsyncClient
+from ostinato.client.async_client import AsyncClient
+from ostinato.commands.replay_view import ReplayView, summary
+from ostinato.commands.verify import results_table, verify_version
 from ostinato.errors import CommandError
-from ostinato.replay import Arrival, ModelShape, Options, Replayed, replay
-from ostinato.replay_view import ReplayView, summary
-from ostinato.server_process import ServerProcess
-from ostinato.table import Line
-from ostinato.table import Table as Csv
-from ostinato.verify_command import results_table, verify_version
+from ostinato.tools.replay import Arrival, ModelShape, Options, Replayed, replay
+from ostinato.tools.server_process import ServerProcess
+from ostinato.tools.table import Line
+from ostinato.tools.table import Table as Csv
 
 REPOSITORY = Path("repository")
 DATA = Path("examples/beijing_pm25/beijing_pm25_hourly.csv.xz")

@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ostinato.blocking import Client
-    from ostinato.client import AsyncClient
+    from ostinato.client.async_client import AsyncClient
+    from ostinato.client.client import Client
 
 __all__ = ["AsyncClient", "Client"]
 
-_HOMES = {"AsyncClient": "ostinato.client", "Client": "ostinato.blocking"}
+_HOMES = {"AsyncClient": "ostinato.client.async_client", "Client": "ostinato.client.client"}
 
 
 def __getattr__(name: str) -> Any:

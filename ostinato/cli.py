@@ -12,14 +12,14 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("ostinato.train_command", "Train a forecaster on any CSV."),
-    "export": ("ostinato.export_command", "Export a trained module to ONNX, proved against PyTorch."),
-    "verify": ("ostinato.verify_command", "Check models as the service checks them, without starting it."),
-    "serve": ("ostinato.serve_command", "Serve a repository of models over HTTP."),
-    "generate": ("ostinato.generate_command", "Write with a model: texts, codes or numbers, and what it looked at."),
-    "replay": ("ostinato.replay_command", "Stream the rows of a CSV through sessions of a running service."),
-    "sessions": ("ostinato.sessions_command", "List, show, export, import and close sessions of a running service."),
-    "bench": ("ostinato.bench_command", "Measure how fast a running service is, and whether it is right."),
+    "train": ("ostinato.commands.train", "Train a forecaster on any CSV."),
+    "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
+    "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
+    "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
+    "generate": ("ostinato.commands.generate", "Write with a model: texts, codes or numbers, and what it looked at."),
+    "replay": ("ostinato.commands.replay", "Stream the rows of a CSV through sessions of a running service."),
+    "sessions": ("ostinato.commands.sessions", "List, show, export, import and close sessions of a running service."),
+    "bench": ("ostinato.commands.bench", "Measure how fast a running service is, and whether it is right."),
 }
 """Command -> the module whose function, or group of commands, has its name; and what the list of commands says."""
 

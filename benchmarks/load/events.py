@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks.errors import WrongAnswer
-from ostinato.connection import CONNECT_SECONDS, READ_BYTES, Address
+from ostinato.tools.connection import CONNECT_SECONDS, READ_BYTES, Address
 
 STEP, DONE = b"event: step\n", b"event: done\n"
 END = b"0\r\n\r\n"

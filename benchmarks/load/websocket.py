@@ -7,9 +7,9 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 
-from ostinato.connection import Address, Answer, Sender
 from ostinato.errors import ServiceUnreachable
-from ostinato.load import Load, Recorder
+from ostinato.tools.connection import Address, Answer, Sender
+from ostinato.tools.load import Load, Recorder
 
 TEXT, BINARY = 1, 2
 CLOSE, PING = 8, 9

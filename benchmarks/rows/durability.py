@@ -16,8 +16,8 @@ from benchmarks.rows.http_steps import measure
 from benchmarks.rows.many_in_one import STEP_TARGET, load_batches
 from benchmarks.subjects import Ostinato, Subject
 from benchmarks.workloads import BLOCK_ROWS, NUM_SESSIONS, Steps, scattered
-from ostinato.connection import http_request
-from ostinato.load import closed_loop
+from ostinato.tools.connection import http_request
+from ostinato.tools.load import closed_loop
 
 LOADED_SESSIONS = 16_384
 """Sessions that are stepped before the service is killed; those behind them, up to ``RESERVED``, by single starts."""

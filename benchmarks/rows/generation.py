@@ -14,7 +14,7 @@ from benchmarks.load import events, wrk
 from benchmarks.process import LOAD_CORE
 from benchmarks.spelling import NUM_REQUESTS, RELEASE, SPELLER, Spelled, Speller, draw_words
 from benchmarks.subjects import Subject
-from ostinato.connection import http_request
+from ostinato.tools.connection import http_request
 
 NUM_CHECKED = 256
 """Words whose answers are compared with the graphs alone, before the load and after it."""

@@ -9,7 +9,7 @@ from benchmarks.load import wrk
 from benchmarks.process import LOAD_CORE
 from benchmarks.subjects import Echo, Subject
 from benchmarks.workloads import CYCLE_STEPS, NUM_SESSIONS
-from ostinato.load import closed_loop
+from ostinato.tools.load import closed_loop
 
 
 def many_sessions(bench: Bench) -> None:

@@ -15,8 +15,8 @@ from benchmarks.load.websocket import BINARY, TEXT, WebSocketRefused, encode_fra
 from benchmarks.process import LOAD_CORE
 from benchmarks.subjects import Subject, to_list
 from benchmarks.workloads import BLOCK_ROWS, CYCLE_STEPS, MODEL, NUM_SESSIONS, Steps
-from ostinato.connection import http_request
-from ostinato.load import Load, closed_loop
+from ostinato.tools.connection import http_request
+from ostinato.tools.load import Load, closed_loop
 
 STREAM_TARGET = f"/v1/models/{MODEL}/stream"
 STEP_TARGET = f"/v1/models/{MODEL}/step"

@@ -11,7 +11,7 @@ from benchmarks.errors import SubjectFailed, WrongAnswer
 from benchmarks.rows import whole_sequences
 from benchmarks.subjects import Subject
 from benchmarks.workloads import REQUEST_SEQUENCES, Steps
-from ostinato.load import Load, closed_loop, open_loop
+from ostinato.tools.load import Load, closed_loop, open_loop
 
 TIMES_CAPACITY = 4
 # More connections than the service admits rows (4,096, of which a request of W2 has 16): or nothing would be refused.

@@ -12,8 +12,8 @@ from benchmarks.load import arrow
 from benchmarks.rows.many_in_one import NOT_THERE
 from benchmarks.subjects import Subject, Triton
 from benchmarks.workloads import MODEL, REQUEST_SEQUENCES, Floats, draw_sequences, pad
-from ostinato.connection import Answer, http_request
-from ostinato.load import closed_loop
+from ostinato.tools.connection import Answer, http_request
+from ostinato.tools.load import closed_loop
 
 NUM_CONNECTIONS = 16
 PREDICT_TARGET = f"/v1/models/{MODEL}/predict"

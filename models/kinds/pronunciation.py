@@ -55,7 +55,7 @@ class PronunciationRun:
 
 
 def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
-    """Train on the training words, stop by the validation words, score once on the test words (models/kinds/registry.py).
+    """Train on the training words, stop by the validation words, score once on the test words.
 
     Raises:
         TrainingError: the recipe or the dictionary cannot be used, or training fails.

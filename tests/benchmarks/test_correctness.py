@@ -13,7 +13,7 @@ from benchmarks.correctness import check_after, check_before, open_sessions
 from benchmarks.errors import WrongAnswer
 from benchmarks.subjects import FastApi, Stepped
 from benchmarks.workloads import Floats, Offline, Steps, write_model
-from ostinato.connection import Answer
+from ostinato.tools.connection import Answer
 
 
 class InMemory(FastApi):

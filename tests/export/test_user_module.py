@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from export.errors import ExportError
 from export.user_module import ModuleOptions, load_module
-from ostinato.export_command import export
+from ostinato.commands.export import export
 from service.artifact.manifest import Manifest
 from tests.export.modules import NUM_TOKENS
 

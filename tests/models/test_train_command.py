@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from models.errors import RecipeError
 from models.recipe import Recipe
-from ostinato.train_command import train
+from ostinato.commands.train import train
 
 RECIPE = """
 name = "wave"

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from ostinato import AsyncClient, Client
-from ostinato.session import Session
+from ostinato.client.session import Session
 
 OPENED_AT = "2026-01-01T00:00:00+00:00"
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ostinato import AsyncClient, Client
+from ostinato.client.generation import Generation, Step
 from ostinato.errors import ServiceError
-from ostinato.generation import Generation, Step
+from tests.ostinato.client.test_generation import streamed
 from tests.ostinato.fake_service import KINDS, make_client
-from tests.ostinato.test_generation import streamed
 from tests.server import ServerProcess
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,7 @@ from models.errors import RunError
 from models.kinds.runs import load_run, save_run
 from models.recipe import Recipe
 from models.training.forecasting import train
-from ostinato.export_command import export
+from ostinato.commands.export import export
 from service.artifact.manifest import Manifest
 
 RECIPE = {

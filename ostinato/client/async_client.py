@@ -1,0 +1,211 @@
+"""The client that does not block. It needs nothing of the server: manifests stay plain dictionaries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.client import wire
+from ostinato.client.arrays import Array, Rows
+from ostinato.client.async_stream import AsyncStream
+from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
+from ostinato.client.generation import Generation, GenerationVerbs, Options, Scored, Source, Step, Value
+from ostinato.client.generation_stream import stream_async
+from ostinato.client.retry import Outcome, RetryPolicy
+from ostinato.client.session import AsyncSession
+from ostinato.client.verbs import ManyStepped, SessionInfo, Verbs
+
+Result = TypeVar("Result")
+
+
+class AsyncClient:
+    """Models and sessions of a running service; ``Client`` is the same for code that blocks.
+
+    A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``, or else after pauses
+    that double. One whose answer was lost is sent again where that is safe: all are but a ``step_many`` that lacks a
+    ``seq`` and a stream of outputs that has begun; for ``seq`` keeps a step from being applied twice, the client makes
+    up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn anew).
+
+    Every verb raises:
+        ServiceError: the service refused it; in the service's words. ServiceUnreachable: nobody answered.
+
+    Args:
+        url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
+        patience_seconds: for how long a request is sent again; 0 = it is sent once.
+        timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
+            that never comes is not asked for again.
+        transport: in place of the network, but for streams.
+        choose: picks one of the URLs for an attempt.
+        sleep: waits for a number of seconds.
+        clock: seconds that only grow.
+        chance: a number from [0, 1), which spreads the pauses.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        patience_seconds: float = 30.0,
+        timeout_seconds: float = 20.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+        choose: Callable[[Sequence[str]], str] | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.urls = wire.base_urls(url)
+        policy = RetryPolicy(patience_seconds)
+        self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
+        self._verbs = Verbs(self._exchanges)
+        self._generation = GenerationVerbs(self._exchanges)
+        self._sleep = sleep
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.AsyncClient(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {', '.join(self.urls)}>"
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; sessions stay as they are."""
+        await self._http.aclose()
+
+    async def models(self) -> list[dict[str, Any]]:
+        """All models: ``model``, ``task``, ``versions``, ``status`` and why versions ``failed``."""
+        return await self._run(self._verbs.models())
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """A model: its versions, its status, and the manifest of the latest version that is served (or None)."""
+        return await self._run(self._verbs.model(name))
+
+    async def predict(
+        self, model: str, sequences: Sequence[Rows], *, return_sequences: bool = True, version: str | None = None
+    ) -> list[Array]:
+        """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
+        float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
+        """
+        return await self._run(
+            self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version)
+        )
+
+    async def generate(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+    ) -> Generation:
+        """Write an output, or several, for each input: a text, codes, or numbers ``[n, F]``; without ``inputs``, a
+        model that reads no source writes from nothing. ``ostinato/client/generation.py`` says what ``options`` are.
+        """
+        return await self._run(self._generation.generate(model, inputs, options))
+
+    def generate_stream(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+    ) -> AsyncGenerator[Step | Generation]:
+        """``generate``, told step by step as it is made (but for ``beam``), and at last as a whole.
+
+        Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
+        does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
+        """
+        begin = self._generation.begin_stream(model, inputs, options)
+        return stream_async(self._http, begin, self._sleep, options)
+
+    async def score(
+        self,
+        model: str,
+        targets: Sequence[Value],
+        inputs: Sequence[Source] | None = None,
+        *,
+        version: str | None = None,
+    ) -> list[Scored]:
+        """How likely each target is as the output for its input, its stop included."""
+        return await self._run(self._generation.score(model, targets, inputs, version))
+
+    def session(
+        self,
+        model: str,
+        *,
+        session_id: str | None = None,
+        ttl_seconds: float | None = None,
+        version: str | None = None,
+        keep: bool = False,
+    ) -> AsyncSession:
+        """A new session; ``async with`` opens it and closes it at the end, unless ``keep``. Where there is no block,
+        ``await`` its ``open()``.
+
+        Args:
+            session_id: 1 to 128 of ``A-Z a-z 0-9 . _ : -``; made up where it is None.
+            ttl_seconds: how long it may go without a chunk; 0 = for ever, None = as the server is set.
+            version: of the model; the latest where it is None.
+        """
+
+        def begin() -> Plan[SessionInfo]:
+            return self._verbs.open(model, session_id=session_id, ttl_seconds=ttl_seconds, version=version)
+
+        return AsyncSession(self._run, self._verbs, begin, closes_at_exit=not keep)
+
+    def resume(self, session_id: str) -> AsyncSession:
+        """A session that was opened before; entering takes its step count from the server, leaving never closes it."""
+        return AsyncSession(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
+
+    async def close_session(self, session_id: str) -> None:
+        """End a session, whoever opened it."""
+        await self._run(self._verbs.close(session_id))
+
+    async def sessions(self, model: str | None = None) -> AsyncIterator[SessionInfo]:
+        """All live sessions, of one model or of all, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self._run(self._verbs.page(model, cursor))
+            for info in page.sessions:
+                yield info
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def step_many(
+        self,
+        model: str,
+        session_ids: Sequence[str],
+        inputs: Rows,
+        seq: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
+        create_missing: bool = False,
+    ) -> ManyStepped:
+        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` ``[R]``. Rows fail alone; the
+        result's ``errors`` tell of them.
+
+        It is sent again after a lost answer if every row has a ``seq`` and no session stands in it twice.
+        """
+        return await self._run(self._verbs.step_many(model, session_ids, inputs, seq, create_missing=create_missing))
+
+    def stream(self, model: str, create_missing: bool = False) -> AsyncStream:
+        """Steps of many sessions over one WebSocket, which ``async with`` connects; ``create_missing`` opens unknown
+        ids.
+        """
+        return AsyncStream(
+            self._exchanges, self._verbs, self._send, self._sleep, self._timeout_seconds, model, create_missing
+        )
+
+    async def metrics(self) -> str:
+        """The server's series in Prometheus' text format."""
+        return await self._run(self._verbs.metrics())
+
+    async def _run(self, plan: Plan[Result], /) -> Result:
+        return await carry_out_async(plan, self._send, self._sleep)
+
+    async def _send(self, send: Send) -> Outcome:
+        try:
+            return wire.answer_of(await self._http.request(**wire.arguments(send)))
+        except wire.NETWORK_ERRORS as error:
+            return wire.lost(error, send.url)

@@ -1,0 +1,176 @@
+"""The client that blocks."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.client import wire
+from ostinato.client.arrays import Array, Rows
+from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
+from ostinato.client.generation import Generation, GenerationVerbs, Options, Scored, Source, Step, Value
+from ostinato.client.generation_stream import stream_blocking
+from ostinato.client.retry import Outcome, RetryPolicy
+from ostinato.client.session import Session
+from ostinato.client.stream import Stream
+from ostinato.client.verbs import ManyStepped, SessionInfo, Verbs
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is sent again, what the
+    verbs raise, and what the arguments are. Threads may share a client.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        patience_seconds: float = 30.0,
+        timeout_seconds: float = 20.0,
+        transport: httpx.BaseTransport | None = None,
+        choose: Callable[[Sequence[str]], str] | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.urls = wire.base_urls(url)
+        policy = RetryPolicy(patience_seconds)
+        self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
+        self._verbs = Verbs(self._exchanges)
+        self._generation = GenerationVerbs(self._exchanges)
+        self._sleep = sleep
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.Client(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+
+    def __repr__(self) -> str:
+        return f"<Client {', '.join(self.urls)}>"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; sessions stay as they are."""
+        self._http.close()
+
+    def models(self) -> list[dict[str, Any]]:
+        """All models: ``model``, ``task``, ``versions``, ``status`` and why versions ``failed``."""
+        return self._run(self._verbs.models())
+
+    def model(self, name: str) -> dict[str, Any]:
+        """A model: its versions, its status, and the manifest of the latest version that is served (or None)."""
+        return self._run(self._verbs.model(name))
+
+    def predict(
+        self, model: str, sequences: Sequence[Rows], *, return_sequences: bool = True, version: str | None = None
+    ) -> list[Array]:
+        """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
+        float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
+        """
+        return self._run(self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version))
+
+    def generate(self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]) -> Generation:
+        """Write an output, or several, for each input: a text, codes, or numbers ``[n, F]``; without ``inputs``, a
+        model that reads no source writes from nothing. ``ostinato/client/generation.py`` says what ``options`` are.
+        """
+        return self._run(self._generation.generate(model, inputs, options))
+
+    def generate_stream(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+    ) -> Generator[Step | Generation]:
+        """``generate``, told step by step as it is made (but for ``beam``), and at last as a whole.
+
+        Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
+        does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
+        """
+        begin = self._generation.begin_stream(model, inputs, options)
+        return stream_blocking(self._http, begin, self._sleep, options)
+
+    def score(
+        self,
+        model: str,
+        targets: Sequence[Value],
+        inputs: Sequence[Source] | None = None,
+        *,
+        version: str | None = None,
+    ) -> list[Scored]:
+        """How likely each target is as the output for its input, its stop included."""
+        return self._run(self._generation.score(model, targets, inputs, version))
+
+    def session(
+        self,
+        model: str,
+        *,
+        session_id: str | None = None,
+        ttl_seconds: float | None = None,
+        version: str | None = None,
+        keep: bool = False,
+    ) -> Session:
+        """Open a session; leaving its ``with`` block closes it, unless ``keep``. Arguments as of ``AsyncClient``."""
+
+        def begin() -> Plan[SessionInfo]:
+            return self._verbs.open(model, session_id=session_id, ttl_seconds=ttl_seconds, version=version)
+
+        return Session(self._run, self._verbs, begin, closes_at_exit=not keep)
+
+    def resume(self, session_id: str) -> Session:
+        """A session that was opened before, with the server's step count; leaving its block never closes it."""
+        return Session(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
+
+    def close_session(self, session_id: str) -> None:
+        """End a session, whoever opened it."""
+        self._run(self._verbs.close(session_id))
+
+    def sessions(self, model: str | None = None) -> Iterator[SessionInfo]:
+        """All live sessions, of one model or of all, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._run(self._verbs.page(model, cursor))
+            yield from page.sessions
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def step_many(
+        self,
+        model: str,
+        session_ids: Sequence[str],
+        inputs: Rows,
+        seq: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
+        create_missing: bool = False,
+    ) -> ManyStepped:
+        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` ``[R]``. Rows fail alone; the
+        result's ``errors`` tell of them. Sent again as ``AsyncClient`` says.
+        """
+        return self._run(self._verbs.step_many(model, session_ids, inputs, seq, create_missing=create_missing))
+
+    def stream(self, model: str, create_missing: bool = False) -> Stream:
+        """Steps of many sessions over one WebSocket, connected by ``with``; ``create_missing`` opens unknown ids."""
+        return Stream(
+            self._exchanges, self._verbs, self._send, self._sleep, self._timeout_seconds, model, create_missing
+        )
+
+    def metrics(self) -> str:
+        """The server's series in Prometheus' text format."""
+        return self._run(self._verbs.metrics())
+
+    def _run(self, plan: Plan[Result], /) -> Result:
+        return carry_out(plan, self._send, self._sleep)
+
+    def _send(self, send: Send) -> Outcome:
+        try:
+            return wire.answer_of(self._http.request(**wire.arguments(send)))
+        except wire.NETWORK_ERRORS as error:
+            return wire.lost(error, send.url)

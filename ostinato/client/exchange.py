@@ -1,0 +1,190 @@
+"""A request until its outcome stands. It knows no network: it says what to send and how long to wait, and is told
+what came of it. So one and the same plan is carried out by a client that blocks and by one that does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ostinato.client.retry import Answer, Lost, Outcome, RetryPolicy, Verdict, judge
+from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the service.
+
+    Attributes:
+        method: of HTTP; or ``CONNECT`` for a stream's handshake and ``FRAME`` for a frame of it.
+        path: with its query; none in a frame.
+        body: as bytes.
+        media_type: of the body.
+        may_repeat: whether sending it again is harmless where it was applied.
+    """
+
+    method: str
+    path: str
+    body: bytes = field(default=b"", repr=False)
+    media_type: str = "application/json"
+    may_repeat: bool = True
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a request to a base URL, once; its outcome is the reply."""
+
+    request: Request
+    url: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait; there is no reply."""
+
+    seconds: float
+
+
+CONNECT = "CONNECT"
+FRAME = "FRAME"
+
+Effect = Send | Pause
+Plan = Generator[Effect, Outcome | None, Result]
+"""What to do next, until there is a result."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The answer that stands; ``may_be_a_repeat``: an earlier attempt may have been applied before this one."""
+
+    answer: Answer
+    may_be_a_repeat: bool
+
+
+class Exchanges:
+    """Makes plans.
+
+    Args:
+        urls: of replicas that share a store; each attempt goes to the next.
+        choose: picks the URL of an attempt, in place of that.
+        clock: seconds that only grow.
+        chance: a number from [0, 1).
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        policy: RetryPolicy,
+        *,
+        choose: Callable[[Sequence[str]], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._urls = tuple(urls)
+        self._policy = policy
+        turns = itertools.cycle(self._urls)
+        self._choose = choose or (lambda _: next(turns))
+        self._clock = clock
+        self._chance = chance
+
+    def pinned(self, url: str) -> Exchanges:
+        """The same with one URL."""
+        return Exchanges((url,), self._policy, clock=self._clock, chance=self._chance)
+
+    def settle(self, request: Request) -> Plan[Settled]:
+        """Send a request until its answer stands, be it a refusal.
+
+        Raises:
+            ServiceUnreachable: there was no answer, and sending it again is not safe or did not help.
+        """
+        began_at = self._clock()
+        may_be_a_repeat = False
+        num_attempts = 0
+        while True:
+            outcome = yield Send(request, self._choose(self._urls))
+            assert outcome is not None
+            num_attempts += 1
+            pause_seconds = self._policy.pause_seconds(
+                outcome,
+                may_repeat=request.may_repeat,
+                num_attempts=num_attempts,
+                elapsed_seconds=self._clock() - began_at,
+                chance=self._chance(),
+            )
+            if pause_seconds is None and isinstance(outcome, Lost):
+                raise ServiceUnreachable(
+                    f"no service answers at {outcome.where} ({outcome.reason}); 'ostinato serve' starts one"
+                )
+            if pause_seconds is None:
+                assert isinstance(outcome, Answer)
+                return Settled(outcome, may_be_a_repeat)
+            may_be_a_repeat |= judge(outcome) is Verdict.UNKNOWN
+            yield Pause(pause_seconds)
+
+    def ask(self, request: Request) -> Plan[Answer]:
+        """Send a request until its answer stands.
+
+        Raises:
+            ServiceError: the service refused it.
+            ServiceUnreachable.
+        """
+        settled = yield from self.settle(request)
+        return accepted(settled.answer)
+
+
+def accepted(answer: Answer) -> Answer:
+    """An answer that is no refusal.
+
+    Raises:
+        ServiceError: it is one; SeqConflict where it says how many steps the session has.
+    """
+    if answer.is_success:
+        return answer
+    problem = answer.members or {}
+    if "detail" not in problem or not answer.code:
+        raise ServiceError(f"{answer.where} answered {answer.status}; is this the service?", answer.status, "")
+    place = f" (at {problem['field']})" if "field" in problem else ""
+    detail = f"{problem['detail']}{place} [{answer.status} {answer.code}]"
+    if isinstance(expected_seq := problem.get("expected_seq"), int):
+        raise SeqConflict(detail, answer.status, answer.code, expected_seq)
+    raise ServiceError(detail, answer.status, answer.code)
+
+
+def carry_out(plan: Plan[Result], send: Callable[[Send], Outcome], sleep: Callable[[float], object]) -> Result:
+    """Do what a plan says, and wait for it."""
+    reply: Outcome | None = None
+    while True:
+        try:
+            effect = plan.send(reply)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        reply = None
+        if isinstance(effect, Pause):
+            sleep(effect.seconds)
+        else:
+            reply = send(effect)
+
+
+async def carry_out_async(
+    plan: Plan[Result], send: Callable[[Send], Awaitable[Outcome]], sleep: Callable[[float], Awaitable[Any]]
+) -> Result:
+    """Do what a plan says, and let others work meanwhile."""
+    reply: Outcome | None = None
+    while True:
+        try:
+            effect = plan.send(reply)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        reply = None
+        if isinstance(effect, Pause):
+            await sleep(effect.seconds)
+        else:
+            reply = await send(effect)

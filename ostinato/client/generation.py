@@ -1,0 +1,270 @@
+"""Outputs that a model generates: what is asked, as plans, and what comes back, at once or step by step."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.client.arrays import Array, Rows, to_json, to_outputs
+from ostinato.client.events import EventParser
+from ostinato.client.exchange import Exchanges, Plan, Request, accepted
+from ostinato.client.retry import Answer
+from ostinato.client.verbs import members_of
+from ostinato.errors import ServiceError, ServiceUnreachable
+
+Source = str | Sequence[int] | Rows
+"""What an output is made from: a text, codes, or numbers ``[n, F]``."""
+Value = str | list[int] | Array
+"""What was made: a text, codes, or numbers, float32 ``[n, O]``."""
+ANSWER = ("model", "version", "outputs", "scores", "finish_reasons")
+
+
+class Options(TypedDict, total=False):
+    """How outputs are chosen; what is absent or None is as the service has it.
+
+    method: ``greedy`` takes the likeliest symbol, ``beam`` looks for the likeliest output, ``sample`` draws.
+    max_steps: the most steps of an output, its stop among them.
+    num_return: outputs for each input; of a beam its best, best first.
+    num_beams, length_penalty: of ``beam``; with a penalty of 0 the bare log-probability ranks.
+    temperature, top_k, top_p, seed: of ``sample``; the same seed draws the same, whatever else runs.
+    version: of the model; the latest where it is absent.
+    return_attention, return_log_probs: whether outputs carry them.
+    """
+
+    method: Literal["greedy", "beam", "sample"] | None
+    max_steps: int | None
+    num_return: int | None
+    num_beams: int | None
+    length_penalty: float | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+    version: str | None
+    return_attention: bool | None
+    return_log_probs: bool | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output.
+
+    Attributes:
+        value: the text, the codes, or the numbers.
+        score: its log-probability, that of its stop included; None of numbers. The length penalty only ranks.
+        finish_reason: ``stop``, or ``length`` where ``max_steps`` were made.
+        log_probs: of each of its T symbols, and of its stop where there is one; None where nobody asked.
+        attention: float32 ``[T, S]``: how far each symbol looked at each step of the source; None where nobody asked.
+    """
+
+    value: Value
+    score: float | None
+    finish_reason: str
+    log_probs: list[float] | None = None
+    attention: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came of a request.
+
+    Attributes:
+        seed: what the draws of ``sample`` followed from; None of other methods.
+        outputs: for each input all of its outputs.
+    """
+
+    model: str
+    version: str
+    seed: int | None
+    outputs: tuple[tuple[Output, ...], ...]
+
+    @property
+    def firsts(self) -> list[Output]:
+        """The first output of each input: the best one of a beam, the only one where no ``num_return`` was given."""
+        return [outputs[0] for outputs in self.outputs]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an output, told when it was made.
+
+    Attributes:
+        index: of the input.
+        place: of the output among those of its input.
+        step: counted from 1.
+        value: the symbol, empty for the stop; the code, None for the stop; or numbers, float32 ``[O]``.
+        log_prob: of the symbol; None of numbers.
+    """
+
+    index: int
+    place: int
+    step: int
+    value: str | int | Array | None
+    log_prob: float | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How likely an output is: the sum of its log-probabilities, and that of each symbol and of the stop.
+
+    Minus infinity where the model rules it out.
+    """
+
+    score: float
+    log_probs: list[float]
+
+
+class GenerationVerbs:
+    """The plan of every verb that generates. All of them may be sent again: nothing is kept at the service."""
+
+    def __init__(self, exchanges: Exchanges) -> None:
+        self._exchanges = exchanges
+
+    def generate(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Generation]:
+        """All outputs at once."""
+        answer = yield from self._exchanges.ask(Request("POST", _path(model, "generate"), _body(inputs, options)))
+        return _generation(members_of(answer, *ANSWER), has_several=_has_several(options))
+
+    def begin_stream(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Answer]:
+        """A stream, until it has begun."""
+        return self._exchanges.ask(Request("POST", _path(model, "generate"), _body(inputs, options, stream=True)))
+
+    def score(
+        self, model: str, targets: Sequence[Value], inputs: Sequence[Source] | None, version: str | None
+    ) -> Plan[list[Scored]]:
+        """How likely outputs are."""
+        members = {"targets": _listed("targets", targets), "inputs": _listed("inputs", inputs), "version": version}
+        body = to_json({name: value for name, value in members.items() if value is not None})
+        answer = yield from self._exchanges.ask(Request("POST", _path(model, "score"), body))
+        found = members_of(answer, "scores", "log_probs")
+        return [
+            Scored(_logarithm(score), [_logarithm(each) for each in log_probs])
+            for score, log_probs in zip(found["scores"], found["log_probs"], strict=True)
+        ]
+
+
+class StreamReader:
+    """Reads a stream of outputs from the bytes that arrive. It knows no network.
+
+    Attributes:
+        is_done: whether the whole answer has come.
+    """
+
+    def __init__(self, where: str, options: Mapping[str, Any]) -> None:
+        self._where = where
+        self._has_several = _has_several(options)
+        self._parser = EventParser()
+        self._num_steps = 0
+        self.is_done = False
+
+    def feed(self, piece: bytes) -> Iterator[Step | Generation]:
+        """The steps that have come with this piece, and the whole answer when it is there.
+
+        Raises:
+            ServiceError: the service failed on the way; in its words.
+        """
+        for event in self._parser.feed(piece):
+            if event.name not in ("step", "done", "error"):
+                continue
+            members = self._members(event.data)
+            if event.name == "error":
+                status = members.get("status")
+                accepted(Answer(status if isinstance(status, int) else 500, members, where=self._where))
+            elif event.name == "step":
+                self._num_steps += 1
+                yield _step(members)
+            else:
+                self.is_done = True
+                answer = members_of(Answer(200, members, where=self._where), *ANSWER)
+                yield _generation(answer, has_several=self._has_several)
+
+    def broken_off(self, reason: object = "") -> ServiceUnreachable:
+        """What to raise where the stream ended before the answer."""
+        return ServiceUnreachable(
+            f"{self._where}: the stream broke off after {self._num_steps} steps"
+            + (f" ({reason})" if str(reason) else "")
+            + "; it is not sent again, for what was told could then be told twice"
+        )
+
+    def _members(self, data: str) -> dict[str, Any]:
+        try:
+            members = json.loads(data)
+        except ValueError:
+            members = None
+        return members_of(Answer(200, members if isinstance(members, dict) else None, where=self._where))
+
+
+def _logarithm(told: float | None) -> float:
+    """JSON has no infinity: the logarithm of a probability of 0 comes as null."""
+    return -math.inf if told is None else told
+
+
+def _path(model: str, action: str) -> str:
+    return f"/v1/models/{quote(model, safe='')}/{action}"
+
+
+def _body(inputs: Sequence[Source] | None, options: Mapping[str, Any], **further: Any) -> bytes:
+    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+        raise TypeError(f"{unknown[0]!r} is no option of generation; they are {', '.join(Options.__annotations__)}")
+    members = {"inputs": _listed("inputs", inputs), **options, **further}
+    return to_json({name: value for name, value in members.items() if value is not None})
+
+
+def _listed(name: str, given: Sequence[Any] | None) -> list[Any] | None:
+    """A text is a sequence, too: of its letters, each of which would be an input of its own."""
+    if isinstance(given, str):
+        raise TypeError(f"{name} is a list of texts, codes or numbers; it is one text: put it in a list")
+    return None if given is None else list(given)
+
+
+def _has_several(options: Mapping[str, Any]) -> bool:
+    return (options.get("num_return") or 1) > 1
+
+
+def _generation(answer: Mapping[str, Any], *, has_several: bool) -> Generation:
+    def of_each(name: str) -> list[list[Any]]:
+        """By input and output; None where the answer has no such member."""
+        entries = answer.get(name, [None] * len(answer["outputs"]))
+        if not has_several:
+            return [[entry] for entry in entries]
+        return [
+            [None] * len(answer["outputs"][index]) if entry is None else entry for index, entry in enumerate(entries)
+        ]
+
+    names = ("outputs", "scores", "finish_reasons", "log_probs", "attention")
+    outputs = tuple(
+        tuple(_output(*each) for each in zip(*of_input, strict=True))
+        for of_input in zip(*map(of_each, names), strict=True)
+    )
+    return Generation(answer["model"], answer["version"], answer.get("seed"), outputs)
+
+
+def _output(
+    written: Any, score: float | None, finish_reason: str, log_probs: list[float] | None, attention: Any
+) -> Output:
+    if attention is not None:
+        rows = np.asarray(attention, np.float32)
+        attention = rows if len(rows) else rows.reshape(0, 0)
+    return Output(to_outputs(written) if score is None else written, score, finish_reason, log_probs, attention)
+
+
+def _step(members: Mapping[str, Any]) -> Step:
+    found = members_of(Answer(200, members), "index", "step", "output")
+    value, log_prob = found["output"], found.get("log_prob")
+    if log_prob is None:
+        value = to_outputs(value)
+    elif isinstance(value, list):
+        value = value[0] if value else None
+    return Step(found["index"], found.get("place", 0), found["step"], value, log_prob)
+
+
+def no_stream(where: str) -> ServiceError:
+    """What to raise where a stream was asked for, and something else came."""
+    return ServiceError(f"{where}: the answer is no stream of events; is this the service?", 200, "")

@@ -1,0 +1,295 @@
+"""A session as its client holds it, for clients that block (``Session``) and for those that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from ostinato.client.arrays import Array, Row, Rows
+from ostinato.client.exchange import Plan
+from ostinato.client.verbs import SessionInfo, Verbs
+from ostinato.errors import CommandError, ServiceError
+
+Result = TypeVar("Result")
+
+
+class Run(Protocol):
+    """Carries a plan out."""
+
+    def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
+        ...
+
+
+class RunAsync(Protocol):
+    """Carries a plan out while others work."""
+
+    async def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
+        ...
+
+
+class SessionHandle:
+    """What both kinds of session know: whose they are, how many steps they have, and the plan of every verb.
+
+    Attributes:
+        session_id, model, version: empty until the session is open.
+        steps: how many steps were applied, as far as this client knows: the ``seq`` of its next chunk.
+    """
+
+    def __init__(self, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool) -> None:
+        self._verbs = verbs
+        self._begin = begin
+        self._closes_at_exit = closes_at_exit
+        self._info: SessionInfo | None = None
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        state = ", closed" * self._is_closed if self._info else ", not open yet"
+        return f"<{type(self).__name__} {self.session_id!r} of {self.model}/{self.version}, {self.steps} steps{state}>"
+
+    @property
+    def session_id(self) -> str:
+        """The server's name of it."""
+        return self._info.session_id if self._info else ""
+
+    @property
+    def model(self) -> str:
+        """The model that it runs."""
+        return self._info.model if self._info else ""
+
+    @property
+    def version(self) -> str:
+        """The model's version, which it keeps."""
+        return self._info.version if self._info else ""
+
+    @property
+    def steps(self) -> int:
+        """How many steps were applied, as far as this client knows."""
+        return self._info.steps if self._info else 0
+
+    def _opened(self) -> SessionInfo:
+        if self._info is None:
+            raise CommandError("the session is not open yet: enter it ('async with'), or await its open()")
+        return self._info
+
+    def _open_plan(self) -> Plan[None]:
+        if self._info is None:
+            self._info = yield from self._begin()
+
+    def _step_plan(self, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
+        info = self._opened()
+        made = yield from self._verbs.step(info.session_id, inputs, info.steps, return_sequences=return_sequences)
+        # Only now: a chunk that failed leaves the count as it was, and may be sent again.
+        self._info = replace(info, steps=made.steps)
+        return made.outputs
+
+    def _forecast_plan(self, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Array]:
+        return self._verbs.forecast(self._opened().session_id, horizon, known_future)
+
+    def _look_plan(self) -> Plan[SessionInfo]:
+        return self._verbs.look(self._opened().session_id)
+
+    def _taken(self, plan: Plan[SessionInfo]) -> Plan[SessionInfo]:
+        """A plan whose session is what this handle holds from then on."""
+        self._info = yield from plan
+        return self._info
+
+    def _reset_plan(self) -> Plan[SessionInfo]:
+        return self._taken(self._verbs.reset(self._opened().session_id))
+
+    def _put_state_plan(self, state: bytes) -> Plan[SessionInfo]:
+        return self._taken(self._verbs.put_state(self._opened().session_id, state))
+
+    def _state_plan(self) -> Plan[bytes]:
+        return self._verbs.state(self._opened().session_id)
+
+    def _fork_plan(self, session_id: str | None, ttl_seconds: float | None) -> Plan[SessionInfo]:
+        return self._verbs.fork(self._opened(), session_id=session_id, ttl_seconds=ttl_seconds)
+
+    def _close_plan(self) -> Plan[None]:
+        if not self._is_closed:
+            yield from self._verbs.close(self._opened().session_id)
+            self._is_closed = True
+
+    def _exit_plan(self, failure: BaseException | None) -> Plan[None]:
+        """Close it, unless it is kept. What went wrong before is what the caller must hear of."""
+        if not self._closes_at_exit or self._info is None:
+            return
+        try:
+            yield from self._close_plan()
+        except ServiceError as error:
+            # One that expired has ended, too.
+            if failure is None and error.status not in (404, 410):
+                raise
+        except CommandError:
+            if failure is None:
+                raise
+
+
+class Session(SessionHandle):
+    """A session of a ``Client``; leaving its ``with`` block closes it, unless it is kept.
+
+    ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
+    failed for good (``ServiceUnreachable``) may have been applied: send the same inputs again, or ``sync()``. Threads
+    may share it; their chunks take turns.
+
+    Every verb raises:
+        ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
+    """
+
+    def __init__(self, run: Run, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool) -> None:
+        super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
+        self._run = run
+        self._turn = threading.Lock()
+        run(self._open_plan())
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._turn:
+            self._run(self._exit_plan(error))
+
+    def step(self, inputs: Rows, *, return_sequences: bool = True) -> Array:
+        """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
+        ``[1, O]`` without ``return_sequences``; integers stay integers.
+
+        Raises:
+            SeqConflict: the session has another number of steps; ``steps`` stays as it is.
+        """
+        with self._turn:
+            return self._run(self._step_plan(inputs, return_sequences=return_sequences))
+
+    def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Array:
+        """The next ``horizon`` outputs, float32 ``[horizon, O]``; the session is not changed.
+
+        ``known_future``: feature -> values of the steps ahead, or rows of the features that are not forecast.
+        """
+        return self._run(self._forecast_plan(horizon, known_future))
+
+    def look(self) -> SessionInfo:
+        """The session as the server has it; this handle's ``steps`` stays."""
+        return self._run(self._look_plan())
+
+    def sync(self) -> int:
+        """Take the server's step count for the next chunk's ``seq``; returns it."""
+        with self._turn:
+            return self._run(self._taken(self._look_plan())).steps
+
+    def reset(self) -> None:
+        """Go back to the initial state, with no step applied."""
+        with self._turn:
+            self._run(self._reset_plan())
+
+    def fork(self, session_id: str | None = None, ttl_seconds: float | None = None) -> Session:
+        """A copy under a new id, which goes its own way; leaving its ``with`` block closes it."""
+        with self._turn:
+            return Session(
+                self._run, self._verbs, lambda: self._fork_plan(session_id, ttl_seconds), closes_at_exit=True
+            )
+
+    def state(self) -> bytes:
+        """The recurrent state, as safetensors."""
+        return self._run(self._state_plan())
+
+    def put_state(self, state: bytes) -> None:
+        """Go on from a state, as ``state()`` gave it."""
+        with self._turn:
+            self._run(self._put_state_plan(state))
+
+    def close(self) -> None:
+        """End it; a second time nothing happens."""
+        with self._turn:
+            self._run(self._close_plan())
+
+
+class AsyncSession(SessionHandle):
+    """A session of an ``AsyncClient``; entering opens it, and leaving closes it, unless it is kept.
+
+    ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
+    failed for good (``ServiceUnreachable``) or was cancelled may have been applied: send the same inputs again, or
+    ``sync()``. Tasks may share it; their chunks take turns.
+
+    Every verb raises:
+        ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
+    """
+
+    def __init__(
+        self, run: RunAsync, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool
+    ) -> None:
+        super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
+        self._run = run
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> AsyncSession:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._turn:
+            await self._run(self._exit_plan(error))
+
+    async def open(self) -> AsyncSession:
+        """Open it (or look at it, where it was resumed), without a block that closes it; returns itself."""
+        async with self._turn:
+            await self._run(self._open_plan())
+        return self
+
+    async def step(self, inputs: Rows, *, return_sequences: bool = True) -> Array:
+        """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
+        ``[1, O]`` without ``return_sequences``; integers stay integers.
+
+        Raises:
+            SeqConflict: the session has another number of steps; ``steps`` stays as it is.
+        """
+        async with self._turn:
+            return await self._run(self._step_plan(inputs, return_sequences=return_sequences))
+
+    async def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Array:
+        """The next ``horizon`` outputs, float32 ``[horizon, O]``; the session is not changed.
+
+        ``known_future``: feature -> values of the steps ahead, or rows of the features that are not forecast.
+        """
+        return await self._run(self._forecast_plan(horizon, known_future))
+
+    async def look(self) -> SessionInfo:
+        """The session as the server has it; this handle's ``steps`` stays."""
+        return await self._run(self._look_plan())
+
+    async def sync(self) -> int:
+        """Take the server's step count for the next chunk's ``seq``; returns it."""
+        async with self._turn:
+            return (await self._run(self._taken(self._look_plan()))).steps
+
+    async def reset(self) -> None:
+        """Go back to the initial state, with no step applied."""
+        async with self._turn:
+            await self._run(self._reset_plan())
+
+    async def fork(self, session_id: str | None = None, ttl_seconds: float | None = None) -> AsyncSession:
+        """A copy under a new id, which goes its own way; leaving its ``async with`` block closes it."""
+        async with self._turn:
+            copy = AsyncSession(
+                self._run, self._verbs, lambda: self._fork_plan(session_id, ttl_seconds), closes_at_exit=True
+            )
+            return await copy.open()
+
+    async def state(self) -> bytes:
+        """The recurrent state, as safetensors."""
+        return await self._run(self._state_plan())
+
+    async def put_state(self, state: bytes) -> None:
+        """Go on from a state, as ``state()`` gave it."""
+        async with self._turn:
+            await self._run(self._put_state_plan(state))
+
+    async def close(self) -> None:
+        """End it; a second time nothing happens."""
+        async with self._turn:
+            await self._run(self._close_plan())

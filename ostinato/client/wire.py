@@ -1,0 +1,141 @@
+"""Where plans meet httpx and websockets: addresses and options, and what these libraries say as outcomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+from urllib.parse import quote
+
+import httpx
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from ostinato.client.exchange import Send
+from ostinato.client.retry import Answer, Lost, Outcome
+from ostinato.errors import ServiceUnreachable
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CONNECT_SECONDS = 10.0
+GOODBYE_SECONDS = 2.0
+"""For how long a stream that is closed waits for the service to agree."""
+
+NETWORK_ERRORS = (httpx.TransportError,)
+STREAM_ERRORS = (WebSocketException, OSError, TimeoutError, EOFError)
+
+
+class Options(TypedDict):
+    """What the clients of httpx are made with."""
+
+    timeout: httpx.Timeout
+    limits: httpx.Limits
+    headers: dict[str, str]
+
+
+class StreamOptions(TypedDict):
+    """What the connections of websockets are made with."""
+
+    open_timeout: float
+    close_timeout: float
+    max_size: None
+    compression: None
+    proxy: Literal[True] | None
+
+
+def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
+    """The base URLs of a service, checked.
+
+    Raises:
+        ServiceUnreachable: one is no URL of HTTP.
+    """
+    urls = (url,) if isinstance(url, str) else tuple(url)
+    if not urls:
+        raise ServiceUnreachable("there is no address; a client needs at least one, as http://127.0.0.1:3000")
+    for one in urls:
+        try:
+            parts = httpx.URL(one)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise ServiceUnreachable(f"{one!r} is no address of a service: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise ServiceUnreachable(f"{one!r} is no address of a service; one is http://127.0.0.1:3000")
+    return tuple(one.rstrip("/") for one in urls)
+
+
+def options(timeout_seconds: float) -> Options:
+    """For ``httpx.Client`` and ``httpx.AsyncClient``; the number of connections is the caller's choice."""
+    return Options(
+        timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        headers={"accept": "application/json, */*"},
+    )
+
+
+def direct() -> Mapping[str, None]:
+    """Mounts: a proxy does not reach what listens on this machine only."""
+    return {f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK}
+
+
+def arguments(send: Send) -> dict[str, Any]:
+    """Of a call to httpx's ``request``."""
+    request = send.request
+    headers = {"content-type": request.media_type} if request.body else {}
+    return {"method": request.method, "url": send.url + request.path, "content": request.body, "headers": headers}
+
+
+def answer_of(response: httpx.Response) -> Answer:
+    """A response whose body was read."""
+    return _answer(response.status_code, response.content, response.headers, str(response.url))
+
+
+def lost(error: httpx.TransportError, url: str) -> Lost:
+    """A request without a response: where there was no connection, it went nowhere."""
+    went_nowhere = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    return Lost(str(error) or type(error).__name__, may_have_arrived=not went_nowhere, where=url)
+
+
+def stream_path(model: str, *, create_missing: bool) -> str:
+    """Of the WebSocket of a model."""
+    return f"/v1/models/{quote(model, safe='')}/stream" + ("?create_missing=true" if create_missing else "")
+
+
+def stream_address(send: Send) -> str:
+    """Where to connect to: ``ws`` for ``http``, ``wss`` for ``https``."""
+    return "ws" + send.url.removeprefix("http") + send.request.path
+
+
+def stream_options(url: str, timeout_seconds: float) -> StreamOptions:
+    """For both ``connect`` of websockets; the service does not compress."""
+    return StreamOptions(
+        open_timeout=min(timeout_seconds, CONNECT_SECONDS),
+        close_timeout=GOODBYE_SECONDS,
+        max_size=None,
+        compression=None,
+        proxy=None if httpx.URL(url).host in LOOPBACK else True,
+    )
+
+
+def refused_handshake(error: Exception, url: str) -> Outcome:
+    """A connection that was not made: the service's own words, where it gave any."""
+    if isinstance(error, InvalidStatus):
+        response = error.response
+        return _answer(response.status_code, bytes(response.body or b""), response.headers, url)
+    return Lost(str(error) or type(error).__name__, may_have_arrived=False, where=url)
+
+
+def lost_stream(error: Exception, url: str) -> Lost:
+    """A frame without an answer."""
+    return Lost(str(error) or type(error).__name__, where=url)
+
+
+def _answer(status: int, body: bytes, headers: Mapping[str, str], where: str) -> Answer:
+    members = None
+    if "json" in headers.get("content-type", ""):
+        try:
+            members = json.loads(body)
+        except ValueError:
+            members = None
+    try:
+        # The other form, a date, needs clocks that agree; the service sends none.
+        retry_after_seconds = max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        retry_after_seconds = None
+    return Answer(status, members if isinstance(members, dict) else None, body, retry_after_seconds, where)

@@ -1,0 +1,234 @@
+"""``ostinato bench``: how fast a running service steps sessions of a model, and whether its answers are right."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ostinato.client.async_client import AsyncClient
+from ostinato.errors import CommandError, WrongAnswer
+from ostinato.tools.connection import Address, http_request
+from ostinato.tools.drawn_inputs import draw_steps
+from ostinato.tools.load import Load, closed_loop
+from ostinato.tools.replay import ModelShape
+
+URL = "http://127.0.0.1:3000"
+CYCLE_STEPS = 16
+"""Different steps that each session gets, over and over."""
+NUM_CHECKED = 16
+RAW_SECONDS = 1.0
+BUSY_FRACTION = 0.9
+
+
+def bench(
+    model: Annotated[str, typer.Option("--model", "-m", help="The model whose sessions are stepped.")],
+    url: Annotated[str, typer.Option(help="Where the service listens.", envvar="OSTINATO_URL")] = URL,
+    sessions: Annotated[int, typer.Option(min=1, max=4096, help="Sessions at once, after one alone.")] = 256,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each load takes.")] = 10.0,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="The models as they are served: their graph is run here, too, and answers are compared."),
+    ] = None,
+) -> None:
+    """Measure how many steps a second a running service applies, one step a request over HTTP JSON, with one session
+    and with many. Each client waits for its answer before it sends the next step.
+
+    With --repository it also says how fast onnxruntime alone runs the same graph, and compares answers with an offline
+    run, to the bit; exit status 1 if one differs. The sessions it opened are closed at the end.
+
+    [bold]Examples[/]
+
+    ostinato bench --model beijing-lstm
+
+    ostinato bench -m beijing-lstm --url http://127.0.0.1:3000 --sessions 64 --seconds 30
+
+    ostinato bench -m beijing-lstm --repository repository
+    """
+    console = Console()
+    shape = asyncio.run(_shape(url, model))
+    offline = Offline(repository, shape) if repository else None
+    table = _table(shape, url, seconds, with_raw=offline is not None)
+    loads: list[Load] = []
+    num_compared = 0
+    for number in dict.fromkeys((1, sessions)):
+        with console.status(f"{number} session{'s' * (number > 1)}, {seconds:g} s"):
+            clients = Clients.draw(shape, number)
+            load = _load(url, clients, seconds)
+            loads.append(load)
+            raw_rate = offline.rate(number) if offline else None
+            table.add_row(*_cells(number, load, raw_rate))
+            num_compared += offline.compare(clients, load) if offline else 0
+    console.print(table)
+    if num_compared:
+        console.print(f"[green]right:[/] the last answers of {num_compared} sessions equal an offline run, to the bit")
+    busiest = max(load.cpu_fraction for load in loads)
+    if busiest > BUSY_FRACTION:
+        console.print(f"[yellow]this client used {busiest:.0%} of a core, and may have been what was slow[/]")
+
+
+@dataclass(frozen=True)
+class Clients:
+    """What each session's client sends: a cycle of steps, inputs ``[sessions, CYCLE_STEPS, F]``."""
+
+    shape: ModelShape
+    inputs: list[list[list[float]]]
+
+    @classmethod
+    def draw(cls, shape: ModelShape, number: int) -> Clients:
+        """Different ones for each, and the same in every run."""
+        generator = np.random.default_rng(number)
+        return cls(shape, [draw_steps(shape.model_input, CYCLE_STEPS, generator) for _ in range(number)])
+
+    def requests(self, session_ids: list[str], host: str) -> list[list[bytes]]:
+        """The requests of each session, in turn."""
+        return [
+            [
+                http_request(
+                    "POST", f"/v1/sessions/{session_id}/step", json.dumps({"inputs": [step]}).encode(), host=host
+                )
+                for step in steps
+            ]
+            for session_id, steps in zip(session_ids, self.inputs, strict=True)
+        ]
+
+    def applied(self, session: int, num_steps: int) -> NDArray[Any]:
+        """The first ``num_steps`` steps ``[n, F]`` that a session got."""
+        cycle = np.array(self.inputs[session], self.shape.model_input["dtype"])
+        steps: NDArray[Any] = cycle[np.arange(num_steps) % CYCLE_STEPS]
+        return steps
+
+
+class Offline:
+    """The graph in this process, by the service's own runner with one thread.
+
+    Raises:
+        CommandError: the repository does not hold the served version.
+    """
+
+    def __init__(self, repository: Path, shape: ModelShape) -> None:
+        from service.catalogue.recurrent_checks import load_model
+        from service.config import Settings
+
+        directory = (repository / shape.name / shape.version).absolute()
+        if not directory.is_dir():
+            raise CommandError(f"{repository}: there is no {shape.name}/{shape.version}, which the service serves")
+        self._runner = load_model(directory, Settings()).runner
+        self._output_dtype = self._runner.manifest.outputs[0].dtype
+
+    def rate(self, num_sessions: int) -> float:
+        """Steps a second with all sessions in one batch, or in the largest that the model takes."""
+        part = self._runner.manifest.inputs[0]
+        batch_size = min(num_sessions, self._runner.max_batch_size)
+        inputs = np.zeros((batch_size, 1, part.num_features), part.dtype)
+        states = self._runner.initial_states(batch_size)
+        self._runner.run(inputs, states)
+        number = 0
+        began_at = time.perf_counter()
+        while (elapsed := time.perf_counter() - began_at) < RAW_SECONDS:
+            self._runner.run(inputs, states)
+            number += 1
+        return number * batch_size / elapsed
+
+    def compare(self, clients: Clients, load: Load) -> int:
+        """Compare the last answers of some sessions with one run over all their steps; returns how many.
+
+        Raises:
+            WrongAnswer: one differs, or steps are lost or doubled.
+        """
+        from service.catalogue.recurrent_checks import run_sequence
+
+        checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
+        for session in checked:
+            answer, num_steps = json.loads(load.last[session].body), load.num_steps[session]
+            if answer["steps"] != num_steps:
+                raise WrongAnswer(f"a session has {answer['steps']} steps, and its client got {num_steps} answers")
+            steps = clients.applied(session, num_steps)[None]
+            expected = run_sequence(self._runner, steps, self._runner.max_iteration_steps)[0][0, -1]
+            made = np.array(answer["outputs"][-1], self._output_dtype)
+            if made.tobytes() != expected.tobytes():
+                raise WrongAnswer(
+                    f"after {num_steps} steps a session answered {made.tolist()}; offline it is {expected.tolist()}"
+                )
+        return len(checked)
+
+
+async def _shape(url: str, model: str) -> ModelShape:
+    async with AsyncClient(url, patience_seconds=0.0) as client:
+        return ModelShape.of(await client.model(model))
+
+
+def _load(url: str, clients: Clients, seconds: float) -> Load:
+    """Open sessions, step them for some seconds, close them.
+
+    Raises:
+        CommandError: a step was refused.
+    """
+    address, host = _address(url)
+    session_ids: list[str] = []
+    try:
+        asyncio.run(_open(url, clients.shape.name, len(clients.inputs), session_ids))
+        load = closed_loop(address, clients.requests(session_ids, host), seconds)
+    finally:
+        asyncio.run(_close(url, session_ids))
+    if load.num_failed:
+        refusal = next((answer.body for answer in load.last if answer.status >= 300), b"")
+        raise CommandError(f"{load.num_failed:,} steps were refused: {dict(load.statuses)}; {refusal.decode()[:300]}")
+    return load
+
+
+async def _open(url: str, model: str, number: int, session_ids: list[str]) -> None:
+    async with AsyncClient(url) as client:
+        for _ in range(number):
+            # One by one, so that those opened before a refusal are closed.
+            session_ids += [(await client.session(model, keep=True).open()).session_id]
+
+
+async def _close(url: str, session_ids: list[str]) -> None:
+    async with AsyncClient(url, patience_seconds=0.0) as client:
+        for session_id in session_ids:
+            # What stopped the load is the error to tell of; a session that stays behind expires.
+            with contextlib.suppress(CommandError):
+                await client.close_session(session_id)
+
+
+def _address(url: str) -> tuple[Address, str]:
+    """Where to connect to, and the name of the host for the requests."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
+        raise CommandError(f"{url!r}: bench speaks plain HTTP to a service's own address, as {URL}")
+    return (parts.hostname, parts.port or 80), parts.netloc
+
+
+def _table(shape: ModelShape, url: str, seconds: float, *, with_raw: bool) -> Table:
+    title = f"{shape.name}/{shape.version} at {url}: one step a request, {seconds:g} s each"
+    table = Table(title=escape(title), title_justify="left")
+    for name in ("sessions", "steps/s", "p50", "p99", "longest pause"):
+        table.add_column(name, justify="right")
+    if with_raw:
+        table.add_column("onnxruntime alone", justify="right")
+        table.add_column("ratio", justify="right")
+    return table
+
+
+def _cells(number: int, load: Load, raw_rate: float | None) -> list[str]:
+    cells = [
+        f"{number:,}",
+        f"{load.rate:,.0f}",
+        f"{load.percentile(50) * 1000:.2f} ms",
+        f"{load.percentile(99) * 1000:.2f} ms",
+        f"{load.longest_pause * 1000:.1f} ms",
+    ]
+    return cells if raw_rate is None else [*cells, f"{raw_rate:,.0f}", f"{load.rate / raw_rate:.3f}"]

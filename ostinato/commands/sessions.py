@@ -1,0 +1,319 @@
+"""``ostinato sessions``: look after the sessions of a running service, and move them from one to another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ostinato.client.client import Client
+from ostinato.client.verbs import SessionInfo
+from ostinato.errors import ServiceError
+from ostinato.tools.session_files import file_name, import_session, make_folder, read_file, write_file
+
+URL = "http://127.0.0.1:3000"
+ENDED = (404, 410)
+"""Statuses of a session that is not there any more."""
+
+Url = Annotated[str, typer.Option("--url", help="Where the service listens.", envvar="OSTINATO_URL")]
+Patience = Annotated[
+    float, typer.Option("--patience", min=0, help="Seconds for which a refused request is sent again.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")]
+
+sessions = typer.Typer(
+    name="sessions",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@sessions.callback()
+def about() -> None:
+    """List, show, export, import and close sessions of a running service.
+
+    Each command has a --help of its own.
+
+    [bold]Examples[/]
+
+    ostinato sessions list --model beijing-lstm
+
+    ostinato sessions export station-7 --output states
+
+    ostinato sessions import states/station-7.safetensors --url http://127.0.0.1:3001
+
+    ostinato sessions close station-7
+    """
+
+
+@sessions.command("list")
+def list_sessions(
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Sessions of this model only.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="List so many at most; 0 = all.")] = 0,
+    as_json: AsJson = False,
+    url: Url = URL,
+    patience: Patience = 30.0,
+) -> None:
+    """List live sessions.
+
+    [bold]Examples[/]
+
+    ostinato sessions list
+
+    ostinato sessions list --model beijing-lstm --limit 20
+
+    ostinato sessions list --json | jq -r .session_id
+    """
+    console = Console()
+    with Client(url, patience_seconds=patience) as client:
+        found = client.sessions(model)
+        shown = islice(found, limit) if limit else found
+        if as_json:
+            for info in shown:
+                typer.echo(_json(info))
+            return
+        table = _table()
+        for info in shown:
+            _add(table, info)
+        if table.row_count:
+            console.print(table)
+        else:
+            console.print("there is no live session" + (f" of {escape(model)}" if model else ""))
+        if limit and table.row_count == limit and next(found, None) is not None:
+            console.print(f"[dim]There are more than {limit}.[/]")
+
+
+@sessions.command()
+def show(
+    session_id: Annotated[str, typer.Argument(metavar="ID", help="The session.")],
+    as_json: AsJson = False,
+    url: Url = URL,
+    patience: Patience = 30.0,
+) -> None:
+    """Show one session.
+
+    [bold]Example[/]
+
+    ostinato sessions show station-7
+    """
+    with Client(url, patience_seconds=patience) as client:
+        info = client.resume(session_id).look()
+    if as_json:
+        typer.echo(_json(info))
+        return
+    table = _table()
+    _add(table, info)
+    Console().print(table)
+
+
+@sessions.command("export")
+def export_sessions(
+    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to export.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = Path(),
+    every: Annotated[bool, typer.Option("--all", help="Export all live sessions.")] = False,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="With --all: of this model only.")] = None,
+    url: Url = URL,
+    patience: Patience = 30.0,
+) -> None:
+    """Write the state of sessions to files <ID>.safetensors.
+
+    A file also tells the model, the steps and the last output; one that is there already is replaced. The sessions stay
+    as they are, and live.
+
+    [bold]Examples[/]
+
+    ostinato sessions export station-7 station-8 --output states
+
+    ostinato sessions export --all --model beijing-lstm --output states
+    """
+    _check_choice(session_ids, every, model)
+    console = Console()
+    with Client(url, patience_seconds=patience) as client:
+        chosen = [info.session_id for info in client.sessions(model)] if every else session_ids or []
+        paths = {session_id: output / file_name(session_id) for session_id in chosen}
+        make_folder(output)
+        num_written = 0
+        with _progress(console, "export", len(paths)) as advance:
+            for session_id, path in paths.items():
+                # One that ended since it was listed is none of all live sessions.
+                with _ignored(ENDED if every else ()):
+                    write_file(path, client.resume(session_id).state())
+                    num_written += 1
+                advance()
+    console.print(f"{_count(num_written)} exported to {escape(str(output))}", highlight=False, soft_wrap=True)
+
+
+@sessions.command("import")
+def import_sessions(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that 'export' wrote.")],
+    session_id: Annotated[
+        str | None, typer.Option("--session-id", metavar="ID", help="Another id than the file's.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The model, for a file that names none.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Another version of the model.")] = None,
+    ttl: Annotated[
+        float | None, typer.Option("--ttl", min=0, help="Seconds that it may be idle; 0 = for ever.")
+    ] = None,
+    url: Url = URL,
+    patience: Patience = 30.0,
+) -> None:
+    """Open sessions with the state of files.
+
+    Each goes on, to the bit, as the one that was exported would have. It is opened under the id that the file names, on
+    the same version of its model; if that is not served, on the latest.
+
+    [bold]Examples[/]
+
+    ostinato sessions import states/*.safetensors --url http://127.0.0.1:3001
+
+    ostinato sessions import states/station-7.safetensors --session-id station-7-again --version 2
+    """
+    if session_id is not None and len(files) > 1:
+        raise typer.BadParameter("it names one session, and there are several files", param_hint="--session-id")
+    console = Console()
+    contents = [(path, *read_file(path)) for path in files]
+    with Client(url, patience_seconds=patience) as client, _progress(console, "import", len(files)) as advance:
+        for path, content, metadata in contents:
+            session = import_session(
+                client,
+                path,
+                content,
+                model=model or metadata.get("model"),
+                session_id=session_id or metadata.get("session_id"),
+                version=version,
+                former_version=metadata.get("version"),
+                ttl_seconds=ttl,
+            )
+            name = f"{session.session_id}: {session.model}/{session.version}, {session.steps:,} steps"
+            console.print(escape(name), highlight=False, soft_wrap=True)
+            if version is None and session.version != metadata.get("version", session.version):
+                text = f"it was exported from version {metadata['version']}, which is not served there"
+                console.print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
+            advance()
+
+
+@sessions.command("close")
+def close_sessions(
+    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to close.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Close all live sessions of --model.")] = False,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="With --all: whose sessions.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are closed.")] = False,
+    url: Url = URL,
+    patience: Patience = 30.0,
+) -> None:
+    """Close sessions; their state is gone.
+
+    Asks first where it is more than one.
+
+    [bold]Examples[/]
+
+    ostinato sessions close station-7
+
+    ostinato sessions close --all --model beijing-lstm --yes
+    """
+    _check_choice(session_ids, every, model)
+    if every and model is None:
+        raise typer.BadParameter("--model says whose sessions are to be closed", param_hint="--all")
+    console = Console()
+    with Client(url, patience_seconds=patience) as client:
+        chosen = (
+            [info.session_id for info in client.sessions(model)] if every else list(dict.fromkeys(session_ids or []))
+        )
+        if len(chosen) > 1 and not yes:
+            typer.confirm(f"Close {_count(len(chosen))}?", abort=True)
+        num_closed = 0
+        with _progress(console, "close", len(chosen)) as advance:
+            for each in chosen:
+                with _ignored(ENDED if every else ()):
+                    client.close_session(each)
+                    num_closed += 1
+                advance()
+    console.print(f"{_count(num_closed)} closed", highlight=False)
+
+
+def _check_choice(session_ids: Sequence[str] | None, every: bool, model: str | None) -> None:
+    """Either ids or ``--all``."""
+    if bool(session_ids) == every:
+        raise typer.BadParameter("name sessions, or give --all, and not both")
+    if model is not None and not every:
+        raise typer.BadParameter("it goes with --all; an id is one session's, whatever its model", param_hint="--model")
+
+
+@contextlib.contextmanager
+def _ignored(statuses: Sequence[int]) -> Iterator[None]:
+    """Pass over refusals with one of these statuses."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.status not in statuses:
+            raise
+
+
+@contextlib.contextmanager
+def _progress(console: Console, what: str, total: int) -> Iterator[_Advance]:
+    """A bar, where there is more than one thing to do."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("sessions"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=total < 2 or not console.is_terminal,
+    )
+    with progress:
+        yield _Advance(progress, what, total)
+
+
+class _Advance:
+    """Counts a session as done."""
+
+    def __init__(self, progress: Progress, what: str, total: int) -> None:
+        self._progress = progress
+        self._bar = progress.add_task(what, total=total)
+
+    def __call__(self) -> None:
+        self._progress.advance(self._bar)
+
+
+def _table() -> Table:
+    table = Table()
+    for name in ("session", "model", "version"):
+        table.add_column(name, overflow="fold")
+    table.add_column("steps", justify="right")
+    table.add_column("opened")
+    table.add_column("expires")
+    return table
+
+
+def _add(table: Table, info: SessionInfo) -> None:
+    expires = _time(info.expires_at) if info.expires_at else "never"
+    names = (escape(info.session_id), escape(info.model), escape(info.version))
+    table.add_row(*names, f"{info.steps:,}", _time(info.opened_at), expires)
+
+
+def _time(time: datetime | None) -> str:
+    """In the time of this machine, to the second."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}" if time else "-"
+
+
+def _json(info: SessionInfo) -> str:
+    return json.dumps(asdict(info), default=datetime.isoformat)
+
+
+def _count(number: int) -> str:
+    return f"{number:,} session" + ("s" if number != 1 else "")

@@ -1,0 +1,302 @@
+"""Rows of a file through live sessions: each row is sent when its turn comes, and every forecast is kept until the
+value that it foretold arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ostinato.client.async_client import AsyncClient
+from ostinato.errors import CommandError, ServiceError
+from ostinato.tools.table import Line
+
+WARM_UP_CHUNK_STEPS = 200
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What a replay must know of a model, from its manifest."""
+
+    name: str
+    version: str
+    model_input: Mapping[str, Any]
+    features: tuple[str, ...]
+    outputs: tuple[str, ...]
+    feedback: dict[str, str]
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> ModelShape:
+        """The shape of what ``GET /v1/models/{model}`` answered.
+
+        Raises:
+            CommandError: no version of it is served, or it holds no sessions.
+        """
+        manifest = model.get("manifest")
+        if not manifest:
+            reasons = "; ".join(f"{failed['version']}: {failed['reason']}" for failed in model.get("failed", []))
+            raise CommandError(f"no version of {model.get('model')!r} is served. {reasons}".rstrip(". ") + ".")
+        if manifest["task"] != "recurrent":
+            raise CommandError(f"{manifest['name']!r} is of task {manifest['task']!r}; sessions are for 'recurrent'")
+        model_input = manifest["inputs"][0]
+        return cls(
+            manifest["name"],
+            manifest["version"],
+            model_input,
+            tuple(model_input["features"]),
+            tuple(manifest["outputs"][0]["features"]),
+            dict(manifest["feedback"]),
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """How rows are replayed.
+
+    Attributes:
+        sessions: how many are replayed at once.
+        offset_rows: how many rows later each session begins than the one before it.
+        warm_up_rows: how many lines at the front only bring the sessions' state up; they are not scored.
+        horizon: how many steps ahead is forecast; 1 = a step's own output.
+        known: features whose future the forecast may read from the file, as a calendar or another forecast would tell.
+        rows_per_second: of each session; 0 = as fast as the service answers.
+        keep_open: leave the sessions open.
+    """
+
+    sessions: int = 1
+    offset_rows: int = 1
+    warm_up_rows: int = 0
+    horizon: int = 1
+    known: tuple[str, ...] = ()
+    rows_per_second: float = 0.0
+    keep_open: bool = False
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A forecast beside what came. None = there was no forecast, no value, or no value before it."""
+
+    forecast: float | None
+    came: float | None
+    persistence: float | None
+
+    @property
+    def error(self) -> float | None:
+        """``|forecast - came|``."""
+        return None if self.forecast is None or self.came is None else abs(self.forecast - self.came)
+
+    @property
+    def persistence_error(self) -> float | None:
+        """``|last value seen when the forecast was made - came|``."""
+        return None if self.persistence is None or self.came is None else abs(self.persistence - self.came)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A row that arrived in a session, what had been foretold of it, and what the model answered to it."""
+
+    session: int
+    line: Line
+    foretold: dict[str, Foretold]
+    outputs: list[float]
+
+
+@dataclass
+class Score:
+    """Mean absolute errors of the model and of persistence, both over the same rows."""
+
+    num_scored: int = 0
+    total: float = 0.0
+    persistence_total: float = 0.0
+
+    def add(self, foretold: Foretold) -> None:
+        """Count a row, unless its value or either forecast is missing."""
+        if foretold.error is not None and foretold.persistence_error is not None:
+            self.num_scored += 1
+            self.total += foretold.error
+            self.persistence_total += foretold.persistence_error
+
+    @property
+    def mae(self) -> float:
+        """Of the model; NaN where nothing was scored."""
+        return self.total / self.num_scored if self.num_scored else float("nan")
+
+    @property
+    def persistence_mae(self) -> float:
+        """Of persistence; NaN where nothing was scored."""
+        return self.persistence_total / self.num_scored if self.num_scored else float("nan")
+
+
+@dataclass
+class Replayed:
+    """What a replay came to. ``seconds`` leaves opening and warming up out; ``steps`` counts the sessions' steps."""
+
+    session_ids: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    num_rows: int = 0
+    seconds: float = 0.0
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+Observe = Callable[[Arrival], None]
+
+
+def rows_of_sessions(num_lines: int, options: Options) -> list[int]:
+    """How many rows each session replays, given the lines with the warm-up."""
+    rows = num_lines - options.warm_up_rows
+    return [max(0, rows - session * options.offset_rows) for session in range(options.sessions)]
+
+
+async def replay(
+    client: AsyncClient,
+    shape: ModelShape,
+    lines: Sequence[Line],
+    options: Options = Options(),
+    observe: Observe = lambda _arrival: None,
+) -> Replayed:
+    """Replay ``lines``, the first ``options.warm_up_rows`` of them as a warm-up, in sessions of their own.
+
+    Raises:
+        ServiceError, ServiceUnreachable: a request failed for good; the sessions are closed where they can be.
+    """
+    result = Replayed(scores={target: Score() for target in shape.feedback.values()})
+    lanes = [
+        _Lane(client, shape, lines, options, session, result, observe)
+        for session, rows in enumerate(rows_of_sessions(len(lines), options))
+        if rows
+    ]
+    try:
+        await _together([lane.open() for lane in lanes])
+        began_at = time.perf_counter()
+        await _together([lane.run() for lane in lanes])
+        result.seconds = time.perf_counter() - began_at
+        result.session_ids = [lane.session_id for lane in lanes]
+        result.steps = [lane.steps for lane in lanes]
+    finally:
+        if not options.keep_open:
+            await _together([lane.close() for lane in lanes])
+    return result
+
+
+async def _together(coroutines: Sequence[Any]) -> None:
+    """Run all; the first failure ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in coroutines:
+                group.create_task(coroutine)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+class _Lane:
+    """One session and its rows."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        shape: ModelShape,
+        lines: Sequence[Line],
+        options: Options,
+        session: int,
+        result: Replayed,
+        observe: Observe,
+    ) -> None:
+        self._shape, self._options = shape, options
+        self._session, self._result, self._observe = session, result, observe
+        self._lines = lines
+        self._start = options.warm_up_rows + session * options.offset_rows
+        self._targets = {
+            target: (shape.outputs.index(source), shape.features.index(target))
+            for source, target in shape.feedback.items()
+        }
+        self._last_seen: dict[str, float] = {}
+        # Position of a line -> what was foretold of it, by target.
+        self._pending: dict[int, dict[str, tuple[float, float | None]]] = {}
+        self._handle = client.session(shape.name, keep=True)
+
+    @property
+    def session_id(self) -> str:
+        """Empty until it is open."""
+        return self._handle.session_id
+
+    @property
+    def steps(self) -> int:
+        """How many were applied."""
+        return self._handle.steps
+
+    async def open(self) -> None:
+        """Open the session and warm it up with the lines ahead of its first row."""
+        await self._handle.open()
+        first = self._start - self._options.warm_up_rows
+        for begin in range(first, self._start, WARM_UP_CHUNK_STEPS):
+            end = min(self._start, begin + WARM_UP_CHUNK_STEPS)
+            outputs = await self._step(self._lines[begin:end])
+            for line in self._lines[begin:end]:
+                self._see(line)
+            if end == self._start:
+                await self._foretell(end - 1, outputs)
+
+    async def run(self) -> None:
+        """Send row after row."""
+        rate = self._options.rows_per_second
+        began_at = time.perf_counter()
+        for number, position in enumerate(range(self._start, len(self._lines))):
+            if rate and (wait := began_at + number / rate - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            await self._arrive(position)
+
+    async def close(self) -> None:
+        """Close the session; one that is gone is closed."""
+        if self.session_id:
+            with contextlib.suppress(CommandError):
+                await self._handle.close()
+
+    async def _arrive(self, position: int) -> None:
+        line = self._lines[position]
+        foretold = {}
+        pending = self._pending.pop(position, {})
+        for target, (_, feature) in self._targets.items():
+            forecast, persistence = pending.get(target, (None, None))
+            foretold[target] = Foretold(forecast, line.inputs[feature], persistence)
+            self._result.scores[target].add(foretold[target])
+        outputs = await self._step([line])
+        self._see(line)
+        await self._foretell(position, outputs)
+        self._result.num_rows += 1
+        self._observe(Arrival(self._session, line, foretold, outputs))
+
+    async def _step(self, lines: Sequence[Line]) -> list[float]:
+        """Apply lines; returns the last output."""
+        try:
+            rows = [line.inputs for line in lines]
+            outputs = await self._handle.step(rows, return_sequences=False)
+        except ServiceError as error:
+            place = f"rows {lines[0].row} to {lines[-1].row}" if len(lines) > 1 else f"row {lines[0].row}"
+            raise ServiceError(f"{place}: {error}", error.status, error.code) from error
+        last: list[float] = outputs[-1].tolist()
+        return last
+
+    def _see(self, line: Line) -> None:
+        for target, (_, feature) in self._targets.items():
+            value = line.inputs[feature]
+            if value is not None:
+                self._last_seen[target] = value
+
+    async def _foretell(self, position: int, outputs: list[float]) -> None:
+        """Keep what the model says of the line ``horizon`` further on, if there is one."""
+        horizon = self._options.horizon
+        if not self._targets or position + horizon >= len(self._lines):
+            return
+        if horizon > 1:
+            ahead = self._lines[position + 1 : position + horizon]
+            known = {
+                name: [line.inputs[self._shape.features.index(name)] for line in ahead] for name in self._options.known
+            }
+            outputs = (await self._handle.forecast(horizon, known))[-1].tolist()
+        self._pending[position + horizon] = {
+            target: (outputs[source], self._last_seen.get(target)) for target, (source, _) in self._targets.items()
+        }

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ostinato.commands.serve import _bentoml_home, plan_launch, serve
+from ostinato.errors import SettingsError
+from ostinato.tools.server_process import ServerProcess
+from service.config import Settings
+from tests.ostinato.conftest import RunCommand
+
+
+@pytest.fixture(autouse=True)
+def _nothing_becomes_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a test became the server")
+
+    monkeypatch.setattr(os, "execve", refuse)
+    monkeypatch.setenv("OSTINATO_STATE", f"lmdb://{tmp_path}/state")
+
+
+def test_every_setting_is_a_flag() -> None:
+    assert set(inspect.signature(serve).parameters) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--state", "sqlite://nowhere"), "--state 'sqlite://nowhere': there is no such store"),
+        (("--state", "lmdb://"), "--state 'lmdb://': it is lmdb://PATH"),
+        (("--state", "lmdb://x?sync=never"), "--state 'lmdb://x?sync=never': it is lmdb://PATH"),
+        (("--state", "lmdb:///proc/nothing"), "/proc/nothing: "),
+        (("--memory-budget", "much"), "--memory-budget 'much': "),
+        (("--state", "memory://", "--workers", "2"), "--workers 2: memory:// serves one worker"),
+        (("--workers", "0"), "--workers '0': input should be greater than or equal to 1"),
+        (("--host", "example.org"), "--host 'example.org': give an address"),
+        (("--drain-seconds", "-1"), "--drain-seconds '-1.0': input should be greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_anything_starts(
+    arguments: tuple[str, ...], message: str, models: Path, run_command: RunCommand
+) -> None:
+    result = run_command("serve", "--repository", models, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_wrong_variable_is_named_as_the_user_gave_it(
+    models: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSTINATO_PORT", "tcp://10.0.0.1:3000")
+    result = run_command("serve", "--repository", models)
+    assert result.exit_code == 1
+    assert "OSTINATO_PORT 'tcp://10.0.0.1:3000'" in result.stderr
+
+
+def test_an_absent_and_an_empty_repository_are_refused(tmp_path: Path, run_command: RunCommand) -> None:
+    assert "there is no such folder" in run_command("serve", "--repository", tmp_path / "absent").stderr
+    (tmp_path / "photos" / "summer").mkdir(parents=True)
+    assert "there is no <model>/<version> in it" in run_command("serve", "--repository", tmp_path).stderr
+
+
+def test_a_taken_port_is_refused(models: Path, run_command: RunCommand) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        result = run_command("serve", "--repository", models, "--port", port)
+    assert result.exit_code == 1
+    assert f"--port {port}: address already in use" in result.stderr
+
+
+def test_the_state_lies_where_the_command_was_given(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (
+        ("lmdb://some%20state?sync=always", f"lmdb://{tmp_path}/some%20state?sync=always"),
+        ("lmdb:///tmp/../" + str(tmp_path)[1:], f"lmdb:///tmp/../{str(tmp_path)[1:]}"),
+        ("memory://", "memory://"),
+    ):
+        launch = plan_launch({"repository": models, "port": 0, "state": given}, os.environ)
+        assert launch.environment["OSTINATO_STATE"] == expected
+    assert (tmp_path / "some state" / "data.mdb").exists()
+
+
+def test_flags_go_before_variables_and_both_reach_the_server(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTINATO_TTL_SECONDS", "7")
+    monkeypatch.setenv("OSTINATO_DRAIN_SECONDS", "7")
+    monkeypatch.delenv("BENTOML_DO_NOT_TRACK", raising=False)  # BentoML sets it where it was imported
+    launch = plan_launch({"repository": models, "port": 0, "drain_seconds": 9.0}, os.environ)
+    assert launch.environment["OSTINATO_TTL_SECONDS"] == "7"
+    assert launch.environment["OSTINATO_DRAIN_SECONDS"] == "9.0"
+    assert launch.environment["OSTINATO_REPOSITORY"] == str(models.absolute())
+    assert launch.environment["BENTOML_DO_NOT_TRACK"] == "true"
+    assert launch.command[-1] == launch.url.rpartition(":")[2] != "0"
+
+
+def test_port_0_and_localhost_become_a_real_address(models: Path) -> None:
+    launch = plan_launch({"repository": models, "port": 0, "host": "localhost"}, {})
+    assert launch.url.startswith("http://127.0.0.1:")
+    with pytest.raises(SettingsError):
+        plan_launch({"repository": models, "host": "no-address"}, {})
+
+
+def test_a_home_that_cannot_hold_files_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert _bentoml_home({"HOME": str(tmp_path / "file")}, lambda: "elsewhere") == "elsewhere"
+    assert _bentoml_home({"HOME": str(tmp_path)}, lambda: "elsewhere") is None
+    assert _bentoml_home({"HOME": "/dev/null", "BENTOML_HOME": "mine"}, lambda: "elsewhere") is None
+
+
+def test_it_serves_from_any_folder_with_a_useless_home_and_ends_on_sigterm(models: Path, tmp_path: Path) -> None:
+    # Modules of the user's own that have the names of ours and of a library.
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "__init__.py").write_text("raise RuntimeError('not this one')\n")
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not this one')\n")
+    (tmp_path / "models").symlink_to(models)
+    environment = {**os.environ, "HOME": "/dev/null", "OSTINATO_REPOSITORY": "models"}
+    environment.pop("BENTOML_HOME", None)
+    # As the console script, which does not look into the current folder.
+    start = [sys.executable, "-P", "-m", "ostinato.cli", "serve", "--port", "0", "--drain-seconds", "5"]
+    process = subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        url = first.split(" listens on ")[1].split()[0]
+        assert first == f"Ostinato listens on {url} and serves gusts, loads\n"
+        for line in process.stdout:
+            if "2 model versions are served" in line:
+                break
+        names = [model["model"] for model in httpx.get(f"{url}/v1/models").json()["models"]]
+        assert names == ["gusts", "loads"]
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(30) == 0
+        assert "drained, with 0 requests left" in rest
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_the_child_process_is_ready_and_ends_with_status_0(models: Path, tmp_path: Path) -> None:
+    with ServerProcess(models, tmp_path / "log", settings={"max_sessions": 3}) as process:
+        ready = process.wait_until_ready()
+        assert [model["status"] for model in ready["models"]] == ["ready", "ready"]
+        assert process.stop() == 0

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ostinato.client.async_client import AsyncClient
+from ostinato.errors import CommandError
+from ostinato.tools.replay import Arrival, ModelShape, Options, replay
+from ostinato.tools.table import Table
+from tests.ostinato.conftest import RunCommand
+from tests.server import ServerProcess
+
+# The model says that the next load is the total so far. Totals: 1, 3, 3, 7, 13.
+LOADS = "load\n1\n2\nNA\n4\n6\n"
+# load   forecast  error  last seen  its error
+#  2        1        1        1          1
+#  NA       3      (what came is missing: not scored)
+#  4        3        1        2          2
+#  6        7        1        4          2
+MAE, PERSISTENCE_MAE = 3 / 3, 5 / 3
+
+
+@pytest.fixture
+def loads(tmp_path: Path) -> Path:
+    path = tmp_path / "loads.csv"
+    path.write_text(LOADS)
+    return path
+
+
+def live_sessions(server: ServerProcess) -> int:
+    return len(httpx.get(f"{server.url}/v1/sessions").json()["sessions"])
+
+
+async def test_each_row_is_compared_with_the_forecast_made_before_it(server: ServerProcess, loads: Path) -> None:
+    arrivals: list[Arrival] = []
+    async with AsyncClient(server.url) as client:
+        shape = ModelShape.of(await client.model("loads"))
+        lines, _ = Table(loads, shape.model_input).lines()
+        result = await replay(client, shape, lines, Options(), arrivals.append)
+    seen = [(arrival.foretold["load"].forecast, arrival.foretold["load"].persistence) for arrival in arrivals]
+    assert seen == [(None, None), (1.0, 1.0), (3.0, 2.0), (3.0, 2.0), (7.0, 4.0)]
+    assert [arrival.outputs for arrival in arrivals] == [[1.0], [3.0], [3.0], [7.0], [13.0]]
+    score = result.scores["load"]
+    assert (score.num_scored, score.mae, score.persistence_mae) == (3, MAE, PERSISTENCE_MAE)
+    assert (result.num_rows, result.steps) == (5, [5])
+
+
+async def test_a_warm_up_brings_the_state_up_and_is_not_scored(server: ServerProcess, loads: Path) -> None:
+    async with AsyncClient(server.url) as client:
+        shape = ModelShape.of(await client.model("loads"))
+        lines, ahead = Table(loads, shape.model_input).lines(first="4", before=2)
+        result = await replay(client, shape, lines, Options(warm_up_rows=ahead))
+    # Warmed up with 2 and NA: the total is 2, then 6. Errors |2 - 4| and |6 - 6|; persistence |2 - 4| and |4 - 6|.
+    score = result.scores["load"]
+    assert (score.num_scored, score.mae, score.persistence_mae) == (2, 1.0, 2.0)
+    assert (result.num_rows, result.steps) == (2, [4])
+
+
+async def test_a_longer_horizon_is_scored_where_it_lands(server: ServerProcess, loads: Path) -> None:
+    async with AsyncClient(server.url) as client:
+        shape = ModelShape.of(await client.model("loads"))
+        lines, _ = Table(loads, shape.model_input).lines()
+        result = await replay(client, shape, lines, Options(horizon=2))
+    # Two steps ahead the total is fed back: twice 1, 3 and 3 for the loads NA, 4 and 6. Errors 2 and 0, 2 and 4.
+    score = result.scores["load"]
+    assert (score.num_scored, score.mae, score.persistence_mae) == (2, 1.0, 3.0)
+
+
+def test_the_command_shows_rows_and_a_summary_and_closes_its_sessions(
+    server: ServerProcess, loads: Path, run_command: RunCommand
+) -> None:
+    result = run_command("replay", loads, "--model", "loads", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert "loads: load, one step ahead" in result.output
+    assert "missing" in result.output
+    assert "loads/1: 5 rows in 1 session" in result.output
+    [line] = [line for line in result.output.splitlines() if "1.667" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == ["load", "3", "1.000", "1.667", "-40.0%"]
+    assert live_sessions(server) == 0
+
+
+def test_many_sessions_replay_at_once_each_some_rows_later(
+    server: ServerProcess, loads: Path, run_command: RunCommand
+) -> None:
+    result = run_command("replay", loads, "-m", "loads", "--url", server.url, "--sessions", "2", "--offset", "1")
+    # The second begins with the load 2: totals 2, 2, 6. Errors |2 - 4| and |6 - 6|; persistence 2 and 2.
+    assert "9 rows in 2 sessions" in result.output
+    assert [(3 + 2) / (3 + 2), (5 + 4) / (3 + 2)] == [1.0, 1.8]
+    assert "1.000" in result.output
+    assert "1.800" in result.output
+
+
+def test_outputs_are_shown_where_nothing_is_foretold(
+    server: ServerProcess, tmp_path: Path, run_command: RunCommand
+) -> None:
+    path = tmp_path / "gusts.csv"
+    path.write_text("hour,wind,level\n07,SE,0.5\n8,N,1\n")
+    result = run_command("replay", path, "-m", "gusts", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert "gusts: outputs" in result.output
+    assert "y0" in result.output
+    assert "foretell none of its inputs" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-m", "nobody"), "nobody"),
+        (("-m", "loads", "--column", "wind=W"), "'wind' is no input of the model; its inputs are load"),
+        (("-m", "loads", "--from", "9"), "there is no row from 9 on; the file has 5"),
+        (("-m", "loads", "--horizon", "3", "--known", "wind"), "--known wind: the model's inputs are load"),
+        (("-m", "gusts"), "there is no column 'level'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: tuple[str, ...], message: str, server: ServerProcess, loads: Path, run_command: RunCommand
+) -> None:
+    result = run_command("replay", loads, "--url", server.url, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_refused_row_is_named_and_the_sessions_are_closed(
+    server: ServerProcess, tmp_path: Path, run_command: RunCommand
+) -> None:
+    path = tmp_path / "loads.csv"
+    path.write_text("load\n1\n1e35\n")  # the network's answer to it is not finite
+    result = run_command("replay", path, "-m", "loads", "--url", server.url, "--sessions", "2")
+    assert result.exit_code == 1
+    assert "row 2: " in result.stderr
+    assert "run_failed" in result.stderr
+    assert live_sessions(server) == 0
+
+
+def test_a_model_that_is_not_served_says_why() -> None:
+    with pytest.raises(CommandError, match=r"no version of .m. is served\. 1: its file is cut short"):
+        ModelShape.of({"model": "m", "manifest": None, "failed": [{"version": "1", "reason": "its file is cut short"}]})
