@@ -14,7 +14,8 @@ Contexts:
 - ``q_last``: ``c = tanh(W_q h_last)`` (Cho et al., 2014, appendix A).
 - ``q_all``: ``c = tanh(W_q sum of beta_k h_k)``, ``beta = softmax(w h_k)`` over the true steps: a learned pooling.
 - ``attention``: ``c_t = sum of alpha_tk h_k``, ``alpha_t = softmax(score(s_t, h_k))`` (models/networks/attention.py;
-  the order of the steps is that of Luong et al., 2015, "Effective Approaches to Attention-based Neural Machine Translation").
+  the order of the steps is that of Luong et al., 2015, "Effective Approaches to Attention-based Neural Machine
+  Translation").
 
 ``extra_t`` is the context where it is fixed, ``a_{t-1}`` with input feeding (Luong et al., 2015, section 3.3), else
 nothing. ``c_0`` is the context where it is fixed, else ``h_last``.
