@@ -100,11 +100,11 @@ $(READY): requirements/dev.lock pyproject.toml
 	@echo "==> set up"
 
 # The last file that each command writes stands for all of them.
-runs/beijing-%/run.json: examples/beijing_pm25/%.toml $(wildcard examples/beijing_pm25/*.xz models/*.py) | $(READY)
+runs/beijing-%/run.json: examples/beijing_pm25/%.toml $(wildcard examples/beijing_pm25/*.xz) $(shell find models -name '*.py') | $(READY)
 	@echo "==> training beijing-$*"
 	@$(BIN)/ostinato train $< --output $(@D)
 
-repository/beijing-%/1/model.json: runs/beijing-%/run.json $(wildcard export/*.py) service/artifact/manifest.py | $(READY)
+repository/beijing-%/1/model.json: runs/beijing-%/run.json $(shell find export service/artifact -name '*.py') | $(READY)
 	@echo "==> exporting beijing-$*"
 	@$(BIN)/ostinato export runs/beijing-$* --repository repository --force
 	@$(BIN)/ostinato verify $(@D)

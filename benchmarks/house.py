@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.catalogue.catalogue import Catalogue
-from service.catalogue.recurrent_checks import load_model
-from service.config import Settings
-from service.engine.recurrent.engine import Engine
-from service.metrics.series import Metrics, ModelMetrics
-from service.sessions.ledger import Chunks
-from service.sessions.sessions import Sessions
-from service.sessions.turns import Turns
-from service.state.address import open_store
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.catalogue.recurrent_checks import load_model
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.metrics.series import Metrics, ModelMetrics
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.sessions.turns import Turns
+from ostinato.service.state.address import open_store
 
 
 class House:

@@ -32,9 +32,9 @@ from benchmarks.workloads import (
     draw_sequences,
     pad,
 )
-from service.inference.prediction import predict
-from service.sessions.rows import Columns, step_columns
-from service.sessions.session import Session
+from ostinato.service.inference.prediction import predict
+from ostinato.service.sessions.rows import Columns, step_columns
+from ostinato.service.sessions.session import Session
 
 PACKED_SHAPES = ((64, 32), (256, 8), (256, 32))
 """Rows and steps of full runs of onnxruntime; the fastest of them is the limit."""

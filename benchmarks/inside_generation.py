@@ -15,12 +15,12 @@ import numpy as np
 
 from benchmarks.figures import Figures
 from benchmarks.spelling import NUM_REQUESTS, Spelled, Speller, draw_words, padded_length
-from service.catalogue.generation_checks import LoadedGenerator
-from service.catalogue.recurrent_checks import load_version
-from service.config import Settings
-from service.engine.generation.engine import GenerationEngine
-from service.inference.generation import Options, Request, StepEvent, generate, stream
-from service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.catalogue.generation_checks import LoadedGenerator
+from ostinato.service.catalogue.recurrent_checks import load_version
+from ostinato.service.config import Settings
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.inference.generation import Options, Request, StepEvent, generate, stream
+from ostinato.service.metrics.series import GenerationMetrics, Metrics
 
 WARM_UP_SECONDS = 0.5
 

@@ -23,9 +23,9 @@ from benchmarks.workloads import (
     Steps,
     scattered,
 )
-from service.artifact.manifest import Manifest
-from service.sessions.session import Session
-from service.state.arena import session_bytes
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.sessions.session import Session
+from ostinato.service.state.arena import session_bytes
 
 RESERVED = 1 << 15
 """The last of the stored sessions, which are stepped by nothing in here."""

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
+from ostinato.service.artifact.manifest import Manifest
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cmudict"
 SPELLER = "g2p"

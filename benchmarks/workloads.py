@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from safetensors.numpy import save_file
 
-from service.artifact.manifest import GOLDEN_FILE, Graph, Manifest, Parity
-from service.artifact.tensors import Input, Output, State
+from ostinato.service.artifact.manifest import GOLDEN_FILE, Graph, Manifest, Parity
+from ostinato.service.artifact.tensors import Input, Output, State
 
 Floats = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from service.artifact.manifest import Manifest
+from ostinato.service.artifact.manifest import Manifest
 
 
 def save_to_store(directory: Path) -> str:

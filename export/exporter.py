@@ -11,16 +11,16 @@ import numpy as np
 from safetensors.numpy import save_file
 from torch import nn
 
-from export.contracts.axes import Array, to_axes
-from export.contracts.decoder import DecoderOptions
-from export.contracts.probes import draw_sequences
-from export.contracts.recurrent import Contract, inspect_module, one_step
-from export.graphs.recurrent import Graph, write_graph
-from export.proofs.recurrent import Proof, Report, prove
-from export.streaming_decoder import begins_decoder, export_decoder
-from export.version_directory import describe_graph, new_version, valid_manifest
-from service.artifact.manifest import GOLDEN_FILE, Manifest
-from service.artifact.tensors import Input
+from ostinato.export.contracts.axes import Array, to_axes
+from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.recurrent import Contract, inspect_module, one_step
+from ostinato.export.graphs.recurrent import Graph, write_graph
+from ostinato.export.proofs.recurrent import Proof, Report, prove
+from ostinato.export.streaming_decoder import begins_decoder, export_decoder
+from ostinato.export.version_directory import describe_graph, new_version, valid_manifest
+from ostinato.service.artifact.manifest import GOLDEN_FILE, Manifest
+from ostinato.service.artifact.tensors import Input
 
 GRAPH_FILE = "model.onnx"
 # (batch size, steps) of the golden cases.
@@ -67,7 +67,7 @@ def export_module(
         )
 
     A module with ``decode`` and ``decoder_begins`` is exported with a second graph, which forecasts from a session's
-    states (see ``export.streaming_decoder``).
+    states (see ``ostinato.export.streaming_decoder``).
 
     Args:
         module: is copied, put in evaluation mode and moved to the CPU; the caller's own stays as it is.

@@ -12,22 +12,22 @@ from numpy.typing import ArrayLike
 from safetensors.numpy import save_file
 from torch import nn
 
-from export.contracts.decoder import DecoderOptions, valid_decoder
-from export.contracts.encoder_decoder import inspect_encoder_decoder
-from export.contracts.recurrent import Contract, inspect_module, one_step
-from export.contracts.source_probes import draw_fed_codes
-from export.errors import ExportError
-from export.exporter import Exported
-from export.graphs.generation import GenerationGraphs, write_decoder, write_encoder
-from export.graphs.recurrent import Graph, write_graph
-from export.proofs.generation import prove_generation
-from export.proofs.golden import golden_generation, golden_text
-from export.proofs.recurrent import Report, prove
-from export.proofs.rounding import recurrent_rounding, tolerance_for
-from export.version_directory import describe_graph, new_version, valid_manifest
-from service.artifact.manifest import GOLDEN_FILE, Decoder, Limits
-from service.artifact.tensors import Input, Nested
-from service.artifact.vocabulary import Vocabulary
+from ostinato.export.contracts.decoder import DecoderOptions, valid_decoder
+from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
+from ostinato.export.contracts.recurrent import Contract, inspect_module, one_step
+from ostinato.export.contracts.source_probes import draw_fed_codes
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import Exported
+from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, write_encoder
+from ostinato.export.graphs.recurrent import Graph, write_graph
+from ostinato.export.proofs.generation import prove_generation
+from ostinato.export.proofs.golden import golden_generation, golden_text
+from ostinato.export.proofs.recurrent import Report, prove
+from ostinato.export.proofs.rounding import recurrent_rounding, tolerance_for
+from ostinato.export.version_directory import describe_graph, new_version, valid_manifest
+from ostinato.service.artifact.manifest import GOLDEN_FILE, Decoder, Limits
+from ostinato.service.artifact.tensors import Input, Nested
+from ostinato.service.artifact.vocabulary import Vocabulary
 
 ENCODER_FILE = "encode.onnx"
 DECODER_FILE = "decode.onnx"
@@ -60,9 +60,9 @@ def export_encoder_decoder(
 ) -> Exported:
     """Export an encoder-decoder to ``<repository>/<name>/<version>/``.
 
-    The module has ``encode`` and ``decode`` (see ``export.contracts.encoder_decoder``). Its decoder is fed one of
-    three: codes, where ``num_codes`` or a target vocabulary is given; its own numbers, with ``feedback``; or nothing
-    (``previous`` is None), where its states carry what it needs.
+    The module has ``encode`` and ``decode`` (see ``ostinato.export.contracts.encoder_decoder``). Its decoder is fed
+    one of three: codes, where ``num_codes`` or a target vocabulary is given; its own numbers, with ``feedback``; or
+    nothing (``previous`` is None), where its states carry what it needs.
 
     Args:
         module: is copied, put in evaluation mode and moved to the CPU; the caller's own stays as it is.

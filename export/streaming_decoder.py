@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.contracts.axes import Array, States, Step, run_in_chunks
-from export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
-from export.contracts.module import Arrays, check_methods, run_decoder, to_arrays, to_tensor, to_tensors
-from export.contracts.probes import draw_sequences
-from export.contracts.recurrent import Contract
-from export.contracts.symbols import PROBE_SIZES
-from export.errors import ExportError
-from export.graphs.generation import DecoderGraph, write_decoder
-from export.proofs.recurrent import TOLERANCE, Measured, relative_difference
-from export.proofs.rounding import Widened, in_doubles, largest_difference, tolerance_for, widened
-from export.proofs.teacher_forcing import Written, decode_from
-from export.version_directory import describe_graph
-from service.artifact.manifest import Decoder, Graph, Memory
+from ostinato.export.contracts.axes import Array, States, Step, run_in_chunks
+from ostinato.export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
+from ostinato.export.contracts.module import Arrays, check_methods, run_decoder, to_arrays, to_tensor, to_tensors
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.symbols import PROBE_SIZES
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.generation import DecoderGraph, write_decoder
+from ostinato.export.proofs.recurrent import TOLERANCE, Measured, relative_difference
+from ostinato.export.proofs.rounding import Widened, in_doubles, largest_difference, tolerance_for, widened
+from ostinato.export.proofs.teacher_forcing import Written, decode_from
+from ostinato.export.version_directory import describe_graph
+from ostinato.service.artifact.manifest import Decoder, Graph, Memory
 
 DECODER_FILE = "decode.onnx"
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)

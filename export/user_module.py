@@ -14,10 +14,10 @@ from typing import Any, cast
 from pydantic import ValidationError
 from torch import nn
 
-from export.errors import ExportError
-from export.exporter import Exported, export_module
-from export.proofs.recurrent import Report
-from service.artifact.tensors import Input
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import Exported, export_module
+from ostinato.export.proofs.recurrent import Report
+from ostinato.service.artifact.tensors import Input
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from export.errors import ExportError
-from service.artifact.manifest import Graph, Manifest, Name
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.manifest import Graph, Manifest, Name
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")

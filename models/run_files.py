@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.errors import RunError
+from ostinato.models.errors import RunError
 
 RUN_FILE = "run.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient", "Client"]
 
 _HOMES = {"AsyncClient": "ostinato.client.async_client", "Client": "ostinato.client.client"}
+
+
+_FOLDER = Path(__file__).parent
+if not (_FOLDER / "service").is_dir() and (_FOLDER.parent / "service" / "app.py").is_file():
+    # `bentoml build` leaves links out, so in a Bento the service lies next to this package.
+    __path__.append(str(_FOLDER.parent))
 
 
 def __getattr__(name: str) -> Any:

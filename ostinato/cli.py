@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command -> the module whose function, or group of commands, has its name; and what the list of commands says."""
 
-ERRORS = ("service.errors", "export.errors", "models.errors", "ostinato.errors")
+ERRORS = ("ostinato.service.errors", "ostinato.export.errors", "ostinato.models.errors", "ostinato.errors")
 """Modules whose exceptions are sentences for the user; they are known by name, so that none is imported for it."""
 
 

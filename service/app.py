@@ -13,16 +13,16 @@ from bentoml import Service
 from bentoml.exceptions import BentoMLException
 from starlette.responses import Response as StarletteResponse
 
-from service.config import Settings
-from service.edge.asgi import App
-from service.edge.message import Response, json_response
-from service.edge.problems import problem_response, status_and_code
-from service.edge.v1.codec import convert_body
-from service.edge.v1.generate import generate_content, generate_events
-from service.edge.v1.routes import begin_step, forecast_content, predict_content, step_content
-from service.edge.v1.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
-from service.errors import OstinatoError
-from service.worker import Application
+from ostinato.service.config import Settings
+from ostinato.service.edge.asgi import App
+from ostinato.service.edge.message import Response, json_response
+from ostinato.service.edge.problems import problem_response, status_and_code
+from ostinato.service.edge.v1.codec import convert_body
+from ostinato.service.edge.v1.generate import generate_content, generate_events
+from ostinato.service.edge.v1.routes import begin_step, forecast_content, predict_content, step_content
+from ostinato.service.edge.v1.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
+from ostinato.service.errors import OstinatoError
+from ostinato.service.worker import Application
 
 Sequence = list[list[float | None]]
 

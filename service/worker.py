@@ -15,24 +15,24 @@ from typing import Any
 
 import uvicorn
 
-from service.catalogue.catalogue import Catalogue, Rejection
-from service.catalogue.generation_checks import LoadedGenerator
-from service.catalogue.recurrent_checks import LoadedModel, find_versions, load_version
-from service.config import Settings
-from service.edge import http_connection as connection
-from service.edge.asgi import App, Edge
-from service.edge.v1.routes import Rest
-from service.edge.websocket import connection as websocket
-from service.edge.websocket.streams import Streams
-from service.engine.generation.engine import GenerationEngine
-from service.engine.recurrent.engine import Engine
-from service.errors import ModelRejected, StateStoreUnavailable
-from service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
-from service.metrics.workers import WorkerMetrics, worker_metrics
-from service.sessions.ledger import Chunks
-from service.sessions.sessions import Sessions
-from service.sessions.turns import Turns
-from service.state.address import open_store
+from ostinato.service.catalogue.catalogue import Catalogue, Rejection
+from ostinato.service.catalogue.generation_checks import LoadedGenerator
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, find_versions, load_version
+from ostinato.service.config import Settings
+from ostinato.service.edge import http_connection as connection
+from ostinato.service.edge.asgi import App, Edge
+from ostinato.service.edge.v1.routes import Rest
+from ostinato.service.edge.websocket import connection as websocket
+from ostinato.service.edge.websocket.streams import Streams
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import ModelRejected, StateStoreUnavailable
+from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
+from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.sessions.turns import Turns
+from ostinato.service.state.address import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Application:
         """Begin to load the models, and to look after sessions, slow requests and signals."""
         assert self._edge is not None
         # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
-        logging.getLogger("service").setLevel(logging.INFO)
+        logging.getLogger("ostinato").setLevel(logging.INFO)
         # uvicorn words an access line for each request as long as its logger leads to any handler.
         logging.getLogger("uvicorn.access").propagate = False
         loop = asyncio.get_running_loop()

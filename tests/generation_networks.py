@@ -11,13 +11,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from export.exporter import Exported, export_module
-from export.generation_exporter import export_encoder_decoder, export_generator
-from models.networks.attention import Attention
-from models.networks.ragged import run_ragged
-from service.artifact.manifest import Limits
-from service.artifact.tensors import Input
-from service.artifact.vocabulary import Vocabulary
+from ostinato.export.exporter import Exported, export_module
+from ostinato.export.generation_exporter import export_encoder_decoder, export_generator
+from ostinato.models.networks.attention import Attention
+from ostinato.models.networks.ragged import run_ragged
+from ostinato.service.artifact.manifest import Limits
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.vocabulary import Vocabulary
 
 States = tuple[Tensor, ...]
 

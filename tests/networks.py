@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from service.artifact.manifest import Graph, Manifest, Parity
-from service.artifact.tensors import Axis, Constant, Input, Output, State
+from ostinato.service.artifact.manifest import Graph, Manifest, Parity
+from ostinato.service.artifact.tensors import Axis, Constant, Input, Output, State
 
 Array = NDArray[Any]
 # Whole sequences [B, T, F] from the initial state -> outputs [B, T, O] (or [B, 1, O]) and states [B, ...].

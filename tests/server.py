@@ -68,7 +68,7 @@ class ServerProcess:
         repository: Path,
         home: Path,
         *,
-        target: str = "service.app:Ostinato",
+        target: str = "ostinato.service.app:Ostinato",
         port: int | None = None,
         **settings: Any,
     ) -> None:

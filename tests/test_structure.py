@@ -9,54 +9,61 @@ from pathlib import Path
 
 import pytest
 
-from service.edge.problems import PROBLEMS
-from service.errors import ModelRejected, OstinatoError
-from service.metrics.series import SERIES
+from ostinato.service.edge.problems import PROBLEMS
+from ostinato.service.errors import ModelRejected, OstinatoError
+from ostinato.service.metrics.series import SERIES
 
 ROOT = Path(__file__).parents[1]
 CODE = ("service", "models", "export", "ostinato")
 TEXT = (*CODE, "tests", "examples", "benchmarks", "docs", "deploy", "requirements", ".ci")
 MAX_LINES = 350
 
-TRAINING = ("torch", "onnx", "onnxscript", "models", "export")
-REPLIES = ("service.http", "service.app")
-UNKNOWN_TO_LEAVES = ("service", "ostinato", "bentoml", "starlette")
+PARTS = ("ostinato.service", "ostinato.models", "ostinato.export")
+"""Folders at the top of the repository that are parts of the one package; ``ostinato/`` holds links to them."""
+
+TRAINING = ("torch", "onnx", "onnxscript", "ostinato.models", "ostinato.export")
+TYPED_BY_USERS = ("ostinato.client", "ostinato.commands", "ostinato.tools", "ostinato.cli")
+EDGE = ("ostinato.service.edge", "ostinato.service.app")
+UNKNOWN_TO_LEAVES = ("ostinato", "bentoml", "starlette")
+SERVING = ("ostinato.service", "bentoml", "onnxruntime", *TRAINING)
 
 # Who must not know whom: (a module and what is under it, what is forbidden there, what is allowed all the same).
 FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "service": ((*TRAINING, "ostinato", "benchmarks", "matplotlib"), ()),
-    "service.errors": (UNKNOWN_TO_LEAVES, ()),
-    "service.config": (UNKNOWN_TO_LEAVES, ()),
-    "service.metrics.series": (UNKNOWN_TO_LEAVES, ()),
-    "service.artifact.manifest": (
-        UNKNOWN_TO_LEAVES,
-        ("service.errors", "service.artifact.tensors", "service.artifact.vocabulary"),
+    "ostinato.service": ((*TRAINING, *TYPED_BY_USERS, "benchmarks", "matplotlib"), ()),
+    "ostinato.service.errors": (UNKNOWN_TO_LEAVES, ()),
+    "ostinato.service.config": (UNKNOWN_TO_LEAVES, ()),
+    "ostinato.service.metrics": (UNKNOWN_TO_LEAVES, ("ostinato.service.metrics",)),
+    "ostinato.service.artifact": (UNKNOWN_TO_LEAVES, ("ostinato.service.artifact", "ostinato.service.errors")),
+    "ostinato.service.state": (
+        ("ostinato",),
+        (
+            "ostinato.service.state",
+            "ostinato.service.artifact",
+            "ostinato.service.errors",
+            "ostinato.service.config",
+        ),
     ),
-    "service.artifact.tensors": (UNKNOWN_TO_LEAVES, ()),
-    "service.artifact.vocabulary": (UNKNOWN_TO_LEAVES, ("service.errors",)),
-    "service.state": (
-        ("service",),
-        ("service.state", "service.errors", "service.config", "service.artifact.manifest", "service.artifact.tensors"),
-    ),
-    "service.engine": (
-        ("service.sessions.sessions", "service.catalogue.recurrent_checks", "bentoml", "starlette", *REPLIES),
+    "ostinato.service.engine": (
+        ("ostinato.service.sessions", "ostinato.service.catalogue", "bentoml", "starlette", *EDGE),
         (),
     ),
     # It decides and nothing else: time comes in as an argument, and there is nothing to wait for.
-    "service.engine.recurrent.batching": (
-        ("service", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"),
+    "ostinato.service.engine.recurrent.batching": (
+        ("ostinato", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"),
         (),
     ),
-    "service.sessions.sessions": (("bentoml", "starlette", *REPLIES), ()),
-    "service.catalogue.recurrent_checks": (("service.sessions.sessions", "bentoml", "starlette", *REPLIES), ()),
-    "service.http": (("service.state", "service.app", "onnxruntime"), ()),
-    "models": (("service", "export", "ostinato", "bentoml", "onnxruntime", "onnx"), ()),
-    "export": (("ostinato", "service.sessions.sessions", *REPLIES), ()),
-    "ostinato": (("benchmarks",), ()),
+    "ostinato.service.sessions": (("bentoml", "starlette", *EDGE), ()),
+    "ostinato.service.inference": (("bentoml", "starlette", *EDGE), ()),
+    "ostinato.service.catalogue": (("ostinato.service.sessions", "bentoml", "starlette", *EDGE), ()),
+    "ostinato.service.edge": (("ostinato.service.state", "ostinato.service.app", "onnxruntime"), ()),
+    "ostinato.models": (("ostinato", "bentoml", "onnxruntime", "onnx"), ("ostinato.models",)),
+    "ostinato.export": ((*TYPED_BY_USERS, "ostinato.service.sessions", *EDGE), ()),
+    "ostinato.client": (SERVING, ()),
+    "ostinato.commands": (("benchmarks",), ()),
+    "ostinato.tools": (("benchmarks", "ostinato.commands", *TRAINING), ()),
     **{
-        f"ostinato.{name}": (("service", "bentoml", "onnxruntime", *TRAINING), ())
+        f"ostinato.{name}": (SERVING, ())
         for name in (
-            "client",
             "commands.attention_picture",
             "commands.generate",
             "commands.generation_inputs",
@@ -69,16 +76,17 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     },
     # Plans and the policy are carried out by both kinds of client, and know the network of neither.
     **{
-        f"ostinato.client.{name}": (("service", "asyncio", "threading", "httpx", "websockets", "numpy"), ())
+        f"ostinato.client.{name}": (("asyncio", "threading", "httpx", "websockets", "numpy"), ())
         for name in ("exchange", "retry")
     },
 }
-ONLY_IMPORTERS = {"onnxruntime": "service.engine.graph"}  # within service/
+ONLY_IMPORTERS = {"onnxruntime": "ostinato.service.engine.graph"}  # within service/
 
 
 def module_name(path: Path) -> str:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    return name.removesuffix(".__init__")
+    is_part = f"ostinato.{name.partition('.')[0]}" in PARTS
+    return f"{'ostinato.' if is_part else ''}{name}".removesuffix(".__init__")
 
 
 def source_files(*folders: str) -> list[Path]:
@@ -124,21 +132,21 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "wrong"),
     [
-        ("service.engine.recurrent.runner", "import torch", ["torch"]),
+        ("ostinato.service.engine.recurrent.runner", "import torch", ["torch"]),
         (
-            "service.state.memory",
-            "def f():\n    from service.engine import graph",
-            ["service.engine", "service.engine.graph"],
+            "ostinato.service.state.memory",
+            "def f():\n    from ostinato.service.engine import graph",
+            ["ostinato.service.engine", "ostinato.service.engine.graph"],
         ),
-        ("service.artifact.manifest", "from service.errors import ModelRejected", []),
-        ("service.engine.recurrent.batching", "import asyncio", ["asyncio"]),
+        ("ostinato.service.artifact.manifest", "from ostinato.service.errors import ModelRejected", []),
+        ("ostinato.service.engine.recurrent.batching", "import asyncio", ["asyncio"]),
         (
-            "ostinato.client.async_client",
-            "from service.errors import OstinatoError",
-            ["service.errors", "service.errors.OstinatoError"],
+            "ostinato.client.client",
+            "from ostinato.service.errors import OstinatoError",
+            ["ostinato.service.errors", "ostinato.service.errors.OstinatoError"],
         ),
-        ("models.networks.recurrent", "import torch", []),
-        ("service.modelshop", "import models_of_trains", []),
+        ("ostinato.models.networks.recurrent", "import torch", []),
+        ("ostinato.service_shop", "import torch_of_olympia", []),
     ],
 )
 def test_a_wrong_arrow_is_seen(module: str, line: str, wrong: list[str]) -> None:
@@ -147,16 +155,29 @@ def test_a_wrong_arrow_is_seen(module: str, line: str, wrong: list[str]) -> None
 
 @pytest.mark.parametrize(("library", "importer"), ONLY_IMPORTERS.items())
 def test_one_module_of_the_service_knows_the_library(library: str, importer: str) -> None:
-    knows = [
-        name for name in IMPORTS if is_under(name, ("service",)) and any(is_under(i, (library,)) for i in IMPORTS[name])
-    ]
+    service = [name for name in IMPORTS if is_under(name, ("ostinato.service",))]
+    knows = [name for name in service if any(is_under(imported, (library,)) for imported in IMPORTS[name])]
     assert knows == [importer]
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_imported_by_its_one_name(part: str) -> None:
+    """``import service.errors`` would work in a checkout, and make a second copy of every class."""
+    folder = part.removeprefix("ostinato.")
+    assert (ROOT / "ostinato" / folder).readlink() == Path("..") / folder
+    readers = source_files(*CODE, "benchmarks", "tests", "examples")
+    found = {
+        module_name(path): name
+        for path in readers
+        for name in imports(ast.parse(path.read_text()))
+        if is_under(name, (folder,))
+    }
+    assert found == {}
+
+
 def test_nothing_imports_the_app() -> None:
-    found = [
-        module for module, imported in IMPORTS.items() if any(is_under(name, ("service.app",)) for name in imported)
-    ]
+    app = ("ostinato.service.app",)
+    found = [module for module, imported in IMPORTS.items() if any(is_under(name, app) for name in imported)]
     assert found == []
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Tensor
+from ostinato.service.artifact.tensors import Tensor
 
 Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]

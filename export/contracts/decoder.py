@@ -11,12 +11,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from export.contracts.axes import Array
-from export.contracts.module import Arrays, Tensors, run_decoder
-from export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
-from export.errors import ExportError
-from service.artifact.manifest import Decoder, Memory
-from service.artifact.tensors import Input, Nested, Output, State
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.module import Arrays, Tensors, run_decoder
+from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.tensors import Input, Nested, Output, State
 
 LENGTHS_NAME = "lengths"
 ATTENTION_NAME = "attention"

@@ -19,9 +19,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from export.contracts.axes import Array
-from export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states, named
-from export.contracts.module import (
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import (
+    LENGTHS_NAME,
+    Decode,
+    Decoded,
+    DecoderOptions,
+    find_decoder,
+    find_states,
+    named,
+)
+from ostinato.export.contracts.module import (
     Arrays,
     Tensors,
     check_methods,
@@ -31,11 +39,11 @@ from export.contracts.module import (
     to_tensor,
     to_tensors,
 )
-from export.contracts.source_probes import SourceProbes, check_examples, draw_source
-from export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
-from export.errors import ExportError
-from service.artifact.manifest import Decoder, Memory
-from service.artifact.tensors import Input
+from ostinato.export.contracts.source_probes import SourceProbes, check_examples, draw_source
+from ostinato.export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.tensors import Input
 
 
 class EncodeDecode(Decode, Protocol):

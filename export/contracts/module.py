@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.contracts.axes import Array
-from export.errors import ExportError
+from ostinato.export.contracts.axes import Array
+from ostinato.export.errors import ExportError
 
 Tensors: TypeAlias = tuple[Tensor, ...]
 Arrays: TypeAlias = tuple[Array, ...]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from export.contracts.axes import Array
-from service.artifact.tensors import Input
+from ostinato.export.contracts.axes import Array
+from ostinato.service.artifact.tensors import Input
 
 _MISSING_FRACTION = 0.15
 # How much of a step's distance from the mean the next one keeps. Probes that jump from end to end at each step are

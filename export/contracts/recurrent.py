@@ -18,11 +18,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from export.contracts.axes import Array, States, run_in_chunks, to_axes
-from export.contracts.probes import draw_sequences
-from export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
-from export.errors import ExportError
-from service.artifact.tensors import Dtype, Input, Nested, Output, State
+from ostinato.export.contracts.axes import Array, States, run_in_chunks, to_axes
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import Dtype, Input, Nested, Output, State
 
 AnyTensor = TypeVar("AnyTensor", Input, Output)
 

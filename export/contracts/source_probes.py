@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from export.contracts.axes import Array
-from export.contracts.probes import draw_sequences
-from export.errors import ExportError
-from service.artifact.tensors import Input, Nested
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import Input, Nested
 
 # Sources that fill their run.
 EXACT_LENGTHS = (1, 2, 5, 21, 50)

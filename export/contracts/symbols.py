@@ -6,8 +6,8 @@ from typing import TypeAlias, cast, get_args
 
 from torch import Tensor
 
-from export.errors import ExportError
-from service.artifact.tensors import Dtype
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import Dtype
 
 Axes: TypeAlias = tuple[int | str, ...]
 

@@ -9,15 +9,15 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from export.contracts.axes import Array
-from export.contracts.decoder import Decoded, attention_shape
-from export.contracts.encoder_decoder import EncoderDecoder
-from export.contracts.module import Arrays, run_decoder, run_encoder
-from export.contracts.source_probes import draw_source
-from export.contracts.symbols import Axes
-from export.graphs.layers import with_onnx_layers
-from export.graphs.recurrent import TRACED_SIZES, Signature, open_session, write_module
-from service.artifact.manifest import Decoder
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import Decoded, attention_shape
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder
+from ostinato.export.contracts.module import Arrays, run_decoder, run_encoder
+from ostinato.export.contracts.source_probes import draw_source
+from ostinato.export.contracts.symbols import Axes
+from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_session, write_module
+from ostinato.service.artifact.manifest import Decoder
 
 
 class DecoderGraph:

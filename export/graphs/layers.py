@@ -2,7 +2,7 @@
 
 torch's own translation fixes the number of steps for stacked layers and unrolls ``nn.RNN``; the operators take any
 number of steps and any batch, and are what onnxruntime runs fastest. They also read rows of several lengths, in both
-directions, which is what ``models.networks.ragged.run_ragged`` becomes.
+directions, which is what ``ostinato.models.networks.ragged.run_ragged`` becomes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from export.errors import ExportError
+from ostinato.export.errors import ExportError
 
 Hidden: TypeAlias = Tensor | tuple[Tensor, Tensor] | None
 # As torch types them: a dict is not covariant.
@@ -80,7 +80,7 @@ class OnnxLayers(nn.Module):
         return self._run(x, hx, None)
 
     def run_ragged(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
-        """As ``models.networks.ragged.run_ragged``: ``x [B, T, F]``, lengths int64 ``[B]``."""
+        """As ``ostinato.models.networks.ragged.run_ragged``: ``x [B, T, F]``, lengths int64 ``[B]``."""
         if not self.batch_first:
             raise ExportError(f"layer {self.path!r}: run_ragged takes layers with batch_first=True")
         outputs, last = self._run(x, None, lengths.to(torch.int32))
@@ -91,7 +91,7 @@ class OnnxLayers(nn.Module):
         if not isinstance(x, Tensor):
             raise ExportError(
                 f"layer {self.path!r} is given a packed sequence, which cannot be traced: call "
-                "models.networks.ragged.run_ragged(layers, x, lengths) instead of packing"
+                "ostinato.models.networks.ragged.run_ragged(layers, x, lengths) instead of packing"
             )
         if x.dim() != 3:
             raise ExportError(

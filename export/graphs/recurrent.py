@@ -16,12 +16,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from export.contracts.axes import Array, States
-from export.contracts.recurrent import Contract
-from export.contracts.symbols import Axes
-from export.errors import ExportError
-from export.graphs.layers import with_onnx_layers
-from service.artifact.tensors import Input, Output, State
+from ostinato.export.contracts.axes import Array, States
+from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.symbols import Axes
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.service.artifact.tensors import Input, Output, State
 
 OPSET_VERSION = 20
 TRACED_SIZES = (3, 5)

@@ -4,7 +4,7 @@ The reference is the network on one source at a time, without padding. Parity: t
 batch sizes, source lengths and paddings, at every step of decoding. Invariance: whether a row's numbers are the same
 to the bit alone and in any batch padded to the same length, whatever the padding is. What is fed to the decoder is
 the same for all: any codes, or the numbers that the network wrote. The tolerance is 1e-5, or what the network's own
-rounding error accounts for where that is more (``export.proofs.rounding``).
+rounding error accounts for where that is more (``ostinato.export.proofs.rounding``).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from functools import partial
 
 import numpy as np
 
-from export.contracts.axes import Array
-from export.contracts.decoder import attention_shape
-from export.contracts.encoder_decoder import EncodeDecode, EncoderDecoder
-from export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
-from export.errors import ExportError
-from export.graphs.recurrent import TRACED_SIZES
-from export.proofs.recurrent import Measured, Proof, Report, relative_difference
-from export.proofs.rounding import encoder_decoder_rounding, tolerance_for
-from export.proofs.teacher_forcing import Written, write_from
-from service.artifact.manifest import Decoder, Parity
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import attention_shape
+from ostinato.export.contracts.encoder_decoder import EncodeDecode, EncoderDecoder
+from ostinato.export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.recurrent import TRACED_SIZES
+from ostinato.export.proofs.recurrent import Measured, Proof, Report, relative_difference
+from ostinato.export.proofs.rounding import encoder_decoder_rounding, tolerance_for
+from ostinato.export.proofs.teacher_forcing import Written, write_from
+from ostinato.service.artifact.manifest import Decoder, Parity
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
 NUM_STEPS = 6

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.contracts.axes import Array, to_axes
-from export.contracts.decoder import attention_shape
-from export.contracts.encoder_decoder import EncoderDecoder
-from export.contracts.recurrent import Contract
-from export.contracts.source_probes import draw_fed_codes
-from export.proofs.teacher_forcing import Written, write_from
-from service.artifact.manifest import Decoder
+from ostinato.export.contracts.axes import Array, to_axes
+from ostinato.export.contracts.decoder import attention_shape
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder
+from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.source_probes import draw_fed_codes
+from ostinato.export.proofs.teacher_forcing import Written, write_from
+from ostinato.service.artifact.manifest import Decoder
 
 # Source lengths (the longest that there is for one that is longer), what they are padded to, and decoding steps.
 _CASES = {"short": ((3,), 8, 5), "long": ((60,), 64, 40), "batch": ((16, 1, 7, 11, 4), 16, 9)}

@@ -14,12 +14,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from export.contracts.axes import Array, States, Step, run_in_chunks
-from export.contracts.probes import draw_sequences
-from export.contracts.recurrent import Contract
-from export.errors import ExportError
-from export.graphs.recurrent import TRACED_SIZES
-from service.artifact.manifest import Parity
+from ostinato.export.contracts.axes import Array, States, Step, run_in_chunks
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.recurrent import TRACED_SIZES
+from ostinato.service.artifact.manifest import Parity
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
 LENGTHS = (1, 2, 3, 7, 24, 70, 200)

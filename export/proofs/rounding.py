@@ -14,15 +14,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from export.contracts.axes import Array, run_in_chunks
-from export.contracts.decoder import Decode, Decoded
-from export.contracts.encoder_decoder import EncoderDecoder
-from export.contracts.module import Arrays
-from export.contracts.recurrent import Contract
-from export.contracts.source_probes import Sources
-from export.proofs.recurrent import TOLERANCE, relative_difference
-from export.proofs.teacher_forcing import Written, write_from
-from service.artifact.manifest import Decoder
+from ostinato.export.contracts.axes import Array, run_in_chunks
+from ostinato.export.contracts.decoder import Decode, Decoded
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.source_probes import Sources
+from ostinato.export.proofs.recurrent import TOLERANCE, relative_difference
+from ostinato.export.proofs.teacher_forcing import Written, write_from
+from ostinato.service.artifact.manifest import Decoder
 
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from export.contracts.axes import Array
-from export.contracts.decoder import Decode, Decoded, attention_shape, first_previous
-from export.contracts.encoder_decoder import EncodeDecode
-from export.contracts.module import Arrays
-from export.contracts.source_probes import Sources
-from service.artifact.manifest import Decoder
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import Decode, Decoded, attention_shape, first_previous
+from ostinato.export.contracts.encoder_decoder import EncodeDecode
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.contracts.source_probes import Sources
+from ostinato.service.artifact.manifest import Decoder
 
 
 @dataclass(frozen=True)

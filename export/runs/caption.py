@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from export.exporter import Exported
-from export.generation_exporter import export_encoder_decoder
-from export.proofs.recurrent import Report
-from export.runs.content import provenance_of
-from export.runs.text import vocabularies_of
-from models.data.digits import NAMES, PIXELS
-from models.kinds.caption import load_caption_run
-from models.networks.caption import IMAGE_SIZE
-from service.artifact.manifest import Limits
-from service.artifact.tensors import Input, Statistics
+from ostinato.export.exporter import Exported
+from ostinato.export.generation_exporter import export_encoder_decoder
+from ostinato.export.proofs.recurrent import Report
+from ostinato.export.runs.content import provenance_of
+from ostinato.export.runs.text import vocabularies_of
+from ostinato.models.data.digits import NAMES, PIXELS
+from ostinato.models.kinds.caption import load_caption_run
+from ostinato.models.networks.caption import IMAGE_SIZE
+from ostinato.service.artifact.manifest import Limits
+from ostinato.service.artifact.tensors import Input, Statistics
 
 # Far more than the longest name has letters.
 MAX_OUTPUT_STEPS = 4 * max(map(len, NAMES))

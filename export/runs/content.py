@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from models.networks.recurrent import Features
-from service.artifact.tensors import Input, Statistics
+from ostinato.models.networks.recurrent import Features
+from ostinato.service.artifact.tensors import Input, Statistics
 
 
 def series_input(features: Features, content: dict[str, Any]) -> Input:

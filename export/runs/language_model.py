@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.exporter import Exported
-from export.generation_exporter import export_generator
-from export.proofs.recurrent import Report
-from export.runs.content import provenance_of
-from export.runs.text import vocabularies_of
-from models.kinds.language_model import load_language_model_run
-from service.artifact.manifest import Limits
+from ostinato.export.exporter import Exported
+from ostinato.export.generation_exporter import export_generator
+from ostinato.export.proofs.recurrent import Report
+from ostinato.export.runs.content import provenance_of
+from ostinato.export.runs.text import vocabularies_of
+from ostinato.models.kinds.language_model import load_language_model_run
+from ostinato.service.artifact.manifest import Limits
 
 # The longest word of CMUdict has 34 letters.
 MAX_PROMPT_STEPS = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.exporter import Exported, export_module
-from export.proofs.recurrent import Report
-from export.runs.content import provenance_of, series_input
-from models.kinds.multi_horizon import load_run
+from ostinato.export.exporter import Exported, export_module
+from ostinato.export.proofs.recurrent import Report
+from ostinato.export.runs.content import provenance_of, series_input
+from ostinato.models.kinds.multi_horizon import load_run
 
 
 def export_multi_horizon(

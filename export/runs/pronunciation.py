@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.exporter import Exported
-from export.generation_exporter import export_encoder_decoder
-from export.proofs.recurrent import Report
-from export.runs.content import provenance_of
-from export.runs.text import vocabularies_of
-from models.kinds.pronunciation import load_pronunciation_run
-from service.artifact.manifest import Limits
-from service.artifact.tensors import Input
-from service.artifact.vocabulary import Vocabulary
+from ostinato.export.exporter import Exported
+from ostinato.export.generation_exporter import export_encoder_decoder
+from ostinato.export.proofs.recurrent import Report
+from ostinato.export.runs.content import provenance_of
+from ostinato.export.runs.text import vocabularies_of
+from ostinato.models.kinds.pronunciation import load_pronunciation_run
+from ostinato.service.artifact.manifest import Limits
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.vocabulary import Vocabulary
 
 # The longest word of CMUdict has 34 letters.
 MAX_SOURCE_STEPS = 64

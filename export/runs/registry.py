@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from export.errors import ExportError
-from export.exporter import Exported, export_module
-from export.proofs.recurrent import Report
-from export.runs.caption import export_caption
-from export.runs.content import provenance_of, series_input
-from export.runs.language_model import export_language_model
-from export.runs.multi_horizon import export_multi_horizon
-from export.runs.pronunciation import export_pronunciation
-from models.kinds.registry import FORECASTER
-from models.kinds.runs import load_run
-from models.run_files import read_content
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import Exported, export_module
+from ostinato.export.proofs.recurrent import Report
+from ostinato.export.runs.caption import export_caption
+from ostinato.export.runs.content import provenance_of, series_input
+from ostinato.export.runs.language_model import export_language_model
+from ostinato.export.runs.multi_horizon import export_multi_horizon
+from ostinato.export.runs.pronunciation import export_pronunciation
+from ostinato.models.kinds.registry import FORECASTER
+from ostinato.models.kinds.runs import load_run
+from ostinato.models.run_files import read_content
 
 
 class ExportRun(Protocol):

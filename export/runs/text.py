@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.errors import RunError
-from models.run_files import RUN_FILE
-from service.artifact.vocabulary import Vocabulary
+from ostinato.models.errors import RunError
+from ostinato.models.run_files import RUN_FILE
+from ostinato.service.artifact.vocabulary import Vocabulary
 
 
 def vocabularies_of(run_directory: Path, content: dict[str, Any]) -> dict[str, Vocabulary]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from models.data.series import Floats, read_columns
-from models.data.spellings import EDGE, Spellings
-from models.errors import DataError
-from models.networks.caption import IMAGE_SIZE, MAX_INK
-from models.recipe import Count, FileRecipe
+from ostinato.models.data.series import Floats, read_columns
+from ostinato.models.data.spellings import EDGE, Spellings
+from ostinato.models.errors import DataError
+from ostinato.models.networks.caption import IMAGE_SIZE, MAX_INK
+from ostinato.models.recipe import Count, FileRecipe
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SYMBOLS = (EDGE, *sorted(set("".join(NAMES))))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from models.data.text_file import read_text
-from models.errors import DataError
+from ostinato.models.data.text_file import read_text
+from ostinato.models.errors import DataError
 
 Phonemes: TypeAlias = tuple[str, ...]
 PartName: TypeAlias = Literal["training", "validation", "test"]

@@ -13,9 +13,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.text_file import read_text
-from models.errors import DataError
-from models.recipe import DataRecipe
+from ostinato.models.data.text_file import read_text
+from ostinato.models.errors import DataError
+from ostinato.models.recipe import DataRecipe
 
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]

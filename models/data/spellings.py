@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.data.pairs import IGNORED, padded
+from ostinato.models.data.pairs import IGNORED, padded
 
 # Stands before a word's first letter and behind its last.
 EDGE = "<edge>"

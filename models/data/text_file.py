@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 from pathlib import Path
 
-from models.errors import DataError
+from ostinato.models.errors import DataError
 
 
 def read_text(path: Path) -> str:

@@ -14,16 +14,26 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from models.data.digits import NAMES, SYMBOLS, Digits, DigitsRecipe, Parts, load_digits, names_to_codes, shifted, split
-from models.data.series import Floats
-from models.data.spellings import EDGE, EDGE_CODE
-from models.errors import RunError
-from models.kinds.registry import Report, ScoreTable
-from models.networks.caption import IMAGE_SIZE, Captioner, spell
-from models.recipe import Count, Fraction, RunRecipe, Section
-from models.run_files import RUN_FILE, load_weights, read_content, write_run
-from models.training.fitting import Fitted, FittingRecipe, fit, reproducible
-from models.training.generation import loss_of
+from ostinato.models.data.digits import (
+    NAMES,
+    SYMBOLS,
+    Digits,
+    DigitsRecipe,
+    Parts,
+    load_digits,
+    names_to_codes,
+    shifted,
+    split,
+)
+from ostinato.models.data.series import Floats
+from ostinato.models.data.spellings import EDGE, EDGE_CODE
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.registry import Report, ScoreTable
+from ostinato.models.networks.caption import IMAGE_SIZE, Captioner, spell
+from ostinato.models.recipe import Count, Fraction, RunRecipe, Section
+from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.training.fitting import Fitted, FittingRecipe, fit, reproducible
+from ostinato.models.training.generation import loss_of
 
 KIND = "caption"
 
@@ -72,7 +82,7 @@ class CaptionRun:
 
 
 def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
-    """Train what a recipe says into a run directory, as ``models.kinds.registry`` has it.
+    """Train what a recipe says into a run directory, as ``ostinato.models.kinds.registry`` has it.
 
     Raises:
         TrainingError: the recipe or the data cannot be used, or training fails.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.data.series import load_dataset
-from models.kinds.registry import Report, ScoreTable
-from models.kinds.runs import save_run
-from models.recipe import Recipe
-from models.training.forecasting import Progress, Trained, train
+from ostinato.models.data.series import load_dataset
+from ostinato.models.kinds.registry import Report, ScoreTable
+from ostinato.models.kinds.runs import save_run
+from ostinato.models.recipe import Recipe
+from ostinato.models.training.forecasting import Progress, Trained, train
 
 
 def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:

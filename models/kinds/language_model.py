@@ -12,16 +12,16 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models.data.lexicon import PARTS, Lexicon, load_lexicon
-from models.data.pairs import IGNORED
-from models.data.spellings import EDGE, EDGE_CODE, Spellings
-from models.errors import RunError
-from models.kinds.ngram import NGram
-from models.kinds.registry import Report, ScoreTable
-from models.networks.language_model import LanguageModel, LanguageModelRecipe
-from models.recipe import FileRecipe, RunRecipe
-from models.run_files import RUN_FILE, load_weights, read_content, write_run
-from models.training.fitting import Fitted, FittingRecipe, fit, reproducible
+from ostinato.models.data.lexicon import PARTS, Lexicon, load_lexicon
+from ostinato.models.data.pairs import IGNORED
+from ostinato.models.data.spellings import EDGE, EDGE_CODE, Spellings
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.ngram import NGram
+from ostinato.models.kinds.registry import Report, ScoreTable
+from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
+from ostinato.models.recipe import FileRecipe, RunRecipe
+from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.training.fitting import Fitted, FittingRecipe, fit, reproducible
 
 KIND = "language_model"
 # Of the n-gram models that are tried; the validation words choose the one that stands beside the network.

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from models.data.series import Dataset, load_dataset
-from models.errors import DataError, RecipeError, RunError
-from models.kinds.multi_horizon_scores import HorizonScores, score, score_tables
-from models.kinds.registry import Report, ScoreTable
-from models.kinds.runs import data_content, features_of
-from models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
-from models.networks.multi_horizon_recipe import MultiHorizonRecipe
-from models.networks.recurrent import AnyForecaster, Features
-from models.recipe import Recipe
-from models.run_files import RUN_FILE, load_weights, read_content, write_run
-from models.training.forecasting import Progress
-from models.training.forecasting import train as train_one_step
-from models.training.multi_horizon import Trained, train
+from ostinato.models.data.series import Dataset, load_dataset
+from ostinato.models.errors import DataError, RecipeError, RunError
+from ostinato.models.kinds.multi_horizon_scores import HorizonScores, score, score_tables
+from ostinato.models.kinds.registry import Report, ScoreTable
+from ostinato.models.kinds.runs import data_content, features_of
+from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
+from ostinato.models.networks.recurrent import AnyForecaster, Features
+from ostinato.models.recipe import Recipe
+from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.training.forecasting import Progress
+from ostinato.models.training.forecasting import train as train_one_step
+from ostinato.models.training.multi_horizon import Trained, train
 
 KIND = "multi_horizon"
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.data.series import Dataset, Floats
-from models.kinds.registry import ScoreTable
-from models.networks.multi_horizon import AnyMultiHorizon
-from models.networks.recurrent import AnyForecaster
-from models.training.forecasting import last_seen_of_season, last_seen_values
-from models.training.multi_horizon import forecast_origins, futures
-from models.training.origins import join_rows, states_at
+from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.kinds.registry import ScoreTable
+from ostinato.models.networks.multi_horizon import AnyMultiHorizon
+from ostinato.models.networks.recurrent import AnyForecaster
+from ostinato.models.training.forecasting import last_seen_of_season, last_seen_values
+from ostinato.models.training.multi_horizon import forecast_origins, futures
+from ostinato.models.training.origins import join_rows, states_at
 
 NETWORK, PERSISTENCE, SEASONAL_NAIVE, ONE_STEP = "network", "persistence", "seasonal naive", "one step, fed back"
 

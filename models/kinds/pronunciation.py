@@ -9,16 +9,16 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from torch import nn
 
-from models.data.lexicon import PARTS, Entries, Lexicon, load_lexicon
-from models.data.pairs import Pairs
-from models.errors import RunError
-from models.kinds.pronunciation_scores import NUM_BEAMS, Alphabet, Scores, error_rates, pronounce, score
-from models.kinds.registry import Report, ScoreTable
-from models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
-from models.recipe import FileRecipe, RunRecipe
-from models.run_files import RUN_FILE, load_weights, read_content, write_run
-from models.training.fitting import Fitted, reproducible
-from models.training.generation import GenerationTraining, fit
+from ostinato.models.data.lexicon import PARTS, Entries, Lexicon, load_lexicon
+from ostinato.models.data.pairs import Pairs
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.pronunciation_scores import NUM_BEAMS, Alphabet, Scores, error_rates, pronounce, score
+from ostinato.models.kinds.registry import Report, ScoreTable
+from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
+from ostinato.models.recipe import FileRecipe, RunRecipe
+from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.training.fitting import Fitted, reproducible
+from ostinato.models.training.generation import GenerationTraining, fit
 
 KIND = "pronunciation"
 START, STOP = "<start>", "<stop>"

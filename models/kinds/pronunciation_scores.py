@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.data.lexicon import Entries, Phonemes, without_stress
-from models.data.pairs import padded
-from models.networks.beam import Written, write
-from models.networks.seq2seq import Seq2Seq
+from ostinato.models.data.lexicon import Entries, Phonemes, without_stress
+from ostinato.models.data.pairs import padded
+from ostinato.models.networks.beam import Written, write
+from ostinato.models.networks.seq2seq import Seq2Seq
 
 NUM_BEAMS = 5
 _BATCH_SIZE = 256

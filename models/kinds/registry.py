@@ -13,17 +13,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
-from models.errors import RecipeError
+from ostinato.models.errors import RecipeError
 
 # What a recipe or a run without the key `kind` is.
 FORECASTER = "forecaster"
 
 KINDS: dict[str, str] = {
-    FORECASTER: "models.kinds.forecaster",
-    "pronunciation": "models.kinds.pronunciation",
-    "multi_horizon": "models.kinds.multi_horizon",
-    "language_model": "models.kinds.language_model",
-    "caption": "models.kinds.caption",
+    FORECASTER: "ostinato.models.kinds.forecaster",
+    "pronunciation": "ostinato.models.kinds.pronunciation",
+    "multi_horizon": "ostinato.models.kinds.multi_horizon",
+    "language_model": "ostinato.models.kinds.language_model",
+    "caption": "ostinato.models.kinds.caption",
 }
 
 # report(done, total, text): how many of how many epochs, and what is worth showing beside the bar.

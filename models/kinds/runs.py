@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.data.series import Dataset, Statistics
-from models.errors import RunError
-from models.networks.recurrent import AnyForecaster, Features, build_forecaster
-from models.recipe import Recipe
-from models.run_files import RUN_FILE, load_weights, read_content, write_run
-from models.training.forecasting import Trained
+from ostinato.models.data.series import Dataset, Statistics
+from ostinato.models.errors import RunError
+from ostinato.models.networks.recurrent import AnyForecaster, Features, build_forecaster
+from ostinato.models.recipe import Recipe
+from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.training.forecasting import Trained
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.networks.seq2seq import Seq2Seq
+from ostinato.models.networks.seq2seq import Seq2Seq
 
 
 @dataclass(frozen=True)

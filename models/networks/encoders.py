@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from models.networks.ragged import run_ragged
+from ostinato.models.networks.ragged import run_ragged
 
 Cell: TypeAlias = Literal["lstm", "gru"]
 

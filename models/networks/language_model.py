@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.networks.encoders import recurrent_layers
-from models.recipe import Count, Fraction, Section
+from ostinato.models.networks.encoders import recurrent_layers
+from ostinato.models.recipe import Count, Fraction, Section
 
 
 class LanguageModelRecipe(Section):

@@ -21,10 +21,10 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from models.networks.attention import Attention
-from models.networks.encoders import recurrent_layers
-from models.networks.multi_horizon_recipe import MultiHorizonNetwork
-from models.networks.recurrent import Features, InputEncoder, States, fill_last_seen
+from ostinato.models.networks.attention import Attention
+from ostinato.models.networks.encoders import recurrent_layers
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork
+from ostinato.models.networks.recurrent import Features, InputEncoder, States, fill_last_seen
 
 Layers: TypeAlias = nn.LSTM | nn.GRU
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from models.recipe import Count, DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
+from ostinato.models.recipe import Count, DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
 
 Quantile: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 

@@ -13,9 +13,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from models.data.series import Dataset, Statistics
-from models.networks.encoders import recurrent_layers
-from models.recipe import NetworkRecipe
+from ostinato.models.data.series import Dataset, Statistics
+from ostinato.models.networks.encoders import recurrent_layers
+from ostinato.models.recipe import NetworkRecipe
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0

@@ -29,9 +29,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from models.networks.attention import Attention, Score, masked_softmax
-from models.networks.encoders import Cell, RecurrentEncoder, recurrent_layers
-from models.recipe import Count, Fraction, Section
+from ostinato.models.networks.attention import Attention, Score, masked_softmax
+from ostinato.models.networks.encoders import Cell, RecurrentEncoder, recurrent_layers
+from ostinato.models.recipe import Count, Fraction, Section
 
 Context: TypeAlias = Literal["attention", "last", "q_last", "q_all"]
 Tensors: TypeAlias = tuple[Tensor, ...]

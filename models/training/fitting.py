@@ -18,9 +18,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.errors import Diverged
-from models.kinds.registry import Report
-from models.recipe import Count, Positive, SeededRecipe
+from ostinato.models.errors import Diverged
+from ostinato.models.kinds.registry import Report
+from ostinato.models.recipe import Count, Positive, SeededRecipe
 
 # The loss of some rows of the training part, int64 [B].
 Loss: TypeAlias = Callable[[Tensor], Tensor]

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.data.series import Dataset, Floats
-from models.errors import DataError, Diverged
-from models.networks.recurrent import AnyForecaster, Features, States, build_forecaster
-from models.recipe import Recipe, TrainingRecipe
-from models.training.fitting import reproducible
+from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.errors import DataError, Diverged
+from ostinato.models.networks.recurrent import AnyForecaster, Features, States, build_forecaster
+from ostinato.models.recipe import Recipe, TrainingRecipe
+from ostinato.models.training.fitting import reproducible
 
 # How many steps before a scored part a network sees without being scored, so that its state is that of a live session.
 WARM_UP_STEPS = 336

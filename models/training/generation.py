@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.data.pairs import IGNORED, Pairs, bucketed_batches
-from models.kinds.registry import Report
-from models.networks.seq2seq import Seq2Seq
-from models.recipe import Count, Fraction, Positive, SeededRecipe
-from models.training.fitting import Course, Fitted, fit_epochs
+from ostinato.models.data.pairs import IGNORED, Pairs, bucketed_batches
+from ostinato.models.kinds.registry import Report
+from ostinato.models.networks.seq2seq import Seq2Seq
+from ostinato.models.recipe import Count, Fraction, Positive, SeededRecipe
+from ostinato.models.training.fitting import Course, Fitted, fit_epochs
 
 # What to stop by, of the network as it stands: less is better.
 Validate: TypeAlias = Callable[[Seq2Seq], float]

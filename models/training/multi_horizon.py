@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.data.series import Dataset, Floats
-from models.errors import DataError, Diverged
-from models.kinds.registry import Report
-from models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast
-from models.networks.multi_horizon_recipe import MultiHorizonRecipe, MultiHorizonTraining
-from models.networks.recurrent import Features, States
-from models.training.fitting import reproducible
-from models.training.origins import join_rows, states_at
+from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.errors import DataError, Diverged
+from ostinato.models.kinds.registry import Report
+from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe, MultiHorizonTraining
+from ostinato.models.networks.recurrent import Features, States
+from ostinato.models.training.fitting import reproducible
+from ostinato.models.training.origins import join_rows, states_at
 
 # How many forecasts are computed at once where nothing is learned: as many as are held in memory with their memories.
 _ROWS = 256

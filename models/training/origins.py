@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.networks.recurrent import States
-from models.training.forecasting import WARM_UP_STEPS
+from ostinato.models.networks.recurrent import States
+from ostinato.models.training.forecasting import WARM_UP_STEPS
 
 
 class Recurrent(Protocol):

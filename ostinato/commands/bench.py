@@ -119,8 +119,8 @@ class Offline:
     """
 
     def __init__(self, repository: Path, shape: ModelShape) -> None:
-        from service.catalogue.recurrent_checks import load_model
-        from service.config import Settings
+        from ostinato.service.catalogue.recurrent_checks import load_model
+        from ostinato.service.config import Settings
 
         directory = (repository / shape.name / shape.version).absolute()
         if not directory.is_dir():
@@ -148,7 +148,7 @@ class Offline:
         Raises:
             WrongAnswer: one differs, or steps are lost or doubled.
         """
-        from service.catalogue.recurrent_checks import run_sequence
+        from ostinato.service.catalogue.recurrent_checks import run_sequence
 
         checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
         for session in checked:

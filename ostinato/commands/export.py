@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from export.exporter import Exported
-    from export.proofs.recurrent import Report
-    from service.artifact.manifest import Decoder
-    from service.artifact.tensors import Input, Output
+    from ostinato.export.exporter import Exported
+    from ostinato.export.proofs.recurrent import Report
+    from ostinato.service.artifact.manifest import Decoder
+    from ostinato.service.artifact.tensors import Input, Output
 
 MAX_SHOWN_NAMES = 12
 
@@ -65,8 +65,8 @@ def export(
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). `.onnx` is written
     with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
-    from export.runs.registry import export_run
-    from export.user_module import ModuleOptions, export_source
+    from ostinato.export.runs.registry import export_run
+    from ostinato.export.user_module import ModuleOptions, export_source
 
     console = Console()
     options = ModuleOptions(
@@ -93,7 +93,7 @@ def export(
     console.print(_proof(exported))
     console.print(_summary(exported))
     if bentoml:
-        from export.bentoml_store import save_to_store
+        from ostinato.export.bentoml_store import save_to_store
 
         console.print(f"BentoML model store: {save_to_store(exported.directory)}", highlight=False)
 

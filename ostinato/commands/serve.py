@@ -19,9 +19,9 @@ from rich.markup import escape
 from ostinato.errors import SettingsError
 
 if TYPE_CHECKING:
-    from service.config import Settings
+    from ostinato.service.config import Settings
 
-TARGET = "service.app:Ostinato"
+TARGET = "ostinato.service.app:Ostinato"
 LIMITS = "Limits"
 TIMES = "Times"
 
@@ -121,14 +121,14 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     """Check the settings and word the server's command.
 
     Args:
-        flags: settings by the names of ``service.config``; they go before the environment's.
+        flags: settings by the names of ``ostinato.service.config``; they go before the environment's.
         environment: the process's; the server's is a copy with the settings added.
 
     Raises:
         SettingsError: the server could not start so; names the flag.
         ModelRejected: the repository is not a folder.
     """
-    from service.state.address import absolute_address
+    from ostinato.service.state.address import absolute_address
 
     settings = _settings(flags)
     models = _check_repository(settings)
@@ -152,11 +152,11 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
 
 
 def _command(host: str, port: int) -> list[str]:
-    import service
+    import ostinato
 
     # BentoML changes into the working folder and imports from it first. Without -P, so would Python from the folder
     # where it was started, whatever lies there under the name of a library.
-    code = Path(service.__file__ or ".").absolute().parents[1]
+    code = Path(ostinato.__file__).absolute().parents[1]
     command = [sys.executable, "-P", "-m", "bentoml", "serve", TARGET, "--working-dir", str(code)]
     return [*command, "--host", host, "--port", str(port)]
 
@@ -164,7 +164,7 @@ def _command(host: str, port: int) -> list[str]:
 def _settings(flags: Mapping[str, object]) -> Settings:
     from pydantic import ValidationError
 
-    from service.config import Settings
+    from ostinato.service.config import Settings
 
     try:
         return Settings(**flags)  # type: ignore[arg-type]
@@ -182,8 +182,8 @@ def _flag(name: str, flags: Mapping[str, object]) -> str:
 
 
 def _check_repository(settings: Settings) -> list[str]:
-    from service.artifact.manifest import MANIFEST_FILE
-    from service.catalogue.recurrent_checks import find_versions
+    from ostinato.service.artifact.manifest import MANIFEST_FILE
+    from ostinato.service.catalogue.recurrent_checks import find_versions
 
     # One without a manifest is shown as failed by readiness, as long as any other has one.
     versions = find_versions(settings.repository)
@@ -195,8 +195,8 @@ def _check_repository(settings: Settings) -> list[str]:
 
 
 def _check_state(settings: Settings) -> None:
-    from service.errors import StateStoreUnavailable
-    from service.state.address import open_store
+    from ostinato.service.errors import StateStoreUnavailable
+    from ostinato.service.state.address import open_store
 
     async def try_out() -> None:
         await open_store(settings).stop()

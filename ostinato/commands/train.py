@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from models.kinds.registry import Report, ScoreTable
+    from ostinato.models.kinds.registry import Report, ScoreTable
 
 
 def train(
@@ -30,7 +30,7 @@ def train(
 
     Then:     ostinato export runs/beijing-lstm --repository repository
     """
-    from models.kinds.registry import kind_of, load_kind
+    from ostinato.models.kinds.registry import kind_of, load_kind
 
     console = Console()
     kind = load_kind(kind_of(recipe))

@@ -13,9 +13,9 @@ from rich.table import Table
 from ostinato.errors import SettingsError
 
 if TYPE_CHECKING:
-    from service.artifact.manifest import Manifest
-    from service.catalogue.generation_checks import LoadedGenerator
-    from service.catalogue.recurrent_checks import LoadedModel
+    from ostinato.service.artifact.manifest import Manifest
+    from ostinato.service.catalogue.generation_checks import LoadedGenerator
+    from ostinato.service.catalogue.recurrent_checks import LoadedModel
 
 
 class Verified(NamedTuple):
@@ -80,8 +80,8 @@ def find_directories(directory: Path) -> list[Path]:
         ModelRejected: there is no such folder.
         SettingsError: there is no version in it.
     """
-    from service.artifact.manifest import MANIFEST_FILE
-    from service.catalogue.recurrent_checks import find_versions
+    from ostinato.service.artifact.manifest import MANIFEST_FILE
+    from ostinato.service.catalogue.recurrent_checks import find_versions
 
     if (directory / MANIFEST_FILE).is_file():
         return [directory.absolute()]  # its name and its parent's count, also for "."
@@ -96,9 +96,9 @@ def find_directories(directory: Path) -> list[Path]:
 
 def verify_version(directory: Path) -> Verified:
     """Run every check of one version's directory."""
-    from service.catalogue.recurrent_checks import load_version
-    from service.config import Settings
-    from service.errors import ModelRejected
+    from ostinato.service.catalogue.recurrent_checks import load_version
+    from ostinato.service.config import Settings
+    from ostinato.service.errors import ModelRejected
 
     try:
         return Verified(directory, load_version(directory, Settings()), "")
@@ -139,6 +139,6 @@ def results_table(results: list[Verified]) -> Table:
 
 def _tolerance(manifest: Manifest) -> float:
     """What the golden answers may be off by."""
-    from service.artifact.numbers import DEFAULT_TOLERANCE
+    from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE
 
     return manifest.parity.tolerance if manifest.parity else DEFAULT_TOLERANCE

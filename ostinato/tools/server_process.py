@@ -28,7 +28,7 @@ class ServerProcess:
     Args:
         repository: the models that it serves.
         log: the file that takes what it prints.
-        settings: further settings by their names in ``service.config``.
+        settings: further settings by their names in ``ostinato.service.config``.
         start_seconds: how long it may take until it is ready.
         stop_seconds: how long it may take to end after SIGTERM; then it is killed.
     """

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
-from service.artifact.tensors import Constant, Input, Nested, Output, Part, State, Tensor
-from service.artifact.vocabulary import Vocabulary
-from service.errors import ModelRejected
+from ostinato.service.artifact.tensors import Constant, Input, Nested, Output, Part, State, Tensor
+from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.errors import ModelRejected
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput
 
 
 class Vocabulary(BaseModel):

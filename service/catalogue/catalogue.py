@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from service.engine.generation.engine import GenerationEngine
-from service.engine.recurrent.engine import Engine
-from service.errors import InvalidInput, Starting, UnknownModel
-from service.state.arena import Arena
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, Starting, UnknownModel
+from ostinato.service.state.arena import Arena
 
 _TASKS = {"encoder_decoder": "encoder-decoder", "generator": "autoregressive generator"}
 

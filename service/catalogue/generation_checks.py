@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from service.artifact.manifest import GOLDEN_FILE, Manifest
-from service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
-from service.engine.generation.decoding import Numbers, Plan
-from service.engine.generation.graphs import Decoder, Encoder, Start
-from service.engine.generation.lanes import Lanes
-from service.errors import ModelRejected, RunFailed
-from service.state.arena import Rows
+from ostinato.service.artifact.manifest import GOLDEN_FILE, Manifest
+from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
+from ostinato.service.engine.generation.decoding import Numbers, Plan
+from ostinato.service.engine.generation.graphs import Decoder, Encoder, Start
+from ostinato.service.engine.generation.lanes import Lanes
+from ostinato.service.errors import ModelRejected, RunFailed
+from ostinato.service.state.arena import Rows
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from service.artifact.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
-from service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
-from service.catalogue.generation_checks import LoadedGenerator, load_generator, load_session_decoder
-from service.config import Settings
-from service.engine.recurrent.runner import Runner
-from service.errors import ModelRejected, OstinatoError
-from service.state.arena import Rows
+from ostinato.service.artifact.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
+from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator, load_session_decoder
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.runner import Runner
+from ostinato.service.errors import ModelRejected, OstinatoError
+from ostinato.service.state.arena import Rows
 
 logger = logging.getLogger(__name__)
 

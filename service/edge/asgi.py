@@ -16,15 +16,15 @@ from typing import Any
 
 import orjson
 
-from service.config import Settings
-from service.edge.exchange import ClientGone, DirectExchange, Exchange
-from service.edge.message import JSON, EventStream, Request, Response, json_response
-from service.edge.problems import problem_response, status_and_code
-from service.edge.v1.routes import Rest
-from service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
-from service.edge.websocket.streams import Streams
-from service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, UnsupportedMediaType
-from service.metrics.series import Histogram, Metrics
+from ostinato.service.config import Settings
+from ostinato.service.edge.exchange import ClientGone, DirectExchange, Exchange
+from ostinato.service.edge.message import JSON, EventStream, Request, Response, json_response
+from ostinato.service.edge.problems import problem_response, status_and_code
+from ostinato.service.edge.v1.routes import Rest
+from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
+from ostinato.service.edge.websocket.streams import Streams
+from ostinato.service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, UnsupportedMediaType
+from ostinato.service.metrics.series import Histogram, Metrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -8,14 +8,14 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.edge.message import EventStream, Request, Response, json_response
-from service.edge.v1.routes import STEP, Handler, step_content
-from service.edge.v1.schemas import StepBody
-from service.errors import DeadlineExceeded
-from service.sessions.chunk import Answer
+from ostinato.service.edge.message import EventStream, Request, Response, json_response
+from ostinato.service.edge.v1.routes import STEP, Handler, step_content
+from ostinato.service.edge.v1.schemas import StepBody
+from ostinato.service.errors import DeadlineExceeded
+from ostinato.service.sessions.chunk import Answer
 
 if TYPE_CHECKING:
-    from service.edge.asgi import Edge
+    from ostinato.service.edge.asgi import Edge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

@@ -16,9 +16,9 @@ from typing import Any
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.edge.asgi import STATE_KEY, Edge
-from service.edge.exchange import DirectExchange
-from service.edge.message import JSON, EventStream, Response
+from ostinato.service.edge.asgi import STATE_KEY, Edge
+from ostinato.service.edge.exchange import DirectExchange
+from ostinato.service.edge.message import JSON, EventStream, Response
 
 MAX_HELD_BYTES = 1024 * 1024
 """A larger body goes through ASGI, which reads no more of it than is asked for."""

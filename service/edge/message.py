@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import orjson
 
-from service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput
 
 JSON = "application/json"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from service import errors
-from service.edge.message import Response
+from ostinato.service import errors
+from ostinato.service.edge.message import Response
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.UnknownModel: (404, "unknown_model"),

@@ -13,8 +13,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Constant
-from service.errors import ModelRejected
+from ostinato.service.artifact.tensors import Constant
+from ostinato.service.errors import ModelRejected
 
 Signature: TypeAlias = dict[str, tuple[str, tuple[Any, ...]]]
 """Name -> dtype and shape, of symbols and numbers."""

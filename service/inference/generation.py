@@ -9,16 +9,16 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.engine.generation.beam import Beam
-from service.engine.generation.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
-from service.engine.generation.engine import GenerationEngine
-from service.engine.generation.graphs import Start
-from service.engine.generation.scheduler import Asked
-from service.engine.recurrent.engine import Engine
-from service.errors import InvalidInput, TooLarge
-from service.inference.prediction import predict
-from service.inputs.sources import to_codes, to_source
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.engine.generation.beam import Beam
+from ostinato.service.engine.generation.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.engine.generation.graphs import Start
+from ostinato.service.engine.generation.scheduler import Asked
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, TooLarge
+from ostinato.service.inference.prediction import predict
+from ostinato.service.inputs.sources import to_codes, to_source
 
 Method = Literal["greedy", "beam", "sample"]
 

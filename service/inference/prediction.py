@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.engine.generation.decoding import Numbers, Plan
-from service.engine.generation.engine import GenerationEngine
-from service.engine.generation.scheduler import Asked
-from service.engine.recurrent.engine import Engine
-from service.errors import InvalidInput, TooLarge
-from service.inputs.sequences import to_sequence
-from service.sessions.session import Session
-from service.sessions.session_file import is_known
-from service.sessions.sessions import Sessions
-from service.state.arena import Rows
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.engine.generation.decoding import Numbers, Plan
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.engine.generation.scheduler import Asked
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, TooLarge
+from ostinato.service.inputs.sequences import to_sequence
+from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session_file import is_known
+from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.state.arena import Rows
 
 
 class Prediction(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
-from service.errors import InvalidInput
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.errors import InvalidInput
 
 # A number beyond its dtype becomes infinite, and is refused below by its place; numpy need not warn of it, too.
 np.seterr(over="ignore")

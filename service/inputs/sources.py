@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
-from service.artifact.vocabulary import Vocabulary
-from service.errors import InvalidInput
-from service.inputs.sequences import to_sequence
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.sequences import to_sequence
 
 
 def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable[[int, str], None]) -> NDArray[Any]:

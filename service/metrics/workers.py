@@ -28,7 +28,7 @@ from pathlib import Path
 
 import msgspec
 
-from service.metrics.series import Metrics, Numbers
+from ostinato.service.metrics.series import Metrics, Numbers
 
 WRITE_SECONDS = 1.0
 MAX_FOLDED_NAMES = 1000

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.recurrent.batching import Work
-from service.engine.recurrent.engine import Engine
-from service.state.arena import Slots
+from ostinato.service.engine.recurrent.batching import Work
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.state.arena import Slots
 
 NO_SEQ = -1
 """In a column of ``seq``: the client did not say."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from service.engine.recurrent.batching import Work
-from service.sessions.session import Session
+from ostinato.service.engine.recurrent.batching import Work
+from ostinato.service.sessions.session import Session
 
 
 class Answer(NamedTuple):

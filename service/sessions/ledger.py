@@ -12,17 +12,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.recurrent.batching import Work
-from service.engine.recurrent.engine import Engine
-from service.engine.recurrent.protocols import Finished
-from service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
-from service.sessions.blocks import NO_SEQ, Block, RowAnswers
-from service.sessions.chunk import Answer, Chunk
-from service.sessions.session import Session
-from service.sessions.turns import Turn, Turns
-from service.state.arena import Arena, Slots
-from service.state.base import Address, Commit, Store
-from service.state.checksums import checksums
+from ostinato.service.engine.recurrent.batching import Work
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.engine.recurrent.protocols import Finished
+from ostinato.service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
+from ostinato.service.sessions.blocks import NO_SEQ, Block, RowAnswers
+from ostinato.service.sessions.chunk import Answer, Chunk
+from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.turns import Turn, Turns
+from ostinato.service.state.arena import Arena, Slots
+from ostinato.service.state.base import Address, Commit, Store
+from ostinato.service.state.checksums import checksums
 
 logger = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
-from service.engine.recurrent.engine import Engine
-from service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
-from service.sessions.blocks import NO_SEQ, RowAnswers
-from service.sessions.chunk import Answer
-from service.sessions.ledger import Chunks
-from service.sessions.session import Session
-from service.sessions.sessions import Sessions
-from service.state.arena import Slots
-from service.state.base import Roster
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
+from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
+from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.state.arena import Slots
+from ostinato.service.state.base import Roster
 
 
 class Columns(NamedTuple):

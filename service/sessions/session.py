@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from service.engine.recurrent.engine import Engine
-from service.state.base import Address, facts_of
-from service.state.base import Facts as Facts
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.state.base import Address, facts_of
+from ostinato.service.state.base import Facts as Facts
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
 

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Output, State
-from service.errors import InvalidInput
-from service.inputs.sequences import check_finite_state
-from service.state.arena import Rows
-from service.state.base import Snapshot
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Output, State
+from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.sequences import check_finite_state
+from ostinato.service.state.arena import Rows
+from ostinato.service.state.base import Snapshot
 
 FORMAT, SCHEMA = "ostinato-session", "1"
 METADATA = "__metadata__"

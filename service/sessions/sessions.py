@@ -9,9 +9,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.catalogue.catalogue import Catalogue
-from service.engine.recurrent.engine import Engine
-from service.errors import (
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import (
     InvalidInput,
     OstinatoError,
     SessionClosed,
@@ -19,11 +19,11 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.sessions.session import SESSION_ID_PATTERN, Session
-from service.sessions.turns import Turns
-from service.state.arena import Slots
-from service.state.base import Address, Facts, Page, Roster, Snapshot, Store
-from service.state.endings import absent
+from ostinato.service.sessions.session import SESSION_ID_PATTERN, Session
+from ostinato.service.sessions.turns import Turns
+from ostinato.service.state.arena import Slots
+from ostinato.service.state.base import Address, Facts, Page, Roster, Snapshot, Store
+from ostinato.service.state.endings import absent
 
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
 

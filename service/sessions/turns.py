@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from service.errors import OstinatoError
-from service.state.arena import Arena, Slots
+from ostinato.service.errors import OstinatoError
+from ostinato.service.state.arena import Arena, Slots
 
 
 class Turn(NamedTuple):

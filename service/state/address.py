@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from service.config import Settings
-from service.state.base import Store
-from service.state.lmdb.store import LmdbStore
-from service.state.memory import MemoryStore
-from service.state.redis.link import RedisAddress
-from service.state.redis.store import RedisStore
+from ostinato.service.config import Settings
+from ostinato.service.state.base import Store
+from ostinato.service.state.lmdb.store import LmdbStore
+from ostinato.service.state.memory import MemoryStore
+from ostinato.service.state.redis.link import RedisAddress
+from ostinato.service.state.redis.store import RedisStore
 
 EXAMPLES = "memory://, lmdb://PATH or redis://HOST:PORT/DB"
 REDIS_PORT = 6379

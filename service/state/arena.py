@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
+from ostinato.service.artifact.manifest import Manifest
 
 Slots = NDArray[np.int64]
 Rows = Sequence[NDArray[Any]]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.state.arena import NEVER, Arena, Rows, Slots
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.state.arena import NEVER, Arena, Rows, Slots
 
 
 class Address(NamedTuple):

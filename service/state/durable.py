@@ -6,8 +6,8 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 
-from service.artifact.manifest import Manifest
-from service.errors import (
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.errors import (
     OstinatoError,
     Overloaded,
     SessionClosed,
@@ -16,11 +16,11 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.state.arena import STALE, Arena, Slots, session_bytes
-from service.state.base import Address, Facts, Roster, Snapshot, Store
-from service.state.endings import absent
-from service.state.records import Head, Layout, read_head, tombstone
-from service.state.residents import Residents
+from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
+from ostinato.service.state.base import Address, Facts, Roster, Snapshot, Store
+from ostinato.service.state.endings import absent
+from ostinato.service.state.records import Head, Layout, read_head, tombstone
+from ostinato.service.state.residents import Residents
 
 ENDED = (UnknownSession, SessionExpired, SessionClosed)
 

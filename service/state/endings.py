@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.errors import OstinatoError, SessionClosed, SessionExists, SessionExpired, UnknownSession
+from ostinato.service.errors import OstinatoError, SessionClosed, SessionExists, SessionExpired, UnknownSession
 
 _WORDS: dict[type[OstinatoError], str] = {
     UnknownSession: "no session {!r}; open it with POST /v1/models/<model>/sessions",

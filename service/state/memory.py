@@ -8,8 +8,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.errors import (
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.errors import (
     InvalidInput,
     OstinatoError,
     Overloaded,
@@ -18,10 +18,10 @@ from service.errors import (
     SessionExpired,
     UnknownSession,
 )
-from service.state.arena import Arena, Slots
-from service.state.base import Address, Commit, Facts, Page, Roster, Snapshot, Store, facts_of
-from service.state.endings import absent
-from service.state.residents import Residents
+from ostinato.service.state.arena import Arena, Slots
+from ostinato.service.state.base import Address, Commit, Facts, Page, Roster, Snapshot, Store, facts_of
+from ostinato.service.state.endings import absent
+from ostinato.service.state.residents import Residents
 
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
-from service.state.arena import Arena, Slots
-from service.state.base import Commit, Facts, Snapshot
-from service.state.endings import absent
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
+from ostinato.service.state.arena import Arena, Slots
+from ostinato.service.state.base import Commit, Facts, Snapshot
+from ostinato.service.state.endings import absent
 
 SCHEMA = 1
 """The layout below. A release that changes it counts on, and says which ones it still reads."""

@@ -10,7 +10,7 @@ from benchmarks.errors import WrongAnswer
 from benchmarks.load import events
 from benchmarks.rows.generation import compare, generate_request, read_iterations
 from benchmarks.spelling import Spelled
-from service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.metrics.series import GenerationMetrics, Metrics
 
 STREAM = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

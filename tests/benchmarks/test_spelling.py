@@ -7,7 +7,7 @@ import pytest
 from benchmarks.figures import Figures
 from benchmarks.inside_generation import SpellingHouse, generation
 from benchmarks.spelling import RELEASE, Speller, draw_words, padded_length
-from service.engine.generation import graphs
+from ostinato.service.engine.generation import graphs
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from benchmarks.workloads import (
     scattered,
     write_model,
 )
-from service.catalogue.recurrent_checks import load_model, run_sequence
-from service.config import Settings
+from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
+from ostinato.service.config import Settings
 
 
 @pytest.fixture(scope="module")

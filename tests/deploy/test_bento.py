@@ -21,9 +21,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from export.exporter import export_module
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
+from ostinato.export.exporter import export_module
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
 
 ROOT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
@@ -63,8 +63,8 @@ def bento(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
     project = tmp_path_factory.mktemp("project")
     for name in ("bentofile.yaml", "pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, project)
-    for name in ("service", "ostinato", "requirements", "tests"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("service", "models", "export", "ostinato", "requirements", "tests"):
+        shutil.copytree(ROOT / name, project / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     torch.manual_seed(0)
     features = tuple("abc")
     inputs = Input(name="inputs", dtype="float32", shape=("B", "T", NUM_FEATURES), features=features)

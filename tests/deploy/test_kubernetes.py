@@ -11,9 +11,9 @@ import redis
 import yaml
 from pydantic import ByteSize, TypeAdapter
 
-from service.config import Settings
-from service.state.address import open_store
-from service.state.lmdb.store import LmdbStore
+from ostinato.service.config import Settings
+from ostinato.service.state.address import open_store
+from ostinato.service.state.lmdb.store import LmdbStore
 from tests.redis_server import RedisServer
 from tests.tools import run_tool
 

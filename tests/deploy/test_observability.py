@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.metrics.series import SERIES
+from ostinato.service.metrics.series import SERIES
 from tests.tools import run_tool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

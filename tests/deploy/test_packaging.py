@@ -48,7 +48,7 @@ def test_serving_installs_nothing_of_training() -> None:
 
 
 def test_the_bento_is_made_of_the_service_its_models_and_its_lock() -> None:
-    assert BENTO["service"] == "service.app:Ostinato"
+    assert BENTO["service"] == "ostinato.service.app:Ostinato"
     assert {"/service/", "/ostinato/", "/repository/"} <= set(BENTO["include"])
     assert BENTO["python"] == {"requirements_txt": "requirements/serving.lock", "lock_packages": False}
 

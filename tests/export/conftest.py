@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from export.exporter import Exported
+from ostinato.export.exporter import Exported
 from tests import generation_networks
 from tests.export.writers import small_proofs
 

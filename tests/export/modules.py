@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.artifact.tensors import Input
+from ostinato.service.artifact.tensors import Input
 
 NUM_FEATURES = 3
 HIDDEN_SIZE = 6

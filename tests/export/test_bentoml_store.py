@@ -13,7 +13,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import bentoml
-from export.bentoml_store import save_to_store
+from ostinato.export.bentoml_store import save_to_store
 
 tag = save_to_store(Path(sys.argv[1]))
 model = bentoml.models.get(tag)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from service.catalogue.generation_checks import LoadedGenerator, run_forced
-from service.catalogue.recurrent_checks import load_version
-from service.config import Settings
+from ostinato.service.catalogue.generation_checks import LoadedGenerator, run_forced
+from ostinato.service.catalogue.recurrent_checks import load_version
+from ostinato.service.config import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "encoder_decoder.md"
 

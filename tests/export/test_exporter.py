@@ -13,10 +13,10 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from export.errors import ExportError
-from export.exporter import Exported, export_module
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import Exported, export_module
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
 from tests.export.modules import (
     HIDDEN_SIZE,
     NUM_TOKENS,

@@ -11,16 +11,16 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from export.errors import ExportError
-from export.exporter import Exported
-from export.generation_exporter import export_encoder_decoder, export_generator
-from export.proofs.recurrent import TOLERANCE
-from service.artifact.manifest import Limits, Manifest
-from service.artifact.vocabulary import Vocabulary
-from service.catalogue.generation_checks import LoadedGenerator
-from service.catalogue.recurrent_checks import LoadedModel, load_version
-from service.config import Settings
-from service.errors import ModelRejected
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import Exported
+from ostinato.export.generation_exporter import export_encoder_decoder, export_generator
+from ostinato.export.proofs.recurrent import TOLERANCE
+from ostinato.service.artifact.manifest import Limits, Manifest
+from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.catalogue.generation_checks import LoadedGenerator
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_version
+from ostinato.service.config import Settings
+from ostinato.service.errors import ModelRejected
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, NumberWriter, States, Writer
 from tests.generation_networks import CHARACTERS, START_CODE, STOP_CODE, LetterModel
 

@@ -9,22 +9,22 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from export.contracts.axes import Array, States, Step
-from export.contracts.decoder import Decode, Decoded, DecoderOptions
-from export.contracts.module import Arrays
-from export.contracts.recurrent import Contract, inspect_module
-from export.errors import ExportError
-from export.exporter import export_module
-from export.proofs.recurrent import TOLERANCE, Measured
-from export.streaming_decoder import (
+from ostinato.export.contracts.axes import Array, States, Step
+from ostinato.export.contracts.decoder import Decode, Decoded, DecoderOptions
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import export_module
+from ostinato.export.proofs.recurrent import TOLERANCE, Measured
+from ostinato.export.streaming_decoder import (
     SessionDecoder,
     StreamingDecoder,
     begins_decoder,
     inspect_streaming_decoder,
     prove_streaming,
 )
-from service.artifact.manifest import Decoder
-from service.artifact.tensors import Input
+from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.tensors import Input
 
 LOADS = Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("load",))
 OPTIONS = DecoderOptions(output_features=("load",))

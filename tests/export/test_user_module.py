@@ -8,10 +8,10 @@ import typer
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from export.errors import ExportError
-from export.user_module import ModuleOptions, load_module
 from ostinato.commands.export import export
-from service.artifact.manifest import Manifest
+from ostinato.export.errors import ExportError
+from ostinato.export.user_module import ModuleOptions, load_module
+from ostinato.service.artifact.manifest import Manifest
 from tests.export.modules import NUM_TOKENS
 
 SOURCE = """

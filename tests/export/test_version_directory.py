@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.errors import ExportError
-from export.version_directory import describe_graph, library_versions, new_version, valid_manifest
+from ostinato.export.errors import ExportError
+from ostinato.export.version_directory import describe_graph, library_versions, new_version, valid_manifest
 
 
 def test_all_of_a_version_appears_at_once(tmp_path: Path) -> None:

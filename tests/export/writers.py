@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import export.contracts.source_probes
-import export.proofs.generation
-import export.proofs.recurrent
-import export.streaming_decoder
-from export.contracts.axes import Array
-from export.contracts.decoder import Decoded, DecoderOptions
-from export.contracts.encoder_decoder import EncoderDecoder
-from export.contracts.module import Arrays
-from service.artifact.tensors import Input
+import ostinato.export.contracts.source_probes
+import ostinato.export.proofs.generation
+import ostinato.export.proofs.recurrent
+import ostinato.export.streaming_decoder
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import Decoded, DecoderOptions
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder
+from ostinato.export.contracts.module import Arrays
+from ostinato.service.artifact.tensors import Input
 
 States = tuple[Tensor, ...]
 
@@ -118,16 +118,16 @@ def off_by(amount: float, array: Array, row: int = -1) -> Array:
 def small_proofs() -> Iterator[None]:
     """Proofs over fewer and smaller sizes, as many kinds of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.contracts.source_probes, "EXACT_LENGTHS", (1, 4))
-        patch.setattr(export.contracts.source_probes, "PADDED_LENGTHS", (16, 32))
-        patch.setattr(export.proofs.generation, "PADDED_LENGTHS", (16, 32))
-        patch.setattr(export.proofs.generation, "BATCH_SIZES", (1, 2, 5))
-        patch.setattr(export.proofs.generation, "LONG_RUN", (8, 20))
-        patch.setattr(export.proofs.generation, "_NUM_ROUNDED", 8)
-        for module in (export.proofs.recurrent, export.streaming_decoder):
+        patch.setattr(ostinato.export.contracts.source_probes, "EXACT_LENGTHS", (1, 4))
+        patch.setattr(ostinato.export.contracts.source_probes, "PADDED_LENGTHS", (16, 32))
+        patch.setattr(ostinato.export.proofs.generation, "PADDED_LENGTHS", (16, 32))
+        patch.setattr(ostinato.export.proofs.generation, "BATCH_SIZES", (1, 2, 5))
+        patch.setattr(ostinato.export.proofs.generation, "LONG_RUN", (8, 20))
+        patch.setattr(ostinato.export.proofs.generation, "_NUM_ROUNDED", 8)
+        for module in (ostinato.export.proofs.recurrent, ostinato.export.streaming_decoder):
             patch.setattr(module, "BATCH_SIZES", (1, 2, 5))
             patch.setattr(module, "LENGTHS", (1, 7))
-        patch.setattr(export.proofs.recurrent, "ONE_STEP_LENGTHS", (1, 30))
-        patch.setattr(export.proofs.recurrent, "LONG_RUN", (2, 40))
-        patch.setattr(export.proofs.recurrent, "NUM_CHUNKINGS", 2)
+        patch.setattr(ostinato.export.proofs.recurrent, "ONE_STEP_LENGTHS", (1, 30))
+        patch.setattr(ostinato.export.proofs.recurrent, "LONG_RUN", (2, 40))
+        patch.setattr(ostinato.export.proofs.recurrent, "NUM_CHUNKINGS", 2)
         yield

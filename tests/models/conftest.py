@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.recipe import DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
+from ostinato.models.recipe import DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
 
 WriteCsv = Callable[[str], Path]
 

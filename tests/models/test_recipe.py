@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import RecipeError
-from models.recipe import Recipe
+from ostinato.models.errors import RecipeError
+from ostinato.models.recipe import Recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "beijing_pm25"
 TEXT = """

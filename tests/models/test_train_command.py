@@ -6,9 +6,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from models.errors import RecipeError
-from models.recipe import Recipe
 from ostinato.commands.train import train
+from ostinato.models.errors import RecipeError
+from ostinato.models.recipe import Recipe
 
 RECIPE = """
 name = "wave"

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from typer.testing import CliRunner, Result
 
 from ostinato.cli import app
-from service.artifact.tensors import Input
+from ostinato.service.artifact.tensors import Input
 from tests import generation_networks
 from tests.networks import Network, accumulator, lstm
 from tests.server import ServerProcess, running_server

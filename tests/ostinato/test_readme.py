@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from ostinato.cli import COMMANDS
-from service.config import Settings
-from service.edge.problems import INTERNAL, PROBLEMS
+from ostinato.service.config import Settings
+from ostinato.service.edge.problems import INTERNAL, PROBLEMS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

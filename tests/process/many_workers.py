@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import service.worker
-from service.catalogue.generation_checks import LoadedGenerator
-from service.catalogue.recurrent_checks import LoadedModel, load_version
-from service.config import Settings
+from ostinato.service import worker
+from ostinato.service.catalogue.generation_checks import LoadedGenerator
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_version
+from ostinato.service.config import Settings
 
 LOAD_SECONDS = 0.2
 
@@ -18,8 +18,8 @@ def load_slowly(directory: Path, settings: Settings) -> LoadedModel | LoadedGene
     return load_version(directory, settings)
 
 
-vars(service.worker).update(load_version=load_slowly)
+vars(worker).update(load_version=load_slowly)
 
-from service.app import Ostinato  # noqa: E402
+from ostinato.service.app import Ostinato  # noqa: E402
 
 __all__ = ["Ostinato"]

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from service.edge.arrow.columns import STREAM
+from ostinato.service.edge.arrow.columns import STREAM
 from tests.networks import offline
 from tests.server import ServerProcess, running_server
 

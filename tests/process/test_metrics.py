@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics.series import SERIES
+from ostinato.service.metrics.series import SERIES
 from tests.server import ServerProcess, running_server
 from tests.tools import run_tool
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.data.lexicon import Entries, load_lexicon
+from ostinato.models.data.lexicon import Entries, load_lexicon
 from tests.server import ServerProcess, running_server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cmudict"

@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.data.series import load_dataset
-from models.networks.multi_horizon_recipe import MultiHorizonRecipe
-from service.artifact.manifest import Manifest
+from ostinato.models.data.series import load_dataset
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
+from ostinato.service.artifact.manifest import Manifest
 from tests.networks import Array
 from tests.server import CHECKOUT, ServerProcess, running_server
 

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Graph, Manifest
-from service.artifact.tensors import Input, Output, State
-from service.catalogue.catalogue import Catalogue
-from service.config import Settings
-from service.engine.recurrent.batching import Iteration
-from service.engine.recurrent.engine import Engine
-from service.engine.recurrent.runner import Result, slots_of, steps_of
-from service.metrics.series import Metrics, ModelMetrics
-from service.sessions.ledger import Chunks
-from service.sessions.sessions import Sessions
-from service.sessions.turns import Turns
-from service.state.arena import Arena
-from service.state.base import Store
-from service.state.memory import MemoryStore
+from ostinato.service.artifact.manifest import Graph, Manifest
+from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.batching import Iteration
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.engine.recurrent.runner import Result, slots_of, steps_of
+from ostinato.service.metrics.series import Metrics, ModelMetrics
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.sessions.turns import Turns
+from ostinato.service.state.arena import Arena
+from ostinato.service.state.base import Store
+from ostinato.service.state.memory import MemoryStore
 
 MANIFEST = Manifest(
     name="sum",

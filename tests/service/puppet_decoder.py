@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Decoder as DecoderPart
-from service.artifact.manifest import Memory
-from service.artifact.tensors import Input, Output, State
-from service.engine.generation.graphs import Decoder, Start, Step
-from service.errors import RunFailed
+from ostinato.service.artifact.manifest import Decoder as DecoderPart
+from ostinato.service.artifact.manifest import Memory
+from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.engine.generation.graphs import Decoder, Start, Step
+from ostinato.service.errors import RunFailed
 
 STOP = 0
 START = 1

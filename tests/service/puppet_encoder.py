@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.engine.generation.graphs import Encoder, Start, padded_length
+from ostinato.service.engine.generation.graphs import Encoder, Start, padded_length
 from tests.service.puppet_decoder import PuppetDecoder
 
 

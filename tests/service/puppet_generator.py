@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.artifact.manifest import Decoder as DecoderPart
-from service.artifact.manifest import Graph, Limits, Manifest
-from service.artifact.tensors import Input, Output, State
-from service.config import Settings
-from service.engine.generation.engine import GenerationEngine
-from service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.artifact.manifest import Decoder as DecoderPart
+from ostinato.service.artifact.manifest import Graph, Limits, Manifest
+from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.config import Settings
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.metrics.series import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder
 

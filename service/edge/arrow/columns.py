@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Input
-from service.edge.arrow.ipc import read_columns, write_columns
-from service.errors import InvalidInput
-from service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
-from service.sessions.blocks import NO_SEQ
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.edge.arrow.ipc import read_columns, write_columns
+from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
+from ostinato.service.sessions.blocks import NO_SEQ
 
 STREAM = "application/vnd.apache.arrow.stream"
 

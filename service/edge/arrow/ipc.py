@@ -12,7 +12,7 @@ from contextlib import suppress
 import pyarrow as pa
 from pyarrow import ipc
 
-from service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput
 
 MAX_MESSAGES = 1024
 """A stream has at most so many, its schema among them: each costs some time, however little it holds."""

@@ -14,11 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from service.edge.arrow import columns as arrow
-from service.engine.recurrent.engine import Engine
-from service.inputs.sequences import is_finite
-from service.sessions.blocks import RowAnswers
-from service.sessions.rows import Columns
+from ostinato.service.edge.arrow import columns as arrow
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.inputs.sequences import is_finite
+from ostinato.service.sessions.blocks import RowAnswers
+from ostinato.service.sessions.rows import Columns
 
 MAX_REMEMBERED = 128
 MAX_BYTES = 256 * 1024

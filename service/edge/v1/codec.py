@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from service.edge.message import JSON, Request
-from service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.edge.message import JSON, Request
+from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 
 MAX_SEARCHED_BYTES = 65_536
 """A body that is not JSON is searched for NaN and infinity up to this size; the search reads it a second time."""

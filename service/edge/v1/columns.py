@@ -9,21 +9,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Input
-from service.catalogue.catalogue import Catalogue
-from service.edge.arrow import columns as arrow
-from service.edge.arrow.templates import RememberedMessages
-from service.edge.message import Request, Response, json_response
-from service.edge.problems import problem
-from service.edge.v1 import codec
-from service.edge.v1.schemas import ColumnsBody
-from service.engine.recurrent.engine import Engine
-from service.errors import InvalidInput, OstinatoError
-from service.inputs.sequences import to_sequence
-from service.sessions.blocks import NO_SEQ, RowAnswers
-from service.sessions.ledger import Chunks
-from service.sessions.rows import Columns, step_columns
-from service.sessions.sessions import Sessions
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.arrow import columns as arrow
+from ostinato.service.edge.arrow.templates import RememberedMessages
+from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.problems import problem
+from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.schemas import ColumnsBody
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.inputs.sequences import to_sequence
+from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.rows import Columns, step_columns
+from ostinato.service.sessions.sessions import Sessions
 
 _COLUMNS = msgspec.json.Decoder(ColumnsBody)
 

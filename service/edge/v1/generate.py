@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from service.catalogue.catalogue import Catalogue
-from service.edge.message import EventStream, Response, event, json_response
-from service.edge.message import Request as HttpRequest
-from service.edge.problems import problem
-from service.edge.v1 import codec
-from service.edge.v1.schemas import GenerateBody, ScoreBody
-from service.errors import OstinatoError
-from service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.message import EventStream, Response, event, json_response
+from ostinato.service.edge.message import Request as HttpRequest
+from ostinato.service.edge.problems import problem
+from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
+from ostinato.service.errors import OstinatoError
+from ostinato.service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
 
 logger = logging.getLogger(__name__)
 

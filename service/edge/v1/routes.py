@@ -9,22 +9,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.catalogue.catalogue import Catalogue
-from service.edge.arrow import columns as arrow
-from service.edge.message import EventStream, Request, Response, json_response
-from service.edge.v1 import codec
-from service.edge.v1.columns import ColumnSteps
-from service.edge.v1.generate import GenerateRoutes
-from service.edge.v1.schemas import ForecastBody, PredictBody, StepBody
-from service.edge.v1.sessions import SessionLife
-from service.engine.recurrent.engine import Engine
-from service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
-from service.inference.prediction import ForecastPlan, forecast, predict
-from service.inputs.sequences import to_sequence, to_states, to_steps
-from service.sessions.chunk import Answer, Waiter
-from service.sessions.ledger import Chunks
-from service.sessions.session import Session
-from service.sessions.sessions import Sessions
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.arrow import columns as arrow
+from ostinato.service.edge.message import EventStream, Request, Response, json_response
+from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.columns import ColumnSteps
+from ostinato.service.edge.v1.generate import GenerateRoutes
+from ostinato.service.edge.v1.schemas import ForecastBody, PredictBody, StepBody
+from ostinato.service.edge.v1.sessions import SessionLife
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
+from ostinato.service.inference.prediction import ForecastPlan, forecast, predict
+from ostinato.service.inputs.sequences import to_sequence, to_states, to_steps
+from ostinato.service.sessions.chunk import Answer, Waiter
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.sessions import Sessions
 
 Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from service.config import MAX_TTL_SECONDS
-from service.sessions.session import SESSION_ID_PATTERN
+from ostinato.service.config import MAX_TTL_SECONDS
+from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
 Sequence = list[list[float | None]]

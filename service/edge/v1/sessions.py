@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from service.edge.message import JSON, Request, Response, json_response
-from service.edge.v1 import codec
-from service.edge.v1.schemas import ForkBody, OpenBody, ResetBody
-from service.errors import InvalidInput, UnsupportedMediaType
-from service.sessions.session import Facts, Session
-from service.sessions.session_file import read_session, write_session
-from service.sessions.sessions import Sessions
+from ostinato.service.edge.message import JSON, Request, Response, json_response
+from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, ResetBody
+from ostinato.service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.sessions.session import Facts, Session
+from ostinato.service.sessions.session_file import read_session, write_session
+from ostinato.service.sessions.sessions import Sessions
 
 MAX_PAGE_SIZE = 1000
 STATE = "application/octet-stream"

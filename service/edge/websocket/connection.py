@@ -22,10 +22,10 @@ from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
-from service.edge.websocket.channel import INTERNAL_ERROR, NORMAL_CLOSURE, SHUTTING_DOWN, Message
-from service.edge.websocket.stream import Stream
-from service.edge.websocket.streams import STATE_KEY, Streams
-from service.errors import UpgradeRequired
+from ostinato.service.edge.websocket.channel import INTERNAL_ERROR, NORMAL_CLOSURE, SHUTTING_DOWN, Message
+from ostinato.service.edge.websocket.stream import Stream
+from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
+from ostinato.service.errors import UpgradeRequired
 
 CLOSE_SECONDS = 5.0
 """How long a client may take to close its side, too, before the connection is cut."""

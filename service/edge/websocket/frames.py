@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from service.edge.message import to_json
-from service.edge.problems import problem, status_and_code
-from service.edge.v1.codec import decode_json
-from service.edge.v1.schemas import FrameId, SessionId, StreamFrame
-from service.sessions.chunk import Answer
+from ostinato.service.edge.message import to_json
+from ostinato.service.edge.problems import problem, status_and_code
+from ostinato.service.edge.v1.codec import decode_json
+from ostinato.service.edge.v1.schemas import FrameId, SessionId, StreamFrame
+from ostinato.service.sessions.chunk import Answer
 
 _FRAME = msgspec.json.Decoder(StreamFrame)
 _MEMBERS = msgspec.json.Decoder(dict[str, Any])

@@ -9,16 +9,16 @@ from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from service.config import Settings
-from service.edge.problems import status_and_code
-from service.edge.v1.schemas import StreamFrame
-from service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, Observe, StepColumns
-from service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
-from service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
-from service.inputs.sequences import to_steps
-from service.sessions.ledger import Chunks
-from service.sessions.session import Session
-from service.sessions.sessions import Sessions
+from ostinato.service.config import Settings
+from ostinato.service.edge.problems import status_and_code
+from ostinato.service.edge.v1.schemas import StreamFrame
+from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, Observe, StepColumns
+from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
+from ostinato.service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
+from ostinato.service.inputs.sequences import to_steps
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 

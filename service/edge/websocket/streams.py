@@ -8,16 +8,16 @@ import time
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
-from service.catalogue.catalogue import Catalogue
-from service.config import Settings
-from service.edge.message import Response
-from service.edge.problems import problem_response, status_and_code
-from service.edge.websocket.channel import Channel, StepColumns
-from service.edge.websocket.stream import Stream, draining_error
-from service.errors import InvalidInput, OstinatoError, UnknownRoute
-from service.metrics.series import Histogram, Metrics
-from service.sessions.ledger import Chunks
-from service.sessions.sessions import Sessions
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.config import Settings
+from ostinato.service.edge.message import Response
+from ostinato.service.edge.problems import problem_response, status_and_code
+from ostinato.service.edge.websocket.channel import Channel, StepColumns
+from ostinato.service.edge.websocket.stream import Stream, draining_error
+from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
+from ostinato.service.metrics.series import Histogram, Metrics
+from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.generation.decoding import Decoding, Floats, Node, Output, Plan, Scores, extend, read
+from ostinato.service.engine.generation.decoding import Decoding, Floats, Node, Output, Plan, Scores, extend, read
 
 
 class Beam(Decoding):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from service.artifact.manifest import Manifest
-from service.config import Settings
-from service.engine.generation.graphs import Decoder, Encoder
-from service.engine.generation.scheduler import Generations
-from service.errors import TooLarge
-from service.metrics.series import GenerationMetrics
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.config import Settings
+from ostinato.service.engine.generation.graphs import Decoder, Encoder
+from ostinato.service.engine.generation.scheduler import Generations
+from ostinato.service.errors import TooLarge
+from ostinato.service.metrics.series import GenerationMetrics
 
 
 class GenerationEngine:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Tensor
-from service.engine.graph import Graph, Signature
-from service.errors import RunFailed
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Tensor
+from ostinato.service.engine.graph import Graph, Signature
+from ostinato.service.errors import RunFailed
 
 LEAST_SOURCE_STEPS = 16
 """Sources are padded to this at least: a matrix of one row is rounded otherwise than a row of many."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.generation.decoding import Decoding, Scores
-from service.engine.generation.graphs import Decoder, Start, Step
-from service.errors import OstinatoError, RunFailed
+from ostinato.service.engine.generation.decoding import Decoding, Scores
+from ostinato.service.engine.generation.graphs import Decoder, Start, Step
+from ostinato.service.errors import OstinatoError, RunFailed
 
 _LEAST_ROWS = 16
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from service.engine.generation.decoding import Decoding
-from service.engine.generation.graphs import Decoder, Encoder, Start
-from service.engine.generation.lanes import Lanes
-from service.errors import Draining, OstinatoError, Overloaded, RunFailed, TooLarge
-from service.metrics.series import GenerationMetrics
+from ostinato.service.engine.generation.decoding import Decoding
+from ostinato.service.engine.generation.graphs import Decoder, Encoder, Start
+from ostinato.service.engine.generation.lanes import Lanes
+from ostinato.service.errors import Draining, OstinatoError, Overloaded, RunFailed, TooLarge
+from ostinato.service.metrics.series import GenerationMetrics
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import State, Tensor
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import State, Tensor
 
 Memory = Callable[[str, str, int], NDArray[Any]]
 """(name, dtype, number of values) -> a flat array, the same memory for each name as long as it is large enough."""

@@ -7,16 +7,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.config import Settings
-from service.engine.generation.engine import GenerationEngine
-from service.engine.recurrent.batching import Work
-from service.engine.recurrent.protocols import Finished, IterationRunner, Owner
-from service.engine.recurrent.scheduler import Scheduler
-from service.errors import TooLarge
-from service.inputs.sequences import step_packer
-from service.metrics.series import ModelMetrics
-from service.state.arena import Arena, Rows
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.config import Settings
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.engine.recurrent.batching import Work
+from ostinato.service.engine.recurrent.protocols import Finished, IterationRunner, Owner
+from ostinato.service.engine.recurrent.scheduler import Scheduler
+from ostinato.service.errors import TooLarge
+from ostinato.service.inputs.sequences import step_packer
+from ostinato.service.metrics.series import ModelMetrics
+from ostinato.service.state.arena import Arena, Rows
 
 
 class PrivateWork(Work):

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from service.engine.recurrent.batching import Iteration, Work
-from service.engine.recurrent.runner import Result
-from service.state.arena import Arena, Rows, Slots
+from ostinato.service.engine.recurrent.batching import Iteration, Work
+from ostinato.service.engine.recurrent.runner import Result
+from ostinato.service.state.arena import Arena, Rows, Slots
 
 
 class IterationRunner(Protocol):

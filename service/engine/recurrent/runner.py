@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.engine.graph import Graph, Signature
-from service.engine.recurrent.batching import Iteration, Work
-from service.engine.recurrent.buffers import Buffers
-from service.errors import RunFailed
-from service.inputs.sequences import is_finite
-from service.state.arena import Arena, Rows, Slots
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.engine.graph import Graph, Signature
+from ostinato.service.engine.recurrent.batching import Iteration, Work
+from ostinato.service.engine.recurrent.buffers import Buffers
+from ostinato.service.errors import RunFailed
+from ostinato.service.inputs.sequences import is_finite
+from ostinato.service.state.arena import Arena, Rows, Slots
 
 MAX_BOUND_SHAPES = 1024
 """Shapes of run whose buffers are kept bound; they share their memory, so that each costs a few KiB."""

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.recurrent.batching import Iteration, Line, Work
-from service.engine.recurrent.protocols import Finished, IterationRunner, Owner
-from service.engine.recurrent.runner import Result
-from service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
-from service.metrics.series import ModelMetrics
-from service.state.arena import Arena
+from ostinato.service.engine.recurrent.batching import Iteration, Line, Work
+from ostinato.service.engine.recurrent.protocols import Finished, IterationRunner, Owner
+from ostinato.service.engine.recurrent.runner import Result
+from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError, Overloaded, RunFailed, TooLarge
+from ostinato.service.metrics.series import ModelMetrics
+from ostinato.service.state.arena import Arena
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.state.lmdb.database import Database
-from service.state.lmdb.group_sync import Flush
-from service.state.lmdb.journal import Journal
-from service.state.lmdb.segment import Segment
+from ostinato.service.state.lmdb.database import Database
+from ostinato.service.state.lmdb.group_sync import Flush
+from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb.segment import Segment
 
 Value = TypeVar("Value")
 

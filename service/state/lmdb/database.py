@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from service.state.records import HEAD, SCHEMA
+from ostinato.service.state.records import HEAD, SCHEMA
 
 MAP_BYTES = 1 << 38
 """Addresses, not memory: the file grows as it is filled, up to this."""

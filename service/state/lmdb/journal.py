@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from service.state.lmdb.segment import OVER, RECORDS, STORED, Entry, Segment
+from ostinato.service.state.lmdb.segment import OVER, RECORDS, STORED, Entry, Segment
 
 SEGMENT_BYTES = 32 * 1024 * 1024
 """A segment that is as large as this, or larger, is over."""

@@ -16,15 +16,15 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidInput, OstinatoError, RecordUnreadable, StateStoreUnavailable
-from service.state.arena import STALE
-from service.state.base import Address, Commit, Page
-from service.state.durable import DurableStore
-from service.state.lmdb.checkpoint import Upkeep
-from service.state.lmdb.database import Database
-from service.state.lmdb.group_sync import Flush
-from service.state.lmdb.journal import Journal
-from service.state.records import LIVE, Head, read_head
+from ostinato.service.errors import InvalidInput, OstinatoError, RecordUnreadable, StateStoreUnavailable
+from ostinato.service.state.arena import STALE
+from ostinato.service.state.base import Address, Commit, Page
+from ostinato.service.state.durable import DurableStore
+from ostinato.service.state.lmdb.checkpoint import Upkeep
+from ostinato.service.state.lmdb.database import Database
+from ostinato.service.state.lmdb.group_sync import Flush
+from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.records import LIVE, Head, read_head
 
 CURRENT = 1
 """``stamp`` of a copy that is the session: whatever another process changes, the journal tells, and it is stale."""

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import hiredis
 import orjson
 
-from service.errors import InvalidInput
-from service.state.records import HEAD, Head, read_head
-from service.state.redis.link import Refused, pack
-from service.state.redis.servers import Command, RedisServers, cluster_slot
+from ostinato.service.errors import InvalidInput
+from ostinato.service.state.records import HEAD, Head, read_head
+from ostinato.service.state.redis.link import Refused, pack
+from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
 SESSION = b"ostinato:session:"
 

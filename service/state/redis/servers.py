@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import hiredis
 
-from service.state.redis.link import AnswerLost, Link, RedisAddress, RedisError, Refused, Unreachable, pack
+from ostinato.service.state.redis.link import AnswerLost, Link, RedisAddress, RedisError, Refused, Unreachable, pack
 
 NUM_CLUSTER_SLOTS = 16_384
 

@@ -12,16 +12,16 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
-from service.state.arena import STALE, Arena
-from service.state.base import Address, Commit, Facts, Page, Snapshot
-from service.state.durable import DurableStore
-from service.state.records import LIVE, read_head
-from service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
-from service.state.redis.scan import SESSION, Position, Scan
-from service.state.redis.servers import Command, RedisServers, cluster_slot
-from service.state.redis.swaps import Swaps
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
+from ostinato.service.state.arena import STALE, Arena
+from ostinato.service.state.base import Address, Commit, Facts, Page, Snapshot
+from ostinato.service.state.durable import DurableStore
+from ostinato.service.state.records import LIVE, read_head
+from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
+from ostinato.service.state.redis.scan import SESSION, Position, Scan
+from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
+from ostinato.service.state.redis.swaps import Swaps
 
 VERSIONS = b"ostinato:versions"
 """A set of ``model/version``: those that any session was opened with."""

@@ -10,8 +10,8 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
-from service.state.redis.link import AnswerLost, RedisError, Refused, pack
-from service.state.redis.servers import Command, RedisServers, cluster_slot
+from ostinato.service.state.redis.link import AnswerLost, RedisError, Refused, pack
+from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
 MAX_KEYS = 256
 """Keys of one call of the script: others wait as long as it runs."""

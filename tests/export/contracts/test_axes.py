@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.contracts.axes import Array, States, from_axes, run_in_chunks, to_axes
-from service.artifact.tensors import Tensor
+from ostinato.export.contracts.axes import Array, States, from_axes, run_in_chunks, to_axes
+from ostinato.service.artifact.tensors import Tensor
 
 SEQUENCE = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.contracts.decoder import (
+from ostinato.export.contracts.decoder import (
     DecoderOptions,
     attention_shape,
     find_decoder,
@@ -16,9 +16,9 @@ from export.contracts.decoder import (
     named,
     valid_decoder,
 )
-from export.contracts.symbols import PROBE_SIZES
-from export.errors import ExportError
-from service.artifact.manifest import Decoder, Memory
+from ostinato.export.contracts.symbols import PROBE_SIZES
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.manifest import Decoder, Memory
 from tests.export.writers import NUM_SOUNDS, SIZE, SOUNDS, States, Writer
 
 MEMORY = (Memory(name="memory", dtype="float32", shape=("B", "S", SIZE), made_by="memory"),)

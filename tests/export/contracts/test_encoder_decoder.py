@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.contracts.decoder import DecoderOptions
-from export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
-from export.errors import ExportError
-from service.artifact.tensors import Input
+from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import Input
 from tests.export.writers import (
     LETTERS,
     PAIRS,

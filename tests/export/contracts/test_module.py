@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.contracts.module import check_methods, run_decoder, run_encoder, to_arrays, to_tensor, to_tensors
-from export.errors import ExportError
+from ostinato.export.contracts.module import check_methods, run_decoder, run_encoder, to_arrays, to_tensor, to_tensors
+from ostinato.export.errors import ExportError
 
 ROW = torch.zeros(1, 2)
 

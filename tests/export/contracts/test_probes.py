@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.contracts.probes import draw_sequences
-from service.artifact.tensors import Input
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.service.artifact.tensors import Input
 
 
 def draw(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.contracts.recurrent import inspect_module
-from export.errors import ExportError
+from ostinato.export.contracts.recurrent import inspect_module
+from ostinato.export.errors import ExportError
 from tests.export.modules import ManyToOne, Stacked, amounts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from export.contracts.source_probes import (
+from ostinato.export.contracts.source_probes import (
     EXACT_LENGTHS,
     PADDED_LENGTHS,
     SourceProbes,
@@ -14,8 +14,8 @@ from export.contracts.source_probes import (
     draw_padding,
     draw_source,
 )
-from export.errors import ExportError
-from service.artifact.tensors import Input
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import Input
 from tests.export.writers import LETTERS, NUM_LETTERS, PAIRS, PATCH
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
-from export.errors import ExportError
+from ostinato.export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
+from ostinato.export.errors import ExportError
 
 
 def test_each_axis_is_called_by_what_it_follows() -> None:

@@ -10,16 +10,16 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from export.contracts.axes import Array
-from export.contracts.decoder import DecoderOptions
-from export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
-from export.contracts.module import Arrays
-from export.errors import ExportError
-from export.graphs.generation import DecoderGraph, GenerationGraphs, write_decoder, write_encoder
-from export.proofs.generation import prove_generation
-from export.proofs.recurrent import Proof
-from models.networks.attention import SCORES, Attention, Score
-from service.artifact.tensors import Input
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.generation import DecoderGraph, GenerationGraphs, write_decoder, write_encoder
+from ostinato.export.proofs.generation import prove_generation
+from ostinato.export.proofs.recurrent import Proof
+from ostinato.models.networks.attention import SCORES, Attention, Score
+from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.writers import (
     LETTERS,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.errors import ExportError
-from export.graphs.layers import OnnxLayers, with_onnx_layers
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.layers import OnnxLayers, with_onnx_layers
 
 
 class ScaledLSTM(nn.LSTM):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.contracts.recurrent import inspect_module
-from export.errors import ExportError
-from export.graphs.recurrent import Graph, write_graph
+from ostinato.export.contracts.recurrent import inspect_module
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.recurrent import Graph, write_graph
 from tests.export.modules import HIDDEN_SIZE, FixedBatch, LoopedCell, ManyToOne, OddStates, Stacked, amounts
 
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.contracts.axes import Array
-from export.contracts.decoder import Decoded, DecoderOptions
-from export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
-from export.contracts.module import Arrays
-from export.errors import ExportError
-from export.proofs.generation import prove_generation
-from export.proofs.recurrent import TOLERANCE, Proof
-from service.artifact.tensors import Input
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import Decoded, DecoderOptions
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.errors import ExportError
+from ostinato.export.proofs.generation import prove_generation
+from ostinato.export.proofs.recurrent import TOLERANCE, Proof
+from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.proofs.test_rounding import Cancelling
 from tests.export.writers import (

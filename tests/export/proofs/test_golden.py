@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from export.contracts.encoder_decoder import inspect_encoder_decoder
-from export.exporter import Exported
-from export.proofs.golden import golden_generation
+from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
+from ostinato.export.exporter import Exported
+from ostinato.export.proofs.golden import golden_generation
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, PATCH, SOUNDS, NumberWriter, PatchWriter, Writer
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from export.contracts.axes import Array, States
-from export.contracts.recurrent import Contract, inspect_module
-from export.errors import ExportError
-from export.proofs.recurrent import prove, relative_difference
+from ostinato.export.contracts.axes import Array, States
+from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.errors import ExportError
+from ostinato.export.proofs.recurrent import prove, relative_difference
 from tests.export.modules import Stacked, amounts
 
 

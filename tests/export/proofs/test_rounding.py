@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.contracts.axes import Array
-from export.contracts.decoder import Decoded
-from export.contracts.encoder_decoder import inspect_encoder_decoder
-from export.contracts.module import Arrays
-from export.contracts.recurrent import Contract, inspect_module
-from export.contracts.source_probes import Sources
-from export.proofs.recurrent import TOLERANCE
-from export.proofs.rounding import (
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import Decoded
+from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.source_probes import Sources
+from ostinato.export.proofs.recurrent import TOLERANCE
+from ostinato.export.proofs.rounding import (
     MAX_TOLERANCE,
     Widened,
     encoder_decoder_rounding,
@@ -21,7 +21,7 @@ from export.proofs.rounding import (
     tolerance_for,
     widened,
 )
-from export.proofs.teacher_forcing import write_from
+from ostinato.export.proofs.teacher_forcing import write_from
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.modules import Stacked, amounts
 from tests.export.writers import LETTERS, PAIRS, SOUNDS, NumberWriter, States, Writer

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.contracts.axes import Array
-from export.contracts.decoder import Decoded, DecoderOptions, valid_decoder
-from export.contracts.module import Arrays
-from export.contracts.source_probes import Sources
-from export.proofs.teacher_forcing import decode_from, write_from
-from service.artifact.manifest import Decoder, Memory
-from service.artifact.tensors import State
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.decoder import Decoded, DecoderOptions, valid_decoder
+from ostinato.export.contracts.module import Arrays
+from ostinato.export.contracts.source_probes import Sources
+from ostinato.export.proofs.teacher_forcing import decode_from, write_from
+from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.tensors import State
 
 NUMBERS = {"name": "outputs", "dtype": "float32", "shape": ("B", 1), "features": ("load",)}
 

@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 import torch
 
-from export.runs.registry import export_run
-from models.data.digits import PIXELS, load_digits
-from models.kinds.caption import CaptionRecipe, load_caption_run, train_run
-from models.networks.caption import spell
+from ostinato.export.runs.registry import export_run
+from ostinato.models.data.digits import PIXELS, load_digits
+from ostinato.models.kinds.caption import CaptionRecipe, load_caption_run, train_run
+from ostinato.models.networks.caption import spell
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
 

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 import torch
 
-from export.runs.registry import export_run
-from models.errors import RunError
-from models.kinds.language_model import load_language_model_run, train_run
+from ostinato.export.runs.registry import export_run
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.language_model import load_language_model_run, train_run
 
 RECIPE = """
 kind = "language_model"

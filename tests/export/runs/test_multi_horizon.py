@@ -3,8 +3,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from export.runs.registry import export_run
-from models.kinds.multi_horizon import train_run
+from ostinato.export.runs.registry import export_run
+from ostinato.models.kinds.multi_horizon import train_run
 
 RECIPE = """
 kind = "multi_horizon"

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from export.proofs.recurrent import TOLERANCE
-from export.proofs.rounding import MAX_TOLERANCE
-from export.runs.pronunciation import _examples
-from export.runs.registry import export_run
-from models.kinds.pronunciation import train_run
-from service.artifact.vocabulary import Vocabulary
-from service.catalogue.recurrent_checks import load_version
-from service.config import Settings
+from ostinato.export.proofs.recurrent import TOLERANCE
+from ostinato.export.proofs.rounding import MAX_TOLERANCE
+from ostinato.export.runs.pronunciation import _examples
+from ostinato.export.runs.registry import export_run
+from ostinato.models.kinds.pronunciation import train_run
+from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.catalogue.recurrent_checks import load_version
+from ostinato.service.config import Settings
 
 RECIPE = """
 kind = "pronunciation"

@@ -10,16 +10,16 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from export.errors import ExportError
-from export.exporter import Exported
-from export.runs.registry import export_run
-from models.data.series import load_dataset
-from models.errors import RunError
-from models.kinds.runs import load_run, save_run
-from models.recipe import Recipe
-from models.training.forecasting import train
 from ostinato.commands.export import export
-from service.artifact.manifest import Manifest
+from ostinato.export.errors import ExportError
+from ostinato.export.exporter import Exported
+from ostinato.export.runs.registry import export_run
+from ostinato.models.data.series import load_dataset
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.runs import load_run, save_run
+from ostinato.models.recipe import Recipe
+from ostinato.models.training.forecasting import train
+from ostinato.service.artifact.manifest import Manifest
 
 RECIPE = {
     "name": "wave",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.data.lexicon import PARTS, load_lexicon, part_of
-from models.errors import DataError
+from ostinato.models.data.lexicon import PARTS, load_lexicon, part_of
+from ostinato.models.errors import DataError
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "cmudict.dict.xz"
 # One word of each part: which they are never changes.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.data.pairs import IGNORED, Pairs, bucketed_batches, padded
+from ostinato.models.data.pairs import IGNORED, Pairs, bucketed_batches, padded
 
 START, STOP = 0, 1
 

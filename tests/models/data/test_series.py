@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.series import load_dataset, read_columns
-from models.errors import DataError
-from models.recipe import DataRecipe
+from ostinato.models.data.series import load_dataset, read_columns
+from ostinato.models.errors import DataError
+from ostinato.models.recipe import DataRecipe
 from tests.models.conftest import WriteCsv
 
 SERIES = """time,load,wind,month

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from models.data.pairs import IGNORED
-from models.data.spellings import EDGE, Spellings
+from ostinato.models.data.pairs import IGNORED
+from ostinato.models.data.spellings import EDGE, Spellings
 
 SYMBOLS = (EDGE, "a", "b", "c")
 

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.digits import NAMES, SYMBOLS, Digits, load_digits, names_to_codes, shifted, split
-from models.data.pairs import IGNORED
-from models.errors import DataError, RecipeError
-from models.kinds.caption import CaptionRecipe, load_caption_run, mean_loss, nearest_centroids, score, train, train_run
-from models.training.fitting import reproducible
+from ostinato.models.data.digits import NAMES, SYMBOLS, Digits, load_digits, names_to_codes, shifted, split
+from ostinato.models.data.pairs import IGNORED
+from ostinato.models.errors import DataError, RecipeError
+from ostinato.models.kinds.caption import (
+    CaptionRecipe,
+    load_caption_run,
+    mean_loss,
+    nearest_centroids,
+    score,
+    train,
+    train_run,
+)
+from ostinato.models.training.fitting import reproducible
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
 

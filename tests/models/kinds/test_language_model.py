@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.data.lexicon import PARTS, load_lexicon
-from models.data.spellings import EDGE, Spellings
-from models.errors import Diverged, RecipeError
-from models.kinds.language_model import (
+from ostinato.models.data.lexicon import PARTS, load_lexicon
+from ostinato.models.data.spellings import EDGE, Spellings
+from ostinato.models.errors import Diverged, RecipeError
+from ostinato.models.kinds.language_model import (
     NGRAM_ORDERS,
     SpellingRecipe,
     load_language_model_run,
@@ -18,8 +18,8 @@ from models.kinds.language_model import (
     score,
     train_run,
 )
-from models.kinds.ngram import NGram
-from models.networks.language_model import LanguageModel, LanguageModelRecipe
+from ostinato.models.kinds.ngram import NGram
+from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "cmudict" / "language_model.toml"
 SYMBOLS = (EDGE, "a", "b", "c")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.data.lexicon import PARTS, load_lexicon
-from models.errors import Diverged, RecipeError, RunError
-from models.kinds.pronunciation import PronunciationRecipe, load_pronunciation_run, train_run
-from models.kinds.pronunciation_scores import pronounce
+from ostinato.models.data.lexicon import PARTS, load_lexicon
+from ostinato.models.errors import Diverged, RecipeError, RunError
+from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_pronunciation_run, train_run
+from ostinato.models.kinds.pronunciation_scores import pronounce
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "cmudict"
 RECIPE = """

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.data.lexicon import Entries, Phonemes
-from models.kinds.pronunciation_scores import Alphabet, edit_distance, error_rates
-from models.networks.beam import Written
+from ostinato.models.data.lexicon import Entries, Phonemes
+from ostinato.models.kinds.pronunciation_scores import Alphabet, edit_distance, error_rates
+from ostinato.models.networks.beam import Written
 
 ALPHABET = Alphabet(("a", "b"), ("<start>", "<stop>", "AH0", "AH1", "B", "D"), 0, 1)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import RecipeError
-from models.kinds.registry import FORECASTER, kind_of, load_kind
-from models.recipe import Recipe
+from ostinato.models.errors import RecipeError
+from ostinato.models.kinds.registry import FORECASTER, kind_of, load_kind
+from ostinato.models.recipe import Recipe
 
 RECIPE = """
 name = "wave"

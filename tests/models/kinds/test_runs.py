@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.data.series import load_dataset
-from models.errors import RunError
-from models.kinds.runs import load_run, save_run
-from models.recipe import Recipe
-from models.training.forecasting import Trained, train
+from ostinato.models.data.series import load_dataset
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.runs import load_run, save_run
+from ostinato.models.recipe import Recipe
+from ostinato.models.training.forecasting import Trained, train
 
 
 @pytest.fixture

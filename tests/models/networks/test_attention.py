@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.networks.attention import SCORES, Attention, Score, masked_softmax
+from ostinato.models.networks.attention import SCORES, Attention, Score, masked_softmax
 
 QUERY = torch.tensor([[1.0, 2.0]])
 # Three steps, of which the last is padding.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.networks.caption import Captioner, ImageEncoder, spell
+from ostinato.models.networks.caption import Captioner, ImageEncoder, spell
 
 
 @pytest.fixture

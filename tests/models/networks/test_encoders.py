@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.networks.encoders import Cell, RecurrentEncoder
+from ostinato.models.networks.encoders import Cell, RecurrentEncoder
 
 SHAPES: list[dict[str, Any]] = [
     {},

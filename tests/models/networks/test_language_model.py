@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from models.networks.language_model import LanguageModel, LanguageModelRecipe
+from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
 
 
 def test_codes_one_by_one_score_as_all_at_once_with_the_state_carried() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.data.series import Statistics
-from models.networks.multi_horizon import (
+from ostinato.models.data.series import Statistics
+from ostinato.models.networks.multi_horizon import (
     AnyMultiHorizon,
     build_multi_horizon,
     forecast,
@@ -15,8 +15,8 @@ from models.networks.multi_horizon import (
     remember,
     squareplus,
 )
-from models.networks.multi_horizon_recipe import MultiHorizonNetwork
-from models.networks.recurrent import Features, States
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork
+from ostinato.models.networks.recurrent import Features, States
 
 NAN = float("nan")
 CELLS: tuple[Literal["lstm", "gru"], ...] = ("lstm", "gru")

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.data.series import Floats, Statistics
-from models.networks.recurrent import Features, InputEncoder, build_forecaster, fill_last_seen
-from models.recipe import NetworkRecipe
+from ostinato.models.data.series import Floats, Statistics
+from ostinato.models.networks.recurrent import Features, InputEncoder, build_forecaster, fill_last_seen
+from ostinato.models.recipe import NetworkRecipe
 
 # Two amounts and a code of three words.
 FEATURES = Features(

@@ -8,10 +8,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models.data.pairs import padded
-from models.networks.attention import SCORES
-from models.networks.beam import write
-from models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
+from ostinato.models.data.pairs import padded
+from ostinato.models.networks.attention import SCORES
+from ostinato.models.networks.beam import write
+from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
 
 NUM_LETTERS, NUM_CODES, START, STOP = 7, 5, 0, 1
 SIZES: dict[str, Any] = {"embedding_size": 4, "encoder_size": 3, "decoder_size": 6}

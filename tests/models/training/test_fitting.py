@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.errors import Diverged
-from models.training.fitting import FittingRecipe, fit
+from ostinato.models.errors import Diverged
+from ostinato.models.training.fitting import FittingRecipe, fit
 
 
 def silent(_done: int, _total: int, _text: str) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.series import Dataset, Statistics, load_dataset
-from models.errors import DataError, Diverged
-from models.networks.recurrent import Features, build_forecaster
-from models.recipe import NetworkRecipe, Recipe
-from models.training.forecasting import Progress, masked_mean_absolute_error, score, train, windows
+from ostinato.models.data.series import Dataset, Statistics, load_dataset
+from ostinato.models.errors import DataError, Diverged
+from ostinato.models.networks.recurrent import Features, build_forecaster
+from ostinato.models.recipe import NetworkRecipe, Recipe
+from ostinato.models.training.forecasting import Progress, masked_mean_absolute_error, score, train, windows
 
 NAN = float("nan")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.data.pairs import IGNORED, Pairs
-from models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
-from models.training.generation import GenerationTraining, fit, learning_rate_factor, loss_of
+from ostinato.models.data.pairs import IGNORED, Pairs
+from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
+from ostinato.models.training.generation import GenerationTraining, fit, learning_rate_factor, loss_of
 
 START, STOP = 0, 1
 # What is written is what is read, one code after the other.

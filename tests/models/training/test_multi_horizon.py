@@ -8,15 +8,21 @@ import torch
 from pydantic import ValidationError
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from models.data.series import load_dataset
-from models.errors import DataError, RecipeError, RunError
-from models.kinds.multi_horizon import check_series, load_run, train_run
-from models.kinds.multi_horizon_scores import coverage, interval_coverage, mean_absolute_errors, score, seasonal_naive
-from models.networks.multi_horizon import build_multi_horizon, forecast
-from models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
-from models.networks.recurrent import Features
-from models.recipe import Recipe
-from models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors, train
+from ostinato.models.data.series import load_dataset
+from ostinato.models.errors import DataError, RecipeError, RunError
+from ostinato.models.kinds.multi_horizon import check_series, load_run, train_run
+from ostinato.models.kinds.multi_horizon_scores import (
+    coverage,
+    interval_coverage,
+    mean_absolute_errors,
+    score,
+    seasonal_naive,
+)
+from ostinato.models.networks.multi_horizon import build_multi_horizon, forecast
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
+from ostinato.models.networks.recurrent import Features
+from ostinato.models.recipe import Recipe
+from ostinato.models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors, train
 
 NAN = float("nan")
 

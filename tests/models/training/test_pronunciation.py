@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.kinds.pronunciation import train_run
-from models.networks.seq2seq import Seq2Seq
+from ostinato.models.kinds.pronunciation import train_run
+from ostinato.models.networks.seq2seq import Seq2Seq
 
 RECIPE = """
 kind = "pronunciation"

@@ -6,8 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.tensors import Input, Statistics
 from ostinato.tools.drawn_inputs import draw_steps
-from service.artifact.tensors import Input, Statistics
 from tests.networks import lstm
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess

@@ -13,8 +13,8 @@ import pytest
 
 from ostinato.commands.serve import _bentoml_home, plan_launch, serve
 from ostinato.errors import SettingsError
+from ostinato.service.config import Settings
 from ostinato.tools.server_process import ServerProcess
-from service.config import Settings
 from tests.ostinato.conftest import RunCommand
 
 

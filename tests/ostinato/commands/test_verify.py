@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from export.exporter import export_module
+from ostinato.export.exporter import export_module
 from tests.export.test_streaming_decoder import LOADS, Streamer
 from tests.export.writers import small_proofs
 from tests.generation_networks import export_letter_model

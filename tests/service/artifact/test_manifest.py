@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input, State
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input, State
 from tests.service.puppet import MANIFEST
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.catalogue.catalogue import Catalogue, Rejection, version_key
-from service.errors import Starting, UnknownModel
+from ostinato.service.catalogue.catalogue import Catalogue, Rejection, version_key
+from ostinato.service.errors import Starting, UnknownModel
 from tests.service.puppet import House
 
 

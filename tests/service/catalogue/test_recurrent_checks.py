@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from service.artifact.numbers import largest_difference
-from service.catalogue.recurrent_checks import find_versions, load_model
-from service.config import Settings
-from service.errors import ModelRejected
+from ostinato.service.artifact.numbers import largest_difference
+from ostinato.service.catalogue.recurrent_checks import find_versions, load_model
+from ostinato.service.config import Settings
+from ostinato.service.errors import ModelRejected
 from tests import networks
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.edge.asgi import Edge, Receive, Scope, Send
-from service.edge.v1.routes import Rest
-from service.edge.websocket.streams import Streams
+from ostinato.service.edge.asgi import Edge, Receive, Scope, Send
+from ostinato.service.edge.v1.routes import Rest
+from ostinato.service.edge.websocket.streams import Streams
 from tests.service.puppet import House, column
 
 

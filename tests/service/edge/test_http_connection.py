@@ -16,14 +16,14 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.edge.arrow.ipc import write_columns
-from service.edge.asgi import STATE_KEY, Edge
-from service.edge.http_connection import MAX_HELD_BYTES, HttpConnection
-from service.edge.message import Response
-from service.edge.v1.routes import step_content
-from service.edge.websocket.connection import WebSocketConnection
-from service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
-from service.edge.websocket.streams import Streams
+from ostinato.service.edge.arrow.ipc import write_columns
+from ostinato.service.edge.asgi import STATE_KEY, Edge
+from ostinato.service.edge.http_connection import MAX_HELD_BYTES, HttpConnection
+from ostinato.service.edge.message import Response
+from ostinato.service.edge.v1.routes import step_content
+from ostinato.service.edge.websocket.connection import WebSocketConnection
+from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
+from ostinato.service.edge.websocket.streams import Streams
 from tests.service.edge.test_asgi import edge_over
 from tests.service.puppet import House, column
 
@@ -623,7 +623,7 @@ async def test_an_answer_that_cannot_be_worded_is_an_error_and_disturbs_nobody(
             raise ValueError("told to fail")
         return step_content(answer, body)
 
-    monkeypatch.setattr("service.edge.exchange.step_content", broken)
+    monkeypatch.setattr("ostinato.service.edge.exchange.step_content", broken)
     async with serving(house) as server, Client.to(server) as first, Client.to(server) as second:
         await first.send(step(1))
         await second.send(step(2, path="/v1/sessions/b/step"))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from service import errors
-from service.edge.problems import problem_response
+from ostinato.service import errors
+from ostinato.service.edge.problems import problem_response
 
 
 def test_a_problem_says_what_where_and_what_would_be_right() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.errors import InvalidInput, TooLarge
-from service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
+from ostinato.service.errors import InvalidInput, TooLarge
+from ostinato.service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
 from tests.service.puppet_generator import NUMBERS, puppet_engine
 
 NUM_CODES = 30

@@ -5,10 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input, Output
-from service.errors import InvalidInput, RunFailed, TooLarge
-from service.inference.prediction import ForecastPlan, forecast, predict
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
+from ostinato.service.inference.prediction import ForecastPlan, forecast, predict
 from tests.service.puppet import MANIFEST, House, column
 
 WEATHER = MANIFEST.model_copy(

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.artifact.tensors import Input
-from service.errors import InvalidInput
-from service.inputs.sequences import to_sequence, to_states
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.sequences import to_sequence, to_states
 from tests.service.puppet import MANIFEST
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
-from service.artifact.vocabulary import Vocabulary
-from service.errors import InvalidInput, TooLarge
-from service.inputs.sources import to_source
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.errors import InvalidInput, TooLarge
+from ostinato.service.inputs.sources import to_source
 
 MAX_STEPS = 3
 

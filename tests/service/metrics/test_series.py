@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from service.metrics.series import Metrics, ModelMetrics
+from ostinato.service.metrics.series import Metrics, ModelMetrics
 
 
 def busy() -> Metrics:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.series import Metrics, ModelMetrics, Numbers
-from service.metrics.workers import (
+from ostinato.service.metrics.series import Metrics, ModelMetrics, Numbers
+from ostinato.service.metrics.workers import (
     MAX_FOLDED_NAMES,
     WorkerMetrics,
     decode,

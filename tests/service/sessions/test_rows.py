@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.catalogue.recurrent_checks import load_model
-from service.config import Settings
-from service.engine.recurrent.batching import Iteration
-from service.engine.recurrent.engine import Engine
-from service.errors import (
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.catalogue.recurrent_checks import load_model
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.batching import Iteration
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import (
     Draining,
     InvalidInput,
     OstinatoError,
@@ -29,12 +29,12 @@ from service.errors import (
     TooLarge,
     UnknownSession,
 )
-from service.metrics.series import ModelMetrics
-from service.sessions.blocks import NO_SEQ, RowAnswers
-from service.sessions.chunk import Answer
-from service.sessions.rows import Columns, step_columns
-from service.state.base import Commit, Roster
-from service.state.memory import MemoryStore
+from ostinato.service.metrics.series import ModelMetrics
+from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
+from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.rows import Columns, step_columns
+from ostinato.service.state.base import Commit, Roster
+from ostinato.service.state.memory import MemoryStore
 from tests import networks
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 

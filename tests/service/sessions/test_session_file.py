@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from service.artifact.manifest import Graph, Manifest
-from service.artifact.tensors import Input, Output, State
-from service.errors import InvalidInput
-from service.sessions.session_file import read_session, write_session
-from service.state.base import Snapshot
+from ostinato.service.artifact.manifest import Graph, Manifest
+from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.errors import InvalidInput
+from ostinato.service.sessions.session_file import read_session, write_session
+from ostinato.service.state.base import Snapshot
 
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 

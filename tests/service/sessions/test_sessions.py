@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import (
+from ostinato.service.errors import (
     Draining,
     InvalidInput,
     Overloaded,
@@ -21,9 +21,9 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.sessions.chunk import Answer
-from service.sessions.session import Session
-from service.state.base import Commit
+from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.session import Session
+from ostinato.service.state.base import Commit
 from tests.service.puppet import House, column
 
 
@@ -297,7 +297,7 @@ async def test_the_servers_own_ids_are_random_and_valid() -> None:
 
 async def test_a_full_queue_refuses_before_anything_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     # On a slow machine the scheduler would catch up in the middle of this and make room.
-    monkeypatch.setattr("service.engine.recurrent.scheduler.READ_SECONDS", math.inf)
+    monkeypatch.setattr("ostinato.service.engine.recurrent.scheduler.READ_SECONDS", math.inf)
     house = House(max_queue_rows=2)
     session = await house.sessions.open("sum")
     accepted = [house.chunks.step(session, column(1)) for _ in range(2)]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from service.state.address import redis_address
-from service.state.base import Store
-from service.state.lmdb.store import LmdbStore
-from service.state.memory import MemoryStore
-from service.state.redis.store import RedisStore
+from ostinato.service.state.address import redis_address
+from ostinato.service.state.base import Store
+from ostinato.service.state.lmdb.store import LmdbStore
+from ostinato.service.state.memory import MemoryStore
+from ostinato.service.state.redis.store import RedisStore
 from tests.redis_server import RedisCluster, RedisServer
 from tests.service.state.places import Place, PlaceOf
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from service.state.base import Store
+from ostinato.service.state.base import Store
 
 STORES = ("memory", "lmdb", "redis", "redis cluster")
 SHARED = STORES[1:]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.artifact.tensors import Output, State
-from service.state.arena import Arena
+from ostinato.service.artifact.tensors import Output, State
+from ostinato.service.state.arena import Arena
 from tests.service.puppet import MANIFEST
 
 STATES = (

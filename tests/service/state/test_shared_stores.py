@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from service.artifact.tensors import State
-from service.errors import (
+from ostinato.service.artifact.tensors import State
+from ostinato.service.errors import (
     InvalidInput,
     RecordUnreadable,
     SessionClosed,
@@ -17,10 +17,10 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.state.arena import Arena, session_bytes
-from service.state.base import Address, Snapshot, Store
-from service.state.durable import DurableStore
-from service.state.redis.store import RedisStore
+from ostinato.service.state.arena import Arena, session_bytes
+from ostinato.service.state.base import Address, Snapshot, Store
+from ostinato.service.state.durable import DurableStore
+from ostinato.service.state.redis.store import RedisStore
 from tests.service.puppet import MANIFEST
 from tests.service.state.places import SHARED, Place, PlaceOf
 from tests.service.state.test_store_contract import commit_of, facts, settled

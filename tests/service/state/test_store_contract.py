@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from service.errors import SessionClosed, SessionExists, SessionExpired, UnknownSession
-from service.state.arena import Arena
-from service.state.base import Address, Commit, Snapshot, Store
+from ostinato.service.errors import SessionClosed, SessionExists, SessionExpired, UnknownSession
+from ostinato.service.state.arena import Arena
+from ostinato.service.state.base import Address, Commit, Snapshot, Store
 from tests.service.puppet import MANIFEST
 from tests.service.state.places import STORES, PlaceOf
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from service.artifact.tensors import Input
-from service.edge.arrow import columns as arrow
-from service.edge.arrow import ipc as arrow_stream
-from service.errors import InvalidInput
-from service.inputs.sequences import to_sequence
-from service.sessions.blocks import NO_SEQ
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.edge.arrow import columns as arrow
+from ostinato.service.edge.arrow import ipc as arrow_stream
+from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.sequences import to_sequence
+from ostinato.service.sessions.blocks import NO_SEQ
 
 FLOATS = pa.list_(pa.float32(), 2)
 IDS = ["a", "b", "c"]

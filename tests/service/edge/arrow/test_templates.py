@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from service.edge.arrow import columns as arrow
-from service.edge.arrow import templates as remembered
-from service.edge.arrow.templates import RememberedMessages
-from service.sessions.blocks import RowAnswers
-from service.sessions.rows import Columns
+from ostinato.service.edge.arrow import columns as arrow
+from ostinato.service.edge.arrow import templates as remembered
+from ostinato.service.edge.arrow.templates import RememberedMessages
+from ostinato.service.sessions.blocks import RowAnswers
+from ostinato.service.sessions.rows import Columns
 from tests.service.puppet import House
 
 Array = NDArray[Any]

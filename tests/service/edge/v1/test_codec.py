@@ -3,10 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from service.edge.message import Request
-from service.edge.v1 import codec
-from service.edge.v1.schemas import OpenBody, StepBody
-from service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.edge.message import Request
+from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.schemas import OpenBody, StepBody
+from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 
 STEP = msgspec.json.Decoder(StepBody)
 OPEN = msgspec.json.Decoder(OpenBody)

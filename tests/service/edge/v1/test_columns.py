@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from service.artifact.manifest import Manifest
-from service.edge.arrow.columns import STREAM
-from service.edge.arrow.templates import RememberedMessages
-from service.edge.asgi import Edge
-from service.engine.recurrent.engine import Engine
-from service.metrics.series import ModelMetrics
-from service.sessions.blocks import RowAnswers
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.edge.arrow.columns import STREAM
+from ostinato.service.edge.arrow.templates import RememberedMessages
+from ostinato.service.edge.asgi import Edge
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.metrics.series import ModelMetrics
+from ostinato.service.sessions.blocks import RowAnswers
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from service.catalogue.catalogue import Catalogue
-from service.edge.v1.generate import generate_content, score_content
-from service.edge.v1.schemas import GenerateBody, ScoreBody
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.v1.generate import generate_content, score_content
+from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
 from tests.service.puppet_generator import puppet_engine
 
 # Of 2 to 11 codes each.

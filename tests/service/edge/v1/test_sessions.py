@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from service.edge.asgi import Edge
-from service.errors import StateStoreUnavailable
+from ostinato.service.edge.asgi import Edge
+from ostinato.service.errors import StateStoreUnavailable
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.puppet import House, column
 

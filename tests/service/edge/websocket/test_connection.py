@@ -17,9 +17,9 @@ from websockets.http11 import Response
 from websockets.protocol import SEND_EOF
 from websockets.uri import parse_uri
 
-from service.edge.websocket import connection as websocket
-from service.edge.websocket.connection import WebSocketConnection, install
-from service.edge.websocket.streams import STATE_KEY, Streams
+from ostinato.service.edge.websocket import connection as websocket
+from ostinato.service.edge.websocket.connection import WebSocketConnection, install
+from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
 from tests.service.puppet import House, column
 
 FRAME = b'{"session_id": "a", "inputs": [[1]]}'

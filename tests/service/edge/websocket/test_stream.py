@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from service.edge.websocket.channel import Message
-from service.edge.websocket.stream import Stream
-from service.errors import InvalidInput
-from service.sessions.session import Session
+from ostinato.service.edge.websocket.channel import Message
+from ostinato.service.edge.websocket.stream import Stream
+from ostinato.service.errors import InvalidInput
+from ostinato.service.sessions.session import Session
 from tests.service.puppet import House, column
 
 

@@ -8,9 +8,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from service.engine.generation.beam import Beam, best_positions
-from service.engine.generation.decoding import Decoding, Forced, Greedy, Output, Plan, Sample, Scores
-from service.engine.generation.lanes import Lanes
+from ostinato.service.engine.generation.beam import Beam, best_positions
+from ostinato.service.engine.generation.decoding import Decoding, Forced, Greedy, Output, Plan, Sample, Scores
+from ostinato.service.engine.generation.lanes import Lanes
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 
 SOURCES = [(3.0, 1.0, 4.0), (1.0,), (5.0, 9.0), (2.0, 6.0, 5.0, 3.0)]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.engine.generation.beam import Beam
-from service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
-from service.engine.generation.lanes import Lanes
-from service.errors import RunFailed
+from ostinato.service.engine.generation.beam import Beam
+from ostinato.service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
+from ostinato.service.engine.generation.lanes import Lanes
+from ostinato.service.errors import RunFailed
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 
 NUM_CODES = 6

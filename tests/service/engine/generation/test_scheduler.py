@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.engine.generation.beam import Beam
-from service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
-from service.engine.generation.scheduler import Asked, Generations
-from service.errors import Draining, Overloaded, RunFailed, TooLarge
-from service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.engine.generation.beam import Beam
+from ostinato.service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
+from ostinato.service.engine.generation.scheduler import Asked, Generations
+from ostinato.service.errors import Draining, Overloaded, RunFailed, TooLarge
+from ostinato.service.metrics.series import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.recurrent.batching import MAX_ROW_STEPS, Iteration, Line, Work
+from ostinato.service.engine.recurrent.batching import MAX_ROW_STEPS, Iteration, Line, Work
 
 
 class Caller:

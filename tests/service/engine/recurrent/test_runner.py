@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.artifact.manifest import Manifest
-from service.artifact.tensors import Input
-from service.catalogue.recurrent_checks import load_model, run_sequence
-from service.config import Settings
-from service.errors import ModelRejected, RunFailed
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
+from ostinato.service.config import Settings
+from ostinato.service.errors import ModelRejected, RunFailed
 from tests import networks
 from tests.networks import Network
 

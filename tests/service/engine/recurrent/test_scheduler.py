@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from service.engine.recurrent import scheduler
-from service.engine.recurrent.batching import Iteration
-from service.errors import Draining, Overloaded, RunFailed, TooLarge
+from ostinato.service.engine.recurrent import scheduler
+from ostinato.service.engine.recurrent.batching import Iteration
+from ostinato.service.errors import Draining, Overloaded, RunFailed, TooLarge
 from tests.service.puppet import House, column
 
 

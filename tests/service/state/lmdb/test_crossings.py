@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from service.errors import SessionClosed, StateStoreUnavailable
-from service.state.arena import Arena
-from service.state.lmdb import checkpoint
-from service.state.lmdb import journal as journal_module
-from service.state.lmdb.journal import Journal
-from service.state.lmdb.store import LmdbStore
+from ostinato.service.errors import SessionClosed, StateStoreUnavailable
+from ostinato.service.state.arena import Arena
+from ostinato.service.state.lmdb import checkpoint
+from ostinato.service.state.lmdb import journal as journal_module
+from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column
 
 
@@ -421,7 +421,7 @@ def test_workers_that_were_killed_hold_no_places_of_readers(tmp_path: Path) -> N
     script = """
 import os, sys
 from pathlib import Path
-from service.state.database import Database
+from ostinato.service.state.database import Database
 database = Database(Path(sys.argv[1]))
 transaction = database._environment.begin()
 os.kill(os.getpid(), 9)

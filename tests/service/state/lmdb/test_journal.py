@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.state.lmdb import journal
-from service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb import journal
+from ostinato.service.state.lmdb.journal import Journal
 
 
 class Process:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import SessionClosed, SessionExists, UnknownSession
-from service.state.lmdb import checkpoint, journal
-from service.state.lmdb.store import LmdbStore
+from ostinato.service.errors import SessionClosed, SessionExists, UnknownSession
+from ostinato.service.state.lmdb import checkpoint, journal
+from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import Clock, House, column
 
 NUM_WORKERS = 3

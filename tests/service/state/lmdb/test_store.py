@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import RecordUnreadable, SessionClosed, StateStoreUnavailable, UnknownModel, UnknownSession
-from service.state.arena import Arena
-from service.state.lmdb import checkpoint
-from service.state.lmdb.database import Database
-from service.state.lmdb.store import LmdbStore
+from ostinato.service.errors import RecordUnreadable, SessionClosed, StateStoreUnavailable, UnknownModel, UnknownSession
+from ostinato.service.state.arena import Arena
+from ostinato.service.state.lmdb import checkpoint
+from ostinato.service.state.lmdb.database import Database
+from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column
 
 
@@ -231,11 +231,11 @@ async def test_a_sync_that_failed_is_tried_again_with_all_it_had(
     await stepped(House(store=store), "a", 1)
     sync = store._journal.begin_sync()
     with monkeypatch.context() as patch:
-        patch.setattr("service.state.lmdb.journal.os.fsync", _fails)
+        patch.setattr("ostinato.service.state.lmdb.journal.os.fsync", _fails)
         with pytest.raises(OSError, match="output"):
             sync()
     synced: list[int] = []
-    monkeypatch.setattr("service.state.lmdb.journal.os.fsync", synced.append)
+    monkeypatch.setattr("ostinato.service.state.lmdb.journal.os.fsync", synced.append)
     store._journal.begin_sync()()
     assert len(synced) == 2  # the segment and the folder
 
@@ -300,7 +300,7 @@ async def test_what_is_appended_is_synced_beside_the_requests(tmp_path: Path, mo
     monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
     synced = asyncio.Event()
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr("service.state.lmdb.journal.os.fsync", lambda _: loop.call_soon_threadsafe(synced.set))
+    monkeypatch.setattr("ostinato.service.state.lmdb.journal.os.fsync", lambda _: loop.call_soon_threadsafe(synced.set))
     store = store_at(tmp_path)
     house = House(store=store)
     await stepped(house, "a", 1)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.config import Settings
-from service.errors import (
+from ostinato.service.config import Settings
+from ostinato.service.errors import (
     OstinatoError,
     RecordUnreadable,
     SessionClosed,
@@ -22,11 +22,11 @@ from service.errors import (
     StateStoreUnavailable,
     UnknownSession,
 )
-from service.state.address import open_store, redis_address
-from service.state.base import Facts
-from service.state.redis.link import PROBE_SECONDS, RedisAddress
-from service.state.redis.servers import cluster_slot
-from service.state.redis.store import RedisStore
+from ostinato.service.state.address import open_store, redis_address
+from ostinato.service.state.base import Facts
+from ostinato.service.state.redis.link import PROBE_SECONDS, RedisAddress
+from ostinato.service.state.redis.servers import cluster_slot
+from ostinato.service.state.redis.store import RedisStore
 from tests.faults.proxy import Proxy
 from tests.redis_server import RedisCluster, RedisServer
 from tests.service.puppet import House, column
