@@ -229,7 +229,7 @@ def test_the_kernel_lets_go_of_a_killed_workers_file(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     living = worker(folder, "1-1", 10)
     code = (
-        "import sys, time; from pathlib import Path; from tests.service.test_worker_metrics import worker;"
+        "import sys, time; from pathlib import Path; from tests.service.metrics.test_workers import worker;"
         "kept = worker(Path(sys.argv[1]), '2-1', 200, 2); print('written', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as process:
