@@ -66,7 +66,7 @@ format: setup ## rewrite the code as the gate wants it
 .PHONY: lock
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
-	@$(call resolve,serving,What the service and the client need,)
+	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra redis)
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
 
 .PHONY: clean

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from ostinato.extras import extra_of, install_sentence
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("ostinato.commands.train", "Train a forecaster on any CSV."),
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
@@ -47,6 +49,7 @@ class LazyGroup(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         if name is None:
             return name, None, rest
+        ctx.invoked_subcommand = name  # known before its module is imported, which may lack an extra
         module, _ = COMMANDS[name]
         return name, _command(getattr(importlib.import_module(module), name), name, None), rest
 
@@ -55,10 +58,19 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not any(base.__module__ in ERRORS for base in type(error).__mro__):
+            sentence = _sentence(error, str(ctx.invoked_subcommand))
+            if sentence is None:
                 raise
-            Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            Console(stderr=True).print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
+
+
+def _sentence(error: Exception, command: str) -> str | None:
+    """What the user reads of an error; None where it was not meant for one."""
+    if isinstance(error, ModuleNotFoundError):
+        extra = extra_of(error)
+        return install_sentence(f"'ostinato {command}'", extra) if extra else None
+    return str(error) if any(base.__module__ in ERRORS for base in type(error).__mro__) else None
 
 
 def _command(function: Any, name: str, summary: str | None) -> Any:

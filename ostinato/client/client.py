@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-import httpx
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +36,7 @@ class Client:
         *,
         patience_seconds: float = 30.0,
         timeout_seconds: float = 20.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
         choose: Callable[[Sequence[str]], str] | None = None,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -49,7 +49,7 @@ class Client:
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.Client(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+        self._http = httpx2.Client(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
 
     def __repr__(self) -> str:
         return f"<Client {', '.join(self.urls)}>"

@@ -1,4 +1,4 @@
-"""Streams of outputs, carried out by httpx: for clients that block, and for those that do not.
+"""Streams of outputs, carried out by httpx2: for clients that block, and for those that do not.
 
 Until a stream has begun, its request is sent again as any other. After that it is not: its steps were told already.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import Any
 
-import httpx
+import httpx2
 
 from ostinato.client import wire
 from ostinato.client.exchange import Plan, Send, carry_out, carry_out_async
@@ -19,10 +19,10 @@ EVENTS = "text/event-stream"
 
 
 def stream_blocking(
-    http: httpx.Client, begin: Plan[Answer], sleep: Callable[[float], object], options: Mapping[str, Any]
+    http: httpx2.Client, begin: Plan[Answer], sleep: Callable[[float], object], options: Mapping[str, Any]
 ) -> Generator[Step | Generation]:
     """Carry out ``begin``, and read what comes; closing this hangs up."""
-    responses: list[httpx.Response] = []
+    responses: list[httpx2.Response] = []
 
     def send(send: Send) -> Outcome:
         try:
@@ -53,13 +53,13 @@ def stream_blocking(
 
 
 async def stream_async(
-    http: httpx.AsyncClient,
+    http: httpx2.AsyncClient,
     begin: Plan[Answer],
     sleep: Callable[[float], Awaitable[object]],
     options: Mapping[str, Any],
 ) -> AsyncGenerator[Step | Generation]:
     """Carry out ``begin``, and read what comes; closing this hangs up."""
-    responses: list[httpx.Response] = []
+    responses: list[httpx2.Response] = []
 
     async def send(send: Send) -> Outcome:
         try:
@@ -90,5 +90,5 @@ async def stream_async(
         raise reader.broken_off()
 
 
-def _is_stream(response: httpx.Response) -> bool:
+def _is_stream(response: httpx2.Response) -> bool:
     return response.is_success and response.headers.get("content-type", "").startswith(EVENTS)

@@ -1,4 +1,4 @@
-"""Where plans meet httpx and websockets: addresses and options, and what these libraries say as outcomes."""
+"""Where plans meet httpx2 and websockets: addresses and options, and what these libraries say as outcomes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from ostinato.client.exchange import Send
@@ -19,15 +19,15 @@ CONNECT_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
 """For how long a stream that is closed waits for the service to agree."""
 
-NETWORK_ERRORS = (httpx.TransportError,)
+NETWORK_ERRORS = (httpx2.TransportError,)
 STREAM_ERRORS = (WebSocketException, OSError, TimeoutError, EOFError)
 
 
 class Options(TypedDict):
-    """What the clients of httpx are made with."""
+    """What the clients of httpx2 are made with."""
 
-    timeout: httpx.Timeout
-    limits: httpx.Limits
+    timeout: httpx2.Timeout
+    limits: httpx2.Limits
     headers: dict[str, str]
 
 
@@ -52,8 +52,8 @@ def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
         raise ServiceUnreachable("there is no address; a client needs at least one, as http://127.0.0.1:3000")
     for one in urls:
         try:
-            parts = httpx.URL(one)
-        except (httpx.InvalidURL, TypeError) as error:
+            parts = httpx2.URL(one)
+        except (httpx2.InvalidURL, TypeError) as error:
             raise ServiceUnreachable(f"{one!r} is no address of a service: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.host:
             raise ServiceUnreachable(f"{one!r} is no address of a service; one is http://127.0.0.1:3000")
@@ -61,10 +61,10 @@ def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def options(timeout_seconds: float) -> Options:
-    """For ``httpx.Client`` and ``httpx.AsyncClient``; the number of connections is the caller's choice."""
+    """For ``httpx2.Client`` and ``httpx2.AsyncClient``; the number of connections is the caller's choice."""
     return Options(
-        timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         headers={"accept": "application/json, */*"},
     )
 
@@ -75,20 +75,20 @@ def direct() -> Mapping[str, None]:
 
 
 def arguments(send: Send) -> dict[str, Any]:
-    """Of a call to httpx's ``request``."""
+    """Of a call to httpx2's ``request``."""
     request = send.request
     headers = {"content-type": request.media_type} if request.body else {}
     return {"method": request.method, "url": send.url + request.path, "content": request.body, "headers": headers}
 
 
-def answer_of(response: httpx.Response) -> Answer:
+def answer_of(response: httpx2.Response) -> Answer:
     """A response whose body was read."""
     return _answer(response.status_code, response.content, response.headers, str(response.url))
 
 
-def lost(error: httpx.TransportError, url: str) -> Lost:
+def lost(error: httpx2.TransportError, url: str) -> Lost:
     """A request without a response: where there was no connection, it went nowhere."""
-    went_nowhere = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    went_nowhere = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     return Lost(str(error) or type(error).__name__, may_have_arrived=not went_nowhere, where=url)
 
 
@@ -109,7 +109,7 @@ def stream_options(url: str, timeout_seconds: float) -> StreamOptions:
         close_timeout=GOODBYE_SECONDS,
         max_size=None,
         compression=None,
-        proxy=None if httpx.URL(url).host in LOOPBACK else True,
+        proxy=None if httpx2.URL(url).host in LOOPBACK else True,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import PictureError
+from ostinato.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +54,10 @@ def check_can_draw(path: Path) -> None:
     """Whether a picture can be drawn at all, before anything is asked for it.
 
     Raises:
-        PictureError: the library is missing, or the file is of a kind that is not written.
+        PictureError: the file is of a kind that is not written.
+        ModuleNotFoundError: the library is missing.
     """
-    if find_spec("matplotlib") is None:
-        raise PictureError("--plot draws with matplotlib, which is not installed: pip install 'ostinato[plot]'")
+    require("matplotlib")
     if path.suffix.lower() not in SUFFIXES:
         raise PictureError(f"--plot {path}: its name should end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.parent.is_dir():

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ostinato.extras import require
+
 if TYPE_CHECKING:
     from ostinato.export.exporter import Exported
     from ostinato.export.proofs.recurrent import Report
@@ -65,6 +67,8 @@ def export(
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). `.onnx` is written
     with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
+    if bentoml:
+        require("bentoml")
     from ostinato.export.runs.registry import export_run
     from ostinato.export.user_module import ModuleOptions, export_source
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.errors import SettingsError
+from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.service.config import Settings
@@ -127,7 +128,9 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     Raises:
         SettingsError: the server could not start so; names the flag.
         ModelRejected: the repository is not a folder.
+        ModuleNotFoundError: a library is missing.
     """
+    require("bentoml")  # which the server imports
     from ostinato.service.state.address import absolute_address
 
     settings = _settings(flags)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 
 from ostinato.errors import ServiceUnreachable
@@ -91,9 +91,9 @@ class ServerProcess:
         """
         assert self._process is not None
         give_up_at = time.monotonic() + self._start_seconds
-        with httpx.Client(trust_env=False, timeout=5.0) as http:
+        with httpx2.Client(trust_env=False, timeout=5.0) as http:
             while time.monotonic() < give_up_at and self._process.poll() is None:
-                with contextlib.suppress(httpx.TransportError, ValueError):
+                with contextlib.suppress(httpx2.TransportError, ValueError):
                     answer: dict[str, Any] = http.get(f"{self.url}/readyz").json()
                     if answer["status"] == "ready":
                         return answer

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ostinato.service.config import Settings
 from ostinato.service.state.base import Store
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
-from ostinato.service.state.redis.link import RedisAddress
-from ostinato.service.state.redis.store import RedisStore
+
+if TYPE_CHECKING:
+    from ostinato.service.state.redis.link import RedisAddress
 
 EXAMPLES = "memory://, lmdb://PATH or redis://HOST:PORT/DB"
 REDIS_PORT = 6379
@@ -23,6 +25,7 @@ def open_store(settings: Settings) -> Store:
 
     Raises:
         ValueError: there is no such store, or it does not serve so many workers.
+        ModuleNotFoundError: the libraries of a Redis are not installed.
         StateStoreUnavailable: its files cannot be used.
     """
     scheme, _, rest = settings.state.partition("://")
@@ -36,6 +39,8 @@ def open_store(settings: Settings) -> Store:
     if scheme == "lmdb":
         return _open_lmdb(settings)
     if scheme in ("redis", "rediss"):
+        from ostinato.service.state.redis.store import RedisStore
+
         return RedisStore(
             redis_address(settings.state),
             tombstone_seconds=settings.tombstone_seconds,
@@ -81,6 +86,8 @@ def redis_address(state: str) -> RedisAddress:
     Raises:
         ValueError: it is not one.
     """
+    from ostinato.service.state.redis.link import RedisAddress
+
     parts = urlsplit(state)
     # What is wrong is said without the address, which may hold a password.
     usage = "it is redis://USER:PASSWORD@HOST:PORT/DB?timeout_seconds=2, or rediss:// for TLS, of which HOST is needed"

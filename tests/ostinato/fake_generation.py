@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.ostinato.fake_service import FakeService, problem
 
@@ -14,7 +14,7 @@ LOG_PROB = -0.5
 """Of every symbol, the stop's too."""
 
 
-class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that arrives in pieces; where one is an error, the connection is cut there."""
 
     def __init__(self, pieces: Sequence[bytes | Exception]) -> None:
@@ -54,17 +54,17 @@ class FakeWriter(FakeService):
         self.streams: list[Pieces] = []
         self.endings = list(endings)
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content)
         self.bodies.append(body)
         if not request.url.path.startswith("/v1/models/capitals/"):
             return problem(404, "unknown_model")
         if request.url.path.endswith("/score"):
             log_probs = [[LOG_PROB] * (len(target) + 1) for target in body["targets"]]
-            return httpx.Response(200, json={"scores": [sum(each) for each in log_probs], "log_probs": log_probs})
+            return httpx2.Response(200, json={"scores": [sum(each) for each in log_probs], "log_probs": log_probs})
         content = written(body)
         if not body.get("stream"):
-            return httpx.Response(200, json=content)
+            return httpx2.Response(200, json=content)
         told = [
             event("step", {"index": index, "step": step + 1, "output": symbol, "log_prob": LOG_PROB})
             for index, text in enumerate(body["inputs"])
@@ -72,7 +72,7 @@ class FakeWriter(FakeService):
         ]
         ending: list[bytes | Exception] = self.endings.pop(0) if self.endings else [event("done", content)]
         self.streams.append(Pieces([*told, *ending]))
-        return httpx.Response(200, stream=self.streams[-1], headers={"content-type": "text/event-stream"})
+        return httpx2.Response(200, stream=self.streams[-1], headers={"content-type": "text/event-stream"})
 
 
 def written(body: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
-import httpx
+import httpx2
 
 from ostinato import AsyncClient, Client
 from ostinato.client.session import Session
@@ -47,7 +47,7 @@ class FakeService:
     num_applied: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         """The answer to a request whose body was read."""
         path = request.url.path
         self.requests.append((request.method, path))
@@ -61,25 +61,25 @@ class FakeService:
             return problem(410, "session_closed")
         if name not in self.sessions:
             return problem(404, "unknown_session")
-        handlers: dict[tuple[str, str], Callable[[str, bytes], httpx.Response]] = {
+        handlers: dict[tuple[str, str], Callable[[str, bytes], httpx2.Response]] = {
             ("GET", ""): lambda name, _: self._session(name),
             ("DELETE", ""): self._close,
             ("POST", "step"): self._step,
             ("POST", "reset"): self._reset,
             ("POST", "fork"): self._fork,
-            ("GET", "state"): lambda name, _: httpx.Response(200, content=self._state(name)),
+            ("GET", "state"): lambda name, _: httpx2.Response(200, content=self._state(name)),
             ("PUT", "state"): self._put_state,
         }
         return handlers[request.method, action](name, request.content)
 
-    def _session(self, name: str, status: int = 200) -> httpx.Response:
-        return httpx.Response(status, json=self._content(name))
+    def _session(self, name: str, status: int = 200) -> httpx2.Response:
+        return httpx2.Response(status, json=self._content(name))
 
     def _content(self, name: str) -> dict[str, Any]:
         content = {"session_id": name, "model": "half", "version": "1", "steps": self.sessions[name].steps}
         return {**content, "opened_at": OPENED_AT, "expires_at": None}
 
-    def _open(self, model: str, body: dict[str, Any]) -> httpx.Response:
+    def _open(self, model: str, body: dict[str, Any]) -> httpx2.Response:
         if model != "half":
             return problem(404, "unknown_model")
         if body["session_id"] in self.sessions:
@@ -87,19 +87,19 @@ class FakeService:
         self.sessions[body["session_id"]] = Kept()
         return self._session(body["session_id"], 201)
 
-    def _list(self, query: httpx.QueryParams) -> httpx.Response:
+    def _list(self, query: httpx2.QueryParams) -> httpx2.Response:
         # Pages of one, and an empty one in front.
         names, start = sorted(self.sessions), int(query.get("cursor", -1))
         found = [self._content(name) for name in names[start : start + 1]] if start >= 0 else []
         cursor = str(start + 1) if start + 1 < len(names) else None
-        return httpx.Response(200, json={"sessions": found, "next_cursor": cursor})
+        return httpx2.Response(200, json={"sessions": found, "next_cursor": cursor})
 
-    def _close(self, name: str, _: bytes) -> httpx.Response:
+    def _close(self, name: str, _: bytes) -> httpx2.Response:
         del self.sessions[name]
         self.ended.add(name)
-        return httpx.Response(204)
+        return httpx2.Response(204)
 
-    def _step(self, name: str, content: bytes) -> httpx.Response:
+    def _step(self, name: str, content: bytes) -> httpx2.Response:
         body = json.loads(content)
         kept, seq = self.sessions[name], body.get("seq")
         checksum = hashlib.sha256(json.dumps(body["inputs"]).encode()).hexdigest()
@@ -114,9 +114,9 @@ class FakeService:
             kept.total, kept.steps = made[-1], kept.steps + len(made)
             self.num_applied += 1
         shown = outputs if body["return_sequences"] else outputs[-1:]
-        return httpx.Response(200, json={"session_id": name, "seq": seq, "steps": kept.steps, "outputs": shown})
+        return httpx2.Response(200, json={"session_id": name, "seq": seq, "steps": kept.steps, "outputs": shown})
 
-    def _step_many(self, body: dict[str, Any]) -> httpx.Response:
+    def _step_many(self, body: dict[str, Any]) -> httpx2.Response:
         content: dict[str, Any] = {"session_ids": body["session_ids"], "seq": [], "outputs": [], "errors": []}
         for row, name in enumerate(body["session_ids"]):
             seq = body["seq"][row] if "seq" in body else None
@@ -133,14 +133,14 @@ class FakeService:
                 content["seq"].append(None)
                 content["outputs"].append(None)
                 content["errors"].append({"row": row, **members})
-        return httpx.Response(200, json=content)
+        return httpx2.Response(200, json=content)
 
-    def _reset(self, name: str, content: bytes) -> httpx.Response:
+    def _reset(self, name: str, content: bytes) -> httpx2.Response:
         assert content == b""
         self.sessions[name] = Kept()
         return self._session(name)
 
-    def _fork(self, name: str, content: bytes) -> httpx.Response:
+    def _fork(self, name: str, content: bytes) -> httpx2.Response:
         copy = json.loads(content)["session_id"]
         if copy in self.sessions:
             return problem(409, "session_exists")
@@ -151,18 +151,18 @@ class FakeService:
         kept = self.sessions[name]
         return json.dumps([kept.steps, kept.total]).encode()
 
-    def _put_state(self, name: str, content: bytes) -> httpx.Response:
+    def _put_state(self, name: str, content: bytes) -> httpx2.Response:
         self.sessions[name] = Kept(*json.loads(content))
         return self._session(name)
 
 
-def problem(status: int, code: str, retry_after: str = "", **members: object) -> httpx.Response:
+def problem(status: int, code: str, retry_after: str = "", **members: object) -> httpx2.Response:
     """A problem document."""
     headers = {"retry-after": retry_after} if retry_after else {}
-    return httpx.Response(status, json={"detail": "not so", "code": code, **members}, headers=headers)
+    return httpx2.Response(status, json={"detail": "not so", "code": code, **members}, headers=headers)
 
 
-class Network(httpx.BaseTransport, httpx.AsyncBaseTransport):
+class Network(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Lies between both kinds of client and a service.
 
     Args:
@@ -170,25 +170,25 @@ class Network(httpx.BaseTransport, httpx.AsyncBaseTransport):
             there, or its answer is; a response = this one is given in the service's place.
     """
 
-    def __init__(self, service: FakeService, faults: Iterable[str | httpx.Response] = ()) -> None:
+    def __init__(self, service: FakeService, faults: Iterable[str | httpx2.Response] = ()) -> None:
         self.service = service
         self.faults = iter(faults)
         self.hosts: list[str] = []
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
         self.hosts.append(request.url.host)
         fault = next(self.faults, "")
-        if isinstance(fault, httpx.Response):
+        if isinstance(fault, httpx2.Response):
             return fault
         if fault == "before":
-            raise httpx.ReadTimeout("the request was lost")
+            raise httpx2.ReadTimeout("the request was lost")
         answer = self.service.answer(request)
         if fault == "after":
-            raise httpx.ReadError("the answer was lost")
+            raise httpx2.ReadError("the answer was lost")
         return answer
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
         return self.handle_request(request)
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
@@ -103,8 +103,8 @@ def fake_streams(service: FakeService) -> Iterator[FakeStreams]:
             thread.join()
 
 
-def _request(method: str, path: str, body: object) -> httpx.Request:
-    return httpx.Request(method, f"http://service{path}", json=body)
+def _request(method: str, path: str, body: object) -> httpx2.Request:
+    return httpx2.Request(method, f"http://service{path}", json=body)
 
 
 def cut(connection: socket.socket) -> None:

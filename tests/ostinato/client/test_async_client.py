@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -17,7 +17,7 @@ from tests.ostinato.fake_service import KINDS, FakeService, Network, make_client
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
-Fault = str | httpx.Response
+Fault = str | httpx2.Response
 
 
 def network_with(*faults: Fault) -> Network:
@@ -65,7 +65,7 @@ async def test_a_session_that_ended_or_was_broken_off_leaves_its_block_quietly(k
     network = network_with()
     async with make_client(kind, network, patience_seconds=0.0) as client:
         async with client.session("half") as session:
-            network.service.answer(httpx.Request("DELETE", f"http://service/v1/sessions/{session.session_id}"))
+            network.service.answer(httpx2.Request("DELETE", f"http://service/v1/sessions/{session.session_id}"))
         network.faults = iter(["", "before"] * 2)
         with pytest.raises(ZeroDivisionError):
             async with client.session("half"):
@@ -241,14 +241,14 @@ async def test_where_nobody_listens_is_told_with_the_address(kind: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda: httpx.Response(200, text="<html>"),
-        lambda: httpx.Response(200, json={"hello": "world"}),
-        lambda: httpx.Response(200, json=["model"]),
-        lambda: httpx.Response(404, text="<html>"),
-        lambda: httpx.Response(302, headers={"location": "/login"}),
+        lambda: httpx2.Response(200, text="<html>"),
+        lambda: httpx2.Response(200, json={"hello": "world"}),
+        lambda: httpx2.Response(200, json=["model"]),
+        lambda: httpx2.Response(404, text="<html>"),
+        lambda: httpx2.Response(302, headers={"location": "/login"}),
     ],
 )
-async def test_an_answer_of_something_else_is_recognised(kind: str, answer: Callable[[], httpx.Response]) -> None:
+async def test_an_answer_of_something_else_is_recognised(kind: str, answer: Callable[[], httpx2.Response]) -> None:
     async with make_client(kind, network_with(answer(), answer())) as client:
         with pytest.raises(ServiceError, match="is this the service"):
             await client.model("m")
@@ -298,7 +298,7 @@ def test_the_package_gives_both_clients_and_the_command_line_starts_without_them
     assert not hasattr(ostinato, "NoClient")
     code = (
         "import sys\nfrom ostinato.cli import main\nsys.argv = ['ostinato', '--help']\ntry: main()\n"
-        "except SystemExit: pass\nfound = {'httpx', 'websockets', 'numpy', 'service'} & set(sys.modules)\n"
+        "except SystemExit: pass\nfound = {'httpx2', 'websockets', 'numpy', 'service'} & set(sys.modules)\n"
         f"assert not found, found\nfrom ostinato import {name}\nassert 'service' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

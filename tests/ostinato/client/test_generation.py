@@ -6,7 +6,7 @@ import contextlib
 import math
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -18,7 +18,7 @@ from tests.ostinato.fake_service import KINDS, Network, make_client, problem
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 
-def network_with(*faults: str | httpx.Response, writer: FakeWriter | None = None) -> Network:
+def network_with(*faults: str | httpx2.Response, writer: FakeWriter | None = None) -> Network:
     return Network(writer or FakeWriter(), faults)
 
 
@@ -91,7 +91,7 @@ async def test_numbers_come_as_an_array_and_codes_as_a_list(kind: str) -> None:
         "finish_reasons": ["length", "stop"],
         "attention": [[[1]], []],
     }
-    async with make_client(kind, network_with(httpx.Response(200, json=content))) as client:
+    async with make_client(kind, network_with(httpx2.Response(200, json=content))) as client:
         numbers, codes = (await client.generate("m", [[[0.0]], [3]])).firsts
     np.testing.assert_array_equal(numbers.value, np.array([[1.5], [2]], np.float32), strict=True)
     assert (numbers.score, numbers.finish_reason, codes.value) == (None, "length", [7, 8])
@@ -107,7 +107,7 @@ async def test_a_score_for_each_target(kind: str) -> None:
 
 async def test_what_a_model_rules_out_is_infinitely_unlikely(kind: str) -> None:
     content = {"model": "m", "version": "1", "scores": [None], "log_probs": [[None, -0.5]]}
-    async with make_client(kind, network_with(httpx.Response(200, json=content))) as client:
+    async with make_client(kind, network_with(httpx2.Response(200, json=content))) as client:
         [scored] = await client.score("m", [[6]], ["a"])
     assert scored == Scored(-math.inf, [-math.inf, -0.5])
 
@@ -191,7 +191,7 @@ async def test_a_stream_is_asked_for_again_until_it_has_begun(kind: str) -> None
     assert len(network.hosts) == 4
 
 
-@pytest.mark.parametrize("ending", [[httpx.ReadError("the line was cut")], [b"event: done\ndata: {"], []])
+@pytest.mark.parametrize("ending", [[httpx2.ReadError("the line was cut")], [b"event: done\ndata: {"], []])
 async def test_a_stream_that_broke_off_is_not_asked_for_again(kind: str, ending: list[bytes | Exception]) -> None:
     network = network_with(writer=FakeWriter(ending))
     seen: list[Any] = []
@@ -204,7 +204,7 @@ async def test_a_stream_that_broke_off_is_not_asked_for_again(kind: str, ending:
 
 async def test_what_breaks_after_the_whole_answer_harms_nobody(kind: str) -> None:
     answer = {"model": "m", "version": "1", "outputs": ["A"], "scores": [-1.0], "finish_reasons": ["stop"]}
-    writer = FakeWriter([event("done", answer), httpx.ReadError("cut")])
+    writer = FakeWriter([event("done", answer), httpx2.ReadError("cut")])
     async with make_client(kind, network_with(writer=writer)) as client:
         items = [item async for item in streamed(client, "capitals", [""])]
     assert items[1:] == [Generation("m", "1", None, ((Output("A", -1.0, "stop"),),))]
@@ -221,7 +221,7 @@ async def test_a_failure_on_the_way_is_told_in_the_service_s_words(kind: str) ->
 
 
 async def test_a_stream_that_is_refused_or_is_none_says_so(kind: str) -> None:
-    page = httpx.Response(200, stream=Pieces([b"<html>"]), headers={"content-type": "text/html"})
+    page = httpx2.Response(200, stream=Pieces([b"<html>"]), headers={"content-type": "text/html"})
     async with make_client(kind, network_with("", page)) as client:
         with pytest.raises(ServiceError, match="404 unknown_model"):
             await read(streamed(client, "nobody", ["a"]), [])

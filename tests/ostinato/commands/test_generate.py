@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from ostinato import Client
+from ostinato import Client, extras
 from ostinato.cli import app
 from ostinato.client.generation import Generation, Output
 from ostinato.commands import attention_picture
@@ -291,7 +291,7 @@ def test_panels_go_to_the_next_row_where_there_is_no_room_and_keep_apart() -> No
 def test_where_the_library_is_missing_the_extra_is_named(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention_picture, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
     result = write("g2p", "a", "--plot", tmp_path / "a.png")
     assert (result.exit_code, "pip install 'ostinato[plot]'" in result.stderr) == (1, True)
 

@@ -1,0 +1,60 @@
+"""Extras of the package: which one a missing library belongs to, and the sentence that says so.
+
+The package's own metadata is the only table: what ``pyproject.toml`` puts into an extra is known here at once.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
+from traceback import walk_tb
+
+PART_EXTRAS = {"ostinato.service": "serve", "ostinato.models": "export", "ostinato.export": "export"}
+"""Part of the package -> the extra that is named for a library which several extras bring."""
+
+_REQUIREMENT = re.compile(r"""\s*([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
+
+
+def require(module: str) -> None:
+    """Make sure that a library can be imported, without importing it.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    if find_spec(module) is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+
+def extra_of(error: ModuleNotFoundError) -> str | None:
+    """The extra whose library was not found; None = no extra brings it, or the package is not installed."""
+    library = _normal_name((error.name or "").partition(".")[0])
+    extras = [extra for name, extra in _brought() if name == library]
+    wanted = [PART_EXTRAS[part] for part in _parts(error) if PART_EXTRAS[part] in extras]
+    return next(iter(wanted + extras), None)
+
+
+def install_sentence(subject: str, extra: str) -> str:
+    """What to do about a missing extra; ``subject`` is what needs it."""
+    return f"{subject} needs the extra {extra}: pip install 'ostinato[{extra}]'"
+
+
+def _brought() -> list[tuple[str, str]]:
+    """All libraries that extras bring, each with its extra, in the order of the metadata."""
+    try:
+        lines = requires("ostinato") or []
+    except PackageNotFoundError:
+        return []
+    matches = filter(None, map(_REQUIREMENT.match, lines))
+    return [(_normal_name(match[1]), match[2]) for match in matches]
+
+
+def _parts(error: ModuleNotFoundError) -> list[str]:
+    """The parts of the package that the import went through, the first one first."""
+    names = [".".join(str(frame.f_globals.get("__name__")).split(".")[:2]) for frame, _ in walk_tb(error.__traceback__)]
+    return [name for name in names if name in PART_EXTRAS]
+
+
+def _normal_name(name: str) -> str:
+    """A library's name as the index compares it; each library that we import has the name of its package."""
+    return re.sub(r"[-_.]+", "-", name).lower()
