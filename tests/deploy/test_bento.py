@@ -121,12 +121,18 @@ def test_a_bento_holds_the_service_its_models_and_nothing_of_training(bento: Pat
         "LICENSE",
         "bentofile.yaml",
         "ostinato",
-        "pyproject.toml",
         "repository",
         "service",
     }
     models = {str(path.relative_to(bento / "src" / "repository")) for path in (bento / "src").rglob("*.json")}
     assert models == {"small/1/model.json"}
+
+
+def test_a_bento_has_the_command_line(bento: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "ostinato.cli", "verify", "repository"]
+    done = subprocess.run(command, cwd=bento / "src", env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "small" in done.stdout
 
 
 def test_a_bento_installs_exactly_the_lock(bento: Path) -> None:

@@ -25,6 +25,15 @@ def pins(name: str) -> dict[str, str]:
     return found
 
 
+def asked_for(*extras: str) -> list[str]:
+    """The requirements without an extra and with these, and with those that they contain."""
+    own = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    contained = [
+        extra for line in own for extra in Requirement(line).extras if Requirement(line).name == PROJECT["name"]
+    ]
+    return [*own, *asked_for(*contained)] if contained else own
+
+
 def unmet(requirements: list[str], pinned: dict[str, str]) -> list[str]:
     parsed = [Requirement(line) for line in requirements]
     own = [requirement for requirement in parsed if requirement.name != PROJECT["name"]]
@@ -32,9 +41,18 @@ def unmet(requirements: list[str], pinned: dict[str, str]) -> list[str]:
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
-    extras = PROJECT["optional-dependencies"]
-    assert unmet(PROJECT["dependencies"], pins("serving")) == []
-    assert unmet([*PROJECT["dependencies"], *extras["export"], *extras["plot"], *extras["dev"]], pins("dev")) == []
+    assert unmet(asked_for("serve", "redis"), pins("serving")) == []
+    assert unmet(asked_for("dev"), pins("dev")) == []
+
+
+def test_the_image_has_every_store_and_every_route() -> None:
+    assert {"bentoml", "hiredis", "lmdb", "pyarrow"} <= pins("serving").keys()
+
+
+def test_everything_is_in_the_extra_of_developers() -> None:
+    extras = set(PROJECT["optional-dependencies"]) - {"dev"}
+    assert extras == {"arrow", "export", "plot", "redis", "serve"}
+    assert set(asked_for(*extras)) <= set(asked_for("dev"))
 
 
 def test_both_locks_agree() -> None:
