@@ -1,4 +1,4 @@
-"""A client of the service, ``Client`` or ``AsyncClient``, and the command line."""
+"""A client of the service, ``Client`` or ``AsyncClient``, what it raises, and the command line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,38 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ostinato.errors import (
+    CommandError,
+    InputError,
+    PictureError,
+    SeqConflict,
+    ServiceError,
+    ServiceUnreachable,
+    SettingsError,
+    TableError,
+    WrongAnswer,
+)
+
 if TYPE_CHECKING:
     from ostinato.client.async_client import AsyncClient
     from ostinato.client.client import Client
 
-__all__ = ["AsyncClient", "Client"]
+    __version__: str
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "CommandError",
+    "InputError",
+    "PictureError",
+    "SeqConflict",
+    "ServiceError",
+    "ServiceUnreachable",
+    "SettingsError",
+    "TableError",
+    "WrongAnswer",
+    "__version__",
+]
 
 _HOMES = {"AsyncClient": "ostinato.client.async_client", "Client": "ostinato.client.client"}
 
@@ -21,8 +48,18 @@ if not (_FOLDER / "service").is_dir() and (_FOLDER.parent / "service" / "app.py"
     __path__.append(str(_FOLDER.parent))
 
 
-def __getattr__(name: str) -> Any:
-    # Imported at their first use: the command line starts without the libraries of the client.
-    if name not in _HOMES:
+if not TYPE_CHECKING:  # a type checker that saw it would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        # Imported at their first use: the command line starts without the libraries of the client.
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("ostinato")
         raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
