@@ -247,9 +247,8 @@ def _circumstances(report: Mapping[str, Any]) -> Iterator[str]:
     for name, value in {**report["machine"], **report["versions"]}.items():
         yield f"| {name} | {value} |"
     yield "\nThe servers' commands:\n"
-    yield "```console"
-    for command in report["commands"].values():
-        yield f"$ {command}"
+    yield "```text"
+    yield from report["commands"].values()
     yield "```"
 
 

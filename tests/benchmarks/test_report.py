@@ -58,7 +58,7 @@ def test_the_document_says_which_target_is_met_and_what_was_not_measured(found: 
     assert "| Ostinato | 31,500 | 7.0 | 9.0 | - | - |" in text
     assert "- Not measured: triton: it could not be installed" in text
     assert "- the load generator was the bottleneck" in text
-    assert "$ python -m ostinato.cli serve" in text
+    assert "```text\npython -m ostinato.cli serve\n```" in text
 
 
 def test_the_document_tells_what_the_stores_cost(found: dict[str, object]) -> None:

@@ -1,0 +1,71 @@
+"""Blocks with the mark ``not-run``: those that no test can type, each with its reason, and what is checked instead."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import typer
+
+from ostinato.cli import app
+from tests.docs.markdown import ROOT, Command
+
+_TRAINS = "it trains for minutes"
+_TRAINED = "it needs what is trained above it"
+_CLUSTER = "it changes a cluster"
+_GATE = "it runs these tests, or longer ones"
+
+NOT_RUN: dict[tuple[str, str], str] = {
+    ("README.md", "$ make demo"): _TRAINS,
+    ("README.md", "$ ostinato serve --workers 4"): "a folder of the machine's, and a Redis that the reader runs",
+    ("CONTRIBUTING.md", "$ make check"): _GATE,
+    ("CONTRIBUTING.md", "$ make faults"): _GATE,
+    ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy builds the Bento",
+    ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
+    ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
+    ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
+    ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/lstm.toml"): _TRAINS,
+    ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,
+    ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/g2p.toml"): _TRAINS,
+    ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/language_model.toml"): _TRAINS,
+    ("examples/digits/README.md", "$ ostinato train examples/digits/caption.toml"): _TRAINS,
+    ("examples/digits/README.md", "$ ostinato serve"): _TRAINED,
+    ("examples/digits/README.md", "$ curl"): _TRAINED,
+}
+"""Page and how the block begins -> why it is not run."""
+
+PROGRAMS = ("curl", "docker", "kubectl", "openssl", "prometheus", ".venv/bin/bentoml")
+"""Of other projects; what a page tells them is read by people."""
+
+
+def faults_of(command: Command) -> list[str]:
+    """What is wrong with a command that is not run, as far as its words tell."""
+    words = command.words
+    missing = [
+        word for word in words if re.match(r"(deploy|docs|examples|benchmarks)/", word) and not (ROOT / word).exists()
+    ]
+    faults = [f"{word} is not in the checkout" for word in missing]
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        faults += [f"make has no target {word}" for word in words[1:] if "=" not in word and word not in targets]
+    elif words[0] == "ostinato":
+        faults += _parse(words[1:])
+    elif words[0] not in PROGRAMS:
+        faults.append(f"{words[0]} is no program that a page may leave to its reader")
+    return faults
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Parse a call of the command line as far as the function that it would call."""
+    command: Any = typer.main.get_command(app)
+    name = "ostinato"
+    try:
+        while hasattr(command, "resolve_command"):
+            context = command.make_context(name, [], resilient_parsing=True)
+            asked, (name, command, arguments) = arguments, command.resolve_command(context, arguments)
+            if command is None:
+                return [f"there is no command {asked[0]}"]
+        command.make_context(name, list(arguments))
+    except Exception as error:  # of click, or of the copy of it that typer may carry
+        return [f"{type(error).__name__}: {error}"]
+    return []

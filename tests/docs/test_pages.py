@@ -1,0 +1,98 @@
+"""What pages list is what there is: settings, errors, routes, commands, extras, links and paths."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ostinato.cli import COMMANDS
+from ostinato.service.config import Settings
+from ostinato.service.edge.problems import INTERNAL, PROBLEMS
+from tests.docs.markdown import PAGES, ROOT, without_blocks
+
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+README = TEXTS["README.md"]
+FOLDERS = ("service", "models", "export", "ostinato", "tests", "benchmarks", "deploy", "docs", "examples")
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_setting_stands_there_with_its_default() -> None:
+    written = {cells[0].strip("`"): cells[1].strip("`") for cells in table("Settings")}
+    expected = {
+        f"--{name.replace('_', '-')}": f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        for name, field in Settings.model_fields.items()
+    }
+    assert written == expected
+
+
+def test_every_error_stands_there_with_its_status() -> None:
+    written = {(int(status), code) for status, codes, _ in table("Errors") for code in re.findall(r"`(\w+)`", codes)}
+    assert written == {*PROBLEMS.values(), INTERNAL}
+
+
+def test_every_route_stands_there() -> None:
+    written = {route for cells in table("Routes") for route in re.findall(r"`([A-Z]+ /v1[^`]*)`", cells[0])}
+    source = (ROOT / "service" / "edge" / "v1" / "routes.py").read_text()
+    served = {f"{method} {path}" for method, path in re.findall(r'\("([A-Z]+)", "(/v1[^"]*)"\)', source)}
+    assert {re.sub(r"\{\w+\}", "{}", route) for route in written} == served
+
+
+def test_every_command_stands_there() -> None:
+    assert [cells[0].split()[1].strip("`") for cells in table("Command line")] == list(COMMANDS)
+
+
+def test_what_pip_is_told_to_install_is_this_checkout_with_extras_that_there_are() -> None:
+    # The project is on no index: by its name pip would find nothing, or somebody else's.
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    told = [what for text in TEXTS.values() for what in re.findall(r"pip install ([^`\n]+)", text)]
+    assert "'.[plot]'" in told
+    for what in told:
+        found = re.fullmatch(r"\.|'\.\[([\w,]+)\]'", what)
+        assert found, what
+        assert {extra for extra in (found[1] or "").split(",") if extra} <= extras.keys()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for place, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", without_blocks(TEXTS[page])):
+        target = (ROOT / page).parent / place if place else ROOT / page
+        assert target.exists(), place
+        if anchor:
+            text = (target / "README.md" if target.is_dir() else target).read_text(encoding="utf-8")
+            assert anchor in anchors(text), f"{place}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_and_module_that_a_page_names_is_there(page: str) -> None:
+    folder = (ROOT / page).parent
+    paths = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", TEXTS[page])
+    assert [path for path in paths if not (ROOT / path).exists() and not (folder / path).exists()] == []
+    names = re.findall(r"(?<![\w/])ostinato(?:\.\w+)+", TEXTS[page])
+    assert [name for name in names if not _is_there(name)] == []
+
+
+def _is_there(name: str) -> bool:
+    """Whether a module, or a name in one, is in the source."""
+    module = ROOT / Path(*name.split("."))
+    if module.is_dir() or module.with_suffix(".py").is_file():
+        return True
+    source = module.parent.with_suffix(".py")
+    return (
+        source.is_file()
+        and re.search(rf"^(?:def |class |)\b{module.name}\b", source.read_text(), re.MULTILINE) is not None
+    )
