@@ -20,7 +20,7 @@ import pytest
 
 from tests.docs.markdown import ROOT, Block, Command, read_commands
 from tests.docs.matching import matches
-from tests.server import lasting_port
+from tests.server import free_port
 
 CHECKOUT = ("Makefile", "pyproject.toml", "requirements", "benchmarks", "deploy", "docs", "examples")
 CHECKOUT_PACKAGES = ("export", "models", "ostinato", "service", "tests")
@@ -47,7 +47,7 @@ class Ports:
     def free(self, port: int) -> int:
         """The port in the place of a page's."""
         if port not in self._free:
-            self._free[port] = lasting_port()
+            self._free[port] = free_port()
         return self._free[port]
 
     def into(self, text: str) -> str:
