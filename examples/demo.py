@@ -25,10 +25,9 @@ from ostinato.client.async_client import AsyncClient
 from ostinato.commands.replay_view import ReplayView, summary
 from ostinato.commands.verify import results_table, verify_version
 from ostinato.errors import CommandError
-from ostinato.tools.replay import Arrival, ModelShape, Options, Replayed, replay
+from ostinato.tools.input_table import InputRow, InputTable
+from ostinato.tools.replay import Arrival, ModelShape, Replayed, ReplayOptions, replay
 from ostinato.tools.server_process import ServerProcess
-from ostinato.tools.table import Line
-from ostinato.tools.table import Table as Csv
 
 REPOSITORY = Path("repository")
 DATA = Path("examples/beijing_pm25/beijing_pm25_hourly.csv.xz")
@@ -54,7 +53,7 @@ class Story:
     def drawn(self) -> Forecasts:
         """What the picture shows of it."""
         score = self.result.scores[TARGET]
-        one_ahead = [arrival.foretold[TARGET].forecast for arrival in self.arrivals]
+        one_ahead = [arrival.comparisons[TARGET].forecast for arrival in self.arrivals]
         return Forecasts(self.shape.name, one_ahead, self.ahead, score.mae, score.persistence_mae, score.num_scored)
 
 
@@ -116,24 +115,25 @@ def live(console: Console, folder: Path) -> int:
 async def talk(console: Console, server: ServerProcess) -> None:
     """Everything that needs the running service."""
     stories: list[Story] = []
-    lines: list[Line] = []
+    rows: list[InputRow] = []
     async with AsyncClient(server.url) as client:
         console.rule("3  replay: held-out hours, one by one through live sessions")
         for name in MODELS:
             victim = server if name == MODELS[0] else None
             shape = ModelShape.of(await client.model(name))
-            lines, ahead = Csv(DATA, shape.model_input).lines(first=FIRST, before=WARM_UP_ROWS)
-            stories.append(await replay_one(console, client, shape, lines, ahead, victim))
+            read = InputTable(DATA, shape.model_input).read(first=FIRST, before=WARM_UP_ROWS)
+            rows = read.rows
+            stories.append(await replay_one(console, client, shape, rows, read.num_ahead, victim))
         console.rule(f"4  forecast: {AHEAD} hours from where the sessions stand")
-        console.print(ahead_table(stories, lines[-AHEAD:]))
+        console.print(ahead_table(stories, rows[-AHEAD:]))
         console.print(
             "PM2.5 is fed back hour by hour; the weather of those hours is the file's, as a perfect weather forecast."
         )
         console.rule("5  what Prometheus sees of the service since it was started again")
         console.print(metrics_table(await client.metrics()))
-    hours = [arrival.line for arrival in stories[0].arrivals] + lines[-AHEAD:]
-    truth = [line.inputs[stories[0].shape.features.index(TARGET)] for line in hours]
-    draw(PICTURE, [datetime.fromisoformat(line.label) for line in hours], truth, [story.drawn for story in stories])
+    hours = [arrival.row for arrival in stories[0].arrivals] + rows[-AHEAD:]
+    truth = [row.inputs[stories[0].shape.features.index(TARGET)] for row in hours]
+    draw(PICTURE, [datetime.fromisoformat(row.label) for row in hours], truth, [story.drawn for story in stories])
     console.print(f"[bold]{PICTURE}[/] shows the forecasts against the truth")
 
 
@@ -141,7 +141,7 @@ async def replay_one(
     console: Console,
     client: AsyncClient,
     shape: ModelShape,
-    lines: list[Line],
+    rows: list[InputRow],
     num_warm_up: int,
     victim: ServerProcess | None,
 ) -> Story:
@@ -151,8 +151,8 @@ async def replay_one(
         victim: the service, to be killed and started again in the middle; None = it is left alone.
     """
     story = Story(shape)
-    past, future = lines[:-AHEAD], lines[-AHEAD:]
-    options = Options(warm_up_rows=num_warm_up, rows_per_second=ROWS_PER_SECOND, keep_open=True)
+    past, future = rows[:-AHEAD], rows[-AHEAD:]
+    options = ReplayOptions(warm_up_rows=num_warm_up, rows_per_second=ROWS_PER_SECOND, keep_open=True)
     with ReplayView(console, shape, len(past) - num_warm_up) as view:
 
         def observe(arrival: Arrival) -> None:
@@ -171,11 +171,11 @@ async def replay_one(
     [session_id] = story.result.session_ids
     position = shape.features.index(TARGET)
     known = {
-        name: [line.inputs[index] for line in future] for index, name in enumerate(shape.features) if index != position
+        name: [row.inputs[index] for row in future] for index, name in enumerate(shape.features) if index != position
     }
     async with client.resume(session_id) as session:
         story.ahead = [row[0] for row in (await session.forecast(AHEAD, known)).tolist()]
-        [whole] = await client.predict(shape.name, [[line.inputs for line in past]])
+        [whole] = await client.predict(shape.name, [[row.inputs for row in past]])
         await session.close()
     num_different = sum(
         live.outputs != offline for live, offline in zip(story.arrivals, whole[num_warm_up:].tolist(), strict=True)
@@ -189,8 +189,8 @@ async def replay_one(
     return story
 
 
-def ahead_table(stories: list[Story], future: list[Line]) -> Table:
-    """Every third hour of the look ahead beside what came."""
+def ahead_table(stories: list[Story], future: list[InputRow]) -> Table:
+    """Every third hour of the look ahead compared with what came."""
     table = Table(title=f"{TARGET} in ug/m3")
     table.add_column("hour")
     for story in stories:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ostinato.models.errors import RecipeError
+from ostinato.tables.cells import MISSING_WORDS
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
@@ -77,9 +78,10 @@ class RunRecipe(Section):
 class DataRecipe(FileRecipe):
     """Where the rows come from and what they mean.
 
-    ``file``: a CSV, plain or ``.xz``; a relative path starts at the recipe's own folder.
+    ``file``: a table as ``docs/tables.md`` says; a relative path starts at the recipe's own folder.
     ``features``: the input columns in the order in which a client sends them; ``target`` is one of them.
     ``categorical``: those features whose words are codes and not amounts.
+    ``missing``: the cells that stand for a missing value; given, they are all of them.
     ``time``: one ISO 8601 column, or whole-number columns: year, month, day, and optionally hour, minute, second.
     ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment.
     ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
@@ -89,7 +91,7 @@ class DataRecipe(FileRecipe):
     features: Annotated[tuple[str, ...], Field(min_length=1)]
     categorical: tuple[str, ...] = ()
     time: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
-    missing: tuple[str, ...] = ("", "NA", "NaN", "nan", "null")
+    missing: tuple[str, ...] = MISSING_WORDS
     validation_from: datetime
     test_from: datetime
     season_steps: Count = 24

@@ -2,8 +2,8 @@
 
 CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
-|- TableError            a CSV file does not hold what a model needs; names the file, and the line and column
 |- InputError            a file, or what else a command was given to work on, cannot be read; names it
+|  `- TableError         a table does not hold what a model needs; names the file, and the line and column
 |- PictureError          a picture cannot be drawn; says what is missing
 |- ServiceError          the service refused a request; carries its status and code
 |  `- SeqConflict        a session has not as many steps as its client believes; carries how many it has
@@ -22,8 +22,12 @@ class SettingsError(CommandError):
     """The service cannot start so; the message names the flag."""
 
 
-class TableError(CommandError):
-    """The file cannot be replayed; the message names the file, and the line and column where there is one."""
+class InputError(CommandError):
+    """A file, or what else a command was given to work on, cannot be read; the message names it."""
+
+
+class TableError(InputError):
+    """A table does not hold what a model needs; the message names the file, and line and column where there is one."""
 
 
 class ServiceError(CommandError):
@@ -52,10 +56,6 @@ class ServiceUnreachable(CommandError):
 
 class WrongAnswer(CommandError):
     """What the service answered is not what the model answers offline: the one thing that must not happen."""
-
-
-class InputError(CommandError):
-    """A file, or what else a command was given to work on, cannot be read; the message names it."""
 
 
 class PictureError(CommandError):

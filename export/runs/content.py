@@ -17,6 +17,7 @@ def series_input(features: Features, content: dict[str, Any]) -> Input:
         shape=("B", "T", len(features.names)),
         features=features.names,
         missing=True,
+        missing_words=content["recipe"]["data"]["missing"],
         categories=content["categories"],
         statistics=Statistics(**asdict(features.statistics)),
     )

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from ostinato.models.data.series import Floats, read_columns
+from ostinato.models.data.files import read_columns
+from ostinato.models.data.series import Floats
 from ostinato.models.data.spellings import EDGE, Spellings
 from ostinato.models.errors import DataError
 from ostinato.models.networks.caption import IMAGE_SIZE, MAX_INK
 from ostinato.models.recipe import Count, FileRecipe
+from ostinato.tables.cells import CellReader
+from ostinato.tables.table import NamedColumns
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SYMBOLS = (EDGE, *sorted(set("".join(NAMES))))
@@ -25,7 +28,7 @@ PIXELS = tuple(f"pixel_{row}_{column}" for row in range(IMAGE_SIZE) for column i
 class DigitsRecipe(FileRecipe):
     """Where the digits lie, and which rows are held out.
 
-    ``file``: a CSV, plain or ``.xz``, with the columns ``pixel_0_0`` to ``pixel_7_7`` and ``digit``.
+    ``file``: a table, plain or compressed, with the columns ``pixel_0_0`` to ``pixel_7_7`` and ``digit``.
     ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin.
     """
 
@@ -60,16 +63,24 @@ def load_digits(path: Path) -> Digits:
         DataError: the file cannot be read, lacks a column, or a pixel or digit is not what it may be.
     """
     columns = read_columns(path, (*PIXELS, "digit"))
-    pixels = np.stack([_whole_numbers(path, name, columns[name], int(MAX_INK)) for name in PIXELS], axis=1)
-    digits = _whole_numbers(path, "digit", columns["digit"], len(NAMES) - 1)
+    pixels = np.stack([_whole_numbers(path, columns, name, int(MAX_INK)) for name in PIXELS], axis=1)
+    digits = _whole_numbers(path, columns, "digit", len(NAMES) - 1)
     return Digits(pixels.astype(np.float32), digits)
 
 
-def _whole_numbers(path: Path, name: str, cells: list[str], maximum: int) -> NDArray[np.int64]:
-    for row, cell in enumerate(cells):
-        if not (cell.isdecimal() and int(cell) <= maximum):
-            raise DataError(f"{path}: line {row + 2}, column {name!r}: {cell!r} is no whole number up to {maximum}")
-    return np.array(cells, np.int64)
+def _whole_numbers(path: Path, columns: NamedColumns, name: str, maximum: int) -> NDArray[np.int64]:
+    reader = CellReader(dtype="int64")
+    numbers = np.empty(len(columns.lines), np.int64)
+    for row, cell in enumerate(columns.cells[name]):
+        try:
+            number = reader.number(cell)
+        except ValueError:
+            number = None
+        if number is None or not 0 <= number <= maximum:
+            place = f"{path}: line {columns.lines[row]}, column {name!r}"
+            raise DataError(f"{place}: {cell!r} is no whole number up to {maximum}")
+        numbers[row] = number
+    return numbers
 
 
 @dataclass(frozen=True)

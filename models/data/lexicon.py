@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ostinato.models.data.text_file import read_text
+from ostinato.models.data.files import read_text_lines
 from ostinato.models.errors import DataError
 
 Phonemes: TypeAlias = tuple[str, ...]
@@ -44,7 +44,7 @@ class Lexicon:
 
 
 def load_lexicon(path: Path, stress: bool) -> Lexicon:
-    """Read a dictionary as CMUdict is written, plain or ``.xz``: ``word P1 P2 ... # comment``, ``word(2) ...``.
+    """Read a dictionary as CMUdict is written, plain or compressed: ``word P1 P2 ... # comment``, ``word(2) ...``.
 
     Args:
         stress: whether vowels keep their digit (0 none, 1 primary, 2 secondary stress). Without it, pronunciations
@@ -54,7 +54,7 @@ def load_lexicon(path: Path, stress: bool) -> Lexicon:
         DataError: the file cannot be read, a line is not of that form, or a part has no word.
     """
     parts: dict[PartName, dict[str, dict[Phonemes, None]]] = {part: {} for part in PARTS}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         entry, *phonemes = line.partition("#")[0].split() or [""]
         if not entry:
             continue

@@ -1,25 +1,23 @@
-"""A CSV becomes arrays: time-ordered parts, missing values as NaN, words as codes, statistics of the training part."""
+"""Series of a table as arrays: parts in order of time, missing values as NaN, words as codes, statistics."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.text_file import read_text
+from ostinato.models.data.files import read_columns
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import DataRecipe
+from ostinato.tables.cells import CellReader, vocabulary
+from ostinato.tables.table import NamedColumns
 
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]
-Columns: TypeAlias = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,9 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     columns = read_columns(recipe.file, (*recipe.time, *recipe.features))
     times = _parse_times(recipe, columns)
     validation_start, test_start = _split(recipe, times)
-    missing = frozenset(recipe.missing)
-    categories = {
-        name: _words(recipe.file, name, columns[name][:validation_start], missing) for name in recipe.categorical
-    }
-    encoded = [
-        _encode_words(columns[name], categories[name])
-        if name in categories
-        else _parse_numbers(recipe.file, name, columns[name], missing)
-        for name in recipe.features
-    ]
-    values = np.stack(encoded, axis=1)
+    categories = {name: _words(recipe, name, columns.cells[name][:validation_start]) for name in recipe.categorical}
+    numbers = [_numbers(recipe, name, columns, categories.get(name, ())) for name in recipe.features]
+    values = np.stack(numbers, axis=1)
     target = values[:, recipe.features.index(recipe.target)]
     _check_target(recipe, target, validation_start, test_start)
     return Dataset(
@@ -91,26 +81,6 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
         statistics=training_statistics(recipe, values[:validation_start]),
         sha256=hashlib.sha256(recipe.file.read_bytes()).hexdigest(),
     )
-
-
-def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
-    """The named columns of a CSV, plain or ``.xz``, as they are written.
-
-    Raises:
-        DataError: the file cannot be read, lacks a column, or has a row with another number of cells.
-    """
-    rows = csv.reader(io.StringIO(read_text(path)))
-    header = next(rows, [])
-    if absent := [name for name in names if name not in header]:
-        raise DataError(f"{path}: has no column {', '.join(map(repr, absent))}; its columns are {header}")
-    columns: Columns = {name: [] for name in names}
-    positions = [(header.index(name), column) for name, column in columns.items()]
-    for row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path}: line {rows.line_num}: {len(row)} cells, the header has {len(header)}")
-        for position, column in positions:
-            column.append(row[position].strip())
-    return columns
 
 
 def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
@@ -133,21 +103,20 @@ def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
     )
 
 
-def _parse_times(recipe: DataRecipe, columns: Columns) -> Times:
-    cells = list(zip(*(columns[name] for name in recipe.time), strict=True))
+def _parse_times(recipe: DataRecipe, columns: NamedColumns) -> Times:
+    cells = list(zip(*(columns.cells[name] for name in recipe.time), strict=True))
     times = np.empty(len(cells), "datetime64[s]")
     for row, cell in enumerate(cells):
         try:
             times[row] = np.datetime64(_moment(cell), "s")
         except ValueError as error:
-            place = f"line {row + 2}, column {', '.join(map(repr, recipe.time))}"
+            place = f"line {columns.lines[row]}, column {', '.join(map(repr, recipe.time))}"
             raise DataError(f"{recipe.file}: {place}: {', '.join(cell)} is not a time: {error}") from error
     backwards = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "s"))
     if backwards.size:
         row = int(backwards[0]) + 1
-        raise DataError(
-            f"{recipe.file}: line {row + 2}: {times[row]} does not come after {times[row - 1]}; sort the rows"
-        )
+        order = f"{times[row]} does not come after {times[row - 1]}; sort the rows"
+        raise DataError(f"{recipe.file}: line {columns.lines[row]}: {order}")
     return times
 
 
@@ -181,31 +150,27 @@ def _check_target(recipe: DataRecipe, target: Floats, validation_start: int, tes
             raise DataError(f"{recipe.file}: column {recipe.target!r} has no value in the {part} part")
 
 
-def _words(path: Path, name: str, cells: list[str], missing: frozenset[str]) -> tuple[str, ...]:
-    words = set(cells) - missing
+def _words(recipe: DataRecipe, name: str, cells: list[str]) -> tuple[str, ...]:
+    words = vocabulary(cells, recipe.missing)
     if not words:
-        raise DataError(f"{path}: column {name!r} has no word in the training part")
-    numeric = all(word.isdecimal() for word in words)
-    return tuple(sorted(words, key=int) if numeric else sorted(words))
+        raise DataError(f"{recipe.file}: column {name!r} has no word in the training part")
+    return words
 
 
-def _encode_words(cells: list[str], words: tuple[str, ...]) -> Floats:
-    """Codes ``[N]``; a word that the training part does not have is missing."""
-    codes = {word: float(code) for code, word in enumerate(words)}
-    return np.array([codes.get(cell, np.nan) for cell in cells], np.float32)
-
-
-def _parse_numbers(path: Path, name: str, cells: list[str], missing: frozenset[str]) -> Floats:
-    column = np.empty(len(cells), np.float32)
-    for row, cell in enumerate(cells):
+def _numbers(recipe: DataRecipe, name: str, columns: NamedColumns, words: tuple[str, ...]) -> Floats:
+    """A column ``[N]``; a word that the training part does not have is missing."""
+    reader = CellReader(words, recipe.missing)
+    numbers = np.full(len(columns.lines), np.nan, np.float32)
+    for row, cell in enumerate(columns.cells[name]):
         try:
-            column[row] = np.nan if cell in missing else float(cell)
+            number = reader.number(cell)
         except ValueError as error:
             advice = "list it under data.missing if it stands for a missing value, or the column under data.categorical"
-            raise DataError(f"{path}: line {row + 2}, column {name!r}: {cell!r} is not a number: {advice}") from error
-        if np.isinf(column[row]):
-            raise DataError(f"{path}: line {row + 2}, column {name!r}: {cell!r} is not finite")
-    return column
+            place = f"line {columns.lines[row]}, column {name!r}"
+            raise DataError(f"{recipe.file}: {place}: {error}; {advice}") from error
+        if number is not None:
+            numbers[row] = number
+    return numbers
 
 
 def _rounded(numbers: NDArray[np.float64]) -> tuple[float, ...]:

@@ -19,13 +19,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from ostinato.client.async_client import AsyncClient
+from ostinato.commands.options import URL, Url
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.tools.connection import Address, http_request
 from ostinato.tools.drawn_inputs import draw_steps
 from ostinato.tools.load import Load, closed_loop
 from ostinato.tools.replay import ModelShape
 
-URL = "http://127.0.0.1:3000"
 CYCLE_STEPS = 16
 """Different steps that each session gets, over and over."""
 NUM_CHECKED = 16
@@ -35,7 +35,7 @@ BUSY_FRACTION = 0.9
 
 def bench(
     model: Annotated[str, typer.Option("--model", "-m", help="The model whose sessions are stepped.")],
-    url: Annotated[str, typer.Option(help="Where the service listens.", envvar="OSTINATO_URL")] = URL,
+    url: Url = URL,
     sessions: Annotated[int, typer.Option(min=1, max=4096, help="Sessions at once, after one alone.")] = 256,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each load takes.")] = 10.0,
     repository: Annotated[

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ostinato.commands.options import split_names
+from ostinato.commands.progress import progress_bar, reporter
 from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.export.exporter import Exported
-    from ostinato.export.proofs.recurrent import Report
     from ostinato.service.artifact.manifest import Decoder
     from ostinato.service.artifact.tensors import Input, Output
 
@@ -76,18 +76,18 @@ def export(
     options = ModuleOptions(
         input_shape=input_shape,
         input_dtype=input_dtype,
-        features=_split(features),
-        output_features=_split(output_features),
-        states=_split(states),
-        feedback=_split(feedback),
+        features=split_names(features),
+        output_features=split_names(output_features),
+        states=split_names(states),
+        feedback=split_names(feedback),
         num_codes=num_codes,
         missing=missing,
         step_by_step=step_by_step,
         description=description,
         licence=licence,
     )
-    with _progress_bar(console) as bar:
-        report = _reporter(bar, source)
+    with progress_bar(console) as bar:
+        report = reporter(bar, f"export and prove {source}")
         if ":" in source:
             exported = export_source(
                 source, options, repository, name=name, version=version, force=force, report=report
@@ -100,23 +100,6 @@ def export(
         from ostinato.export.bentoml_store import save_to_store
 
         console.print(f"BentoML model store: {save_to_store(exported.directory)}", highlight=False)
-
-
-def _split(names: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",") if name.strip())
-
-
-def _progress_bar(console: Console) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
-
-
-def _reporter(bar: Progress, source: str) -> Report:
-    task = bar.add_task(f"export and prove {source}", total=None)
-
-    def report(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-
-    return report
 
 
 def _proof(exported: Exported) -> Table:

@@ -17,9 +17,9 @@ from ostinato.client.generation import Generation, Options, Source
 from ostinato.commands.attention_picture import MAX_PANELS, Panel, check_can_draw, draw
 from ostinato.commands.generation_inputs import file_inputs, typed_inputs
 from ostinato.commands.generation_view import JsonView, TableView, View, WriterShape, symbols_of
+from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, FirstRow, Patience, RowLimit, Url
 from ostinato.errors import PictureError
 
-URL = "http://127.0.0.1:3000"
 LANES_PER_REQUEST = 256
 """Beams and outputs that one request asks for; more inputs go in further requests."""
 DEFAULT_BEAMS = 5
@@ -42,10 +42,8 @@ def generate(
     file: Annotated[
         Path | None, typer.Option("--input", "-i", help="A file in place of texts: .json, .npy, or a CSV of numbers.")
     ] = None,
-    first: Annotated[
-        str, typer.Option("--from", help="Of a CSV: the first row, its number or its time.", metavar="ROW|TIME")
-    ] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Of a CSV: rows to read; 0 = to its end.")] = 0,
+    first: FirstRow = "",
+    limit: RowLimit = 0,
     method: Annotated[Method, typer.Option(help="The likeliest symbol, the likeliest output, or a draw.")] = (
         Method.greedy
     ),
@@ -68,13 +66,13 @@ def generate(
     stream: Annotated[
         bool, typer.Option("--stream", help="Show outputs as they are made; with --json, each step as a line.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")] = False,
+    as_json: AsJson = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw what each symbol looked at to a .png, .svg or .pdf.", metavar="FILE"),
     ] = None,
-    url: Annotated[str, typer.Option(help="Where the service listens.", envvar="OSTINATO_URL")] = URL,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds for which a refused request is sent again.")] = 30.0,
+    url: Url = URL,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Write with a model of a running service: an output for each text, for each input of a file, or from nothing.
 
@@ -133,9 +131,13 @@ def generate(
 
 def _inputs(texts: Sequence[str], file: Path | None, shape: WriterShape, first: str, limit: int) -> list[Source] | None:
     if file is not None:
-        return file_inputs(file, shape.model_input, first=first, limit=limit or None)
+        return file_inputs(file, shape.model_input, first=first, limit=limit or None, warn=_warn)
     reads_source = shape.model_input is not None
     return typed_inputs(texts, sys.stdin, reads_source=reads_source, is_piped=not sys.stdin.isatty())
+
+
+def _warn(sentence: str) -> None:
+    Console(stderr=True).print(f"[yellow]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
 
 
 def _parts(inputs: list[Source] | None, options: Options) -> Iterator[list[Source] | None]:

@@ -1,9 +1,10 @@
-"""What `ostinato generate` writes from: texts that were typed or piped, and files of numbers or codes."""
+"""Inputs of `ostinato generate`: texts that were typed or piped, and files of numbers or codes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from ostinato.client.generation import Source
 from ostinato.errors import InputError
-from ostinato.tools.table import Table
+from ostinato.tools.input_table import InputTable
 
 STANDARD_INPUT = "-"
 TABLES = (".csv", ".xz", ".gz", ".bz2")
@@ -42,7 +43,12 @@ def typed_inputs(
 
 
 def file_inputs(
-    path: Path, model_input: Mapping[str, Any] | None, *, first: str = "", limit: int | None = None
+    path: Path,
+    model_input: Mapping[str, Any] | None,
+    *,
+    first: str = "",
+    limit: int | None = None,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> list[Source]:
     """The inputs of a file.
 
@@ -51,15 +57,18 @@ def file_inputs(
 
     Args:
         model_input: the input's entry in the manifest, by which a CSV's columns are found; None = there is none.
+        warn: is told of words that the model does not know.
 
     Raises:
-        InputError, TableError: it cannot be read; names it.
+        InputError: it cannot be read; names it.
     """
     if path.suffix in TABLES:
         if model_input is None or model_input["dtype"] != "float32":
             raise InputError(f"{path}: this model reads no rows of numbers")
-        lines, _ = Table(path, model_input).lines(first=first, limit=limit)
-        return [[line.inputs for line in lines]]
+        read = InputTable(path, model_input).read(first=first, limit=limit)
+        for warning in read.warnings:
+            warn(f"{path}: {warning}")
+        return [[row.inputs for row in read.rows]]
     try:
         return _json_inputs(path) if path.suffix == ".json" else _array_inputs(path)
     except OSError as error:

@@ -4,50 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ostinato.client.async_client import AsyncClient
+from ostinato.commands.options import (
+    PATIENCE_SECONDS,
+    URL,
+    FirstRow,
+    Patience,
+    RenamedColumns,
+    RowLimit,
+    Url,
+    renamed_columns,
+    split_names,
+)
 from ostinato.commands.replay_view import ReplayView, summary
 from ostinato.errors import TableError
-from ostinato.tools.replay import ModelShape, Options, Replayed, rows_of_sessions
-from ostinato.tools.replay import replay as replay_lines
-from ostinato.tools.table import Table
-
-URL = "http://127.0.0.1:3000"
+from ostinato.tools.input_table import InputTable
+from ostinato.tools.replay import ModelShape, Replayed, ReplayOptions, rows_of_sessions
+from ostinato.tools.replay import replay as replay_rows
 
 
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV with a header; .xz, .gz and .bz2 are read, too.", metavar="FILE")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model whose sessions take the rows.")],
-    url: Annotated[str, typer.Option(help="Where the service listens.", envvar="OSTINATO_URL")] = URL,
+    url: Url = URL,
     sessions: Annotated[int, typer.Option(min=1, max=10_000, help="Sessions that replay the file at once.")] = 1,
     offset: Annotated[int, typer.Option(min=0, help="Rows by which each session begins after the one before.")] = 1,
-    first: Annotated[
-        str, typer.Option("--from", help="The first row: its number, counted from 1, or its time.", metavar="ROW|TIME")
-    ] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Rows to replay; 0 = to the end of the file.")] = 0,
+    first: FirstRow = "",
+    limit: RowLimit = 0,
     warm_up: Annotated[
         int, typer.Option(min=0, help="Rows ahead of the first that bring the state up, unscored and in few requests.")
     ] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Rows a second in each session; 0 = as fast as it goes.")] = 0.0,
     horizon: Annotated[int, typer.Option(min=1, help="Steps ahead to forecast and score.")] = 1,
     known: Annotated[
-        str, typer.Option(help="Inputs whose future a longer forecast may read from the file, by commas.")
+        str,
+        typer.Option(
+            help="Inputs whose future a longer forecast may read from the file: hour,TEMP", show_default="none"
+        ),
     ] = "",
-    column: Annotated[
-        list[str] | None, typer.Option(help="Input and the column that holds it, FEATURE=COLUMN; may be repeated.")
-    ] = None,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds for which a refused request is sent again.")] = 30.0,
+    column: RenamedColumns = None,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
-    """Stream the rows of any CSV through sessions of a running service, one step a row, and score what it foretells.
+    """Stream the rows of a table (CSV) through sessions of a running service, one step a row, and score its forecasts.
 
-    Columns are found by the names of the model's inputs, words become the model's codes, and an empty field or NA is a
-    missing value. Each row is compared with the forecast that was made before it came, beside persistence: the last
-    value seen.
+    The table is read as 'ostinato train' reads it: the header is cut at the commas, semicolons, tabs or bars that it
+    has most of; columns are found by the names of the model's inputs; words become the codes that they have in the
+    training; an empty cell, NA, NaN, null, ? or what the recipe lists is a missing value, and so is a word that the
+    training did not meet. Numbers have a decimal point and no separator of thousands. Each row is compared with the
+    forecast made before it arrived, and that with persistence: the last value seen.
 
     [bold]Examples[/]
 
@@ -59,17 +71,16 @@ def replay(
 
     ostinato replay hours.csv -m beijing-lstm --horizon 24 --known hour,TEMP --column pm2.5=PM25
     """
-    options = Options(
+    options = ReplayOptions(
         sessions=sessions,
         offset_rows=offset,
         horizon=horizon,
-        known=tuple(name.strip() for name in known.split(",") if name.strip()),
+        known=split_names(known),
         rows_per_second=rate,
     )
     console = Console()
-    work = _replay_file(
-        console, file, model, url, options, first, limit or None, warm_up, _renamed(column or []), patience
-    )
+    renamed = renamed_columns(column)
+    work = _replay_file(console, file, model, url, options, first, limit or None, warm_up, renamed, patience)
     with contextlib.suppress(KeyboardInterrupt):
         shape, result = asyncio.run(work)
         console.print(summary(shape, result))
@@ -83,7 +94,7 @@ async def _replay_file(
     file: Path,
     model: str,
     url: str,
-    options: Options,
+    options: ReplayOptions,
     first: str,
     limit: int | None,
     warm_up: int,
@@ -94,20 +105,12 @@ async def _replay_file(
         shape = ModelShape.of(await client.model(model))
         if unknown := [name for name in options.known if name not in shape.features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(shape.features)}")
-        table = Table(file, shape.model_input, renamed)
-        with console.status(f"reading {file.name}"):
-            lines, ahead = table.lines(first=first, before=warm_up, limit=limit)
-        options = Options(**{**vars(options), "warm_up_rows": ahead})
-        num_rows = sum(rows_of_sessions(len(lines), options))
+        table = InputTable(file, shape.model_input, renamed)
+        with console.status(f"reading {escape(file.name)}"):
+            read = table.read(first=first, before=warm_up, limit=limit)
+        for warning in read.warnings:
+            console.print(f"[yellow]{escape(str(file))}: {escape(warning)}[/]", highlight=False, soft_wrap=True)
+        options = replace(options, warm_up_rows=read.num_ahead)
+        num_rows = sum(rows_of_sessions(len(read.rows), options))
         with ReplayView(console, shape, num_rows, horizon=options.horizon) as view:
-            return shape, await replay_lines(client, shape, lines, options, view)
-
-
-def _renamed(pairs: list[str]) -> dict[str, str]:
-    renamed = {}
-    for pair in pairs:
-        feature, equals, name = pair.partition("=")
-        if not (feature and equals and name):
-            raise typer.BadParameter(f"{pair!r} is not of the form FEATURE=COLUMN", param_hint="--column")
-        renamed[feature] = name
-    return renamed
+            return shape, await replay_rows(client, shape, read.rows, options, view)

@@ -1,4 +1,4 @@
-"""What a replay shows: a running table of the latest rows above a progress bar, and a summary."""
+"""View of a replay: a running table of the latest rows above a progress bar, and a summary."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ostinato.tools.replay import Arrival, Foretold, ModelShape, Replayed
+from ostinato.commands.progress import progress_bar
+from ostinato.tools.replay import Arrival, Comparison, ModelShape, Replayed
 
 NUM_TABLE_ROWS = 12
 MAX_OUTPUTS = 6
@@ -22,16 +22,8 @@ class ReplayView:
     def __init__(self, console: Console, shape: ModelShape, num_rows: int, *, horizon: int = 1) -> None:
         self._shape, self._horizon = shape, horizon
         self._latest: deque[Arrival] = deque(maxlen=NUM_TABLE_ROWS)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rows"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._bar = self._progress.add_task(f"replay {escape(shape.name)}", total=num_rows)
+        self._progress = progress_bar(console, "rows", has_remaining=True)
+        self._bar = self._progress.add_task(f"replay {escape(shape.name)}", total=num_rows, text="")
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, auto_refresh=True)
 
     def __enter__(self) -> ReplayView:
@@ -58,10 +50,10 @@ class ReplayView:
         ahead = "one step" if self._horizon == 1 else f"{self._horizon} steps"
         table = Table(title=f"{escape(self._shape.name)}: {escape(target)}, {ahead} ahead", title_justify="left")
         table.add_column("row")
-        for name in ("forecast", "what came", "error", "error of persistence"):
+        for name in ("forecast", "actual", "error", "error of persistence"):
             table.add_column(name, justify="right")
         for arrival in self._latest:
-            table.add_row(escape(arrival.line.label), *_cells(arrival.foretold[target]))
+            table.add_row(escape(arrival.row.label), *_cells(arrival.comparisons[target]))
         return table
 
     def _outputs(self) -> Table:
@@ -73,12 +65,12 @@ class ReplayView:
         for name in shown:
             table.add_column(escape(name), justify="right")
         for arrival in self._latest:
-            table.add_row(escape(arrival.line.label), *(f"{value:.4g}" for value in arrival.outputs[:MAX_OUTPUTS]))
+            table.add_row(escape(arrival.row.label), *(f"{value:.4g}" for value in arrival.outputs[:MAX_OUTPUTS]))
         return table
 
 
 def summary(shape: ModelShape, result: Replayed) -> Table:
-    """How fast it went, and how near the forecasts came, beside persistence."""
+    """How fast it went, and how near the forecasts came, compared with persistence."""
     rate = result.num_rows / result.seconds if result.seconds else 0.0
     sessions = f"{len(result.session_ids)} session" + ("s" if len(result.session_ids) != 1 else "")
     table = Table(
@@ -90,20 +82,20 @@ def summary(shape: ModelShape, result: Replayed) -> Table:
     table.add_column("scored rows", justify="right")
     table.add_column("MAE", justify="right")
     table.add_column("MAE of persistence", justify="right")
-    table.add_column("beside persistence", justify="right")
+    table.add_column("compared with it", justify="right")
     for target, score in result.scores.items():
         gain = f"{score.mae / score.persistence_mae - 1:+.1%}" if score.persistence_total else "-"
         table.add_row(escape(target), f"{score.num_scored:,}", f"{score.mae:.3f}", f"{score.persistence_mae:.3f}", gain)
     if not result.scores:
-        table.add_row("nothing: the model's outputs foretell none of its inputs", "-", "-", "-", "-")
+        table.add_row("nothing: the model's outputs forecast none of its inputs", "-", "-", "-", "-")
     return table
 
 
-def _cells(foretold: Foretold) -> tuple[str, str, str, str]:
-    error, other = foretold.error, foretold.persistence_error
+def _cells(compared: Comparison) -> tuple[str, str, str, str]:
+    error, other = compared.error, compared.persistence_error
     colour = "white" if error is None or other is None else "green" if error <= other else "red"
-    came = "[dim]missing[/]" if foretold.came is None else _number(foretold.came)
-    return _number(foretold.forecast), came, f"[{colour}]{_number(error)}[/]", _number(other)
+    actual = "[dim]missing[/]" if compared.actual is None else _number(compared.actual)
+    return _number(compared.forecast), actual, f"[{colour}]{_number(error)}[/]", _number(other)
 
 
 def _number(value: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
@@ -14,23 +14,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ostinato.client.client import Client
 from ostinato.client.verbs import SessionInfo
+from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
+from ostinato.commands.progress import progress_bar
 from ostinato.errors import ServiceError
 from ostinato.tools.session_files import file_name, import_session, make_folder, read_file, write_file
 
-URL = "http://127.0.0.1:3000"
 ENDED = (404, 410)
 """Statuses of a session that is not there any more."""
-
-Url = Annotated[str, typer.Option("--url", help="Where the service listens.", envvar="OSTINATO_URL")]
-Patience = Annotated[
-    float, typer.Option("--patience", min=0, help="Seconds for which a refused request is sent again.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")]
 
 sessions = typer.Typer(
     name="sessions",
@@ -65,7 +59,7 @@ def list_sessions(
     limit: Annotated[int, typer.Option(min=0, help="List so many at most; 0 = all.")] = 0,
     as_json: AsJson = False,
     url: Url = URL,
-    patience: Patience = 30.0,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """List live sessions.
 
@@ -101,7 +95,7 @@ def show(
     session_id: Annotated[str, typer.Argument(metavar="ID", help="The session.")],
     as_json: AsJson = False,
     url: Url = URL,
-    patience: Patience = 30.0,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Show one session.
 
@@ -126,7 +120,7 @@ def export_sessions(
     every: Annotated[bool, typer.Option("--all", help="Export all live sessions.")] = False,
     model: Annotated[str | None, typer.Option("--model", "-m", help="With --all: of this model only.")] = None,
     url: Url = URL,
-    patience: Patience = 30.0,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Write the state of sessions to files <ID>.safetensors.
 
@@ -168,7 +162,7 @@ def import_sessions(
         float | None, typer.Option("--ttl", min=0, help="Seconds that it may be idle; 0 = for ever.")
     ] = None,
     url: Url = URL,
-    patience: Patience = 30.0,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Open sessions with the state of files.
 
@@ -212,7 +206,7 @@ def close_sessions(
     model: Annotated[str | None, typer.Option("--model", "-m", help="With --all: whose sessions.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are closed.")] = False,
     url: Url = URL,
-    patience: Patience = 30.0,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Close sessions; their state is gone.
 
@@ -263,31 +257,11 @@ def _ignored(statuses: Sequence[int]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(console: Console, what: str, total: int) -> Iterator[_Advance]:
-    """A bar, where there is more than one thing to do."""
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("sessions"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=total < 2 or not console.is_terminal,
-    )
-    with progress:
-        yield _Advance(progress, what, total)
-
-
-class _Advance:
-    """Counts a session as done."""
-
-    def __init__(self, progress: Progress, what: str, total: int) -> None:
-        self._progress = progress
-        self._bar = progress.add_task(what, total=total)
-
-    def __call__(self) -> None:
-        self._progress.advance(self._bar)
+def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar, where there is more than one thing to do; each call counts a session as done."""
+    with progress_bar(console, "sessions", transient=True, disable=total < 2 or not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total, text="")
+        yield lambda: bar.advance(task)
 
 
 def _table() -> Table:

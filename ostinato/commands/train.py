@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ostinato.commands.progress import progress_bar, reporter
+
 if TYPE_CHECKING:
-    from ostinato.models.kinds.registry import Report, ScoreTable
+    from ostinato.models.kinds.registry import ScoreTable
 
 
 def train(
@@ -34,33 +35,13 @@ def train(
 
     console = Console()
     kind = load_kind(kind_of(recipe))
-    with _progress_bar(console) as bar:
-        directory, tables = kind.train_run(recipe, output, seed, _reporter(bar, recipe.stem))
+    with progress_bar(console, "epochs") as bar:
+        directory, tables = kind.train_run(recipe, output, seed, reporter(bar, f"train {recipe.stem}"))
     for table in tables:
         console.print(_shown(table))
         if table.note:
             console.print(table.note, highlight=False)
     console.print(f"written to {directory}", highlight=False)
-
-
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs  {task.fields[text]}"),
-        TimeElapsedColumn(),
-        console=console,
-    )
-
-
-def _reporter(bar: Progress, name: str) -> Report:
-    task = bar.add_task(f"train {name}", total=None, text="")
-
-    def report(done: int, total: int, text: str) -> None:
-        bar.update(task, total=total, completed=done, text=text)
-
-    return report
 
 
 def _shown(scores: ScoreTable) -> Table:

@@ -1,6 +1,4 @@
-"""Rows of a file through live sessions: each row is sent when its turn comes, and every forecast is kept until the
-value that it foretold arrives.
-"""
+"""Replay of rows through live sessions: each is sent in its turn, and a forecast is kept until its value arrives."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from typing import Any
 
 from ostinato.client.async_client import AsyncClient
 from ostinato.errors import CommandError, ServiceError
-from ostinato.tools.table import Line
+from ostinato.tools.input_table import InputRow
 
 WARM_UP_CHUNK_STEPS = 200
 
@@ -54,13 +52,13 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class Options:
+class ReplayOptions:
     """How rows are replayed.
 
     Attributes:
         sessions: how many are replayed at once.
         offset_rows: how many rows later each session begins than the one before it.
-        warm_up_rows: how many lines at the front only bring the sessions' state up; they are not scored.
+        warm_up_rows: how many rows at the front only bring the sessions' state up; they are not scored.
         horizon: how many steps ahead is forecast; 1 = a step's own output.
         known: features whose future the forecast may read from the file, as a calendar or another forecast would tell.
         rows_per_second: of each session; 0 = as fast as the service answers.
@@ -77,31 +75,31 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """A forecast beside what came. None = there was no forecast, no value, or no value before it."""
+class Comparison:
+    """A forecast compared with the value that arrived. None = no forecast, no value, or no value before it."""
 
     forecast: float | None
-    came: float | None
+    actual: float | None
     persistence: float | None
 
     @property
     def error(self) -> float | None:
-        """``|forecast - came|``."""
-        return None if self.forecast is None or self.came is None else abs(self.forecast - self.came)
+        """``|forecast - actual|``."""
+        return None if self.forecast is None or self.actual is None else abs(self.forecast - self.actual)
 
     @property
     def persistence_error(self) -> float | None:
-        """``|last value seen when the forecast was made - came|``."""
-        return None if self.persistence is None or self.came is None else abs(self.persistence - self.came)
+        """``|last value seen when the forecast was made - actual|``."""
+        return None if self.persistence is None or self.actual is None else abs(self.persistence - self.actual)
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A row that arrived in a session, what had been foretold of it, and what the model answered to it."""
+    """A row that arrived in a session, how it compares with its forecasts, and what the model answered to it."""
 
     session: int
-    line: Line
-    foretold: dict[str, Foretold]
+    row: InputRow
+    comparisons: dict[str, Comparison]
     outputs: list[float]
 
 
@@ -113,12 +111,12 @@ class Score:
     total: float = 0.0
     persistence_total: float = 0.0
 
-    def add(self, foretold: Foretold) -> None:
+    def add(self, compared: Comparison) -> None:
         """Count a row, unless its value or either forecast is missing."""
-        if foretold.error is not None and foretold.persistence_error is not None:
+        if compared.error is not None and compared.persistence_error is not None:
             self.num_scored += 1
-            self.total += foretold.error
-            self.persistence_total += foretold.persistence_error
+            self.total += compared.error
+            self.persistence_total += compared.persistence_error
 
     @property
     def mae(self) -> float:
@@ -145,40 +143,40 @@ class Replayed:
 Observe = Callable[[Arrival], None]
 
 
-def rows_of_sessions(num_lines: int, options: Options) -> list[int]:
-    """How many rows each session replays, given the lines with the warm-up."""
-    rows = num_lines - options.warm_up_rows
+def rows_of_sessions(num_read: int, options: ReplayOptions) -> list[int]:
+    """How many rows each session replays, of ``num_read`` with those of the warm-up."""
+    rows = num_read - options.warm_up_rows
     return [max(0, rows - session * options.offset_rows) for session in range(options.sessions)]
 
 
 async def replay(
     client: AsyncClient,
     shape: ModelShape,
-    lines: Sequence[Line],
-    options: Options = Options(),
+    rows: Sequence[InputRow],
+    options: ReplayOptions = ReplayOptions(),
     observe: Observe = lambda _arrival: None,
 ) -> Replayed:
-    """Replay ``lines``, the first ``options.warm_up_rows`` of them as a warm-up, in sessions of their own.
+    """Replay ``rows``, the first ``options.warm_up_rows`` of them as a warm-up, in sessions of their own.
 
     Raises:
         ServiceError, ServiceUnreachable: a request failed for good; the sessions are closed where they can be.
     """
     result = Replayed(scores={target: Score() for target in shape.feedback.values()})
-    lanes = [
-        _Lane(client, shape, lines, options, session, result, observe)
-        for session, rows in enumerate(rows_of_sessions(len(lines), options))
-        if rows
+    replayed = [
+        _ReplayedSession(client, shape, rows, options, session, result, observe)
+        for session, num_rows in enumerate(rows_of_sessions(len(rows), options))
+        if num_rows
     ]
     try:
-        await _together([lane.open() for lane in lanes])
+        await _together([each.open() for each in replayed])
         began_at = time.perf_counter()
-        await _together([lane.run() for lane in lanes])
+        await _together([each.run() for each in replayed])
         result.seconds = time.perf_counter() - began_at
-        result.session_ids = [lane.session_id for lane in lanes]
-        result.steps = [lane.steps for lane in lanes]
+        result.session_ids = [each.session_id for each in replayed]
+        result.steps = [each.steps for each in replayed]
     finally:
         if not options.keep_open:
-            await _together([lane.close() for lane in lanes])
+            await _together([each.close() for each in replayed])
     return result
 
 
@@ -192,29 +190,29 @@ async def _together(coroutines: Sequence[Any]) -> None:
         raise errors.exceptions[0] from None
 
 
-class _Lane:
+class _ReplayedSession:
     """One session and its rows."""
 
     def __init__(
         self,
         client: AsyncClient,
         shape: ModelShape,
-        lines: Sequence[Line],
-        options: Options,
+        rows: Sequence[InputRow],
+        options: ReplayOptions,
         session: int,
         result: Replayed,
         observe: Observe,
     ) -> None:
         self._shape, self._options = shape, options
         self._session, self._result, self._observe = session, result, observe
-        self._lines = lines
+        self._rows = rows
         self._start = options.warm_up_rows + session * options.offset_rows
         self._targets = {
             target: (shape.outputs.index(source), shape.features.index(target))
             for source, target in shape.feedback.items()
         }
         self._last_seen: dict[str, float] = {}
-        # Position of a line -> what was foretold of it, by target.
+        # Position of a row -> its forecasts, by target.
         self._pending: dict[int, dict[str, tuple[float, float | None]]] = {}
         self._handle = client.session(shape.name, keep=True)
 
@@ -229,22 +227,22 @@ class _Lane:
         return self._handle.steps
 
     async def open(self) -> None:
-        """Open the session and warm it up with the lines ahead of its first row."""
+        """Open the session and warm it up with the rows ahead of its first row."""
         await self._handle.open()
         first = self._start - self._options.warm_up_rows
         for begin in range(first, self._start, WARM_UP_CHUNK_STEPS):
             end = min(self._start, begin + WARM_UP_CHUNK_STEPS)
-            outputs = await self._step(self._lines[begin:end])
-            for line in self._lines[begin:end]:
-                self._see(line)
+            outputs = await self._step(self._rows[begin:end])
+            for row in self._rows[begin:end]:
+                self._note_values(row)
             if end == self._start:
-                await self._foretell(end - 1, outputs)
+                await self._forecast(end - 1, outputs)
 
     async def run(self) -> None:
         """Send row after row."""
         rate = self._options.rows_per_second
         began_at = time.perf_counter()
-        for number, position in enumerate(range(self._start, len(self._lines))):
+        for number, position in enumerate(range(self._start, len(self._rows))):
             if rate and (wait := began_at + number / rate - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             await self._arrive(position)
@@ -256,45 +254,44 @@ class _Lane:
                 await self._handle.close()
 
     async def _arrive(self, position: int) -> None:
-        line = self._lines[position]
-        foretold = {}
+        row = self._rows[position]
+        comparisons = {}
         pending = self._pending.pop(position, {})
         for target, (_, feature) in self._targets.items():
             forecast, persistence = pending.get(target, (None, None))
-            foretold[target] = Foretold(forecast, line.inputs[feature], persistence)
-            self._result.scores[target].add(foretold[target])
-        outputs = await self._step([line])
-        self._see(line)
-        await self._foretell(position, outputs)
+            comparisons[target] = Comparison(forecast, row.inputs[feature], persistence)
+            self._result.scores[target].add(comparisons[target])
+        outputs = await self._step([row])
+        self._note_values(row)
+        await self._forecast(position, outputs)
         self._result.num_rows += 1
-        self._observe(Arrival(self._session, line, foretold, outputs))
+        self._observe(Arrival(self._session, row, comparisons, outputs))
 
-    async def _step(self, lines: Sequence[Line]) -> list[float]:
-        """Apply lines; returns the last output."""
+    async def _step(self, rows: Sequence[InputRow]) -> list[float]:
+        """Apply rows; returns the last output."""
         try:
-            rows = [line.inputs for line in lines]
-            outputs = await self._handle.step(rows, return_sequences=False)
+            outputs = await self._handle.step([row.inputs for row in rows], return_sequences=False)
         except ServiceError as error:
-            place = f"rows {lines[0].row} to {lines[-1].row}" if len(lines) > 1 else f"row {lines[0].row}"
+            place = f"rows {rows[0].number} to {rows[-1].number}" if len(rows) > 1 else f"row {rows[0].number}"
             raise ServiceError(f"{place}: {error}", error.status, error.code) from error
         last: list[float] = outputs[-1].tolist()
         return last
 
-    def _see(self, line: Line) -> None:
+    def _note_values(self, row: InputRow) -> None:
         for target, (_, feature) in self._targets.items():
-            value = line.inputs[feature]
+            value = row.inputs[feature]
             if value is not None:
                 self._last_seen[target] = value
 
-    async def _foretell(self, position: int, outputs: list[float]) -> None:
-        """Keep what the model says of the line ``horizon`` further on, if there is one."""
+    async def _forecast(self, position: int, outputs: list[float]) -> None:
+        """Keep the forecast of the row ``horizon`` further on, if there is one."""
         horizon = self._options.horizon
-        if not self._targets or position + horizon >= len(self._lines):
+        if not self._targets or position + horizon >= len(self._rows):
             return
         if horizon > 1:
-            ahead = self._lines[position + 1 : position + horizon]
+            ahead = self._rows[position + 1 : position + horizon]
             known = {
-                name: [line.inputs[self._shape.features.index(name)] for line in ahead] for name in self._options.known
+                name: [row.inputs[self._shape.features.index(name)] for row in ahead] for name in self._options.known
             }
             outputs = (await self._handle.forecast(horizon, known))[-1].tolist()
         self._pending[position + horizon] = {

@@ -83,10 +83,12 @@ class Input(Tensor):
     ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
     ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
     ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
+    ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
     """
 
     features: tuple[str, ...]
     missing: bool = False
+    missing_words: tuple[str, ...] | None = None
     num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     statistics: Statistics | None = None

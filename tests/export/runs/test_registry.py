@@ -20,6 +20,7 @@ from ostinato.models.kinds.runs import load_run, save_run
 from ostinato.models.recipe import Recipe
 from ostinato.models.training.forecasting import train
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.tables.cells import MISSING_WORDS
 
 RECIPE = {
     "name": "wave",
@@ -71,6 +72,7 @@ def test_a_row_may_have_holes_and_words_have_codes(exported: Exported) -> None:
     inputs = exported.manifest.inputs[0]
     assert inputs.missing
     assert inputs.categories == {"wind": ("NE", "SW")}
+    assert inputs.missing_words == MISSING_WORDS
     assert inputs.statistics is not None
     assert inputs.statistics.mean[1] == pytest.approx(10, abs=0.5)
     assert [state.name for state in exported.manifest.states] == ["last_seen", "h", "c"]

@@ -7,8 +7,8 @@ import pytest
 
 from ostinato.client.async_client import AsyncClient
 from ostinato.errors import CommandError
-from ostinato.tools.replay import Arrival, ModelShape, Options, replay
-from ostinato.tools.table import Table
+from ostinato.tools.input_table import InputTable
+from ostinato.tools.replay import Arrival, ModelShape, ReplayOptions, replay
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess
 
@@ -37,9 +37,9 @@ async def test_each_row_is_compared_with_the_forecast_made_before_it(server: Ser
     arrivals: list[Arrival] = []
     async with AsyncClient(server.url) as client:
         shape = ModelShape.of(await client.model("loads"))
-        lines, _ = Table(loads, shape.model_input).lines()
-        result = await replay(client, shape, lines, Options(), arrivals.append)
-    seen = [(arrival.foretold["load"].forecast, arrival.foretold["load"].persistence) for arrival in arrivals]
+        rows = InputTable(loads, shape.model_input).read().rows
+        result = await replay(client, shape, rows, ReplayOptions(), arrivals.append)
+    seen = [(arrival.comparisons["load"].forecast, arrival.comparisons["load"].persistence) for arrival in arrivals]
     assert seen == [(None, None), (1.0, 1.0), (3.0, 2.0), (3.0, 2.0), (7.0, 4.0)]
     assert [arrival.outputs for arrival in arrivals] == [[1.0], [3.0], [3.0], [7.0], [13.0]]
     score = result.scores["load"]
@@ -50,8 +50,8 @@ async def test_each_row_is_compared_with_the_forecast_made_before_it(server: Ser
 async def test_a_warm_up_brings_the_state_up_and_is_not_scored(server: ServerProcess, loads: Path) -> None:
     async with AsyncClient(server.url) as client:
         shape = ModelShape.of(await client.model("loads"))
-        lines, ahead = Table(loads, shape.model_input).lines(first="4", before=2)
-        result = await replay(client, shape, lines, Options(warm_up_rows=ahead))
+        read = InputTable(loads, shape.model_input).read(first="4", before=2)
+        result = await replay(client, shape, read.rows, ReplayOptions(warm_up_rows=read.num_ahead))
     # Warmed up with 2 and NA: the total is 2, then 6. Errors |2 - 4| and |6 - 6|; persistence |2 - 4| and |4 - 6|.
     score = result.scores["load"]
     assert (score.num_scored, score.mae, score.persistence_mae) == (2, 1.0, 2.0)
@@ -61,8 +61,8 @@ async def test_a_warm_up_brings_the_state_up_and_is_not_scored(server: ServerPro
 async def test_a_longer_horizon_is_scored_where_it_lands(server: ServerProcess, loads: Path) -> None:
     async with AsyncClient(server.url) as client:
         shape = ModelShape.of(await client.model("loads"))
-        lines, _ = Table(loads, shape.model_input).lines()
-        result = await replay(client, shape, lines, Options(horizon=2))
+        rows = InputTable(loads, shape.model_input).read().rows
+        result = await replay(client, shape, rows, ReplayOptions(horizon=2))
     # Two steps ahead the total is fed back: twice 1, 3 and 3 for the loads NA, 4 and 6. Errors 2 and 0, 2 and 4.
     score = result.scores["load"]
     assert (score.num_scored, score.mae, score.persistence_mae) == (2, 1.0, 3.0)
@@ -92,7 +92,7 @@ def test_many_sessions_replay_at_once_each_some_rows_later(
     assert "1.800" in result.output
 
 
-def test_outputs_are_shown_where_nothing_is_foretold(
+def test_outputs_are_shown_where_nothing_is_forecast(
     server: ServerProcess, tmp_path: Path, run_command: RunCommand
 ) -> None:
     path = tmp_path / "gusts.csv"
@@ -101,7 +101,7 @@ def test_outputs_are_shown_where_nothing_is_foretold(
     assert result.exit_code == 0, result.output
     assert "gusts: outputs" in result.output
     assert "y0" in result.output
-    assert "foretell none of its inputs" in result.output
+    assert "forecast none of its inputs" in result.output
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_outputs_are_shown_where_nothing_is_foretold(
         (("-m", "loads", "--column", "wind=W"), "'wind' is no input of the model; its inputs are load"),
         (("-m", "loads", "--from", "9"), "there is no row from 9 on; the file has 5"),
         (("-m", "loads", "--horizon", "3", "--known", "wind"), "--known wind: the model's inputs are load"),
-        (("-m", "gusts"), "there is no column 'level'"),
+        (("-m", "gusts"), "has no column 'level'"),
     ],
 )
 def test_a_mistake_is_one_line(

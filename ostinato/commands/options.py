@@ -1,0 +1,52 @@
+"""Options that several commands have, each written once."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+URL = "http://127.0.0.1:3000"
+PATIENCE_SECONDS = 30.0
+
+Url: TypeAlias = Annotated[str, typer.Option("--url", help="Where the service listens.", envvar="OSTINATO_URL")]
+Patience: TypeAlias = Annotated[
+    float, typer.Option("--patience", min=0, help="Seconds for which a refused request is sent again.")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")]
+FirstRow: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="Of a table: the first row, its number counted from 1, or its time.",
+        metavar="ROW|TIME",
+        show_default="the first",
+    ),
+]
+RowLimit: TypeAlias = Annotated[
+    int, typer.Option("--limit", min=0, help="Of a table: rows to take; 0 = to the end of the file.")
+]
+RenamedColumns: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Input and the column that holds it; may be repeated.", metavar="FEATURE=COLUMN"),
+]
+
+
+def renamed_columns(pairs: list[str] | None) -> dict[str, str]:
+    """Feature -> column, from values of ``--column``.
+
+    Raises:
+        BadParameter: one is not of the form FEATURE=COLUMN.
+    """
+    renamed = {}
+    for pair in pairs or []:
+        feature, equals, name = pair.partition("=")
+        if not (feature and equals and name):
+            raise typer.BadParameter(f"{pair!r} is not of the form FEATURE=COLUMN", param_hint="--column")
+        renamed[feature] = name
+    return renamed
+
+
+def split_names(names: str) -> tuple[str, ...]:
+    """Names written with commas between them."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())
