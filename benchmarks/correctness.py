@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.errors import WrongAnswer
 from benchmarks.subjects import Stepped, Subject
 from benchmarks.workloads import NUM_FEATURES, Floats, Offline, Steps
-from ostinato.tools.connection import Answer
+from ostinato.tools.connection import PlainAnswer
 
 NUM_CHECKED = 48
 """Sessions whose answers are folded offline after a load; the steps of all are counted."""
@@ -76,7 +76,7 @@ def check_after(
     return sum(one.steps - 2 for one in stepped)
 
 
-def read(subject: Subject, answer: Answer) -> Stepped:
+def read(subject: Subject, answer: PlainAnswer) -> Stepped:
     """A step's answer.
 
     Raises:

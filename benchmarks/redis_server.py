@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 
 from benchmarks.errors import SubjectFailed
-from benchmarks.process import LOAD_CORE, Process, free_port
+from benchmarks.process import LOAD_CORE, Process
+from ostinato.tools.server_process import free_port
 
 
 def redis_executable() -> str:

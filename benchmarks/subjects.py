@@ -12,12 +12,13 @@ import numpy as np
 
 from benchmarks.environments import Environment
 from benchmarks.errors import SubjectFailed
-from benchmarks.process import Process, free_port
+from benchmarks.process import Process
 from benchmarks.spelling import EXAMPLE
 from benchmarks.triton_server import triton_command
 from benchmarks.workloads import MODEL, NUM_FEATURES, Floats
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Answer, Connection, http_request
+from ostinato.tools.connection import PlainAnswer, PlainConnection, http_request
+from ostinato.tools.server_process import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ROOT / "benchmarks" / "baselines"
@@ -78,9 +79,9 @@ class Subject(ABC):
         except (ServiceUnreachable, OSError):
             return False
 
-    def ask(self, requests: list[bytes]) -> list[Answer]:
+    def ask(self, requests: list[bytes]) -> list[PlainAnswer]:
         """Answers to requests, one after the other on one connection."""
-        connection = Connection(self.address)
+        connection = PlainConnection(self.address)
         try:
             return [connection.ask(request) for request in requests]
         finally:
@@ -95,7 +96,7 @@ class Subject(ABC):
         """A session's request with one step ``[F]``; ``first`` = it is the session's first."""
 
     @abstractmethod
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         """What a step's answer says."""
 
     def open(self, sessions: range) -> None:
@@ -121,7 +122,7 @@ class Echo(Subject):
         del session, first
         return http_request("POST", "/", json.dumps({"inputs": [to_list(inputs)]}).encode())
 
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         return Stepped(np.array(json.loads(answer.body)["inputs"], np.float32), 1)
 
 
@@ -153,7 +154,7 @@ class Ostinato(Subject):
         body = json.dumps({"inputs": [to_list(inputs)]}).encode()
         return http_request("POST", f"/v1/sessions/s{session}/step", body)
 
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         content = json.loads(answer.body)
         return Stepped(np.array(content["outputs"], np.float32), content["steps"])
 
@@ -194,7 +195,7 @@ class FastApi(Subject):
         del first
         return http_request("POST", f"/sessions/s{session}/step", json.dumps({"inputs": [to_list(inputs)]}).encode())
 
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         content = json.loads(answer.body)
         return Stepped(np.array(content["outputs"], np.float32), content["steps"])
 
@@ -217,7 +218,7 @@ class BentoMl(Subject):
             "POST", "/step", json.dumps({"session_id": f"s{session}", "inputs": [to_list(inputs)]}).encode()
         )
 
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         content = json.loads(answer.body)
         return Stepped(np.array(content["outputs"], np.float32), content["steps"])
 
@@ -243,7 +244,7 @@ class Triton(Subject):
         }
         return http_request("POST", "/v2/models/step/infer", json.dumps(body).encode())
 
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         output, steps = json.loads(answer.body)["outputs"][0]["data"]
         return Stepped(np.array([[output]], np.float32), int(steps))
 

@@ -14,12 +14,12 @@ from typer.core import TyperGroup
 from ostinato.extras import extra_of, install_sentence
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("ostinato.commands.train", "Train a forecaster on any CSV."),
+    "train": ("ostinato.commands.train", "Train a network on a table (CSV), or what its recipe says."),
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
     "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
+    "replay": ("ostinato.commands.replay", "Stream the rows of a table (CSV) through sessions of a running service."),
     "generate": ("ostinato.commands.generate", "Write with a model: texts, codes or numbers, and what it looked at."),
-    "replay": ("ostinato.commands.replay", "Stream the rows of a CSV through sessions of a running service."),
     "sessions": ("ostinato.commands.sessions", "List, show, export, import and close sessions of a running service."),
     "bench": ("ostinato.commands.bench", "Measure how fast a running service is, and whether it is right."),
 }

@@ -1,4 +1,4 @@
-"""What goes wrong on the client's side and in the command line, as one tree.
+"""Errors of the client and of the command line, as one tree.
 
 CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
@@ -42,7 +42,7 @@ class ServiceError(CommandError):
 class SeqConflict(ServiceError):
     """Somebody else stepped the session, or a chunk was applied whose answer never came.
 
-    ``expected_seq`` is how many steps the session has; ``sync()`` of a session or stream goes on from there.
+    ``expected_seq`` is how many steps the session has; ``sync()`` of a session or stream continues from there.
     """
 
     def __init__(self, detail: str, status: int, code: str, expected_seq: int) -> None:

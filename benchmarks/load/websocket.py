@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Address, Answer, Sender
+from ostinato.tools.connection import Address, PlainAnswer, Sender
 from ostinato.tools.load import Load, Recorder
 
 TEXT, BINARY = 1, 2
@@ -151,7 +151,7 @@ def stream_loop(
                 if found is None or (number := int(found[1])) not in senders:
                     raise ServiceUnreachable(f"an answer that names no session of ours: {message[:200]!r}")
                 sender, plan = senders[number], frames[number]
-                recorder.take(sender, Answer(500 if b'"error":' in message else 200, message), now)
+                recorder.take(sender, PlainAnswer(500 if b'"error":' in message else 200, message), now)
                 if now >= until:
                     waiting -= 1
                     continue

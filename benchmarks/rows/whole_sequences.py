@@ -12,7 +12,7 @@ from benchmarks.load import arrow
 from benchmarks.rows.many_in_one import NOT_THERE
 from benchmarks.subjects import Subject, Triton
 from benchmarks.workloads import MODEL, REQUEST_SEQUENCES, Floats, draw_sequences, pad
-from ostinato.tools.connection import Answer, http_request
+from ostinato.tools.connection import PlainAnswer, http_request
 from ostinato.tools.load import closed_loop
 
 NUM_CONNECTIONS = 16
@@ -78,7 +78,7 @@ def encode_json(call: list[Floats]) -> bytes:
     return http_request("POST", PREDICT_TARGET, json.dumps({"sequences": rows}).encode())
 
 
-def decode(subject: Subject, answer: Answer, call: list[Floats]) -> list[Floats]:
+def decode(subject: Subject, answer: PlainAnswer, call: list[Floats]) -> list[Floats]:
     """Outputs ``[n, O]`` of each sequence.
 
     Raises:

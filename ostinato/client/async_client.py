@@ -42,7 +42,7 @@ class AsyncClient:
         patience_seconds: for how long a request is sent again; 0 = it is sent once.
         timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
             that never comes is not asked for again.
-        transport: in place of the network, but for streams.
+        transport: in place of the network, streams excepted.
         choose: picks one of the URLs for an attempt.
         sleep: waits for a number of seconds.
         clock: seconds that only grow.
@@ -114,7 +114,7 @@ class AsyncClient:
     def generate_stream(
         self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
     ) -> AsyncGenerator[Step | Generation]:
-        """``generate``, told step by step as it is made (but for ``beam``), and at last as a whole.
+        """``generate``, told step by step as it is made (``beam`` excepted), and at last as a whole.
 
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
         does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
@@ -161,7 +161,7 @@ class AsyncClient:
         return AsyncSession(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
 
     async def close_session(self, session_id: str) -> None:
-        """End a session, whoever opened it."""
+        """End a session, also one that another client opened."""
         await self._run(self._verbs.close(session_id))
 
     async def sessions(self, model: str | None = None) -> AsyncIterator[SessionInfo]:

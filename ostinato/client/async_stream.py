@@ -98,7 +98,7 @@ class AsyncStream(StreamHandle):
         return await line.ask(next(self._ids), send.request.body, self._timeout_seconds)
 
     async def _connected(self) -> _Line:
-        """The connection; whoever finds none has one made, and all wait for it together."""
+        """The connection; where there is none, one is made, and all wait for it together."""
         while self._line is None or self._line.is_over:
             if self._is_closed:
                 raise CommandError("the stream is closed")

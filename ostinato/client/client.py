@@ -91,7 +91,7 @@ class Client:
     def generate_stream(
         self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
     ) -> Generator[Step | Generation]:
-        """``generate``, told step by step as it is made (but for ``beam``), and at last as a whole.
+        """``generate``, told step by step as it is made (``beam`` excepted), and at last as a whole.
 
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
         does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
@@ -131,7 +131,7 @@ class Client:
         return Session(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
 
     def close_session(self, session_id: str) -> None:
-        """End a session, whoever opened it."""
+        """End a session, also one that another client opened."""
         self._run(self._verbs.close(session_id))
 
     def sessions(self, model: str | None = None) -> Iterator[SessionInfo]:

@@ -1,5 +1,5 @@
-"""A request until its outcome stands. It knows no network: it says what to send and how long to wait, and is told
-what came of it. So one and the same plan is carried out by a client that blocks and by one that does not.
+"""Exchange of a request for its outcome, as a plan: it says what to send and how long to wait, and is told what came
+of it. It knows no network, so a client that blocks and one that does not carry out the same plan.
 """
 
 from __future__ import annotations

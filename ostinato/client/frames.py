@@ -1,4 +1,4 @@
-"""What both kinds of stream share: frames, their answers, and each session's step count. Knows no socket."""
+"""Frames of a stream, their answers, and each session's step count, for both kinds of stream. Knows no socket."""
 
 from __future__ import annotations
 

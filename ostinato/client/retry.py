@@ -1,4 +1,4 @@
-"""Whether a request is sent again, and when. Pure: time and chance are arguments.
+"""Retries: whether a request is sent again, and when. Pure: time and chance are arguments.
 
 What came of sending it is one of four:
 

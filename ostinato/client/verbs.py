@@ -1,4 +1,4 @@
-"""What can be asked of the service, as plans: the request of each verb, and what its answer becomes."""
+"""Verbs of the service, as plans: the request of each, and what its answer becomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where plans meet httpx2 and websockets: addresses and options, and what these libraries say as outcomes."""
+"""Border where plans meet httpx2 and websockets: addresses and options, and what these libraries say as outcomes."""
 
 from __future__ import annotations
 

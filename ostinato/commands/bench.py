@@ -40,7 +40,10 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each load takes.")] = 10.0,
     repository: Annotated[
         Path | None,
-        typer.Option(help="The models as they are served: their graph is run here, too, and answers are compared."),
+        typer.Option(
+            help="The models as they are served: their graph is run here, too, and answers are compared.",
+            show_default="none",
+        ),
     ] = None,
 ) -> None:
     """Measure how many steps a second a running service applies, one step a request over HTTP JSON, with one session

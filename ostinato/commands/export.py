@@ -31,19 +31,23 @@ def export(
         ),
     ],
     repository: Annotated[Path, typer.Option(help="Repository to write to.")] = Path("repository"),
-    name: Annotated[str, typer.Option(help="Model's name; the recipe's or the function's where not given.")] = "",
+    name: Annotated[str, typer.Option(help="Model's name.", show_default="the recipe's or the function's")] = "",
     version: Annotated[str, typer.Option(help="Version to write.")] = "1",
     input_shape: Annotated[
         str, typer.Option(help="Axes of the module's input: B batch, T steps, and sizes. Not for run directories.")
     ] = "B,T,1",
     input_dtype: Annotated[str, typer.Option(help="Dtype of the module's input.")] = "float32",
-    features: Annotated[str, typer.Option(help="Names of the input's numbers: load,temperature")] = "",
-    output_features: Annotated[str, typer.Option(help="Names of the output's numbers.")] = "",
+    features: Annotated[
+        str, typer.Option(help="Names of the input's numbers: load,temperature", show_default="input_0,input_1,...")
+    ] = "",
+    output_features: Annotated[
+        str, typer.Option(help="Names of the output's numbers.", show_default="output_0,output_1,...")
+    ] = "",
     states: Annotated[
-        str, typer.Option(help="Names of the states; those of forward's arguments where not given.")
+        str, typer.Option(help="Names of the states: h,c", show_default="those of forward's arguments")
     ] = "",
     feedback: Annotated[
-        str, typer.Option(help="Which output foretells which input feature: forecast=load, by commas.")
+        str, typer.Option(help="Which output is the next value of which input: forecast=load", show_default="none")
     ] = "",
     num_codes: Annotated[
         int,
@@ -53,8 +57,8 @@ def export(
     step_by_step: Annotated[
         bool, typer.Option("--step-by-step", help="One step a run: for a module that loops over the steps.")
     ] = False,
-    description: Annotated[str, typer.Option(help="What the model does, for people.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the model.")] = "",
+    description: Annotated[str, typer.Option(help="What the model does, for people.", show_default="nothing")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the model.", show_default="none")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     bentoml: Annotated[bool, typer.Option("--bentoml", help="Save to the BentoML model store, too.")] = False,
 ) -> None:

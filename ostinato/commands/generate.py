@@ -40,28 +40,41 @@ def generate(
         typer.Argument(help="What to write from; '-' = the lines of standard input.", metavar="[TEXT]..."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--input", "-i", help="A file in place of texts: .json, .npy, or a CSV of numbers.")
+        Path | None,
+        typer.Option("--input", "-i", help="A file in place of texts: .json, .npy, or a table.", show_default="none"),
     ] = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
     method: Annotated[Method, typer.Option(help="The likeliest symbol, the likeliest output, or a draw.")] = (
         Method.greedy
     ),
-    max_steps: Annotated[int | None, typer.Option(min=1, help="The most steps of an output.")] = None,
-    num_return: Annotated[int | None, typer.Option(min=1, help="Outputs for each input.")] = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="Beam: how many are followed. \\[default: 5]")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="The most steps of an output.", show_default="the server's limit")
+    ] = None,
+    num_return: Annotated[int | None, typer.Option(min=1, help="Outputs for each input.", show_default="1")] = None,
+    num_beams: Annotated[
+        int | None, typer.Option(min=1, help="Beam: how many are followed.", show_default=str(DEFAULT_BEAMS))
+    ] = None,
     length_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Beam: favours longer outputs. \\[default: 0, not at all]")
+        float | None, typer.Option(min=0, help="Beam: favours longer outputs.", show_default="0, not at all")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, help="Sample: below 1 the likely, above it the unlikely gain.")
+        float | None,
+        typer.Option(min=0, help="Sample: below 1 the likely, above it the unlikely gain.", show_default="1"),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="Sample: from so many likeliest symbols; 0 = all.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=0, help="Sample: from so many likeliest symbols; 0 = all.", show_default="0")
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Sample: from the likeliest that have this probability together.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Sample: from the likeliest that have this probability together.", show_default="1, all"
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Sample: the same seed draws the same.")] = None,
-    version: Annotated[str | None, typer.Option("--version", help="Of the model; the latest if not given.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Sample: the same seed draws the same.", show_default="by chance")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Of the model.", show_default="the latest")] = None,
     log_probs: Annotated[bool, typer.Option("--log-probs", help="Show the log-probability of each symbol.")] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Show outputs as they are made; with --json, each step as a line.")
@@ -69,7 +82,9 @@ def generate(
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw what each symbol looked at to a .png, .svg or .pdf.", metavar="FILE"),
+        typer.Option(
+            help="Draw what each symbol looked at to a .png, .svg or .pdf.", metavar="FILE", show_default="no picture"
+        ),
     ] = None,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,

@@ -1,4 +1,4 @@
-"""What `ostinato generate` shows: a table of outputs, one that grows while they are made, or JSON."""
+"""Views of `ostinato generate`: a table of outputs, one that grows while they are made, or JSON."""
 
 from __future__ import annotations
 

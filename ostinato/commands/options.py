@@ -28,7 +28,12 @@ RowLimit: TypeAlias = Annotated[
 ]
 RenamedColumns: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--column", help="Input and the column that holds it; may be repeated.", metavar="FEATURE=COLUMN"),
+    typer.Option(
+        "--column",
+        help="Input and the column that holds it; may be repeated.",
+        metavar="FEATURE=COLUMN",
+        show_default="as the inputs are named",
+    ),
 ]
 
 

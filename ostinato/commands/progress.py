@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 
-class Report(Protocol):
+class ProgressReport(Protocol):
     """Says how far something is."""
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
@@ -43,7 +43,7 @@ def progress_bar(
     return Progress(*columns, console=console, transient=transient, disable=disable)
 
 
-def reporter(bar: Progress, title: str) -> Report:
+def reporter(bar: Progress, title: str) -> ProgressReport:
     """A new task of the bar; what is called to say how far it is."""
     task = bar.add_task(escape(title), total=None, text="")
 

@@ -32,7 +32,7 @@ from ostinato.tools.replay import replay as replay_rows
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="CSV with a header; .xz, .gz and .bz2 are read, too.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="Table with a header (CSV), plain or .xz, .gz, .bz2.", metavar="FILE")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model whose sessions take the rows.")],
     url: Url = URL,
     sessions: Annotated[int, typer.Option(min=1, max=10_000, help="Sessions that replay the file at once.")] = 1,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -27,67 +27,75 @@ LIMITS = "Limits"
 TIMES = "Times"
 
 
+def _setting(name: str, explained: str, panel: str | None = None) -> Any:
+    """The flag of a setting, whose default is told by ``ostinato.service.config``."""
+    try:
+        from ostinato.service.config import Settings
+    except ModuleNotFoundError:  # the service's libraries are not installed, as the command will say
+        return typer.Option(help=explained, rich_help_panel=panel)
+    default = Settings.model_fields[name].default
+    shown = default.human_readable() if hasattr(default, "human_readable") else f"{default}"
+    return typer.Option(help=explained, rich_help_panel=panel, show_default=shown)
+
+
 def serve(
-    repository: Annotated[Path | None, typer.Option(help="Folder <repository>/<model>/<version>/ to serve.")] = None,
+    repository: Annotated[
+        Path | None, _setting("repository", "Folder <repository>/<model>/<version>/ to serve.")
+    ] = None,
     state: Annotated[
         str | None,
-        typer.Option(help="Store of the sessions: lmdb://PATH, redis://HOST:PORT/DB, or memory:// (lost at exit)."),
+        _setting("state", "Store of the sessions: lmdb://PATH, redis://HOST:PORT/DB, or memory:// (lost at exit)."),
     ] = None,
     memory_budget: Annotated[
-        str | None, typer.Option(help="Memory for the sessions used last, in each worker, as 512MiB.")
+        str | None, _setting("memory_budget", "Memory for the sessions used last, in each worker, as 512MiB.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 = every one of this machine.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 = any free one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that share the port.")] = None,
-    max_batch_size: Annotated[int | None, typer.Option(help="Rows in one iteration.", rich_help_panel=LIMITS)] = None,
+    host: Annotated[str | None, _setting("host", "Address to listen on; 0.0.0.0 = every one of this machine.")] = None,
+    port: Annotated[int | None, _setting("port", "TCP port to listen on; 0 = any free one.")] = None,
+    workers: Annotated[int | None, _setting("workers", "Processes that share the port.")] = None,
+    max_batch_size: Annotated[int | None, _setting("max_batch_size", "Rows in one iteration.", LIMITS)] = None,
     max_iteration_steps: Annotated[
-        int | None, typer.Option(help="Steps of a chunk in one iteration.", rich_help_panel=LIMITS)
+        int | None, _setting("max_iteration_steps", "Steps of a chunk in one iteration.", LIMITS)
     ] = None,
     max_queue_rows: Annotated[
-        int | None, typer.Option(help="Rows of a model accepted and not yet answered.", rich_help_panel=LIMITS)
+        int | None, _setting("max_queue_rows", "Rows of a model accepted and not yet answered.", LIMITS)
     ] = None,
-    max_sessions: Annotated[int | None, typer.Option(help="Live sessions of a model.", rich_help_panel=LIMITS)] = None,
+    max_sessions: Annotated[int | None, _setting("max_sessions", "Live sessions of a model.", LIMITS)] = None,
     max_chunk_steps: Annotated[
-        int | None, typer.Option(help="Steps of one chunk or one sequence.", rich_help_panel=LIMITS)
+        int | None, _setting("max_chunk_steps", "Steps of one chunk or one sequence.", LIMITS)
     ] = None,
-    max_horizon: Annotated[int | None, typer.Option(help="Steps of one forecast.", rich_help_panel=LIMITS)] = None,
+    max_horizon: Annotated[int | None, _setting("max_horizon", "Steps of one forecast.", LIMITS)] = None,
     max_source_steps: Annotated[
-        int | None, typer.Option(help="Steps of what an encoder reads, or of a prompt.", rich_help_panel=LIMITS)
+        int | None, _setting("max_source_steps", "Steps of what an encoder reads, or of a prompt.", LIMITS)
     ] = None,
     max_output_steps: Annotated[
-        int | None, typer.Option(help="Steps of one output that is generated.", rich_help_panel=LIMITS)
+        int | None, _setting("max_output_steps", "Steps of one output that is generated.", LIMITS)
     ] = None,
-    max_beams: Annotated[
-        int | None, typer.Option(help="Beams, or outputs for one input.", rich_help_panel=LIMITS)
-    ] = None,
-    max_body_bytes: Annotated[
-        int | None, typer.Option(help="Size of a request's body.", rich_help_panel=LIMITS)
-    ] = None,
+    max_beams: Annotated[int | None, _setting("max_beams", "Beams, or outputs for one input.", LIMITS)] = None,
+    max_body_bytes: Annotated[int | None, _setting("max_body_bytes", "Size of a request's body.", LIMITS)] = None,
     ttl_seconds: Annotated[
-        float | None, typer.Option(help="How long a session may be idle; 0 = for ever.", rich_help_panel=TIMES)
+        float | None, _setting("ttl_seconds", "How long a session may be idle; 0 = for ever.", TIMES)
     ] = None,
     tombstone_seconds: Annotated[
-        float | None,
-        typer.Option(help="How long a closed or expired session's id answers 410.", rich_help_panel=TIMES),
+        float | None, _setting("tombstone_seconds", "How long a closed or expired session's id answers 410.", TIMES)
     ] = None,
     deadline_seconds: Annotated[
-        float | None, typer.Option(help="How long a request may take; 0 = for ever.", rich_help_panel=TIMES)
+        float | None, _setting("deadline_seconds", "How long a request may take; 0 = for ever.", TIMES)
     ] = None,
     max_stream_frames: Annotated[
-        int | None, typer.Option(help="Frames of a WebSocket stream not yet answered.", rich_help_panel=LIMITS)
+        int | None, _setting("max_stream_frames", "Frames of a WebSocket stream not yet answered.", LIMITS)
     ] = None,
     stream_idle_seconds: Annotated[
-        float | None, typer.Option(help="How long a stream may be idle; 0 = for ever.", rich_help_panel=TIMES)
+        float | None, _setting("stream_idle_seconds", "How long a stream may be idle; 0 = for ever.", TIMES)
     ] = None,
     stream_ping_seconds: Annotated[
-        float | None, typer.Option(help="How often a stream's client is pinged; 0 = never.", rich_help_panel=TIMES)
+        float | None, _setting("stream_ping_seconds", "How often a stream's client is pinged; 0 = never.", TIMES)
     ] = None,
     drain_seconds: Annotated[
-        float | None, typer.Option(help="How long work in flight may take after SIGTERM.", rich_help_panel=TIMES)
+        float | None, _setting("drain_seconds", "How long work in flight may take after SIGTERM.", TIMES)
     ] = None,
     inline_run_seconds: Annotated[
         float | None,
-        typer.Option(help="Graphs whose step of a full batch takes longer run in a thread.", rich_help_panel=TIMES),
+        _setting("inline_run_seconds", "Graphs whose step of a full batch takes longer run in a thread.", TIMES),
     ] = None,
 ) -> None:
     """Serve every model of a repository over HTTP, with sessions that keep their recurrent state.

@@ -55,7 +55,9 @@ def about() -> None:
 
 @sessions.command("list")
 def list_sessions(
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Sessions of this model only.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Sessions of this model only.", show_default="of all")
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="List so many at most; 0 = all.")] = 0,
     as_json: AsJson = False,
     url: Url = URL,
@@ -116,9 +118,13 @@ def show(
 @sessions.command("export")
 def export_sessions(
     session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to export.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", show_default="this folder")
+    ] = Path(),
     every: Annotated[bool, typer.Option("--all", help="Export all live sessions.")] = False,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="With --all: of this model only.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --all: of this model only.", show_default="of all")
+    ] = None,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
@@ -154,20 +160,23 @@ def export_sessions(
 def import_sessions(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that 'export' wrote.")],
     session_id: Annotated[
-        str | None, typer.Option("--session-id", metavar="ID", help="Another id than the file's.")
+        str | None, typer.Option("--session-id", metavar="ID", help="Id of the session.", show_default="the file's")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="The model, for a file that names none.")] = None,
-    version: Annotated[str | None, typer.Option("--version", help="Another version of the model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The model.", show_default="the file's")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Of the model.", show_default="the file's, or the latest")
+    ] = None,
     ttl: Annotated[
-        float | None, typer.Option("--ttl", min=0, help="Seconds that it may be idle; 0 = for ever.")
+        float | None,
+        typer.Option("--ttl", min=0, help="Seconds that it may be idle; 0 = for ever.", show_default="the server's"),
     ] = None,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Open sessions with the state of files.
 
-    Each goes on, to the bit, as the one that was exported would have. It is opened under the id that the file names, on
-    the same version of its model; if that is not served, on the latest.
+    Each continues, to the bit, as the one that was exported would have. It is opened under the id that the file names,
+    on the same version of its model; if that is not served, on the latest.
 
     [bold]Examples[/]
 
@@ -203,7 +212,9 @@ def import_sessions(
 def close_sessions(
     session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to close.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Close all live sessions of --model.")] = False,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="With --all: whose sessions.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --all: whose sessions.", show_default="none")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are closed.")] = False,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 def train(
     recipe: Annotated[Path, typer.Argument(help="TOML file: data, network and training settings.", metavar="RECIPE")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run directory to write; runs/<name> where not given.")
+        Path | None, typer.Option("--output", "-o", help="Run directory to write.", show_default="runs/<name>")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="the recipe's")] = None,
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.
 
-    A recipe's `kind` says what: a forecaster on any CSV where there is none, pronunciation, multi_horizon (any CSV,
+    A recipe's `kind` says what: a forecaster of a table where there is none, pronunciation, multi_horizon (a table,
     many steps ahead), language_model, or caption.
+
+    A table (CSV) may be compressed (.xz, .gz, .bz2); its header is cut at the commas, semicolons, tabs or bars that it
+    has most of. An empty cell, NA, NaN, null, ? or what the recipe lists under data.missing is a missing value. Numbers
+    have a decimal point and no separator of thousands. docs/tables.md says it all.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
 

@@ -46,7 +46,7 @@ def verify(
     torch.
 
     The golden answers of an encoder-decoder are decoded from their sources, those of a generator from nothing, step by
-    step and fed what the network was fed; a decoder beside sessions forecasts from the states behind their sequences.
+    step and fed what the network was fed; a decoder of sessions forecasts from the states behind their sequences.
 
     [bold]Examples[/]
 

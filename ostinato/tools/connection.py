@@ -17,7 +17,7 @@ READ_BYTES = 1 << 18
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
-class Answer(NamedTuple):
+class PlainAnswer(NamedTuple):
     """An HTTP answer."""
 
     status: int
@@ -34,7 +34,7 @@ def http_request(
     return head.encode() + b"\r\n" + body
 
 
-def parse_answer(data: bytes | bytearray) -> tuple[Answer, int] | None:
+def parse_answer(data: bytes | bytearray) -> tuple[PlainAnswer, int] | None:
     """The answer at the front of what was read, and where it ends; None = it is not all there yet.
 
     Raises:
@@ -53,7 +53,7 @@ def parse_answer(data: bytes | bytearray) -> tuple[Answer, int] | None:
     end = head_end + 4 + (int(found[1]) if found else 0)
     if len(data) < end:
         return None
-    return Answer(status, bytes(data[head_end + 4 : end])), end
+    return PlainAnswer(status, bytes(data[head_end + 4 : end])), end
 
 
 class Sender:
@@ -73,7 +73,7 @@ class Sender:
         self.num_steps = 0
 
 
-class Connection(Sender):
+class PlainConnection(Sender):
     """A connection with at most one request under way, which ``is_waiting`` tells.
 
     Raises:
@@ -99,7 +99,7 @@ class Connection(Sender):
         self._read = b""
         self._unsent = memoryview(b"")
 
-    def ask(self, request: bytes) -> Answer:
+    def ask(self, request: bytes) -> PlainAnswer:
         """Send a request and wait for its answer."""
         self.socket.sendall(request)
         while (answer := self.receive()) is None:
@@ -123,7 +123,7 @@ class Connection(Sender):
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
         return not self._unsent
 
-    def receive(self) -> Answer | None:
+    def receive(self) -> PlainAnswer | None:
         """Read what has come; the answer if it is whole."""
         try:
             data = self.socket.recv(READ_BYTES)

@@ -1,6 +1,6 @@
 """Load over plain sockets: requests are bytes built beforehand, and one thread drives every connection.
 
-A client that builds requests and reads answers with a library is slower than the service that it shall measure.
+A client that builds requests and reads answers with a library is slower than the service that it is to measure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Address, Answer, Connection, Sender
+from ostinato.tools.connection import Address, PlainAnswer, PlainConnection, Sender
 
 Seconds = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Load(NamedTuple):
     answered_at: Seconds
     ok: NDArray[np.bool_]
     num_steps: list[int]
-    last: list[Answer]
+    last: list[PlainAnswer]
     turns: list[int]
     cpu_fraction: float
     num_unsent: int = 0
@@ -84,13 +84,13 @@ class Poller:
 
     def __init__(self, address: Address, num_connections: int) -> None:
         self._epoll = select.epoll()
-        self.connections: list[Connection] = []
-        self._by_number: dict[int, Connection] = {}
+        self.connections: list[PlainConnection] = []
+        self._by_number: dict[int, PlainConnection] = {}
         self._address, self._num_connections = address, num_connections
 
     def __enter__(self) -> Poller:
         for _ in range(self._num_connections):
-            self.connections.append(Connection(self._address))
+            self.connections.append(PlainConnection(self._address))
             self._register(self.connections[-1])
         return self
 
@@ -99,14 +99,14 @@ class Poller:
             connection.socket.close()
         self._epoll.close()
 
-    def send(self, connection: Connection, request: bytes, sent_at: float) -> None:
+    def send(self, connection: PlainConnection, request: bytes, sent_at: float) -> None:
         """Send a request whose time counts from ``sent_at``."""
         connection.sent_at = sent_at
         connection.is_waiting = True
         if not connection.send(request):
             self._epoll.modify(connection.socket, select.EPOLLIN | select.EPOLLOUT)
 
-    def answers(self, timeout: float) -> Iterator[tuple[Connection, Answer]]:
+    def answers(self, timeout: float) -> Iterator[tuple[PlainConnection, PlainAnswer]]:
         """The answers that came within ``timeout`` seconds; at most one of each connection."""
         for number, event in self._epoll.poll(timeout):
             connection = self._by_number[number]
@@ -128,7 +128,7 @@ class Poller:
                 connection.is_waiting = False
                 yield connection, answer
 
-    def _register(self, connection: Connection) -> None:
+    def _register(self, connection: PlainConnection) -> None:
         connection.socket.setblocking(False)
         self._by_number[connection.socket.fileno()] = connection
         self._epoll.register(connection.socket, select.EPOLLIN)
@@ -141,11 +141,11 @@ class Recorder:
         self.sent_at: list[float] = []
         self.answered_at: list[float] = []
         self.statuses: list[int] = []
-        self.last: dict[Sender, Answer] = {}
+        self.last: dict[Sender, PlainAnswer] = {}
         self._cpu_before = time.process_time()
         self.began_at = time.perf_counter()
 
-    def take(self, sender: Sender, answer: Answer, now: float) -> None:
+    def take(self, sender: Sender, answer: PlainAnswer, now: float) -> None:
         """Count an answer that came ``now``."""
         self.sent_at.append(sender.sent_at)
         self.answered_at.append(now)
@@ -167,7 +167,7 @@ class Recorder:
             answered_at=answered_at[in_time] - self.began_at,
             ok=(statuses[in_time] // 100) == 2,
             num_steps=[sender.num_steps for sender in senders],
-            last=[self.last.get(sender, Answer(0, b"")) for sender in senders],
+            last=[self.last.get(sender, PlainAnswer(0, b"")) for sender in senders],
             turns=[sender.turn for sender in senders],
             cpu_fraction=cpu / wall if wall else 0.0,
             num_unsent=num_unsent,

@@ -44,7 +44,7 @@ class ServerProcess:
     ) -> None:
         self._start_seconds, self._stop_seconds = start_seconds, stop_seconds
         self.log = log
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._command = [sys.executable, "-m", "ostinato.cli", "serve", "--repository", str(repository)]
         for name, value in {"host": "127.0.0.1", "port": port, **(settings or {})}.items():
@@ -123,7 +123,8 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -13,7 +13,7 @@ from benchmarks.correctness import check_after, check_before, open_sessions
 from benchmarks.errors import WrongAnswer
 from benchmarks.subjects import FastApi, Stepped
 from benchmarks.workloads import Floats, Offline, Steps, write_model
-from ostinato.tools.connection import Answer
+from ostinato.tools.connection import PlainAnswer
 
 
 class InMemory(FastApi):
@@ -28,12 +28,12 @@ class InMemory(FastApi):
         del first
         return json.dumps([session, inputs.tolist()]).encode()
 
-    def ask(self, requests: list[bytes]) -> list[Answer]:
+    def ask(self, requests: list[bytes]) -> list[PlainAnswer]:
         return [self.apply(*json.loads(request)) for request in requests]
 
-    def apply(self, session: int, inputs: list[float]) -> Answer:
+    def apply(self, session: int, inputs: list[float]) -> PlainAnswer:
         if self.fault == "refuses":
-            return Answer(503, b"")
+            return PlainAnswer(503, b"")
         h, c, steps = self.states.get(0 if self.fault == "mixes" else session, (None, None, 0))
         step = np.array(inputs, np.float32)[None, None]
         outputs, h, c = self.offline.run(step, (h, c) if steps else None)
@@ -42,9 +42,9 @@ class InMemory(FastApi):
             outputs, h, c = self.offline.run(step, (h, c))
         self.states[0 if self.fault == "mixes" else session] = (h, c, steps + 1)
         value = outputs[0] + (1e-3 if self.fault == "rounds" else 0)
-        return Answer(200, json.dumps({"outputs": value.tolist(), "steps": steps + 1}).encode())
+        return PlainAnswer(200, json.dumps({"outputs": value.tolist(), "steps": steps + 1}).encode())
 
-    def read_step(self, answer: Answer) -> Stepped:
+    def read_step(self, answer: PlainAnswer) -> Stepped:
         return super().read_step(answer)
 
 

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from ostinato.cli import COMMANDS, ERRORS
+from ostinato.cli import COMMANDS, ERRORS, app
 from tests.ostinato.conftest import RunCommand
 
 
@@ -23,6 +26,26 @@ def test_every_command_explains_itself_with_an_example(name: str, run_command: R
     result = run_command(name, "--help")
     assert result.exit_code == 0
     assert f"ostinato {name} " in result.output.split("Example", 1)[1]
+
+
+def options_of(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for child, inner in getattr(command, "commands", {}).items():
+        yield from options_of(inner, f"{name} {child}")
+    for option in command.params:
+        if option.param_type_name == "option" and not option.is_flag:
+            yield f"{name} {option.opts[0]}", option
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_shows_what_it_is_where_it_is_not_given(name: str) -> None:
+    group: Any = get_command(app)
+    _, command, _ = group.resolve_command(group.context_class(group), [name])
+    silent = [
+        place
+        for place, option in options_of(command, name)
+        if not (option.required or isinstance(option.show_default, str) or option.default not in (None, ""))
+    ]
+    assert silent == []
 
 
 def test_version_is_the_package_s(run_command: RunCommand) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Address, Answer, Connection, http_request, parse_answer
+from ostinato.tools.connection import Address, PlainAnswer, PlainConnection, http_request, parse_answer
 from ostinato.tools.load import Load, closed_loop, open_loop
 
 Reply = Callable[[bytes], bytes]
@@ -98,8 +98,8 @@ def test_an_answer_that_is_not_whole_is_none(cut: int) -> None:
 
 def test_an_answer_ends_where_its_length_says() -> None:
     whole = answer(404, b"12345")
-    assert parse_answer(whole + b"HTTP/1.1 2") == (Answer(404, b"12345"), len(whole))
-    assert parse_answer(b"HTTP/1.1 204 No Content\r\n\r\n") == (Answer(204, b""), 27)
+    assert parse_answer(whole + b"HTTP/1.1 2") == (PlainAnswer(404, b"12345"), len(whole))
+    assert parse_answer(b"HTTP/1.1 204 No Content\r\n\r\n") == (PlainAnswer(204, b""), 27)
 
 
 @pytest.mark.parametrize("data", [b"SSH-2.0-x_y\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
@@ -131,7 +131,7 @@ def test_each_connection_sends_its_own_requests_in_turn(serve: Callable[[Reply],
 def test_a_large_request_goes_in_parts(serve: Callable[[Reply], Address]) -> None:
     address = serve(lambda body: answer(200, b"%d" % len(body)))
     took = closed_loop(address, [[http_request("POST", "/", bytes(3_000_000))]], 0.05)
-    assert took.last[0] == Answer(200, b"3000000")
+    assert took.last[0] == PlainAnswer(200, b"3000000")
 
 
 def test_an_open_loop_sends_as_many_as_it_should_and_counts_what_it_could_not(
@@ -155,10 +155,10 @@ def test_an_open_loop_sends_as_many_as_it_should_and_counts_what_it_could_not(
 
 def test_a_service_that_hangs_up_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connection = Connection(("127.0.0.1", listener.getsockname()[1]))
+        connection = PlainConnection(("127.0.0.1", listener.getsockname()[1]))
         listener.accept()[0].close()
         with pytest.raises(ServiceUnreachable, match="closed a connection"):
             connection.receive()
         connection.socket.close()
     with pytest.raises(ServiceUnreachable, match="no service answers"):
-        Connection(("127.0.0.1", 1))
+        PlainConnection(("127.0.0.1", 1))
