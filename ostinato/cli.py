@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
     "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
-    "replay": ("ostinato.commands.replay", "Stream the rows of a table (CSV) through sessions of a running service."),
+    "replay": ("ostinato.commands.replay", "Stream a table (CSV) through live sessions, and score the forecasts."),
     "generate": ("ostinato.commands.generate", "Write with a model: texts, codes or numbers, and what it looked at."),
     "sessions": ("ostinato.commands.sessions", "List, show, export, import and close sessions of a running service."),
     "bench": ("ostinato.commands.bench", "Measure how fast a running service is, and whether it is right."),
