@@ -12,7 +12,7 @@ from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.metrics.series import Metrics, ModelMetrics
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.address import open_store
@@ -26,12 +26,12 @@ class House:
         loaded = load_model(directory, self.settings)
         self.catalogue = Catalogue()
         self.store, turns = open_store(self.settings), Turns()
-        self.chunks = Chunks(self.store, turns)
+        self.ledger = Ledger(self.store, turns)
         self.sessions = Sessions(self.store, self.catalogue, turns, default_ttl_seconds=self.settings.ttl_seconds)
         self.engine = Engine(
             loaded.manifest,
             loaded.runner,
-            self.chunks,
+            self.ledger,
             self.settings,
             ModelMetrics(Metrics(), loaded.manifest.name, loaded.manifest.version),
             max_resident=self.store.num_slots(loaded.manifest),
@@ -68,7 +68,7 @@ class IterationClock:
     """
 
     def __init__(self, engine: Engine) -> None:
-        scheduler: Any = engine.scheduler
+        scheduler: Any = engine._scheduler
         self._runner: Any = scheduler._runner
         self.run = self._runner._session = TimedRun(self._runner._session)
         self._iterate = scheduler._iterate

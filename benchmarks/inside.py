@@ -72,7 +72,7 @@ async def blocks(arguments: argparse.Namespace, figures: Figures) -> None:
         clock.reset()
         until = time.perf_counter() + arguments.seconds
         while time.perf_counter() < until:
-            await step_columns(house.sessions, house.chunks, house.engine, columns)
+            await step_columns(house.sessions, house.ledger, house.engine, columns)
         figures.add("engine/block/run", clock.run.seconds / clock.num_iterations)
         figures.add("engine/block/overhead", (clock.seconds - clock.run.seconds) / clock.num_iterations)
 
@@ -132,7 +132,7 @@ async def live_sessions(arguments: argparse.Namespace, figures: Figures) -> None
 async def _iterate(house: House, sessions: list[Session], inputs: Floats, seconds: float) -> None:
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
-        for future in [house.chunks.step(session, inputs[row]) for row, session in enumerate(sessions)]:
+        for future in [house.ledger.step(session, inputs[row]) for row, session in enumerate(sessions)]:
             await future
 
 
@@ -150,7 +150,7 @@ async def _step_random(
         for row, number in enumerate(np.unique(generator.integers(num_sessions, size=BLOCK_ROWS)).tolist()):
             session = house.sessions.resident(f"s{number}")
             assert session is not None
-            futures.append(house.chunks.step(session, inputs[row]))
+            futures.append(house.ledger.step(session, inputs[row]))
         for future in futures:
             await future
         num_steps += len(futures)

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.figures import Figures
 from benchmarks.spelling import NUM_REQUESTS, Spelled, Speller, draw_words, padded_length
 from ostinato.service.catalogue.generation_checks import LoadedGenerator
-from ostinato.service.catalogue.recurrent_checks import load_version
+from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.inference.generation import Options, Request, StepEvent, generate, stream
@@ -70,8 +70,8 @@ class GraphClock:
 
     def __init__(self, engine: GenerationEngine) -> None:
         self.seconds = 0.0
-        encoder: Any = engine.scheduler._encoder
-        decoder: Any = engine.scheduler.decoder
+        encoder: Any = engine._scheduler._encoder
+        decoder: Any = engine._scheduler._decoder
         for part in (encoder, decoder):
             part._graph.run = self._timed(part._graph.run)
 

@@ -111,7 +111,7 @@ class _Walk:
             for number in drawn:
                 session = await _find(self._house, number)
                 row, turn = number % NUM_SESSIONS, session.steps % CYCLE_STEPS
-                futures.append(self._house.chunks.step(session, self._inputs[row, turn : turn + 1]))
+                futures.append(self._house.ledger.step(session, self._inputs[row, turn : turn + 1]))
             for number, future in zip(drawn, futures, strict=True):
                 answer = await future
                 self._answers.append((number % NUM_SESSIONS, answer.steps, answer.outputs.tobytes()))
@@ -150,7 +150,7 @@ async def _find(house: House, number: int) -> Session:
 
 
 async def _step(house: House, numbers: list[int], inputs: Floats) -> None:
-    futures = [house.chunks.step(await _find(house, number), inputs[row]) for row, number in enumerate(numbers)]
+    futures = [house.ledger.step(await _find(house, number), inputs[row]) for row, number in enumerate(numbers)]
     for future in futures:
         await future
 

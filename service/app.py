@@ -22,7 +22,7 @@ from ostinato.service.edge.v1.generate import generate_content, generate_events
 from ostinato.service.edge.v1.routes import begin_step, forecast_content, predict_content, step_content
 from ostinato.service.edge.v1.schemas import ForecastBody, GenerateBody, PredictBody, StepBody
 from ostinato.service.errors import OstinatoError
-from ostinato.service.worker import Application
+from ostinato.service.worker import Worker
 
 Sequence = list[list[float | None]]
 
@@ -32,9 +32,9 @@ settings = Settings()
 
 
 @functools.cache
-def application() -> Application:
-    """The objects of this worker."""
-    return Application(settings)
+def worker() -> Worker:
+    """The objects of this process."""
+    return Worker(settings)
 
 
 class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types
@@ -42,7 +42,7 @@ class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no type
 
     def to_asgi(self, is_main: bool = True) -> App:
         """BentoML's application behind the edge."""
-        return application().edge(super().to_asgi(is_main=is_main))
+        return worker().edge(super().to_asgi(is_main=is_main))
 
 
 async def _respond(content: Awaitable[dict[str, Any]]) -> StarletteResponse:
@@ -79,7 +79,7 @@ class Ostinato:
         async def content() -> dict[str, Any]:
             members = {"sequences": sequences, "return_sequences": return_sequences}
             body = convert_body(members, PredictBody)
-            return await predict_content(application().catalogue.resolve(model, version), body)
+            return await predict_content(worker().catalogue.resolve(model, version), body)
 
         return await _respond(content())  # type: ignore[return-value]
 
@@ -90,10 +90,10 @@ class Ostinato:
         """Apply a chunk to a session."""
 
         async def content() -> dict[str, Any]:
-            sessions = application().sessions
+            sessions = worker().sessions
             members = {"inputs": inputs, "seq": seq, "return_sequences": return_sequences}
             body = convert_body(members, StepBody)
-            return step_content(await begin_step(application().chunks, await sessions.find(session_id), body), body)
+            return step_content(await begin_step(worker().ledger, await sessions.find(session_id), body), body)
 
         return await _respond(content())  # type: ignore[return-value]
 
@@ -104,7 +104,7 @@ class Ostinato:
         """Look into a session's future."""
 
         async def content() -> dict[str, Any]:
-            sessions = application().sessions
+            sessions = worker().sessions
             body = convert_body({"horizon": horizon, "known_future": known_future}, ForecastBody)
             return await forecast_content(sessions, await sessions.find(session_id), body)
 
@@ -142,7 +142,7 @@ class Ostinato:
         }
 
         async def content() -> dict[str, Any]:
-            return await generate_content(application().catalogue, model, convert_body(members, GenerateBody))
+            return await generate_content(worker().catalogue, model, convert_body(members, GenerateBody))
 
         return await _respond(content())  # type: ignore[return-value]
 
@@ -153,7 +153,7 @@ class Ostinato:
         """As ``generate``, in server-sent events that arrive as the steps are made."""
         try:
             body = convert_body({"inputs": inputs, "method": method, "max_steps": max_steps}, GenerateBody)
-            async for part in generate_events(application().catalogue, model, body):
+            async for part in generate_events(worker().catalogue, model, body):
                 yield part.decode()
         except OstinatoError as error:
             # Before the first event, where BentoML still can give a status.

@@ -1,4 +1,4 @@
-"""The objects of one worker process, each built once, and their life from start to drain."""
+"""The worker: the objects of one worker process, each built once, and their life from start to drain."""
 
 from __future__ import annotations
 
@@ -15,21 +15,17 @@ from typing import Any
 
 import uvicorn
 
-from ostinato.service.catalogue.catalogue import Catalogue, Rejection
-from ostinato.service.catalogue.generation_checks import LoadedGenerator
-from ostinato.service.catalogue.recurrent_checks import LoadedModel, find_versions, load_version
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.catalogue.loading import Loader
 from ostinato.service.config import Settings
 from ostinato.service.edge import http_connection as connection
 from ostinato.service.edge.asgi import App, Edge
 from ostinato.service.edge.v1.routes import Rest
 from ostinato.service.edge.websocket import connection as websocket
 from ostinato.service.edge.websocket.streams import Streams
-from ostinato.service.engine.generation.engine import GenerationEngine
-from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import ModelRejected, StateStoreUnavailable
-from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
+from ostinato.service.metrics.series import Metrics
 from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.address import open_store
@@ -47,8 +43,8 @@ GC_THRESHOLDS = (20_000, 20, 20)
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 
 
-class Application:
-    """One worker: models, sessions, and the edge in front of them."""
+class Worker:
+    """Models, sessions, and the edge in front of them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -56,15 +52,14 @@ class Application:
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
-        self.chunks = Chunks(self._store, turns, count_error=self.metrics.store_errors.labels().inc)
-        self.rest = Rest(self.catalogue, self.sessions, self.chunks)
+        self.ledger = Ledger(self._store, turns, on_store_error=self.metrics.store_errors.labels().inc)
+        self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics)
+        self.rest = Rest(self.catalogue, self.sessions, self.ledger)
         self.streams = Streams(
-            self.catalogue, self.sessions, self.chunks, self.metrics, settings, self.rest.columns.answer_arrow
+            self.catalogue, self.sessions, self.ledger, self.metrics, settings, self.rest.columns.answer_arrow
         )
         self._worker_metrics: WorkerMetrics | None = None
         self._edge: Edge | None = None
-        self._failure: str | None = None
-        self._missing: dict[tuple[str, str], int] = {}
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -99,11 +94,11 @@ class Application:
         ]
         models += [
             {"model": model, "version": version, "status": "missing", "sessions": count}
-            for (model, version), count in self._missing.items()
+            for (model, version), count in self._loader.missing.items()
         ]
         content: dict[str, Any] = {"status": status, "models": models}
-        if self._failure:
-            content["reason"] = self._failure
+        if self._loader.failure:
+            content["reason"] = self._loader.failure
         return ready, content
 
     async def start(self) -> None:
@@ -137,8 +132,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         self.streams.close()
-        for engine in self.catalogue.served:
-            engine.close()
+        self.catalogue.close()
         if self._worker_metrics is not None:
             self._worker_metrics.leave()
         await self._store.stop()
@@ -146,8 +140,7 @@ class Application:
     async def drain(self) -> None:
         """Take no new work, and wait until what was taken is answered, or ``drain_seconds`` have passed."""
         self._draining = True
-        for engine in self.catalogue.served:
-            engine.drain()
+        self.catalogue.drain()
         self.streams.drain()
         give_up_at = time.monotonic() + self.settings.drain_seconds
         while self._num_under_way() and time.monotonic() < give_up_at:
@@ -155,13 +148,12 @@ class Application:
         left = self._num_under_way()
         logger.log(logging.WARNING if left else logging.INFO, "drained, with %d requests left", left)
         # What is left is refused now: the server waits for its answer, however long that takes.
-        for engine in self.catalogue.served if left else ():
-            engine.close()
+        if left:
+            self.catalogue.close()
 
     def _num_under_way(self) -> int:
         assert self._edge is not None
-        rows = sum(engine.num_rows for engine in self.catalogue.served)
-        return self._edge.num_exchanges + self.streams.num_frames + rows
+        return self._edge.num_exchanges + self.streams.num_frames + self.catalogue.num_rows
 
     def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
         """Put the drain before what the server itself does on a signal."""
@@ -186,93 +178,15 @@ class Application:
         signal.signal(number, begin)
 
     async def _load(self) -> None:
-        try:
-            directories = await asyncio.to_thread(find_versions, self.settings.repository)
-        except (ModelRejected, OSError) as error:
-            self._failure = str(error)
-            logger.error("%s", error)
-            directories = []
-        for directory in directories:
-            model, version = directory.parent.name, directory.name
-            try:
-                self._serve(await asyncio.to_thread(load_version, directory, self.settings))
-            except Exception as error:
-                reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
-                logger.error("%s/%s is not served: %s", model, version, reason)
-                self.catalogue.rejections.append(Rejection(model, version, reason))
-        self.metrics.models_failed.labels().set(len(self.catalogue.rejections))
+        await self._loader.load()
         # What was built until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self.catalogue.complete = True
-        await self._tell_missing()
+        await self._loader.find_missing()
         served, failed = len(self.catalogue.served), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)
-
-    async def _tell_missing(self) -> None:
-        """Have it known which versions still have sessions and are not served."""
-        try:
-            self._missing = await self._store.missing_versions()
-        except StateStoreUnavailable as error:
-            logger.error("%s", error)
-        for (model, version), count in self._missing.items():
-            logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
-
-    def _serve(self, loaded: LoadedModel | LoadedGenerator) -> None:
-        manifest = loaded.manifest
-        engine: Engine | GenerationEngine
-        if isinstance(loaded, LoadedGenerator):
-            engine = self._generation_engine(loaded)
-        else:
-            engine = self._engine(loaded)
-            self._store.attach(engine.arena)
-        self.metrics.model_info.labels(
-            model=manifest.name,
-            version=manifest.version,
-            task=manifest.task,
-            batch_invariant=str(manifest.batch_invariant).lower(),
-        ).set(1)
-        if self._draining:
-            engine.drain()
-        self.catalogue.add(engine)
-        logger.info(
-            "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, run %s",
-            manifest.name,
-            manifest.version,
-            loaded.golden_difference,
-            loaded.step_seconds * 1000,
-            "in a thread" if loaded.step_seconds > self.settings.inline_run_seconds else "on the event loop",
-        )
-
-    def _engine(self, loaded: LoadedModel) -> Engine:
-        manifest = loaded.manifest
-        in_thread = loaded.step_seconds > self.settings.inline_run_seconds
-        if not in_thread and loaded.step_seconds > 0:
-            # On the event loop an iteration of many steps must not take longer than that, either.
-            num_steps = max(1, int(self.settings.inline_run_seconds / loaded.step_seconds))
-            loaded.runner.max_iteration_steps = min(loaded.runner.max_iteration_steps, num_steps)
-        return Engine(
-            manifest,
-            loaded.runner,
-            self.chunks,
-            self.settings,
-            ModelMetrics(self.metrics, manifest.name, manifest.version),
-            max_resident=self._store.num_slots(manifest),
-            decoder=self._generation_engine(loaded.generator) if loaded.generator else None,
-            in_thread=in_thread,
-        )
-
-    def _generation_engine(self, loaded: LoadedGenerator) -> GenerationEngine:
-        manifest = loaded.manifest
-        return GenerationEngine(
-            manifest,
-            loaded.encoder,
-            loaded.decoder,
-            self.settings,
-            GenerationMetrics(self.metrics, manifest.name, manifest.version),
-            in_thread=loaded.step_seconds > self.settings.inline_run_seconds,
-        )
 
     async def _expire(self) -> None:
         while True:

@@ -194,7 +194,7 @@ def _flag(name: str, flags: Mapping[str, object]) -> str:
 
 def _check_repository(settings: Settings) -> list[str]:
     from ostinato.service.artifact.manifest import MANIFEST_FILE
-    from ostinato.service.catalogue.recurrent_checks import find_versions
+    from ostinato.service.catalogue.repository import find_versions
 
     # One without a manifest is shown as failed by readiness, as long as any other has one.
     versions = find_versions(settings.repository)

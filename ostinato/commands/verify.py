@@ -81,7 +81,7 @@ def find_directories(directory: Path) -> list[Path]:
         SettingsError: there is no version in it.
     """
     from ostinato.service.artifact.manifest import MANIFEST_FILE
-    from ostinato.service.catalogue.recurrent_checks import find_versions
+    from ostinato.service.catalogue.repository import find_versions
 
     if (directory / MANIFEST_FILE).is_file():
         return [directory.absolute()]  # its name and its parent's count, also for "."
@@ -96,7 +96,7 @@ def find_directories(directory: Path) -> list[Path]:
 
 def verify_version(directory: Path) -> Verified:
     """Run every check of one version's directory."""
-    from ostinato.service.catalogue.recurrent_checks import load_version
+    from ostinato.service.catalogue.loading import load_version
     from ostinato.service.config import Settings
     from ostinato.service.errors import ModelRejected
 

@@ -1,4 +1,4 @@
-"""Which models are served, in which versions, and which are not and why."""
+"""The catalogue: which models are served, in which versions, and which are not and why."""
 
 from __future__ import annotations
 
@@ -30,18 +30,32 @@ class Catalogue:
         self._by_arena: dict[Arena, Engine] = {}
         self.rejections: list[Rejection] = []
         self.complete = False
+        self._is_draining = False
 
     def __repr__(self) -> str:
         loading = "" if self.complete else ", loading"
         return f"<Catalogue {sorted(self._engines)}, {len(self.rejections)} rejected{loading}>"
 
     def add(self, engine: Engine | GenerationEngine) -> None:
-        """Serve an engine from now on."""
+        """Serve an engine from now on; one that comes while the catalogue drains takes no work."""
+        if self._is_draining:
+            engine.drain()
         versions = self._engines.setdefault(engine.manifest.name, {})
         versions[engine.manifest.version] = engine
         if isinstance(engine, Engine):
             self._by_arena[engine.arena] = engine
         self._engines[engine.manifest.name] = dict(sorted(versions.items(), key=lambda item: version_key(item[0])))
+
+    def drain(self) -> None:
+        """Have all engines take no new work from now on, and those that are added later, too."""
+        self._is_draining = True
+        for engine in self.served:
+            engine.drain()
+
+    def close(self) -> None:
+        """Have all engines hand back whatever is under way as failed."""
+        for engine in self.served:
+            engine.close()
 
     def engine_of(self, arena: Arena) -> Engine:
         """The engine whose sessions the arena holds."""
@@ -56,6 +70,11 @@ class Catalogue:
     def served(self) -> list[Engine | GenerationEngine]:
         """All engines, by model and rising version."""
         return [engine for name in sorted(self._engines) for engine in self._engines[name].values()]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows and lanes that the engines have accepted and not yet handed back."""
+        return sum(engine.num_rows for engine in self.served)
 
     @property
     def models(self) -> list[str]:
@@ -104,7 +123,7 @@ class Catalogue:
             InvalidInput: the model does not generate.
         """
         engine = self._resolve(model, version)
-        if isinstance(engine, Engine) and engine.decoder is None:
+        if isinstance(engine, Engine) and engine.generator is None:
             raise InvalidInput(f"model {model!r} has no decoder and cannot generate: predict with it, or open sessions")
         return engine
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from ostinato.service.artifact.manifest import GOLDEN_FILE, Manifest
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.engine.generation.decoding import Numbers, Plan
-from ostinato.service.engine.generation.graphs import Decoder, Encoder, Start
+from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import ModelRejected, RunFailed
 from ostinato.service.state.arena import Rows
@@ -37,8 +37,8 @@ class LoadedGenerator(NamedTuple):
     """
 
     manifest: Manifest
-    encoder: Encoder | None
-    decoder: Decoder
+    encoder: EncoderRunner | None
+    decoder: DecoderRunner
     step_seconds: float
     golden_difference: float
 
@@ -64,8 +64,8 @@ def load_generator(manifest: Manifest, directory: Path, *, max_lanes: int) -> Lo
     Raises:
         ModelRejected: a check failed; the message names the file and the reason.
     """
-    encoder = Encoder(manifest, directory) if manifest.task == "encoder_decoder" else None
-    decoder = Decoder(manifest, directory)
+    encoder = EncoderRunner(manifest, directory) if manifest.task == "encoder_decoder" else None
+    decoder = DecoderRunner(manifest, directory)
     rows = read_golden_outputs(manifest, directory)
     try:
         difference = _check_golden(manifest, encoder, decoder, rows)
@@ -90,7 +90,7 @@ def load_session_decoder(
     Raises:
         ModelRejected: a check failed; the message names the file and the reason.
     """
-    decoder = Decoder(manifest, directory)
+    decoder = DecoderRunner(manifest, directory)
     path = directory / GOLDEN_FILE
     tensors = load_file(path)
     part = decoder.part
@@ -121,7 +121,7 @@ def load_session_decoder(
     return LoadedGenerator(manifest, None, decoder, time.perf_counter() - began_at, largest)
 
 
-def run_free(decoder: Decoder, starts: list[Start], num_steps: int) -> NDArray[Any]:
+def run_free(decoder: DecoderRunner, starts: list[Start], num_steps: int) -> NDArray[Any]:
     """Numbers ``[B, T, O]`` of lanes that are fed their own.
 
     Raises:
@@ -161,7 +161,7 @@ def read_golden_outputs(manifest: Manifest, directory: Path) -> list[GoldenOutpu
     return rows
 
 
-def run_forced(decoder: Decoder, starts: list[Start], previous: NDArray[Any], num_steps: int) -> NDArray[Any]:
+def run_forced(decoder: DecoderRunner, starts: list[Start], previous: NDArray[Any], num_steps: int) -> NDArray[Any]:
     """Outputs ``[B, T, O]`` of lanes that are fed ``previous`` ``[B, T]`` (or ``[B, T, O]``).
 
     Raises:
@@ -179,7 +179,9 @@ def run_forced(decoder: Decoder, starts: list[Start], previous: NDArray[Any], nu
     return np.stack(outputs, axis=1)
 
 
-def is_batch_invariant(encoder: Encoder | None, decoder: Decoder, rows: list[GoldenOutput], max_lanes: int) -> bool:
+def is_batch_invariant(
+    encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput], max_lanes: int
+) -> bool:
     """Whether the outputs of every row are the same to the bit alone and among the most that may share its run."""
     for group in _groups(encoder, rows):
         alone = [_run_rows(encoder, decoder, [row]) for row in group]
@@ -215,7 +217,9 @@ def _rows_of_case(manifest: Manifest, case: str, tensors: dict[str, NDArray[Any]
     return [GoldenOutput(f"{case}[{row}]", sources[row], previous[row], outputs[row]) for row in range(len(outputs))]
 
 
-def _check_golden(manifest: Manifest, encoder: Encoder | None, decoder: Decoder, rows: list[GoldenOutput]) -> float:
+def _check_golden(
+    manifest: Manifest, encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput]
+) -> float:
     tolerance = manifest.parity.tolerance if manifest.parity else DEFAULT_TOLERANCE
     largest = 0.0
     for row in rows:
@@ -229,7 +233,7 @@ def _check_golden(manifest: Manifest, encoder: Encoder | None, decoder: Decoder,
     return largest
 
 
-def _run_rows(encoder: Encoder | None, decoder: Decoder, rows: list[GoldenOutput]) -> list[NDArray[Any]]:
+def _run_rows(encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput]) -> list[NDArray[Any]]:
     """Outputs ``[T, O]`` of rows that are run together for as long as the longest."""
     starts = [decoder.start()] * len(rows) if encoder is None else encoder.run([_source(row) for row in rows])
     num_steps = max(len(row.output) for row in rows)
@@ -240,7 +244,7 @@ def _run_rows(encoder: Encoder | None, decoder: Decoder, rows: list[GoldenOutput
     return [output[: len(row.output)] for output, row in zip(outputs, rows, strict=True)]
 
 
-def _groups(encoder: Encoder | None, rows: list[GoldenOutput]) -> list[list[GoldenOutput]]:
+def _groups(encoder: EncoderRunner | None, rows: list[GoldenOutput]) -> list[list[GoldenOutput]]:
     """Rows that may share a run."""
     groups: dict[int, list[GoldenOutput]] = {}
     for row in rows:
@@ -249,7 +253,9 @@ def _groups(encoder: Encoder | None, rows: list[GoldenOutput]) -> list[list[Gold
     return list(groups.values())
 
 
-def _time_step(encoder: Encoder | None, decoder: Decoder, rows: list[GoldenOutput], max_lanes: int) -> float:
+def _time_step(
+    encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput], max_lanes: int
+) -> float:
     """Time one step of a full set of lanes, in seconds."""
     group = _groups(encoder, rows)[0]
     crowd = [group[index % len(group)] for index in range(max_lanes)]

@@ -1,8 +1,7 @@
-"""The folder of models: ``<repository>/<model>/<version>/``, each version checked before it is served."""
+"""Checks of a version with sessions, at load: its graph against its manifest, golden answers, and invariance."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from safetensors.numpy import load_file
 
 from ostinato.service.artifact.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
-from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator, load_session_decoder
+from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
+from ostinato.service.catalogue.repository import read_manifest
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.errors import ModelRejected, OstinatoError
@@ -42,41 +42,13 @@ class LoadedModel(NamedTuple):
     generator: LoadedGenerator | None = None
 
 
-def find_versions(repository: Path) -> list[Path]:
-    """Directories of all versions in a repository; every second-level folder is one, sound or not.
-
-    Raises:
-        ModelRejected: the repository is not a folder.
-    """
-    if not repository.is_dir():
-        raise ModelRejected(f"{repository}: there is no such folder; 'ostinato export' fills one")
-    return sorted(
-        path
-        for path in repository.glob("*/*")
-        if path.is_dir() and not path.name.startswith(".") and not path.parent.name.startswith(".")
-    )
-
-
-def load_version(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
-    """Read one version and check it: the manifest, the files, the graphs against the manifest, golden inputs against
-    golden outputs, and whether rows are independent of what shares their run.
-
-    Raises:
-        ModelRejected: a check failed; the message names the file and the reason.
-    """
-    manifest = _read_manifest(directory)
-    if manifest.task in ("encoder_decoder", "generator"):
-        return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
-    return load_model(directory, settings)
-
-
 def load_model(directory: Path, settings: Settings) -> LoadedModel:
-    """``load_version`` for a recurrent model.
+    """Read a version of a recurrent model and check it.
 
     Raises:
-        ModelRejected: as ``load_version``, or its task is another.
+        ModelRejected: a check failed, or its task is another; the message names the file and the reason.
     """
-    manifest = _read_manifest(directory)
+    manifest = read_manifest(directory)
     if manifest.task != "recurrent":
         raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} is not served yet")
     runner = _runner(manifest, directory, settings)
@@ -221,29 +193,6 @@ def _runner(manifest: Manifest, directory: Path, settings: Settings) -> Runner:
         max_batch_size=settings.max_batch_size,
         max_iteration_steps=settings.max_iteration_steps,
     )
-
-
-def _read_manifest(directory: Path) -> Manifest:
-    """The manifest of a version whose name and files are those that it says."""
-    manifest = Manifest.read(directory)
-    if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
-        raise ModelRejected(
-            f"{directory / MANIFEST_FILE}: it is of {manifest.name}/{manifest.version}, and lies in "
-            f"{directory.parent.name}/{directory.name}"
-        )
-    _check_graph_file(manifest, directory)
-    return manifest
-
-
-def _check_graph_file(manifest: Manifest, directory: Path) -> None:
-    for graph in manifest.graphs.values():
-        path = directory / graph.file
-        try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelRejected(f"{path}: {error.strerror}") from error
-        if found != graph.sha256:
-            raise ModelRejected(f"{path}: its SHA-256 is not the manifest's; the file is damaged or another's")
 
 
 def _batch_first(tensor: NDArray[Any], part: Any) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from ostinato.service.edge.message import EventStream, Request, Response, json_r
 from ostinato.service.edge.v1.routes import STEP, Handler, step_content
 from ostinato.service.edge.v1.schemas import StepBody
 from ostinato.service.errors import DeadlineExceeded
-from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.chunk import StepAnswer
 
 if TYPE_CHECKING:
     from ostinato.service.edge.asgi import Edge
@@ -153,7 +153,7 @@ class DirectExchange:
         """Whether nobody waits any more."""
         return self._is_cancelled
 
-    def set_result(self, answer: Answer) -> None:
+    def set_result(self, answer: StepAnswer) -> None:
         """Write a chunk's answer."""
         assert self._body is not None
         try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.engine.generation.beam import Beam
-from ostinato.service.engine.generation.decoding import Decoding, Forced, Greedy, Numbers, Output, Plan, Sample
+from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Forced, Greedy, Numbers, Plan, Sample
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.graphs import Start
 from ostinato.service.engine.generation.scheduler import Asked
@@ -55,7 +55,7 @@ class Options(NamedTuple):
 class Made(NamedTuple):
     """What came of one input: its outputs, the best first, and how many steps its source had (0 without one)."""
 
-    outputs: list[Output]
+    outputs: list[FinishedOutput]
     num_source_steps: int
 
 
@@ -86,12 +86,12 @@ class Request:
 
     def __init__(self, engine: Engine | GenerationEngine, inputs: Sequence[Any], options: Options) -> None:
         self.engine = engine
-        generator = engine if isinstance(engine, GenerationEngine) else engine.decoder
+        generator = engine if isinstance(engine, GenerationEngine) else engine.generator
         assert generator is not None, "the catalogue gives none that cannot generate"
         self.generator = generator
         self.manifest: Manifest = engine.manifest
         self.options = options
-        part = self.generator.decoder.part
+        part = self.generator.part
         self.has_codes = part.num_codes is not None
         self.num_return = options.num_return or 1
         _check_options(self.generator, options, has_codes=self.has_codes)
@@ -120,13 +120,13 @@ class Request:
         if self.manifest.inputs:
             source = to_source(given, self.manifest, place, self.generator.check_source)
             return source, ()
-        part = self.generator.decoder.part
+        part = self.generator.part
         codes = to_codes(given, self.manifest.vocabularies.get("target"), part.num_codes or 0, place)
         self.generator.check_source(len(codes), place)
         return None, tuple(codes)
 
     def _check_weights(self) -> None:
-        part = self.generator.decoder.part
+        part = self.generator.part
         num_places = sum(
             len(source) if part.attends_to_steps and source is not None else part.memory[0].row_shape[0]
             for source in self.sources
@@ -142,7 +142,7 @@ class Request:
 
     def attended(self, made: Made) -> int | None:
         """How many columns of an attention are a source's; None = all, where the memory has no steps of one."""
-        return made.num_source_steps if self.generator.decoder.part.attends_to_steps else None
+        return made.num_source_steps if self.generator.part.attends_to_steps else None
 
     def all_decodings(self) -> list[list[Decoding]]:
         """For each input one for each of its outputs, or a beam that gives all of them."""
@@ -150,9 +150,9 @@ class Request:
 
     def _decodings(self, index: int) -> list[Decoding]:
         options = self.options
-        part = self.generator.decoder.part
+        part = self.generator.part
         plan = Plan(
-            self.generator.decoder.start_value,
+            self.generator.start_value,
             part.stop,
             options.max_steps or self.generator.max_output_steps,
             self.prompts[index],
@@ -183,7 +183,7 @@ async def generate(request: Request) -> list[Made]:
     """
     groups = request.all_decodings()
     starts = await _starts(request)
-    await request.generator.scheduler.run(
+    await request.generator.run(
         [Asked(start, decoding) for start, group in zip(starts, groups, strict=True) for decoding in group]
     )
     return _made(request, groups)
@@ -203,8 +203,8 @@ async def stream(request: Request) -> AsyncGenerator[StepEvent | list[Made]]:
         for index, (start, group) in enumerate(zip(starts, groups, strict=True))
         for place, decoding in enumerate(group)
     ]
-    scheduler = request.generator.scheduler
-    generations = scheduler.begin(asked)
+    generator = request.generator
+    generations = generator.begin(asked)
     try:
         for generation in generations:
             generation.future.add_done_callback(lambda _: queue.put_nowait(None))
@@ -219,10 +219,10 @@ async def stream(request: Request) -> AsyncGenerator[StepEvent | list[Made]]:
             generation.future.result()
         yield _made(request, groups)
     finally:
-        scheduler.let_go(generations)
+        generator.let_go(generations)
 
 
-async def score(request: Request, targets: Sequence[Any]) -> list[Output]:
+async def score(request: Request, targets: Sequence[Any]) -> list[FinishedOutput]:
     """How likely each target is as the output for its input: teacher-forced, its stop included.
 
     Raises:
@@ -230,7 +230,7 @@ async def score(request: Request, targets: Sequence[Any]) -> list[Output]:
         TooLarge, Overloaded, Draining, RunFailed: as ``generate``.
     """
     generator = request.generator
-    part = generator.decoder.part
+    part = generator.part
     if part.num_codes is None:
         raise InvalidInput("this model's outputs are numbers, which have no log-probability", field="targets")
     if len(targets) != len(request.sources):
@@ -245,10 +245,10 @@ async def score(request: Request, targets: Sequence[Any]) -> list[Output]:
             raise InvalidInput("an empty target", field=place)
         if len(codes) > generator.max_output_steps:
             raise TooLarge(f"{place} has {len(codes)} steps; the most is {generator.max_output_steps}")
-        plan = Plan(generator.decoder.start_value, None, len(codes), request.prompts[index])
+        plan = Plan(generator.start_value, None, len(codes), request.prompts[index])
         decodings.append(Forced(plan, codes))
     starts = await _starts(request)
-    await generator.scheduler.run([Asked(start, forced) for start, forced in zip(starts, decodings, strict=True)])
+    await generator.run([Asked(start, forced) for start, forced in zip(starts, decodings, strict=True)])
     return [forced.outputs[0] for forced in decodings]
 
 
@@ -256,10 +256,10 @@ async def _starts(request: Request) -> list[NDArray[Any] | Start]:
     """What the engine starts each input's outputs from."""
     engine = request.engine
     if isinstance(engine, GenerationEngine):
-        return [engine.decoder.start() if source is None else source for source in request.sources]
+        return [engine.start() if source is None else source for source in request.sources]
     sources = [source for source in request.sources if source is not None]
     made = await predict(engine, sources, [None] * len(sources), with_states=True)
-    return [request.generator.decoder.start_of_session(engine.manifest, each.states) for each in made]
+    return [request.generator.start_of_session(engine.manifest, each.states) for each in made]
 
 
 def _made(request: Request, groups: Sequence[Sequence[Decoding]]) -> list[Made]:
@@ -307,7 +307,7 @@ def _check_options(generator: GenerationEngine, options: Options, *, has_codes: 
     if options.num_return is not None and options.num_return > num_beams and options.method != "sample":
         most = f"{num_beams} beams give" if options.method == "beam" else f"{options.method!r} gives"
         raise InvalidInput(f"{most} at most {num_beams} for each input", field="num_return")
-    if options.with_attention and not generator.decoder.part.attention:
+    if options.with_attention and not generator.part.attention:
         raise InvalidInput("this model has no attention", field="return_attention")
-    if has_codes and options.top_k is not None and options.top_k > (generator.decoder.part.num_codes or 0):
-        raise InvalidInput(f"the model has {generator.decoder.part.num_codes} codes", field="top_k")
+    if has_codes and options.top_k is not None and options.top_k > (generator.part.num_codes or 0):
+        raise InvalidInput(f"the model has {generator.part.num_codes} codes", field="top_k")

@@ -1,4 +1,4 @@
-"""What changes no session: whole sequences at once, and looks into a session's future."""
+"""Predictions of whole sequences, and forecasts of a session's future: what changes no session."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def predict(
         TooLarge (more sequences than the queue holds), Overloaded, Draining: refused before anything ran.
         RunFailed: the graph failed; names no partial result.
     """
-    engine.scheduler.admit(len(sequences))
+    engine.admit(len(sequences))
     works = [
         engine.start(engine.take_slot(states), sequence)
         for sequence, states in zip(sequences, initial_states, strict=True)
@@ -59,7 +59,7 @@ async def predict(
     predictions = []
     for work, made in zip(works, outputs, strict=True):
         slot = work.slots[0]
-        predictions.append(Prediction(made, engine.arena.read(slot) if with_states else ()))
+        predictions.append(Prediction(made, engine.read_slot(slot) if with_states else ()))
         engine.give_back(slot)
     return predictions
 
@@ -152,22 +152,22 @@ async def forecast(
     engine = session.engine
     if horizon > engine.max_horizon:
         raise TooLarge(f"a horizon of {horizon} steps; the most is {engine.max_horizon}")
-    if engine.decoder is not None:
-        return await _decode(sessions, session, engine.decoder, horizon, known_future)
+    if engine.generator is not None:
+        return await _decode(sessions, session, engine.generator, horizon, known_future)
     plan = ForecastPlan(engine.manifest)
     inputs = plan.inputs(horizon, known_future)
     async with sessions.alone(session):
         if not session.steps:
             raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
-        first = engine.arena.last_output[session.slot].copy()
+        first = session.arena.last_output[session.slot].copy()
         if not is_known(first):
             raise InvalidInput(
                 "the session's state was put without the output that goes with it, which a forecast begins from; apply "
                 "a step first",
                 field="session_id",
             )
-        engine.scheduler.admit(1)
-        slot = engine.take_slot(engine.arena.read(session.slot))
+        engine.admit(1)
+        slot = engine.take_slot(session.arena.read(session.slot))
     outputs = [first]
     for row in inputs:
         row[plan.targets] = outputs[-1][plan.sources]
@@ -177,18 +177,17 @@ async def forecast(
 
 
 async def _decode(
-    sessions: Sessions, session: Session, decoder: GenerationEngine, horizon: int, known_future: Mapping[str, Any]
+    sessions: Sessions, session: Session, generator: GenerationEngine, horizon: int, known_future: Mapping[str, Any]
 ) -> NDArray[Any]:
     """``forecast`` by the model's decoder."""
     if known_future:
         raise InvalidInput("this model's decoder takes nothing of the future", field="known_future")
-    engine = session.engine
     async with sessions.alone(session):
         if not session.steps:
             raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
-        states = engine.arena.read(session.slot)
-    start = decoder.decoder.start_of_session(engine.manifest, states)
-    plan = Plan(decoder.decoder.start_value, None, horizon)
-    (output,) = await decoder.scheduler.run([Asked(start, Numbers(plan))])
+        states = session.arena.read(session.slot)
+    start = generator.start_of_session(session.engine.manifest, states)
+    plan = Plan(generator.start_value, None, horizon)
+    (output,) = await generator.run([Asked(start, Numbers(plan))])
     numbers: NDArray[Any] = output.outputs[0].codes
     return numbers

@@ -53,17 +53,26 @@ class Counter:
 
 
 class Gauge:
-    """How much there is now: set, or read when it is asked for."""
+    """How much there is now: a number that was set, or one that is asked for whenever it is read."""
 
-    __slots__ = ("read",)
+    __slots__ = ("_source", "_value")
     metric_family = GaugeMetricFamily
 
     def __init__(self) -> None:
-        self.read: Callable[[], float] = lambda: 0.0
+        self._value = 0.0
+        self._source: Callable[[], float] | None = None
 
     def set(self, value: float) -> None:
         """Be ``value`` from now on."""
-        self.read = lambda: value
+        self._value, self._source = value, None
+
+    def follow(self, source: Callable[[], float]) -> None:
+        """Be what ``source`` returns, from now on."""
+        self._source = source
+
+    def read(self) -> float:
+        """The value now."""
+        return self._value if self._source is None else self._source()
 
     def numbers(self) -> list[float]:
         """The value now."""

@@ -1,4 +1,4 @@
-"""Many sessions in one message: a block of rows, and what became of them."""
+"""A block of rows, one step for each of many sessions in one message, and what became of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.state.arena import Slots
+from ostinato.service.state.arena import Arena, Slots
 
 NO_SEQ = -1
 """In a column of ``seq``: the client did not say."""
@@ -67,6 +67,7 @@ class Block(Work):
     def __init__(
         self,
         engine: Engine,
+        arena: Arena,
         slots: Slots,
         inputs: NDArray[Any],
         answers: RowAnswers,
@@ -75,6 +76,7 @@ class Block(Work):
     ) -> None:
         super().__init__(slots, inputs, num_rows=len(slots), num_steps=1, future=answers.future)  # type: ignore[arg-type]
         self.engine = engine
+        self.arena = arena
         self._answers = answers
         self._rows = rows
         self._seqs = seqs
@@ -98,7 +100,8 @@ class Block(Work):
         for row in range(self.num_rows):
             at = slice(row, row + 1)
             seqs = None if self._seqs is None else self._seqs[at]
-            part = Block(self.engine, self.slots[at], self.inputs[at], self._answers, self._rows[at], seqs)  # type: ignore[arg-type]
+            slots: Slots = self.slots[at]  # type: ignore[assignment]
+            part = Block(self.engine, self.arena, slots, self.inputs[at], self._answers, self._rows[at], seqs)
             if self.outputs is not None:
                 part.outputs = self.outputs[at]
             yield part

@@ -1,4 +1,4 @@
-"""A session's chunk on its way, its answer, and who waits for that."""
+"""A session's chunk on its way through the engine, its answer, and what waits for that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.sessions.session import Session
 
 
-class Answer(NamedTuple):
+class StepAnswer(NamedTuple):
     """A chunk's answer: ``seq`` steps were applied before it, ``steps`` with it; outputs ``[n, O]``."""
 
     session_id: str
@@ -21,7 +21,7 @@ class Answer(NamedTuple):
 
 
 class Waiter(Protocol):
-    """Who waits for a chunk's answer: a future, or whatever acts like one. It must not raise."""
+    """What waits for a chunk's answer: a future, or an object that acts like one. It must not raise."""
 
     def done(self) -> bool:
         """Whether it has its answer, or does not want it any more."""
@@ -29,7 +29,7 @@ class Waiter(Protocol):
     def cancelled(self) -> bool:
         """Whether it does not want it any more."""
 
-    def set_result(self, answer: Answer, /) -> object:
+    def set_result(self, answer: StepAnswer, /) -> object:
         """Take the answer."""
 
     def set_exception(self, error: Exception, /) -> object:
@@ -45,12 +45,13 @@ class Chunk(Work):
         super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
         self.session = session
         self.engine = session.engine
+        self.arena = session.arena
         self.seq = seq
 
     def answer(self, seq: Any) -> None:
         """It is committed; ``seq`` steps were applied before it."""
         if not self.future.done():
-            self.future.set_result(Answer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
+            self.future.set_result(StepAnswer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
 
     def fail(self, error: Exception) -> None:
         """It was not applied."""

@@ -1,4 +1,4 @@
-"""Chunks on their way: judged by their ``seq`` when their turn comes, run, committed, answered."""
+"""The ledger: what is applied to sessions, judged by its ``seq`` when its turn comes, run, committed, answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Finished
 from ostinato.service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
 from ostinato.service.sessions.blocks import NO_SEQ, Block, RowAnswers
-from ostinato.service.sessions.chunk import Answer, Chunk
+from ostinato.service.sessions.chunk import Chunk, StepAnswer
 from ostinato.service.sessions.session import Session
 from ostinato.service.sessions.turns import Turn, Turns
 from ostinato.service.state.arena import Arena, Slots
@@ -27,13 +27,13 @@ from ostinato.service.state.checksums import checksums
 logger = logging.getLogger(__name__)
 
 
-class Chunks:
-    """What is applied to sessions, in order and once. The engines' work comes back here: see ``Owner``.
+class Ledger:
+    """Applies chunks to sessions, in order and once. The engines' work comes back here: see ``Owner``.
 
     Args:
         turns: the order of each session's requests.
         clock: seconds since the epoch.
-        count_error: called where a commit failed.
+        on_store_error: called where a commit failed.
     """
 
     def __init__(
@@ -42,17 +42,17 @@ class Chunks:
         turns: Turns,
         *,
         clock: Callable[[], float] = time.time,
-        count_error: Callable[[], object] = int,
+        on_store_error: Callable[[], object] | None = None,
     ) -> None:
         self._store = store
         self._turns = turns
         self._clock = clock
-        self._count_error = count_error
+        self._on_store_error = on_store_error
         self._tasks: set[asyncio.Task[None]] = set()
 
     def step(
         self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None = None, future: Any = None
-    ) -> asyncio.Future[Answer]:
+    ) -> asyncio.Future[StepAnswer]:
         """Apply a chunk when the session's earlier requests are done; its answer, to be awaited, is committed.
 
         A caller that cancels the future before the chunk's turn has come takes the chunk back.
@@ -69,20 +69,20 @@ class Chunks:
             SeqConflict: by the future: ``seq`` is neither the session's step count nor that of the chunk applied last.
             RunFailed: by the future: the graph failed; the session is as it was.
         """
-        engine, slot = session.engine, session.slot
-        engine.scheduler.admit(1)
+        engine, arena, slot = session.engine, session.arena, session.slot
+        engine.admit(1)
         if session.has_ended:  # perhaps since: work that was under way may have been finished first
-            engine.scheduler.leave(1)
+            engine.leave(1)
             raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
         if future is None:
-            future = engine.scheduler.loop.create_future()
+            future = engine.new_future()
         chunk = Chunk(session, inputs, seq, future)
-        busy = engine.arena.busy
+        busy = arena.busy
         if busy[slot]:
-            self._turns.wait(engine.arena, slot, Turn(future, partial(self._begin, chunk)))
+            self._turns.wait(arena, slot, Turn(future, partial(self._begin, chunk)))
         else:
             busy[slot] = self._begin(chunk)
-        return cast("asyncio.Future[Answer]", future)
+        return cast("asyncio.Future[StepAnswer]", future)
 
     def step_ready(
         self, engine: Engine, slots: Slots, inputs: NDArray[Any], seqs: Slots | None, answers: RowAnswers
@@ -107,7 +107,7 @@ class Chunks:
         for start in range(0, len(rows), engine.max_batch_size):
             part = slice(start, start + engine.max_batch_size)
             given = None if seqs is None else seqs[rows[part]]
-            engine.scheduler.submit(Block(engine, slots[part], inputs[part], answers, rows[part], given))
+            engine.submit(Block(engine, arena, slots[part], inputs[part], answers, rows[part], given))
         return [] if len(rows) == len(ready) else (~ready).nonzero()[0].tolist()
 
     def commit(self, finished: Finished) -> None:
@@ -116,7 +116,7 @@ class Chunks:
         engine = works[0].engine
         began_at = time.perf_counter()
         try:
-            commit = _commit(engine.arena, finished)
+            commit = _commit(works[0].arena, finished)
             committed = self._store.commit(commit, self._clock())
         except Exception as error:
             self._commit_failed(works, error)
@@ -134,7 +134,7 @@ class Chunks:
             assert work.error is not None
             if isinstance(work, Block) and work.num_rows > 1 and isinstance(work.error, RunFailed):
                 for part in work.split():
-                    work.engine.scheduler.submit(part)
+                    work.engine.submit(part)
             else:
                 self._fail(work, work.error)
 
@@ -154,7 +154,8 @@ class Chunks:
         else:
             logger.error("a commit failed", exc_info=error)
             unavailable = StateStoreUnavailable("the store did not commit; with seq it is safe to send it again")
-        self._count_error()
+        if self._on_store_error is not None:
+            self._on_store_error()
         for work in works:
             self._fail(work, unavailable)
 
@@ -173,7 +174,7 @@ class Chunks:
                 seqs = commit.steps_before[start:end]
                 work.answer(int(seqs[0]) if work.num_rows == 1 else seqs)
         self._turns.end_all(commit.arena, commit.slots)
-        works[0].engine.scheduler.leave(len(commit.slots))
+        works[0].engine.leave(len(commit.slots))
 
     def _answer_each(self, works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
         """``_answer`` row by row, where another worker or replica was before some: those are judged again."""
@@ -188,32 +189,33 @@ class Chunks:
                     part.engine.metrics.commit_conflicts.inc()
                     part.begin_anew()
                     if not self._bring_up_to_date(part):
-                        self._turns.end(part.engine.arena, part.slots[0])
+                        self._turns.end(part.arena, part.slots[0])
 
     def _fail(self, work: Chunk | Block, error: Exception) -> None:
         work.fail(error)
         self._end(work)
 
     def _end(self, work: Chunk | Block) -> None:
-        self._turns.end_all(work.engine.arena, np.asarray(work.slots))
-        work.engine.scheduler.leave(work.num_rows)
+        self._turns.end_all(work.arena, np.asarray(work.slots))
+        work.engine.leave(work.num_rows)
 
     def _begin(self, chunk: Chunk) -> bool:
         """Judge a chunk by its ``seq`` now that its turn has come; True when it keeps its session busy."""
         engine, slot, future = chunk.engine, chunk.session.slot, chunk.future
         if future.done():
-            engine.metrics.cancelled.inc(future.cancelled())
-            engine.scheduler.leave(1)
+            if future.cancelled():
+                engine.metrics.cancelled.inc()
+            engine.leave(1)
             return False
-        if chunk.seq is None or chunk.seq == int(engine.arena.steps[slot]):
+        if chunk.seq is None or chunk.seq == int(chunk.arena.steps[slot]):
             # If the copy in memory is old, the commit finds out.
-            engine.scheduler.submit(chunk)
+            engine.submit(chunk)
             return True
         return self._bring_up_to_date(chunk)
 
     def _bring_up_to_date(self, part: Chunk | Block) -> bool:
         """Judge one row by its ``seq`` with its session as the store has it; True when it keeps its session busy."""
-        arena, slot = part.engine.arena, part.slots[0]
+        arena, slot = part.arena, part.slots[0]
         session_id = arena.session_ids[slot]
         assert session_id is not None
         try:
@@ -237,20 +239,19 @@ class Chunks:
             if not keeps_busy and arena.session_ids[slot] == session_id:
                 self._turns.end(arena, slot)
 
-        task = part.engine.scheduler.loop.create_task(refreshed())
+        task = asyncio.ensure_future(refreshed())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
 
     def _judge(self, part: Chunk | Block, session_id: str) -> bool:
         """Apply, answer again, or refuse one row; True when it went to the engine."""
-        engine, slot = part.engine, part.slots[0]
-        arena, seq = engine.arena, part.seq
+        engine, arena, slot, seq = part.engine, part.arena, part.slots[0], part.seq
         steps = int(arena.steps[slot])
         if seq is None or seq == steps:
-            engine.scheduler.submit(part)
+            engine.submit(part)
             return True
-        engine.scheduler.leave(1)
+        engine.leave(1)
         again = steps > 0 and seq == arena.last_seq[slot] and part.num_steps == steps - seq
         if again and _checksums(part)[0] == arena.last_digest[slot]:
             engine.metrics.duplicates.inc()
@@ -263,8 +264,8 @@ class Chunks:
 
     def _refuse(self, part: Chunk | Block, session_id: str, error: Exception) -> bool:
         """A session could not be brought up to date: refuse one row, and where it ended all that wait for it, too."""
-        arena, slot = part.engine.arena, part.slots[0]
-        part.engine.scheduler.leave(1)
+        arena, slot = part.arena, part.slots[0]
+        part.engine.leave(1)
         part.fail(error)
         if arena.session_ids[slot] != session_id and isinstance(error, OstinatoError):
             self._turns.refuse_rest(arena, slot, error)

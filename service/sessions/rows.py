@@ -15,12 +15,12 @@ from ostinato.service.artifact.tensors import Input
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
-from ostinato.service.sessions.chunk import Answer
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.chunk import StepAnswer
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.session import Session
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.arena import Slots
-from ostinato.service.state.base import Roster
+from ostinato.service.state.roster import Roster
 
 
 class Columns(NamedTuple):
@@ -52,7 +52,7 @@ class Columns(NamedTuple):
 
 
 async def step_columns(
-    sessions: Sessions, chunks: Chunks, engine: Engine, columns: Columns, *, create_missing: bool = False
+    sessions: Sessions, ledger: Ledger, engine: Engine, columns: Columns, *, create_missing: bool = False
 ) -> RowAnswers:
     """Apply each row to its session, and wait until all that can be are committed.
 
@@ -68,15 +68,15 @@ async def step_columns(
     """
     session_ids = columns.roster.session_ids
     num_rows = len(session_ids)
-    engine.scheduler.admit(num_rows)
-    answers = RowAnswers(num_rows, engine, engine.scheduler.loop.create_future())
+    engine.admit(num_rows)
+    answers = RowAnswers(num_rows, engine, engine.new_future())
     slots = sessions.resident_slots(engine, columns.roster)
     if columns.errors or columns.roster.repeated:
         slots = slots.copy()
         slots[[*columns.errors, *columns.roster.repeated]] = -1
-    others = chunks.step_ready(engine, slots, columns.inputs, columns.seqs, answers)
-    engine.scheduler.leave(len(others))
-    waiting: list[asyncio.Future[Answer]] = []
+    others = ledger.step_ready(engine, slots, columns.inputs, columns.seqs, answers)
+    engine.leave(len(others))
+    waiting: list[asyncio.Future[StepAnswer]] = []
     try:
         for row in others:
             try:
@@ -84,7 +84,7 @@ async def step_columns(
                     raise columns.errors[row]
                 seq = None if columns.seqs is None or columns.seqs[row] == NO_SEQ else int(columns.seqs[row])
                 session = await _session_of(sessions, engine, session_ids[row], create_missing and not seq)
-                waiting.append(chunks.step(session, columns.inputs[row : row + 1], seq))
+                waiting.append(ledger.step(session, columns.inputs[row : row + 1], seq))
                 waiting[-1].add_done_callback(partial(_take, answers, row))
             except OstinatoError as error:
                 answers.fail([row], error)
@@ -134,7 +134,7 @@ def _given(manifest: Manifest) -> tuple[Any, ...]:
     return manifest.outputs[0].features, manifest.outputs[0].dtype
 
 
-def _take(answers: RowAnswers, row: int, future: asyncio.Future[Answer]) -> None:
+def _take(answers: RowAnswers, row: int, future: asyncio.Future[StepAnswer]) -> None:
     """Take in the answer to a row that went its own way."""
     if future.cancelled():
         return

@@ -22,8 +22,9 @@ from ostinato.service.errors import (
 from ostinato.service.sessions.session import SESSION_ID_PATTERN, Session
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
-from ostinato.service.state.base import Address, Facts, Page, Roster, Snapshot, Store
-from ostinato.service.state.endings import absent
+from ostinato.service.state.base import Facts, Page, Snapshot, Store
+from ostinato.service.state.endings import session_error
+from ostinato.service.state.roster import Roster
 
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
 
@@ -77,7 +78,7 @@ class Sessions:
         if address is None:
             return None
         arena, slot = address
-        return Session(session_id, self._catalogue.engine_of(arena), slot)
+        return Session(session_id, self._catalogue.engine_of(arena), arena, slot)
 
     def resident_slots(self, engine: Engine, roster: Roster) -> Slots:
         """The slots of an engine's live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
@@ -93,12 +94,12 @@ class Sessions:
         """
         _check_may_exist(session_id)
         try:
-            address = await self._store.find(session_id, self._clock())
+            arena, slot = await self._store.find(session_id, self._clock())
         except UnknownModel as error:
             if not self._catalogue.complete:
                 raise Starting("the models are still being checked; try again in a moment") from error
             raise
-        return Session(session_id, self._catalogue.engine_of(address.arena), address.slot)
+        return Session(session_id, self._catalogue.engine_of(arena), arena, slot)
 
     async def look(self, session_id: str) -> Facts:
         """What is known of a live session, without bringing it to memory; raises as ``find``."""
@@ -115,10 +116,10 @@ class Sessions:
         """
         if session.has_ended:
             raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
-        arena, slot = session.engine.arena, session.slot
+        arena, slot = session.address
         async with self._turns.alone(arena, slot):
             try:
-                waiting = self._store.refresh(session.session_id, Address(arena, slot), self._clock())
+                waiting = self._store.refresh(session.session_id, session.address, self._clock())
                 if waiting is not None:
                     await waiting
                 yield
@@ -129,7 +130,7 @@ class Sessions:
 
     async def reset(self, session: Session) -> Facts:
         """Set a session back to its initial state, in its turn; what is known of it then. Raises as ``alone``."""
-        return await self.put(session, Snapshot.initial(session.engine.arena))
+        return await self.put(session, Snapshot.initial(session.arena))
 
     async def put(self, session: Session, snapshot: Snapshot, *, keeps_steps: bool = False) -> Facts:
         """Set a session to ``snapshot``, in its turn; what is known of it then. Raises as ``alone``.
@@ -137,18 +138,17 @@ class Sessions:
         ``keeps_steps``: whatever the snapshot says, the session has as many steps as before.
         """
         async with self.alone(session):
-            session.engine.scheduler.admit(0)
+            session.engine.admit(0)
             if keeps_steps:
                 snapshot = snapshot._replace(steps=session.steps)
-            address = Address(session.engine.arena, session.slot)
-            await self._store.replace(session.session_id, address, snapshot, self._clock())
+            await self._store.replace(session.session_id, session.address, snapshot, self._clock())
             # Before the turn ends: behind it waits perhaps a chunk, or the session's end.
             return session.facts
 
     async def snapshot(self, session: Session) -> Snapshot:
         """A copy of a session, taken in its turn; raises as ``alone``."""
         async with self.alone(session):
-            return Snapshot.of(Address(session.engine.arena, session.slot))
+            return Snapshot.of(session.address)
 
     async def fork(
         self, session: Session, *, session_id: str | None = None, ttl_seconds: float | None = None
@@ -178,10 +178,10 @@ class Sessions:
                 self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
             return
         async with self.alone(session):
-            await self._store.close(session_id, Address(session.engine.arena, session.slot), self._clock())
+            await self._store.close(session_id, session.address, self._clock())
             session.engine.metrics.closed.inc()
             self._turns.refuse_rest(
-                session.engine.arena,
+                session.arena,
                 session.slot,
                 SessionClosed(f"session {session_id!r} was closed before this request's turn came"),
             )
@@ -209,16 +209,16 @@ class Sessions:
     ) -> Session:
         if session_id is not None and not _SESSION_ID.match(session_id):
             raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
-        engine.scheduler.admit(0)
+        engine.admit(0)
         session_id = session_id or secrets.token_urlsafe(16)
         ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
         now = self._clock()
         arena, slot = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
         engine.metrics.opened.inc()
-        return Session(session_id, self._catalogue.engine_of(arena), slot)
+        return Session(session_id, self._catalogue.engine_of(arena), arena, slot)
 
 
 def _check_may_exist(session_id: str) -> None:
     """Refuse what is no id before a store is asked for it."""
     if not _SESSION_ID.match(session_id):
-        raise absent(session_id[:128], UnknownSession)
+        raise session_error(session_id[:128], UnknownSession)

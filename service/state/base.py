@@ -1,9 +1,9 @@
-"""The interface of the stores: who has which session, and what is committed to it."""
+"""The store's interface: which sessions there are, and what is committed to them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.state.arena import NEVER, Arena, Rows, Slots
+from ostinato.service.state.roster import Roster
 
 
 class Address(NamedTuple):
@@ -88,39 +89,6 @@ class Snapshot(NamedTuple):
         arena.drop_long_answers([slot])
         if len(self.answer) > 1:
             arena.keep_long_answer(slot, self.answer)
-
-
-class Found(NamedTuple):
-    """Where the sessions of a roster were: ``slots`` [R], -1 of those not in memory, and ``held``, those that were.
-
-    ``as_of`` is when, in the store's own count.
-    """
-
-    arena: Arena
-    as_of: int
-    slots: Slots
-    held: Slots
-
-
-class Roster:
-    """The ids of sessions that come in one message, perhaps again and again.
-
-    Attributes:
-        session_ids: R ids.
-        repeated: the rows whose id stood in a row before.
-        found: where a store last found them; the store's to use.
-    """
-
-    def __init__(self, session_ids: Sequence[str]) -> None:
-        self.session_ids = session_ids
-        self.repeated: list[int] = []
-        self.found: Found | None = None
-        if len(set(session_ids)) < len(session_ids):
-            seen: set[str] = set()
-            for row, session_id in enumerate(session_ids):
-                if session_id in seen:
-                    self.repeated.append(row)
-                seen.add(session_id)
 
 
 @dataclass(slots=True)

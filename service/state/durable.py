@@ -17,10 +17,11 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
-from ostinato.service.state.base import Address, Facts, Roster, Snapshot, Store
-from ostinato.service.state.endings import absent
+from ostinato.service.state.base import Address, Facts, Snapshot, Store
+from ostinato.service.state.endings import session_error
 from ostinato.service.state.records import Head, Layout, read_head, tombstone
 from ostinato.service.state.residents import Residents
+from ostinato.service.state.roster import Roster
 
 ENDED = (UnknownSession, SessionExpired, SessionClosed)
 
@@ -64,7 +65,7 @@ class DurableStore(Store):
         if former is not None and former.arena.busy[former.slot]:
             record = await self._read(session_id)
             if record is not None and self._end_of(session_id, read_head(session_id, record), now) is None:
-                raise absent(session_id, SessionExists)
+                raise session_error(session_id, SessionExists)
             # It ended elsewhere, and its slot is in use, so it must not be given to the new one.
             raise Overloaded(f"a request of session {session_id!r} is still under way; try again")
         ttl = ttl_seconds or math.inf
@@ -73,7 +74,7 @@ class DurableStore(Store):
 
         def opened(record: bytes | None, stamp: int) -> bytes:
             if record is not None and self._end_of(session_id, read_head(session_id, record), now) is None:
-                raise absent(session_id, SessionExists)
+                raise session_error(session_id, SessionExists)
             return layout.record(begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
 
         return self._bring(session_id, await self._swap(session_id, opened), now)
@@ -207,7 +208,7 @@ class DurableStore(Store):
             return
         head = self._live_head(session_id, record, now)
         if self._arenas.get((head.model, head.version)) is not arena:
-            raise absent(session_id, SessionClosed)
+            raise session_error(session_id, SessionClosed)
         assert record is not None
         self._fill(address, head, self._layouts[arena].read(session_id, head, record))
 
@@ -225,7 +226,7 @@ class DurableStore(Store):
 
     def _live_head(self, session_id: str, record: bytes | None, now: float) -> Head:
         if record is None:
-            raise absent(session_id, UnknownSession)
+            raise session_error(session_id, UnknownSession)
         head = read_head(session_id, record)
         end = self._end_of(session_id, head, now)
         if end is not None:

@@ -1,4 +1,4 @@
-"""What is said of sessions that are not there."""
+"""Endings: what is said of sessions that were closed, have expired, or never were; and of one that lives already."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _WORDS: dict[type[OstinatoError], str] = {
 }
 
 
-def absent(session_id: str, error: type[OstinatoError]) -> OstinatoError:
-    """The error of a session that is not live, or that is."""
+def session_error(session_id: str, error: type[OstinatoError]) -> OstinatoError:
+    """The error of a session that is not live; or, of ``SessionExists``, one that is."""
     return error(_WORDS[error].format(session_id))

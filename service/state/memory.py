@@ -19,9 +19,10 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.state.arena import Arena, Slots
-from ostinato.service.state.base import Address, Commit, Facts, Page, Roster, Snapshot, Store, facts_of
-from ostinato.service.state.endings import absent
+from ostinato.service.state.base import Address, Commit, Facts, Page, Snapshot, Store, facts_of
+from ostinato.service.state.endings import session_error
 from ostinato.service.state.residents import Residents
+from ostinato.service.state.roster import Roster
 
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
@@ -59,7 +60,7 @@ class MemoryStore(Store):
     ) -> Address:
         """See ``Store.open``."""
         if self.resident(session_id, now) is not None:
-            raise absent(session_id, SessionExists)
+            raise session_error(session_id, SessionExists)
         if arena.num_sessions >= self._max_sessions:
             raise Overloaded(f"{self._max_sessions} sessions of this model are live, and that is the most allowed")
         address = self._residents.put(session_id, arena)
@@ -88,7 +89,7 @@ class MemoryStore(Store):
         address = self.resident(session_id, now)
         if address is None:
             forgotten_at, error = self._tombstones.get(session_id, (-math.inf, UnknownSession))
-            raise absent(session_id, error if now < forgotten_at else UnknownSession)
+            raise session_error(session_id, error if now < forgotten_at else UnknownSession)
         return address
 
     def refresh(self, session_id: str, address: Address, now: float) -> None:

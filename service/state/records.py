@@ -17,7 +17,7 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
 from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Commit, Facts, Snapshot
-from ostinato.service.state.endings import absent
+from ostinato.service.state.endings import session_error
 
 SCHEMA = 1
 """The layout below. A release that changes it counts on, and says which ones it still reads."""
@@ -69,8 +69,8 @@ class Head(NamedTuple):
         if self.kind == LIVE and now < self.expires_at:
             return None
         if now >= self.expires_at + tombstone_seconds:
-            return absent(session_id, UnknownSession)
-        return absent(session_id, SessionExpired if self.kind == LIVE else SessionClosed)
+            return session_error(session_id, UnknownSession)
+        return session_error(session_id, SessionExpired if self.kind == LIVE else SessionClosed)
 
 
 def read_head(session_id: str, record: bytes | memoryview) -> Head:

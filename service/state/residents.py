@@ -9,7 +9,8 @@ from operator import attrgetter
 import numpy as np
 
 from ostinato.service.state.arena import STALE, UNUSED, Arena, Slots, session_bytes
-from ostinato.service.state.base import Address, Found, Roster
+from ostinato.service.state.base import Address
+from ostinato.service.state.roster import Found, Roster
 
 _SLOT_BITS = 32
 _SLOT_MASK = (1 << _SLOT_BITS) - 1

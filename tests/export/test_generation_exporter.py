@@ -18,7 +18,8 @@ from ostinato.export.proofs.recurrent import TOLERANCE
 from ostinato.service.artifact.manifest import Limits, Manifest
 from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.catalogue.generation_checks import LoadedGenerator
-from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_version
+from ostinato.service.catalogue.loading import load_version
+from ostinato.service.catalogue.recurrent_checks import LoadedModel
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, NumberWriter, States, Writer

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ostinato.service import worker
+from ostinato.service.catalogue import loading
 from ostinato.service.catalogue.generation_checks import LoadedGenerator
-from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_version
+from ostinato.service.catalogue.loading import load_version
+from ostinato.service.catalogue.recurrent_checks import LoadedModel
 from ostinato.service.config import Settings
 
 LOAD_SECONDS = 0.2
@@ -18,7 +19,7 @@ def load_slowly(directory: Path, settings: Settings) -> LoadedModel | LoadedGene
     return load_version(directory, settings)
 
 
-vars(worker).update(load_version=load_slowly)
+vars(loading).update(load_version=load_slowly)
 
 from ostinato.service.app import Ostinato  # noqa: E402
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +19,7 @@ from ostinato.service.engine.recurrent.batching import Iteration
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.runner import Result, slots_of, steps_of
 from ostinato.service.metrics.series import Metrics, ModelMetrics
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Arena
@@ -40,9 +42,9 @@ class PuppetRunner:
     """Output of a step: the sum of all inputs so far, which is the state.
 
     Attributes:
-        iterations: (rows' slots, steps) of every iteration, in order.
+        iterations: (rows' slots, steps) of every iteration that has begun, in order.
         fails: asked with each iteration whether it shall fail.
-        gate: an iteration waits until it is set.
+        gate: an iteration that has begun waits until it is set.
         answers_every_step: False gives the last step's output for all of an iteration's.
         breaks: gives states of too few rows.
     """
@@ -58,9 +60,9 @@ class PuppetRunner:
         self.gate.set()
 
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
-        assert self.gate.wait(10)
         works, num_rows, num_steps = iteration.works, iteration.num_rows, iteration.num_steps
         self.iterations.append(([slot for work in works for slot in work.slots], num_steps))
+        assert self.gate.wait(10)
         if self.fails(iteration):
             raise RuntimeError("told to fail")
         slots = slots_of(iteration)
@@ -88,9 +90,21 @@ class Clock:
 
 
 class House:
-    """Sessions over one engine with a puppet runner. Built within a running event loop."""
+    """Sessions over one engine with a puppet runner. Built within a running event loop.
 
-    def __init__(self, *, store: Store | None = None, in_thread: bool = False, **settings: Any) -> None:
+    Args:
+        engine_clock: what the engine measures by; ``clock`` is the sessions'.
+        settings: of the service.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        in_thread: bool = False,
+        engine_clock: Callable[[], float] = time.perf_counter,
+        **settings: Any,
+    ) -> None:
         self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, **settings})
         self.clock = Clock()
         self.metrics = Metrics()
@@ -99,7 +113,7 @@ class House:
             tombstone_seconds=self.settings.tombstone_seconds, max_sessions=self.settings.max_sessions
         )
         turns = Turns()
-        self.chunks = Chunks(self.store, turns, clock=self.clock)
+        self.ledger = Ledger(self.store, turns, clock=self.clock)
         self.sessions = Sessions(
             self.store, self.catalogue, turns, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
         )
@@ -107,11 +121,12 @@ class House:
         self.engine = Engine(
             MANIFEST,
             self.runner,
-            self.chunks,
+            self.ledger,
             self.settings,
             ModelMetrics(self.metrics, "sum", "1"),
             max_resident=self.store.num_slots(MANIFEST),
             in_thread=in_thread,
+            clock=engine_clock,
         )
         self.store.attach(self.engine.arena)
         self.catalogue.add(self.engine)
@@ -128,3 +143,10 @@ class House:
 def column(*values: float) -> NDArray[np.float32]:
     """A chunk ``[n, 1]``."""
     return np.array(values, np.float32)[:, None]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Let others run until something holds."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.0005)

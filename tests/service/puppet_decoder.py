@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Decoder as DecoderPart
 from ostinato.service.artifact.manifest import Memory
 from ostinato.service.artifact.tensors import Input, Output, State
-from ostinato.service.engine.generation.graphs import Decoder, Start, Step
+from ostinato.service.engine.generation.graphs import DecoderRunner, DecoderStep, Start
 from ostinato.service.errors import RunFailed
 
 STOP = 0
@@ -33,7 +33,7 @@ def part(num_codes: int) -> DecoderPart:
     )
 
 
-class PuppetDecoder(Decoder):
+class PuppetDecoder(DecoderRunner):
     """Scores are drawn from a seed made of the source and of all codes before.
 
     Attributes:
@@ -55,8 +55,8 @@ class PuppetDecoder(Decoder):
         states: Sequence[NDArray[Any]],
         memory: Sequence[NDArray[Any]],
         lengths: NDArray[np.int64],
-    ) -> Step:
-        """See ``Decoder``."""
+    ) -> DecoderStep:
+        """See ``DecoderRunner``."""
         (written,), (sources,) = states, memory
         self.runs.append(len(previous))
         assert written.shape == (2, len(previous))
@@ -75,7 +75,7 @@ class PuppetDecoder(Decoder):
             weights[: lengths[row]] = 1 / lengths[row]
             attention.append(weights)
             after.append((key, written[1, row] + 1))
-        return Step(np.stack(output), np.stack(attention), [np.array(after).T.copy()])
+        return DecoderStep(np.stack(output), np.stack(attention), [np.array(after).T.copy()])
 
     def start_from(self, *source: float, num_padded: int = 8) -> Start:
         """What an output for these numbers starts from."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ostinato.service.engine.generation.graphs import Encoder, Start, padded_length
+from ostinato.service.engine.generation.graphs import EncoderRunner, Start, padded_length
 from tests.service.puppet_decoder import PuppetDecoder
 
 
-class PuppetEncoder(Encoder):
+class PuppetEncoder(EncoderRunner):
     """Pads as the real one does, and refuses a run of sources of several padded lengths.
 
     Attributes:
@@ -23,11 +23,11 @@ class PuppetEncoder(Encoder):
         self.runs: list[int] = []
 
     def padded_length(self, num_steps: int) -> int:
-        """See ``Encoder``."""
+        """See ``EncoderRunner``."""
         return padded_length(num_steps)
 
     def run(self, sources: Sequence[NDArray[Any]]) -> list[Start]:
-        """See ``Encoder``."""
+        """See ``EncoderRunner``."""
         [length] = {padded_length(len(source)) for source in sources}
         self.runs.append(length)
         return [self._decoder.start_from(*source, num_padded=length) for source in sources]

@@ -21,7 +21,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.sequences import to_sequence
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.rows import Columns, step_columns
 from ostinato.service.sessions.sessions import Sessions
 
@@ -31,10 +31,10 @@ _COLUMNS = msgspec.json.Decoder(ColumnsBody)
 class ColumnSteps:
     """``POST /v1/models/{model}/step``, and the binary frames of a stream."""
 
-    def __init__(self, catalogue: Catalogue, sessions: Sessions, chunks: Chunks) -> None:
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
-        self._chunks = chunks
+        self._ledger = ledger
         self._remembered = RememberedMessages()
 
     async def answer(self, request: Request) -> Response:
@@ -56,7 +56,7 @@ class ColumnSteps:
             UnknownModel, TooLarge, Overloaded, Draining: nothing was queued.
         """
         engine = self._catalogue.resolve(model)
-        engine.scheduler.check_room()
+        engine.check_room()
         columns, message_like_it = self._remembered.read(message, engine)
         answers = await self._step(engine, columns, create_missing)
         if not answers.errors:
@@ -65,7 +65,7 @@ class ColumnSteps:
         return arrow.write_rows(message_like_it.id_column, answers.seqs, answers.outputs, errors)
 
     async def _step(self, engine: Engine, columns: Columns, create_missing: bool) -> RowAnswers:
-        return await step_columns(self._sessions, self._chunks, engine, columns, create_missing=create_missing)
+        return await step_columns(self._sessions, self._ledger, engine, columns, create_missing=create_missing)
 
 
 def read_columns(body: ColumnsBody, engine: Engine) -> Columns:

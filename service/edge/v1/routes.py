@@ -21,8 +21,8 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, MethodNotAllowed, UnknownRoute, UpgradeRequired
 from ostinato.service.inference.prediction import ForecastPlan, forecast, predict
 from ostinato.service.inputs.sequences import to_sequence, to_states, to_steps
-from ostinato.service.sessions.chunk import Answer, Waiter
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.chunk import StepAnswer, Waiter
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.session import Session
 from ostinato.service.sessions.sessions import Sessions
 
@@ -42,11 +42,11 @@ class Rest:
     one look into a dictionary finds its handler.
     """
 
-    def __init__(self, catalogue: Catalogue, sessions: Sessions, chunks: Chunks) -> None:
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
-        self._chunks = chunks
-        self.columns = ColumnSteps(catalogue, sessions, chunks)
+        self._ledger = ledger
+        self.columns = ColumnSteps(catalogue, sessions, ledger)
         life, generating = SessionLife(sessions), GenerateRoutes(catalogue)
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): self.list_models,
@@ -115,7 +115,7 @@ class Rest:
 
     async def _predict_arrow(self, request: Request) -> Response:
         engine = self._catalogue.resolve(request.name, request.query().get("version"))
-        engine.scheduler.check_room()
+        engine.check_room()
         go_backwards, return_sequences = request.flag("go_backwards"), request.flag("return_sequences", default=True)
         sequences = arrow.read_sequences(request.body, engine.manifest.inputs[0])
         for index, sequence in enumerate(sequences):
@@ -130,7 +130,7 @@ class Rest:
     async def step(self, request: Request) -> Response:
         """Apply a chunk to a session."""
         session, body = self.read_step(request) or self._read_step(await self._sessions.find(request.name), request)
-        return json_response(step_content(await begin_step(self._chunks, session, body), body))
+        return json_response(step_content(await begin_step(self._ledger, session, body), body))
 
     async def stream(self, _: Request) -> Response:
         """The WebSocket's path, without a handshake: those never come here."""
@@ -142,12 +142,12 @@ class Rest:
         return None if session is None else self._read_step(session, request)
 
     def _read_step(self, session: Session, request: Request) -> tuple[Session, StepBody]:
-        session.engine.scheduler.check_room()
+        session.engine.check_room()
         return session, codec.decode_body(request, _STEP)
 
     def begin_step(self, session: Session, body: StepBody, future: Waiter) -> None:
         """Put a chunk to its session, its answer to ``future``."""
-        begin_step(self._chunks, session, body, future)
+        begin_step(self._ledger, session, body, future)
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
@@ -167,16 +167,16 @@ class Rest:
         }
 
 
-def begin_step(chunks: Chunks, session: Session, body: StepBody, future: Waiter | None = None) -> Awaitable[Answer]:
+def begin_step(ledger: Ledger, session: Session, body: StepBody, future: Waiter | None = None) -> Awaitable[StepAnswer]:
     """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
     engine = session.engine
     rows = body.inputs
     if len(rows) > 1:
         engine.check_length(len(rows), "the chunk")
-    return chunks.step(session, to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs"), body.seq, future)
+    return ledger.step(session, to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs"), body.seq, future)
 
 
-def step_content(answer: Answer, body: StepBody) -> dict[str, Any]:
+def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
     """Word a chunk's answer."""
     session_id, seq, steps, outputs = answer
     if not body.return_sequences:
@@ -187,7 +187,7 @@ def step_content(answer: Answer, body: StepBody) -> dict[str, Any]:
 async def forecast_content(sessions: Sessions, session: Session, body: ForecastBody) -> dict[str, Any]:
     """Forecast and word the answer."""
     engine = session.engine
-    features = ForecastPlan(engine.manifest).known_features if engine.decoder is None else ()
+    features = ForecastPlan(engine.manifest).known_features if engine.generator is None else ()
     outputs = await forecast(sessions, session, body.horizon, codec.known_future(body.known_future, features))
     return {"session_id": session.session_id, "outputs": outputs}
 

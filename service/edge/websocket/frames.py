@@ -11,7 +11,7 @@ from ostinato.service.edge.message import to_json
 from ostinato.service.edge.problems import problem, status_and_code
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.schemas import FrameId, SessionId, StreamFrame
-from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.chunk import StepAnswer
 
 _FRAME = msgspec.json.Decoder(StreamFrame)
 _MEMBERS = msgspec.json.Decoder(dict[str, Any])
@@ -41,7 +41,7 @@ def read_address(message: bytes) -> tuple[str | None, str | int | None]:
     return session_id, frame_id
 
 
-def answer_message(answer: Answer, frame_id: str | int | None) -> bytes:
+def answer_message(answer: StepAnswer, frame_id: str | int | None) -> bytes:
     """A chunk's answer, with the frame's ``id`` where it had one."""
     session_id, seq, steps, outputs = answer
     content = {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}

@@ -16,7 +16,7 @@ from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN,
 from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
 from ostinato.service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.session import Session
 from ostinato.service.sessions.sessions import Sessions
 
@@ -58,7 +58,7 @@ class Stream:
         channel: Channel,
         model: str,
         sessions: Sessions,
-        chunks: Chunks,
+        ledger: Ledger,
         settings: Settings,
         step_columns: StepColumns,
         observe: Observe,
@@ -68,7 +68,7 @@ class Stream:
         self._channel = channel
         self._model = model
         self._sessions = sessions
-        self._chunks = chunks
+        self._ledger = ledger
         self._step_columns = step_columns
         self._observe = observe
         self._create_missing = create_missing
@@ -229,7 +229,7 @@ class Stream:
                 raise InvalidInput(text, field="session_id")
             engine.check_length(len(frame.inputs), "the chunk")
             inputs = to_steps(frame.inputs, engine.manifest.inputs[0], engine.pack_step, "inputs")
-            pending.work = self._chunks.step(session, inputs, frame.seq)
+            pending.work = self._ledger.step(session, inputs, frame.seq)
         except Exception as error:
             self._fail(pending, error)
         else:

@@ -16,7 +16,7 @@ from ostinato.service.edge.websocket.channel import Channel, StepColumns
 from ostinato.service.edge.websocket.stream import Stream, draining_error
 from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
 from ostinato.service.metrics.series import Histogram, Metrics
-from ostinato.service.sessions.ledger import Chunks
+from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Streams:
         self,
         catalogue: Catalogue,
         sessions: Sessions,
-        chunks: Chunks,
+        ledger: Ledger,
         metrics: Metrics,
         settings: Settings,
         step_columns: StepColumns,
@@ -66,13 +66,13 @@ class Streams:
         self.settings = settings
         self._catalogue = catalogue
         self._sessions = sessions
-        self._chunks = chunks
+        self._ledger = ledger
         self._metrics = metrics
         self._step_columns = step_columns
         self._connections: set[Connection] = set()
         self._draining = False
         self._bound: dict[int, Histogram] = {}
-        metrics.streams_live.labels().read = lambda: len(self._connections)
+        metrics.streams_live.labels().follow(lambda: len(self._connections))
 
     def __repr__(self) -> str:
         return f"<Streams {len(self._connections)} open, {self.num_frames} frames{', draining' * self._draining}>"
@@ -104,7 +104,7 @@ class Streams:
             channel,
             model,
             self._sessions,
-            self._chunks,
+            self._ledger,
             self.settings,
             self._step_columns,
             self._observe,

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.engine.generation.decoding import Decoding, Floats, Node, Output, Plan, Scores, extend, read
+from ostinato.service.engine.generation.decoding import (
+    Decoding,
+    FinishedOutput,
+    Floats,
+    Node,
+    Plan,
+    Scores,
+    extend,
+    read,
+)
 
 
 class Beam(Decoding):
@@ -29,7 +38,7 @@ class Beam(Decoding):
         self._num_return = num_return
         self._beams: list[Node | None] = [None]
         # The finished outputs kept, the best first, with their ranks.
-        self._finished: list[tuple[float, Output]] = []
+        self._finished: list[tuple[float, FinishedOutput]] = []
 
     @property
     def is_streamed_as_it_goes(self) -> bool:
@@ -69,7 +78,7 @@ class Beam(Decoding):
         self.previous = [node.code for node in beams if node]
         return parents
 
-    def _finish(self, node: Node, output: Output) -> None:
+    def _finish(self, node: Node, output: FinishedOutput) -> None:
         self._finished.append((self._rank(node.total, node.num_steps), output))
         # Stable: of equals the one found first stays the first.
         self._finished.sort(key=lambda entry: -entry[0])

@@ -71,7 +71,7 @@ class Node(NamedTuple):
     attention: Floats | None
 
 
-class Output(NamedTuple):
+class FinishedOutput(NamedTuple):
     """A finished output.
 
     Attributes:
@@ -128,7 +128,7 @@ class Decoding:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.previous: list[Any] = [plan.start]
-        self.outputs: list[Output] = []
+        self.outputs: list[FinishedOutput] = []
         self.latest: Node | None = None
         self._num_fed = 0
 
@@ -252,7 +252,7 @@ def extend(before: Node | None, code: Any, log_probability: float, attention: Fl
     return Node(before, code, log_probability, total, before.num_steps + 1, attention)
 
 
-def read(last: Node, finish_reason: FinishReason) -> Output:
+def read(last: Node, finish_reason: FinishReason) -> FinishedOutput:
     """An output from its last step back to its first."""
     nodes: list[Node] = []
     node: Node | None = last
@@ -264,7 +264,7 @@ def read(last: Node, finish_reason: FinishReason) -> Output:
     if isinstance(last.code, np.ndarray):
         codes = np.stack(codes)
     rows = [node.attention for node in nodes if node.attention is not None]
-    return Output(
+    return FinishedOutput(
         codes, last.total, [node.log_probability for node in nodes], np.stack(rows) if rows else None, finish_reason
     )
 

@@ -1,11 +1,17 @@
-"""What serves the outputs that one version of a model generates: its graphs, its lanes, and what may be asked of it."""
+"""The engine of one version of a model that generates: its graphs, its lanes, and what may be asked of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.config import Settings
-from ostinato.service.engine.generation.graphs import Decoder, Encoder
-from ostinato.service.engine.generation.scheduler import Generations
+from ostinato.service.engine.generation.decoding import Decoding
+from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
+from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler, GenerationWork
 from ostinato.service.errors import TooLarge
 from ostinato.service.metrics.series import GenerationMetrics
 
@@ -15,18 +21,19 @@ class GenerationEngine:
 
     Args:
         encoder: None of a generator, and of a recurrent model, whose sessions a decoder goes on from.
-        in_thread: whether iterations run beside the event loop.
+        in_thread: whether iterations run in a thread of their own.
 
     Attributes:
-        scheduler: runs the generations.
+        part: what the manifest says of the decoder.
+        start_value: what stands for the step before the first: a code, or numbers ``[O]``.
         max_source_steps, max_output_steps, max_beams: the most that one input, or one output, may have.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        encoder: Encoder | None,
-        decoder: Decoder,
+        encoder: EncoderRunner | None,
+        decoder: DecoderRunner,
         settings: Settings,
         metrics: GenerationMetrics,
         *,
@@ -37,8 +44,10 @@ class GenerationEngine:
         self.max_source_steps = limits.max_source_steps or settings.max_source_steps
         self.max_output_steps = limits.max_output_steps or settings.max_output_steps
         self.max_beams = min(limits.max_beams or settings.max_beams, settings.max_batch_size)
-        self.decoder = decoder
-        self.scheduler = Generations(
+        self._decoder = decoder
+        self.part = decoder.part
+        self.start_value = decoder.start_value
+        self._scheduler = GenerationScheduler(
             encoder,
             decoder,
             metrics,
@@ -51,18 +60,18 @@ class GenerationEngine:
     @property
     def num_rows(self) -> int:
         """Lanes of generations accepted and not yet finished."""
-        return self.scheduler.num_rows
+        return self._scheduler.num_rows
 
     def drain(self) -> None:
         """Take no new work from now on; what was admitted goes on."""
-        self.scheduler.drain()
+        self._scheduler.drain()
 
     def close(self) -> None:
         """Fail whatever is under way."""
-        self.scheduler.close()
+        self._scheduler.close()
 
     def __repr__(self) -> str:
-        return f"<GenerationEngine {self.manifest.name}/{self.manifest.version} {self.scheduler!r}>"
+        return f"<GenerationEngine {self.manifest.name}/{self.manifest.version} {self._scheduler!r}>"
 
     def check_source(self, num_steps: int, place: str) -> None:
         """Refuse a source that is too long.
@@ -72,3 +81,28 @@ class GenerationEngine:
         """
         if num_steps > self.max_source_steps:
             raise TooLarge(f"{place} has {num_steps} steps; the most is {self.max_source_steps}")
+
+    def start(self) -> Start:
+        """What an output begins from that has no source: the decoder's initial states."""
+        return self._decoder.start()
+
+    def start_of_session(self, manifest: Manifest, states: Sequence[NDArray[Any]]) -> Start:
+        """What a forecast begins from: a session's ``states``, in the order of its model's manifest."""
+        return self._decoder.start_of_session(manifest, states)
+
+    async def run(self, asked: Sequence[Asked]) -> list[Decoding]:
+        """Have outputs made, together with whatever else runs, and wait for all of them.
+
+        Raises:
+            TooLarge, Overloaded, Draining: refused before anything was begun.
+            RunFailed: a graph failed.
+        """
+        return await self._scheduler.run(asked)
+
+    def begin(self, asked: Sequence[Asked]) -> list[GenerationWork]:
+        """``run`` without waiting. The caller must ``let_go`` of them in the end; raises as ``run``."""
+        return self._scheduler.begin(asked)
+
+    def let_go(self, generations: Sequence[GenerationWork]) -> None:
+        """Free what is still under way of them, at the next iteration."""
+        self._scheduler.let_go(generations)

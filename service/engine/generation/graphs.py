@@ -33,7 +33,7 @@ class Start(NamedTuple):
     num_source_steps: int
 
 
-class Step(NamedTuple):
+class DecoderStep(NamedTuple):
     """What a run of the decoder made: output ``[B, O]``, attention ``[B, S]`` or None, states in the graph's axes."""
 
     output: NDArray[Any]
@@ -49,7 +49,7 @@ def padded_length(num_steps: int) -> int:
     return max(LEAST_SOURCE_STEPS, 1 << (num_steps - 1).bit_length())
 
 
-class Encoder:
+class EncoderRunner:
     """The graph ``encode``: sources to what the decoder starts from.
 
     Raises:
@@ -116,7 +116,7 @@ class Encoder:
         return np.ascontiguousarray(batch.transpose(_permutation(part)))
 
 
-class Decoder:
+class DecoderRunner:
     """The graph ``decode``, of any number of lanes.
 
     Raises:
@@ -148,7 +148,7 @@ class Decoder:
         states: Sequence[NDArray[Any]],
         memory: Sequence[NDArray[Any]],
         lengths: NDArray[np.int64],
-    ) -> Step:
+    ) -> DecoderStep:
         """Run one step.
 
         Args:
@@ -177,7 +177,7 @@ class Decoder:
             raise RunFailed(f"model {self._name}: the decoder failed on {len(previous)} lanes: {error}") from error
         attention = made.pop() if part.attention else None
         output = _batch_first(output, part.output.batch_axis).reshape(len(previous), part.output.num_features)
-        return Step(output, attention, made)
+        return DecoderStep(output, attention, made)
 
     def start(self) -> Start:
         """What a generator starts from: nothing but its initial states."""

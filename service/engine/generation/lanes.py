@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.engine.generation.decoding import Decoding, Scores
-from ostinato.service.engine.generation.graphs import Decoder, Start, Step
+from ostinato.service.engine.generation.graphs import DecoderRunner, DecoderStep, Start
 from ostinato.service.errors import OstinatoError, RunFailed
 
 _LEAST_ROWS = 16
@@ -27,7 +27,7 @@ class Lanes:
         num_lanes: lanes in use.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: DecoderRunner) -> None:
         self._decoder = decoder
         self.decodings: dict[Decoding, list[int]] = {}
         self.num_lanes = 0
@@ -70,7 +70,7 @@ class Lanes:
             they would be without those.
         """
         failures: dict[Decoding, OstinatoError] = {}
-        step: Step | None
+        step: DecoderStep | None
         try:
             step = self._run(range(self.num_lanes))
         except RunFailed as error:
@@ -97,7 +97,7 @@ class Lanes:
             self._settle(moved)
         return finished, failures
 
-    def _run(self, rows: Sequence[int]) -> Step:
+    def _run(self, rows: Sequence[int]) -> DecoderStep:
         """A step of some lanes, in their order."""
         previous: list[Any] = [None] * self.num_lanes
         for decoding, own in self.decodings.items():
@@ -115,12 +115,12 @@ class Lanes:
             previous = [previous[row] for row in wanted]
         return self._decoder.run(previous, states, memory, lengths[: len(rows)])
 
-    def _run_apart(self, failures: dict[Decoding, OstinatoError], error: OstinatoError) -> Step | None:
+    def _run_apart(self, failures: dict[Decoding, OstinatoError], error: OstinatoError) -> DecoderStep | None:
         """A step of each decoding on its own, so that only the one at fault fails; None where all do."""
         if len(self.decodings) == 1:
             failures.update(dict.fromkeys(self.decodings, error))
             return None
-        steps: dict[Decoding, Step] = {}
+        steps: dict[Decoding, DecoderStep] = {}
         for decoding, rows in self.decodings.items():
             try:
                 steps[decoding] = self._run(rows)
@@ -141,7 +141,7 @@ class Lanes:
                 attention[rows] = step.attention
             for kept, made, axis in zip(states, step.states, self._state_axes, strict=True):
                 np.moveaxis(kept, axis, 0)[rows] = np.moveaxis(made, axis, 0)
-        return Step(output, attention, states)
+        return DecoderStep(output, attention, states)
 
     def _settle(self, moved: dict[Decoding, list[int]]) -> None:
         """Have the decodings go on from other rows than they are on, and close the gaps.

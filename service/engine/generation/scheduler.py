@@ -1,4 +1,4 @@
-"""The async shell around what generates: it takes generations in, runs iterations, and resolves each once.
+"""The scheduler of what generates: the async shell that takes outputs in, runs iterations, and resolves each once.
 
 An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder once for each
 padded length that has lanes. So a newcomer has its first step at the end of the iteration that takes it in, and a short
@@ -12,15 +12,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ostinato.service.engine.admission import Admission
 from ostinato.service.engine.generation.decoding import Decoding
-from ostinato.service.engine.generation.graphs import Decoder, Encoder, Start
+from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
-from ostinato.service.errors import Draining, OstinatoError, Overloaded, RunFailed, TooLarge
+from ostinato.service.errors import Draining, OstinatoError, RunFailed
 from ostinato.service.metrics.series import GenerationMetrics
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     on_step: Callable[[], None] | None = None
 
 
-class Generation:
+class GenerationWork:
     """An output on its way through the engine.
 
     Attributes:
@@ -48,90 +48,74 @@ class Generation:
 
     __slots__ = ("decoding", "future", "on_step", "source", "submitted_at")
 
-    def __init__(self, asked: Asked, future: asyncio.Future[Decoding]) -> None:
+    def __init__(self, asked: Asked, future: asyncio.Future[Decoding], submitted_at: float) -> None:
         self.source, self.decoding, self.on_step = asked
         self.future = future
-        self.submitted_at = time.perf_counter()
+        self.submitted_at = submitted_at
 
 
-class Generations:
+class GenerationScheduler(Admission):
     """Runs the generations of one model version, an iteration at a time, for one event loop.
+
+    A row of its admission is a lane.
 
     Args:
         encoder: None where generations bring what the decoder starts from.
         max_lanes: lanes in use at once, inclusive; a generation that may need more than are free waits.
         max_queue_lanes: lanes of all generations accepted and not yet finished, inclusive.
         share_runs: whether generations may run together; False for a graph whose rows depend on each other.
-        in_thread: run iterations in a thread; False runs them on the event loop itself.
+        in_thread: see ``Admission``.
+        clock: seconds of a monotonic clock.
     """
 
     def __init__(
         self,
-        encoder: Encoder | None,
-        decoder: Decoder,
+        encoder: EncoderRunner | None,
+        decoder: DecoderRunner,
         metrics: GenerationMetrics,
         *,
         max_lanes: int,
         max_queue_lanes: int,
         share_runs: bool = True,
         in_thread: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        super().__init__(max_queue_lanes, unit="outputs and beams", in_thread=in_thread)
         self._encoder = encoder
-        self.decoder = decoder
+        self._decoder = decoder
         self._metrics = metrics
-        self.max_lanes = max_lanes
-        self._max_queue_lanes = max_queue_lanes
+        self._max_lanes = max_lanes
         self._share_runs = share_runs
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-decoder") if in_thread else None
-        self.loop = asyncio.get_running_loop()
-        self._waiting: deque[Generation] = deque()
-        self._running: dict[Decoding, Generation] = {}
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[GenerationWork] = deque()
+        self._running: dict[Decoding, GenerationWork] = {}
         # By padded length; alone, by the decoding.
         self._tables: dict[Any, Lanes] = {}
-        self._reserved = 0
-        self._draining = self._closed = self._is_awake = False
-        self.num_rows = 0
-        """Lanes of generations accepted and not yet finished."""
-        metrics.lanes.read = lambda: self.num_lanes
-        metrics.queue_depth.read = lambda: self.num_rows
-
-    def __repr__(self) -> str:
-        return f"<Generations {self.num_lanes} lanes, {len(self._waiting)} wait{', draining' * self._draining}>"
+        self._num_reserved = 0
+        self._is_awake = False
+        metrics.lanes.follow(lambda: self.num_lanes)
+        metrics.queue_depth.follow(lambda: self.num_rows)
 
     @property
     def num_lanes(self) -> int:
         """Lanes in use."""
         return sum(table.num_lanes for table in list(self._tables.values()))
 
-    def _admit(self, num_lanes: int) -> None:
-        """Refuse what would not fit, before anything was queued.
-
-        Raises:
-            TooLarge: ``num_lanes`` alone exceed ``max_queue_lanes``.
-            Overloaded: ``num_lanes`` more would exceed ``max_queue_lanes``.
-            Draining: no new work is taken.
-        """
-        if self._draining:
-            raise Draining("the server is shutting down; try another replica, or this one after its restart")
-        if num_lanes > self._max_queue_lanes:
-            raise TooLarge(f"{num_lanes} outputs and beams in one request; the most is {self._max_queue_lanes}")
-        if self.num_rows + num_lanes > self._max_queue_lanes:
-            raise Overloaded(f"{self.num_rows} of at most {self._max_queue_lanes} lanes are taken; try again later")
-        self.num_rows += num_lanes
-
-    def begin(self, asked: Sequence[Asked]) -> list[Generation]:
+    def begin(self, asked: Sequence[Asked]) -> list[GenerationWork]:
         """Have outputs made, together with whatever else runs. The caller must ``let_go`` of them in the end.
 
         Raises:
             TooLarge, Overloaded, Draining: refused before anything was begun.
         """
-        self._admit(sum(each.decoding.max_lanes for each in asked))
-        generations = [Generation(each, self.loop.create_future()) for each in asked]
+        self.admit(sum(each.decoding.max_lanes for each in asked))
+        now = self._clock()
+        generations = [GenerationWork(each, self._loop.create_future(), now) for each in asked]
         self._waiting.extend(generations)
         self._wake()
         return generations
 
-    def let_go(self, generations: Sequence[Generation]) -> None:
+    def let_go(self, generations: Sequence[GenerationWork]) -> None:
         """Free what is still under way of them, at the next iteration."""
         for generation in generations:
             if not generation.future.cancel() and not generation.future.cancelled():
@@ -150,16 +134,9 @@ class Generations:
         finally:
             self.let_go(generations)
 
-    def drain(self) -> None:
-        """Take no new work from now on; what was admitted goes on."""
-        self._draining = True
-
     def close(self) -> None:
         """Fail all that is under way, and stop the thread."""
-        self.drain()
-        self._closed = True
-        if self._thread is not None:
-            self._thread.shutdown(wait=True)
+        super().close()
         error = Draining("the server stopped before this was done")
         for generation in (*self._running.values(), *self._waiting):
             self._resolve(generation, error)
@@ -168,12 +145,12 @@ class Generations:
         self._tables.clear()
 
     def _wake(self) -> None:
-        if not self._is_awake and not self._closed:
+        if not self._is_awake and not self._is_closed:
             self._is_awake = True
-            self.loop.call_soon(self._iterate)
+            self._loop.call_soon(self._iterate)
 
     def _iterate(self) -> None:
-        if self._closed:
+        if self._is_closed:
             return
         self._drop_cancelled()
         joining = self._take_in()
@@ -183,7 +160,7 @@ class Generations:
         if self._thread is None:
             self._take(self._compute(joining))
         else:
-            self.loop.run_in_executor(self._thread, self._compute, joining).add_done_callback(
+            self._loop.run_in_executor(self._thread, self._compute, joining).add_done_callback(
                 lambda computed: self._take(computed.result())
             )
 
@@ -203,30 +180,30 @@ class Generations:
         if any(generation.future.done() for generation in self._waiting):
             for generation in [generation for generation in self._waiting if generation.future.done()]:
                 self._waiting.remove(generation)
-                self.num_rows -= generation.decoding.max_lanes
+                self.leave(generation.decoding.max_lanes)
                 self._metrics.cancelled.inc()
 
-    def _take_in(self) -> list[Generation]:
+    def _take_in(self) -> list[GenerationWork]:
         """Those that wait and find lanes, in the order in which they came."""
         joining = []
         while self._waiting:
             needed = self._waiting[0].decoding.max_lanes
-            if self._reserved and self._reserved + needed > self.max_lanes:
+            if self._num_reserved and self._num_reserved + needed > self._max_lanes:
                 break
-            self._reserved += needed
+            self._num_reserved += needed
             generation = self._waiting.popleft()
             self._running[generation.decoding] = generation
             joining.append(generation)
         return joining
 
-    def _compute(self, joining: list[Generation]) -> tuple[list[Decoding], dict[Decoding, OstinatoError]]:
+    def _compute(self, joining: list[GenerationWork]) -> tuple[list[Decoding], dict[Decoding, OstinatoError]]:
         """One iteration: what finished and what failed in it. Never raises."""
-        began_at = time.perf_counter()
+        began_at = self._clock()
         self._metrics.queue_seconds.observe_all([began_at - generation.submitted_at for generation in joining])
         finished: list[Decoding] = []
         failures: dict[Decoding, OstinatoError] = {}
         for key, started in self._start(joining, failures):
-            table = self._tables.setdefault(key, Lanes(self.decoder))
+            table = self._tables.setdefault(key, Lanes(self._decoder))
             try:
                 table.join(started)
             except Exception as error:
@@ -242,7 +219,7 @@ class Generations:
                 continue
             if not table.decodings:
                 del self._tables[key]
-        self._metrics.run_seconds.observe(time.perf_counter() - began_at)
+        self._metrics.run_seconds.observe(self._clock() - began_at)
         return finished, failures
 
     def _give_up(self, key: Any, error: Exception) -> dict[Decoding, OstinatoError]:
@@ -251,10 +228,10 @@ class Generations:
         return {decoding: _failed(error) for decoding in self._tables.pop(key).decodings}
 
     def _start(
-        self, joining: list[Generation], failures: dict[Decoding, OstinatoError]
+        self, joining: list[GenerationWork], failures: dict[Decoding, OstinatoError]
     ) -> Iterator[tuple[Any, list[tuple[Decoding, Start]]]]:
         """What the newcomers start from, by the table that they join."""
-        groups: dict[Any, list[Generation]] = {}
+        groups: dict[Any, list[GenerationWork]] = {}
         for generation in joining:
             groups.setdefault(self._key(generation), []).append(generation)
         for key, group in groups.items():
@@ -267,7 +244,7 @@ class Generations:
             if started:
                 yield key, started
 
-    def _key(self, generation: Generation) -> Any:
+    def _key(self, generation: GenerationWork) -> Any:
         if not self._share_runs:
             return generation.decoding
         source = generation.source
@@ -275,7 +252,7 @@ class Generations:
             return 0
         return self._encoder.padded_length(len(source))
 
-    def _encode(self, group: list[Generation]) -> list[Start | OstinatoError]:
+    def _encode(self, group: list[GenerationWork]) -> list[Start | OstinatoError]:
         """Of each generation what its decoder starts from, or why it failed."""
         sources = [generation.source for generation in group if not isinstance(generation.source, Start)]
         if not sources:
@@ -293,7 +270,7 @@ class Generations:
     def _take(self, computed: tuple[list[Decoding], dict[Decoding, OstinatoError]]) -> None:
         """Tell everyone what an iteration came to, and have the next one run."""
         finished, failures = computed
-        if self._closed:
+        if self._is_closed:
             return
         for generation in self._running.values():
             if generation.on_step is not None and generation.decoding not in failures:
@@ -305,7 +282,7 @@ class Generations:
             self._end(decoding, error)
         # Two turns of the loop. In the first those who were told write, and what came meanwhile begins; the loop sends
         # what was written at that turn's end, not after the next iteration.
-        self.loop.call_soon(self.loop.call_soon, self._iterate)
+        self._loop.call_soon(self._loop.call_soon, self._iterate)
 
     def _end(self, decoding: Decoding, error: OstinatoError | None) -> None:
         generation = self._running.pop(decoding, None)
@@ -313,12 +290,12 @@ class Generations:
             self._forget(generation)
             self._resolve(generation, error)
 
-    def _forget(self, generation: Generation) -> None:
-        self._reserved -= generation.decoding.max_lanes
-        self.num_rows -= generation.decoding.max_lanes
+    def _forget(self, generation: GenerationWork) -> None:
+        self._num_reserved -= generation.decoding.max_lanes
+        self.leave(generation.decoding.max_lanes)
 
     @staticmethod
-    def _resolve(generation: Generation, error: OstinatoError | None) -> None:
+    def _resolve(generation: GenerationWork, error: OstinatoError | None) -> None:
         if generation.future.done():
             return
         if error is None:

@@ -1,4 +1,4 @@
-"""Which work runs in the next iteration. Pure: no clock, no lock, no arrays touched.
+"""The line, and which work of it runs in the next iteration. Pure: no clock, no lock, no arrays touched.
 
 Work enters at the back of a line, an iteration takes from the front, and what is not finished goes to the back again,
 so a newcomer waits for at most the work that stood there when it came, each for one iteration. Sessions' work and
@@ -25,8 +25,9 @@ class Work:
         inputs: an array ``[R x n, F]``, contiguous and of the graph's dtype; or, of one row's one step, its bytes.
         num_rows, num_steps: R, and n, the steps of each row; one of the two is 1.
         num_done: steps that have run.
-        scratch: where the state waits between iterations, R slots; None until it is needed. Private work, on slots
-            that no session holds, names those same slots.
+        private: whether the work belongs to no session, so that nothing is committed and nobody is owed its end.
+        scratch: where the state waits between iterations, R slots; None until it is needed. Private work has its own
+            slots there, which no session holds.
         outputs: ``[R x n, O]``, or ``[R, O]`` of a graph that answers once a run; set when it finished.
         error: why it failed; None otherwise.
         future: where its caller waits.
@@ -34,6 +35,7 @@ class Work:
         submitted_at: when it entered the line, seconds of a monotonic clock.
     """
 
+    private = False
     num_done = 0
     scratch: Sequence[int] | None = None
     outputs: Any = None
@@ -51,12 +53,8 @@ class Work:
         self.num_steps = num_steps
         self.future = future
         if private:
+            self.private = True
             self.scratch = slots
-
-    @property
-    def private(self) -> bool:
-        """Whether the work belongs to no session, so that nothing is committed and nobody is owed its end."""
-        return self.scratch is self.slots
 
     def begin_anew(self) -> None:
         """It has run and was not committed: forget what came of it."""

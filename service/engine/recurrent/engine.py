@@ -1,8 +1,10 @@
-"""What serves one version of a model: its arena, its scheduler, and runs that belong to no session."""
+"""The engine of one version of a model with sessions: its arena, its scheduler, and runs that belong to no session."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -32,71 +34,78 @@ class Engine:
     """One served version of a model.
 
     Args:
-        chunks: to whom work that is not private comes back.
+        owner: to whom work that is not private comes back.
         max_resident: sessions in memory at once, inclusive.
-        decoder: what sessions forecast by; None where they feed their outputs back.
-        in_thread: whether iterations run beside the event loop.
+        generator: what sessions forecast by; None where they feed their outputs back.
+        in_thread: whether iterations run in a thread of their own.
 
     Attributes:
         manifest: what the graph takes and gives.
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
-        arena: a slot for each of ``max_resident``, and two for each row that may be under way: its session's, and
-            another where its state waits between iterations.
+        arena: the sessions in memory. It has a slot for each of ``max_resident``, and two for each row that may be
+            under way: its session's, and another where its state waits between iterations.
+        admit, check_room, leave, submit: the scheduler's, see there: kept as attributes, since every request asks them.
+        new_future: makes a future of the event loop.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         runner: IterationRunner,
-        chunks: Owner,
+        owner: Owner,
         settings: Settings,
         metrics: ModelMetrics,
         *,
         max_resident: int,
-        decoder: GenerationEngine | None = None,
+        generator: GenerationEngine | None = None,
         in_thread: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.manifest = manifest
-        self.decoder = decoder
+        self.generator = generator
         self.metrics = metrics
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
         self.max_batch_size = runner.max_batch_size
         self.pack_step = step_packer(manifest.inputs[0])
-        self._chunks = chunks
+        self._owner = owner
         self.arena = Arena(manifest, max_resident + 2 * settings.max_queue_rows)
-        self.scheduler = Scheduler(
+        self._scheduler = Scheduler(
             runner,
             self.arena,
             self,
             max_queue_rows=settings.max_queue_rows,
             metrics=metrics,
             in_thread=in_thread,
+            clock=clock,
         )
+        self.admit, self.check_room = self._scheduler.admit, self._scheduler.check_room
+        self.leave, self.submit = self._scheduler.leave, self._scheduler.submit
+        self.new_future = self._scheduler.loop.create_future
         self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
-        metrics.sessions_live.read = lambda: self.arena.num_sessions
-        metrics.queue_depth.read = lambda: self.num_rows
-        metrics.state_bytes.read = lambda: self.arena.session_bytes
+        metrics.sessions_live.follow(lambda: self.arena.num_sessions)
+        metrics.queue_depth.follow(lambda: self.num_rows)
+        metrics.state_bytes.follow(lambda: self.arena.session_bytes)
 
     @property
     def num_rows(self) -> int:
         """Rows accepted and not yet handed back, and lanes of forecasts."""
-        return self.scheduler.num_rows + (self.decoder.num_rows if self.decoder else 0)
+        return self._scheduler.num_rows + (self.generator.num_rows if self.generator else 0)
 
     def drain(self) -> None:
         """Take no new work from now on; what was admitted goes on."""
-        self.scheduler.drain()
-        if self.decoder is not None:
-            self.decoder.drain()
+        self._scheduler.drain()
+        if self.generator is not None:
+            self.generator.drain()
 
     def close(self) -> None:
         """Hand back whatever is under way as failed."""
-        self.scheduler.close()
-        if self.decoder is not None:
-            self.decoder.close()
+        self._scheduler.close()
+        if self.generator is not None:
+            self.generator.close()
 
     def __repr__(self) -> str:
-        return f"<Engine {self.manifest.name}/{self.manifest.version} {self.arena!r} {self.scheduler!r}>"
+        return f"<Engine {self.manifest.name}/{self.manifest.version} {self.arena!r} {self._scheduler!r}>"
 
     def check_length(self, num_steps: int, place: str) -> None:
         """Refuse a chunk or sequence that is too long, before its numbers are looked at.
@@ -120,15 +129,19 @@ class Engine:
     def give_back(self, slot: int) -> None:
         """Release a private slot, and the row that was admitted for it."""
         self.arena.release(slot)
-        self.scheduler.leave(1)
+        self.leave(1)
+
+    def read_slot(self, slot: int) -> tuple[NDArray[Any], ...]:
+        """Copies of a private slot's states, each of its ``row_shape``."""
+        return self.arena.read(slot)
 
     def start(self, slot: int, inputs: NDArray[Any]) -> PrivateWork:
         """Run a private slot on by ``inputs`` [n, F]; the work's future gives the outputs ``[n, O]`` (or ``[1, O]``).
 
         Unless the outputs arrive, the caller must ``abandon`` the work, which gives the slot back.
         """
-        work = PrivateWork(slot, inputs, self.scheduler.loop.create_future())
-        self.scheduler.submit(work)
+        work = PrivateWork(slot, inputs, self.new_future())
+        self.submit(work)
         return work
 
     def abandon(self, work: PrivateWork) -> None:
@@ -149,18 +162,18 @@ class Engine:
 
     def commit(self, finished: Finished) -> None:
         """See ``Owner.commit``: works of sessions are their owner's."""
-        self._chunks.commit(finished)
+        self._owner.commit(finished)
 
     def hand_back(self, works: list[Work]) -> None:
         """See ``Owner.hand_back``."""
-        chunks = []
+        owned = []
         for work in works:
             if isinstance(work, PrivateWork):
                 self._hand_back(work)
             else:
-                chunks.append(work)
-        if chunks:
-            self._chunks.hand_back(chunks)
+                owned.append(work)
+        if owned:
+            self._owner.hand_back(owned)
 
     def _hand_back(self, work: PrivateWork) -> None:
         if work.future.cancelled():

@@ -11,7 +11,7 @@ from ostinato.export.runs.pronunciation import _examples
 from ostinato.export.runs.registry import export_run
 from ostinato.models.kinds.pronunciation import train_run
 from ostinato.service.artifact.vocabulary import Vocabulary
-from ostinato.service.catalogue.recurrent_checks import load_version
+from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 
 RECIPE = """

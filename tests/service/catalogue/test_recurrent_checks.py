@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ostinato.service.artifact.numbers import largest_difference
-from ostinato.service.catalogue.recurrent_checks import find_versions, load_model
+from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
 from tests import networks
@@ -99,15 +99,6 @@ def test_a_golden_case_may_have_more_rows_than_a_batch(tmp_path: Path) -> None:
     loaded = load_model(networks.accumulator().write(tmp_path, inputs), Settings(max_batch_size=2))
     assert loaded.manifest.batch_invariant
     assert loaded.runner.max_batch_size == 2
-
-
-def test_versions_are_found_and_hidden_folders_are_not(tmp_path: Path) -> None:
-    for name in ("b/1", "a/2", "a/.tmp", ".git/objects"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "a" / "notes.txt").touch()
-    assert find_versions(tmp_path) == [tmp_path / "a/2", tmp_path / "b/1"]
-    with pytest.raises(ModelRejected, match="there is no such folder"):
-        find_versions(tmp_path / "absent")
 
 
 def test_differences_count_what_is_not_finite() -> None:

@@ -56,9 +56,9 @@ class Connection:
 
 @asynccontextmanager
 async def edge_over(house: House) -> Any:
-    rest = Rest(house.catalogue, house.sessions, house.chunks)
+    rest = Rest(house.catalogue, house.sessions, house.ledger)
     streams = Streams(
-        house.catalogue, house.sessions, house.chunks, house.metrics, house.settings, rest.columns.answer_arrow
+        house.catalogue, house.sessions, house.ledger, house.metrics, house.settings, rest.columns.answer_arrow
     )
     edge = Edge(inner, rest, streams, house.metrics, house.settings, lambda: (True, {}), start=nothing, stop=nothing)
     sweeping = asyncio.ensure_future(edge.sweep())
@@ -67,7 +67,7 @@ async def edge_over(house: House) -> Any:
     finally:
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)
-        house.engine.scheduler.close()
+        house.engine.close()
         for _ in range(5):
             await asyncio.sleep(0)
         assert edge.num_exchanges == 0
@@ -139,7 +139,7 @@ async def test_a_request_past_its_deadline_is_answered_and_not_applied_while_it_
     house = House(in_thread=True, deadline_seconds=0.3)
     session = await house.sessions.open("sum", session_id="a")
     house.runner.gate.clear()
-    first = asyncio.ensure_future(house.chunks.step(session, column(1)))
+    first = asyncio.ensure_future(house.ledger.step(session, column(1)))
     await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
     async with edge_over(house) as edge:
         status, content = await Connection("POST", "/v1/sessions/a/step", b'{"inputs": [[4]]}').through(edge)
@@ -153,7 +153,7 @@ async def test_a_client_that_hangs_up_while_it_waits_costs_nothing() -> None:
     house = House(in_thread=True)
     session = await house.sessions.open("sum", session_id="a")
     house.runner.gate.clear()
-    first = asyncio.ensure_future(house.chunks.step(session, column(1)))
+    first = asyncio.ensure_future(house.ledger.step(session, column(1)))
     await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
     async with edge_over(house) as edge:
         connection = Connection("POST", "/v1/sessions/a/step", b'{"inputs": [[4]]}')

@@ -424,7 +424,7 @@ async def test_a_client_that_hangs_up_while_its_chunk_runs_has_it_applied() -> N
     async with serving(house) as server:
         async with Client.to(server) as leaver:
             await leaver.send(step(1, seq=0))
-            await until(lambda: house.engine.arena.busy.any() and not len(house.engine.scheduler._line))
+            await until(lambda: house.engine.arena.busy.any() and house.runner.iterations)
         await until(lambda: not server.edge.num_exchanges)
         house.runner.gate.set()
         async with Client.to(server) as client:
@@ -446,14 +446,14 @@ async def test_a_client_that_hangs_up_during_a_forecast_lets_its_session_go() ->
         house.runner.gate.set()
         await stayer.send(step(1))
         assert (await stayer.answer())[2]["outputs"] == [[2.0]]
-        await until(lambda: not house.engine.scheduler.num_rows)
+        await until(lambda: not house.engine.num_rows)
         assert house.engine.arena.num_used == 1
 
 
 @pytest.mark.parametrize("path", [STEP, "/v1/sessions/a/forecast"])
 async def test_a_request_past_its_deadline_is_answered_and_the_connection_goes_on(path: str) -> None:
     house = await house_with_a(in_thread=True, deadline_seconds=0.3)
-    await house.chunks.step(await house.sessions.find("a"), column(1))
+    await house.ledger.step(await house.sessions.find("a"), column(1))
     house.runner.gate.clear()
     async with serving(house) as server, Client.to(server) as busy, Client.to(server) as client:
         await busy.send(step(1))
@@ -489,7 +489,7 @@ async def test_a_shutdown_closes_idle_connections_and_lets_others_answer_first()
 
 async def test_a_server_that_drains_refuses_and_closes() -> None:
     house = await house_with_a()
-    house.engine.scheduler.drain()
+    house.engine.drain()
     async with serving(house) as server, Client.to(server) as client:
         await client.send(step(1))
         status, headers, content = await client.answer()

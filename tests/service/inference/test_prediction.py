@@ -37,7 +37,7 @@ async def test_mixed_lengths_equal_one_by_one_runs_and_compute_no_padding() -> N
         (alone,) = await predict(house.engine, [sequence], [None])
         np.testing.assert_array_equal(made.outputs, alone.outputs)
         np.testing.assert_array_equal(made.states[0], np.array([sequence.sum()]))
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 0)
 
 
 async def test_a_sequence_may_start_from_a_given_state() -> None:
@@ -52,7 +52,7 @@ async def test_a_sequence_that_fails_fails_the_request_and_frees_every_slot() ->
         await predict(house.engine, [column(1), column(np.inf), column(*[1.0] * 30)], [None] * 3)
     for _ in range(20):  # until the long one has been dropped, too
         await asyncio.sleep(0)
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 0)
 
 
 async def test_a_request_that_is_cancelled_frees_every_slot() -> None:
@@ -66,26 +66,26 @@ async def test_a_request_that_is_cancelled_frees_every_slot() -> None:
     ran = len(house.runner.iterations)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 0)
     assert len(house.runner.iterations) <= ran + 1  # nobody waits for the rest, so it is not computed
 
 
 async def test_a_forecast_feeds_itself_and_leaves_the_session_as_it_was() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(1, 2))
+    await house.ledger.step(session, column(1, 2))
     # The total so far is 3; each further step adds the total before it: 3, 3 + 3, 6 + 6, ...
     outputs = await forecast(house.sessions, session, 5, {})
     assert outputs[:, 0].tolist() == [3, 6, 12, 24, 48]
-    answer = await house.chunks.step(session, column(1), seq=2)
+    answer = await house.ledger.step(session, column(1), seq=2)
     assert answer.outputs.tolist() == [[4]]
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 1)
 
 
 async def test_a_forecast_waits_for_the_chunks_before_it() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    step = asyncio.ensure_future(house.chunks.step(session, column(*[1.0] * 9)))
+    step = asyncio.ensure_future(house.ledger.step(session, column(*[1.0] * 9)))
     await asyncio.sleep(0)
     assert (await forecast(house.sessions, session, 1, {})).tolist() == [[9]]
     await step
@@ -94,7 +94,7 @@ async def test_a_forecast_waits_for_the_chunks_before_it() -> None:
 async def test_a_cancelled_forecast_frees_its_slot_and_its_session() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(1))
+    await house.ledger.step(session, column(1))
     task = asyncio.ensure_future(forecast(house.sessions, session, 50, {}))
     for _ in range(6):
         await asyncio.sleep(0)
@@ -103,8 +103,8 @@ async def test_a_cancelled_forecast_frees_its_slot_and_its_session() -> None:
         await task
     for _ in range(5):
         await asyncio.sleep(0)
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
-    await house.chunks.step(session, column(1))
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 1)
+    await house.ledger.step(session, column(1))
 
 
 async def test_a_forecast_needs_a_step_and_a_horizon_within_the_limit() -> None:

@@ -31,10 +31,11 @@ from ostinato.service.errors import (
 )
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
-from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.rows import Columns, step_columns
-from ostinato.service.state.base import Commit, Roster
+from ostinato.service.state.base import Commit
 from ostinato.service.state.memory import MemoryStore
+from ostinato.service.state.roster import Roster
 from tests import networks
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 
@@ -51,14 +52,14 @@ async def house_with(*session_ids: str, in_thread: bool = False, **settings: Any
         yield house
         for engine in house.catalogue.engines:
             arena = engine.arena
-            assert engine.scheduler.num_rows == 0, engine
+            assert engine.num_rows == 0, engine
             assert arena.num_used == arena.num_sessions, engine
             assert not arena.busy.any(), engine
         assert "<Turns 0 waiting for 0 sessions>" in repr(house.sessions)
     finally:
         house.runner.gate.set()
         for engine in house.catalogue.engines:
-            engine.scheduler.close()
+            engine.close()
 
 
 def send(
@@ -74,18 +75,18 @@ def send(
     numbers = None if seqs is None else np.array([NO_SEQ if seq is None else seq for seq in seqs], np.int64)
     columns = Columns.of(session_ids, column(*values), numbers, errors or {})
     return asyncio.ensure_future(
-        step_columns(house.sessions, house.chunks, house.engine, columns, create_missing=create_missing)
+        step_columns(house.sessions, house.ledger, house.engine, columns, create_missing=create_missing)
     )
 
 
-async def step(house: House, session_id: str, value: float, seq: int | None = None) -> Answer:
+async def step(house: House, session_id: str, value: float, seq: int | None = None) -> StepAnswer:
     """A single step."""
-    return await house.chunks.step(await house.sessions.find(session_id), column(value), seq)
+    return await house.ledger.step(await house.sessions.find(session_id), column(value), seq)
 
 
 async def under_way(house: House, num_rows: int) -> None:
     """Wait until a run is held up by the gate, and ``num_rows`` rows have been taken in."""
-    while house.engine.scheduler.num_rows < num_rows:
+    while house.engine.num_rows < num_rows:
         await asyncio.sleep(0)
     await asyncio.sleep(0.02)
 
@@ -179,7 +180,7 @@ async def test_a_single_step_that_shares_a_run_with_a_message_is_answered_in_pla
         for seq in range(2):
             message = send(house, ["a", "b"], [1, 2])
             await asyncio.sleep(0)
-            single = await house.chunks.step(sessions[2], column(3))
+            single = await house.ledger.step(sessions[2], column(3))
             await message
             assert (type(single.seq), type(single.steps)) == (int, int)
             assert (single.seq, single.steps) == (seq, seq + 1)
@@ -189,7 +190,7 @@ async def test_a_single_step_that_shares_a_run_with_a_message_is_answered_in_pla
 @IN_THREAD
 async def test_a_message_shares_runs_with_longer_chunks(in_thread: bool) -> None:
     async with house_with("a", "b", "c", in_thread=in_thread) as house:
-        long = house.chunks.step(await house.sessions.find("c"), column(*range(1, 8)))
+        long = house.ledger.step(await house.sessions.find("c"), column(*range(1, 8)))
         message = send(house, ["a", "b"], [1, 2])
         assert (await long).outputs[:, 0].tolist() == [1, 3, 6, 10, 15, 21, 28]
         assert totals(await message) == [1, 2]
@@ -209,7 +210,7 @@ async def test_what_does_not_fit_the_queue_is_refused_whole() -> None:
             await send(house, ids[4:], [1] * 7)  # 4 + 7 > 10
         second = send(house, [*ids[4:9], "nobody"], [1] * 6)  # 4 + 6 = 10
         await under_way(house, 9)
-        assert house.engine.scheduler.num_rows == 9  # the one of nobody has had its answer
+        assert house.engine.num_rows == 9  # the one of nobody has had its answer
         house.runner.gate.set()
         await first
         assert kinds(await second) == {5: UnknownSession}
@@ -222,7 +223,7 @@ async def test_a_draining_engine_refuses_a_message_and_finishes_what_it_took() -
         house.runner.gate.clear()
         taken = send(house, ["a", "a", "b"], [1, 2, 4])
         await under_way(house, 3)
-        house.engine.scheduler.drain()
+        house.engine.drain()
         with pytest.raises(Draining):
             await send(house, ["a"], [8])
         house.runner.gate.set()
@@ -233,7 +234,7 @@ async def test_an_engine_that_stops_answers_every_row() -> None:
     async with house_with("a", "b") as house:
         message = send(house, ["a", "a", "b"], [1, 2, 4])
         await asyncio.sleep(0)
-        house.engine.scheduler.close()
+        house.engine.close()
         answers = await message
         assert kinds(answers) == {0: Draining, 1: Draining, 2: Draining}
         assert await steps_of(house, "a", "b") == [0, 0]
@@ -298,7 +299,7 @@ async def test_of_a_message_with_a_session_twice_that_is_sent_again_only_the_las
 
 async def test_one_step_is_not_the_resending_of_a_longer_chunk() -> None:
     async with house_with("a", "b") as house:
-        await house.chunks.step(await house.sessions.find("a"), column(5, 0), seq=0)
+        await house.ledger.step(await house.sessions.find("a"), column(5, 0), seq=0)
         answers = await send(house, ["a", "b"], [5, 1], [0, 0])
         assert (totals(answers), kinds(answers)) == ([None, 1], {0: SeqConflict})
 
@@ -306,7 +307,7 @@ async def test_one_step_is_not_the_resending_of_a_longer_chunk() -> None:
 def add_engine(house: House, manifest: Manifest) -> Engine:
     """Another model or version beside the house's own."""
     metrics = ModelMetrics(house.metrics, manifest.name, manifest.version)
-    engine = Engine(manifest, PuppetRunner(), house.chunks, house.settings, metrics, max_resident=100)
+    engine = Engine(manifest, PuppetRunner(), house.ledger, house.settings, metrics, max_resident=100)
     house.store.attach(engine.arena)
     house.catalogue.add(engine)
     return engine
@@ -355,7 +356,7 @@ async def test_sessions_of_another_version_of_the_model_are_stepped_in_theirs() 
         newer = add_engine(house, MANIFEST.model_copy(update={"version": "2"}))
         await house.sessions.open("sum", session_id="new")
         columns = Columns.of(["old", "new", "fresh"], column(1, 2, 3), None, {})
-        answers = await step_columns(house.sessions, house.chunks, newer, columns, create_missing=True)
+        answers = await step_columns(house.sessions, house.ledger, newer, columns, create_missing=True)
         assert totals(answers) == [1, 2, 3]
         versions = [(await house.sessions.find(session_id)).engine for session_id in ("old", "new", "fresh")]
         assert versions == [house.engine, newer, newer]
@@ -381,7 +382,7 @@ async def test_a_session_of_a_version_that_takes_other_inputs_is_refused_by_row(
         newer = add_engine(house, changed_input(**changes))
         width = newer.manifest.inputs[0].num_features
         columns = Columns.of(["old"], np.ones((1, width), np.float32), None, {})
-        answers = await step_columns(house.sessions, house.chunks, newer, columns)
+        answers = await step_columns(house.sessions, house.ledger, newer, columns)
         assert kinds(answers) == {0: InvalidInput}
         assert await steps_of(house, "old") == [0]
 
@@ -393,7 +394,7 @@ async def test_a_roster_that_is_used_again_finds_its_sessions_where_they_are_now
 
         async def send_again() -> RowAnswers:
             columns = Columns(roster, column(1, 2, 4), None, {})
-            return await step_columns(house.sessions, house.chunks, house.engine, columns)
+            return await step_columns(house.sessions, house.ledger, house.engine, columns)
 
         for times in (1, 2):
             assert totals(await send_again()) == [times * value for value in (1, 2, 4)]
@@ -711,7 +712,7 @@ async def test_a_storm_of_messages_leaves_every_session_whole(seed: int, in_thre
                 assert isinstance(result, allowed), repr(result)
 
         await asyncio.gather(*(client() for _ in range(6)))
-        while house.engine.scheduler.num_rows:
+        while house.engine.num_rows:
             await asyncio.sleep(0)
         arena = house.engine.arena
         for slot, session_id in enumerate(arena.session_ids):
@@ -731,7 +732,7 @@ async def test_messages_and_single_steps_together_fold_to_one_offline_run(
     async with house_with() as house:
         metrics = ModelMetrics(house.metrics, "lstm", "1")
         engine = Engine(
-            runner.manifest, runner, house.chunks, house.settings, metrics, max_resident=100, in_thread=in_thread
+            runner.manifest, runner, house.ledger, house.settings, metrics, max_resident=100, in_thread=in_thread
         )
         house.store.attach(engine.arena)
         house.catalogue.add(engine)
@@ -764,7 +765,7 @@ async def test_messages_and_single_steps_together_fold_to_one_offline_run(
             if rows:
                 inputs = np.stack([sequences[row] for row in rows])
                 columns = Columns.of([str(number) for number, _ in rows], inputs, np.array(seqs), {})
-                answers = await step_columns(house.sessions, house.chunks, engine, columns)
+                answers = await step_columns(house.sessions, house.ledger, engine, columns)
                 assert not answers.errors
                 assert answers.seqs.tolist() == [seq for _, seq in rows]
                 keep(rows, answers.outputs)
@@ -775,7 +776,7 @@ async def test_messages_and_single_steps_together_fold_to_one_offline_run(
             if start < stop:
                 applied[number], last_length[number] = stop, stop - start
                 session = await house.sessions.find(str(number))
-                answer = await house.chunks.step(session, sequences[number, start:stop], start)
+                answer = await house.ledger.step(session, sequences[number, start:stop], start)
                 keep([(number, step) for step in range(start, stop)], answer.outputs)
 
         async def client(mine: NDArray[np.int64]) -> None:

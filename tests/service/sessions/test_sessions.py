@@ -21,21 +21,21 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from ostinato.service.sessions.chunk import Answer
+from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import Session
 from ostinato.service.state.base import Commit
 from tests.service.puppet import House, column
 
 
-def totals(answer: Answer) -> list[float]:
+def totals(answer: StepAnswer) -> list[float]:
     return [float(value) for value in answer.outputs[:, 0]]
 
 
 async def test_chunks_carry_the_state_on() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    first = await house.chunks.step(session, column(1, 2), seq=0)
-    second = await house.chunks.step(session, column(10), seq=2)
+    first = await house.ledger.step(session, column(1, 2), seq=0)
+    second = await house.ledger.step(session, column(10), seq=2)
     assert (first.seq, first.steps, totals(first)) == (0, 2, [1, 3])
     assert (second.seq, second.steps, totals(second)) == (2, 3, [13])
 
@@ -46,7 +46,7 @@ async def test_requests_of_one_session_are_applied_and_answered_in_the_order_the
     answered: list[int] = []
 
     async def step(number: int) -> None:
-        await house.chunks.step(session, column(*[float(number)] * (number % 3 + 1)))
+        await house.ledger.step(session, column(*[float(number)] * (number % 3 + 1)))
         answered.append(number)
 
     await asyncio.gather(*(step(number) for number in range(30)))
@@ -59,7 +59,7 @@ async def test_a_batch_never_holds_two_chunks_of_a_session() -> None:
     generator = random.Random(5)
     sessions = [await house.sessions.open("sum") for _ in range(5)]
     await asyncio.gather(
-        *(house.chunks.step(generator.choice(sessions), column(*[1.0] * generator.randint(1, 9))) for _ in range(200))
+        *(house.ledger.step(generator.choice(sessions), column(*[1.0] * generator.randint(1, 9))) for _ in range(200))
     )
     assert max(len(slots) for slots, _ in house.runner.iterations) == 5
     assert all(len(set(slots)) == len(slots) for slots, _ in house.runner.iterations)
@@ -68,9 +68,9 @@ async def test_a_batch_never_holds_two_chunks_of_a_session() -> None:
 async def test_a_chunk_sent_again_gets_the_same_answer_and_is_applied_once() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(1), seq=0)
-    answer = await house.chunks.step(session, column(2, 3), seq=1)
-    again = await house.chunks.step(session, column(2, 3), seq=1)
+    await house.ledger.step(session, column(1), seq=0)
+    answer = await house.ledger.step(session, column(2, 3), seq=1)
+    again = await house.ledger.step(session, column(2, 3), seq=1)
     assert (again.seq, again.steps, totals(again)) == (1, 3, [3, 6])
     assert totals(answer) == totals(again)
     assert session.steps == 3
@@ -80,7 +80,7 @@ async def test_a_chunk_sent_again_gets_the_same_answer_and_is_applied_once() -> 
 async def test_a_chunk_sent_again_while_the_first_is_under_way_waits_for_its_answer() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    both = await asyncio.gather(*(house.chunks.step(session, column(4), seq=0) for _ in range(2)))
+    both = await asyncio.gather(*(house.ledger.step(session, column(4), seq=0) for _ in range(2)))
     assert [totals(answer) for answer in both] == [[4], [4]]
     assert session.steps == 1
 
@@ -93,41 +93,41 @@ async def test_a_chunk_sent_again_while_the_first_is_under_way_waits_for_its_ans
 async def test_any_other_seq_is_a_conflict_that_names_the_right_one(seq: int, chunk: Any) -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(1), seq=0)
-    await house.chunks.step(session, column(2), seq=1)
+    await house.ledger.step(session, column(1), seq=0)
+    await house.ledger.step(session, column(2), seq=1)
     with pytest.raises(SeqConflict) as conflict:
-        await house.chunks.step(session, chunk, seq=seq)
+        await house.ledger.step(session, chunk, seq=seq)
     assert conflict.value.expected_seq == 2
-    assert totals(await house.chunks.step(session, column(0), seq=2)) == [3]
+    assert totals(await house.ledger.step(session, column(0), seq=2)) == [3]
     assert house.value('ostinato_seq_conflicts_total{model="sum",version="1"}') == 1
 
 
 async def test_a_failing_run_changes_no_session() -> None:
     house = House()
     sessions = [await house.sessions.open("sum") for _ in range(3)]
-    await asyncio.gather(*(house.chunks.step(session, column(1), seq=0) for session in sessions))
+    await asyncio.gather(*(house.ledger.step(session, column(1), seq=0) for session in sessions))
     house.runner.fails = lambda iteration: iteration.works[0].num_done == 4
     answers = await asyncio.gather(
-        *(house.chunks.step(session, column(*[1.0] * 6), seq=1) for session in sessions), return_exceptions=True
+        *(house.ledger.step(session, column(*[1.0] * 6), seq=1) for session in sessions), return_exceptions=True
     )
     assert [type(answer) for answer in answers] == [RunFailed] * 3
     house.runner.fails = lambda _: False
     for session in sessions:
         assert session.steps == 1
-        assert totals(await house.chunks.step(session, column(1), seq=1)) == [2]
+        assert totals(await house.ledger.step(session, column(1), seq=1)) == [2]
     assert house.engine.arena.num_used == 3
 
 
 async def test_a_row_that_is_not_finite_leaves_its_session_as_it_was() -> None:
     house = House()
     good, bad = await house.sessions.open("sum"), await house.sessions.open("sum")
-    await asyncio.gather(*(house.chunks.step(session, column(5)) for session in (good, bad)))
+    await asyncio.gather(*(house.ledger.step(session, column(5)) for session in (good, bad)))
     answers = await asyncio.gather(
-        house.chunks.step(good, column(1)), house.chunks.step(bad, column(np.inf)), return_exceptions=True
+        house.ledger.step(good, column(1)), house.ledger.step(bad, column(np.inf)), return_exceptions=True
     )
-    assert isinstance(answers[0], Answer)
+    assert isinstance(answers[0], StepAnswer)
     assert isinstance(answers[1], RunFailed)
-    assert totals(await house.chunks.step(bad, column(1), seq=1)) == [6]
+    assert totals(await house.ledger.step(bad, column(1), seq=1)) == [6]
 
 
 @pytest.mark.parametrize("num_steps", [1, 9])
@@ -136,7 +136,7 @@ async def test_a_commit_that_fails_leaves_the_session_as_it_was(
 ) -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(5), seq=0)
+    await house.ledger.step(session, column(5), seq=0)
 
     def failing(*_: Any) -> Any:
         raise OSError("no route to the store")
@@ -145,9 +145,9 @@ async def test_a_commit_that_fails_leaves_the_session_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(house.store, "commit", failing)
         with pytest.raises(StateStoreUnavailable):
-            await house.chunks.step(session, chunk, seq=1)
-    assert totals(await house.chunks.step(session, chunk, seq=1))[-1] == 5 + num_steps
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+            await house.ledger.step(session, chunk, seq=1)
+    assert totals(await house.ledger.step(session, chunk, seq=1))[-1] == 5 + num_steps
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 1)
 
 
 @pytest.mark.parametrize("num_steps", [1, 9])
@@ -157,7 +157,7 @@ async def test_a_chunk_that_loses_the_compare_and_set_is_judged_and_run_again(
 ) -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(5), seq=0)
+    await house.ledger.step(session, column(5), seq=0)
     commit, losses = house.store.commit, iter(range(num_losses))
 
     def losing(given: Commit, now: float) -> Any:
@@ -167,18 +167,18 @@ async def test_a_chunk_that_loses_the_compare_and_set_is_judged_and_run_again(
 
     chunk = column(*[1.0] * num_steps)
     monkeypatch.setattr(house.store, "commit", losing)
-    assert totals(await house.chunks.step(session, chunk, seq=1))[-1] == 5 + num_steps
-    assert totals(await house.chunks.step(session, chunk, seq=1))[-1] == 5 + num_steps  # the answer again
+    assert totals(await house.ledger.step(session, chunk, seq=1))[-1] == 5 + num_steps
+    assert totals(await house.ledger.step(session, chunk, seq=1))[-1] == 5 + num_steps  # the answer again
     assert session.steps == 1 + num_steps
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 1)
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 1)
     assert not house.engine.arena.busy.any()
 
 
 async def test_a_request_behind_a_dropped_one_is_not_forgotten() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    gone = house.chunks.step(session, column(1))
-    behind = house.chunks.step(session, column(2))
+    gone = house.ledger.step(session, column(1))
+    behind = house.ledger.step(session, column(2))
     gone.cancel()
     assert totals(await asyncio.wait_for(behind, 5)) == [2]
 
@@ -186,12 +186,12 @@ async def test_a_request_behind_a_dropped_one_is_not_forgotten() -> None:
 async def test_a_slot_used_before_answers_no_duplicate() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    await house.chunks.step(session, column(7), seq=0)
+    await house.ledger.step(session, column(7), seq=0)
     await house.sessions.close(session.session_id)
     thief = await house.sessions.open("sum")
     assert thief.slot == session.slot
     with pytest.raises(SeqConflict):
-        await house.chunks.step(thief, column(7), seq=-1)
+        await house.ledger.step(thief, column(7), seq=-1)
     assert house.engine.arena.last_output[thief.slot].tolist() == [0]
 
 
@@ -199,10 +199,10 @@ async def test_a_client_that_hangs_up_disturbs_nobody() -> None:
     house = House(in_thread=True)
     house.runner.gate.clear()
     leaver, stayer = await house.sessions.open("sum"), await house.sessions.open("sum")
-    under_way = asyncio.ensure_future(house.chunks.step(leaver, column(1), seq=0))
-    in_line = asyncio.ensure_future(house.chunks.step(leaver, column(2), seq=1))
-    behind = asyncio.ensure_future(house.chunks.step(leaver, column(4), seq=1))
-    mate = asyncio.ensure_future(house.chunks.step(stayer, column(7)))
+    under_way = asyncio.ensure_future(house.ledger.step(leaver, column(1), seq=0))
+    in_line = asyncio.ensure_future(house.ledger.step(leaver, column(2), seq=1))
+    behind = asyncio.ensure_future(house.ledger.step(leaver, column(4), seq=1))
+    mate = asyncio.ensure_future(house.ledger.step(stayer, column(7)))
     await asyncio.sleep(0.05)
     under_way.cancel()
     in_line.cancel()
@@ -212,18 +212,18 @@ async def test_a_client_that_hangs_up_disturbs_nobody() -> None:
     # What ran was applied, although nobody waited; what had not run was not.
     assert totals(await behind) == [5]
     assert leaver.steps == 2
-    assert house.engine.scheduler.num_rows == 0
-    house.engine.scheduler.close()
+    assert house.engine.num_rows == 0
+    house.engine.close()
 
 
 async def test_closing_waits_for_earlier_requests_and_refuses_later_ones() -> None:
     house = House(in_thread=True)
     house.runner.gate.clear()
     session = await house.sessions.open("sum", session_id="a")
-    before = house.chunks.step(session, column(1))
+    before = house.ledger.step(session, column(1))
     closing = asyncio.ensure_future(house.sessions.close(session.session_id))
     await asyncio.sleep(0.05)
-    behind = house.chunks.step(session, column(2))
+    behind = house.ledger.step(session, column(2))
     house.runner.gate.set()
     assert totals(await before) == [1]
     await closing
@@ -232,16 +232,16 @@ async def test_closing_waits_for_earlier_requests_and_refuses_later_ones() -> No
     with pytest.raises(SessionClosed):
         await house.sessions.find("a")
     with pytest.raises(SessionClosed):
-        house.chunks.step(session, column(3))
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 0)
+        house.ledger.step(session, column(3))
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 0)
     assert house.value('ostinato_sessions_total{event="closed",model="sum",version="1"}') == 1
-    house.engine.scheduler.close()
+    house.engine.close()
 
 
 async def test_two_closings_at_once_succeed_once() -> None:
     house = House()
     session = await house.sessions.open("sum")
-    step = asyncio.ensure_future(house.chunks.step(session, column(1)))
+    step = asyncio.ensure_future(house.ledger.step(session, column(1)))
     await asyncio.sleep(0)
     results = await asyncio.gather(
         house.sessions.close(session.session_id), house.sessions.close(session.session_id), return_exceptions=True
@@ -256,7 +256,7 @@ async def test_idle_sessions_expire_and_used_ones_do_not() -> None:
     idle = await house.sessions.open("sum", session_id="idle", ttl_seconds=10)
     used = await house.sessions.open("sum", session_id="used", ttl_seconds=10)
     house.clock.now += 6
-    await house.chunks.step(used, column(1))
+    await house.ledger.step(used, column(1))
     house.clock.now += 6
     assert house.sessions.expire() == 1
     with pytest.raises(SessionExpired):
@@ -283,7 +283,7 @@ async def test_opening_refuses_what_cannot_be() -> None:
         await house.sessions.open("sum")
     with pytest.raises(SessionExists):  # and not "try again later"
         await house.sessions.open("sum", session_id="a")
-    house.engine.scheduler.drain()
+    house.engine.drain()
     with pytest.raises(Draining):
         await house.sessions.open("sum")
 
@@ -300,12 +300,12 @@ async def test_a_full_queue_refuses_before_anything_is_queued(monkeypatch: pytes
     monkeypatch.setattr("ostinato.service.engine.recurrent.scheduler.READ_SECONDS", math.inf)
     house = House(max_queue_rows=2)
     session = await house.sessions.open("sum")
-    accepted = [house.chunks.step(session, column(1)) for _ in range(2)]
+    accepted = [house.ledger.step(session, column(1)) for _ in range(2)]
     for _ in range(2):
         with pytest.raises(Overloaded):
-            house.chunks.step(session, column(1))
+            house.ledger.step(session, column(1))
     assert [answer.steps for answer in await asyncio.gather(*accepted)] == [1, 2]
-    assert house.engine.scheduler.num_rows == 0
+    assert house.engine.num_rows == 0
 
 
 async def test_pages_give_every_session_once() -> None:
@@ -336,7 +336,7 @@ async def test_whatever_happens_around_it_a_session_answers_as_its_sequence_woul
     async def send(session: Session, chunk: Any, seq: int) -> list[float]:
         """Send a chunk until it is acknowledged, whatever fails and however often the client hangs up."""
         for _ in range(1000):
-            step = asyncio.ensure_future(house.chunks.step(session, chunk, seq=seq))
+            step = asyncio.ensure_future(house.ledger.step(session, chunk, seq=seq))
             await asyncio.sleep(0)
             if generator.random() < 0.2:
                 step.cancel()
@@ -355,5 +355,5 @@ async def test_whatever_happens_around_it_a_session_answers_as_its_sequence_woul
 
     answers = await asyncio.gather(*(play(sequence) for sequence in sequences))
     assert answers == [np.cumsum(sequence).tolist() for sequence in sequences], f"seed {seed}"
-    assert (house.engine.scheduler.num_rows, house.engine.arena.num_used) == (0, 20)
-    house.engine.scheduler.close()
+    assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 20)
+    house.engine.close()

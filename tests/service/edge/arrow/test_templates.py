@@ -119,7 +119,7 @@ async def test_an_answer_like_the_last_has_the_bytes_that_arrow_writes() -> None
     messages = RememberedMessages()
     for numbers in ([1.0, 2.0], [3.0, 4.0], [-0.5, 1e-30]):
         _, like_it = messages.read(message(["a", "b"], numbers), house.engine)
-        answers = RowAnswers(2, house.engine, house.engine.scheduler.loop.create_future())
+        answers = RowAnswers(2, house.engine, house.engine.new_future())
         answers.put(np.array([0, 1]), [int(abs(numbers[1])), 9], np.array(numbers, np.float32)[:, None])
         expected = arrow.write_rows(["a", "b"], answers.seqs, answers.outputs, {})
         assert like_it.answer(answers) == expected

@@ -42,15 +42,15 @@ async def edge_with(*session_ids: str, **settings: Any) -> AsyncIterator[tuple[H
     async with edge_over(house) as edge:
         yield house, edge
     for engine in house.catalogue.engines:
-        assert (engine.scheduler.num_rows, int(engine.arena.busy.sum())) == (0, 0)
+        assert (engine.num_rows, int(engine.arena.busy.sum())) == (0, 0)
         assert engine.arena.num_used == engine.arena.num_sessions
 
 
-def add_model(house: House, **changes: Any) -> Engine:
+def add_model(house: House, *, runner: PuppetRunner | None = None, **changes: Any) -> Engine:
     """Another model or version, which adds up its inputs as well."""
     manifest: Manifest = MANIFEST.model_copy(update=changes)
     metrics = ModelMetrics(house.metrics, manifest.name, manifest.version)
-    engine = Engine(manifest, PuppetRunner(), house.chunks, house.settings, metrics, max_resident=100)
+    engine = Engine(manifest, runner or PuppetRunner(), house.ledger, house.settings, metrics, max_resident=100)
     house.store.attach(engine.arena)
     house.catalogue.add(engine)
     return engine
@@ -353,7 +353,7 @@ async def test_outputs_of_every_dtype_are_written_as_they_are(dtype: str) -> Non
         for seq in range(3):
             values = pa.FixedSizeListArray.from_arrays(pa.array(np.full(11, seq, np.float32)), 1)
             _, message = remembered.read(stream({"session_id": pa.array(ids), "inputs": values}), engine)
-            answers = RowAnswers(11, engine, engine.scheduler.loop.create_future())
+            answers = RowAnswers(11, engine, engine.new_future())
             answers.put(np.arange(11), np.full(11, seq), made)
             made = made[::-1]
             content = ipc.open_stream(message.answer(answers)).read_all().to_pydict()
@@ -375,12 +375,12 @@ async def test_a_message_that_does_not_fit_is_refused_with_nothing_applied(form:
         too_large = await message(edge, ids)
         assert (too_large.status, too_large.content["code"]) == (413, "too_large")
         house.runner.gate.clear()
-        first = asyncio.ensure_future(house.chunks.step(await house.sessions.find("a"), column(1)))
+        first = asyncio.ensure_future(house.ledger.step(await house.sessions.find("a"), column(1)))
         overloaded = await message(edge, ids[1:])
         assert (overloaded.status, overloaded.content["code"]) == (429, "overloaded")
         fits = asyncio.ensure_future(message(edge, ids[2:]))
         await asyncio.sleep(0.02)
-        house.engine.scheduler.drain()
+        house.engine.drain()
         draining = await message(edge, ids[:1])
         assert (draining.status, draining.content["code"]) == (503, "draining")
         house.runner.gate.set()
@@ -392,13 +392,13 @@ async def test_a_message_that_does_not_fit_is_refused_with_nothing_applied(form:
 async def test_a_message_past_its_deadline_gives_its_rows_back() -> None:
     async with edge_with("a", "b", in_thread=True, deadline_seconds=0.2) as (house, edge):
         house.runner.gate.clear()
-        first = asyncio.ensure_future(house.chunks.step(await house.sessions.find("a"), column(1)))
+        first = asyncio.ensure_future(house.ledger.step(await house.sessions.find("a"), column(1)))
         await asyncio.sleep(0.02)  # it runs by now
         reply = await post_json(edge, {"session_ids": ["a", "b"], "inputs": [[2], [2]]})
         assert (reply.status, reply.content["code"]) == (504, "deadline_exceeded")
         house.runner.gate.set()
         await first
-        while house.engine.scheduler.num_rows:
+        while house.engine.num_rows:
             await asyncio.sleep(0)
         assert await steps_of(house, "a", "b") == [1, 0]
 
@@ -445,13 +445,13 @@ class TestPredictArrow:
 
     async def test_the_version_is_the_latest_unless_one_is_named(self) -> None:
         async with edge_with() as (house, edge):
-            newer = add_model(house, version="2")
-            assert isinstance(newer.scheduler._runner, PuppetRunner)
+            newer = PuppetRunner()
+            add_model(house, runner=newer, version="2")
             await self.predict(edge, query="version=1")
-            assert (len(house.runner.iterations) > 0, newer.scheduler._runner.iterations) == (True, [])
+            assert (len(house.runner.iterations) > 0, newer.iterations) == (True, [])
             house.runner.iterations.clear()
             await self.predict(edge)
-            assert (house.runner.iterations, len(newer.scheduler._runner.iterations) > 0) == ([], True)
+            assert (house.runner.iterations, len(newer.iterations) > 0) == ([], True)
             unknown = await self.predict(edge, query="version=3")
             assert (unknown.status, unknown.content["code"]) == (404, "unknown_model")
 

@@ -49,7 +49,7 @@ async def content_of(edge: Edge, name: str) -> tuple[Any, ...]:
 async def house_with_a(**settings: Any) -> House:
     """A house with session ``a``, which has added up 1 and 2."""
     house = House(**settings)
-    await house.chunks.step(await house.sessions.open("sum", session_id="a", ttl_seconds=50), column(1, 2))
+    await house.ledger.step(await house.sessions.open("sum", session_id="a", ttl_seconds=50), column(1, 2))
     return house
 
 
@@ -279,16 +279,16 @@ async def test_life_waits_for_the_chunks_before_it_and_chunks_behind_wait_for_it
     session = await house.sessions.find("a")
     async with edge_over(house) as edge:
         house.runner.gate.clear()
-        waiting: list[Any] = [asyncio.ensure_future(house.chunks.step(session, column(10)))]
+        waiting: list[Any] = [asyncio.ensure_future(house.ledger.step(session, column(10)))]
         for path, body in ((f"{A}/fork", b'{"session_id": "b"}'), (f"{A}/reset", b"")):
             waiting.append(asyncio.ensure_future(ask(edge, "POST", path, body)))
             await asyncio.sleep(0.01)
-            waiting.append(asyncio.ensure_future(house.chunks.step(session, column(1))))
+            waiting.append(asyncio.ensure_future(house.ledger.step(session, column(1))))
         waiting.append(asyncio.ensure_future(ask(edge, "GET", f"{A}/state")))
         await asyncio.sleep(0.01)
         waiting.append(asyncio.ensure_future(ask(edge, "PUT", f"{A}/state", state(50))))
         await asyncio.sleep(0.01)
-        waiting.append(asyncio.ensure_future(house.chunks.step(session, column(1))))
+        waiting.append(asyncio.ensure_future(house.ledger.step(session, column(1))))
         await asyncio.sleep(0.01)
         assert not any(each.done() for each in waiting)
         house.runner.gate.set()
@@ -304,7 +304,7 @@ async def test_closing_refuses_what_of_a_life_waits_behind_it() -> None:
     session = await house.sessions.find("a")
     async with edge_over(house) as edge:
         house.runner.gate.clear()
-        chunk = asyncio.ensure_future(house.chunks.step(session, column(10)))
+        chunk = asyncio.ensure_future(house.ledger.step(session, column(10)))
         closing = asyncio.ensure_future(ask(edge, "DELETE", A))
         await asyncio.sleep(0.01)
         behind = [
@@ -340,7 +340,7 @@ async def test_a_store_that_fails_leaves_the_session_as_it_was(monkeypatch: pyte
 
 async def test_a_server_that_drains_gives_states_out_and_changes_no_session() -> None:
     house = await house_with_a()
-    house.engine.scheduler.drain()
+    house.engine.drain()
     async with edge_over(house) as edge:
         for method, path, body in (
             ("POST", f"{A}/reset", b""),

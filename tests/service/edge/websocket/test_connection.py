@@ -73,7 +73,7 @@ class Client:
 
         self.house = house
         self.streams = Streams(
-            house.catalogue, house.sessions, house.chunks, house.metrics, house.settings, step_columns
+            house.catalogue, house.sessions, house.ledger, house.metrics, house.settings, step_columns
         )
         self.server_state = SimpleNamespace(connections=set())
         self.wire = Wire()
@@ -151,13 +151,13 @@ async def client_of(house: House) -> AsyncIterator[Client]:
         house.runner.gate.set()
         client.connection.connection_lost(None)
         for _ in range(1000):
-            if not house.engine.scheduler.num_rows:
+            if not house.engine.num_rows:
                 break
             await asyncio.sleep(0.001)
-        assert house.engine.scheduler.num_rows == client.streams.num_frames == 0
+        assert house.engine.num_rows == client.streams.num_frames == 0
         assert client.server_state.connections == set()
         assert house.value("ostinato_streams_live") == 0
-        house.engine.scheduler.close()
+        house.engine.close()
 
 
 class TestHandshake:
@@ -201,7 +201,7 @@ class TestHandshake:
         check_problem(response, 503, "starting")
         assert "Retry-After" in response.headers
         client.connection.connection_lost(None)
-        house.engine.scheduler.close()
+        house.engine.close()
 
     async def test_a_server_that_drains(self) -> None:
         async with client_of(House()) as client:
@@ -327,7 +327,7 @@ class TestClose:
             assert await client.closed() == (1000, "bye")
             assert client.wire.closed
             house.runner.gate.set()
-            while house.engine.scheduler.num_rows:
+            while house.engine.num_rows:
                 await asyncio.sleep(0.001)
             session = house.sessions.resident("a")
             assert session is not None
@@ -537,13 +537,13 @@ async def test_a_lost_connection_drops_what_has_not_begun() -> None:
         session = house.sessions.resident("a")
         assert session is not None
         house.runner.gate.clear()
-        first = house.chunks.step(session, column(1))
+        first = house.ledger.step(session, column(1))
         await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
         client.say(FRAME)
         client.connection.connection_lost(ConnectionResetError())
         house.runner.gate.set()
         await first
-        while house.engine.scheduler.num_rows:
+        while house.engine.num_rows:
             await asyncio.sleep(0.001)
         assert session.steps == 1
     assert house.value('ostinato_cancelled_total{model="sum",version="1"}') == 1

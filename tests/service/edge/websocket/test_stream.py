@@ -68,7 +68,7 @@ class Line:
             self.recorder,
             "sum",
             house.sessions,
-            house.chunks,
+            house.ledger,
             house.settings,
             self.step_columns,
             self.observe,
@@ -83,7 +83,7 @@ class Line:
         session = self.house.sessions.resident(session_id)
         if session is None:
             raise InvalidInput("this is no Arrow IPC stream")
-        answer = await self.house.chunks.step(session, column(float(number)))
+        answer = await self.house.ledger.step(session, column(float(number)))
         return b"%g" % answer.outputs[0, 0]
 
     def observe(self, _arrived_at: float, status: int, code: str) -> None:
@@ -112,12 +112,12 @@ async def line_over(house: House, *sessions: str, **options: Any) -> AsyncIterat
         house.runner.gate.set()
         line.stream.end()
         for _ in range(2000):
-            if not house.engine.scheduler.num_rows:
+            if not house.engine.num_rows:
                 break
             await asyncio.sleep(0.001)
-        assert house.engine.scheduler.num_rows == 0
+        assert house.engine.num_rows == 0
         assert line.stream.num_frames == 0
-        house.engine.scheduler.close()
+        house.engine.close()
         await asyncio.sleep(0)
 
 
@@ -334,7 +334,7 @@ class TestBackPressure:
             line.say(*({"session_id": "a", "inputs": [[1]]} for _ in range(10)))
             for _ in range(5):
                 await asyncio.sleep(0)
-            assert line.stream.num_frames == house.engine.scheduler.num_rows == 3
+            assert line.stream.num_frames == house.engine.num_rows == 3
             assert line.stream.is_full
             assert not line.recorder.reads()
             house.runner.gate.set()
@@ -422,7 +422,7 @@ async def test_when_the_client_goes_what_has_begun_is_applied_and_the_rest_is_dr
         line.stream.end()
         house.runner.gate.set()
         for _ in range(2000):
-            if not house.engine.scheduler.num_rows:
+            if not house.engine.num_rows:
                 break
             await asyncio.sleep(0.001)
         assert line.recorder.sent == []
@@ -451,7 +451,7 @@ class TestDrain:
         async with line_over(house, "a", "b") as line:
             house.runner.gate.clear()
             line.say({"session_id": "a", "inputs": [[1]]})
-            house.engine.scheduler.drain()
+            house.engine.drain()
             line.stream.drain()
             line.say({"session_id": "b", "inputs": [[1]], "id": 1}, b"b,1")
             assert line.recorder.codes == ["draining", "draining"]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from ostinato.service.engine.generation.beam import Beam, best_positions
-from ostinato.service.engine.generation.decoding import Decoding, Forced, Greedy, Output, Plan, Sample, Scores
+from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Forced, Greedy, Plan, Sample, Scores
 from ostinato.service.engine.generation.lanes import Lanes
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 
 SOURCES = [(3.0, 1.0, 4.0), (1.0,), (5.0, 9.0), (2.0, 6.0, 5.0, 3.0)]
 
 
-def decode(decoder: PuppetDecoder, source: Sequence[float], decoding: Decoding) -> list[Output]:
+def decode(decoder: PuppetDecoder, source: Sequence[float], decoding: Decoding) -> list[FinishedOutput]:
     lanes = Lanes(decoder)
     lanes.join([(decoding, decoder.start_from(*source))])
     while lanes.num_lanes:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ostinato.service.engine.generation.beam import Beam
-from ostinato.service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
+from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, Plan, Sample
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import RunFailed
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
@@ -36,7 +36,7 @@ def jobs(seed: int, count: int) -> list[tuple[tuple[float, ...], Make]]:
     return made
 
 
-def alone(decoder: PuppetDecoder, source: tuple[float, ...], make: Make) -> list[Output]:
+def alone(decoder: PuppetDecoder, source: tuple[float, ...], make: Make) -> list[FinishedOutput]:
     decoding, lanes = make(), Lanes(decoder)
     lanes.join([(decoding, decoder.start_from(*source))])
     while lanes.num_lanes:
@@ -44,10 +44,10 @@ def alone(decoder: PuppetDecoder, source: tuple[float, ...], make: Make) -> list
     return decoding.outputs
 
 
-def same(one: list[Output], other: list[Output]) -> bool:
+def same(one: list[FinishedOutput], other: list[FinishedOutput]) -> bool:
     """To the bit."""
 
-    def bits(output: Output) -> tuple[object, ...]:
+    def bits(output: FinishedOutput) -> tuple[object, ...]:
         attention = None if output.attention is None else output.attention.tobytes()
         return (output.codes, output.score, output.log_probabilities, attention, output.finish_reason)
 
@@ -61,7 +61,7 @@ def test_an_output_is_the_same_alone_and_among_others_that_come_and_go(seed: int
     work = jobs(seed, 64)
     lanes = Lanes(decoder)
     running: dict[Decoding, int] = {}
-    outputs: dict[int, list[Output]] = {}
+    outputs: dict[int, list[FinishedOutput]] = {}
     waiting = deque(range(len(work)))
     num_dropped = 0
     while waiting or running:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ostinato.service.engine.generation.beam import Beam
-from ostinato.service.engine.generation.decoding import Decoding, Greedy, Output, Plan, Sample
-from ostinato.service.engine.generation.scheduler import Asked, Generations
+from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, Plan, Sample
+from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler
 from ostinato.service.errors import Draining, Overloaded, RunFailed, TooLarge
 from ostinato.service.metrics.series import GenerationMetrics, Metrics
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
@@ -40,7 +40,7 @@ class House:
         self.decoder = PuppetDecoder(NUM_CODES)
         self.encoder = PuppetEncoder(self.decoder) if encodes else None
         self.metrics = GenerationMetrics(Metrics(), "puppet", "1")
-        self.generations = Generations(
+        self.generations = GenerationScheduler(
             self.encoder,
             self.decoder,
             self.metrics,
@@ -71,7 +71,7 @@ class House:
         return self.generations.num_rows == self.generations.num_lanes == self.metrics.lanes.read() == 0
 
 
-def outputs(decodings: list[Decoding]) -> list[list[Output]]:
+def outputs(decodings: list[Decoding]) -> list[list[FinishedOutput]]:
     return [decoding.outputs for decoding in decodings]
 
 

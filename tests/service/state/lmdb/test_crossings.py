@@ -59,7 +59,7 @@ def gated(store: LmdbStore) -> threading.Event:
 
 async def step(house: House, session_id: str, *values: float, seq: int | None = None) -> float:
     session = await house.sessions.find(session_id)
-    return float((await house.chunks.step(session, column(*values), seq=seq)).outputs[-1, 0])
+    return float((await house.ledger.step(session, column(*values), seq=seq)).outputs[-1, 0])
 
 
 async def turns() -> None:
@@ -70,7 +70,7 @@ async def turns() -> None:
 async def test_reset_resets_the_copy_in_memory(tmp_path: Path) -> None:
     house = House(store=store_at(tmp_path))
     session = await house.sessions.open("sum", session_id="a")
-    await house.chunks.step(session, column(5))
+    await house.ledger.step(session, column(5))
     await house.sessions.reset(session)
     assert session.steps == 0
     assert await step(house, "a", 1) == 1
@@ -86,7 +86,7 @@ async def test_an_idle_worker_that_has_the_upkeep_stores_what_others_write(
     house = House(store=other)
     session = await house.sessions.open("sum", session_id="a")
     for _ in range(50):
-        await house.chunks.step(session, column(1))
+        await house.ledger.step(session, column(1))
     for _ in range(5):
         await idle._upkeep.store()
     with other._journal.locked():
@@ -190,7 +190,7 @@ async def test_a_session_opened_while_another_worker_steps_it_keeps_the_step(tmp
     one._journal.follow()  # any request of this process does
     disk.set()
     session = await opening
-    answer = await house.chunks.step(session, column(1))
+    answer = await house.ledger.step(session, column(1))
     assert answer.outputs[-1, 0] == 6, answer
 
 
@@ -221,9 +221,9 @@ async def test_what_could_not_be_synced_is_synced_before_it_is_acknowledged(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
         with pytest.raises(StateStoreUnavailable):
-            await house.chunks.step(session, column(1), seq=0)
+            await house.ledger.step(session, column(1), seq=0)
     synced = watch_fsync(monkeypatch)
-    await house.chunks.step(session, column(1), seq=0)  # sent again, as it was told to
+    await house.ledger.step(session, column(1), seq=0)  # sent again, as it was told to
     assert synced
 
 
@@ -249,7 +249,7 @@ async def test_a_duplicate_at_another_worker_waits_for_the_disk(tmp_path: Path) 
     house, second = House(store=one), House(store=two)
     session = await house.sessions.open("sum", session_id="a")
     disk, disk2 = gated(one), gated(two)
-    first = house.chunks.step(session, column(1), seq=0)
+    first = house.ledger.step(session, column(1), seq=0)
     await turns()
     again = asyncio.ensure_future(step(second, "a", 1, seq=0))
     await asyncio.sleep(0.05)
@@ -280,9 +280,9 @@ async def test_beginning_anew_that_fails_is_tried_again(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(sleeper._journal, "_first", unreadable)
         with pytest.raises(StateStoreUnavailable):
-            await second.chunks.step(session, column(1))
+            await second.ledger.step(session, column(1))
     assert await step(second, "a", 100) == 110
-    assert second.engine.scheduler.num_rows == 0
+    assert second.engine.num_rows == 0
 
 
 async def test_an_odd_error_in_refresh_leaks_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,8 +295,8 @@ async def test_an_odd_error_in_refresh_leaks_no_row(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(house.store, "refresh", odd)
         with pytest.raises(MemoryError):
-            await house.chunks.step(session, column(1), seq=7)
-    assert house.engine.scheduler.num_rows == 0
+            await house.ledger.step(session, column(1), seq=7)
+    assert house.engine.num_rows == 0
 
 
 async def test_an_odd_error_behind_a_chunk_keeps_no_session_busy(
@@ -312,13 +312,13 @@ async def test_an_odd_error_behind_a_chunk_keeps_no_session_busy(
     with monkeypatch.context() as patch:
         patch.setattr(house.store, "refresh", odd)
         futures = [
-            house.chunks.step(session, column(1)),
-            house.chunks.step(other, column(1)),
-            house.chunks.step(session, column(1), seq=7),
+            house.ledger.step(session, column(1)),
+            house.ledger.step(other, column(1)),
+            house.ledger.step(session, column(1), seq=7),
         ]
         await asyncio.wait(futures, timeout=0.5)
     assert not house.engine.arena.busy.any()
-    assert house.engine.scheduler.num_rows == 0
+    assert house.engine.num_rows == 0
     await asyncio.gather(*futures, return_exceptions=True)
 
 
@@ -360,7 +360,7 @@ async def test_a_cancelled_request_leaves_the_copy_as_the_store_has_it(what: str
     one, two = store_at(tmp_path, sync_always=True), store_at(tmp_path)
     house, second = House(store=one), House(store=two)
     session = await house.sessions.open("sum", session_id="a")
-    await house.chunks.step(session, column(5))
+    await house.ledger.step(session, column(5))
     disk = gated(one)
     work = house.sessions.reset(session) if what == "reset" else house.sessions.close("a")
     task = asyncio.ensure_future(work)

@@ -81,7 +81,7 @@ class Life:
         session = await worker.sessions.find(name)
         if was is None:
             # It may be found where nobody has heard yet that it was closed; but nothing is applied to it.
-            await worker.chunks.step(session, column(1))
+            await worker.ledger.step(session, column(1))
             raise AssertionError(f"{name} was closed")
         if kind == "reset":
             await worker.sessions.reset(session)
@@ -101,19 +101,19 @@ class Life:
         other = self.any_worker()
         there = await other.sessions.find(name)
         here = await worker.sessions.find(name)
-        answers = await asyncio.gather(worker.chunks.step(here, column(1)), other.chunks.step(there, column(2)))
+        answers = await asyncio.gather(worker.ledger.step(here, column(1)), other.ledger.step(there, column(2)))
         assert max(float(answer.outputs[-1, 0]) for answer in answers) == was[1] + 3, (name, was)
         self.truth[name] = (was[0] + 2, was[1] + 3)
 
     async def _step(self, kind: str, worker: House, name: str, was: tuple[int, float]) -> None:
         values = self.generator.integers(0, 5, int(self.generator.choice([1, 3, 6]))).tolist()
         seq = None if kind == "step" else was[0]
-        answer = await worker.chunks.step(await worker.sessions.find(name), column(*values), seq=seq)
+        answer = await worker.ledger.step(await worker.sessions.find(name), column(*values), seq=seq)
         assert (answer.seq, answer.outputs[-1, 0]) == (was[0], was[1] + sum(values)), (name, kind, was)
         self.truth[name] = (was[0] + len(values), was[1] + sum(values))
         if kind == "twice":
             other = self.any_worker()
-            again = await other.chunks.step(await other.sessions.find(name), column(*values), seq=seq)
+            again = await other.ledger.step(await other.sessions.find(name), column(*values), seq=seq)
             assert again.seq == answer.seq
             np.testing.assert_array_equal(again.outputs, answer.outputs)
 
@@ -140,7 +140,7 @@ async def test_a_random_life_at_three_workers(
             life.restart_one()
         for worker in life.workers:
             arena = worker.engine.arena
-            assert worker.engine.scheduler.num_rows == 0, turn
+            assert worker.engine.num_rows == 0, turn
             assert not arena.busy.any(), turn
             assert arena.num_used == arena.num_sessions, turn
     live = {name for name, was in life.truth.items() if was is not None}

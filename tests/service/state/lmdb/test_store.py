@@ -36,7 +36,7 @@ async def stepped(house: House, session_id: str, *values: float) -> float:
         session = await house.sessions.find(session_id)
     except UnknownSession:
         session = await house.sessions.open("sum", session_id=session_id)
-    return float((await house.chunks.step(session, column(*values), seq=session.steps)).outputs[-1, 0])
+    return float((await house.ledger.step(session, column(*values), seq=session.steps)).outputs[-1, 0])
 
 
 async def test_what_was_committed_is_there_after_a_restart_from_journal_and_database(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_an_answer_waits_for_the_disk_where_that_is_asked_for(
         return run
 
     monkeypatch.setattr(store._flush, "_begin_sync", slow)
-    answers = [house.chunks.step(session, column(1), seq=0), house.chunks.step(session, column(2), seq=1)]
+    answers = [house.ledger.step(session, column(1), seq=0), house.ledger.step(session, column(2), seq=1)]
     await asyncio.sleep(0.05)
     assert not any(answer.done() for answer in answers)
     disk.set()
@@ -162,13 +162,13 @@ async def test_a_sync_serves_all_who_wait_and_none_who_came_after_it_began(tmp_p
     begun: list[int] = []
     begin_sync = store._flush._begin_sync
     store._flush._begin_sync = lambda: (begun.append(store._journal.current.end), begin_sync())[1]  # type: ignore[func-returns-value]
-    await asyncio.gather(*(house.chunks.step(session, column(1)) for session in sessions))
+    await asyncio.gather(*(house.ledger.step(session, column(1)) for session in sessions))
     assert begun == [store._journal.current.end]
     # One that begins while a sync runs is not served by that.
-    first = house.chunks.step(sessions[0], column(1))
+    first = house.ledger.step(sessions[0], column(1))
     while len(begun) == 1:
         await asyncio.sleep(0)
-    await asyncio.gather(first, house.chunks.step(sessions[1], column(1)))
+    await asyncio.gather(first, house.ledger.step(sessions[1], column(1)))
     assert len(begun) == 3
     assert begun[-1] == store._journal.current.end
 
@@ -183,7 +183,7 @@ async def test_a_sync_that_fails_answers_nobody(tmp_path: Path) -> None:
 
     store._flush._begin_sync = lambda: fails
     with pytest.raises(StateStoreUnavailable, match="Input/output error"):
-        await house.chunks.step(session, column(1), seq=0)
+        await house.ledger.step(session, column(1), seq=0)
 
 
 async def test_a_version_that_still_has_sessions_is_told(tmp_path: Path) -> None:
@@ -290,9 +290,9 @@ async def test_chunks_of_more_sessions_than_the_budget_holds_run_at_once(tmp_pat
     for number in range(4):
         await stepped(house, f"s{number}", 100 * number)
     chunk = column(*[1.0] * 6)  # an iteration has 4 steps
-    answers = [house.chunks.step(await house.sessions.find(f"s{number}"), chunk) for number in range(4)]
+    answers = [house.ledger.step(await house.sessions.find(f"s{number}"), chunk) for number in range(4)]
     assert [answer.outputs[-1, 0] for answer in await asyncio.gather(*answers)] == [6, 106, 206, 306]
-    assert house.engine.scheduler.num_rows == 0
+    assert house.engine.num_rows == 0
 
 
 async def test_what_is_appended_is_synced_beside_the_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -351,7 +351,7 @@ class Client:
 
     def _step(self, session_id: str, values: list[float], seq: int) -> Callable[[House], Awaitable[Any]]:
         async def step(house: House) -> Any:
-            return await house.chunks.step(await house.sessions.find(session_id), column(*values), seq)
+            return await house.ledger.step(await house.sessions.find(session_id), column(*values), seq)
 
         return step
 

@@ -1,0 +1,51 @@
+"""The repository: the folder ``<repository>/<model>/<version>/``, and what its files must be before a graph is run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ostinato.service.artifact.manifest import MANIFEST_FILE, Manifest
+from ostinato.service.errors import ModelRejected
+
+
+def find_versions(repository: Path) -> list[Path]:
+    """Directories of all versions in a repository; every second-level folder is one, sound or not.
+
+    Raises:
+        ModelRejected: the repository is not a folder.
+    """
+    if not repository.is_dir():
+        raise ModelRejected(f"{repository}: there is no such folder; 'ostinato export' fills one")
+    return sorted(
+        path
+        for path in repository.glob("*/*")
+        if path.is_dir() and not path.name.startswith(".") and not path.parent.name.startswith(".")
+    )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a version whose name and files are those that it says.
+
+    Raises:
+        ModelRejected: it is no manifest, is of another version than the folder's, or a file is absent or damaged.
+    """
+    manifest = Manifest.read(directory)
+    if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
+        raise ModelRejected(
+            f"{directory / MANIFEST_FILE}: it is of {manifest.name}/{manifest.version}, and lies in "
+            f"{directory.parent.name}/{directory.name}"
+        )
+    _check_graph_files(manifest, directory)
+    return manifest
+
+
+def _check_graph_files(manifest: Manifest, directory: Path) -> None:
+    for graph in manifest.graphs.values():
+        path = directory / graph.file
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelRejected(f"{path}: {error.strerror}") from error
+        if found != graph.sha256:
+            raise ModelRejected(f"{path}: its SHA-256 is not the manifest's; the file is damaged or another's")
