@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.manifest import Manifest
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cmudict"
@@ -73,7 +73,7 @@ class Speller:
         self._encoded = [*(part.made_by for part in decoder.memory), *decoder.begun_by.values()]
         self._stepped = [decoder.output.name, *(state.output for state in decoder.states)]
         self._encoder, self._decoder = (
-            self._session(directory / manifest.graphs[name].file) for name in ("encode", "decode")
+            open_graph(directory / manifest.graphs[name].file) for name in ("encode", "decode")
         )
 
     def encode(self, words: Sequence[str], num_steps: int) -> Lanes:
@@ -124,9 +124,3 @@ class Speller:
     def alone(self, word: str) -> Spelled:
         """Spell a word with nothing beside it, padded as the service pads it: what every answer must be, to the bit."""
         return self.batch([word], padded_length(len(word)))[0]
-
-    @staticmethod
-    def _session(path: Path) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

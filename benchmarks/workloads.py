@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from safetensors.numpy import save_file
 
+from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.manifest import GOLDEN_FILE, Graph, Manifest, Parity
 from ostinato.service.artifact.tensors import Input, Output, State
 
@@ -69,11 +69,7 @@ class Offline:
     """The graph in plain onnxruntime with one thread: the reference for answers, and the limit for speed."""
 
     def __init__(self, directory: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_graph(directory / "model.onnx")
 
     def run(self, inputs: Floats, states: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats, Floats]:
         """Inputs ``[B, T, F]`` from the initial state, or from states ``[1, B, H]``: outputs ``[B, T, O]`` and both

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from typing import Annotated, Any
 
 import typer
@@ -109,8 +108,6 @@ def ostinato(
     ] = False,
 ) -> None:
     """Trained recurrent networks, served as live sessions: state stays on the server, a client sends what is new."""
-    # onnxruntime reports usage unless told before it is imported; what the server inherits counts there, too.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def main() -> None:

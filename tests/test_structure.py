@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,11 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         for name in ("exchange", "retry")
     },
 }
-ONLY_IMPORTERS = {"onnxruntime": "ostinato.service.engine.graph"}  # within service/
+OPENER = "ostinato.service.artifact.graphs"
+"""The one module that imports onnxruntime: it switches its telemetry off first."""
+
+INNER = ("arena", "generator", "decoder", "encoder", "runner", "lanes")
+"""What an engine may hand over, and nobody outside ``engine/`` reaches through."""
 
 
 def module_name(path: Path) -> str:
@@ -165,11 +169,105 @@ def test_a_wrong_arrow_is_seen(module: str, line: str, wrong: list[str]) -> None
     assert wrong_arrows(module, imports(ast.parse(line))) == wrong
 
 
-@pytest.mark.parametrize(("library", "importer"), ONLY_IMPORTERS.items())
-def test_one_module_of_the_service_knows_the_library(library: str, importer: str) -> None:
-    service = [name for name in IMPORTS if is_under(name, ("ostinato.service",))]
-    knows = [name for name in service if any(is_under(imported, (library,)) for imported in IMPORTS[name])]
-    assert knows == [importer]
+def importers(library: str, modules: Mapping[str, set[str]]) -> list[str]:
+    return [name for name, imported in modules.items() if any(is_under(each, (library,)) for each in imported)]
+
+
+def test_one_module_opens_graphs() -> None:
+    baselines = ROOT / "benchmarks" / "baselines"  # what others would write, which knows nothing of us
+    ours = [path for path in source_files("benchmarks") if baselines not in path.parents]
+    modules = IMPORTS | {module_name(path): imports(ast.parse(path.read_text())) for path in ours}
+    assert importers("onnxruntime", modules) == [OPENER]
+
+
+def reaches_through(tree: ast.AST) -> list[str]:
+    """Where code takes more of an engine than the engine's own: ``engine.arena.busy``, ``session.engine.arena``, or
+    anything of a scheduler.
+    """
+
+    def is_engine(node: ast.AST) -> bool:
+        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        return name.removeprefix("_") in {"engine", "generator"}
+
+    def is_session_s(node: ast.AST) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr == "engine"
+
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            inner = node.value
+            of_inner = isinstance(inner, ast.Attribute) and inner.attr in INNER and is_engine(inner.value)
+            if node.attr.removeprefix("_") == "scheduler" or of_inner or (node.attr in INNER and is_session_s(inner)):
+                found.append(ast.unparse(node))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("path", source_files("service"), ids=module_name)
+def test_nobody_reaches_through_an_engine(path: Path) -> None:
+    if not is_under(module_name(path), ("ostinato.service.engine",)):
+        assert reaches_through(ast.parse(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("engine.admit(1)", []),
+        ("store.attach(engine.arena)", []),
+        ("engine.arena.busy[slot]", ["engine.arena.busy"]),
+        ("session.engine.arena", ["session.engine.arena"]),
+        ("engine.scheduler.leave(1)", ["engine.scheduler"]),
+        ("self._engine._scheduler", ["self._engine._scheduler"]),
+        ("request.generator.decoder.part", ["request.generator.decoder.part"]),
+        ("if engine.generator is not None:\n    engine.generator.run(asked)", ["engine.generator.run"]),
+        ("session.arena.busy[session.slot]", []),
+    ],
+)
+def test_a_reach_through_an_engine_is_seen(code: str, found: list[str]) -> None:
+    assert reaches_through(ast.parse(code)) == found
+
+
+def circles(modules: Mapping[str, set[str]]) -> list[list[str]]:
+    """The sets of modules that import each other in a circle, wherever in a file the imports are (Tarjan, 1972)."""
+    found: list[list[str]] = []
+    depth: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+
+    def visit(module: str) -> None:
+        depth[module] = lowest[module] = len(depth)
+        path.append(module)
+        for imported in sorted(modules[module] & modules.keys()):
+            if imported not in depth:
+                visit(imported)
+            if imported in path:
+                lowest[module] = min(lowest[module], lowest[imported])
+        if lowest[module] == depth[module]:
+            circle = path[path.index(module) :]
+            del path[path.index(module) :]
+            if len(circle) > 1 or module in modules[module]:
+                found.append(sorted(circle))
+
+    for module in modules:
+        if module not in depth:
+            visit(module)
+    return sorted(found)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # The edge of the edge, which is about to be cut there.
+    known = [["ostinato.service.edge.asgi", "ostinato.service.edge.exchange"]]
+    assert [circle for circle in circles(IMPORTS) if circle not in known] == []
+
+
+def test_a_circle_of_imports_is_seen() -> None:
+    modules = {
+        "a": imports(ast.parse("import b")),
+        "b": imports(ast.parse("if TYPE_CHECKING:\n    from c import C")),
+        "c": imports(ast.parse("def f():\n    import a, json")),
+        "d": imports(ast.parse("import a")),
+        "e": imports(ast.parse("from e import E")),
+    }
+    assert circles(modules) == [["a", "b", "c"], ["e"]]
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +21,9 @@ from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.errors import ModelRejected
 
 OPSET_VERSION = 20
 TRACED_SIZES = (3, 5)
@@ -83,19 +85,16 @@ class Signature:
         ]
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
+def open_session(path: Path) -> Any:
     """An ONNX file under onnxruntime on one thread.
 
     Raises:
         ExportError: onnxruntime cannot load it.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
+        return open_graph(path)
+    except ModelRejected as error:
+        raise ExportError(f"the exported graph is of no use: {error}") from error
 
 
 def write_graph(contract: Contract, path: Path, name: str = "step") -> None:

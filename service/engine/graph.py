@@ -1,18 +1,14 @@
-"""An ONNX graph under onnxruntime, its inputs and outputs held to the manifest. Nothing else imports onnxruntime."""
+"""A graph of a model version, whose inputs and outputs are what the manifest says."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-# onnxruntime reports its use, and keeps a file for that under HOME, unless it is told not to before it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Constant
 from ostinato.service.errors import ModelRejected
 
@@ -37,14 +33,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, inputs: Signature, outputs: Signature, constants: Sequence[Constant] = ()) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+        self.session = open_graph(path)
         graph_inputs, graph_outputs = self.session.get_inputs(), self.session.get_outputs()
         taken = {node.name for node in graph_inputs}
         self._constants = {part.name: part.array() for part in constants if part.name in taken}

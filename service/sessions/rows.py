@@ -1,4 +1,4 @@
-"""One step for each of many sessions, in one message: its rows are independent of each other."""
+"""Rows of a message, one step for each of many sessions: they are independent of each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the address of a store to the store."""
+"""Addresses of stores, and the stores that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sessions of one model version that are in memory: a row (slot) a session, a column a fact."""
+"""The arena: the sessions of one model version that are in memory, a row (slot) a session, a column a fact."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Arena:
         initial_rows: the states of a sequence that has not begun, each of its ``row_shape``.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
-        on_load, on_evict: called when a session is brought from its store, or left to it for want of room.
+        on_load, on_evict: called when a session is brought from its store, or left to it for want of room; None = not.
     """
 
     def __init__(self, manifest: Manifest, capacity: int) -> None:
@@ -76,8 +76,8 @@ class Arena:
         self.initial_rows = tuple(state.initial_row() for state in states)
         self._initial = tuple(_as_items(row[None], _item(row[None]))[0] for row in self.initial_rows)
         self._freed: list[int] = []
-        self.on_load: Callable[[], object] = int
-        self.on_evict: Callable[[], object] = int
+        self.on_load: Callable[[], object] | None = None
+        self.on_evict: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         return f"<Arena {self.num_sessions} sessions, {self.num_used}/{self.capacity} slots of {self.row_bytes} bytes>"

@@ -1,4 +1,4 @@
-"""What the durable stores share: sessions are records elsewhere, and memory holds copies of those used last."""
+"""A durable store: sessions are records elsewhere, and memory holds copies of those used last."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DurableStore(Store):
         self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
     ) -> Address:
         """See ``Store.open``."""
-        former = self._residents.get(session_id)
+        former = self._residents.use(session_id)
         if former is not None and former.arena.busy[former.slot]:
             record = await self._read(session_id)
             if record is not None and self._end_of(session_id, read_head(session_id, record), now) is None:
@@ -81,7 +81,7 @@ class DurableStore(Store):
 
     def resident(self, session_id: str, now: float) -> Address | None:
         """See ``Store.resident``."""
-        address = self._residents.get(session_id)
+        address = self._residents.use(session_id)
         if address is None:
             return None
         arena, slot = address
@@ -95,7 +95,7 @@ class DurableStore(Store):
 
     def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
         """See ``Store.resident_slots``."""
-        return self._residents.slots(arena, roster, now)
+        return self._residents.use_all(arena, roster, now)
 
     async def find(self, session_id: str, now: float) -> Address:
         """See ``Store.find``."""
@@ -179,7 +179,7 @@ class DurableStore(Store):
             )
         assert record is not None
         snapshot = self._layouts[arena].read(session_id, head, record)
-        held = self._residents.get(session_id)
+        held = self._residents.use(session_id)
         if held is not None:
             # Another request brought it meanwhile; or it is from a former life of the id.
             is_old = held.arena.stamp[held.slot] != head.stamp
@@ -193,7 +193,7 @@ class DurableStore(Store):
             self._residents.drop(session_id, held)
         address = self._residents.put(session_id, arena)
         self._fill(address, head, snapshot)
-        if is_load:
+        if is_load and arena.on_load is not None:
             arena.on_load()
         return address
 
@@ -221,7 +221,7 @@ class DurableStore(Store):
 
     def _forget(self, session_id: str, address: Address, error: OstinatoError) -> None:
         """Give the slot of a session back that turned out not to be live."""
-        if isinstance(error, ENDED) and self._residents.get(session_id) == address:
+        if isinstance(error, ENDED) and self._residents.use(session_id) == address:
             self._residents.drop(session_id, address)
 
     def _live_head(self, session_id: str, record: bytes | None, now: float) -> Head:
@@ -235,7 +235,7 @@ class DurableStore(Store):
 
     def _end_of(self, session_id: str, head: Head, now: float) -> OstinatoError | None:
         """Why a session is not live; None where it is, or a request of this very copy of it is under way."""
-        address = self._residents.get(session_id)
+        address = self._residents.use(session_id)
         if address is not None and address.arena.stamp[address.slot] == head.stamp and address.arena.busy[address.slot]:
             return None
         return head.end(session_id, now, self._tombstone_seconds)

@@ -74,7 +74,7 @@ class MemoryStore(Store):
 
     def resident(self, session_id: str, now: float) -> Address | None:
         """See ``Store.resident``; every live session is."""
-        address = self._residents.get(session_id)
+        address = self._residents.use(session_id)
         if address is None or self._residents.is_live(address, now):
             return address
         self._expire(session_id, address, now)
@@ -82,7 +82,7 @@ class MemoryStore(Store):
 
     def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
         """See ``Store.resident_slots``."""
-        return self._residents.slots(arena, roster, now)
+        return self._residents.use_all(arena, roster, now)
 
     async def find(self, session_id: str, now: float) -> Address:
         """See ``Store.find``."""

@@ -131,7 +131,7 @@ class Layout:
         # Kept, since what is the same in every record is written once.
         self._rows = self._template[:0]
 
-    def rows(self, commit: Commit, stamps: Slots | int, now: float) -> NDArray[Any]:
+    def fill_rows(self, commit: Commit, stamps: Slots | int, now: float) -> NDArray[Any]:
         """The records ``[R]`` of what is committed at ``now``, without long answers; valid until the next call."""
         arena, slots = self._arena, commit.slots
         if len(self._rows) < len(slots):

@@ -1,4 +1,4 @@
-"""Which sessions are in memory, and which of them make room for others."""
+"""The residents: which sessions are in memory, and which of them make room for others."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Residents:
         self._hands.append(0)
         self._needed_bytes.append(session_bytes(arena.manifest))
 
-    def get(self, session_id: str) -> Address | None:
-        """Where a session is, live or not; it has been used just now."""
+    def use(self, session_id: str) -> Address | None:
+        """Where a session is, live or not, which counts as used now; None = it is not in memory."""
         place = self._places.get(session_id)
         if place is None:
             return None
@@ -64,8 +64,8 @@ class Residents:
         arena.used_at[slot] = self._tick
         return address
 
-    def slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
-        """The slots in ``arena`` of live sessions, int64 ``[R]``, read-only; -1 of any other id."""
+    def use_all(self, arena: Arena, roster: Roster, now: float) -> Slots:
+        """The slots in ``arena`` of live sessions, which count as used now: int64 ``[R]``, read-only; -1 of others."""
         self._tick += 1
         found = roster.found
         if now < self._none_expires_before and found and found.arena is arena and found.as_of == self.num_changes:
@@ -152,7 +152,8 @@ class Residents:
             session_id = crowded.session_ids[slot]
             assert session_id is not None
             self.drop(session_id, Address(crowded, slot))
-            crowded.on_evict()
+            if crowded.on_evict is not None:
+                crowded.on_evict()
 
     def _least_recently_used(self, arena: Arena) -> int | None:
         number = self._numbers[arena]

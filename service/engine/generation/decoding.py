@@ -1,4 +1,4 @@
-"""What is fed back: how an output goes on after each step of the decoder. Pure: no asyncio, clock, lock or graph.
+"""Decoding: what each step of the decoder adds to an output. Pure: no asyncio, clock, lock or graph.
 
 Each way of decoding holds one output under way, or the few that a beam keeps, and one lane for each. After a step it is
 shown the scores of its lanes and says which of them go on, and with which code. What it decides depends on those scores

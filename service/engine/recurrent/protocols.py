@@ -1,4 +1,4 @@
-"""What the scheduler asks of the two that it stands between: who runs an iteration, and to whom work comes back."""
+"""Protocols: what the scheduler asks of a runner of iterations, and of the owner to whom work comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gather the state, run the graph, check the numbers, hand them back."""
+"""The runner of a recurrent graph: gather the states, run, check the numbers, hand them back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to a journal and its database beside the requests: sync, store, sweep."""
+"""The checkpoint: from the journal to the disk and to the database, and out of that what ended long ago."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ostinato.service.state.lmdb.database import Database
-from ostinato.service.state.lmdb.group_sync import Flush
+from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.segment import Segment
 
@@ -26,10 +26,14 @@ SEGMENT_SECONDS = 5.0
 """A segment of the journal ends when it is this old, if not before, and goes to the database."""
 
 
-class Upkeep:
+LOCK_FILE = "upkeep.lock"
+"""As releases before this one call it, which may share the folder."""
+
+
+class Checkpoint:
     """Puts the journal on the disk every ``SYNC_SECONDS``, and what it holds into the database.
 
-    One process of all that share the folder does the latter: who holds a lock, until it ends.
+    One of the processes that share the folder does the latter: the one that holds a lock, until it ends.
 
     Args:
         tombstone_seconds: how long an ended session is remembered.
@@ -41,17 +45,17 @@ class Upkeep:
         folder: Path,
         journal: Journal,
         database: Database,
-        flush: Flush,
+        group_sync: GroupSync,
         *,
         tombstone_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._journal = journal
         self._database = database
-        self._flush = flush
+        self._group_sync = group_sync
         self._tombstone_seconds = tombstone_seconds
         self._clock = clock
-        self._lock = os.open(folder / "upkeep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._swept_at: str | None = None
         self._segment_began_at = time.monotonic()
         self._segment_is_over = asyncio.Event()
@@ -75,7 +79,7 @@ class Upkeep:
         if not self._is_ours():
             return
         self._segment_is_over.clear()
-        # Who had the lock before may have stored segments, and others may have ended some.
+        # The process that had the lock before may have stored segments, and others may have ended some.
         journal.follow()
         if journal.current.newest and time.monotonic() - self._segment_began_at >= SEGMENT_SECONDS:
             with journal.locked():
@@ -85,7 +89,7 @@ class Upkeep:
             await _finish(asyncio.to_thread(self._put, segment))
             with journal.locked():
                 if segment in journal.segments:
-                    journal.stored(segment)
+                    journal.give_up(segment)
 
     async def sweep(self) -> None:
         """Remove sessions that ended long ago, a few at a time."""
@@ -118,8 +122,8 @@ class Upkeep:
         while True:
             await asyncio.sleep(SYNC_SECONDS)
             try:
-                self._journal.follow()  # whoever wrote it may have ended before it was on the disk
-                await self._flush.wait()
+                self._journal.follow()  # the process that wrote it may have ended before it was on the disk
+                await self._group_sync.wait()
             except Exception:
                 logger.exception("the journal could not be put on the disk")
 

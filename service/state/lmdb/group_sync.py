@@ -1,4 +1,4 @@
-"""Waiting for the disk, many at a time."""
+"""Group sync: many wait for the disk at once, and one sync serves all of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 
-class Flush:
-    """Runs a sync for all who wait for one; whoever comes while one runs waits for the next.
+class GroupSync:
+    """Runs a sync for all who wait for one; those who come while one runs wait for the next.
 
     Args:
         begin_sync: returns what puts all that was written before on the disk; that runs in a thread.

@@ -53,7 +53,7 @@ class Journal:
         self._has_new_names = True
         self._has_failed = False
         self.segments: list[Segment] = []
-        self.on_over: Callable[[], object] = int
+        self.on_over: Callable[[], object] | None = None
         """Called when a segment is over."""
         with self._held():
             self._open()
@@ -78,7 +78,7 @@ class Journal:
         """Take in what other processes have appended."""
         while True:
             segment = self.current
-            for entry in segment.entries():
+            for entry in segment.read_on():
                 self._take(entry)
             if segment.is_over:
                 self._go_on()
@@ -116,9 +116,10 @@ class Journal:
             raise
         segment.is_over = True
         self._unsynced[segment] = None
-        self.on_over()
+        if self.on_over is not None:
+            self.on_over()
 
-    def stored(self, segment: Segment) -> None:
+    def give_up(self, segment: Segment) -> None:
         """Everything of a segment that is over is in the database: its file is used again; only under ``locked``."""
         self.current.write(STORED, segment.number, b"", b"")
         self._unsynced[self.current] = None
@@ -193,7 +194,7 @@ class Journal:
                     break
                 self.current.is_over = True
             self.segments.append(segment)
-            for entry in segment.entries():
+            for entry in segment.read_on():
                 self._take(entry)
         if not self.segments:
             self.segments.append(Segment(self._path(first), first, is_new=True))

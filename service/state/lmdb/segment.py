@@ -1,4 +1,4 @@
-"""A file of the journal: entries one behind another."""
+"""A segment: a file of the journal, entries one behind another."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ class Segment:
             raise
 
     def __repr__(self) -> str:
-        return f"<Segment {self.number}: {self.end} bytes, {len(self.newest)} sessions{', over' * self.is_over}>"
+        over = ", over" if self.is_over else ""
+        return f"<Segment {self.number}: {self.end} bytes, {len(self.newest)} sessions{over}>"
 
     @property
     def is_own(self) -> bool:
@@ -93,8 +94,8 @@ class Segment:
         # Asked afterwards: another segment's number is written before its entries.
         return record if self.is_own else None
 
-    def entries(self) -> Iterator[Entry]:
-        """The sound entries from ``end`` on, which moves with them."""
+    def read_on(self) -> Iterator[Entry]:
+        """Read the sound entries from ``end`` on, which moves with them."""
         while not self.is_over and (found := self._read_entry()) is not None:
             entry, self.end = found
             self.is_over = entry.kind == OVER

@@ -20,9 +20,9 @@ from ostinato.service.errors import InvalidInput, OstinatoError, RecordUnreadabl
 from ostinato.service.state.arena import STALE
 from ostinato.service.state.base import Address, Commit, Page
 from ostinato.service.state.durable import DurableStore
-from ostinato.service.state.lmdb.checkpoint import Upkeep
+from ostinato.service.state.lmdb.checkpoint import Checkpoint
 from ostinato.service.state.lmdb.database import Database
-from ostinato.service.state.lmdb.group_sync import Flush
+from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.records import LIVE, Head, read_head
 
@@ -67,9 +67,9 @@ class LmdbStore(DurableStore):
             folder.mkdir(parents=True, exist_ok=True)
             self._database = Database(folder)
             self._journal = Journal(folder, self._database.first_segment, self._on_foreign)
-        self._flush = Flush(self._journal.begin_sync)
-        self._upkeep = Upkeep(
-            folder, self._journal, self._database, self._flush, tombstone_seconds=tombstone_seconds, clock=clock
+        self._group_sync = GroupSync(self._journal.begin_sync)
+        self._checkpoint = Checkpoint(
+            folder, self._journal, self._database, self._group_sync, tombstone_seconds=tombstone_seconds, clock=clock
         )
 
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ class LmdbStore(DurableStore):
             commit = commit.of(won)
             if len(commit.slots):
                 session_ids = arena.ids_of(commit.slots)
-                rows = layout.rows(commit, CURRENT, now)
+                rows = layout.fill_rows(commit, CURRENT, now)
                 if commit.long_answers:
                     records = layout.records(commit, rows)
                     self._journal.append(session_ids, b"".join(records), list(map(len, records)))
@@ -130,14 +130,14 @@ class LmdbStore(DurableStore):
 
     async def start(self) -> None:
         """See ``Store.start``."""
-        self._upkeep.start()
+        self._checkpoint.start()
 
     async def stop(self) -> None:
         """See ``Store.stop``."""
-        await self._upkeep.stop()
+        await self._checkpoint.stop()
         try:
             with self._translated():
-                await self._flush.wait()
+                await self._group_sync.wait()
         finally:
             self._journal.close()
             self._database.close()
@@ -182,7 +182,7 @@ class LmdbStore(DurableStore):
     async def _synced(self, value: Value) -> Value:
         """``value``, when all that was appended until now is on the disk."""
         with self._translated("it may or may not have been applied; with seq it is safe to send it again"):
-            await self._flush.wait()
+            await self._group_sync.wait()
         return value
 
     def _count(self, missing: set[tuple[str, str]], later: dict[str, Head]) -> dict[tuple[str, str], int]:

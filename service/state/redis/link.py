@@ -52,7 +52,7 @@ class RedisAddress(NamedTuple):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis{'s' * self.is_tls}://{host}:{self.port}"
+        return f"{'rediss' if self.is_tls else 'redis'}://{host}:{self.port}"
 
 
 def pack(*parts: bytes | str | int) -> bytes:

@@ -85,7 +85,7 @@ class RedisStore(DurableStore):
         self._next_stamp += num_rows
         session_ids = arena.session_ids
         keys = [SESSION + (session_ids[slot] or "").encode() for slot in commit.slots.tolist()]
-        records = layout.records(commit, layout.rows(commit, new_stamps, now))
+        records = layout.records(commit, layout.fill_rows(commit, new_stamps, now))
         keep_seconds = arena.ttl_seconds[commit.slots] + self._tombstone_seconds
         sent = self._swaps.begin(keys, stamps, records, keep_seconds)
         # The states are the runner's memory, to which the next iteration writes.

@@ -42,7 +42,7 @@ def watch_fsync(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def gated(store: LmdbStore) -> threading.Event:
     """The disk of one process makes what is appended from now on wait for the event."""
     disk = threading.Event()
-    begin, end = store._flush._begin_sync, store._journal.current.end
+    begin, end = store._group_sync._begin_sync, store._journal.current.end
 
     def slow() -> Callable[[], None]:
         sync, waits = begin(), store._journal.current.end > end
@@ -53,7 +53,7 @@ def gated(store: LmdbStore) -> threading.Event:
 
         return run
 
-    store._flush._begin_sync = slow
+    store._group_sync._begin_sync = slow
     return disk
 
 
@@ -82,13 +82,13 @@ async def test_an_idle_worker_that_has_the_upkeep_stores_what_others_write(
     monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
     monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 500)
     idle, other = store_at(tmp_path), store_at(tmp_path)
-    await idle._upkeep.store()  # takes the lock
+    await idle._checkpoint.store()  # takes the lock
     house = House(store=other)
     session = await house.sessions.open("sum", session_id="a")
     for _ in range(50):
         await house.ledger.step(session, column(1))
     for _ in range(5):
-        await idle._upkeep.store()
+        await idle._checkpoint.store()
     with other._journal.locked():
         assert len(other._journal.segments) <= 3, other._journal
 
@@ -107,9 +107,9 @@ async def test_who_takes_over_the_upkeep_puts_back_nothing_old(
     heir = store_at(tmp_path)  # started, or followed last, between rotation and storing; idle from then on
     for _ in range(more):
         await step(house, "a", 10)
-        await one._upkeep.store()
-    os.close(one._upkeep._lock)  # kill -9: the lock is free
-    await heir._upkeep.store()
+        await one._checkpoint.store()
+    os.close(one._checkpoint._lock)  # kill -9: the lock is free
+    await heir._checkpoint.store()
     second = House(store=heir)
     assert await step(second, "a", 100) == 1 + 10 * more + 100
 
@@ -122,7 +122,7 @@ async def test_a_synced_record_survives_a_power_cut_though_a_later_one_was_not_s
     house = House(store=store)
     await house.sessions.open("sum", session_id="a")
     assert await step(house, "a", 1) == 1
-    await store._flush.wait()  # acknowledged, and on the disk
+    await store._group_sync.wait()  # acknowledged, and on the disk
     put = store._database.put_segment
 
     def busy(number: int, records: Any, ended_before: float) -> None:
@@ -132,7 +132,7 @@ async def test_a_synced_record_survives_a_power_cut_though_a_later_one_was_not_s
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(store._database, "put_segment", busy)
-    await store._upkeep.store()
+    await store._checkpoint.store()
     # The power cut: nothing of the second segment behind its head was synced.
     current = store._journal.current
     path = store._journal._path(current.number)
@@ -238,9 +238,9 @@ async def test_a_failed_fsync_is_tried_again(tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
         with pytest.raises(OSError, match="I/O"):
-            await store._flush.wait()
+            await store._group_sync.wait()
     synced = watch_fsync(monkeypatch)
-    await store._flush.wait()
+    await store._group_sync.wait()
     assert synced
 
 
@@ -270,7 +270,7 @@ async def test_beginning_anew_that_fails_is_tried_again(tmp_path: Path, monkeypa
     assert await step(second, "a", 1) == 2
     for _ in range(8):
         await step(house, "a", 1)
-        await one._upkeep.store()
+        await one._checkpoint.store()
     session = second.sessions.resident("a")
     assert session is not None
 
@@ -330,9 +330,9 @@ async def test_upkeep_survives_any_error(tmp_path: Path, monkeypatch: pytest.Mon
     async def odd() -> None:
         raise AssertionError
 
-    monkeypatch.setattr(store._upkeep, "store", odd)
+    monkeypatch.setattr(store._checkpoint, "store", odd)
     await asyncio.sleep(0.1)
-    dead = [task for task in store._upkeep._tasks if task.done()]
+    dead = [task for task in store._checkpoint._tasks if task.done()]
     for task in dead:
         task.exception()
     await store.stop()
@@ -346,12 +346,12 @@ async def test_who_writes_to_a_segment_that_another_began_syncs_its_name(
     house, second = House(store=one), House(store=two)
     await house.sessions.open("sum", session_id="a")
     await step(second, "a", 1)
-    await two._flush.wait()
+    await two._group_sync.wait()
     with one._journal.locked():
         one._journal.rotate()
     await step(second, "a", 1)
     files = watch_fsync(monkeypatch)
-    await two._flush.wait()
+    await two._group_sync.wait()
     assert str(tmp_path) in files
 
 
@@ -372,7 +372,7 @@ async def test_a_cancelled_request_leaves_the_copy_as_the_store_has_it(what: str
     except SessionClosed:
         seen = "closed"
     disk.set()
-    await one._flush.wait()
+    await one._group_sync.wait()
     try:
         answer: Any = await step(house, "a", 1)
     except SessionClosed:
@@ -400,7 +400,7 @@ async def test_what_a_killed_worker_left_unsynced_is_synced_by_the_next(
     await step(house, "a", 1)  # acknowledged; kill -9 before the sync
     two = store_at(tmp_path)
     files = watch_fsync(monkeypatch)
-    await two._flush.wait()
+    await two._group_sync.wait()
     assert any("journal.0" in file for file in files), files
 
 

@@ -34,7 +34,7 @@ class Process:
         with self.journal.locked():
             segment = self.journal.segments[0]
             self.first = segment.number + 1
-            self.journal.stored(segment)
+            self.journal.give_up(segment)
 
     def read(self, *session_ids: str) -> list[bytes | None]:
         self.journal.follow()

@@ -52,7 +52,7 @@ class Life:
         """Kill a worker between two requests, and start another."""
         number = int(self.generator.integers(NUM_WORKERS))
         store = self.store_of(self.workers[number])
-        os.close(store._upkeep._lock)
+        os.close(store._checkpoint._lock)
         store._journal.close()
         self.workers[number] = self._worker()
 
@@ -133,9 +133,9 @@ async def test_a_random_life_at_three_workers(
             names.append(f"f{int(generator.integers(1, life.num_forks + 1))}")
         await asyncio.gather(*map(life.act, names))
         if generator.random() < 0.2:
-            await life.store_of(life.any_worker())._upkeep.store()
+            await life.store_of(life.any_worker())._checkpoint.store()
         if generator.random() < 0.1:
-            await life.store_of(life.any_worker())._upkeep.sweep()
+            await life.store_of(life.any_worker())._checkpoint.sweep()
         if generator.random() < 0.03:
             life.restart_one()
         for worker in life.workers:

@@ -45,7 +45,7 @@ async def test_what_was_committed_is_there_after_a_restart_from_journal_and_data
     for session_id in ("in both", "in the database", "in the journal"):
         session_id = session_id.replace(" ", "-")
         if session_id == "in-the-journal":
-            await store._upkeep.store()
+            await store._checkpoint.store()
         await stepped(house, session_id, 1, 2)
     await stepped(house, "in-both", 4)
     again = House(store=store_at(tmp_path))
@@ -56,7 +56,7 @@ async def test_upkeep_ends_segments_and_leaves_one_file_and_a_spare(tmp_path: Pa
     house = House(store=store_at(tmp_path))
     for turn in range(3):
         await stepped(house, "a", turn)
-        await house.store._upkeep.store()  # type: ignore[attr-defined]
+        await house.store._checkpoint.store()  # type: ignore[attr-defined]
     assert segments(tmp_path) == ["journal.00000004", "journal.00000005"]
 
 
@@ -64,12 +64,12 @@ async def test_one_process_does_the_upkeep_until_it_ends(tmp_path: Path) -> None
     one, other = store_at(tmp_path), store_at(tmp_path)
     house, second = House(store=one), House(store=other)
     await stepped(house, "a", 1)
-    await one._upkeep.store()
+    await one._checkpoint.store()
     await stepped(second, "a", 1)
-    await other._upkeep.store()
+    await other._checkpoint.store()
     assert other._journal.current.number == 2
     await one.stop()
-    await other._upkeep.store()
+    await other._checkpoint.store()
     assert other._journal.current.number == 3
     assert await stepped(second, "a", 1) == 3
 
@@ -81,14 +81,14 @@ async def test_a_segment_that_was_stored_but_not_dropped_is_dropped_later(
     house = House(store=store)
     await stepped(house, "a", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(store._journal, "stored", _killed)
+        patch.setattr(store._journal, "give_up", _killed)
         with pytest.raises(KeyboardInterrupt):
-            await store._upkeep.store()
+            await store._checkpoint.store()
     await store.stop()
     again = store_at(tmp_path)
     house = House(store=again)
     assert await stepped(house, "a", 2) == 3
-    await again._upkeep.store()
+    await again._checkpoint.store()
     assert "journal.00000001" not in segments(tmp_path)
     assert await stepped(House(store=store_at(tmp_path)), "a", 3) == 6
 
@@ -103,7 +103,7 @@ async def test_a_process_whose_segment_was_stored_by_another_finds_its_sessions(
     await stepped(house, "a", 1)
     await stepped(second, "b", 5)
     for turn in range(3):  # the other sleeps through these
-        await one._upkeep.store()
+        await one._checkpoint.store()
         await stepped(house, "a", turn)
     assert await stepped(second, "a", 10) == 1 + 0 + 1 + 2 + 10
     assert await stepped(second, "b", 1) == 6
@@ -117,13 +117,13 @@ async def test_sessions_that_ended_long_ago_leave_the_database(tmp_path: Path) -
     for session_id in ("closed", "expired", "live"):
         ttl = 1.0 if session_id == "expired" else 0.0
         await store.open(session_id, house.engine.arena, ttl_seconds=ttl, now=clock())
-    await store._upkeep.store()
+    await store._checkpoint.store()
     assert [key for key, _ in store._database.behind(None, 10)] == ["closed", "expired", "live"]
     await store.close("closed", None, clock())
     clock.now = 1011.0  # both ended 10 s ago
-    await store._upkeep.store()
+    await store._checkpoint.store()
     assert [key for key, _ in store._database.behind(None, 10)] == ["expired", "live"]
-    await store._upkeep.sweep()
+    await store._checkpoint.sweep()
     assert [key for key, _ in store._database.behind(None, 10)] == ["live"]
 
 
@@ -146,7 +146,7 @@ async def test_an_answer_waits_for_the_disk_where_that_is_asked_for(
 
         return run
 
-    monkeypatch.setattr(store._flush, "_begin_sync", slow)
+    monkeypatch.setattr(store._group_sync, "_begin_sync", slow)
     answers = [house.ledger.step(session, column(1), seq=0), house.ledger.step(session, column(2), seq=1)]
     await asyncio.sleep(0.05)
     assert not any(answer.done() for answer in answers)
@@ -160,8 +160,8 @@ async def test_a_sync_serves_all_who_wait_and_none_who_came_after_it_began(tmp_p
     house = House(store=store)
     sessions = [await house.sessions.open("sum") for _ in range(20)]
     begun: list[int] = []
-    begin_sync = store._flush._begin_sync
-    store._flush._begin_sync = lambda: (begun.append(store._journal.current.end), begin_sync())[1]  # type: ignore[func-returns-value]
+    begin_sync = store._group_sync._begin_sync
+    store._group_sync._begin_sync = lambda: (begun.append(store._journal.current.end), begin_sync())[1]  # type: ignore[func-returns-value]
     await asyncio.gather(*(house.ledger.step(session, column(1)) for session in sessions))
     assert begun == [store._journal.current.end]
     # One that begins while a sync runs is not served by that.
@@ -181,7 +181,7 @@ async def test_a_sync_that_fails_answers_nobody(tmp_path: Path) -> None:
     def fails() -> None:
         raise OSError(5, "Input/output error")
 
-    store._flush._begin_sync = lambda: fails
+    store._group_sync._begin_sync = lambda: fails
     with pytest.raises(StateStoreUnavailable, match="Input/output error"):
         await house.ledger.step(session, column(1), seq=0)
 
@@ -192,7 +192,7 @@ async def test_a_version_that_still_has_sessions_is_told(tmp_path: Path) -> None
         await stepped(house, session_id, 1)
     await house.sessions.close("c")
     assert await house.store.missing_versions() == {}
-    await house.store._upkeep.store()  # type: ignore[attr-defined]
+    await house.store._checkpoint.store()  # type: ignore[attr-defined]
     await house.store.stop()
     newer = store_at(tmp_path)
     newer.attach(Arena(MANIFEST.model_copy(update={"version": "2"}), 10))
@@ -204,7 +204,7 @@ async def test_a_version_that_still_has_sessions_is_told(tmp_path: Path) -> None
         await newer.close(session_id, None, 0)
     with pytest.raises(SessionClosed):
         await newer.find("a", 0)
-    await newer._upkeep.store()
+    await newer._checkpoint.store()
     assert await newer.missing_versions() == {}
 
 
@@ -277,7 +277,7 @@ async def test_memory_for_a_few_sessions_serves_many(seed: int, tmp_path: Path) 
         assert await stepped(house, session_id, *values) == totals[session_id], (seed, turn)
         assert house.engine.arena.num_sessions <= 12
         if turn % 150 == 149:
-            await store._upkeep.store()
+            await store._checkpoint.store()
     evicted = house.value('ostinato_sessions_total{event="evicted",model="sum",version="1"}')
     loaded = house.value('ostinato_sessions_total{event="loaded",model="sum",version="1"}')
     assert evicted > 100

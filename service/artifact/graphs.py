@@ -1,0 +1,30 @@
+"""Graph files, opened under onnxruntime: by the service, the exporters and the benchmarks, here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# onnxruntime reports its use, and keeps files for that under HOME, unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+
+from ostinato.service.errors import ModelRejected
+
+_ERRORS_ONLY = 3
+
+
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file under onnxruntime, on one thread of the CPU.
+
+    Raises:
+        ModelRejected: onnxruntime cannot load it; names the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
