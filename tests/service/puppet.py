@@ -45,6 +45,7 @@ class PuppetRunner:
         iterations: (rows' slots, steps) of every iteration that has begun, in order.
         fails: asked with each iteration whether it shall fail.
         gate: an iteration that has begun waits until it is set.
+        is_held: whether one waits there just now.
         answers_every_step: False gives the last step's output for all of an iteration's.
         breaks: gives states of too few rows.
     """
@@ -53,7 +54,7 @@ class PuppetRunner:
         self.max_batch_size = max_batch_size
         self.max_iteration_steps = max_iteration_steps
         self.answers_every_step = True
-        self.breaks = False
+        self.breaks = self.is_held = False
         self.iterations: list[tuple[list[int], int]] = []
         self.fails: Callable[[Iteration], bool] = lambda _: False
         self.gate = threading.Event()
@@ -62,7 +63,9 @@ class PuppetRunner:
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
         works, num_rows, num_steps = iteration.works, iteration.num_rows, iteration.num_steps
         self.iterations.append(([slot for work in works for slot in work.slots], num_steps))
+        self.is_held = not self.gate.is_set()
         assert self.gate.wait(10)
+        self.is_held = False
         if self.fails(iteration):
             raise RuntimeError("told to fail")
         slots = slots_of(iteration)

@@ -37,7 +37,7 @@ from ostinato.service.state.base import Commit
 from ostinato.service.state.memory import MemoryStore
 from ostinato.service.state.roster import Roster
 from tests import networks
-from tests.service.puppet import MANIFEST, House, PuppetRunner, column
+from tests.service.puppet import MANIFEST, House, PuppetRunner, column, until
 
 IN_THREAD = pytest.mark.parametrize("in_thread", [False, True], ids=["on the loop", "in a thread"])
 
@@ -86,9 +86,7 @@ async def step(house: House, session_id: str, value: float, seq: int | None = No
 
 async def under_way(house: House, num_rows: int) -> None:
     """Wait until a run is held up by the gate, and ``num_rows`` rows have been taken in."""
-    while house.engine.num_rows < num_rows:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.02)
+    await until(lambda: house.engine.num_rows >= num_rows and house.runner.is_held)
 
 
 async def rest(num_turns: int = 5) -> None:

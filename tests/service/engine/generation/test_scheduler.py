@@ -13,6 +13,7 @@ from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput
 from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler
 from ostinato.service.errors import Draining, Overloaded, RunFailed, TooLarge
 from ostinato.service.metrics.series import GenerationMetrics, Metrics
+from tests.service.puppet import until
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder
 
@@ -82,8 +83,7 @@ async def test_what_runs_together_is_what_runs_alone(in_thread: bool) -> None:
     assert max(house.decoder.runs) == 10
     for number in range(60):
         assert outputs(await house.generations.run([house.ask(number)])) == [together[number].outputs]
-    await asyncio.sleep(0.01)
-    assert house.is_empty
+    await until(lambda: house.is_empty)
     house.generations.close()
 
 
@@ -97,8 +97,7 @@ async def test_a_newcomer_has_its_first_step_in_the_iteration_that_takes_it_in()
     await house.generations.run([house.ask(3, lambda: steps.append(len(house.decoder.runs)))])
     assert steps[0] <= num_runs + 2
     long.cancel()
-    await asyncio.sleep(0.01)
-    assert house.is_empty
+    await until(lambda: house.is_empty)
 
 
 @pytest.mark.parametrize("encodes", [False, True])
@@ -129,11 +128,7 @@ async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_threa
             assert outputs(result) == outputs(await alone.generations.run([alone.ask(number, max_steps=60, stop=None)]))
         else:
             assert isinstance(result, asyncio.CancelledError)
-    for _ in range(200):
-        if house.is_empty:
-            break
-        await asyncio.sleep(0.005)
-    assert house.is_empty
+    await until(lambda: house.is_empty)
     # One that was cancelled before its task began was never the engine's.
     assert 250 < house.metrics.cancelled.value <= 300
     house.generations.close()
@@ -174,8 +169,7 @@ async def test_what_does_not_fit_is_refused_before_anything_is_queued() -> None:
     with pytest.raises(Overloaded, match="6 of at most 6"):
         house.generations.begin([house.ask(0)])
     house.generations.let_go(held)
-    await asyncio.sleep(0.01)
-    assert house.is_empty
+    await until(lambda: house.is_empty)
     house.generations.drain()
     with pytest.raises(Draining):
         house.generations.begin([house.ask(0)])
@@ -190,7 +184,7 @@ async def test_what_is_under_way_at_the_end_fails_and_what_drains_is_finished(in
     assert len(await task) == 8
     other = House(in_thread=in_thread)
     endless = asyncio.ensure_future(other.generations.run([other.ask(0, max_steps=10**6, stop=None)]))
-    await asyncio.sleep(0.01)
+    await until(lambda: other.decoder.runs)
     assert not endless.done()
     other.generations.close()
     with pytest.raises(Draining):

@@ -108,7 +108,7 @@ async def test_closing_in_the_middle_of_a_run_answers_everyone() -> None:
     house = House(in_thread=True)
     house.runner.gate.clear()
     running = [asyncio.ensure_future(run(house, *[1.0] * 9)) for _ in range(3)]
-    await until(lambda: house.runner.iterations)
+    await until(lambda: house.runner.is_held)
     threading.Timer(0.05, house.runner.gate.set).start()  # closing waits for the run, and so holds this thread up
     house.engine.close()
     answers = await asyncio.gather(*running, return_exceptions=True)
@@ -155,7 +155,7 @@ async def test_a_caller_that_goes_away_during_a_run_disturbs_nobody() -> None:
     house = House(in_thread=True)
     house.runner.gate.clear()
     leaver, stayer = asyncio.ensure_future(run(house, 1)), asyncio.ensure_future(run(house, 2))
-    await until(lambda: house.runner.iterations)
+    await until(lambda: house.runner.is_held)
     leaver.cancel()
     await asyncio.sleep(0)
     assert house.engine.arena.num_used == 2  # the run still holds the leaver's slot
