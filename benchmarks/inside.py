@@ -34,7 +34,7 @@ from benchmarks.workloads import (
 )
 from ostinato.service.inference.prediction import predict
 from ostinato.service.sessions.rows import Columns, step_columns
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 
 PACKED_SHAPES = ((64, 32), (256, 8), (256, 32))
 """Rows and steps of full runs of onnxruntime; the fastest of them is the limit."""
@@ -129,7 +129,7 @@ async def live_sessions(arguments: argparse.Namespace, figures: Figures) -> None
             figures.add(f"sessions/{num_sessions}/bytes", (_rss_bytes() - rss_before) / num_sessions)
 
 
-async def _iterate(house: House, sessions: list[Session], inputs: Floats, seconds: float) -> None:
+async def _iterate(house: House, sessions: list[LiveSession], inputs: Floats, seconds: float) -> None:
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         for future in [house.ledger.step(session, inputs[row]) for row, session in enumerate(sessions)]:

@@ -19,7 +19,7 @@ from ostinato.service.catalogue.generation_checks import LoadedGenerator
 from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
-from ostinato.service.inference.generation import Options, Request, StepEvent, generate, stream
+from ostinato.service.inference.generation import GenerationRequest, Options, StepEvent, generate, stream
 from ostinato.service.metrics.series import GenerationMetrics, Metrics
 
 WARM_UP_SECONDS = 0.5
@@ -45,7 +45,7 @@ class SpellingHouse:
 
     async def spell(self, word: str) -> Spelled:
         """A request of one word."""
-        asked = Request(self.engine, [word], Options())
+        asked = GenerationRequest(self.engine, [word], Options())
         [output], _ = (await generate(asked))[0]
         assert asked.vocabulary is not None
         return Spelled(asked.vocabulary.decode(output.codes), output.score, len(output.log_probabilities))
@@ -54,7 +54,7 @@ class SpellingHouse:
         """A request of one word, step by step; puts down the seconds until its first step. Returns its tokens."""
         began_at = time.perf_counter()
         num_tokens = 0
-        async for each in stream(Request(self.engine, [word], Options())):
+        async for each in stream(GenerationRequest(self.engine, [word], Options())):
             if isinstance(each, StepEvent):
                 if not num_tokens:
                     waits.append(time.perf_counter() - began_at)

@@ -24,7 +24,7 @@ from benchmarks.workloads import (
     scattered,
 )
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.arena import session_bytes
 
 RESERVED = 1 << 15
@@ -144,7 +144,7 @@ def _inputs() -> Floats:
     return Steps.draw(NUM_SESSIONS).inputs
 
 
-async def _find(house: House, number: int) -> Session:
+async def _find(house: House, number: int) -> LiveSession:
     session_id = _session_id(number)
     return house.sessions.resident(session_id) or await house.sessions.find(session_id)
 

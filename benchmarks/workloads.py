@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from safetensors.numpy import save_file
 
 from ostinato.service.artifact.graphs import open_graph
-from ostinato.service.artifact.manifest import GOLDEN_FILE, Graph, Manifest, Parity
+from ostinato.service.artifact.manifest import GOLDEN_FILE, GraphFile, Manifest, Parity
 from ostinato.service.artifact.tensors import Input, Output, State
 
 Floats = NDArray[np.float32]
@@ -53,7 +53,7 @@ def write_model(repository: Path, seed: int = 7) -> Path:
         version="1",
         task="recurrent",
         description="the benchmark's LSTM, with random weights",
-        graphs={"step": Graph(file="model.onnx", sha256=hashlib.sha256(content).hexdigest())},
+        graphs={"step": GraphFile(file="model.onnx", sha256=hashlib.sha256(content).hexdigest())},
         inputs=(Input(name="inputs", dtype="float32", shape=("B", "T", NUM_FEATURES), features=features),),
         outputs=(Output(name="outputs", dtype="float32", shape=("B", "T", NUM_OUTPUTS), features=("y",)),),
         states=states,

@@ -29,7 +29,7 @@ from ostinato.export.proofs.recurrent import TOLERANCE, Measured, relative_diffe
 from ostinato.export.proofs.rounding import Widened, in_doubles, largest_difference, tolerance_for, widened
 from ostinato.export.proofs.teacher_forcing import Written, decode_from
 from ostinato.export.version_directory import describe_graph
-from ostinato.service.artifact.manifest import Decoder, Graph, Memory
+from ostinato.service.artifact.manifest import Decoder, GraphFile, Memory
 
 DECODER_FILE = "decode.onnx"
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
@@ -78,7 +78,7 @@ def begins_decoder(module: nn.Module) -> bool:
 
 def export_decoder(
     contract: Contract, step: Step, options: DecoderOptions, folder: Path, golden: dict[str, Array]
-) -> tuple[Decoder, Graph, list[Measured], float]:
+) -> tuple[Decoder, GraphFile, list[Measured], float]:
     """Write the graph ``decode`` and prove it; golden answers are added to those of ``step``.
 
     For each case, ``<case>/decode/<output>`` ``[B, N, O]`` are N steps of decoding after the whole sequence, each fed

@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from ostinato.export.errors import ExportError
-from ostinato.service.artifact.manifest import Graph, Manifest, Name
+from ostinato.service.artifact.manifest import GraphFile, Manifest, Name
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -54,9 +54,9 @@ def valid_manifest(**fields: Any) -> Manifest:
         raise ExportError(f"the manifest of {fields['name']!r} would not be valid: {faults}") from error
 
 
-def describe_graph(path: Path) -> Graph:
+def describe_graph(path: Path) -> GraphFile:
     """A graph's entry in the manifest."""
-    return Graph(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return GraphFile(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def library_versions() -> dict[str, str]:

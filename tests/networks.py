@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from ostinato.service.artifact.manifest import Graph, Manifest, Parity
+from ostinato.service.artifact.manifest import GraphFile, Manifest, Parity
 from ostinato.service.artifact.tensors import Axis, Constant, Input, Output, State
 
 Array = NDArray[Any]
@@ -44,7 +44,7 @@ class Network:
         directory.mkdir(parents=True)
         content = self.model.SerializeToString()
         (directory / "model.onnx").write_bytes(content)
-        graph = Graph(file="model.onnx", sha256=hashlib.sha256(content).hexdigest())
+        graph = GraphFile(file="model.onnx", sha256=hashlib.sha256(content).hexdigest())
         manifest = Manifest(graphs={"step": graph}, **self.manifest)
         manifest.write(directory)
         save_file(self.golden(manifest, golden_inputs), directory / "golden.safetensors")

@@ -90,7 +90,7 @@ class Decoder(Part):
         return self
 
 
-class Graph(Part):
+class GraphFile(Part):
     """An ONNX file in the version's directory."""
 
     file: FileName
@@ -139,7 +139,7 @@ class Manifest(Part):
     version: Name
     task: Task
     description: str = ""
-    graphs: dict[str, Graph]
+    graphs: dict[str, GraphFile]
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     states: tuple[State, ...] = ()

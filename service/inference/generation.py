@@ -69,7 +69,7 @@ class StepEvent(NamedTuple):
     log_probability: float
 
 
-class Request:
+class GenerationRequest:
     """A request for outputs, checked: what it asks can be done.
 
     Args:
@@ -174,7 +174,7 @@ class Request:
         return [Greedy(plan)]
 
 
-async def generate(request: Request) -> list[Made]:
+async def generate(request: GenerationRequest) -> list[Made]:
     """Run all inputs of a request, together with whatever else runs.
 
     Raises:
@@ -189,7 +189,7 @@ async def generate(request: Request) -> list[Made]:
     return _made(request, groups)
 
 
-async def stream(request: Request) -> AsyncGenerator[StepEvent | list[Made]]:
+async def stream(request: GenerationRequest) -> AsyncGenerator[StepEvent | list[Made]]:
     """``generate``, its steps one by one as they are made; what came of it all at last.
 
     Steps of a beam are not told: which of its beginnings win is not known before the end.
@@ -222,7 +222,7 @@ async def stream(request: Request) -> AsyncGenerator[StepEvent | list[Made]]:
         generator.let_go(generations)
 
 
-async def score(request: Request, targets: Sequence[Any]) -> list[FinishedOutput]:
+async def score(request: GenerationRequest, targets: Sequence[Any]) -> list[FinishedOutput]:
     """How likely each target is as the output for its input: teacher-forced, its stop included.
 
     Raises:
@@ -252,7 +252,7 @@ async def score(request: Request, targets: Sequence[Any]) -> list[FinishedOutput
     return [forced.outputs[0] for forced in decodings]
 
 
-async def _starts(request: Request) -> list[NDArray[Any] | Start]:
+async def _starts(request: GenerationRequest) -> list[NDArray[Any] | Start]:
     """What the engine starts each input's outputs from."""
     engine = request.engine
     if isinstance(engine, GenerationEngine):
@@ -262,7 +262,7 @@ async def _starts(request: Request) -> list[NDArray[Any] | Start]:
     return [request.generator.start_of_session(engine.manifest, each.states) for each in made]
 
 
-def _made(request: Request, groups: Sequence[Sequence[Decoding]]) -> list[Made]:
+def _made(request: GenerationRequest, groups: Sequence[Sequence[Decoding]]) -> list[Made]:
     return [
         Made([output for decoding in group for output in decoding.outputs], 0 if source is None else len(source))
         for source, group in zip(request.sources, groups, strict=True)

@@ -15,7 +15,7 @@ from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, TooLarge
 from ostinato.service.inputs.sequences import to_sequence
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.session_file import is_known
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.arena import Rows
@@ -133,7 +133,7 @@ class ForecastPlan:
 
 
 async def forecast(
-    sessions: Sessions, session: Session, horizon: int, known_future: Mapping[str, Sequence[float | None]]
+    sessions: Sessions, session: LiveSession, horizon: int, known_future: Mapping[str, Sequence[float | None]]
 ) -> NDArray[Any]:
     """The next ``horizon`` outputs ``[horizon, O]`` of a session, each fed back as the next step's input.
 
@@ -177,7 +177,7 @@ async def forecast(
 
 
 async def _decode(
-    sessions: Sessions, session: Session, generator: GenerationEngine, horizon: int, known_future: Mapping[str, Any]
+    sessions: Sessions, session: LiveSession, generator: GenerationEngine, horizon: int, known_future: Mapping[str, Any]
 ) -> NDArray[Any]:
     """``forecast`` by the model's decoder."""
     if known_future:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from ostinato.service.engine.recurrent.batching import Work
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 
 
 class StepAnswer(NamedTuple):
@@ -41,7 +41,7 @@ class Chunk(Work):
 
     future: Waiter
 
-    def __init__(self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None, future: Waiter) -> None:
+    def __init__(self, session: LiveSession, inputs: NDArray[Any] | bytes, seq: int | None, future: Waiter) -> None:
         super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
         self.session = session
         self.engine = session.engine

@@ -18,7 +18,7 @@ from ostinato.service.engine.recurrent.protocols import Finished
 from ostinato.service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
 from ostinato.service.sessions.blocks import NO_SEQ, Block, RowAnswers
 from ostinato.service.sessions.chunk import Chunk, StepAnswer
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.turns import Turn, Turns
 from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Address, Commit, Store
@@ -51,7 +51,7 @@ class Ledger:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def step(
-        self, session: Session, inputs: NDArray[Any] | bytes, seq: int | None = None, future: Any = None
+        self, session: LiveSession, inputs: NDArray[Any] | bytes, seq: int | None = None, future: Any = None
     ) -> asyncio.Future[StepAnswer]:
         """Apply a chunk when the session's earlier requests are done; its answer, to be awaited, is committed.
 

@@ -17,7 +17,7 @@ from ostinato.service.errors import InvalidInput, OstinatoError, SessionExists, 
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.arena import Slots
 from ostinato.service.state.roster import Roster
@@ -97,7 +97,7 @@ async def step_columns(
     return answers
 
 
-async def _session_of(sessions: Sessions, engine: Engine, session_id: str, create_missing: bool) -> Session:
+async def _session_of(sessions: Sessions, engine: Engine, session_id: str, create_missing: bool) -> LiveSession:
     """The row's session, of a version that takes and gives what ``engine`` does.
 
     Raises:

@@ -12,7 +12,7 @@ from ostinato.service.state.base import Facts as Facts
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
 
 
-class Session(NamedTuple):
+class LiveSession(NamedTuple):
     """A live session that was found.
 
     Attributes:

@@ -19,10 +19,10 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from ostinato.service.sessions.session import SESSION_ID_PATTERN, Session
+from ostinato.service.sessions.session import SESSION_ID_PATTERN, LiveSession
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
-from ostinato.service.state.base import Facts, Page, Snapshot, Store
+from ostinato.service.state.base import Facts, SessionPage, Snapshot, Store
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.roster import Roster
 
@@ -63,7 +63,7 @@ class Sessions:
         session_id: str | None = None,
         ttl_seconds: float | None = None,
         version: str | None = None,
-    ) -> Session:
+    ) -> LiveSession:
         """Begin a session of a model, in the initial state; ``ttl_seconds`` 0 = it never expires.
 
         Raises:
@@ -72,19 +72,19 @@ class Sessions:
         """
         return await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)
 
-    def resident(self, session_id: str) -> Session | None:
+    def resident(self, session_id: str) -> LiveSession | None:
         """A live session that is in memory; None says nothing about it, and ``find`` does."""
         address = self._store.resident(session_id, self._clock())
         if address is None:
             return None
         arena, slot = address
-        return Session(session_id, self._catalogue.engine_of(arena), arena, slot)
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
 
     def resident_slots(self, engine: Engine, roster: Roster) -> Slots:
         """The slots of an engine's live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
         return self._store.resident_slots(engine.arena, roster, self._clock())
 
-    async def find(self, session_id: str) -> Session:
+    async def find(self, session_id: str) -> LiveSession:
         """A live session, brought to memory where it is not there.
 
         Raises:
@@ -99,7 +99,7 @@ class Sessions:
             if not self._catalogue.complete:
                 raise Starting("the models are still being checked; try again in a moment") from error
             raise
-        return Session(session_id, self._catalogue.engine_of(arena), arena, slot)
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
 
     async def look(self, session_id: str) -> Facts:
         """What is known of a live session, without bringing it to memory; raises as ``find``."""
@@ -107,7 +107,7 @@ class Sessions:
         return await self._store.look(session_id, self._clock())
 
     @asynccontextmanager
-    async def alone(self, session: Session) -> AsyncIterator[None]:
+    async def alone(self, session: LiveSession) -> AsyncIterator[None]:
         """Hold a session, in its turn, with nothing of it under way, and as its store has it.
 
         Raises:
@@ -128,11 +128,11 @@ class Sessions:
                     self._turns.refuse_rest(arena, slot, error)
                 raise
 
-    async def reset(self, session: Session) -> Facts:
+    async def reset(self, session: LiveSession) -> Facts:
         """Set a session back to its initial state, in its turn; what is known of it then. Raises as ``alone``."""
         return await self.put(session, Snapshot.initial(session.arena))
 
-    async def put(self, session: Session, snapshot: Snapshot, *, keeps_steps: bool = False) -> Facts:
+    async def put(self, session: LiveSession, snapshot: Snapshot, *, keeps_steps: bool = False) -> Facts:
         """Set a session to ``snapshot``, in its turn; what is known of it then. Raises as ``alone``.
 
         ``keeps_steps``: whatever the snapshot says, the session has as many steps as before.
@@ -145,14 +145,14 @@ class Sessions:
             # Before the turn ends: behind it waits perhaps a chunk, or the session's end.
             return session.facts
 
-    async def snapshot(self, session: Session) -> Snapshot:
+    async def snapshot(self, session: LiveSession) -> Snapshot:
         """A copy of a session, taken in its turn; raises as ``alone``."""
         async with self.alone(session):
             return Snapshot.of(session.address)
 
     async def fork(
-        self, session: Session, *, session_id: str | None = None, ttl_seconds: float | None = None
-    ) -> Session:
+        self, session: LiveSession, *, session_id: str | None = None, ttl_seconds: float | None = None
+    ) -> LiveSession:
         """Begin another session as a copy of this one, taken in its turn; raises as ``open`` and ``alone``.
 
         ``ttl_seconds``: None = as this one's.
@@ -193,7 +193,7 @@ class Sessions:
             self._catalogue.engine_of(arena).metrics.expired.inc()
         return len(expired)
 
-    async def page(self, model: str | None, limit: int, cursor: str | None) -> Page:
+    async def page(self, model: str | None, limit: int, cursor: str | None) -> SessionPage:
         """Up to ``limit`` live sessions behind ``cursor``, perhaps fewer.
 
         Raises:
@@ -206,7 +206,7 @@ class Sessions:
 
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None
-    ) -> Session:
+    ) -> LiveSession:
         if session_id is not None and not _SESSION_ID.match(session_id):
             raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
         engine.admit(0)
@@ -215,7 +215,7 @@ class Sessions:
         now = self._clock()
         arena, slot = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
         engine.metrics.opened.inc()
-        return Session(session_id, self._catalogue.engine_of(arena), arena, slot)
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
 
 
 def _check_may_exist(session_id: str) -> None:

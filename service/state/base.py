@@ -42,7 +42,7 @@ def facts_of(session_id: str, address: Address) -> Facts:
     return Facts(session_id, name, version, int(arena.steps[slot]), *times)
 
 
-class Page(NamedTuple):
+class SessionPage(NamedTuple):
     """Some of all sessions, and where the next ones begin; None = that was all."""
 
     sessions: list[Facts]
@@ -245,7 +245,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """At most ``limit`` live sessions behind ``cursor``, perhaps fewer.
 
         Raises:

@@ -19,7 +19,7 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.state.arena import Arena, Slots
-from ostinato.service.state.base import Address, Commit, Facts, Page, Snapshot, Store, facts_of
+from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot, Store, facts_of
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
@@ -126,7 +126,7 @@ class MemoryStore(Store):
         expired, self._expired = self._expired, []
         return expired
 
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``; the cursor is an arena's number and a slot."""
         number, start = 0, 0
         if cursor is not None:
@@ -142,10 +142,10 @@ class MemoryStore(Store):
                     if session_id is None or not self._residents.is_live(address, now):
                         continue
                     if len(found) == limit:
-                        return Page(found, f"{index}.{slot}")
+                        return SessionPage(found, f"{index}.{slot}")
                     found.append(facts_of(session_id, address))
             start = 0
-        return Page(found, None)
+        return SessionPage(found, None)
 
     def _expire(self, session_id: str, address: Address, now: float) -> None:
         self._expired.append(address.arena)

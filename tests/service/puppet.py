@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.manifest import Graph, Manifest
+from ostinato.service.artifact.manifest import GraphFile, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.config import Settings
@@ -30,7 +30,7 @@ MANIFEST = Manifest(
     name="sum",
     version="1",
     task="recurrent",
-    graphs={"step": Graph(file="model.onnx", sha256="0" * 64)},
+    graphs={"step": GraphFile(file="model.onnx", sha256="0" * 64)},
     inputs=(Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("x",)),),
     outputs=(Output(name="outputs", dtype="float32", shape=("B", "T", 1), features=("total",)),),
     states=(State(name="total", input="total", output="total_next", shape=("B", 1), dtype="float32"),),

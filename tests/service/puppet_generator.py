@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ostinato.service.artifact.manifest import Decoder as DecoderPart
-from ostinato.service.artifact.manifest import Graph, Limits, Manifest
+from ostinato.service.artifact.manifest import GraphFile, Limits, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
@@ -31,7 +31,7 @@ def puppet_engine(num_codes: int = 6, *, part: DecoderPart | None = None, **limi
     decoder = PuppetDecoder(num_codes)
     decoder.part = part or decoder.part
     source = Input(name="source", dtype="int64", shape=("B", "S"), features=("code",), num_codes=NUM_SOURCE_CODES)
-    graph = Graph(file="puppet.onnx", sha256="0" * 64)
+    graph = GraphFile(file="puppet.onnx", sha256="0" * 64)
     manifest = Manifest(
         name="puppet",
         version="1",

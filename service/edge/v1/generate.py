@@ -15,7 +15,7 @@ from ostinato.service.edge.problems import problem
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
 from ostinato.service.errors import OstinatoError
-from ostinato.service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
+from ostinato.service.inference.generation import GenerationRequest, Made, Options, StepEvent, generate, score, stream
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> di
     inputs = body.inputs
     if inputs is None and not engine.manifest.inputs:
         inputs = [""] * len(body.targets) if "target" in engine.manifest.vocabularies else [[]] * len(body.targets)
-    asked = Request(engine, inputs or [], Options())
+    asked = GenerationRequest(engine, inputs or [], Options())
     outputs = await score(asked, body.targets)
     return {
         "model": engine.manifest.name,
@@ -89,7 +89,7 @@ async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> di
     }
 
 
-def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> Request:
+def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> GenerationRequest:
     engine = catalogue.resolve_generator(model, body.version)
     inputs: list[Any] = [] if body.inputs is None else body.inputs
     if body.inputs is None and not engine.manifest.inputs:
@@ -106,10 +106,10 @@ def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> Request:
         seed=body.seed,
         with_attention=body.return_attention,
     )
-    return Request(engine, inputs, options)
+    return GenerationRequest(engine, inputs, options)
 
 
-def _content(asked: Request, made: list[Made], body: GenerateBody) -> dict[str, Any]:
+def _content(asked: GenerationRequest, made: list[Made], body: GenerateBody) -> dict[str, Any]:
     """One entry for each input; where several outputs were asked for, a list of them."""
 
     def each(read: Any) -> list[Any]:
@@ -135,7 +135,7 @@ def _content(asked: Request, made: list[Made], body: GenerateBody) -> dict[str, 
     return content
 
 
-def _step(asked: Request, step: StepEvent) -> dict[str, Any]:
+def _step(asked: GenerationRequest, step: StepEvent) -> dict[str, Any]:
     is_stop = asked.has_codes and asked.stop is not None and step.code == asked.stop
     content: dict[str, Any] = {"index": step.input_index, "step": step.num_steps}
     if asked.num_return > 1:
@@ -146,7 +146,7 @@ def _step(asked: Request, step: StepEvent) -> dict[str, Any]:
     return content
 
 
-def _written(asked: Request, codes: Any) -> Any:
+def _written(asked: GenerationRequest, codes: Any) -> Any:
     return codes if asked.vocabulary is None else asked.vocabulary.decode(codes)
 
 

@@ -23,7 +23,7 @@ from ostinato.service.inference.prediction import ForecastPlan, forecast, predic
 from ostinato.service.inputs.sequences import to_sequence, to_states, to_steps
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
 Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
@@ -136,16 +136,16 @@ class Rest:
         """The WebSocket's path, without a handshake: those never come here."""
         raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
 
-    def read_step(self, request: Request) -> tuple[Session, StepBody] | None:
+    def read_step(self, request: Request) -> tuple[LiveSession, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not."""
         session = self._sessions.resident(request.name)
         return None if session is None else self._read_step(session, request)
 
-    def _read_step(self, session: Session, request: Request) -> tuple[Session, StepBody]:
+    def _read_step(self, session: LiveSession, request: Request) -> tuple[LiveSession, StepBody]:
         session.engine.check_room()
         return session, codec.decode_body(request, _STEP)
 
-    def begin_step(self, session: Session, body: StepBody, future: Waiter) -> None:
+    def begin_step(self, session: LiveSession, body: StepBody, future: Waiter) -> None:
         """Put a chunk to its session, its answer to ``future``."""
         begin_step(self._ledger, session, body, future)
 
@@ -167,7 +167,9 @@ class Rest:
         }
 
 
-def begin_step(ledger: Ledger, session: Session, body: StepBody, future: Waiter | None = None) -> Awaitable[StepAnswer]:
+def begin_step(
+    ledger: Ledger, session: LiveSession, body: StepBody, future: Waiter | None = None
+) -> Awaitable[StepAnswer]:
     """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
     engine = session.engine
     rows = body.inputs
@@ -184,7 +186,7 @@ def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
     return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}
 
 
-async def forecast_content(sessions: Sessions, session: Session, body: ForecastBody) -> dict[str, Any]:
+async def forecast_content(sessions: Sessions, session: LiveSession, body: ForecastBody) -> dict[str, Any]:
     """Forecast and word the answer."""
     engine = session.engine
     features = ForecastPlan(engine.manifest).known_features if engine.generator is None else ()

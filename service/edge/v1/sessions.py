@@ -13,7 +13,7 @@ from ostinato.service.edge.message import JSON, Request, Response, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, ResetBody
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
-from ostinato.service.sessions.session import Facts, Session
+from ostinato.service.sessions.session import Facts, LiveSession
 from ostinato.service.sessions.session_file import read_session, write_session
 from ostinato.service.sessions.sessions import Sessions
 
@@ -99,7 +99,7 @@ def _content(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _opened(session: Session) -> Response:
+def _opened(session: LiveSession) -> Response:
     response = json_response(_content(session.facts), status=201)
     response.headers = ((b"location", f"/v1/sessions/{session.session_id}".encode()),)
     return response

@@ -17,7 +17,7 @@ from ostinato.service.edge.websocket.frames import answer_message, error_message
 from ostinato.service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.ledger import Ledger
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ class Stream:
         self._num_bytes += pending.num_bytes
         return pending
 
-    def _begin(self, pending: Pending, session: Session) -> None:
+    def _begin(self, pending: Pending, session: LiveSession) -> None:
         """Check a frame and put it to its session."""
         frame, engine = pending.frame, session.engine
         assert frame is not None
@@ -237,7 +237,7 @@ class Stream:
 
     async def _look_up(self, session_id: str) -> None:
         """Find a session that is not in memory, or open it; then begin the frames that waited for it, in order."""
-        outcome: Session | Exception | None = None
+        outcome: LiveSession | Exception | None = None
         try:
             outcome = await self._find_or_open(session_id)
         except Exception as error:
@@ -247,13 +247,13 @@ class Stream:
         for pending in waiting:
             if pending not in self._pending:
                 continue  # its deadline has passed
-            if isinstance(outcome, Session):
+            if isinstance(outcome, LiveSession):
                 self._begin(pending, outcome)
             else:
                 self._fail(pending, outcome)
         self._go_on()
 
-    async def _find_or_open(self, session_id: str) -> Session:
+    async def _find_or_open(self, session_id: str) -> LiveSession:
         try:
             return await self._sessions.find(session_id)
         except UnknownSession:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.errors import InvalidInput, OstinatoError, RecordUnreadable, StateStoreUnavailable
 from ostinato.service.state.arena import STALE
-from ostinato.service.state.base import Address, Commit, Page
+from ostinato.service.state.base import Address, Commit, SessionPage
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
 from ostinato.service.state.lmdb.database import Database
@@ -108,7 +108,7 @@ class LmdbStore(DurableStore):
         commit.apply(now)
         return self._synced(won) if self._sync_always else won
 
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``, by rising id; the cursor is the last id that was looked at."""
         if cursor is not None and not _CURSOR.fullmatch(cursor):
             raise InvalidInput("the cursor is not one that this server gave", field="cursor")
@@ -126,7 +126,7 @@ class LmdbStore(DurableStore):
                     continue
                 if head.kind == LIVE and now < head.expires_at and model in (None, head.model):
                     found.append(head.facts(key))
-        return Page(found, keys[limit - 1] if len(keys) > limit else None)
+        return SessionPage(found, keys[limit - 1] if len(keys) > limit else None)
 
     async def start(self) -> None:
         """See ``Store.start``."""

@@ -72,7 +72,7 @@ class _Request:
         self.answers: list[Any] = []
 
 
-class Connection(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """Requests out, answers in, in the same order.
 
     Attributes:
@@ -172,8 +172,8 @@ class Link:
 
     def __init__(self, address: RedisAddress) -> None:
         self.address = address
-        self._connection: Connection | None = None
-        self._connecting: asyncio.Task[Connection] | None = None
+        self._connection: RedisConnection | None = None
+        self._connecting: asyncio.Task[RedisConnection] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -211,7 +211,7 @@ class Link:
         return self._connection is not None and self._connection.is_open
 
     async def _answer(
-        self, sent: tuple[Connection, asyncio.Future[list[Any]]] | None, packed: bytes, num_answers: int
+        self, sent: tuple[RedisConnection, asyncio.Future[list[Any]]] | None, packed: bytes, num_answers: int
     ) -> list[Any]:
         if sent is None:
             connection = await self._connected()
@@ -234,7 +234,7 @@ class Link:
                 self._fall_silent()
             raise
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> RedisConnection:
         if self._is_closed:
             raise Unreachable(f"{self.address}: the store is closed")
         if self._probe is not None:
@@ -254,12 +254,12 @@ class Link:
             raise Unreachable(f"{self.address} ended the connection")
         return connection
 
-    def _forget_attempt(self, attempt: asyncio.Task[Connection]) -> None:
+    def _forget_attempt(self, attempt: asyncio.Task[RedisConnection]) -> None:
         self._connecting = None
         if not attempt.cancelled():
             attempt.exception()  # seen, though nobody may wait for it any more
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> RedisConnection:
         """Connect and introduce this client.
 
         Raises:
@@ -278,7 +278,7 @@ class Link:
         try:
             async with asyncio.timeout(address.timeout_seconds):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(address), address.host, address.port, ssl=context
+                    lambda: RedisConnection(address), address.host, address.port, ssl=context
                 )
         except TimeoutError as error:
             raise AnswerLost(f"{address} did not answer for {address.timeout_seconds:g} s") from error

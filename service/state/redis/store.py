@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
 from ostinato.service.state.arena import STALE, Arena
-from ostinato.service.state.base import Address, Commit, Facts, Page, Snapshot
+from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.records import LIVE, read_head
 from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
@@ -92,7 +92,7 @@ class RedisStore(DurableStore):
         commit = replace(commit, states=[states.copy() for states in commit.states])
         return self._settle(sent, commit, new_stamps, may_win, now)
 
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> Page:
+    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``, in Redis' own order.
 
         A session that is there all the while is on a page; as with Redis' ``SCAN``, it may be on two.
@@ -106,16 +106,16 @@ class RedisStore(DurableStore):
                     if head is None or head.kind != LIVE or now >= head.expires_at or model not in (None, head.model):
                         continue
                     if len(found) == limit:
-                        return Page(found, position._replace(left=left[number:]).text())
+                        return SessionPage(found, position._replace(left=left[number:]).text())
                     found.append(head.facts(left[number]))
                 if len(found) == limit:
                     position = position._replace(left=())
                     break
                 following = await self._all.next(position, max(MIN_SCAN_KEYS, limit - len(found)))
                 if following is None:
-                    return Page(found, None)
+                    return SessionPage(found, None)
                 position = following
-        return Page(found, position.text())
+        return SessionPage(found, position.text())
 
     async def stop(self) -> None:
         """See ``Store.stop``."""

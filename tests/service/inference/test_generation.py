@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ostinato.service.errors import InvalidInput, TooLarge
-from ostinato.service.inference.generation import Made, Options, Request, StepEvent, generate, score, stream
+from ostinato.service.inference.generation import GenerationRequest, Made, Options, StepEvent, generate, score, stream
 from tests.service.puppet_generator import NUMBERS, puppet_engine
 
 NUM_CODES = 30
@@ -21,19 +21,19 @@ def codes(made: list[Made]) -> list[list[tuple[int, ...]]]:
 
 async def test_outputs_of_one_input_and_those_of_inputs_alike_are_drawn_apart() -> None:
     engine = puppet_engine(NUM_CODES)
-    first, second = codes(await generate(Request(engine, [[4, 2], [4, 2]], SAMPLE)))
+    first, second = codes(await generate(GenerationRequest(engine, [[4, 2], [4, 2]], SAMPLE)))
     # Two inputs alike, three outputs of each: six draws, of which no two are the same.
     assert len({*first, *second}) == 2 * 3
     # What is drawn depends on the seed, on the input's place and on the output's, and on nothing else.
-    assert codes(await generate(Request(engine, [[4, 2], [9]], SAMPLE)))[0] == first
-    assert codes(await generate(Request(engine, [[4, 2]], SAMPLE._replace(num_return=2)))) == [first[:2]]
-    assert codes(await generate(Request(engine, [[4, 2]], SAMPLE._replace(seed=8)))) != [first]
+    assert codes(await generate(GenerationRequest(engine, [[4, 2], [9]], SAMPLE)))[0] == first
+    assert codes(await generate(GenerationRequest(engine, [[4, 2]], SAMPLE._replace(num_return=2)))) == [first[:2]]
+    assert codes(await generate(GenerationRequest(engine, [[4, 2]], SAMPLE._replace(seed=8)))) != [first]
 
 
 async def test_a_stream_draws_what_the_whole_answer_does_and_names_each_output() -> None:
     engine = puppet_engine(NUM_CODES)
-    whole = await generate(Request(engine, [[4, 2], [4, 2]], SAMPLE))
-    *steps, last = [each async for each in stream(Request(engine, [[4, 2], [4, 2]], SAMPLE))]
+    whole = await generate(GenerationRequest(engine, [[4, 2], [4, 2]], SAMPLE))
+    *steps, last = [each async for each in stream(GenerationRequest(engine, [[4, 2], [4, 2]], SAMPLE))]
     assert isinstance(last, list)
     assert codes(last) == codes(whole)
     for index, made in enumerate(whole):
@@ -59,7 +59,7 @@ async def test_an_option_over_what_the_model_has_is_refused(
 ) -> None:
     engine = puppet_engine(6, max_output_steps=10, max_beams=8)
     with pytest.raises(error, match=message) as refusal:
-        Request(engine, [[1]], options)
+        GenerationRequest(engine, [[1]], options)
     assert getattr(refusal.value, "field", None) == field
 
 
@@ -73,7 +73,7 @@ async def test_an_option_over_what_the_model_has_is_refused(
     ],
 )
 async def test_a_limit_itself_is_within_it(options: Options) -> None:
-    [made] = await generate(Request(puppet_engine(6, max_output_steps=10, max_beams=8), [[1]], options))
+    [made] = await generate(GenerationRequest(puppet_engine(6, max_output_steps=10, max_beams=8), [[1]], options))
     assert len(made.outputs) == (options.num_return or 1)
     # An output that did not stop has the most steps there may be.
     assert all(len(output.log_probabilities) == 10 for output in made.outputs if output.finish_reason == "length")
@@ -81,7 +81,7 @@ async def test_a_limit_itself_is_within_it(options: Options) -> None:
 
 async def test_a_target_may_be_as_long_as_an_output_its_stop_among_its_steps() -> None:
     engine = puppet_engine(6, max_output_steps=10)
-    request = Request(engine, [[1]], Options())
+    request = GenerationRequest(engine, [[1]], Options())
     # Nine codes and the stop are ten steps, ten codes and the stop eleven.
     [scored] = await score(request, [[3] * 9])
     assert len(scored.log_probabilities) == 10
@@ -92,16 +92,16 @@ async def test_a_target_may_be_as_long_as_an_output_its_stop_among_its_steps() -
 @pytest.mark.parametrize("targets", [[], [[3]], [[3], [4], [5]]])
 async def test_there_is_one_target_for_each_input(targets: list[Any]) -> None:
     with pytest.raises(InvalidInput, match=f"{len(targets)} targets for 2 inputs") as refusal:
-        await score(Request(puppet_engine(), [[1], [2]], Options()), targets)
+        await score(GenerationRequest(puppet_engine(), [[1], [2]], Options()), targets)
     assert refusal.value.field == "targets"
 
 
 async def test_numbers_have_no_likelihood_and_none_of_them_is_chosen() -> None:
     engine = puppet_engine(part=NUMBERS)
     with pytest.raises(InvalidInput, match="which have no log-probability") as refusal:
-        await score(Request(engine, [[1]], Options()), [[3]])
+        await score(GenerationRequest(engine, [[1]], Options()), [[3]])
     assert refusal.value.field == "targets"
     with pytest.raises(InvalidInput, match="of which none is chosen"):
-        Request(engine, [[1]], Options(method="sample"))
+        GenerationRequest(engine, [[1]], Options(method="sample"))
     with pytest.raises(InvalidInput, match="this model has no attention"):
-        Request(engine, [[1]], Options(with_attention=True))
+        GenerationRequest(engine, [[1]], Options(with_attention=True))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from ostinato.service.artifact.manifest import Graph, Manifest
+from ostinato.service.artifact.manifest import GraphFile, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.session_file import read_session, write_session
@@ -24,7 +24,7 @@ def manifest(*states: State, output_dtype: str = "float32", **changes: Any) -> M
         name="odd",
         version="3",
         task="recurrent",
-        graphs={"step": Graph(file="model.onnx", sha256="0" * 64)},
+        graphs={"step": GraphFile(file="model.onnx", sha256="0" * 64)},
         inputs=(Input(name="x", dtype="float32", shape=("B", "T", 1), features=("x",)),),
         outputs=(
             Output.model_validate({"name": "y", "dtype": output_dtype, "shape": ("B", 2), "features": ("a", "b")}),

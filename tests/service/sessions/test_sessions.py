@@ -21,7 +21,7 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.sessions.chunk import StepAnswer
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.base import Commit
 from tests.service.puppet import Clock, House, column, until
 
@@ -330,7 +330,7 @@ async def test_whatever_happens_around_it_a_session_answers_as_its_sequence_woul
     house.runner.fails = lambda _: generator.random() < 0.1
     sequences = [[float(generator.randint(-9, 9)) for _ in range(generator.randint(1, 60))] for _ in range(20)]
 
-    async def send(session: Session, chunk: Any, seq: int) -> list[float]:
+    async def send(session: LiveSession, chunk: Any, seq: int) -> list[float]:
         """Send a chunk until it is acknowledged, whatever fails and however often the client hangs up."""
         for _ in range(1000):
             step = asyncio.ensure_future(house.ledger.step(session, chunk, seq=seq))

@@ -13,7 +13,7 @@ import pytest
 from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.edge.websocket.stream import Stream
 from ostinato.service.errors import InvalidInput
-from ostinato.service.sessions.session import Session
+from ostinato.service.sessions.session import LiveSession
 from tests.service.puppet import House, column
 
 
@@ -123,7 +123,7 @@ async def line_over(house: House, *sessions: str, **options: Any) -> AsyncIterat
 
 def steps(house: House, session_id: str) -> int:
     session = house.sessions.resident(session_id)
-    assert isinstance(session, Session)
+    assert isinstance(session, LiveSession)
     return session.steps
 
 
@@ -249,7 +249,7 @@ async def test_a_session_that_another_request_opens_meanwhile_is_used(monkeypatc
     house = House()
     opening = house.sessions.open
 
-    async def open_second(model: str, **options: Any) -> Session:
+    async def open_second(model: str, **options: Any) -> LiveSession:
         await opening(model, **options)
         return await opening(model, **options)
 
@@ -268,7 +268,7 @@ async def test_frames_of_a_session_that_is_not_in_memory_wait_for_it_in_order(mo
         loaded = asyncio.Event()
         real = house.sessions.resident
 
-        async def find(session_id: str) -> Session:
+        async def find(session_id: str) -> LiveSession:
             await loaded.wait()
             session = real(session_id)
             assert session is not None
@@ -395,7 +395,7 @@ async def test_a_frame_past_its_deadline_before_its_session_is_found_is_not_appl
         session, loaded = house.sessions.resident("a"), asyncio.Event()
         assert session is not None
 
-        async def find(_: str) -> Session:
+        async def find(_: str) -> LiveSession:
             await loaded.wait()
             return session
 
@@ -434,7 +434,7 @@ async def test_when_the_client_goes_what_has_begun_is_applied_and_the_rest_is_dr
 async def test_when_the_client_goes_nobody_looks_for_its_sessions_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async with line_over(House()) as line:
 
-        async def find(_: str) -> Session:
+        async def find(_: str) -> LiveSession:
             await asyncio.Event().wait()
             raise AssertionError
 
