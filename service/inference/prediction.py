@@ -68,17 +68,17 @@ class ForecastPlan:
     """How a model's forecast is fed back into its input.
 
     Attributes:
-        sources, targets: positions in the output, and the positions in the input that they foretell.
-        known: positions in the input that the model does not foretell, in the manifest's order.
+        sources, targets: positions in the output, and the positions in the input that they predict.
+        known: positions in the input that the model does not predict, in the manifest's order.
 
     Raises:
-        InvalidInput: the model foretells none of its inputs, or takes whole numbers, which its outputs are not.
+        InvalidInput: the model predicts none of its inputs, or takes whole numbers, which its outputs are not.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         if not manifest.feedback:
             raise InvalidInput(
-                f"model {manifest.name!r} cannot forecast: its manifest names no output that foretells an input"
+                f"model {manifest.name!r} cannot forecast: its manifest names no output that predicts an input"
             )
         if not manifest.inputs[0].dtype.startswith("float"):
             raise InvalidInput(f"model {manifest.name!r} cannot forecast: its input takes whole numbers")

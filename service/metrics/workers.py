@@ -4,7 +4,7 @@ Each worker writes its numbers to a file in a folder that the server's workers s
 asked adds its own numbers to those of the others' files. It writes its own first, so whatever was shown is in a file,
 and no counter of the server falls when a worker is killed.
 
-The numbers of a worker that has ended are folded into one file, ``past.json``, which also names whose they are: whoever
+The numbers of a worker that has ended are folded into one file, ``past.json``, which also names whose they are: who
 reads a worker's file and ``past.json`` after it never counts them twice, and never misses them.
 
 Nobody waits for a lock. A worker holds one (``flock``) on its newest file, and the kernel lets go of it however the
@@ -201,7 +201,7 @@ class WorkerMetrics:
 
     def _fold(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.folder / _PAST)  # it may be old, but whoever tidies the system's folder shall leave it
+            os.utime(self.folder / _PAST)  # it may be old, but what tidies the system's folder shall leave it
         if all(lives for _, _, lives in _looks(self.folder)):
             return
         with _alone(self.folder / _PAST_LOCK) as is_alone:

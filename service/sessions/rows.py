@@ -60,7 +60,7 @@ async def step_columns(
 
     Args:
         engine: the version of the model that a missing session is opened with; a session of another is stepped too.
-        create_missing: open a session for an id that is unknown; but for none that expired or was closed a while ago,
+        create_missing: open a session for an id that is unknown; not for one that expired or was closed a while ago,
             nor where ``seq`` says that it has steps, so that no sequence begins anew unnoticed.
 
     Raises:

@@ -24,7 +24,7 @@ UNUSED = np.iinfo(np.int64).max
 """``used_at`` of a slot that holds no session."""
 
 _FACTS_BYTES = 400
-"""About what a session takes beside its numbers: its columns, its id, its entry among those in memory."""
+"""About what a session takes in addition to its numbers: its columns, its id, its entry among those in memory."""
 
 
 class Arena:

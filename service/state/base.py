@@ -23,7 +23,7 @@ class Address(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What is known of a session beside its numbers. Times are seconds since the epoch, ``inf`` = never."""
+    """What is known of a session, its numbers apart. Times are seconds since the epoch, ``inf`` = never."""
 
     session_id: str
     model: str
@@ -240,7 +240,7 @@ class Store(ABC):
 
     @abstractmethod
     def expire(self, now: float) -> list[Arena]:
-        """End the sessions in memory whose time has come, but for busy ones, and forget old tombstones; returns of
+        """End the sessions in memory whose time has come, except busy ones, and forget old tombstones; returns of
         each one that ended its arena.
         """
 
@@ -253,7 +253,7 @@ class Store(ABC):
         """
 
     async def start(self) -> None:  # noqa: B027
-        """Begin what is done beside the requests."""
+        """Begin what is done in the background."""
 
     async def stop(self) -> None:  # noqa: B027
         """End it; everything that was acknowledged is as durable as it can be."""

@@ -181,7 +181,7 @@ class Layout:
         if head.layout != self._checksum:
             raise RecordUnreadable(
                 f"session {session_id!r}: {head.model}/{head.version} has another graph or other states than when it "
-                "was stored; put the former version back, and the new one beside it under another number"
+                "was stored; put the former version back, and add the new one under another number"
             )
         arena = self._arena
         output = arena.last_output

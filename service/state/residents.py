@@ -127,7 +127,7 @@ class Residents:
         address.arena.release(address.slot)
 
     def expired(self, now: float) -> list[tuple[str, Address]]:
-        """The sessions whose time has come, but for busy ones."""
+        """The sessions whose time has come, except busy ones."""
         found: list[tuple[str, Address]] = []
         self._none_expires_before = math.inf
         for arena in self.arenas:

@@ -96,7 +96,7 @@ class Plan(NamedTuple):
         start: what stands for the step before the first.
         stop: the code that ends an output; None = none does.
         max_steps: steps of an output, inclusive, the stop among them.
-        prompt: codes that the output goes on from; they are fed and are no part of it.
+        prompt: codes that the output continues; they are fed and are no part of it.
         with_attention: whether attention is kept.
     """
 
@@ -107,14 +107,14 @@ class Plan(NamedTuple):
     with_attention: bool = False
 
     def finish_reason(self, code: Any, num_steps: int) -> FinishReason | None:
-        """Why an output of so many steps, ``code`` the last of them, ends there; None where it goes on."""
+        """Why an output of so many steps, ``code`` the last of them, ends there; None where it does not."""
         if self.stop is not None and code == self.stop:
             return "stop"
         return "length" if num_steps >= self.max_steps else None
 
 
 class Decoding:
-    """One output under way on one lane; subclasses say what it goes on with.
+    """One output under way on one lane; subclasses choose its next code.
 
     Attributes:
         max_lanes: how many lanes it may take at once.

@@ -20,7 +20,7 @@ class GenerationEngine:
     """One served version of a model that generates.
 
     Args:
-        encoder: None of a generator, and of a recurrent model, whose sessions a decoder goes on from.
+        encoder: None of a generator, and of a recurrent model, where the decoder starts from a session.
         in_thread: whether iterations run in a thread of their own.
 
     Attributes:
@@ -63,7 +63,7 @@ class GenerationEngine:
         return self._scheduler.num_rows
 
     def drain(self) -> None:
-        """Take no new work from now on; what was admitted goes on."""
+        """Take no new work from now on; what was admitted is finished."""
         self._scheduler.drain()
 
     def close(self) -> None:

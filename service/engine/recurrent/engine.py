@@ -93,7 +93,7 @@ class Engine:
         return self._scheduler.num_rows + (self.generator.num_rows if self.generator else 0)
 
     def drain(self) -> None:
-        """Take no new work from now on; what was admitted goes on."""
+        """Take no new work from now on; what was admitted is finished."""
         self._scheduler.drain()
         if self.generator is not None:
             self.generator.drain()

@@ -23,7 +23,7 @@ _SCHEMA_AT, _NAMES_AT, _EXPIRES_AT = (HEAD.fields[name][1] for name in ("schema"
 
 
 class Swept(NamedTuple):
-    """How far a sweep came: the id that it goes on behind (None = from the beginning), and records it removed."""
+    """How far a sweep came: the id behind which it continues (None = from the beginning), and records it removed."""
 
     at: str | None
     num_removed: int

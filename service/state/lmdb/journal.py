@@ -1,7 +1,7 @@
 """The journal in front of the database: what was committed last, in order, and shared by the processes of a machine.
 
 A commit appends one entry to a file, whatever the sessions in it are: one write, in place of a page of the database for
-each session. Entries are appended under a lock, and whoever takes it first reads what others have appended since, so
+each session. Entries are appended under a lock, and who takes it first reads what others have appended since, so
 all processes see the same order of changes. Each knows where the newest record of a session stands in the segments;
 records that are in none are in the database.
 
@@ -240,7 +240,7 @@ class Journal:
     def _append_segment(self, *, is_new: bool) -> None:
         number = self.current.number + 1
         self.segments.append(Segment(self._path(number), number, is_new=is_new))
-        self._has_new_names = True  # whoever gave it the name may not have it on the disk yet
+        self._has_new_names = True  # the process that named it may not have that on the disk yet
 
     def _take(self, entry: Entry) -> None:
         if entry.kind == RECORDS:

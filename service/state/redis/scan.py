@@ -22,7 +22,7 @@ HEAD_BYTES = HEAD.itemsize + 2 * 128
 
 
 class Position(NamedTuple):
-    """How far all sessions have been looked at: server by server, as far as its ``SCAN`` says, but for ``left``.
+    """How far all sessions have been looked at: server by server, as far as its ``SCAN`` says, except ``left``.
 
     Redis gives a few keys more than it was asked for. Their ids are in the position, since it would not give the same
     ones again.

@@ -37,12 +37,12 @@ COUNTED = 250
 class RedisStore(DurableStore):
     """Sessions as keys ``ostinato:session:<id>`` of a Redis server, or of a cluster, with this memory as their cache.
 
-    What makes it sound is the stamp of each record: no two changes of any session have the same, whoever made them. A
+    What makes it sound is the stamp of each record: no two changes of any session have the same, from any writer. A
     commit is as durable as Redis makes it (``appendfsync``). Redis forgets a record by itself when its session ended so
     long ago that nobody is told any more.
 
     A Redis that is not there makes requests fail at once, and one that does not answer after ``timeout_seconds`` and
-    then at once; nothing else needs it, and everything goes on when it is back.
+    then at once; nothing else needs it, and everything works again when it is back.
     """
 
     def __init__(self, address: RedisAddress, *, tombstone_seconds: float, memory_budget: float) -> None:

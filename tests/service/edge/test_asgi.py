@@ -11,7 +11,7 @@ import pytest
 from ostinato.service.edge.asgi import Edge, Receive, Scope, Send
 from ostinato.service.edge.v1.routes import Rest
 from ostinato.service.edge.websocket.streams import Streams
-from tests.service.puppet import House, column
+from tests.service.puppet import House, column, until
 
 
 async def nothing() -> None:
@@ -140,7 +140,7 @@ async def test_a_request_past_its_deadline_is_answered_and_not_applied_while_it_
     session = await house.sessions.open("sum", session_id="a")
     house.runner.gate.clear()
     first = asyncio.ensure_future(house.ledger.step(session, column(1)))
-    await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
+    await until(lambda: house.runner.is_held)
     async with edge_over(house) as edge:
         status, content = await Connection("POST", "/v1/sessions/a/step", b'{"inputs": [[4]]}').through(edge)
         house.runner.gate.set()
@@ -154,7 +154,7 @@ async def test_a_client_that_hangs_up_while_it_waits_costs_nothing() -> None:
     session = await house.sessions.open("sum", session_id="a")
     house.runner.gate.clear()
     first = asyncio.ensure_future(house.ledger.step(session, column(1)))
-    await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
+    await until(lambda: house.runner.is_held)
     async with edge_over(house) as edge:
         connection = Connection("POST", "/v1/sessions/a/step", b'{"inputs": [[4]]}')
         connection.hang_up()

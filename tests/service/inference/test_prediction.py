@@ -151,7 +151,7 @@ class TestForecastPlan:
         assert refusal.value.field == "known_future.wind[1]"
         assert ForecastPlan(strict).inputs(1, {}).shape == (0, 3)
 
-    def test_a_model_that_foretells_none_of_its_inputs_cannot(self) -> None:
+    def test_a_model_that_predicts_none_of_its_inputs_cannot(self) -> None:
         with pytest.raises(InvalidInput, match="cannot forecast"):
             ForecastPlan(MANIFEST.model_copy(update={"feedback": {}}))
 

@@ -20,7 +20,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.sessions.blocks import RowAnswers
 from tests.service.edge.test_asgi import Connection, edge_over
-from tests.service.puppet import MANIFEST, House, PuppetRunner, column
+from tests.service.puppet import MANIFEST, House, PuppetRunner, column, until
 
 FLOATS = pa.list_(pa.float32(), 1)
 
@@ -393,7 +393,7 @@ async def test_a_message_past_its_deadline_gives_its_rows_back() -> None:
     async with edge_with("a", "b", in_thread=True, deadline_seconds=0.2) as (house, edge):
         house.runner.gate.clear()
         first = asyncio.ensure_future(house.ledger.step(await house.sessions.find("a"), column(1)))
-        await asyncio.sleep(0.02)  # it runs by now
+        await until(lambda: house.runner.is_held)
         reply = await post_json(edge, {"session_ids": ["a", "b"], "inputs": [[2], [2]]})
         assert (reply.status, reply.content["code"]) == (504, "deadline_exceeded")
         house.runner.gate.set()

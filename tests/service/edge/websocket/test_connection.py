@@ -20,7 +20,7 @@ from websockets.uri import parse_uri
 from ostinato.service.edge.websocket import connection as websocket
 from ostinato.service.edge.websocket.connection import WebSocketConnection, install
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
-from tests.service.puppet import House, column
+from tests.service.puppet import House, column, until
 
 FRAME = b'{"session_id": "a", "inputs": [[1]]}'
 
@@ -321,7 +321,7 @@ class TestClose:
             await client.shake_hands()
             house.runner.gate.clear()
             client.say(FRAME, FRAME)
-            await asyncio.sleep(0.05)  # the first runs by now
+            await until(lambda: house.runner.is_held)
             client.protocol.send_close(1000, "bye")
             client.flush()
             assert await client.closed() == (1000, "bye")
@@ -538,7 +538,7 @@ async def test_a_lost_connection_drops_what_has_not_begun() -> None:
         assert session is not None
         house.runner.gate.clear()
         first = house.ledger.step(session, column(1))
-        await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
+        await until(lambda: house.runner.is_held)
         client.say(FRAME)
         client.connection.connection_lost(ConnectionResetError())
         house.runner.gate.set()

@@ -14,7 +14,7 @@ from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.edge.websocket.stream import Stream
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.session import LiveSession
-from tests.service.puppet import House, column
+from tests.service.puppet import House, column, until
 
 
 class Recorder:
@@ -371,7 +371,7 @@ async def test_a_frame_past_its_deadline_is_told_so_and_not_applied_while_it_wai
     async with line_over(house, "a") as line:
         house.runner.gate.clear()
         line.say({"session_id": "a", "inputs": [[1]], "id": 1})
-        await asyncio.sleep(0.05)  # it runs by now, and the next one waits behind it
+        await until(lambda: house.runner.is_held)
         line.say({"session_id": "a", "inputs": [[1]], "id": 2}, b"a,3")
         await asyncio.sleep(0)
         line.stream.sweep(time.perf_counter() + 29)
@@ -416,7 +416,7 @@ async def test_when_the_client_goes_what_has_begun_is_applied_and_the_rest_is_dr
     async with line_over(house, "a", create_missing=True) as line:
         house.runner.gate.clear()
         line.say({"session_id": "a", "inputs": [[1]]})
-        await asyncio.sleep(0.05)  # it runs by now
+        await until(lambda: house.runner.is_held)
         line.say({"session_id": "a", "inputs": [[10]]}, {"session_id": "new", "inputs": [[1]]}, b"a,100")
         await asyncio.sleep(0)
         line.stream.end()
