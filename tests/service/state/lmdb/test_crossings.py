@@ -20,7 +20,7 @@ from ostinato.service.state.lmdb import checkpoint
 from ostinato.service.state.lmdb import journal as journal_module
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.store import LmdbStore
-from tests.service.puppet import MANIFEST, Clock, House, column
+from tests.service.puppet import MANIFEST, Clock, House, column, until
 
 
 def store_at(folder: Path, **settings: Any) -> LmdbStore:
@@ -39,16 +39,24 @@ def watch_fsync(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return paths
 
 
-def gated(store: LmdbStore) -> threading.Event:
+class Disk(threading.Event):
+    """What syncs wait for; ``num_waiting`` tells how many began to."""
+
+    num_waiting = 0
+
+
+def gated(store: LmdbStore) -> Disk:
     """The disk of one process makes what is appended from now on wait for the event."""
-    disk = threading.Event()
+    disk = Disk()
     begin, end = store._group_sync._begin_sync, store._journal.current.end
 
     def slow() -> Callable[[], None]:
         sync, waits = begin(), store._journal.current.end > end
 
         def run() -> None:
-            assert not waits or disk.wait(10)
+            if waits:
+                disk.num_waiting += 1
+                assert disk.wait(10)
             sync()
 
         return run
@@ -60,11 +68,6 @@ def gated(store: LmdbStore) -> threading.Event:
 async def step(house: House, session_id: str, *values: float, seq: int | None = None) -> float:
     session = await house.sessions.find(session_id)
     return float((await house.ledger.step(session, column(*values), seq=seq)).outputs[-1, 0])
-
-
-async def turns() -> None:
-    """Long enough for a request to append, and to wait for the disk."""
-    await asyncio.sleep(0.1)
 
 
 async def test_reset_resets_the_copy_in_memory(tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ async def test_a_session_opened_while_another_worker_steps_it_keeps_the_step(tmp
     await house.sessions.open("sum", session_id="other")
     disk = gated(one)
     opening = asyncio.ensure_future(house.sessions.open("sum", session_id="a"))
-    await turns()
+    await until(lambda: disk.num_waiting)
     assert await step(second, "a", 5) == 5  # acknowledged by the other worker
     one._journal.follow()  # any request of this process does
     disk.set()
@@ -200,7 +203,7 @@ async def test_a_reset_while_another_worker_steps_keeps_the_step(tmp_path: Path)
     session = await house.sessions.open("sum", session_id="a")
     disk = gated(one)
     resetting = asyncio.ensure_future(house.sessions.reset(session))
-    await turns()
+    await until(lambda: disk.num_waiting)
     assert await step(second, "a", 5) == 5
     one._journal.follow()
     disk.set()
@@ -250,9 +253,9 @@ async def test_a_duplicate_at_another_worker_waits_for_the_disk(tmp_path: Path) 
     session = await house.sessions.open("sum", session_id="a")
     disk, disk2 = gated(one), gated(two)
     first = house.ledger.step(session, column(1), seq=0)
-    await turns()
+    await until(lambda: disk.num_waiting)
     again = asyncio.ensure_future(step(second, "a", 1, seq=0))
-    await asyncio.sleep(0.05)
+    await until(lambda: disk2.num_waiting or again.done())
     early = again.done()
     disk.set()
     disk2.set()
@@ -322,16 +325,20 @@ async def test_an_odd_error_behind_a_chunk_keeps_no_session_busy(
     await asyncio.gather(*futures, return_exceptions=True)
 
 
-async def test_upkeep_survives_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_checkpoint_survives_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
     store = store_at(tmp_path)
     await store.start()
 
+    num_calls = 0
+
     async def odd() -> None:
+        nonlocal num_calls
+        num_calls += 1
         raise AssertionError
 
     monkeypatch.setattr(store._checkpoint, "store", odd)
-    await asyncio.sleep(0.1)
+    await until(lambda: num_calls > 1)
     dead = [task for task in store._checkpoint._tasks if task.done()]
     for task in dead:
         task.exception()
@@ -364,7 +371,7 @@ async def test_a_cancelled_request_leaves_the_copy_as_the_store_has_it(what: str
     disk = gated(one)
     work = house.sessions.reset(session) if what == "reset" else house.sessions.close("a")
     task = asyncio.ensure_future(work)
-    await turns()
+    await until(lambda: disk.num_waiting)
     task.cancel()
     await asyncio.wait([task])
     try:
