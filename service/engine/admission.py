@@ -43,6 +43,7 @@ class Admission:
             Overloaded: ``num_rows`` more would exceed ``max_queue_rows``.
             Draining: no new work is taken.
         """
+        self._catch_up()
         if self._is_draining:
             raise Draining("the server is shutting down; try another replica, or this one after its restart")
         if num_rows > self._max_queue_rows:
@@ -52,6 +53,9 @@ class Admission:
                 f"{self.num_rows} of at most {self._max_queue_rows} {self._unit} are waiting; try again later"
             )
         self.num_rows += num_rows
+
+    def _catch_up(self) -> None:
+        """What is to be done before more is admitted: nothing, unless a scheduler says what."""
 
     def check_room(self) -> None:
         """Refuse what would not fit however small it is, before its numbers are even read.

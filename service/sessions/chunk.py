@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.sessions.session import LiveSession
+from ostinato.service.state.arena import Arena
 
 
 class StepAnswer(NamedTuple):
@@ -45,8 +46,12 @@ class Chunk(Work):
         super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
         self.session = session
         self.engine = session.engine
-        self.arena = session.arena
         self.seq = seq
+
+    @property
+    def arena(self) -> Arena:
+        """Where its session is in memory."""
+        return self.session.arena
 
     def answer(self, seq: Any) -> None:
         """It is committed; ``seq`` steps were applied before it."""

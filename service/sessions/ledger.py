@@ -201,13 +201,13 @@ class Ledger:
 
     def _begin(self, chunk: Chunk) -> bool:
         """Judge a chunk by its ``seq`` now that its turn has come; True when it keeps its session busy."""
-        engine, slot, future = chunk.engine, chunk.session.slot, chunk.future
+        session, engine, future = chunk.session, chunk.engine, chunk.future
         if future.done():
             if future.cancelled():
                 engine.metrics.cancelled.inc()
             engine.leave(1)
             return False
-        if chunk.seq is None or chunk.seq == int(chunk.arena.steps[slot]):
+        if chunk.seq is None or chunk.seq == int(session.arena.steps[session.slot]):
             # If the copy in memory is old, the commit finds out.
             engine.submit(chunk)
             return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +95,7 @@ class House:
     """Sessions over one engine with a puppet runner. Built within a running event loop.
 
     Args:
-        engine_clock: what the engine measures by; ``clock`` is the sessions'.
+        engine_clock: what the engine measures by, in place of a clock that stands still; ``clock`` is the sessions'.
         settings: of the service.
     """
 
@@ -105,7 +104,7 @@ class House:
         *,
         store: Store | None = None,
         in_thread: bool = False,
-        engine_clock: Callable[[], float] = time.perf_counter,
+        engine_clock: Callable[[], float] | None = None,
         **settings: Any,
     ) -> None:
         self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, **settings})
@@ -129,7 +128,7 @@ class House:
             ModelMetrics(self.metrics, "sum", "1"),
             max_resident=self.store.num_slots(MANIFEST),
             in_thread=in_thread,
-            clock=engine_clock,
+            clock=engine_clock or Clock(),
         )
         self.store.attach(self.engine.arena)
         self.catalogue.add(self.engine)

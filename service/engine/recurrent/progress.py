@@ -7,7 +7,7 @@ owner the works that are over.
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,10 @@ from ostinato.service.errors import RunFailed
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.state.arena import Arena
 
-
-class Over(NamedTuple):
-    """The works of an iteration that need no other one.
-
-    Attributes:
-        handed_back: private works, and works that failed, with their ``error``.
-        finished: works of sessions, to be committed; None where there are none.
-    """
-
-    handed_back: list[Work]
-    finished: Finished | None
+Over: TypeAlias = tuple[list[Work], Finished | None]
+"""The works of an iteration that need no other one: private works, and works that failed, with their ``error``; and
+works of sessions, to be committed, or None where there are none.
+"""
 
 
 class Progress:
@@ -88,9 +81,9 @@ class Progress:
             return self._take_mixed(iteration, result)
         if is_whole:
             _give_outputs(works, outputs)
-            return Over([], Finished(works, result.slots, result.states, outputs[:, -1], result.inputs))
+            return [], Finished(works, result.slots, result.states, outputs[:, -1], result.inputs)
         if is_private:
-            return Over(self._take_private(works, outputs, num_steps), None)
+            return self._take_private(works, outputs, num_steps), None
         return self._take_mixed(iteration, result)
 
     def release(self, work: Work) -> None:
@@ -123,10 +116,10 @@ class Progress:
         if failed_rows is not None:
             self._metrics.run_failures.inc()
         if not finished:
-            return Over(handed_back, None)
+            return handed_back, None
         slots = np.fromiter(chain.from_iterable(work.slots for work in finished), np.int64, len(finished_rows))
         states = tuple(rows_of_state[finished_rows] for rows_of_state in result.states)
-        return Over(handed_back, Finished(finished, slots, states, outputs[finished_rows, -1], None))
+        return handed_back, Finished(finished, slots, states, outputs[finished_rows, -1], None)
 
     def _take_private(self, works: list[Work], outputs: NDArray[Any], num_steps: int) -> list[Work]:
         """``take`` for private work, of which there may be much: one row each, and nothing to commit."""

@@ -70,19 +70,6 @@ class Scheduler(Admission):
         self._is_awake = self._is_iterating = self._is_called = False
         self._awake_since = 0.0
 
-    def admit(self, num_rows: int) -> None:
-        """See ``Admission.admit``. Where the event loop has been reading for long, and iterations run on it, they run
-        now: what they finish makes room.
-        """
-        if (
-            self._is_awake
-            and self._thread is None
-            and not self._is_iterating
-            and self._clock() - self._awake_since > READ_SECONDS
-        ):
-            self._iterate()
-        Admission.admit(self, num_rows)  # super() would cost as much as all the rest
-
     def submit(self, work: Work) -> None:
         """Put admitted work at the back of the line."""
         work.submitted_at = self._clock()
@@ -107,6 +94,16 @@ class Scheduler(Admission):
     def _take_turn(self) -> None:
         self._is_called = False
         if self._is_awake:
+            self._iterate()
+
+    def _catch_up(self) -> None:
+        """Run iterations now, where the event loop has been reading for long and they run on it."""
+        if (
+            self._is_awake
+            and self._thread is None
+            and not self._is_iterating
+            and self._clock() - self._awake_since > READ_SECONDS
+        ):
             self._iterate()
 
     def _fail_line(self) -> None:

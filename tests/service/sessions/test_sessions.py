@@ -23,7 +23,7 @@ from ostinato.service.errors import (
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.base import Commit
-from tests.service.puppet import Clock, House, column, until
+from tests.service.puppet import House, column, until
 
 
 def totals(answer: StepAnswer) -> list[float]:
@@ -295,7 +295,7 @@ async def test_the_servers_own_ids_are_random_and_valid() -> None:
 
 
 async def test_a_full_queue_refuses_before_anything_is_queued() -> None:
-    house = House(max_queue_rows=2, engine_clock=Clock())
+    house = House(max_queue_rows=2)
     session = await house.sessions.open("sum")
     accepted = [house.ledger.step(session, column(1)) for _ in range(2)]
     for _ in range(2):

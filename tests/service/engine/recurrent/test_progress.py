@@ -55,31 +55,31 @@ def rows(*values: list[float]) -> Floats:
 def test_works_that_are_the_whole_iteration_finish_with_their_own_outputs_and_all_inputs() -> None:
     stage = Stage()
     works = [stage.chunk(0, 2), stage.chunk(1, 2)]
-    over = stage.run(Iteration(works, 2, 2, is_whole=True), rows([1, 2], [3, 4]))
-    assert over.handed_back == []
-    assert over.finished is not None
+    handed_back, finished = stage.run(Iteration(works, 2, 2, is_whole=True), rows([1, 2], [3, 4]))
+    assert handed_back == []
+    assert finished is not None
     assert [work.outputs.ravel().tolist() for work in works] == [[1, 2], [3, 4]]
-    assert over.finished.last_outputs.ravel().tolist() == [2, 4]
-    assert over.finished.inputs is not None
+    assert finished.last_outputs.ravel().tolist() == [2, 4]
+    assert finished.inputs is not None
     assert [stage.state(slot) for slot in stage.sessions[:2]] == [0, 0]  # the owner commits, nobody else
 
 
 def test_a_chunk_with_steps_left_waits_in_the_line_with_its_state_in_a_slot_of_its_own() -> None:
     stage = Stage()
     short, long = stage.chunk(0, 1), stage.chunk(1, 3)
-    over = stage.run(Iteration([short, long], 2, 1), rows([5], [7]))
-    assert over.finished is not None
-    assert (over.finished.works, over.finished.slots.tolist()) == ([short], stage.sessions[:1])
-    assert over.finished.states[0].ravel().tolist() == [5]
-    assert over.finished.inputs is None
+    _, finished = stage.run(Iteration([short, long], 2, 1), rows([5], [7]))
+    assert finished is not None
+    assert (finished.works, finished.slots.tolist()) == ([short], stage.sessions[:1])
+    assert finished.states[0].ravel().tolist() == [5]
+    assert finished.inputs is None
     assert (long.num_done, len(stage.line)) == (1, 1)
     assert long.scratch is not None
     assert (stage.state(long.scratch[0]), stage.state(stage.sessions[1])) == (7, 0)
     # The rest: its outputs are put together, and its slot is free again.
-    over = stage.run(Iteration([long], 1, 2), rows([8, 9]))
+    _, finished = stage.run(Iteration([long], 1, 2), rows([8, 9]))
     assert long.outputs.ravel().tolist() == [7, 8, 9]
-    assert over.finished is not None
-    assert over.finished.slots.tolist() == [stage.sessions[1]]
+    assert finished is not None
+    assert finished.slots.tolist() == [stage.sessions[1]]
     assert stage.arena.num_used == 4
     assert long.scratch is None
 
@@ -88,11 +88,11 @@ def test_a_row_that_is_not_finite_fails_alone_and_gives_its_slot_back() -> None:
     stage = Stage()
     begun, other = stage.chunk(0, 9), stage.chunk(1, 1)
     stage.run(Iteration([begun], 1, 1), rows([1]))
-    over = stage.run(Iteration([begun, other], 2, 1), rows([np.inf], [2]), [True, False])
-    assert over.handed_back == [begun]
+    handed_back, finished = stage.run(Iteration([begun, other], 2, 1), rows([np.inf], [2]), [True, False])
+    assert handed_back == [begun]
     assert isinstance(begun.error, RunFailed)
-    assert over.finished is not None
-    assert (over.finished.works, over.finished.last_outputs.tolist()) == ([other], [[2]])
+    assert finished is not None
+    assert (finished.works, finished.last_outputs.tolist()) == ([other], [[2]])
     assert stage.arena.num_used == 4
     assert begun.scratch is None
     assert stage.metrics.run_failures.value == 1
@@ -102,7 +102,7 @@ def test_private_work_has_its_state_on_its_own_slot_and_is_never_committed() -> 
     stage = Stage()
     done, going = stage.private(2), stage.private(4)
     over = stage.run(Iteration([done, going], 2, 2, is_private=True), rows([1, 2], [3, 4]))
-    assert over == Over([done], None)
+    assert over == ([done], None)
     assert (stage.state(done.slots[0]), stage.state(going.slots[0])) == (2, 4)
     assert (len(stage.line), going.num_done) == (1, 2)
     assert stage.arena.num_used == 6  # whoever took the slots gives them back
@@ -112,14 +112,14 @@ def test_private_work_of_which_a_row_failed_is_handed_back_with_the_error() -> N
     stage = Stage()
     sound, failed = stage.private(1), stage.private(1)
     over = stage.run(Iteration([sound, failed], 2, 1, is_private=True), rows([1], [np.nan]), [False, True])
-    assert over == Over([sound, failed], None)
+    assert over == ([sound, failed], None)
     assert (sound.error, type(failed.error)) == (None, RunFailed)
 
 
 def test_a_graph_that_answers_once_a_run_leaves_the_last_run_as_the_answer() -> None:
     stage = Stage(answers_every_step=False)
     work = stage.chunk(0, 3)
-    assert stage.run(Iteration([work], 1, 2), rows([1])) == Over([], None)
+    assert stage.run(Iteration([work], 1, 2), rows([1])) == ([], None)
     stage.run(Iteration([work], 1, 1), rows([2]))
     assert work.outputs.tolist() == [[2]]
 

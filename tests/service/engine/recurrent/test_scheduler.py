@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ async def test_mixed_lengths_run_with_no_step_computed_twice_or_padded() -> None
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_a_newcomer_joins_while_a_long_sequence_runs(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "PASS_SECONDS", 0.0)
-    house = House(in_thread=in_thread)
+    house = House(in_thread=in_thread, engine_clock=time.perf_counter)
     long = asyncio.ensure_future(run(house, *[1.0] * 40))
     while not house.runner.iterations:
         await asyncio.sleep(0)
@@ -137,7 +138,7 @@ async def test_closing_answers_what_never_ran() -> None:
 
 async def test_cancelled_work_never_runs_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "PASS_SECONDS", 0.0)
-    house = House()  # eight rows fit into a batch; the ninth must wait
+    house = House(engine_clock=time.perf_counter)  # eight rows fit into a batch; the ninth must wait
     others = [asyncio.ensure_future(run(house, *[1.0] * 20)) for _ in range(8)]
     waiting = asyncio.ensure_future(run(house, 99))
     while not house.runner.iterations:
