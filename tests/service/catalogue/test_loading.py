@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ostinato.service.catalogue.loading import Loader, load_version
+from ostinato.service.config import Settings
+from ostinato.service.errors import Draining, ModelRejected, StateStoreUnavailable
+from ostinato.service.state.memory import MemoryStore
+from tests import networks
+from tests.service.puppet import House
+
+INPUTS = np.arange(24, dtype=np.float32).reshape(6, 4, 1)
+
+
+class Bereft(MemoryStore):
+    """A store that has sessions of versions that are gone; or that cannot be asked."""
+
+    fails = False
+
+    async def missing_versions(self) -> dict[tuple[str, str], int]:
+        if self.fails:
+            raise StateStoreUnavailable("no store")
+        return {("gone", "7"): 3}
+
+
+class Stage:
+    """A loader over a folder, and the house whose catalogue it fills."""
+
+    def __init__(self, repository: Path) -> None:
+        self.store = Bereft(tombstone_seconds=0, max_sessions=10)
+        self.house = House(store=self.store)
+        settings = Settings(repository=repository)
+        self.loader = Loader(settings, self.house.catalogue, self.store, self.house.ledger, self.house.metrics)
+
+    @property
+    def served(self) -> list[str]:
+        """What is served in addition to the house's own model."""
+        return [engine.manifest.name for engine in self.house.catalogue.served if engine is not self.house.engine]
+
+
+async def test_sound_versions_are_served_and_others_are_rejected_with_the_reason(tmp_path: Path) -> None:
+    sound = networks.accumulator().write(tmp_path, INPUTS)
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    stage = Stage(tmp_path)
+    await stage.loader.load()
+    name = sound.parent.name
+    assert (stage.served, stage.loader.failure) == ([name], None)
+    (rejection,) = stage.house.catalogue.rejections
+    assert (rejection.model, rejection.version) == ("broken", "1")
+    assert "model.json" in rejection.reason
+    assert stage.house.value("ostinato_models_failed") == 1
+    session = await stage.house.sessions.open(name)  # its store has the engine's sessions
+    assert session.steps == 0
+
+
+async def test_a_repository_that_is_not_there_is_told_and_serves_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "absent")
+    await stage.loader.load()
+    assert stage.served == []
+    assert "there is no such folder" in str(stage.loader.failure)
+
+
+async def test_an_engine_that_is_built_during_a_drain_takes_no_work(tmp_path: Path) -> None:
+    networks.accumulator().write(tmp_path, INPUTS)
+    stage = Stage(tmp_path)
+    stage.house.catalogue.drain()
+    await stage.loader.load()
+    assert len(stage.house.catalogue.engines) == 2
+    for engine in stage.house.catalogue.engines:
+        with pytest.raises(Draining):
+            engine.admit(1)
+
+
+async def test_versions_that_sessions_run_and_nobody_serves_are_known(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    await stage.loader.find_missing()
+    assert stage.loader.missing == {("gone", "7"): 3}
+    stage.store.fails = True
+    await stage.loader.find_missing()  # said in the log; the worker starts all the same
+    assert stage.loader.missing == {("gone", "7"): 3}
+
+
+@pytest.mark.parametrize(("step_seconds", "in_thread"), [(10.0, True), (1e-9, False)])
+async def test_a_model_whose_step_is_long_runs_in_a_thread(
+    step_seconds: float, in_thread: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    stage = Stage(tmp_path)
+    loaded = load_version(directory, Settings())
+    with caplog.at_level("INFO"):
+        stage.loader.serve(loaded._replace(step_seconds=step_seconds))
+    assert caplog.text.endswith("run in a thread\n" if in_thread else "run on the event loop\n")
+    stage.house.catalogue.close()
+
+
+def test_a_version_in_the_folder_of_another_is_rejected(tmp_path: Path) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    elsewhere = directory.rename(directory.parent / "9")
+    with pytest.raises(ModelRejected, match="and lies in"):
+        load_version(elsewhere, Settings())
