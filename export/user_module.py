@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from ostinato.export.errors import ExportError
-from ostinato.export.exporter import Exported, export_module
-from ostinato.export.proofs.recurrent import Report
+from ostinato.export.exporter import export_module
+from ostinato.export.proofs.proof import Report
+from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.tensors import Input
 
 

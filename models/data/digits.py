@@ -14,9 +14,11 @@ from torch import Tensor
 from ostinato.models.data.series import Floats, read_columns
 from ostinato.models.data.spellings import EDGE, Spellings
 from ostinato.models.errors import DataError
-from ostinato.models.networks.caption import IMAGE_SIZE, MAX_INK
 from ostinato.models.recipe import Count, FileRecipe
 
+# 8 rows of 8 pixels, each how many of 16 dots are ink.
+IMAGE_SIZE = 8
+MAX_INK = 16.0
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SYMBOLS = (EDGE, *sorted(set("".join(NAMES))))
 PIXELS = tuple(f"pixel_{row}_{column}" for row in range(IMAGE_SIZE) for column in range(IMAGE_SIZE))

@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,23 @@ class Dataset:
     def target_index(self) -> int:
         """The target's position among the features."""
         return self.features.index(self.target)
+
+    def parts(self) -> dict[str, Any]:
+        """The SHA-256 of the file, and how many steps each part has and from when to when."""
+        ends = (0, self.validation_start, self.test_start, len(self.values))
+        spans = zip(("training", "validation", "test"), ends, ends[1:], strict=False)
+        return {
+            "sha256": self.sha256,
+            "num_steps": len(self.values),
+            **{
+                part: {
+                    "num_steps": end - start,
+                    "first": str(self.times[start]),
+                    "last": str(self.times[end - 1]),
+                }
+                for part, start, end in spans
+            },
+        }
 
 
 def load_dataset(recipe: DataRecipe) -> Dataset:

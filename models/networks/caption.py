@@ -16,9 +16,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-# What the handwritten digits have: 8 rows of 8 pixels, each how many of 16 dots are ink.
-IMAGE_SIZE = 8
-MAX_INK = 16.0
+from ostinato.models.data.digits import IMAGE_SIZE, MAX_INK
 
 States: TypeAlias = tuple[Tensor]
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from ostinato.extras import require
 
 if TYPE_CHECKING:
-    from ostinato.export.exporter import Exported
-    from ostinato.export.proofs.recurrent import Report
+    from ostinato.export.proofs.proof import Report
+    from ostinato.export.version_directory import Exported
     from ostinato.service.artifact.manifest import Decoder
     from ostinato.service.artifact.tensors import Input, Output
 

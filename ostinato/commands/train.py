@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ostinato.models.kinds.registry import Report, ScoreTable
+    from ostinato.models.report import Report, ScoreTable
 
 
 def train(
@@ -23,8 +23,8 @@ def train(
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.
 
-    A recipe's `kind` says what: a forecaster on any CSV where there is none, pronunciation, multi_horizon (any CSV,
-    many steps ahead), language_model, or caption.
+    A recipe's `kind` says what: each module of ostinato/models/kinds is one. Without a kind it is a forecaster on any
+    CSV.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
 

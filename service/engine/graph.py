@@ -37,14 +37,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, inputs: Signature, outputs: Signature, constants: Sequence[Constant] = ()) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+        self.session = open_session(path)
         graph_inputs, graph_outputs = self.session.get_inputs(), self.session.get_outputs()
         taken = {node.name for node in graph_inputs}
         self._constants = {part.name: part.array() for part in constants if part.name in taken}
@@ -66,6 +59,22 @@ class Graph:
         """The outputs named, of the inputs by name; raises whatever onnxruntime does."""
         made: list[NDArray[Any]] = self.session.run(fetches, {**feeds, **self._constants})
         return made
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file under onnxruntime on one thread of the CPU, as it is served and proved.
+
+    Raises:
+        ModelRejected: onnxruntime cannot load the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
 
 
 def _check_tensor(place: str, node: Any, dtype: str, shape: tuple[Any, ...]) -> None:

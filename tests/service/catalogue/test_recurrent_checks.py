@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.catalogue.recurrent_checks import find_versions, load_model
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
@@ -108,15 +107,6 @@ def test_versions_are_found_and_hidden_folders_are_not(tmp_path: Path) -> None:
     assert find_versions(tmp_path) == [tmp_path / "a/2", tmp_path / "b/1"]
     with pytest.raises(ModelRejected, match="there is no such folder"):
         find_versions(tmp_path / "absent")
-
-
-def test_differences_count_what_is_not_finite() -> None:
-    one = np.array([1.0, 1000.0, np.nan, np.inf], np.float32)
-    assert largest_difference(one, one) == 0.0
-    assert largest_difference(one, one + np.array([0.5, 0, 0, 0], np.float32)) == pytest.approx(0.5 / 1.5)
-    assert largest_difference(one, one + np.array([0, 1, 0, 0], np.float32)) == pytest.approx(1 / 1001)
-    assert largest_difference(one, np.array([1, 1000, 5, np.inf], np.float32)) == np.inf
-    assert largest_difference(one, np.array([1, 1000, np.nan, 1], np.float32)) == np.inf
 
 
 def test_a_graph_whose_rounding_depends_on_how_it_is_run_is_found_though_its_golden_inputs_are_whole_numbers(
