@@ -25,9 +25,14 @@ class Section(BaseModel):
 
 
 class FileRecipe(Section):
-    """What is learned from; a relative path starts at the recipe's own folder."""
+    """What is learned from; a relative path starts at the recipe's own folder.
+
+    ``source``, ``licence``: of the data, for those who read a model's manifest.
+    """
 
     file: Path
+    source: str = ""
+    licence: str = ""
 
 
 class SeededRecipe(Section):
@@ -93,8 +98,6 @@ class DataRecipe(FileRecipe):
     validation_from: datetime
     test_from: datetime
     season_steps: Count = 24
-    source: str = ""
-    licence: str = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -31,8 +31,6 @@ class DigitsRecipe(FileRecipe):
     ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin.
     """
 
-    source: str = ""
-    licence: str = ""
     validation_from: Count
     test_from: Count
 

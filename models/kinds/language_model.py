@@ -29,18 +29,11 @@ _SCORED_WORDS = 512
 _PARTS_OF_BATCH = 2
 
 
-class WordsRecipe(FileRecipe):
-    """The dictionary whose spellings are learned: ``file`` is written as CMUdict is, plain or ``.xz``."""
-
-    source: str = ""
-    licence: str = ""
-
-
 class SpellingRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """All that one training run depends on; ``data.file`` is written as CMUdict is, plain or ``.xz``."""
 
     kind: Literal["language_model"]
-    data: WordsRecipe
+    data: FileRecipe
     network: LanguageModelRecipe = LanguageModelRecipe()
     training: FittingRecipe = FittingRecipe()
 

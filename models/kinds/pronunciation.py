@@ -36,8 +36,6 @@ class PronunciationData(FileRecipe):
     """
 
     stress: bool = False
-    source: str = ""
-    licence: str = ""
 
 
 class PronunciationRecipe(RunRecipe):

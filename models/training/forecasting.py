@@ -44,7 +44,17 @@ def train(
         def validate() -> float:
             return _validation_mae(network, dataset)
 
-        fitted = fit_streams(network, inputs, targets, recipe.training, loss, validate, report, "validation loss (MAE)")
+        fitted = fit_streams(
+            network,
+            network.initial_state,
+            inputs,
+            targets,
+            recipe.training,
+            loss,
+            validate,
+            report,
+            "validation loss (MAE)",
+        )
     return network, fitted
 
 

@@ -89,7 +89,17 @@ def train(recipe: MultiHorizonRecipe, dataset: Dataset, report: Report) -> tuple
         inputs = torch.from_numpy(training)
         # Of the training part alone: what lies beyond its end is not known here.
         ahead = futures(target, horizon_steps)
-        fitted = fit_streams(network, inputs, ahead, recipe.training, window_loss, validate, report, "validation loss")
+        fitted = fit_streams(
+            network,
+            network.initial_state,
+            inputs,
+            ahead,
+            recipe.training,
+            window_loss,
+            validate,
+            report,
+            "validation loss",
+        )
     return network, fitted
 
 

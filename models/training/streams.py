@@ -12,23 +12,24 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato.models.errors import DataError
-from ostinato.models.networks.multi_horizon import AnyMultiHorizon
-from ostinato.models.networks.recurrent import AnyForecaster, States
+from ostinato.models.networks.recurrent import States
 from ostinato.models.recipe import TrainingRecipe
 from ostinato.models.report import Report
 from ostinato.models.training.fitting import Course, Epoch, Fitted, Validate, fit_epochs
 
-AnyNetwork: TypeAlias = AnyForecaster | AnyMultiHorizon
+# How many sequences, to their states before the first step.
+InitialState: TypeAlias = Callable[[int], States]
 # Inputs [B, T, F] and targets [B, T, K] of a window and the states before it, to its loss and the states after it.
 WindowLoss: TypeAlias = Callable[[Tensor, Tensor, States], tuple[Tensor, States]]
 Window: TypeAlias = tuple[Tensor, Tensor]
 
 
 def fit_streams(
-    network: AnyNetwork,
+    network: nn.Module,
+    initial_state: InitialState,
     inputs: Tensor,
     targets: Tensor,
     recipe: TrainingRecipe,
@@ -42,6 +43,7 @@ def fit_streams(
     The windows begin at another step in each epoch, so that gradients are not always cut at the same place.
 
     Args:
+        initial_state: the network's own.
         inputs, targets: of the training part, ``[N, F]`` and ``[N, K]``.
         label: what the validation error is called where it is shown.
 
@@ -63,7 +65,7 @@ def fit_streams(
     def begin_epoch(_epoch: int) -> Epoch:
         offset = int(offsets.integers(recipe.window_steps))
         batches = list(cut_windows(inputs, targets, recipe.num_streams, recipe.window_steps, offset))
-        return Epoch(len(batches), _carried_losses(batches, network.initial_state(recipe.num_streams), loss))
+        return Epoch(len(batches), _carried_losses(batches, initial_state(recipe.num_streams), loss))
 
     return fit_epochs(network, course, begin_epoch, validate, report, label)
 
