@@ -61,7 +61,7 @@ def export_module(
         repository: is made where it does not exist.
         output_features: names of an output step's numbers; ``output_0``, ... where none are given.
         state_names: names of the states; those of ``forward``'s arguments where none are given.
-        feedback: output feature -> the input feature whose next value it foretells.
+        feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
         step_by_step: export a module for many steps as a graph of one step: the way out for a Python loop over steps.
         decoder: of a module that decodes, what no run of it can tell; its output has the names of the step's output

@@ -60,7 +60,7 @@ class RunRecipe(Section):
         """The recipe in a TOML file; ``data.file`` is made absolute.
 
         Args:
-            seed: stands in for the recipe's own where it is not None.
+            seed: replaces the recipe's own where it is not None.
 
         Raises:
             RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.

@@ -1,4 +1,4 @@
-"""``encode`` and ``decode`` become two ONNX graphs with any ``B`` and ``S``; one decoding step a run."""
+"""ONNX graphs of ``encode`` and ``decode``, with any ``B`` and ``S``; one decoding step a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module that keeps the contract becomes an ONNX graph with any ``B`` and ``T``, names that stay, and no ballast."""
+"""ONNX graphs of recurrent modules, with any ``B`` and ``T``, names that stay, and nothing superfluous."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def prove(
         contract: the trained network.
         graph: its graph, on one thread.
         tolerance: the largest relative difference that is let pass.
-        carried_steps: after so many steps both go on from the network's own states; 0 = never. For networks that are
+        carried_steps: after so many steps both continue from the network's own states; 0 = never. For networks that are
             chaotic, as those that write often are: what is rounded off in one step grows in those that follow.
         seed: of the probes and the cuts.
         report: called with the number of lines done and the number of all lines.

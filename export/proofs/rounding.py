@@ -1,4 +1,4 @@
-"""How far a trained network is from itself in double precision: its graph cannot be expected to come nearer.
+"""Rounding errors: how far a trained network is from itself in float64, and so how near its graph can come.
 
 A score is a sum of hundreds of products and often near 0 where its neighbours are near 10, so that float32 alone puts
 it off by more than 1e-5. The network in float64, with the same weights and fed the same, is the truth that both it and
@@ -76,7 +76,7 @@ def encoder_decoder_rounding(
 def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int = 0) -> float:
     """The same for a recurrent network, over whole sequences ``[B, T, ...]``: its output and last states.
 
-    After each ``carried_steps`` steps both go on from the network's own states; 0 = never.
+    After each ``carried_steps`` steps both continue from the network's own states; 0 = never.
     """
     num_steps = carried_steps or sequences.shape[1]
     worst, states = 0.0, contract.initial_states(len(sequences))

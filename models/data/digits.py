@@ -82,7 +82,7 @@ class Parts:
 
 
 def split(recipe: DigitsRecipe, digits: Digits) -> Parts:
-    """Consecutive rows: neighbours are of one hand, so that hands which teach are, but for a few, not held out.
+    """Consecutive rows: neighbours are of one hand, so that nearly all hands that teach are not held out.
 
     Raises:
         DataError: a part is empty.

@@ -23,7 +23,7 @@ Columns: TypeAlias = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Statistics:
+class TrainingStatistics:
     """What each feature looked like in the training part, missing values left out; one number per feature."""
 
     mean: tuple[float, ...]
@@ -49,7 +49,7 @@ class Dataset:
     validation_start: int
     test_start: int
     categories: dict[str, tuple[str, ...]]
-    statistics: Statistics
+    statistics: TrainingStatistics
     sha256: str
 
     @property
@@ -130,7 +130,7 @@ def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
     return columns
 
 
-def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
+def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatistics:
     """Per-feature statistics of the training part ``[N, F]``, computed in float64, NaN left out.
 
     Raises:
@@ -141,7 +141,7 @@ def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
         if num_present == 0:
             raise DataError(f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}")
     wide = training.astype(np.float64)
-    return Statistics(
+    return TrainingStatistics(
         mean=_rounded(np.nanmean(wide, axis=0)),
         std=_rounded(np.nanstd(wide, axis=0)),
         minimum=_rounded(np.nanmin(wide, axis=0)),

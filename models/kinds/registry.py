@@ -37,7 +37,7 @@ class Kind(Protocol):
 
         Args:
             directory: ``runs/<name of the recipe>`` where None.
-            seed: stands in for the recipe's own where it is not None.
+            seed: replaces the recipe's own where it is not None.
 
         Raises:
             TrainingError: the recipe or the data cannot be used, or training fails.

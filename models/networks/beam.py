@@ -1,4 +1,4 @@
-"""Writing an output by the trained network alone, greedily or by beam search, to score it after training."""
+"""Beam search and greedy decoding by the trained network alone, to score it after training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ostinato.models.networks.seq2seq import Seq2Seq
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """An output without its stop code, and the sum of its codes' log-probabilities, the stop code's among them."""
+    """An output that was found, without its stop code; the log-probability is the sum over its codes and the stop."""
 
     codes: tuple[int, ...]
     log_probability: float

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.data.series import Dataset, Statistics
+from ostinato.models.data.series import Dataset, TrainingStatistics
 from ostinato.models.networks.encoders import recurrent_layers
 from ostinato.models.recipe import NetworkRecipe
 
@@ -34,7 +34,7 @@ class Features:
     names: tuple[str, ...]
     num_codes: tuple[int, ...]
     target_index: int
-    statistics: Statistics
+    statistics: TrainingStatistics
     change_std: float
 
     @classmethod
@@ -58,7 +58,7 @@ class Features:
             names=tuple(content["names"]),
             num_codes=tuple(content["num_codes"]),
             target_index=content["target_index"],
-            statistics=Statistics(**{name: tuple(numbers) for name, numbers in content["statistics"].items()}),
+            statistics=TrainingStatistics(**{name: tuple(numbers) for name, numbers in content["statistics"].items()}),
             change_std=content["change_std"],
         )
 

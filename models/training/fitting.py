@@ -29,7 +29,7 @@ class Epoch:
     """One pass over the training part.
 
     ``losses`` computes the loss of one batch at a time: the next one is asked for when the weights have learned from
-    the one before. A generator carries what goes on from batch to batch, such as the state of a recurrent network.
+    the one before. A generator can carry something from batch to batch, as the state of a recurrent network.
     """
 
     num_batches: int

@@ -1,4 +1,4 @@
-"""Training an encoder-decoder on pairs: length-bucketed batches, scheduled sampling, clipping, early stopping."""
+"""Training of encoder-decoders on pairs: length-bucketed batches, scheduled sampling, clipping, early stopping."""
 
 from __future__ import annotations
 

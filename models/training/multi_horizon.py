@@ -1,4 +1,4 @@
-"""Training over many horizons: forecasts from many origins in each window, their quantiles scored by pinball loss."""
+"""Training of multi-horizon forecasters: many origins in each window, quantiles scored by pinball loss."""
 
 from __future__ import annotations
 

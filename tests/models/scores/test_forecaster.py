@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ostinato.models.data.series import Dataset, Statistics
+from ostinato.models.data.series import Dataset, TrainingStatistics
 from ostinato.models.networks.recurrent import Features, build_forecaster
 from ostinato.models.recipe import NetworkRecipe
 from ostinato.models.scores.forecaster import score
@@ -13,7 +13,7 @@ NAN = float("nan")
 
 def test_scores_are_those_of_the_test_part_over_steps_that_all_three_can_forecast() -> None:
     values = np.array([1, 2, 3, 4, 10, NAN, 13, 11], np.float32)[:, None]
-    statistics = Statistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,))
+    statistics = TrainingStatistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,))
     dataset = Dataset(
         features=("level",),
         target="level",
