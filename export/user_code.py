@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from functools import reduce
@@ -30,8 +31,11 @@ from ostinato.export.errors import ExportError
 
 # Needed for any export and imported late by torch: a user's file of such a name must not be taken for the library.
 _LIBRARIES = ("onnx", "onnxscript", "torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes")
-# This package, whose parts may be links to folders next to it.
-_OWN = [os.path.realpath(folder) for path in ostinato.__path__ for folder in (path, *map(str, Path(path).iterdir()))]
+# This package, whose parts may be links to folders next to it, and Python's: they may lie below a user's folder.
+_OWN = [str(folder) for path in ostinato.__path__ for folder in (path, *Path(path).iterdir())]
+_PYTHONS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+_NOT_USERS = [os.path.realpath(folder) for folder in (*_OWN, *_PYTHONS)]
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @contextlib.contextmanager
@@ -151,7 +155,7 @@ def _lies_in(module: ModuleType, folder: Path) -> bool:
 def _is_users(file: str, folder: Path) -> bool:
     path = Path(os.path.realpath(file))
     # What is frozen or made while running has a file that is none, such as `<string>`.
-    if not Path(file).is_absolute() or "site-packages" in path.parts or any(map(path.is_relative_to, _OWN)):
+    if not Path(file).is_absolute() or _INSTALLED & set(path.parts) or any(map(path.is_relative_to, _NOT_USERS)):
         return False
     return path.is_relative_to(os.path.realpath(folder))
 

@@ -139,11 +139,13 @@ def test_a_file_named_like_a_library_is_loaded_and_the_library_stays_what_it_was
 def test_a_package_named_like_a_loaded_library_is_refused_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, rich__net="from own_total import Total as build\n", rich__own_total=TOTAL)
+    write(tmp_path, pydantic__net="from own_total import Total as build\n", pydantic__own_total=TOTAL)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ExportError, match=r"a library named 'rich' is loaded already, .* the file \(rich/net\.py:"):
-        load_module("rich.net:build")
-    assert factor(load_module("rich/net.py:build")) == 1.0
+    with pytest.raises(
+        ExportError, match=r"library named 'pydantic' is loaded already, .* \(pydantic/net\.py:function\)"
+    ):
+        load_module("pydantic.net:build")
+    assert factor(load_module("pydantic/net.py:build")) == 1.0
 
 
 def test_files_of_one_name_are_loaded_one_after_the_other_and_leave_nothing_behind(tmp_path: Path) -> None:
@@ -198,6 +200,7 @@ ERRORS = {
         r"RuntimeError: no weights \(.*line 2\)$",
     ),
     "in torch": ("import torch\ndef build():\n    torch.load('x.pt')\n", r"FileNotFoundError: .*'x\.pt' \(.*line 3\)$"),
+    "in a library": ("import json\nx = json.loads('{')\n", r"JSONDecodeError: .* \(.*net\.py, line 2\)$"),
     "ends": ("import sys\nsys.exit(3)\n", r"SystemExit: 3, it ends the process: .*__main__.* \(.*net\.py, line 2\)$"),
     "number": ("def build():\n    return 3\n", r"returned int, not a torch\.nn\.Module$"),
     "argument": ("def build(size): ...\n", r"TypeError: build\(\) missing 1 required positional argument: 'size'$"),
