@@ -1,7 +1,12 @@
-"""What can go wrong on the way from a PyTorch module to a version's directory."""
+"""Errors on the way from a PyTorch module to a version's directory."""
 
 from __future__ import annotations
 
 
 class ExportError(Exception):
     """The module cannot be exported as it stands; the message says what is wrong with it and what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of a library or a user's module says; its class where it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

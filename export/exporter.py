@@ -1,39 +1,24 @@
-"""A trained module becomes a version's directory in the repository: graph, manifest, golden answers, all proved."""
+"""Export of a trained recurrent module: graph, manifest and golden answers in the repository, all proved."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
 from torch import nn
 
-from ostinato.export.contracts.axes import Array, to_axes
 from ostinato.export.contracts.decoder import DecoderOptions
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract, inspect_module, one_step
-from ostinato.export.graphs.recurrent import Graph, write_graph
-from ostinato.export.proofs.recurrent import Proof, Report, prove
-from ostinato.export.streaming_decoder import begins_decoder, export_decoder
-from ostinato.export.version_directory import describe_graph, new_version, valid_manifest
-from ostinato.service.artifact.manifest import GOLDEN_FILE, Manifest
+from ostinato.export.contracts.recurrent import inspect_module, one_step
+from ostinato.export.graphs.recurrent import StepGraph, write_graph
+from ostinato.export.proofs.golden import golden_answers
+from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.recurrent import prove
+from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
+from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.tensors import Input
 
 GRAPH_FILE = "model.onnx"
-# (batch size, steps) of the golden cases.
-GOLDEN_CASES = {"first_step": (1, 1), "one_row": (1, 120), "batch": (5, 17), "wide": (33, 4)}
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written, and how it was proved."""
-
-    directory: Path
-    manifest: Manifest
-    proof: Proof
 
 
 def export_module(
@@ -76,7 +61,7 @@ def export_module(
         repository: is made where it does not exist.
         output_features: names of an output step's numbers; ``output_0``, ... where none are given.
         state_names: names of the states; those of ``forward``'s arguments where none are given.
-        feedback: output feature -> the input feature whose next value it foretells.
+        feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
         step_by_step: export a module for many steps as a graph of one step: the way out for a Python loop over steps.
         decoder: of a module that decodes, what no run of it can tell; its output has the names of the step's output
@@ -88,53 +73,33 @@ def export_module(
         ExportError: the module breaks the contract, has a secretly static axis, differs from its graph by more than
             the tolerance, or the version exists already. Nothing is written then.
     """
-    with new_version(repository, name, version, force=force) as built:
+    with new_version(repository, name, version, force=force) as new:
         contract = inspect_module(module, inputs, output_features, state_names)
         if step_by_step:
             contract = one_step(contract)
-        write_graph(contract, built / GRAPH_FILE)
-        graph = Graph(built / GRAPH_FILE, contract.inputs, contract.output, contract.states)
+        write_graph(contract, new.folder / GRAPH_FILE)
+        graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
         proof = prove(contract, graph, report=report)
         golden = golden_answers(contract)
-        graphs = {"step": describe_graph(built / GRAPH_FILE)}
+        graphs = {"step": GRAPH_FILE}
         described = None
         if begins_decoder(module):
             options = decoder or DecoderOptions(output_features=tuple(output_features))
-            described, graphs["decode"], lines, tolerance = export_decoder(contract, graph, options, built, golden)
+            path = new.folder / DECODER_FILE
+            described, decoded, lines, tolerance = export_decoder(contract, graph, options, path, golden)
+            graphs["decode"] = DECODER_FILE
+            golden |= decoded
             proof = proof.joined(lines, tolerance)
-        manifest = valid_manifest(
-            name=name,
-            version=version,
+        return new.finish(
+            proof,
+            golden,
+            graphs,
+            provenance,
             task="recurrent",
             description=description,
-            graphs=graphs,
             inputs=(contract.inputs,),
             outputs=(contract.output,),
             states=contract.states,
             feedback=dict(feedback or {}),
             decoder=described,
-            parity=proof.parity,
-            batch_invariant=proof.batch_invariant,
-            provenance=provenance,
         )
-        manifest.write(built)
-        save_file(golden, built / GOLDEN_FILE)
-    return Exported(Path(repository) / name / version, manifest, proof)
-
-
-def golden_answers(contract: Contract) -> dict[str, Array]:
-    """Inputs, and the outputs and final states that the trained network gives for them from its initial states.
-
-    Keys are ``<case>/<graph tensor name>``; arrays have the graph's axes. A graph of one step has cases of one step.
-    """
-    generator = np.random.default_rng(1)
-    golden: dict[str, Array] = {}
-    for case, (batch_size, num_steps) in GOLDEN_CASES.items():
-        steps = num_steps if contract.inputs.time_axis is not None else 1
-        sequences = draw_sequences(contract.inputs, generator, batch_size, steps)
-        y, states = contract(to_axes(sequences, contract.inputs), contract.initial_states(batch_size))
-        golden[f"{case}/{contract.inputs.name}"] = to_axes(sequences, contract.inputs)
-        golden[f"{case}/{contract.output.name}"] = np.ascontiguousarray(y)
-        for state, after in zip(contract.states, states, strict=True):
-            golden[f"{case}/{state.output}"] = np.ascontiguousarray(after)
-    return golden

@@ -1,4 +1,4 @@
-"""A trained network that writes becomes a version's directory: its graphs, manifest and golden answers, all proved."""
+"""Export of a trained network that writes: its graphs, manifest and golden answers in the repository, all proved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from safetensors.numpy import save_file
 from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions, valid_decoder
@@ -17,15 +16,15 @@ from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
 from ostinato.export.contracts.recurrent import Contract, inspect_module, one_step
 from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.errors import ExportError
-from ostinato.export.exporter import Exported
 from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, write_encoder
-from ostinato.export.graphs.recurrent import Graph, write_graph
+from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.generation import prove_generation
 from ostinato.export.proofs.golden import golden_generation, golden_text
-from ostinato.export.proofs.recurrent import Report, prove
+from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import recurrent_rounding, tolerance_for
-from ostinato.export.version_directory import describe_graph, new_version, valid_manifest
-from ostinato.service.artifact.manifest import GOLDEN_FILE, Decoder, Limits
+from ostinato.export.version_directory import Exported, new_version
+from ostinato.service.artifact.manifest import Decoder, Limits
 from ostinato.service.artifact.tensors import Input, Nested
 from ostinato.service.artifact.vocabulary import Vocabulary
 
@@ -90,32 +89,27 @@ def export_encoder_decoder(
     words = dict(vocabularies or {})
     options = _options(words, num_codes, output_features, start=start, stop=stop, feedback=feedback)
     options = replace(options, state_names=tuple(state_names), memory_names=tuple(memory_names))
-    with new_version(repository, name, version, force=force) as built:
+    with new_version(repository, name, version, force=force) as new:
         whole_source = _with_codes(source, words.get("source"))
         max_steps = limits.max_source_steps if limits else 0
         contract = inspect_encoder_decoder(module, whole_source, options, examples, max_steps)
-        write_encoder(contract, built / ENCODER_FILE)
-        decoder = write_decoder(contract.module, contract.decoder, built / DECODER_FILE)
-        graphs = GenerationGraphs(built / ENCODER_FILE, built / DECODER_FILE, contract, decoder)
-        proof = prove_generation(contract, graphs, decoder, report=report)
-        manifest = valid_manifest(
-            name=name,
-            version=version,
+        paths = new.folder / ENCODER_FILE, new.folder / DECODER_FILE
+        write_encoder(contract, paths[0])
+        decoder = write_decoder(contract.module, contract.decoder, paths[1])
+        proof = prove_generation(contract, GenerationGraphs(*paths, contract, decoder), decoder, report=report)
+        return new.finish(
+            proof,
+            golden_generation(contract, decoder),
+            {"encode": ENCODER_FILE, "decode": DECODER_FILE},
+            provenance,
             task="encoder_decoder",
             description=description,
-            graphs={"encode": describe_graph(built / ENCODER_FILE), "decode": describe_graph(built / DECODER_FILE)},
             inputs=(contract.source,),
             encoder_lengths=contract.encoder_lengths,
             decoder=decoder,
             vocabularies=words,
             limits=limits or Limits(),
-            parity=proof.parity,
-            batch_invariant=proof.batch_invariant,
-            provenance=provenance,
         )
-        manifest.write(built)
-        save_file(golden_generation(contract, decoder), built / GOLDEN_FILE)
-    return Exported(Path(repository) / name / version, manifest, proof)
 
 
 def export_generator(
@@ -147,31 +141,26 @@ def export_generator(
     options = _options(words, num_codes, (), start=start, stop=stop)
     if options.num_codes is None:
         raise ExportError("a generator writes codes: give num_codes or a target vocabulary")
-    with new_version(repository, name, version, force=force) as built:
+    with new_version(repository, name, version, force=force) as new:
         codes = Input(name="previous", dtype="int64", shape=("B", "T"), features=("code",), num_codes=options.num_codes)
         whole = inspect_module(module, codes, options.output_features, state_names)
         decoder, contract = _one_step_of(whole, options)
-        write_graph(contract, built / DECODER_FILE, name="decode")
-        graph = Graph(built / DECODER_FILE, contract.inputs, contract.output, contract.states)
+        write_graph(contract, new.folder / DECODER_FILE, name="decode")
+        graph = StepGraph(new.folder / DECODER_FILE, contract.inputs, contract.output, contract.states)
         texts = draw_fed_codes(options.num_codes, start, np.random.default_rng(0), _NUM_TEXTS, 4 * _CARRIED_STEPS)
         tolerance = tolerance_for(recurrent_rounding(whole, texts, _CARRIED_STEPS))
         proof = prove(contract, graph, tolerance=tolerance, carried_steps=_CARRIED_STEPS, report=report)
-        manifest = valid_manifest(
-            name=name,
-            version=version,
+        return new.finish(
+            proof,
+            golden_text(whole, decoder),
+            {"decode": DECODER_FILE},
+            provenance,
             task="generator",
             description=description,
-            graphs={"decode": describe_graph(built / DECODER_FILE)},
             decoder=decoder,
             vocabularies=words,
             limits=limits or Limits(),
-            parity=proof.parity,
-            batch_invariant=proof.batch_invariant,
-            provenance=provenance,
         )
-        manifest.write(built)
-        save_file(golden_text(whole, decoder), built / GOLDEN_FILE)
-    return Exported(Path(repository) / name / version, manifest, proof)
 
 
 def _one_step_of(whole: Contract, options: DecoderOptions) -> tuple[Decoder, Contract]:

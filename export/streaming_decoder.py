@@ -1,6 +1,6 @@
-"""A recurrent model whose sessions forecast by a decoder of their own: the graph ``decode`` beside ``step``.
+"""Decoders of recurrent models, by which sessions forecast: the graph ``decode`` next to ``step``.
 
-Beside the recurrent contract the module has ``decode(previous, states, memory, lengths) -> (output, states,
+In addition to the recurrent contract the module has ``decode(previous, states, memory, lengths) -> (output, states,
 attention)``, and says by the names of its session's states what the decoder is given:
 
 - ``decoder_begins``: state of the decoder -> state of the session that it begins with.
@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from ostinato.export.contracts.axes import Array, States, Step, run_in_chunks
+from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
 from ostinato.export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
 from ostinato.export.contracts.module import Arrays, check_methods, run_decoder, to_arrays, to_tensor, to_tensors
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import PROBE_SIZES
-from ostinato.export.errors import ExportError
+from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.generation import DecoderGraph, write_decoder
-from ostinato.export.proofs.recurrent import TOLERANCE, Measured, relative_difference
-from ostinato.export.proofs.rounding import Widened, in_doubles, largest_difference, tolerance_for, widened
+from ostinato.export.proofs.proof import TOLERANCE, Measured, identical, worst_place
+from ostinato.export.proofs.rounding import Widened, in_doubles, tolerance_for, widened, written_difference
 from ostinato.export.proofs.teacher_forcing import Written, decode_from
-from ostinato.export.version_directory import describe_graph
-from ostinato.service.artifact.manifest import Decoder, GraphFile, Memory
+from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.numbers import largest_difference
 
 DECODER_FILE = "decode.onnx"
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
@@ -77,30 +77,33 @@ def begins_decoder(module: nn.Module) -> bool:
 
 
 def export_decoder(
-    contract: Contract, step: Step, options: DecoderOptions, folder: Path, golden: dict[str, Array]
-) -> tuple[Decoder, GraphFile, list[Measured], float]:
-    """Write the graph ``decode`` and prove it; golden answers are added to those of ``step``.
+    contract: Contract, step: StepFunction, options: DecoderOptions, path: Path, golden: Mapping[str, Array]
+) -> tuple[Decoder, dict[str, Array], list[Measured], float]:
+    """Write the graph ``decode`` and prove it.
 
-    For each case, ``<case>/decode/<output>`` ``[B, N, O]`` are N steps of decoding after the whole sequence, each fed
-    the one before it.
+    Args:
+        golden: the golden answers of ``step``.
 
     Returns:
-        the decoder as the manifest has it, its graph's entry, the lines of the proof, and the tolerance they met.
+        the decoder as the manifest has it; its golden answers, for each case of ``step`` ``<case>/decode/<output>``
+        ``[B, N, O]``, N steps of decoding after the whole sequence, each fed the one before it; the lines of the proof,
+        and the tolerance they met.
 
     Raises:
         ExportError: the module breaks the contract, or the graph differs from it.
     """
     found = inspect_streaming_decoder(contract, options)
-    decoder = write_decoder(contract.module, found, folder / DECODER_FILE)
-    graph = DecoderGraph(folder / DECODER_FILE, decoder)
+    decoder = write_decoder(contract.module, found, path)
+    graph = DecoderGraph(path, decoder)
     tolerance = tolerance_for(_rounding(contract, decoder, found.lengths_made_by))
     lines = prove_streaming(contract, step, decoder, graph, tolerance=tolerance, lengths_of=found.lengths_made_by)
     sessions = SessionDecoder(contract, decoder)
+    decoded = {}
     for case in sorted({key.partition("/")[0] for key in golden}):
         after = tuple(golden[f"{case}/{state.output}"] for state in contract.states)
         written = sessions.decode(StreamingDecoder(contract.module), after, _GOLDEN_STEPS, found.lengths_made_by)
-        golden[f"{case}/decode/{decoder.output.name}"] = written.outputs
-    return decoder, describe_graph(folder / DECODER_FILE), lines, tolerance
+        decoded[f"{case}/decode/{decoder.output.name}"] = written.outputs
+    return decoder, decoded, lines, tolerance
 
 
 def inspect_streaming_decoder(contract: Contract, options: DecoderOptions) -> Decoder:
@@ -146,7 +149,7 @@ def inspect_streaming_decoder(contract: Contract, options: DecoderOptions) -> De
 
 def prove_streaming(
     contract: Contract,
-    step: Step,
+    step: StepFunction,
     decoder: Decoder,
     graph: Decode,
     *,
@@ -172,7 +175,7 @@ def prove_streaming(
             sessions.decode(graph, _after(contract, step, sequences[row : row + 1]), NUM_STEPS, lengths_of)
             for row in range(len(sequences))
         ]
-        worst, identical = 0.0, True
+        worst, same = 0.0, True
         for batch_size in BATCH_SIZES:
             num_cuts = int(generator.integers(length))
             cuts = sorted(generator.choice(np.arange(1, length), num_cuts, replace=False).tolist())
@@ -182,11 +185,11 @@ def prove_streaming(
                 given = made.row(row, None, decoder)
                 worst = max(worst, _compare(given, wanted.row(row, None, decoder), batch_size, length, tolerance))
                 true = alone[row].row(0, None, decoder)
-                identical &= all(given[place].tobytes() == true[place].tobytes() for place in true)
+                same &= identical(given.values(), true.values())
         if lengths_of:
             _check_unfilled(contract, decoder, sequences[:3], generator, lengths_of)
         sizes = f"B 1 to {max(BATCH_SIZES)}, after T {length}, {NUM_STEPS} steps"
-        lines.append(Measured("decoding", sizes, worst, identical))
+        lines.append(Measured("decoding", sizes, worst, same))
     return lines
 
 
@@ -194,9 +197,8 @@ def _decode(sessions: SessionDecoder, graph: Decode, after: States, lengths_of: 
     try:
         return sessions.decode(graph, after, NUM_STEPS, lengths_of)
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
-            f"axis B is secretly static: the graph 'decode' fails on another batch ({message})"
+            f"axis B is secretly static: the graph 'decode' fails on another batch ({first_line(error)})"
         ) from error
 
 
@@ -215,7 +217,7 @@ def _rounding(contract: Contract, decoder: Decoder, lengths_of: str) -> float:
             after, wide_after = _after(contract, contract, part), _after(contract, wide, widened(part), begin=begin)
             given = sessions.decode(StreamingDecoder(contract.module), after, NUM_STEPS, lengths_of)
             true = sessions.decode(Widened(StreamingDecoder(wide.module)), wide_after, NUM_STEPS, lengths_of)
-            worst = max(worst, largest_difference(given, true, decoder))
+            worst = max(worst, written_difference(given, true, decoder))
     except Exception:  # a user's module may raise anything where it meets another dtype
         return 0.0
     return worst
@@ -224,14 +226,13 @@ def _rounding(contract: Contract, decoder: Decoder, lengths_of: str) -> float:
 def _compare(
     given: dict[str, Array], wanted: dict[str, Array], batch_size: int, length: int, tolerance: float
 ) -> float:
-    differences = {place: relative_difference(given[place], wanted[place]) for place in wanted}
-    place = max(differences, key=lambda name: differences[name])
-    if not differences[place] <= tolerance:
+    place, difference = worst_place(given, wanted)
+    if not difference <= tolerance:
         raise ExportError(
-            f"decoding differs from the trained network by {differences[place]:.2g} in {place}, over {tolerance:.2g}, "
+            f"decoding differs from the trained network by {difference:.2g} in {place}, over {tolerance:.2g}, "
             f"for {batch_size} sessions of {length} steps"
         )
-    return differences[place]
+    return difference
 
 
 def _check_unfilled(
@@ -251,7 +252,7 @@ def _check_unfilled(
         sessions.decode(network, _after(contract, contract, sequences, begin=states), NUM_STEPS, lengths_of).outputs
         for states in (begin, noisy)
     ]
-    difference = relative_difference(made[1], made[0])
+    difference = largest_difference(made[1], made[0])
     if not difference <= TOLERANCE:
         raise ExportError(
             f"after {sequences.shape[1]} steps, what stands in the memory's places that are not filled changes the "
@@ -260,7 +261,7 @@ def _check_unfilled(
 
 
 def _after(
-    contract: Contract, step: Step, sequences: Array, cuts: list[int] | None = None, begin: States | None = None
+    contract: Contract, step: StepFunction, sequences: Array, cuts: list[int] | None = None, begin: States | None = None
 ) -> States:
     """The states after sequences ``[B, T, ...]``."""
     states = contract.initial_states(len(sequences)) if begin is None else begin

@@ -1,22 +1,18 @@
-"""A user's own module, named as ``package.module:function`` or ``path/to/file.py:function``."""
+"""Export of a user's own module, named as ``package.module:function`` or ``path/to/file.py:function``."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
 
 from pydantic import ValidationError
 from torch import nn
 
 from ostinato.export.errors import ExportError
-from ostinato.export.exporter import Exported, export_module
-from ostinato.export.proofs.recurrent import Report
+from ostinato.export.exporter import export_module
+from ostinato.export.proofs.proof import Report
+from ostinato.export.user_code import user_module
+from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.tensors import Input
 
 
@@ -86,58 +82,30 @@ def export_source(
     Raises:
         ExportError: the function cannot be found or fails, does not return a module; or as ``export_module``.
     """
-    module = load_module(source)
-    return export_module(
-        module,
-        options.input(),
-        repository,
-        name=name or source.rpartition(":")[2].replace("_", "-"),
-        version=version,
-        output_features=options.output_features,
-        state_names=options.states,
-        feedback=options.feedback_map(),
-        description=options.description,
-        # Of a file its name alone: where it lay is nobody's business.
-        provenance={"source": Path(source).name, **({"licence": options.licence} if options.licence else {})},
-        step_by_step=options.step_by_step,
-        force=force,
-        report=report,
-    )
+    with user_module(source) as module:
+        return export_module(
+            module,
+            options.input(),
+            repository,
+            name=name or source.rpartition(":")[2].replace("_", "-"),
+            version=version,
+            output_features=options.output_features,
+            state_names=options.states,
+            feedback=options.feedback_map(),
+            description=options.description,
+            # Of a file its name alone: where it lay is nobody's business.
+            provenance={"source": Path(source).name, **({"licence": options.licence} if options.licence else {})},
+            step_by_step=options.step_by_step,
+            force=force,
+            report=report,
+        )
 
 
 def load_module(source: str) -> nn.Module:
-    """Call the function that ``source`` names.
+    """What the function named by ``source`` returns, for those who call ``export_module`` or its like themselves.
 
     Raises:
-        ExportError: it cannot be found or fails, or what it returns is no ``torch.nn.Module``.
+        ExportError: as ``user_module``.
     """
-    place, _, function_name = source.rpartition(":")
-    try:
-        function = getattr(_import(place), function_name)
-        module = cast("Callable[[], Any]", function)()
-    except ExportError:
-        raise
-    except Exception as error:  # a user's code may raise anything
-        raise ExportError(f"{source}: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ExportError(f"{source}: returned {type(module).__name__}, not a torch.nn.Module")
-    return module
-
-
-def _import(place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        # As `python -m` does: what lies in the current folder can be imported.
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            return importlib.import_module(place)
-        finally:
-            sys.path.pop(0)
-    path = Path(place)
-    if not path.is_file():
-        raise ExportError(f"{place}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with user_module(source) as module:
+        return module

@@ -7,24 +7,79 @@ import hashlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from safetensors.numpy import save_file
 
+from ostinato.export.contracts.axes import Array
 from ostinato.export.errors import ExportError
-from ostinato.service.artifact.manifest import GraphFile, Manifest, Name
+from ostinato.export.proofs.proof import Proof
+from ostinato.service.artifact.manifest import GOLDEN_FILE, GraphFile, Manifest, Name
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it was proved."""
+
+    directory: Path
+    manifest: Manifest
+    proof: Proof
+
+
+class NewVersion:
+    """A version while it is made, in a folder of its own: ``folder`` is for its graphs, ``finish`` writes the rest."""
+
+    def __init__(self, folder: Path, directory: Path, name: str, version: str) -> None:
+        self.folder = folder
+        self._directory = directory
+        self._name = name
+        self._version = version
+
+    def finish(
+        self,
+        proof: Proof,
+        golden: dict[str, Array],
+        graphs: Mapping[str, str],
+        provenance: Mapping[str, Any] | None = None,
+        **described: Any,
+    ) -> Exported:
+        """Write manifest and golden answers next to the graphs.
+
+        Args:
+            golden: name -> array, as ``ostinato.export.proofs.golden`` tells.
+            graphs: role -> file in ``folder``.
+            provenance: where the model comes from; the library versions are added.
+            described: the manifest's other fields.
+
+        Raises:
+            ExportError: the manifest would not be valid.
+        """
+        manifest = _valid_manifest(
+            name=self._name,
+            version=self._version,
+            graphs={role: _describe_graph(self.folder / file) for role, file in graphs.items()},
+            parity=proof.parity,
+            batch_invariant=proof.batch_invariant,
+            provenance={"libraries": library_versions(), **(provenance or {})},
+            **described,
+        )
+        manifest.write(self.folder)
+        save_file(golden, self.folder / GOLDEN_FILE)
+        return Exported(self._directory, manifest, proof)
+
+
 @contextlib.contextmanager
-def new_version(repository: Path | str, name: str, version: str, *, force: bool) -> Iterator[Path]:
-    """A folder to fill, which becomes ``<repository>/<name>/<version>/`` at the end, unless something was raised.
+def new_version(repository: Path | str, name: str, version: str, *, force: bool) -> Iterator[NewVersion]:
+    """A version to make, which becomes ``<repository>/<name>/<version>/`` at the end, unless something was raised.
 
     Meanwhile torch runs on one thread, as the graphs do: what is compared does not depend on the machine's cores.
 
@@ -36,32 +91,25 @@ def new_version(repository: Path | str, name: str, version: str, *, force: bool)
     with _one_thread(), tempfile.TemporaryDirectory(prefix=".export-", dir=repository) as folder:
         built = Path(folder) / version
         built.mkdir()
-        yield built
+        yield NewVersion(built, directory, name, version)
         _move_into_place(built, directory)
-
-
-def valid_manifest(**fields: Any) -> Manifest:
-    """The manifest of these fields, the library versions in its provenance.
-
-    Raises:
-        ExportError: it would not be valid.
-    """
-    provenance = {"libraries": library_versions(), **(fields.pop("provenance", None) or {})}
-    try:
-        return Manifest(provenance=provenance, **fields)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in error.errors())
-        raise ExportError(f"the manifest of {fields['name']!r} would not be valid: {faults}") from error
-
-
-def describe_graph(path: Path) -> GraphFile:
-    """A graph's entry in the manifest."""
-    return GraphFile(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def library_versions() -> dict[str, str]:
     """What the export ran on."""
     return {"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}}
+
+
+def _valid_manifest(**fields: Any) -> Manifest:
+    try:
+        return Manifest(**fields)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in error.errors())
+        raise ExportError(f"the manifest of {fields['name']!r} would not be valid: {faults}") from error
+
+
+def _describe_graph(path: Path) -> GraphFile:
+    return GraphFile(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _free_directory(repository: Path, name: str, version: str, *, force: bool) -> Path:

@@ -1,4 +1,4 @@
-"""What can go wrong before and while a network is trained, as one tree.
+"""Errors before and while a network is trained, as one tree.
 
 TrainingError
 |- RecipeError    the recipe file is absent, is not TOML, or a key of it is wrong; names file and key

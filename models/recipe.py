@@ -26,9 +26,14 @@ class Section(BaseModel):
 
 
 class FileRecipe(Section):
-    """What is learned from; a relative path starts at the recipe's own folder."""
+    """What is learned from; a relative path starts at the recipe's own folder.
+
+    ``source``, ``licence``: of the data, for those who read a model's manifest.
+    """
 
     file: Path
+    source: str = ""
+    licence: str = ""
 
 
 class SeededRecipe(Section):
@@ -56,7 +61,7 @@ class RunRecipe(Section):
         """The recipe in a TOML file; ``data.file`` is made absolute.
 
         Args:
-            seed: stands in for the recipe's own where it is not None.
+            seed: replaces the recipe's own where it is not None.
 
         Raises:
             RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
@@ -95,8 +100,6 @@ class DataRecipe(FileRecipe):
     validation_from: datetime
     test_from: datetime
     season_steps: Count = 24
-    source: str = ""
-    licence: str = ""
 
     @model_validator(mode="before")
     @classmethod

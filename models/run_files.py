@@ -1,38 +1,96 @@
-"""The files of a run directory, of any kind: what was trained and how (JSON), and the weights (safetensors)."""
+"""Run directories, of any kind: what was trained and how (JSON), and the weights (safetensors)."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable, Mapping
 from importlib.metadata import version as library_version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ostinato.models.errors import RunError
+from ostinato.models.recipe import RunRecipe
+from ostinato.models.training.fitting import Fitted
 
 RUN_FILE = "run.json"
 WEIGHTS_FILE = "model.safetensors"
 _LIBRARIES = ("torch", "numpy", "safetensors")
 
 
-def write_run(directory: Path, network: nn.Module, content: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` and ``run.json``: the content, the network's size and the libraries' versions.
+class TrainedRun(Protocol):
+    """What a kind makes of a run directory: the network, ready to export, and the content of ``run.json``."""
 
-    The directory is made where it does not exist.
+    @property
+    def network(self) -> nn.Module:
+        """As the recipe asks for it."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """That of ``run.json``."""
+
+
+AnyRun = TypeVar("AnyRun", bound=TrainedRun)
+
+
+def write_run(
+    directory: Path | None,
+    network: nn.Module,
+    recipe: RunRecipe,
+    fitted: Fitted,
+    *,
+    data: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    **of_the_kind: Any,
+) -> Path:
+    """Write ``model.safetensors`` and ``run.json``, the same for each kind: recipe, data, metrics, how training went.
+
+    Args:
+        directory: is made where it does not exist; ``runs/<name of the recipe>`` where None.
+        data: what the network learned from: its SHA-256 and how much of it is in each part.
+        metrics: how good the network is.
+        of_the_kind: what else loading and exporting need, such as vocabularies.
+
+    Returns:
+        the directory.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file({name: weight.contiguous() for name, weight in network.state_dict().items()}, directory / WEIGHTS_FILE)
-    whole = {
-        **content,
+    directory = directory or Path("runs") / recipe.name
+    content = {
+        "kind": recipe.kind,
+        "recipe": recipe.portable(),
+        **of_the_kind,
+        "data": data,
+        "metrics": metrics,
+        "num_epochs": fitted.num_epochs,
+        "best_epoch": fitted.best_epoch,
+        "training_seconds": round(fitted.training_seconds, 1),
         "num_parameters": sum(weight.numel() for weight in network.parameters()),
         "libraries": {"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
     }
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({name: weight.contiguous() for name, weight in network.state_dict().items()}, directory / WEIGHTS_FILE)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    return directory
+
+
+def read_run(directory: Path, build: Callable[[dict[str, Any]], AnyRun]) -> AnyRun:
+    """What ``build`` makes of the content of ``run.json``, its network with the weights and in evaluation mode.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    content = read_content(directory)
+    try:
+        run = build(content)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
+    _load_weights(directory, run.network)
+    return run
 
 
 def read_content(directory: Path) -> dict[str, Any]:
@@ -52,12 +110,7 @@ def read_content(directory: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(directory: Path, network: nn.Module) -> None:
-    """Give a network the weights of a run directory; it is in evaluation mode after.
-
-    Raises:
-        RunError: they are absent or not this network's.
-    """
+def _load_weights(directory: Path, network: nn.Module) -> None:
     try:
         network.load_state_dict(load_file(directory / WEIGHTS_FILE))
     except OSError as error:

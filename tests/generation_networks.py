@@ -11,8 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.exporter import Exported, export_module
+from ostinato.export.exporter import export_module
 from ostinato.export.generation_exporter import export_encoder_decoder, export_generator
+from ostinato.export.version_directory import Exported
 from ostinato.models.networks.attention import Attention
 from ostinato.models.networks.ragged import run_ragged
 from ostinato.service.artifact.manifest import Limits

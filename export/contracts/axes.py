@@ -1,4 +1,4 @@
-"""Sequences are ``[B, T, ...]`` all over ``export/``; a graph may want other axes. And: a sequence run in chunks."""
+"""Axes of sequences: ``[B, T, ...]`` all over ``export/``, others where a graph wants them; and runs in chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]
 
 
-class Step(Protocol):
+class StepFunction(Protocol):
     """Something recurrent: the trained network, or its graph. Arrays have the axes that the manifest tells."""
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
@@ -38,7 +38,7 @@ def from_axes(array: Array, tensor: Tensor) -> Array:
 
 
 def run_in_chunks(
-    step: Step, inputs: Tensor, outputs: Tensor, sequence: Array, states: States, cuts: Sequence[int] = ()
+    step: StepFunction, inputs: Tensor, outputs: Tensor, sequence: Array, states: States, cuts: Sequence[int] = ()
 ) -> tuple[Array, States]:
     """Run ``sequence [B, T, ...]`` in the chunks that begin at ``cuts``, the states carried from one to the next.
 

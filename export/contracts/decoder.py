@@ -1,4 +1,4 @@
-"""One step of a decoder: found by running ``decode(previous, states, memory, lengths)`` on a few sizes."""
+"""The step of a decoder, found by running ``decode(previous, states, memory, lengths)`` on a few sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network that writes must keep: ``encode`` and ``decode``.
+"""The contract of a network that writes: ``encode`` and ``decode``.
 
 - ``encode(source, lengths) -> (memory, states)``: what the decoder looks at, ``[B, S, ...]`` each, and what its states
   begin with. A source of a fixed size comes without ``lengths``.

@@ -43,7 +43,7 @@ class Contract:
         return tuple(state.numpy() for state in _initial_states(self.module, batch_size))
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
-        """One run of the module (a ``Step``)."""
+        """One run of the module (a ``StepFunction``)."""
         y, *after = _attempt(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
         return y.numpy(), tuple(state.numpy() for state in after)
 
@@ -90,8 +90,8 @@ def inspect_module(
     if not callable(getattr(module, "initial_state", None)):
         if callable(getattr(module, "encode", None)) and callable(getattr(module, "decode", None)):
             raise ExportError(
-                f"{_name(module)} is an encoder-decoder: call export.generation_exporter.export_encoder_decoder, as "
-                "docs/encoder_decoder.md shows"
+                f"{_name(module)} is an encoder-decoder: call export_encoder_decoder of "
+                "ostinato.export.generation_exporter, as docs/encoder_decoder.md shows"
             )
         raise ExportError(
             f"{_name(module)} has no initial_state(batch_size): add one that returns the states of that many "

@@ -1,4 +1,4 @@
-"""Which axis is which: a module is run on a few sizes, and each axis is called by what it follows."""
+"""Symbols of axes: a module is run on a few sizes, and each axis is called by what it follows."""
 
 from __future__ import annotations
 

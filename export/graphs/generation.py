@@ -1,4 +1,4 @@
-"""``encode`` and ``decode`` become two ONNX graphs with any ``B`` and ``S``; one decoding step a run."""
+"""ONNX graphs of ``encode`` and ``decode``, with any ``B`` and ``S``; one decoding step a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ostinato.export.contracts.module import Arrays, run_decoder, run_encoder
 from ostinato.export.contracts.source_probes import draw_source
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.layers import with_onnx_layers
-from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_session, write_module
+from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
 from ostinato.service.artifact.manifest import Decoder
 
 
@@ -24,7 +24,7 @@ class DecoderGraph:
     """The graph ``decode`` under onnxruntime on one thread, as a ``Decode``."""
 
     def __init__(self, path: Path, decoder: Decoder) -> None:
-        self._session = open_session(path)
+        self._session = open_exported(path)
         self.decoder = decoder
         self._fetches = [decoder.output.name, *(state.output for state in decoder.states)]
         self._fetches += [decoder.attention] if decoder.attention else []
@@ -50,7 +50,7 @@ class GenerationGraphs(DecoderGraph):
 
     def __init__(self, encoder: Path, decoder: Path, contract: EncoderDecoder, described: Decoder) -> None:
         super().__init__(decoder, described)
-        self._encoder = open_session(encoder)
+        self._encoder = open_exported(encoder)
         self._contract = contract
         self._num_memory = len(described.memory)
         self._made = encoder_outputs(described)

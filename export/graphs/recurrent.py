@@ -1,4 +1,4 @@
-"""A module that keeps the contract becomes an ONNX graph with any ``B`` and ``T``, names that stay, and no ballast."""
+"""ONNX graphs of recurrent modules, with any ``B`` and ``T``, names that stay, and nothing superfluous."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import Axes
-from ostinato.export.errors import ExportError
+from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
@@ -34,7 +34,7 @@ _STATIC_ADVICE = {
     ),
     "S": (
         "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
-        "does this: use nn.LSTM or nn.GRU by models.ragged.run_ragged"
+        "does this: use nn.LSTM or nn.GRU by ostinato.models.networks.ragged.run_ragged"
     ),
     "B": (
         "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) does "
@@ -43,11 +43,11 @@ _STATIC_ADVICE = {
 }
 
 
-class Graph:
-    """An ONNX file under onnxruntime on one thread, as a ``Step``."""
+class StepGraph:
+    """An ONNX file under onnxruntime on one thread, as a ``StepFunction``."""
 
     def __init__(self, path: Path, inputs: Input, output: Output, states: Sequence[State]) -> None:
-        self._session = open_session(path)
+        self._session = open_exported(path)
         self._input = inputs.name
         self._states = tuple(state.input for state in states)
         self._fetches = [output.name, *(state.output for state in states)]
@@ -85,8 +85,8 @@ class Signature:
         ]
 
 
-def open_session(path: Path) -> Any:
-    """An ONNX file under onnxruntime on one thread.
+def open_exported(path: Path) -> Any:
+    """A graph under onnxruntime, an ``InferenceSession``, as the service opens it.
 
     Raises:
         ExportError: onnxruntime cannot load it.
@@ -94,7 +94,7 @@ def open_session(path: Path) -> Any:
     try:
         return open_graph(path)
     except ModelRejected as error:
-        raise ExportError(f"the exported graph is of no use: {error}") from error
+        raise ExportError(f"the exported graph: {error}") from error
 
 
 def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
@@ -124,7 +124,7 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
         try:
             converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
         except Exception as error:  # the translator's exceptions share no base class
-            raise ExportError(f"torch cannot translate the module to ONNX: {_first_line(error)}") from error
+            raise ExportError(f"torch cannot translate the module to ONNX: {first_line(error)}") from error
     assert converted is not None
     _tidy(converted.model, signature)
     ir.save(converted.model, path)
@@ -144,10 +144,10 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature)
 def _trace_error(error: Exception) -> ExportError:
     violated = re.search(r"Constraints violated \(([^)]*)\)", str(error))
     if violated is None:
-        return ExportError(f"torch cannot trace the module: {type(error).__name__}: {_first_line(error)}")
+        return ExportError(f"torch cannot trace the module: {type(error).__name__}: {first_line(error)}")
     axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
     faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
-    return ExportError("; ".join(faults) or _first_line(error))
+    return ExportError("; ".join(faults) or first_line(error))
 
 
 def _tidy(model: ir.Model, signature: Signature) -> None:
@@ -218,7 +218,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -18,12 +18,13 @@ from ostinato.export.contracts.axes import Array
 from ostinato.export.contracts.decoder import attention_shape
 from ostinato.export.contracts.encoder_decoder import EncodeDecode, EncoderDecoder
 from ostinato.export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
-from ostinato.export.errors import ExportError
+from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.recurrent import Measured, Proof, Report, relative_difference
+from ostinato.export.proofs.proof import Measured, Proof, Report, identical, measure, worst_place
 from ostinato.export.proofs.rounding import encoder_decoder_rounding, tolerance_for
 from ostinato.export.proofs.teacher_forcing import Written, write_from
-from ostinato.service.artifact.manifest import Decoder, Parity
+from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.numbers import largest_difference
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
 NUM_STEPS = 6
@@ -67,18 +68,14 @@ def prove_generation(
     else:
         tasks = [prover.fixed]
     tasks.append(prover.long_run)
-    lines = []
-    for done, task in enumerate(tasks, start=1):
-        lines.append(task())
-        report(done, len(tasks))
-    parity = Parity(
-        max_difference=max(line.max_difference for line in lines),
+    return measure(
+        tasks,
+        report,
         tolerance=tolerance,
         batch_sizes=BATCH_SIZES,
         lengths=tuple(sorted(lengths)),
         num_chunkings=0,
     )
-    return Proof(tuple(lines), parity)
 
 
 class _Prover:
@@ -125,7 +122,7 @@ class _Prover:
         wanted = _references(self._contract, self._decoder, sources, num_steps, codes)
         fed = None if wanted[0].fed is None else np.concatenate([row.fed for row in wanted if row.fed is not None])
         alone = [self._run(sources.rows(slice(row, row + 1)), num_steps, fed, row) for row in range(len(sources))]
-        worst, identical = 0.0, True
+        worst, same = 0.0, True
         for batch_size in batch_sizes:
             batch = self._otherwise_padded(sources.rows(slice(0, batch_size)))
             made = self._run(batch, num_steps, fed, 0, noise=self._generator)
@@ -135,9 +132,9 @@ class _Prover:
                 given = made.row(row, length, self._decoder)
                 true = wanted[row].row(0, length, self._decoder)
                 worst = max(worst, self._compare(given, true, batch, row))
-                identical &= _same(given, alone[row].row(0, length, self._decoder))
+                same &= identical(given.values(), alone[row].row(0, length, self._decoder).values())
         widest = f"B 1 to {max(batch_sizes)}" if len(batch_sizes) > 1 else f"B {batch_sizes[0]}"
-        return Measured(what, ", ".join(filter(None, (widest, sizes, f"{num_steps} steps"))), worst, identical)
+        return Measured(what, ", ".join(filter(None, (widest, sizes, f"{num_steps} steps"))), worst, same)
 
     def _otherwise_padded(self, sources: Sources) -> Sources:
         """The same sources in the same length, with other padding."""
@@ -162,10 +159,9 @@ class _Prover:
         except ExportError:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ExportError(
                 f"axis {self._static_axis(len(sources))} is secretly static: the graphs fail on a source of shape "
-                f"{list(sources.source.shape)} ({message}); look for a size that is read as a number"
+                f"{list(sources.source.shape)} ({first_line(error)}); look for a size that is read as a number"
             ) from error
 
     def _static_axis(self, batch_size: int) -> str:
@@ -184,17 +180,16 @@ class _Prover:
         Raises:
             ExportError: it is over the tolerance; says so where the network itself heeds the padding.
         """
-        differences = {place: relative_difference(given[place], wanted[place]) for place in wanted}
-        place = max(differences, key=lambda name: differences[name])
-        if not differences[place] <= self._tolerance:
+        place, difference = worst_place(given, wanted)
+        if not difference <= self._tolerance:
             self._check_padding(batch.rows(slice(row, row + 1)))
             raise ExportError(
-                f"the graphs differ from the trained network by {differences[place]:.2g} in {place}, over "
+                f"the graphs differ from the trained network by {difference:.2g} in {place}, over "
                 f"{self._tolerance:.2g}, for {len(batch)} sources of shape {list(batch.source.shape[1:])}: look for a "
                 "size, a random number or a training-time behaviour that tracing fixed, or for sums that lose digits "
                 "in float32; give real sources to try it on (examples) where random ones are like none in training"
             )
-        return differences[place]
+        return difference
 
     def _check_padding(self, padded: Sources) -> None:
         """Find out whether the network itself answers otherwise with padding."""
@@ -205,13 +200,13 @@ class _Prover:
         made = write_from(self._contract, self._decoder, padded, 1, begin, self._generator)
         length = int(padded.lengths[0])
         for place, true in wanted.row(0, length, self._decoder).items():
-            difference = relative_difference(made.row(0, length, self._decoder)[place], true)
+            difference = largest_difference(made.row(0, length, self._decoder)[place], true)
             if not difference <= self._tolerance:
                 raise ExportError(
                     f"padding has an influence: a source of {length} steps padded to {padded.source.shape[1]} changes "
                     f"{place} of the network by {difference:.2g}. What stands at and beyond a source's length must "
-                    "not count: run layers by models.ragged.run_ragged, and leave those steps out of the attention "
-                    "and of every sum"
+                    "not count: run layers by ostinato.models.networks.ragged.run_ragged, and leave those steps out of "
+                    "the attention and of every sum"
                 )
 
     def _check_attention(self, written: Written, sources: Sources) -> None:
@@ -261,7 +256,3 @@ def _codes(decoder: Decoder, generator: np.random.Generator, batch_size: int, nu
     if decoder.num_codes is None:
         return None
     return draw_fed_codes(decoder.num_codes, decoder.start, generator, batch_size, num_steps)
-
-
-def _same(given: dict[str, Array], wanted: dict[str, Array]) -> bool:
-    return all(given[place].tobytes() == wanted[place].tobytes() for place in wanted)

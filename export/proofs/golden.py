@@ -1,6 +1,8 @@
-"""Golden answers of what writes: what the trained network answers at every step for what it is fed.
+"""Golden answers: what the trained network answers at every step for what it is fed.
 
 Keys are ``<case>/<name>``, names as in the graphs; B rows, N decoding steps.
+
+Recurrent: inputs, the outputs for them, and the last states, from the initial states; arrays have the graph's axes.
 
 Encoder-decoder:
 
@@ -24,15 +26,33 @@ import numpy as np
 from ostinato.export.contracts.axes import Array, to_axes
 from ostinato.export.contracts.decoder import attention_shape
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
+from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.manifest import Decoder
 
+# (batch size, steps) of the cases of a recurrent module.
+GOLDEN_CASES = {"first_step": (1, 1), "one_row": (1, 120), "batch": (5, 17), "wide": (33, 4)}
 # Source lengths (the longest that there is for one that is longer), what they are padded to, and decoding steps.
 _CASES = {"short": ((3,), 8, 5), "long": ((60,), 64, 40), "batch": ((16, 1, 7, 11, 4), 16, 9)}
 # Rows and steps; no more of them, since a network that writes may be chaotic.
 _TEXTS = {"first": (1, 1), "one_row": (1, 12), "batch": (5, 8)}
+
+
+def golden_answers(contract: Contract) -> dict[str, Array]:
+    """The cases of a recurrent module; a graph of one step has cases of one step."""
+    generator = np.random.default_rng(1)
+    golden: dict[str, Array] = {}
+    for case, (batch_size, num_steps) in GOLDEN_CASES.items():
+        steps = num_steps if contract.inputs.time_axis is not None else 1
+        sequences = draw_sequences(contract.inputs, generator, batch_size, steps)
+        y, states = contract(to_axes(sequences, contract.inputs), contract.initial_states(batch_size))
+        golden[f"{case}/{contract.inputs.name}"] = to_axes(sequences, contract.inputs)
+        golden[f"{case}/{contract.output.name}"] = np.ascontiguousarray(y)
+        for state, after in zip(contract.states, states, strict=True):
+            golden[f"{case}/{state.output}"] = np.ascontiguousarray(after)
+    return golden
 
 
 def golden_generation(contract: EncoderDecoder, decoder: Decoder) -> dict[str, Array]:

@@ -8,18 +8,18 @@ any chunks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array, States, Step, run_in_chunks
+from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
-from ostinato.export.errors import ExportError
+from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.service.artifact.manifest import Parity
+from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof, Report, identical, measure, worst_place
+from ostinato.service.artifact.numbers import largest_difference
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
 LENGTHS = (1, 2, 3, 7, 24, 70, 200)
@@ -27,48 +27,15 @@ LENGTHS = (1, 2, 3, 7, 24, 70, 200)
 ONE_STEP_LENGTHS = (1, 2, 7, 40)
 LONG_RUN = (2, 1000)
 NUM_CHUNKINGS = 12
-TOLERANCE = 1e-5
 # Chunks may differ from the whole by rounding; beyond this the states do not carry what the outputs depend on.
 CHUNK_TOLERANCE = 1e-3
 
 Answer: TypeAlias = tuple[Array, States]
-Report: TypeAlias = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One line of the proof: one way of running, over several sizes."""
-
-    what: str
-    sizes: str
-    max_difference: float
-    bit_identical: bool
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What was measured, line by line; ``parity`` is what the manifest keeps of it."""
-
-    lines: tuple[Measured, ...]
-    parity: Parity
-
-    @property
-    def batch_invariant(self) -> bool:
-        """Whether every line was the same to the bit as each row alone and whole."""
-        return all(line.bit_identical for line in self.lines)
-
-    def joined(self, lines: Sequence[Measured], tolerance: float) -> Proof:
-        """With more lines over the same sizes, which were let differ by ``tolerance``."""
-        joined = {
-            "max_difference": max(line.max_difference for line in (*self.lines, *lines)),
-            "tolerance": max(self.parity.tolerance, tolerance),
-        }
-        return Proof((*self.lines, *lines), self.parity.model_copy(update=joined))
 
 
 def prove(
     contract: Contract,
-    graph: Step,
+    graph: StepFunction,
     *,
     tolerance: float = TOLERANCE,
     carried_steps: int = 0,
@@ -81,7 +48,7 @@ def prove(
         contract: the trained network.
         graph: its graph, on one thread.
         tolerance: the largest relative difference that is let pass.
-        carried_steps: after so many steps both go on from the network's own states; 0 = never. For networks that are
+        carried_steps: after so many steps both continue from the network's own states; 0 = never. For networks that are
             chaotic, as those that write often are: what is rounded off in one step grows in those that follow.
         seed: of the probes and the cuts.
         report: called with the number of lines done and the number of all lines.
@@ -94,35 +61,24 @@ def prove(
     lengths = ONE_STEP_LENGTHS if contract.inputs.time_axis is None else LENGTHS
     tasks: list[Callable[[], Measured]] = [partial(prover.batches, length) for length in lengths]
     tasks += [prover.chunkings, prover.long_run]
-    lines = []
-    for done, task in enumerate(tasks, start=1):
-        lines.append(task())
-        report(done, len(tasks))
-    parity = Parity(
-        max_difference=max(line.max_difference for line in lines),
+    return measure(
+        tasks,
+        report,
         tolerance=tolerance,
         batch_sizes=BATCH_SIZES,
         lengths=(*lengths, LONG_RUN[1]),
         num_chunkings=NUM_CHUNKINGS,
     )
-    return Proof(tuple(lines), parity)
-
-
-def relative_difference(given: Array, wanted: Array) -> float:
-    """The largest ``|given - wanted| / max(1, |wanted|)``; infinite where only one of them is not a finite number."""
-    if given.shape != wanted.shape:
-        return float("inf")
-    same = (given == wanted) | ((given != given) & (wanted != wanted))
-    if same.all():
-        return 0.0
-    a, b = given[~same].astype(np.float64), wanted[~same].astype(np.float64)
-    difference = np.abs(a - b) / np.maximum(1.0, np.abs(b))
-    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
 class _Prover:
     def __init__(
-        self, contract: Contract, graph: Step, generator: np.random.Generator, tolerance: float, carried_steps: int
+        self,
+        contract: Contract,
+        graph: StepFunction,
+        generator: np.random.Generator,
+        tolerance: float,
+        carried_steps: int,
     ) -> None:
         self._tolerance = tolerance
         self._carried_steps = carried_steps
@@ -134,18 +90,18 @@ class _Prover:
         """All batch sizes at one length, each run whole; every row also alone."""
         sequences = self._draw(max(BATCH_SIZES), length)
         alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(max(BATCH_SIZES))]
-        worst, identical = 0.0, True
+        worst, same = 0.0, True
         for batch_size in BATCH_SIZES:
             part = sequences[:batch_size]
             answer = self._run(self._graph, part)
             worst = max(worst, self._compare(answer, part))
-            identical &= self._equal(answer, self._join(alone[:batch_size]))
-        return Measured("whole", f"B 1 to {max(BATCH_SIZES)}, T {length}", worst, identical)
+            same &= self._equal(answer, self._join(alone[:batch_size]))
+        return Measured("whole", f"B 1 to {max(BATCH_SIZES)}, T {length}", worst, same)
 
     def chunkings(self) -> Measured:
         """Sequences cut at random places, the state carried, against the network so cut and the graph whole."""
         length = max(LENGTHS) if self._contract.inputs.time_axis is not None else max(ONE_STEP_LENGTHS)
-        worst, identical = 0.0, True
+        worst, same = 0.0, True
         for index in range(NUM_CHUNKINGS):
             batch_size = BATCH_SIZES[index % len(BATCH_SIZES)]
             sequences = self._draw(batch_size, length)
@@ -153,8 +109,8 @@ class _Prover:
             answer = self._run(self._graph, sequences, cuts)
             worst = max(worst, self._compare(answer, sequences, cuts))
             alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(batch_size)]
-            identical &= self._equal(answer, self._join(alone))
-        return Measured("in chunks", f"{NUM_CHUNKINGS} chunkings of T {length}", worst, identical)
+            same &= self._equal(answer, self._join(alone))
+        return Measured("in chunks", f"{NUM_CHUNKINGS} chunkings of T {length}", worst, same)
 
     def long_run(self) -> Measured:
         """One long sequence or two: differences must not grow with the steps."""
@@ -175,7 +131,9 @@ class _Prover:
     def _cuts(self, length: int, num_cuts: int) -> list[int]:
         return sorted(int(cut) for cut in self._generator.choice(np.arange(1, length), num_cuts, replace=False))
 
-    def _run(self, step: Step, sequences: Array, cuts: Sequence[int] = (), states: States | None = None) -> Answer:
+    def _run(
+        self, step: StepFunction, sequences: Array, cuts: Sequence[int] = (), states: States | None = None
+    ) -> Answer:
         contract = self._contract
         states = contract.initial_states(len(sequences)) if states is None else states
         try:
@@ -209,22 +167,23 @@ class _Prover:
         return worst
 
     def _difference(self, answer: Answer, wanted: Answer, sequences: Array, cuts: Sequence[int] = ()) -> float:
-        differences = {"the output": relative_difference(answer[0], wanted[0])}
-        for state, given, true in zip(self._contract.states, answer[1], wanted[1], strict=True):
-            differences[f"state {state.name!r}"] = relative_difference(given, true)
-        place = max(differences, key=lambda name: differences[name])
-        if not differences[place] <= self._tolerance:
+        place, difference = worst_place(self._named(answer), self._named(wanted))
+        if not difference <= self._tolerance:
             raise ExportError(
-                f"the graph differs from the trained network by {differences[place]:.2g} in {place}, over "
+                f"the graph differs from the trained network by {difference:.2g} in {place}, over "
                 f"{self._tolerance:.2g}, for {sequences.shape[0]} sequences of {sequences.shape[1]} steps"
                 + (f" in {len(cuts) + 1} chunks" if cuts else "")
                 + ": look for a size, a random number or a training-time behaviour that tracing fixed, or for sums "
                 "that lose digits in float32"
             )
-        return differences[place]
+        return difference
+
+    def _named(self, answer: Answer) -> dict[str, Array]:
+        states = zip(self._contract.states, answer[1], strict=True)
+        return {"the output": answer[0], **{f"state {state.name!r}": numbers for state, numbers in states}}
 
     def _check_recurrent(self, in_chunks: Answer, whole: Answer) -> None:
-        difference = relative_difference(in_chunks[0], whole[0])
+        difference = largest_difference(in_chunks[0], whole[0])
         if not difference <= CHUNK_TOLERANCE:
             raise ExportError(
                 f"cut into chunks the network answers otherwise than over the whole sequence (difference "
@@ -241,15 +200,13 @@ class _Prover:
 
     @staticmethod
     def _equal(given: Answer, wanted: Answer) -> bool:
-        pairs = zip((given[0], *given[1]), (wanted[0], *wanted[1]), strict=True)
-        return all(a.tobytes() == b.tobytes() for a, b in pairs)
+        return identical((given[0], *given[1]), (wanted[0], *wanted[1]))
 
     def _size_error(self, sequences: Array, error: Exception) -> ExportError:
         batch_size, length = sequences.shape[:2]
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return ExportError(
             f"axis {self._static_axis(batch_size)} is secretly static: the graph fails on {batch_size} sequences of "
-            f"{length} steps ({message}); look for a size that is read as a number"
+            f"{length} steps ({first_line(error)}); look for a size that is read as a number"
         )
 
     def _static_axis(self, batch_size: int) -> str:

@@ -1,4 +1,4 @@
-"""How far a trained network is from itself in double precision: its graph cannot be expected to come nearer.
+"""Rounding errors: how far a trained network is from itself in float64, and so how near its graph can come.
 
 A score is a sum of hundreds of products and often near 0 where its neighbours are near 10, so that float32 alone puts
 it off by more than 1e-5. The network in float64, with the same weights and fed the same, is the truth that both it and
@@ -20,9 +20,10 @@ from ostinato.export.contracts.encoder_decoder import EncoderDecoder
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import Sources
-from ostinato.export.proofs.recurrent import TOLERANCE, relative_difference
+from ostinato.export.proofs.proof import TOLERANCE, worst_place
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.numbers import largest_difference
 
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
 
@@ -66,7 +67,7 @@ def encoder_decoder_rounding(
             source = Sources(widened(alone.source), alone.lengths)
             fed = None if given.fed is None else widened(given.fed)
             true = write_from(wide, decoder, source, given.outputs.shape[1], fed)
-            worst = max(worst, largest_difference(given, true, decoder))
+            worst = max(worst, written_difference(given, true, decoder))
     except Exception:  # a user's module may raise anything where it meets another dtype
         return 0.0
     return worst
@@ -75,7 +76,7 @@ def encoder_decoder_rounding(
 def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int = 0) -> float:
     """The same for a recurrent network, over whole sequences ``[B, T, ...]``: its output and last states.
 
-    After each ``carried_steps`` steps both go on from the network's own states; 0 = never.
+    After each ``carried_steps`` steps both continue from the network's own states; 0 = never.
     """
     num_steps = carried_steps or sequences.shape[1]
     worst, states = 0.0, contract.initial_states(len(sequences))
@@ -87,19 +88,19 @@ def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int 
             wide_states = tuple(map(widened, states))
             true, true_after = run_in_chunks(wide, wide.inputs, wide.output, widened(part), wide_states)
             pairs = [(given, true), *zip(after, true_after, strict=True)]
-            worst = max([worst, *(relative_difference(ours, theirs) for ours, theirs in pairs)])
+            worst = max([worst, *(largest_difference(ours, theirs) for ours, theirs in pairs)])
             states = after
     except Exception:  # a user's module may raise anything where it meets another dtype
         return 0.0
     return worst
 
 
-def largest_difference(given: Written, true: Written, decoder: Decoder) -> float:
+def written_difference(given: Written, true: Written, decoder: Decoder) -> float:
     """The largest relative difference in anything that was written, of sources without padding."""
     worst = 0.0
     for row in range(len(true.outputs)):
-        numbers, wanted = given.row(row, None, decoder), true.row(row, None, decoder)
-        worst = max([worst, *(relative_difference(numbers[place], wanted[place]) for place in wanted)])
+        _, difference = worst_place(given.row(row, None, decoder), true.row(row, None, decoder))
+        worst = max(worst, difference)
     return worst
 
 

@@ -1,18 +1,16 @@
-"""What a run directory of the kind ``caption`` says to the exporter."""
+"""Export of captioners."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ostinato.export.exporter import Exported
 from ostinato.export.generation_exporter import export_encoder_decoder
-from ostinato.export.proofs.recurrent import Report
-from ostinato.export.runs.content import provenance_of
-from ostinato.export.runs.text import vocabularies_of
-from ostinato.models.data.digits import NAMES, PIXELS
-from ostinato.models.kinds.caption import load_caption_run
-from ostinato.models.networks.caption import IMAGE_SIZE
+from ostinato.export.proofs.proof import Report
+from ostinato.export.run_content import label, vocabularies_of
+from ostinato.export.version_directory import Exported
+from ostinato.models.data.digits import IMAGE_SIZE, NAMES, PIXELS
+from ostinato.models.kinds.caption import load_run
 from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input, Statistics
 
@@ -20,7 +18,7 @@ from ostinato.service.artifact.tensors import Input, Statistics
 MAX_OUTPUT_STEPS = 4 * max(map(len, NAMES))
 
 
-def export_caption(
+def export_run(
     run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
 ) -> Exported:
     """Export the captioner of a run directory: pixels in, letters out.
@@ -29,22 +27,20 @@ def export_caption(
         RunError: the run directory is absent or damaged.
         ExportError: as ``export_encoder_decoder``.
     """
-    run = load_caption_run(run_directory)
+    run = load_run(run_directory)
     return export_encoder_decoder(
         run.network,
         picture(run.content),
         repository,
-        name=name or run.content["recipe"]["name"],
         version=version,
         start=run.content["start"],
         stop=run.content["stop"],
         state_names=("h",),
         vocabularies=vocabularies_of(run_directory, run.content),
         limits=Limits(max_output_steps=MAX_OUTPUT_STEPS),
-        description=run.content["recipe"]["description"],
-        provenance=provenance_of(run.content),
         force=force,
         report=report,
+        **label(run.content, name),
     )
 
 

@@ -1,21 +1,22 @@
-"""What a run directory of a multi-horizon forecaster says to the exporter."""
+"""Export of multi-horizon forecasters."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ostinato.export.exporter import Exported, export_module
-from ostinato.export.proofs.recurrent import Report
-from ostinato.export.runs.content import provenance_of, series_input
+from ostinato.export.exporter import export_module
+from ostinato.export.proofs.proof import Report
+from ostinato.export.run_content import label, series_input
+from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.multi_horizon import load_run
 
 
-def export_multi_horizon(
+def export_run(
     run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
 ) -> Exported:
     """Export the forecaster of a run directory.
 
-    A quantile's feature has the target's name and the percent, as ``pm2.5_p10``; the median foretells the target.
+    A quantile's feature has the target's name and the percent, as ``pm2.5_p10``; the median feeds back into the target.
 
     Raises:
         RunError: the run directory is absent or damaged.
@@ -28,12 +29,10 @@ def export_multi_horizon(
         run.network,
         series_input(run.features, run.content),
         repository,
-        name=name or run.recipe.name,
         version=version,
         output_features=quantiles,
         feedback={quantiles[len(quantiles) // 2]: target},
-        description=run.recipe.description,
-        provenance=provenance_of(run.content),
         force=force,
         report=report,
+        **label(run.content, name),
     )

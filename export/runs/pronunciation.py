@@ -1,15 +1,14 @@
-"""What a run directory of the kind ``pronunciation`` says to the exporter."""
+"""Export of pronunciation networks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ostinato.export.exporter import Exported
 from ostinato.export.generation_exporter import export_encoder_decoder
-from ostinato.export.proofs.recurrent import Report
-from ostinato.export.runs.content import provenance_of
-from ostinato.export.runs.text import vocabularies_of
-from ostinato.models.kinds.pronunciation import load_pronunciation_run
+from ostinato.export.proofs.proof import Report
+from ostinato.export.run_content import label, vocabularies_of
+from ostinato.export.version_directory import Exported
+from ostinato.models.kinds.pronunciation import load_run
 from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -28,7 +27,7 @@ _WORDS = (
 )
 
 
-def export_pronunciation(
+def export_run(
     run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
 ) -> Exported:
     """Export the speller of a run directory: letters in, phonemes out.
@@ -37,25 +36,22 @@ def export_pronunciation(
         RunError: the run directory is absent or damaged.
         ExportError: as ``export_encoder_decoder``.
     """
-    run = load_pronunciation_run(run_directory)
-    recipe = run.content["recipe"]
+    run = load_run(run_directory)
     vocabularies = vocabularies_of(run_directory, run.content)
     letters = vocabularies["source"]
     return export_encoder_decoder(
         run.network,
         Input(name="source", dtype="int64", shape=("B", "S"), features=("letter",), num_codes=len(letters.symbols)),
         repository,
-        name=name or recipe["name"],
         version=version,
         start=run.content["start"],
         stop=run.content["stop"],
         vocabularies=vocabularies,
         examples=_examples(letters),
         limits=Limits(max_source_steps=MAX_SOURCE_STEPS, max_output_steps=MAX_OUTPUT_STEPS),
-        description=recipe["description"],
-        provenance=provenance_of(run.content),
         force=force,
         report=report,
+        **label(run.content, name),
     )
 
 

@@ -15,11 +15,13 @@ from ostinato.models.data.files import read_columns
 from ostinato.models.data.series import Floats
 from ostinato.models.data.spellings import EDGE, Spellings
 from ostinato.models.errors import DataError
-from ostinato.models.networks.caption import IMAGE_SIZE, MAX_INK
 from ostinato.models.recipe import Count, FileRecipe
 from ostinato.tables.cells import CellReader
 from ostinato.tables.table import NamedColumns
 
+# 8 rows of 8 pixels, each how many of 16 dots are ink.
+IMAGE_SIZE = 8
+MAX_INK = 16.0
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SYMBOLS = (EDGE, *sorted(set("".join(NAMES))))
 PIXELS = tuple(f"pixel_{row}_{column}" for row in range(IMAGE_SIZE) for column in range(IMAGE_SIZE))
@@ -32,8 +34,6 @@ class DigitsRecipe(FileRecipe):
     ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin.
     """
 
-    source: str = ""
-    licence: str = ""
     validation_from: Count
     test_from: Count
 
@@ -93,7 +93,7 @@ class Parts:
 
 
 def split(recipe: DigitsRecipe, digits: Digits) -> Parts:
-    """Consecutive rows: neighbours are of one hand, so that hands which teach are, but for a few, not held out.
+    """Consecutive rows: neighbours are of one hand, so that nearly all hands that teach are not held out.
 
     Raises:
         DataError: a part is empty.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ Times: TypeAlias = NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
-class Statistics:
+class TrainingStatistics:
     """What each feature looked like in the training part, missing values left out; one number per feature."""
 
     mean: tuple[float, ...]
@@ -47,13 +47,30 @@ class Dataset:
     validation_start: int
     test_start: int
     categories: dict[str, tuple[str, ...]]
-    statistics: Statistics
+    statistics: TrainingStatistics
     sha256: str
 
     @property
     def target_index(self) -> int:
         """The target's position among the features."""
         return self.features.index(self.target)
+
+    def parts(self) -> dict[str, Any]:
+        """The SHA-256 of the file, and how many steps each part has and from when to when."""
+        ends = (0, self.validation_start, self.test_start, len(self.values))
+        spans = zip(("training", "validation", "test"), ends, ends[1:], strict=False)
+        return {
+            "sha256": self.sha256,
+            "num_steps": len(self.values),
+            **{
+                part: {
+                    "num_steps": end - start,
+                    "first": str(self.times[start]),
+                    "last": str(self.times[end - 1]),
+                }
+                for part, start, end in spans
+            },
+        }
 
 
 def load_dataset(recipe: DataRecipe) -> Dataset:
@@ -83,7 +100,7 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     )
 
 
-def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
+def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatistics:
     """Per-feature statistics of the training part ``[N, F]``, computed in float64, NaN left out.
 
     Raises:
@@ -94,7 +111,7 @@ def training_statistics(recipe: DataRecipe, training: Floats) -> Statistics:
         if num_present == 0:
             raise DataError(f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}")
     wide = training.astype(np.float64)
-    return Statistics(
+    return TrainingStatistics(
         mean=_rounded(np.nanmean(wide, axis=0)),
         std=_rounded(np.nanstd(wide, axis=0)),
         minimum=_rounded(np.nanmin(wide, axis=0)),

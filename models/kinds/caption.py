@@ -1,4 +1,4 @@
-"""Training a captioner on the handwritten digits, and how well it spells what it never saw."""
+"""Captions of handwritten digits, spelled letter by letter (``kind = "caption"``)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from ostinato.models.data.digits import (
+    IMAGE_SIZE,
     NAMES,
     SYMBOLS,
     Digits,
@@ -27,15 +28,12 @@ from ostinato.models.data.digits import (
 )
 from ostinato.models.data.series import Floats
 from ostinato.models.data.spellings import EDGE, EDGE_CODE
-from ostinato.models.errors import RunError
-from ostinato.models.kinds.registry import Report, ScoreTable
-from ostinato.models.networks.caption import IMAGE_SIZE, Captioner, spell
+from ostinato.models.networks.caption import Captioner, spell
 from ostinato.models.recipe import Count, Fraction, RunRecipe, Section
-from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.report import Report, ScoreTable
+from ostinato.models.run_files import read_run, write_run
 from ostinato.models.training.fitting import Fitted, FittingRecipe, fit, reproducible
 from ostinato.models.training.generation import loss_of
-
-KIND = "caption"
 
 
 class CaptionNetworkRecipe(Section):
@@ -48,7 +46,7 @@ class CaptionNetworkRecipe(Section):
 
 
 class CaptionTrainingRecipe(FittingRecipe):
-    """How it is trained: ``max_shift`` is by how many pixels, at most, a picture is moved before each look at it."""
+    """How it is trained; ``max_shift``: by how many pixels at most a picture is moved each time it is learned from."""
 
     num_epochs: Count = 60
     max_shift: Annotated[int, Field(ge=0, lt=IMAGE_SIZE)] = 1
@@ -92,25 +90,32 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     with reproducible(plan.training.seed, plan.training.num_threads):
         network, fitted = train(plan, parts.training, parts.validation, report)
         scores = score(network, parts.training, parts.test)
-    directory = directory or Path("runs") / plan.name
-    write_run(directory, network, _content(plan, parts, fitted, scores))
+    directory = write_run(
+        directory,
+        network,
+        plan,
+        fitted,
+        data=_data(plan, parts),
+        metrics=asdict(scores),
+        vocabularies={"target": {"symbols": SYMBOLS, "separator": "", "special": (EDGE,)}},
+        start=EDGE_CODE,
+        stop=EDGE_CODE,
+        statistics=_statistics(parts.training.pixels),
+    )
     return directory, [_table(scores, fitted)]
 
 
-def load_caption_run(directory: Path) -> CaptionRun:
+def load_run(directory: Path) -> CaptionRun:
     """The captioner of a run directory, with its weights.
 
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
-    content = read_content(directory)
-    try:
-        recipe = CaptionRecipe.model_validate(content["recipe"])
-    except (KeyError, ValidationError) as error:
-        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
-    network = build_captioner(recipe.network)
-    load_weights(directory, network)
-    return CaptionRun(network, content)
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> CaptionRun:
+    return CaptionRun(build_captioner(CaptionRecipe.model_validate(content["recipe"]).network), content)
 
 
 def train(recipe: CaptionRecipe, training: Digits, validation: Digits, report: Report) -> tuple[Captioner, Fitted]:
@@ -178,26 +183,14 @@ def nearest_centroids(training: Digits, pixels: Floats) -> NDArray[np.int64]:
     return nearest
 
 
-def _content(recipe: CaptionRecipe, parts: Parts, fitted: Fitted, scores: CaptionScores) -> dict[str, Any]:
+def _data(recipe: CaptionRecipe, parts: Parts) -> dict[str, Any]:
     return {
-        "kind": KIND,
-        "recipe": recipe.portable(),
-        "vocabularies": {"target": {"symbols": SYMBOLS, "separator": "", "special": (EDGE,)}},
-        "start": EDGE_CODE,
-        "stop": EDGE_CODE,
-        "statistics": _statistics(parts.training.pixels),
-        "data": {
-            "sha256": hashlib.sha256(recipe.data.file.read_bytes()).hexdigest(),
-            "num_digits": {
-                "training": len(parts.training.digits),
-                "validation": len(parts.validation.digits),
-                "test": len(parts.test.digits),
-            },
+        "sha256": hashlib.sha256(recipe.data.file.read_bytes()).hexdigest(),
+        "num_digits": {
+            "training": len(parts.training.digits),
+            "validation": len(parts.validation.digits),
+            "test": len(parts.test.digits),
         },
-        "metrics": asdict(scores),
-        "num_epochs": fitted.num_epochs,
-        "best_epoch": fitted.best_epoch,
-        "training_seconds": round(fitted.training_seconds, 1),
     }
 
 
@@ -218,5 +211,5 @@ def _table(scores: CaptionScores, fitted: Fitted) -> ScoreTable:
         title=f"names of {scores.num_scored} held-out digits",
         columns=("captions", "right"),
         rows=tuple((name, f"{fraction:.1%}") for name, fraction in rows),
-        note=f"{fitted.num_epochs} epochs in {fitted.training_seconds:.0f} s, the best was number {fitted.best_epoch}",
+        note=fitted.sentence(),
     )

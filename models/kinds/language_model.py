@@ -1,4 +1,4 @@
-"""Training a language model on a dictionary's spellings, and how well it foretells the letters of other words."""
+"""Language models of how words are spelled, learned from a dictionary (``kind = "language_model"``)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ostinato.models.data.lexicon import PARTS, Lexicon, load_lexicon
 from ostinato.models.data.pairs import IGNORED
 from ostinato.models.data.spellings import EDGE, EDGE_CODE, Spellings
-from ostinato.models.errors import RunError
-from ostinato.models.kinds.ngram import NGram
-from ostinato.models.kinds.registry import Report, ScoreTable
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
 from ostinato.models.recipe import FileRecipe, RunRecipe
-from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.report import Report, ScoreTable
+from ostinato.models.run_files import read_run, write_run
+from ostinato.models.scores.ngram import NGram
 from ostinato.models.training.fitting import Fitted, FittingRecipe, fit, reproducible
 
-KIND = "language_model"
-# Of the n-gram models that are tried; the validation words choose the one that stands beside the network.
+# Of the n-gram models that are tried; the validation words choose the one that the network is compared with.
 NGRAM_ORDERS = range(3, 11)
 _SCORED_WORDS = 512
 # Into how many parts of like length a batch is cut: nearly half of it would be padding otherwise. In batches that are
@@ -32,18 +29,11 @@ _SCORED_WORDS = 512
 _PARTS_OF_BATCH = 2
 
 
-class WordsRecipe(FileRecipe):
-    """The dictionary whose spellings are learned: ``file`` is written as CMUdict is, plain or ``.xz``."""
-
-    source: str = ""
-    licence: str = ""
-
-
 class SpellingRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """All that one training run depends on; ``data.file`` is written as CMUdict is, plain or ``.xz``."""
 
     kind: Literal["language_model"]
-    data: WordsRecipe
+    data: FileRecipe
     network: LanguageModelRecipe = LanguageModelRecipe()
     training: FittingRecipe = FittingRecipe()
 
@@ -67,7 +57,7 @@ class Perplexities:
 
 @dataclass(frozen=True)
 class LanguageModelScores:
-    """The network beside models that need no training, all by the same words and symbols.
+    """The network and models that need no training, all by the same words and symbols.
 
     ``ngram``: of the order ``ngram_order``, learned from the same training words; the validation words chose the order.
     ``uniform``: all symbols are equally likely.
@@ -94,8 +84,17 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     with reproducible(plan.training.seed, plan.training.num_threads):
         network, fitted = train(plan, lexicon, symbols, report)
         scores = score(network, lexicon, symbols)
-    directory = directory or Path("runs") / plan.name
-    write_run(directory, network, _content(plan, lexicon, symbols, fitted, scores))
+    directory = write_run(
+        directory,
+        network,
+        plan,
+        fitted,
+        data={"sha256": lexicon.sha256, "num_words": {part: len(lexicon.parts[part]) for part in PARTS}},
+        metrics=asdict(scores),
+        vocabularies={"target": {"symbols": symbols, "separator": "", "special": (EDGE,), "lowercase": True}},
+        start=EDGE_CODE,
+        stop=EDGE_CODE,
+    )
     return directory, [_table(scores, fitted)]
 
 
@@ -128,21 +127,19 @@ def train(
     return network, fitted
 
 
-def load_language_model_run(directory: Path) -> LanguageModelRun:
+def load_run(directory: Path) -> LanguageModelRun:
     """The network of a run directory, with its weights.
 
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
-    content = read_content(directory)
-    try:
-        recipe = SpellingRecipe.model_validate(content["recipe"])
-        symbols = tuple(content["vocabularies"]["target"]["symbols"])
-    except (KeyError, TypeError, ValidationError) as error:
-        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
-    network = LanguageModel(len(symbols), recipe.network)
-    load_weights(directory, network)
-    return LanguageModelRun(network, symbols, content)
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> LanguageModelRun:
+    recipe = SpellingRecipe.model_validate(content["recipe"])
+    symbols = tuple(content["vocabularies"]["target"]["symbols"])
+    return LanguageModelRun(LanguageModel(len(symbols), recipe.network), symbols, content)
 
 
 def surprise(network: LanguageModel, spellings: Spellings, rows: Tensor, batch_size: int) -> Tensor:
@@ -180,23 +177,6 @@ def score(network: LanguageModel, lexicon: Lexicon, symbols: Sequence[str]) -> L
     )
 
 
-def _content(
-    recipe: SpellingRecipe, lexicon: Lexicon, symbols: Sequence[str], fitted: Fitted, scores: LanguageModelScores
-) -> dict[str, Any]:
-    return {
-        "kind": KIND,
-        "recipe": recipe.portable(),
-        "vocabularies": {"target": {"symbols": symbols, "separator": "", "special": (EDGE,), "lowercase": True}},
-        "start": EDGE_CODE,
-        "stop": EDGE_CODE,
-        "data": {"sha256": lexicon.sha256, "num_words": {part: len(lexicon.parts[part]) for part in PARTS}},
-        "metrics": asdict(scores),
-        "num_epochs": fitted.num_epochs,
-        "best_epoch": fitted.best_epoch,
-        "training_seconds": round(fitted.training_seconds, 1),
-    }
-
-
 def _table(scores: LanguageModelScores, fitted: Fitted) -> ScoreTable:
     rows = (
         ("network", scores.network),
@@ -207,5 +187,5 @@ def _table(scores: LanguageModelScores, fitted: Fitted) -> ScoreTable:
         title=f"{scores.num_words:,} held-out words, {scores.num_symbols:,} symbols with their ends",
         columns=("perplexity of a symbol", "validation", "held out"),
         rows=tuple((name, f"{found.validation:.3f}", f"{found.test:.3f}") for name, found in rows),
-        note=f"{fitted.num_epochs} epochs in {fitted.training_seconds:.0f} s, the best was number {fitted.best_epoch}",
+        note=fitted.sentence(),
     )

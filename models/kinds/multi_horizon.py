@@ -1,4 +1,4 @@
-"""Multi-horizon forecasters (``kind = "multi_horizon"``) from a recipe to a run directory, and back."""
+"""Multi-horizon forecasters, quantiles of many steps ahead on any CSV (``kind = "multi_horizon"``)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from ostinato.models.data.series import Dataset, load_dataset
-from ostinato.models.errors import DataError, RecipeError, RunError
-from ostinato.models.kinds.multi_horizon_scores import HorizonScores, score, score_tables
-from ostinato.models.kinds.registry import Report, ScoreTable
-from ostinato.models.kinds.runs import data_content, features_of
+from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
 from ostinato.models.networks.recurrent import AnyForecaster, Features
 from ostinato.models.recipe import Recipe
-from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
-from ostinato.models.training.forecasting import Progress
+from ostinato.models.report import Report, ScoreTable
+from ostinato.models.run_files import read_run, write_run
+from ostinato.models.scores.multi_horizon import score, score_tables
 from ostinato.models.training.forecasting import train as train_one_step
-from ostinato.models.training.multi_horizon import Trained, train
-
-KIND = "multi_horizon"
+from ostinato.models.training.multi_horizon import train
 
 
 @dataclass(frozen=True)
@@ -46,9 +41,9 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     dataset = load_dataset(plan.data)
     check_series(dataset, plan)
     one_step = None if plan.one_step is None else _one_step(recipe.parent / plan.one_step, dataset, report)
-    trained = train(plan, dataset, report)
+    network, fitted = train(plan, dataset, report)
     scores = score(
-        trained.network,
+        network,
         plan.network.quantiles,
         dataset,
         num_steps=plan.training.horizon_steps,
@@ -56,28 +51,21 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
         one_step=one_step,
         cycles=plan.data.cycles,
     )
-    directory = directory or Path("runs") / plan.name
-    save_run(directory, plan, dataset, trained, scores)
+    directory = write_run(
+        directory,
+        network,
+        plan,
+        fitted,
+        data=dataset.parts(),
+        metrics={
+            "mean_mae": {name: scores.mean_mae(name) for name in scores.mae},
+            **asdict(scores),
+            "validation_loss": fitted.validation,
+        },
+        features=asdict(Features.of(dataset)),
+        categories=dataset.categories,
+    )
     return directory, score_tables(scores, plan.data.target)
-
-
-def save_run(
-    directory: Path, recipe: MultiHorizonRecipe, dataset: Dataset, trained: Trained, scores: HorizonScores
-) -> None:
-    """Write ``model.safetensors`` and ``run.json``; the directory is made where it does not exist."""
-    means = {name: scores.mean_mae(name) for name in scores.mae}
-    content = {
-        "kind": KIND,
-        "recipe": recipe.portable() | {"one_step": recipe.one_step and recipe.one_step.name},
-        "features": asdict(trained.features),
-        "categories": dataset.categories,
-        "data": data_content(dataset),
-        "metrics": {"mean_mae": means, **asdict(scores), "validation_loss": trained.validation_loss},
-        "num_epochs": trained.num_epochs,
-        "best_epoch": trained.best_epoch,
-        "training_seconds": trained.training_seconds,
-    }
-    write_run(directory, trained.network, content)
 
 
 def load_run(directory: Path) -> MultiHorizonRun:
@@ -86,14 +74,13 @@ def load_run(directory: Path) -> MultiHorizonRun:
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
-    content = read_content(directory)
-    try:
-        recipe = MultiHorizonRecipe.model_validate(content["recipe"])
-        features = features_of(content["features"])
-        network = build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
-    load_weights(directory, network)
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> MultiHorizonRun:
+    recipe = MultiHorizonRecipe.model_validate(content["recipe"])
+    features = Features.of_content(content["features"])
+    network = build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
     return MultiHorizonRun(network, features, recipe, content)
 
 
@@ -123,15 +110,16 @@ def check_series(dataset: Dataset, recipe: MultiHorizonRecipe) -> None:
 def _one_step(recipe: Path, multi_horizon: Dataset, report: Report) -> tuple[AnyForecaster, Dataset]:
     plan = Recipe.read(recipe)
     dataset = load_dataset(plan.data)
-    # Scored beside each other, neither may have learned from what the other is scored on.
+    # Compared with each other, neither may have learned from what the other is scored on.
     if _scored_on(dataset) != _scored_on(multi_horizon):
         raise RecipeError(f"one_step: {recipe} has another file, target or test part")
 
-    def relay(step: Progress) -> None:
+    def relay(done: int, total: int, text: str) -> None:
         # It is trained before what the bar counts.
-        report(0, step.max_epochs, f"{plan.name}  epoch {step.epoch}/{step.max_epochs}")
+        report(0, total, f"{plan.name}  epoch {done + 1}/{total}  {text}")
 
-    return train_one_step(plan, dataset, relay).network, dataset
+    network, _ = train_one_step(plan, dataset, relay)
+    return network, dataset
 
 
 def _scored_on(dataset: Dataset) -> tuple[str, str, int]:

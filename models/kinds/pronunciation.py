@@ -1,4 +1,4 @@
-"""Pronunciation (`kind = "pronunciation"`): English spelling to phonemes, from a dictionary such as CMUdict."""
+"""Pronunciation, English spelling to phonemes, from a dictionary such as CMUdict (``kind = "pronunciation"``)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
 from torch import nn
 
 from ostinato.models.data.lexicon import PARTS, Entries, Lexicon, load_lexicon
 from ostinato.models.data.pairs import Pairs
-from ostinato.models.errors import RunError
-from ostinato.models.kinds.pronunciation_scores import NUM_BEAMS, Alphabet, Scores, error_rates, pronounce, score
-from ostinato.models.kinds.registry import Report, ScoreTable
 from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
 from ostinato.models.recipe import FileRecipe, RunRecipe
-from ostinato.models.run_files import RUN_FILE, load_weights, read_content, write_run
+from ostinato.models.report import Report, ScoreTable
+from ostinato.models.run_files import read_run, write_run
+from ostinato.models.scores.pronunciation import (
+    NUM_BEAMS,
+    Alphabet,
+    PronunciationScores,
+    error_rates,
+    pronounce,
+    score,
+)
 from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.generation import GenerationTraining, fit
 
-KIND = "pronunciation"
 START, STOP = "<start>", "<stop>"
 
 
@@ -32,8 +36,6 @@ class PronunciationData(FileRecipe):
     """
 
     stress: bool = False
-    source: str = ""
-    licence: str = ""
 
 
 class PronunciationRecipe(RunRecipe):
@@ -66,8 +68,20 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     with reproducible(plan.training.seed, plan.training.num_threads):
         network, fitted = train(plan, lexicon, alphabet, report)
         scores = score(network, lexicon.parts["test"], alphabet)
-    directory = directory or Path("runs") / plan.name
-    write_run(directory, network, _content(plan, lexicon, alphabet, fitted, scores))
+    directory = write_run(
+        directory,
+        network,
+        plan,
+        fitted,
+        data=_data(lexicon),
+        metrics={**asdict(scores), "num_beams": NUM_BEAMS, "validation_word_error": fitted.validation},
+        vocabularies={
+            "source": {"symbols": alphabet.letters, "separator": "", "special": (), "lowercase": True},
+            "target": {"symbols": alphabet.phonemes, "separator": " ", "special": (START, STOP)},
+        },
+        start=alphabet.start,
+        stop=alphabet.stop,
+    )
     return directory, [_table(scores, fitted)]
 
 
@@ -85,27 +99,25 @@ def train(recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, rep
     return network, fitted
 
 
-def load_pronunciation_run(directory: Path) -> PronunciationRun:
+def load_run(directory: Path) -> PronunciationRun:
     """The network of a run directory, with its weights.
 
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
-    content = read_content(directory)
-    try:
-        recipe = PronunciationRecipe.model_validate(content["recipe"])
-        vocabularies = content["vocabularies"]
-        alphabet = Alphabet(
-            letters=tuple(vocabularies["source"]["symbols"]),
-            phonemes=tuple(vocabularies["target"]["symbols"]),
-            start=content["start"],
-            stop=content["stop"],
-        )
-    except (ValidationError, KeyError, TypeError) as error:
-        raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
-    network = build_network(recipe.network, alphabet)
-    load_weights(directory, network)
-    return PronunciationRun(network, alphabet, content)
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> PronunciationRun:
+    vocabularies = content["vocabularies"]
+    alphabet = Alphabet(
+        letters=tuple(vocabularies["source"]["symbols"]),
+        phonemes=tuple(vocabularies["target"]["symbols"]),
+        start=content["start"],
+        stop=content["stop"],
+    )
+    recipe = PronunciationRecipe.model_validate(content["recipe"])
+    return PronunciationRun(build_network(recipe.network, alphabet), alphabet, content)
 
 
 def alphabet_of(lexicon: Lexicon) -> Alphabet:
@@ -125,31 +137,15 @@ def pairs_of(entries: Entries, alphabet: Alphabet) -> Pairs:
     return Pairs.of([word for word, _ in spoken], [phonemes for _, phonemes in spoken], alphabet.start, alphabet.stop)
 
 
-def _content(
-    recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, fitted: Fitted, scores: Scores
-) -> dict[str, Any]:
+def _data(lexicon: Lexicon) -> dict[str, Any]:
     return {
-        "kind": KIND,
-        "recipe": recipe.portable(),
-        "vocabularies": {
-            "source": {"symbols": alphabet.letters, "separator": "", "special": (), "lowercase": True},
-            "target": {"symbols": alphabet.phonemes, "separator": " ", "special": (START, STOP)},
-        },
-        "start": alphabet.start,
-        "stop": alphabet.stop,
-        "data": {
-            "sha256": lexicon.sha256,
-            "num_words": {part: len(lexicon.parts[part]) for part in PARTS},
-            "num_pronunciations": {part: sum(map(len, lexicon.parts[part].values())) for part in PARTS},
-        },
-        "metrics": {**asdict(scores), "num_beams": NUM_BEAMS, "validation_word_error": fitted.validation},
-        "num_epochs": fitted.num_epochs,
-        "best_epoch": fitted.best_epoch,
-        "training_seconds": round(fitted.training_seconds, 1),
+        "sha256": lexicon.sha256,
+        "num_words": {part: len(lexicon.parts[part]) for part in PARTS},
+        "num_pronunciations": {part: sum(map(len, lexicon.parts[part].values())) for part in PARTS},
     }
 
 
-def _table(scores: Scores, fitted: Fitted) -> ScoreTable:
+def _table(scores: PronunciationScores, fitted: Fitted) -> ScoreTable:
     below = scores.num_beam_below_greedy
     return ScoreTable(
         title=f"{scores.num_words:,} held-out words, stress ignored",
@@ -159,5 +155,5 @@ def _table(scores: Scores, fitted: Fitted) -> ScoreTable:
             for way, rates in (("greedily", scores.greedy), (f"by {NUM_BEAMS} beams", scores.beam))
         ),
         note=f"for {below} words ({below / scores.num_words:.2%}) beams found less probable outputs than greed; "
-        f"{fitted.num_epochs} epochs in {fitted.training_seconds:.0f} s, the best was number {fitted.best_epoch}",
+        f"{fitted.sentence()}",
     )

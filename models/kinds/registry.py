@@ -1,50 +1,34 @@
-"""What can be trained: the kinds a recipe may name, and what each of them offers.
+"""The kinds that can be trained: each is one module of this folder, and the module's name is the kind's.
 
-Each kind's module has ``train_run(recipe, directory, seed, report) -> (directory, score tables)``: it reads the recipe,
-trains, writes the run directory and says how good the network is. The module is imported when it is asked for.
+A kind's module has two functions:
+
+- ``train_run(recipe, directory, seed, report) -> (directory, score tables)``: read the recipe, train, write the run
+  directory, and say how good the network is.
+- ``load_run(directory)``: the trained network of a run directory, for ``ostinato/export/runs/<kind>.py`` to export.
+
+Kinds are found by looking into the folder; CONTRIBUTING.md lists the steps of adding one. A kind's module is imported
+when it is asked for, since training libraries take seconds to import.
 """
 
 from __future__ import annotations
 
+import pkgutil
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, cast
 
+from ostinato.models import kinds
 from ostinato.models.errors import RecipeError
+from ostinato.models.report import Report, ScoreTable
 
 # What a recipe or a run without the key `kind` is.
 FORECASTER = "forecaster"
 
-KINDS: dict[str, str] = {
-    FORECASTER: "ostinato.models.kinds.forecaster",
-    "pronunciation": "ostinato.models.kinds.pronunciation",
-    "multi_horizon": "ostinato.models.kinds.multi_horizon",
-    "language_model": "ostinato.models.kinds.language_model",
-    "caption": "ostinato.models.kinds.caption",
-}
-
-# report(done, total, text): how many of how many epochs, and what is worth showing beside the bar.
-Report: TypeAlias = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """What a network scores, ready to be shown: the first column is text, the others are numbers.
-
-    ``note``: a sentence to show below it; empty for none.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
 
 class Kind(Protocol):
-    """The module of a kind."""
+    """The module of a kind, as far as training goes."""
 
     def train_run(
         self, recipe: Path, directory: Path | None, seed: int | None, report: Report
@@ -53,11 +37,17 @@ class Kind(Protocol):
 
         Args:
             directory: ``runs/<name of the recipe>`` where None.
-            seed: stands in for the recipe's own where it is not None.
+            seed: replaces the recipe's own where it is not None.
 
         Raises:
             TrainingError: the recipe or the data cannot be used, or training fails.
         """
+
+
+def kind_names() -> list[str]:
+    """The kinds that there are, sorted: every module of this folder except this one."""
+    own = __name__.rpartition(".")[2]
+    return sorted(module.name for module in pkgutil.iter_modules(kinds.__path__) if module.name != own)
 
 
 def kind_of(recipe: Path) -> str:
@@ -72,11 +62,11 @@ def kind_of(recipe: Path) -> str:
         raise RecipeError(f"{recipe}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{recipe}: is not TOML: {error}") from error
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise RecipeError(f"{recipe}: kind: {kind!r} is none of {', '.join(sorted(KINDS))}")
-    return kind
+    if kind not in (known := kind_names()):
+        raise RecipeError(f"{recipe}: kind: {kind!r} is none of {', '.join(known)}")
+    return str(kind)
 
 
 def load_kind(kind: str) -> Kind:
-    """The module of a kind in ``KINDS``."""
-    return cast(Kind, import_module(KINDS[kind]))
+    """The module of one of ``kind_names()``."""
+    return cast(Kind, import_module(f"{kinds.__name__}.{kind}"))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 Score: TypeAlias = Literal["dot", "general", "cosine", "additive"]
 SCORES: tuple[Score, ...] = get_args(Score)
 
-# What a step beyond the source scores. Finite, so that nothing divides by zero; exp() of it is 0 beside any other.
+# What a step beyond the source scores. Finite, so that nothing divides by zero; exp() of it is 0.
 _BEYOND = -1e30
 _EPSILON = 1e-6
 

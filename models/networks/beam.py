@@ -1,4 +1,4 @@
-"""Writing an output by the trained network alone, greedily or by beam search, to score it after training."""
+"""Beam search and greedy decoding by the trained network alone, to score it after training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ostinato.models.networks.seq2seq import Seq2Seq
 
 
 @dataclass(frozen=True)
-class Written:
-    """An output without its stop code, and the sum of its codes' log-probabilities, the stop code's among them."""
+class Hypothesis:
+    """An output that was found, without its stop code; the log-probability is the sum over its codes and the stop."""
 
     codes: tuple[int, ...]
     log_probability: float
@@ -21,7 +21,7 @@ class Written:
 @torch.no_grad()
 def write(
     network: Seq2Seq, source: Tensor, lengths: Tensor, start: int, stop: int, num_beams: int = 1, max_steps: int = 64
-) -> list[Written]:
+) -> list[Hypothesis]:
     """The best output found for each source by beam search; one beam is greedy.
 
     In each step the ``num_beams`` best of all continuations are kept. An output that has written its stop code keeps
@@ -57,7 +57,7 @@ def write(
         previous = code.flatten()
         states = _select(states, (beam + torch.arange(num_sources).unsqueeze(1) * num_beams).flatten())
     best = zip(codes[:, 0].tolist(), scores[:, 0].tolist(), strict=True)
-    return [Written(tuple(_before(stop, written)), score) for written, score in best]
+    return [Hypothesis(tuple(_before(stop, written)), score) for written, score in best]
 
 
 def _step_scores(output: Tensor, stopped: Tensor, stop: int) -> Tensor:

@@ -1,7 +1,7 @@
 """A caption: a small picture through a convolutional encoder, and its name letter by letter out of a GRU.
 
 The shape of "Show and Tell" (Vinyals et al., 2015): the picture is seen once, as the decoder's first state, and the
-decoder goes on from its own letters. It keeps the contract of an encoder-decoder with a fixed context:
+decoder continues from its own letters. It keeps the contract of an encoder-decoder with a fixed context:
 ``encode(source) -> ((), states)`` and ``decode(previous, states, (), None) -> (scores, states, None)``::
 
     h_0               = tanh(W_0 f(x / 16) + b_0)    x the picture, f the convolutions
@@ -16,9 +16,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-# What the handwritten digits have: 8 rows of 8 pixels, each how many of 16 dots are ink.
-IMAGE_SIZE = 8
-MAX_INK = 16.0
+from ostinato.models.data.digits import IMAGE_SIZE, MAX_INK
 
 States: TypeAlias = tuple[Tensor]
 

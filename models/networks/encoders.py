@@ -71,7 +71,7 @@ class RecurrentEncoder(nn.Module):
     def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``[B, S, M]`` and ``h_last [B, M]`` of ``embedded [B, S, E]``.
 
-        ``h_last`` is the last layer's hidden state after the last true step; read in both directions, beside it that
+        ``h_last`` is the last layer's hidden state after the last true step; read in both directions, followed by that
         of the backward direction, which has come to the first step.
 
         Args:

@@ -49,7 +49,7 @@ class LanguageModel(nn.Module):
         return h, h.clone()
 
     def forward(self, codes: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``codes`` int64 ``[B, T]`` to what comes after each of them: log-probabilities but for a constant.
+        """``codes`` int64 ``[B, T]`` to what comes after each of them: log-probabilities up to a constant.
 
         Returns:
             scores ``[B, T, V]``, and the states after the last code.

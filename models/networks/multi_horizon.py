@@ -1,7 +1,7 @@
 """Multi-horizon forecasters: a causal encoder that a session keeps running, and a decoder that begins from its states.
 
-They keep the exporter's contract, ``forward(x, *state) -> (y, *state)`` and ``initial_state(batch_size)``, and beside
-it ``decode``: one step of a forecast. The encoder's last ``M`` outputs, made ``R`` numbers each, are a state, the
+They keep the exporter's contract, ``forward(x, *state) -> (y, *state)`` and ``initial_state(batch_size)``, and in
+addition ``decode``: one step of a forecast. The encoder's last ``M`` outputs, made ``R`` numbers each, are a state, the
 memory that the decoder attends to: a new step costs one step of the encoder, and a forecast reads nothing again
 (Sutskever et al., 2014, "Sequence to Sequence Learning with Neural Networks"; attention by what the layers carry:
 Bahdanau et al., 2015).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -67,7 +67,7 @@ class MultiHorizonTraining(TrainingRecipe):
 class MultiHorizonRecipe(Recipe):
     """All that one training run depends on.
 
-    ``one_step``: the recipe of a one-step forecaster that is trained, too, and scored beside, fed its own output; a
+    ``one_step``: the recipe of a one-step forecaster that is trained, too, and compared, fed its own output; a
     relative path starts at this recipe's own folder.
     """
 
@@ -76,3 +76,7 @@ class MultiHorizonRecipe(Recipe):
     network: MultiHorizonNetwork
     training: MultiHorizonTraining = MultiHorizonTraining()
     one_step: Path | None = None
+
+    def portable(self) -> dict[str, Any]:
+        """The recipe without where on this machine its data and the other recipe lay."""
+        return super().portable() | {"one_step": self.one_step and self.one_step.name}

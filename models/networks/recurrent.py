@@ -8,12 +8,12 @@ the persistence forecast.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.data.series import Dataset, Statistics
+from ostinato.models.data.series import Dataset, TrainingStatistics
 from ostinato.models.networks.encoders import recurrent_layers
 from ostinato.models.recipe import NetworkRecipe
 
@@ -34,7 +34,7 @@ class Features:
     names: tuple[str, ...]
     num_codes: tuple[int, ...]
     target_index: int
-    statistics: Statistics
+    statistics: TrainingStatistics
     change_std: float
 
     @classmethod
@@ -49,6 +49,17 @@ class Features:
             target_index=dataset.target_index,
             statistics=dataset.statistics,
             change_std=float(changes.std(correction=0)) if len(changes) else 1.0,
+        )
+
+    @classmethod
+    def of_content(cls, content: dict[str, Any]) -> Features:
+        """As ``run.json`` has them, of which ``dataclasses.asdict`` made the content."""
+        return cls(
+            names=tuple(content["names"]),
+            num_codes=tuple(content["num_codes"]),
+            target_index=content["target_index"],
+            statistics=TrainingStatistics(**{name: tuple(numbers) for name, numbers in content["statistics"].items()}),
+            change_std=content["change_std"],
         )
 
     def initial_values(self) -> list[float]:

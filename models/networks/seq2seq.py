@@ -5,7 +5,7 @@ wrote before and ``c_t`` the context, what it knows of the source::
 
     s_t      = g([e(y_{t-1}); extra_t], s_{t-1})     LSTM or GRU (models/networks/encoders.py), s_0 = tanh(W_0 c_0)
     a_t      = tanh(W_a [c_t; s_t])                  the attentional vector
-    scores_t = W_o a_t                               log-probabilities but for a constant
+    scores_t = W_o a_t                               log-probabilities up to a constant
 
 Contexts:
 
@@ -121,7 +121,7 @@ class Seq2Seq(nn.Module):
             memory: the encoder's outputs ``[B, S, M]``, and the score's keys ``[B, S, K]`` where it has its own; empty
             where the context is fixed.
             states: the decoder's first, h ``[L, B, H]``, c ``[L, B, H]`` of an LSTM, and what is fed to each step
-            beside its code: ``a_0 = 0 [B, H]`` with input feeding, the context ``[B, M]`` where it is fixed.
+            with its code: ``a_0 = 0 [B, H]`` with input feeding, the context ``[B, M]`` where it is fixed.
         """
         outputs, h_last = self.encoder(self.dropout(self.source(source)), lengths)
         context, hidden = self.bridge(outputs, h_last, lengths)
@@ -196,7 +196,7 @@ class Seq2Seq(nn.Module):
         return scores
 
     def _parts(self, states: Tensors) -> tuple[Tensors, Tensors]:
-        """The layers' own states, and what is fed to each step beside its code."""
+        """The layers' own states, and what is fed to each step with its code."""
         num_hidden = 2 if self.recipe.cell == "lstm" else 1
         return states[:num_hidden], states[num_hidden:]
 

@@ -1,9 +1,9 @@
-"""Training an encoder-decoder on pairs: length-bucketed batches, scheduled sampling, clipping, early stopping."""
+"""Training of encoder-decoders on pairs: length-bucketed batches, scheduled sampling, clipping, early stopping."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
 import numpy as np
@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ostinato.models.data.pairs import IGNORED, Pairs, bucketed_batches
-from ostinato.models.kinds.registry import Report
 from ostinato.models.networks.seq2seq import Seq2Seq
 from ostinato.models.recipe import Count, Fraction, Positive, SeededRecipe
-from ostinato.models.training.fitting import Course, Fitted, fit_epochs
+from ostinato.models.report import Report
+from ostinato.models.training.fitting import Course, Epoch, Fitted, fit_epochs
 
 # What to stop by, of the network as it stands: less is better.
 Validate: TypeAlias = Callable[[Seq2Seq], float]
@@ -61,16 +61,17 @@ def fit(
     course = Course(optimizer, schedule, recipe.max_gradient_norm, recipe.max_epochs, recipe.patience_epochs)
     random = np.random.default_rng(recipe.seed)
 
-    def batches(_epoch: int) -> Sequence[Tensor]:
-        return bucketed_batches(pairs, recipe.batch_size, random)
-
-    def loss(rows: Tensor, epoch: int) -> Tensor:
-        batch = pairs.batch(rows)
+    def begin_epoch(epoch: int) -> Epoch:
         sampling_rate = recipe.sampling_rate * (epoch - 1) / max(1, recipe.max_epochs - 1)
-        scores = network(batch.source, batch.lengths, batch.target_in, sampling_rate)
-        return loss_of(scores, batch.target_out, recipe.label_smoothing)
 
-    return fit_epochs(network, course, batches, loss, lambda: validate(network), report, label)
+        def loss(rows: Tensor) -> Tensor:
+            batch = pairs.batch(rows)
+            scores = network(batch.source, batch.lengths, batch.target_in, sampling_rate)
+            return loss_of(scores, batch.target_out, recipe.label_smoothing)
+
+        return Epoch(num_batches, map(loss, bucketed_batches(pairs, recipe.batch_size, random)))
+
+    return fit_epochs(network, course, begin_epoch, lambda: validate(network), report, label)
 
 
 def loss_of(scores: Tensor, target_out: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -15,7 +15,7 @@ from ostinato.commands.progress import progress_bar, reporter
 from ostinato.extras import require
 
 if TYPE_CHECKING:
-    from ostinato.export.exporter import Exported
+    from ostinato.export.version_directory import Exported
     from ostinato.service.artifact.manifest import Decoder
     from ostinato.service.artifact.tensors import Input, Output
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from ostinato.commands.progress import progress_bar, reporter
 
 if TYPE_CHECKING:
-    from ostinato.models.kinds.registry import ScoreTable
+    from ostinato.models.report import ScoreTable
 
 
 def train(
@@ -24,8 +24,8 @@ def train(
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.
 
-    A recipe's `kind` says what: a forecaster of a table where there is none, pronunciation, multi_horizon (a table,
-    many steps ahead), language_model, or caption.
+    A recipe's `kind` says what: each module of ostinato/models/kinds is one. Without a kind it is a forecaster on any
+    CSV.
 
     A table (CSV) may be compressed (.xz, .gz, .bz2); its header is cut at the commas, semicolons, tabs or bars that it
     has most of. An empty cell, NA, NaN, null, ? or what the recipe lists under data.missing is a missing value. Numbers

@@ -1,4 +1,4 @@
-"""How far numbers are apart, as the manifest's parity measures it."""
+"""Distances between numbers, as the manifest's parity measures them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ DEFAULT_TOLERANCE = 1e-5
 
 
 def largest_difference(made: NDArray[Any], expected: NDArray[Any]) -> float:
-    """``max |made - expected| / max(1, |expected|)``; NaN agrees with NaN and with nothing else."""
-    made64, expected64 = made.astype(np.float64), expected.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(made64 - expected64) / np.maximum(1.0, np.abs(expected64))
-    agree = (made64 == expected64) | (np.isnan(made64) & np.isnan(expected64))
-    difference[agree] = 0.0
+    """``max |made - expected| / max(1, |expected|)``: how far a graph is from the network, at export and at load.
+
+    NaN agrees with NaN and an infinity with itself; with anything else they are infinitely far from it, as arrays of
+    different shapes are. 0 for no numbers at all.
+    """
+    if made.shape != expected.shape:
+        return float("inf")
+    # Before they become float64, in which whole numbers beyond 2^53 would be rounded.
+    agree = (made == expected) | ((made != made) & (expected != expected))
+    a, b = made[~agree].astype(np.float64), expected[~agree].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(a - b) / np.maximum(1.0, np.abs(b))
     return float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.export.exporter import Exported
+from ostinato.export.version_directory import Exported
 from tests import generation_networks
 from tests.export.writers import small_proofs
 

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from ostinato.export.errors import ExportError
-from ostinato.export.exporter import Exported, export_module
+from ostinato.export.exporter import export_module
+from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from tests.export.modules import (

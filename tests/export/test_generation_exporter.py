@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from ostinato.export.errors import ExportError
-from ostinato.export.exporter import Exported
 from ostinato.export.generation_exporter import export_encoder_decoder, export_generator
-from ostinato.export.proofs.recurrent import TOLERANCE
+from ostinato.export.proofs.proof import TOLERANCE
+from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.manifest import Limits, Manifest
 from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.catalogue.generation_checks import LoadedGenerator

@@ -9,13 +9,13 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from ostinato.export.contracts.axes import Array, States, Step
+from ostinato.export.contracts.axes import Array, States, StepFunction
 from ostinato.export.contracts.decoder import Decode, Decoded, DecoderOptions
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.recurrent import Contract, inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
-from ostinato.export.proofs.recurrent import TOLERANCE, Measured
+from ostinato.export.proofs.proof import TOLERANCE, Measured
 from ostinato.export.streaming_decoder import (
     SessionDecoder,
     StreamingDecoder,
@@ -68,7 +68,7 @@ def inspect(module: nn.Module) -> tuple[Contract, Decoder]:
     return contract, inspect_streaming_decoder(contract, OPTIONS)
 
 
-def prove(contract: Contract, decoder: Decoder, step: Step, graph: Decode) -> list[Measured]:
+def prove(contract: Contract, decoder: Decoder, step: StepFunction, graph: Decode) -> list[Measured]:
     return prove_streaming(contract, step, decoder, graph, lengths_of=decoder.lengths_made_by)
 
 

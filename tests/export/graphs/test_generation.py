@@ -17,7 +17,7 @@ from ostinato.export.contracts.module import Arrays
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.generation import DecoderGraph, GenerationGraphs, write_decoder, write_encoder
 from ostinato.export.proofs.generation import prove_generation
-from ostinato.export.proofs.recurrent import Proof
+from ostinato.export.proofs.proof import Proof
 from ostinato.models.networks.attention import SCORES, Attention, Score
 from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS

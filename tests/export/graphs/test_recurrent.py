@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
-from ostinato.export.graphs.recurrent import Graph, write_graph
+from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from tests.export.modules import HIDDEN_SIZE, FixedBatch, LoopedCell, ManyToOne, OddStates, Stacked, amounts
 
 
-def graph_of(module: nn.Module, folder: Path) -> Graph:
+def graph_of(module: nn.Module, folder: Path) -> StepGraph:
     contract = inspect_module(module, amounts())
     write_graph(contract, folder / "model.onnx")
-    return Graph(folder / "model.onnx", contract.inputs, contract.output, contract.states)
+    return StepGraph(folder / "model.onnx", contract.inputs, contract.output, contract.states)
 
 
 @pytest.mark.parametrize(("batch_size", "num_steps"), [(1, 1), (2, 70), (33, 5)])
@@ -78,7 +78,7 @@ def test_the_same_module_gives_the_same_file(tmp_path: Path) -> None:
 def test_a_state_called_as_an_inner_value_gets_its_name(tmp_path: Path) -> None:
     contract = inspect_module(Stacked(), amounts(), state_names=("getitem", "linear"))
     write_graph(contract, tmp_path / "model.onnx")
-    graph = Graph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
     state = np.zeros((2, 1, HIDDEN_SIZE), np.float32)
     y, _ = graph(np.zeros((1, 9, 3), np.float32), (state, state))
     assert y.shape == (1, 9, 2)

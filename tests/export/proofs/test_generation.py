@@ -11,7 +11,7 @@ from ostinato.export.contracts.encoder_decoder import EncoderDecoder, inspect_en
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.generation import prove_generation
-from ostinato.export.proofs.recurrent import TOLERANCE, Proof
+from ostinato.export.proofs.proof import TOLERANCE, Proof
 from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.proofs.test_rounding import Cancelling

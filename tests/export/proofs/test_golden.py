@@ -5,8 +5,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
-from ostinato.export.exporter import Exported
 from ostinato.export.proofs.golden import golden_generation
+from ostinato.export.version_directory import Exported
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, PATCH, SOUNDS, NumberWriter, PatchWriter, Writer
 

@@ -7,7 +7,7 @@ from torch import nn
 from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract, inspect_module
 from ostinato.export.errors import ExportError
-from ostinato.export.proofs.recurrent import prove, relative_difference
+from ostinato.export.proofs.recurrent import prove
 from tests.export.modules import Stacked, amounts
 
 
@@ -24,18 +24,6 @@ class Puppet:
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
         return self.contract(x, states)
-
-
-def test_differences_are_relative_above_one_and_absolute_below() -> None:
-    def difference(given: float, wanted: float) -> float:
-        return relative_difference(np.array([given]), np.array([wanted]))
-
-    assert difference(0.5, 0.25) == 0.25
-    assert difference(110.0, 100.0) == 0.1
-    assert difference(np.nan, np.nan) == 0.0
-    assert difference(np.nan, 1.0) == np.inf
-    assert difference(np.inf, 1.0) == np.inf
-    assert relative_difference(np.zeros(2), np.zeros(3)) == np.inf
 
 
 def test_a_graph_fails_the_proof_if_one_row_of_a_large_batch_is_off(contract: Contract) -> None:

@@ -11,7 +11,7 @@ from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.recurrent import Contract, inspect_module
 from ostinato.export.contracts.source_probes import Sources
-from ostinato.export.proofs.recurrent import TOLERANCE
+from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import (
     MAX_TOLERANCE,
     Widened,

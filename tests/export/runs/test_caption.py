@@ -8,7 +8,7 @@ import torch
 
 from ostinato.export.runs.registry import export_run
 from ostinato.models.data.digits import PIXELS, load_digits
-from ostinato.models.kinds.caption import CaptionRecipe, load_caption_run, train_run
+from ostinato.models.kinds.caption import CaptionRecipe, load_run, train_run
 from ostinato.models.networks.caption import spell
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
@@ -39,5 +39,5 @@ def test_an_exported_captioner_writes_what_the_trained_one_does(run: Path, tmp_p
     scores, _ = graphs[1].run(
         [decoder.output.name, decoder.states[0].output], {"previous": previous, decoder.states[0].input: state}
     )
-    first = [row[0] if row else 0 for row in spell(load_caption_run(run).network, torch.from_numpy(source), 0, 0, 1)]
+    first = [row[0] if row else 0 for row in spell(load_run(run).network, torch.from_numpy(source), 0, 0, 1)]
     assert scores.argmax(axis=1).tolist() == first

@@ -10,7 +10,7 @@ import torch
 
 from ostinato.export.runs.registry import export_run
 from ostinato.models.errors import RunError
-from ostinato.models.kinds.language_model import load_language_model_run, train_run
+from ostinato.models.kinds.language_model import load_run, train_run
 
 RECIPE = """
 kind = "language_model"
@@ -44,7 +44,7 @@ def test_an_exported_language_model_scores_step_by_step_what_the_trained_one_doe
     assert (decoder.start, decoder.stop) == (0, 0)
     vocabulary = manifest.vocabularies["target"]
     codes = vocabulary.encode("Abc", "prompt")
-    network = load_language_model_run(run).network
+    network = load_run(run).network
     with torch.no_grad():
         wanted, *_ = network(torch.tensor([[0, *codes]]), *network.initial_state(1))
     graph = onnxruntime.InferenceSession(str(exported.directory / "decode.onnx"))

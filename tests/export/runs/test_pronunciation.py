@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from ostinato.export.proofs.recurrent import TOLERANCE
+from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import MAX_TOLERANCE
 from ostinato.export.runs.pronunciation import _examples
 from ostinato.export.runs.registry import export_run

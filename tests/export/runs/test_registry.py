@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+import pkgutil
 from pathlib import Path
 
 import numpy as np
@@ -11,34 +13,38 @@ import typer
 from typer.testing import CliRunner
 
 from ostinato.commands.export import export
+from ostinato.export import runs
 from ostinato.export.errors import ExportError
-from ostinato.export.exporter import Exported
 from ostinato.export.runs.registry import export_run
-from ostinato.models.data.series import load_dataset
+from ostinato.export.version_directory import Exported
 from ostinato.models.errors import RunError
-from ostinato.models.kinds.runs import load_run, save_run
-from ostinato.models.recipe import Recipe
-from ostinato.models.training.forecasting import train
+from ostinato.models.kinds.forecaster import load_run, train_run
+from ostinato.models.kinds.registry import kind_names
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.tables.cells import MISSING_WORDS
 
-RECIPE = {
-    "name": "wave",
-    "description": "A wave, one hour ahead",
-    "data": {
-        "file": "wave.csv",
-        "source": "made for this test",
-        "licence": "CC0",
-        "target": "level",
-        "features": ["wind", "level"],
-        "categorical": ["wind"],
-        "time": ["time"],
-        "validation_from": "2024-01-11T00:00",
-        "test_from": "2024-01-14T00:00",
-    },
-    "network": {"cell": "lstm", "hidden_size": 5, "num_layers": 2},
-    "training": {"num_streams": 4, "window_steps": 12, "max_epochs": 3},
-}
+RECIPE = """
+name = "wave"
+description = "A wave, one hour ahead"
+[data]
+file = "wave.csv"
+source = "made for this test"
+licence = "CC0"
+target = "level"
+features = ["wind", "level"]
+categorical = ["wind"]
+time = ["time"]
+validation_from = 2024-01-11
+test_from = 2024-01-14
+[network]
+cell = "lstm"
+hidden_size = 5
+num_layers = 2
+[training]
+num_streams = 4
+window_steps = 12
+max_epochs = 3
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +55,9 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         level, wind = 10 + 5 * math.sin(hour / 2), "NE" if hour % 3 else "SW"
         rows.append(f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00,{level:.4f},{wind}")
     (folder / "wave.csv").write_text("\n".join(["time,level,wind", *rows]), encoding="utf-8")
-    content = RECIPE | {"data": RECIPE["data"] | {"file": folder / "wave.csv"}}  # type: ignore[operator]
-    recipe = Recipe.model_validate(content)
-    dataset = load_dataset(recipe.data)
-    save_run(folder / "run", recipe, dataset, train(recipe, dataset))
-    return folder / "run"
+    (folder / "wave.toml").write_text(RECIPE, encoding="utf-8")
+    directory, _ = train_run(folder / "wave.toml", folder / "run", None, lambda _done, _total, _text: None)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,18 @@ def test_a_stream_with_holes_is_filled_across_chunks_as_the_network_fills_it(
         wanted, *_ = network(torch.from_numpy(x), *network.initial_state(1))
     np.testing.assert_allclose(answers, wanted.flatten().numpy(), rtol=1e-5)
     assert feeds["last_seen"].tolist() == [[0.0, 9.0]]
+
+
+@pytest.mark.parametrize("kind", ["translation", "registry", "../kinds/caption", 3, None, ["forecaster"]])
+def test_a_run_of_a_kind_that_there_is_not_is_refused(kind: object, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"kind": kind}))
+    with pytest.raises(ExportError, match=r"a run of kind .*; known are caption, forecaster, language_model, "):
+        export_run(tmp_path, tmp_path / "repository")
+
+
+def test_each_kind_that_can_be_trained_can_be_exported() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(runs.__path__)} - {"registry"}
+    assert modules == set(kind_names())
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ostinato.models.data.pairs import IGNORED
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.kinds.caption import (
     CaptionRecipe,
-    load_caption_run,
+    load_run,
     mean_loss,
     nearest_centroids,
     score,
@@ -105,7 +105,7 @@ def test_a_run_is_repeatable_and_loads_as_it_was_trained(tmp_path: Path) -> None
     assert (content["kind"], content["recipe"]["training"]["seed"]) == ("caption", 3)
     assert content["recipe"]["data"]["file"] == "digits.csv.xz"
     assert len(content["data"]["sha256"]) == 64
-    run = load_caption_run(directory)
+    run = load_run(directory)
     assert run.content == content
     assert set("".join(NAMES)) < set(content["vocabularies"]["target"]["symbols"])
 

@@ -13,13 +13,13 @@ from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.kinds.language_model import (
     NGRAM_ORDERS,
     SpellingRecipe,
-    load_language_model_run,
+    load_run,
     perplexity,
     score,
     train_run,
 )
-from ostinato.models.kinds.ngram import NGram
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
+from ostinato.models.scores.ngram import NGram
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "cmudict" / "language_model.toml"
 SYMBOLS = (EDGE, "a", "b", "c")
@@ -87,7 +87,7 @@ def test_training_lowers_the_perplexity_and_a_run_loads_as_it_was_trained(recipe
         f"{metrics['ngram_order']}-gram, Kneser-Ney",
         "all symbols equally likely",
     ]
-    run = load_language_model_run(directory)
+    run = load_run(directory)
     held_out = list(load_lexicon(tmp_path / "words.dict", stress=False).parts["test"])
     assert perplexity(run.network, Spellings.of(held_out, run.symbols)) == pytest.approx(metrics["network"]["test"])
     # The letters of every word and one end each.

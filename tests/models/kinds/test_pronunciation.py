@@ -8,8 +8,8 @@ import torch
 
 from ostinato.models.data.lexicon import PARTS, load_lexicon
 from ostinato.models.errors import Diverged, RecipeError, RunError
-from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_pronunciation_run, train_run
-from ostinato.models.kinds.pronunciation_scores import pronounce
+from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_run, train_run
+from ostinato.models.scores.pronunciation import pronounce
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "cmudict"
 RECIPE = """
@@ -72,7 +72,7 @@ def test_a_run_learns_writes_what_it_needs_and_shows_its_scores(recipe: Path, tm
 
 def test_a_run_is_read_back_with_the_weights_it_was_scored_with(recipe: Path, tmp_path: Path) -> None:
     directory, _ = train_run(recipe, tmp_path / "run", None, no_report)
-    run = load_pronunciation_run(directory)
+    run = load_run(directory)
     entries = load_lexicon(tmp_path / "small.dict", stress=False).parts["test"]
     written = pronounce(run.network, list(entries), run.alphabet)
     right = [run.alphabet.spoken(one.codes) in all_ for one, all_ in zip(written, entries.values(), strict=True)]
@@ -142,10 +142,10 @@ def test_a_wrong_recipe_is_refused_with_file_and_key(recipe: Path, old: str, new
 
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a run directory"):
-        load_pronunciation_run(tmp_path)
+        load_run(tmp_path)
     (tmp_path / "run.json").write_text('{"kind": "pronunciation"}')
     with pytest.raises(RunError, match=r"run\.json is damaged"):
-        load_pronunciation_run(tmp_path)
+        load_run(tmp_path)
 
 
 def test_the_parts_have_the_names_that_the_run_counts() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.models.errors import RecipeError
-from ostinato.models.kinds.registry import FORECASTER, kind_of, load_kind
+from ostinato.models.kinds.registry import FORECASTER, kind_names, kind_of, load_kind
 from ostinato.models.recipe import Recipe
 
 RECIPE = """
@@ -47,12 +47,24 @@ def test_a_recipes_kind_is_the_one_it_names(tmp_path: Path) -> None:
     [
         ('kind = "translation"', r"recipe\.toml: kind: 'translation' is none of caption, forecaster, "),
         ("kind = 3", r"kind: 3 is none of"),
+        ('kind = ["forecaster"]', r"kind: \['forecaster'\] is none of"),
+        # Modules that are near the kinds, and are none.
+        ('kind = "registry"', r"kind: 'registry' is none of"),
+        ('kind = "__init__"', r"kind: '__init__' is none of"),
         ("kind = ", r"recipe\.toml: is not TOML"),
     ],
 )
 def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         kind_of(recipe_of(tmp_path, text))
+
+
+def test_every_kind_trains_and_loads() -> None:
+    assert kind_names() == ["caption", "forecaster", "language_model", "multi_horizon", "pronunciation"]
+    for name in kind_names():
+        module = load_kind(name)
+        assert callable(module.train_run)
+        assert callable(getattr(module, "load_run", None))
 
 
 def test_an_absent_recipe_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ostinato.models.data.series import Statistics
+from ostinato.models.data.series import TrainingStatistics
 from ostinato.models.networks.multi_horizon import (
     AnyMultiHorizon,
     build_multi_horizon,
@@ -26,7 +26,7 @@ FEATURES = Features(
     names=("level", "wind", "hour"),
     num_codes=(0, 2, 4),
     target_index=0,
-    statistics=Statistics((10.0, 0.4, 1.5), (4.0, 0.5, 1.1), (0.0,) * 3, (20.0, 1.0, 3.0), (0.1, 0.0, 0.0)),
+    statistics=TrainingStatistics((10.0, 0.4, 1.5), (4.0, 0.5, 1.1), (0.0,) * 3, (20.0, 1.0, 3.0), (0.1, 0.0, 0.0)),
     change_std=2.0,
 )
 

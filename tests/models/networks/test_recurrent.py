@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ostinato.models.data.series import Floats, Statistics
+from ostinato.models.data.series import Floats, TrainingStatistics
 from ostinato.models.networks.recurrent import Features, InputEncoder, build_forecaster, fill_last_seen
 from ostinato.models.recipe import NetworkRecipe
 
@@ -16,7 +16,7 @@ FEATURES = Features(
     names=("level", "flow", "wind"),
     num_codes=(0, 0, 3),
     target_index=0,
-    statistics=Statistics(
+    statistics=TrainingStatistics(
         mean=(10.0, 100.0, 0.6),
         std=(2.0, 50.0, 0.7),
         minimum=(5.0, 0.0, 0.0),
@@ -98,7 +98,7 @@ def test_the_encoder_bounds_outliers_and_takes_unknown_codes_for_none() -> None:
 
 
 def test_a_constant_feature_does_not_divide_by_zero() -> None:
-    constant = Statistics((1.0,), (0.0,), (1.0,), (1.0,), (0.0,))
+    constant = TrainingStatistics((1.0,), (0.0,), (1.0,), (1.0,), (0.0,))
     encoder = InputEncoder(Features(("level",), (0,), 0, constant, 1.0))
     assert encoder(torch.ones(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool)).flatten().tolist() == [0.0, 1.0]
 

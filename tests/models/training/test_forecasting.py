@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ostinato.models.data.series import Dataset, Statistics, load_dataset
+from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError, Diverged
-from ostinato.models.networks.recurrent import Features, build_forecaster
-from ostinato.models.recipe import NetworkRecipe, Recipe
-from ostinato.models.training.forecasting import Progress, masked_mean_absolute_error, score, train, windows
+from ostinato.models.networks.recurrent import GRUForecaster
+from ostinato.models.recipe import Recipe
+from ostinato.models.scores.forecaster import score
+from ostinato.models.training.forecasting import forecast_part, masked_mean_absolute_error, train, windows
 
 NAN = float("nan")
 
@@ -51,8 +54,8 @@ def test_windows_go_through_each_stream_in_order_with_the_next_step_as_target() 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
     short = with_training(wave_recipe, max_epochs=2)
-    first, again = (train(short, dataset).network.state_dict() for _ in range(2))
-    other = train(with_training(short, seed=4), dataset).network.state_dict()
+    first, again = (train(short, dataset)[0].state_dict() for _ in range(2))
+    other = train(with_training(short, seed=4), dataset)[0].state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in first.items())
     assert not all(torch.equal(weight, other[name]) for name, weight in first.items())
 
@@ -68,41 +71,94 @@ def test_training_leaves_the_callers_random_numbers_and_threads_alone(wave_recip
 
 
 def test_a_wave_is_learned_far_better_than_persistence(wave_recipe: Recipe) -> None:
-    trained = train(wave_recipe, load_dataset(wave_recipe.data))
+    dataset = load_dataset(wave_recipe.data)
+    network, _ = train(wave_recipe, dataset)
+    scores = score(network, dataset, wave_recipe.data.season_steps)
     # The level moves by 1.6 an hour on average; a season of 12 hours later it is the same.
-    assert trained.test.persistence_mae == pytest.approx(1.66, abs=0.1)
-    assert trained.test.seasonal_naive_mae < 0.01
-    assert trained.test.mae < 0.5 * trained.test.persistence_mae
-    assert trained.test.improvement_over_persistence > 0.5
+    assert scores.persistence_mae == pytest.approx(1.66, abs=0.1)
+    assert scores.seasonal_naive_mae < 0.01
+    assert scores.mae < 0.5 * scores.persistence_mae
+    assert scores.improvement_over_persistence > 0.5
 
 
 def test_training_stops_when_the_validation_error_no_longer_falls(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
     # A rate this low changes nothing that counts: each epoch after the first is no better or hardly.
     recipe = with_training(wave_recipe, learning_rate=1e-12, max_epochs=30, patience_epochs=2)
-    assert train(recipe, dataset).num_epochs < 30
+    _, fitted = train(recipe, dataset)
+    assert fitted.num_epochs == fitted.best_epoch + 2 < 30
 
 
 def test_the_weights_kept_are_those_of_the_best_epoch(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
-    seen: list[float] = []
+    shown: list[str] = []
+    recipe = with_training(wave_recipe, learning_rate=0.05, max_epochs=8, patience_epochs=1)
+    network, fitted = train(recipe, dataset, lambda _done, _total, text: shown.append(text))
+    errors = [float(text.rpartition(" ")[2]) for text in shown if text.startswith("validation loss (MAE)")]
+    # The last epoch was worse than the one before it.
+    assert fitted.num_epochs == len(errors) == fitted.best_epoch + 1
+    assert fitted.best_epoch == 1 + errors.index(min(errors))
+    part = slice(dataset.validation_start, dataset.test_start)
+    forecast = forecast_part(network, dataset.values, part.start - 1, part.stop - 1)
+    truth = dataset.values[part, dataset.target_index]
+    assert np.abs(forecast - truth).mean() == pytest.approx(fitted.validation, rel=1e-6)
+    assert fitted.validation == pytest.approx(min(errors), abs=1e-4)
 
-    def note(progress: Progress) -> None:
-        if progress.validation_mae is not None:
-            seen.append(progress.validation_mae)
 
-    trained = train(with_training(wave_recipe, learning_rate=0.5, max_epochs=8), dataset, note)
-    assert trained.validation_mae <= min(seen)
+def test_the_state_is_carried_from_window_to_window_and_begins_anew_in_each_epoch(
+    wave_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+    made: list[torch.Tensor] = []
+    forward = GRUForecaster.forward
+
+    def noted(network: GRUForecaster, x: torch.Tensor, last_seen: torch.Tensor, h: torch.Tensor) -> Any:
+        answer = forward(network, x, last_seen, h)
+        if network.training:
+            assert not h.requires_grad
+            given.append(h.clone())
+            made.append(answer[2].detach().clone())
+        return answer
+
+    monkeypatch.setattr(GRUForecaster, "forward", noted)
+    train(with_training(wave_recipe, max_epochs=2), load_dataset(wave_recipe.data))
+    # 239 hours with a next one, in 4 streams, less where the epoch begins: 5 windows of 12, in each of two epochs.
+    assert len(given) == 10
+    for window, (before, after) in enumerate(zip(given[1:], made, strict=False), start=1):
+        assert torch.equal(before, torch.zeros_like(before) if window == 5 else after)
+    assert not given[0].any()
+
+
+def test_gradients_are_of_one_window_alone_and_shortened_and_the_rate_falls_by_epoch(wave_recipe: Recipe) -> None:
+    lengths: list[float] = []
+    rates: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        [group] = optimizer.param_groups
+        lengths.append(torch.linalg.vector_norm(torch.cat([w.grad.flatten() for w in group["params"]])).item())
+        rates.append(group["lr"])
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        recipe = with_training(wave_recipe, max_gradient_norm=0.01, max_epochs=4, learning_rate=1e-3)
+        train(recipe, load_dataset(wave_recipe.data))
+    finally:
+        hook.remove()
+    assert lengths == pytest.approx([0.01] * 20, rel=1e-3)
+    # Half a cosine over 4 epochs, 5 windows in each.
+    cosine = [1e-3 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
+    assert rates == pytest.approx([rate for rate in cosine for _ in range(5)])
 
 
 def test_progress_counts_windows_and_epochs(wave_recipe: Recipe) -> None:
-    steps: list[Progress] = []
-    train(with_training(wave_recipe, max_epochs=2), load_dataset(wave_recipe.data), steps.append)
-    assert [step.epoch for step in steps] == sorted(step.epoch for step in steps)
-    for epoch in (1, 2):
-        of_epoch = [step for step in steps if step.epoch == epoch]
-        assert [step.window for step in of_epoch] == list(range(1, of_epoch[0].num_windows + 1))
-        assert (of_epoch[0].validation_mae is None) == (epoch == 1)
+    steps: list[tuple[int, int, str]] = []
+    train(with_training(wave_recipe, max_epochs=2), load_dataset(wave_recipe.data), lambda *step: steps.append(step))
+    assert [done for done, _, _ in steps] == [0] * 5 + [1] + [1] * 5 + [2]
+    assert [text.partition("  ")[0] for _, _, text in steps[:5]] == [f"batch {number}/5" for number in range(1, 6)]
+    assert steps[5][2].startswith("validation loss (MAE) ")
+    # From the second epoch on, with the error of the one before.
+    assert "validation" not in steps[4][2]
+    assert steps[6][2].endswith(steps[5][2])
 
 
 def test_a_loss_that_is_no_number_is_reported_with_what_to_change(wave_recipe: Recipe) -> None:
@@ -115,37 +171,13 @@ def test_too_short_a_training_part_is_refused_with_the_keys_to_change(wave_recip
         train(with_training(wave_recipe, num_streams=32), load_dataset(wave_recipe.data))
 
 
-def test_scores_are_those_of_the_test_part_over_steps_that_all_three_can_forecast() -> None:
-    values = np.array([1, 2, 3, 4, 10, NAN, 13, 11], np.float32)[:, None]
-    statistics = Statistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,))
-    dataset = Dataset(
-        features=("level",),
-        target="level",
-        values=values,
-        times=np.arange(8).astype("datetime64[h]").astype("datetime64[s]"),
-        validation_start=3,
-        test_start=4,
-        categories={},
-        statistics=statistics,
-        sha256="",
-    )
-    network = build_forecaster(Features(("level",), (0,), 0, statistics, 1.0), NetworkRecipe(cell="gru"))
-    scores = score(network, dataset, season_steps=2)
-    # Scored: 10, 13 and 11. Untrained, the network is persistence: 4, then 10 over the hole, then 13.
-    assert scores.num_scored_steps == 3
-    assert scores.persistence_mae == scores.mae == pytest.approx((6 + 3 + 2) / 3)
-    # Two steps before: 3, 10, and 4 for the hole two steps before 11.
-    assert scores.seasonal_naive_mae == pytest.approx((7 + 3 + 7) / 3)
-    assert (scores.first_time, scores.last_time) == ("1970-01-01T04:00:00", "1970-01-01T07:00:00")
-
-
 def test_the_test_part_changes_neither_the_weights_nor_when_training_stops(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
     changed = dataset.values.copy()
     changed[dataset.test_start :, 0] = 1000.0
     recipe = with_training(wave_recipe, max_epochs=3)
-    first = train(recipe, dataset)
-    second = train(recipe, replace(dataset, values=changed))
-    assert first.validation_mae == second.validation_mae
-    for name, weight in first.network.state_dict().items():
-        assert torch.equal(weight, second.network.state_dict()[name])
+    first, first_fitted = train(recipe, dataset)
+    second, second_fitted = train(recipe, replace(dataset, values=changed))
+    assert first_fitted.validation == second_fitted.validation
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name])

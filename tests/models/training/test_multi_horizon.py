@@ -11,17 +11,17 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.multi_horizon import check_series, load_run, train_run
-from ostinato.models.kinds.multi_horizon_scores import (
+from ostinato.models.networks.multi_horizon import build_multi_horizon, forecast
+from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
+from ostinato.models.networks.recurrent import Features
+from ostinato.models.recipe import Recipe
+from ostinato.models.scores.multi_horizon import (
     coverage,
     interval_coverage,
     mean_absolute_errors,
     score,
     seasonal_naive,
 )
-from ostinato.models.networks.multi_horizon import build_multi_horizon, forecast
-from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
-from ostinato.models.networks.recurrent import Features
-from ostinato.models.recipe import Recipe
 from ostinato.models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors, train
 
 NAN = float("nan")
@@ -88,8 +88,8 @@ def test_the_seasonal_naive_forecast_knows_nothing_after_its_origin() -> None:
 
 def test_training_lowers_the_loss_and_beats_persistence(waves: MultiHorizonRecipe) -> None:
     dataset = load_dataset(waves.data)
-    trained = train(waves, dataset, lambda _done, _total, _text: None)
-    scores = score(trained.network, waves.network.quantiles, dataset, num_steps=4, season_steps=12)
+    network, _ = train(waves, dataset, no_report)
+    scores = score(network, waves.network.quantiles, dataset, num_steps=4, season_steps=12)
     assert scores.mean_mae("network") < 0.7 * scores.mean_mae("persistence")
     # The wave repeats after 12 hours to the rounding of the file.
     assert scores.mean_mae("seasonal naive") < 0.01

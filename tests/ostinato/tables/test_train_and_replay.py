@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ostinato.export.runs.content import series_input
+from ostinato.export.run_content import series_input
 from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.errors import DataError
 from ostinato.models.networks.recurrent import Features

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
@@ -99,15 +98,6 @@ def test_a_golden_case_may_have_more_rows_than_a_batch(tmp_path: Path) -> None:
     loaded = load_model(networks.accumulator().write(tmp_path, inputs), Settings(max_batch_size=2))
     assert loaded.manifest.batch_invariant
     assert loaded.runner.max_batch_size == 2
-
-
-def test_differences_count_what_is_not_finite() -> None:
-    one = np.array([1.0, 1000.0, np.nan, np.inf], np.float32)
-    assert largest_difference(one, one) == 0.0
-    assert largest_difference(one, one + np.array([0.5, 0, 0, 0], np.float32)) == pytest.approx(0.5 / 1.5)
-    assert largest_difference(one, one + np.array([0, 1, 0, 0], np.float32)) == pytest.approx(1 / 1001)
-    assert largest_difference(one, np.array([1, 1000, 5, np.inf], np.float32)) == np.inf
-    assert largest_difference(one, np.array([1, 1000, np.nan, 1], np.float32)) == np.inf
 
 
 def test_a_graph_whose_rounding_depends_on_how_it_is_run_is_found_though_its_golden_inputs_are_whole_numbers(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ostinato.models.data.lexicon import Entries, Phonemes
-from ostinato.models.kinds.pronunciation_scores import Alphabet, edit_distance, error_rates
-from ostinato.models.networks.beam import Written
+from ostinato.models.networks.beam import Hypothesis
+from ostinato.models.scores.pronunciation import Alphabet, edit_distance, error_rates
 
 ALPHABET = Alphabet(("a", "b"), ("<start>", "<stop>", "AH0", "AH1", "B", "D"), 0, 1)
 
@@ -25,8 +25,8 @@ def test_the_edit_distance_counts_insertions_deletions_and_changes(given: str, t
     assert edit_distance(tuple(given.split()), tuple(true.split())) == expected
 
 
-def written(*spoken: Phonemes) -> list[Written]:
-    return [Written(tuple(ALPHABET.target(phonemes)), -1.0) for phonemes in spoken]
+def written(*spoken: Phonemes) -> list[Hypothesis]:
+    return [Hypothesis(tuple(ALPHABET.target(phonemes)), -1.0) for phonemes in spoken]
 
 
 def test_stress_is_ignored_and_any_pronunciation_is_right() -> None:

@@ -1,12 +1,28 @@
-"""What the content of a run directory says to any exporter: where a model comes from, and what a series' rows are."""
+"""Content of a run directory as the exporters take it: name and provenance, a series' rows, vocabularies."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from ostinato.models.errors import RunError
 from ostinato.models.networks.recurrent import Features
+from ostinato.models.run_files import RUN_FILE
 from ostinato.service.artifact.tensors import Input, Statistics
+from ostinato.service.artifact.vocabulary import Vocabulary
+
+
+def label(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Name, description and provenance of a version; the name is the recipe's where none is given."""
+    recipe = content["recipe"]
+    return {
+        "name": name or recipe["name"],
+        "description": recipe["description"],
+        "provenance": provenance_of(content),
+    }
 
 
 def series_input(features: Features, content: dict[str, Any]) -> Input:
@@ -38,3 +54,16 @@ def provenance_of(content: dict[str, Any]) -> dict[str, Any]:
         },
         "training_libraries": content["libraries"],
     }
+
+
+def vocabularies_of(run_directory: Path, content: dict[str, Any]) -> dict[str, Vocabulary]:
+    """The vocabularies that a run's content names, ``source`` and ``target``.
+
+    Raises:
+        RunError: one of them is not valid.
+    """
+    try:
+        return {role: Vocabulary.model_validate(given) for role, given in content["vocabularies"].items()}
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise RunError(f"{run_directory}: {RUN_FILE} is damaged: vocabularies: {fault['msg']}") from error

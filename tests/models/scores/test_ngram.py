@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ostinato.models.kinds.ngram import NGram
+from ostinato.models.scores.ngram import NGram
 
 
 def test_a_unigram_model_is_the_discounted_counts_and_an_equal_share_of_the_rest() -> None:

@@ -1,4 +1,4 @@
-"""How good a multi-horizon forecaster is: errors per horizon beside simpler forecasts, and its quantiles' coverage."""
+"""Scores of a multi-horizon forecaster: errors per horizon next to simpler forecasts, and its quantiles' coverage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from ostinato.models.data.series import Dataset, Floats
-from ostinato.models.kinds.registry import ScoreTable
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon
 from ostinato.models.networks.recurrent import AnyForecaster
-from ostinato.models.training.forecasting import last_seen_of_season, last_seen_values
+from ostinato.models.report import ScoreTable
+from ostinato.models.scores.forecaster import last_seen_of_season, last_seen_values
 from ostinato.models.training.multi_horizon import forecast_origins, futures
 from ostinato.models.training.origins import join_rows, states_at
 

@@ -1,4 +1,4 @@
-"""How well a network spells out what it hears in a word: phoneme and word error rates, greedy and by beam search."""
+"""Scores of a pronunciation network: phoneme and word error rates, greedy and by beam search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ostinato.models.data.lexicon import Entries, Phonemes, without_stress
 from ostinato.models.data.pairs import padded
-from ostinato.models.networks.beam import Written, write
+from ostinato.models.networks.beam import Hypothesis, write
 from ostinato.models.networks.seq2seq import Seq2Seq
 
 NUM_BEAMS = 5
@@ -43,7 +43,7 @@ class ErrorRates:
     """Stress ignored; a word with several pronunciations is compared with the nearest.
 
     ``word_error``: the fraction of words of which no pronunciation was written.
-    ``phoneme_error``: phonemes inserted, left out and changed, beside the phonemes that there are.
+    ``phoneme_error``: phonemes inserted, left out and changed, as a fraction of the phonemes that there are.
     """
 
     word_error: float
@@ -51,7 +51,7 @@ class ErrorRates:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PronunciationScores:
     """Both ways of writing, over the same words.
 
     ``num_beam_below_greedy``: for how many words beam search found an output less probable than the greedy one.
@@ -63,7 +63,7 @@ class Scores:
     num_beam_below_greedy: int
 
 
-def score(network: Seq2Seq, entries: Entries, alphabet: Alphabet) -> Scores:
+def score(network: Seq2Seq, entries: Entries, alphabet: Alphabet) -> PronunciationScores:
     """Greedy and by ``NUM_BEAMS`` beams, over all words given."""
     words = list(entries)
     greedy = pronounce(network, words, alphabet)
@@ -73,13 +73,15 @@ def score(network: Seq2Seq, entries: Entries, alphabet: Alphabet) -> Scores:
         found.codes != first.codes and found.log_probability < first.log_probability
         for first, found in zip(greedy, beam, strict=True)
     )
-    return Scores(len(words), error_rates(greedy, entries, alphabet), error_rates(beam, entries, alphabet), sum(below))
+    return PronunciationScores(
+        len(words), error_rates(greedy, entries, alphabet), error_rates(beam, entries, alphabet), sum(below)
+    )
 
 
-def pronounce(network: Seq2Seq, words: Sequence[str], alphabet: Alphabet, num_beams: int = 1) -> list[Written]:
+def pronounce(network: Seq2Seq, words: Sequence[str], alphabet: Alphabet, num_beams: int = 1) -> list[Hypothesis]:
     """The output for each word, in the order given."""
     order = sorted(range(len(words)), key=lambda place: len(words[place]))
-    written: dict[int, Written] = {}
+    written: dict[int, Hypothesis] = {}
     for first in range(0, len(order), _BATCH_SIZE):
         places = order[first : first + _BATCH_SIZE]
         source, lengths = padded([alphabet.source(words[place]) for place in places])
@@ -88,7 +90,7 @@ def pronounce(network: Seq2Seq, words: Sequence[str], alphabet: Alphabet, num_be
     return [written[place] for place in range(len(words))]
 
 
-def error_rates(written: Sequence[Written], entries: Entries, alphabet: Alphabet) -> ErrorRates:
+def error_rates(written: Sequence[Hypothesis], entries: Entries, alphabet: Alphabet) -> ErrorRates:
     """The error rates of outputs, one for each entry in order."""
     wrong_words, wrong_phonemes, num_phonemes = 0, 0, 0
     for output, references in zip(written, entries.values(), strict=True):

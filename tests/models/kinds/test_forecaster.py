@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ostinato.models.data.series import load_dataset
+from ostinato.models.errors import RunError
+from ostinato.models.kinds.forecaster import load_run, train_run
+from ostinato.models.networks.recurrent import Features
+from ostinato.models.recipe import Recipe
+from ostinato.models.scores.forecaster import score
+from ostinato.models.training.forecasting import train
+
+RECIPE = """
+name = "wave"
+[data]
+file = "wave.csv"
+target = "level"
+features = ["level", "wind"]
+categorical = ["wind"]
+time = ["time"]
+validation_from = 2024-01-11
+test_from = 2024-01-14
+[network]
+cell = "gru"
+hidden_size = 4
+[training]
+seed = 3
+num_streams = 4
+window_steps = 12
+max_epochs = 2
+"""
+
+
+@pytest.fixture
+def recipe(wave_recipe: Recipe, tmp_path: Path) -> Path:
+    """On the wave of 400 hours."""
+    assert wave_recipe.data.file.parent == tmp_path
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    return tmp_path / "recipe.toml"
+
+
+@pytest.fixture
+def directory(recipe: Path, tmp_path: Path) -> Path:
+    written, _ = train_run(recipe, tmp_path / "run", None, lambda _done, _total, _text: None)
+    return written
+
+
+def test_a_loaded_run_forecasts_what_the_trained_network_does(recipe: Path, directory: Path) -> None:
+    plan = Recipe.read(recipe)
+    dataset = load_dataset(plan.data)
+    network, _ = train(plan, dataset)
+    run = load_run(directory)
+    x = torch.randn(2, 9, 2)
+    with torch.no_grad():
+        loaded = run.network(x, *run.network.initial_state(2))
+        kept = network(x, *network.initial_state(2))
+    assert all(torch.equal(one, other) for one, other in zip(loaded, kept, strict=True))
+    assert run.features == Features.of(dataset)
+
+
+def test_a_run_says_what_it_was_made_of(recipe: Path, directory: Path) -> None:
+    plan = Recipe.read(recipe)
+    dataset = load_dataset(plan.data)
+    network, fitted = train(plan, dataset)
+    content = json.loads((directory / "run.json").read_text())
+    assert content["kind"] == "forecaster"
+    assert content["metrics"]["mae"] == score(network, dataset, 24).mae
+    assert (content["num_epochs"], content["best_epoch"]) == (fitted.num_epochs, fitted.best_epoch)
+    assert content["recipe"]["training"]["seed"] == 3
+    assert content["libraries"]["torch"].startswith("2.")
+    assert content["num_parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert len(content["data"]["sha256"]) == 64
+    assert content["data"]["training"] == {
+        "num_steps": 240,
+        "first": "2024-01-01T00:00:00",
+        "last": "2024-01-10T23:00:00",
+    }
+    assert content["data"]["test"]["first"] == "2024-01-14T00:00:00"
+
+
+def test_a_run_does_not_tell_where_its_data_lay(directory: Path) -> None:
+    content = (directory / "run.json").read_text()
+    assert json.loads(content)["recipe"]["data"]["file"] == "wave.csv"
+    assert str(directory.parent) not in content
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is not a run directory.*make one with `ostinato train`"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["run.json", "model.safetensors"])
+def test_a_file_cut_short_is_refused(directory: Path, file: str) -> None:
+    content = (directory / file).read_bytes()
+    (directory / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(RunError, match="is damaged"):
+        load_run(directory)
