@@ -14,6 +14,9 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 # Passed on to pytest: make test PYTEST="-k fold -x"
 PYTEST ?=
+# Processes that run tests. Many tests wait for a server, so two for each of two cores keep these busy.
+WORKERS ?= 4
+RUN_TESTS = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST)
 # Passed on to the benchmark in place of --docs: make bench BENCH="--only 1,3 --rounds 5"
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
@@ -42,13 +45,13 @@ setup: $(READY) ## make .venv with the pinned dependencies and this project in i
 
 .PHONY: test
 test: setup tools ## all tests (make test PYTEST="-k name" for some)
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(RUN_TESTS)
 
 .PHONY: check
 check: setup tools ## the one gate: lint, format, types, tests
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"; $(BIN)/mypy
-	@echo "==> pytest"; $(BIN)/python -m pytest $(PYTEST)
+	@echo "==> pytest"; $(RUN_TESTS)
 
 .PHONY: bench
 bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)

@@ -1,21 +1,58 @@
-"""Asynchronous tests run in an event loop of their own, with no plug-in between them and asyncio."""
+"""What all tests have: an event loop of their own where they are asynchronous, a limit in time, and shared folders."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.shared import Shared
+
+# Tests run on all cores already. Torch would start as many threads again in each worker and in each child process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TIMEOUT_SECONDS = 120.0
+"""Of an asynchronous test."""
+
+PHASE_SECONDS = 240.0
+"""Of any test's set-up, of its call and of its end; less than the ``faulthandler_timeout`` of pyproject.toml."""
+
+PutNetworks = Callable[..., None]
 
 
 @pytest.fixture
 def at_end() -> list[Callable[[], Awaitable[object]]]:
     """What is awaited in an asynchronous test's own event loop when it is over, the last first."""
     return []
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Folders that are built once for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return Shared(folder)
+
+
+@pytest.fixture(scope="session")
+def put_networks(shared: Shared) -> PutNetworks:
+    """Puts networks into a repository by their exports, as ``export_gazer``; each is exported once for all workers."""
+
+    def put(repository: Path, *exports: Callable[[Path], object]) -> None:
+        for export in exports:
+            built = shared.directory(export.__name__, export)
+            shutil.copytree(built, repository, dirs_exist_ok=True)
+
+    return put
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,3 +75,37 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     asyncio.run(run())
     return True
+
+
+@contextmanager
+def limited(what: str) -> Iterator[None]:
+    """Fail what hangs within, at the place where it hangs."""
+
+    def give_up(_number: int, _frame: object) -> None:
+        pytest.fail(f"{what} took longer than {PHASE_SECONDS:g} s")
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    seconds, _ = signal.setitimer(signal.ITIMER_REAL, PHASE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with limited(f"the set-up of {item.nodeid}"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with limited(item.nodeid):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with limited(f"the end of {item.nodeid}"):
+        return (yield)

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from benchmarks.redis_server import redis_executable
-from tests.server import lasting_port
+from tests.server import free_port
 
 START_SECONDS = 30.0
 CLUSTER_SLOTS = 16_384
@@ -33,7 +33,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str, port: int | None = None) -> None:
-        self.port = port or lasting_port()
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.folder = Path(tempfile.mkdtemp(prefix="ostinato-redis-"))
         self._command = [
@@ -118,7 +118,7 @@ class RedisCluster:
         self.nodes = [
             RedisServer(
                 *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"),
-                port=lasting_port(BUS_PORT_OFFSET),
+                port=free_port(BUS_PORT_OFFSET),
             )
             for _ in range(num_nodes)
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -10,38 +11,39 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60.0
+START_SECONDS = 100.0
 STOP_SECONDS = 60.0
-LASTING_PORTS = range(10_000, 22_000)
+PORTS = range(10_000, 22_000)
 """Below the ports of outgoing connections, and so is each with 10,000 added, as a Redis cluster's node wants it."""
+NUM_SHARES = 16
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def _own_ports() -> Iterator[int]:
+    """The share of the ports of this process among those that run tests, over and over, from one at random on."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % NUM_SHARES
+    share = PORTS[number::NUM_SHARES]
+    return itertools.islice(itertools.cycle(share), random.randrange(len(share)), None)
 
 
-def lasting_port(*offsets: int) -> int:
-    """A free TCP port, as are those that lie ``offsets`` above it, that stays free while its process is killed and
-    started again.
+_ports = _own_ports()
+
+
+def free_port(*offsets: int) -> int:
+    """A TCP port that nobody listens on, as are those that lie ``offsets`` above it, and that no other process that
+    runs tests is given. It stays free while the process that listens on it is killed and started again.
 
     It lies below those that the system gives to outgoing connections: clients that try again and again would
     otherwise, sooner or later, be connected from the very port that they try to reach.
     """
-    while True:
-        port = random.randrange(LASTING_PORTS.start, LASTING_PORTS.stop)
-        if all(_is_free(port + offset) for offset in (0, *offsets)):
-            return port
+    return next(port for port in _ports if all(_is_free(port + offset) for offset in (0, *offsets)))
 
 
 def _is_free(port: int) -> bool:
@@ -54,6 +56,9 @@ def _is_free(port: int) -> bool:
     return True
 
 
+Server = TypeVar("Server", bound="ServerProcess")
+
+
 class ServerProcess:
     """``bentoml serve`` of this checkout, or of ``target``, with settings by environment.
 
@@ -61,6 +66,7 @@ class ServerProcess:
 
     Args:
         port: the port to listen on; None = any free one.
+        environment: further variables.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class ServerProcess:
         *,
         target: str = "ostinato.service.app:Ostinato",
         port: int | None = None,
+        environment: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
         self.port = port or free_port()
@@ -82,6 +89,7 @@ class ServerProcess:
             "BENTOML_HOME": str(home / "bentoml"),
             "BENTOML_DO_NOT_TRACK": "true",
             "HOME": str(home),
+            **(environment or {}),
             **{f"OSTINATO_{name.upper()}": str(value) for name, value in settings.items()},
         }
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
@@ -162,11 +170,15 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running_server(repository: Path, home: Path, **settings: Any) -> Iterator[ServerProcess]:
-    """A server that is ready, for the length of a test."""
-    server = ServerProcess(repository, home, **settings)
+def running(server: Server) -> Iterator[Server]:
+    """The server, ready, for the length of a test."""
     try:
         server.wait_until_ready()
         yield server
     finally:
         server.stop()
+
+
+def running_server(repository: Path, home: Path, **settings: Any) -> contextlib.AbstractContextManager[ServerProcess]:
+    """A server of its own, ready, for the length of a test."""
+    return running(ServerProcess(repository, home, **settings))

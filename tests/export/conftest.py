@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from ostinato.export.version_directory import Exported
+from ostinato.service.artifact.manifest import Manifest
 from tests import generation_networks
+from tests.conftest import PutNetworks
 from tests.export.writers import small_proofs
+
+
+class Written(NamedTuple):
+    """A version as it lies in a repository."""
+
+    directory: Path
+    manifest: Manifest
 
 
 @pytest.fixture
@@ -20,16 +29,17 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
+def written(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) -> dict[str, Written]:
     """One network of each shape, by name, in one repository."""
     repository: Path = tmp_path_factory.mktemp("written")
-    with small_proofs():
-        exports = [
-            generation_networks.export_attention_speller(repository),
-            generation_networks.export_context_speller(repository),
-            generation_networks.export_letter_model(repository),
-            generation_networks.export_hours_ahead(repository),
-            generation_networks.export_captioner(repository),
-            generation_networks.export_streaming_forecaster(repository),
-        ]
-    return {exported.manifest.name: exported for exported in exports}
+    put_networks(
+        repository,
+        generation_networks.export_attention_speller,
+        generation_networks.export_context_speller,
+        generation_networks.export_letter_model,
+        generation_networks.export_hours_ahead,
+        generation_networks.export_captioner,
+        generation_networks.export_streaming_forecaster,
+    )
+    directories = repository.glob("*/*")
+    return {directory.parent.name: Written(directory, Manifest.read(directory)) for directory in directories}

@@ -22,8 +22,16 @@ from ostinato.service.catalogue.loading import load_version
 from ostinato.service.catalogue.recurrent_checks import LoadedModel
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
+from tests.export.conftest import Written
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, NumberWriter, States, Writer
-from tests.generation_networks import CHARACTERS, START_CODE, STOP_CODE, LetterModel
+from tests.generation_networks import (
+    CHARACTERS,
+    START_CODE,
+    STOP_CODE,
+    LetterModel,
+    export_captioner,
+    export_streaming_forecaster,
+)
 
 SETTINGS = Settings(max_batch_size=8)
 NAMES = ["speller", "context-speller", "letters", "hours-ahead", "captioner", "streaming"]
@@ -31,18 +39,17 @@ SOUNDS = Vocabulary(symbols=("<s>", "</s>", "a", "b", "c", "d"), special=("<s>",
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_was_exported_loads_as_the_service_loads_it(written: dict[str, Exported], name: str) -> None:
+def test_what_was_exported_loads_as_the_service_loads_it(written: dict[str, Written], name: str) -> None:
     loaded = load_version(written[name].directory, SETTINGS)
     manifest = written[name].manifest
     assert isinstance(loaded, LoadedModel if name == "streaming" else LoadedGenerator)
     assert manifest.parity is not None
     assert loaded.golden_difference <= manifest.parity.tolerance
     assert loaded.manifest.batch_invariant
-    assert manifest == Manifest.read(written[name].directory)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_golden_answer_of_another_network_is_refused(written: dict[str, Exported], name: str, tmp_path: Path) -> None:
+def test_a_golden_answer_of_another_network_is_refused(written: dict[str, Written], name: str, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(written[name].directory, tmp_path / name / "1"))
     golden = load_file(directory / "golden.safetensors")
     decoder = written[name].manifest.decoder
@@ -56,7 +63,7 @@ def test_a_golden_answer_of_another_network_is_refused(written: dict[str, Export
 
 
 @pytest.mark.parametrize("name", ["speller", "letters", "streaming"])
-def test_a_graph_that_was_changed_is_refused(written: dict[str, Exported], name: str, tmp_path: Path) -> None:
+def test_a_graph_that_was_changed_is_refused(written: dict[str, Written], name: str, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(written[name].directory, tmp_path / name / "1"))
     graph = directory / "decode.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
@@ -64,23 +71,28 @@ def test_a_graph_that_was_changed_is_refused(written: dict[str, Exported], name:
         load_version(directory, SETTINGS)
 
 
-def test_the_manifest_says_how_it_was_proved(written: dict[str, Exported]) -> None:
-    content = json.loads((written["captioner"].directory / "model.json").read_text())
+@pytest.mark.usefixtures("quick")
+def test_the_manifest_says_how_it_was_proved(tmp_path: Path) -> None:
+    exported = export_captioner(tmp_path)
+    assert exported.manifest == Manifest.read(exported.directory)
+    content = json.loads((exported.directory / "model.json").read_text())
     parity = content["parity"]
-    assert parity["tolerance"] == written["captioner"].proof.parity.tolerance
+    assert parity["tolerance"] == exported.proof.parity.tolerance
     assert TOLERANCE <= parity["tolerance"] <= 1e-4
     assert 0 < parity["max_difference"] <= parity["tolerance"]
     assert content["provenance"]["libraries"]["torch"] == torch.__version__
 
 
-def test_the_streaming_proof_has_the_lines_of_both_graphs(written: dict[str, Exported]) -> None:
-    lines = written["streaming"].proof.lines
+@pytest.mark.usefixtures("quick")
+def test_the_streaming_proof_has_the_lines_of_both_graphs(tmp_path: Path) -> None:
+    exported = export_streaming_forecaster(tmp_path)
+    assert exported.manifest == Manifest.read(exported.directory)
+    lines, parity = exported.proof.lines, exported.proof.parity
     assert {line.what for line in lines} == {"whole", "in chunks", "decoding"}
-    parity = written["streaming"].proof.parity
     assert parity.max_difference == max(line.max_difference for line in lines) <= parity.tolerance
 
 
-def test_a_generator_s_graph_writes_step_by_step_what_the_network_writes_at_once(written: dict[str, Exported]) -> None:
+def test_a_generator_s_graph_writes_step_by_step_what_the_network_writes_at_once(written: dict[str, Written]) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(written["letters"].directory / "decode.onnx")

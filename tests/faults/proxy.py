@@ -7,7 +7,7 @@ import contextlib
 import random
 from types import TracebackType
 
-from tests.server import lasting_port
+from tests.server import free_port
 
 CHUNK_BYTES = 65_536
 
@@ -30,11 +30,13 @@ class Proxy:
 
     Attributes:
         num_lost: answers that did not arrive.
+        loss: the chance of each answer to be lost as ``lose_answer`` loses one.
     """
 
     def __init__(self, server_port: int, generator: random.Random) -> None:
-        self.port = lasting_port()
+        self.port = free_port()
         self.num_lost = 0
+        self.loss = 0.0
         self._server_port = server_port
         self._random = generator
         self._links: set[_Link] = set()
@@ -100,8 +102,8 @@ class Proxy:
         """Bytes of the server's, as far as they shall arrive."""
         with contextlib.suppress(OSError):
             while content := await reader.read(CHUNK_BYTES):
-                if self._num_to_lose:
-                    self._num_to_lose -= 1
+                if self._num_to_lose or self._random.random() < self.loss:
+                    self._num_to_lose = max(0, self._num_to_lose - 1)
                     self.num_lost += 1
                     await self._tear(content, link)
                     break

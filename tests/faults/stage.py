@@ -15,7 +15,7 @@ from tests import networks
 from tests.faults.chunk import Steps
 from tests.faults.proxy import Proxy
 from tests.redis_server import RedisServer
-from tests.server import ServerProcess, lasting_port
+from tests.server import ServerProcess, free_port
 
 MODEL = "lstm"
 NUM_FEATURES = 3
@@ -93,7 +93,7 @@ class Stage:
         state = await self._open_store()
         for _ in range(self._num_replicas):
             service = ServerProcess(
-                self.folder / "repository", self.folder, port=lasting_port(), state=state, workers=self.num_workers
+                self.folder / "repository", self.folder, port=free_port(), state=state, workers=self.num_workers
             )
             self.services.append(service)
             self._exits.push_async_callback(asyncio.to_thread, _end, service)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from ostinato.cli import app
 from ostinato.service.artifact.tensors import Input
 from tests import generation_networks
+from tests.conftest import PutNetworks
 from tests.networks import Network, accumulator, lstm
 from tests.server import ServerProcess, running_server
 
@@ -81,11 +82,10 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(scope="session")
-def writing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def writing_server(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) -> Iterator[ServerProcess]:
     """The service, ready, on models that write: ``g2p`` from text, ``letters`` from nothing, and numbers."""
     repository = tmp_path_factory.mktemp("writers")
     shutil.copytree(EXAMPLES / "cmudict" / "repository", repository, dirs_exist_ok=True)
-    generation_networks.export_letter_model(repository)
-    generation_networks.export_hours_ahead(repository)
+    put_networks(repository, generation_networks.export_letter_model, generation_networks.export_hours_ahead)
     with running_server(repository, tmp_path_factory.mktemp("writing"), max_output_steps=1000) as process:
         yield process

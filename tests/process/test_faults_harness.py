@@ -23,7 +23,7 @@ from tests.faults.report import explain
 from tests.faults.saboteurs import Saboteur
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.networks import offline
-from tests.server import ServerProcess, lasting_port
+from tests.server import ServerProcess, free_port
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -100,7 +100,7 @@ async def ask(proxy: Proxy, question: bytes, *, wait_for_end: bool = False) -> b
 
 
 async def test_the_proxy_hands_on_what_it_does_not_lose() -> None:
-    port = lasting_port()
+    port = free_port()
     async with await asyncio.start_server(echo, "127.0.0.1", port), Proxy(port, random.Random(0)) as proxy:
         assert await ask(proxy, b"one") == b"one"
         arrived = []
@@ -114,7 +114,7 @@ async def test_the_proxy_hands_on_what_it_does_not_lose() -> None:
 
 
 async def test_the_proxy_swallows_answers_until_it_cuts() -> None:
-    port = lasting_port()
+    port = free_port()
     async with await asyncio.start_server(echo, "127.0.0.1", port), Proxy(port, random.Random(0)) as proxy:
         proxy.swallow()
         asked = asyncio.create_task(ask(proxy, b"one", wait_for_end=True))
@@ -127,7 +127,7 @@ async def test_the_proxy_swallows_answers_until_it_cuts() -> None:
 
 
 def test_a_killed_server_leaves_no_process_and_starts_again_on_its_port(repository: Path, tmp_path: Path) -> None:
-    server = ServerProcess(repository, tmp_path, port=lasting_port())
+    server = ServerProcess(repository, tmp_path, port=free_port())
     try:
         server.wait_until_ready()
         workers = server.workers()

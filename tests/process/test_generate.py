@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,20 +12,25 @@ import numpy as np
 import pytest
 
 from tests import generation_networks as networks
+from tests.conftest import PutNetworks
 from tests.server import ServerProcess, running_server
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
-def generating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def generating(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) -> Iterator[ServerProcess]:
     """A server with one model of each kind that generates."""
     repository = tmp_path_factory.mktemp("generating")
-    networks.export_attention_speller(repository)
-    networks.export_context_speller(repository)
-    networks.export_letter_model(repository)
-    networks.export_hours_ahead(repository)
-    networks.export_captioner(repository)
-    networks.export_gazer(repository)
-    networks.export_streaming_forecaster(repository)
+    put_networks(
+        repository,
+        networks.export_attention_speller,
+        networks.export_context_speller,
+        networks.export_letter_model,
+        networks.export_hours_ahead,
+        networks.export_captioner,
+        networks.export_gazer,
+        networks.export_streaming_forecaster,
+    )
     with running_server(repository, tmp_path_factory.mktemp("server"), max_output_steps=60) as running:
         yield running
 
@@ -169,11 +173,7 @@ def test_a_client_that_hangs_up_frees_its_lanes(http: httpx.Client, generating: 
             ) as answer,
         ):
             next(answer.iter_raw())
-    for _ in range(100):
-        if lanes(http) == 0:
-            break
-        time.sleep(0.02)
-    assert lanes(http) == 0
+    until(lambda: lanes(http) == 0, "the end of all lanes")
     assert generate(http, "letters", inputs=["abc"])["outputs"]
 
 

@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from tests import generation_networks as networks
+from tests.conftest import PutNetworks
 from tests.server import ServerProcess, running_server
+from tests.waiting import until_true
 
 NUM_CLIENTS = 300
 ROUTE = "/v1/models/speller/generate"
@@ -25,10 +27,10 @@ WAYS: tuple[dict[str, Any], ...] = (
 
 
 @pytest.fixture(scope="module")
-def speller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def speller(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) -> Iterator[ServerProcess]:
     """A server that spells, with so few lanes that clients wait for one."""
     repository = tmp_path_factory.mktemp("spelling")
-    networks.export_attention_speller(repository)
+    put_networks(repository, networks.export_attention_speller)
     home = tmp_path_factory.mktemp("server")
     with running_server(repository, home, max_output_steps=60, max_batch_size=16) as running:
         yield running
@@ -129,11 +131,11 @@ async def test_300_clients_of_whom_two_thirds_hang_up_leave_no_lane_and_change_n
 
         answers = await asyncio.gather(*map(client, range(NUM_CLIENTS)))
         assert {number: answers[number] for number in staying} == alone
-        for _ in range(500):
-            if await metric(http, "generation_lanes") == await metric(http, "queue_depth") == 0:
-                break
-            await asyncio.sleep(0.02)
-        assert await metric(http, "generation_lanes") == await metric(http, "queue_depth") == 0
+
+        async def is_empty() -> bool:
+            return await metric(http, "generation_lanes") == await metric(http, "queue_depth") == 0
+
+        await until_true(is_empty, "the end of all lanes", 0.02)
         # Of those that hung up some had outputs under way.
         assert await metric(http, "cancelled_total") > 0
         again = {number: await ask(http, {**asked[number], "stream": False}) for number in (0, 3)}

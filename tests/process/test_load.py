@@ -11,18 +11,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server import ServerProcess, running_server
+from tests.process.hold import HeldServer
+from tests.server import ServerProcess, running
+from tests.waiting import until_true
 
-NUM_STEPS = 40_000
-"""At a step an iteration, a chunk of this length keeps its session busy for seconds."""
+NUM_STEPS = 40
+"""At a step an iteration, a chunk of this length takes many."""
 LABELS = '{model="accumulator",version="1"}'
 
 
 @pytest.fixture(scope="module")
-def slow_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that takes three rows at once and runs one step of each at a time."""
-    limits = {"max_queue_rows": 3, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS}
-    with running_server(repository, tmp_path_factory.mktemp("slow"), **limits) as server:
+def slow_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldServer]:
+    """A server that takes three rows at once and runs one step of each at a time, when it is let."""
+    limits = {"max_queue_rows": 3, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS, "deadline_seconds": 0}
+    with running(HeldServer(repository, tmp_path_factory.mktemp("slow"), **limits)) as server:
         yield server
 
 
@@ -48,21 +50,30 @@ async def value(http: httpx.AsyncClient, series: str) -> float:
 
 async def until(http: httpx.AsyncClient, series: str, at_least: float) -> None:
     """Wait for a series."""
-    for _ in range(1000):
-        if await value(http, series) >= at_least:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{series} did not reach {at_least}")
+
+    async def is_there() -> bool:
+        return await value(http, series) >= at_least
+
+    await until_true(is_there, f"{series} of {at_least}", 0.01)
 
 
-async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_back(slow_server: ServerProcess) -> None:
+async def until_read(http: httpx.AsyncClient) -> None:
+    """Wait until the server has read all that reached it before, the end of a connection, too.
+
+    What is ready together is read in one turn of its event loop, in any order; so the second answer is behind all.
+    """
+    for _ in range(2):
+        await http.get("/livez")
+
+
+async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_back(slow_server: HeldServer) -> None:
     body = {"inputs": [[1]] * NUM_STEPS, "seq": 0, "return_sequences": False}
     async with client(slow_server) as http:
         paths = [await open_session(http) for _ in range(4)]
-        accepted = [asyncio.ensure_future(http.post(f"{path}/step", json=body)) for path in paths[:3]]
-        await until(http, "queue_depth", 3)
-        refused = await http.post(f"{paths[3]}/step", json={"inputs": [[1]], "seq": 0})
-        assert not any(answer.done() for answer in accepted), "the queue was not full any more; use longer chunks"
+        with slow_server.held():
+            accepted = [asyncio.ensure_future(http.post(f"{path}/step", json=body)) for path in paths[:3]]
+            await until(http, "queue_depth", 3)
+            refused = await http.post(f"{paths[3]}/step", json={"inputs": [[1]], "seq": 0})
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
         assert [answer.json()["outputs"] for answer in await asyncio.gather(*accepted)] == [[[float(NUM_STEPS)]]] * 3
@@ -71,17 +82,20 @@ async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_back(slow_s
         assert await value(http, "queue_depth") == 0
 
 
-async def test_a_client_that_hangs_up_disturbs_nobody(slow_server: ServerProcess) -> None:
+async def test_a_client_that_hangs_up_disturbs_nobody(slow_server: HeldServer) -> None:
     async with client(slow_server) as http:
         leaver, stayer = await open_session(http), await open_session(http)
         dropped_before = await value(http, "cancelled_total")
         long = {"inputs": [[1]] * NUM_STEPS, "seq": 0, "return_sequences": False}
-        first = await send_and_keep_open(slow_server, leaver, long)
-        await until(http, "queue_depth", 1)
-        behind = await send_and_keep_open(slow_server, leaver, {"inputs": [[100]], "seq": NUM_STEPS})
-        await until(http, "queue_depth", 2)
-        for connection in (behind, first):
-            connection.close()
+        with slow_server.held():
+            first = await send_and_keep_open(slow_server, leaver, long)
+            await until(http, "queue_depth", 1)
+            behind = await send_and_keep_open(slow_server, leaver, {"inputs": [[100]], "seq": NUM_STEPS})
+            await until(http, "queue_depth", 2)
+            for connection in (behind, first):
+                connection.close()
+                await connection.wait_closed()
+            await until_read(http)
         mate = await http.post(f"{stayer}/step", json={"inputs": [[1], [2]], "seq": 0})
         assert mate.json()["outputs"] == [[1.0], [3.0]]
         # What had begun is applied, although nobody waited for it; what had not is dropped.
@@ -96,17 +110,21 @@ async def test_a_client_that_hangs_up_disturbs_nobody(slow_server: ServerProcess
 async def test_a_request_past_its_deadline_is_told_so_and_may_be_sent_again(repository: Path, tmp_path: Path) -> None:
     limits = {"deadline_seconds": 0.2, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS}
     body = {"inputs": [[1]] * NUM_STEPS, "seq": 0, "return_sequences": False}
-    with running_server(repository, tmp_path, **limits) as server:
+    with running(HeldServer(repository, tmp_path, **limits)) as server:
         async with client(server) as http:
             path = await open_session(http)
-            late = await http.post(f"{path}/step", json=body)
+            with server.held():
+                late = await http.post(f"{path}/step", json=body)
             assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
             # It had begun, so it is applied, once: sent again, it finds its answer kept.
             await until(http, "steps_total", NUM_STEPS)
             again = await http.post(f"{path}/step", json=body)
+            while again.status_code == 504:  # a busy machine may take longer for anything
+                again = await http.post(f"{path}/step", json=body)
             assert again.json()["outputs"] == [[float(NUM_STEPS)]]
             assert (await http.get(path)).json()["steps"] == NUM_STEPS
-            assert await value(http, "duplicates_total") == 1
+            assert await value(http, "duplicates_total") >= 1
+            assert await value(http, "steps_total") == NUM_STEPS
 
 
 async def send_and_keep_open(server: ServerProcess, path: str, body: object) -> asyncio.StreamWriter:

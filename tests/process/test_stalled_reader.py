@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +11,9 @@ import httpx
 import pytest
 
 from tests import generation_networks as networks
-from tests.server import running_server
+from tests.conftest import PutNetworks
+from tests.server import ServerProcess, running_server
+from tests.waiting import until
 
 # More in all than the buffers of both ends hold: 4 MiB and a few KiB, and an event has some 80 bytes.
 NUM_INPUTS, NUM_STEPS = 100, 1000
@@ -21,9 +21,9 @@ DEADLINE_SECONDS = 1
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) -> Path:
     directory = tmp_path_factory.mktemp("repository")
-    networks.export_hours_ahead(directory)
+    put_networks(directory, networks.export_hours_ahead)
     return directory
 
 
@@ -44,9 +44,9 @@ def test_a_client_that_reads_nothing_is_cut_off_and_others_are_served(
         address = urlsplit(server.url)
         stalled.connect((address.hostname, address.port))
         stalled.sendall(f"{head}\r\n\r\n".encode() + content)
-        _wait_until_lanes(server.url, lambda num_lanes: num_lanes > 0)
-        _wait_until_lanes(server.url, lambda num_lanes: num_lanes == 0)
-        time.sleep(3 * DEADLINE_SECONDS)
+        until(lambda: _num_lanes(server.url) > 0, "the first lane")
+        until(lambda: _num_lanes(server.url) == 0, "the end of all lanes")
+        until(lambda: not _is_connected(server, stalled), "the end of the connection")
         other = httpx.post(f"{server.url}/v1/models/hours-ahead/generate", json={"inputs": [[[0.5, 0.5]]]})
         assert other.json()["finish_reasons"] == ["length"]
         received = _rest_of(stalled)
@@ -54,14 +54,17 @@ def test_a_client_that_reads_nothing_is_cut_off_and_others_are_served(
         assert b"event: done" not in received
 
 
-def _wait_until_lanes(url: str, are_so: Callable[[float], bool]) -> None:
-    ends_at = time.monotonic() + 60
-    while time.monotonic() < ends_at:
-        lines = httpx.get(f"{url}/metrics").text.splitlines()
-        if are_so(sum(float(line.split()[-1]) for line in lines if line.startswith("ostinato_generation_lanes{"))):
-            return
-        time.sleep(0.02)
-    raise AssertionError("the lanes stayed as they were")
+def _num_lanes(url: str) -> float:
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("ostinato_generation_lanes{"))
+
+
+def _is_connected(server: ServerProcess, client: socket.socket) -> bool:
+    """Whether the server still has its end; the client cannot see it before it has read what the kernel holds."""
+    port = client.getsockname()[1]
+    return any(
+        end.raddr and end.raddr.port == port for worker in server.workers() for end in worker.net_connections("tcp")
+    )
 
 
 def _rest_of(connection: socket.socket) -> bytes:

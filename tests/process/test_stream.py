@@ -23,12 +23,14 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from tests.networks import offline
+from tests.process.hold import HeldServer
 from tests.process.test_fold import cut
 from tests.process.test_load import until, value
-from tests.server import ServerProcess, running_server
+from tests.server import ServerProcess, running, running_server
+from tests.waiting import until_true
 
-NUM_STEPS = 40_000
-"""At a step an iteration, a chunk of this length keeps its session busy for seconds."""
+NUM_STEPS = 40
+"""At a step an iteration, a chunk of this length takes many."""
 
 
 def stream(
@@ -91,11 +93,11 @@ class SlowReader:
 
 async def until_gauge(http: httpx.AsyncClient, series: str, wanted: float) -> None:
     """Wait until a series without labels shows a value."""
-    for _ in range(1000):
-        if f"ostinato_{series} {wanted}" in (await http.get("/metrics")).text.splitlines():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{series} did not become {wanted}")
+
+    async def shows_it() -> bool:
+        return f"ostinato_{series} {wanted}" in (await http.get("/metrics")).text.splitlines()
+
+    await until_true(shows_it, f"{series} of {wanted}", 0.01)
 
 
 @pytest.mark.parametrize("seed", [20_263])
@@ -294,22 +296,23 @@ class TestLiveness:
 
 
 @pytest.fixture(scope="module")
-def slow_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that takes three rows at once and runs one step of each at a time."""
-    limits = {"max_queue_rows": 3, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS}
-    with running_server(repository, tmp_path_factory.mktemp("slow-stream"), **limits) as running:
-        yield running
+def slow_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldServer]:
+    """A server that takes three rows at once and runs one step of each at a time, when it is let."""
+    limits = {"max_queue_rows": 3, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS, "deadline_seconds": 0}
+    with running(HeldServer(repository, tmp_path_factory.mktemp("slow-stream"), **limits)) as server:
+        yield server
 
 
-def long_frame(session_id: str, num_steps: int = NUM_STEPS) -> str:
-    return json.dumps({"session_id": session_id, "inputs": [[1]] * num_steps, "seq": 0, "id": session_id})
+def long_frame(session_id: str) -> str:
+    return json.dumps({"session_id": session_id, "inputs": [[1]] * NUM_STEPS, "seq": 0, "id": session_id})
 
 
-async def test_a_full_queue_is_refused_by_an_error_frame(slow_server: ServerProcess) -> None:
+async def test_a_full_queue_is_refused_by_an_error_frame(slow_server: HeldServer) -> None:
     async with stream(slow_server) as client:
-        for session_id in "abc":
-            await client.send(long_frame(session_id))
-        refused = await ask(client, {"session_id": "d", "inputs": [[1]], "id": "d"})
+        with slow_server.held():
+            for session_id in "abc":
+                await client.send(long_frame(session_id))
+            refused = await ask(client, {"session_id": "d", "inputs": [[1]], "id": "d"})
         assert (refused["id"], refused["error"]["code"]) == ("d", "overloaded")
         assert refused["error"]["retry_after_seconds"] >= 1
         answers = [json.loads(await client.recv()) for _ in range(3)]
@@ -317,15 +320,17 @@ async def test_a_full_queue_is_refused_by_an_error_frame(slow_server: ServerProc
     assert [answer["outputs"][-1] for answer in answers] == [[float(NUM_STEPS)]] * 3
 
 
-async def test_a_client_that_hangs_up_leaves_nothing_behind(slow_server: ServerProcess) -> None:
+async def test_a_client_that_hangs_up_leaves_nothing_behind(slow_server: HeldServer) -> None:
     async with httpx.AsyncClient(base_url=slow_server.url, timeout=60) as http, stream(slow_server) as stayer:
         dropped_before = await value(http, "cancelled_total")
-        async with stream(slow_server) as leaver:
-            await leaver.send(long_frame("leaver"))
-            await until(http, "queue_depth", 1)
-            await leaver.send(json.dumps({"session_id": "leaver", "inputs": [[100]]}))
-            await until(http, "queue_depth", 2)
-            leaver.transport.abort()
+        with slow_server.held():
+            async with stream(slow_server) as leaver:
+                await leaver.send(long_frame("leaver"))
+                await until(http, "queue_depth", 1)
+                await leaver.send(json.dumps({"session_id": "leaver", "inputs": [[100]]}))
+                await until(http, "queue_depth", 2)
+                leaver.transport.abort()
+            await until_gauge(http, "streams_live", 1.0)
         await until(http, "cancelled_total", dropped_before + 1)
         mate = await ask(stayer, {"session_id": "mate", "inputs": [[1], [2]]})
         assert mate["outputs"] == [[1.0], [3.0]]
@@ -337,36 +342,40 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind(slow_server: ServerP
 
 async def test_a_frame_past_its_deadline_is_told_so_and_may_be_sent_again(repository: Path, tmp_path: Path) -> None:
     limits = {"deadline_seconds": 0.2, "max_iteration_steps": 1, "max_chunk_steps": NUM_STEPS}
-    with running_server(repository, tmp_path, **limits) as server:
+    with running(HeldServer(repository, tmp_path, **limits)) as server:
         async with httpx.AsyncClient(base_url=server.url) as http, stream(server) as client:
-            await client.send(long_frame("a"))
-            late = json.loads(await client.recv())
+            with server.held():
+                await client.send(long_frame("a"))
+                late = json.loads(await client.recv())
             assert (late["id"], late["error"]["code"]) == ("a", "deadline_exceeded")
             # It had begun, so it is applied, once: sent again, it finds its answer kept.
             await until(http, "steps_total", NUM_STEPS)
-            await client.send(long_frame("a"))
-            assert json.loads(await client.recv())["steps"] == NUM_STEPS
-            assert await value(http, "duplicates_total") == 1
+            again = await ask(client, json.loads(long_frame("a")))
+            while again.get("error", {}).get("code") == "deadline_exceeded":  # a busy machine may take long
+                again = await ask(client, json.loads(long_frame("a")))
+            assert again["steps"] == NUM_STEPS
+            assert await value(http, "duplicates_total") >= 1
+            assert await value(http, "steps_total") == NUM_STEPS
 
 
 async def test_sigterm_answers_what_is_in_flight_and_closes_with_1001(repository: Path, tmp_path: Path) -> None:
-    num_steps = 60_000
-    with running_server(repository, tmp_path, max_chunk_steps=num_steps, max_iteration_steps=1) as server:
+    limits = {"max_iteration_steps": 1, "deadline_seconds": 0, "drain_seconds": 100}
+    with running(HeldServer(repository, tmp_path, **limits)) as server:
         async with (
             httpx.AsyncClient(base_url=server.url) as http,
             stream(server) as idle,
             stream(server) as busy,
         ):
-            await busy.send(long_frame("a", num_steps))
-            await until(http, "queue_depth", 1)
-            server.process.send_signal(signal.SIGTERM)
-            with pytest.raises(ConnectionClosed):
-                await idle.recv()
-            refused = await ask(busy, {"session_id": "a", "inputs": [[1]], "id": "late"})
-            with pytest.raises(InvalidStatus) as caught:
-                async with stream(server):
-                    pass
-            assert await value(http, "queue_depth") == 1, "the chunk was over before the drain was seen; make it longer"
+            with server.held():
+                await busy.send(long_frame("a"))
+                await until(http, "queue_depth", 1)
+                server.process.send_signal(signal.SIGTERM)
+                with pytest.raises(ConnectionClosed):
+                    await idle.recv()
+                refused = await ask(busy, {"session_id": "a", "inputs": [[1]], "id": "late"})
+                with pytest.raises(InvalidStatus) as caught:
+                    async with stream(server):
+                        pass
             answer = json.loads(await busy.recv())
             with pytest.raises(ConnectionClosed):
                 await busy.recv()
@@ -374,7 +383,7 @@ async def test_sigterm_answers_what_is_in_flight_and_closes_with_1001(repository
     assert (idle.close_code, idle.close_reason) == (1001, "the server is shutting down")
     assert (refused["id"], refused["error"]["code"]) == ("late", "draining")
     assert caught.value.response.status_code == 503
-    assert (answer["steps"], answer["outputs"][-1]) == (num_steps, [float(num_steps)])
+    assert (answer["steps"], answer["outputs"][-1]) == (NUM_STEPS, [float(NUM_STEPS)])
     assert busy.close_code == 1001
     assert exit_code == 0, server.log()
     assert "drained, with 0 requests left" in server.log()

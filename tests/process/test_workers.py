@@ -6,19 +6,23 @@ The workers here share no sessions, so the tests use none.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from tests import networks
+from tests.process.hold import HeldServer
 from tests.process.test_life import until_draining
 from tests.process.test_metrics import read
-from tests.server import ServerProcess, running_server
+from tests.server import ServerProcess, running, running_server
+from tests.waiting import until
 
 MODEL = frozenset({("model", "accumulator"), ("version", "1")})
 STEPS = ("ostinato_steps_total", MODEL)
@@ -42,14 +46,6 @@ def server(repository: Path, tmp_path: Path, place: Path) -> Iterator[ServerProc
     with running_server(repository, tmp_path, target=TARGET, workers=2, state=f"lmdb://{tmp_path}/state") as running:
         until(lambda: read(running).get(WORKERS) == 2)
         yield running
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait for it."""
-    give_up_at = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < give_up_at, "it did not come"
-        time.sleep(0.05)
 
 
 def shared_folder(place: Path) -> list[Path]:
@@ -105,26 +101,22 @@ def test_a_worker_that_is_killed_is_replaced_while_the_port_answers_and_no_count
 async def test_every_worker_drains_and_the_server_ends_with_status_0(
     number: signal.Signals, repository: Path, tmp_path: Path, place: Path
 ) -> None:
-    num_steps, num_requests = 100_000, 6
-    settings = {
-        "workers": 2,
-        "max_chunk_steps": num_steps,
-        "max_iteration_steps": 1,
-        "deadline_seconds": 0,
-        "drain_seconds": 60,
-    }
-    with running_server(repository, tmp_path, target=TARGET, state=f"lmdb://{tmp_path}/state", **settings) as server:
+    num_steps, num_requests = 20, 6
+    settings = {"workers": 2, "max_iteration_steps": 1, "deadline_seconds": 0, "drain_seconds": 100}
+    with running(HeldServer(repository, tmp_path, state=f"lmdb://{tmp_path}/state", **settings)) as server:
         await asyncio.to_thread(until, lambda: read(server).get(WORKERS) == 2)
         async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
             body = {"sequences": [[[1]] * num_steps], "return_sequences": False}
-            in_flight = [asyncio.ensure_future(http.post(PREDICT, json=body)) for _ in range(num_requests)]
-            # Rows that either worker has taken in.
-            await asyncio.to_thread(until, lambda: read(server).get(("ostinato_queue_depth", MODEL)) == num_requests)
-            server.process.send_signal(number)
-            readiness = await until_draining(http)
-            await asyncio.to_thread(until, lambda: server.log().count(": draining") == 2)
-            assert not all(each.done() for each in in_flight), "they were over before the drain; make them longer"
-            refused = await http.post(PREDICT, json=body)
+            with server.held():
+                in_flight = [asyncio.ensure_future(http.post(PREDICT, json=body)) for _ in range(num_requests)]
+                # Rows that either worker has taken in.
+                await asyncio.to_thread(
+                    until, lambda: read(server).get(("ostinato_queue_depth", MODEL)) == num_requests
+                )
+                server.process.send_signal(number)
+                readiness = await until_draining(http)
+                await asyncio.to_thread(until, lambda: server.log().count(": draining") == 2)
+                refused = await http.post(PREDICT, json=body)
             answers = await asyncio.gather(*in_flight)
         exit_code = await asyncio.to_thread(server.wait)
         log = server.log()
@@ -146,37 +138,35 @@ async def test_a_signal_to_the_whole_group_ends_each_worker_once(server: ServerP
 
 
 async def test_what_the_drain_has_no_time_for_is_refused(repository: Path, tmp_path: Path) -> None:
-    num_steps = 2_000_000
-    settings = {
-        "max_chunk_steps": num_steps,
-        "max_iteration_steps": 1,
-        "max_body_bytes": 10 * num_steps,
-        "deadline_seconds": 0,
-        "drain_seconds": 0.5,
-    }
-    with running_server(repository, tmp_path, **settings) as server:
+    settings = {"max_iteration_steps": 1, "deadline_seconds": 0, "drain_seconds": 0.1}
+    with running(HeldServer(repository, tmp_path, **settings)) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
-            body = {"sequences": [[[1]] * num_steps], "return_sequences": False}
-            in_flight = asyncio.ensure_future(http.post(PREDICT, json=body))
-            await asyncio.to_thread(until, lambda: read(server)[STEPS] > 0)
-            server.terminate()
+            body = {"sequences": [[[1]] * 20], "return_sequences": False}
+            with server.held():
+                in_flight = asyncio.ensure_future(http.post(PREDICT, json=body))
+                await asyncio.to_thread(until, lambda: read(server)["ostinato_queue_depth", MODEL] == 1)
+                server.terminate()
+                await asyncio.to_thread(until, lambda: "drained, with " in server.log())
             answer = await in_flight
         assert (answer.status_code, answer.json()["code"]) == (503, "draining")
         assert await asyncio.to_thread(server.wait) == 0
-        assert "drained, with " in server.log()
+        assert "drained, with 0 " not in server.log()
 
 
-def test_a_client_that_does_not_read_its_answer_does_not_hold_the_server(repository: Path, tmp_path: Path) -> None:
-    num_steps = 2_000_000
-    settings = {"max_chunk_steps": num_steps, "max_body_bytes": 10 * num_steps, "drain_seconds": 0.5}
-    text = b'{"sequences":[[' + b",".join([b"[1]"] * num_steps) + b"]]}"
-    head = (
-        f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
-    )
-    with running_server(repository, tmp_path, **settings) as server, socket.socket() as client:
+def test_a_client_that_does_not_read_its_answer_does_not_hold_the_server(tmp_path: Path) -> None:
+    # 20 MB and more, which is more than the buffers of both ends hold.
+    num_steps, num_outputs = 10_000, 100
+    network = networks.lstm(num_features=1, num_outputs=num_outputs)
+    network.write(tmp_path / "repository", np.ones((2, 5, 1), np.float32))
+    body = json.dumps({"sequences": [[[1]] * num_steps]})
+    head = f"POST /v1/models/lstm/predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    with (
+        running_server(tmp_path / "repository", tmp_path, drain_seconds=0.5, deadline_seconds=0) as server,
+        socket.socket() as client,
+    ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))
-        client.sendall(head.encode() + text)
+        client.sendall((head + body).encode())
         count = (
             "ostinato_request_seconds_count",
             frozenset({("route", "/v1/models/{name}/predict"), ("code_class", "2xx")}),

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
 from ostinato.export.proofs.golden import golden_generation
-from ostinato.export.version_directory import Exported
+from tests.export.conftest import Written
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.writers import LETTERS, NUM_SOUNDS, PAIRS, PATCH, SOUNDS, NumberWriter, PatchWriter, Writer
 
@@ -49,7 +49,7 @@ def test_sources_of_a_fixed_size_have_no_lengths() -> None:
 
 @pytest.mark.parametrize(("case", "shape"), [("first", (1, 1)), ("one_row", (1, 12)), ("batch", (5, 8))])
 def test_texts_of_a_generator_begin_with_its_start(
-    written: dict[str, Exported], case: str, shape: tuple[int, int]
+    written: dict[str, Written], case: str, shape: tuple[int, int]
 ) -> None:
     golden = load_file(written["letters"].directory / "golden.safetensors")
     assert golden[f"{case}/previous"].shape == shape

@@ -24,7 +24,7 @@ from ostinato.service.errors import (
 )
 from ostinato.service.state.address import open_store, redis_address
 from ostinato.service.state.base import Facts
-from ostinato.service.state.redis.link import PROBE_SECONDS, RedisAddress
+from ostinato.service.state.redis.link import RedisAddress
 from ostinato.service.state.redis.servers import cluster_slot
 from ostinato.service.state.redis.store import RedisStore
 from tests.faults.proxy import Proxy
@@ -33,6 +33,7 @@ from tests.service.puppet import House, column
 from tests.service.state.places import Place, PlaceOf
 from tests.service.state.test_shared_stores import Side, side
 from tests.service.state.test_store_contract import commit_of, facts, settled
+from tests.waiting import until_true
 
 AtEnd = list[Callable[[], Awaitable[object]]]
 
@@ -160,8 +161,7 @@ async def test_an_ended_session_is_told_for_a_while_then_unknown(place: Place, r
     with pytest.raises(UnknownSession):
         await one.store.find("a", now + 2.0)
     with closing(redis_server.client()) as client:
-        await asyncio.sleep(max(0, now + 2.3 - time.time()))
-        assert client.keys("ostinato:session:*") == []
+        await until_true(lambda: client.keys("ostinato:session:*") == [], "its end in Redis", 0.02)
 
 
 async def test_a_script_that_redis_forgot_is_sent_again(place: Place, redis_server: RedisServer) -> None:
@@ -233,16 +233,16 @@ async def test_a_commit_whose_answer_was_lost_is_sent_again_and_counts_once(
 
 
 async def test_a_redis_that_was_killed_is_told_at_once_and_used_again(own_server: RedisServer, at_end: AtEnd) -> None:
-    one = side_at(own_server.url, at_end)
+    one = side_at(f"{own_server.url}?timeout_seconds=60", at_end)
     a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
     assert await one.step(a, 0, 1)
     own_server.kill()
     await asyncio.sleep(0.05)
+    began_at = time.perf_counter()
     for _ in range(3):
-        began_at = time.perf_counter()
         with pytest.raises(StateStoreUnavailable, match="nothing was applied"):
             await one.step(a, 1, 2)
-        assert time.perf_counter() - began_at < 0.3
+    assert time.perf_counter() - began_at < 60, "one of them was waited for"
     await asyncio.to_thread(own_server.start)
     assert await one.step(a, 1, 2)
     other = side_at(own_server.url, at_end)
@@ -257,19 +257,19 @@ async def test_a_redis_that_stands_still_is_waited_for_once(own_server: RedisSer
         began_at = time.perf_counter()
         with pytest.raises(StateStoreUnavailable, match=r"did not answer for 0.5 s; it may or may not"):
             await one.step(a, 0, 1)
-        assert 0.45 < time.perf_counter() - began_at < 1.5
+        assert time.perf_counter() - began_at > 0.45
         began_at = time.perf_counter()
         for _ in range(100):
             with pytest.raises(StateStoreUnavailable, match="nothing was applied"):
                 await one.step(a, 0, 1)
-        assert time.perf_counter() - began_at < 0.3
+        assert time.perf_counter() - began_at < 100 * 0.5, "each was waited for"
         assert "silent" in repr(one.store)
         await asyncio.sleep(1.2)  # the probe's own time-outs pass, too
         with pytest.raises(StateStoreUnavailable):
             await one.store.look("a", 101.0)
     finally:
         own_server.resume()
-    await asyncio.sleep(PROBE_SECONDS + 0.75)
+    await until_true(lambda: "silent" not in repr(one.store), "its answer to a probe")
     # What was sent first may have been done in the end; then this copy is old.
     if not await one.step(a, 0, 1):
         one.arena.busy[a.slot] = True
@@ -281,11 +281,11 @@ async def test_a_redis_that_stands_still_is_waited_for_once(own_server: RedisSer
 async def test_somebody_who_never_answers_is_waited_for_once(at_end: AtEnd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         one = side_at(f"redis://127.0.0.1:{silent.getsockname()[1]}?timeout_seconds=0.2", at_end)
-        for longest in (1.0, 0.1, 0.1):
-            began_at = time.perf_counter()
+        began_at = time.perf_counter()
+        for _ in range(100):
             with pytest.raises(StateStoreUnavailable, match="nothing was applied"):
                 await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
-            assert time.perf_counter() - began_at < longest
+        assert time.perf_counter() - began_at < 100 * 0.2, "each was waited for"
         await one.store.stop()
 
 
@@ -387,15 +387,10 @@ async def test_replicas_whose_answers_are_lost_answer_as_one(redis_server: Redis
         houses = [House(store=each.store) for each in sides]
         client = Client(houses, generator)
 
-        async def cut() -> None:
-            while True:
-                await asyncio.sleep(generator.uniform(0, 0.02))
-                proxy.lose_answer()
-
-        cutting = asyncio.create_task(cut())
+        proxy.loss = 0.2
         prefix = f"lossy-{time.time_ns()}"
-        await asyncio.gather(*(client.run(f"{prefix}-{number}", 15) for number in range(12)))
-        cutting.cancel()
-        await asyncio.gather(cutting, return_exceptions=True)
+        await asyncio.gather(*(client.run(f"{prefix}-{number}", 40) for number in range(12)))
+        proxy.loss = 0.0
+        assert proxy.num_lost > 30
         for each in sides:
             await each.store.stop()

@@ -1,0 +1,68 @@
+"""What all tests rely on: that hangs end with a name, and that what is shared is built once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import conftest
+from tests.conftest import limited
+from tests.server import NUM_SHARES, PORTS, free_port
+from tests.shared import Shared
+
+
+def test_what_hangs_fails_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conftest, "PHASE_SECONDS", 0.01)
+    with pytest.raises(pytest.fail.Exception, match=r"test_x took longer than 0.01 s"), limited("test_x"):
+        signal.pause()
+
+
+def test_a_limit_that_is_over_leaves_the_one_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with limited("outer"):
+        monkeypatch.setattr(conftest, "PHASE_SECONDS", 1000.0)
+        with limited("inner"):
+            pass
+        seconds, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert 0 < seconds <= 240
+
+
+def test_a_shared_folder_is_built_once_whoever_asks(tmp_path: Path) -> None:
+    built: list[Path] = []
+
+    def build(folder: Path) -> None:
+        built.append(folder)
+        time.sleep(0.05)  # so that the others ask meanwhile
+        (folder / "file").write_text("text")
+
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: found.append((Shared(tmp_path).directory("it", build) / "file").read_text()))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(built), found) == (1, ["text"] * 4)
+
+
+def test_a_shared_folder_that_failed_to_be_built_is_built_anew(tmp_path: Path) -> None:
+    shared = Shared(tmp_path)
+
+    def fail(_: Path) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        shared.directory("it", fail)
+    assert list(shared.directory("it", lambda folder: (folder / "file").touch()).iterdir())
+
+
+def test_a_worker_s_ports_are_its_own_and_none_is_given_twice() -> None:
+    ports = [free_port() for _ in range(50)]
+    assert len(set(ports)) == 50
+    assert len({port % NUM_SHARES for port in ports}) == 1
+    assert all(port in PORTS and port % NUM_SHARES == (port + 10_000) % NUM_SHARES for port in ports)
