@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,9 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.errors import BenchmarkError, SubjectFailed
+from benchmarks.errors import BenchmarkError, OwnFault, SubjectFailed
 from benchmarks.figures import Figures
-from benchmarks.process import LOAD_CORE, SERVER_CORE, Process
+from benchmarks.process import SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
 from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling, Subject, Triton
 from benchmarks.workloads import Offline, Steps, write_model
@@ -65,6 +64,19 @@ class Options:
             resident_sessions=10_000,
         )
 
+    @classmethod
+    def tiny(cls) -> Options:
+        """As little as every row can be run with, for the tests."""
+        return cls(
+            rounds=1,
+            seconds=0.1,
+            long_seconds=0.3,
+            max_sessions=1_000,
+            starts=1,
+            stored_sessions=35_000,
+            resident_sessions=1_000,
+        )
+
 
 @dataclass
 class Outcome:
@@ -82,7 +94,7 @@ class Bench:
 
     Attributes:
         figures: what was measured.
-        failures: wrong answers; each makes the run fail.
+        failures: wrong answers, and what of our own broke; each makes the run fail.
         absent: what could not be measured, and why.
         notes: what a reader of the figures must know.
         commands: how each server was started.
@@ -98,7 +110,6 @@ class Bench:
     commands: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        os.sched_setaffinity(0, {LOAD_CORE})
         self.repository = self.scratch / "repository"
         self.directory = write_model(self.repository)
         self.offline = Offline(self.directory)
@@ -191,14 +202,16 @@ class Bench:
         """Figures of a measurement in a process of its own on the server's core, without any server.
 
         Raises:
-            SubjectFailed: it failed; tells what it said last.
+            OwnFault: it failed; tells why.
         """
         words = [measurement, *map(str, arguments)]
         command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "benchmarks.inside", *words]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        said = done.stdout.splitlines()[-1:]
         if done.returncode:
-            raise SubjectFailed(f"{' '.join(words)} ended with exit status {done.returncode}")
-        figures: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+            why = json.loads(said[0])["error"] if said else f"exit status {done.returncode}"
+            raise OwnFault(f"python -m benchmarks.inside {' '.join(words)}: {why}")
+        figures: dict[str, list[float]] = json.loads(said[0])
         return figures
 
     def _subject(self, name: str) -> Subject | None:
@@ -210,10 +223,12 @@ class Bench:
                 subject = self._build(name)
                 self.say(f"starting {subject.title}")
                 subject.start()
-            except SubjectFailed as error:
+            except (SubjectFailed, OwnFault) as error:
                 if subject is not None:
                     subject.stop()
                 self.absent[name] = str(error)
+                if isinstance(error, OwnFault):
+                    self.failures.append(f"{name}: {error}")
                 self.say(f"[yellow]{name} is not measured:[/] {error}")
                 return None
             assert subject.process is not None

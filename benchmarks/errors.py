@@ -1,7 +1,8 @@
 """What goes wrong in a benchmark.
 
 BenchmarkError
-|- SubjectFailed   a server cannot be installed or started, or does not speak as it should: it is not measured
+|- SubjectFailed   a server or a tool cannot be installed or started, or does not speak as it should: it is not measured
+|- OwnFault        a measurement of our own code, or our own server, broke: it is not measured, and the run fails
 `- WrongAnswer     a server answered fast and wrong, or not at all: what was measured of it does not count
 """
 
@@ -14,6 +15,10 @@ class BenchmarkError(Exception):
 
 class SubjectFailed(BenchmarkError):
     """The subject cannot be measured; the message says why."""
+
+
+class OwnFault(BenchmarkError):
+    """What is ours cannot be measured; the message says why."""
 
 
 class WrongAnswer(BenchmarkError):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -17,8 +19,10 @@ from typing import Any
 import numpy as np
 import uvloop
 
+from benchmarks.clocks import IterationClock, TimedLoop
+from benchmarks.errors import WrongAnswer
 from benchmarks.figures import Figures
-from benchmarks.house import House, IterationClock
+from benchmarks.house import House
 from benchmarks.inside_generation import generation
 from benchmarks.inside_store import fill, journal_misses, misses
 from benchmarks.process import PAGE_BYTES
@@ -46,7 +50,7 @@ EXPIRE_SECONDS = 1.0
 async def iterations(arguments: argparse.Namespace, figures: Figures) -> None:
     """Target 10: what an iteration costs beside the graph's run, for 256 works of one row, and for fewer."""
     house = House(arguments.directory)
-    clock = IterationClock(house.engine)
+    clock = _clock(house)
     sessions = [await house.sessions.open(MODEL, session_id=f"s{row}") for row in range(BLOCK_ROWS)]
     inputs = np.random.default_rng(5).normal(size=(BLOCK_ROWS, 1, NUM_FEATURES)).astype(np.float32)
     await _iterate(house, sessions, inputs, 0.5)
@@ -62,7 +66,7 @@ async def iterations(arguments: argparse.Namespace, figures: Figures) -> None:
 async def blocks(arguments: argparse.Namespace, figures: Figures) -> None:
     """Target 10 for 256 sessions in one message, which are one block of 256 rows."""
     house = House(arguments.directory)
-    clock = IterationClock(house.engine)
+    clock = _clock(house)
     ids = [f"s{row}" for row in range(BLOCK_ROWS)]
     for session_id in ids:
         await house.sessions.open(MODEL, session_id=session_id)
@@ -86,7 +90,7 @@ async def sequences(arguments: argparse.Namespace, figures: Figures) -> None:
     for call in calls:
         for prediction, sequence in zip(await _predict(house, call), call, strict=True):
             if prediction.outputs.tobytes() != offline.run(sequence[None])[0][0].tobytes():
-                raise SystemExit("a prediction differs from the offline run")
+                raise WrongAnswer("a prediction differs from the offline run")
     generator = np.random.default_rng(5)
     packed = [generator.normal(size=(*shape, NUM_FEATURES)).astype(np.float32) for shape in PACKED_SHAPES]
     steps_per_sequence = sum(map(len, drawn)) / len(drawn)
@@ -127,6 +131,12 @@ async def live_sessions(arguments: argparse.Namespace, figures: Figures) -> None
             figures.add(f"sessions/{num_sessions}/rate", rate)
         if target > 1_000:
             figures.add(f"sessions/{num_sessions}/bytes", (_rss_bytes() - rss_before) / num_sessions)
+
+
+def _clock(house: House) -> IterationClock:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TimedLoop)
+    return IterationClock(house.runner, loop)
 
 
 async def _iterate(house: House, sessions: list[LiveSession], inputs: Floats, seconds: float) -> None:
@@ -205,8 +215,12 @@ MEASUREMENTS = {
 }
 
 
+CLOCKED = ("iterations", "blocks")
+"""What needs an event loop with a clock, which is a little slower."""
+
+
 def main() -> None:
-    """Run one measurement and print its figures."""
+    """Run one measurement and print its figures; where it fails, why, and the exit status is 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inside")
     parser.add_argument("measurement", choices=MEASUREMENTS)
     parser.add_argument("directory", type=Path, help="the directory of W1's version")
@@ -217,7 +231,15 @@ def main() -> None:
     parser.add_argument("--state", type=Path, help="the folder of the store")
     arguments = parser.parse_args()
     figures = Figures()
-    uvloop.run(MEASUREMENTS[arguments.measurement](arguments, figures))
+    try:
+        with asyncio.Runner(
+            loop_factory=TimedLoop if arguments.measurement in CLOCKED else uvloop.new_event_loop
+        ) as runner:
+            runner.run(MEASUREMENTS[arguments.measurement](arguments, figures))
+    except Exception as error:
+        traceback.print_exc()
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        sys.exit(1)
     print(json.dumps(figures.values))
 
 

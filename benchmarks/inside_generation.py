@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.clocks import TimedSession
+from benchmarks.errors import WrongAnswer
 from benchmarks.figures import Figures
 from benchmarks.spelling import NUM_REQUESTS, Spelled, Speller, draw_words, padded_length
 from ostinato.service.catalogue.generation_checks import LoadedGenerator
@@ -33,10 +34,20 @@ class SpellingHouse:
         loaded = load_version(directory, settings)
         assert isinstance(loaded, LoadedGenerator)
         name, version = loaded.manifest.name, loaded.manifest.version
+        self.sessions: list[TimedSession] = []
+        assert loaded.encoder is not None
+        for part in (loaded.encoder, loaded.decoder):
+            part.graph.session = TimedSession(part.graph.session)
+            self.sessions.append(part.graph.session)
         self._metrics = GenerationMetrics(Metrics(), name, version)
         self.engine = GenerationEngine(loaded.manifest, loaded.encoder, loaded.decoder, settings, self._metrics)
         gc.collect()
         gc.freeze()  # as the service does when it has loaded its models
+
+    @property
+    def graph_seconds(self) -> float:
+        """Time in the graphs until now."""
+        return sum(session.seconds for session in self.sessions)
 
     @property
     def num_iterations(self) -> int:
@@ -62,49 +73,23 @@ class SpellingHouse:
         return num_tokens
 
 
-class GraphClock:
-    """Adds up the time of an engine's graphs.
-
-    It reaches into the engine, because the service has no use for such a clock in its hot path.
-    """
-
-    def __init__(self, engine: GenerationEngine) -> None:
-        self.seconds = 0.0
-        encoder: Any = engine._scheduler._encoder
-        decoder: Any = engine._scheduler._decoder
-        for part in (encoder, decoder):
-            part._graph.run = self._timed(part._graph.run)
-
-    def _timed(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
-            began_at = time.perf_counter()
-            try:
-                return run(*arguments)
-            finally:
-                self.seconds += time.perf_counter() - began_at
-
-        return timed
-
-
 async def generation(arguments: argparse.Namespace, figures: Figures) -> None:
     """The decoder's step, static batches, the engine's outputs at once and step by step, in turn in each round."""
     house, speller = SpellingHouse(arguments.directory), Speller(arguments.directory)
     words = draw_words()
     for word in words[:256]:
         if (await house.spell(word)) != (expected := speller.alone(word)):
-            raise SystemExit(f"{word!r} is spelled otherwise than by the graphs alone, which make it {expected}")
+            raise WrongAnswer(f"{word!r} is spelled otherwise than by the graphs alone, which make it {expected}")
     waiting = cycle(words)
-    clock = GraphClock(house.engine)
     await _closed_loop(house.spell, waiting, WARM_UP_SECONDS)
     for _ in range(arguments.rounds):
         figures.add("generation/raw/rate", _raw_rate(speller, words, arguments.seconds))
         for name, value in _static(speller, words, arguments.seconds).items():
             figures.add(f"generation/static/{name}", value)
-        num_before = house.num_iterations
-        clock.seconds = 0.0
+        num_before, graphs_before = house.num_iterations, house.graph_seconds
         rate, seconds = await _closed_loop(house.spell, waiting, arguments.seconds)
         figures.add("generation/engine/rate", rate)
-        figures.add("generation/graphs/rate", rate * seconds / clock.seconds)
+        figures.add("generation/graphs/rate", rate * seconds / (house.graph_seconds - graphs_before))
         figures.add("generation/engine/iteration", seconds / (house.num_iterations - num_before))
         waits: list[float] = []
         num_before = house.num_iterations

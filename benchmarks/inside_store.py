@@ -26,6 +26,7 @@ from benchmarks.workloads import (
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.arena import session_bytes
+from ostinato.service.state.lmdb.store import LmdbStore
 
 RESERVED = 1 << 15
 """The last of the stored sessions, which are stepped by nothing in here."""
@@ -178,10 +179,7 @@ def _add_times(figures: Figures, prefix: str, seconds: list[float]) -> None:
 
 
 async def _until_stored(house: House) -> None:
-    """Wait until the database holds everything and the journal nothing.
-
-    It reaches into the store, because the service has no use for knowing that.
-    """
-    store: Any = house.store
-    while any(segment.newest for segment in store._journal.segments):
+    """Wait until the database holds everything and the journal nothing."""
+    assert isinstance(house.store, LmdbStore)
+    while house.store.num_in_journal:
         await asyncio.sleep(STORED_POLL_SECONDS)

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from benchmarks.environments import Environment
-from benchmarks.errors import SubjectFailed
+from benchmarks.errors import OwnFault, SubjectFailed
 from benchmarks.process import Process
 from benchmarks.spelling import EXAMPLE
 from benchmarks.triton_server import triton_command
@@ -37,11 +37,13 @@ class Subject(ABC):
     Attributes:
         name: in figures and reports.
         title: for people.
+        is_ours: whether it needs nothing but this project's own environment.
         tolerance: how far its answers may be off the offline run's; 0 = they must be the same to the bit.
     """
 
     name: str
     title: str
+    is_ours: ClassVar[bool] = False
     tolerance: ClassVar[float] = 1e-5
     ready_target: ClassVar[str]
 
@@ -58,13 +60,19 @@ class Subject(ABC):
 
         Raises:
             SubjectFailed: that did not work; the message says why.
+            OwnFault: the same of what is ours.
         """
         environment = {"BENCH_GRAPH": str(self.graph), "BENTOML_DO_NOT_TRACK": "true", "ORT_DISABLE_TELEMETRY": "1"}
         environment["BENTOML_HOME"] = str(self.scratch / "bentoml")
         command, more = self.command()
         log = self.scratch / f"{self.name}-{self.port}.log"
         self.process = Process(command, log, self.is_ready, environment={**environment, **more}, folder=ROOT)
-        self.seconds_to_ready = self.process.wait_until_ready()
+        try:
+            self.seconds_to_ready = self.process.wait_until_ready()
+        except SubjectFailed as error:
+            if self.is_ours:
+                raise OwnFault(str(error)) from error
+            raise
 
     def stop(self) -> None:
         """End it, if it was started."""
@@ -111,6 +119,7 @@ class Subject(ABC):
 class Echo(Subject):
     """The limit of the server stack; it computes nothing."""
 
+    is_ours = True
     name = "echo"
     title = "bare ASGI echo"
     ready_target = "/"
@@ -133,6 +142,7 @@ class Ostinato(Subject):
         state: the address of its store.
     """
 
+    is_ours = True
     name = "ostinato"
     title = "Ostinato"
     tolerance = 0.0
@@ -174,6 +184,8 @@ class Ostinato(Subject):
 
 class Spelling(Ostinato):
     """The service with nothing but the release of examples/cmudict."""
+
+    is_ours = True
 
     def __init__(self, scratch: Path) -> None:
         super().__init__(EXAMPLE / "repository", scratch)

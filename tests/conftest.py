@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 TIMEOUT_SECONDS = 120.0
 """Of an asynchronous test."""
 
-PHASE_SECONDS = 240.0
+PHASE_SECONDS = 400.0
 """Of any test's set-up, of its call and of its end; less than the ``faulthandler_timeout`` of pyproject.toml."""
 
 PutNetworks = Callable[..., None]

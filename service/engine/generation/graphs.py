@@ -72,7 +72,7 @@ class EncoderRunner:
         made: Signature = {part.made_by: (part.dtype, part.shape) for part in self._memory}
         made |= {name: (state.dtype, state.shape) for name, state in zip(self._begun_by, self._states, strict=True)}
         self._fetches = list(made)
-        self._graph = Graph(directory / manifest.graphs["encode"].file, given, made, manifest.constants)
+        self.graph = Graph(directory / manifest.graphs["encode"].file, given, made, manifest.constants)
 
     def padded_length(self, num_steps: int) -> int:
         """How long a source is when it runs: sources of one such length share a run."""
@@ -89,7 +89,7 @@ class EncoderRunner:
         if self._lengths:
             feeds[self._lengths] = np.array([len(source) for source in sources], np.int64)
         try:
-            values = dict(zip(self._fetches, self._graph.run(self._fetches, feeds), strict=True))
+            values = dict(zip(self._fetches, self.graph.run(self._fetches, feeds), strict=True))
         except Exception as error:
             raise RunFailed(f"model {self._name}: the encoder failed on {len(sources)} sources: {error}") from error
         memory = [_batch_first(values[part.made_by], part.batch_axis) for part in self._memory]
@@ -140,7 +140,7 @@ class DecoderRunner:
             num_places = "S" if part.attends_to_steps else part.memory[0].row_shape[0]
             made[part.attention] = part.output.dtype, ("B", num_places)
             self._fetches.append(part.attention)
-        self._graph = Graph(directory / manifest.graphs["decode"].file, given, made, manifest.constants)
+        self.graph = Graph(directory / manifest.graphs["decode"].file, given, made, manifest.constants)
 
     def run(
         self,
@@ -172,7 +172,7 @@ class DecoderRunner:
         if part.lengths:
             feeds[part.lengths] = lengths
         try:
-            output, *made = self._graph.run(self._fetches, feeds)
+            output, *made = self.graph.run(self._fetches, feeds)
         except Exception as error:
             raise RunFailed(f"model {self._name}: the decoder failed on {len(previous)} lanes: {error}") from error
         attention = made.pop() if part.attention else None

@@ -50,6 +50,7 @@ class Runner:
     Attributes:
         max_batch_size, max_iteration_steps: as given, or 1 where the graph takes no more; may be lowered.
         answers_every_step: see ``IterationRunner``.
+        graph: what is run.
 
     Raises:
         ModelRejected: onnxruntime cannot load the graph, or its inputs and outputs are not the manifest's.
@@ -58,7 +59,7 @@ class Runner:
     def __init__(self, manifest: Manifest, directory: Path, *, max_batch_size: int, max_iteration_steps: int) -> None:
         self.manifest = manifest
         path = directory / manifest.graphs["step"].file
-        self._graph = Graph(path, *_signature(manifest))
+        self.graph = Graph(path, *_signature(manifest))
         self.max_batch_size = max_batch_size
         self.max_iteration_steps = max_iteration_steps if manifest.inputs[0].time_axis is not None else 1
         if not manifest.batch_invariant:
@@ -113,7 +114,7 @@ class Runner:
 
     def _run(self, buffers: Buffers, batch_size: int, num_steps: int) -> NDArray[Any]:
         try:
-            return buffers.run(self._graph.session)
+            return buffers.run(self.graph.session)
         except Exception as error:
             raise RunFailed(
                 f"model {self.manifest.name}/{self.manifest.version}: the graph failed on {batch_size} rows of "
@@ -125,7 +126,7 @@ class Runner:
         if found is None:
             if len(self._buffers) >= MAX_BOUND_SHAPES:
                 self._buffers.clear()
-            found = Buffers(self.manifest, batch_size, num_steps, self._graph.binding(), self._flat)
+            found = Buffers(self.manifest, batch_size, num_steps, self.graph.binding(), self._flat)
             self._buffers[batch_size, num_steps] = found
         return found
 

@@ -72,6 +72,11 @@ class LmdbStore(DurableStore):
             folder, self._journal, self._database, self._group_sync, tombstone_seconds=tombstone_seconds, clock=clock
         )
 
+    @property
+    def num_in_journal(self) -> int:
+        """Records, the newest of their sessions, that are not in the database yet."""
+        return sum(len(segment.newest) for segment in self._journal.segments)
+
     def __repr__(self) -> str:
         return f"<LmdbStore {self._folder}, {len(self._residents)} sessions in memory, {self._journal!r}>"
 
