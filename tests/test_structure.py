@@ -291,6 +291,106 @@ def test_a_part_is_imported_by_its_one_name(part: str) -> None:
     assert found == {}
 
 
+NAMED_TUPLE = {"_replace", "_asdict", "_make", "_fields", "_field_defaults"}
+"""Open to everybody, whatever the underscore says: a named tuple's fields have the names without."""
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """The private members and functions that a module itself makes."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value):
+            names.add(node.attr)
+    return names
+
+
+def is_own(node: ast.AST) -> bool:
+    """Whether it is ``self``, ``cls`` or ``super()``."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in {"self", "cls"}
+
+
+def private_reaches(tree: ast.AST) -> list[str]:
+    """Where code takes a private member of what another module makes, or imports a private name."""
+    own = private_names(tree)
+    imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    taken = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and not is_own(node.value) and node.attr not in own | NAMED_TUPLE
+    ]
+    found = [*((name, name) for name in imported), *((node.attr, ast.unparse(node)) for node in taken)]
+    return [place for name, place in found if re.match(r"_[^_]", name)]
+
+
+@pytest.mark.parametrize("path", source_files(*CODE, "benchmarks"), ids=module_name)
+def test_nobody_reaches_for_anothers_private_members(path: Path) -> None:
+    assert private_reaches(ast.parse(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("runner._session.run()", ["runner._session"]),
+        ("self._runner._session = None", ["self._runner._session"]),
+        ("from a.b import _c, d", ["_c"]),
+        ("import a\na.b._c()", ["a.b._c"]),
+        ("class A:\n    def __init__(self, other: A):\n        self._b = other._b", []),
+        ("class A(B):\n    def c(self):\n        return super()._d + self._e + cls._f", []),
+        ("def _f(): ...\n_f()", []),
+        ("point._replace(x=1)", []),
+        ("vars.__dict__", []),
+        ("from __future__ import annotations", []),
+    ],
+)
+def test_a_reach_for_a_private_member_is_seen(code: str, found: list[str]) -> None:
+    assert private_reaches(ast.parse(code)) == found
+
+
+MIRRORED = ("service", "models", "export", "ostinato", "benchmarks")
+MIRROR_NOTHING = {
+    "export/test_documented_example.py": "the example of a page of docs/",
+    "export/test_telemetry.py": "what a library that is imported leaves on the disk",
+    "export/test_toy_kind.py": "the steps by which a kind of training is added",
+    "models/test_train_command.py": "the command over real recipes and networks",
+    "models/training/test_pronunciation.py": "that each line of a recipe reaches its network",
+    "ostinato/tables/test_train_and_replay.py": "training and replay of one table",
+    "ostinato/test_client_live.py": "both kinds of client and a real server",
+    "ostinato/test_generation_live.py": "both kinds of client and a real server that writes",
+    "ostinato/test_public_names.py": "what an application imports",
+    "ostinato/test_readme.py": "what README says of the command line",
+    "service/edge/test_options.py": "that every way in has the same options",
+    "service/edge/test_uvicorn.py": "members of a library that the edge overrides",
+    "service/state/lmdb/test_crossings.py": "several workers over one folder, and what befalls them",
+    "service/state/lmdb/test_life.py": "a random life of sessions at three workers",
+    "service/state/test_shared_stores.py": "two stores of any kind over one place",
+    "service/state/test_store_contract.py": "what every store keeps",
+}
+"""Test files of these folders that are about no single module, and what they are about."""
+
+
+def mirrors_a_module(path: Path) -> bool:
+    """``service/engine/test_graph.py`` mirrors ``service/engine/graph.py``, or a folder of that name."""
+    mirrored = ROOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))
+    return mirrored.is_file() or mirrored.with_suffix("").is_dir()
+
+
+@pytest.mark.parametrize("folder", MIRRORED)
+def test_tests_mirror_modules(folder: str) -> None:
+    tests = (ROOT / "tests" / folder).rglob("test_*.py")
+    others = {path.relative_to(ROOT / "tests").as_posix() for path in tests if not mirrors_a_module(path)}
+    assert others - MIRROR_NOTHING.keys() == set(), "name them for their module, or say here what they are about"
+
+
+def test_what_mirrors_a_module_is_not_listed_as_an_exception() -> None:
+    assert [name for name in MIRROR_NOTHING if mirrors_a_module(ROOT / "tests" / name)] == []
+
+
 def test_nothing_imports_the_app() -> None:
     app = ("ostinato.service.app",)
     found = [module for module, imported in IMPORTS.items() if any(is_under(name, app) for name in imported)]
@@ -331,7 +431,9 @@ def text_files() -> Iterator[tuple[Path, str]]:
     # Not what git tracks: the tests also run where there is no git.
     inside = [path for folder in TEXT for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
     for path in [*ROOT.glob("*"), *ROOT.glob(".git?*"), *inside]:
-        if path.is_file() and path.suffix not in {".log", ".png", ".xz"} and path != Path(__file__):
+        # A worktree's `.git` is a file that names the repository's own.
+        is_ours = path.name != ".git" and path != Path(__file__)
+        if path.is_file() and path.suffix not in {".log", ".png", ".xz"} and is_ours:
             try:
                 yield path, path.read_text(encoding="utf-8")
             except UnicodeDecodeError:
