@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from tests.waiting import PATIENCE_SECONDS
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS = 100.0
 STOP_SECONDS = 60.0
@@ -119,6 +121,27 @@ class ServerProcess:
                     return answer
             time.sleep(0.05)
         raise AssertionError(f"the server was not ready in {START_SECONDS:g} s:\n{self.log()}")
+
+    def client(self) -> httpx.Client:
+        """A client that waits as long as a test may."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+
+    def async_client(self) -> httpx.AsyncClient:
+        """The same for an event loop."""
+        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer to a request on a connection of its own."""
+        with self.client() as client:
+            return client.request(method, path, **options)
+
+    def get(self, path: str) -> httpx.Response:
+        """The same of a GET."""
+        return self.request("GET", path)
+
+    def post(self, path: str, json: object = None) -> httpx.Response:
+        """The same of a POST with a body of JSON, or without one."""
+        return self.request("POST", path, json=json)
 
     def terminate(self) -> None:
         """Ask it to drain and stop."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from ostinato.errors import ServiceError
 from tests.ostinato.client.test_generation import streamed
 from tests.ostinato.fake_service import KINDS, make_client
 from tests.server import ServerProcess
+from tests.waiting import until_true
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -30,13 +29,6 @@ def total(server: ServerProcess, series: str) -> float:
 
 def is_idle(server: ServerProcess) -> bool:
     return total(server, "ostinato_generation_lanes") == 0
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < give_up_at
-        await asyncio.sleep(0.02)
 
 
 @both_kinds
@@ -117,7 +109,7 @@ async def test_hanging_up_in_the_middle_frees_the_lanes(kind: str, writing_serve
         for _ in range(10):
             async with contextlib.aclosing(streamed(client, "hours-ahead", **LONG)) as items:
                 assert (await anext(items)).step == 1
-        await until(lambda: is_idle(writing_server))
+        await until_true(lambda: is_idle(writing_server))
         assert (await client.generate("letters", ["abc"])).firsts
     # Most of the 10 x 32 x 1,000 steps were never made.
     assert total(writing_server, "ostinato_generated_steps_total") - before < 320_000 / 2
@@ -132,13 +124,13 @@ async def test_a_loop_that_is_left_hangs_up_by_itself(writing_server: ServerProc
             async for item in client.generate_stream("hours-ahead", **LONG):
                 seen.append(item)
                 break
-        await until(lambda: len(asyncio.all_tasks()) == num_tasks)
+        await until_true(lambda: len(asyncio.all_tasks()) == num_tasks)
         with Client(writing_server.url) as blocking:
             for _ in range(5):
                 for item in blocking.generate_stream("hours-ahead", **LONG):
                     seen.append(item)
                     break
-            await until(lambda: is_idle(writing_server))
+            await until_true(lambda: is_idle(writing_server))
     assert [isinstance(item, Step) for item in seen] == [True] * 10
     assert total(writing_server, "ostinato_generated_steps_total") - before < 320_000 / 2
 

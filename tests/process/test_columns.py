@@ -168,7 +168,7 @@ async def test_a_row_whose_output_is_not_finite_fails_alone(post: Any, server: S
     def rows(values: Sequence[float], seq: int) -> list[Row]:
         return [(session_id, [value], seq) for session_id, value in zip(ids, values, strict=True)]
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with server.async_client() as http:
         values: NDArray[np.float64] = np.arange(40.0)
         assert await post(http, "accumulator", rows(values.tolist(), 0)) == [([value], None) for value in values]
         second = values.copy()

@@ -9,8 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import httpx
-
 from tests.server import ServerProcess, running_server
 
 
@@ -25,7 +23,7 @@ def connected(server: ServerProcess) -> Iterator[tuple[socket.socket, IO[bytes]]
 
 def open_session(server: ServerProcess) -> str:
     """The path of a new session's steps."""
-    opened = httpx.post(f"{server.url}/v1/models/accumulator/sessions")
+    opened = server.post("/v1/models/accumulator/sessions")
     return f"/v1/sessions/{opened.json()['session_id']}/step"
 
 
@@ -89,7 +87,7 @@ def test_a_body_that_is_cut_off_is_not_applied(server: ServerProcess) -> None:
         connection.sendall(post(path, {"inputs": [[1]]})[:-1])
         connection.shutdown(socket.SHUT_WR)
         assert reader.read() == b""
-    assert httpx.get(f"{server.url}{path.removesuffix('/step')}").json()["steps"] == 0
+    assert server.get(path.removesuffix("/step")).json()["steps"] == 0
 
 
 def test_a_server_that_stops_answers_a_request_whose_body_was_on_its_way(repository: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.faults.saboteurs import Saboteur
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.networks import offline
 from tests.server import ServerProcess, free_port
+from tests.waiting import until_true
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -118,8 +119,7 @@ async def test_the_proxy_swallows_answers_until_it_cuts() -> None:
     async with await asyncio.start_server(echo, "127.0.0.1", port), Proxy(port, random.Random(0)) as proxy:
         proxy.swallow()
         asked = asyncio.create_task(ask(proxy, b"one", wait_for_end=True))
-        while not proxy.num_lost:
-            await asyncio.sleep(0.001)
+        await until_true(lambda: proxy.num_lost, "a lost answer")
         assert not asked.done()
         proxy.cut()
         assert await asked == b""
@@ -133,10 +133,10 @@ def test_a_killed_server_leaves_no_process_and_starts_again_on_its_port(reposito
         workers = server.workers()
         assert workers
         server.kill()
-        gone, alive = psutil.wait_procs(workers, timeout=10)
+        gone, alive = psutil.wait_procs(workers)
         assert (len(gone), alive) == (len(workers), [])
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"{server.url}/livez")
+            server.get("/livez")
         server.start()
         server.wait_until_ready()
     finally:
@@ -150,7 +150,7 @@ def test_a_paused_server_does_not_answer_and_then_does(server: ServerProcess) ->
             httpx.get(f"{server.url}/livez", timeout=0.3)
     finally:
         server.resume()
-    assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
+    assert server.get("/livez").status_code == 200
 
 
 def test_the_command_line_knows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, se
 
     async def client() -> None:
         """Take a random idle session, send its next chunk, put it back; until all chunks are sent."""
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        async with server.async_client() as http:
             while any(chunks):
                 ready = [number for number in idle if chunks[number]]
                 if not ready:
@@ -86,7 +86,7 @@ async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, se
                 outputs[number].append(np.array(content["outputs"], np.float32))
                 idle.append(number)
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with server.async_client() as http:
         for number in range(num_sessions):
             opened = await http.post("/v1/models/lstm/sessions", json={"session_id": f"fold-{number}"})
             assert opened.status_code == 201, opened.text
@@ -113,7 +113,7 @@ async def test_predict_of_mixed_lengths_equals_one_offline_run_each_and_computes
 ) -> None:
     generator = np.random.default_rng(7)
     sequences = [generator.normal(size=(length, 3)).astype(np.float32) for length in (5, 300, 1, 77, 32, 33, 64, 2)]
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with server.async_client() as http:
         before = steps_computed((await http.get("/metrics")).text)
         body = {"sequences": [sequence.tolist() for sequence in sequences]}
         content = (await http.post("/v1/models/lstm/predict", json=body)).json()
@@ -144,5 +144,5 @@ async def test_fold_of_a_graph_that_answers_once_a_chunk(server: ServerProcess) 
                 assert content["outputs"] == [np.bincount(tokens[:stop], minlength=7).tolist()], (start, stop)
         await http.delete(path)
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with server.async_client() as http:
         await asyncio.gather(*(play(http, tokens) for tokens in sequences))

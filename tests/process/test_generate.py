@@ -37,7 +37,7 @@ def generating(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetwor
 
 @pytest.fixture
 def http(generating: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=generating.url, timeout=30) as client:
+    with generating.client() as client:
         yield client
 
 
@@ -159,7 +159,7 @@ def test_a_stream_that_is_refused_has_a_status_of_its_own(http: httpx.Client) ->
 def test_a_client_that_hangs_up_frees_its_lanes(http: httpx.Client, generating: ServerProcess) -> None:
     for number in range(30):
         with (
-            httpx.Client(base_url=generating.url) as client,
+            generating.client() as client,
             client.stream(
                 "POST",
                 "/v1/models/letters/generate",

@@ -19,7 +19,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def http(server: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with server.client() as client:
         yield client
 
 
@@ -75,7 +75,10 @@ class TestSessions:
         assert problem(http.get("/v1/sessions/brief")) == (410, "session_expired", None)
 
     def test_an_expired_session_is_forgotten(self, repository: Path, tmp_path: Path) -> None:
-        with running_server(repository, tmp_path, tombstone_seconds=0) as own, httpx.Client(base_url=own.url) as client:
+        with (
+            running_server(repository, tmp_path, tombstone_seconds=0) as own,
+            own.client() as client,
+        ):
             client.post("/v1/models/accumulator/sessions", json={"session_id": "brief", "ttl_seconds": 0.1})
             until(lambda: client.get("/v1/sessions/brief").status_code == 404, "its being forgotten")
             assert problem(client.get("/v1/sessions/brief")) == (404, "unknown_session", None)
@@ -206,7 +209,7 @@ class TestLimits:
         self, repository: Path, tmp_path: Path
     ) -> None:
         own_server = running_server(repository, tmp_path, max_sessions=2, max_queue_rows=3)
-        with own_server as own, httpx.Client(base_url=own.url) as client:
+        with own_server as own, own.client() as client:
             for _ in range(2):
                 assert client.post("/v1/models/accumulator/sessions").status_code == 201
             full = client.post("/v1/models/accumulator/sessions")

@@ -35,7 +35,7 @@ def test_models_that_fail_a_check_are_not_served_and_the_others_are(tmp_path: Pa
     misfit.write(repository, golden_inputs())
 
     with running_server(repository, tmp_path) as server:
-        readiness = httpx.get(f"{server.url}/readyz").json()
+        readiness = server.get("/readyz").json()
         log = server.log()
         reasons = {"short": "SHA-256", "wrong": "off by 0.1", "misfit": "8 in the graph and 9 in the manifest"}
         states = {each["model"]: each for each in readiness["models"]}
@@ -45,11 +45,11 @@ def test_models_that_fail_a_check_are_not_served_and_the_others_are(tmp_path: Pa
             assert states[model]["status"] == "failed"
             assert reason in states[model]["reason"]
             assert f"{model}/1 is not served: " in log
-            opened = httpx.post(f"{server.url}/v1/models/{model}/sessions")
+            opened = server.post(f"/v1/models/{model}/sessions")
             assert (opened.status_code, opened.json()["code"]) == (404, "unknown_model")
             assert reason in opened.json()["detail"]
-        assert httpx.post(f"{server.url}/v1/models/lstm/sessions").status_code == 201
-        assert "ostinato_models_failed 3.0" in httpx.get(f"{server.url}/metrics").text
+        assert server.post("/v1/models/lstm/sessions").status_code == 201
+        assert "ostinato_models_failed 3.0" in server.get("/metrics").text
 
 
 def test_a_server_with_no_sound_model_is_alive_and_not_ready(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_server_with_no_sound_model_is_alive_and_not_ready(tmp_path: Path) -> 
         readiness = server.wait_until_ready(status=503).json()
         assert readiness["status"] == "failed"
         assert "there is no such folder" in readiness["reason"]
-        assert httpx.get(f"{server.url}/livez").status_code == 200
+        assert server.get("/livez").status_code == 200
     finally:
         server.stop()
 
@@ -68,7 +68,10 @@ def test_several_versions_are_served_side_by_side(tmp_path: Path) -> None:
     for version, seed in (("1", 1), ("2", 2), ("10", 10)):
         networks.lstm(seed=seed).named("lstm", version).write(repository, golden_inputs())
     sequence = golden_inputs()[0]
-    with running_server(repository, tmp_path) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        running_server(repository, tmp_path) as server,
+        server.client() as http,
+    ):
         assert http.get("/v1/models/lstm").json()["versions"] == ["1", "2", "10"]
         for asked, given in (({"version": "1"}, "1"), ({"version": "2"}, "2"), ({}, "10")):
             opened = http.post("/v1/models/lstm/sessions", json=asked).json()
@@ -84,7 +87,7 @@ async def test_drain_answers_what_is_in_flight_and_takes_no_new_work(number: sig
     networks.accumulator().write(repository, np.ones((2, 5, 1), np.float32))
     limits = {"max_iteration_steps": 1, "drain_seconds": 100, "deadline_seconds": 0}
     with running(HeldServer(repository, tmp_path, **limits)) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        async with server.async_client() as http:
             session = (await http.post("/v1/models/accumulator/sessions")).json()["session_id"]
             body = {"inputs": [[1]] * 20, "seq": 0, "return_sequences": False}
             with server.held():

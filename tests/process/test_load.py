@@ -30,7 +30,7 @@ def slow_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @asynccontextmanager
 async def client(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with server.async_client() as http:
         yield http
 
 

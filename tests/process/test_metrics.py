@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,7 +15,7 @@ MODEL = {"model": "accumulator", "version": "1"}
 
 
 def read(server: ServerProcess) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = httpx.get(f"{server.url}/metrics").text
+    text = server.get("/metrics").text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -25,27 +24,30 @@ def read(server: ServerProcess) -> dict[tuple[str, frozenset[tuple[str, str]]], 
 
 
 def test_promtool_finds_nothing_to_say(server: ServerProcess) -> None:
-    httpx.post(f"{server.url}/v1/models/accumulator/predict", json={"sequences": [[[1]]]})
-    metrics = httpx.get(f"{server.url}/metrics")
+    server.post("/v1/models/accumulator/predict", json={"sequences": [[[1]]]})
+    metrics = server.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
     run_tool("promtool", "check", "metrics", input_text=metrics.text)
 
 
 def test_every_documented_series_is_there(server: ServerProcess) -> None:
-    text = httpx.get(f"{server.url}/metrics").text
+    text = server.get("/metrics").text
     declared = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert declared == set(SERIES)
 
 
 def test_no_label_holds_a_session(server: ServerProcess) -> None:
-    httpx.post(f"{server.url}/v1/models/accumulator/sessions", json={"session_id": "very-own-id"})
-    httpx.post(f"{server.url}/v1/sessions/very-own-id/step", json={"inputs": [[1]]})
-    httpx.delete(f"{server.url}/v1/sessions/very-own-id")
-    assert "very-own-id" not in httpx.get(f"{server.url}/metrics").text
+    server.post("/v1/models/accumulator/sessions", json={"session_id": "very-own-id"})
+    server.post("/v1/sessions/very-own-id/step", json={"inputs": [[1]]})
+    server.request("DELETE", "/v1/sessions/very-own-id")
+    assert "very-own-id" not in server.get("/metrics").text
 
 
 def test_each_series_moves_when_its_event_happens(repository: Path, tmp_path: Path) -> None:
-    with running_server(repository, tmp_path) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        running_server(repository, tmp_path) as server,
+        server.client() as http,
+    ):
         before = read(server)
 
         def moved(name: str, **labels: str) -> float:

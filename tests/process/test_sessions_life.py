@@ -162,16 +162,16 @@ def test_a_put_that_is_refused_leaves_the_session_as_it_was(
 ) -> None:
     with here.session("accumulator") as session:
         session.step([[1], [2]])
-        answer = httpx.put(f"{pair.here.url}/v1/sessions/{session.session_id}/state", content=content)
+        answer = pair.here.request("PUT", f"/v1/sessions/{session.session_id}/state", content=content)
         assert (answer.status_code, answer.json().get("field")) == (status, field)
         again = {"inputs": [[1], [2]], "seq": 0}
-        sent = httpx.post(f"{pair.here.url}/v1/sessions/{session.session_id}/step", json=again)
+        sent = pair.here.post(f"/v1/sessions/{session.session_id}/step", json=again)
         assert sent.json()["outputs"] == [[1.0], [3.0]]
         assert session.step([[4]]).tolist() == [[7.0]]
 
 
 def test_routes_of_a_life_answer_as_the_others(pair: Pair) -> None:
-    with httpx.Client(base_url=pair.here.url) as http:
+    with pair.here.client() as http:
         path = f"/v1/sessions/{http.post('/v1/models/accumulator/sessions').json()['session_id']}"
         fork = http.post(f"{path}/fork", json={"session_id": f"{path.rpartition('/')[2]}-copy"})
         assert (fork.status_code, fork.headers["location"]) == (201, f"{path}-copy")

@@ -47,7 +47,7 @@ def test_a_client_that_reads_nothing_is_cut_off_and_others_are_served(
         until(lambda: _num_lanes(server.url) > 0, "the first lane")
         until(lambda: _num_lanes(server.url) == 0, "the end of all lanes")
         until(lambda: not _is_connected(server, stalled), "the end of the connection")
-        other = httpx.post(f"{server.url}/v1/models/hours-ahead/generate", json={"inputs": [[[0.5, 0.5]]]})
+        other = server.post("/v1/models/hours-ahead/generate", json={"inputs": [[[0.5, 0.5]]]})
         assert other.json()["finish_reasons"] == ["length"]
         received = _rest_of(stalled)
         assert b"event: step" in received

@@ -31,14 +31,20 @@ def test_sessions_keep_their_version_and_outlive_its_absence(tmp_path: Path) -> 
     sequence = generator.normal(size=(9, 3)).astype(np.float32)
     made: dict[str, list[Any]] = {"of-1": [], "of-2": []}
 
-    with running_server(folder, tmp_path, state=state) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        running_server(folder, tmp_path, state=state) as server,
+        server.client() as http,
+    ):
         for session_id, version in (("of-1", "1"), ("of-2", None)):  # the latest, where none is named
             body = {"session_id": session_id} | ({"version": version} if version else {})
             assert http.post("/v1/models/lstm/sessions", json=body).status_code == 201
             made[session_id] += step(http, session_id, sequence[:3], 0).json()["outputs"]
 
     shutil.move(old, tmp_path / "old")
-    with running_server(folder, tmp_path, state=state) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        running_server(folder, tmp_path, state=state) as server,
+        server.client() as http,
+    ):
         models = http.get("/readyz").json()["models"]
         assert {"model": "lstm", "version": "1", "status": "missing", "sessions": 1} in models
         assert "lstm/1 is not served, and 1 sessions run it: put it back" in server.log()
@@ -48,7 +54,10 @@ def test_sessions_keep_their_version_and_outlive_its_absence(tmp_path: Path) -> 
         made["of-2"] += step(http, "of-2", sequence[3:6], 3).json()["outputs"]
 
     shutil.move(tmp_path / "old", old)
-    with running_server(folder, tmp_path, state=state) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        running_server(folder, tmp_path, state=state) as server,
+        server.client() as http,
+    ):
         assert all(model["status"] == "ready" for model in http.get("/readyz").json()["models"])
         made["of-1"] += step(http, "of-1", sequence[3:], 3).json()["outputs"]
         made["of-2"] += step(http, "of-2", sequence[6:], 6).json()["outputs"]
@@ -70,7 +79,7 @@ def test_without_its_store_a_server_answers_503_and_goes_on_when_it_is_back(
     sequence = np.random.default_rng(5).normal(size=(6, 3)).astype(np.float32)
     with (
         running_server(repository, tmp_path, state=redis_server.url) as server,
-        httpx.Client(base_url=server.url) as http,
+        server.client() as http,
     ):
         http.post("/v1/models/lstm/sessions", json={"session_id": "a"})
         made = step(http, "a", sequence[:2], 0).json()["outputs"]

@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def http(server: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with server.client() as client:
         yield client
 
 
@@ -147,13 +147,13 @@ def test_a_fork_keeps_its_own_memory(http: httpx.Client, hours: Array) -> None:
 def test_a_session_that_outlived_its_server_forecasts_the_same(tmp_path: Path, hours: Array) -> None:
     state = f"lmdb://{tmp_path}/state"
     with running_server(EXAMPLE / "repository", tmp_path, state=state) as server:
-        with httpx.Client(base_url=server.url, timeout=30) as http:
+        with server.client() as http:
             paths = {begin(http, hours[:num_hours]): num_hours for num_hours in (30, 250)}
             made = {path: forecast(http, path) for path in paths}
         server.kill()
         server.start()
         server.wait_until_ready()
-        with httpx.Client(base_url=server.url, timeout=30) as http:
+        with server.client() as http:
             for path, num_hours in paths.items():
                 assert forecast(http, path) == made[path] == offline(hours[:num_hours])
                 go_on(http, path, hours[num_hours : num_hours + 100], num_hours)

@@ -13,7 +13,6 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -62,7 +61,7 @@ def test_whichever_worker_is_asked_metrics_speak_for_all(server: ServerProcess, 
     assert len(workers_of(place)) == 2
     seen = [read(server)[STEPS]]
     for _ in range(30):  # each on a connection of its own, so on either worker
-        assert httpx.post(f"{server.url}{PREDICT}", json={"sequences": [[[1]] * 10]}).status_code == 200
+        assert server.post(PREDICT, json={"sequences": [[[1]] * 10]}).status_code == 200
         seen.append(read(server)[STEPS])
     until(lambda: read(server)[STEPS] == 300)
     assert seen == sorted(seen), "a counter fell"
@@ -75,7 +74,7 @@ def test_a_worker_that_is_killed_is_replaced_while_the_port_answers_and_no_count
     server: ServerProcess, place: Path
 ) -> None:
     for _ in range(20):
-        httpx.post(f"{server.url}{PREDICT}", json={"sequences": [[[1]] * 10]})
+        server.post(PREDICT, json={"sequences": [[[1]] * 10]})
     until(lambda: read(server)[STEPS] == 200)
     before = workers_of(place)
     victim = min(before)
@@ -85,7 +84,7 @@ def test_a_worker_that_is_killed_is_replaced_while_the_port_answers_and_no_count
     def is_replaced() -> bool:
         numbers = read(server)  # it answers: the other worker takes the connections
         seen.append(numbers[STEPS])
-        assert httpx.get(f"{server.url}/readyz").status_code == 200, "a worker took connections before its models"
+        assert server.get("/readyz").status_code == 200, "a worker took connections before its models"
         has_loaded = server.log().count("model versions are served") == 3
         return has_loaded and numbers[WORKERS] == 2 and victim not in workers_of(place)
 
@@ -105,7 +104,7 @@ async def test_every_worker_drains_and_the_server_ends_with_status_0(
     settings = {"workers": 2, "max_iteration_steps": 1, "deadline_seconds": 0, "drain_seconds": 100}
     with running(HeldServer(repository, tmp_path, state=f"lmdb://{tmp_path}/state", **settings)) as server:
         await asyncio.to_thread(until, lambda: read(server).get(WORKERS) == 2)
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        async with server.async_client() as http:
             body = {"sequences": [[[1]] * num_steps], "return_sequences": False}
             with server.held():
                 in_flight = [asyncio.ensure_future(http.post(PREDICT, json=body)) for _ in range(num_requests)]
@@ -140,7 +139,7 @@ async def test_a_signal_to_the_whole_group_ends_each_worker_once(server: ServerP
 async def test_what_the_drain_has_no_time_for_is_refused(repository: Path, tmp_path: Path) -> None:
     settings = {"max_iteration_steps": 1, "deadline_seconds": 0, "drain_seconds": 0.1}
     with running(HeldServer(repository, tmp_path, **settings)) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        async with server.async_client() as http:
             body = {"sequences": [[[1]] * 20], "return_sequences": False}
             with server.held():
                 in_flight = asyncio.ensure_future(http.post(PREDICT, json=body))
