@@ -440,6 +440,38 @@ def text_files() -> Iterator[tuple[Path, str]]:
                 continue  # not text
 
 
+MODULES = {module_name(path): path for path in source_files(*CODE, "benchmarks", "examples", "tests")}
+PLACES = (
+    r"ostinato\.(?:service|models|export|client|commands|tools)|tests\.(?:service|process|faults|ostinato)|benchmarks"
+)
+NAMED = re.compile(rf"(?<![\w.])(?:{PLACES})(?:\.[A-Za-z]\w*)+")
+FILE_ENDS = ("py", "md", "toml", "sh", "yml", "yaml", "json", "txt", "lock", "svg")
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a module, or stands in one."""
+    parts = name.split(".")
+    if parts[-1] in FILE_ENDS:
+        return True  # a file's name
+    known = max((number for number in range(1, len(parts) + 1) if ".".join(parts[:number]) in MODULES), default=0)
+    if known == len(parts) or ROOT.joinpath(*parts).is_dir():
+        return True
+    return known > 0 and all(
+        re.search(rf"\b{part}\b", MODULES[".".join(parts[:known])].read_text()) for part in parts[known:]
+    )
+
+
+def test_whatever_names_a_module_names_one_that_is_there() -> None:
+    """In commands, in messages, in what a test patches: no import tells that it has moved."""
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, text in text_files()
+        for name in NAMED.findall(text)
+        if not is_there(name)
+    }
+    assert found == set()
+
+
 def test_no_text_holds_what_is_true_of_one_machine_only() -> None:
     registries = r"pypi\.(org|python)|pythonhosted|download\.pytorch|registry\.npmjs|deb\.debian|archive\.ubuntu"
     options = r"--(extra-)?index-url|--find-links|--trusted-host|^-[if] "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -428,13 +429,14 @@ def test_workers_that_were_killed_hold_no_places_of_readers(tmp_path: Path) -> N
     script = """
 import os, sys
 from pathlib import Path
-from ostinato.service.state.database import Database
+from ostinato.service.state.lmdb.database import Database
 database = Database(Path(sys.argv[1]))
 transaction = database._environment.begin()
 os.kill(os.getpid(), 9)
 """
     for _ in range(3):
-        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+        killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+        assert killed.returncode == -signal.SIGKILL
     store = store_at(tmp_path)
     assert store._database.first_segment() == 1
     pids = {line.split()[0] for line in store._database._environment.readers().splitlines()[1:]}
