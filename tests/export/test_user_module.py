@@ -45,6 +45,7 @@ def app() -> typer.Typer:
     return app
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_exports_a_module_from_a_file(app: typer.Typer, source: Path, tmp_path: Path) -> None:
     arguments = [f"{source}:running_total", "--repository", str(tmp_path / "repository")]
     options = [
@@ -91,6 +92,7 @@ def test_feedback_without_a_feature_is_refused() -> None:
         ModuleOptions(feedback=("load",)).feedback_map()
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_number_of_codes_goes_into_the_manifest(app: typer.Typer, tmp_path: Path) -> None:
     options = ["--input-shape", "B,T", "--input-dtype", "int64", "--num-codes", str(NUM_TOKENS)]
     result = CliRunner().invoke(app, ["tests.export.modules:Tokens", "--repository", str(tmp_path), *options])

@@ -22,6 +22,7 @@ def run(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_exported_captioner_writes_what_the_trained_one_does(run: Path, tmp_path: Path) -> None:
     exported = export_run(run, tmp_path / "repository")
     manifest, decoder = exported.manifest, exported.manifest.decoder

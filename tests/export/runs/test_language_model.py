@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_exported_language_model_scores_step_by_step_what_the_trained_one_does(run: Path, tmp_path: Path) -> None:
     exported = export_run(run, tmp_path / "repository", name="letters", version="2")
     manifest, decoder = exported.manifest, exported.manifest.decoder

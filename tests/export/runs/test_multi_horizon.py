@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from ostinato.export.runs.registry import export_run
 from ostinato.models.kinds.multi_horizon import train_run
 
@@ -32,6 +34,7 @@ horizon_steps = 3
 """
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_run_is_exported_with_its_quantiles_by_name(tmp_path: Path) -> None:
     rows = [
         f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00,{10 + math.sin(hour / 2):.3f},{'NE' if hour % 3 else 'SW'}"

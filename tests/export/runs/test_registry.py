@@ -140,6 +140,7 @@ def app() -> typer.Typer:
     return app
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_exports_a_run_and_shows_the_proof(app: typer.Typer, run_directory: Path, tmp_path: Path) -> None:
     arguments = [str(run_directory), "--repository", str(tmp_path), "--version", "2"]
     result = CliRunner().invoke(app, arguments)
