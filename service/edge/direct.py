@@ -90,10 +90,12 @@ class DirectExchange:
             media_type = desk.check_headers(headers)
             desk.check_size(len(body))
             request = Request(name, query_string, media_type, body)
-            if self._pattern == STEP and (found := routes.steps.read(request)) is not None:
-                session, self._body = found
-                routes.steps.begin(session, self._body, self)
-                return
+            if self._pattern == STEP:
+                steps = routes.steps
+                if (found := steps.read(request)) is not None:
+                    session, self._body = found
+                    steps.begin(session, self._body, self)
+                    return
             self._task = desk.loop.create_task(self._run(handler, request))
         except Exception as error:
             self._finish(self._refuse(error))

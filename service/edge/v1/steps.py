@@ -31,7 +31,9 @@ class StepRoutes:
 
     async def step(self, request: Request) -> Response:
         """Apply a chunk to a session."""
-        session, body = self.read(request) or self._read(await self._sessions.find(request.name), request)
+        session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
+        session.engine.check_room()
+        body = codec.decode_body(request, _STEP)
         return json_response(step_content(await self.begin(session, body), body))
 
     async def step_body(self, session_id: str, body: StepBody) -> Response:
@@ -42,9 +44,8 @@ class StepRoutes:
     def read(self, request: Request) -> tuple[LiveSession, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not."""
         session = self._sessions.resident(request.name)
-        return None if session is None else self._read(session, request)
-
-    def _read(self, session: LiveSession, request: Request) -> tuple[LiveSession, StepBody]:
+        if session is None:
+            return None
         session.engine.check_room()
         return session, codec.decode_body(request, _STEP)
 
