@@ -44,7 +44,9 @@ class StreamHandle:
     def _step_plan(self, session_id: str, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
         if (seq := self.steps.get(session_id)) is None:
             seq = yield from self._sync_plan(session_id)
-        content = {"session_id": session_id, "inputs": inputs, "seq": seq, "return_sequences": return_sequences}
+        content: dict[str, Any] = {"session_id": session_id, "inputs": inputs, "seq": seq}
+        if not return_sequences:
+            content["return_sequences"] = False
         try:
             body = to_json(content, allow_infinity=False)
         except ValueError as error:

@@ -31,7 +31,7 @@ class HttpOptions(TypedDict):
     headers: dict[str, str]
 
 
-class StreamHttpOptions(TypedDict):
+class StreamOptions(TypedDict):
     """What the connections of websockets are made with."""
 
     open_timeout: float
@@ -102,9 +102,9 @@ def stream_address(send: Send) -> str:
     return "ws" + send.url.removeprefix("http") + send.request.path
 
 
-def stream_options(url: str, timeout_seconds: float) -> StreamHttpOptions:
+def stream_options(url: str, timeout_seconds: float) -> StreamOptions:
     """For both ``connect`` of websockets; the service does not compress."""
-    return StreamHttpOptions(
+    return StreamOptions(
         open_timeout=min(timeout_seconds, CONNECT_SECONDS),
         close_timeout=GOODBYE_SECONDS,
         max_size=None,

@@ -269,6 +269,8 @@ async def test_missing_sessions_are_opened_where_the_body_or_the_query_says_so()
         made = await post_arrow(edge, ["c", "d", "no id", None], [[1]] * 4, query="create_missing=true")
         assert made.content["outputs"] == [[4.0], [1.0], None, None]
         assert made.content["code"] == [None, None, "invalid_input", "invalid_input"]
+        unknown = await post_arrow(edge, ["e"], [[1]], query="create_mising=true")
+        assert (unknown.status, "`create_mising`" in unknown.content["detail"]) == (422, True)
         wrong = await post_arrow(edge, ["e"], [[1]], query="create_missing=perhaps")
         assert (wrong.status, wrong.content["field"]) == (422, "create_missing")
         assert house.engine.arena.num_sessions == 4
@@ -482,6 +484,22 @@ class TestPredictArrow:
             assert (reply.status, reply.content["code"]) == (500, "run_failed")
             await asyncio.sleep(0)
             assert house.engine.arena.num_used == 0
+
+    @pytest.mark.parametrize(
+        "query", ["go_backward=true", "return_state=true", "version=1&Version=1", "initial_state=1"]
+    )
+    async def test_an_option_that_arrow_does_not_have_is_refused_by_its_name(self, query: str) -> None:
+        async with edge_with() as (house, edge):
+            reply = await self.predict(edge, query=query)
+            unknown = query.rpartition("&")[2].partition("=")[0]
+            assert (reply.status, f"`{unknown}`" in reply.content["detail"]) == (422, True)
+            assert house.runner.iterations == []
+
+    async def test_options_of_a_body_in_json_are_not_looked_for_in_the_query(self) -> None:
+        async with edge_with() as (house, edge):
+            reply = await post(edge, "/v1/models/sum/predict", b'{"sequences": [[[1]]]}', query="go_backwards=true")
+            assert reply.status == 422
+            assert house.runner.iterations == []
 
     async def test_a_misspelt_flag_value_is_refused(self) -> None:
         async with edge_with() as (house, edge):

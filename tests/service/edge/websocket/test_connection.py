@@ -184,6 +184,7 @@ class TestHandshake:
             ("//[", 404, "unknown_route"),
             ("/v1/models/sum/stream?create_missing=perhaps", 422, "invalid_input"),
             ("/v1/models/sum/stream?create_missing=", 422, "invalid_input"),
+            ("/v1/models/sum/stream?create-missing=true", 422, "invalid_input"),
         ],
     )
     async def test_one_that_opens_no_stream_is_refused(self, target: str, status: int, code: str) -> None:

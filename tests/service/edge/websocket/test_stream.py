@@ -131,6 +131,13 @@ def steps(house: House, session_id: str) -> int:
     return session.steps
 
 
+async def test_a_frame_may_ask_for_its_last_output_only() -> None:
+    async with line_over(House(), "a") as line:
+        line.say({"session_id": "a", "inputs": [[1], [2]], "return_sequences": False})
+        sent = await line.recorder.until(1)
+    assert sent == [{"session_id": "a", "seq": 0, "steps": 2, "outputs": [[3.0]]}]
+
+
 @pytest.mark.parametrize("given", [{}, {"id": "mine"}, {"id": 7}])
 async def test_a_frame_is_answered_as_a_step_is_and_its_id_comes_back(given: dict[str, Any]) -> None:
     async with line_over(House(), "a") as line:
