@@ -55,7 +55,7 @@ class Routes:
             ("POST", "/v1/sessions/{}/fork"): lives.fork,
             ("GET", "/v1/sessions/{}/state"): lives.get_state,
             ("PUT", "/v1/sessions/{}/state"): lives.put_state,
-            ("POST", STEP): steps.step,
+            ("POST", "/v1/sessions/{}/step"): steps.step,
             ("POST", "/v1/sessions/{}/forecast"): steps.forecast,
         }
         # By the number of parts, the collection and the action: all of a path except its name.
