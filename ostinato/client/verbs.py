@@ -38,7 +38,7 @@ class SessionInfo:
 
 
 @dataclass(frozen=True)
-class SessionPage:
+class SessionInfoPage:
     """Some of the sessions, and where the next page begins; None = that was all."""
 
     sessions: tuple[SessionInfo, ...]
@@ -154,11 +154,11 @@ class Verbs:
             ),
         )
 
-    def page(self, model: str | None, cursor: str | None) -> Plan[SessionPage]:
+    def page(self, model: str | None, cursor: str | None) -> Plan[SessionInfoPage]:
         """A page of the live sessions; it may be empty and not the last."""
         query = urlencode(_given(limit=PAGE_SIZE, model=model, cursor=cursor))
         answer = yield from self._members(ClientRequest("GET", f"/v1/sessions?{query}"), "sessions", "next_cursor")
-        return SessionPage(tuple(_session(members) for members in answer["sessions"]), answer["next_cursor"])
+        return SessionInfoPage(tuple(_session(members) for members in answer["sessions"]), answer["next_cursor"])
 
     def open(
         self, model: str, *, session_id: str | None, ttl_seconds: float | None, version: str | None

@@ -41,7 +41,7 @@ async def house_of_all() -> House:
     house = House()
     house.catalogue.add(puppet_engine())
     session = await house.sessions.open("sum", session_id="a")
-    await house.chunks.step(session, column(5))
+    await house.ledger.step(session, column(5))
     return house
 
 
