@@ -18,10 +18,12 @@ import uvicorn
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
 from ostinato.service.config import Settings
-from ostinato.service.edge import http_connection as connection
 from ostinato.service.edge.asgi import App, Edge
-from ostinato.service.edge.v1.routes import Rest
-from ostinato.service.edge.websocket import connection as websocket
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.http_connection import HttpConnection
+from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.system import SystemRoutes
+from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import Streams
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
@@ -54,30 +56,27 @@ class Worker:
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.ledger = Ledger(self._store, turns, on_store_error=self.metrics.store_errors.labels().inc)
         self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics)
-        self.rest = Rest(self.catalogue, self.sessions, self.ledger)
+        self.desk = Desk(self.metrics, settings)
+        self.routes = Routes(self.catalogue, self.sessions, self.ledger, self.desk)
         self.streams = Streams(
-            self.catalogue, self.sessions, self.ledger, self.metrics, settings, self.rest.columns.answer_arrow
+            self.catalogue,
+            self.sessions,
+            self.ledger,
+            self.desk,
+            self.metrics,
+            settings,
+            self.routes.columns.answer_arrow,
         )
         self._worker_metrics: WorkerMetrics | None = None
-        self._edge: Edge | None = None
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def edge(self, inner: App) -> Edge:
         """The ASGI application over BentoML's."""
-        websocket.install()
-        connection.install()
-        self._edge = Edge(
-            inner,
-            self.rest,
-            self.streams,
-            self.metrics,
-            self.settings,
-            self.readiness,
-            start=self.start,
-            stop=self.stop,
-        )
-        return self._edge
+        WebSocketConnection.install()
+        HttpConnection.install()
+        system = SystemRoutes(self.metrics, self.readiness)
+        return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests should come here: models are checked, at least one is served, and it is not draining."""
@@ -103,7 +102,6 @@ class Worker:
 
     async def start(self) -> None:
         """Begin to load the models, and to look after sessions, slow requests and signals."""
-        assert self._edge is not None
         # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
         logging.getLogger("ostinato").setLevel(logging.INFO)
         # uvicorn words an access line for each request as long as its logger leads to any handler.
@@ -114,7 +112,7 @@ class Worker:
         self._tasks = [
             loading,
             loop.create_task(self._expire()),
-            loop.create_task(self._edge.sweep()),
+            loop.create_task(self.desk.sweep()),
             loop.create_task(self.streams.sweep()),
         ]
         if self.settings.workers > 1:
@@ -152,8 +150,7 @@ class Worker:
             self.catalogue.close()
 
     def _num_under_way(self) -> int:
-        assert self._edge is not None
-        return self._edge.num_exchanges + self.streams.num_frames + self.catalogue.num_rows
+        return len(self.desk.under_way) + self.streams.num_frames + self.catalogue.num_rows
 
     def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
         """Put the drain before what the server itself does on a signal."""

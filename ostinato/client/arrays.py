@@ -17,6 +17,10 @@ Rows = Sequence[Row] | Array
 """A chunk or a whole sequence ``[n, F]``; None or NaN is a missing value."""
 
 
+States = Mapping[str, Any]
+"""State name -> one row of it, as nested lists or an array."""
+
+
 def to_json(content: object, *, allow_infinity: bool = True) -> bytes:
     """JSON of nested lists and arrays, every number to the bit; NaN becomes null, a missing value.
 

@@ -7,17 +7,25 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
-from ostinato.client.arrays import Array, Rows
+from ostinato.client.arrays import Array, Rows, States
 from ostinato.client.async_stream import AsyncStream
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
-from ostinato.client.generation import Generation, GenerationVerbs, Options, Scored, Source, Step, Value
+from ostinato.client.generation import (
+    GeneratedStep,
+    GenerateOptions,
+    Generation,
+    GenerationVerbs,
+    Scored,
+    Source,
+    Value,
+)
 from ostinato.client.generation_stream import stream_async
 from ostinato.client.retry import Outcome, RetryPolicy
 from ostinato.client.session import AsyncSession
@@ -30,8 +38,8 @@ class AsyncClient:
     """Models and sessions of a running service; ``Client`` is the same for code that blocks.
 
     A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``, or else after pauses
-    that double. One whose answer was lost is sent again where that is safe: all are but a ``step_many`` that lacks a
-    ``seq`` and a stream of outputs that has begun; for ``seq`` keeps a step from being applied twice, the client makes
+    that double. One whose answer was lost is sent again where that is safe: all are, except a ``step_many`` that lacks
+    a ``seq`` and a stream of outputs that has begun: ``seq`` keeps a step from being applied twice, the client makes
     up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn anew).
 
     Every verb raises:
@@ -42,7 +50,7 @@ class AsyncClient:
         patience_seconds: for how long a request is sent again; 0 = it is sent once.
         timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
             that never comes is not asked for again.
-        transport: in place of the network, streams excepted.
+        transport: in place of the network, except for streams.
         choose: picks one of the URLs for an attempt.
         sleep: waits for a number of seconds.
         clock: seconds that only grow.
@@ -93,18 +101,67 @@ class AsyncClient:
         """A model: its versions, its status, and the manifest of the latest version that is served (or None)."""
         return await self._run(self._verbs.model(name))
 
+    @overload
     async def predict(
-        self, model: str, sequences: Sequence[Rows], *, return_sequences: bool = True, version: str | None = None
-    ) -> list[Array]:
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool = True,
+        return_state: Literal[False] = False,
+        initial_state: States | Sequence[States | None] | None = None,
+        go_backwards: bool = False,
+        version: str | None = None,
+    ) -> list[Array]: ...
+
+    @overload
+    async def predict(
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool = True,
+        return_state: Literal[True],
+        initial_state: States | Sequence[States | None] | None = None,
+        go_backwards: bool = False,
+        version: str | None = None,
+    ) -> tuple[list[Array], list[dict[str, Array]]]: ...
+
+    async def predict(
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        initial_state: States | Sequence[States | None] | None = None,
+        go_backwards: bool = False,
+        version: str | None = None,
+    ) -> list[Array] | tuple[list[Array], list[dict[str, Array]]]:
         """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
         float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
+
+        With ``return_state`` returns two lists: those outputs, and of each sequence the states behind its last step.
+
+        Args:
+            initial_state: to start from: one for all sequences, or a list with one (or None) for each.
+            go_backwards: run each sequence from its last step to its first.
         """
-        return await self._run(
-            self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version)
+        outputs, states = await self._run(
+            self._verbs.predict(
+                model,
+                sequences,
+                return_sequences=return_sequences,
+                return_state=return_state,
+                initial_state=initial_state,
+                go_backwards=go_backwards,
+                version=version,
+            )
         )
+        return (outputs, states) if return_state else outputs
 
     async def generate(
-        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[GenerateOptions]
     ) -> Generation:
         """Write an output, or several, for each input: a text, codes, or numbers ``[n, F]``; without ``inputs``, a
         model that reads no source writes from nothing. ``ostinato/client/generation.py`` says what ``options`` are.
@@ -112,9 +169,9 @@ class AsyncClient:
         return await self._run(self._generation.generate(model, inputs, options))
 
     def generate_stream(
-        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
-    ) -> AsyncGenerator[Step | Generation]:
-        """``generate``, told step by step as it is made (``beam`` excepted), and at last as a whole.
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[GenerateOptions]
+    ) -> AsyncGenerator[GeneratedStep | Generation]:
+        """``generate``, told step by step as it is made (except for ``beam``), and at last as a whole.
 
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
         does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
@@ -161,7 +218,7 @@ class AsyncClient:
         return AsyncSession(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
 
     async def close_session(self, session_id: str) -> None:
-        """End a session, also one that another client opened."""
+        """End a session, even one that somebody else opened."""
         await self._run(self._verbs.close(session_id))
 
     async def sessions(self, model: str | None = None) -> AsyncIterator[SessionInfo]:

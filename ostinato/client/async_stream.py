@@ -15,7 +15,7 @@ from ostinato.client import wire
 from ostinato.client.arrays import Array, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out_async
 from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, read_answer, too_big
-from ostinato.client.retry import Answer, Lost, Outcome
+from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.client.verbs import Verbs
 from ostinato.errors import CommandError
 
@@ -66,9 +66,9 @@ class AsyncStream(StreamHandle):
         if self._line is not None:
             await self._line.close()
 
-    async def step(self, session_id: str, inputs: Rows) -> Array:
-        """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``; integers
-        stay integers.
+    async def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Array:
+        """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``, or the
+        last one ``[1, O]`` without ``return_sequences``; integers stay integers.
 
         Raises:
             SeqConflict: the session has another number of steps; ``steps`` stays as it is.
@@ -77,7 +77,7 @@ class AsyncStream(StreamHandle):
                 inputs again, or ``sync``.
         """
         async with self._turn(session_id):
-            return await self._run(self._step_plan(session_id, inputs))
+            return await self._run(self._step_plan(session_id, inputs, return_sequences=return_sequences))
 
     async def sync(self, session_id: str) -> int:
         """Take the server's step count for the next chunk's ``seq``; returns it."""
@@ -98,7 +98,7 @@ class AsyncStream(StreamHandle):
         return await line.ask(next(self._ids), send.request.body, self._timeout_seconds)
 
     async def _connected(self) -> _Line:
-        """The connection; where there is none, one is made, and all wait for it together."""
+        """The connection; the first that finds none makes one, and all wait for it together."""
         while self._line is None or self._line.is_over:
             if self._is_closed:
                 raise CommandError("the stream is closed")
@@ -128,7 +128,7 @@ class AsyncStream(StreamHandle):
         except wire.STREAM_ERRORS as error:
             return wire.refused_handshake(error, send.url)
         self._line = _Line(connection, send.url)
-        return Answer(200)
+        return ServiceAnswer(200)
 
 
 class _Line:

@@ -6,16 +6,24 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
-from ostinato.client.arrays import Array, Rows
+from ostinato.client.arrays import Array, Rows, States
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
-from ostinato.client.generation import Generation, GenerationVerbs, Options, Scored, Source, Step, Value
+from ostinato.client.generation import (
+    GeneratedStep,
+    GenerateOptions,
+    Generation,
+    GenerationVerbs,
+    Scored,
+    Source,
+    Value,
+)
 from ostinato.client.generation_stream import stream_blocking
 from ostinato.client.retry import Outcome, RetryPolicy
 from ostinato.client.session import Session
@@ -74,24 +82,72 @@ class Client:
         """A model: its versions, its status, and the manifest of the latest version that is served (or None)."""
         return self._run(self._verbs.model(name))
 
+    @overload
     def predict(
-        self, model: str, sequences: Sequence[Rows], *, return_sequences: bool = True, version: str | None = None
-    ) -> list[Array]:
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool = True,
+        return_state: Literal[False] = False,
+        initial_state: States | Sequence[States | None] | None = None,
+        go_backwards: bool = False,
+        version: str | None = None,
+    ) -> list[Array]: ...
+
+    @overload
+    def predict(
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool = True,
+        return_state: Literal[True],
+        initial_state: States | Sequence[States | None] | None = None,
+        go_backwards: bool = False,
+        version: str | None = None,
+    ) -> tuple[list[Array], list[dict[str, Array]]]: ...
+
+    def predict(
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        initial_state: States | Sequence[States | None] | None = None,
+        go_backwards: bool = False,
+        version: str | None = None,
+    ) -> list[Array] | tuple[list[Array], list[dict[str, Array]]]:
         """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
         float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
+        ``AsyncClient`` says what the options are.
         """
-        return self._run(self._verbs.predict(model, sequences, return_sequences=return_sequences, version=version))
+        outputs, states = self._run(
+            self._verbs.predict(
+                model,
+                sequences,
+                return_sequences=return_sequences,
+                return_state=return_state,
+                initial_state=initial_state,
+                go_backwards=go_backwards,
+                version=version,
+            )
+        )
+        return (outputs, states) if return_state else outputs
 
-    def generate(self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]) -> Generation:
+    def generate(
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[GenerateOptions]
+    ) -> Generation:
         """Write an output, or several, for each input: a text, codes, or numbers ``[n, F]``; without ``inputs``, a
         model that reads no source writes from nothing. ``ostinato/client/generation.py`` says what ``options`` are.
         """
         return self._run(self._generation.generate(model, inputs, options))
 
     def generate_stream(
-        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[Options]
-    ) -> Generator[Step | Generation]:
-        """``generate``, told step by step as it is made (``beam`` excepted), and at last as a whole.
+        self, model: str, inputs: Sequence[Source] | None = None, **options: Unpack[GenerateOptions]
+    ) -> Generator[GeneratedStep | Generation]:
+        """``generate``, told step by step as it is made (except for ``beam``), and at last as a whole.
 
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
         does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
@@ -131,7 +187,7 @@ class Client:
         return Session(self._run, self._verbs, lambda: self._verbs.look(session_id), closes_at_exit=False)
 
     def close_session(self, session_id: str) -> None:
-        """End a session, also one that another client opened."""
+        """End a session, even one that somebody else opened."""
         self._run(self._verbs.close(session_id))
 
     def sessions(self, model: str | None = None) -> Iterator[SessionInfo]:

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ostinato.client.retry import Answer, Lost, Outcome, RetryPolicy, Verdict, judge
+from ostinato.client.retry import Lost, Outcome, RetryPolicy, ServiceAnswer, Verdict, judge
 from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Request:
+class ClientRequest:
     """What is asked of the service.
 
     Attributes:
@@ -40,7 +40,7 @@ class Request:
 class Send:
     """Send a request to a base URL, once; its outcome is the reply."""
 
-    request: Request
+    request: ClientRequest
     url: str
 
 
@@ -63,7 +63,7 @@ Plan = Generator[Effect, Outcome | None, Result]
 class Settled:
     """The answer that stands; ``may_be_a_repeat``: an earlier attempt may have been applied before this one."""
 
-    answer: Answer
+    answer: ServiceAnswer
     may_be_a_repeat: bool
 
 
@@ -97,7 +97,7 @@ class Exchanges:
         """The same with one URL."""
         return Exchanges((url,), self._policy, clock=self._clock, chance=self._chance)
 
-    def settle(self, request: Request) -> Plan[Settled]:
+    def settle(self, request: ClientRequest) -> Plan[Settled]:
         """Send a request until its answer stands, be it a refusal.
 
         Raises:
@@ -122,12 +122,12 @@ class Exchanges:
                     f"no service answers at {outcome.where} ({outcome.reason}); 'ostinato serve' starts one"
                 )
             if pause_seconds is None:
-                assert isinstance(outcome, Answer)
+                assert isinstance(outcome, ServiceAnswer)
                 return Settled(outcome, may_be_a_repeat)
             may_be_a_repeat |= judge(outcome) is Verdict.UNKNOWN
             yield Pause(pause_seconds)
 
-    def ask(self, request: Request) -> Plan[Answer]:
+    def ask(self, request: ClientRequest) -> Plan[ServiceAnswer]:
         """Send a request until its answer stands.
 
         Raises:
@@ -138,7 +138,7 @@ class Exchanges:
         return accepted(settled.answer)
 
 
-def accepted(answer: Answer) -> Answer:
+def accepted(answer: ServiceAnswer) -> ServiceAnswer:
     """An answer that is no refusal.
 
     Raises:

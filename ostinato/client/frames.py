@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from ostinato.client.arrays import Array, Rows, to_json
-from ostinato.client.exchange import CONNECT, FRAME, Exchanges, Plan, Request, accepted
-from ostinato.client.retry import Answer
+from ostinato.client.exchange import CONNECT, FRAME, ClientRequest, Exchanges, Plan, accepted
+from ostinato.client.retry import ServiceAnswer
 from ostinato.client.verbs import STEPPED, Verbs, members_of, stepped
 from ostinato.client.wire import stream_path
 from ostinato.errors import ServiceError
@@ -39,19 +39,21 @@ class StreamHandle:
 
     def _connect_plan(self) -> Plan[None]:
         path = stream_path(self.model, create_missing=self._create_missing)
-        yield from self._exchanges.ask(Request(CONNECT, path))
+        yield from self._exchanges.ask(ClientRequest(CONNECT, path))
 
-    def _step_plan(self, session_id: str, inputs: Rows) -> Plan[Array]:
+    def _step_plan(self, session_id: str, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
         if (seq := self.steps.get(session_id)) is None:
             seq = yield from self._sync_plan(session_id)
-        content = {"session_id": session_id, "inputs": inputs, "seq": seq}
+        content: dict[str, Any] = {"session_id": session_id, "inputs": inputs, "seq": seq}
+        if not return_sequences:
+            content["return_sequences"] = False
         try:
             body = to_json(content, allow_infinity=False)
         except ValueError as error:
             # The service could not read whose frame it is, and so could not tell that it refuses it.
             detail = "infinity is not JSON; a missing value is None or NaN [422 invalid_input]"
             raise ServiceError(detail, 422, "invalid_input") from error
-        settled = yield from self._frames.settle(Request(FRAME, "", body))
+        settled = yield from self._frames.settle(ClientRequest(FRAME, "", body))
         if settled.answer.status in (404, 410):
             self.steps.pop(session_id, None)
         made = stepped(members_of(accepted(settled.answer), *STEPPED))
@@ -76,19 +78,21 @@ def frame_text(body: bytes, frame_id: int) -> str:
     return f'{{"id":{frame_id},{body[1:].decode()}'
 
 
-def read_answer(message: str | bytes, where: str) -> tuple[int | None, Answer]:
+def read_answer(message: str | bytes, where: str) -> tuple[int | None, ServiceAnswer]:
     """The id of the frame that a message answers, None where it says none, and the answer."""
     members: Any = json.loads(message)
     if not isinstance(members, dict):
         raise ValueError("a frame is a JSON object")
     problem = members.get("error")
     if problem is None:
-        return members.get("id"), Answer(200, members, where=where)
-    answer = Answer(problem["status"], problem, retry_after_seconds=problem.get("retry_after_seconds"), where=where)
+        return members.get("id"), ServiceAnswer(200, members, where=where)
+    answer = ServiceAnswer(
+        problem["status"], problem, retry_after_seconds=problem.get("retry_after_seconds"), where=where
+    )
     return members.get("id"), answer
 
 
-def too_big(where: str) -> Answer:
+def too_big(where: str) -> ServiceAnswer:
     """The answer to what was under way when the service closed a stream over a message that was too long."""
     detail = "the service closed the stream, for a message in it was too long; send fewer steps at a time"
-    return Answer(413, {"detail": detail, "code": "too_large"}, where=where)
+    return ServiceAnswer(413, {"detail": detail, "code": "too_large"}, where=where)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ostinato.client.arrays import Array, Rows, to_json, to_outputs
 from ostinato.client.events import EventParser
-from ostinato.client.exchange import Exchanges, Plan, Request, accepted
-from ostinato.client.retry import Answer
+from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted
+from ostinato.client.retry import ServiceAnswer
 from ostinato.client.verbs import members_of
 from ostinato.errors import ServiceError, ServiceUnreachable
 
@@ -26,7 +26,7 @@ Value = str | list[int] | Array
 ANSWER = ("model", "version", "outputs", "scores", "finish_reasons")
 
 
-class Options(TypedDict, total=False):
+class GenerateOptions(TypedDict, total=False):
     """How outputs are chosen; what is absent or None is as the service has it.
 
     method: ``greedy`` takes the likeliest symbol, ``beam`` looks for the likeliest output, ``sample`` draws.
@@ -53,7 +53,7 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Output:
+class GeneratedOutput:
     """An output.
 
     Attributes:
@@ -83,16 +83,16 @@ class Generation:
     model: str
     version: str
     seed: int | None
-    outputs: tuple[tuple[Output, ...], ...]
+    outputs: tuple[tuple[GeneratedOutput, ...], ...]
 
     @property
-    def firsts(self) -> list[Output]:
+    def firsts(self) -> list[GeneratedOutput]:
         """The first output of each input: the best one of a beam, the only one where no ``num_return`` was given."""
         return [outputs[0] for outputs in self.outputs]
 
 
 @dataclass(frozen=True)
-class Step:
+class GeneratedStep:
     """A step of an output, told when it was made.
 
     Attributes:
@@ -129,12 +129,14 @@ class GenerationVerbs:
 
     def generate(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Generation]:
         """All outputs at once."""
-        answer = yield from self._exchanges.ask(Request("POST", _path(model, "generate"), _body(inputs, options)))
+        answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), _body(inputs, options)))
         return _generation(members_of(answer, *ANSWER), has_several=_has_several(options))
 
-    def begin_stream(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Answer]:
+    def begin_stream(
+        self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]
+    ) -> Plan[ServiceAnswer]:
         """A stream, until it has begun."""
-        return self._exchanges.ask(Request("POST", _path(model, "generate"), _body(inputs, options, stream=True)))
+        return self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), _body(inputs, options, stream=True)))
 
     def score(
         self, model: str, targets: Sequence[Value], inputs: Sequence[Source] | None, version: str | None
@@ -142,7 +144,7 @@ class GenerationVerbs:
         """How likely outputs are."""
         members = {"targets": _listed("targets", targets), "inputs": _listed("inputs", inputs), "version": version}
         body = to_json({name: value for name, value in members.items() if value is not None})
-        answer = yield from self._exchanges.ask(Request("POST", _path(model, "score"), body))
+        answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "score"), body))
         found = members_of(answer, "scores", "log_probs")
         return [
             Scored(_logarithm(score), [_logarithm(each) for each in log_probs])
@@ -164,7 +166,7 @@ class StreamReader:
         self._num_steps = 0
         self.is_done = False
 
-    def feed(self, piece: bytes) -> Iterator[Step | Generation]:
+    def feed(self, piece: bytes) -> Iterator[GeneratedStep | Generation]:
         """The steps that have come with this piece, and the whole answer when it is there.
 
         Raises:
@@ -176,13 +178,13 @@ class StreamReader:
             members = self._members(event.data)
             if event.name == "error":
                 status = members.get("status")
-                accepted(Answer(status if isinstance(status, int) else 500, members, where=self._where))
+                accepted(ServiceAnswer(status if isinstance(status, int) else 500, members, where=self._where))
             elif event.name == "step":
                 self._num_steps += 1
                 yield _step(members)
             else:
                 self.is_done = True
-                answer = members_of(Answer(200, members, where=self._where), *ANSWER)
+                answer = members_of(ServiceAnswer(200, members, where=self._where), *ANSWER)
                 yield _generation(answer, has_several=self._has_several)
 
     def broken_off(self, reason: object = "") -> ServiceUnreachable:
@@ -198,7 +200,7 @@ class StreamReader:
             members = json.loads(data)
         except ValueError:
             members = None
-        return members_of(Answer(200, members if isinstance(members, dict) else None, where=self._where))
+        return members_of(ServiceAnswer(200, members if isinstance(members, dict) else None, where=self._where))
 
 
 def _logarithm(told: float | None) -> float:
@@ -211,8 +213,10 @@ def _path(model: str, action: str) -> str:
 
 
 def _body(inputs: Sequence[Source] | None, options: Mapping[str, Any], **further: Any) -> bytes:
-    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
-        raise TypeError(f"{unknown[0]!r} is no option of generation; they are {', '.join(Options.__annotations__)}")
+    if unknown := sorted(options.keys() - GenerateOptions.__annotations__.keys()):
+        raise TypeError(
+            f"{unknown[0]!r} is no option of generation; they are {', '.join(GenerateOptions.__annotations__)}"
+        )
     members = {"inputs": _listed("inputs", inputs), **options, **further}
     return to_json({name: value for name, value in members.items() if value is not None})
 
@@ -248,21 +252,23 @@ def _generation(answer: Mapping[str, Any], *, has_several: bool) -> Generation:
 
 def _output(
     written: Any, score: float | None, finish_reason: str, log_probs: list[float] | None, attention: Any
-) -> Output:
+) -> GeneratedOutput:
     if attention is not None:
         rows = np.asarray(attention, np.float32)
         attention = rows if len(rows) else rows.reshape(0, 0)
-    return Output(to_outputs(written) if score is None else written, score, finish_reason, log_probs, attention)
+    return GeneratedOutput(
+        to_outputs(written) if score is None else written, score, finish_reason, log_probs, attention
+    )
 
 
-def _step(members: Mapping[str, Any]) -> Step:
-    found = members_of(Answer(200, members), "index", "step", "output")
+def _step(members: Mapping[str, Any]) -> GeneratedStep:
+    found = members_of(ServiceAnswer(200, members), "index", "step", "output")
     value, log_prob = found["output"], found.get("log_prob")
     if log_prob is None:
         value = to_outputs(value)
     elif isinstance(value, list):
         value = value[0] if value else None
-    return Step(found["index"], found.get("place", 0), found["step"], value, log_prob)
+    return GeneratedStep(found["index"], found.get("place", 0), found["step"], value, log_prob)
 
 
 def no_stream(where: str) -> ServiceError:

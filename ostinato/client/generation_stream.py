@@ -12,15 +12,15 @@ import httpx2
 
 from ostinato.client import wire
 from ostinato.client.exchange import Plan, Send, carry_out, carry_out_async
-from ostinato.client.generation import Generation, Step, StreamReader, no_stream
-from ostinato.client.retry import Answer, Outcome
+from ostinato.client.generation import GeneratedStep, Generation, StreamReader, no_stream
+from ostinato.client.retry import Outcome, ServiceAnswer
 
 EVENTS = "text/event-stream"
 
 
 def stream_blocking(
-    http: httpx2.Client, begin: Plan[Answer], sleep: Callable[[float], object], options: Mapping[str, Any]
-) -> Generator[Step | Generation]:
+    http: httpx2.Client, begin: Plan[ServiceAnswer], sleep: Callable[[float], object], options: Mapping[str, Any]
+) -> Generator[GeneratedStep | Generation]:
     """Carry out ``begin``, and read what comes; closing this hangs up."""
     responses: list[httpx2.Response] = []
 
@@ -29,7 +29,7 @@ def stream_blocking(
             response = http.send(http.build_request(**wire.arguments(send)), stream=True)
             if _is_stream(response):
                 responses.append(response)
-                return Answer(response.status_code, where=str(response.url))
+                return ServiceAnswer(response.status_code, where=str(response.url))
             response.read()
         except wire.NETWORK_ERRORS as error:
             return wire.lost(error, send.url)
@@ -54,10 +54,10 @@ def stream_blocking(
 
 async def stream_async(
     http: httpx2.AsyncClient,
-    begin: Plan[Answer],
+    begin: Plan[ServiceAnswer],
     sleep: Callable[[float], Awaitable[object]],
     options: Mapping[str, Any],
-) -> AsyncGenerator[Step | Generation]:
+) -> AsyncGenerator[GeneratedStep | Generation]:
     """Carry out ``begin``, and read what comes; closing this hangs up."""
     responses: list[httpx2.Response] = []
 
@@ -66,7 +66,7 @@ async def stream_async(
             response = await http.send(http.build_request(**wire.arguments(send)), stream=True)
             if _is_stream(response):
                 responses.append(response)
-                return Answer(response.status_code, where=str(response.url))
+                return ServiceAnswer(response.status_code, where=str(response.url))
             await response.aread()
         except wire.NETWORK_ERRORS as error:
             return wire.lost(error, send.url)

@@ -20,7 +20,7 @@ NOTHING_APPLIED = ("starting", "draining", "overloaded")
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServiceAnswer:
     """What the service said.
 
     Attributes:
@@ -57,7 +57,7 @@ class Lost:
     where: str = ""
 
 
-Outcome = Answer | Lost
+Outcome = ServiceAnswer | Lost
 
 
 class Verdict(Enum):
@@ -112,7 +112,7 @@ class RetryPolicy:
         left_seconds = self.patience_seconds - elapsed_seconds
         if left_seconds <= 0:
             return None
-        asked_seconds = outcome.retry_after_seconds if isinstance(outcome, Answer) else None
+        asked_seconds = outcome.retry_after_seconds if isinstance(outcome, ServiceAnswer) else None
         if asked_seconds:
             return asked_seconds if asked_seconds <= left_seconds else None
         # The exponent is bounded so that a patience of weeks overflows nothing.

@@ -17,14 +17,14 @@ from ostinato.errors import CommandError, ServiceError
 Result = TypeVar("Result")
 
 
-class Run(Protocol):
+class CarryOut(Protocol):
     """Carries a plan out."""
 
     def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
         ...
 
 
-class RunAsync(Protocol):
+class CarryOutAsync(Protocol):
     """Carries a plan out while others work."""
 
     async def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
@@ -47,7 +47,7 @@ class SessionHandle:
         self._is_closed = False
 
     def __repr__(self) -> str:
-        state = ", closed" * self._is_closed if self._info else ", not open yet"
+        state = ", not open yet" if self._info is None else ", closed" if self._is_closed else ""
         return f"<{type(self).__name__} {self.session_id!r} of {self.model}/{self.version}, {self.steps} steps{state}>"
 
     @property
@@ -140,7 +140,9 @@ class Session(SessionHandle):
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
     """
 
-    def __init__(self, run: Run, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool) -> None:
+    def __init__(
+        self, run: CarryOut, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool
+    ) -> None:
         super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
         self._run = run
         self._turn = threading.Lock()
@@ -220,7 +222,7 @@ class AsyncSession(SessionHandle):
     """
 
     def __init__(
-        self, run: RunAsync, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool
+        self, run: CarryOutAsync, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool
     ) -> None:
         super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
         self._run = run

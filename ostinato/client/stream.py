@@ -16,7 +16,7 @@ from ostinato.client import wire
 from ostinato.client.arrays import Array, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out
 from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, read_answer, too_big
-from ostinato.client.retry import Answer, Lost, Outcome
+from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.client.verbs import Verbs
 from ostinato.errors import CommandError
 
@@ -66,9 +66,9 @@ class Stream(StreamHandle):
         with self._turn:
             self._hang_up()
 
-    def step(self, session_id: str, inputs: Rows) -> Array:
-        """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``; integers
-        stay integers.
+    def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Array:
+        """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``, or the
+        last one ``[1, O]`` without ``return_sequences``; integers stay integers.
 
         Raises:
             SeqConflict: the session has another number of steps; ``steps`` stays as it is.
@@ -77,7 +77,7 @@ class Stream(StreamHandle):
                 inputs again, or ``sync``.
         """
         with self._turn:
-            return self._run(self._step_plan(session_id, inputs))
+            return self._run(self._step_plan(session_id, inputs, return_sequences=return_sequences))
 
     def sync(self, session_id: str) -> int:
         """Take the server's step count for the next chunk's ``seq``; returns it."""
@@ -130,7 +130,7 @@ class Stream(StreamHandle):
         except wire.STREAM_ERRORS as error:
             return wire.refused_handshake(error, send.url)
         self._where = send.url
-        return Answer(200)
+        return ServiceAnswer(200)
 
     def _hang_up(self) -> None:
         self._connection = None

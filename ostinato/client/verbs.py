@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.client.arrays import Array, Row, Rows, to_json, to_outputs, to_outputs_with_holes
-from ostinato.client.exchange import Exchanges, Plan, Request, accepted
-from ostinato.client.retry import Answer
+from ostinato.client.arrays import Array, Row, Rows, States, to_json, to_outputs, to_outputs_with_holes
+from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted
+from ostinato.client.retry import ServiceAnswer
 from ostinato.errors import ServiceError
 
 NUM_ID_BYTES = 16
@@ -38,7 +38,7 @@ class SessionInfo:
 
 
 @dataclass(frozen=True)
-class Page:
+class SessionInfoPage:
     """Some of the sessions, and where the next page begins; None = that was all."""
 
     sessions: tuple[SessionInfo, ...]
@@ -92,24 +92,41 @@ class Verbs:
 
     def models(self) -> Plan[list[dict[str, Any]]]:
         """All models."""
-        found: list[dict[str, Any]] = (yield from self._members(Request("GET", "/v1/models"), "models"))["models"]
+        found: list[dict[str, Any]] = (yield from self._members(ClientRequest("GET", "/v1/models"), "models"))["models"]
         return found
 
     def model(self, name: str) -> Plan[dict[str, Any]]:
         """One model and its manifest."""
-        return (yield from self._members(Request("GET", f"/v1/models/{quote(name, safe='')}"), "model"))
+        return (yield from self._members(ClientRequest("GET", f"/v1/models/{quote(name, safe='')}"), "model"))
 
     def metrics(self) -> Plan[str]:
         """The server's series."""
-        return (yield from self._exchanges.ask(Request("GET", "/metrics"))).body.decode()
+        return (yield from self._exchanges.ask(ClientRequest("GET", "/metrics"))).body.decode()
 
     def predict(
-        self, model: str, sequences: Sequence[Rows], *, return_sequences: bool, version: str | None
-    ) -> Plan[list[Array]]:
-        """Whole sequences."""
-        body = _given(sequences=list(sequences), return_sequences=return_sequences, version=version)
-        answer = yield from self._post(f"/v1/models/{quote(model, safe='')}/predict", body, "outputs")
-        return [to_outputs(outputs) for outputs in answer["outputs"]]
+        self,
+        model: str,
+        sequences: Sequence[Rows],
+        *,
+        return_sequences: bool,
+        return_state: bool,
+        initial_state: States | Sequence[States | None] | None,
+        go_backwards: bool,
+        version: str | None,
+    ) -> Plan[tuple[list[Array], list[dict[str, Array]]]]:
+        """Whole sequences: the outputs, and the states behind them where they were asked for."""
+        body = _given(
+            sequences=list(sequences),
+            return_sequences=return_sequences,
+            return_state=return_state,
+            initial_state=initial_state,
+            go_backwards=go_backwards,
+            version=version,
+        )
+        names = ("outputs", "states") if return_state else ("outputs",)
+        answer = yield from self._post(f"/v1/models/{quote(model, safe='')}/predict", body, *names)
+        states = [{name: to_outputs(state) for name, state in each.items()} for each in answer.get("states", ())]
+        return [to_outputs(outputs) for outputs in answer["outputs"]], states
 
     def step_many(
         self,
@@ -137,11 +154,11 @@ class Verbs:
             ),
         )
 
-    def page(self, model: str | None, cursor: str | None) -> Plan[Page]:
+    def page(self, model: str | None, cursor: str | None) -> Plan[SessionInfoPage]:
         """A page of the live sessions; it may be empty and not the last."""
         query = urlencode(_given(limit=PAGE_SIZE, model=model, cursor=cursor))
-        answer = yield from self._members(Request("GET", f"/v1/sessions?{query}"), "sessions", "next_cursor")
-        return Page(tuple(_session(members) for members in answer["sessions"]), answer["next_cursor"])
+        answer = yield from self._members(ClientRequest("GET", f"/v1/sessions?{query}"), "sessions", "next_cursor")
+        return SessionInfoPage(tuple(_session(members) for members in answer["sessions"]), answer["next_cursor"])
 
     def open(
         self, model: str, *, session_id: str | None, ttl_seconds: float | None, version: str | None
@@ -161,7 +178,7 @@ class Verbs:
 
     def look(self, session_id: str) -> Plan[SessionInfo]:
         """A session as it is."""
-        return _session((yield from self._members(Request("GET", _path(session_id)), *SESSION)))
+        return _session((yield from self._members(ClientRequest("GET", _path(session_id)), *SESSION)))
 
     def step(self, session_id: str, inputs: Rows, seq: int, *, return_sequences: bool) -> Plan[Stepped]:
         """Apply a chunk after ``seq`` steps."""
@@ -175,20 +192,20 @@ class Verbs:
 
     def reset(self, session_id: str) -> Plan[SessionInfo]:
         """Back to the initial state."""
-        return _session((yield from self._members(Request("POST", _path(session_id, "/reset")), *SESSION)))
+        return _session((yield from self._members(ClientRequest("POST", _path(session_id, "/reset")), *SESSION)))
 
     def state(self, session_id: str) -> Plan[bytes]:
         """The state as safetensors."""
-        return (yield from self._exchanges.ask(Request("GET", _path(session_id, "/state")))).body
+        return (yield from self._exchanges.ask(ClientRequest("GET", _path(session_id, "/state")))).body
 
     def put_state(self, session_id: str, state: bytes) -> Plan[SessionInfo]:
         """Replace the state."""
-        request = Request("PUT", _path(session_id, "/state"), state, STATE)
+        request = ClientRequest("PUT", _path(session_id, "/state"), state, STATE)
         return _session((yield from self._members(request, *SESSION)))
 
     def close(self, session_id: str) -> Plan[None]:
         """End a session; where that was asked for before and the answer was lost, one that has ended is as good."""
-        settled = yield from self._exchanges.settle(Request("DELETE", _path(session_id)))
+        settled = yield from self._exchanges.settle(ClientRequest("DELETE", _path(session_id)))
         if not (settled.may_be_a_repeat and settled.answer.status in (404, 410)):
             accepted(settled.answer)
 
@@ -198,7 +215,7 @@ class Verbs:
         """Make a session of the id in ``body``. One that is there already is ours if an earlier attempt of this very
         request may have made it, and it is as that would have left it.
         """
-        settled = yield from self._exchanges.settle(Request("POST", path, to_json(body)))
+        settled = yield from self._exchanges.settle(ClientRequest("POST", path, to_json(body)))
         if settled.may_be_a_repeat and settled.answer.code == "session_exists":
             found = yield from self.look(body["session_id"])
             if (found.model, found.version, found.steps) == (model, version or found.version, steps):
@@ -208,13 +225,13 @@ class Verbs:
     def _post(
         self, path: str, body: Mapping[str, Any], *names: str, may_repeat: bool = True
     ) -> Plan[Mapping[str, Any]]:
-        return (yield from self._members(Request("POST", path, to_json(body), may_repeat=may_repeat), *names))
+        return (yield from self._members(ClientRequest("POST", path, to_json(body), may_repeat=may_repeat), *names))
 
-    def _members(self, request: Request, *names: str) -> Plan[dict[str, Any]]:
+    def _members(self, request: ClientRequest, *names: str) -> Plan[dict[str, Any]]:
         return members_of((yield from self._exchanges.ask(request)), *names)
 
 
-def members_of(answer: Answer, *names: str) -> dict[str, Any]:
+def members_of(answer: ServiceAnswer, *names: str) -> dict[str, Any]:
     """The JSON object of an answer.
 
     Raises:

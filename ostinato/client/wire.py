@@ -11,7 +11,7 @@ import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from ostinato.client.exchange import Send
-from ostinato.client.retry import Answer, Lost, Outcome
+from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.errors import ServiceUnreachable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -23,7 +23,7 @@ NETWORK_ERRORS = (httpx2.TransportError,)
 STREAM_ERRORS = (WebSocketException, OSError, TimeoutError, EOFError)
 
 
-class Options(TypedDict):
+class HttpOptions(TypedDict):
     """What the clients of httpx2 are made with."""
 
     timeout: httpx2.Timeout
@@ -60,9 +60,9 @@ def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(one.rstrip("/") for one in urls)
 
 
-def options(timeout_seconds: float) -> Options:
+def options(timeout_seconds: float) -> HttpOptions:
     """For ``httpx2.Client`` and ``httpx2.AsyncClient``; the number of connections is the caller's choice."""
-    return Options(
+    return HttpOptions(
         timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         headers={"accept": "application/json, */*"},
@@ -81,7 +81,7 @@ def arguments(send: Send) -> dict[str, Any]:
     return {"method": request.method, "url": send.url + request.path, "content": request.body, "headers": headers}
 
 
-def answer_of(response: httpx2.Response) -> Answer:
+def answer_of(response: httpx2.Response) -> ServiceAnswer:
     """A response whose body was read."""
     return _answer(response.status_code, response.content, response.headers, str(response.url))
 
@@ -126,7 +126,7 @@ def lost_stream(error: Exception, url: str) -> Lost:
     return Lost(str(error) or type(error).__name__, where=url)
 
 
-def _answer(status: int, body: bytes, headers: Mapping[str, str], where: str) -> Answer:
+def _answer(status: int, body: bytes, headers: Mapping[str, str], where: str) -> ServiceAnswer:
     members = None
     if "json" in headers.get("content-type", ""):
         try:
@@ -138,4 +138,4 @@ def _answer(status: int, body: bytes, headers: Mapping[str, str], where: str) ->
         retry_after_seconds = max(0.0, float(headers.get("retry-after", "")))
     except ValueError:
         retry_after_seconds = None
-    return Answer(status, members if isinstance(members, dict) else None, body, retry_after_seconds, where)
+    return ServiceAnswer(status, members if isinstance(members, dict) else None, body, retry_after_seconds, where)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.client.client import Client
-from ostinato.client.generation import Generation, Options, Source
+from ostinato.client.generation import GenerateOptions, Generation, Source
 from ostinato.commands.attention_picture import MAX_PANELS, Panel, check_can_draw, draw
 from ostinato.commands.generation_inputs import file_inputs, typed_inputs
 from ostinato.commands.generation_view import JsonView, TableView, View, WriterShape, symbols_of
@@ -108,7 +108,7 @@ def generate(
         check_can_draw(plot)
     if file is not None and texts:
         raise typer.BadParameter("give texts or a file, and not both", param_hint="--input")
-    options = Options(
+    options = GenerateOptions(
         method=method.value,
         max_steps=max_steps,
         num_return=num_return,
@@ -155,7 +155,7 @@ def _warn(sentence: str) -> None:
     Console(stderr=True).print(f"[yellow]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
 
 
-def _parts(inputs: list[Source] | None, options: Options) -> Iterator[list[Source] | None]:
+def _parts(inputs: list[Source] | None, options: GenerateOptions) -> Iterator[list[Source] | None]:
     """The inputs of each request. A seed counts inputs from the first of its request."""
     if inputs is None:
         yield None
@@ -167,13 +167,13 @@ def _parts(inputs: list[Source] | None, options: Options) -> Iterator[list[Sourc
 
 
 def _asked(
-    client: Client, model: str, inputs: list[Source] | None, options: Options, _view: View, _num_done: int
+    client: Client, model: str, inputs: list[Source] | None, options: GenerateOptions, _view: View, _num_done: int
 ) -> Generation:
     return client.generate(model, inputs, **options)
 
 
 def _told(
-    client: Client, model: str, inputs: list[Source] | None, options: Options, view: View, num_done: int
+    client: Client, model: str, inputs: list[Source] | None, options: GenerateOptions, view: View, num_done: int
 ) -> Generation:
     made = None
     with view.growing(inputs or [None], num_done) as tell:

@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ostinato.client.arrays import to_json
-from ostinato.client.generation import Generation, Source, Step, Value
+from ostinato.client.generation import GeneratedStep, Generation, Source, Value
 
 NOTHING = "(nothing)"
-Tell = Callable[[Step], None]
+Tell = Callable[[GeneratedStep], None]
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class Growing:
     def __init__(self, inputs: Sequence[Source | None], shape: WriterShape) -> None:
         self._inputs = inputs
         self._separator = " " if shape.target_separator is None else shape.target_separator
-        self._steps: dict[tuple[int, int], list[Step]] = {(index, 0): [] for index in range(len(inputs))}
+        self._steps: dict[tuple[int, int], list[GeneratedStep]] = {(index, 0): [] for index in range(len(inputs))}
 
-    def add(self, step: Step) -> None:
+    def add(self, step: GeneratedStep) -> None:
         """Take a step in."""
         self._steps.setdefault((step.index, step.place), []).append(step)
 
@@ -147,7 +147,7 @@ class JsonView:
         """A line for each step."""
         del inputs
 
-        def tell(step: Step) -> None:
+        def tell(step: GeneratedStep) -> None:
             members = {"index": first_index + step.index, "place": step.place, "step": step.step}
             _print_json({**members, "output": step.value, "log_prob": step.log_prob})
 

@@ -1,30 +1,26 @@
 """The outermost ASGI application: it answers the service's own routes and hands every other on to BentoML.
 
-It stands outside BentoML's middleware because that keeps a timer, and with it the whole request, for each request
-until its time-out. Here one sweep a while looks after all requests: it ends those past their deadline, and watches
+It is outside BentoML's middleware because that keeps a timer, and with it the whole request, for each request
+until its time-out. Here the desk's sweep looks after all requests: it ends those past their deadline, and watches
 those that take long for a client that hangs up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
-from ostinato.service.config import Settings
-from ostinato.service.edge.exchange import ClientGone, DirectExchange, Exchange
-from ostinato.service.edge.message import JSON, EventStream, Request, Response, json_response
-from ostinato.service.edge.problems import problem_response, status_and_code
-from ostinato.service.edge.v1.routes import Rest
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.exchange import ClientGone, Exchange
+from ostinato.service.edge.message import JSON, EventStream, Request, Response
+from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
-from ostinato.service.errors import DeadlineExceeded, MethodNotAllowed, TooLarge, UnsupportedMediaType
-from ostinato.service.metrics.series import Histogram, Metrics
+from ostinato.service.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,77 +30,59 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON_HEADER = (b"content-type", b"application/json")
 
-logger = logging.getLogger(__name__)
-
 STATE_KEY = "ostinato_edge"
 """Where the lifespan's state holds the worker's edge; uvicorn gives that state to each connection."""
-
-SWEEP_SECONDS = 0.05
-WATCH_AFTER_SECONDS = 0.1
-"""Requests older than this are watched for a client that hangs up; most are answered long before."""
 
 
 class Edge:
     """ASGI application over ``inner``, BentoML's.
 
     Args:
-        rest: the routes under ``/v1``.
+        routes: what is answered here.
         streams: handed to the WebSocket connections in the lifespan's state.
-        readiness: tells whether the service is ready, and what readiness answers.
         start, stop: awaited before the server listens, and when it has answered everything.
     """
 
     def __init__(
         self,
         inner: App,
-        rest: Rest,
+        desk: Desk,
+        routes: Routes,
+        system: SystemRoutes,
         streams: Streams,
-        metrics: Metrics,
-        settings: Settings,
-        readiness: Callable[[], tuple[bool, dict[str, Any]]],
         start: Callable[[], Awaitable[None]],
         stop: Callable[[], Awaitable[None]],
     ) -> None:
         self._inner = inner
-        self.rest = rest
+        self.desk = desk
+        self.routes = routes
+        self._system = system
         self._streams = streams
-        self._metrics = metrics
-        self._readiness = readiness
         self._start, self._stop = start, stop
-        self.max_body_bytes = settings.max_body_bytes
-        self.deadline_seconds = settings.deadline_seconds
-        # Oldest first, since a dictionary keeps the order of insertion.
-        self.exchanges: dict[Exchange | DirectExchange, None] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._bound: dict[tuple[str, int], Histogram] = {}
-
-    @property
-    def num_exchanges(self) -> int:
-        """Requests under way."""
-        return len(self.exchanges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the hot path is written out here, since each further coroutine costs every request."""
-        if scope["type"] != "http" or not (scope["path"].startswith("/v1/") or scope["path"] == "/v1"):
+        if scope["type"] != "http" or not self.routes.serve(scope["path"]):
             await self._elsewhere(scope, receive, send)
             return
-        exchange = Exchange(receive, asyncio.current_task(self.loop))
-        self.exchanges[exchange] = None
+        desk = self.desk
+        exchange = Exchange(receive, asyncio.current_task(desk.loop))
+        desk.under_way[exchange] = None
         pattern = "none"
         try:
-            pattern, name, handler = self.rest.route(scope["method"], scope["path"])
-            media_type = self.check_headers(scope["headers"])
+            pattern, name, handler = self.routes.route(scope["method"], scope["path"])
+            media_type = desk.check_headers(scope["headers"])
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 body = message.get("body", b"")
-                self.check_size(len(body))
+                desk.check_size(len(body))
             else:
                 body = await self._read_parts(message, receive)
             exchange.read_at = time.perf_counter()
             response = await handler(Request(name, scope["query_string"], media_type, body))
             if isinstance(response, EventStream):
                 exchange.is_streaming = True
-                await _send_events(send, response, self.deadline_seconds or None)
+                await _send_events(send, response, desk.deadline_seconds or None)
         except asyncio.CancelledError:
             if exchange.reason is None:
                 raise
@@ -112,44 +90,32 @@ class Edge:
                 return
             assert exchange.task is not None
             exchange.task.uncancel()
-            response = self.too_late()
+            response = self._refuse(desk.too_late(), scope)
         except ClientGone:
             return
         except Exception as error:
-            response = self.refuse(error, scope["method"], scope["path"])
+            response = self._refuse(error, scope)
         finally:
-            del self.exchanges[exchange]
+            del desk.under_way[exchange]
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
-        self.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
+        desk.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
         if not isinstance(response, EventStream):
             await _send(send, response)
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop; kept, since asking which one runs costs a system call."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
-
-    async def sweep(self) -> None:
-        """Look after slow requests, for ever."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] in self._system.paths:
             try:
-                self._sweep_once(time.perf_counter())
-            except Exception:
-                logger.exception("a sweep over the requests under way failed")
-
-    def _sweep_once(self, now: float) -> None:
-        for exchange in list(self.exchanges):
-            age = now - exchange.arrived_at
-            if age < WATCH_AFTER_SECONDS:
-                break
-            if self.deadline_seconds and age > self.deadline_seconds and not exchange.is_streaming:
-                exchange.expire()
-            else:
-                exchange.look_after()
+                response = self._system.answer(scope["method"], scope["path"])
+            except MethodNotAllowed as error:
+                response = self._refuse(error, scope)
+            await _send(send, response)
+        elif scope["type"] == "http":
+            await self._bentoml(scope, receive, send)
+        else:
+            await self._inner(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {}).update({STATE_KEY: self, STREAMS_KEY: self._streams})
@@ -161,22 +127,12 @@ class Edge:
 
         await self._inner(scope, receive_after_ours, send)
 
-    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] in ("/livez", "/healthz", "/readyz", "/metrics"):
-            await _send(send, self._system(scope["method"], scope["path"]))
-        elif scope["type"] == "http":
-            await self._bentoml(scope, receive, send)
-        else:
-            await self._inner(scope, receive, send)
-
     async def _bentoml(self, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's own routes, with our limit on the body: one without a length is cut off where it is too large."""
         try:
-            self.check_headers(scope["headers"])
+            self.desk.check_headers(scope["headers"])
         except (TooLarge, UnsupportedMediaType) as error:
-            await _send(send, self.refuse(error, scope["method"], scope["path"]))
+            await _send(send, self._refuse(error, scope))
             return
         size = 0
 
@@ -184,44 +140,9 @@ class Edge:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            return message if size <= self.max_body_bytes else {"type": "http.disconnect"}
+            return message if size <= self.desk.max_body_bytes else {"type": "http.disconnect"}
 
         await self._inner(scope, receive_at_most, send)
-
-    def too_late(self) -> Response:
-        """The answer to a request past its deadline."""
-        self._metrics.rejected.labels(reason="deadline_exceeded").inc()
-        return problem_response(
-            DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
-        )
-
-    def refuse(self, error: Exception, method: str, path: str) -> Response:
-        """The answer to a request that failed."""
-        status, code = status_and_code(error)
-        if status >= 500 and code in ("internal", "run_failed"):
-            logger.error("%s %s failed", method, path, exc_info=error)
-        self._metrics.rejected.labels(reason=code).inc()
-        return problem_response(error)
-
-    def check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
-        """The media type of the body to come.
-
-        Raises:
-            TooLarge: it is over the limit by its own word.
-            UnsupportedMediaType: it is compressed.
-        """
-        media_type = ""
-        for name, value in headers:
-            if name == b"content-type":
-                if value == b"application/json":
-                    media_type = JSON
-                else:
-                    media_type = value.decode("latin-1").partition(";")[0].strip().lower()
-            elif name == b"content-length":
-                self.check_size(int(value))
-            elif name == b"content-encoding" and value.lower() != b"identity":
-                raise UnsupportedMediaType(f"a body in {value.decode('latin-1')} is not read; send it as it is")
-        return media_type
 
     async def _read_parts(self, message: Message, receive: Receive) -> bytes:
         """The rest of a body that comes in parts, ``message`` being the first.
@@ -235,39 +156,14 @@ class Edge:
         while message["type"] == "http.request":
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            self.check_size(size)
+            self.desk.check_size(size)
             if not message.get("more_body"):
                 return b"".join(parts)
             message = await receive()
         raise ClientGone("the client hung up before the end of its body")
 
-    def check_size(self, num_bytes: int) -> None:
-        """Refuse a body that is too large.
-
-        Raises:
-            TooLarge: it is over the limit.
-        """
-        if num_bytes > self.max_body_bytes:
-            raise TooLarge(f"the body is over {self.max_body_bytes} bytes; send fewer steps at a time")
-
-    def observe(self, pattern: str, status: int, seconds: float) -> None:
-        """Count an answer and its time."""
-        key = (pattern, status)
-        bound = self._bound.get(key)
-        if bound is None:
-            labels = {"route": pattern.replace("{}", "{name}"), "code_class": f"{status // 100}xx"}
-            bound = self._bound[key] = self._metrics.request_seconds.labels(**labels)
-        bound.observe(seconds)
-
-    def _system(self, method: str, path: str) -> Response:
-        if method not in ("GET", "HEAD"):
-            return problem_response(MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD")))
-        if path == "/metrics":
-            return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
-        if path == "/readyz":
-            ready, content = self._readiness()
-            return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        return json_response({"status": "alive"})
+    def _refuse(self, error: Exception, scope: Scope) -> Response:
+        return self.desk.refuse(error, f"{scope['method']} {scope['path']}").response()
 
 
 async def _send(send: Send, response: Response) -> None:

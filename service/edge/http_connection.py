@@ -17,7 +17,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ostinato.service.edge.asgi import STATE_KEY, Edge
-from ostinato.service.edge.exchange import DirectExchange
+from ostinato.service.edge.direct import DirectExchange
 from ostinato.service.edge.message import JSON, EventStream, Response
 
 MAX_HELD_BYTES = 1024 * 1024
@@ -28,19 +28,19 @@ _CHUNKED_LINES = b"content-type: %b\r\ncache-control: no-cache\r\ntransfer-encod
 _JSON_LINE = b"content-type: application/json\r\n"
 
 
-def install() -> None:
-    """Have uvicorn open HTTP connections with the class below, in servers that are configured from now on."""
-    HTTP_PROTOCOLS["auto"] = f"{__name__}:{HttpConnection.__name__}"
-
-
 class HttpConnection(HttpToolsProtocol):
     """One connection; the arguments are uvicorn's."""
+
+    @classmethod
+    def install(cls) -> None:
+        """Have uvicorn open HTTP connections with this class, in servers that are configured from now on."""
+        HTTP_PROTOCOLS["auto"] = f"{cls.__module__}:{cls.__name__}"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # An application under a root path is found by ASGI only.
         self._edge: Edge | None = None if self.root_path else self.app_state.get(STATE_KEY)
-        self._max_held_bytes = min(MAX_HELD_BYTES, self._edge.max_body_bytes) if self._edge else 0
+        self._max_held_bytes = min(MAX_HELD_BYTES, self._edge.desk.max_body_bytes) if self._edge else 0
         # Of the request that is being read or answered: its body so far, where it is held back.
         self._parts: list[bytes] | None = None
         self._num_held = 0
@@ -72,7 +72,8 @@ class HttpConnection(HttpToolsProtocol):
         ):
             self._parts, self._num_held = [], 0
             # Under way from here on: it has its deadline, and a shutdown waits for it.
-            self._exchange = DirectExchange(self, self._edge, self.parser.should_keep_alive())
+            keep_alive = self.parser.should_keep_alive()
+            self._exchange = DirectExchange(self, self._edge.desk, self._edge.routes, keep_alive)
             self.cycle = self._exchange  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
         else:
             super().on_headers_complete()
@@ -126,7 +127,7 @@ class HttpConnection(HttpToolsProtocol):
         """Write an answer as it is made, in chunks; a client that reads nothing for as long as a request may take is
         cut off.
         """
-        patience_seconds = self._edge.deadline_seconds or None if self._edge else None
+        patience_seconds = self._edge.desk.deadline_seconds or None if self._edge else None
         head = [_STATUS_LINES[response.status], self._default_head(), _CHUNKED_LINES % response.media_type.encode()]
         head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
         self.transport.write(b"".join(head))

@@ -1,15 +1,12 @@
-"""A request with its body read, and an answer: what handlers take and give."""
+"""Requests with their bodies read, and answers: what handlers take and give."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from urllib.parse import parse_qs
 
 import numpy as np
 import orjson
-
-from ostinato.service.errors import InvalidInput
 
 JSON = "application/json"
 
@@ -22,23 +19,6 @@ class Request:
     query_string: bytes
     media_type: str
     body: bytes
-
-    def query(self) -> dict[str, str]:
-        """The query's parameters, the last of each name."""
-        return {name: values[-1] for name, values in parse_qs(self.query_string.decode("latin-1")).items()}
-
-    def flag(self, name: str, default: bool = False) -> bool:
-        """A parameter of the query that is true or false.
-
-        Raises:
-            InvalidInput: it is neither.
-        """
-        if not self.query_string:
-            return default
-        value = self.query().get(name, str(default)).lower()
-        if value not in ("true", "false", "1", "0"):
-            raise InvalidInput("true or false", field=name)
-        return value in ("true", "1")
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Domain errors to HTTP: the one table of statuses and machine words, and the body of RFC 9457."""
+"""Problems: the one table from domain errors to statuses and machine words, and the document of RFC 9457."""
 
 from __future__ import annotations
 
@@ -37,40 +37,58 @@ MAX_DETAIL_LENGTH = 1000
 MEDIA_TYPE = "application/problem+json"
 
 
-def status_and_code(error: BaseException) -> tuple[int, str]:
-    """The row of the table for an error; a bug of ours where it has none."""
-    return PROBLEMS.get(type(error), INTERNAL)  # type: ignore[arg-type]
+class Problem:
+    """What a client is told of an error: a row of the table, and the document of RFC 9457.
 
+    Attributes:
+        status, code: of an error without a row, a bug of ours, those of ``INTERNAL``.
+    """
 
-def problem(error: BaseException) -> dict[str, Any]:
-    """The members of the problem document; an unexpected error's own words stay in the log."""
-    status, code = status_and_code(error)
-    detail = str(error)[:MAX_DETAIL_LENGTH]
-    if not isinstance(error, errors.OstinatoError):
-        detail = "an unexpected error; the server's log has it"
-    members: dict[str, Any] = {
-        "type": f"urn:ostinato:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    for extra in ("field", "expected_seq"):
-        if (value := getattr(error, extra, None)) is not None:
-            members[extra] = value
-    return members
+    __slots__ = ("_error", "code", "status")
 
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+        self.status, self.code = PROBLEMS.get(type(error), INTERNAL)  # type: ignore[arg-type]
 
-def problem_response(error: BaseException) -> Response:
-    """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
-    status, _ = status_and_code(error)
-    headers: list[tuple[bytes, bytes]] = []
-    if isinstance(error, errors.MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if isinstance(error, errors.UpgradeRequired):
-        headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
-    if status in (429, 503):
-        headers.append((b"retry-after", str(getattr(error, "retry_after_seconds", 1)).encode()))
-    if isinstance(error, errors.Draining):
-        headers.append((b"connection", b"close"))
-    return Response(status, orjson.dumps(problem(error)), MEDIA_TYPE, tuple(headers))
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """When to come back; None where that would not help."""
+        return getattr(self._error, "retry_after_seconds", 1) if self.status in (429, 503) else None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The members of one failed row among many: ``code``, ``detail``, and ``field`` or ``expected_seq``."""
+        error = self._error
+        detail = str(error)[:MAX_DETAIL_LENGTH]
+        if not isinstance(error, errors.OstinatoError):
+            # An unexpected error's own words stay in the log.
+            detail = "an unexpected error; the server's log has it"
+        members: dict[str, Any] = {"detail": detail, "code": self.code}
+        for extra in ("field", "expected_seq"):
+            if (value := getattr(error, extra, None)) is not None:
+                members[extra] = value
+        return members
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The members of the problem document."""
+        return {
+            "type": f"urn:ostinato:problem:{self.code}",
+            "title": self.code.replace("_", " ").capitalize(),
+            "status": self.status,
+            **self.row,
+        }
+
+    def response(self) -> Response:
+        """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
+        error = self._error
+        headers: list[tuple[bytes, bytes]] = []
+        if isinstance(error, errors.MethodNotAllowed):
+            headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, errors.UpgradeRequired):
+            headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
+        if self.retry_after_seconds is not None:
+            headers.append((b"retry-after", str(self.retry_after_seconds).encode()))
+        if isinstance(error, errors.Draining):
+            headers.append((b"connection", b"close"))
+        return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, tuple(headers))

@@ -47,7 +47,7 @@ def test_every_error_stands_there_with_its_status() -> None:
 
 def test_every_route_stands_there() -> None:
     written = {route for cells in table("Routes") for route in re.findall(r"`([A-Z]+ /v1[^`]*)`", cells[0])}
-    source = (ROOT / "service" / "edge" / "v1" / "routes.py").read_text()
+    source = (ROOT / "service" / "edge" / "routes.py").read_text()
     served = {f"{method} {path}" for method, path in re.findall(r'\("([A-Z]+)", "(/v1[^"]*)"\)', source)}
     assert {re.sub(r"\{\w+\}", "{}", route) for route in written} == served
 

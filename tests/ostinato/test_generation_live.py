@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ostinato import AsyncClient, Client
-from ostinato.client.generation import Generation, Step
+from ostinato.client.generation import GeneratedStep, Generation
 from ostinato.errors import ServiceError
 from tests.ostinato.client.test_generation import streamed
 from tests.ostinato.fake_service import KINDS, make_client
@@ -90,7 +90,7 @@ async def test_steps_are_told_before_the_answer_and_are_the_answer(kind: str, wr
         items = [item async for item in streamed(client, "g2p", ["ostinato", "abc"], max_steps=40)]
         assert items[-1] == await client.generate("g2p", ["ostinato", "abc"], max_steps=40)
     *steps, whole = items
-    assert all(isinstance(step, Step) for step in steps)
+    assert all(isinstance(step, GeneratedStep) for step in steps)
     for index, output in enumerate(whole.firsts):
         own = [step for step in steps if step.index == index]
         assert [step.step for step in own] == list(range(1, len(own) + 1))
@@ -118,7 +118,7 @@ async def test_hanging_up_in_the_middle_frees_the_lanes(kind: str, writing_serve
 async def test_a_loop_that_is_left_hangs_up_by_itself(writing_server: ServerProcess) -> None:
     before = total(writing_server, "ostinato_generated_steps_total")
     num_tasks = len(asyncio.all_tasks())
-    seen: list[Step | Generation] = []
+    seen: list[GeneratedStep | Generation] = []
     async with AsyncClient(writing_server.url) as client:
         for _ in range(5):
             async for item in client.generate_stream("hours-ahead", **LONG):
@@ -131,7 +131,7 @@ async def test_a_loop_that_is_left_hangs_up_by_itself(writing_server: ServerProc
                     seen.append(item)
                     break
             await until_true(lambda: is_idle(writing_server))
-    assert [isinstance(item, Step) for item in seen] == [True] * 10
+    assert [isinstance(item, GeneratedStep) for item in seen] == [True] * 10
     assert total(writing_server, "ostinato_generated_steps_total") - before < 320_000 / 2
 
 

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from ostinato.service.edge.arrow.columns import STREAM
+from ostinato.service.edge.arrow.columns import ARROW
 from tests.networks import offline
 from tests.server import ServerProcess, running_server
 
@@ -54,10 +54,10 @@ async def post_arrow(http: httpx.AsyncClient, model: str, rows: Sequence[Row]) -
         f"/v1/models/{model}/step",
         params={"create_missing": "true"},
         content=bytes(sink.getvalue()),
-        headers={"content-type": STREAM},
+        headers={"content-type": ARROW},
     )
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == STREAM
+    assert answer.headers["content-type"] == ARROW
     content = ipc.open_stream(answer.content).read_all().to_pydict()
     assert content["session_id"] == list(session_ids)
     return list(zip(content["outputs"], content["code"], strict=True))

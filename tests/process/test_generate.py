@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -265,6 +267,23 @@ def test_bentoml_serves_it_typed_and_in_parts(http: httpx.Client) -> None:
     assert http.post("/generate", json={"model": "speller", "inputs": ["ostinato"]}).json() == whole
     text = http.post("/generate_stream", json={"model": "speller", "inputs": ["ostinato"]}).text
     assert json.loads(text.strip().split("data: ")[-1]) == whole
+    beams = {"method": "beam", "num_beams": 3, "length_penalty": 2.0, "num_return": 2}
+    found = http.post("/generate", json={"model": "speller", "inputs": ["ostinato"], **beams}).json()
+    assert found == generate(http, "speller", inputs=["ostinato"], **beams)
+
+
+def test_bentomls_own_client_generates_at_once_and_in_parts(generating: ServerProcess, http: httpx.Client) -> None:
+    # In a process of its own: BentoML's client leaves a temporary folder to the garbage collector.
+    program = (
+        f"import bentoml, json\n"
+        f"with bentoml.SyncHTTPClient({generating.url!r}) as client:\n"
+        f"    print(json.dumps(client.generate('speller', ['ostinato'], method='beam', length_penalty=0.5)))\n"
+        f"    print(''.join(client.generate_stream(model='speller', inputs=['ostinato'])).split('data: ')[-1])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    at_once, in_parts = (json.loads(line) for line in ran.stdout.splitlines() if line)
+    assert at_once == generate(http, "speller", inputs=["ostinato"], method="beam", length_penalty=0.5)
+    assert in_parts == generate(http, "speller", inputs=["ostinato"])
 
 
 @pytest.mark.parametrize(

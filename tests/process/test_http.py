@@ -303,15 +303,45 @@ class TestTypedApis:
         large = http.post("/predict", json={"model": "accumulator", "sequences": [[[1]] * 60_000]})
         assert problem(large) == (413, "too_large", None)
 
-    def test_bentomls_own_client_works(self, server: ServerProcess, session: str) -> None:
+    def test_they_take_every_option_of_v1_and_no_other(self, http: httpx.Client, session: str) -> None:
+        body = {"model": "accumulator", "sequences": [[[1], [2]]]}
+        backwards = http.post("/predict", json={**body, "go_backwards": True, "return_state": True}).json()
+        assert (backwards["outputs"], backwards["states"]) == ([[[2.0], [3.0]]], [{"total": [3.0]}])
+        for path, content in (("/predict", body), ("/step", {"session_id": session, "inputs": [[1]]})):
+            misspelt = http.post(path, json={**content, "Seq": 5})
+            assert problem(misspelt) == (422, "invalid_input", None)
+            assert "`Seq`" in misspelt.json()["detail"]
+        assert http.get(f"/v1/sessions/{session}").json()["steps"] == 0
+        for bad in (b"{", b"[]", b"{}"):
+            broken = http.post("/step", content=bad, headers={"content-type": "application/json"})
+            assert problem(broken) == (422, "invalid_input", None)
+
+    def test_they_are_counted_by_route(self, http: httpx.Client) -> None:
+        def counted() -> tuple[float, float]:
+            lines = dict(line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if line[0] != "#")
+            answered = 'ostinato_request_seconds_count{code_class="4xx",route="/predict"}'
+            refused = 'ostinato_rejected_total{reason="unknown_model"}'
+            return float(lines.get(answered, 0)), float(lines.get(refused, 0))
+
+        before = counted()
+        http.post("/predict", json={"model": "never", "sequences": [[[1]]]})
+        assert counted() == (before[0] + 1, before[1] + 1)
+
+    def test_bentomls_own_client_and_page_work(self, server: ServerProcess, http: httpx.Client, session: str) -> None:
         # In a process of its own: BentoML's client leaves a temporary folder to the garbage collector.
         program = (
             f"import bentoml\n"
             f"with bentoml.SyncHTTPClient({server.url!r}) as client:\n"
-            f"    print(client.step(session_id={session!r}, inputs=[[1.0], [2.0]])['outputs'])\n"
+            f"    print(client.step({session!r}, [[1.0], [2.0]], return_sequences=False)['outputs'])\n"
+            f"    print(client.forecast(session_id={session!r}, horizon=2)['outputs'])\n"
+            f"    sequences, state = [[[1], [2]]], [{{'total': [10]}}]\n"
+            f"    print(client.predict('accumulator', sequences, go_backwards=True, initial_state=state)['outputs'])\n"
         )
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        assert ran.stdout.strip() == "[[1.0], [3.0]]"
+        assert ran.stdout.splitlines() == ["[[3.0]]", "[[3.0], [6.0]]", "[[[12.0], [13.0]]]"]
+        assert http.get("/").status_code == 200
+        shown = http.get("/docs.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+        assert shown["schema"]["properties"]["go_backwards"] == {"default": False, "type": "boolean"}
 
 
 def predict(http: httpx.Client, model: str, sequence: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

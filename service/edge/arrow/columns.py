@@ -21,7 +21,7 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
 from ostinato.service.sessions.blocks import NO_SEQ
 
-STREAM = "application/vnd.apache.arrow.stream"
+ARROW = "application/vnd.apache.arrow.stream"
 
 MAX_ID_BYTES = 128
 """Ids that share their text are refused where they are longer than this on average."""

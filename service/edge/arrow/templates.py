@@ -1,4 +1,4 @@
-"""Arrow messages that come again and again with other numbers, as a gateway's readings of the same sessions do.
+"""Templates of Arrow messages that come again and again with other numbers, as a gateway's readings do.
 
 A message of 256 rows takes Arrow about 50 us to read and 40 us to write, most of it for what was the same the last
 time: the schema, the ids, where each buffer lies. So what was read once is kept: a message that differs from it in
@@ -14,21 +14,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from ostinato.service.edge.arrow import columns as arrow
+from ostinato.service.edge.arrow.columns import read_rows, write_rows
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.sessions.blocks import RowAnswers
 from ostinato.service.sessions.rows import Columns
 
-MAX_REMEMBERED = 128
+MAX_TEMPLATES = 128
 MAX_BYTES = 256 * 1024
-"""A longer message is not kept: what Arrow takes to read it is little beside what its rows take to run."""
+"""A longer message is not kept: what Arrow takes to read it is little compared with what its rows take to run."""
 
 MAX_OF_ONE_LENGTH = 8
 """Messages of one length that are kept: each is compared with a new one, up to the first byte that differs."""
 
 
-class Message:
+class Template:
     """A message that was read, and what is needed to read another like it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Message:
 
     def again(self, body: bytes) -> Columns | None:
         """What a message says that differs from this one in its numbers only; None if it is another, or if one of
-        its numbers needs a closer look.
+        its numbers has to be checked alone.
         """
         for start, end, constant in self._constant:
             if body[start:end] != constant:
@@ -87,9 +87,9 @@ class Message:
     def answer(self, answers: RowAnswers) -> bytes:
         """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
         if answers.outputs.dtype == np.bool_:  # of which Arrow keeps eight in a byte
-            return arrow.write_rows(self.id_column, answers.seqs, answers.outputs, {})
+            return write_rows(self.id_column, answers.seqs, answers.outputs, {})
         if self._answer is None:
-            written = arrow.write_rows(self.id_column, answers.seqs, answers.outputs, {})
+            written = write_rows(self.id_column, answers.seqs, answers.outputs, {})
             base = pa.py_buffer(written)
             batch = ipc.open_stream(base).read_next_batch()
             seqs, outputs = batch.column("seq"), batch.column("outputs").values
@@ -101,15 +101,15 @@ class Message:
         return bytes(room)
 
 
-class RememberedMessages:
+class Templates:
     """The latest messages, each by the model version it was for and its length."""
 
     def __init__(self) -> None:
-        self._by_length: dict[tuple[str, str, int], list[Message]] = {}
-        self._num_messages = 0
+        self._by_length: dict[tuple[str, str, int], list[Template]] = {}
+        self._num_templates = 0
 
-    def read(self, body: bytes, engine: Engine) -> tuple[Columns, Message]:
-        """What a message says, by way of one like it or of Arrow; and that one, or itself, to answer by.
+    def read(self, body: bytes, engine: Engine) -> tuple[Columns, Template]:
+        """What a message says, and the template to answer it by: that of one like it, or its own.
 
         Raises:
             InvalidInput: it cannot be read as a whole.
@@ -117,28 +117,28 @@ class RememberedMessages:
         manifest = engine.manifest
         key = manifest.name, manifest.version, len(body)
         alike = self._by_length.get(key, ())
-        for message in alike:
-            known = message.again(body)
+        for template in alike:
+            known = template.again(body)
             if known is not None:
-                return known, message
-        rows = arrow.read_rows(body, manifest.inputs[0])
+                return known, template
+        rows = read_rows(body, manifest.inputs[0])
         columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
-        message = Message(columns, rows.id_column)
-        # Where a step cannot be packed as it is, each of its numbers needs a look that is not taken again.
-        if engine.pack_step is not None and len(body) <= MAX_BYTES and message.remember(body):
-            self._keep(key, message)
-        return columns, message
+        template = Template(columns, rows.id_column)
+        # Where a step cannot be packed as it is, each of its numbers is checked alone, which a template would not do.
+        if engine.pack_step is not None and len(body) <= MAX_BYTES and template.remember(body):
+            self._keep(key, template)
+        return columns, template
 
-    def _keep(self, key: tuple[str, str, int], message: Message) -> None:
-        if self._num_messages >= MAX_REMEMBERED:
+    def _keep(self, key: tuple[str, str, int], template: Template) -> None:
+        if self._num_templates >= MAX_TEMPLATES:
             self._by_length.clear()
-            self._num_messages = 0
+            self._num_templates = 0
         kept = self._by_length.setdefault(key, [])
-        kept.insert(0, message)
-        self._num_messages += 1
+        kept.insert(0, template)
+        self._num_templates += 1
         if len(kept) > MAX_OF_ONE_LENGTH:
             kept.pop()
-            self._num_messages -= 1
+            self._num_templates -= 1
 
 
 def _offset(numbers: NDArray[Any], body: bytes) -> int | None:

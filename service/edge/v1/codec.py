@@ -1,11 +1,12 @@
-"""JSON in: a request's body becomes a typed object, or an error that names the place."""
+"""Decoding of requests: a body in JSON or a query becomes a typed object, or an error that names the place."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -48,14 +49,17 @@ def decode_json(text: bytes, decoder: msgspec.json.Decoder[BodyType], what: str)
         raise InvalidInput(f"{what} is not JSON: {error}") from error
 
 
-def convert_body(members: dict[str, Any], body_type: type[BodyType]) -> BodyType:
-    """A body whose members another decoder has read, checked as ``decode_body`` checks.
+def decode_query(query_string: bytes, query_type: type[BodyType]) -> BodyType:
+    """A query's parameters, the last of each name.
 
     Raises:
-        InvalidInput: it is not of that type; names the member.
+        InvalidInput: one of them is unknown, or has no such value; names it.
     """
+    if not query_string:
+        return query_type()
+    given = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
     try:
-        return msgspec.convert(members, body_type)
+        return msgspec.convert({name: values[-1] for name, values in given.items()}, query_type, strict=False)
     except msgspec.ValidationError as error:
         raise _misfit(error) from error
 
@@ -86,7 +90,7 @@ def _misfit(error: msgspec.ValidationError) -> InvalidInput:
 
 
 def _non_finite_place(body: bytes) -> str | None:
-    """Where a body that is JSON but for ``NaN`` and ``Infinity`` has the first of them; None where it is not that."""
+    """Where a body that is JSON except for ``NaN`` and ``Infinity`` has the first of them; None where it is not."""
     if len(body) > MAX_SEARCHED_BYTES:
         return None
 

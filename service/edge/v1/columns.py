@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.edge.arrow import columns as arrow
-from ostinato.service.edge.arrow.templates import RememberedMessages
+from ostinato.service.edge.arrow.columns import ARROW, write_rows
+from ostinato.service.edge.arrow.templates import Templates
+from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import Request, Response, json_response
-from ostinato.service.edge.problems import problem
 from ostinato.service.edge.v1 import codec
-from ostinato.service.edge.v1.schemas import ColumnsBody
+from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.sequences import to_sequence
@@ -31,22 +31,22 @@ _COLUMNS = msgspec.json.Decoder(ColumnsBody)
 class ColumnSteps:
     """``POST /v1/models/{model}/step``, and the binary frames of a stream."""
 
-    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger) -> None:
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, desk: Desk) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
         self._ledger = ledger
-        self._remembered = RememberedMessages()
+        self._desk = desk
+        self._templates = Templates()
 
     async def answer(self, request: Request) -> Response:
         """Apply a message in the form in which it came, and answer in the same."""
-        if request.media_type == arrow.STREAM:
-            create_missing = request.flag("create_missing")
-            return Response(200, await self.answer_arrow(request.name, request.body, create_missing), arrow.STREAM)
+        create_missing = codec.decode_query(request.query_string, ColumnsQuery).create_missing
+        if request.media_type == ARROW:
+            return Response(200, await self.answer_arrow(request.name, request.body, create_missing), ARROW)
         body = codec.decode_body(request, _COLUMNS)
         engine = self._catalogue.resolve(request.name)
-        columns = read_columns(body, engine)
-        answers = await self._step(engine, columns, body.create_missing or request.flag("create_missing"))
-        return json_response(columns_content(body.session_ids, answers))
+        answers = await self._step(engine, read_columns(body, engine), body.create_missing or create_missing)
+        return json_response(columns_content(body.session_ids, answers, self._row_problems(engine, answers)))
 
     async def answer_arrow(self, model: str, message: bytes, create_missing: bool) -> bytes:
         """Apply an Arrow IPC stream; returns the answers as one.
@@ -57,15 +57,21 @@ class ColumnSteps:
         """
         engine = self._catalogue.resolve(model)
         engine.check_room()
-        columns, message_like_it = self._remembered.read(message, engine)
+        columns, template = self._templates.read(message, engine)
         answers = await self._step(engine, columns, create_missing)
         if not answers.errors:
-            return message_like_it.answer(answers)
-        errors = {row: _words(error) for row, error in answers.errors.items()}
-        return arrow.write_rows(message_like_it.id_column, answers.seqs, answers.outputs, errors)
+            return template.answer(answers)
+        problems = self._row_problems(engine, answers)
+        words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
+        return write_rows(template.id_column, answers.seqs, answers.outputs, words)
 
     async def _step(self, engine: Engine, columns: Columns, create_missing: bool) -> RowAnswers:
         return await step_columns(self._sessions, self._ledger, engine, columns, create_missing=create_missing)
+
+    def _row_problems(self, engine: Engine, answers: RowAnswers) -> dict[int, dict[str, Any]]:
+        """What is told of the rows that failed; each is refused as a request of its own would be."""
+        what = f"a row of a message for model {engine.manifest.name}"
+        return {row: self._desk.refuse(error, what).row for row, error in sorted(answers.errors.items())}
 
 
 def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
@@ -91,14 +97,16 @@ def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     return Columns.of(body.session_ids, inputs, seqs, errors)
 
 
-def columns_content(session_ids: Sequence[str], answers: RowAnswers) -> dict[str, Any]:
+def columns_content(
+    session_ids: Sequence[str], answers: RowAnswers, problems: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Any]:
     """Word the answers: null in rows that failed, which ``errors`` explains."""
     seqs: Any = answers.seqs
     outputs: Any = answers.outputs
-    if answers.errors:
-        seqs = [None if row in answers.errors else seq for row, seq in enumerate(answers.seqs.tolist())]
-        outputs = [None if row in answers.errors else made for row, made in enumerate(answers.outputs)]
-    errors = [{"row": row, **_error(error)} for row, error in sorted(answers.errors.items())]
+    if problems:
+        seqs = [None if row in problems else seq for row, seq in enumerate(answers.seqs.tolist())]
+        outputs = [None if row in problems else made for row, made in enumerate(answers.outputs)]
+    errors = [{"row": row, **problem} for row, problem in problems.items()]
     return {"session_ids": session_ids, "seq": seqs, "outputs": outputs, "errors": errors}
 
 
@@ -112,13 +120,3 @@ def _sound_rows(rows: Sequence[Sequence[float | None]], part: Input, errors: dic
             feature = (error.field or "").removeprefix("[0]")
             errors[row] = InvalidInput(str(error), field=f"inputs[{row}]{feature}")
     return inputs
-
-
-def _error(error: BaseException) -> dict[str, Any]:
-    members = problem(error)
-    return {name: value for name, value in members.items() if name not in ("type", "title", "status")}
-
-
-def _words(error: BaseException) -> tuple[str, str]:
-    members = problem(error)
-    return members["code"], members["detail"]

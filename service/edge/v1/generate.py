@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.edge.message import EventStream, Response, event, json_response
-from ostinato.service.edge.message import Request as HttpRequest
-from ostinato.service.edge.problems import problem
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.message import EventStream, Request, Response, event, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
-from ostinato.service.errors import OstinatoError
 from ostinato.service.inference.generation import GenerationRequest, Made, Options, StepEvent, generate, score, stream
-
-logger = logging.getLogger(__name__)
 
 _GENERATE = msgspec.json.Decoder(GenerateBody)
 _SCORE = msgspec.json.Decoder(ScoreBody)
@@ -26,51 +21,52 @@ _SCORE = msgspec.json.Decoder(ScoreBody)
 class GenerateRoutes:
     """Handlers of the routes that generate."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, desk: Desk) -> None:
         self._catalogue = catalogue
+        self._desk = desk
 
-    async def generate(self, request: HttpRequest) -> Response | EventStream:
+    async def generate(self, request: Request) -> Response | EventStream:
         """``POST /v1/models/{model}/generate``."""
-        body = codec.decode_body(request, _GENERATE)
+        return await self.answer_body(request.name, codec.decode_body(request, _GENERATE))
+
+    async def answer_body(self, model: str, body: GenerateBody) -> Response | EventStream:
+        """Generate what a body asks for, at once or step by step."""
         if not body.stream:
-            return json_response(await generate_content(self._catalogue, request.name, body))
-        events = generate_events(self._catalogue, request.name, body)
+            return json_response(await generate_content(self._catalogue, model, body))
+        events = self._events(_request(self._catalogue, model, body), body)
         # What is refused at once has a status of its own.
         first = await anext(events)
         return EventStream(_behind(first, events))
 
-    async def score(self, request: HttpRequest) -> Response:
+    async def score(self, request: Request) -> Response:
         """``POST /v1/models/{model}/score``."""
         return json_response(await score_content(self._catalogue, request.name, codec.decode_body(request, _SCORE)))
+
+    async def _events(self, asked: GenerationRequest, body: GenerateBody) -> AsyncGenerator[bytes]:
+        """The events of a request for outputs: ``step`` for each step as it is made, and ``done`` with the answer.
+
+        Raises what ``stream`` does before the first event; later it is told by an event ``error``, the last.
+        """
+        has_begun = False
+        try:
+            async for each in stream(asked):
+                yield (
+                    event("step", _step(asked, each))
+                    if isinstance(each, StepEvent)
+                    else event("done", _content(asked, each, body))
+                )
+                has_begun = True
+        except Exception as error:
+            if not has_begun:
+                raise
+            problem = self._desk.refuse(error, f"a stream of outputs of model {asked.manifest.name}")
+            yield event("error", problem.document)
 
 
 async def generate_content(catalogue: Catalogue, model: str, body: GenerateBody) -> dict[str, Any]:
     """The answer to a request for outputs."""
     asked = _request(catalogue, model, body)
     return _content(asked, await generate(asked), body)
-
-
-async def generate_events(catalogue: Catalogue, model: str, body: GenerateBody) -> AsyncGenerator[bytes]:
-    """The events of a request for outputs: ``step`` for each step as it is made, and ``done`` with the answer.
-
-    Raises what ``generate`` does before the first event; later it is told by an event ``error``, the last.
-    """
-    asked = _request(catalogue, model, body)
-    has_begun = False
-    try:
-        async for each in stream(asked):
-            yield (
-                event("step", _step(asked, each))
-                if isinstance(each, StepEvent)
-                else event("done", _content(asked, each, body))
-            )
-            has_begun = True
-    except Exception as error:
-        if not has_begun:
-            raise
-        if not isinstance(error, OstinatoError):
-            logger.exception("a stream of outputs failed")
-        yield event("error", problem(error))
 
 
 async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> dict[str, Any]:
@@ -140,7 +136,7 @@ def _step(asked: GenerationRequest, step: StepEvent) -> dict[str, Any]:
     content: dict[str, Any] = {"index": step.input_index, "step": step.num_steps}
     if asked.num_return > 1:
         content["place"] = step.place
-    content["output"] = _written(asked, [step.code] * (not is_stop)) if asked.has_codes else step.code
+    content["output"] = _written(asked, [] if is_stop else [step.code]) if asked.has_codes else step.code
     if asked.has_codes:
         content["log_prob"] = step.log_probability
     return content

@@ -1,4 +1,8 @@
-"""The bodies of requests, as types: decoding one checks it. Unknown members are refused, for they are misspelt."""
+"""Options of requests, as types, each written once: decoding one checks it, and refuses members it does not know.
+
+A body is one of these; where options may also be in the query, those are a base class of the body. The typed BentoML
+routes and the frames of a stream take the same bodies, with the model or the session named in them.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +32,39 @@ class StepBody(Body):
     return_sequences: bool = True
 
 
-class ColumnsBody(Body):
+class StepInput(StepBody, kw_only=True):
+    """``POST /step``."""
+
+    session_id: str
+
+
+class StreamFrame(StepBody, kw_only=True):
+    """A text frame of ``WS /v1/models/{model}/stream``; ``id`` comes back with its answer."""
+
+    session_id: SessionId
+    id: FrameId | None = None
+
+
+class ColumnsQuery(Body):
+    """What may also be in the query of a columnar message, and of a stream's handshake."""
+
+    create_missing: bool = False
+
+
+class ColumnsBody(ColumnsQuery, kw_only=True):
     """``POST /v1/models/{model}/step``: one step a row, inputs ``[R, F]``."""
 
     session_ids: list[str]
     inputs: Sequence
     seq: list[Seq | None] | None = None
-    create_missing: bool = False
 
 
-class StreamFrame(Body):
-    """A text frame of ``WS /v1/models/{model}/stream``: inputs ``[n, F]``; ``id`` comes back with its answer."""
+class PageQuery(Body):
+    """``GET /v1/sessions``."""
 
-    session_id: SessionId
-    inputs: Sequence
-    seq: Seq | None = None
-    id: FrameId | None = None
+    model: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    cursor: str | None = None
 
 
 class OpenBody(Body):
@@ -65,18 +86,29 @@ class ResetBody(Body):
     """``POST /v1/sessions/{id}/reset``: it has no members."""
 
 
-class PredictBody(Body):
+class PredictQuery(Body):
+    """What is in the query of a ``predict`` in Arrow."""
+
+    return_sequences: bool = True
+    go_backwards: bool = False
+    version: str | None = None
+
+
+class PredictBody(PredictQuery, kw_only=True):
     """``POST /v1/models/{model}/predict``: sequences ``[n, F]`` of any lengths.
 
     ``initial_state``: state name -> nested list of one row, one such object for each sequence or one for all.
     """
 
     sequences: list[Sequence]
-    return_sequences: bool = True
     return_state: bool = False
     initial_state: dict[str, Any] | list[dict[str, Any] | None] | None = None
-    go_backwards: bool = False
-    version: str | None = None
+
+
+class PredictInput(PredictBody, kw_only=True):
+    """``POST /predict``."""
+
+    model: str
 
 
 class ForecastBody(Body):
@@ -88,6 +120,12 @@ class ForecastBody(Body):
 
     horizon: Annotated[int, msgspec.Meta(ge=1)]
     known_future: dict[str, list[float | None]] | Sequence | None = None
+
+
+class ForecastInput(ForecastBody, kw_only=True):
+    """``POST /forecast``."""
+
+    session_id: str
 
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -113,6 +151,18 @@ class GenerateBody(Body):
     return_log_probs: bool = False
     stream: bool = False
     version: str | None = None
+
+
+class GenerateInput(GenerateBody, kw_only=True):
+    """``POST /generate``."""
+
+    model: str
+
+
+class GenerateStreamInput(GenerateInput, kw_only=True):
+    """``POST /generate_stream``, which is ``/generate`` with ``stream``."""
+
+    stream: bool = True
 
 
 class ScoreBody(Body):

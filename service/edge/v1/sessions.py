@@ -1,9 +1,8 @@
-"""The routes of a session's life: opened, listed, looked at, reset, forked, its state out and in, closed."""
+"""Sessions under ``/v1``: opened, listed, looked at, reset, forked, their state out and in, closed."""
 
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +10,12 @@ import msgspec
 
 from ostinato.service.edge.message import JSON, Request, Response, json_response
 from ostinato.service.edge.v1 import codec
-from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, ResetBody
-from ostinato.service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, PageQuery, ResetBody
+from ostinato.service.errors import UnsupportedMediaType
 from ostinato.service.sessions.session import Facts, LiveSession
 from ostinato.service.sessions.session_file import read_session, write_session
 from ostinato.service.sessions.sessions import Sessions
 
-MAX_PAGE_SIZE = 1000
 STATE = "application/octet-stream"
 """The media type of a safetensors file: none is registered for it."""
 
@@ -26,8 +24,8 @@ _FORK = msgspec.json.Decoder(ForkBody)
 _RESET = msgspec.json.Decoder(ResetBody)
 
 
-class SessionLife:
-    """Handlers of ``POST /v1/models/{model}/sessions``, ``/v1/sessions`` and what is below it, but for chunks."""
+class SessionRoutes:
+    """Handlers of ``POST /v1/models/{model}/sessions``, and of ``/v1/sessions`` without steps and forecasts."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -42,11 +40,9 @@ class SessionLife:
 
     async def list(self, request: Request) -> Response:
         """A page of the live sessions."""
-        query = request.query()
-        limit = query.get("limit", "100")
-        if not (re.fullmatch("[0-9]{1,4}", limit) and 1 <= int(limit) <= MAX_PAGE_SIZE):
-            raise InvalidInput(f"a limit is a number from 1 to {MAX_PAGE_SIZE}", field="limit")
-        page, cursor = await self._sessions.page(query.get("model"), int(limit), query.get("cursor"))
+        query = codec.decode_query(request.query_string, PageQuery)
+        # An empty one is none.
+        page, cursor = await self._sessions.page(query.model or None, query.limit, query.cursor or None)
         return json_response({"sessions": [_content(facts) for facts in page], "next_cursor": cursor})
 
     async def show(self, request: Request) -> Response:

@@ -1,11 +1,11 @@
-"""What stands between a stream and its connection: messages, and what each asks of the other."""
+"""Channels between a stream and its connection: messages, and what each asks of the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
-# Codes of RFC 6455 (7.4.1), and the reason that goes with them where there is but one.
+# Codes of RFC 6455 (7.4.1), and the reason that goes with them where there is only one.
 NORMAL_CLOSURE = 1000
 INVALID_DATA = 1007
 INTERNAL_ERROR = 1011
@@ -17,9 +17,6 @@ StepColumns = Callable[[str, bytes, bool], Coroutine[Any, Any, bytes]]
 Before it first waits it must have put the rows of all sessions that are in memory to them, so that what was sent
 first is applied first. It raises an ``OstinatoError`` where the message as a whole cannot be read or taken.
 """
-
-Observe = Callable[[float, int, str], None]
-"""Told of each answer: when the frame had arrived (seconds of ``perf_counter``), the status, the error's code or ""."""
 
 
 class Channel(Protocol):

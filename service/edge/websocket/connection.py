@@ -1,4 +1,4 @@
-"""A WebSocket connection under uvicorn: messages in and out, pings, limits, and the two ways to close.
+"""A WebSocket connection of uvicorn's: messages in and out, pings, limits, and the two ways to close.
 
 uvicorn reads the handshake and hands the socket to the class that its table names for WebSockets; ``install`` names
 this one. The framing is that of the ``websockets`` library, without any input or output of its own. There is no task
@@ -23,7 +23,7 @@ from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from ostinato.service.edge.websocket.channel import INTERNAL_ERROR, NORMAL_CLOSURE, SHUTTING_DOWN, Message
-from ostinato.service.edge.websocket.stream import Stream
+from ostinato.service.edge.websocket.stream import StepStream
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
 from ostinato.service.errors import UpgradeRequired
 
@@ -40,16 +40,16 @@ class ServerState(Protocol):
     connections: set[Any]
 
 
-def install() -> None:
-    """Have uvicorn open WebSockets with the class below, in servers that are configured from now on."""
-    WS_PROTOCOLS["auto"] = f"{__name__}:{WebSocketConnection.__name__}"
-
-
 class WebSocketConnection(asyncio.Protocol):
     """One connection, from its handshake to its end; the arguments are uvicorn's.
 
     Compression is declined: a step's numbers hardly shrink, and a session-less deflate costs more than the step.
     """
+
+    @classmethod
+    def install(cls) -> None:
+        """Have uvicorn open WebSockets with this class, in servers that are configured from now on."""
+        WS_PROTOCOLS["auto"] = f"{cls.__module__}:{cls.__name__}"
 
     def __init__(self, config: object, server_state: ServerState, app_state: dict[str, Any]) -> None:  # noqa: ARG002
         self._streams: Streams = app_state[STATE_KEY]
@@ -57,10 +57,10 @@ class WebSocketConnection(asyncio.Protocol):
         settings = self._streams.settings
         self._idle_seconds = settings.stream_idle_seconds
         self._ping_seconds = settings.stream_ping_seconds
-        self._protocol = ServerProtocol(max_size=settings.max_body_bytes)
+        self._protocol = ServerProtocol(max_size=self._streams.desk.max_body_bytes)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._stream: Stream | None = None
+        self._stream: StepStream | None = None
         self._parts = bytearray()
         self._is_text = True
         self._flushing = False
@@ -103,7 +103,7 @@ class WebSocketConnection(asyncio.Protocol):
         if protocol.state is not State.OPEN:
             # It broke the protocol or its limits, or has said good-bye: its frames would be answered to nobody.
             if was_open and isinstance(protocol.parser_exc, PayloadTooBig):
-                self._streams.count_rejected("too_large")
+                self._streams.desk.count_refusal("too_large")
             self._end()
         elif messages and self._stream:
             self._last_message_at = now
@@ -163,7 +163,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._end()
 
     def sweep(self, now: float) -> None:
-        """See ``Connection.sweep``."""
+        """See ``StreamConnection.sweep``."""
         stream = self._stream
         if stream is None or self._protocol.state is not State.OPEN:
             return
@@ -174,7 +174,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._ping(now, stream)
 
     def drain(self) -> None:
-        """See ``Connection.drain``."""
+        """See ``StreamConnection.drain``."""
         if self._stream:
             self._stream.drain()
 
@@ -215,7 +215,7 @@ class WebSocketConnection(asyncio.Protocol):
             messages.append(Message(bytes(self._parts), self._is_text, now))
             self._parts = bytearray()
 
-    def _ping(self, now: float, stream: Stream) -> None:
+    def _ping(self, now: float, stream: StepStream) -> None:
         """Ask for a sign of life: a pong, or whatever else comes, since a pong may stand behind a long message."""
         if stream.is_full:
             self._heard = True  # we do not read, having not answered: nothing can be heard, and that is our doing

@@ -1,4 +1,4 @@
-"""The words of a stream: a message becomes a frame, an answer or an error becomes a message. Pure."""
+"""Frames of a stream: a message becomes one, and an answer or an error becomes a message. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from ostinato.service.edge.message import to_json
-from ostinato.service.edge.problems import problem, status_and_code
+from ostinato.service.edge.problems import Problem
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.schemas import FrameId, SessionId, StreamFrame
+from ostinato.service.edge.v1.steps import step_content
 from ostinato.service.sessions.chunk import StepAnswer
 
 _FRAME = msgspec.json.Decoder(StreamFrame)
@@ -41,19 +42,17 @@ def read_address(message: bytes) -> tuple[str | None, str | int | None]:
     return session_id, frame_id
 
 
-def answer_message(answer: StepAnswer, frame_id: str | int | None) -> bytes:
+def answer_message(answer: StepAnswer, frame: StreamFrame) -> bytes:
     """A chunk's answer, with the frame's ``id`` where it had one."""
-    session_id, seq, steps, outputs = answer
-    content = {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}
-    if frame_id is not None:
-        content["id"] = frame_id
+    content = step_content(answer, frame)
+    if frame.id is not None:
+        content["id"] = frame.id
     return to_json(content)
 
 
-def error_message(error: BaseException, session_id: str | None, frame_id: str | int | None) -> bytes:
+def error_message(problem: Problem, session_id: str | None, frame_id: str | int | None) -> bytes:
     """An error frame: the members of the problem document, and when to come back where that helps."""
-    members = problem(error)
-    status, _ = status_and_code(error)
-    if status in (429, 503):
-        members["retry_after_seconds"] = getattr(error, "retry_after_seconds", 1)
+    members = problem.document
+    if problem.retry_after_seconds is not None:
+        members["retry_after_seconds"] = problem.retry_after_seconds
     return to_json({"session_id": session_id, "id": frame_id, "error": members})

@@ -1,26 +1,24 @@
-"""The frames of one WebSocket stream, from message to answer: their order, limits and deadlines. Knows no socket."""
+"""A stream of steps over one WebSocket, from message to answer: order, limits and deadlines. Knows no socket."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
 from ostinato.service.config import Settings
-from ostinato.service.edge.problems import status_and_code
+from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.schemas import StreamFrame
-from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, Observe, StepColumns
+from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
 from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
-from ostinato.service.errors import DeadlineExceeded, Draining, InvalidInput, SessionExists, UnknownSession
+from ostinato.service.errors import Draining, InvalidInput, SessionExists, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
-
-logger = logging.getLogger(__name__)
 
 
 class Pending:
@@ -39,7 +37,10 @@ class Pending:
         self.work: asyncio.Future[Any] | None = None
 
 
-class Stream:
+ROUTE = "/v1/models/{name}/stream"
+
+
+class StepStream:
     """The frames of one connection.
 
     Frames of one session are applied in the order sent, and answered as they are done. While ``max_stream_frames`` of
@@ -50,7 +51,6 @@ class Stream:
         model: the model of every session in it.
         create_missing: whether a frame for an id that was never heard of opens a session.
         step_columns: what a binary frame is handed to.
-        observe: told of each answer.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Stream:
         model: str,
         sessions: Sessions,
         ledger: Ledger,
+        desk: Desk,
         settings: Settings,
         step_columns: StepColumns,
-        observe: Observe,
         *,
         create_missing: bool = False,
     ) -> None:
@@ -70,11 +70,9 @@ class Stream:
         self._sessions = sessions
         self._ledger = ledger
         self._step_columns = step_columns
-        self._observe = observe
+        self._desk = desk
         self._create_missing = create_missing
         self._max_frames = settings.max_stream_frames
-        self._max_bytes = settings.max_body_bytes
-        self._deadline_seconds = settings.deadline_seconds
         self._loop = asyncio.get_running_loop()
         # Oldest first, since a dictionary keeps the order of insertion.
         self._pending: dict[Pending, None] = {}
@@ -90,8 +88,8 @@ class Stream:
         self._over = False
 
     def __repr__(self) -> str:
-        states = " draining" * self._draining + " over" * self._over
-        return f"<Stream {self._model}, {self.num_frames} frames, {len(self._messages)} messages waiting{states}>"
+        state = " over" if self._over else " draining" if self._draining else ""
+        return f"<StepStream {self._model}, {self.num_frames} frames, {len(self._messages)} messages waiting{state}>"
 
     @property
     def num_frames(self) -> int:
@@ -121,12 +119,12 @@ class Stream:
 
     def sweep(self, now: float) -> None:
         """Answer the frames that are past their deadline; ``now`` in seconds of ``perf_counter``."""
-        while self._deadline_seconds and self._pending:
+        deadline_seconds = self._desk.deadline_seconds
+        while deadline_seconds and self._pending:
             oldest = next(iter(self._pending))
-            if now - oldest.arrived_at <= self._deadline_seconds:
+            if now - oldest.arrived_at <= deadline_seconds:
                 return
-            text = f"not answered within {self._deadline_seconds:g} s; with seq it is safe to send again"
-            self._fail(oldest, DeadlineExceeded(text))
+            self._fail(oldest, self._desk.too_late())
             if oldest.work is not None:
                 oldest.work.cancel()
 
@@ -172,7 +170,11 @@ class Stream:
             self._close_if_drained()
 
     def _has_room(self) -> bool:
-        return self._client_reads and len(self._pending) < self._max_frames and self._num_bytes <= self._max_bytes
+        return (
+            self._client_reads
+            and len(self._pending) < self._max_frames
+            and self._num_bytes <= self._desk.max_body_bytes
+        )
 
     def _wake(self) -> None:
         """Look at waiting messages soon: once, however many frames are answered by then."""
@@ -282,18 +284,18 @@ class Stream:
         if pending.frame is None:
             self._channel.send(work.result(), is_text=False)
         else:
-            self._channel.send(answer_message(work.result(), pending.frame.id), is_text=True)
-        self._settle(pending, 200, "")
+            self._channel.send(answer_message(work.result(), pending.frame), is_text=True)
+        self._settle(pending, 200)
 
     def _fail(self, pending: Pending, error: BaseException) -> None:
         frame = pending.frame
         session_id, frame_id = (None, None) if frame is None else (frame.session_id, frame.id)
-        self._settle(pending, *self._refuse(error, session_id, frame_id))
+        self._settle(pending, self._refuse(error, session_id, frame_id))
 
-    def _settle(self, pending: Pending, status: int, code: str) -> None:
+    def _settle(self, pending: Pending, status: int) -> None:
         del self._pending[pending]
         self._num_bytes -= pending.num_bytes
-        self._observe(pending.arrived_at, status, code)
+        self._desk.observe(ROUTE, status, time.perf_counter() - pending.arrived_at)
         if not self._reading:
             self._wake()
         if self._draining:
@@ -306,14 +308,13 @@ class Stream:
         except UnicodeDecodeError:
             self._channel.close(INVALID_DATA, "a text message was not UTF-8")
             return
-        self._observe(message.arrived_at, *self._refuse(error, *read_address(message.data)))
+        status = self._refuse(error, *read_address(message.data))
+        self._desk.observe(ROUTE, status, time.perf_counter() - message.arrived_at)
 
-    def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> tuple[int, str]:
-        status, code = status_and_code(error)
-        if code in ("internal", "run_failed"):
-            logger.error("a frame of a stream of model %s failed", self._model, exc_info=error)
-        self._channel.send(error_message(error, session_id, frame_id), is_text=True)
-        return status, code
+    def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> int:
+        problem = self._desk.refuse(error, f"a frame of a stream of model {self._model}")
+        self._channel.send(error_message(problem, session_id, frame_id), is_text=True)
+        return problem.status
 
     def _close_if_drained(self) -> None:
         if self.is_idle and not self._over:

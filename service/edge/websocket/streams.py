@@ -1,4 +1,4 @@
-"""The WebSocket streams of a worker: which handshake opens one, their deadlines and pings, and their drain."""
+"""WebSocket streams of a worker: which handshake opens one, their deadlines and pings, and their drain."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import logging
 import time
 from typing import Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.config import Settings
+from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import Response
-from ostinato.service.edge.problems import problem_response, status_and_code
+from ostinato.service.edge.v1.codec import decode_query
+from ostinato.service.edge.v1.schemas import ColumnsQuery
 from ostinato.service.edge.websocket.channel import Channel, StepColumns
-from ostinato.service.edge.websocket.stream import Stream, draining_error
-from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
-from ostinato.service.metrics.series import Histogram, Metrics
+from ostinato.service.edge.websocket.stream import ROUTE, StepStream, draining_error
+from ostinato.service.errors import UnknownRoute
+from ostinato.service.metrics.series import Metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 
@@ -25,12 +27,9 @@ STATE_KEY = "ostinato_streams"
 """Where the lifespan's state holds the worker's ``Streams``; uvicorn gives that state to each connection."""
 
 SWEEP_SECONDS = 0.2
-ROUTE = "/v1/models/{name}/stream"
-
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-class Connection(Protocol):
+class StreamConnection(Protocol):
     """What the registry asks of an open connection."""
 
     @property
@@ -59,6 +58,7 @@ class Streams:
         catalogue: Catalogue,
         sessions: Sessions,
         ledger: Ledger,
+        desk: Desk,
         metrics: Metrics,
         settings: Settings,
         step_columns: StepColumns,
@@ -67,22 +67,22 @@ class Streams:
         self._catalogue = catalogue
         self._sessions = sessions
         self._ledger = ledger
-        self._metrics = metrics
+        self.desk = desk
         self._step_columns = step_columns
-        self._connections: set[Connection] = set()
+        self._connections: set[StreamConnection] = set()
         self._draining = False
-        self._bound: dict[int, Histogram] = {}
         metrics.streams_live.labels().follow(lambda: len(self._connections))
 
     def __repr__(self) -> str:
-        return f"<Streams {len(self._connections)} open, {self.num_frames} frames{', draining' * self._draining}>"
+        state = ", draining" if self._draining else ""
+        return f"<Streams {len(self._connections)} open, {self.num_frames} frames{state}>"
 
     @property
     def num_frames(self) -> int:
         """Frames accepted and not yet answered, of all streams."""
         return sum(connection.num_frames for connection in self._connections)
 
-    def open(self, target: str, channel: Channel) -> Stream:
+    def open(self, target: str, channel: Channel) -> StepStream:
         """The stream that a handshake asks for, ``target`` being its path and query. ``add`` its connection next.
 
         Raises:
@@ -97,36 +97,27 @@ class Streams:
             raise draining_error()
         model = unquote(parts[3])
         self._catalogue.resolve(model)
-        given = parse_qs(query, keep_blank_values=True).get("create_missing", ["false"])[-1]
-        if given not in _FLAGS:
-            raise InvalidInput("it is true or false", field="create_missing")
-        return Stream(
+        create_missing = decode_query(query.encode(), ColumnsQuery).create_missing
+        return StepStream(
             channel,
             model,
             self._sessions,
             self._ledger,
+            self.desk,
             self.settings,
             self._step_columns,
-            self._observe,
-            create_missing=_FLAGS[given],
+            create_missing=create_missing,
         )
 
     def refuse(self, error: Exception) -> Response:
         """The answer to a handshake that opens no stream."""
-        if not isinstance(error, OstinatoError):
-            logger.error("a handshake failed", exc_info=error)
-        self.count_rejected(status_and_code(error)[1])
-        return problem_response(error)
+        return self.desk.refuse(error, "a handshake").response()
 
-    def count_rejected(self, reason: str) -> None:
-        """Count what was refused, by the code of its error."""
-        self._metrics.rejected.labels(reason=reason).inc()
-
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: StreamConnection) -> None:
         """Look after a connection from now on."""
         self._connections.add(connection)
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: StreamConnection) -> None:
         """Look after it no more; nothing happens where nobody did."""
         self._connections.discard(connection)
 
@@ -155,12 +146,3 @@ class Streams:
                 connection.sweep(now)
             except Exception:
                 logger.exception("a sweep over a stream failed")
-
-    def _observe(self, arrived_at: float, status: int, code: str) -> None:
-        bound = self._bound.get(status)
-        if bound is None:
-            bound = self._metrics.request_seconds.labels(route=ROUTE, code_class=f"{status // 100}xx")
-            self._bound[status] = bound
-        bound.observe(time.perf_counter() - arrived_at)
-        if code:
-            self.count_rejected(code)

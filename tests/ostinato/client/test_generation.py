@@ -10,7 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from ostinato.client.generation import Generation, Output, Scored, Step
+from ostinato.client.generation import GeneratedOutput, GeneratedStep, Generation, Scored
 from ostinato.errors import ServiceError, ServiceUnreachable
 from tests.ostinato.fake_generation import FakeWriter, Pieces, event
 from tests.ostinato.fake_service import KINDS, Network, make_client, problem
@@ -54,7 +54,9 @@ async def test_an_output_for_each_input(kind: str) -> None:
     network = network_with()
     async with make_client(kind, network) as client:
         made = await client.generate("capitals", ["ab", "c"])
-    assert made == Generation("capitals", "3", None, ((Output("AB", -1.5, "stop"),), (Output("C", -1.0, "stop"),)))
+    assert made == Generation(
+        "capitals", "3", None, ((GeneratedOutput("AB", -1.5, "stop"),), (GeneratedOutput("C", -1.0, "stop"),))
+    )
     assert [output.value for output in made.firsts] == ["AB", "C"]
     # What was not said is not sent: it is as the service has it.
     assert bodies(network) == [{"inputs": ["ab", "c"]}]
@@ -143,11 +145,11 @@ async def test_a_stream_tells_each_step_and_ends_with_the_whole(kind: str) -> No
         *steps, whole = [item async for item in streamed(client, "capitals", ["ab", "c"])]
         assert whole == await client.generate("capitals", ["ab", "c"])
     assert steps == [
-        Step(0, 0, 1, "A", -0.5),
-        Step(0, 0, 2, "B", -0.5),
-        Step(0, 0, 3, "", -0.5),
-        Step(1, 0, 1, "C", -0.5),
-        Step(1, 0, 2, "", -0.5),
+        GeneratedStep(0, 0, 1, "A", -0.5),
+        GeneratedStep(0, 0, 2, "B", -0.5),
+        GeneratedStep(0, 0, 3, "", -0.5),
+        GeneratedStep(1, 0, 1, "C", -0.5),
+        GeneratedStep(1, 0, 2, "", -0.5),
     ]
     assert [stream.is_closed for stream in streams(network)] == [True]
 
@@ -165,7 +167,7 @@ async def test_steps_of_codes_and_numbers(kind: str) -> None:
         with pytest.raises(ServiceError, match="is this the service"):
             await read(streamed(client, "capitals", [""]), seen)
     _, code, stop, numbers = seen
-    assert (code, stop) == (Step(0, 1, 1, 4, -0.1), Step(0, 1, 2, None, -0.2))
+    assert (code, stop) == (GeneratedStep(0, 1, 1, 4, -0.1), GeneratedStep(0, 1, 2, None, -0.2))
     assert (numbers.index, numbers.log_prob) == (1, None)
     np.testing.assert_array_equal(numbers.value, np.array([0.5, 2], np.float32), strict=True)
 
@@ -176,7 +178,7 @@ async def test_leaving_the_loop_hangs_up(kind: str) -> None:
         make_client(kind, network) as client,
         contextlib.aclosing(streamed(client, "capitals", ["abc"])) as items,
     ):
-        assert await anext(items) == Step(0, 0, 1, "A", -0.5)
+        assert await anext(items) == GeneratedStep(0, 0, 1, "A", -0.5)
     [stream] = streams(network)
     # The first of five pieces, and no more.
     assert (stream.is_closed, stream.num_read, len(stream.pieces)) == (True, 1, 5)
@@ -207,7 +209,7 @@ async def test_what_breaks_after_the_whole_answer_harms_nobody(kind: str) -> Non
     writer = FakeWriter([event("done", answer), httpx2.ReadError("cut")])
     async with make_client(kind, network_with(writer=writer)) as client:
         items = [item async for item in streamed(client, "capitals", [""])]
-    assert items[1:] == [Generation("m", "1", None, ((Output("A", -1.0, "stop"),),))]
+    assert items[1:] == [Generation("m", "1", None, ((GeneratedOutput("A", -1.0, "stop"),),))]
 
 
 async def test_a_failure_on_the_way_is_told_in_the_service_s_words(kind: str) -> None:

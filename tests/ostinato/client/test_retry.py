@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from ostinato.client.retry import Answer, Lost, Outcome, RetryPolicy, Verdict, judge
+from ostinato.client.retry import Lost, Outcome, RetryPolicy, ServiceAnswer, Verdict, judge
 
 POLICY = RetryPolicy(patience_seconds=30.0, first_pause_seconds=0.1, longest_pause_seconds=5.0)
-DRAINING = Answer(503, {"code": "draining"})
+DRAINING = ServiceAnswer(503, {"code": "draining"})
 LOST = Lost("reset")
 
 
@@ -20,22 +20,22 @@ def pause(
 @pytest.mark.parametrize(
     ("outcome", "verdict"),
     [
-        (Answer(200), Verdict.DONE),
-        (Answer(204), Verdict.DONE),
-        (Answer(307), Verdict.REFUSED),
-        (Answer(404, {"code": "unknown_session"}), Verdict.REFUSED),
-        (Answer(409, {"code": "seq_conflict"}), Verdict.REFUSED),
-        (Answer(500, {"code": "run_failed"}), Verdict.REFUSED),
-        (Answer(429), Verdict.NOT_NOW),
-        (Answer(503, {"code": "starting"}), Verdict.NOT_NOW),
-        (Answer(503, {"code": "draining"}), Verdict.NOT_NOW),
-        (Answer(503, {"code": "overloaded"}), Verdict.NOT_NOW),
+        (ServiceAnswer(200), Verdict.DONE),
+        (ServiceAnswer(204), Verdict.DONE),
+        (ServiceAnswer(307), Verdict.REFUSED),
+        (ServiceAnswer(404, {"code": "unknown_session"}), Verdict.REFUSED),
+        (ServiceAnswer(409, {"code": "seq_conflict"}), Verdict.REFUSED),
+        (ServiceAnswer(500, {"code": "run_failed"}), Verdict.REFUSED),
+        (ServiceAnswer(429), Verdict.NOT_NOW),
+        (ServiceAnswer(503, {"code": "starting"}), Verdict.NOT_NOW),
+        (ServiceAnswer(503, {"code": "draining"}), Verdict.NOT_NOW),
+        (ServiceAnswer(503, {"code": "overloaded"}), Verdict.NOT_NOW),
         (Lost("refused", may_have_arrived=False), Verdict.NOT_NOW),
         (Lost("reset"), Verdict.UNKNOWN),
-        (Answer(502), Verdict.UNKNOWN),
-        (Answer(503), Verdict.UNKNOWN),
-        (Answer(503, {"code": "state_store_unavailable"}), Verdict.UNKNOWN),
-        (Answer(504, {"code": "deadline_exceeded"}), Verdict.UNKNOWN),
+        (ServiceAnswer(502), Verdict.UNKNOWN),
+        (ServiceAnswer(503), Verdict.UNKNOWN),
+        (ServiceAnswer(503, {"code": "state_store_unavailable"}), Verdict.UNKNOWN),
+        (ServiceAnswer(504, {"code": "deadline_exceeded"}), Verdict.UNKNOWN),
     ],
 )
 def test_what_an_outcome_means(outcome: Outcome, verdict: Verdict) -> None:
@@ -55,14 +55,14 @@ def test_chance_spreads_a_pause_from_half_of_it_to_all_of_it() -> None:
 
 
 def test_the_service_s_own_word_goes_before() -> None:
-    assert pause(Answer(429, retry_after_seconds=7.0), attempts=3, chance=0.9) == 7.0
+    assert pause(ServiceAnswer(429, retry_after_seconds=7.0), attempts=3, chance=0.9) == 7.0
     # It says nothing of use.
-    assert pause(Answer(429, retry_after_seconds=0.0)) == pytest.approx(0.075)
+    assert pause(ServiceAnswer(429, retry_after_seconds=0.0)) == pytest.approx(0.075)
 
 
 def test_patience_ends() -> None:
-    assert pause(Answer(429, retry_after_seconds=7.0), elapsed=23.0) == 7.0
-    assert pause(Answer(429, retry_after_seconds=7.0), elapsed=23.5) is None
+    assert pause(ServiceAnswer(429, retry_after_seconds=7.0), elapsed=23.0) == 7.0
+    assert pause(ServiceAnswer(429, retry_after_seconds=7.0), elapsed=23.5) is None
     # One's own pause is cut short, so that the last attempt is made when patience ends.
     assert pause(LOST, attempts=8, elapsed=29.0) == 1.0
     assert pause(LOST, attempts=8, elapsed=30.0) is None
@@ -70,13 +70,13 @@ def test_patience_ends() -> None:
 
 
 def test_what_stands_is_not_sent_again() -> None:
-    assert pause(Answer(200)) is None
-    assert pause(Answer(404)) is None
+    assert pause(ServiceAnswer(200)) is None
+    assert pause(ServiceAnswer(404)) is None
 
 
 def test_what_may_do_harm_is_sent_again_only_where_nothing_was_applied() -> None:
     assert pause(LOST, may_repeat=False) is None
-    assert pause(Answer(503, {"code": "state_store_unavailable"}), may_repeat=False) is None
-    assert pause(Answer(504, {"code": "deadline_exceeded"}), may_repeat=False) is None
+    assert pause(ServiceAnswer(503, {"code": "state_store_unavailable"}), may_repeat=False) is None
+    assert pause(ServiceAnswer(504, {"code": "deadline_exceeded"}), may_repeat=False) is None
     assert pause(DRAINING, may_repeat=False) == pytest.approx(0.075)
     assert pause(Lost("refused", may_have_arrived=False), may_repeat=False) == pytest.approx(0.075)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from ostinato import Client, extras
 from ostinato.cli import app
-from ostinato.client.generation import Generation, Output
+from ostinato.client.generation import GeneratedOutput, Generation
 from ostinato.commands import attention_picture
 from ostinato.commands import generate as generate_command
 from ostinato.commands.attention_picture import Panel
@@ -298,7 +298,7 @@ def test_where_the_library_is_missing_the_extra_is_named(
 
 def test_numbers_keep_their_bits_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     value = np.array([[0.1], [1 / 3]], np.float32)
-    JsonView().whole(Generation("m", "1", None, ((Output(value, None, "length"),),)), [[[1.0]]], 7)
+    JsonView().whole(Generation("m", "1", None, ((GeneratedOutput(value, None, "length"),),)), [[[1.0]]], 7)
     content = json.loads(capsys.readouterr().out)
     np.testing.assert_array_equal(np.array(content["output"], np.float32), value, strict=True)
     assert (content["index"], content["score"]) == (7, None)

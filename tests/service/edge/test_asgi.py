@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ostinato.service.edge.asgi import Edge, Receive, Scope, Send
-from ostinato.service.edge.v1.routes import Rest
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.streams import Streams
 from tests.service.puppet import House, column, until
 
@@ -56,12 +58,14 @@ class Connection:
 
 @asynccontextmanager
 async def edge_over(house: House) -> Any:
-    rest = Rest(house.catalogue, house.sessions, house.ledger)
+    desk = Desk(house.metrics, house.settings)
+    routes = Routes(house.catalogue, house.sessions, house.ledger, desk)
     streams = Streams(
-        house.catalogue, house.sessions, house.ledger, house.metrics, house.settings, rest.columns.answer_arrow
+        house.catalogue, house.sessions, house.ledger, desk, house.metrics, house.settings, routes.columns.answer_arrow
     )
-    edge = Edge(inner, rest, streams, house.metrics, house.settings, lambda: (True, {}), start=nothing, stop=nothing)
-    sweeping = asyncio.ensure_future(edge.sweep())
+    system = SystemRoutes(house.metrics, lambda: (True, {}))
+    edge = Edge(inner, desk, routes, system, streams, start=nothing, stop=nothing)
+    sweeping = asyncio.ensure_future(desk.sweep())
     try:
         yield edge
     finally:
@@ -70,7 +74,7 @@ async def edge_over(house: House) -> Any:
         house.engine.close()
         for _ in range(5):
             await asyncio.sleep(0)
-        assert edge.num_exchanges == 0
+        assert not desk.under_way
 
 
 async def test_a_body_may_come_in_parts() -> None:
@@ -122,7 +126,7 @@ async def test_what_is_not_there_says_so(method: str, path: str, status: int, co
 
 async def test_every_other_path_goes_to_bentoml() -> None:
     async with edge_over(House()) as edge:
-        assert await Connection("POST", "/predict").through(edge) == (299, b"/predict")
+        assert await Connection("GET", "/schema.json").through(edge) == (299, b"/schema.json")
 
 
 async def test_a_client_that_hangs_up_within_its_body_is_forgotten() -> None:

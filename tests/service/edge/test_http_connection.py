@@ -20,7 +20,7 @@ from ostinato.service.edge.arrow.ipc import write_columns
 from ostinato.service.edge.asgi import STATE_KEY, Edge
 from ostinato.service.edge.http_connection import MAX_HELD_BYTES, HttpConnection
 from ostinato.service.edge.message import Response
-from ostinato.service.edge.v1.routes import step_content
+from ostinato.service.edge.v1.steps import step_content
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
@@ -328,7 +328,7 @@ async def test_a_request_behind_one_that_runs_waits_for_its_answer() -> None:
     house.runner.gate.clear()
     async with serving(house) as server, Client.to(server) as client:
         await client.send(step(1), step(2), b"GET /v1/sessions/a HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert server.edge.num_exchanges == 1
+        assert len(server.edge.desk.under_way) == 1
         house.runner.gate.set()
         answers = [await client.answer() for _ in range(3)]
         await client.send(step(4))
@@ -394,7 +394,7 @@ async def test_a_drain_waits_for_a_request_whose_body_is_under_way() -> None:
     house = await house_with_a()
     async with serving(house) as server, Client.to(server) as client:
         await client.send(step(4)[:-1])
-        assert server.edge.num_exchanges == 1
+        assert len(server.edge.desk.under_way) == 1
         for connection in server.connections:
             connection.shutdown()
         await client.send(b"}")
@@ -409,8 +409,8 @@ async def test_a_client_that_hangs_up_while_it_waits_for_its_session_takes_its_c
         await stayer.send(step(1))
         async with Client.to(server) as leaver:
             await leaver.send(step(2))
-            await until(lambda: server.edge.num_exchanges == 2)
-        await until(lambda: server.edge.num_exchanges == 1)
+            await until(lambda: len(server.edge.desk.under_way) == 2)
+        await until(lambda: len(server.edge.desk.under_way) == 1)
         house.runner.gate.set()
         assert (await stayer.answer())[2]["outputs"] == [[1.0]]
         await stayer.send(step(4))
@@ -425,7 +425,7 @@ async def test_a_client_that_hangs_up_while_its_chunk_runs_has_it_applied() -> N
         async with Client.to(server) as leaver:
             await leaver.send(step(1, seq=0))
             await until(lambda: house.engine.arena.busy.any() and house.runner.iterations)
-        await until(lambda: not server.edge.num_exchanges)
+        await until(lambda: not server.edge.desk.under_way)
         house.runner.gate.set()
         async with Client.to(server) as client:
             await client.send(step(1, seq=0))
@@ -441,8 +441,8 @@ async def test_a_client_that_hangs_up_during_a_forecast_lets_its_session_go() ->
         house.runner.gate.clear()
         async with Client.to(server) as leaver:
             await leaver.send(post("/v1/sessions/a/forecast", '{"horizon": 3}'))
-            await until(lambda: server.edge.num_exchanges == 1)
-        await until(lambda: server.edge.num_exchanges == 0)
+            await until(lambda: len(server.edge.desk.under_way) == 1)
+        await until(lambda: len(server.edge.desk.under_way) == 0)
         house.runner.gate.set()
         await stayer.send(step(1))
         assert (await stayer.answer())[2]["outputs"] == [[2.0]]
@@ -607,7 +607,7 @@ async def test_an_answer_that_cannot_be_written_ends_its_connection_and_disturbs
             await first.answer()
         assert not isinstance(end.value, TimeoutError)  # it was told, and need not have waited
         assert "told to fail" in caplog.text
-        assert server.edge.num_exchanges == 0
+        assert len(server.edge.desk.under_way) == 0
         assert not house.engine.arena.busy.any()
 
 
@@ -623,7 +623,7 @@ async def test_an_answer_that_cannot_be_worded_is_an_error_and_disturbs_nobody(
             raise ValueError("told to fail")
         return step_content(answer, body)
 
-    monkeypatch.setattr("ostinato.service.edge.exchange.step_content", broken)
+    monkeypatch.setattr("ostinato.service.edge.direct.step_content", broken)
     async with serving(house) as server, Client.to(server) as first, Client.to(server) as second:
         await first.send(step(1))
         await second.send(step(2, path="/v1/sessions/b/step"))
@@ -654,7 +654,7 @@ async def test_nothing_is_left_of_connections_that_ended() -> None:
             async with Client.to(server) as client:
                 await client.send(step(1), step(1)[: -1 if number % 2 else None])
         await until(lambda: not server.state.connections)
-        assert server.edge.num_exchanges == 0
+        assert len(server.edge.desk.under_way) == 0
         gc.collect()
         # By type: isinstance asks each object for its class, and some modules in memory answer with a warning.
         assert [found for found in gc.get_objects() if type(found) is HttpConnection] == []

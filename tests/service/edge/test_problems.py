@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 from ostinato.service import errors
-from ostinato.service.edge.problems import problem_response
+from ostinato.service.edge.problems import Problem
 
 
 def test_a_problem_says_what_where_and_what_would_be_right() -> None:
-    response = problem_response(errors.SeqConflict("it has applied 3 steps", expected_seq=3))
+    response = Problem(errors.SeqConflict("it has applied 3 steps", expected_seq=3)).response()
     assert (response.status, response.media_type) == (409, "application/problem+json")
     assert json.loads(response.body) == {
         "type": "urn:ostinato:problem:seq_conflict",
@@ -17,17 +17,17 @@ def test_a_problem_says_what_where_and_what_would_be_right() -> None:
         "code": "seq_conflict",
         "expected_seq": 3,
     }
-    invalid = json.loads(problem_response(errors.InvalidInput("bad", field="inputs[0]")).body)
+    invalid = json.loads(Problem(errors.InvalidInput("bad", field="inputs[0]")).response().body)
     assert (invalid["status"], invalid["code"], invalid["field"]) == (422, "invalid_input", "inputs[0]")
 
 
 def test_who_may_try_again_is_told_when() -> None:
-    assert (b"retry-after", b"7") in problem_response(errors.Overloaded("full", retry_after_seconds=7)).headers
-    assert (b"retry-after", b"1") in problem_response(errors.StateStoreUnavailable("gone")).headers
-    assert (b"allow", b"GET, POST") in problem_response(errors.MethodNotAllowed("no", ("GET", "POST"))).headers
+    assert (b"retry-after", b"7") in Problem(errors.Overloaded("full", retry_after_seconds=7)).response().headers
+    assert (b"retry-after", b"1") in Problem(errors.StateStoreUnavailable("gone")).response().headers
+    assert (b"allow", b"GET, POST") in Problem(errors.MethodNotAllowed("no", ("GET", "POST"))).response().headers
 
 
 def test_a_bug_keeps_its_words_to_itself() -> None:
-    response = problem_response(KeyError("a secret"))
+    response = Problem(KeyError("a secret")).response()
     assert response.status == 500
     assert b"secret" not in response.body

@@ -17,7 +17,7 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ostinato.service.edge.exchange import DirectExchange
+from ostinato.service.edge.direct import DirectExchange
 from ostinato.service.edge.http_connection import HttpConnection
 
 OVERRIDDEN = {

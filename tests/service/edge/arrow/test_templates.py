@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ostinato.service.edge.arrow import columns as arrow
-from ostinato.service.edge.arrow import templates as remembered
-from ostinato.service.edge.arrow.templates import RememberedMessages
+from ostinato.service.edge.arrow import templates
+from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.sessions.blocks import RowAnswers
 from ostinato.service.sessions.rows import Columns
 from tests.service.puppet import House
@@ -45,7 +45,7 @@ def said(columns: Columns) -> tuple[list[str], list[float], list[int] | None]:
 
 async def test_a_message_with_other_numbers_is_read_where_the_numbers_stood() -> None:
     house = House()
-    messages = RememberedMessages()
+    messages = Templates()
     first, one = messages.read(message(["a", "b"], [1, 2], [0, 7]), house.engine)
     second, other = messages.read(message(["a", "b"], [3, 4], [1, 8]), house.engine)
     assert said(first) == (["a", "b"], [1, 2], [0, 7])
@@ -68,7 +68,7 @@ async def test_a_message_with_other_numbers_is_read_where_the_numbers_stood() ->
 )
 async def test_another_message_of_the_same_length_is_read_for_itself(other: bytes) -> None:
     house = House()
-    messages = RememberedMessages()
+    messages = Templates()
     known = message(["a", "b"], [1, 2], [0, 7])
     _, one = messages.read(known, house.engine)
     columns, found = messages.read(other, house.engine)
@@ -90,7 +90,7 @@ async def test_another_message_of_the_same_length_is_read_for_itself(other: byte
 )
 async def test_numbers_that_need_a_closer_look_get_it(inputs: list[float], seqs: list[int], place: str) -> None:
     house = House()
-    messages = RememberedMessages()
+    messages = Templates()
     messages.read(message(["a", "b"], [1, 2], [0, 0]), house.engine)
     columns, _ = messages.read(message(["a", "b"], inputs, seqs), house.engine)
     assert [getattr(error, "field", None) for error in columns.errors.values()] == [place]
@@ -98,7 +98,7 @@ async def test_numbers_that_need_a_closer_look_get_it(inputs: list[float], seqs:
 
 async def test_large_numbers_whose_squares_overflow_are_numbers_all_the_same() -> None:
     house = House()
-    messages = RememberedMessages()
+    messages = Templates()
     messages.read(message(["a"], [1]), house.engine)
     columns, _ = messages.read(message(["a"], [3e38]), house.engine)
     assert columns.errors == {}
@@ -107,7 +107,7 @@ async def test_large_numbers_whose_squares_overflow_are_numbers_all_the_same() -
 
 async def test_numbers_that_were_converted_are_not_taken_from_the_bytes() -> None:
     house = House()
-    messages = RememberedMessages()
+    messages = Templates()
     messages.read(message(["a"], [1], kind=np.float64), house.engine)
     columns, _ = messages.read(message(["a"], [2.5], kind=np.float64), house.engine)
     assert columns.inputs.dtype == np.float32
@@ -116,7 +116,7 @@ async def test_numbers_that_were_converted_are_not_taken_from_the_bytes() -> Non
 
 async def test_an_answer_like_the_last_has_the_bytes_that_arrow_writes() -> None:
     house = House()
-    messages = RememberedMessages()
+    messages = Templates()
     for numbers in ([1.0, 2.0], [3.0, 4.0], [-0.5, 1e-30]):
         _, like_it = messages.read(message(["a", "b"], numbers), house.engine)
         answers = RowAnswers(2, house.engine, house.engine.new_future())
@@ -127,18 +127,18 @@ async def test_an_answer_like_the_last_has_the_bytes_that_arrow_writes() -> None
 
 async def test_a_bounded_number_of_messages_is_kept() -> None:
     house = House()
-    messages = RememberedMessages()
-    for number in range(3 * remembered.MAX_REMEMBERED):
+    messages = Templates()
+    for number in range(3 * templates.MAX_TEMPLATES):
         messages.read(message([f"{'x' * (number % 90)}-{number:04d}"], [number]), house.engine)
         kept = [len(alike) for alike in messages._by_length.values()]
-        assert sum(kept) <= remembered.MAX_REMEMBERED
-        assert max(kept) <= remembered.MAX_OF_ONE_LENGTH
+        assert sum(kept) <= templates.MAX_TEMPLATES
+        assert max(kept) <= templates.MAX_OF_ONE_LENGTH
 
 
 async def test_random_messages_read_as_arrow_reads_them() -> None:
     house = House()
     generator = np.random.default_rng(7)
-    messages = RememberedMessages()
+    messages = Templates()
     part = house.engine.manifest.inputs[0]
     for _ in range(300):
         num_rows = int(generator.integers(1, 4))

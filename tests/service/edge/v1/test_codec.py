@@ -5,7 +5,7 @@ import pytest
 
 from ostinato.service.edge.message import Request
 from ostinato.service.edge.v1 import codec
-from ostinato.service.edge.v1.schemas import OpenBody, StepBody
+from ostinato.service.edge.v1.schemas import OpenBody, PageQuery, PredictQuery, StepBody
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 
 STEP = msgspec.json.Decoder(StepBody)
@@ -60,6 +60,22 @@ class TestDecodeBody:
         codec.decode_body(request(b"{}", "application/vnd.api+json"), OPEN)
         with pytest.raises(UnsupportedMediaType, match="not text/csv"):
             codec.decode_body(request(b"1,2", "text/csv"), OPEN)
+
+
+def test_a_query_is_read_as_a_body_is() -> None:
+    assert codec.decode_query(b"", PredictQuery) == PredictQuery()
+    asked = codec.decode_query(b"go_backwards=1&return_sequences=False&version=1&version=2", PredictQuery)
+    assert asked == PredictQuery(go_backwards=True, return_sequences=False, version="2")
+    assert codec.decode_query(b"limit=1000&cursor=a%2Fb", PageQuery) == PageQuery(limit=1000, cursor="a/b")
+    for query, query_type, field, message in (
+        (b"go_backwards=perhaps", PredictQuery, "go_backwards", "bool"),
+        (b"limit=1001", PageQuery, "limit", "<= 1000"),
+        (b"limit=1.5", PageQuery, "limit", "int"),
+        (b"limits=10", PageQuery, None, "unknown field `limits`"),
+    ):
+        with pytest.raises(InvalidInput, match=message) as refusal:
+            codec.decode_query(query, query_type)
+        assert refusal.value.field == field
 
 
 def test_known_future_comes_by_name_or_in_rows() -> None:

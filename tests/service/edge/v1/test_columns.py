@@ -13,8 +13,8 @@ import pytest
 from pyarrow import ipc
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.edge.arrow.columns import STREAM
-from ostinato.service.edge.arrow.templates import RememberedMessages
+from ostinato.service.edge.arrow.columns import ARROW
+from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.asgi import Edge
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.metrics.series import ModelMetrics
@@ -71,7 +71,7 @@ async def post(edge: Edge, path: str, body: bytes, media_type: str = "applicatio
     status, content = await connection.through(edge)
     headers = dict(connection.sent[0]["headers"])
     made = headers[b"content-type"].decode()
-    if made == STREAM:
+    if made == ARROW:
         assert int(headers[b"content-length"]) == len(content)
         content = ipc.open_stream(content).read_all().to_pydict()
     return Reply(status, content, made)
@@ -87,7 +87,7 @@ async def post_arrow(
     columns = {"session_id": pa.array(session_ids, pa.utf8()), "inputs": pa.array(inputs, FLOATS)}
     if seq is not None:
         columns["seq"] = pa.array(seq, pa.int64())
-    return await post(edge, "/v1/models/sum/step", stream(columns), STREAM, query)
+    return await post(edge, "/v1/models/sum/step", stream(columns), ARROW, query)
 
 
 async def steps_of(house: House, *session_ids: str) -> list[int]:
@@ -111,7 +111,7 @@ async def test_a_message_in_json_is_answered_in_json() -> None:
 async def test_a_message_in_arrow_is_answered_in_arrow() -> None:
     async with edge_with("a", "b") as (_, edge):
         reply = await post_arrow(edge, ["a", "b", "a"], [[1], [2.5], [4]])
-        assert (reply.status, reply.media_type) == (200, STREAM)
+        assert (reply.status, reply.media_type) == (200, ARROW)
         assert reply.content == {
             "session_id": ["a", "b", "a"],
             "seq": [0, 0, 1],
@@ -190,7 +190,7 @@ async def test_codes_out_of_range_fail_their_row() -> None:
         assert (status, content["outputs"]) == (200, [[1.0], None, [0.0]])
         assert [(error["row"], error["field"]) for error in content["errors"]] == [(1, "inputs[1][0]")]
         columns = {"session_id": pa.array(["a", "b", "c"]), "inputs": pa.array([[0], [7], [1]], FLOATS)}
-        answer = await post(edge, "/v1/models/coded/step", stream(columns), STREAM, "create_missing=true")
+        answer = await post(edge, "/v1/models/coded/step", stream(columns), ARROW, "create_missing=true")
         assert answer.content["outputs"] == [[1.0], None, [1.0]]
         assert answer.content["code"] == [None, "invalid_input", None]
 
@@ -234,7 +234,7 @@ async def test_a_message_that_cannot_be_read_is_refused_whole(body: Any, field: 
 )
 async def test_a_stream_that_cannot_be_read_is_refused_whole_in_json(body: bytes) -> None:
     async with edge_with("a") as (house, edge):
-        status, content, media_type = await post(edge, "/v1/models/sum/step", body, STREAM)
+        status, content, media_type = await post(edge, "/v1/models/sum/step", body, ARROW)
         assert (status, content["code"], media_type) == (422, "invalid_input", "application/problem+json")
         assert await steps_of(house, "a") == [0]
 
@@ -269,6 +269,8 @@ async def test_missing_sessions_are_opened_where_the_body_or_the_query_says_so()
         made = await post_arrow(edge, ["c", "d", "no id", None], [[1]] * 4, query="create_missing=true")
         assert made.content["outputs"] == [[4.0], [1.0], None, None]
         assert made.content["code"] == [None, None, "invalid_input", "invalid_input"]
+        unknown = await post_arrow(edge, ["e"], [[1]], query="create_mising=true")
+        assert (unknown.status, "`create_mising`" in unknown.content["detail"]) == (422, True)
         wrong = await post_arrow(edge, ["e"], [[1]], query="create_missing=perhaps")
         assert (wrong.status, wrong.content["field"]) == (422, "create_missing")
         assert house.engine.arena.num_sessions == 4
@@ -349,7 +351,7 @@ async def test_outputs_of_every_dtype_are_written_as_they_are(dtype: str) -> Non
     ids = [f"s{row}" for row in range(11)]
     async with edge_with() as (house, _):
         engine = add_model(house, name="other", outputs=(output,))
-        remembered = RememberedMessages()
+        remembered = Templates()
         for seq in range(3):
             values = pa.FixedSizeListArray.from_arrays(pa.array(np.full(11, seq, np.float32)), 1)
             _, message = remembered.read(stream({"session_id": pa.array(ids), "inputs": values}), engine)
@@ -424,12 +426,12 @@ class TestPredictArrow:
 
     async def predict(self, edge: Edge, inputs: Any = SEQUENCES, query: str = "", kind: Any = None) -> Reply:
         body = stream({"inputs": pa.array(list(inputs), kind or pa.list_(FLOATS))})
-        return await post(edge, "/v1/models/sum/predict", body, STREAM, query)
+        return await post(edge, "/v1/models/sum/predict", body, ARROW, query)
 
     async def test_lengths_may_differ(self) -> None:
         async with edge_with() as (_, edge):
             reply = await self.predict(edge)
-            assert (reply.status, reply.media_type) == (200, STREAM)
+            assert (reply.status, reply.media_type) == (200, ARROW)
             # Running sums: 1, 1 + 2, 1 + 2 + 4; 10; 3, 3 + 3.
             assert reply.content == {"outputs": [[[1.0], [3.0], [7.0]], [[10.0]], [[3.0], [6.0]]]}
 
@@ -482,6 +484,22 @@ class TestPredictArrow:
             assert (reply.status, reply.content["code"]) == (500, "run_failed")
             await asyncio.sleep(0)
             assert house.engine.arena.num_used == 0
+
+    @pytest.mark.parametrize(
+        "query", ["go_backward=true", "return_state=true", "version=1&Version=1", "initial_state=1"]
+    )
+    async def test_an_option_that_arrow_does_not_have_is_refused_by_its_name(self, query: str) -> None:
+        async with edge_with() as (house, edge):
+            reply = await self.predict(edge, query=query)
+            unknown = query.rpartition("&")[2].partition("=")[0]
+            assert (reply.status, f"`{unknown}`" in reply.content["detail"]) == (422, True)
+            assert house.runner.iterations == []
+
+    async def test_options_of_a_body_in_json_are_not_looked_for_in_the_query(self) -> None:
+        async with edge_with() as (house, edge):
+            reply = await post(edge, "/v1/models/sum/predict", b'{"sequences": [[[1]]]}', query="go_backwards=true")
+            assert reply.status == 422
+            assert house.runner.iterations == []
 
     async def test_a_misspelt_flag_value_is_refused(self) -> None:
         async with edge_with() as (house, edge):

@@ -17,8 +17,9 @@ from websockets.http11 import Response
 from websockets.protocol import SEND_EOF
 from websockets.uri import parse_uri
 
+from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.websocket import connection as websocket
-from ostinato.service.edge.websocket.connection import WebSocketConnection, install
+from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
 from tests.service.puppet import House, column, until
 
@@ -72,8 +73,9 @@ class Client:
             return message[::-1]
 
         self.house = house
+        desk = Desk(house.metrics, house.settings)
         self.streams = Streams(
-            house.catalogue, house.sessions, house.ledger, house.metrics, house.settings, step_columns
+            house.catalogue, house.sessions, house.ledger, desk, house.metrics, house.settings, step_columns
         )
         self.server_state = SimpleNamespace(connections=set())
         self.wire = Wire()
@@ -182,6 +184,7 @@ class TestHandshake:
             ("//[", 404, "unknown_route"),
             ("/v1/models/sum/stream?create_missing=perhaps", 422, "invalid_input"),
             ("/v1/models/sum/stream?create_missing=", 422, "invalid_input"),
+            ("/v1/models/sum/stream?create-missing=true", 422, "invalid_input"),
         ],
     )
     async def test_one_that_opens_no_stream_is_refused(self, target: str, status: int, code: str) -> None:
@@ -524,7 +527,7 @@ async def test_drain_closes_each_stream_when_it_has_answered() -> None:
 
 async def test_uvicorn_takes_the_class_from_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WS_PROTOCOLS, "auto", WS_PROTOCOLS["auto"])
-    install()
+    WebSocketConnection.install()
     config = Config(lambda: None, lifespan="off", log_config=None)
     config.load()
     assert config.ws_protocol_class is WebSocketConnection

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.websocket.channel import Message
-from ostinato.service.edge.websocket.stream import Stream
+from ostinato.service.edge.websocket.stream import ROUTE, StepStream
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.session import LiveSession
 from tests.service.puppet import House, column, until
@@ -24,7 +25,7 @@ class Recorder:
         self.sent: list[Any] = []
         self._reading = True
         self.closed: tuple[int, str] | None = None
-        self.stream: Stream | None = None
+        self.stream: StepStream | None = None
 
     def send(self, message: bytes, *, is_text: bool) -> None:
         self.sent.append(json.loads(message) if is_text else message)
@@ -62,16 +63,15 @@ class Line:
     def __init__(self, house: House, **options: Any) -> None:
         self.house = house
         self.recorder = Recorder()
-        self.observed: list[tuple[int, str]] = []
         self.columns: list[tuple[str, bytes, bool]] = []
-        self.stream = Stream(
+        self.stream = StepStream(
             self.recorder,
             "sum",
             house.sessions,
             house.ledger,
+            Desk(house.metrics, house.settings),
             house.settings,
             self.step_columns,
-            self.observe,
             **options,
         )
         self.recorder.stream = self.stream
@@ -86,8 +86,12 @@ class Line:
         answer = await self.house.ledger.step(session, column(float(number)))
         return b"%g" % answer.outputs[0, 0]
 
-    def observe(self, _arrived_at: float, status: int, code: str) -> None:
-        self.observed.append((status, code))
+    @property
+    def observed(self) -> tuple[dict[str, float], dict[str, float]]:
+        """How many frames were answered, by class of status, and how many with an error, by code."""
+        counts = self.house.metrics.request_seconds.numbers()
+        answered = {status: sum(each[:-1]) for (route, status), each in counts.items() if route == ROUTE}
+        return answered, {code: each for (code,), (each,) in self.house.metrics.rejected.numbers().items()}
 
     def say(self, *messages: bytes | dict[str, Any]) -> None:
         """Have messages arrive together: text from JSON, or binary as it is."""
@@ -127,13 +131,20 @@ def steps(house: House, session_id: str) -> int:
     return session.steps
 
 
+async def test_a_frame_may_ask_for_its_last_output_only() -> None:
+    async with line_over(House(), "a") as line:
+        line.say({"session_id": "a", "inputs": [[1], [2]], "return_sequences": False})
+        sent = await line.recorder.until(1)
+    assert sent == [{"session_id": "a", "seq": 0, "steps": 2, "outputs": [[3.0]]}]
+
+
 @pytest.mark.parametrize("given", [{}, {"id": "mine"}, {"id": 7}])
 async def test_a_frame_is_answered_as_a_step_is_and_its_id_comes_back(given: dict[str, Any]) -> None:
     async with line_over(House(), "a") as line:
         line.say({"session_id": "a", "inputs": [[1], [2]], "seq": 0, **given})
         sent = await line.recorder.until(1)
     assert sent == [{"session_id": "a", "seq": 0, "steps": 2, "outputs": [[1.0], [3.0]], **given}]
-    assert line.observed == [(200, "")]
+    assert line.observed == ({"2xx": 1}, {})
 
 
 async def test_frames_that_arrive_together_run_together() -> None:
@@ -195,7 +206,7 @@ async def test_a_bad_frame_gets_an_error_frame_and_fails_no_other(
     assert bad["error"].get("field") == field
     assert {"type", "title", "status", "detail", "code"} <= set(bad["error"])
     assert (answer["id"], answer["outputs"]) == ("good", [[4.0]])
-    assert sorted(line.observed) == [(200, ""), (bad["error"]["status"], code)]
+    assert line.observed == ({"2xx": 1, f"{bad['error']['status'] // 100}xx": 1}, {code: 1})
 
 
 async def test_a_session_of_another_model_is_refused() -> None:
@@ -484,7 +495,7 @@ class TestColumns:
             line.say(b"a,4")
             assert await line.recorder.until(1) == [b"4"]
         assert line.columns == [("sum", b"a,4", True)]
-        assert line.observed == [(200, "")]
+        assert line.observed == ({"2xx": 1}, {})
 
     async def test_one_that_cannot_be_read_gets_a_text_error_frame(self) -> None:
         async with line_over(House(), "a") as line:

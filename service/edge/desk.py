@@ -1,0 +1,146 @@
+"""The desk: what every way in asks of a request, and the one way in which an error becomes an answer.
+
+uvicorn's connection, ASGI, WebSocket streams, the rows of a columnar message and the typed BentoML routes all ask it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol
+
+from ostinato.service.config import Settings
+from ostinato.service.edge.message import JSON
+from ostinato.service.edge.problems import Problem
+from ostinato.service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
+from ostinato.service.metrics.series import Histogram, Metrics
+
+SWEEP_SECONDS = 0.05
+WATCH_AFTER_SECONDS = 0.1
+"""Requests older than this are watched for a client that hangs up; most are answered long before."""
+
+LOGGED = ("internal", "run_failed")
+"""Codes of errors that are ours to look into, not the client's."""
+
+logger = logging.getLogger(__name__)
+
+
+class RequestUnderWay(Protocol):
+    """What the sweep asks of a request that is not answered yet.
+
+    ``is_streaming``: its answer is under way, which has no deadline.
+    """
+
+    arrived_at: float
+    is_streaming: bool
+
+    def expire(self) -> None:
+        """End it, since its deadline has passed."""
+
+    def look_after(self) -> None:
+        """See that a client that hangs up is noticed."""
+
+
+class Desk:
+    """Limits, deadlines, refusals and counts of a worker's requests.
+
+    Attributes:
+        max_body_bytes: inclusive.
+        deadline_seconds: 0 = none.
+        under_way: the requests that are not answered yet, oldest first.
+    """
+
+    def __init__(self, metrics: Metrics, settings: Settings) -> None:
+        self._metrics = metrics
+        self.max_body_bytes = settings.max_body_bytes
+        self.deadline_seconds = settings.deadline_seconds
+        # A dictionary keeps the order of insertion.
+        self.under_way: dict[RequestUnderWay, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bound: dict[tuple[str, int], Histogram] = {}
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop; kept, since asking which one runs costs a system call."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """The media type of the body to come.
+
+        Raises:
+            TooLarge: it is over the limit by its own word.
+            UnsupportedMediaType: it is compressed.
+        """
+        media_type = ""
+        for name, value in headers:
+            if name == b"content-type":
+                if value == b"application/json":
+                    media_type = JSON
+                else:
+                    media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            elif name == b"content-length":
+                self.check_size(int(value))
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                raise UnsupportedMediaType(f"a body in {value.decode('latin-1')} is not read; send it as it is")
+        return media_type
+
+    def check_size(self, num_bytes: int) -> None:
+        """Refuse a body that is too large.
+
+        Raises:
+            TooLarge: it is over the limit.
+        """
+        if num_bytes > self.max_body_bytes:
+            raise TooLarge(f"the body is over {self.max_body_bytes} bytes; send fewer steps at a time")
+
+    def too_late(self) -> DeadlineExceeded:
+        """The error of a request past its deadline."""
+        return DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
+
+    def refuse(self, error: BaseException, what: str) -> Problem:
+        """Log an error where it is ours, count it, and word it.
+
+        Args:
+            what: failed; for the log, as ``POST /v1/sessions/a/step``.
+        """
+        problem = Problem(error)
+        if problem.code in LOGGED:
+            logger.error("%s failed", what, exc_info=error)
+        self.count_refusal(problem.code)
+        return problem
+
+    def count_refusal(self, code: str) -> None:
+        """Count what was refused, by the code of its error."""
+        self._metrics.rejected.labels(reason=code).inc()
+
+    def observe(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer and its time; ``route`` is a pattern, never a path."""
+        key = (route, status)
+        bound = self._bound.get(key)
+        if bound is None:
+            labels = {"route": route.replace("{}", "{name}"), "code_class": f"{status // 100}xx"}
+            bound = self._bound[key] = self._metrics.request_seconds.labels(**labels)
+        bound.observe(seconds)
+
+    async def sweep(self) -> None:
+        """Look after slow requests, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                self.sweep_once(time.perf_counter())
+            except Exception:
+                logger.exception("a sweep over the requests under way failed")
+
+    def sweep_once(self, now: float) -> None:
+        """End the requests past their deadline, and watch those that take long; ``now`` of ``perf_counter``."""
+        for request in list(self.under_way):
+            age = now - request.arrived_at
+            if age < WATCH_AFTER_SECONDS:
+                break
+            if self.deadline_seconds and age > self.deadline_seconds and not request.is_streaming:
+                request.expire()
+            else:
+                request.look_after()

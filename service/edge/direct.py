@@ -1,0 +1,191 @@
+"""A request that goes past ASGI: straight from uvicorn's connection to the routes, and its answer straight back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol
+
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.message import EventStream, Request, Response, json_response
+from ostinato.service.edge.routes import STEP, Handler, Routes
+from ostinato.service.edge.v1.schemas import StepBody
+from ostinato.service.edge.v1.steps import step_content
+from ostinato.service.sessions.chunk import StepAnswer
+
+logger = logging.getLogger(__name__)
+
+
+class AnswerWriter(Protocol):
+    """What a direct exchange asks of its connection."""
+
+    def respond(self, response: Response, keep_alive: bool) -> None:
+        """Write the answer."""
+
+    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:
+        """Write an answer as it is made."""
+
+    def cut_off(self) -> None:
+        """End the connection at once."""
+
+
+class DirectExchange:
+    """A whole ``POST`` that came straight from uvicorn's connection.
+
+    For the connection it is what uvicorn has as a cycle of ASGI. For a chunk it is the future: what the engine
+    made is written as soon as it is committed, without a task or a turn of the event loop in between.
+
+    Attributes:
+        keep_alive, response_complete, disconnected, message_event: what uvicorn asks of a cycle.
+    """
+
+    __slots__ = (
+        "_body",
+        "_desk",
+        "_is_cancelled",
+        "_is_late",
+        "_path",
+        "_pattern",
+        "_routes",
+        "_task",
+        "_writer",
+        "arrived_at",
+        "disconnected",
+        "is_streaming",
+        "keep_alive",
+        "read_at",
+        "response_complete",
+    )
+
+    def __init__(self, writer: AnswerWriter, desk: Desk, routes: Routes, keep_alive: bool) -> None:
+        self._writer = writer
+        self._desk = desk
+        self._routes = routes
+        self.keep_alive = keep_alive
+        self.response_complete = self.disconnected = self.is_streaming = False
+        self.arrived_at = self.read_at = time.perf_counter()
+        desk.under_way[self] = None
+        self._is_cancelled = self._is_late = False
+        self._pattern = "none"
+        self._path = ""
+        self._body: StepBody | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def message_event(self) -> DirectExchange:
+        """An event that nobody waits for."""
+        return self
+
+    def set(self) -> None:
+        """What uvicorn calls on that event."""
+
+    def begin(self, path: str, query_string: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Have it answered: a step to a session in memory at once, anything else in a task."""
+        desk, routes = self._desk, self._routes
+        self.read_at = time.perf_counter()
+        self._path = path
+        try:
+            self._pattern, name, handler = routes.route("POST", path)
+            media_type = desk.check_headers(headers)
+            desk.check_size(len(body))
+            request = Request(name, query_string, media_type, body)
+            if self._pattern == STEP:
+                steps = routes.steps
+                if (found := steps.read(request)) is not None:
+                    session, self._body = found
+                    steps.begin(session, self._body, self)
+                    return
+            self._task = desk.loop.create_task(self._run(handler, request))
+        except Exception as error:
+            self._finish(self._refuse(error))
+
+    def done(self) -> bool:
+        """See ``asyncio.Future``, as all below of its names."""
+        return self.response_complete
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._is_cancelled
+
+    def set_result(self, answer: StepAnswer) -> None:
+        """Write a chunk's answer."""
+        assert self._body is not None
+        try:
+            response = json_response(step_content(answer, self._body))
+        except Exception as error:  # the commit of a batch must not fail because of one connection
+            response = self._refuse(error)
+        self._finish(response)
+
+    def set_exception(self, error: Exception) -> None:
+        """Write why a chunk was not applied."""
+        self._finish(self._refuse(error))
+
+    def expire(self) -> None:
+        """End it, since its deadline has passed."""
+        if self._is_late:
+            return
+        self._is_late = True
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._is_cancelled = True
+            self._finish(self._refuse(self._desk.too_late()))
+
+    def look_after(self) -> None:
+        """Its connection tells when the client hangs up."""
+
+    def leave(self) -> None:
+        """Nobody waits here any more: the client has gone, or the request goes through ASGI after all. What has not
+        begun is dropped.
+        """
+        if self.response_complete:
+            return
+        self._is_cancelled = self.response_complete = True
+        self._desk.under_way.pop(self, None)
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, handler: Handler, request: Request) -> None:
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            if not self._is_late:
+                raise
+            assert self._task is not None
+            self._task.uncancel()
+            response = self._refuse(self._desk.too_late())
+        except Exception as error:
+            response = self._refuse(error)
+        if isinstance(response, EventStream):
+            await self._stream(response)
+        else:
+            self._finish(response)
+
+    async def _stream(self, response: EventStream) -> None:
+        self.is_streaming = True
+        try:
+            await self._writer.respond_in_parts(response, self.keep_alive)
+        except Exception:
+            logger.exception("an answer could not be written")
+            self._writer.cut_off()
+        finally:
+            self._desk.under_way.pop(self, None)
+        self._desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
+
+    def _refuse(self, error: Exception) -> Response:
+        return self._desk.refuse(error, f"POST {self._path}").response()
+
+    def _finish(self, response: Response) -> None:
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._body = None
+        desk = self._desk
+        desk.under_way.pop(self, None)
+        desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
+        try:
+            self._writer.respond(response, self.keep_alive)
+        except Exception:
+            logger.exception("an answer could not be written")
+            self._writer.cut_off()

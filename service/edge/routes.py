@@ -1,0 +1,94 @@
+"""Routes: which handler answers a method and a path."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.message import EventStream, Request, Response
+from ostinato.service.edge.typed import typed_handlers
+from ostinato.service.edge.v1.columns import ColumnSteps
+from ostinato.service.edge.v1.generate import GenerateRoutes
+from ostinato.service.edge.v1.models import ModelRoutes
+from ostinato.service.edge.v1.predict import PredictRoute
+from ostinato.service.edge.v1.sessions import SessionRoutes
+from ostinato.service.edge.v1.steps import StepRoutes
+from ostinato.service.errors import MethodNotAllowed, UnknownRoute
+from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.sessions import Sessions
+
+Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
+
+STEP = "/v1/sessions/{}/step"
+
+
+class Routes:
+    """Handlers by method and path: those under ``/v1``, and the typed ones.
+
+    Every path under ``/v1`` is ``/v1/<collection>``, ``/v1/<collection>/<name>`` or
+    ``/v1/<collection>/<name>/<action>``, so that one look into a dictionary finds its handler.
+
+    Attributes:
+        steps: for those who hand a chunk on without a task.
+        columns: for the binary frames of streams.
+    """
+
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, desk: Desk) -> None:
+        self.steps = steps = StepRoutes(sessions, ledger)
+        self.columns = ColumnSteps(catalogue, sessions, ledger, desk)
+        models, predict = ModelRoutes(catalogue), PredictRoute(catalogue)
+        generate, lives = GenerateRoutes(catalogue, desk), SessionRoutes(sessions)
+        routes: dict[tuple[str, str], Handler] = {
+            ("GET", "/v1/models"): models.list,
+            ("GET", "/v1/models/{}"): models.show,
+            ("POST", "/v1/models/{}/predict"): predict.answer,
+            ("POST", "/v1/models/{}/step"): self.columns.answer,
+            ("POST", "/v1/models/{}/generate"): generate.generate,
+            ("POST", "/v1/models/{}/score"): generate.score,
+            ("POST", "/v1/models/{}/sessions"): lives.open,
+            ("GET", "/v1/models/{}/stream"): steps.refuse_without_handshake,
+            ("GET", "/v1/sessions"): lives.list,
+            ("GET", "/v1/sessions/{}"): lives.show,
+            ("DELETE", "/v1/sessions/{}"): lives.close,
+            ("POST", "/v1/sessions/{}/reset"): lives.reset,
+            ("POST", "/v1/sessions/{}/fork"): lives.fork,
+            ("GET", "/v1/sessions/{}/state"): lives.get_state,
+            ("PUT", "/v1/sessions/{}/state"): lives.put_state,
+            ("POST", "/v1/sessions/{}/step"): steps.step,
+            ("POST", "/v1/sessions/{}/forecast"): steps.forecast,
+        }
+        # By the number of parts, the collection and the action: all of a path except its name.
+        self._paths: dict[tuple[int, str, str], tuple[str, dict[str, Handler]]] = {}
+        for (method, path), handler in routes.items():
+            _, _, collection, _, action = [*path.split("/"), "", ""][:5]
+            self._paths.setdefault((path.count("/") + 1, collection, action), (path, {}))[1][method] = handler
+        self._typed: dict[str, tuple[str, dict[str, Handler]]] = {
+            path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
+        }
+
+    def serve(self, path: str) -> bool:
+        """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""
+        return path.startswith("/v1/") or path == "/v1" or path in self._typed
+
+    def route(self, method: str, path: str) -> tuple[str, str, Handler]:
+        """The route that serves a path: its pattern, the path's variable part, and the handler.
+
+        Raises:
+            UnknownRoute, MethodNotAllowed.
+        """
+        if method == "HEAD":  # the server leaves the body out
+            method = "GET"
+        parts = path.split("/")
+        num_parts = len(parts)
+        found = self._paths.get((num_parts, parts[2] if num_parts > 2 else "", parts[4] if num_parts == 5 else ""))
+        if found is None:
+            found = self._typed.get(path)
+        if found is None:
+            raise UnknownRoute(f"there is no {path}; the README lists the routes")
+        pattern, handlers = found
+        handler = handlers.get(method)
+        if handler is None:
+            allowed = tuple(sorted(handlers))
+            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+        return pattern, parts[3] if num_parts > 3 else "", handler

@@ -1,0 +1,84 @@
+"""Steps of one session, and forecasts from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+
+from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.schemas import ForecastBody, StepBody
+from ostinato.service.errors import UpgradeRequired
+from ostinato.service.inference.prediction import ForecastPlan, forecast
+from ostinato.service.inputs.sequences import to_steps
+from ostinato.service.sessions.chunk import StepAnswer, Waiter
+from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.session import LiveSession
+from ostinato.service.sessions.sessions import Sessions
+
+_STEP = msgspec.json.Decoder(StepBody)
+_FORECAST = msgspec.json.Decoder(ForecastBody)
+
+
+class StepRoutes:
+    """Handlers of ``POST /v1/sessions/{id}/step`` and ``/forecast``."""
+
+    def __init__(self, sessions: Sessions, ledger: Ledger) -> None:
+        self._sessions = sessions
+        self._ledger = ledger
+
+    async def step(self, request: Request) -> Response:
+        """Apply a chunk to a session."""
+        session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
+        session.engine.check_room()
+        body = codec.decode_body(request, _STEP)
+        return json_response(step_content(await self.begin(session, body), body))
+
+    async def step_body(self, session_id: str, body: StepBody) -> Response:
+        """Apply a chunk that was read already."""
+        session = await self._sessions.find(session_id)
+        return json_response(step_content(await self.begin(session, body), body))
+
+    def read(self, request: Request) -> tuple[LiveSession, StepBody] | None:
+        """A chunk, and its session where that is in memory; None where it is not."""
+        session = self._sessions.resident(request.name)
+        if session is None:
+            return None
+        session.engine.check_room()
+        return session, codec.decode_body(request, _STEP)
+
+    def begin(self, session: LiveSession, body: StepBody, future: Waiter | None = None) -> Awaitable[StepAnswer]:
+        """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
+        engine = session.engine
+        rows = body.inputs
+        if len(rows) > 1:
+            engine.check_length(len(rows), "the chunk")
+        inputs = to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs")
+        return self._ledger.step(session, inputs, body.seq, future)
+
+    async def forecast(self, request: Request) -> Response:
+        """Look into a session's future."""
+        return await self.forecast_body(request.name, codec.decode_body(request, _FORECAST))
+
+    async def forecast_body(self, session_id: str, body: ForecastBody) -> Response:
+        """Forecast what a body asks for."""
+        session = await self._sessions.find(session_id)
+        engine = session.engine
+        features = ForecastPlan(engine.manifest).known_features if engine.generator is None else ()
+        known_future = codec.known_future(body.known_future, features)
+        outputs = await forecast(self._sessions, session, body.horizon, known_future)
+        return json_response({"session_id": session_id, "outputs": outputs})
+
+    async def refuse_without_handshake(self, _: Request) -> Response:
+        """The WebSocket's path, without a handshake: those never come here."""
+        raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
+
+
+def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
+    """Word a chunk's answer."""
+    session_id, seq, steps, outputs = answer
+    if not body.return_sequences:
+        outputs = outputs[-1:]
+    return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}

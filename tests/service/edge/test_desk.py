@@ -1,0 +1,192 @@
+"""One way in which an error becomes a logged, counted, worded answer, whichever way the request came in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ostinato.service.edge.arrow.columns import ARROW
+from ostinato.service.edge.arrow.ipc import write_columns
+from ostinato.service.edge.asgi import Edge
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.direct import DirectExchange
+from ostinato.service.edge.message import EventStream, Response
+from ostinato.service.edge.websocket.channel import Message
+from ostinato.service.errors import RunFailed
+from ostinato.service.inference.generation import StepEvent
+from tests.service.edge.test_asgi import Connection, edge_over
+from tests.service.puppet import House
+from tests.service.puppet_generator import puppet_engine
+
+STEP = b'{"inputs": [[1]]}'
+
+
+class Writer:
+    """A connection that keeps the answer."""
+
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def respond(self, response: Response, keep_alive: bool) -> None:  # noqa: ARG002
+        self.answered.set_result(response)
+
+    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:  # noqa: ARG002
+        raise AssertionError("no step is answered in parts")
+
+    def cut_off(self) -> None:
+        raise AssertionError("no step is cut off")
+
+
+class Recorder:
+    """A channel that keeps the answer."""
+
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def send(self, message: bytes, *, is_text: bool) -> None:  # noqa: ARG002
+        self.answered.set_result(json.loads(message))
+
+    def read_more(self, wanted: bool) -> None:
+        """There is nothing more to read."""
+
+    def close(self, code: int, reason: str) -> None:  # noqa: ARG002
+        raise AssertionError("nothing closes it")
+
+
+async def past_asgi(edge: Edge) -> str:
+    writer = Writer()
+    headers = [(b"content-type", b"application/json")]
+    DirectExchange(writer, edge.desk, edge.routes, True).begin("/v1/sessions/a/step", b"", headers, STEP)
+    return str(json.loads((await writer.answered).body)["code"])
+
+
+async def asgi(edge: Edge) -> str:
+    _, content = await Connection("POST", "/v1/sessions/a/step", STEP).through(edge)
+    return str(content["code"])
+
+
+async def typed(edge: Edge) -> str:
+    _, content = await Connection("POST", "/step", b'{"session_id": "a", "inputs": [[1]]}').through(edge)
+    return str(content["code"])
+
+
+async def frame(edge: Edge) -> str:
+    recorder = Recorder()
+    stream = edge._streams.open("/v1/models/sum/stream", recorder)
+    stream.receive([Message(b'{"session_id": "a", "inputs": [[1]]}', True, time.perf_counter())])
+    return str((await recorder.answered)["error"]["code"])
+
+
+async def row_in_json(edge: Edge) -> str:
+    body = b'{"session_ids": ["a"], "inputs": [[1]]}'
+    _, content = await Connection("POST", "/v1/models/sum/step", body).through(edge)
+    return str(content["errors"][0]["code"])
+
+
+async def row_in_arrow(edge: Edge) -> str:
+    body = write_columns({"session_id": pa.array(["a"]), "inputs": pa.array([[1.0]])})
+    _, content = await Connection("POST", "/v1/models/sum/step", body, content_type=ARROW).through(edge)
+    code = pa.ipc.open_stream(content).read_all()["code"].to_pylist()[0]
+    return str(code)
+
+
+WAYS = [past_asgi, asgi, typed, frame, row_in_json, row_in_arrow]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_run_that_fails_is_logged_counted_and_worded_alike(
+    way: Callable[[Edge], Awaitable[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House()
+    await house.sessions.open("sum", session_id="a")
+    house.runner.fails = lambda _: True
+    async with edge_over(house) as edge:
+        assert await way(edge) == "run_failed"
+    assert house.value('ostinato_rejected_total{reason="run_failed"}') == 1
+    logged = [record for record in caplog.records if record.name == "ostinato.service.edge.desk"]
+    assert [record.exc_info is not None for record in logged] == [True]
+    assert "failed" in logged[0].getMessage()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_clients_mistake_is_counted_and_not_logged(
+    way: Callable[[Edge], Awaitable[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House()
+    async with edge_over(house) as edge:
+        assert await way(edge) == "unknown_session"
+    assert house.value('ostinato_rejected_total{reason="unknown_session"}') == 1
+    assert [record for record in caplog.records if record.name == "ostinato.service.edge.desk"] == []
+
+
+async def test_each_row_is_counted_as_a_request_of_its_own_would_be() -> None:
+    house = House()
+    await house.sessions.open("sum", session_id="a")
+    async with edge_over(house) as edge:
+        body = b'{"session_ids": ["x", "a", "y", "a/b"], "inputs": [[1], [2], [3], [4]]}'
+        _, content = await Connection("POST", "/v1/models/sum/step", body).through(edge)
+    assert [(error["row"], error["code"]) for error in content["errors"]] == [
+        (0, "unknown_session"),
+        (2, "unknown_session"),
+        (3, "unknown_session"),
+    ]
+    assert house.value('ostinato_rejected_total{reason="unknown_session"}') == 3
+
+
+async def test_a_stream_of_events_that_fails_on_its_way_is_logged_counted_and_worded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks(_asked: object) -> AsyncIterator[StepEvent]:
+        yield StepEvent(0, 0, 1, 2, -0.5)
+        raise RunFailed("told to fail")
+
+    monkeypatch.setattr("ostinato.service.edge.v1.generate.stream", breaks)
+    house = House()
+    house.catalogue.add(puppet_engine())
+    async with edge_over(house) as edge:
+        connection = Connection("POST", "/generate", b'{"model": "puppet", "inputs": [[3]], "stream": true}')
+        await edge(connection.scope, connection.incoming.get, connection.send)
+    last = connection.sent[-2]["body"].decode()
+    assert last.startswith("event: error\n")
+    assert json.loads(last.partition("data: ")[2])["code"] == "run_failed"
+    assert house.value('ostinato_rejected_total{reason="run_failed"}') == 1
+    assert "a stream of outputs of model puppet failed" in caplog.text
+
+
+async def test_a_handshake_and_a_probe_that_are_refused_are_counted() -> None:
+    house = House()
+    async with edge_over(house) as edge:
+        assert (await Connection("POST", "/readyz").through(edge))[0] == 405
+        assert edge._streams.refuse(RunFailed("x")).status == 500
+    assert house.value('ostinato_rejected_total{reason="method_not_allowed"}') == 1
+    assert house.value('ostinato_rejected_total{reason="run_failed"}') == 1
+
+
+class Late:
+    """A request of some age."""
+
+    def __init__(self, arrived_at: float, *, is_streaming: bool = False) -> None:
+        self.arrived_at, self.is_streaming = arrived_at, is_streaming
+        self.told: list[str] = []
+
+    def expire(self) -> None:
+        self.told.append("expire")
+
+    def look_after(self) -> None:
+        self.told.append("look after")
+
+
+async def test_the_sweep_ends_what_is_too_old_and_watches_what_takes_long() -> None:
+    house = House(deadline_seconds=10.0)
+    desk = Desk(house.metrics, house.settings)
+    too_old, streaming, slow, new = Late(0), Late(0, is_streaming=True), Late(5), Late(19.95)
+    desk.under_way.update(dict.fromkeys((too_old, streaming, slow, new)))
+    desk.sweep_once(20.0 - 5)
+    assert [each.told for each in (too_old, streaming, slow, new)] == [["expire"], ["look after"], ["look after"], []]
+    assert str(desk.too_late()).startswith("not answered within 10 s")
