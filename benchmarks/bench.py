@@ -18,6 +18,7 @@ from benchmarks.errors import BenchmarkError, OwnFault, SubjectFailed
 from benchmarks.figures import Figures
 from benchmarks.process import SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
+from benchmarks.spelling import NUM_WORDS
 from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling, Subject, Triton
 from benchmarks.workloads import Offline, Steps, write_model
 
@@ -41,6 +42,7 @@ class Options:
         starts: of the service, for targets 9 and 14.
         stored_sessions: on disk, for targets 13 and 14.
         resident_sessions: of those, how many memory has room for.
+        num_words: that are spelled, for targets 15 to 17.
     """
 
     rounds: int = 3
@@ -50,6 +52,7 @@ class Options:
     starts: int = 5
     stored_sessions: int = 1_000_000
     resident_sessions: int = 100_000
+    num_words: int = NUM_WORDS
 
     @classmethod
     def quick(cls) -> Options:
@@ -75,6 +78,7 @@ class Options:
             starts=1,
             stored_sessions=35_000,
             resident_sessions=1_000,
+            num_words=300,
         )
 
 

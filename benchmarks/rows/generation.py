@@ -28,7 +28,7 @@ def spelling(bench: Bench) -> None:
     """Words of CMUdict to phonemes, 64 requests of one word at a time; all that is compared is in each round."""
     for subject in bench.subjects("speller"):
         with bench.judged(subject.title, "generation"):
-            speller, words = Speller(), draw_words()
+            speller, words = Speller(), draw_words(bench.options.num_words)
             expected = [speller.alone(word) for word in words]
             tokens_per_word = float(np.mean([spelled.num_tokens for spelled in expected]))
             requests = [generate_request(word) for word in words]

@@ -81,8 +81,13 @@ def _overload(
     _allow_files(num_connections + 100)
     share = max(1, len(requests) // capacity_connections)
     shares = [requests[start::capacity_connections] or requests[:share] for start in range(capacity_connections)]
-    closed = closed_loop(subject.address, shares, options.seconds)
+    seconds = options.seconds
+    closed = closed_loop(subject.address, shares, seconds)
     observe(closed)
+    while not closed.rate and not closed.num_failed:  # a moment may be too short for any
+        seconds *= 2
+        closed = closed_loop(subject.address, shares, seconds)
+        observe(closed)
     if closed.num_failed:
         raise WrongAnswer(f"{closed.num_failed} answers were refusals below capacity: {dict(closed.statuses)}")
     rss_bytes = [process.use().rss_bytes]

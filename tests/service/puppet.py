@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +23,7 @@ from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Store
 from ostinato.service.state.memory import MemoryStore
+from tests.waiting import PATIENCE_SECONDS, until_true
 
 MANIFEST = Manifest(
     name="sum",
@@ -63,7 +63,7 @@ class PuppetRunner:
         works, num_rows, num_steps = iteration.works, iteration.num_rows, iteration.num_steps
         self.iterations.append(([slot for work in works for slot in work.slots], num_steps))
         self.is_held = not self.gate.is_set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE_SECONDS)
         self.is_held = False
         if self.fails(iteration):
             raise RuntimeError("told to fail")
@@ -149,6 +149,4 @@ def column(*values: float) -> NDArray[np.float32]:
 
 async def until(holds: Callable[[], object]) -> None:
     """Let others run until something holds."""
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.0005)
+    await until_true(holds)

@@ -26,6 +26,7 @@ from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
 from tests.service.edge.test_asgi import edge_over
 from tests.service.puppet import House, column
+from tests.waiting import PATIENCE_SECONDS, until_true
 
 STEP = "/v1/sessions/a/step"
 NUM_UNREAD = 200
@@ -111,16 +112,16 @@ class Client:
 
     async def answer(self) -> tuple[int, list[tuple[str, str]], Any]:
         """Status, headers and body of the next answer."""
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 20)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
         first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         length = int(dict(headers).get("content-length", "0"))
-        body = await asyncio.wait_for(self.reader.readexactly(length), 20)
+        body = await asyncio.wait_for(self.reader.readexactly(length), PATIENCE_SECONDS)
         return int(first.split()[1]), headers, json.loads(body) if body[:1] in (b"{", b"[") else body
 
     async def ends(self) -> bytes:
         """What comes before the other side closes."""
-        return await asyncio.wait_for(self.reader.read(), 20)
+        return await asyncio.wait_for(self.reader.read(), PATIENCE_SECONDS)
 
     async def leave(self) -> None:
         self.writer.transport.abort()
@@ -149,11 +150,7 @@ async def turns(count: int = 5) -> None:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    for _ in range(5000):
-        if holds():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not come to hold")
+    await until_true(holds)
 
 
 async def house_with_a(**settings: Any) -> House:

@@ -21,6 +21,7 @@ from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.sessions.blocks import RowAnswers
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column, until
+from tests.waiting import until_true
 
 FLOATS = pa.list_(pa.float32(), 1)
 
@@ -381,7 +382,7 @@ async def test_a_message_that_does_not_fit_is_refused_with_nothing_applied(form:
         overloaded = await message(edge, ids[1:])
         assert (overloaded.status, overloaded.content["code"]) == (429, "overloaded")
         fits = asyncio.ensure_future(message(edge, ids[2:]))
-        await asyncio.sleep(0.02)
+        await until_true(lambda: house.engine.num_rows == 3)
         house.engine.drain()
         draining = await message(edge, ids[:1])
         assert (draining.status, draining.content["code"]) == (503, "draining")

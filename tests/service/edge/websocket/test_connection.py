@@ -22,6 +22,7 @@ from ostinato.service.edge.websocket import connection as websocket
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
 from tests.service.puppet import House, column, until
+from tests.waiting import until_true
 
 FRAME = b'{"session_id": "a", "inputs": [[1]]}'
 
@@ -117,15 +118,16 @@ class Client:
     async def get(self, num_events: int = 1) -> list[Any]:
         """The next events that come back."""
         events: list[Any] = []
-        for _ in range(1000):
+
+        def are_there() -> bool:
             for data in self.wire.written:
                 if data:
                     self.protocol.receive_data(data)
             self.wire.written.clear()
-            events += self.protocol.events_received()
-            if len(events) >= num_events:
-                break
-            await asyncio.sleep(0.001)
+            events.extend(self.protocol.events_received())
+            return len(events) >= num_events
+
+        await until_true(are_there, f"{num_events} events")
         assert len(events) == num_events, events
         return events
 
@@ -152,14 +154,28 @@ async def client_of(house: House) -> AsyncIterator[Client]:
     finally:
         house.runner.gate.set()
         client.connection.connection_lost(None)
-        for _ in range(1000):
-            if not house.engine.num_rows:
-                break
-            await asyncio.sleep(0.001)
+        await until_true(lambda: not house.engine.num_rows)
         assert house.engine.num_rows == client.streams.num_frames == 0
         assert client.server_state.connections == set()
         assert house.value("ostinato_streams_live") == 0
         house.engine.close()
+
+
+def timed_cuts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[asyncio.TimerHandle, Callable[[], object]]]:
+    """The timers that would cut off clients who do not do their part, and what they would do; a test does it itself."""
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+    cuts: list[tuple[asyncio.TimerHandle, Callable[[], object]]] = []
+
+    def take_down(seconds: float, callback: Callable[..., object], *arguments: Any, **options: Any) -> Any:
+        timer = call_later(seconds, callback, *arguments, **options)
+        if seconds == websocket.CLOSE_SECONDS:
+            cuts.append((timer, callback))
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", take_down)
+    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 1e6)
+    return cuts
 
 
 class TestHandshake:
@@ -330,8 +346,7 @@ class TestClose:
             assert await client.closed() == (1000, "bye")
             assert client.wire.closed
             house.runner.gate.set()
-            while house.engine.num_rows:
-                await asyncio.sleep(0.001)
+            await until_true(lambda: not house.engine.num_rows)
             session = house.sessions.resident("a")
             assert session is not None
             assert session.steps == 1
@@ -339,23 +354,21 @@ class TestClose:
     async def test_uvicorns_shutdown_closes_and_waits_for_the_client_only_so_long(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.01)
         async with client_of(House()) as client:
+            cuts = timed_cuts(monkeypatch)
             await client.shake_hands()
             for connection in client.server_state.connections:
                 connection.shutdown()
             assert await client.closed() == (1001, "the server is shutting down")
-            assert not client.wire.closed
-            for _ in range(1000):
-                if client.wire.aborted:
-                    break
-                await asyncio.sleep(0.001)
+            assert (client.wire.closed, client.wire.aborted) == (False, False)
+            [(_, cut)] = cuts
+            cut()
             assert client.wire.aborted
 
     async def test_the_close_handshake_ends_with_the_clients_part(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.01)
         house = House(max_stream_frames=1, in_thread=True)
         async with client_of(house) as client:
+            cuts = timed_cuts(monkeypatch)
             await client.shake_hands()
             house.runner.gate.clear()
             client.say(FRAME, FRAME)
@@ -368,7 +381,8 @@ class TestClose:
                 await asyncio.sleep(0)
             assert client.wire.closed
             client.connection.connection_lost(None)
-            await asyncio.sleep(0.05)
+            [(timer, _)] = cuts
+            assert timer.cancelled()
             assert not client.wire.aborted
 
 
@@ -546,7 +560,6 @@ async def test_a_lost_connection_drops_what_has_not_begun() -> None:
         client.connection.connection_lost(ConnectionResetError())
         house.runner.gate.set()
         await first
-        while house.engine.num_rows:
-            await asyncio.sleep(0.001)
+        await until_true(lambda: not house.engine.num_rows)
         assert session.steps == 1
     assert house.value('ostinato_cancelled_total{model="sum",version="1"}') == 1

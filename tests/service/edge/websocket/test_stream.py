@@ -16,6 +16,7 @@ from ostinato.service.edge.websocket.stream import ROUTE, StepStream
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.session import LiveSession
 from tests.service.puppet import House, column, until
+from tests.waiting import until_true
 
 
 class Recorder:
@@ -49,10 +50,7 @@ class Recorder:
 
     async def until(self, num_sent: int) -> list[Any]:
         """What was sent, when it has become so many messages."""
-        for _ in range(5000):
-            if len(self.sent) >= num_sent:
-                break
-            await asyncio.sleep(0.001)
+        await until_true(lambda: len(self.sent) >= num_sent, f"{num_sent} messages")
         assert len(self.sent) == num_sent, self.sent
         return self.sent
 
@@ -115,10 +113,7 @@ async def line_over(house: House, *sessions: str, **options: Any) -> AsyncIterat
     finally:
         house.runner.gate.set()
         line.stream.end()
-        for _ in range(2000):
-            if not house.engine.num_rows:
-                break
-            await asyncio.sleep(0.001)
+        await until_true(lambda: not house.engine.num_rows)
         assert house.engine.num_rows == 0
         assert line.stream.num_frames == 0
         house.engine.close()
@@ -432,10 +427,7 @@ async def test_when_the_client_goes_what_has_begun_is_applied_and_the_rest_is_dr
         await asyncio.sleep(0)
         line.stream.end()
         house.runner.gate.set()
-        for _ in range(2000):
-            if not house.engine.num_rows:
-                break
-            await asyncio.sleep(0.001)
+        await until_true(lambda: not house.engine.num_rows)
         assert line.recorder.sent == []
         assert steps(house, "a") == 1
         line.say({"session_id": "a", "inputs": [[1]]})
