@@ -10,8 +10,14 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from traceback import walk_tb
 
-PART_EXTRAS = {"ostinato.service": "serve", "ostinato.models": "export", "ostinato.export": "export"}
-"""Part of the package -> the extra that is named for a library which several extras bring."""
+EXTRA_OF_PLACE = {
+    "ostinato.commands.bench": "serve",
+    "ostinato.commands.verify": "serve",
+    "ostinato.service": "serve",
+    "ostinato.models": "export",
+    "ostinato.export": "export",
+}
+"""Part of the package, or module -> the extra that is named for a library which several extras bring."""
 
 _REQUIREMENT = re.compile(r"""\s*([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
 
@@ -30,7 +36,7 @@ def extra_of(error: ModuleNotFoundError) -> str | None:
     """The extra whose library was not found; None = no extra brings it, or the package is not installed."""
     library = _normal_name((error.name or "").partition(".")[0])
     extras = [extra for name, extra in _brought() if name == library]
-    wanted = [PART_EXTRAS[part] for part in _parts(error) if PART_EXTRAS[part] in extras]
+    wanted = [extra for extra in _extras_on_the_way(error) if extra in extras]
     return next(iter(wanted + extras), None)
 
 
@@ -49,10 +55,10 @@ def _brought() -> list[tuple[str, str]]:
     return [(_normal_name(match[1]), match[2]) for match in matches]
 
 
-def _parts(error: ModuleNotFoundError) -> list[str]:
-    """The parts of the package that the import went through, the first one first."""
-    names = [".".join(str(frame.f_globals.get("__name__")).split(".")[:2]) for frame, _ in walk_tb(error.__traceback__)]
-    return [name for name in names if name in PART_EXTRAS]
+def _extras_on_the_way(error: ModuleNotFoundError) -> list[str]:
+    """The extras of the places that the import went through, the first place first."""
+    names = [f"{frame.f_globals.get('__name__')}." for frame, _ in walk_tb(error.__traceback__)]
+    return [extra for name in names for place, extra in EXTRA_OF_PLACE.items() if name.startswith(f"{place}.")]
 
 
 def _normal_name(name: str) -> str:

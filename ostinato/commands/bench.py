@@ -21,6 +21,7 @@ from rich.table import Table
 from ostinato.client.async_client import AsyncClient
 from ostinato.commands.options import URL, Url
 from ostinato.errors import CommandError, WrongAnswer
+from ostinato.extras import require
 from ostinato.tools.connection import Address, http_request
 from ostinato.tools.drawn_inputs import draw_steps
 from ostinato.tools.load import Load, closed_loop
@@ -60,6 +61,8 @@ def bench(
 
     ostinato bench -m beijing-lstm --repository repository
     """
+    if repository:
+        require("onnxruntime")
     console = Console()
     shape = asyncio.run(_shape(url, model))
     offline = Offline(repository, shape) if repository else None

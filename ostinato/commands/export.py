@@ -71,6 +71,7 @@ def export(
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). `.onnx` is written
     with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
+    require("torch")
     if bentoml:
         require("bentoml")
     from ostinato.export.runs.registry import export_run

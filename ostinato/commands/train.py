@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.models.report import ScoreTable
@@ -35,6 +36,7 @@ def train(
 
     Then:     ostinato export runs/beijing-lstm --repository repository
     """
+    require("torch")
     from ostinato.models.kinds.registry import kind_of, load_kind
 
     console = Console()

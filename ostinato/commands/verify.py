@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ostinato.errors import SettingsError
+from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
@@ -54,6 +55,7 @@ def verify(
 
     ostinato verify repository/beijing-lstm/1
     """
+    require("onnxruntime")
     directories = find_directories(directory)
     console = Console()
     with console.status("checking") as status:

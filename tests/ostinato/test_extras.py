@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ostinato import extras
+from ostinato.extras import extra_of, install_sentence, require
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("bentoml", "serve"),
+        ("prometheus_client.core", "serve"),
+        ("hiredis", "redis"),
+        ("torch.nn", "export"),
+        ("onnx_ir", "export"),
+        ("pyarrow.ipc", "arrow"),
+        ("matplotlib", "plot"),
+        ("pandas", None),
+        ("numpy", None),  # always installed
+        ("ostinato.nothing", None),
+        (None, None),
+    ],
+)
+def test_a_library_is_found_in_its_extra(module: str | None, extra: str | None) -> None:
+    assert extra_of(ModuleNotFoundError(name=module)) == extra
+
+
+@pytest.mark.parametrize("place", ["ostinato.service.artifact.manifest", "ostinato.export.exporter"])
+def test_of_the_extras_that_bring_a_library_the_importer_s_is_named(place: str) -> None:
+    with pytest.raises(ModuleNotFoundError) as raised:
+        exec("raise ModuleNotFoundError(name='onnxruntime')", {"__name__": place})  # noqa: S102  # a frame of that place
+    assert extra_of(raised.value) == ("serve" if "service" in place else "export")
+
+
+def test_where_the_package_is_not_installed_no_extra_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: str) -> list[str]:
+        raise extras.PackageNotFoundError
+
+    monkeypatch.setattr(extras, "requires", none)
+    assert extra_of(ModuleNotFoundError(name="bentoml")) is None
+
+
+def test_what_is_required_is_looked_for_and_not_imported() -> None:
+    require("this")
+    assert "this" not in sys.modules
+    with pytest.raises(ModuleNotFoundError) as raised:
+        require("no_such_library")
+    assert raised.value.name == "no_such_library"
+
+
+def test_the_sentence_says_what_to_type() -> None:
+    assert install_sentence("'ostinato serve'", "serve") == (
+        "'ostinato serve' needs the extra serve: pip install 'ostinato[serve]'"
+    )
