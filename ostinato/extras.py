@@ -52,7 +52,8 @@ def _brought() -> list[tuple[str, str]]:
     except PackageNotFoundError:
         return []
     matches = filter(None, map(_REQUIREMENT.match, lines))
-    return [(_normal_name(match[1]), match[2]) for match in matches]
+    # An extra that contains another one asks for the package itself.
+    return [(_normal_name(match[1]), match[2]) for match in matches if match[1] != "ostinato"]
 
 
 def _extras_on_the_way(error: ModuleNotFoundError) -> list[str]:

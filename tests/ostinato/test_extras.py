@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_of_the_extras_that_bring_a_library_the_importer_s_is_named(place: str) 
 
 def test_where_the_package_is_not_installed_no_extra_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_: str) -> list[str]:
-        raise extras.PackageNotFoundError
+        raise PackageNotFoundError
 
     monkeypatch.setattr(extras, "requires", none)
     assert extra_of(ModuleNotFoundError(name="bentoml")) is None
