@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 import psutil
 
 from tests.waiting import PATIENCE_SECONDS
@@ -109,37 +109,37 @@ class ServerProcess:
         """What the server has printed."""
         return self.log_path.read_text(errors="replace")
 
-    def wait_until_ready(self, status: int = 200) -> httpx.Response:
+    def wait_until_ready(self, status: int = 200) -> httpx2.Response:
         """Wait until ``/readyz`` answers with ``status`` and the models have been read; return that answer."""
         give_up_at = time.monotonic() + START_SECONDS
         while time.monotonic() < give_up_at:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server exited with {self.process.returncode}:\n{self.log()}")
-            with contextlib.suppress(httpx.TransportError):
-                answer = httpx.get(f"{self.url}/readyz", timeout=5)
+            with contextlib.suppress(httpx2.TransportError):
+                answer = httpx2.get(f"{self.url}/readyz", timeout=5)
                 if answer.status_code == status and answer.json()["status"] != "starting":
                     return answer
             time.sleep(0.05)
         raise AssertionError(f"the server was not ready in {START_SECONDS:g} s:\n{self.log()}")
 
-    def client(self) -> httpx.Client:
+    def client(self) -> httpx2.Client:
         """A client that waits as long as a test may."""
-        return httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        return httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
 
-    def async_client(self) -> httpx.AsyncClient:
+    def async_client(self) -> httpx2.AsyncClient:
         """The same for an event loop."""
-        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS)
+        return httpx2.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS)
 
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The answer to a request on a connection of its own."""
         with self.client() as client:
             return client.request(method, path, **options)
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str) -> httpx2.Response:
         """The same of a GET."""
         return self.request("GET", path)
 
-    def post(self, path: str, json: object = None) -> httpx.Response:
+    def post(self, path: str, json: object = None) -> httpx2.Response:
         """The same of a POST with a body of JSON, or without one."""
         return self.request("POST", path, json=json)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import onnxruntime
 import pytest
@@ -80,7 +80,7 @@ def bento(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
 @pytest.fixture(scope="module")
 def client(
     bento: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
+) -> Iterator[httpx2.Client]:
     """A client of ``bentoml serve <the Bento>``, started far from the project, as the image's entry point does it."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     with socket.socket() as taken:
@@ -96,7 +96,7 @@ def client(
             stderr=output,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
             wait_until_ready(client, server, log)
             yield client
     finally:
@@ -104,13 +104,13 @@ def client(
         server.wait(timeout=40)
 
 
-def wait_until_ready(client: httpx.Client, server: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(client: httpx2.Client, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.poll() is None:
         try:
             if client.get("/readyz").status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.1)
     pytest.fail(f"the Bento is not ready:\n{log.read_text()}")
@@ -159,7 +159,7 @@ def test_the_image_s_entry_point_takes_the_variable_away_that_keeps_workers_from
     assert [line for line in shown if line.startswith("BENTOML_CONTAINERIZED")] == []
 
 
-def test_a_served_bento_answers_a_session_as_one_run_of_the_graph_does(bento: Path, client: httpx.Client) -> None:
+def test_a_served_bento_answers_a_session_as_one_run_of_the_graph_does(bento: Path, client: httpx2.Client) -> None:
     sequence = np.random.default_rng(0).standard_normal((7, NUM_FEATURES), dtype=np.float32)
     session = client.post("/v1/models/small/sessions", json={}).raise_for_status().json()["session_id"]
     outputs: list[list[float]] = []
@@ -169,7 +169,7 @@ def test_a_served_bento_answers_a_session_as_one_run_of_the_graph_does(bento: Pa
     assert np.array_equal(np.array(outputs, np.float32), run_whole(bento, sequence))
 
 
-def test_a_served_bento_predicts_the_same(bento: Path, client: httpx.Client) -> None:
+def test_a_served_bento_predicts_the_same(bento: Path, client: httpx2.Client) -> None:
     sequence = np.random.default_rng(1).standard_normal((5, NUM_FEATURES), dtype=np.float32)
     body = {"sequences": [sequence.tolist()], "return_sequences": True}
     answer = client.post("/v1/models/small/predict", json=body).raise_for_status().json()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import resource
 
-import httpx
+import httpx2
 import psutil
 
 from tests.faults.saboteurs import Saboteur
@@ -29,7 +29,7 @@ class FillDisk(Saboteur):
         files += [path for path in stage.state_folder.rglob("*") if path.is_file()]
         self._limit(max(path.stat().st_size for path in files))
         try:
-            async with httpx.AsyncClient(base_url=stage.urls[0], timeout=30, trust_env=False) as http:
+            async with httpx2.AsyncClient(base_url=stage.urls[0], timeout=30, trust_env=False) as http:
                 opened = await self._fill(http)
                 await asyncio.sleep(FULL_SECONDS)
                 for session_id in opened[-1:]:  # what can be read, still can
@@ -47,7 +47,7 @@ class FillDisk(Saboteur):
                     _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
                     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, hard))
 
-    async def _fill(self, http: httpx.AsyncClient) -> list[str]:
+    async def _fill(self, http: httpx2.AsyncClient) -> list[str]:
         """Open sessions until one is refused; returns those that were opened."""
         opened: list[str] = []
         for number in range(MAX_OPENED):
@@ -61,7 +61,7 @@ class FillDisk(Saboteur):
             opened.append(session_id)
         raise AssertionError(f"{MAX_OPENED} sessions were opened, and the disk was not full")
 
-    async def _check(self, http: httpx.AsyncClient, session_id: str) -> None:
+    async def _check(self, http: httpx2.AsyncClient, session_id: str) -> None:
         looked = await http.get(f"/v1/sessions/{session_id}")
         assert looked.status_code == 200, f"{session_id} was opened on a full disk and is lost: {looked.text}"
         assert looked.json()["steps"] == 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
@@ -30,9 +30,9 @@ class HttpSender:
     def __init__(self, model: str, generator: random.Random) -> None:
         self._model = model
         self._random = generator
-        self._http = httpx.AsyncClient(
+        self._http = httpx2.AsyncClient(
             timeout=None,  # the caller has one
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
             trust_env=False,
         )
 
@@ -93,11 +93,11 @@ class HttpSender:
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **options: Any
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         leaving = {"connection": "close"} if self._random.random() < LEAVING_SHARE else {}
         try:
             response = await self._http.request(method, url, headers={**(headers or {}), **leaving}, **options)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise NotAnswered(str(error) or type(error).__name__) from error
         if not response.is_success:
             try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -25,7 +25,7 @@ NUM_STEPS = 40
 Row = tuple[str, list[float | None], int]
 
 
-async def post_json(http: httpx.AsyncClient, model: str, rows: Sequence[Row]) -> list[tuple[Any, str | None]]:
+async def post_json(http: httpx2.AsyncClient, model: str, rows: Sequence[Row]) -> list[tuple[Any, str | None]]:
     """One message; of each row the output and the error's code."""
     session_ids, inputs, seq = zip(*rows, strict=True)
     body = {"session_ids": session_ids, "inputs": inputs, "seq": seq, "create_missing": True}
@@ -38,7 +38,7 @@ async def post_json(http: httpx.AsyncClient, model: str, rows: Sequence[Row]) ->
     return [(as_float32(output), codes.get(row)) for row, output in enumerate(content["outputs"])]
 
 
-async def post_arrow(http: httpx.AsyncClient, model: str, rows: Sequence[Row]) -> list[tuple[Any, str | None]]:
+async def post_arrow(http: httpx2.AsyncClient, model: str, rows: Sequence[Row]) -> list[tuple[Any, str | None]]:
     """The same as ``post_json``, in Arrow."""
     session_ids, inputs, seq = zip(*rows, strict=True)
     columns = {
@@ -84,7 +84,7 @@ class Player:
 
     async def play(self, url: str) -> None:
         """Until every sequence is at its end."""
-        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
             # The first steps open the sessions.
             self.keep(range(SESSIONS_EACH), await post_json(http, "lstm", self.rows(range(SESSIONS_EACH))))
             while left := [index for index, made in enumerate(self.outputs) if len(made) < NUM_STEPS]:
@@ -104,7 +104,7 @@ class Player:
             assert code is None
             self.outputs[index].append(output[0])
 
-    async def message(self, http: httpx.AsyncClient, chosen: list[int], post: Any) -> None:
+    async def message(self, http: httpx2.AsyncClient, chosen: list[int], post: Any) -> None:
         """The next step of each, among rows that fail; sometimes sent again."""
         rows = self.rows(chosen)
         bad: list[Row] = [
@@ -120,7 +120,7 @@ class Player:
             assert await (post_arrow if post is post_json else post_json)(http, "lstm", rows) == made
         self.keep(chosen, made[:at] + made[at + num_bad :])
 
-    async def single(self, http: httpx.AsyncClient, index: int) -> None:
+    async def single(self, http: httpx2.AsyncClient, index: int) -> None:
         session_id, inputs, seq = self.next_row(index)
         answer = await http.post(f"/v1/sessions/{session_id}/step", json={"inputs": [inputs], "seq": seq})
         assert answer.status_code == 200, answer.text
@@ -138,7 +138,7 @@ async def fold(url: str, repository: Path, seed: int) -> None:
         for session_id, sequence, made in zip(player.ids, player.sequences, player.outputs, strict=True):
             expected = offline(repository / "lstm" / "1", sequence)[:, 0]
             assert np.array(made, np.float32).tobytes() == expected.tobytes(), session_id
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         for player in players:
             for session_id in player.ids:
                 assert (await http.delete(f"/v1/sessions/{session_id}")).status_code == 204

@@ -8,7 +8,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import psutil
 import pytest
@@ -33,7 +33,7 @@ class StepBehindTheDriver(Saboteur):
     """Applies a step that no session's own client has sent."""
 
     async def _strike(self) -> None:
-        async with httpx.AsyncClient(base_url=self.stage.urls[0], trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=self.stage.urls[0], trust_env=False) as http:
             (session, *_) = (await http.get("/v1/sessions")).json()["sessions"]
             answer = await http.post(f"/v1/sessions/{session['session_id']}/step", json={"inputs": [[1, 2, 3]]})
             assert answer.status_code == 200, answer.text
@@ -135,7 +135,7 @@ def test_a_killed_server_leaves_no_process_and_starts_again_on_its_port(reposito
         server.kill()
         gone, alive = psutil.wait_procs(workers)
         assert (len(gone), alive) == (len(workers), [])
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             server.get("/livez")
         server.start()
         server.wait_until_ready()
@@ -146,8 +146,8 @@ def test_a_killed_server_leaves_no_process_and_starts_again_on_its_port(reposito
 def test_a_paused_server_does_not_answer_and_then_does(server: ServerProcess) -> None:
     server.pause()
     try:
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.get(f"{server.url}/livez", timeout=0.3)
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.get(f"{server.url}/livez", timeout=0.3)
     finally:
         server.resume()
     assert server.get("/livez").status_code == 200

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -134,7 +134,7 @@ async def test_fold_of_a_graph_that_answers_once_a_chunk(server: ServerProcess) 
     generator = np.random.default_rng(11)
     sequences = [generator.integers(0, 7, int(generator.integers(1, 200))) for _ in range(24)]
 
-    async def play(http: httpx.AsyncClient, tokens: NDArray[Any]) -> None:
+    async def play(http: httpx2.AsyncClient, tokens: NDArray[Any]) -> None:
         opened = await http.post("/v1/models/tokens/sessions")
         path = f"/v1/sessions/{opened.json()['session_id']}"
         for start, stop in cut(generator, len(tokens)):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -38,30 +38,30 @@ def generating(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetwor
 
 
 @pytest.fixture
-def http(generating: ServerProcess) -> Iterator[httpx.Client]:
+def http(generating: ServerProcess) -> Iterator[httpx2.Client]:
     with generating.client() as client:
         yield client
 
 
-def generate(http: httpx.Client, model: str, **body: Any) -> dict[str, Any]:
+def generate(http: httpx2.Client, model: str, **body: Any) -> dict[str, Any]:
     answer = http.post(f"/v1/models/{model}/generate", json=body)
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
     return content
 
 
-def refused(http: httpx.Client, model: str, **body: Any) -> tuple[int, str, str]:
+def refused(http: httpx2.Client, model: str, **body: Any) -> tuple[int, str, str]:
     content = http.post(f"/v1/models/{model}/generate", json=body).json()
     return content["status"], content["code"], content["detail"]
 
 
-def lanes(http: httpx.Client) -> float:
+def lanes(http: httpx2.Client) -> float:
     """The gauge of lanes, over all models."""
     lines = http.get("/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("ostinato_generation_lanes{"))
 
 
-def events(http: httpx.Client, model: str, **body: Any) -> list[tuple[str, Any]]:
+def events(http: httpx2.Client, model: str, **body: Any) -> list[tuple[str, Any]]:
     with http.stream("POST", f"/v1/models/{model}/generate", json={**body, "stream": True}) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
         text = answer.read().decode()
@@ -69,7 +69,7 @@ def events(http: httpx.Client, model: str, **body: Any) -> list[tuple[str, Any]]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in pairs]
 
 
-def test_text_comes_back_as_text_and_codes_as_codes(http: httpx.Client) -> None:
+def test_text_comes_back_as_text_and_codes_as_codes(http: httpx2.Client) -> None:
     text = generate(http, "speller", inputs=["abc", "Hello"], return_log_probs=True)
     codes = generate(http, "speller", inputs=[[0, 1, 2], [7, 4, 11, 11, 14]])
     symbols = networks.SOUNDS.symbols
@@ -80,14 +80,14 @@ def test_text_comes_back_as_text_and_codes_as_codes(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 3, 7])
-def test_an_unknown_character_is_named_with_its_position(http: httpx.Client, place: int) -> None:
+def test_an_unknown_character_is_named_with_its_position(http: httpx2.Client, place: int) -> None:
     word = "abcdefgh"[:place] + "€" + "abcdefgh"[place:]
     status, code, detail = refused(http, "speller", inputs=["abc", word])
     assert (status, code) == (422, "invalid_input")
     assert f"'€' at position {place}" in detail
 
 
-def test_attention_has_a_row_for_each_symbol_over_the_true_source(http: httpx.Client) -> None:
+def test_attention_has_a_row_for_each_symbol_over_the_true_source(http: httpx2.Client) -> None:
     content = generate(http, "speller", inputs=["a", "abcdefghijk"], return_attention=True, max_steps=9)
     for word, output, attention in zip(["a", "abcdefghijk"], content["outputs"], content["attention"], strict=True):
         matrix = np.array(attention)
@@ -104,7 +104,7 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-def test_every_output_is_the_same_alone_and_among_63_others(generating: ServerProcess, http: httpx.Client) -> None:
+def test_every_output_is_the_same_alone_and_among_63_others(generating: ServerProcess, http: httpx2.Client) -> None:
     jobs = [
         (model, {"inputs": [word], "return_log_probs": True, **way})
         for model in ("speller", "context-speller")
@@ -116,7 +116,7 @@ def test_every_output_is_the_same_alone_and_among_63_others(generating: ServerPr
     alone = [generate(http, model, **body) for model, body in jobs]
 
     def ask(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-        with httpx.Client(base_url=generating.url, timeout=60) as client:
+        with httpx2.Client(base_url=generating.url, timeout=60) as client:
             return generate(client, job[0], **job[1])
 
     for _ in range(3):
@@ -125,14 +125,14 @@ def test_every_output_is_the_same_alone_and_among_63_others(generating: ServerPr
     assert lanes(http) == 0
 
 
-def test_the_same_seed_writes_the_same_and_an_absent_one_is_told(http: httpx.Client) -> None:
+def test_the_same_seed_writes_the_same_and_an_absent_one_is_told(http: httpx2.Client) -> None:
     first = generate(http, "letters", method="sample", max_steps=40)
     assert generate(http, "letters", method="sample", max_steps=40, seed=first["seed"]) == first
     several = generate(http, "letters", inputs=["", "abc"], method="sample", num_return=3, seed=5)
     assert [len(outputs) for outputs in several["outputs"]] == [3, 3]
 
 
-def test_a_prompt_is_fed_first_and_is_no_part_of_the_output_nor_of_its_score(http: httpx.Client) -> None:
+def test_a_prompt_is_fed_first_and_is_no_part_of_the_output_nor_of_its_score(http: httpx2.Client) -> None:
     body = {"inputs": ["", "abc"], "targets": ["abcdefg", "defg"]}
     whole, rest = http.post("/v1/models/letters/score", json=body).json()["log_probs"]
     # Seven letters and the stop, of which the prompt gives three.
@@ -140,7 +140,7 @@ def test_a_prompt_is_fed_first_and_is_no_part_of_the_output_nor_of_its_score(htt
     assert generate(http, "letters", method="beam") == generate(http, "letters", inputs=[""], method="beam")
 
 
-def test_events_arrive_step_by_step_and_end_with_the_whole_answer(http: httpx.Client) -> None:
+def test_events_arrive_step_by_step_and_end_with_the_whole_answer(http: httpx2.Client) -> None:
     whole = generate(http, "speller", inputs=["ostinato", "abc"])
     *steps, (last, done) = events(http, "speller", inputs=["ostinato", "abc"])
     assert (last, done) == ("done", whole)
@@ -153,12 +153,12 @@ def test_events_arrive_step_by_step_and_end_with_the_whole_answer(http: httpx.Cl
     assert [name for name, _ in events(http, "speller", inputs=["abc"], method="beam")] == ["done"]
 
 
-def test_a_stream_that_is_refused_has_a_status_of_its_own(http: httpx.Client) -> None:
+def test_a_stream_that_is_refused_has_a_status_of_its_own(http: httpx2.Client) -> None:
     assert refused(http, "speller", inputs=["a€"], stream=True)[:2] == (422, "invalid_input")
     assert refused(http, "accumulator", inputs=["a"], stream=True)[:2] == (404, "unknown_model")
 
 
-def test_a_client_that_hangs_up_frees_its_lanes(http: httpx.Client, generating: ServerProcess) -> None:
+def test_a_client_that_hangs_up_frees_its_lanes(http: httpx2.Client, generating: ServerProcess) -> None:
     for number in range(30):
         with (
             generating.client() as client,
@@ -179,7 +179,7 @@ def test_a_client_that_hangs_up_frees_its_lanes(http: httpx.Client, generating: 
     assert generate(http, "letters", inputs=["abc"])["outputs"]
 
 
-def test_a_score_is_that_of_the_output_that_was_found(http: httpx.Client) -> None:
+def test_a_score_is_that_of_the_output_that_was_found(http: httpx2.Client) -> None:
     found = generate(http, "speller", inputs=["zebra"], method="beam", num_return=3, return_log_probs=True)
     stopped = [index for index, reason in enumerate(found["finish_reasons"][0]) if reason == "stop"]
     assert stopped
@@ -189,7 +189,7 @@ def test_a_score_is_that_of_the_output_that_was_found(http: httpx.Client) -> Non
     assert scored["log_probs"] == [found["log_probs"][0][index] for index in stopped]
 
 
-def test_numbers_go_in_and_come_out(http: httpx.Client) -> None:
+def test_numbers_go_in_and_come_out(http: httpx2.Client) -> None:
     rows = np.random.default_rng(0).normal(size=(11, 2)).round(3).tolist()
     content = generate(http, "hours-ahead", inputs=[rows, rows[:3]], max_steps=5)
     assert np.shape(content["outputs"]) == (2, 5, 1)
@@ -198,14 +198,14 @@ def test_numbers_go_in_and_come_out(http: httpx.Client) -> None:
     assert refused(http, "hours-ahead", inputs=[rows], method="beam")[:2] == (422, "invalid_input")
 
 
-def test_an_image_is_a_source_of_a_fixed_size(http: httpx.Client) -> None:
+def test_an_image_is_a_source_of_a_fixed_size(http: httpx2.Client) -> None:
     image = np.random.default_rng(1).uniform(0, 1, (networks.IMAGE_SIZE, networks.IMAGE_SIZE))
     nested = generate(http, "captioner", inputs=[image.tolist()], max_steps=12)
     assert generate(http, "captioner", inputs=[image.ravel().tolist()], max_steps=12) == nested
     assert refused(http, "captioner", inputs=[image[1:].tolist()])[:2] == (422, "invalid_input")
 
 
-def test_attention_to_the_places_of_an_image_is_told_for_all_of_them(http: httpx.Client) -> None:
+def test_attention_to_the_places_of_an_image_is_told_for_all_of_them(http: httpx2.Client) -> None:
     image = np.random.default_rng(1).uniform(0, 1, (networks.IMAGE_SIZE, networks.IMAGE_SIZE))
     answer = generate(http, "gazer", inputs=[image.tolist()], max_steps=3, return_attention=True)
     attention = np.array(answer["attention"][0])
@@ -213,7 +213,7 @@ def test_attention_to_the_places_of_an_image_is_told_for_all_of_them(http: httpx
     np.testing.assert_allclose(attention.sum(axis=1), 1.0, atol=1e-5)
 
 
-def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: httpx.Client) -> None:
+def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: httpx2.Client) -> None:
     rows = np.random.default_rng(2).normal(size=(23, 2)).round(4).tolist()
     again = generate(http, "streaming", inputs=[rows], max_steps=6)["outputs"][0]
     opened = http.post("/v1/models/streaming/sessions", json={}).json()["session_id"]
@@ -249,20 +249,20 @@ def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: ht
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(
-    http: httpx.Client, body: dict[str, Any], status: int, word: str
+    http: httpx2.Client, body: dict[str, Any], status: int, word: str
 ) -> None:
     answer = http.post("/v1/models/speller/generate", json=body)
     assert answer.status_code == status, answer.text
     assert word in answer.text
 
 
-def test_a_model_without_sessions_says_so_and_one_without_decoder_too(http: httpx.Client) -> None:
+def test_a_model_without_sessions_says_so_and_one_without_decoder_too(http: httpx2.Client) -> None:
     answer = http.post("/v1/models/speller/sessions", json={})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert "generate" in answer.json()["detail"]
 
 
-def test_bentoml_serves_it_typed_and_in_parts(http: httpx.Client) -> None:
+def test_bentoml_serves_it_typed_and_in_parts(http: httpx2.Client) -> None:
     whole = generate(http, "speller", inputs=["ostinato"])
     assert http.post("/generate", json={"model": "speller", "inputs": ["ostinato"]}).json() == whole
     text = http.post("/generate_stream", json={"model": "speller", "inputs": ["ostinato"]}).text
@@ -272,7 +272,7 @@ def test_bentoml_serves_it_typed_and_in_parts(http: httpx.Client) -> None:
     assert found == generate(http, "speller", inputs=["ostinato"], **beams)
 
 
-def test_bentomls_own_client_generates_at_once_and_in_parts(generating: ServerProcess, http: httpx.Client) -> None:
+def test_bentomls_own_client_generates_at_once_and_in_parts(generating: ServerProcess, http: httpx2.Client) -> None:
     # In a process of its own: BentoML's client leaves a temporary folder to the garbage collector.
     program = (
         f"import bentoml, json\n"
@@ -295,6 +295,6 @@ def test_bentomls_own_client_generates_at_once_and_in_parts(generating: ServerPr
         ({"model": "unheard-of", "inputs": ["abc"]}, 404),
     ],
 )
-def test_what_bentoml_cannot_stream_has_its_status(http: httpx.Client, body: dict[str, Any], status: int) -> None:
+def test_what_bentoml_cannot_stream_has_its_status(http: httpx2.Client, body: dict[str, Any], status: int) -> None:
     assert http.post("/generate", json=body).status_code == status
     assert http.post("/generate_stream", json=body).status_code == status

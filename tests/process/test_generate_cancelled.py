@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests import generation_networks as networks
@@ -77,7 +77,7 @@ def no_matter() -> None:
     """Nobody counts."""
 
 
-async def ask(http: httpx.AsyncClient, body: dict[str, Any], on_event: Callable[[], None] = no_matter) -> Any:
+async def ask(http: httpx2.AsyncClient, body: dict[str, Any], on_event: Callable[[], None] = no_matter) -> Any:
     """The whole answer."""
     async with http.stream("POST", ROUTE, json=body) as answer:
         assert answer.status_code == 200, await answer.aread()
@@ -91,7 +91,7 @@ async def ask(http: httpx.AsyncClient, body: dict[str, Any], on_event: Callable[
         return json.loads(data)
 
 
-async def metric(http: httpx.AsyncClient, name: str) -> float:
+async def metric(http: httpx2.AsyncClient, name: str) -> float:
     """A series of the speller."""
     lines = (await http.get("/metrics")).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(f"ostinato_{name}{{"))
@@ -103,7 +103,7 @@ async def test_300_clients_of_whom_two_thirds_hang_up_leave_no_lane_and_change_n
     chance = random.Random(4)
     asked = bodies()
     clock = Clock()
-    async with httpx.AsyncClient(base_url=speller.url, timeout=60, limits=httpx.Limits()) as http:
+    async with httpx2.AsyncClient(base_url=speller.url, timeout=60, limits=httpx2.Limits()) as http:
         staying = range(0, NUM_CLIENTS, 3)
         alone = {number: await ask(http, {**asked[number], "stream": False}) for number in staying}
         # Each of those that stay and stream will read one event at least for each step, but for a beam's one.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -18,13 +18,13 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def http(server: ServerProcess) -> Iterator[httpx.Client]:
+def http(server: ServerProcess) -> Iterator[httpx2.Client]:
     with server.client() as client:
         yield client
 
 
 @pytest.fixture
-def session(http: httpx.Client, request: pytest.FixtureRequest) -> Iterator[str]:
+def session(http: httpx2.Client, request: pytest.FixtureRequest) -> Iterator[str]:
     """A live session of ``accumulator`` to which nothing was applied."""
     session_id = f"s{abs(hash(request.node.nodeid)):x}"
     assert http.post("/v1/models/accumulator/sessions", json={"session_id": session_id}).status_code == 201
@@ -32,7 +32,7 @@ def session(http: httpx.Client, request: pytest.FixtureRequest) -> Iterator[str]
     http.delete(f"/v1/sessions/{session_id}")
 
 
-def problem(answer: httpx.Response) -> tuple[int, str, str | None]:
+def problem(answer: httpx2.Response) -> tuple[int, str, str | None]:
     """(status, code, field) of an answer that must be a problem document."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     content = answer.json()
@@ -42,7 +42,7 @@ def problem(answer: httpx.Response) -> tuple[int, str, str | None]:
 
 
 class TestSessions:
-    def test_a_session_lives_from_opening_to_closing(self, http: httpx.Client) -> None:
+    def test_a_session_lives_from_opening_to_closing(self, http: httpx2.Client) -> None:
         opened = http.post("/v1/models/accumulator/sessions", json={"ttl_seconds": 0})
         content = opened.json()
         assert opened.status_code == 201
@@ -64,12 +64,12 @@ class TestSessions:
         assert problem(http.post(f"{path}/step", json={"inputs": [[1]]})) == (410, "session_closed", None)
         assert problem(http.delete(path)) == (410, "session_closed", None)
 
-    def test_a_body_may_be_absent(self, http: httpx.Client) -> None:
+    def test_a_body_may_be_absent(self, http: httpx2.Client) -> None:
         opened = http.post("/v1/models/accumulator/sessions").json()
         assert opened["expires_at"].startswith("20")
         http.delete(f"/v1/sessions/{opened['session_id']}")
 
-    def test_a_session_expires(self, http: httpx.Client) -> None:
+    def test_a_session_expires(self, http: httpx2.Client) -> None:
         http.post("/v1/models/accumulator/sessions", json={"session_id": "brief", "ttl_seconds": 0.1})
         until(lambda: http.get("/v1/sessions/brief").status_code != 200, "its end")
         assert problem(http.get("/v1/sessions/brief")) == (410, "session_expired", None)
@@ -85,7 +85,7 @@ class TestSessions:
             expired = 'ostinato_sessions_total{event="expired",model="accumulator",version="1"} 1.0'
             until(lambda: expired in client.get("/metrics").text, "the count")
 
-    def test_sessions_are_listed_in_pages(self, http: httpx.Client) -> None:
+    def test_sessions_are_listed_in_pages(self, http: httpx2.Client) -> None:
         ids = {f"page-{number}" for number in range(5)}
         for session_id in ids:
             http.post("/v1/models/tokens/sessions", json={"session_id": session_id})
@@ -102,17 +102,17 @@ class TestSessions:
         assert problem(http.get("/v1/sessions?limit=0")) == (422, "invalid_input", "limit")
         assert problem(http.get("/v1/sessions?cursor=x")) == (422, "invalid_input", "cursor")
 
-    def test_a_taken_id_is_refused(self, http: httpx.Client, session: str) -> None:
+    def test_a_taken_id_is_refused(self, http: httpx2.Client, session: str) -> None:
         answer = http.post("/v1/models/lstm/sessions", json={"session_id": session})
         assert problem(answer) == (409, "session_exists", None)
 
-    def test_a_duplicate_gets_the_same_answer_and_is_applied_once(self, http: httpx.Client, session: str) -> None:
+    def test_a_duplicate_gets_the_same_answer_and_is_applied_once(self, http: httpx2.Client, session: str) -> None:
         path = f"/v1/sessions/{session}/step"
         answers = [http.post(path, json={"inputs": [[5], [6]], "seq": 0}).json() for _ in range(3)]
         assert answers[0] == answers[1] == answers[2]
         assert http.get(f"/v1/sessions/{session}").json()["steps"] == 2
 
-    def test_a_wrong_seq_is_told_the_right_one(self, http: httpx.Client, session: str) -> None:
+    def test_a_wrong_seq_is_told_the_right_one(self, http: httpx2.Client, session: str) -> None:
         path = f"/v1/sessions/{session}/step"
         http.post(path, json={"inputs": [[5]], "seq": 0})
         answer = http.post(path, json={"inputs": [[5]], "seq": 7})
@@ -146,7 +146,7 @@ class TestBadInput:
         ids=lambda value: str(value)[:24],
     )
     def test_a_bad_chunk_is_refused_and_nothing_is_lost(
-        self, http: httpx.Client, session: str, body: str, status: int, code: str, field: str | None
+        self, http: httpx2.Client, session: str, body: str, status: int, code: str, field: str | None
     ) -> None:
         path = f"/v1/sessions/{session}/step"
         http.post(path, json={"inputs": [[5]], "seq": 0})
@@ -154,11 +154,11 @@ class TestBadInput:
         assert problem(answer) == (status, code, field)
         assert http.post(path, json={"inputs": [[1]], "seq": 1}).json()["outputs"] == [[6.0]]
 
-    def test_another_media_type_is_refused(self, http: httpx.Client, session: str) -> None:
+    def test_another_media_type_is_refused(self, http: httpx2.Client, session: str) -> None:
         answer = http.post(f"/v1/sessions/{session}/step", content="1,2", headers={"content-type": "text/csv"})
         assert problem(answer) == (415, "unsupported_media_type", None)
 
-    def test_what_is_unknown_is_named(self, http: httpx.Client) -> None:
+    def test_what_is_unknown_is_named(self, http: httpx2.Client) -> None:
         assert problem(http.get("/v1/sessions/never")) == (404, "unknown_session", None)
         assert problem(http.post("/v1/sessions/never/step", json={"inputs": [[1]]})) == (404, "unknown_session", None)
         assert problem(http.get("/v1/models/never")) == (404, "unknown_model", None)
@@ -166,34 +166,34 @@ class TestBadInput:
         assert problem(http.post("/v1/models/lstm/sessions", json={"version": "7"})) == (404, "unknown_model", None)
         assert problem(http.post("/v1/models/never/predict", json={"sequences": []})) == (404, "unknown_model", None)
 
-    def test_a_session_id_of_other_characters_is_refused(self, http: httpx.Client) -> None:
+    def test_a_session_id_of_other_characters_is_refused(self, http: httpx2.Client) -> None:
         answer = http.post("/v1/models/lstm/sessions", json={"session_id": "a/b"})
         assert problem(answer) == (422, "invalid_input", "session_id")
 
-    def test_a_time_to_live_beyond_all_calendars_is_refused(self, http: httpx.Client) -> None:
+    def test_a_time_to_live_beyond_all_calendars_is_refused(self, http: httpx2.Client) -> None:
         answer = http.post("/v1/models/lstm/sessions", json={"ttl_seconds": 1e12})
         assert problem(answer) == (422, "invalid_input", "ttl_seconds")
         assert http.get("/v1/sessions").status_code == 200
 
     @pytest.mark.parametrize("query", ["limit=" + "9" * 5000, "cursor=" + "9" * 5000 + ".1", "cursor=٣.٣", "limit=0"])
-    def test_a_page_that_cannot_be_is_refused(self, http: httpx.Client, query: str) -> None:
+    def test_a_page_that_cannot_be_is_refused(self, http: httpx2.Client, query: str) -> None:
         assert problem(http.get(f"/v1/sessions?{query}"))[:2] == (422, "invalid_input")
 
     @pytest.mark.parametrize("state", ["[1e39]", '["inf"]', "[null]", "[true]", "1" + "0" * 400, "[" * 600 + "]" * 600])
-    def test_an_initial_state_that_is_none_is_refused(self, http: httpx.Client, state: str) -> None:
+    def test_an_initial_state_that_is_none_is_refused(self, http: httpx2.Client, state: str) -> None:
         body = f'{{"sequences": [[[1]]], "initial_state": {{"total": {state}}}}}'
         headers = {"content-type": "application/json"}
         answer = http.post("/v1/models/accumulator/predict", content=body, headers=headers)
         assert problem(answer)[:2] == (422, "invalid_input")
 
-    def test_odd_methods_and_paths_are_answered(self, http: httpx.Client) -> None:
+    def test_odd_methods_and_paths_are_answered(self, http: httpx2.Client) -> None:
         assert http.head("/v1/models").status_code == 200
         assert problem(http.get("/v1")) == (404, "unknown_route", None)
         assert problem(http.post("/metrics")) == (405, "method_not_allowed", None)
         assert problem(http.get("/v1/sessions/" + "x" * 5000)) == (404, "unknown_session", None)
         assert problem(http.get("/v1/sessions/%2e%2e%2fmodels"))[0] == 404
 
-    def test_a_token_that_breaks_the_run_fails_alone(self, http: httpx.Client) -> None:
+    def test_a_token_that_breaks_the_run_fails_alone(self, http: httpx2.Client) -> None:
         for name in ("bad", "good"):
             http.post("/v1/models/tokens/sessions", json={"session_id": name})
         assert problem(http.post("/v1/sessions/bad/step", json={"inputs": [[99]]}))[:2] == (500, "run_failed")
@@ -222,7 +222,7 @@ class TestLimits:
 
 
 class TestModels:
-    def test_models_are_listed_and_shown(self, http: httpx.Client) -> None:
+    def test_models_are_listed_and_shown(self, http: httpx2.Client) -> None:
         models = {each["model"]: each for each in http.get("/v1/models").json()["models"]}
         assert set(models) == {"accumulator", "lstm", "one-step", "time-first", "tokens"}
         assert {(each["task"], each["status"]) for each in models.values()} == {("recurrent", "ready")}
@@ -230,7 +230,7 @@ class TestModels:
         assert (shown["model"], shown["versions"], shown["status"]) == ("lstm", ["1"], "ready")
         assert shown["manifest"]["inputs"][0]["shape"] == ["B", "T", 3]
 
-    def test_other_axes_and_extra_inputs_are_served_alike(self, http: httpx.Client) -> None:
+    def test_other_axes_and_extra_inputs_are_served_alike(self, http: httpx2.Client) -> None:
         inputs = np.random.default_rng(5).normal(size=(9, 5)).astype(np.float32)
         made = predict(http, "one-step", inputs)
         np.testing.assert_allclose(made, one_step().reference(inputs[None])[0][0], atol=1e-6)
@@ -245,7 +245,7 @@ class TestModels:
         for each, made_together in zip(sequences, together, strict=True):
             assert predict(http, "time-first", each).tolist() == made_together
 
-    def test_predict_returns_what_is_asked_for(self, http: httpx.Client) -> None:
+    def test_predict_returns_what_is_asked_for(self, http: httpx2.Client) -> None:
         path = "/v1/models/accumulator/predict"
         body: dict[str, Any] = {"sequences": [[[1], [2]], [[5]]]}
         assert http.post(path, json=body).json() == {
@@ -265,7 +265,7 @@ class TestModels:
         assert problem(http.post(path, json={"sequences": []})) == (422, "invalid_input", "sequences")
         assert problem(http.post(path, json={"sequences": [[[1]], [[1]] * 501]})) == (413, "too_large", None)
 
-    def test_a_forecast_feeds_itself_and_changes_nothing(self, http: httpx.Client, session: str) -> None:
+    def test_a_forecast_feeds_itself_and_changes_nothing(self, http: httpx2.Client, session: str) -> None:
         path = f"/v1/sessions/{session}"
         assert problem(http.post(f"{path}/forecast", json={"horizon": 2}))[:2] == (422, "invalid_input")
         http.post(f"{path}/step", json={"inputs": [[1], [2]]})
@@ -280,7 +280,7 @@ class TestModels:
 
 
 class TestTypedApis:
-    def test_bentomls_own_routes_answer_alike(self, http: httpx.Client, session: str) -> None:
+    def test_bentomls_own_routes_answer_alike(self, http: httpx2.Client, session: str) -> None:
         step = http.post("/step", json={"session_id": session, "inputs": [[1], [2]], "seq": 0})
         assert step.json() == {"session_id": session, "seq": 0, "steps": 2, "outputs": [[1.0], [3.0]]}
         forecast = http.post("/forecast", json={"session_id": session, "horizon": 2})
@@ -288,7 +288,7 @@ class TestTypedApis:
         predict_ = http.post("/predict", json={"model": "accumulator", "sequences": [[[4]]]})
         assert predict_.json()["outputs"] == [[[4.0]]]
 
-    def test_their_errors_keep_code_and_status(self, http: httpx.Client, session: str) -> None:
+    def test_their_errors_keep_code_and_status(self, http: httpx2.Client, session: str) -> None:
         missing = http.post("/step", json={"session_id": "never", "inputs": [[1]]})
         assert problem(missing) == (404, "unknown_session", None)
         http.post("/step", json={"session_id": session, "inputs": [[1]]})
@@ -303,7 +303,7 @@ class TestTypedApis:
         large = http.post("/predict", json={"model": "accumulator", "sequences": [[[1]] * 60_000]})
         assert problem(large) == (413, "too_large", None)
 
-    def test_they_take_every_option_of_v1_and_no_other(self, http: httpx.Client, session: str) -> None:
+    def test_they_take_every_option_of_v1_and_no_other(self, http: httpx2.Client, session: str) -> None:
         body = {"model": "accumulator", "sequences": [[[1], [2]]]}
         backwards = http.post("/predict", json={**body, "go_backwards": True, "return_state": True}).json()
         assert (backwards["outputs"], backwards["states"]) == ([[[2.0], [3.0]]], [{"total": [3.0]}])
@@ -316,7 +316,7 @@ class TestTypedApis:
             broken = http.post("/step", content=bad, headers={"content-type": "application/json"})
             assert problem(broken) == (422, "invalid_input", None)
 
-    def test_they_are_counted_by_route(self, http: httpx.Client) -> None:
+    def test_they_are_counted_by_route(self, http: httpx2.Client) -> None:
         def counted() -> tuple[float, float]:
             lines = dict(line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if line[0] != "#")
             answered = 'ostinato_request_seconds_count{code_class="4xx",route="/predict"}'
@@ -327,7 +327,7 @@ class TestTypedApis:
         http.post("/predict", json={"model": "never", "sequences": [[[1]]]})
         assert counted() == (before[0] + 1, before[1] + 1)
 
-    def test_bentomls_own_client_and_page_work(self, server: ServerProcess, http: httpx.Client, session: str) -> None:
+    def test_bentomls_own_client_and_page_work(self, server: ServerProcess, http: httpx2.Client, session: str) -> None:
         # In a process of its own: BentoML's client leaves a temporary folder to the garbage collector.
         program = (
             f"import bentoml\n"
@@ -344,7 +344,7 @@ class TestTypedApis:
         assert shown["schema"]["properties"]["go_backwards"] == {"default": False, "type": "boolean"}
 
 
-def predict(http: httpx.Client, model: str, sequence: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def predict(http: httpx2.Client, model: str, sequence: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The outputs of one whole sequence."""
     answer = http.post(f"/v1/models/{model}/predict", json={"sequences": [sequence.tolist()]})
     assert answer.status_code == 200, answer.text

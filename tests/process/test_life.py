@@ -6,7 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -116,9 +116,9 @@ def test_an_idle_server_stops_at_once(tmp_path: Path) -> None:
         assert server.wait() == 0
 
 
-async def until_draining(http: httpx.AsyncClient) -> httpx.Response:
+async def until_draining(http: httpx2.AsyncClient) -> httpx2.Response:
     """Wait until readiness is false; that answer."""
-    answers: list[httpx.Response] = []
+    answers: list[httpx2.Response] = []
 
     async def is_draining() -> bool:
         answers.append(await http.get("/readyz"))

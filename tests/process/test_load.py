@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.process.hold import HeldServer
@@ -29,18 +29,18 @@ def slow_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @asynccontextmanager
-async def client(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
+async def client(server: ServerProcess) -> AsyncIterator[httpx2.AsyncClient]:
     async with server.async_client() as http:
         yield http
 
 
-async def open_session(http: httpx.AsyncClient) -> str:
+async def open_session(http: httpx2.AsyncClient) -> str:
     """The path of a new session."""
     opened = await http.post("/v1/models/accumulator/sessions")
     return f"/v1/sessions/{opened.json()['session_id']}"
 
 
-async def value(http: httpx.AsyncClient, series: str) -> float:
+async def value(http: httpx2.AsyncClient, series: str) -> float:
     """What a series of the accumulator shows."""
     for line in (await http.get("/metrics")).text.splitlines():
         if line.startswith(f"ostinato_{series}{LABELS} "):
@@ -48,7 +48,7 @@ async def value(http: httpx.AsyncClient, series: str) -> float:
     raise AssertionError(f"no series {series}")
 
 
-async def until(http: httpx.AsyncClient, series: str, at_least: float) -> None:
+async def until(http: httpx2.AsyncClient, series: str, at_least: float) -> None:
     """Wait for a series."""
 
     async def is_there() -> bool:
@@ -57,7 +57,7 @@ async def until(http: httpx.AsyncClient, series: str, at_least: float) -> None:
     await until_true(is_there, f"{series} of {at_least}", 0.01)
 
 
-async def until_read(http: httpx.AsyncClient) -> None:
+async def until_read(http: httpx2.AsyncClient) -> None:
     """Wait until the server has read all that reached it before, the end of a connection, too.
 
     What is ready together is read in one turn of its event loop, in any order; so the second answer is behind all.

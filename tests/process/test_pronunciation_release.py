@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from ostinato.models.data.lexicon import Entries, load_lexicon
@@ -48,7 +48,7 @@ def _beams(num_beams: int) -> dict[str, Any]:
 def _spell(server: ServerProcess, words: Entries, **options: Any) -> list[tuple[str, float]]:
     """The phonemes of each word, and their log-probability."""
     made: list[tuple[str, float]] = []
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with httpx2.Client(base_url=server.url, timeout=60) as http:
         for first in range(0, len(words), WORDS_PER_REQUEST):
             some = list(words)[first : first + WORDS_PER_REQUEST]
             answer = http.post("/v1/models/g2p/generate", json={"inputs": some, **options})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
@@ -198,7 +198,7 @@ async def test_what_is_taken_while_chunks_are_under_way_is_taken_between_them(pa
 
     async with AsyncClient(pair.here.url) as client, client.session("accumulator") as session:
         path = f"{pair.here.url}/v1/sessions/{session.session_id}"
-        async with httpx.AsyncClient(timeout=60) as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             chunks = [http.post(f"{path}/step", json={"inputs": ones}) for _ in range(60)]
             lives: list[Any] = [http.post(f"{path}/fork") for _ in range(10)]
             lives += [http.get(f"{path}/state") for _ in range(10)]

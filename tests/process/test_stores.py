@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -17,7 +17,7 @@ from tests.redis_server import RedisServer
 from tests.server import running_server
 
 
-def step(http: httpx.Client, session_id: str, inputs: Any, seq: int) -> httpx.Response:
+def step(http: httpx2.Client, session_id: str, inputs: Any, seq: int) -> httpx2.Response:
     return http.post(f"/v1/sessions/{session_id}/step", json={"inputs": inputs.tolist(), "seq": seq})
 
 

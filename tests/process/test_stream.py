@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class SlowReader:
         return events
 
 
-async def until_gauge(http: httpx.AsyncClient, series: str, wanted: float) -> None:
+async def until_gauge(http: httpx2.AsyncClient, series: str, wanted: float) -> None:
     """Wait until a series without labels shows a value."""
 
     async def shows_it() -> bool:

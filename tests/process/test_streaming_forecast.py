@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import onnxruntime
 import pytest
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def http(server: ServerProcess) -> Iterator[httpx.Client]:
+def http(server: ServerProcess) -> Iterator[httpx2.Client]:
     with server.client() as client:
         yield client
 
@@ -51,14 +51,14 @@ def as_json(rows: Array) -> list[list[float | None]]:
     return [[None if np.isnan(number) else float(number) for number in row] for row in rows]
 
 
-def begin(http: httpx.Client, rows: Array) -> str:
+def begin(http: httpx2.Client, rows: Array) -> str:
     """A session that has been sent the rows in chunks; its path."""
     path = f"/v1/sessions/{http.post(f'/v1/models/{MODEL}/sessions', json={}).json()['session_id']}"
     go_on(http, path, rows, 0)
     return path
 
 
-def go_on(http: httpx.Client, path: str, rows: Array, steps: int) -> None:
+def go_on(http: httpx2.Client, path: str, rows: Array, steps: int) -> None:
     start = chunk = 0
     while start < len(rows):
         part = rows[start : start + CHUNKS[chunk % len(CHUNKS)]]
@@ -67,11 +67,11 @@ def go_on(http: httpx.Client, path: str, rows: Array, steps: int) -> None:
         start, chunk = start + len(part), chunk + 1
 
 
-def forecast(http: httpx.Client, path: str) -> bytes:
+def forecast(http: httpx2.Client, path: str) -> bytes:
     return exact(http.post(f"{path}/forecast", json={"horizon": HORIZON}))
 
 
-def read_again(http: httpx.Client, rows: Array) -> bytes:
+def read_again(http: httpx2.Client, rows: Array) -> bytes:
     """``generate`` over the whole sequence."""
     body = {"inputs": [as_json(rows)], "max_steps": HORIZON}
     answer = http.post(f"/v1/models/{MODEL}/generate", json=body)
@@ -79,7 +79,7 @@ def read_again(http: httpx.Client, rows: Array) -> bytes:
     return np.array(answer.json()["outputs"][0], np.float32).tobytes()
 
 
-def exact(answer: httpx.Response) -> bytes:
+def exact(answer: httpx2.Response) -> bytes:
     assert answer.status_code == 200, answer.text
     outputs = np.array(answer.json()["outputs"], np.float32)
     assert outputs.shape == (HORIZON, 3)
@@ -114,7 +114,7 @@ def offline(rows: Array) -> bytes:
 
 @pytest.mark.parametrize("num_hours", [1, 30, MEMORY_STEPS - 1, MEMORY_STEPS, MEMORY_STEPS + 1, 420])
 def test_a_session_fed_in_chunks_forecasts_what_the_whole_sequence_does(
-    http: httpx.Client, hours: Array, num_hours: int
+    http: httpx2.Client, hours: Array, num_hours: int
 ) -> None:
     rows = hours[:num_hours]
     path = begin(http, rows)
@@ -125,14 +125,14 @@ def test_a_session_fed_in_chunks_forecasts_what_the_whole_sequence_does(
     assert http.get(path).json()["steps"] == num_hours
 
 
-def test_hour_by_hour_each_forecast_is_that_of_all_hours_so_far(http: httpx.Client, hours: Array) -> None:
+def test_hour_by_hour_each_forecast_is_that_of_all_hours_so_far(http: httpx2.Client, hours: Array) -> None:
     path = begin(http, hours[:160])
     for num_hours in range(161, 177):
         go_on(http, path, hours[num_hours - 1 : num_hours], num_hours - 1)
         assert forecast(http, path) == offline(hours[:num_hours])
 
 
-def test_a_fork_keeps_its_own_memory(http: httpx.Client, hours: Array) -> None:
+def test_a_fork_keeps_its_own_memory(http: httpx2.Client, hours: Array) -> None:
     path = begin(http, hours[:200])
     fork = f"/v1/sessions/{http.post(f'{path}/fork').json()['session_id']}"
     before = forecast(http, path)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -14,7 +14,7 @@ from tests.server import ServerProcess
 
 
 def live_sessions(server: ServerProcess) -> int:
-    return len(httpx.get(f"{server.url}/v1/sessions").json()["sessions"])
+    return len(httpx2.get(f"{server.url}/v1/sessions").json()["sessions"])
 
 
 def test_it_measures_one_session_and_many_checks_their_answers_and_closes_them(

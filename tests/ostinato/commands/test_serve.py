@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from ostinato.commands.serve import _bentoml_home, plan_launch, serve
@@ -138,7 +138,7 @@ def test_it_serves_from_any_folder_with_a_useless_home_and_ends_on_sigterm(model
         for line in process.stdout:
             if "2 model versions are served" in line:
                 break
-        names = [model["model"] for model in httpx.get(f"{url}/v1/models").json()["models"]]
+        names = [model["model"] for model in httpx2.get(f"{url}/v1/models").json()["models"]]
         assert names == ["gusts", "loads"]
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()

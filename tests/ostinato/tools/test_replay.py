@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from ostinato.client.async_client import AsyncClient
@@ -30,7 +30,7 @@ def loads(tmp_path: Path) -> Path:
 
 
 def live_sessions(server: ServerProcess) -> int:
-    return len(httpx.get(f"{server.url}/v1/sessions").json()["sessions"])
+    return len(httpx2.get(f"{server.url}/v1/sessions").json()["sessions"])
 
 
 async def test_each_row_is_compared_with_the_forecast_made_before_it(server: ServerProcess, loads: Path) -> None:
