@@ -63,7 +63,7 @@ def main(
         typer.Option("--docs", help="Put the figures into docs/performance.md, too, in the sections that they are of."),
     ] = False,
 ) -> None:
-    """Measure Ostinato beside its limits and three baselines: servers on one core, the load on another.
+    """Measure Ostinato against its limits and three baselines: servers on one core, the load on another.
 
     Says which target is met. Exit status 1 if an answer was wrong or something of ours broke; a target that is missed
     is no error, nor is what is not installed.
@@ -81,7 +81,7 @@ def main(
     options = Options.quick() if quick else replace(Options(), rounds=rounds, seconds=seconds)
     console = Console(width=None if sys.stdout.isatty() else 120)
     wanted = {int(word) for word in only.split(",") if word.strip()} or {rule.target for rule in RULES}
-    # Beside the report, not among temporary files, which may be in memory: stored sessions belong on a disk.
+    # Next to the report, not among temporary files, which may be in memory: stored sessions belong on a disk.
     output.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output)).absolute()
     os.sched_setaffinity(0, {LOAD_CORE})

@@ -241,7 +241,7 @@ class Bench:
         return self._subjects[name]
 
     def _build(self, name: str) -> Subject:
-        """A server by its name, not yet started; what it needs beside it is."""
+        """A server by its name, not yet started; what it needs next to it is."""
         if name in KINDS:
             return KINDS[name](self.repository, self.scratch)
         if name == "speller":

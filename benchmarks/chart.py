@@ -24,7 +24,7 @@ OURS, THEIRS, LIMIT = "#b5442e", "#8a9aa9", "#d8dee4"
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
-    """One bar a server in each panel, with what was measured beside it; lower bars of times are better."""
+    """One bar a server in each panel, with what was measured in the same run; lower bars of times are better."""
     figures = Figures(report["figures"])
     # Text stays text: small, and the reader's own fonts.
     pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "ostinato", "font.size": 9})

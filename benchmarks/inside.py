@@ -48,7 +48,7 @@ EXPIRE_SECONDS = 1.0
 
 
 async def iterations(arguments: argparse.Namespace, figures: Figures) -> None:
-    """Target 10: what an iteration costs beside the graph's run, for 256 works of one row, and for fewer."""
+    """Target 10: what an iteration costs on top of the graph's run, for 256 works of one row, and for fewer."""
     house = House(arguments.directory)
     clock = _clock(house)
     sessions = [await house.sessions.open(MODEL, session_id=f"s{row}") for row in range(BLOCK_ROWS)]
@@ -82,7 +82,7 @@ async def blocks(arguments: argparse.Namespace, figures: Figures) -> None:
 
 
 async def sequences(arguments: argparse.Namespace, figures: Figures) -> None:
-    """Target 6 inside the engine: whole sequences, beside perfectly packed work and beside padding."""
+    """Target 6 inside the engine: whole sequences, against perfectly packed work and against padding."""
     house = House(arguments.directory)
     offline = Offline(arguments.directory)
     drawn = draw_sequences()

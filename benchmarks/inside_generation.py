@@ -1,4 +1,4 @@
-"""Targets 15 to 17 without HTTP: the engine's outputs, beside the decoder's graph alone and beside static batches."""
+"""Targets 15 to 17 without HTTP: the engine's outputs, against the decoder's graph alone and against static batches."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _raw_rate(speller: Speller, words: list[str], seconds: float) -> float:
 
 
 def _static(speller: Speller, words: list[str], seconds: float) -> dict[str, float]:
-    """Full batches one after the other: tokens a second, and how many steps they took beside the tokens."""
+    """Full batches one after the other: tokens a second, and how many steps they took against the tokens."""
     batches = cycle([words[start : start + NUM_REQUESTS] for start in range(0, len(words), NUM_REQUESTS)])
     num_tokens = num_steps = 0
     began_at = now = time.perf_counter()

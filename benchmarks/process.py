@@ -34,7 +34,7 @@ class Process:
     Args:
         is_ready: tells whether it answers; asked until it says so.
         core: where it runs.
-        environment: variables beside those of this process.
+        environment: variables in addition to those of this process.
     """
 
     def __init__(

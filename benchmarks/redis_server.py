@@ -1,4 +1,4 @@
-"""A Redis of the benchmark's own, beside the load: what it takes is not taken from the server that is measured."""
+"""A Redis of the benchmark's own, on the load's core: what it takes is not taken from the server that is measured."""
 
 from __future__ import annotations
 

@@ -162,11 +162,11 @@ def _http(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _stores(report: Mapping[str, Any]) -> Iterator[str]:
     figures = Figures(report["figures"])
-    yield "Ostinato's stores, 256 sessions, each beside memory in rounds of their own (targets 11 and 12):\n"
+    yield "Ostinato's stores, 256 sessions, each against memory in rounds of their own (targets 11 and 12):\n"
     yield "| store | steps/s, HTTP JSON | p50, ms | p99, ms | session-steps/s, Arrow |"
     yield "|---|---|---|---|---|"
     for store, title in (("lmdb", "lmdb"), ("redis", "Redis")):
-        for name, shown in (("ostinato", f"memory, beside {title}"), (f"ostinato-{store}", title)):
+        for name, shown in (("ostinato", f"memory, against {title}"), (f"ostinato-{store}", title)):
             http, batches = f"durable/{store}/http/{name}", f"durable/{store}/batches/{name}"
             cells = [
                 _cell(figures.spread(f"{http}/rate"), 1, 0),
@@ -198,7 +198,7 @@ def _stored(report: Mapping[str, Any]) -> Iterator[str]:
 def _generation(report: Mapping[str, Any]) -> Iterator[str]:
     figures = Figures(report["figures"])
     yield "Greedy outputs of `g2p` for words of CMUdict, a word a request, 64 at once; first tokens in iterations:\n"
-    yield "| what | tokens/s | beside the decoder's graph | an iteration, ms | first token, p50 | p99 |"
+    yield "| what | tokens/s | against the decoder's graph | an iteration, ms | first token, p50 | p99 |"
     yield "|---|---|---|---|---|---|"
     for name, shown in (
         ("raw", "the decoder's graph alone, 64 lanes"),
@@ -221,7 +221,7 @@ def _generation(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     ideal = _cell(figures.spread("generation/static/steps_per_token"), 1, 2)
     yield (
-        f"A static batch runs {ideal} lane-steps for each token, the longest of 64 beside the mean: that is the most "
+        f"A static batch runs {ideal} lane-steps for each token, the longest of 64 against the mean: that is the most "
         "that leaving early can win by itself.\n"
     )
 

@@ -122,5 +122,5 @@ class Speller:
         ]
 
     def alone(self, word: str) -> Spelled:
-        """Spell a word with nothing beside it, padded as the service pads it: what every answer must be, to the bit."""
+        """Spell a word alone, padded as the service pads it: what every answer must be, to the bit."""
         return self.batch([word], padded_length(len(word)))[0]

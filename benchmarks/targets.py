@@ -56,7 +56,7 @@ class Rule:
 
     Attributes:
         target: the target's number.
-        what: what is measured, and beside what.
+        what: what is measured, and against what.
         over: the figure that it is divided by; None = it is taken as it is.
         at_least: whether ``bound`` is the least allowed, or the most.
     """
@@ -109,15 +109,15 @@ def _overload(name: str, what: str) -> tuple[Rule, ...]:
 
 
 def _durable(target: int, store: str, title: str, batches: float, steps: float) -> tuple[Rule, ...]:
-    """How fast a store is beside sessions in memory, in the same rounds."""
+    """How fast a store is against sessions in memory, in the same rounds."""
 
     def rule(what: str, name: str, bound: float) -> Rule:
         place = f"durable/{store}/{name}"
         return Rule(target, what, f"{place}/ostinato-{store}/rate", f"{place}/ostinato/rate", bound)
 
     return (
-        rule(f"Arrow over HTTP, {title} beside memory", "batches", batches),
-        rule(f"256 sessions, steps/s, {title} beside memory", "http", steps),
+        rule(f"Arrow over HTTP, {title} against memory", "batches", batches),
+        rule(f"256 sessions, steps/s, {title} against memory", "http", steps),
     )
 
 
@@ -126,22 +126,22 @@ def _first_token(what: str, way: str) -> Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    _http(1, "256 sessions, steps/s beside Triton", "rate", "triton/rate", 2.0),
-    _http(1, "256 sessions, steps/s beside FastAPI + onnxruntime", "rate", "fastapi/rate", 4.0),
-    _http(1, "256 sessions, steps/s beside BentoML as documented", "rate", "bentoml/rate", 30.0),
-    _http(1, "256 sessions, steps/s beside a bare ASGI echo", "rate", "echo/rate", 0.7),
+    _http(1, "256 sessions, steps/s against Triton", "rate", "triton/rate", 2.0),
+    _http(1, "256 sessions, steps/s against FastAPI + onnxruntime", "rate", "fastapi/rate", 4.0),
+    _http(1, "256 sessions, steps/s against BentoML as documented", "rate", "bentoml/rate", 30.0),
+    _http(1, "256 sessions, steps/s against a bare ASGI echo", "rate", "echo/rate", 0.7),
     _http(2, "256 sessions, p99 over p50", "p99", "ostinato/p50", 1.5, at_least=False),
     Rule(2, "256 sessions, longest pause", "pauses/ostinato/longest", None, 0.020, False, MILLISECONDS),
-    _http(2, "256 sessions, p99 beside Triton's", "p99", "triton/p99", 0.5, at_least=False),
-    _http(3, "one client, p50 beside Triton's", "p50", "triton/p50", 0.55, at_least=False),
-    _http(3, "one client, p50 beside FastAPI's", "p50", "fastapi/p50", 0.75, at_least=False),
-    Rule(4, "one WebSocket, steps/s beside HTTP", "stream/websocket/rate", "stream/http/rate", 0.7),
-    Rule(5, "Arrow over HTTP beside raw onnxruntime", "batches/http/rate", "batches/raw/rate", 0.65),
-    Rule(5, "Arrow on a WebSocket beside raw onnxruntime", "batches/websocket/rate", "batches/raw/rate", 0.65),
-    Rule(6, "engine, sequences/s beside packed work", "sequences/engine/rate", "sequences/packed/rate", 0.85),
-    Rule(6, "engine, sequences/s beside padding", "sequences/engine/rate", "sequences/padded/rate", 1.8),
-    Rule(6, "HTTP, sequences/s beside Triton", "sequences/http/ostinato/rate", "sequences/http/triton/rate", 2.0),
-    Rule(7, "1 M live sessions, steps/s beside 1 k", "sessions/1000000/rate", "sessions/1000/rate", 0.8),
+    _http(2, "256 sessions, p99 against Triton's", "p99", "triton/p99", 0.5, at_least=False),
+    _http(3, "one client, p50 against Triton's", "p50", "triton/p50", 0.55, at_least=False),
+    _http(3, "one client, p50 against FastAPI's", "p50", "fastapi/p50", 0.75, at_least=False),
+    Rule(4, "one WebSocket, steps/s against HTTP", "stream/websocket/rate", "stream/http/rate", 0.7),
+    Rule(5, "Arrow over HTTP against raw onnxruntime", "batches/http/rate", "batches/raw/rate", 0.65),
+    Rule(5, "Arrow on a WebSocket against raw onnxruntime", "batches/websocket/rate", "batches/raw/rate", 0.65),
+    Rule(6, "engine, sequences/s against packed work", "sequences/engine/rate", "sequences/packed/rate", 0.85),
+    Rule(6, "engine, sequences/s against padding", "sequences/engine/rate", "sequences/padded/rate", 1.8),
+    Rule(6, "HTTP, sequences/s against Triton", "sequences/http/ostinato/rate", "sequences/http/triton/rate", 2.0),
+    Rule(7, "1 M live sessions, steps/s against 1 k", "sessions/1000000/rate", "sessions/1000/rate", 0.8),
     Rule(7, "1 M live sessions, bytes each", "sessions/1000000/bytes", None, SESSION_BYTES, False, BYTES),
     *_overload("sequences", "whole sequences"),
     *_overload("steps", "single steps"),
@@ -154,9 +154,9 @@ RULES: tuple[Rule, ...] = (
     Rule(13, "p99 of misses in the journal", "stored/journal_miss/p99", None, MISS_SECONDS, False, MICROSECONDS),
     Rule(14, "restart on stored sessions", "restart/clean/seconds", None, RESTART_SECONDS, False, SECONDS),
     Rule(14, "restart behind a load and kill -9", "restart/killed/seconds", None, RESTART_SECONDS, False, SECONDS),
-    Rule(15, "HTTP, tokens/s beside the decoder's graph", "generation/http/rate", "generation/raw/rate", 0.6),
-    Rule(15, "engine, tokens/s beside the decoder's graph", "generation/engine/rate", "generation/raw/rate", 0.6),
-    Rule(16, "engine, tokens/s beside static batches", "generation/engine/rate", "generation/static/rate", 2.0),
+    Rule(15, "HTTP, tokens/s against the decoder's graph", "generation/http/rate", "generation/raw/rate", 0.6),
+    Rule(15, "engine, tokens/s against the decoder's graph", "generation/engine/rate", "generation/raw/rate", 0.6),
+    Rule(16, "engine, tokens/s against static batches", "generation/engine/rate", "generation/static/rate", 2.0),
     _first_token("HTTP, first token of a stream, p99", "http_stream"),
     _first_token("engine, first token of a stream, p99", "engine_stream"),
 )

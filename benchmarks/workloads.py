@@ -102,7 +102,7 @@ class Steps:
 
 
 def scattered(number: int) -> int:
-    """Another number for each below 2**32, in no order: ids that are not stored beside those opened next to them."""
+    """Another number for each below 2**32, in no order: ids that are not stored near those opened next to them."""
     return number * 2_654_435_761 % 2**32  # an odd factor, so none meets another
 
 

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         stream_ping_seconds: how often a stream's client is asked for a sign of life, and how long it may take to give
             one; 0 = it is not asked.
         drain_seconds: how long work in flight may take after SIGTERM.
-        inline_run_seconds: graphs of which one step of a full batch takes longer run in a thread beside the event
+        inline_run_seconds: graphs of which one step of a full batch takes longer run in a thread next to the event
             loop, so that it stays free to read and write.
     """
 

@@ -1,4 +1,4 @@
-"""Small ONNX networks for the tests, written node by node, each beside the same network in plain numpy.
+"""Small ONNX networks for the tests, written node by node, each with the same network in plain numpy.
 
 The numpy side is the reference: it knows nothing of onnxruntime, of torch or of the service.
 """
@@ -130,7 +130,7 @@ def lstm(
 
 
 def one_step(num_features: int = 5, hidden_size: int = 4, *, seed: int = 1) -> Network:
-    """A plain recurrent cell for one step at a time, with a scalar input beside it: ``h' = tanh(x W + h U) g / 2``.
+    """A plain recurrent cell for one step at a time, with a scalar input next to it: ``h' = tanh(x W + h U) g / 2``.
 
     Input ``[B, F]`` without a time axis, state ``[2, B, H]`` (h, and h of the step before), scalar ``gain`` g = 2.
     """

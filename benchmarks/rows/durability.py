@@ -34,7 +34,7 @@ class Kept(NamedTuple):
 
 
 def steps_on_lmdb(bench: Bench) -> None:
-    """One step a request, 256 sessions: sessions on disk beside sessions in memory."""
+    """One step a request, 256 sessions: sessions on disk against sessions in memory."""
     _steps(bench, "lmdb")
 
 
@@ -44,7 +44,7 @@ def steps_on_redis(bench: Bench) -> None:
 
 
 def batches_on_lmdb(bench: Bench) -> None:
-    """256 sessions in an Arrow message: on disk beside in memory."""
+    """256 sessions in an Arrow message: on disk against in memory."""
     _batches(bench, "lmdb")
 
 

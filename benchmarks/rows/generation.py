@@ -1,4 +1,4 @@
-"""Targets 15 to 17: outputs that are generated, in the engine and over HTTP, beside the decoder and static batches."""
+"""Targets 15 to 17: outputs that are generated, in the engine and over HTTP, against the decoder and static batches."""
 
 from __future__ import annotations
 

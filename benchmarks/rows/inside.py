@@ -14,7 +14,7 @@ def live_sessions(bench: Bench) -> None:
 
 
 def iterations(bench: Bench) -> None:
-    """What an iteration costs beside the run of the graph."""
+    """What an iteration costs on top of the run of the graph."""
     options = bench.options
     rounds = ("--rounds", options.rounds, "--seconds", min(5.0, options.seconds))
     bench.take(bench.inside("iterations", bench.directory, *rounds))

@@ -31,7 +31,7 @@ _FIRST_SESSION = re.compile(rb"s(\d+)s\d+s\d+")
 
 
 def stream(bench: Bench) -> None:
-    """256 sessions on one WebSocket, beside as many on connections of their own."""
+    """256 sessions on one WebSocket, against as many on connections of their own."""
     for number, subject in bench.rounds(bench.subjects("ostinato")):
         with bench.judged(subject.title, "stream"):
             sessions = bench.sessions(NUM_SESSIONS)
@@ -50,7 +50,7 @@ def stream(bench: Bench) -> None:
 
 
 def batches(bench: Bench) -> None:
-    """256 sessions in an Arrow message, over HTTP and on a WebSocket, beside raw onnxruntime."""
+    """256 sessions in an Arrow message, over HTTP and on a WebSocket, against raw onnxruntime."""
     for number, subject in bench.rounds(bench.subjects("ostinato")):
         for way in ("http", "websocket"):
             with bench.judged(subject.title, f"batches/{way}"):

@@ -21,7 +21,7 @@ JSON_DIGITS = 6
 
 
 def inside_the_engine(bench: Bench) -> None:
-    """No HTTP: the engine beside perfectly packed work, and beside padding."""
+    """No HTTP: the engine against perfectly packed work, and against padding."""
     options = bench.options
     figures = bench.inside(
         "sequences", bench.directory, "--rounds", options.rounds, "--seconds", min(5.0, options.seconds)

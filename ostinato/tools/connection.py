@@ -57,7 +57,7 @@ def parse_answer(data: bytes | bytearray) -> tuple[PlainAnswer, int] | None:
 
 
 class Sender:
-    """Whoever sends a request and waits for its answer before the next.
+    """A sender that waits for the answer to each request before the next.
 
     Attributes:
         sent_at: when its time began to count.

@@ -36,7 +36,7 @@ class Decoder(Part):
     that are the output of the step before. None where the graph carries that in a state.
     ``start``: what stands for the step before the first: a code, a number, or a list of numbers.
     ``stop``: the code that ends an output; None where an output ends after so many steps as were asked for.
-    ``output``: a score for each code (a log-probability but for a constant), ``[B, V]``; or the numbers ``[B, O]``.
+    ``output``: a score for each code (a log-probability up to a constant), ``[B, V]``; or the numbers ``[B, O]``.
     ``states``: what is carried from step to step. ``begun_by``: state -> the encoder's output, or the session's state,
     that it begins with; one that is not named begins with its ``initial``.
     ``lengths``: the input for the true lengths of the sources, int64 ``[B]``; empty where the graph has none.
@@ -129,7 +129,7 @@ class Manifest(Part):
     ``encoder_lengths``: the encoder's input for the true lengths of its sources, int64 ``[B]``; without one, sources
     share a run with sources of their own length.
     ``vocabularies``: ``source`` and ``target``, for models that take or give text.
-    ``feedback``: output feature -> the input feature whose next value it foretells; empty where it foretells none.
+    ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
     ``batch_invariant``: whether a row's numbers are the same to the bit whatever shares its run and however its
     steps are cut; a model without it is run alone.
     """

@@ -46,12 +46,12 @@ def found() -> dict[str, object]:
 
 def test_the_document_says_which_target_is_met_and_what_was_not_measured(found: dict[str, object]) -> None:
     text = report.markdown(found)
-    [line] = [line for line in text.splitlines() if "steps/s beside Triton |" in line]
+    [line] = [line for line in text.splitlines() if "steps/s against Triton |" in line]
     # Medians 31,500 and 15,000; round by round 2 and 2.2.
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[2:] == ["at least 2.00 x", "2.10 x (2.00 to 2.20)", "met"]
     measured = [line for line in text.splitlines() if line.endswith(("| met |", "| **missed** |"))]
-    # Beside Triton and p99 over p50; lmdb beside memory; misses in the database.
+    # Against Triton and p99 over p50; lmdb against memory; misses in the database.
     assert len(measured) == 4
     rules = [rule for rule in RULES if rule.target not in report.GENERATION_TARGETS]
     assert text.count("**not measured**") == len(rules) - len(measured)
@@ -63,9 +63,9 @@ def test_the_document_says_which_target_is_met_and_what_was_not_measured(found: 
 
 def test_the_document_tells_what_the_stores_cost(found: dict[str, object]) -> None:
     text = report.markdown(found)
-    [line] = [line for line in text.splitlines() if "steps/s, lmdb beside memory" in line]
+    [line] = [line for line in text.splitlines() if "steps/s, lmdb against memory" in line]
     assert [cell.strip() for cell in line.strip("|").split("|")][2:] == ["at least 0.90 x", "0.90 x", "met"]
-    assert "| memory, beside lmdb | 30,000 | - | - | - |" in text
+    assert "| memory, against lmdb | 30,000 | - | - | - |" in text
     assert "| lmdb | 27,000 | - | - | - |" in text
     assert "100,000 sessions in lmdb, memory for 10,000" in text
     assert "| a miss, from the database, us | 41 | 100 | 4,000 |" in text

@@ -58,5 +58,5 @@ async def test_a_round_measures_all_that_is_compared() -> None:
     assert {name: len(values) for name, values in figures.values.items()} == dict.fromkeys(figures.values, 1)
     for name in ("raw", "graphs", "static", "engine", "engine_stream"):
         assert figures.values[f"generation/{name}/rate"][0] > 0
-    # The longest of 64 outputs beside their mean, over a few batches.
+    # The longest of 64 outputs against their mean, over a few batches.
     assert 1.4 < figures.values["generation/static/steps_per_token"][0] < 2.6

@@ -63,10 +63,10 @@ def test_a_session_s_bytes_and_an_iteration_s_overhead_are_the_contract_s() -> N
 def test_what_durability_may_cost_is_the_contract_s() -> None:
     bounds = {(rule.target, rule.what): (rule.bound, rule.at_least) for rule in RULES if 10 < rule.target < 15}
     assert bounds == {
-        (11, "Arrow over HTTP, lmdb beside memory"): (0.5, True),
-        (11, "256 sessions, steps/s, lmdb beside memory"): (0.9, True),
-        (12, "Arrow over HTTP, Redis beside memory"): (0.15, True),
-        (12, "256 sessions, steps/s, Redis beside memory"): (0.6, True),
+        (11, "Arrow over HTTP, lmdb against memory"): (0.5, True),
+        (11, "256 sessions, steps/s, lmdb against memory"): (0.9, True),
+        (12, "Arrow over HTTP, Redis against memory"): (0.15, True),
+        (12, "256 sessions, steps/s, Redis against memory"): (0.6, True),
         (13, "p99 of misses in the database"): (150e-6, False),
         (13, "p99 of misses in the journal"): (150e-6, False),
         (14, "restart on stored sessions"): (5.0, False),

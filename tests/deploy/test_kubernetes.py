@@ -20,7 +20,7 @@ from tests.tools import run_tool
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SIZE = TypeAdapter(ByteSize)
 PROCESS_BYTES = 256 * 1024**2
-"""About what a worker takes beside its sessions, with the parent's share."""
+"""About what a worker takes apart from its sessions, with the parent's share."""
 
 OF_BASE = {"Service/ostinato", "ServiceAccount/ostinato", "PodDisruptionBudget/ostinato"}
 OF_REDIS = {"ConfigMap/ostinato-redis", "Service/ostinato-redis", "StatefulSet/ostinato-redis"}
@@ -131,7 +131,7 @@ def test_every_variable_is_a_setting_of_the_service(rendered: Rendered) -> None:
 
 
 def test_each_folder_says_where_the_sessions_are(rendered: Rendered) -> None:
-    # The default is a folder beside the code, which is read-only in the pod.
+    # The default is a folder next to the code, which is read-only in the pod.
     assert urlsplit(rendered.variables["OSTINATO_STATE"]).scheme == {"base": "memory"}.get(
         rendered.folder, rendered.folder
     )

@@ -25,7 +25,7 @@ from tests.server import free_port
 CHECKOUT = ("Makefile", "pyproject.toml", "requirements", "benchmarks", "deploy", "docs", "examples")
 CHECKOUT_PACKAGES = ("export", "models", "ostinato", "service", "tests")
 TOOLS = ("kubectl", "promtool")
-"""What the checks install beside the interpreter where PATH lacks it; a reader has it on PATH."""
+"""What the checks install next to the interpreter where PATH lacks it; a reader has it on PATH."""
 PAGE_PORT = 3000
 TIMEOUT_SECONDS = 120.0
 PROBLEM_STATUS = 22

@@ -1,4 +1,4 @@
-"""The stage: services, the store behind them, and whoever stands in between."""
+"""The stage: services, the store behind them, and what is in between."""
 
 from __future__ import annotations
 

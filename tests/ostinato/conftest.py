@@ -35,7 +35,7 @@ def run_command() -> RunCommand:
 
 
 def total_of_loads() -> Network:
-    """The running total of ``load``, which is said to foretell the next ``load``; a missing load counts as 0."""
+    """The running total of ``load``, which is said to predict the next ``load``; a missing load counts as 0."""
     network = accumulator()
     for node in network.model.graph.node:
         for index, name in enumerate(node.input):

@@ -35,7 +35,7 @@ def find(module: nn.Module, options: DecoderOptions = SOUNDS) -> Decoder:
 
 
 class Changed(Writer):
-    """``Writer`` but for one part of its answer."""
+    """``Writer``, except for one part of its answer."""
 
     def __init__(self, part: str, change: Any) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ LOADS = DecoderOptions(feedback=True, output_features=("load",))
 
 
 class Encoded(Writer):
-    """``Writer`` but for what its encoder makes."""
+    """``Writer``, except for what its encoder makes."""
 
     def __init__(self, change: Any) -> None:
         super().__init__()
