@@ -158,7 +158,7 @@ async def _step_random(
             expired_at = now
         futures = []
         for row, number in enumerate(np.unique(generator.integers(num_sessions, size=BLOCK_ROWS)).tolist()):
-            session = house.sessions.resident(f"s{number}")
+            session = house.sessions.use(f"s{number}")
             assert session is not None
             futures.append(house.ledger.step(session, inputs[row]))
         for future in futures:

@@ -147,7 +147,7 @@ def _inputs() -> Floats:
 
 async def _find(house: House, number: int) -> LiveSession:
     session_id = _session_id(number)
-    return house.sessions.resident(session_id) or await house.sessions.find(session_id)
+    return house.sessions.use(session_id) or await house.sessions.find(session_id)
 
 
 async def _step(house: House, numbers: list[int], inputs: Floats) -> None:
@@ -164,7 +164,7 @@ async def _time_misses(house: House, draw: Any, num_drawn: int, seconds: float) 
     while clock() < until:
         for _ in range(BLOCK_ROWS):
             session_id = _session_id(int(draw(num_drawn)))
-            if house.sessions.resident(session_id) is None:
+            if house.sessions.use(session_id) is None:
                 began_at = clock()
                 await house.sessions.find(session_id)
                 times.append(clock() - began_at)

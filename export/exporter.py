@@ -12,7 +12,7 @@ from ostinato.export.contracts.decoder import DecoderOptions
 from ostinato.export.contracts.recurrent import inspect_module, one_step
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.golden import golden_answers
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
@@ -36,7 +36,7 @@ def export_module(
     step_by_step: bool = False,
     decoder: DecoderOptions | None = None,
     force: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Exported:
     """Export a trained module to ``<repository>/<name>/<version>/``.
 

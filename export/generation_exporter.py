@@ -20,7 +20,7 @@ from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, w
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.generation import prove_generation
 from ostinato.export.proofs.golden import golden_generation, golden_text
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import recurrent_rounding, tolerance_for
 from ostinato.export.version_directory import Exported, new_version
@@ -55,7 +55,7 @@ def export_encoder_decoder(
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
     force: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Exported:
     """Export an encoder-decoder to ``<repository>/<name>/<version>/``.
 
@@ -127,7 +127,7 @@ def export_generator(
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
     force: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Exported:
     """Export a network that writes from a prompt or from nothing to ``<repository>/<name>/<version>/``.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.user_code import user_module
 from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.tensors import Input
@@ -75,7 +75,7 @@ def export_source(
     name: str = "",
     version: str = "1",
     force: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Exported:
     """Export what the function named by ``source`` returns; the model's name is the function's where none is given.
 

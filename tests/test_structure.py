@@ -402,6 +402,85 @@ def test_the_command_line_starts_without_the_libraries_of_its_commands() -> None
     assert [name for node in at_the_top for name in imports(node) if is_under(name, heavy)] == []
 
 
+SHARED_NAMES = {
+    "SeqConflict": "the service raises it, and its clients, who know nothing of the service, raise what they are told",
+    "Send": "ASGI's own word for what writes; and an effect of the client's plans",
+}
+"""Names of classes and aliases that are given twice on purpose, and why."""
+
+
+def nouns(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """The public classes and aliases of types that a module defines, and whether it is a class."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name, True
+    for statement in tree.body:
+        given: list[ast.expr] = []
+        if isinstance(statement, ast.Assign) and not is_type_variable(statement.value):
+            given = statement.targets
+        elif isinstance(statement, ast.AnnAssign) and ast.unparse(statement.annotation) == "TypeAlias":
+            given = [statement.target]
+        yield from ((each.id, False) for each in given if isinstance(each, ast.Name) and is_noun(each.id))
+
+
+def is_noun(name: str) -> bool:
+    """Whether it is written as a class is, and not as a constant."""
+    return re.fullmatch(r"[A-Z]+[a-z]\w*", name) is not None
+
+
+def is_type_variable(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and ast.unparse(value.func) in {"TypeVar", "ParamSpec"}
+
+
+def nouns_given_twice(modules: Mapping[str, ast.Module]) -> dict[str, list[str]]:
+    """Class names that stand in two places, or are an alias' name, too; and aliases that one part defines twice."""
+    places: dict[str, list[tuple[str, bool]]] = {}
+    for module, tree in modules.items():
+        for name, is_class in nouns(tree):
+            places.setdefault(name, []).append((module, is_class))
+    found = {}
+    for name, given in places.items():
+        parts = [part_of(module) for module, _ in given]
+        if len(given) > 1 and (any(is_class for _, is_class in given) or len(set(parts)) < len(parts)):
+            found[name] = [module for module, _ in given]
+    return found
+
+
+def part_of(module: str) -> str:
+    return next((part for part in PARTS if is_under(module, (part,))), "ostinato")
+
+
+def test_one_noun_is_one_class() -> None:
+    modules = {module_name(path): ast.parse(path.read_text()) for path in source_files(*CODE)}
+    found = nouns_given_twice(modules)
+    assert {name: places for name, places in found.items() if name not in SHARED_NAMES} == {}
+    assert SHARED_NAMES.keys() <= found.keys(), "an exception that is none any more"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("class Request: ...", "class Request(tuple): ...", ["Request"]),
+        ("class Request: ...", "def f():\n    class Request: ...", ["Request"]),
+        ("class Node: ...", "Node = tuple[str, int]", ["Node"]),
+        ("class Report: ...", "Report: TypeAlias = Callable[[int], None]", ["Report"]),
+        ("Receive = Callable[[], int]", "Receive: TypeAlias = Callable[[], str]", ["Receive"]),
+        ("class _Prover: ...", "class _Prover: ...", []),
+        ("class Result: ...", "Result = TypeVar('Result')", []),
+        ("LIMIT = 1", "LIMIT = 2", []),
+        ("class Request: ...", "from a import Request", []),
+    ],
+)
+def test_a_noun_that_is_given_twice_is_seen(first: str, second: str, found: list[str]) -> None:
+    modules = {"ostinato.service.a": ast.parse(first), "ostinato.service.b": ast.parse(second)}
+    assert list(nouns_given_twice(modules)) == found
+
+
+def test_an_alias_is_of_its_own_part() -> None:
+    alias = ast.parse("Array = NDArray[Any]")
+    assert nouns_given_twice({"ostinato.export.a": alias, "ostinato.client.b": alias}) == {}
+
+
 @pytest.mark.parametrize("path", source_files(*CODE, "benchmarks"), ids=module_name)
 def test_a_file_holds_one_noun(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks.errors import WrongAnswer
-from ostinato.tools.connection import CONNECT_SECONDS, READ_BYTES, Address
+from ostinato.tools.connection import CONNECT_SECONDS, READ_BYTES, HostPort
 
 STEP, DONE = b"event: step\n", b"event: done\n"
 END = b"0\r\n\r\n"
@@ -38,7 +38,7 @@ class EventLoad(NamedTuple):
 class _Stream:
     """A connection with one request under way."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: HostPort) -> None:
         self.socket = socket.create_connection(address, CONNECT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.turn = 0
@@ -70,7 +70,7 @@ class _Stream:
         return self.read.endswith(END)
 
 
-def closed_loop(address: Address, requests: Sequence[bytes], num_connections: int, seconds: float) -> EventLoad:
+def closed_loop(address: HostPort, requests: Sequence[bytes], num_connections: int, seconds: float) -> EventLoad:
     """Connections that send the requests in turn, each the next one when its last answer has come to its end.
 
     When the time is up nothing more is sent, and what is under way is waited for.

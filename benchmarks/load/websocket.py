@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Address, PlainAnswer, Sender
+from ostinato.tools.connection import HostPort, PlainAnswer, Sender
 from ostinato.tools.load import Load, Recorder
 
 TEXT, BINARY = 1, 2
@@ -72,7 +72,7 @@ class WebSocket:
         ServiceUnreachable: nobody listens, or (by the methods) the service closed it.
     """
 
-    def __init__(self, address: Address, target: str) -> None:
+    def __init__(self, address: HostPort, target: str) -> None:
         try:
             self._socket = socket.create_connection(address, CONNECT_SECONDS)
         except OSError as error:
@@ -122,7 +122,7 @@ class WebSocket:
 
 
 def stream_loop(
-    address: Address, target: str, frames: Mapping[int, Sequence[bytes]], key: re.Pattern[bytes], seconds: float
+    address: HostPort, target: str, frames: Mapping[int, Sequence[bytes]], key: re.Pattern[bytes], seconds: float
 ) -> Load:
     """Senders that share one WebSocket, each with one frame under way: its next in turn when the last is answered.
 

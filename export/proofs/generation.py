@@ -20,7 +20,7 @@ from ostinato.export.contracts.encoder_decoder import EncodeDecode, EncoderDecod
 from ostinato.export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.proof import Measured, Proof, Report, identical, measure, worst_place
+from ostinato.export.proofs.proof import Measured, Proof, ProofReport, identical, measure, worst_place
 from ostinato.export.proofs.rounding import encoder_decoder_rounding, tolerance_for
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.manifest import Decoder
@@ -41,7 +41,7 @@ def prove_generation(
     decoder: Decoder,
     *,
     seed: int = 0,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Proof:
     """Compare the graphs with the network, and with themselves alone.
 

@@ -13,7 +13,7 @@ from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_differe
 TOLERANCE = DEFAULT_TOLERANCE
 
 # report(done, total): how much of the proof is done, and of how much.
-Report: TypeAlias = Callable[[int, int], None]
+ProofReport: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Proof:
 
 def measure(
     tasks: Sequence[Callable[[], Measured]],
-    report: Report,
+    report: ProofReport,
     *,
     tolerance: float,
     batch_sizes: tuple[int, ...],

@@ -18,7 +18,7 @@ from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof, Report, identical, measure, worst_place
+from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof, ProofReport, identical, measure, worst_place
 from ostinato.service.artifact.numbers import largest_difference
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
@@ -40,7 +40,7 @@ def prove(
     tolerance: float = TOLERANCE,
     carried_steps: int = 0,
     seed: int = 0,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Proof:
     """Compare the graph with the network, and the graph with itself alone and whole.
 

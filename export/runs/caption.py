@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.export.generation_exporter import export_encoder_decoder
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, vocabularies_of
 from ostinato.export.version_directory import Exported
 from ostinato.models.data.digits import IMAGE_SIZE, NAMES, PIXELS
@@ -19,7 +19,7 @@ MAX_OUTPUT_STEPS = 4 * max(map(len, NAMES))
 
 
 def export_run(
-    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
 ) -> Exported:
     """Export the captioner of a run directory: pixels in, letters out.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ostinato.export.generation_exporter import export_generator
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, vocabularies_of
 from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.language_model import load_run
@@ -17,7 +17,7 @@ MAX_OUTPUT_STEPS = 128
 
 
 def export_run(
-    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
 ) -> Exported:
     """Export the language model of a run directory: letters out, from a prompt or from nothing.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ostinato.export.exporter import export_module
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, series_input
 from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.multi_horizon import load_run
 
 
 def export_run(
-    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
 ) -> Exported:
     """Export the forecaster of a run directory.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ostinato.export.generation_exporter import export_encoder_decoder
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, vocabularies_of
 from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.pronunciation import load_run
@@ -28,7 +28,7 @@ _WORDS = (
 
 
 def export_run(
-    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
 ) -> Exported:
     """Export the speller of a run directory: letters in, phonemes out.
 

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 from ostinato.export import runs
 from ostinato.export.errors import ExportError
-from ostinato.export.proofs.proof import Report
+from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.registry import FORECASTER, kind_names
 from ostinato.models.run_files import read_content
@@ -22,7 +22,7 @@ class RunExporter(Protocol):
     """The module that exports the run directories of a kind."""
 
     def export_run(
-        self, run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: Report
+        self, run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
     ) -> Exported:
         """As the function of this name below."""
 
@@ -34,7 +34,7 @@ def export_run(
     name: str = "",
     version: str = "1",
     force: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: ProofReport = lambda _done, _total: None,
 ) -> Exported:
     """Export what a run directory holds; its name is the recipe's where none is given.
 

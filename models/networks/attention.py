@@ -17,8 +17,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-Score: TypeAlias = Literal["dot", "general", "cosine", "additive"]
-SCORES: tuple[Score, ...] = get_args(Score)
+ScoreFunction: TypeAlias = Literal["dot", "general", "cosine", "additive"]
+SCORES: tuple[ScoreFunction, ...] = get_args(ScoreFunction)
 
 # What a step beyond the source scores. Finite, so that nothing divides by zero; exp() of it is 0.
 _BEYOND = -1e30
@@ -40,7 +40,7 @@ class Attention(nn.Module):
         attention_size: hidden units of ``additive``; ``query_size`` where not given.
     """
 
-    def __init__(self, score: Score, query_size: int, memory_size: int, attention_size: int = 0) -> None:
+    def __init__(self, score: ScoreFunction, query_size: int, memory_size: int, attention_size: int = 0) -> None:
         super().__init__()
         if score in ("dot", "cosine") and query_size != memory_size:
             raise ValueError(

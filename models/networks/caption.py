@@ -11,14 +11,10 @@ decoder continues from its own letters. It keeps the contract of an encoder-deco
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 
 from ostinato.models.data.digits import IMAGE_SIZE, MAX_INK
-
-States: TypeAlias = tuple[Tensor]
 
 
 class ImageEncoder(nn.Module):
@@ -70,13 +66,13 @@ class Captioner(nn.Module):
         self.decoder = nn.GRU(embedding_size, hidden_size, batch_first=True)
         self.head = nn.Linear(hidden_size, num_codes)
 
-    def encode(self, source: Tensor) -> tuple[tuple[()], States]:
+    def encode(self, source: Tensor) -> tuple[tuple[()], tuple[Tensor]]:
         """``source`` float32 ``[B, 8, 8]`` or ``[B, 64]``, 0 (paper) to 16 (ink), to h ``[1, B, H]``."""
         return (), (self.encoder(source).unsqueeze(0),)
 
     def decode(
-        self, previous: Tensor, states: States, _memory: tuple[()] = (), _lengths: None = None
-    ) -> tuple[Tensor, States, None]:
+        self, previous: Tensor, states: tuple[Tensor], _memory: tuple[()] = (), _lengths: None = None
+    ) -> tuple[Tensor, tuple[Tensor], None]:
         """One letter: ``previous`` int64 ``[B]`` and h ``[1, B, H]`` to scores ``[B, V]`` and the next h."""
         scores, states = self._steps(previous.unsqueeze(1), states)
         return scores.squeeze(1), states, None
@@ -86,7 +82,7 @@ class Captioner(nn.Module):
         _, states = self.encode(source)
         return self._steps(previous, states)[0]
 
-    def _steps(self, previous: Tensor, states: States) -> tuple[Tensor, States]:
+    def _steps(self, previous: Tensor, states: tuple[Tensor]) -> tuple[Tensor, tuple[Tensor]]:
         hidden, last = self.decoder(self.embedding(previous), states[0])
         return self.head(hidden), (last,)
 

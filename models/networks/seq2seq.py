@@ -29,7 +29,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from ostinato.models.networks.attention import Attention, Score, masked_softmax
+from ostinato.models.networks.attention import Attention, ScoreFunction, masked_softmax
 from ostinato.models.networks.encoders import Cell, RecurrentEncoder, recurrent_layers
 from ostinato.models.recipe import Count, Fraction, Section
 
@@ -47,7 +47,7 @@ class Seq2SeqRecipe(Section):
 
     cell: Cell = "lstm"
     context: Context = "attention"
-    score: Score = "general"
+    score: ScoreFunction = "general"
     input_feeding: bool = False
     embedding_size: Count = 64
     encoder_size: Count = 128

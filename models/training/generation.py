@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,9 +16,6 @@ from ostinato.models.networks.seq2seq import Seq2Seq
 from ostinato.models.recipe import Count, Fraction, Positive, SeededRecipe
 from ostinato.models.report import Report
 from ostinato.models.training.fitting import Course, Epoch, Fitted, fit_epochs
-
-# What to stop by, of the network as it stands: less is better.
-Validate: TypeAlias = Callable[[Seq2Seq], float]
 
 
 class GenerationTraining(SeededRecipe):
@@ -43,11 +40,17 @@ class GenerationTraining(SeededRecipe):
 
 
 def fit(
-    network: Seq2Seq, pairs: Pairs, recipe: GenerationTraining, validate: Validate, report: Report, label: str
+    network: Seq2Seq,
+    pairs: Pairs,
+    recipe: GenerationTraining,
+    validate: Callable[[Seq2Seq], float],
+    report: Report,
+    label: str,
 ) -> Fitted:
     """Train until the validation error stops falling, or ``max_epochs``; the best epoch's weights stay.
 
     Args:
+        validate: what to stop by, of the network as it is: less is better.
         label: what the validation error is called where it is shown.
 
     Raises:

@@ -22,7 +22,7 @@ from ostinato.client.async_client import AsyncClient
 from ostinato.commands.options import URL, Url
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.extras import require
-from ostinato.tools.connection import Address, http_request
+from ostinato.tools.connection import HostPort, http_request
 from ostinato.tools.drawn_inputs import draw_steps
 from ostinato.tools.load import Load, closed_loop
 from ostinato.tools.replay import ModelShape
@@ -210,7 +210,7 @@ async def _close(url: str, session_ids: list[str]) -> None:
                 await client.close_session(session_id)
 
 
-def _address(url: str) -> tuple[Address, str]:
+def _address(url: str) -> tuple[HostPort, str]:
     """Where to connect to, and the name of the host for the requests."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ostinato.errors import ServiceUnreachable
 
-Address = tuple[str, int]
+HostPort = tuple[str, int]
 
 CONNECT_SECONDS = 10.0
 READ_BYTES = 1 << 18
@@ -82,12 +82,12 @@ class PlainConnection(Sender):
 
     __slots__ = ("_read", "_unsent", "is_waiting", "socket")
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: HostPort) -> None:
         super().__init__()
         self.socket = socket.socket()
         self.open(address)
 
-    def open(self, address: Address) -> None:
+    def open(self, address: HostPort) -> None:
         """Connect, anew if it was connected."""
         self.socket.close()
         self.is_waiting = False

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Address, PlainAnswer, PlainConnection, Sender
+from ostinato.tools.connection import HostPort, PlainAnswer, PlainConnection, Sender
 
 Seconds = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class Load(NamedTuple):
 class Poller:
     """Connections that wait for answers, or for room to send. A context manager, which closes them."""
 
-    def __init__(self, address: Address, num_connections: int) -> None:
+    def __init__(self, address: HostPort, num_connections: int) -> None:
         self._epoll = select.epoll()
         self.connections: list[PlainConnection] = []
         self._by_number: dict[int, PlainConnection] = {}
@@ -174,7 +174,7 @@ class Recorder:
         )
 
 
-def closed_loop(address: Address, requests: Sequence[Sequence[bytes]], seconds: float) -> Load:
+def closed_loop(address: HostPort, requests: Sequence[Sequence[bytes]], seconds: float) -> Load:
     """Each connection sends its requests in turn, over and over, each when the one before is answered.
 
     When the time is up nothing more is sent, and what is under way is waited for.
@@ -206,7 +206,7 @@ def closed_loop(address: Address, requests: Sequence[Sequence[bytes]], seconds: 
 
 
 def open_loop(
-    address: Address,
+    address: HostPort,
     requests: Sequence[bytes],
     rate: float,
     seconds: float,

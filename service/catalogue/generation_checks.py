@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from ostinato.service.artifact.manifest import GOLDEN_FILE, Manifest
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
-from ostinato.service.engine.generation.decoding import Numbers, Plan
+from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import ModelRejected, RunFailed
@@ -127,7 +127,7 @@ def run_free(decoder: DecoderRunner, starts: list[Start], num_steps: int) -> NDA
     Raises:
         RunFailed: the graph failed.
     """
-    decodings = [Numbers(Plan(decoder.start_value, None, num_steps)) for _ in starts]
+    decodings = [Numbers(OutputPlan(decoder.start_value, None, num_steps)) for _ in starts]
     lanes = Lanes(decoder)
     lanes.join(list(zip(decodings, starts, strict=True)))
     for _ in range(num_steps):

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Any
 
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.exchange import ClientGone, Exchange
+from ostinato.service.edge.exchange import AsgiEvent, ClientGone, Exchange, Receive
 from ostinato.service.edge.message import JSON, EventStream, Request, Response
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
@@ -23,9 +23,7 @@ from ostinato.service.edge.websocket.streams import Streams
 from ostinato.service.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Send = Callable[[AsgiEvent], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON_HEADER = (b"content-type", b"application/json")
@@ -120,7 +118,7 @@ class Edge:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {}).update({STATE_KEY: self, STREAMS_KEY: self._streams})
 
-        async def receive_after_ours() -> Message:
+        async def receive_after_ours() -> AsgiEvent:
             message = await receive()
             await {"lifespan.startup": self._start, "lifespan.shutdown": self._stop}[message["type"]]()
             return message
@@ -136,7 +134,7 @@ class Edge:
             return
         size = 0
 
-        async def receive_at_most() -> Message:
+        async def receive_at_most() -> AsgiEvent:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
@@ -144,7 +142,7 @@ class Edge:
 
         await self._inner(scope, receive_at_most, send)
 
-    async def _read_parts(self, message: Message, receive: Receive) -> bytes:
+    async def _read_parts(self, message: AsgiEvent, receive: Receive) -> bytes:
         """The rest of a body that comes in parts, ``message`` being the first.
 
         Raises:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ostinato.service.errors import DeadlineExceeded
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+AsgiEvent = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiEvent]]
 
 
 class ClientGone(Exception):

@@ -12,7 +12,7 @@ from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Constant
 from ostinato.service.errors import ModelRejected
 
-Signature: TypeAlias = dict[str, tuple[str, tuple[Any, ...]]]
+TensorTypes: TypeAlias = dict[str, tuple[str, tuple[Any, ...]]]
 """Name -> dtype and shape, of symbols and numbers."""
 
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"} | {
@@ -32,7 +32,9 @@ class Graph:
         ModelRejected: onnxruntime cannot load the file, or it is not what the manifest says.
     """
 
-    def __init__(self, path: Path, inputs: Signature, outputs: Signature, constants: Sequence[Constant] = ()) -> None:
+    def __init__(
+        self, path: Path, inputs: TensorTypes, outputs: TensorTypes, constants: Sequence[Constant] = ()
+    ) -> None:
         self.session = open_graph(path)
         graph_inputs, graph_outputs = self.session.get_inputs(), self.session.get_outputs()
         taken = {node.name for node in graph_inputs}

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.engine.generation.beam import Beam
-from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Forced, Greedy, Numbers, Plan, Sample
+from ostinato.service.engine.generation.decoding import (
+    Decoding,
+    FinishedOutput,
+    Forced,
+    Greedy,
+    Numbers,
+    OutputPlan,
+    Sample,
+)
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.graphs import Start
 from ostinato.service.engine.generation.scheduler import Asked
@@ -20,7 +28,7 @@ from ostinato.service.errors import InvalidInput, TooLarge
 from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.sources import to_codes, to_source
 
-Method = Literal["greedy", "beam", "sample"]
+DecodingMethod = Literal["greedy", "beam", "sample"]
 
 DEFAULT_BEAMS = 5
 SEED_BITS = 48
@@ -40,7 +48,7 @@ class Options(NamedTuple):
         with_attention: whether attention is kept.
     """
 
-    method: Method = "greedy"
+    method: DecodingMethod = "greedy"
     max_steps: int | None = None
     num_beams: int | None = None
     length_penalty: float | None = None
@@ -151,7 +159,7 @@ class GenerationRequest:
     def _decodings(self, index: int) -> list[Decoding]:
         options = self.options
         part = self.generator.part
-        plan = Plan(
+        plan = OutputPlan(
             self.generator.start_value,
             part.stop,
             options.max_steps or self.generator.max_output_steps,
@@ -245,7 +253,7 @@ async def score(request: GenerationRequest, targets: Sequence[Any]) -> list[Fini
             raise InvalidInput("an empty target", field=place)
         if len(codes) > generator.max_output_steps:
             raise TooLarge(f"{place} has {len(codes)} steps; the most is {generator.max_output_steps}")
-        plan = Plan(generator.start_value, None, len(codes), request.prompts[index])
+        plan = OutputPlan(generator.start_value, None, len(codes), request.prompts[index])
         decodings.append(Forced(plan, codes))
     starts = await _starts(request)
     await generator.run([Asked(start, forced) for start, forced in zip(starts, decodings, strict=True)])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.engine.generation.decoding import Numbers, Plan
+from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
@@ -187,7 +187,7 @@ async def _decode(
             raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
         states = session.arena.read(session.slot)
     start = generator.start_of_session(session.engine.manifest, states)
-    plan = Plan(generator.start_value, None, horizon)
+    plan = OutputPlan(generator.start_value, None, horizon)
     (output,) = await generator.run([Asked(start, Numbers(plan))])
     numbers: NDArray[Any] = output.outputs[0].codes
     return numbers

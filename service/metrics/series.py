@@ -21,7 +21,7 @@ _MODEL = ("model", "version")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-Numbers = dict[str, dict[tuple[str, ...], list[float]]]
+SeriesNumbers = dict[str, dict[tuple[str, ...], list[float]]]
 """Series by their name without the prefix, then by their labels' values. A counter or gauge is one number, a histogram
 the count of each bucket and then the total."""
 
@@ -202,7 +202,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.gather: Callable[[], Numbers] | None = None
+        self.gather: Callable[[], SeriesNumbers] | None = None
         self.steps = _counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
         self.sessions = _counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
         self.rejected = _counter("rejected_total", "Requests answered with an error, by its code.", "reason")
@@ -267,11 +267,11 @@ class Metrics:
         for family in self.families:
             yield family.collect()
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> SeriesNumbers:
         """All series of this worker as plain numbers."""
         return {family.name: family.numbers() for family in self.families}
 
-    def load(self, numbers: Numbers) -> None:
+    def load(self, numbers: SeriesNumbers) -> None:
         """Be what ``numbers`` gave."""
         for family in self.families:
             family.load(numbers.get(family.name, {}))

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import msgspec
 
-from ostinato.service.metrics.series import Metrics, Numbers
+from ostinato.service.metrics.series import Metrics, SeriesNumbers
 
 WRITE_SECONDS = 1.0
 MAX_FOLDED_NAMES = 1000
@@ -45,9 +45,9 @@ _LAYOUT = zlib.crc32(
 logger = logging.getLogger(__name__)
 
 
-def merge(snapshots: Iterable[Numbers]) -> Numbers:
+def merge(snapshots: Iterable[SeriesNumbers]) -> SeriesNumbers:
     """The numbers of several workers as those of one server."""
-    merged: Numbers = {}
+    merged: SeriesNumbers = {}
     for snapshot in snapshots:
         for name, series in snapshot.items():
             over_workers, together = _FAMILIES[name].over_workers, merged.setdefault(name, {})
@@ -59,7 +59,7 @@ def merge(snapshots: Iterable[Numbers]) -> Numbers:
     return merged
 
 
-def lasting(snapshot: Numbers) -> Numbers:
+def lasting(snapshot: SeriesNumbers) -> SeriesNumbers:
     """What still counts of a worker that has ended: counters and histograms."""
     return {name: series for name, series in snapshot.items() if _FAMILIES[name].is_lasting}
 
@@ -72,17 +72,17 @@ class _File(msgspec.Struct):
     folded: list[str] = []
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> SeriesNumbers:
         return {name: dict(series) for name, series in self.series.items()}
 
 
-def encode(numbers: Numbers, folded: Iterable[str] = ()) -> bytes:
+def encode(numbers: SeriesNumbers, folded: Iterable[str] = ()) -> bytes:
     """The text of a file; ``decode`` undoes it."""
     series = {name: list(each.items()) for name, each in numbers.items()}
     return msgspec.json.encode(_File(series=series, folded=list(folded)))
 
 
-def decode(text: bytes) -> tuple[Numbers, list[str]]:
+def decode(text: bytes) -> tuple[SeriesNumbers, list[str]]:
     """The numbers in a file and the names folded into it; none where it cannot be read."""
     try:
         file = msgspec.json.decode(text, type=_File)
@@ -128,7 +128,7 @@ class WorkerMetrics:
         self._descriptor: int | None = None
         self._trouble = ""
 
-    def gather(self) -> Numbers:
+    def gather(self) -> SeriesNumbers:
         """The numbers of all workers; of this one only where the folder cannot be used."""
         own = self._metrics.numbers()
         try:
@@ -160,7 +160,7 @@ class WorkerMetrics:
         if not any(_living(self.folder)):
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, numbers: Numbers) -> None:
+    def _write(self, numbers: SeriesNumbers) -> None:
         _make(self.folder)
         path = self.folder / f"{self.name}.json"
         draft = path.with_suffix(".draft")
@@ -183,8 +183,8 @@ class WorkerMetrics:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _others(self) -> list[Numbers]:
-        found: dict[str, Numbers] = {}
+    def _others(self) -> list[SeriesNumbers]:
+        found: dict[str, SeriesNumbers] = {}
         for path in _worker_files(self.folder):
             if path.stem != self.name and (look := _look(path)) is not None:
                 numbers, _ = decode(look[0])
@@ -193,7 +193,7 @@ class WorkerMetrics:
         past, folded = self._past()
         return [past, *(numbers for name, numbers in found.items() if name not in folded)]
 
-    def _past(self) -> tuple[Numbers, list[str]]:
+    def _past(self) -> tuple[SeriesNumbers, list[str]]:
         try:
             return decode((self.folder / _PAST).read_bytes())
         except FileNotFoundError:

@@ -70,7 +70,7 @@ async def step_columns(
     num_rows = len(session_ids)
     engine.admit(num_rows)
     answers = RowAnswers(num_rows, engine, engine.new_future())
-    slots = sessions.resident_slots(engine, columns.roster)
+    slots = sessions.use_all(engine, columns.roster)
     if columns.errors or columns.roster.repeated:
         slots = slots.copy()
         slots[[*columns.errors, *columns.roster.repeated]] = -1
@@ -106,7 +106,7 @@ async def _session_of(sessions: Sessions, engine: Engine, session_id: str, creat
     """
     manifest = engine.manifest
     try:
-        session = sessions.resident(session_id) or await sessions.find(session_id)
+        session = sessions.use(session_id) or await sessions.find(session_id)
     except UnknownSession:
         if not create_missing:
             raise

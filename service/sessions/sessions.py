@@ -72,17 +72,17 @@ class Sessions:
         """
         return await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)
 
-    def resident(self, session_id: str) -> LiveSession | None:
-        """A live session that is in memory; None says nothing about it, and ``find`` does."""
-        address = self._store.resident(session_id, self._clock())
+    def use(self, session_id: str) -> LiveSession | None:
+        """A live session that is in memory, and is used now; None says nothing about it, and ``find`` does."""
+        address = self._store.use(session_id, self._clock())
         if address is None:
             return None
         arena, slot = address
         return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
 
-    def resident_slots(self, engine: Engine, roster: Roster) -> Slots:
-        """The slots of an engine's live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
-        return self._store.resident_slots(engine.arena, roster, self._clock())
+    def use_all(self, engine: Engine, roster: Roster) -> Slots:
+        """The slots of an engine's live sessions that are in memory, and are used now; see ``Store.use_all``."""
+        return self._store.use_all(engine.arena, roster, self._clock())
 
     async def find(self, session_id: str) -> LiveSession:
         """A live session, brought to memory where it is not there.
@@ -169,7 +169,7 @@ class Sessions:
             SessionClosed: another request closed it first.
             UnknownSession, SessionExpired, and as the store.
         """
-        session = self.resident(session_id)
+        session = self.use(session_id)
         if session is None:
             # It need not come to memory for that, nor its model be served.
             facts = await self.look(session_id)

@@ -179,12 +179,16 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def resident(self, session_id: str, now: float) -> Address | None:
-        """The place of a live session that is in memory; None says nothing about it."""
+    def use(self, session_id: str, now: float) -> Address | None:
+        """The place of a live session that is in memory, and is used now; a copy whose time has come, or that is old,
+        leaves memory. None says nothing about the session, and ``find`` does.
+        """
 
     @abstractmethod
-    def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
-        """The slots in ``arena`` of live sessions that are in memory, int64 ``[R]``, read-only; -1 of any other id."""
+    def use_all(self, arena: Arena, roster: Roster, now: float) -> Slots:
+        """The slots in ``arena`` of live sessions that are in memory, and are used now: int64 ``[R]``, read-only; -1 of
+        any other id.
+        """
 
     @abstractmethod
     async def find(self, session_id: str, now: float) -> Address:

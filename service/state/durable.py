@@ -79,8 +79,8 @@ class DurableStore(Store):
 
         return self._bring(session_id, await self._swap(session_id, opened), now)
 
-    def resident(self, session_id: str, now: float) -> Address | None:
-        """See ``Store.resident``."""
+    def use(self, session_id: str, now: float) -> Address | None:
+        """See ``Store.use``."""
         address = self._residents.use(session_id)
         if address is None:
             return None
@@ -93,17 +93,17 @@ class DurableStore(Store):
         self._residents.drop(session_id, address)
         return None
 
-    def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
-        """See ``Store.resident_slots``."""
+    def use_all(self, arena: Arena, roster: Roster, now: float) -> Slots:
+        """See ``Store.use_all``."""
         return self._residents.use_all(arena, roster, now)
 
     async def find(self, session_id: str, now: float) -> Address:
         """See ``Store.find``."""
-        address = self.resident(session_id, now)
+        address = self.use(session_id, now)
         if address is None:
             record = await self._read(session_id)
             # Another request may have brought it meanwhile.
-            address = self.resident(session_id, now) or self._bring(session_id, record, now, is_load=True)
+            address = self.use(session_id, now) or self._bring(session_id, record, now, is_load=True)
         return address
 
     async def look(self, session_id: str, now: float) -> Facts:

@@ -59,7 +59,7 @@ class MemoryStore(Store):
         self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
     ) -> Address:
         """See ``Store.open``."""
-        if self.resident(session_id, now) is not None:
+        if self.use(session_id, now) is not None:
             raise session_error(session_id, SessionExists)
         if arena.num_sessions >= self._max_sessions:
             raise Overloaded(f"{self._max_sessions} sessions of this model are live, and that is the most allowed")
@@ -72,21 +72,21 @@ class MemoryStore(Store):
         self._tombstones.pop(session_id, None)
         return address
 
-    def resident(self, session_id: str, now: float) -> Address | None:
-        """See ``Store.resident``; every live session is."""
+    def use(self, session_id: str, now: float) -> Address | None:
+        """See ``Store.use``; every live session is."""
         address = self._residents.use(session_id)
         if address is None or self._residents.is_live(address, now):
             return address
         self._expire(session_id, address, now)
         return None
 
-    def resident_slots(self, arena: Arena, roster: Roster, now: float) -> Slots:
-        """See ``Store.resident_slots``."""
+    def use_all(self, arena: Arena, roster: Roster, now: float) -> Slots:
+        """See ``Store.use_all``."""
         return self._residents.use_all(arena, roster, now)
 
     async def find(self, session_id: str, now: float) -> Address:
         """See ``Store.find``."""
-        address = self.resident(session_id, now)
+        address = self.use(session_id, now)
         if address is None:
             forgotten_at, error = self._tombstones.get(session_id, (-math.inf, UnknownSession))
             raise session_error(session_id, error if now < forgotten_at else UnknownSession)

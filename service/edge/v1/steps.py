@@ -31,7 +31,7 @@ class StepRoutes:
 
     async def step(self, request: Request) -> Response:
         """Apply a chunk to a session."""
-        session = self._sessions.resident(request.name) or await self._sessions.find(request.name)
+        session = self._sessions.use(request.name) or await self._sessions.find(request.name)
         session.engine.check_room()
         body = codec.decode_body(request, _STEP)
         return json_response(step_content(await self.begin(session, body), body))
@@ -43,7 +43,7 @@ class StepRoutes:
 
     def read(self, request: Request) -> tuple[LiveSession, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not."""
-        session = self._sessions.resident(request.name)
+        session = self._sessions.use(request.name)
         if session is None:
             return None
         session.engine.check_room()

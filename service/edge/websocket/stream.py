@@ -194,7 +194,7 @@ class StepStream:
             self._fail(pending, draining_error())
         elif self._lookups and session_id in self._lookups:
             self._lookups[session_id].append(pending)
-        elif (session := self._sessions.resident(session_id)) is not None:
+        elif (session := self._sessions.use(session_id)) is not None:
             self._begin(pending, session)
         else:
             self._lookups[session_id] = [pending]

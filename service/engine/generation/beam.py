@@ -12,7 +12,7 @@ from ostinato.service.engine.generation.decoding import (
     FinishedOutput,
     Floats,
     Node,
-    Plan,
+    OutputPlan,
     Scores,
     extend,
     read,
@@ -31,7 +31,7 @@ class Beam(Decoding):
         num_return: outputs to give, at most ``num_beams``.
     """
 
-    def __init__(self, plan: Plan, num_beams: int, length_penalty: float, num_return: int) -> None:
+    def __init__(self, plan: OutputPlan, num_beams: int, length_penalty: float, num_return: int) -> None:
         super().__init__(plan)
         self.max_lanes = num_beams
         self._length_penalty = length_penalty

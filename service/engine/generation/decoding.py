@@ -89,7 +89,7 @@ class FinishedOutput(NamedTuple):
     finish_reason: FinishReason
 
 
-class Plan(NamedTuple):
+class OutputPlan(NamedTuple):
     """What every way of decoding is told.
 
     Attributes:
@@ -125,7 +125,7 @@ class Decoding:
 
     max_lanes = 1
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: OutputPlan) -> None:
         self.plan = plan
         self.previous: list[Any] = [plan.start]
         self.outputs: list[FinishedOutput] = []
@@ -192,7 +192,7 @@ class Forced(Decoding):
         codes: the output, its stop at the end where it has one; not empty.
     """
 
-    def __init__(self, plan: Plan, codes: Sequence[int]) -> None:
+    def __init__(self, plan: OutputPlan, codes: Sequence[int]) -> None:
         super().__init__(plan._replace(stop=None, max_steps=len(codes)))
         self._codes = codes
 
@@ -215,7 +215,7 @@ class Sample(Decoding):
         top_p: above 0, at most 1; 1 = all codes.
     """
 
-    def __init__(self, plan: Plan, seed: Sequence[int], temperature: float, top_k: int, top_p: float) -> None:
+    def __init__(self, plan: OutputPlan, seed: Sequence[int], temperature: float, top_k: int, top_p: float) -> None:
         super().__init__(plan)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
         self._temperature, self._top_k, self._top_p = temperature, top_k, top_p

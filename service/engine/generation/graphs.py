@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Tensor
-from ostinato.service.engine.graph import Graph, Signature
+from ostinato.service.engine.graph import Graph, TensorTypes
 from ostinato.service.errors import RunFailed
 
 LEAST_SOURCE_STEPS = 16
@@ -66,10 +66,10 @@ class EncoderRunner:
         self._states = [state for state in decoder.states if state.name in decoder.begun_by]
         self._begun_by = [decoder.begun_by[state.name] for state in self._states]
         self._initial = [None if state in self._states else state.initial_row() for state in decoder.states]
-        given: Signature = {self._source.name: (self._source.dtype, self._source.shape)}
+        given: TensorTypes = {self._source.name: (self._source.dtype, self._source.shape)}
         if self._lengths:
             given[self._lengths] = "int64", ("B",)
-        made: Signature = {part.made_by: (part.dtype, part.shape) for part in self._memory}
+        made: TensorTypes = {part.made_by: (part.dtype, part.shape) for part in self._memory}
         made |= {name: (state.dtype, state.shape) for name, state in zip(self._begun_by, self._states, strict=True)}
         self._fetches = list(made)
         self.graph = Graph(directory / manifest.graphs["encode"].file, given, made, manifest.constants)
@@ -127,13 +127,13 @@ class DecoderRunner:
         assert manifest.decoder is not None
         self.part = part = manifest.decoder
         self._name = f"{manifest.name}/{manifest.version}"
-        given: Signature = {state.input: (state.dtype, state.shape) for state in part.states}
+        given: TensorTypes = {state.input: (state.dtype, state.shape) for state in part.states}
         given |= {memory.name: (memory.dtype, memory.shape) for memory in part.memory}
         if part.previous is not None:
             given[part.previous.name] = part.previous.dtype, part.previous.shape
         if part.lengths:
             given[part.lengths] = "int64", ("B",)
-        made: Signature = {part.output.name: (part.output.dtype, part.output.shape)}
+        made: TensorTypes = {part.output.name: (part.output.dtype, part.output.shape)}
         made |= {state.output: (state.dtype, state.shape) for state in part.states}
         self._fetches = list(made)
         if part.attention:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import State, Tensor
 
-Memory = Callable[[str, str, int], NDArray[Any]]
+Allocate = Callable[[str, str, int], NDArray[Any]]
 """(name, dtype, number of values) -> a flat array, the same memory for each name as long as it is large enough."""
 
 
@@ -33,7 +33,7 @@ class Buffers:
         new_states: arrays ``[B, ...]``, what a run made of ``states``.
     """
 
-    def __init__(self, manifest: Manifest, batch_size: int, num_steps: int, binding: Any, memory: Memory) -> None:
+    def __init__(self, manifest: Manifest, batch_size: int, num_steps: int, binding: Any, memory: Allocate) -> None:
         self._shape = batch_size, num_steps
         self._manifest = manifest
         self._binding = binding

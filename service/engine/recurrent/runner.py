@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.engine.graph import Graph, Signature
+from ostinato.service.engine.graph import Graph, TensorTypes
 from ostinato.service.engine.recurrent.batching import Iteration, Work
 from ostinato.service.engine.recurrent.buffers import Buffers
 from ostinato.service.errors import RunFailed
@@ -160,12 +160,12 @@ def _failed_rows(outputs: NDArray[Any]) -> NDArray[np.bool_] | None:
     return None if sound.all() else ~sound
 
 
-def _signature(manifest: Manifest) -> tuple[Signature, Signature]:
+def _signature(manifest: Manifest) -> tuple[TensorTypes, TensorTypes]:
     """What the graph takes and gives, as the manifest says."""
     states = manifest.states
-    given: Signature = {part.name: (part.dtype, part.shape) for part in manifest.inputs}
+    given: TensorTypes = {part.name: (part.dtype, part.shape) for part in manifest.inputs}
     given |= {state.input: (state.dtype, state.shape) for state in states}
     given |= {part.name: (part.dtype, part.array().shape) for part in manifest.constants}
-    made: Signature = {part.name: (part.dtype, part.shape) for part in manifest.outputs}
+    made: TensorTypes = {part.name: (part.dtype, part.shape) for part in manifest.outputs}
     made |= {state.output: (state.dtype, state.shape) for state in states}
     return given, made

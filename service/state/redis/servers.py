@@ -19,7 +19,7 @@ MAX_SENDS = 8
 MOVE_SECONDS = 0.05
 """How long a command waits before it is sent again, where its keys are between two servers."""
 
-Node = tuple[str, int]
+ServerAddress = tuple[str, int]
 """Host and port of a server."""
 
 
@@ -42,7 +42,7 @@ class RedisServers:
         self.address = address
         self._links = {(address.host, address.port): Link(address)}
         self._is_cluster: bool | None = None
-        self._owners: list[Node] | None = None
+        self._owners: list[ServerAddress] | None = None
         """Of each slot; None = to be asked for."""
 
     def __repr__(self) -> str:
@@ -65,12 +65,12 @@ class RedisServers:
             return self._first.ask(packed, len(commands))
         return self._find_and_ask(commands)
 
-    async def nodes(self) -> list[Node]:
+    async def nodes(self) -> list[ServerAddress]:
         """The servers that have keys, in a lasting order."""
         await self._find_out()
         return [(self.address.host, self.address.port)] if self._owners is None else sorted(set(self._owners))
 
-    async def ask_node(self, node: Node, packed: Iterable[bytes]) -> list[Any]:
+    async def ask_node(self, node: ServerAddress, packed: Iterable[bytes]) -> list[Any]:
         """What one server says to each of several commands; raises as ``ask``."""
         commands = list(packed)
         return await self._link(node).ask(b"".join(commands), len(commands))
@@ -84,7 +84,7 @@ class RedisServers:
     def _first(self) -> Link:
         return self._links[self.address.host, self.address.port]
 
-    def _link(self, node: Node) -> Link:
+    def _link(self, node: ServerAddress) -> Link:
         link = self._links.get(node)
         if link is None:
             host, port = node
@@ -105,7 +105,7 @@ class RedisServers:
         if self._is_cluster and self._owners is None:
             self._owners = await self._ask_owners()
 
-    async def _ask_owners(self) -> list[Node]:
+    async def _ask_owners(self) -> list[ServerAddress]:
         """Which server has which slots, from the first that says so."""
         error: RedisError | None = None
         for node, link in list(self._links.items()):
@@ -142,10 +142,10 @@ class RedisServers:
         return answers
 
     async def _ask_nodes(
-        self, commands: Sequence[Command], left: dict[int, tuple[Node, bool]], answers: list[Any]
+        self, commands: Sequence[Command], left: dict[int, tuple[ServerAddress, bool]], answers: list[Any]
     ) -> None:
         """Send each server its part, all at once, and put what they say into ``answers``."""
-        parts: dict[Node, list[int]] = {}
+        parts: dict[ServerAddress, list[int]] = {}
         for index, (node, _) in left.items():
             parts.setdefault(node, []).append(index)
         asked = []
@@ -173,10 +173,10 @@ class RedisServers:
                 answers[index] = next(said)
 
     def _redirect(
-        self, commands: Sequence[Command], left: dict[int, tuple[Node, bool]], answers: list[Any]
-    ) -> tuple[dict[int, tuple[Node, bool]], bool]:
+        self, commands: Sequence[Command], left: dict[int, tuple[ServerAddress, bool]], answers: list[Any]
+    ) -> tuple[dict[int, tuple[ServerAddress, bool]], bool]:
         """Which of those just sent go elsewhere, and where; and whether to wait before."""
-        again: dict[int, tuple[Node, bool]] = {}
+        again: dict[int, tuple[ServerAddress, bool]] = {}
         has_to_wait = False
         for index, (node, _) in left.items():
             answer = answers[index]

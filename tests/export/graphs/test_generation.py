@@ -18,7 +18,7 @@ from ostinato.export.errors import ExportError
 from ostinato.export.graphs.generation import DecoderGraph, GenerationGraphs, write_decoder, write_encoder
 from ostinato.export.proofs.generation import prove_generation
 from ostinato.export.proofs.proof import Proof
-from ostinato.models.networks.attention import SCORES, Attention, Score
+from ostinato.models.networks.attention import SCORES, Attention, ScoreFunction
 from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.writers import (
@@ -123,7 +123,7 @@ def test_a_decoder_may_be_fed_nothing(tmp_path: Path) -> None:
 class Attentive(Writer):
     """``Writer`` with one of the project's scores."""
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: ScoreFunction) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.attention = Attention(score, SIZE, SIZE)
@@ -141,7 +141,7 @@ class Attentive(Writer):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_each_score_of_attention_can_be_exported(score: Score, tmp_path: Path) -> None:
+def test_each_score_of_attention_can_be_exported(score: ScoreFunction, tmp_path: Path) -> None:
     graphs = OnlyDecoder(Attentive(score), tmp_path)
     proof = prove(graphs.contract, graphs)
     assert proof.batch_invariant

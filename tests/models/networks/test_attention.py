@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ostinato.models.networks.attention import SCORES, Attention, Score, masked_softmax
+from ostinato.models.networks.attention import SCORES, Attention, ScoreFunction, masked_softmax
 
 QUERY = torch.tensor([[1.0, 2.0]])
 # Three steps, of which the last is padding.
@@ -66,7 +66,7 @@ def test_the_context_is_the_weighted_sum_of_the_memory() -> None:
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_rows_sum_to_one_over_the_true_length_and_are_zero_beyond(score: Score) -> None:
+def test_rows_sum_to_one_over_the_true_length_and_are_zero_beyond(score: ScoreFunction) -> None:
     torch.manual_seed(1)
     attention, memory, query = Attention(score, 6, 6), torch.randn(4, 5, 6), torch.randn(4, 6)
     lengths = torch.tensor([1, 2, 4, 5])
@@ -78,7 +78,7 @@ def test_rows_sum_to_one_over_the_true_length_and_are_zero_beyond(score: Score) 
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_padding_of_any_content_has_no_influence(score: Score) -> None:
+def test_padding_of_any_content_has_no_influence(score: ScoreFunction) -> None:
     torch.manual_seed(2)
     attention, memory, query = Attention(score, 6, 6), torch.randn(2, 5, 6), torch.randn(2, 6)
     lengths = torch.tensor([3, 3])
@@ -92,7 +92,7 @@ def test_padding_of_any_content_has_no_influence(score: Score) -> None:
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_all_steps_at_once_attend_as_one_after_the_other(score: Score) -> None:
+def test_all_steps_at_once_attend_as_one_after_the_other(score: ScoreFunction) -> None:
     torch.manual_seed(3)
     attention, memory, queries = Attention(score, 6, 6), torch.randn(3, 5, 6), torch.randn(3, 4, 6)
     lengths, keys = torch.tensor([2, 5, 3]), attention.keys(memory)
@@ -111,6 +111,6 @@ def test_a_masked_softmax_is_that_of_the_true_steps_alone() -> None:
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine"])
-def test_vectors_of_different_sizes_are_refused(score: Score) -> None:
+def test_vectors_of_different_sizes_are_refused(score: ScoreFunction) -> None:
     with pytest.raises(ValueError, match=f"the score '{score}' needs a query of 3 features, as the memory; 2"):
         Attention(score, 2, 3)

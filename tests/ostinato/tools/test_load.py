@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ostinato.errors import ServiceUnreachable
-from ostinato.tools.connection import Address, PlainAnswer, PlainConnection, http_request, parse_answer
+from ostinato.tools.connection import HostPort, PlainAnswer, PlainConnection, http_request, parse_answer
 from ostinato.tools.load import Load, closed_loop, open_loop
 
 Reply = Callable[[bytes], bytes]
@@ -24,7 +24,7 @@ def answer(status: int, body: bytes) -> bytes:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Reply], Address]]:
+def serve() -> Iterator[Callable[[Reply], HostPort]]:
     """Starts a server whose reply to a body is a function of it."""
     listeners: list[socket.socket] = []
 
@@ -48,7 +48,7 @@ def serve() -> Iterator[Callable[[Reply], Address]]:
                 return
             threading.Thread(target=talk, args=(connection, reply), daemon=True).start()
 
-    def start(reply: Reply) -> Address:
+    def start(reply: Reply) -> HostPort:
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
         threading.Thread(target=accept, args=(listener, reply), daemon=True).start()
@@ -108,7 +108,7 @@ def test_what_is_no_http_with_a_length_is_refused(data: bytes) -> None:
         parse_answer(data)
 
 
-def test_each_connection_sends_its_own_requests_in_turn(serve: Callable[[Reply], Address]) -> None:
+def test_each_connection_sends_its_own_requests_in_turn(serve: Callable[[Reply], HostPort]) -> None:
     seen: list[bytes] = []
 
     def echo(body: bytes) -> bytes:
@@ -128,14 +128,14 @@ def test_each_connection_sends_its_own_requests_in_turn(serve: Callable[[Reply],
     assert took.num_failed == 0
 
 
-def test_a_large_request_goes_in_parts(serve: Callable[[Reply], Address]) -> None:
+def test_a_large_request_goes_in_parts(serve: Callable[[Reply], HostPort]) -> None:
     address = serve(lambda body: answer(200, b"%d" % len(body)))
     took = closed_loop(address, [[http_request("POST", "/", bytes(3_000_000))]], 0.05)
     assert took.last[0] == PlainAnswer(200, b"3000000")
 
 
 def test_an_open_loop_sends_as_many_as_it_should_and_counts_what_it_could_not(
-    serve: Callable[[Reply], Address],
+    serve: Callable[[Reply], HostPort],
 ) -> None:
     address = serve(lambda body: answer(429 if body == b"1" else 200, body))
     requests = [http_request("POST", "/", body) for body in (b"0", b"1")]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ostinato.service.edge.asgi import Edge, Receive, Scope, Send
+from ostinato.service.edge.asgi import Edge, Scope, Send
 from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.exchange import Receive
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.streams import Streams

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.service.metrics.series import Metrics, ModelMetrics, Numbers
+from ostinato.service.metrics.series import Metrics, ModelMetrics, SeriesNumbers
 from ostinato.service.metrics.workers import (
     MAX_FOLDED_NAMES,
     WorkerMetrics,
@@ -45,7 +45,7 @@ def kill(worker: WorkerMetrics) -> None:
     worker._descriptor = None
 
 
-def counts(numbers: Numbers) -> tuple[float, float, float]:
+def counts(numbers: SeriesNumbers) -> tuple[float, float, float]:
     """Steps, queue depth, workers."""
     return numbers["steps_total"][MODEL][0], numbers["queue_depth"][MODEL][0], numbers["workers"][()][0]
 
@@ -55,14 +55,14 @@ def files(folder: Path) -> set[str]:
 
 
 def test_counters_histograms_and_most_gauges_are_added_and_what_all_workers_share_is_not() -> None:
-    first: Numbers = {
+    first: SeriesNumbers = {
         "steps_total": {MODEL: [5.0]},
         "rejected_total": {("overloaded",): [1.0]},
         "queue_depth": {MODEL: [2.0]},
         "models_failed": {(): [1.0]},
         "iteration_batch_size": {MODEL: [1.0, 2.0, 0.0, 9.5]},
     }
-    second: Numbers = {
+    second: SeriesNumbers = {
         "steps_total": {MODEL: [7.0], ("gru", "2"): [4.0]},
         "queue_depth": {MODEL: [1.0]},
         "models_failed": {(): [1.0]},
@@ -99,7 +99,7 @@ def test_counters_and_histograms_outlast_a_worker_and_gauges_do_not() -> None:
 
 
 def test_a_file_holds_the_numbers_to_the_last_bit() -> None:
-    numbers: Numbers = {"steps_total": {MODEL: [0.1 + 0.2]}, "workers": {(): [1.0]}}
+    numbers: SeriesNumbers = {"steps_total": {MODEL: [0.1 + 0.2]}, "workers": {(): [1.0]}}
     assert decode(encode(numbers, ["7-1"])) == (numbers, ["7-1"])
 
 

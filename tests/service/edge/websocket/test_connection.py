@@ -347,7 +347,7 @@ class TestClose:
             assert client.wire.closed
             house.runner.gate.set()
             await until_true(lambda: not house.engine.num_rows)
-            session = house.sessions.resident("a")
+            session = house.sessions.use("a")
             assert session is not None
             assert session.steps == 1
 
@@ -551,7 +551,7 @@ async def test_a_lost_connection_drops_what_has_not_begun() -> None:
     house = House(in_thread=True)
     async with client_of(house) as client:
         await client.shake_hands()
-        session = house.sessions.resident("a")
+        session = house.sessions.use("a")
         assert session is not None
         house.runner.gate.clear()
         first = house.ledger.step(session, column(1))

@@ -78,7 +78,7 @@ class Line:
         """A message is ``<session>,<number>``; any other is refused."""
         self.columns.append((model, message, create_missing))
         session_id, _, number = message.decode().partition(",")
-        session = self.house.sessions.resident(session_id)
+        session = self.house.sessions.use(session_id)
         if session is None:
             raise InvalidInput("this is no Arrow IPC stream")
         answer = await self.house.ledger.step(session, column(float(number)))
@@ -121,7 +121,7 @@ async def line_over(house: House, *sessions: str, **options: Any) -> AsyncIterat
 
 
 def steps(house: House, session_id: str) -> int:
-    session = house.sessions.resident(session_id)
+    session = house.sessions.use(session_id)
     assert isinstance(session, LiveSession)
     return session.steps
 
@@ -239,7 +239,7 @@ async def test_create_missing_does_not_begin_a_session_anew_that_is_believed_to_
         line.say({"session_id": "lost", "inputs": [[1]], "seq": 5})
         await line.recorder.until(1)
     assert line.recorder.codes == ["unknown_session"]
-    assert house.sessions.resident("lost") is None
+    assert house.sessions.use("lost") is None
 
 
 async def test_create_missing_does_not_begin_a_closed_session_anew() -> None:
@@ -269,10 +269,10 @@ async def test_a_session_that_another_request_opens_meanwhile_is_used(monkeypatc
 async def test_frames_of_a_session_that_is_not_in_memory_wait_for_it_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     house = House()
     async with line_over(house, "a", "b") as line:
-        found = house.sessions.resident("a")
+        found = house.sessions.use("a")
         assert found is not None
         loaded = asyncio.Event()
-        real = house.sessions.resident
+        real = house.sessions.use
 
         async def find(session_id: str) -> LiveSession:
             await loaded.wait()
@@ -281,7 +281,7 @@ async def test_frames_of_a_session_that_is_not_in_memory_wait_for_it_in_order(mo
             return session
 
         with monkeypatch.context() as patch:
-            patch.setattr(house.sessions, "resident", lambda name: None if name == "a" else real(name))
+            patch.setattr(house.sessions, "use", lambda name: None if name == "a" else real(name))
             patch.setattr(house.sessions, "find", find)
             line.say(
                 {"session_id": "a", "inputs": [[1]]},
@@ -318,7 +318,7 @@ async def test_a_full_queue_is_refused_and_says_when_to_come_back() -> None:
 async def test_a_failed_run_fails_its_own_frame_only() -> None:
     house = House()
     async with line_over(house, "a", "b") as line:
-        slot = house.sessions.resident("a")
+        slot = house.sessions.use("a")
         assert slot is not None
         house.runner.fails = lambda iteration: any(slot.slot in work.slots for work in iteration.works)
         line.say(*({"session_id": session_id, "inputs": [[1]]} for session_id in "ab"))
@@ -398,7 +398,7 @@ async def test_a_frame_past_its_deadline_before_its_session_is_found_is_not_appl
 ) -> None:
     house = House()
     async with line_over(house, "a") as line:
-        session, loaded = house.sessions.resident("a"), asyncio.Event()
+        session, loaded = house.sessions.use("a"), asyncio.Event()
         assert session is not None
 
         async def find(_: str) -> LiveSession:
@@ -406,7 +406,7 @@ async def test_a_frame_past_its_deadline_before_its_session_is_found_is_not_appl
             return session
 
         with monkeypatch.context() as patch:
-            patch.setattr(house.sessions, "resident", lambda _: None)
+            patch.setattr(house.sessions, "use", lambda _: None)
             patch.setattr(house.sessions, "find", find)
             line.say({"session_id": "a", "inputs": [[1]]})
             line.stream.sweep(time.perf_counter() + 31)

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from ostinato.service.engine.generation.beam import Beam, best_positions
-from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Forced, Greedy, Plan, Sample, Scores
+from ostinato.service.engine.generation.decoding import (
+    Decoding,
+    FinishedOutput,
+    Forced,
+    Greedy,
+    OutputPlan,
+    Sample,
+    Scores,
+)
 from ostinato.service.engine.generation.lanes import Lanes
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 
@@ -24,8 +32,8 @@ def decode(decoder: PuppetDecoder, source: Sequence[float], decoding: Decoding) 
     return decoding.outputs
 
 
-def plan(max_steps: int, *, stop: int | None = STOP, prompt: tuple[int, ...] = ()) -> Plan:
-    return Plan(START, stop, max_steps, prompt)
+def plan(max_steps: int, *, stop: int | None = STOP, prompt: tuple[int, ...] = ()) -> OutputPlan:
+    return OutputPlan(START, stop, max_steps, prompt)
 
 
 def all_outputs(decoder: PuppetDecoder, source: Sequence[float], max_steps: int) -> Iterator[tuple[float, list[int]]]:
@@ -115,7 +123,7 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
 
 def test_a_code_that_is_ruled_out_is_never_written() -> None:
     scores = np.array([[-np.inf, 1.0, -np.inf, 0.5]], np.float32)
-    beam = Beam(Plan(START, STOP, 1), 4, 0.0, 4)
+    beam = Beam(OutputPlan(START, STOP, 1), 4, 0.0, 4)
     assert beam.advance(Scores(scores, None, has_codes=True), [0]) == []
     assert [output.codes for output in beam.outputs] == [[1], [3]]
 
@@ -153,7 +161,7 @@ def test_the_same_seed_draws_the_same_output_and_another_seed_another() -> None:
 def draws(scores: list[float], count: int, temperature: float, top_k: int, top_p: float) -> list[float]:
     """How often each code is drawn."""
     row = Scores(np.array([scores], np.float32), None, has_codes=True)
-    sample = Sample(Plan(START, None, 1), (3,), temperature, top_k, top_p)
+    sample = Sample(OutputPlan(START, None, 1), (3,), temperature, top_k, top_p)
     drawn = np.bincount([sample.choose(row, 0)[0] for _ in range(count)], minlength=len(scores))
     shares: list[float] = (drawn / count).tolist()
     return shares

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ostinato.service.engine.generation.beam import Beam
-from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, Plan, Sample
+from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, OutputPlan, Sample
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import RunFailed
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
@@ -25,7 +25,7 @@ def jobs(seed: int, count: int) -> list[tuple[tuple[float, ...], Make]]:
     made: list[tuple[tuple[float, ...], Make]] = []
     for number in range(count):
         source = (float(number + 1), *generator.integers(1, 50, size=generator.integers(0, 7)).astype(float).tolist())
-        plan = Plan(START, STOP, int(generator.integers(1, 15)), with_attention=True)
+        plan = OutputPlan(START, STOP, int(generator.integers(1, 15)), with_attention=True)
         beams = int(generator.integers(1, 6))
         make: list[Make] = [
             lambda plan=plan: Greedy(plan),  # type: ignore[misc]
@@ -91,7 +91,7 @@ def test_an_output_is_the_same_alone_and_among_others_that_come_and_go(seed: int
 
 def test_attention_has_a_row_for_each_step_along_the_beam_that_won() -> None:
     decoder = PuppetDecoder(NUM_CODES)
-    (output,) = alone(decoder, (5.0, 2.0), lambda: Beam(Plan(START, STOP, 6, with_attention=True), 3, 0.0, 1))
+    (output,) = alone(decoder, (5.0, 2.0), lambda: Beam(OutputPlan(START, STOP, 6, with_attention=True), 3, 0.0, 1))
     assert output.attention is not None
     assert output.attention.shape == (len(output.log_probabilities), 8)
     assert output.attention.tolist() == [[0.5, 0.5, 0, 0, 0, 0, 0, 0]] * len(output.log_probabilities)
@@ -121,7 +121,7 @@ def test_a_run_that_fails_with_one_output_in_it_frees_its_lanes() -> None:
     decoder = PuppetDecoder(NUM_CODES)
     decoder.fails_at = 4.0
     lanes = Lanes(decoder)
-    greedy = Greedy(Plan(START, STOP, 5))
+    greedy = Greedy(OutputPlan(START, STOP, 5))
     lanes.join([(greedy, decoder.start_from(4.0))])
     finished, failures = lanes.advance()
     assert (finished, list(failures), lanes.num_lanes, lanes.decodings) == ([], [greedy], 0, {})

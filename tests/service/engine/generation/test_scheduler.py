@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ostinato.service.engine.generation.beam import Beam
-from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, Plan, Sample
+from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, OutputPlan, Sample
 from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler
 from ostinato.service.errors import Draining, Overloaded, RunFailed, TooLarge
 from ostinato.service.metrics.series import GenerationMetrics, Metrics
@@ -55,7 +55,7 @@ class House:
         self, number: int, on_step: Callable[[], None] | None = None, max_steps: int = 12, stop: int | None = STOP
     ) -> Asked:
         """Sources of mixed lengths, in mixed ways."""
-        plan = Plan(START, stop, max_steps)
+        plan = OutputPlan(START, stop, max_steps)
         ways: tuple[Decoding, ...] = (
             Greedy(plan),
             Beam(plan, 3, 0.0, 2),
@@ -208,7 +208,7 @@ async def test_a_fault_of_the_engine_itself_fails_what_it_held_and_no_more() -> 
         def choose(self, *_: object) -> tuple[int, float]:
             raise ZeroDivisionError("as told")
 
-    bad = house.ask(0)._replace(decoding=Broken(Plan(START, STOP, 3)))
+    bad = house.ask(0)._replace(decoding=Broken(OutputPlan(START, STOP, 3)))
     done = await asyncio.gather(house.generations.run([bad]), return_exceptions=True)
     assert isinstance(done[0], RunFailed)
     assert house.is_empty

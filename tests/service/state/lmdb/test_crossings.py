@@ -275,7 +275,7 @@ async def test_beginning_anew_that_fails_is_tried_again(tmp_path: Path, monkeypa
     for _ in range(8):
         await step(house, "a", 1)
         await one._checkpoint.store()
-    session = second.sessions.resident("a")
+    session = second.sessions.use("a")
     assert session is not None
 
     def unreadable() -> int:
