@@ -1,4 +1,4 @@
-"""Whether a server that is fast is also right: its answers against the same steps run offline."""
+"""Correctness of a fast server: its answers against the same steps run offline."""
 
 from __future__ import annotations
 

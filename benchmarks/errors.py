@@ -1,4 +1,4 @@
-"""What goes wrong in a benchmark.
+"""Errors of a benchmark.
 
 BenchmarkError
 |- SubjectFailed   a server or a tool cannot be installed or started, or does not speak as it should: it is not measured

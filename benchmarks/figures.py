@@ -1,4 +1,4 @@
-"""What was measured: named figures with a value for each round, and the ratios between them."""
+"""Figures that were measured, by name, each with a value for each round, and the ratios between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On what the figures were measured: the machine and the versions."""
+"""The machine on which the figures were measured, and the versions of its software."""
 
 from __future__ import annotations
 

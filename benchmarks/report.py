@@ -1,4 +1,4 @@
-"""What a run has found, for people and for programs: a table, JSON, and the generated part of docs/performance.md."""
+"""The report of a run, for people and for programs: a table, JSON, and the generated part of docs/performance.md."""
 
 from __future__ import annotations
 

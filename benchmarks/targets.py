@@ -1,4 +1,4 @@
-"""What the service is to reach, and the rule that judges each figure. Ratios, so that the machine matters little."""
+"""Targets of the service, and the rule that judges each figure. Ratios, so that the machine matters little."""
 
 from __future__ import annotations
 

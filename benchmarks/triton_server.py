@@ -1,4 +1,4 @@
-"""How Triton's server, which lies in the wheel of nvidia-pytriton, is started without that package."""
+"""Triton's server, which lies in the wheel of nvidia-pytriton, started without that package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error that the service raises on purpose, as one tree.
+"""Errors that the service raises on purpose, as one tree.
 
 They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that gives each its status.
 

@@ -481,6 +481,15 @@ def test_an_alias_is_of_its_own_part() -> None:
     assert nouns_given_twice({"ostinato.export.a": alias, "ostinato.client.b": alias}) == {}
 
 
+NO_NOUN = r"(What|How|From|Whether|Where|Which|When|Why|Who|One|Many|All|Every|Both|Some|On|In|Of|To)\b"
+
+
+@pytest.mark.parametrize("path", source_files(*CODE, "benchmarks"), ids=module_name)
+def test_a_docstring_of_a_module_begins_with_its_noun(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert not re.match(NO_NOUN, docstring), docstring.partition("\n")[0]
+
+
 @pytest.mark.parametrize("path", source_files(*CODE, "benchmarks"), ids=module_name)
 def test_a_file_holds_one_noun(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES

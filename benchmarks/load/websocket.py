@@ -1,4 +1,4 @@
-"""Many sessions on one WebSocket: a client whose frames are built beforehand."""
+"""A client of many sessions on one WebSocket, whose frames are built beforehand."""
 
 from __future__ import annotations
 

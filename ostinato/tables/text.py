@@ -8,8 +8,6 @@ from typing import IO, Any, cast
 
 from ostinato.errors import InputError
 
-COMPRESSIONS = (".xz", ".gz", ".bz2")
-
 
 def read_lines(path: Path) -> Iterator[str]:
     r"""The lines of a UTF-8 file, each with its end: ``\n``, ``\r\n`` or ``\r``. A byte order mark is left out.

@@ -1,4 +1,4 @@
-"""What a model that generates reads: text, codes or numbers become arrays, or an error that names the place."""
+"""Sources that a model generates from: text, codes or numbers become arrays, or an error that names the place."""
 
 from __future__ import annotations
 

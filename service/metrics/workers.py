@@ -1,4 +1,4 @@
-"""One ``/metrics`` for all worker processes of a server, whichever of them is asked.
+"""Metrics of all worker processes of a server, whichever of them is asked for ``/metrics``.
 
 Each worker writes its numbers to a file in a folder that the server's workers share, once a second; the worker that is
 asked adds its own numbers to those of the others' files. It writes its own first, so whatever was shown is in a file,

@@ -8,16 +8,7 @@ import pytest
 from benchmarks.load.websocket import BINARY, decode_frames, encode_frame
 from benchmarks.load.wrk import SCRIPT, encode_requests, read_summary
 from benchmarks.rows.many_in_one import _FIRST_SESSION, _SESSION
-
-
-def read_requests(content: bytes) -> list[bytes]:
-    """As the Lua script reads them: a line with the length, then so many bytes."""
-    requests = []
-    while content:
-        length, _, rest = content.partition(b"\n")
-        requests.append(rest[: int(length)])
-        content = rest[int(length) :]
-    return requests
+from tests.benchmarks.wrk import read_requests
 
 
 def test_requests_survive_the_way_through_the_file() -> None:

@@ -14,7 +14,7 @@ SECONDS = 0.2
 
 
 def read_requests(content: bytes) -> list[bytes]:
-    """Requests as ``encode_requests`` writes them."""
+    """Requests as the Lua script reads them: a line with the length, then so many bytes."""
     requests = []
     while content:
         length, _, rest = content.partition(b"\n")

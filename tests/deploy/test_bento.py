@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from ostinato.export.exporter import export_module
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
+from tests.server import free_port
 
 ROOT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
@@ -83,9 +83,7 @@ def client(
 ) -> Iterator[httpx2.Client]:
     """A client of ``bentoml serve <the Bento>``, started far from the project, as the image's entry point does it."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     log = elsewhere / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One connection to one Redis server, shared by everything that asks it: no request waits for another's answer."""
+"""A connection to one Redis server, shared by everything that asks it: no request waits for another's answer."""
 
 from __future__ import annotations
 

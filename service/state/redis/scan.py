@@ -1,4 +1,4 @@
-"""All sessions in Redis, some at a time."""
+"""A scan over all sessions in Redis, some at a time."""
 
 from __future__ import annotations
 

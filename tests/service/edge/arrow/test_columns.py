@@ -11,8 +11,8 @@ import pytest
 from pyarrow import ipc
 
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.arrow import columns as arrow
-from ostinato.service.edge.arrow import ipc as arrow_stream
+from ostinato.service.edge.arrow.columns import read_rows, read_sequences, write_rows, write_sequences
+from ostinato.service.edge.arrow.ipc import MAX_MESSAGES
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import to_sequence
 from ostinato.service.sessions.blocks import NO_SEQ
@@ -51,14 +51,14 @@ def to_dictionary(ids: Sequence[str | None], values: pa.DataType) -> pa.Array:
 
 def refusal(body: bytes, part: Input | None = None) -> InvalidInput:
     with pytest.raises(InvalidInput) as refused:
-        arrow.read_rows(body, part or model_input())
+        read_rows(body, part or model_input())
     return refused.value
 
 
 class TestReadRows:
     def test_a_message_is_read_where_it_lies(self) -> None:
         body = rows_body(seq=pa.array([7, 0, 2**40]))
-        rows = arrow.read_rows(body, model_input())
+        rows = read_rows(body, model_input())
         assert rows.session_ids == IDS
         assert (rows.inputs.tolist(), rows.inputs.dtype) == (ROWS, np.dtype(np.float32))
         assert rows.seqs is not None
@@ -80,7 +80,7 @@ class TestReadRows:
         ids=lambda ids: str(ids.type).partition(",")[0],
     )
     def test_ids_come_in_any_form_of_text(self, ids: pa.Array) -> None:
-        rows = arrow.read_rows(rows_body(ids), model_input())
+        rows = read_rows(rows_body(ids), model_input())
         assert rows.session_ids == ids.to_pylist()
         assert rows.id_column.type == pa.utf8()
         assert rows.id_column.to_pylist() == rows.session_ids
@@ -97,7 +97,7 @@ class TestReadRows:
             if width
             else pa.ListArray.from_arrays([0, 2, 4, 6], values).cast(pa.large_list(values.type))
         )
-        rows = arrow.read_rows(rows_body(inputs=lists), model_input(dtype))
+        rows = read_rows(rows_body(inputs=lists), model_input(dtype))
         assert (rows.inputs.tolist(), rows.inputs.dtype) == ([[1, 0], [0, 1], [1, 1]], np.dtype(dtype))
         assert rows.errors == {}
 
@@ -107,7 +107,7 @@ class TestReadRows:
     )
     def test_a_number_is_taken_rounded_or_refused_as_in_json(self, dtype: str, number: float) -> None:
         part = model_input(dtype)
-        rows = arrow.read_rows(rows_body(inputs=pa.array([[0.0, 1.0], [number, 0.0], [1.0, 0.0]])), part)
+        rows = read_rows(rows_body(inputs=pa.array([[0.0, 1.0], [number, 0.0], [1.0, 0.0]])), part)
         try:
             expected, reason = to_sequence([[number, 0.0]], part, "inputs")[0].tobytes(), None
         except InvalidInput as error:
@@ -121,18 +121,18 @@ class TestReadRows:
 
     def test_an_int64_is_exact_to_its_last_bit(self) -> None:
         numbers = [[2**63 - 1, 0], [-(2**63), 0], [2**53 + 1, 0]]
-        rows = arrow.read_rows(rows_body(inputs=pa.array(numbers, pa.list_(pa.int64(), 2))), model_input("int64"))
+        rows = read_rows(rows_body(inputs=pa.array(numbers, pa.list_(pa.int64(), 2))), model_input("int64"))
         assert rows.inputs.tolist() == numbers
         assert rows.errors == {}
 
     def test_large_numbers_are_not_taken_for_infinite_ones(self) -> None:
         # 1e30 * 1e30 overflows float32; 1e30 does not.
         inputs = pa.array([[1e30, 1e30], [-1e30, 0], [0, 0]], FLOATS)
-        assert arrow.read_rows(rows_body(inputs=inputs), model_input()).errors == {}
+        assert read_rows(rows_body(inputs=inputs), model_input()).errors == {}
 
     def test_what_is_missing_is_nan_where_the_model_takes_it(self) -> None:
         inputs = pa.array([[1, None], [np.nan, 2], None], FLOATS)
-        rows = arrow.read_rows(rows_body(inputs=inputs), model_input(missing=True))
+        rows = read_rows(rows_body(inputs=inputs), model_input(missing=True))
         np.testing.assert_array_equal(rows.inputs[:2], [[1, np.nan], [np.nan, 2]])
         assert {row: (str(error), error.field) for row, error in rows.errors.items()} == {
             2: ("a list is needed, not null", "inputs[2]")
@@ -147,7 +147,7 @@ class TestReadRows:
                 "seq": pa.array([0, 1, 2, 3, -4]),
             }
         )
-        rows = arrow.read_rows(body, model_input())
+        rows = read_rows(body, model_input())
         assert rows.inputs[0].tolist() == [1, 2]
         assert rows.session_ids == ["a", "", "c", "d", "e"]
         assert {row: (str(error), error.field) for row, error in rows.errors.items()} == {
@@ -159,7 +159,7 @@ class TestReadRows:
 
     def test_a_row_of_another_width_fails_alone(self) -> None:
         lists = pa.array([[1], [3, 4], [5, 6, 7]], pa.list_(pa.float32()))
-        rows = arrow.read_rows(rows_body(inputs=lists), model_input())
+        rows = read_rows(rows_body(inputs=lists), model_input())
         assert rows.inputs[1].tolist() == [3, 4]
         assert {row: (str(error), error.field) for row, error in rows.errors.items()} == {
             0: ("1 features; a step has 2: u, v", "inputs[0]"),
@@ -168,36 +168,36 @@ class TestReadRows:
 
     def test_where_no_row_has_the_width_each_is_told(self) -> None:
         lists = pa.array([[1], [], [5, 6, 7]], pa.list_(pa.float32()))
-        assert list(arrow.read_rows(rows_body(inputs=lists), model_input()).errors) == [0, 1, 2]
+        assert list(read_rows(rows_body(inputs=lists), model_input()).errors) == [0, 1, 2]
 
     def test_an_infinite_number_fails_its_row(self) -> None:
         inputs = pa.array([[1, 2], [np.inf, 4], [5, np.nan]], FLOATS)
-        errors = arrow.read_rows(rows_body(inputs=inputs), model_input()).errors
+        errors = read_rows(rows_body(inputs=inputs), model_input()).errors
         assert [(row, error.field) for row, error in errors.items()] == [(1, "inputs[1][0]"), (2, "inputs[2][1]")]
 
     def test_an_unknown_code_fails_its_row(self) -> None:
         part = model_input("int64", num_codes=5)
-        errors = arrow.read_rows(rows_body(inputs=pa.array(ROWS, FLOATS)), part).errors
+        errors = read_rows(rows_body(inputs=pa.array(ROWS, FLOATS)), part).errors
         assert {row: str(error) for row, error in errors.items()} == {2: "5 is no code; codes are 0 to 4"}
         part = model_input(categories={"v": ("low", "mid", "high")})
-        errors = arrow.read_rows(rows_body(), part).errors
+        errors = read_rows(rows_body(), part).errors
         assert [(row, error.field) for row, error in errors.items()] == [(1, "inputs[1][1]"), (2, "inputs[2][1]")]
 
     @pytest.mark.parametrize("kind", [pa.int8(), pa.uint16(), pa.int64(), pa.uint64()], ids=str)
     def test_seq_is_any_integer_or_none(self, kind: pa.DataType) -> None:
-        rows = arrow.read_rows(rows_body(seq=pa.array([5, None, 0], kind)), model_input())
+        rows = read_rows(rows_body(seq=pa.array([5, None, 0], kind)), model_input())
         assert rows.seqs is not None
         assert (rows.seqs.tolist(), rows.seqs.dtype) == ([5, NO_SEQ, 0], np.dtype(np.int64))
         assert rows.errors == {}
 
     def test_seq_may_be_absent_or_all_null(self) -> None:
-        assert arrow.read_rows(rows_body(), model_input()).seqs is None
-        seqs = arrow.read_rows(rows_body(seq=pa.nulls(3)), model_input()).seqs
+        assert read_rows(rows_body(), model_input()).seqs is None
+        seqs = read_rows(rows_body(seq=pa.nulls(3)), model_input()).seqs
         assert seqs is not None
         assert seqs.tolist() == [NO_SEQ] * 3
 
     def test_a_seq_beyond_int64_fails_its_row(self) -> None:
-        rows = arrow.read_rows(rows_body(seq=pa.array([0, 2**64 - 1, 2], pa.uint64())), model_input())
+        rows = read_rows(rows_body(seq=pa.array([0, 2**64 - 1, 2], pa.uint64())), model_input())
         assert {row: str(error) for row, error in rows.errors.items()} == {
             1: "18446744073709551615 is no number of steps"
         }
@@ -212,7 +212,7 @@ class TestReadRows:
             }
             for ids in given
         ]
-        rows = arrow.read_rows(to_body(*batches), model_input(missing=True))
+        rows = read_rows(to_body(*batches), model_input(missing=True))
         assert rows.session_ids == ["a", "b", "c", "", "a"]
         assert rows.inputs[:, 0].tolist() == [0, 1, 0, 1, 2]
         assert rows.seqs is not None
@@ -228,15 +228,13 @@ class TestReadRows:
             }
         )
         (batch,) = table.slice(4, 3).to_batches()
-        rows = arrow.read_rows(to_body(dict(zip(batch.schema.names, batch.columns, strict=True))), model_input())
+        rows = read_rows(to_body(dict(zip(batch.schema.names, batch.columns, strict=True))), model_input())
         assert rows.session_ids == ["s4", "s5", "s6"]
         assert rows.inputs.tolist() == [[4, -4], [5, -5], [6, -6]]
 
     def test_a_body_may_begin_anywhere_in_memory(self) -> None:
         for offset in range(8):
-            rows = arrow.read_rows(
-                memoryview(b"x" * offset + rows_body(seq=pa.array([1, 2, 3])))[offset:], model_input()
-            )
+            rows = read_rows(memoryview(b"x" * offset + rows_body(seq=pa.array([1, 2, 3])))[offset:], model_input())
             assert rows.inputs.tolist() == ROWS
             assert rows.inputs.flags.aligned
 
@@ -322,14 +320,14 @@ class TestABodyFromOutside:
         body = rows_body(ids, pa.array([*ROWS, [7, 8]], FLOATS))
         at = body.index(b"\x01\0\0\0b" + bytes(11)) + 16
         wild = body[:at] + b"\0\0\0\x80" + body[at + 4 :]
-        rows = arrow.read_rows(wild, model_input())
+        rows = read_rows(wild, model_input())
         assert rows.session_ids == ["a", "b", "", "c" * 20]
         assert list(rows.errors) == [2]
 
     def test_so_many_batches_are_refused(self) -> None:
         batch = {"session_id": pa.array(IDS), "inputs": pa.array(ROWS, FLOATS)}
-        most = arrow_stream.MAX_MESSAGES - 1  # and the schema
-        assert len(arrow.read_rows(to_body(*[batch] * most), model_input()).session_ids) == 3 * most
+        most = MAX_MESSAGES - 1  # and the schema
+        assert len(read_rows(to_body(*[batch] * most), model_input()).session_ids) == 3 * most
         assert "fewer, larger batches" in str(refusal(to_body(*[batch] * (most + 1))))
 
     def test_so_many_dictionaries_are_refused(self) -> None:
@@ -337,7 +335,7 @@ class TestABodyFromOutside:
             {"session_id": to_dictionary([f"a{index}"], pa.utf8()), "inputs": pa.array(ROWS[:1], FLOATS)}
             for index in range(10)
         ]
-        assert len(arrow.read_rows(to_body(*batches[:7]), model_input()).session_ids) == 7
+        assert len(read_rows(to_body(*batches[:7]), model_input()).session_ids) == 7
         assert "dictionaries in more than 16 messages" in str(refusal(to_body(*batches)))
 
     @pytest.mark.parametrize("place", ["type", "header"])
@@ -376,15 +374,13 @@ class TestABodyFromOutside:
                 )
             try:
                 if reads_rows:
-                    rows = arrow.read_rows(bytes(body), model_input())
+                    rows = read_rows(bytes(body), model_input())
                     assert rows.inputs.shape == (len(rows.session_ids), 2)
                     assert all(
                         np.isfinite(row).all() for index, row in enumerate(rows.inputs) if index not in rows.errors
                     )
                 else:
-                    assert all(
-                        sequence.shape[1:] == (2,) for sequence in arrow.read_sequences(bytes(body), model_input())
-                    )
+                    assert all(sequence.shape[1:] == (2,) for sequence in read_sequences(bytes(body), model_input()))
             except InvalidInput:
                 num_refused += 1
         assert num_refused > 0
@@ -400,7 +396,7 @@ class TestWriteRows:
     @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "int64", "bool"])
     def test_what_is_written_is_what_arrow_reads(self, dtype: str) -> None:
         outputs = np.array([[0, 1], [1, 0], [1, 1]], dtype)
-        batch = read_back(arrow.write_rows(IDS, np.array([4, 5, 6]), outputs, {}))
+        batch = read_back(write_rows(IDS, np.array([4, 5, 6]), outputs, {}))
         assert batch.schema == pa.schema(
             {
                 "session_id": pa.utf8(),
@@ -420,7 +416,7 @@ class TestWriteRows:
 
     def test_a_failed_row_has_its_reason_and_nothing_else(self) -> None:
         outputs = np.array([[0.5], [1.5], [2.5]], np.float32)
-        batch = read_back(arrow.write_rows(IDS, np.array([4, 5, 6]), outputs, {1: ("seq_conflict", "expected 9")}))
+        batch = read_back(write_rows(IDS, np.array([4, 5, 6]), outputs, {1: ("seq_conflict", "expected 9")}))
         assert batch.to_pylist() == [
             {"session_id": "a", "seq": 4, "outputs": [0.5], "code": None, "detail": None},
             {"session_id": "b", "seq": None, "outputs": None, "code": "seq_conflict", "detail": "expected 9"},
@@ -431,15 +427,15 @@ class TestWriteRows:
         "ids", [pa.array(["a", None, "c"]), to_dictionary(["a", None, "c"], pa.utf8())], ids=["plain", "dictionary"]
     )
     def test_the_ids_read_are_the_ids_written(self, ids: pa.Array) -> None:
-        rows = arrow.read_rows(rows_body(ids), model_input())
-        body = arrow.write_rows(rows.id_column, np.zeros(3, np.int64), np.zeros((3, 1), np.float32), {1: ("a", "b")})
+        rows = read_rows(rows_body(ids), model_input())
+        body = write_rows(rows.id_column, np.zeros(3, np.int64), np.zeros((3, 1), np.float32), {1: ("a", "b")})
         batch = read_back(body)
         assert batch.schema.field("session_id").type == pa.utf8()
         assert batch.column("session_id").to_pylist() == ["a", None, "c"]
 
     def test_rows_apart_in_memory_are_written_in_their_order(self) -> None:
         outputs = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
-        batch = read_back(arrow.write_rows(IDS, np.zeros(6, np.int64)[::2], outputs, {}))
+        batch = read_back(write_rows(IDS, np.zeros(6, np.int64)[::2], outputs, {}))
         assert batch.column("outputs").to_pylist() == [[0, 2], [4, 6], [8, 10]]
 
 
@@ -459,33 +455,33 @@ class TestReadSequences:
         ids=str,
     )
     def test_lengths_may_differ(self, kind: pa.DataType) -> None:
-        sequences = arrow.read_sequences(to_body({"inputs": pa.array(SEQUENCES, kind)}), model_input())
+        sequences = read_sequences(to_body({"inputs": pa.array(SEQUENCES, kind)}), model_input())
         assert [sequence.tolist() for sequence in sequences] == SEQUENCES
         assert {sequence.dtype for sequence in sequences} == {np.dtype(np.float32)}
 
     def test_sequences_of_one_length_may_be_of_a_fixed_size(self) -> None:
         given = [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
-        sequences = arrow.read_sequences(to_body({"inputs": pa.array(given, pa.list_(FLOATS, 2))}), model_input())
+        sequences = read_sequences(to_body({"inputs": pa.array(given, pa.list_(FLOATS, 2))}), model_input())
         assert [sequence.tolist() for sequence in sequences] == given
 
     @pytest.mark.parametrize("kind", [pa.list_(FLOATS), pa.list_(pa.list_(pa.float32()))], ids=str)
     def test_slices_and_batches_are_one_message(self, kind: pa.DataType) -> None:
         column = pa.array([[[0, 0]], *SEQUENCES, [[9, 9]]], kind)
-        sequences = arrow.read_sequences(to_body({"inputs": column[1:3]}, {"inputs": column[3:]}), model_input())
+        sequences = read_sequences(to_body({"inputs": column[1:3]}, {"inputs": column[3:]}), model_input())
         assert [sequence.tolist() for sequence in sequences] == [*SEQUENCES, [[9, 9]]]
 
     def test_lists_need_not_begin_where_their_numbers_begin(self) -> None:
         steps = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(12, dtype=np.float32)), 2)
         column = pa.ListArray.from_arrays(pa.array([1, 3, 4], pa.int32()), steps)
         part = model_input()
-        assert [sequence.tolist() for sequence in arrow.read_sequences(to_body({"inputs": column}), part)] == [
+        assert [sequence.tolist() for sequence in read_sequences(to_body({"inputs": column}), part)] == [
             [[2, 3], [4, 5]],
             [[6, 7]],
         ]
 
     def test_what_is_missing_is_nan_where_the_model_takes_it(self) -> None:
         body = to_body({"inputs": pa.array([[[1, None]], [[np.nan, 2], [3, 4]]], pa.list_(pa.list_(pa.float64())))})
-        first, second = arrow.read_sequences(body, model_input(missing=True))
+        first, second = read_sequences(body, model_input(missing=True))
         np.testing.assert_array_equal(first, [[1, np.nan]])
         np.testing.assert_array_equal(second, [[np.nan, 2], [3, 4]])
 
@@ -509,19 +505,19 @@ class TestReadSequences:
             given = [[[5, 6]], [[7, 8]]]
             given.insert(index, sequence)
             with pytest.raises(InvalidInput) as refused:
-                arrow.read_sequences(to_body({"inputs": pa.array(given, kind)}), model_input())
+                read_sequences(to_body({"inputs": pa.array(given, kind)}), model_input())
             assert (str(refused.value), refused.value.field) == (message, f"inputs[{index}]{place}")
 
     def test_a_step_of_another_width_is_refused_by_its_place(self) -> None:
         body = to_body({"inputs": pa.array([[[1, 2]], [[3, 4], [5]]], pa.list_(pa.list_(pa.float32())))})
         with pytest.raises(InvalidInput, match="1 features; a step has 2: u, v") as refused:
-            arrow.read_sequences(body, model_input())
+            read_sequences(body, model_input())
         assert refused.value.field == "inputs[1][1]"
 
     def test_an_unknown_code_is_refused_by_its_place(self) -> None:
         body = to_body({"inputs": pa.array(SEQUENCES, pa.list_(FLOATS))})
         with pytest.raises(InvalidInput, match="7 is no code; codes are 0 to 6") as refused:
-            arrow.read_sequences(body, model_input("int32", num_codes=7))
+            read_sequences(body, model_input("int32", num_codes=7))
         assert refused.value.field == "inputs[1][0][0]"
 
     @pytest.mark.parametrize(
@@ -535,7 +531,7 @@ class TestReadSequences:
     )
     def test_a_column_of_something_else_is_refused(self, column: pa.Array, message: str) -> None:
         with pytest.raises(InvalidInput) as refused:
-            arrow.read_sequences(to_body({"inputs": column}), model_input())
+            read_sequences(to_body({"inputs": column}), model_input())
         assert message in str(refused.value)
         assert refused.value.field == "inputs"
 
@@ -544,13 +540,11 @@ class TestWriteSequences:
     @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "bool"])
     def test_sequences_of_any_lengths_are_lists_of_steps(self, dtype: str) -> None:
         outputs = [np.ones((3, 2), dtype), np.zeros((0, 2), dtype), np.ones((1, 2), dtype)]
-        column = read_back(arrow.write_sequences(outputs)).column("outputs")
+        column = read_back(write_sequences(outputs)).column("outputs")
         assert column.type == pa.list_(pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), 2))
         assert column.to_pylist() == [output.tolist() for output in outputs]
 
     def test_last_steps_alone_are_lists_of_numbers(self) -> None:
-        column = read_back(arrow.write_sequences([np.array([1, 2], np.float32), np.array([3, 4], np.float32)])).column(
-            0
-        )
+        column = read_back(write_sequences([np.array([1, 2], np.float32), np.array([3, 4], np.float32)])).column(0)
         assert column.type == FLOATS
         assert column.to_pylist() == [[1, 2], [3, 4]]

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from ostinato.service.edge.arrow import columns as arrow
 from ostinato.service.edge.arrow import templates
+from ostinato.service.edge.arrow.columns import read_rows, write_rows
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.sessions.blocks import RowAnswers
 from ostinato.service.sessions.rows import Columns
@@ -72,7 +72,7 @@ async def test_another_message_of_the_same_length_is_read_for_itself(other: byte
     known = message(["a", "b"], [1, 2], [0, 7])
     _, one = messages.read(known, house.engine)
     columns, found = messages.read(other, house.engine)
-    expected = arrow.read_rows(other, house.engine.manifest.inputs[0])
+    expected = read_rows(other, house.engine.manifest.inputs[0])
     assert found is not one
     assert list(columns.roster.session_ids) == expected.session_ids
     assert columns.seqs is not None
@@ -121,7 +121,7 @@ async def test_an_answer_like_the_last_has_the_bytes_that_arrow_writes() -> None
         _, like_it = messages.read(message(["a", "b"], numbers), house.engine)
         answers = RowAnswers(2, house.engine, house.engine.new_future())
         answers.put(np.array([0, 1]), [int(abs(numbers[1])), 9], np.array(numbers, np.float32)[:, None])
-        expected = arrow.write_rows(["a", "b"], answers.seqs, answers.outputs, {})
+        expected = write_rows(["a", "b"], answers.seqs, answers.outputs, {})
         assert like_it.answer(answers) == expected
 
 
@@ -147,7 +147,7 @@ async def test_random_messages_read_as_arrow_reads_them() -> None:
         seqs = [None if generator.random() < 0.1 else int(generator.integers(-1, 5)) for _ in range(num_rows)]
         body = message(ids, inputs.tolist(), seqs if generator.random() < 0.7 else None)
         columns, _ = messages.read(body, house.engine)
-        expected = arrow.read_rows(body, part)
+        expected = read_rows(body, part)
         assert list(columns.roster.session_ids) == expected.session_ids
         assert set(columns.errors) == set(expected.errors)
         sound = [row for row in range(num_rows) if row not in expected.errors]

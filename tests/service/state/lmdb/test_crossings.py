@@ -17,8 +17,7 @@ import pytest
 
 from ostinato.service.errors import SessionClosed, StateStoreUnavailable
 from ostinato.service.state.arena import Arena
-from ostinato.service.state.lmdb import checkpoint
-from ostinato.service.state.lmdb import journal as journal_module
+from ostinato.service.state.lmdb import checkpoint, journal
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column, until
@@ -84,7 +83,7 @@ async def test_an_idle_worker_that_has_the_upkeep_stores_what_others_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "SEGMENT_SECONDS", 0)
-    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 500)
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 500)
     idle, other = store_at(tmp_path), store_at(tmp_path)
     await idle._checkpoint.store()  # takes the lock
     house = House(store=other)
