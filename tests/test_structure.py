@@ -175,6 +175,43 @@ def test_a_wrong_arrow_is_seen(module: str, line: str, wrong: list[str]) -> None
     assert wrong_arrows(module, imports(ast.parse(line))) == wrong
 
 
+def floors() -> dict[str, int]:
+    """The folders and files of ``service/`` by their floor, 0 the highest, as docs/architecture.md has them."""
+    line = re.search(r"^`(app > .+)`$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert line is not None
+    return {name: floor for floor, names in enumerate(line[1].split(" > ")) for name in names.split(", ")}
+
+
+def climbs(module: str, imported: set[str]) -> list[str]:
+    """What a module of ``service/`` imports that is not below its own floor."""
+    service, floor_of = "ostinato.service.", floors()
+    if not module.startswith(service):
+        return []
+    own = module.removeprefix(service).partition(".")[0]
+    inside = [name for name in imported if name.startswith(service)]
+    folders = {name: name.removeprefix(service).partition(".")[0] for name in inside}
+    return sorted(name for name, folder in folders.items() if folder != own and not floor_of[folder] > floor_of[own])
+
+
+@pytest.mark.parametrize("module", [name for name in IMPORTS if is_under(name, ("ostinato.service",))])
+def test_what_the_service_imports_is_on_a_floor_below(module: str) -> None:
+    assert climbs(module, IMPORTS[module]) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "wrong"),
+    [
+        ("ostinato.service.engine.graph", "ostinato.service.inference.prediction", True),
+        ("ostinato.service.state.base", "ostinato.service.inputs.sources", True),
+        ("ostinato.service.engine.graph", "ostinato.service.engine.admission", False),
+        ("ostinato.service.edge.asgi", "ostinato.service.errors", False),
+        ("ostinato.service.config", "ostinato.service.errors", True),
+    ],
+)
+def test_an_import_of_an_upper_floor_is_seen(module: str, imported: str, wrong: bool) -> None:
+    assert climbs(module, {imported}) == [imported] * wrong
+
+
 def importers(library: str, modules: Mapping[str, set[str]]) -> list[str]:
     return [name for name, imported in modules.items() if any(is_under(each, (library,)) for each in imported)]
 
