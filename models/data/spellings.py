@@ -41,7 +41,7 @@ class Spellings:
 
     @property
     def num_symbols(self) -> int:
-        """Letters and ends: all that is to be foretold."""
+        """Letters and ends: all that is to be predicted."""
         return int(self.lengths.sum())
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

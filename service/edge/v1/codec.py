@@ -19,13 +19,18 @@ MAX_SEARCHED_BYTES = 65_536
 BodyType = TypeVar("BodyType", bound=msgspec.Struct)
 
 
-def decode_body(request: Request, decoder: msgspec.json.Decoder[BodyType]) -> BodyType:
+def decode_body(request: Request, decoder: msgspec.json.Decoder[BodyType], *, reads_query: bool = False) -> BodyType:
     """The body as the type that ``decoder`` reads; an absent body as an empty object.
+
+    Args:
+        reads_query: the route has options in the query, too, and looks at them itself.
 
     Raises:
         UnsupportedMediaType: it is not JSON by its content type.
-        InvalidInput: it is not JSON, or not of that type; names the member.
+        InvalidInput: it is not JSON, or not of that type; names the member. Or there is a query, which nobody reads.
     """
+    if request.query_string and not reads_query:
+        raise InvalidInput("of a body in JSON the options are members; there may be no query")
     if request.media_type not in (JSON, "") and not request.media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON}, not {request.media_type}")
     return decode_json(request.body or b"{}", decoder, "the body")

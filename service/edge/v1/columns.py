@@ -43,7 +43,7 @@ class ColumnSteps:
         create_missing = codec.decode_query(request.query_string, ColumnsQuery).create_missing
         if request.media_type == ARROW:
             return Response(200, await self.answer_arrow(request.name, request.body, create_missing), ARROW)
-        body = codec.decode_body(request, _COLUMNS)
+        body = codec.decode_body(request, _COLUMNS, reads_query=True)
         engine = self._catalogue.resolve(request.name)
         answers = await self._step(engine, read_columns(body, engine), body.create_missing or create_missing)
         return json_response(columns_content(body.session_ids, answers, self._row_problems(engine, answers)))

@@ -32,8 +32,6 @@ class PredictRoute:
         if request.media_type == ARROW:
             return await self._answer_arrow(request)
         body = codec.decode_body(request, _PREDICT)
-        if request.query_string:
-            raise InvalidInput("of a body in JSON the options are members; there may be no query")
         return await self.answer_body(request.name, body)
 
     async def answer_body(self, model: str, body: PredictBody) -> Response:

@@ -27,10 +27,13 @@ V1 = {
 }
 
 
-async def post(house: House, path: str, body: bytes | dict[str, Any], **headers: str) -> tuple[int, Any]:
+async def post(
+    house: House, path: str, body: bytes | dict[str, Any], *, query: str = "", **headers: str
+) -> tuple[int, Any]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     async with edge_over(house) as edge:
         connection = Connection("POST", path, raw, **headers)
+        connection.scope["query_string"] = query.encode()
         status, content = await connection.through(edge)
     parts = [message["body"] for message in connection.sent[1:]]
     return status, b"".join(parts) if len(parts) > 1 else content
@@ -43,6 +46,29 @@ async def house_of_all() -> House:
     session = await house.sessions.open("sum", session_id="a")
     await house.ledger.step(session, column(5))
     return house
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "/v1/models/puppet/score": {"inputs": [[3]], "targets": [[1]]},
+    "/v1/models/sum/sessions": {},
+    "/v1/sessions/a/fork": {},
+    "/v1/sessions/a/reset": {},
+    "/v1/models/sum/step": {"session_ids": ["a"], "inputs": [[1]]},
+}
+"""Routes with a body that have no typed one."""
+
+
+@pytest.mark.parametrize("path", [*BODIES, *V1.values(), *OTHERS])
+async def test_an_option_in_the_query_is_refused_where_nobody_reads_it(path: str) -> None:
+    names = {v1: typed for typed, v1 in V1.items()}
+    body = OTHERS.get(path) or BODIES.get(names.get(path, path), {})
+    if path in names:
+        body = {member: value for member, value in body.items() if member not in ("model", "session_id")}
+    house = await house_of_all()
+    status, problem = await post(house, path, body, query="seq=5")
+    assert (status, problem["code"]) == (422, "invalid_input")
+    assert (await house.sessions.look("a")).steps == 1
+    assert (await post(await house_of_all(), path, body))[0] < 300
 
 
 @pytest.mark.parametrize("path", BODIES)
