@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PROJECT = ("service", "models", "export", "ostinato", "pyproject.toml", "LICENSE")
+PROJECT = ("service", "models", "export", "ostinato", "pyproject.toml", "README.md", "LICENSE")
 
 
 def copy_project(folder: Path) -> Path:

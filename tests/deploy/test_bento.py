@@ -61,7 +61,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def bento(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
     """The folder of a Bento, built in a copy of the project whose repository holds one small model."""
     project = tmp_path_factory.mktemp("project")
-    for name in ("bentofile.yaml", "pyproject.toml", "LICENSE"):
+    for name in ("bentofile.yaml", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
     for name in ("service", "models", "export", "ostinato", "requirements", "tests"):
         shutil.copytree(ROOT / name, project / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -99,6 +99,13 @@ def test_a_wheel_is_one_package_that_holds_all_parts(project: Path, wheel: Path)
     assert contents(wheel) == own | parts | {"ostinato/py.typed"}
 
 
+def test_an_index_shows_the_readme(wheel: Path) -> None:
+    (name,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+    head, _, description = zipfile.ZipFile(wheel).read(name).decode().partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in head.splitlines()
+    assert description == (CHECKOUT / "README.md").read_text(encoding="utf-8")
+
+
 def sources_in(project: Path, part: str) -> set[str]:
     return {f"{part}/{name}" for name in sources(project / part)}
 
