@@ -595,6 +595,22 @@ def test_whatever_names_a_module_names_one_that_is_there() -> None:
     assert found == set()
 
 
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files = [path.relative_to(ROOT).as_posix() for path in source_files(*CODE, "tests")]
+    named = re.findall(r"[\w/]+\.py\b", page)
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
+
+
+def test_the_classes_and_methods_of_the_walks_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    walks = page[page.index("### One step request, walked") : page.index("## A model's directory")]
+    code = "\n".join(path.read_text() for path in source_files(*CODE))
+    named = {word for member in re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", walks) for word in member.split(".")}
+    assert {"DirectExchange", "begin", "NewVersion", "finish"} < named
+    assert [name for name in sorted(named) if not re.search(rf"\b(?:class|def) {name}\b", code)] == []
+
+
 def test_no_text_holds_what_is_true_of_one_machine_only() -> None:
     registries = r"pypi\.(org|python)|pythonhosted|download\.pytorch|registry\.npmjs|deb\.debian|archive\.ubuntu"
     options = r"--(extra-)?index-url|--find-links|--trusted-host|^-[if] "
