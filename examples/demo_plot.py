@@ -22,7 +22,7 @@ class Forecasts:
     """One model's forecasts.
 
     Attributes:
-        one_ahead: for each hour of the replay what was foretold an hour before; None = nothing.
+        one_ahead: for each hour of the replay what was predicted an hour before; None = nothing.
         ahead: the look ahead, one value for each hour after the replay.
         mae, persistence_mae: over the ``num_scored`` hours of the replay that have a value.
     """

@@ -54,7 +54,7 @@ def total_of_loads() -> Network:
 
 
 def words_and_numbers() -> Network:
-    """An LSTM over a number, a word and a word that looks like a number; it foretells nothing."""
+    """An LSTM over a number, a word and a word that looks like a number; it predicts nothing."""
     part = Input(
         name="inputs",
         dtype="float32",

@@ -29,7 +29,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with the default settings, but for limits that a test can reach."""
+    """A server with the default settings, except for limits that a test can reach."""
     home = tmp_path_factory.mktemp("server")
     with running_server(
         repository, home, max_sessions=400, max_chunk_steps=500, max_horizon=50, max_body_bytes=200_000

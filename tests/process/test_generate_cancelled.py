@@ -106,7 +106,7 @@ async def test_300_clients_of_whom_two_thirds_hang_up_leave_no_lane_and_change_n
     async with httpx2.AsyncClient(base_url=speller.url, timeout=60, limits=httpx2.Limits()) as http:
         staying = range(0, NUM_CLIENTS, 3)
         alone = {number: await ask(http, {**asked[number], "stream": False}) for number in staying}
-        # Each of those that stay and stream will read one event at least for each step, but for a beam's one.
+        # Each of those that stay and stream will read one event at least for each step, except for a beam's one.
         num_moments = sum(
             sum(map(len, alone[number]["log_probs"])) if asked[number].get("method") is None else 1
             for number in staying

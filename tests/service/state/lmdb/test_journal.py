@@ -223,7 +223,7 @@ def test_a_file_that_is_used_again_gives_nothing_of_what_it_held_before(tmp_path
         one.append(**{f"s{turn}-{number}": b"%d" % number for number in range(50)})
         one.rotate()
         one.store()
-        # The segments are alike but for their number: what the third wrote stands where the first did.
+        # The segments are alike except for their number: what the third wrote stands where the first did.
         other = Process(tmp_path, first=one.first)
         assert other.read(f"s{turn}-1", f"s{turn - 1}-1", f"s{turn - 2}-1") == [None] * 3
         one.append(last=b"%d" % turn)
