@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ostinato.client.async_client import AsyncClient
     from ostinato.client.client import Client
 
-    __version__: str
+__version__ = "0.1.0"  # written here, since a Bento has no metadata of the package
 
 __all__ = [
     "AsyncClient",
@@ -54,10 +54,6 @@ if not TYPE_CHECKING:  # a type checker that saw it would believe in every name
         # Imported at their first use: the command line starts without the libraries of the client.
         if name in _HOMES:
             return getattr(importlib.import_module(_HOMES[name]), name)
-        if name == "__version__":
-            from importlib.metadata import version
-
-            return version("ostinato")
         raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
 
 

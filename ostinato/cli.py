@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from ostinato.extras import extra_of, install_sentence
+from ostinato import __version__
+from ostinato.extras import missing_sentence
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("ostinato.commands.train", "Train a network on a table (CSV), or what its recipe says."),
@@ -67,17 +69,24 @@ class LazyGroup(TyperGroup):
 def _sentence(error: Exception, command: str) -> str | None:
     """What the user reads of an error; None where it was not meant for one."""
     if isinstance(error, ModuleNotFoundError):
-        extra = extra_of(error)
-        return install_sentence(f"'ostinato {command}'", extra) if extra else None
+        return missing_sentence(f"'ostinato {command}'", error)
     return str(error) if any(base.__module__ in ERRORS for base in type(error).__mro__) else None
 
 
 def _command(function: Any, name: str, summary: str | None) -> Any:
-    if isinstance(function, typer.Typer):
-        return typer.main.get_command(function)
-    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    single.command(name, help=summary)(function)
-    return typer.main.get_command(single)
+    group = function
+    if not isinstance(function, typer.Typer):
+        group = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        group.command(name, help=summary)(function)
+    return _with_whole_paragraphs(typer.main.get_command(group))
+
+
+def _with_whole_paragraphs(command: Any) -> Any:
+    """A command whose help is broken where the terminal ends: typer would break it where the docstring is, too."""
+    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "") or None
+    for inner in getattr(command, "commands", {}).values():
+        _with_whole_paragraphs(inner)
+    return command
 
 
 app = typer.Typer(
@@ -92,9 +101,7 @@ app = typer.Typer(
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"ostinato {version('ostinato')}")
+        typer.echo(f"ostinato {__version__}")
         raise typer.Exit
 
 

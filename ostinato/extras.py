@@ -19,6 +19,7 @@ EXTRA_OF_PLACE = {
 }
 """Part of the package, or module -> the extra that is named for a library which several extras bring."""
 
+_LEFT_OUT_OF_BENTOS = ("ostinato.models", "ostinato.export")
 _REQUIREMENT = re.compile(r"""\s*([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
 
 
@@ -38,6 +39,16 @@ def extra_of(error: ModuleNotFoundError) -> str | None:
     extras = [extra for name, extra in _brought() if name == library]
     wanted = [extra for extra in _extras_on_the_way(error) if extra in extras]
     return next(iter(wanted + extras), None)
+
+
+def missing_sentence(subject: str, error: ModuleNotFoundError) -> str | None:
+    """What the user reads of a module that was not found; None = one of ours, which only a fault of ours can name."""
+    if extra := extra_of(error):
+        return install_sentence(subject, extra)
+    if error.name in _LEFT_OUT_OF_BENTOS:
+        return f"{subject} is not in a Bento, which only serves; use it where all of Ostinato is installed"
+    library = (error.name or "").partition(".")[0]
+    return f"{subject} needs {library}, which is not installed" if library not in ("", "ostinato") else None
 
 
 def install_sentence(subject: str, extra: str) -> str:

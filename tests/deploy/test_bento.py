@@ -20,6 +20,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+import ostinato
 from ostinato.export.exporter import export_module
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
@@ -131,6 +132,42 @@ def test_a_bento_has_the_command_line(bento: Path, environment: dict[str, str]) 
     done = subprocess.run(command, cwd=bento / "src", env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "small" in done.stdout
+
+
+# Runs the command line as the image does, where the libraries have metadata and the package has none.
+WITHOUT_METADATA = """
+import importlib.metadata, runpy, sys
+known = importlib.metadata.distribution
+def distribution(name):
+    if name == "ostinato":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return known(name)
+importlib.metadata.distribution = distribution
+runpy.run_module("ostinato.cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_status", "output"),
+    [
+        (("--version",), 0, f"ostinato {ostinato.__version__}\n"),
+        (("train", "a.toml"), 1, "error: 'ostinato train' is not in a Bento, which only serves; "),
+        (("export", "runs/a"), 1, "error: 'ostinato export' is not in a Bento, which only serves; "),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_bento_s_command_line_knows_what_it_is_without_being_installed(
+    arguments: tuple[str, ...], exit_status: int, output: str, bento: Path, environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_METADATA, *arguments],
+        cwd=bento / "src",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, (done.stdout + done.stderr)[: len(output)]) == (exit_status, output)
 
 
 def test_a_bento_installs_exactly_the_lock(bento: Path) -> None:

@@ -9,6 +9,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import ostinato
+
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BENTO: dict[str, Any] = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
@@ -76,4 +78,4 @@ def test_project_bento_and_deployment_have_one_version() -> None:
         kustomization = yaml.safe_load((ROOT / "deploy" / folder / "kustomization.yaml").read_text())
         (image,) = kustomization["images"]
         assert image == {"name": BENTO["name"], "newTag": PROJECT["version"]}
-    assert BENTO["labels"]["version"] == PROJECT["version"]
+    assert BENTO["labels"]["version"] == ostinato.__version__ == PROJECT["version"]

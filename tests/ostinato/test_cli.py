@@ -28,6 +28,19 @@ def test_every_command_explains_itself_with_an_example(name: str, run_command: R
     assert f"ostinato {name} " in result.output.split("Example", 1)[1]
 
 
+def helps_of(command: Any) -> Iterator[str]:
+    yield command.help
+    for inner in getattr(command, "commands", {}).values():
+        yield from helps_of(inner)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_paragraph_of_help_is_broken_by_the_terminal_alone(name: str) -> None:
+    group: Any = get_command(app)
+    _, command, _ = group.resolve_command(group.context_class(group), [name])
+    assert [text for text in helps_of(command) if "\n" in text.replace("\n\n", "")] == []
+
+
 def options_of(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     for child, inner in getattr(command, "commands", {}).items():
         yield from options_of(inner, f"{name} {child}")

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from ostinato import extras
-from ostinato.extras import extra_of, install_sentence, require
+from ostinato.extras import extra_of, install_sentence, missing_sentence, require
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,28 @@ def test_of_the_extras_that_bring_a_library_the_importer_s_is_named(place: str) 
     assert extra_of(raised.value) == ("serve" if "service" in place else "export")
 
 
-def test_where_the_package_is_not_installed_no_extra_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        ("matplotlib.figure", "'ostinato x' needs matplotlib, which is not installed"),
+        (
+            "ostinato.models",
+            "'ostinato x' is not in a Bento, which only serves; use it where all of Ostinato is installed",
+        ),
+        ("ostinato.models.nothing", None),
+        (None, None),
+    ],
+)
+def test_without_metadata_as_in_a_bento_no_extra_is_known_and_the_library_is_named(
+    module: str | None, sentence: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none(_: str) -> list[str]:
         raise PackageNotFoundError
 
     monkeypatch.setattr(extras, "requires", none)
-    assert extra_of(ModuleNotFoundError(name="bentoml")) is None
+    error = ModuleNotFoundError(name=module)
+    assert extra_of(error) is None
+    assert missing_sentence("'ostinato x'", error) == sentence
 
 
 def test_what_is_required_is_looked_for_and_not_imported() -> None:
