@@ -44,7 +44,7 @@ def test_of_the_extras_that_bring_a_library_the_importer_s_is_named(place: str) 
             "ostinato.models",
             "'ostinato x' is not in a Bento, which only serves; use it where all of Ostinato is installed",
         ),
-        ("ostinato.models.nothing", None),
+        ("ostinato.nothing", None),
         (None, None),
     ],
 )
