@@ -59,7 +59,10 @@ def user_module(source: str) -> Iterator[nn.Module]:
         try:
             module = _import(place, root) if file is None else _load_file(file, root)
             with _as_main(module):
-                network = _find(module, function)()
+                found = _find(module, function)
+                if isinstance(found, nn.Module):  # called, it would ask for its inputs
+                    raise ExportError(f"{source}: is a network; name a function that returns it")
+                network = found()
         except ExportError:
             raise
         except (Exception, SystemExit) as error:  # a user's code may raise anything

@@ -47,6 +47,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """For a call: the command itself."""
+        if args[0] not in COMMANDS:  # typer looks here for what a mistyped one may have meant
+            self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}
         name, _, rest = super().resolve_command(ctx, args)
         if name is None:
             return name, None, rest

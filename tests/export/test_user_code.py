@@ -203,6 +203,10 @@ ERRORS = {
     "in a library": ("import json\nx = json.loads('{')\n", r"JSONDecodeError: .* \(.*net\.py, line 2\)$"),
     "ends": ("import sys\nsys.exit(3)\n", r"SystemExit: 3, it ends the process: .*__main__.* \(.*net\.py, line 2\)$"),
     "number": ("def build():\n    return 3\n", r"returned int, not a torch\.nn\.Module$"),
+    "network": (
+        "from torch import nn\nbuild = nn.Linear(1, 1)\n",
+        r"build: is a network; name a function that returns it$",
+    ),
     "argument": ("def build(size): ...\n", r"TypeError: build\(\) missing 1 required positional argument: 'size'$"),
 }
 

@@ -28,6 +28,15 @@ def test_every_command_explains_itself_with_an_example(name: str, run_command: R
     assert f"ostinato {name} " in result.output.split("Example", 1)[1]
 
 
+@pytest.mark.parametrize(("typed", "meant"), [(("trian",), "train"), (("sessions", "lst"), "list")])
+def test_a_mistyped_command_is_answered_with_what_may_be_meant(
+    typed: tuple[str, ...], meant: str, run_command: RunCommand
+) -> None:
+    result = run_command(*typed)
+    assert result.exit_code == 2
+    assert f"Did you mean '{meant}'?" in result.output
+
+
 def helps_of(command: Any) -> Iterator[str]:
     yield command.help
     for inner in getattr(command, "commands", {}).values():
