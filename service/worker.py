@@ -54,7 +54,7 @@ class Worker:
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
-        self.ledger = Ledger(self._store, turns, on_store_error=self.metrics.store_errors.labels().inc)
+        self.ledger = Ledger(self._store, turns)
         self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics)
         self.desk = Desk(self.metrics, settings)
         self.routes = Routes(self.catalogue, self.sessions, self.ledger, self.desk)

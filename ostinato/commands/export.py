@@ -68,8 +68,8 @@ def export(
 
     Own module:  ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
 
-    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). `.onnx` is written
-    with golden answers of the trained network and a manifest that says how near the graph comes to it.
+    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). The graph is
+    written with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
     require("torch")
     if bentoml:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from ostinato.service.config import Settings
@@ -20,8 +22,11 @@ SWEEP_SECONDS = 0.05
 WATCH_AFTER_SECONDS = 0.1
 """Requests older than this are watched for a client that hangs up; most are answered long before."""
 
-LOGGED = ("internal", "run_failed")
+LOGGED = ("internal", "run_failed", "record_unreadable")
 """Codes of errors that are ours to look into, not the client's."""
+OUTAGE = "state_store_unavailable"
+OUTAGE_LOGGED_EVERY_SECONDS = 60.0
+"""While the store is away every request fails by it, and one of them tells the log."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +56,10 @@ class Desk:
         under_way: the requests that are not answered yet, oldest first.
     """
 
-    def __init__(self, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, metrics: Metrics, settings: Settings, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._metrics = metrics
+        self._clock = clock
+        self._outage_logged_at = -math.inf
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
         # A dictionary keeps the order of insertion.
@@ -107,10 +114,19 @@ class Desk:
             what: failed; for the log, as ``POST /v1/sessions/a/step``.
         """
         problem = Problem(error)
-        if problem.code in LOGGED:
+        if problem.code == OUTAGE:
+            self._metrics.store_errors.labels().inc()
+        if problem.code in LOGGED or (problem.code == OUTAGE and self._outage_is_due()):
             logger.error("%s failed", what, exc_info=error)
         self.count_refusal(problem.code)
         return problem
+
+    def _outage_is_due(self) -> bool:
+        now = self._clock()
+        if now - self._outage_logged_at < OUTAGE_LOGGED_EVERY_SECONDS:
+            return False
+        self._outage_logged_at = now
+        return True
 
     def count_refusal(self, code: str) -> None:
         """Count what was refused, by the code of its error."""

@@ -219,7 +219,7 @@ class Metrics:
             "Commits that another worker or replica was before; they were judged again.",
             *_MODEL,
         )
-        self.store_errors = _counter("store_errors_total", "Commits and lookups that the store failed.")
+        self.store_errors = _counter("store_errors_total", "Requests, and rows of messages, that the store failed.")
         self.sessions_live = _gauge("sessions_live", "Sessions in memory.", *_MODEL)
         self.streams_live = _gauge("streams_live", "WebSocket streams that are open.")
         self.queue_depth = _gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,8 +23,6 @@ from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Address, Commit, Store
 from ostinato.service.state.checksums import checksums
 
-logger = logging.getLogger(__name__)
-
 
 class Ledger:
     """Applies chunks to sessions, in order and once. The engines' work comes back here: see ``Owner``.
@@ -33,7 +30,6 @@ class Ledger:
     Args:
         turns: the order of each session's requests.
         clock: seconds since the epoch.
-        on_store_error: called where a commit failed.
     """
 
     def __init__(
@@ -42,12 +38,10 @@ class Ledger:
         turns: Turns,
         *,
         clock: Callable[[], float] = time.time,
-        on_store_error: Callable[[], object] | None = None,
     ) -> None:
         self._store = store
         self._turns = turns
         self._clock = clock
-        self._on_store_error = on_store_error
         self._tasks: set[asyncio.Task[None]] = set()
 
     def step(
@@ -152,10 +146,8 @@ class Ledger:
         if isinstance(error, StateStoreUnavailable):
             unavailable = error
         else:
-            logger.error("a commit failed", exc_info=error)
             unavailable = StateStoreUnavailable("the store did not commit; with seq it is safe to send it again")
-        if self._on_store_error is not None:
-            self._on_store_error()
+            unavailable.__cause__ = error
         for work in works:
             self._fail(work, unavailable)
 
@@ -221,8 +213,6 @@ class Ledger:
         try:
             waiting = self._store.refresh(session_id, Address(arena, slot), self._clock())
         except Exception as error:
-            if not isinstance(error, OstinatoError):
-                logger.exception("a session could not be brought up to date")
             return self._refuse(part, session_id, error)
         if waiting is None:
             return self._judge(part, session_id)
@@ -231,8 +221,6 @@ class Ledger:
             try:
                 await waiting
             except Exception as error:
-                if not isinstance(error, OstinatoError):
-                    logger.exception("a session could not be brought up to date")
                 keeps_busy = self._refuse(part, session_id, error)
             else:
                 keeps_busy = self._judge(part, session_id)

@@ -8,7 +8,6 @@ output is out while long ones go on.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +21,6 @@ from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunn
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import Draining, OstinatoError, RunFailed
 from ostinato.service.metrics.series import GenerationMetrics
-
-logger = logging.getLogger(__name__)
 
 
 class Asked(NamedTuple):
@@ -224,7 +221,6 @@ class GenerationScheduler(Admission):
 
     def _give_up(self, key: Any, error: Exception) -> dict[Decoding, OstinatoError]:
         """Fail all decodings of a table that is no longer to be trusted."""
-        logger.error("an iteration of the decoder failed", exc_info=error)
         return {decoding: _failed(error) for decoding in self._tables.pop(key).decodings}
 
     def _start(
@@ -263,8 +259,6 @@ class GenerationScheduler(Admission):
         except Exception as error:
             if len(group) > 1:
                 return [start for generation in group for start in self._encode([generation])]
-            if not isinstance(error, OstinatoError):
-                logger.exception("an encoder failed")
             return [error if isinstance(error, OstinatoError) else _failed(error)]
 
     def _take(self, computed: tuple[list[Decoding], dict[Decoding, OstinatoError]]) -> None:
@@ -309,4 +303,6 @@ class GenerationScheduler(Admission):
 
 
 def _failed(error: Exception) -> OstinatoError:
-    return RunFailed(f"the run failed: {error}")
+    failure = RunFailed(f"the run failed: {error}")
+    failure.__cause__ = error
+    return failure

@@ -5,7 +5,6 @@ exactly once. What a run's result means is ``progress``'s.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +17,6 @@ from ostinato.service.engine.recurrent.runner import Result
 from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError, RunFailed
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.state.arena import Arena
-
-logger = logging.getLogger(__name__)
 
 PASS_SECONDS = 0.005
 """For so long iterations follow each other before the event loop reads again."""
@@ -185,8 +182,8 @@ class Scheduler(Admission):
             self._line.put_alone(iteration.works)
             return
         if not isinstance(error, OstinatoError):
-            logger.error("an iteration failed", exc_info=error)
-            error = RunFailed(f"the run failed: {error}")
+            failure = RunFailed(f"the run failed: {error}")
+            failure.__cause__, error = error, failure
         self._fail(iteration.works, error)
 
     def _fail(self, works: list[Work], error: OstinatoError) -> None:

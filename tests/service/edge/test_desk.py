@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -18,10 +19,12 @@ from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct import DirectExchange
 from ostinato.service.edge.message import EventStream, Response
 from ostinato.service.edge.websocket.channel import Message
-from ostinato.service.errors import RunFailed
+from ostinato.service.errors import RecordUnreadable, RunFailed, StateStoreUnavailable
 from ostinato.service.inference.generation import StepEvent
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.puppet import House
+from tests.service.puppet_decoder import PuppetDecoder
+from tests.service.puppet_encoder import PuppetEncoder
 from tests.service.puppet_generator import puppet_engine
 
 STEP = b'{"inputs": [[1]]}'
@@ -109,9 +112,78 @@ async def test_a_run_that_fails_is_logged_counted_and_worded_alike(
     async with edge_over(house) as edge:
         assert await way(edge) == "run_failed"
     assert house.value('ostinato_rejected_total{reason="run_failed"}') == 1
-    logged = [record for record in caplog.records if record.name == "ostinato.service.edge.desk"]
-    assert [record.exc_info is not None for record in logged] == [True]
-    assert "failed" in logged[0].getMessage()
+    [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "failed" in logged.getMessage()
+    assert logged.exc_info is not None
+    assert "RuntimeError: told to fail" in logging.Formatter().formatException(logged.exc_info)
+
+
+@pytest.mark.parametrize(
+    "error", [StateStoreUnavailable("no room"), OSError("no room")], ids=["the store's", "unexpected"]
+)
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_commit_that_fails_is_logged_with_its_cause_and_counted_alike(
+    way: Callable[[Edge], Awaitable[str]],
+    error: Exception,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    house = House()
+    await house.sessions.open("sum", session_id="a")
+    monkeypatch.setattr(house.store, "commit", fails)
+    async with edge_over(house) as edge:
+        assert await way(edge) == "state_store_unavailable"
+    assert house.value('ostinato_rejected_total{reason="state_store_unavailable"}') == 1
+    assert house.value("ostinato_store_errors_total") == 1
+    [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert logged.exc_info is not None
+    assert "no room" in logging.Formatter().formatException(logged.exc_info)
+
+
+async def test_a_lookup_that_the_store_fails_is_counted_as_a_commit_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object) -> None:
+        raise StateStoreUnavailable("away")
+
+    house = House()
+    async with edge_over(house) as edge:
+        monkeypatch.setattr(house.sessions, "find", fails)
+        assert (await Connection("POST", "/v1/sessions/a/forecast", b'{"horizon": 1}').through(edge))[0] == 503
+    assert house.value("ostinato_store_errors_total") == 1
+
+
+async def test_an_unexpected_error_while_a_session_is_brought_up_to_date_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("told to fail")
+
+    house = House()
+    await house.sessions.open("sum", session_id="a")
+    monkeypatch.setattr(house.store, "refresh", fails)
+    async with edge_over(house) as edge:
+        body = b'{"inputs": [[1]], "seq": 7}'
+        _, content = await Connection("POST", "/v1/sessions/a/step", body).through(edge)
+    assert content["code"] == "internal"
+    [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert logged.getMessage() == "POST /v1/sessions/a/step failed"
+
+
+async def test_of_a_store_that_stays_away_the_log_tells_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    house, now = House(), 5.0
+    desk = Desk(house.metrics, house.settings, clock=lambda: now)
+    for now in (5.0, 6.0, 64.9, 65.0, 66.0):
+        desk.refuse(StateStoreUnavailable("away"), f"the request at {now:g}")
+    assert [record.getMessage() for record in caplog.records] == ["the request at 5 failed", "the request at 65 failed"]
+    assert house.value("ostinato_store_errors_total") == 5
+
+
+async def test_a_record_that_cannot_be_read_is_ours_to_look_into(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    assert Desk(house.metrics, house.settings).refuse(RecordUnreadable("torn"), "a look").status == 500
+    assert [record.getMessage() for record in caplog.records] == ["a look failed"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -157,6 +229,24 @@ async def test_a_stream_of_events_that_fails_on_its_way_is_logged_counted_and_wo
     assert json.loads(last.partition("data: ")[2])["code"] == "run_failed"
     assert house.value('ostinato_rejected_total{reason="run_failed"}') == 1
     assert "a stream of outputs of model puppet failed" in caplog.text
+
+
+@pytest.mark.parametrize("part", [PuppetEncoder, PuppetDecoder])
+async def test_a_run_that_generates_and_fails_unexpectedly_is_logged_once_with_its_cause(
+    part: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("told to fail")
+
+    house = House()
+    house.catalogue.add(puppet_engine())
+    monkeypatch.setattr(part, "run", fails)
+    async with edge_over(house) as edge:
+        _, content = await Connection("POST", "/generate", b'{"model": "puppet", "inputs": [[3]]}').through(edge)
+    assert content["code"] == "run_failed"
+    [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert logged.exc_info is not None
+    assert "RuntimeError: told to fail" in logging.Formatter().formatException(logged.exc_info)
 
 
 async def test_a_handshake_and_a_probe_that_are_refused_are_counted() -> None:
