@@ -78,14 +78,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @contextmanager
-def limited(what: str) -> Iterator[None]:
+def limited(what: str, most_seconds: float = PHASE_SECONDS) -> Iterator[None]:
     """Fail what hangs within, at the place where it hangs."""
 
     def give_up(_number: int, _frame: object) -> None:
-        pytest.fail(f"{what} took longer than {PHASE_SECONDS:g} s")
+        pytest.fail(f"{what} took longer than {most_seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, give_up)
-    seconds, _ = signal.setitimer(signal.ITIMER_REAL, PHASE_SECONDS)
+    seconds, _ = signal.setitimer(signal.ITIMER_REAL, most_seconds)
     try:
         yield
     finally:

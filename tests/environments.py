@@ -68,7 +68,7 @@ class Environment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=350,
         )
 
     def variables(self, home: Path) -> dict[str, str]:

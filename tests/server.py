@@ -23,6 +23,8 @@ from tests.waiting import PATIENCE_SECONDS
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS = 100.0
 STOP_SECONDS = 60.0
+LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=1.0)
+"""A connection that was idle for longer is not used again: after 5 s the server closes it, perhaps just then."""
 PORTS = range(10_000, 22_000)
 """Below the ports of outgoing connections, and so is each with 10,000 added, as a Redis cluster's node wants it."""
 NUM_SHARES = 16
@@ -124,11 +126,11 @@ class ServerProcess:
 
     def client(self) -> httpx2.Client:
         """A client that waits as long as a test may."""
-        return httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        return httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, limits=LIMITS)
 
     def async_client(self) -> httpx2.AsyncClient:
         """The same for an event loop."""
-        return httpx2.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS)
+        return httpx2.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS, limits=LIMITS)
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The answer to a request on a connection of its own."""

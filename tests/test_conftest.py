@@ -9,22 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests import conftest
 from tests.conftest import limited
 from tests.server import NUM_SHARES, PORTS, free_port
 from tests.shared import Shared
 
 
-def test_what_hangs_fails_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conftest, "PHASE_SECONDS", 0.01)
-    with pytest.raises(pytest.fail.Exception, match=r"test_x took longer than 0.01 s"), limited("test_x"):
+def test_what_hangs_fails_by_its_name() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"test_x took longer than 0.01 s"), limited("test_x", 0.01):
         signal.pause()
 
 
-def test_a_limit_that_is_over_leaves_the_one_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_over_leaves_the_one_around_it() -> None:
     with limited("outer"):
-        monkeypatch.setattr(conftest, "PHASE_SECONDS", 1000.0)
-        with limited("inner"):
+        with limited("inner", 1000.0):
             pass
         seconds, _ = signal.getitimer(signal.ITIMER_REAL)
     assert 0 < seconds <= 400

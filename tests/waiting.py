@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 PATIENCE_SECONDS = 100.0
 """On a busy machine all may take long, so this says nothing of speed. It is less than a test's limit."""
 
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.05
 
 
 def until(is_so: Callable[[], object], what: str = "it") -> None:

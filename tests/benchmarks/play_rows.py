@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks.play_rows FIRST NUMBER FOLDER``: some rows of the benchmark, tiny and without rivals.
+"""``python -m tests.benchmarks.play_rows FIRST BEHIND FOLDER``: some rows of the benchmark, tiny and without rivals.
 
 In a process of its own, since a benchmark raises limits of its process. The last line is what came of it, as JSON.
 """
@@ -18,13 +18,13 @@ RIVALS = ("triton", "fastapi", "bentoml")
 """Each needs an environment of its own."""
 
 
-def main(first: int, number: int, folder: Path) -> None:
-    """Measure rows ``first`` to ``first + number``."""
+def main(first: int, behind: int, folder: Path) -> None:
+    """Measure the rows from ``first`` on up to the one before ``behind``."""
     bench = Bench(Options.tiny(), folder, Console(width=120))
     bench.absent = dict.fromkeys(RIVALS, "left out")
     num_figures = {}
     try:
-        for row in ROWS[first : first + number]:
+        for row in ROWS[first:behind]:
             before = sum(map(len, bench.figures.values.values()))
             measure(bench, [row])
             num_figures[row[0]] = sum(map(len, bench.figures.values.values())) - before

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,17 @@ from benchmarks.bench import Bench, Options
 from benchmarks.errors import OwnFault, SubjectFailed
 from benchmarks.subjects import ROOT, Ostinato
 
-NUM_AT_ONCE = 4
-"""Rows in one process, which share its servers."""
+BOUNDS = (0, 4, 6, len(benchmark.ROWS))
+"""Rows between two of these run in one process. From the sixth on they share servers."""
 
 
-@pytest.mark.parametrize("first", range(0, len(benchmark.ROWS), NUM_AT_ONCE))
-def test_every_row_measures_something(first: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "behind"), list(pairwise(BOUNDS)))
+def test_every_row_measures_something(first: int, behind: int, tmp_path: Path) -> None:
     wrk = tmp_path / "wrk"
     wrk.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.benchmarks.wrk "$@"\n')
     wrk.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.play_rows", str(first), str(NUM_AT_ONCE), str(tmp_path)],
+        [sys.executable, "-m", "tests.benchmarks.play_rows", str(first), str(behind), str(tmp_path)],
         cwd=ROOT,
         env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
@@ -37,7 +38,7 @@ def test_every_row_measures_something(first: int, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["absent"], found["failures"]) == ({}, []), done.stdout + done.stderr
-    assert list(found["num_figures"]) == [title for title, *_ in benchmark.ROWS[first : first + NUM_AT_ONCE]]
+    assert list(found["num_figures"]) == [title for title, *_ in benchmark.ROWS[first:behind]]
     assert min(found["num_figures"].values()) > 0, found["num_figures"]
 
 

@@ -26,6 +26,9 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from tests.server import free_port
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("bento")
+
 ROOT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
 NUM_FEATURES = 3
@@ -71,7 +74,7 @@ def bento(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
     inputs = Input(name="inputs", dtype="float32", shape=("B", "T", NUM_FEATURES), features=features)
     export_module(Network(), inputs, project / "repository", name="small")
     done = subprocess.run(
-        [str(BENTOML), "build"], cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [str(BENTOML), "build"], cwd=project, env=environment, capture_output=True, text=True, timeout=350, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (Path(environment["BENTOML_HOME"]) / "bentos" / "ostinato").glob("*/")

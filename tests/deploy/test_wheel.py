@@ -21,6 +21,9 @@ from tests.environments import CHECKOUT, Environment, build, copy_project
 from tests.networks import accumulator
 from tests.server import ServerProcess, free_port, running_server
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("wheel")
+
 EXAMPLES = CHECKOUT / "examples"
 NEEDED = "error: 'ostinato {command}' needs the extra {extra}: pip install 'ostinato[{extra}]'\n"
 

@@ -27,7 +27,7 @@ CHECKOUT_PACKAGES = ("export", "models", "ostinato", "service", "tests")
 TOOLS = ("kubectl", "promtool")
 """What the checks install next to the interpreter where PATH lacks it; a reader has it on PATH."""
 PAGE_PORT = 3000
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 350.0
 PROBLEM_STATUS = 22
 """Of curl for an answer that is a problem; a page that shows the problem means it."""
 

@@ -17,6 +17,9 @@ from tests.ostinato.fake_service import KINDS, make_client
 from tests.server import ServerProcess
 from tests.waiting import until_true
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("writing_server")
+
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -18,6 +18,9 @@ from ostinato.service.edge.arrow.columns import ARROW
 from tests.networks import offline
 from tests.server import ServerProcess, running_server
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("server")
+
 NUM_CLIENTS = 6
 SESSIONS_EACH = 20
 NUM_STEPS = 40

@@ -9,7 +9,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
 from tests.server import ServerProcess, running_server
+
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("server")
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from tests.conftest import PutNetworks
 from tests.server import ServerProcess, running_server
 from tests.waiting import until
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("generating")
+
 
 @pytest.fixture(scope="module")
 def generating(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) -> Iterator[ServerProcess]:

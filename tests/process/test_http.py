@@ -16,6 +16,9 @@ from tests.networks import one_step, token_counter
 from tests.server import ServerProcess, running_server
 from tests.waiting import until
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("server")
+
 
 @pytest.fixture
 def http(server: ServerProcess) -> Iterator[httpx2.Client]:

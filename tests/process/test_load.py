@@ -15,6 +15,9 @@ from tests.process.hold import HeldServer
 from tests.server import ServerProcess, running
 from tests.waiting import until_true
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("load")
+
 NUM_STEPS = 40
 """At a step an iteration, a chunk of this length takes many."""
 LABELS = '{model="accumulator",version="1"}'

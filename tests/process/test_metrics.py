@@ -11,6 +11,9 @@ from ostinato.service.metrics.series import SERIES
 from tests.server import ServerProcess, running_server
 from tests.tools import run_tool
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("server")
+
 MODEL = {"model": "accumulator", "version": "1"}
 
 

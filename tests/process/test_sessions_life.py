@@ -22,6 +22,9 @@ from tests import networks
 from tests.networks import offline
 from tests.server import ServerProcess, running_server
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("sessions_life")
+
 STORES = ("memory", "lmdb")
 ODD_MODELS = ("time-first", "one-step", "tokens", "whole-tokens", "accumulator")
 

@@ -29,6 +29,9 @@ from tests.process.test_load import until, value
 from tests.server import ServerProcess, running, running_server
 from tests.waiting import until_true
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("stream")
+
 NUM_STEPS = 40
 """At a step an iteration, a chunk of this length takes many."""
 

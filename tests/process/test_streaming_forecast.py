@@ -18,6 +18,9 @@ from ostinato.service.artifact.manifest import Manifest
 from tests.networks import Array
 from tests.server import CHECKOUT, ServerProcess, running_server
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("streaming_forecast")
+
 EXAMPLE = CHECKOUT / "examples" / "beijing_pm25"
 MODEL = "beijing-seq2seq"
 RELEASE = EXAMPLE / "repository" / MODEL / "1"

@@ -19,6 +19,9 @@ from ostinato.commands.generation_view import JsonView
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess
 
+# One process runs these, since they share what takes long to start.
+pytestmark = pytest.mark.xdist_group("writing_server")
+
 Write = Callable[..., Result]
 
 
