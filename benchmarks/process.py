@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.errors import SubjectFailed
+from ostinato.tools.server_process import has_lost_port
 
 SERVER_CORE = 0
 LOAD_CORE = 1
@@ -50,15 +51,19 @@ class Process:
         self.command = ["taskset", "-c", str(core), *command]
         self.log = log
         self._is_ready = is_ready
+        self._folder, self._environment = folder, {**os.environ, **(environment or {})}
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         self.started_at = time.perf_counter()
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
+        with self.log.open("wb") as output:
+            return subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=folder,
-                env={**os.environ, **(environment or {})},
+                cwd=self._folder,
+                env=self._environment,
             )
 
     @property
@@ -72,7 +77,11 @@ class Process:
         Raises:
             SubjectFailed: it ended, or took too long; tells its log's last lines.
         """
-        while time.perf_counter() < self.started_at + START_SECONDS and self._process.poll() is None:
+        while time.perf_counter() < self.started_at + START_SECONDS:
+            if self._process.poll() is not None:
+                if not has_lost_port(self.log):
+                    break
+                self._process = self._start()
             if self._is_ready():
                 return time.perf_counter() - self.started_at
             time.sleep(poll_seconds)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import httpx2
 import psutil
 
+from ostinato.tools.server_process import has_lost_port
 from tests.waiting import PATIENCE_SECONDS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -116,6 +117,9 @@ class ServerProcess:
         give_up_at = time.monotonic() + START_SECONDS
         while time.monotonic() < give_up_at:
             if self.process.poll() is not None:
+                if has_lost_port(self.log_path):
+                    self.start()
+                    continue
                 raise AssertionError(f"the server exited with {self.process.returncode}:\n{self.log()}")
             with contextlib.suppress(httpx2.TransportError):
                 answer = httpx2.get(f"{self.url}/readyz", timeout=5)

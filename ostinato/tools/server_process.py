@@ -20,6 +20,7 @@ from ostinato.errors import ServiceUnreachable
 
 POLL_SECONDS = 0.1
 KILL_POLL_SECONDS = 0.01
+LOST_PORT = "zmq.error.ZMQError: Address already in use"
 
 
 class ServerProcess:
@@ -92,7 +93,11 @@ class ServerProcess:
         assert self._process is not None
         give_up_at = time.monotonic() + self._start_seconds
         with httpx2.Client(trust_env=False, timeout=5.0) as http:
-            while time.monotonic() < give_up_at and self._process.poll() is None:
+            while time.monotonic() < give_up_at:
+                if self._process.poll() is not None:
+                    if not has_lost_port(self.log):
+                        break
+                    self.start()
                 with contextlib.suppress(httpx2.TransportError, ValueError):
                     answer: dict[str, Any] = http.get(f"{self.url}/readyz").json()
                     if answer["status"] == "ready":
@@ -121,6 +126,14 @@ def _runs(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def has_lost_port(log: Path) -> bool:
+    """Whether a server has ended because of a port that BentoML picked for itself and another process took before
+    BentoML listened there: it starts if it is started again.
+    """
+    lines = log.read_text(errors="replace").splitlines()
+    return bool(lines) and lines[-1].startswith(LOST_PORT)
 
 
 def free_port() -> int:
