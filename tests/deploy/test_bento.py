@@ -137,7 +137,8 @@ def test_a_bento_has_the_command_line(bento: Path, environment: dict[str, str]) 
     assert "small" in done.stdout
 
 
-# Runs the command line as the image does, where the libraries have metadata and the package has none.
+# Runs the command line as the image does: the libraries have metadata and the package has none, nor is there a checkout
+# that the environment would look into.
 WITHOUT_METADATA = """
 import importlib.metadata, runpy, sys
 known = importlib.metadata.distribution
@@ -146,6 +147,7 @@ def distribution(name):
         raise importlib.metadata.PackageNotFoundError(name)
     return known(name)
 importlib.metadata.distribution = distribution
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
 runpy.run_module("ostinato.cli", run_name="__main__")
 """
 
