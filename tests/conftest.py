@@ -18,6 +18,8 @@ from tests.shared import Shared
 
 # Tests run on all cores already. Torch would start as many threads again in each worker and in each child process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some tests import onnxruntime themselves, and it keeps an id of the machine under HOME unless it is told before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 TIMEOUT_SECONDS = 120.0
 """Of an asynchronous test."""
