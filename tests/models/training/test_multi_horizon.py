@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.multi_horizon import check_series, load_run, train_run
 from ostinato.models.networks.multi_horizon import build_multi_horizon, forecast
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
-from ostinato.models.networks.recurrent import Features
+from ostinato.models.networks.recurrent import Features, States
 from ostinato.models.recipe import Recipe
 from ostinato.models.scores.multi_horizon import (
     coverage,
@@ -23,6 +26,7 @@ from ostinato.models.scores.multi_horizon import (
     seasonal_naive,
 )
 from ostinato.models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors, train
+from ostinato.models.training.origins import Recurrent, join_rows
 
 NAN = float("nan")
 
@@ -93,6 +97,37 @@ def test_training_lowers_the_loss_and_beats_persistence(waves: MultiHorizonRecip
     assert scores.mean_mae("network") < 0.7 * scores.mean_mae("persistence")
     # The wave repeats after 12 hours to the rounding of the file.
     assert scores.mean_mae("seasonal naive") < 0.01
+
+
+def test_what_lies_beyond_a_part_changes_nothing_that_is_learned_from_it(waves: MultiHorizonRecipe) -> None:
+    dataset = load_dataset(waves.data)
+    training = waves.training.model_copy(update={"max_epochs": 1})
+    short = waves.model_copy(update={"training": training})
+    network, fitted = train(short, dataset, no_report)
+    for start, has_same_validation in ((dataset.test_start, True), (dataset.validation_start, False)):
+        changed = dataset.values.copy()
+        changed[start:, 0] = 1000.0
+        other, other_fitted = train(short, replace(dataset, values=changed), no_report)
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+        assert (fitted.validation == other_fitted.validation) is has_same_validation
+
+
+def test_each_origin_of_a_window_is_forecast_from_its_own_state(
+    waves: MultiHorizonRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[list[States]] = []
+
+    def noted(network: Recurrent, rows: Sequence[States]) -> States:
+        windows.append(list(rows))
+        return join_rows(network, rows)
+
+    monkeypatch.setattr("ostinato.models.training.multi_horizon.join_rows", noted)
+    training = waves.training.model_copy(update={"max_epochs": 1})
+    train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    # An origin every 4 steps of a window of 12.
+    assert len(windows[0]) == 3
+    for before, after in pairwise(windows[0]):
+        assert not all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_gradients_are_clipped(waves: MultiHorizonRecipe) -> None:

@@ -100,6 +100,31 @@ async def test_a_newcomer_has_its_first_step_in_the_iteration_that_takes_it_in()
     await until(lambda: house.is_empty)
 
 
+async def test_an_output_wider_than_all_lanes_runs_when_it_has_them_to_itself() -> None:
+    house, wide = House(max_lanes=2), House()
+    # Number 1 is a beam of three.
+    asked = [0, 1, 2, 1]
+    together = await house.generations.run([house.ask(number) for number in asked])
+    assert max(house.decoder.runs) == 3
+    assert outputs(together) == outputs(await wide.generations.run([wide.ask(number) for number in asked]))
+    await until(lambda: house.is_empty)
+
+
+async def test_a_source_that_cannot_be_encoded_fails_alone_among_those_of_its_length() -> None:
+    house, alone = House(encodes=True), House(encodes=True)
+    # All three are padded to 16.
+    asked = [house.ask(number) for number in (0, 1, 4)]
+    asked[1] = asked[1]._replace(source=np.array([1, 2, PuppetEncoder.BAD_STEP]))
+    generations = house.generations.begin(asked)
+    made = await asyncio.gather(*(generation.future for generation in generations), return_exceptions=True)
+    assert isinstance(made[1], RunFailed)
+    assert "one of the sources is bad" in str(made[1])
+    for number, decoding in ((0, made[0]), (4, made[2])):
+        assert isinstance(decoding, Decoding)
+        assert outputs([decoding]) == outputs(await alone.generations.run([alone.ask(number)]))
+    await until(lambda: house.is_empty)
+
+
 @pytest.mark.parametrize("encodes", [False, True])
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_thread: bool, encodes: bool) -> None:
