@@ -117,6 +117,20 @@ def test_only_the_output_at_fault_fails(how: str) -> None:
     assert all(same(decodings[index].outputs, expected[index]) for index in others)
 
 
+def test_an_output_fails_of_which_one_lane_alone_is_no_number() -> None:
+    decoder, source = PuppetDecoder(NUM_CODES), (4.0, 2.0)
+    first = decoder.log_probabilities(source, ())
+    first[STOP] = -np.inf
+    decoder.spoils, decoder.spoils_behind = source[0], int(np.argsort(-first)[1])
+    beam, other = Beam(OutputPlan(START, STOP, 9), 3, 0.0, 1), Greedy(OutputPlan(START, None, 9))
+    lanes = Lanes(decoder)
+    lanes.join([(beam, decoder.start_from(*source)), (other, decoder.start_from(5.0))])
+    assert lanes.advance()[1] == {}
+    _, failures = lanes.advance()
+    assert list(failures) == [beam]
+    assert lanes.decodings == {other: [0]}
+
+
 def test_a_run_that_fails_with_one_output_in_it_frees_its_lanes() -> None:
     decoder = PuppetDecoder(NUM_CODES)
     decoder.fails_at = 4.0

@@ -238,3 +238,24 @@ async def test_a_fault_of_the_engine_itself_fails_what_it_held_and_no_more() -> 
     assert isinstance(done[0], RunFailed)
     assert house.is_empty
     assert len(await house.generations.run([house.ask(1)])) == 1
+
+
+async def test_outputs_whose_starts_do_not_fit_each_other_fail_and_hold_nobody_up() -> None:
+    house = House()
+    # Memories of two widths in one table: nothing in it is to be trusted.
+    narrow = house.ask(0)._replace(source=house.decoder.start_from(1.0, num_padded=4))
+    generations = house.generations.begin([house.ask(3), narrow])
+    done = await asyncio.gather(*(generation.future for generation in generations), return_exceptions=True)
+    assert [type(result) for result in done] == [RunFailed, RunFailed]
+    assert house.is_empty
+    assert len(await house.generations.run([house.ask(1)])) == 1
+
+
+async def test_outputs_that_must_not_share_a_run_have_their_own() -> None:
+    house = House(share_runs=False)
+    # Greedy and sampled: a lane each.
+    asked = [house.ask(number) for number in (0, 2, 3, 5)]
+    together = await house.generations.run(asked)
+    assert set(house.decoder.runs) == {1}
+    shared = House()
+    assert outputs(together) == outputs(await shared.generations.run([shared.ask(n) for n in (0, 2, 3, 5)]))
