@@ -117,6 +117,40 @@ def test_only_the_output_at_fault_fails(how: str) -> None:
     assert all(same(decodings[index].outputs, expected[index]) for index in others)
 
 
+def test_outputs_that_begin_with_states_of_their_own_go_on_from_them() -> None:
+    decoder = PuppetDecoder(NUM_CODES)
+    starts = [decoder.start_from(7.0)._replace(states=(np.array([key, 0.0]),)) for key in (0.0, 11.0, 400.0)]
+    expected = []
+    for start in starts:
+        lanes, greedy = Lanes(decoder), Greedy(OutputPlan(START, None, 6))
+        lanes.join([(greedy, start)])
+        while lanes.num_lanes:
+            lanes.advance()
+        expected.append(greedy.outputs)
+    lanes, together = Lanes(decoder), [Greedy(OutputPlan(START, None, 6)) for _ in starts]
+    lanes.join(list(zip(together, starts, strict=True)))
+    while lanes.num_lanes:
+        lanes.advance()
+    assert all(same(greedy.outputs, wanted) for greedy, wanted in zip(together, expected, strict=True))
+    assert len({tuple(greedy.outputs[0].codes) for greedy in together}) == 3
+
+
+def test_outputs_that_run_apart_from_one_that_fails_later_on_are_fed_their_own_codes() -> None:
+    decoder, source = PuppetDecoder(NUM_CODES), (4.0, 2.0)
+    sources = [source, (5.0,), (6.0, 1.0), (7.0, 3.0)]
+    expected = [alone(decoder, each, lambda: Greedy(OutputPlan(START, None, 6))) for each in sources]
+    lanes, greedy = Lanes(decoder), [Greedy(OutputPlan(START, None, 6)) for _ in sources]
+    lanes.join([(one, decoder.start_from(*each)) for one, each in zip(greedy, sources, strict=True)])
+    for _ in range(3):
+        lanes.advance()
+    decoder.fails_at = source[0]
+    _, failures = lanes.advance()
+    assert list(failures) == [greedy[0]]
+    while lanes.num_lanes:
+        lanes.advance()
+    assert all(same(one.outputs, wanted) for one, wanted in zip(greedy[1:], expected[1:], strict=True))
+
+
 def test_an_output_fails_of_which_one_lane_alone_is_no_number() -> None:
     decoder, source = PuppetDecoder(NUM_CODES), (4.0, 2.0)
     first = decoder.log_probabilities(source, ())
