@@ -357,6 +357,16 @@ async def test_a_body_of_any_size_is_read_whole(size: int) -> None:
             assert (await client.answer())[2]["outputs"] == [[4.0 * number]]
 
 
+async def test_a_body_is_refused_as_soon_as_it_is_too_large_and_not_held_until_its_end() -> None:
+    async with serving(House(max_body_bytes=1000)) as server, Client.to(server) as client:
+        await client.send(post(STEP, b"", JSON_TYPE, "transfer-encoding: chunked"))
+        # 1,001 bytes in three parts, none of which is too large, and no end.
+        for num_bytes in (400, 400, 201):
+            await client.send(b"%x\r\n%b\r\n" % (num_bytes, b" " * num_bytes))
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (413, "too_large")
+
+
 async def test_a_client_that_asks_first_whether_to_send_its_body_is_told_to() -> None:
     house = await house_with_a()
     async with serving(house) as server, Client.to(server) as client:
