@@ -19,6 +19,8 @@ _AUTUMN, _SPRING = "autumn", "spring"
 # North of the equator in spring and autumn, south of it the other way round.
 _NORTH = {_SPRING: ((3, 7), (4, 8)), _AUTUMN: ((9, 20), (11, 8))}
 _SOUTH = {_SPRING: ((8, 14), (11, 8)), _AUTUMN: ((2, 14), (5, 16))}
+_USUAL_WEEKS = {(3, -1), (10, -1), (3, 2), (11, 1), (4, 1), (10, 1), (9, -1)}
+"""Months, and which of their Sundays it is, in most zones that have changes."""
 _SUNDAY = 6
 
 
@@ -38,18 +40,29 @@ def find_clock_changes(walls: Sequence[int]) -> list[ClockChange]:
     step = rising.most_common(1)[0][0]
     if step >= DAY:
         return []
-    back = [row for row, gap in enumerate(gaps, start=1) if _is_back(gap, step) and _in_season(walls[row], _AUTUMN)]
-    forward = [row for row, gap in enumerate(gaps, start=1) if gap == step + HOUR]
-    found = [ClockChange(row, is_back=True) for row in back if _goes_on(walls, row)]
-    is_north = {_is_in(to_datetime(walls[change.row]), _NORTH[_AUTUMN]) for change in found}
-    for row in forward:
-        skipped = walls[row - 1] + step
-        for north, seasons in ((True, _NORTH), (False, _SOUTH)):
-            # The same clock was set back where the file has an autumn.
-            shown = north in is_north or not (is_north or _has_whole(walls, seasons[_AUTUMN]))
-            if shown and _is_in(to_datetime(skipped), seasons[_SPRING]) and _is_night_to_sunday(skipped):
-                found.append(ClockChange(row, is_back=False))
-    return sorted(found)
+    # Rows far apart do not show the hour of the change itself, but then their distance is found nowhere else.
+    late = max(0, step - HOUR)
+    back = [
+        row
+        for row, gap in enumerate(gaps, start=1)
+        if _is_back(gap, step) and may_come_twice(walls[row], late) and _goes_on(walls, row)
+    ]
+    back = _one_a_season(walls, back)
+    is_north = {_is_in(to_datetime(walls[row]), _NORTH[_AUTUMN]) for row in back}
+    forward = [
+        row
+        for row, gap in enumerate(gaps, start=1)
+        if gap == step + HOUR and _may_be_skipped(walls, walls[row - 1] + step, late, is_north)
+    ]
+    forward = _one_a_season(walls, forward)
+    return sorted(ClockChange(row, row in back) for row in (*back, *forward))
+
+
+def may_come_twice(wall: int, late: int = 0) -> bool:
+    """Whether a clock may show this time twice, as it is set back, or showed such a time at most ``late`` before it."""
+    # Set back from midnight, it is Saturday once more.
+    is_night = _is_night_to_sunday(wall, late) or _is_night_to_sunday(wall + HOUR)
+    return is_night and any(_is_in(to_datetime(wall), seasons[_AUTUMN]) for seasons in (_NORTH, _SOUTH))
 
 
 def without_changes(walls: Sequence[int], changes: Sequence[ClockChange]) -> tuple[list[int], list[int]]:
@@ -69,24 +82,48 @@ def _is_back(gap: int, step: int) -> bool:
 
 def _goes_on(walls: Sequence[int], row: int) -> bool:
     """Whether the rows from this one on rise to beyond the one before it, as after a change and not in disorder."""
-    for earlier, later in pairwise(walls[row:]):
-        if earlier > walls[row - 1]:
-            break
-        if later <= earlier:
+    latest = row - 1
+    while row + 1 < len(walls) and walls[row] <= walls[latest]:
+        row += 1
+        if walls[row] <= walls[row - 1]:
             return False
     return True
 
 
-def _in_season(wall: int, season: str) -> bool:
-    # Set back from midnight, it is Saturday once more.
-    return any(_is_in(to_datetime(wall), seasons[season]) for seasons in (_NORTH, _SOUTH)) and (
-        _is_night_to_sunday(wall) or _is_night_to_sunday(wall + HOUR)
+def _may_be_skipped(walls: Sequence[int], skipped: int, late: int, is_north: set[bool]) -> bool:
+    """Whether a time may be left out as a clock is set forward; it was set back where the file has an autumn, too."""
+    if not _is_night_to_sunday(skipped, late):
+        return False
+    return any(
+        _is_in(to_datetime(skipped), seasons[_SPRING])
+        and (north in is_north or not (is_north or _has_whole(walls, seasons[_AUTUMN])))
+        for north, seasons in ((True, _NORTH), (False, _SOUTH))
     )
 
 
-def _is_night_to_sunday(wall: int) -> bool:
+def _one_a_season(walls: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """One row for each half of a year, in the week in which most years have one: the others are gaps or repetitions."""
+    weeks = {row: _week(to_datetime(walls[row])) for row in rows}
+    counts = Counter(weeks.values())
+    best: dict[tuple[int, bool], int] = {}
+    for row in rows:
+        time = to_datetime(walls[row])
+        season = time.year, time.month <= 6
+        rank = (counts[weeks[row]], weeks[row] in _USUAL_WEEKS)
+        if season not in best or rank > (counts[weeks[best[season]]], weeks[best[season]] in _USUAL_WEEKS):
+            best[season] = row
+    return sorted(best.values())
+
+
+def _week(time: datetime) -> tuple[int, int]:
+    """The month, and the how-manieth of its weeks: -1 for the last."""
+    is_last = (time + timedelta(days=7)).month != time.month
+    return time.month, -1 if is_last else (time.day + 6) // 7
+
+
+def _is_night_to_sunday(wall: int, late: int = 0) -> bool:
     time = to_datetime(wall)
-    return time.weekday() == _SUNDAY and time.hour <= 3
+    return time.weekday() == _SUNDAY and wall % DAY < 4 * HOUR + late
 
 
 def _is_in(time: datetime, season: tuple[tuple[int, int], tuple[int, int]]) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ostinato.errors import InputError, TableError
 from ostinato.tables import gaps as gap_words
-from ostinato.tables.clock_changes import ClockChange, find_clock_changes, without_changes
+from ostinato.tables.clock_changes import ClockChange, find_clock_changes, may_come_twice, without_changes
 from ostinato.tables.gaps import MAX_FILLED, Gap, Gaps, moment_text
 from ostinato.tables.grid import Grid
 from ostinato.tables.repeats import find_series_column
@@ -23,7 +23,7 @@ CANNOT_FILL = "the model takes no missing values, so the table needs rows with v
 
 
 class AxisStep(NamedTuple):
-    """A step: the row that it is, or None; the row that it is or comes after; what the clock showed, in microseconds."""
+    """A step: the row that it is, or None; the row that it is or comes after; the clock's time, in microseconds."""
 
     row: int | None
     last_row: int
@@ -217,10 +217,13 @@ class TimedTable:
         )
 
     def _twice(self, row: int, same: int, rules: AxisRules) -> str:
-        return (
-            f"{self._iso(row)} does not come after line {self._lines[same]}, where the same time stands: it is there "
-            f"twice, and one row must go ({rules.said('ignore')} takes both as steps)"
-        )
+        place = f"{self._iso(row)} does not come after line {self._lines[same]}, where the same time stands"
+        if not self._has_offsets and may_come_twice(self._walls[row]):
+            return (
+                f"{place}: in an hour that comes twice when clocks are set back, and its two times are mixed; write "
+                "times with their offset from UTC, or the one time after the other"
+            )
+        return f"{place}: it is there twice, and one row must go ({rules.said('ignore')} takes both as steps)"
 
     def _grid(self, times: Sequence[int], rules: AxisRules) -> Grid:
         step = rules.step or find_step(times)
