@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ostinato.tables.stamps import DAY, HOUR, to_datetime
 
@@ -19,8 +19,13 @@ _AUTUMN, _SPRING = "autumn", "spring"
 # North of the equator in spring and autumn, south of it the other way round.
 _NORTH = {_SPRING: ((3, 7), (4, 8)), _AUTUMN: ((9, 20), (11, 8))}
 _SOUTH = {_SPRING: ((8, 14), (11, 8)), _AUTUMN: ((2, 14), (5, 16))}
-_USUAL_WEEKS = {(3, -1), (10, -1), (3, 2), (11, 1), (4, 1), (10, 1), (9, -1)}
-"""Months, and which of their Sundays it is, in most zones that have changes."""
+_Week: TypeAlias = tuple[int, int]
+_USUAL_WEEKS: dict[_Week, set[_Week]] = {
+    (10, -1): {(3, -1), (4, 1)},
+    (11, 1): {(3, 2)},
+    (4, 1): {(10, 1), (9, -1)},
+}
+"""When most zones set clocks back, and when they set them forward: a month, and which of its Sundays (-1 = last)."""
 _SUNDAY = 6
 
 
@@ -47,14 +52,16 @@ def find_clock_changes(walls: Sequence[int]) -> list[ClockChange]:
         for row, gap in enumerate(gaps, start=1)
         if _is_back(gap, step) and may_come_twice(walls[row], late) and _goes_on(walls, row)
     ]
-    back = _one_a_season(walls, back)
+    back = _one_a_season(walls, back, set(_USUAL_WEEKS))
     is_north = {_is_in(to_datetime(walls[row]), _NORTH[_AUTUMN]) for row in back}
     forward = [
         row
         for row, gap in enumerate(gaps, start=1)
         if gap == step + HOUR and _may_be_skipped(walls, walls[row - 1] + step, late, is_north)
     ]
-    forward = _one_a_season(walls, forward)
+    seen = {_week(to_datetime(walls[row])) for row in back}
+    usual = [weeks for week, weeks in _USUAL_WEEKS.items() if week in seen or not seen]
+    forward = _one_a_season(walls, forward, set().union(*usual))
     return sorted(ClockChange(row, row in back) for row in (*back, *forward))
 
 
@@ -101,22 +108,18 @@ def _may_be_skipped(walls: Sequence[int], skipped: int, late: int, is_north: set
     )
 
 
-def _one_a_season(walls: Sequence[int], rows: Sequence[int]) -> list[int]:
+def _one_a_season(walls: Sequence[int], rows: Sequence[int], usual: set[_Week]) -> list[int]:
     """One row for each half of a year, in the week in which most years have one: the others are gaps or repetitions."""
     weeks = {row: _week(to_datetime(walls[row])) for row in rows}
     counts = Counter(weeks.values())
     best: dict[tuple[int, bool], int] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (counts[weeks[row]], weeks[row] in usual)):
         time = to_datetime(walls[row])
-        season = time.year, time.month <= 6
-        rank = (counts[weeks[row]], weeks[row] in _USUAL_WEEKS)
-        if season not in best or rank > (counts[weeks[best[season]]], weeks[best[season]] in _USUAL_WEEKS):
-            best[season] = row
+        best[time.year, time.month <= 6] = row
     return sorted(best.values())
 
 
-def _week(time: datetime) -> tuple[int, int]:
-    """The month, and the how-manieth of its weeks: -1 for the last."""
+def _week(time: datetime) -> _Week:
     is_last = (time + timedelta(days=7)).month != time.month
     return time.month, -1 if is_last else (time.day + 6) // 7
 

@@ -111,7 +111,10 @@ def is_month_end(time: int) -> bool:
 
 
 def _spacing(places: Sequence[int], gaps: Sequence[int]) -> int:
-    """The distance of which all others are multiples, or most are where a few rows are strays; 0 = there is none."""
+    """The distance of which all others are multiples, or most are where a few rows are strays; 0 = there is none.
+
+    It must be that of half the rows, or leave few of them to be put in: all times are whole seconds apart.
+    """
     counts = Counter(gaps)
     common = gcd(*counts)
     usual = max(counts, key=lambda gap: (counts[gap], -gap))
@@ -120,7 +123,7 @@ def _spacing(places: Sequence[int], gaps: Sequence[int]) -> int:
         if len(places) - max(phases.values()) <= STRAY * len(places):
             return usual
     fills_few = (places[-1] - places[0]) // common <= _MAX_GROWTH * len(gaps)
-    return common if common == min(counts) or fills_few else 0
+    return common if 2 * counts[common] >= len(gaps) or fills_few else 0
 
 
 def _near_spacing(gaps: Sequence[int]) -> int:
