@@ -123,6 +123,22 @@ def tell_notes(dataset: Dataset, report: Report) -> None:
         report(0, 0, note)
 
 
+def check_target(dataset: Dataset) -> None:
+    """Whether there is something to learn.
+
+    Raises:
+        DataError: the target never changes in the training part.
+    """
+    least, most = (
+        statistic[dataset.target_index] for statistic in (dataset.statistics.minimum, dataset.statistics.maximum)
+    )
+    if least == most:
+        raise DataError(
+            f"the target, {dataset.target!r}, has the one value {least:g} in all of the training part: there is "
+            "nothing to learn; check data.target and data.validation_from"
+        )
+
+
 def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatistics:
     """Per-feature statistics of the training part ``[N, F]``, computed in float64, NaN left out.
 
@@ -168,13 +184,7 @@ def _split(recipe: DataRecipe, times: Times) -> tuple[int, int]:
 
 
 def _check_target(recipe: DataRecipe, target: Floats, validation_start: int, test_start: int) -> None:
-    """Without a value to compare with, a part cannot be scored; without a change, nothing can be learned."""
-    known = target[:validation_start][~np.isnan(target[:validation_start])]
-    if known.size and (known == known[0]).all():
-        raise DataError(
-            f"{recipe.file}: column {recipe.target!r}, the target, has the one value {known[0]:g} in all of the "
-            "training part: there is nothing to learn"
-        )
+    """Without a value to compare with, a part cannot be scored."""
     for part, steps in (("validation", target[validation_start:test_start]), ("test", target[test_start:])):
         if np.isnan(steps).all():
             raise DataError(f"{recipe.file}: column {recipe.target!r} has no value in the {part} part")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ostinato.models.data.series import load_dataset, tell_notes
+from ostinato.models.data.series import check_target, load_dataset, tell_notes
 from ostinato.models.networks.recurrent import AnyForecaster, Features, build_forecaster
 from ostinato.models.recipe import Recipe
 from ostinato.models.report import Report, ScoreTable
@@ -34,6 +34,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     plan = Recipe.read(recipe, seed)
     dataset = load_dataset(plan.data)
     tell_notes(dataset, report)
+    check_target(dataset)
     check_scores(dataset, plan.data.season_steps)
     network, fitted = train(plan, dataset, report)
     with reproducible(plan.training.seed, plan.training.num_threads):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.models.data.series import Dataset, load_dataset, tell_notes
+from ostinato.models.data.series import Dataset, check_target, load_dataset, tell_notes
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
@@ -40,6 +40,7 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     plan = MultiHorizonRecipe.read(recipe, seed)
     dataset = load_dataset(plan.data)
     tell_notes(dataset, report)
+    check_target(dataset)
     check_series(dataset, plan)
     check_scores(dataset, num_steps=plan.training.horizon_steps, season_steps=plan.data.season_steps)
     one_step = None if plan.one_step is None else _one_step(recipe.parent / plan.one_step, dataset, report)

@@ -253,7 +253,7 @@ def grids_with_gaps(draw: st.DrawFn) -> tuple[str, list[datetime], list[int]]:
     return text, grid, [number for number in range(num_steps) if number not in dropped]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=grids_with_gaps())
 def test_filling_gives_back_a_grid_whatever_rows_were_dropped(
     drawn: tuple[str, list[datetime], list[int]], lay_out: LayOut
@@ -265,7 +265,7 @@ def test_filling_gives_back_a_grid_whatever_rows_were_dropped(
     assert [step.row for step in axis.steps] == [rows.get(number) for number in range(len(grid))]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=grids_with_gaps())
 def test_the_step_is_found_where_some_neighbours_are_left(
     drawn: tuple[str, list[datetime], list[int]], lay_out: LayOut
