@@ -10,8 +10,9 @@ from ostinato.models.recipe import DataRecipe
 from ostinato.tables.steps import TimeStep
 from ostinato.tables.table import NamedColumns, Table
 from ostinato.tables.text import read_lines
-from ostinato.tables.time_axis import AxisRules, TimeAxis
+from ostinato.tables.time_axis import TimeAxis
 from ostinato.tables.time_columns import TimeColumns
+from ostinato.tables.timed_table import AxisRules
 
 
 def read_columns(path: Path, names: tuple[str, ...]) -> NamedColumns:

@@ -67,9 +67,10 @@ def find_clock_changes(walls: Sequence[int]) -> list[ClockChange]:
 
 def may_come_twice(wall: int, late: int = 0) -> bool:
     """Whether a clock may show this time twice, as it is set back, or showed such a time at most ``late`` before it."""
+    if not any(_is_in(to_datetime(wall), seasons[_AUTUMN]) for seasons in (_NORTH, _SOUTH)):
+        return False
     # Set back from midnight, it is Saturday once more.
-    is_night = _is_night_to_sunday(wall, late) or _is_night_to_sunday(wall + HOUR)
-    return is_night and any(_is_in(to_datetime(wall), seasons[_AUTUMN]) for seasons in (_NORTH, _SOUTH))
+    return _is_night_to_sunday(wall, late) or _is_night_to_sunday(wall + HOUR)
 
 
 def without_changes(walls: Sequence[int], changes: Sequence[ClockChange]) -> tuple[list[int], list[int]]:

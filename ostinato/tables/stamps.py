@@ -12,6 +12,8 @@ MICROSECOND = timedelta(microseconds=1)
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
+CALENDAR_UNITS = ("year", "month", "day", "hour", "minute", "second")
+"""What the columns of a calendar hold, in the order in which they are named."""
 
 # How many digits a number since 1970 has from 2001 on (seconds: from 1973 on), and how many of its units are a second.
 _EPOCHS = {
@@ -103,7 +105,9 @@ def _of_one_cell(text: str) -> tuple[str, Stamp]:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(_advice(text) or str(error)) from error
+        # Of what is written as it should be, Python says which number is out of range.
+        advice = _advice(text) if str(error).startswith("Invalid isoformat") else ""
+        raise ValueError(advice or str(error)) from error
     wall = to_moment(time.replace(tzinfo=None))
     if time.tzinfo is None:
         return _NAIVE, Stamp(wall, wall)
@@ -139,7 +143,10 @@ def _of_calendar(cells: Sequence[str]) -> Stamp:
 def _advice(text: str) -> str:
     """How a time that is not ISO 8601 is written; empty where nobody can tell."""
     if found := _YEAR_FIRST.fullmatch(text):
-        return f"write it as ISO 8601: {_iso(found[1], found[2], found[3])}"
+        date = _iso(found[1], found[2], found[3])
+        if text.startswith(date):
+            return "after the date, ISO 8601 has a time as 17:00 or 17:00:00 and an offset from UTC as +01:00"
+        return f"write it as ISO 8601: {date}"
     if not (found := _YEAR_LAST.fullmatch(text)):
         return ""
     first, second, year = found[1], found[2], found[3]

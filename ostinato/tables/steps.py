@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -107,7 +108,8 @@ def month_of(time: int) -> int:
 
 def is_month_end(time: int) -> bool:
     """Whether a date is the last of its month."""
-    return to_datetime(time + DAY).day == 1
+    date = to_datetime(time)
+    return date.day == monthrange(date.year, date.month)[1]
 
 
 def _spacing(places: Sequence[int], gaps: Sequence[int]) -> int:

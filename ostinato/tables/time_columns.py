@@ -6,12 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ostinato.errors import TableError
-from ostinato.tables.stamps import StampReader, to_datetime
+from ostinato.tables.stamps import CALENDAR_UNITS, StampReader, to_datetime
 from ostinato.tables.table import Table
-from ostinato.tables.time_axis import TimedTable
-
-CALENDAR_UNITS = ("year", "month", "day", "hour", "minute", "second")
-"""What the columns of a calendar hold, in the order in which they are named."""
+from ostinato.tables.timed_table import TimedTable
 
 
 class TimeColumns:

@@ -7,11 +7,12 @@ from typing import Any
 
 from ostinato.errors import TableError
 from ostinato.tables.gaps import Gaps, moment_text
-from ostinato.tables.stamps import StampReader, to_datetime
+from ostinato.tables.stamps import CALENDAR_UNITS, StampReader, to_datetime
 from ostinato.tables.steps import TimeStep
 from ostinato.tables.table import Table, TableRow
-from ostinato.tables.time_axis import AxisRules, TimeAxis
-from ostinato.tables.time_columns import CALENDAR_UNITS, TimeColumns
+from ostinato.tables.time_axis import TimeAxis
+from ostinato.tables.time_columns import TimeColumns
+from ostinato.tables.timed_table import AxisRules
 
 TIME_COLUMNS = ("time", "timestamp", "datetime", "date", "ds")
 """What a column with times is called where nobody says it."""

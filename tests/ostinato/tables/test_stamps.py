@@ -53,6 +53,8 @@ def test_an_offset_tells_the_moment_and_what_the_clock_showed() -> None:
         ("7.7.2024", "write it as ISO 8601: 2024-07-07"),
         ("1/2/24", "its year has two digits"),
         ("2024/1/3 5:00", "write it as ISO 8601: 2024-01-03"),
+        ("2024-01-01 10:00 CET", "after the date, ISO 8601 has a time as 17:00 or 17:00:00 and an offset from UTC"),
+        ("2024-01-01 10:61", "10:61 is not a time: minute must be in 0..59"),
         ("2024-01-01T00:00:00.0000001", "finer than a microsecond"),
         ("1709269200000000001", "finer than a microsecond"),
         ("17", "as a number it would be seconds"),
