@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -100,7 +101,8 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     target = values[:, recipe.features.index(recipe.target)]
     _check_target(recipe, target, validation_start, test_start)
     statistics = training_statistics(recipe, values[:validation_start])
-    notes = (*axis.all_notes(), *_constants(recipe, statistics))
+    parts = {"validation": values[validation_start:test_start], "test": values[test_start:]}
+    notes = (*axis.all_notes(), *_constants(recipe, statistics), *_absent(recipe, parts))
     return Dataset(
         features=recipe.features,
         target=recipe.target,
@@ -172,6 +174,14 @@ def _split(recipe: DataRecipe, times: Times) -> tuple[int, int]:
         int(np.append(times >= np.datetime64(begin, "us"), True).argmax())
         for begin in (recipe.validation_from, recipe.test_from)
     )
+    for key, start in (("validation_from", validation_start), ("test_from", test_start)):
+        # An hour earlier is that of a clock that was set back.
+        border = np.datetime64(getattr(recipe, key) - timedelta(hours=1), "us")
+        if (early := np.flatnonzero(times[start:] < border)).size:
+            raise DataError(
+                f"{recipe.file}: {times[start + early[0]]} comes after {times[start]}, and data.{key} lies between: "
+                'rows that are out of order cannot be split, whatever data.gaps = "ignore" takes; sort them'
+            )
     sizes = {"training": validation_start, "validation": test_start - validation_start, "test": len(times) - test_start}
     for part, num_steps in sizes.items():
         if num_steps < 2:
@@ -195,6 +205,15 @@ def _constants(recipe: DataRecipe, statistics: TrainingStatistics) -> list[str]:
     constant = [name for name, low, high in zip(recipe.features, least, most, strict=True) if low == high]
     return [
         f"column {name!r} has one value in all of the training part: nothing is learned from it" for name in constant
+    ]
+
+
+def _absent(recipe: DataRecipe, parts: dict[str, Floats]) -> list[str]:
+    return [
+        f"column {name!r} has no value in the {part} part"
+        for part, values in parts.items()
+        for name, column in zip(recipe.features, values.T, strict=True)
+        if np.isnan(column).all()
     ]
 
 

@@ -76,8 +76,9 @@ def check_season(dataset: Dataset, season_steps: int) -> None:
     """
     if season_steps > dataset.test_start:
         raise DataError(
-            f"data.season_steps is {season_steps}, and the history before the test part has {dataset.test_start} "
-            "steps: the seasonal naive forecast, which is scored for comparison, needs a whole season; lower it"
+            f"data.season_steps is {season_steps}, and the history before the test part has {dataset.test_start} steps "
+            f"(the file {len(dataset.values)}): the seasonal naive forecast, which is scored for comparison, needs a "
+            "whole season; lower it"
         )
 
 

@@ -52,7 +52,7 @@ class InputTimes:
         step = trained.get("step")
         self._rules = AxisRules(
             gaps=gaps or trained.get("gaps", "fill"),
-            step=None if step is None else TimeStep.parse(step),
+            step=None if step is None else _step(step),
             gaps_option="--gaps {}",
             step_owner="" if step is None else " of the model",
             may_fill=bool(model_input.get("missing")),
@@ -123,6 +123,13 @@ class InputTimes:
         if step is None or step.is_of_calendar or wall % 60_000_000:
             return moment_text(wall)
         return to_datetime(wall).isoformat(" ", "minutes")
+
+
+def _step(text: str) -> TimeStep:
+    try:
+        return TimeStep.parse(text)
+    except ValueError as error:
+        raise TableError(f"the model's manifest: inputs[0].times.step: {error}") from error
 
 
 def _called_like_times(header: Sequence[str]) -> tuple[str, ...]:

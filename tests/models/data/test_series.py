@@ -226,3 +226,19 @@ def test_notes_are_reported_as_sentences(write_csv: WriteCsv) -> None:
     told: list[tuple[int, int, str]] = []
     tell_notes(dataset, lambda *report: told.append(report))
     assert told == [(0, 0, note) for note in dataset.notes]
+
+
+def test_a_feature_without_a_value_in_a_part_is_said(write_csv: WriteCsv) -> None:
+    lines = HOURS.splitlines(keepends=True)
+    text = "".join([*lines[:49], *(line.replace(",NE,", ",,") for line in lines[49:])])
+    notes = load_dataset(hourly(write_csv(text))).notes
+    assert notes[-1].endswith("series.csv: column 'wind' has no value in the test part")
+
+
+def test_rows_out_of_order_are_not_split_even_where_times_are_ignored(write_csv: WriteCsv) -> None:
+    header, *lines = HOURS.splitlines(keepends=True)
+    path = write_csv("".join([header, *lines[30:], *lines[:30]]))
+    with pytest.raises(DataError, match=r"comes after .*data\.validation_from lies between: .*sort them"):
+        load_dataset(hourly(path, gaps="ignore"))
+    twice = write_csv("".join([header, *(line for line in lines for _ in range(2))]))
+    assert len(load_dataset(hourly(twice, gaps="ignore")).values) == 144

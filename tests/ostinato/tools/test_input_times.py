@@ -137,3 +137,8 @@ def test_seconds_of_a_calendar_belong_to_the_time(table: Path) -> None:
 def test_units_without_a_year_tell_no_time(table: Path) -> None:
     rows = read(table, "month,day,hour,x\n1,1,0,1\n1,1,5,2\n", UNKNOWN)
     assert (values(rows), rows.warnings) == ([1.0, 2.0], [])
+
+
+def test_a_step_that_the_manifest_cannot_mean_is_named(table: Path) -> None:
+    with pytest.raises(TableError, match=r"inputs\[0\]\.times\.step: 'fortnightly' is not a step"):
+        read(table, GAP, TRAINED | {"times": {"columns": ["time"], "step": "fortnightly"}})
