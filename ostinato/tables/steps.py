@@ -34,7 +34,8 @@ NEAR = 0.1
 """By which part of a step a stamp may be off the grid and still be the step that it is nearest to."""
 STRAY = 0.05
 """Which part of the rows may be off a grid that all others are on."""
-_MAX_GROWTH = 4
+_MAX_GROWTH, _MAX_GROWTH_SEEN = 4, 12
+"""How many steps there may be for a row, where no two rows are a step apart, and where some are."""
 _WORKING_SPAN = 28 * DAY
 
 
@@ -124,7 +125,8 @@ def _spacing(places: Sequence[int], gaps: Sequence[int]) -> int:
         phases = Counter(place % usual for place in places)
         if len(places) - max(phases.values()) <= STRAY * len(places):
             return usual
-    fills_few = (places[-1] - places[0]) // common <= _MAX_GROWTH * len(gaps)
+    max_growth = _MAX_GROWTH_SEEN if common in counts else _MAX_GROWTH
+    fills_few = (places[-1] - places[0]) // common <= max_growth * len(gaps)
     return common if 2 * counts[common] >= len(gaps) or fills_few else 0
 
 

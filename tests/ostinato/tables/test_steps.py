@@ -50,6 +50,7 @@ def test_words_that_tell_no_step_are_refused_with_those_that_do(text: str) -> No
     [
         (every(timedelta(hours=1), [0, 1, 2, 5, 6]), "1 hour"),
         (every(timedelta(hours=1), [0, 2, 5]), "1 hour"),  # no two rows are an hour apart
+        (every(timedelta(hours=1), [0, 1, 7, 29]), "1 hour"),  # two are, and that is few
         (every(timedelta(hours=3), [0, 1, 2]), "3 hours"),
         (every(timedelta(milliseconds=100), [0, 1, 3]), "100 milliseconds"),
         (every(timedelta(days=1), [0, 1, 2, 9]), "1 day"),
@@ -79,6 +80,12 @@ def test_stamps_that_are_some_seconds_off_show_a_round_step() -> None:
         for time, late in zip(every(timedelta(minutes=15), range(30)), [3, 0, 8, 1, 5] * 6, strict=True)
     ]
     assert str(find_step(times)) == "15 minutes"
+
+
+def test_rows_that_are_nearly_all_missing_show_no_step() -> None:
+    # A row for every twelfth step is the least.
+    assert str(find_step(every(timedelta(minutes=1), [0, 9, 10, 30, 48]))) == "1 minute"
+    assert find_step(every(timedelta(minutes=1), [0, 9, 10, 30, 49])) is None
 
 
 @pytest.mark.parametrize("times", [[], [5], [0, 7 * SECOND, 20 * SECOND, 900 * SECOND, 905 * SECOND, 4000 * SECOND]])
