@@ -29,7 +29,7 @@ from ostinato.commands.options import (
     Url,
     split_names,
 )
-from ostinato.errors import PictureError
+from ostinato.errors import PictureError, ServiceUnreachable
 from ostinato.tables.gaps import Gaps
 
 LANES_PER_REQUEST = 256
@@ -122,8 +122,6 @@ def generate(
         check_can_draw(plot)
     if file is not None and texts:
         raise typer.BadParameter("give texts or a file, and not both", param_hint="--input")
-    if file is not None:
-        check_readable(file)
     options = GenerateOptions(
         method=method.value,
         max_steps=max_steps,
@@ -140,7 +138,12 @@ def generate(
     )
     view: View
     with Client(url, patience_seconds=patience) as client:
-        shape = WriterShape.of(client.model(model))
+        try:
+            shape = WriterShape.of(client.model(model))
+        except ServiceUnreachable:
+            if file is not None:
+                check_readable(file)  # what is wrong with it can be told without a service
+            raise
         inputs = _inputs(texts or [], file, shape, first, limit, split_names(time), gaps)
         view = JsonView() if as_json else TableView(Console(), shape)
         if plot is not None and inputs is not None and len(inputs) > MAX_PANELS:

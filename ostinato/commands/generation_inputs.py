@@ -83,7 +83,7 @@ def file_inputs(
 
 
 def check_readable(path: Path) -> None:
-    """Whether a file is there to be read, which can be told before a service is asked for.
+    """Whether a file is there to be read, which can be told without a service.
 
     Raises:
         InputError: it is not; names it.

@@ -167,10 +167,10 @@ def test_rows_that_are_missing_are_told_and_replayed_as_missing_values(
         ("generate", "g2p", "--input", "nope.json"),
     ],
 )
-def test_a_file_that_is_not_there_is_told_before_a_service_is_asked_for(
+def test_a_file_that_is_not_there_is_told_before_a_service_that_is_not_there(
     command: tuple[str, ...], run_command: RunCommand
 ) -> None:
-    result = run_command(*command, "--url", "http://127.0.0.1:1")
+    result = run_command(*command, "--url", "http://127.0.0.1:1", "--patience", 0)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: nope.")
     assert "No such file" in result.stderr
