@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.multi_horizon import check_series, load_run, train_run
-from ostinato.models.networks.multi_horizon import build_multi_horizon, forecast
+from ostinato.models.networks.multi_horizon import GRUMultiHorizon, build_multi_horizon, forecast
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
 from ostinato.models.networks.recurrent import Features, States
 from ostinato.models.recipe import Recipe
 from ostinato.models.scores.multi_horizon import (
+    check_scores,
     coverage,
     interval_coverage,
     mean_absolute_errors,
@@ -104,12 +106,39 @@ def test_what_lies_beyond_a_part_changes_nothing_that_is_learned_from_it(waves: 
     training = waves.training.model_copy(update={"max_epochs": 1})
     short = waves.model_copy(update={"training": training})
     network, fitted = train(short, dataset, no_report)
-    for start, has_same_validation in ((dataset.test_start, True), (dataset.validation_start, False)):
+    # The gradient of a quantile knows the sign of an error alone: both signs are tried.
+    for start, level in ((dataset.test_start, 1e3), (dataset.validation_start, 1e3), (dataset.validation_start, -1e3)):
         changed = dataset.values.copy()
-        changed[start:, 0] = 1000.0
+        changed[start:, 0] = level
         other, other_fitted = train(short, replace(dataset, values=changed), no_report)
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
-        assert (fitted.validation == other_fitted.validation) is has_same_validation
+        assert (fitted.validation == other_fitted.validation) is (start == dataset.test_start)
+
+
+def test_an_origin_is_scored_on_the_steps_right_after_it(
+    waves: MultiHorizonRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks: list[torch.Tensor] = []
+    truths: list[torch.Tensor] = []
+    forward, score_truth = GRUMultiHorizon.forward, PinballLoss.__call__
+
+    def noted_chunk(network: GRUMultiHorizon, x: torch.Tensor, *states: torch.Tensor) -> Any:
+        chunks.append(x)
+        return forward(network, x, *states)
+
+    def noted_truth(loss: PinballLoss, forecasts: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        truths.append(truth)
+        return score_truth(loss, forecasts, truth)
+
+    monkeypatch.setattr(GRUMultiHorizon, "forward", noted_chunk)
+    monkeypatch.setattr(PinballLoss, "__call__", noted_truth)
+    training = waves.training.model_copy(update={"max_epochs": 1})
+    train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    # The first window: three chunks of 4 steps, with an origin at the end of each and a horizon of 4.
+    num_streams = len(chunks[0])
+    for origin in (0, 1):
+        rows = truths[0][origin * num_streams : (origin + 1) * num_streams]
+        assert torch.equal(rows.nan_to_num(-1), chunks[origin + 1][:, :, 0].nan_to_num(-1))
 
 
 def test_each_origin_of_a_window_is_forecast_from_its_own_state(
@@ -249,3 +278,38 @@ test_from = 2024-01-14
 season_steps = 12
 """
 NETWORK = '[network]\ncell = "gru"\nhidden_size = 4\n'
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "message"),
+    [
+        ("training", "horizon_steps", r"training\.horizon_steps is 240, and the training part has 240 steps"),
+        ("network", "memory_steps", r"network\.memory_steps is 240, and the training part has 240 steps"),
+    ],
+)
+def test_steps_beyond_the_training_part_are_refused(
+    part: str, key: str, message: str, waves: MultiHorizonRecipe
+) -> None:
+    section = getattr(waves, part).model_copy(update={key: 240})
+    with pytest.raises(DataError, match=message):
+        check_series(load_dataset(waves.data), waves.model_copy(update={part: section}))
+
+
+def test_a_test_part_that_cannot_be_scored_at_each_horizon_is_refused(waves: MultiHorizonRecipe) -> None:
+    dataset = load_dataset(waves.data)
+    check_scores(dataset, num_steps=4, season_steps=312)
+    with pytest.raises(
+        DataError, match=r"data\.season_steps is 313, and the history before the test part has 312 steps"
+    ):
+        check_scores(dataset, num_steps=4, season_steps=313)
+    # Of the test part only its first value is known: nothing can be scored two steps ahead.
+    values = dataset.values.copy()
+    values[dataset.test_start + 1 :] = np.nan
+    with pytest.raises(DataError, match=r"no forecast 2 steps ahead can be scored: .* a value of 'level'"):
+        check_scores(replace(dataset, values=values), num_steps=4, season_steps=12)
+
+
+def test_a_cycle_that_breaks_off_is_said_with_the_times(waves: MultiHorizonRecipe) -> None:
+    data = waves.data.model_copy(update={"cycles": ("wind",)})
+    with pytest.raises(DataError, match=r"not from 2024-01-01T01:00:00 to 2024-01-01T02:00:00"):
+        check_series(load_dataset(data), waves.model_copy(update={"data": data}))
