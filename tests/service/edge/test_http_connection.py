@@ -477,6 +477,19 @@ async def test_a_request_past_its_deadline_is_answered_and_the_connection_goes_o
     assert house.value('ostinato_rejected_total{reason="deadline_exceeded"}') == 2
 
 
+async def test_what_a_request_past_its_deadline_asked_for_is_not_run_to_its_end() -> None:
+    house = House(in_thread=True, deadline_seconds=0.3)
+    house.runner.gate.clear()
+    async with serving(house) as server, Client.to(server) as client:
+        await client.send(post("/v1/models/sum/predict", json.dumps({"sequences": [[[1]] * 400]}), JSON_TYPE))
+        status, _, content = await client.answer()
+        assert (status, content["code"]) == (504, "deadline_exceeded")
+        house.runner.gate.set()
+        await until(lambda: house.engine.num_rows == 0)
+        # The run that was under way ended, and no other followed.
+        assert len(house.runner.iterations) == 1
+
+
 async def test_a_shutdown_closes_idle_connections_and_lets_others_answer_first() -> None:
     house = await house_with_a(in_thread=True)
     async with serving(house) as server, Client.to(server) as idle, Client.to(server) as busy:

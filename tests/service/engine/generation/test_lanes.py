@@ -137,18 +137,25 @@ def test_outputs_that_begin_with_states_of_their_own_go_on_from_them() -> None:
 
 def test_outputs_that_run_apart_from_one_that_fails_later_on_are_fed_their_own_codes() -> None:
     decoder, source = PuppetDecoder(NUM_CODES), (4.0, 2.0)
-    sources = [source, (5.0,), (6.0, 1.0), (7.0, 3.0)]
-    expected = [alone(decoder, each, lambda: Greedy(OutputPlan(START, None, 6))) for each in sources]
-    lanes, greedy = Lanes(decoder), [Greedy(OutputPlan(START, None, 6)) for _ in sources]
-    lanes.join([(one, decoder.start_from(*each)) for one, each in zip(greedy, sources, strict=True)])
+    plan = OutputPlan(START, None, 6)
+    # A beam among them: its lanes follow each other.
+    asked: list[tuple[tuple[float, ...], Make]] = [
+        (source, lambda: Greedy(plan)),
+        ((5.0,), lambda: Greedy(plan)),
+        ((6.0, 1.0), lambda: Beam(plan, 3, 0.0, 3)),
+        ((7.0, 3.0), lambda: Greedy(plan)),
+    ]
+    expected = [alone(decoder, *each) for each in asked]
+    lanes, decodings = Lanes(decoder), [make() for _, make in asked]
+    lanes.join([(one, decoder.start_from(*numbers)) for one, (numbers, _) in zip(decodings, asked, strict=True)])
     for _ in range(3):
         lanes.advance()
     decoder.fails_at = source[0]
     _, failures = lanes.advance()
-    assert list(failures) == [greedy[0]]
+    assert list(failures) == [decodings[0]]
     while lanes.num_lanes:
         lanes.advance()
-    assert all(same(one.outputs, wanted) for one, wanted in zip(greedy[1:], expected[1:], strict=True))
+    assert all(same(one.outputs, wanted) for one, wanted in zip(decodings[1:], expected[1:], strict=True))
 
 
 def test_an_output_fails_of_which_one_lane_alone_is_no_number() -> None:

@@ -244,9 +244,9 @@ async def test_outputs_whose_starts_do_not_fit_each_other_fail_and_hold_nobody_u
     house = House()
     # Memories of two widths in one table: nothing in it is to be trusted.
     narrow = house.ask(0)._replace(source=house.decoder.start_from(1.0, num_padded=4))
-    generations = house.generations.begin([house.ask(3), narrow])
+    generations = house.generations.begin([house.ask(3), narrow, house.ask(0)])
     done = await asyncio.gather(*(generation.future for generation in generations), return_exceptions=True)
-    assert [type(result) for result in done] == [RunFailed, RunFailed]
+    assert [type(result) for result in done] == [RunFailed] * 3
     assert house.is_empty
     assert len(await house.generations.run([house.ask(1)])) == 1
 
