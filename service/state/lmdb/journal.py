@@ -9,20 +9,32 @@ A segment ends with a mark, and another begins. When all of it is in the databas
 is used for a later segment: a file that is there already is written many times faster than one that grows. So what
 stands in a file may be of a former segment. It is told by the number at the beginning of the file, and every entry's
 checksum covers the number and the place; an entry that a crash has cut short fails it, too, and is overwritten.
+
+One that was damaged fails it as well, and is told from that by what follows (``salvage.py``): what is sound is taken,
+sessions whose record is not are read as b"", and where it is not known whose records are gone, the journal is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import logging
+import mmap
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ostinato.service.state.lmdb.segment import OVER, RECORDS, STORED, Entry, Segment
+from ostinato.service.state.lmdb.entries import BEGUN, OVER, RECORDS, STORED, Entry, Synced
+from ostinato.service.state.lmdb.salvage import Salvaged, salvage
+from ostinato.service.state.lmdb.segment import Segment
 
+logger = logging.getLogger(__name__)
+
+_WORD_BYTES = 8
 SEGMENT_BYTES = 32 * 1024 * 1024
 """A segment that is as large as this, or larger, is over."""
 
@@ -31,32 +43,76 @@ MAX_SPARES = 4
 
 _FILE = re.compile(r"journal\.([0-9]{8,})")
 
+WAY_OUT = (
+    "some sessions may be older than what was acknowledged, and which is not known. Put the whole folder back as it "
+    "was, or take what is there with lmdb://PATH?recover=yes"
+)
+
+
+class JournalDamaged(OSError):
+    """The journal has lost what was committed, and whose it was is not known; the message names the file."""
+
+
+LOCK_FILE = "journal.lock"
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from opening the folder, and from appending, meanwhile."""
+    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
 
 class Journal:
     """The segments of a folder, as one process sees them. Every method may raise ``OSError``, and has changed nothing.
 
     Args:
-        first: tells the number of the first segment of which not all is in the database.
+        first: tells the number of the first segment of which not all is in the database; None = there was none yet.
         on_foreign: called with the ids of sessions that another process has changed; with None where it may be any.
+        recovers: take what there is, where something is lost and whose it was is not known.
+
+    Raises:
+        JournalDamaged: where it was not to do so; also by any method that reads what others have appended.
     """
 
     def __init__(
-        self, folder: Path, first: Callable[[], int], on_foreign: Callable[[Sequence[str] | None], object]
+        self,
+        folder: Path,
+        first: Callable[[], int | None],
+        on_foreign: Callable[[Sequence[str] | None], object],
+        *,
+        recovers: bool = False,
     ) -> None:
         self._folder = folder
         self._first = first
         self._on_foreign = on_foreign
-        self._lock = os.open(folder / "journal.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._recovers = recovers
+        self._synced = Synced()
+        self._lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._is_held = False
         # In the order in which they were written, and are synced.
         self._unsynced: dict[Segment, None] = {}
         self._has_new_names = True
         self._has_failed = False
         self.segments: list[Segment] = []
+        self.damaged_ids: set[str] = set()
+        """Sessions of which a record was found damaged; perhaps not the newest."""
         self.on_over: Callable[[], object] | None = None
         """Called when a segment is over."""
-        with self._held():
-            self._open()
+        os.truncate(self._lock, 2 * _WORD_BYTES)
+        self._shared = mmap.mmap(self._lock, 2 * _WORD_BYTES)
+        # Where entries end, of which segment: it tells a process that reads less that it does not see all there is.
+        self._shared_end = memoryview(self._shared).cast("Q")
+        try:
+            with self._held():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<Journal {self.segments}>"
@@ -82,10 +138,12 @@ class Journal:
                 self._take(entry)
             if segment.is_over:
                 self._go_on()
-            elif segment.is_own:
+            elif not segment.is_own:
+                self._begin_anew()
+            elif not self._is_behind():
                 return
             else:
-                self._begin_anew()
+                self._catch_up()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -102,27 +160,29 @@ class Journal:
         """
         if self.current.end >= SEGMENT_BYTES:
             self.rotate()
-        self.current.append(session_ids, records, sizes)
-        self._unsynced[self.current] = None
+        self.current.append(session_ids, records, sizes, self._synced)
+        self._appended()
 
     def rotate(self) -> None:
         """End the current segment and begin another; only under ``locked``."""
         segment = self.current
         self._append_segment(is_new=True)
         try:
-            segment.write(OVER, segment.number, b"", b"")
+            self.current.write(BEGUN, self.current.number, segment.end.to_bytes(8, "little"), b"", self._synced)
+            segment.write(OVER, segment.number, b"", b"", self._synced)
         except OSError:
             self.segments.pop().close()
             raise
         segment.is_over = True
         self._unsynced[segment] = None
+        self._appended()
         if self.on_over is not None:
             self.on_over()
 
     def give_up(self, segment: Segment) -> None:
         """Everything of a segment that is over is in the database: its file is used again; only under ``locked``."""
-        self.current.write(STORED, segment.number, b"", b"")
-        self._unsynced[self.current] = None
+        self.current.write(STORED, segment.number, b"", b"", self._synced)
+        self._appended()
         number = segment.number
         self._drop(number)
         begins_at = self.current.number + 1
@@ -136,6 +196,7 @@ class Journal:
     def begin_sync(self) -> Callable[[], None]:
         """What has all that was appended until now, by any process, put on the disk; it may run in a thread."""
         segments = self.segments if self._has_failed else list(self._unsynced)
+        synced = Synced(self.current.number, self.current.end)
         files: list[int] = []
         try:
             files += [os.dup(segment.file) for segment in segments]
@@ -152,6 +213,7 @@ class Journal:
             try:
                 for file in files:
                     os.fsync(file)
+                self._synced = max(self._synced, synced)
             except OSError:
                 self._has_failed = True  # the next one does all of it again
                 raise
@@ -165,6 +227,8 @@ class Journal:
         """Let go of all files."""
         for segment in self.segments:
             segment.close()
+        self._shared_end.release()
+        self._shared.close()
         os.close(self._lock)
 
     @contextmanager
@@ -182,7 +246,8 @@ class Journal:
 
     def _open(self) -> None:
         """Read all segments there are. One that another follows is over, though a power cut took the mark."""
-        first = self._first()
+        stored_before = self._first()
+        first = expected = stored_before or 1
         for number in [number for number in self._numbers() if number >= first]:
             try:
                 segment = Segment(self._path(number), number)
@@ -192,13 +257,19 @@ class Journal:
                 if segment.is_empty:
                     segment.close()
                     break
-                self.current.is_over = True
+                self._end_before(segment)
+            if number != expected:
+                self._report_missing(expected)
+            expected = number + 1
             self.segments.append(segment)
-            for entry in segment.read_on():
-                self._take(entry)
+            self._read_whole(segment)
         if not self.segments:
+            if stored_before is not None:
+                self._report_missing(first)
             self.segments.append(Segment(self._path(first), first, is_new=True))
         if self.current.is_over:
+            if not self._path(expected).exists():
+                self._report_missing(expected)
             self._append_segment(is_new=True)
         # What a power cut left behind the last sound entry could look sound behind a new one.
         self.current.cut()
@@ -206,6 +277,110 @@ class Journal:
             if number > self.current.number:
                 self._path(number).unlink()
         self._unsynced.update(dict.fromkeys(self.segments))
+        self._share_end()
+
+    def _read_whole(self, segment: Segment) -> None:
+        """Take in all that a segment holds, behind damage, too."""
+        while True:
+            for entry in segment.read_on():
+                self._take(entry)
+            found = None if segment.is_over else salvage(segment)
+            if found is None or not found.is_proof:
+                if found is not None:
+                    logger.warning(
+                        "%s: what follows byte %d was written shortly before the machine ended, and did not reach the "
+                        "disk whole; it was never promised to, and is not taken",
+                        self._path(segment.number),
+                        segment.end,
+                    )
+                return
+            self._report_damage(segment, found)
+            segment.end, segment.is_over = found.end, found.entry.kind == OVER
+            self._take(found.entry)
+
+    def _end_before(self, following: Segment) -> None:
+        """Take the current segment for over, since another follows, which says where it ended."""
+        found = following.entry_at(following.end)
+        ended_at = found[0].number if found is not None and found[0].kind == BEGUN else 0
+        if ended_at > self.current.end:
+            self._report_lost(self.current, ended_at)
+        self.current.is_over = True
+
+    def _report_damage(self, segment: Segment, found: Salvaged) -> None:
+        if found.start > segment.end:
+            self._report_lost(segment, found.start)
+        self.damaged_ids.update(found.damaged_ids)
+        if found.start == segment.end or found.damaged_ids:
+            named = ", ".join(found.damaged_ids) or "none: all its records are sound"
+            logger.error(
+                "%s is damaged in its entry at byte %d. Sessions whose newest record is lost, and which are refused: "
+                "%s. The file is kept as %s",
+                self._path(segment.number),
+                found.start,
+                named,
+                self._keep(segment),
+            )
+
+    def _report_lost(self, segment: Segment, end: int) -> None:
+        """Whose records stood between the segment's end and ``end`` is not known.
+
+        Raises:
+            JournalDamaged: that is not to be accepted.
+        """
+        what = (
+            f"{self._path(segment.number).name} is damaged from byte {segment.end} to {end}, and is kept as "
+            f"{self._keep(segment)}"
+        )
+        if not self._recovers:
+            raise JournalDamaged(f"{what}: {WAY_OUT}")
+        logger.error("%s; what is behind it is taken. Sessions not stepped since may be older than acknowledged", what)
+
+    def _report_missing(self, number: int) -> None:
+        what = f"{self._path(number).name} is missing, which holds what is not in the database yet"
+        if not self._recovers:
+            raise JournalDamaged(f"{what}: {WAY_OUT}")
+        logger.error("%s; the sessions that it held may be older than acknowledged", what)
+
+    def _keep(self, segment: Segment) -> str:
+        """Put a copy of a damaged file aside; its name."""
+        path = self._path(segment.number)
+        copy = path.with_name(f"{path.name}.damaged-at-{segment.end}")
+        if not copy.exists():
+            try:
+                shutil.copyfile(path, copy)
+            except OSError as error:
+                logger.error("%s could not be kept: %s", path, error)
+                with contextlib.suppress(OSError):
+                    copy.unlink()
+        return copy.name
+
+    def _is_behind(self) -> bool:
+        """Whether others have appended what this process does not see."""
+        return tuple(self._shared_end) > (self.current.number, self.current.end)
+
+    def _catch_up(self) -> None:
+        """Take in what another process has appended and something has damaged since."""
+        segment = self.current
+        with self._held():
+            for entry in segment.read_on():
+                self._take(entry)
+            number, end = self._shared_end
+            if segment.is_over or not self._is_behind():
+                return
+            if number > segment.number:
+                self._begin_anew()
+                return
+            self._read_whole(segment)
+            if self._is_behind():
+                self._report_lost(segment, end)
+                segment.end = end
+
+    def _share_end(self) -> None:
+        self._shared_end[0], self._shared_end[1] = self.current.number, self.current.end
+
+    def _appended(self) -> None:
+        self._unsynced[self.current] = None
+        self._share_end()
 
     def _go_on(self) -> None:
         """The current segment is over: another process has begun the next."""

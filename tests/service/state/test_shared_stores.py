@@ -194,7 +194,7 @@ async def test_a_page_shows_what_all_have_opened(place: Place) -> None:
         found: list[str] = []
         cursor = None
         while True:
-            page, cursor = await other.store.page("sum", limit, cursor, 101.0)
+            page, cursor, _ = await other.store.page("sum", limit, cursor, 101.0)
             assert len(page) <= limit
             found += [facts.session_id for facts in page]
             if cursor is None:

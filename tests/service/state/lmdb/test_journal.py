@@ -16,7 +16,7 @@ from ostinato.service.state.lmdb.journal import Journal
 class Process:
     """A journal as one process has it, and what that was told of the others."""
 
-    def __init__(self, folder: Path, first: int = 1) -> None:
+    def __init__(self, folder: Path, first: int | None = None) -> None:
         self.first = first
         self.foreign: list[Sequence[str] | None] = []
         self.journal = Journal(folder, lambda: self.first, self.foreign.append)
