@@ -100,7 +100,7 @@ def pack_entry(segment: int, start: int, kind: int, number: int, ids: bytes, rec
     for part in (ids, records, ids, tail):
         whole.update(part)
     head = HEAD.pack(HEAD_MAGIC, kind, number, len(ids), behind_bytes, whole.intdigest())
-    return [head, ids, records, ids, tail]
+    return [head + ids, records, ids + tail]
 
 
 def parse_entry(segment: int, start: int, head: bytes, body: memoryview) -> Entry | None:
@@ -146,9 +146,8 @@ def parse_by_head(segment: int, content: bytes, start: int) -> Tail | None:
     records_bytes = behind_bytes - ids_bytes - TAIL.size
     expected = [TAIL_MAGIC, segment, start, kind, number, ids_bytes, records_bytes]
     fields = (*expected, boot, synced_segment, synced_end)
-    if ids != content[tail_at - ids_bytes : tail_at]:
-        return None
-    if said != expected and _tail_checksum(fields, ids) != checksum:
+    is_repeated = said == expected and ids == content[tail_at - ids_bytes : tail_at]
+    if not is_repeated and _tail_checksum(fields, ids) != checksum:
         return None
     return Tail(start, kind, number, ids, records_bytes, 0, NOTHING_SYNCED)
 

@@ -18,23 +18,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
-import mmap
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ostinato.service.state.lmdb.damage import Damage
 from ostinato.service.state.lmdb.entries import BEGUN, OVER, RECORDS, STORED, Entry, Synced
-from ostinato.service.state.lmdb.salvage import Salvaged, salvage
+from ostinato.service.state.lmdb.salvage import lost_before, salvage
 from ostinato.service.state.lmdb.segment import Segment
+from ostinato.service.state.lmdb.shared_end import LOCK_FILE, SharedEnd
 
-logger = logging.getLogger(__name__)
-
-_WORD_BYTES = 8
 SEGMENT_BYTES = 32 * 1024 * 1024
 """A segment that is as large as this, or larger, is over."""
 
@@ -42,29 +38,6 @@ MAX_SPARES = 4
 """Files of former segments that are kept for later ones."""
 
 _FILE = re.compile(r"journal\.([0-9]{8,})")
-
-WAY_OUT = (
-    "some sessions may be older than what was acknowledged, and which is not known. Put the whole folder back as it "
-    "was, or take what is there with lmdb://PATH?recover=yes"
-)
-
-
-class JournalDamaged(OSError):
-    """The journal has lost what was committed, and whose it was is not known; the message names the file."""
-
-
-LOCK_FILE = "journal.lock"
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes from opening the folder, and from appending, meanwhile."""
-    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 class Journal:
@@ -90,7 +63,7 @@ class Journal:
         self._folder = folder
         self._first = first
         self._on_foreign = on_foreign
-        self._recovers = recovers
+        self.damage = Damage(recovers=recovers)
         self._synced = Synced()
         self._lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._is_held = False
@@ -99,14 +72,9 @@ class Journal:
         self._has_new_names = True
         self._has_failed = False
         self.segments: list[Segment] = []
-        self.damaged_ids: set[str] = set()
-        """Sessions of which a record was found damaged; perhaps not the newest."""
         self.on_over: Callable[[], object] | None = None
         """Called when a segment is over."""
-        os.truncate(self._lock, 2 * _WORD_BYTES)
-        self._shared = mmap.mmap(self._lock, 2 * _WORD_BYTES)
-        # Where entries end, of which segment: it tells a process that reads less that it does not see all there is.
-        self._shared_end = memoryview(self._shared).cast("Q")
+        self._shared_end = SharedEnd(self._lock)
         try:
             with self._held():
                 self._open()
@@ -140,7 +108,7 @@ class Journal:
                 self._go_on()
             elif not segment.is_own:
                 self._begin_anew()
-            elif not self._is_behind():
+            elif not self._shared_end.is_behind(segment):
                 return
             else:
                 self._catch_up()
@@ -168,12 +136,14 @@ class Journal:
         segment = self.current
         self._append_segment(is_new=True)
         try:
-            self.current.write(BEGUN, self.current.number, segment.end.to_bytes(8, "little"), b"", self._synced)
+            ended_at = segment.end
             segment.write(OVER, segment.number, b"", b"", self._synced)
         except OSError:
             self.segments.pop().close()
             raise
         segment.is_over = True
+        with contextlib.suppress(OSError):  # it is missed where the other mark is damaged only
+            self.current.write(BEGUN, self.current.number, ended_at.to_bytes(8, "little"), b"", self._synced)
         self._unsynced[segment] = None
         self._appended()
         if self.on_over is not None:
@@ -227,8 +197,6 @@ class Journal:
         """Let go of all files."""
         for segment in self.segments:
             segment.close()
-        self._shared_end.release()
-        self._shared.close()
         os.close(self._lock)
 
     @contextmanager
@@ -254,22 +222,22 @@ class Journal:
             except FileNotFoundError:
                 continue  # a file to be used again
             if self.segments and not self.current.is_over:
-                if segment.is_empty:
+                if not segment.is_begun and salvage(segment) is None:
                     segment.close()
                     break
                 self._end_before(segment)
             if number != expected:
-                self._report_missing(expected)
+                self.damage.missing(self._path(expected))
             expected = number + 1
             self.segments.append(segment)
             self._read_whole(segment)
         if not self.segments:
             if stored_before is not None:
-                self._report_missing(first)
+                self.damage.missing(self._path(first))
             self.segments.append(Segment(self._path(first), first, is_new=True))
         if self.current.is_over:
             if not self._path(expected).exists():
-                self._report_missing(expected)
+                self.damage.missing(self._path(expected))
             self._append_segment(is_new=True)
         # What a power cut left behind the last sound entry could look sound behind a new one.
         self.current.cut()
@@ -277,7 +245,7 @@ class Journal:
             if number > self.current.number:
                 self._path(number).unlink()
         self._unsynced.update(dict.fromkeys(self.segments))
-        self._share_end()
+        self._shared_end.put(self.current)
 
     def _read_whole(self, segment: Segment) -> None:
         """Take in all that a segment holds, behind damage, too."""
@@ -287,76 +255,18 @@ class Journal:
             found = None if segment.is_over else salvage(segment)
             if found is None or not found.is_proof:
                 if found is not None:
-                    logger.warning(
-                        "%s: what follows byte %d was written shortly before the machine ended, and did not reach the "
-                        "disk whole; it was never promised to, and is not taken",
-                        self._path(segment.number),
-                        segment.end,
-                    )
+                    self.damage.torn(segment)
                 return
-            self._report_damage(segment, found)
+            self.damage.found(segment, found)
             segment.end, segment.is_over = found.end, found.entry.kind == OVER
             self._take(found.entry)
 
     def _end_before(self, following: Segment) -> None:
         """Take the current segment for over, since another follows, which says where it ended."""
-        found = following.entry_at(following.end)
-        ended_at = found[0].number if found is not None and found[0].kind == BEGUN else 0
-        if ended_at > self.current.end:
-            self._report_lost(self.current, ended_at)
+        ended_at = lost_before(self.current, following)
+        if ended_at is not None:
+            self.damage.lost(self.current, ended_at)
         self.current.is_over = True
-
-    def _report_damage(self, segment: Segment, found: Salvaged) -> None:
-        if found.start > segment.end:
-            self._report_lost(segment, found.start)
-        self.damaged_ids.update(found.damaged_ids)
-        if found.start == segment.end or found.damaged_ids:
-            named = ", ".join(found.damaged_ids) or "none: all its records are sound"
-            logger.error(
-                "%s is damaged in its entry at byte %d. Sessions whose newest record is lost, and which are refused: "
-                "%s. The file is kept as %s",
-                self._path(segment.number),
-                found.start,
-                named,
-                self._keep(segment),
-            )
-
-    def _report_lost(self, segment: Segment, end: int) -> None:
-        """Whose records stood between the segment's end and ``end`` is not known.
-
-        Raises:
-            JournalDamaged: that is not to be accepted.
-        """
-        what = (
-            f"{self._path(segment.number).name} is damaged from byte {segment.end} to {end}, and is kept as "
-            f"{self._keep(segment)}"
-        )
-        if not self._recovers:
-            raise JournalDamaged(f"{what}: {WAY_OUT}")
-        logger.error("%s; what is behind it is taken. Sessions not stepped since may be older than acknowledged", what)
-
-    def _report_missing(self, number: int) -> None:
-        what = f"{self._path(number).name} is missing, which holds what is not in the database yet"
-        if not self._recovers:
-            raise JournalDamaged(f"{what}: {WAY_OUT}")
-        logger.error("%s; the sessions that it held may be older than acknowledged", what)
-
-    def _keep(self, segment: Segment) -> str:
-        """Put a copy of a damaged file aside; its name."""
-        path = self._path(segment.number)
-        copy = path.with_name(f"{path.name}.damaged-at-{segment.end}")
-        if not copy.exists():
-            try:
-                shutil.copyfile(path, copy)
-            except OSError as error:
-                logger.error("%s could not be kept: %s", path, error)
-                with contextlib.suppress(OSError):
-                    copy.unlink()
-        return copy.name
-
-    def _is_behind(self) -> bool:
-        """Whether others have appended what this process does not see."""
-        return tuple(self._shared_end) > (self.current.number, self.current.end)
 
     def _catch_up(self) -> None:
         """Take in what another process has appended and something has damaged since."""
@@ -364,23 +274,20 @@ class Journal:
         with self._held():
             for entry in segment.read_on():
                 self._take(entry)
-            number, end = self._shared_end
-            if segment.is_over or not self._is_behind():
+            number, end = self._shared_end.get()
+            if segment.is_over or not self._shared_end.is_behind(segment):
                 return
             if number > segment.number:
                 self._begin_anew()
                 return
             self._read_whole(segment)
-            if self._is_behind():
-                self._report_lost(segment, end)
+            if self._shared_end.is_behind(segment):
+                self.damage.lost(segment, end)
                 segment.end = end
-
-    def _share_end(self) -> None:
-        self._shared_end[0], self._shared_end[1] = self.current.number, self.current.end
 
     def _appended(self) -> None:
         self._unsynced[self.current] = None
-        self._share_end()
+        self._shared_end.put(self.current)
 
     def _go_on(self) -> None:
         """The current segment is over: another process has begun the next."""

@@ -18,6 +18,7 @@ from ostinato.service.state.lmdb.entries import (
     RECORDS,
     SIZE_BITS,
     SIZE_MASK,
+    TAIL,
     TAIL_MAGIC,
     Entry,
     Synced,
@@ -59,7 +60,7 @@ def salvage(segment: Segment) -> Salvaged | None:
     heads = set(_found(content, HEAD_MAGIC, segment.end))
     # Any later entry may tell what was on the disk, and whether the machine has run all the while.
     place = Synced(segment.number, segment.end)
-    is_proof = any((BOOT and tail.boot == BOOT) or tail.synced > place for tail in tails.values())
+    is_proof = any(_shows(tail, place) for tail in tails.values())
     for start in sorted(heads | {start for start in tails if start >= segment.end}):
         sound = segment.entry_at(start)
         if sound is not None:
@@ -72,6 +73,22 @@ def salvage(segment: Segment) -> Salvaged | None:
             entry, damaged_ids = _entry(content, told)
             return Salvaged(start, told.end, entry, damaged_ids, is_proof or by_head is not None)
     return None
+
+
+def lost_before(segment: Segment, following: Segment) -> int | None:
+    """Where a segment ended by the word of the one that follows, if that is behind the end that can be read."""
+    found = following.entry_at(following.end)
+    if found is None or found[0].kind != BEGUN or found[0].number <= segment.end:
+        return None
+    tail = parse_tail(following.number, following.content, found[1] - TAIL.size)
+    if tail is None or not _shows(tail, Synced(segment.number, segment.end)):
+        return None  # a power cut took the end of one file and not the other
+    return found[0].number
+
+
+def _shows(tail: Tail, place: Synced) -> bool:
+    """Whether what stood behind ``place`` when a tail was written can only have gone by damage."""
+    return bool(BOOT and tail.boot == BOOT) or tail.synced > place
 
 
 def _found(content: bytes, magic: bytes, start: int) -> Iterator[int]:

@@ -51,6 +51,7 @@ class Segment:
     """
 
     def __init__(self, path: Path, number: int, *, is_new: bool = False) -> None:
+        self.path = path
         self.number = number
         self.file = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if is_new else 0), 0o600)
         self.end = _FILE_HEAD.size
@@ -75,9 +76,9 @@ class Segment:
         return os.pread(self.file, _FILE_HEAD.size, 0) == _FILE_HEAD.pack(_FILE_MAGIC, self.number)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether it has no entry."""
-        return self.entry_at(_FILE_HEAD.size) is None
+    def is_begun(self) -> bool:
+        """Whether it has a sound entry."""
+        return self.entry_at(_FILE_HEAD.size) is not None
 
     @property
     def content(self) -> bytes:

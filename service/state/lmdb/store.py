@@ -24,7 +24,8 @@ from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
 from ostinato.service.state.lmdb.database import Database
 from ostinato.service.state.lmdb.group_sync import GroupSync
-from ostinato.service.state.lmdb.journal import Journal, alone_in
+from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb.shared_end import alone_in
 from ostinato.service.state.records import LIVE, Head, read_head
 from ostinato.service.state.schemas import SCHEMA
 
@@ -154,7 +155,7 @@ class LmdbStore(DurableStore):
 
     async def start(self) -> None:
         """See ``Store.start``; sessions whose record in the journal is damaged are counted."""
-        for session_id in self._journal.damaged_ids:
+        for session_id in self._journal.damage.session_ids:
             with contextlib.suppress(OstinatoError):
                 await self.look(session_id, 0)
         self._checkpoint.start()

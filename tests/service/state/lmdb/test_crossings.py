@@ -17,7 +17,7 @@ import pytest
 
 from ostinato.service.errors import SessionClosed, StateStoreUnavailable
 from ostinato.service.state.arena import Arena
-from ostinato.service.state.lmdb import checkpoint, journal
+from ostinato.service.state.lmdb import checkpoint, journal, salvage
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column, until
@@ -150,7 +150,7 @@ def _append(journal: Journal, **records: bytes) -> int:
         return journal.current.end
 
 
-def test_equal_entries_make_the_orphan_sound_again(tmp_path: Path) -> None:
+def test_equal_entries_make_the_orphan_sound_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Journal(tmp_path, lambda: None, lambda _: None)
     _append(one, a=b"1" * 5000)
     lost_from = one.current.end
@@ -160,6 +160,7 @@ def test_equal_entries_make_the_orphan_sound_again(tmp_path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[lost_from:lost_to] = bytes(lost_to - lost_from)
     path.write_bytes(whole)
+    monkeypatch.setattr(salvage, "BOOT", 1)  # the machine was started again
     two = Journal(tmp_path, lambda: None, lambda _: None)
     assert (two.read("a") or b"")[:1] == b"1"
     _append(two, a=b"4" * 5000)  # acknowledged, and synced
