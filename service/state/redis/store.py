@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +20,20 @@ from ostinato.service.state.arena import STALE, Arena
 from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.records import LIVE, Head, read_head
+from ostinato.service.state.redis.durability import weaknesses
 from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
 from ostinato.service.state.redis.scan import SESSION, Position, Scan, foreign
-from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
+from ostinato.service.state.redis.servers import Command, RedisServers, ServerAddress, cluster_slot
 from ostinato.service.state.redis.swaps import Swaps
 from ostinato.service.state.schemas import SCHEMA
 
+logger = logging.getLogger(__name__)
+
 VERSIONS = b"ostinato:versions"
 """A set of ``model/version``: those that any session was opened with."""
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How long until a Redis that was not there is asked again what it is set to."""
 
 MIN_SCAN_KEYS = 16
 MAX_SCANS = 32
@@ -55,6 +63,7 @@ class RedisStore(DurableStore):
         self._all = Scan(self._servers)
         self._next_stamp = secrets.randbits(62) + 1
         self._noted_versions: set[bytes] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<RedisStore {len(self._residents)} sessions in memory, {self._servers!r}>"
@@ -125,8 +134,14 @@ class RedisStore(DurableStore):
                 position = following
         return SessionPage(found, position.text(), num_unreadable)
 
+    async def start(self) -> None:
+        """See ``Store.start``; what the servers are set to is looked at, and said where it may lose sessions."""
+        self._looking = asyncio.create_task(self._look_at_servers())
+
     async def stop(self) -> None:
         """See ``Store.stop``."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self._servers.close()
 
     async def missing_versions(self) -> dict[tuple[str, str], int]:
@@ -144,6 +159,24 @@ class RedisStore(DurableStore):
                 if not count:
                     await self._ask(VERSIONS, "SREM", f"{model}/{version}")
         return {version: count for version, count in counts.items() if count}
+
+    async def _look_at_servers(self) -> None:
+        """Say, once, what they are set to that may lose sessions."""
+        looked_at: set[ServerAddress] = set()
+        while True:
+            try:
+                for node in await self._servers.nodes():
+                    if node not in looked_at:
+                        answers = await self._servers.ask_node(
+                            node, map(pack, ("INFO",) * 2, ("memory", "persistence"))
+                        )
+                        info = "\n".join(answer.decode() for answer in answers if isinstance(answer, bytes))
+                        looked_at.add(node)
+                        for weakness in weaknesses(info):
+                            logger.warning("Redis %s:%d: %s", *node, weakness)
+                return
+            except RedisError:
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _read(self, session_id: str) -> bytes | None:
         with _translated():
