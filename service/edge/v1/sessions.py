@@ -76,7 +76,8 @@ class SessionRoutes:
         """A session as a safetensors file."""
         session = await self._sessions.find(request.name)
         snapshot = await self._sessions.snapshot(session)
-        return Response(200, write_session(request.name, session.engine.manifest, snapshot), STATE)
+        ttl_seconds = session.facts.ttl_seconds
+        return Response(200, write_session(request.name, session.engine.manifest, snapshot, ttl_seconds), STATE)
 
     async def put_state(self, request: Request) -> Response:
         """Set a session to what a safetensors file holds."""

@@ -14,6 +14,7 @@ from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.lmdb.meta_pages import check_file
 from ostinato.service.state.records import head_of, is_over, read_head
 
+DATA_FILE = "data.mdb"
 MAP_BYTES = 1 << 38
 """Addresses, not memory: the file grows as it is filled, up to this."""
 MAX_READERS = 1024
@@ -39,7 +40,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self._path = str(folder.resolve())
-        check_file(folder / "data.mdb")
+        check_file(folder / DATA_FILE)
         self._environment = _open(self._path)
         self._environment.reader_check()  # the places of processes that were killed
         self._sessions = self._environment.open_db(b"sessions")
@@ -115,6 +116,18 @@ class Database:
         """No session of it is left."""
         with self._environment.begin(self._versions, write=True) as transaction:
             transaction.delete(f"{model}\n{version}".encode())
+
+    def begin(self) -> Any:
+        """A transaction that sees all as it is now, for ``copy``."""
+        return self._environment.begin(self._sessions)
+
+    def copy(self, folder: Path, transaction: Any) -> int:
+        """Write what a transaction sees to a file in ``folder``, and end it; the number of records."""
+        try:
+            self._environment.copy(str(folder), compact=True, txn=transaction)
+            return int(transaction.stat(self._sessions)["entries"])
+        finally:
+            transaction.abort()
 
     def close(self) -> None:
         """Let go of the files."""

@@ -40,6 +40,12 @@ MAX_SPARES = 4
 _FILE = re.compile(r"journal\.([0-9]{8,})")
 
 
+def segment_files(folder: Path) -> list[tuple[int, Path]]:
+    """The files that segments have, or will have, by their number."""
+    paths = [(match, path) for path in folder.iterdir() if (match := _FILE.fullmatch(path.name))]
+    return sorted((int(match[1]), path) for match, path in paths)
+
+
 class Journal:
     """The segments of a folder, as one process sees them. Every method may raise ``OSError``, and has changed nothing.
 
@@ -314,7 +320,7 @@ class Journal:
 
     def _numbers(self) -> list[int]:
         """Of the segments that have a file."""
-        return sorted(int(match[1]) for path in self._folder.iterdir() if (match := _FILE.fullmatch(path.name)))
+        return [number for number, _ in segment_files(self._folder)]
 
     def _path(self, number: int) -> Path:
         return self._folder / f"journal.{number:08d}"
