@@ -1,4 +1,4 @@
-"""What a Redis is set to, as far as sessions depend on it: whether it throws keys away, and what survives its end."""
+"""Durability of a Redis: what it is set to, as far as it may lose sessions by throwing keys away or by its end."""
 
 from __future__ import annotations
 
