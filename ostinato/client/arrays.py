@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.errors import ServiceError
+from ostinato.errors import UnexpectedAnswer
 
 Array = NDArray[Any]
 Row = Sequence[float | None] | Array
@@ -40,13 +40,16 @@ def to_outputs(numbers: object) -> Array:
     """The outputs ``[..., O]`` of an answer: float32 where they are real numbers, else int64 or bool.
 
     float32 stands in JSON in as few digits as give the same bits back.
+
+    Raises:
+        UnexpectedAnswer: they are no numbers, or rows of different lengths.
     """
     try:
         outputs = np.asarray(numbers)
     except ValueError:
         outputs = np.asarray(None)
     if outputs.dtype.kind not in "fib":
-        raise ServiceError("the outputs of the answer are no numbers; is this the service?", 200, "")
+        raise UnexpectedAnswer("the outputs of the answer are no numbers", 200)
     return outputs.astype(np.float32) if outputs.dtype.kind == "f" else outputs
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ostinato.client.answers import SessionInfo
 from ostinato.client.client import Client
-from ostinato.client.verbs import SessionInfo
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
 from ostinato.errors import ServiceError
