@@ -37,7 +37,7 @@ class StreamHandle:
         self._ids = itertools.count(1)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} stays in its process: open one where it is needed")
+        raise TypeError("a stream stays in its process; open one where it is needed")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model}, {len(self.steps)} sessions>"

@@ -50,7 +50,7 @@ class SessionHandle:
         watch(self)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} stays in its process: resume() its session_id where it is needed")
+        raise TypeError("a session stays in its process; resume() its session_id where it is needed")
 
     def begin_anew(self) -> None:
         """Be as new, in a process that was forked off: whoever opened the session closes it at the end of its block."""

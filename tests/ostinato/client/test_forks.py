@@ -288,11 +288,3 @@ def test_a_client_with_a_transport_stays_in_its_process() -> None:
         with pytest.raises(CommandError, match="made with a transport, in the process that this one was forked from"):
             in_child(session.look)
         assert session.look().steps == 0
-
-
-def test_a_client_that_was_closed_stays_closed() -> None:
-    client = Client("http://127.0.0.1:1")
-    client.close()
-    for ask in (client.models, lambda: in_child(client.models)):
-        with pytest.raises(CommandError, match="the client is closed"):
-            ask()
