@@ -147,8 +147,8 @@ class _Line:
     def __init__(self, connection: ClientConnection, where: str) -> None:
         self._connection = connection
         self._where = where
-        self._waiting: dict[object, asyncio.Future[Outcome]] = {}
-        self._given_up: set[object] = set()
+        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._given_up: set[int] = set()
         self._num_heard = 0
         self._is_lost = False
         self._receiver = asyncio.create_task(self._receive())
@@ -211,7 +211,7 @@ class _Line:
             end = wire.lost_stream(error, self._where)
             if error.rcvd is not None and error.rcvd.code == TOO_BIG:
                 end = too_big(self._where)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             self.hang_up()
             end = Lost(f"what it says is no answer of a stream: {error}", where=self._where)
         except UnexpectedAnswer as error:
@@ -219,7 +219,7 @@ class _Line:
         for frame_id in list(self._waiting):
             self._settle(frame_id, end)
 
-    def _settle(self, frame_id: object, outcome: Outcome | UnexpectedAnswer) -> None:
+    def _settle(self, frame_id: int, outcome: Outcome | UnexpectedAnswer) -> None:
         waiting = self._waiting[frame_id]
         if waiting.done():
             return

@@ -84,8 +84,8 @@ def frame_text(body: bytes, frame_id: int) -> str:
     return f'{{"id":{frame_id},{body[1:].decode()}'
 
 
-def read_answer(message: str | bytes, where: str, hang_up: Callable[[], object]) -> tuple[object, ServiceAnswer]:
-    """What a message says to be the id of the frame that it answers, and the answer.
+def read_answer(message: str | bytes, where: str, hang_up: Callable[[], object]) -> tuple[int | None, ServiceAnswer]:
+    """The id of the frame that a message answers, None where it tells none of ours, and the answer.
 
     Raises:
         ValueError: it is no answer of a stream.
@@ -93,20 +93,21 @@ def read_answer(message: str | bytes, where: str, hang_up: Callable[[], object])
     members: Any = json.loads(message)
     if not isinstance(members, dict):
         raise ValueError("a frame is a JSON object")
+    frame_id = told if type(told := members.get("id")) is int else None
     problem = members.get("error")
     if problem is None:
-        return members.get("id"), ServiceAnswer(200, members, where=where, hang_up=hang_up)
+        return frame_id, ServiceAnswer(200, members, where=where, hang_up=hang_up)
     if not isinstance(problem, dict) or type(status := problem.get("status")) is not int:
         raise ValueError("an error has a status")
     after = problem.get("retry_after_seconds")
     seconds = float(after) if isinstance(after, int | float) else None
     answer = ServiceAnswer(status, problem, retry_after_seconds=seconds, where=where, hang_up=hang_up)
-    return members.get("id"), answer
+    return frame_id, answer
 
 
-def of_no_frame(frame_id: object, answer: ServiceAnswer) -> UnexpectedAnswer:
+def of_no_frame(frame_id: int | None, answer: ServiceAnswer) -> UnexpectedAnswer:
     """What to raise where an answer is to no frame that waits for one."""
-    about = f"it is to frame {frame_id!r}" if frame_id is not None else "it is to no frame"
+    about = "it is to no frame" if frame_id is None else f"it is to frame {frame_id}"
     why = (answer.members or {}).get("detail")
     return unexpected(answer, f"{about}, for which nobody waits" + (f" ({why})" if why else ""))
 

@@ -127,7 +127,8 @@ class FakeService:
             kept.last = (kept.steps, checksum, outputs)
             kept.total, kept.steps = made[-1], kept.steps + len(made)
             self.num_applied += 1
-        shown = outputs if body["return_sequences"] else outputs[-1:]
+        gives_all = body["return_sequences"] and "T" in self.manifest["outputs"][0]["shape"]
+        shown = outputs if gives_all else outputs[-1:]
         return httpx2.Response(200, json={"session_id": name, "seq": seq, "steps": kept.steps, "outputs": shown})
 
     def _step_many(self, body: dict[str, Any]) -> httpx2.Response:
