@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -209,6 +210,22 @@ def many_stepped(
             _check(number == seq[row], f"row {row} is of seq {number}, and {seq[row]} was asked for")
     numbers = np.array([-1 if number is None else count_of(number, "seq") for number in seqs], np.int64)
     return ManyStepped(tuple(session_ids), numbers, to_outputs_with_holes(rows), errors)
+
+
+def check_state(file: bytes, session_id: str) -> None:
+    """Hold a session's safetensors file to the session asked for, where it says whose it is.
+
+    Raises:
+        ValueError: it is another's.
+    """
+    num_header_bytes = int.from_bytes(file[:8], "little")
+    try:
+        header = json.loads(file[8 : 8 + num_header_bytes])
+    except ValueError:
+        return
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(metadata, dict):
+        hold({"session_id": session_id, **metadata}, session_id=session_id)
 
 
 def count_of(number: Any, name: str) -> int:

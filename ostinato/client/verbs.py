@@ -50,7 +50,7 @@ class Verbs:
 
     def metrics(self) -> Plan[str]:
         """The server's series."""
-        return (yield from self._body(ClientRequest("GET", "/metrics"), *TEXT)).decode(errors="replace")
+        return (yield from self._of_type(ClientRequest("GET", "/metrics"), *TEXT)).body.decode(errors="replace")
 
     def predict(
         self,
@@ -173,7 +173,12 @@ class Verbs:
 
     def state(self, session_id: str) -> Plan[bytes]:
         """The state as safetensors."""
-        return (yield from self._body(ClientRequest("GET", _path(session_id, "/state")), STATE))
+        answer = yield from self._of_type(ClientRequest("GET", _path(session_id, "/state")), STATE)
+        try:
+            answers.check_state(answer.body, session_id)
+        except ValueError as error:
+            raise unexpected(answer, str(error)) from error
+        return answer.body
 
     def put_state(self, session: SessionInfo, state: bytes) -> Plan[SessionInfo]:
         """Replace the state."""
@@ -233,12 +238,12 @@ class Verbs:
         same = {"session_id": session.session_id, "model": session.model, "version": session.version}
         return read(answer, lambda members: answers.session_of(members, **same, steps=steps))
 
-    def _body(self, request: ClientRequest, *media_types: str) -> Plan[bytes]:
-        """The body of an answer that is no JSON, but of one of these media types."""
+    def _of_type(self, request: ClientRequest, *media_types: str) -> Plan[ServiceAnswer]:
+        """An answer that is no JSON, but of one of these media types."""
         answer = yield from self._exchanges.ask(request)
         if answer.media_type and answer.media_type not in media_types:
             raise unexpected(answer, f"it is {answer.media_type}")
-        return answer.body
+        return answer
 
 
 def _given(**members: Any) -> dict[str, Any]:

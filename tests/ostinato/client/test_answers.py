@@ -352,6 +352,19 @@ async def test_a_page_is_no_state_no_metrics_and_no_end_of_a_session(kind: str) 
     assert network.service.ended == {"a"}
 
 
+async def test_a_state_is_that_of_the_session_asked_for(kind: str) -> None:
+    def file(session_id: str) -> bytes:
+        header = json.dumps({"__metadata__": {"format": "ostinato-session", "session_id": session_id}}).encode()
+        return len(header).to_bytes(8, "little") + header
+
+    files = [httpx2.Response(200, content=file(session_id)) for session_id in ("a", "b")]
+    network = Network(FakeService(), ["", *files])
+    async with make_client(kind, network) as client, client.session("half", session_id="a", keep=True) as session:
+        assert await session.state() == file("a")
+        with pytest.raises(UnexpectedAnswer, match="session_id 'b', and 'a' was asked for"):
+            await session.state()
+
+
 async def test_a_missing_page_is_no_end_of_a_session(kind: str) -> None:
     network = Network(FakeService(), ["", httpx2.Response(404, html="<html>"), ""])
     async with make_client(kind, network) as client:
