@@ -36,6 +36,18 @@ def to_json(content: object, *, allow_infinity: bool = True) -> bytes:
     return text.encode()
 
 
+def from_json(text: str | bytes) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ValueError: it is none: NaN and Infinity, which Python would read, are not, and nor is what nobody can unpack.
+    """
+    try:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def to_outputs(numbers: object) -> Array:
     """The outputs ``[..., O]`` of an answer: float32 where they are real numbers, else int64 or bool.
 
@@ -60,6 +72,13 @@ def to_outputs_with_holes(rows: Sequence[Sequence[float] | None]) -> Array:
     outputs = np.full((len(rows), made.shape[1]), filler, made.dtype)
     outputs[[row is not None for row in rows]] = made
     return outputs
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _plain(value: object) -> object:

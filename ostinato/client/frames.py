@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ostinato.client.answers import SessionInfo
-from ostinato.client.arrays import Array, Rows, to_json
+from ostinato.client.arrays import Array, Rows, from_json, to_json
 from ostinato.client.exchange import CONNECT, FRAME, ClientRequest, Exchanges, Plan, unexpected
 from ostinato.client.retry import ServiceAnswer
 from ostinato.client.verbs import ENDED, Verbs
@@ -90,7 +89,7 @@ def read_answer(message: str | bytes, where: str, hang_up: Callable[[], object])
     Raises:
         ValueError: it is no answer of a stream.
     """
-    members: Any = json.loads(message)
+    members = from_json(message)
     if not isinstance(members, dict):
         raise ValueError("a frame is a JSON object")
     frame_id = told if type(told := members.get("id")) is int else None

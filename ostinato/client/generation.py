@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client.answers import count_of, hold, read
-from ostinato.client.arrays import Array, Rows, to_json, to_outputs
+from ostinato.client.arrays import Array, Rows, from_json, to_json, to_outputs
 from ostinato.client.events import EventParser
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
 from ostinato.client.retry import ServiceAnswer
@@ -250,7 +249,7 @@ class StreamReader:
 
     def _told(self, data: str) -> ServiceAnswer:
         try:
-            members = json.loads(data)
+            members = from_json(data)
         except ValueError:
             members = None
         return ServiceAnswer(200, members if isinstance(members, dict) else None, where=self._where)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from ostinato.client.arrays import from_json
 from ostinato.client.exchange import Send
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.errors import ServiceUnreachable
@@ -148,7 +148,7 @@ def _answer(
     media_type, members = headers.get("content-type", "").partition(";")[0].strip().lower(), None
     if "json" in media_type:
         try:
-            members = json.loads(body)
+            members = from_json(body)
         except ValueError:
             members = None
     try:
