@@ -46,7 +46,8 @@ class AsyncClient:
     up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn anew).
 
     Every verb raises:
-        ServiceError: the service refused it; in the service's words. ServiceUnreachable: nobody answered.
+        ServiceError: the service refused it; in the service's words. UnexpectedAnswer: what came is no answer to what
+            was asked; it may have been done. ServiceUnreachable: nobody answered.
 
     Args:
         url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.

@@ -38,7 +38,8 @@ Result = TypeVar("Result")
 
 class Client:
     """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is sent again, what the
-    verbs raise, and what the arguments are. Threads may share a client.
+    verbs raise, and what the arguments are. Threads may share a client, and so may processes: one that is forked off
+    connects anew, and a pickled client is its settings.
     """
 
     def __init__(

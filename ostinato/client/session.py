@@ -143,8 +143,8 @@ class Session(SessionHandle):
     """A session of a ``Client``; leaving its ``with`` block closes it, unless it is kept.
 
     ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
-    failed for good (``ServiceUnreachable``) may have been applied: send the same inputs again, or ``sync()``. Threads
-    may share it; their chunks take turns.
+    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was interrupted may have been applied: send the
+    same inputs again, or ``sync()``. Threads may share it; their chunks take turns.
 
     Every verb raises:
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
@@ -229,8 +229,8 @@ class AsyncSession(SessionHandle):
     """A session of an ``AsyncClient``; entering opens it, and leaving closes it, unless it is kept.
 
     ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
-    failed for good (``ServiceUnreachable``) or was cancelled may have been applied: send the same inputs again, or
-    ``sync()``. Tasks may share it; their chunks take turns.
+    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was cancelled may have been applied: send the same
+    inputs again, or ``sync()``. Tasks may share it; their chunks take turns.
 
     Every verb raises:
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
