@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ostinato.client.answers import SessionInfo
 from ostinato.client.client import Client
-from ostinato.client.verbs import SessionInfo
+from ostinato.client.verbs import ENDED
 from ostinato.commands.backup import backup
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
@@ -30,9 +31,6 @@ from ostinato.tools.session_files import (
     read_file,
     write_file,
 )
-
-ENDED = (404, 410)
-"""Statuses of a session that is not there any more."""
 
 UNREADABLE = "record_unreadable"
 """Code of a session that the service cannot read."""
@@ -285,12 +283,12 @@ def _check_choice(session_ids: Sequence[str] | None, every: bool, model: str | N
 
 
 @contextlib.contextmanager
-def _ignored(statuses: Sequence[int]) -> Iterator[None]:
-    """Pass over refusals with one of these statuses."""
+def _ignored(codes: Sequence[str]) -> Iterator[None]:
+    """Pass over refusals with one of these codes."""
     try:
         yield
     except ServiceError as error:
-        if error.status not in statuses:
+        if error.code not in codes:
             raise
 
 
