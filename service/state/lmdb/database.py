@@ -12,6 +12,7 @@ import lmdb
 
 from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.lmdb.meta_pages import check_file
+from ostinato.service.state.lmdb.trees import check_trees
 from ostinato.service.state.records import head_of, is_over, read_head
 
 DATA_FILE = "data.mdb"
@@ -42,6 +43,12 @@ class Database:
         self._path = str(folder.resolve())
         check_file(folder / DATA_FILE)
         self._environment = _open(self._path)
+        try:
+            with self._environment.begin() as transaction:
+                check_trees(folder / DATA_FILE, transaction.id())
+        except BaseException:
+            _close(self._path)
+            raise
         self._environment.reader_check()  # the places of processes that were killed
         self._sessions = self._environment.open_db(b"sessions")
         self._facts = self._environment.open_db(b"facts")
