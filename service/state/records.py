@@ -81,6 +81,8 @@ def read_head(session_id: str, record: bytes | memoryview) -> Head:
     Raises:
         RecordUnreadable: it is of another schema, or damaged, or of another session.
     """
+    if not record:
+        raise _damaged(session_id, "its newest state was lost with a part of the journal, as the log tells")
     if len(record) < FROZEN.itemsize:
         raise _damaged(session_id, f"it has {len(record)} bytes and no head")
     schema = SCHEMAS.get(record[SCHEMA_AT])
