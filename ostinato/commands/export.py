@@ -100,6 +100,8 @@ def export(
         else:
             exported = export_run(Path(source), repository, name=name, version=version, force=force, report=report)
     console.print(_proof(exported))
+    for note in exported.proof.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     console.print(_summary(exported))
     if bentoml:
         from ostinato.export.bentoml_store import save_to_store
