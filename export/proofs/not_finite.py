@@ -29,7 +29,8 @@ def find_nan(contract: Contract, graph: StepFunction) -> tuple[str, ...]:
     inputs = contract.inputs
     if not inputs.dtype.startswith("float"):
         return ()
-    amounts = [index for index, name in enumerate(inputs.features) if name not in inputs.categories][:_NUM_TRIED]
+    codes = {*inputs.categories, *inputs.ranges}
+    amounts = [index for index, name in enumerate(inputs.features) if name not in codes][:_NUM_TRIED]
     given = [(index, value) for index in amounts for value in EXTREMES]
     if not given:
         return ()

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
+from ostinato.export.contracts.codes import depend_on_each_other
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError, first_line
@@ -80,7 +81,17 @@ def prove(
         lengths=(*lengths, LONG_RUN[1]),
         num_chunkings=NUM_CHUNKINGS,
     )
-    return replace(proof, notes=find_nan(contract, graph))
+    return replace(proof, notes=(*find_nan(contract, graph), *_code_notes(contract)))
+
+
+def _code_notes(contract: Contract) -> tuple[str, ...]:
+    if not depend_on_each_other(contract.inputs, contract.likely_step(), contract.ask):
+        return ()
+    names = ", ".join(contract.inputs.ranges)
+    return (
+        f"what {names} may be depends on each other: within the ranges of each the network fails on some steps, which "
+        "are answered with run_failed",
+    )
 
 
 class _Prover:

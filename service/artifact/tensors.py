@@ -77,12 +77,30 @@ class Statistics(Part):
     missing_fraction: tuple[float, ...] = ()
 
 
+class FeatureRange(Part):
+    """What a feature may be, both ends included: the network has no answer to anything else.
+
+    ``whole``: it is a code, a whole number: a place in a table of the network's.
+    """
+
+    least: float
+    most: float
+    whole: bool = True
+
+    @property
+    def words(self) -> str:
+        """The range in words."""
+        return f"{self.least:.9g} to {self.most:.9g}"
+
+
 class Input(Tensor):
     """The sequence that goes in, one row of features a step.
 
     ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
     ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
     ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
+    ``ranges``: of other features that the network takes within limits only, as a column that is looked up in a table:
+    what they may be. The exporter finds it.
     ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
     """
 
@@ -91,11 +109,25 @@ class Input(Tensor):
     missing_words: tuple[str, ...] | None = None
     num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    ranges: dict[str, FeatureRange] = Field(default_factory=dict)
     statistics: Statistics | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether some finite numbers of its dtype are refused, so that each must be looked at."""
+        return bool(self.categories or self.ranges or self.num_codes is not None)
+
+    def of_feature(self, name: str) -> Input:
+        """The same with one feature alone."""
+        words = {key: found for key, found in self.categories.items() if key == name}
+        ranges = {key: found for key, found in self.ranges.items() if key == name}
+        return self.model_copy(update={"features": (name,), "categories": words, "ranges": ranges})
 
     @model_validator(mode="after")
     def _check_features(self) -> Input:
         _check_names(self, self.features)
+        if unknown := set(self.ranges) - set(self.features):
+            raise ValueError(f"{self.name!r}: ranges for features that it does not have: {sorted(unknown)}")
         if unknown := set(self.categories) - set(self.features):
             raise ValueError(f"{self.name!r}: categories for features that it does not have: {sorted(unknown)}")
         if self.missing and not self.dtype.startswith("float"):

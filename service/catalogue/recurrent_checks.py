@@ -139,7 +139,7 @@ def roughened(manifest: Manifest, cases: list[GoldenCase]) -> list[GoldenCase]:
     part = manifest.inputs[0]
     if not part.dtype.startswith("float"):
         return []
-    columns = [index for index, name in enumerate(part.features) if name not in part.categories]
+    columns = [index for index, name in enumerate(part.features) if name not in {*part.categories, *part.ranges}]
     rough = []
     for case in cases:
         inputs = case.inputs.copy()
