@@ -29,6 +29,8 @@ from ostinato.service.artifact.tensors import Dtype, Input, Nested, Output, Stat
 AnyTensor = TypeVar("AnyTensor", Input, Output)
 
 OUTPUT_NAME = "outputs"
+# Rows and steps over which it is seen what is not finite in outputs and states.
+_TRIED_ROWS, _TRIED_LENGTHS = 32, (1, 2, 12)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,44 @@ def inspect_module(
         for position, name in enumerate(names)
     )
     contract = Contract(module, inputs, _find_output([answer[0] for answer in answers], output_features), states)
-    return replace(contract, inputs=find_codes(inputs, contract.likely_step(), contract.ask))
+    contract = replace(contract, inputs=find_codes(inputs, contract.likely_step(), contract.ask))
+    return _with_infinities(contract)
+
+
+def _with_infinities(contract: Contract) -> Contract:
+    """The contract with what is not finite in outputs and states over likely sequences, where the output is a number.
+
+    Raises:
+        ExportError: the output is plus infinity, which no step is answered with.
+    """
+    output, states = contract.output, list(contract.states)
+    for num_steps in _TRIED_LENGTHS:
+        steps = num_steps if contract.inputs.time_axis is not None else 1
+        sequences = draw_sequences(contract.inputs, np.random.default_rng(0), _TRIED_ROWS, steps)
+        try:
+            y, after = contract(to_axes(sequences, contract.inputs), contract.initial_states(_TRIED_ROWS))
+        except ExportError:  # the proof meets it, and says of what size it was
+            break
+        numbers = np.moveaxis(y, output.batch_axis, 0).reshape(_TRIED_ROWS, -1)
+        if numbers.dtype.kind != "f":
+            break
+        sound = ~np.isnan(numbers).any(axis=1)
+        if (numbers[sound] == np.inf).any():
+            raise ExportError(
+                "the network's output is plus infinity for likely inputs, and no step could be answered with that: "
+                "bound it, as by clamp"
+            )
+        if (numbers[sound] == -np.inf).any():
+            output = output.model_copy(update={"minus_infinity": True})
+        for index, (state, made) in enumerate(zip(states, after, strict=True)):
+            kept = np.moveaxis(made, state.batch_axis, 0)[sound]
+            if kept.dtype.kind == "f" and not np.isfinite(kept).all():
+                update = {
+                    "missing": state.missing or bool(np.isnan(kept).any()),
+                    "infinite": state.infinite or bool(np.isinf(kept).any()),
+                }
+                states[index] = state.model_copy(update=update)
+    return replace(contract, output=output, states=tuple(states))
 
 
 def one_step(contract: Contract) -> Contract:

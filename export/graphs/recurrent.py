@@ -8,10 +8,11 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.nan_guard import guard
-from ostinato.export.graphs.ranges import MAY_BE_MISSING, Range, Ranges
+from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.errors import ModelRejected
@@ -103,8 +104,11 @@ def open_exported(path: Path) -> Any:
         raise ExportError(f"the exported graph: {error}") from error
 
 
-def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
+def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    Returns:
+        the contract, with the states that the graph shows to be ``bounded``.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
@@ -114,10 +118,21 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
         name,
         inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
         outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
-        ranges={inputs.name: MAY_BE_MISSING} if inputs.missing else {},
+        ranges=_ranges_of(contract),
     )
     x, begin = contract.example(*TRACED_SIZES)
-    write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
+    made = write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
+    bounded = (state.model_copy(update={"bounded": made[state.output].is_finite}) for state in states)
+    return replace(contract, states=tuple(bounded))
+
+
+def _ranges_of(contract: Contract) -> dict[str, Range]:
+    """Of the inputs that may be other than finite."""
+    ranges = {contract.inputs.name: MAY_BE_MISSING} if contract.inputs.missing else {}
+    for state in contract.states:
+        if state.missing or state.infinite:
+            ranges[state.input] = Range(np.inf if state.infinite else FINITE.bound, state.missing)
+    return ranges
 
 
 def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> Mapping[str, Range]:

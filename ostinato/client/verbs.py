@@ -125,7 +125,9 @@ class Verbs:
         )
         names = ("outputs", "states") if return_state else ("outputs",)
         answer = yield from self._post(f"/v1/models/{quote(model, safe='')}/predict", body, *names)
-        states = [{name: to_outputs(state) for name, state in each.items()} for each in answer.get("states", ())]
+        states = [
+            {name: to_outputs(state, np.nan) for name, state in each.items()} for each in answer.get("states", ())
+        ]
         return [to_outputs(outputs) for outputs in answer["outputs"]], states
 
     def step_many(

@@ -140,9 +140,21 @@ class Input(Tensor):
 
 
 class Output(Tensor):
-    """What the graph answers: one row of features a step, or one per run where the shape has no ``T``."""
+    """What the graph answers: one row of features a step, or one per run where the shape has no ``T``.
+
+    ``minus_infinity``: whether a number of it may be minus infinity, as a logarithm of a probability or a score that is
+    masked; ``null`` in JSON. Without it, a row with an infinity fails, as one with NaN or plus infinity always does.
+    """
 
     features: tuple[str, ...]
+    minus_infinity: bool = False
+
+    def is_unsound(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which numbers cannot be answered, bool of the same shape."""
+        if numbers.dtype.kind != "f":
+            return np.zeros(numbers.shape, bool)
+        wrong: np.ndarray[Any, Any] = ~np.isfinite(numbers)
+        return wrong & (np.isnan(numbers) | (numbers > 0)) if self.minus_infinity else wrong
 
     @model_validator(mode="after")
     def _check_features(self) -> Output:
@@ -154,6 +166,9 @@ class State(Part):
     """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session.
 
     ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
+    ``missing``, ``infinite``: whether the network's own states hold NaN, as for what was not seen yet, or infinity. No
+    other may come in, and a step that would lead to one fails.
+    ``bounded``: whether the graph itself shows that it stays finite, so that nobody need look.
     """
 
     name: str
@@ -162,6 +177,9 @@ class State(Part):
     shape: tuple[Axis, ...]
     dtype: Dtype
     initial: Nested = 0.0
+    missing: bool = False
+    infinite: bool = False
+    bounded: bool = False
 
     @property
     def batch_axis(self) -> int:
@@ -172,6 +190,17 @@ class State(Part):
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one session's state."""
         return tuple(axis for axis in self.shape if isinstance(axis, int))
+
+    def is_unsound(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which numbers are NaN or infinite and should not be, bool of the same shape."""
+        if numbers.dtype.kind != "f":
+            return np.zeros(numbers.shape, bool)
+        wrong = np.zeros(numbers.shape, bool)
+        if not self.missing:
+            wrong |= np.isnan(numbers)
+        if not self.infinite:
+            wrong |= np.isinf(numbers)
+        return wrong
 
     def initial_row(self) -> np.ndarray[Any, Any]:
         """The state of a sequence that has not begun, of ``row_shape`` and ``dtype``."""

@@ -123,9 +123,11 @@ class ForecastPlan:
         """Put an output ``[O]`` into the next row ``[F]``.
 
         Raises:
-            RunFailed: it is no code, or outside what the input may be.
+            RunFailed: it is infinite, no code, or outside what the input may be.
         """
         row[self.targets] = output[self.sources]
+        if not np.isfinite(row[self.targets]).all():
+            raise RunFailed("the forecast cannot be fed back: it is minus infinity")
         if self._input.is_limited:
             try:
                 check_codes(row[None], self._input, "the forecast")

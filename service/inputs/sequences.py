@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.errors import InvalidInput
 
 # A number beyond its dtype becomes infinite, and is refused below by its place; numpy need not warn of it, too.
@@ -174,14 +174,20 @@ def _check_finite(array: NDArray[Any], part: Input, field: str) -> None:
             raise InvalidInput(message, field=f"{field}[{step}][{feature}]")
 
 
-def check_finite_state(state: NDArray[Any], dtype: str, field: str) -> None:
-    """Refuse a state that is infinite; NaN may be one's value, where nothing was seen yet.
+def check_state(numbers: NDArray[Any], state: State, field: str) -> None:
+    """Refuse a state ``row_shape`` with NaN or infinity that the network's own states never hold: steps from it fail.
 
     Raises:
         InvalidInput: names the first such number.
     """
-    if np.dtype(dtype).kind == "f":
-        _cast(state, dtype, field)
+    unsound = np.argwhere(state.is_unsound(numbers))
+    if len(unsound):
+        place = "".join(f"[{index}]" for index in unsound[0])
+        raise InvalidInput(
+            f"{numbers[tuple(unsound[0])]:g} in a state of this model, whose own are finite there: no step could be "
+            "made from it",
+            field=f"{field}{place}",
+        )
 
 
 def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:
