@@ -11,13 +11,34 @@ import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import TypeAliasType
 
 Dtype: TypeAlias = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Axis: TypeAlias = Annotated[int, Field(ge=1)] | Literal["B", "T", "S"]
 # A named alias: pydantic cannot follow an unnamed one into itself.
 Nested = TypeAliasType("Nested", "float | int | list[Nested]")
+_LEFT_OUT: dict[str, Any] = {
+    "missing_words": None,
+    "times": None,
+    "ranges": {},
+    "minus_infinity": False,
+    "missing": False,
+    "infinite": False,
+    "bounded": False,
+}
+"""Members that stand in the file only where they say more than this: a release that is rolled back to knows no such
+keys, and refuses what it does not know.
+"""
+
+
+def _content(part: BaseModel, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    """A part without what may be left out; an input's ``missing`` has always been there."""
+    content: dict[str, Any] = write(part)
+    kept = {"missing"} if isinstance(part, Input) else set()
+    return {
+        key: value for key, value in content.items() if key in kept or key not in _LEFT_OUT or value != _LEFT_OUT[key]
+    }
 
 
 class Part(BaseModel):
@@ -93,6 +114,19 @@ class FeatureRange(Part):
         return f"{self.least:.9g} to {self.most:.9g}"
 
 
+class TableTimes(Part):
+    """How the table of the training told when a row was, for readers of others like it.
+
+    ``columns``: one with times, or year, month, day and smaller units.
+    ``step``: how far a step is from the next, in words, as ``1 hour``; None = it is not known.
+    ``gaps``: what was done about steps without a row: put in, refused, or rows taken as steps whatever their times.
+    """
+
+    columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
+    step: str | None = None
+    gaps: Literal["fill", "refuse", "ignore"] = "fill"
+
+
 class Input(Tensor):
     """The sequence that goes in, one row of features a step.
 
@@ -102,11 +136,13 @@ class Input(Tensor):
     ``ranges``: of other features that the network takes within limits only, as a column that is looked up in a table:
     what they may be. The exporter finds it.
     ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
+    ``times``: how that table told time. Both are None, and left out of the file, where there was no table.
     """
 
     features: tuple[str, ...]
     missing: bool = False
     missing_words: tuple[str, ...] | None = None
+    times: TableTimes | None = None
     num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     ranges: dict[str, FeatureRange] = Field(default_factory=dict)
@@ -122,6 +158,10 @@ class Input(Tensor):
         words = {key: found for key, found in self.categories.items() if key == name}
         ranges = {key: found for key, found in self.ranges.items() if key == name}
         return self.model_copy(update={"features": (name,), "categories": words, "ranges": ranges})
+
+    @model_serializer(mode="wrap")
+    def _leave_out_tables(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _content(self, write)
 
     @model_validator(mode="after")
     def _check_features(self) -> Input:
@@ -148,6 +188,10 @@ class Output(Tensor):
 
     features: tuple[str, ...]
     minus_infinity: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _content(self, write)
 
     def is_unsound(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Which numbers cannot be answered, bool of the same shape."""
@@ -180,6 +224,10 @@ class State(Part):
     missing: bool = False
     infinite: bool = False
     bounded: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _content(self, write)
 
     @property
     def batch_axis(self) -> int:
