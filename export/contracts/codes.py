@@ -19,7 +19,7 @@ from ostinato.service.artifact.tensors import FeatureRange, Input
 
 Row: TypeAlias = NDArray[np.float64]
 # What a network makes of a step ``[F]``, in any form that can be compared; None where it raises.
-Asked: TypeAlias = Callable[[Row], list[bytes] | None]
+Ask: TypeAlias = Callable[[Row], list[bytes] | None]
 
 # Beyond any table's size, and exact in float32.
 _FAR = 2.0**24
@@ -27,7 +27,7 @@ _NUM_HALVINGS = 64
 _ENDS: tuple[Callable[[FeatureRange], float], ...] = (attrgetter("least"), attrgetter("most"))
 
 
-def find_codes(inputs: Input, likely: Row, ask: Asked) -> Input:
+def find_codes(inputs: Input, likely: Row, ask: Ask) -> Input:
     """The input with the codes and ranges of its features, as the network has them.
 
     Args:
@@ -59,7 +59,7 @@ def find_codes(inputs: Input, likely: Row, ask: Asked) -> Input:
     return inputs.model_copy(update={"ranges": {**inputs.ranges, **limited}})
 
 
-def depend_on_each_other(inputs: Input, likely: Row, ask: Asked) -> bool:
+def depend_on_each_other(inputs: Input, likely: Row, ask: Ask) -> bool:
     """Whether the network raises for features each of which is within its range."""
     limits = [(inputs.features.index(name), found) for name, found in inputs.ranges.items()]
     return any(ask(_set_each(likely, [(index, end(found)) for index, found in limits])) is None for end in _ENDS)
@@ -73,7 +73,7 @@ def _declared(inputs: Input) -> dict[str, FeatureRange]:
     return declared | {name: FeatureRange(least=0, most=len(words) - 1) for name, words in inputs.categories.items()}
 
 
-def check_declared(inputs: Input, likely: Row, ask: Asked) -> None:
+def check_declared(inputs: Input, likely: Row, ask: Ask) -> None:
     """Refuse codes that were declared and that the network does not take.
 
     Raises:
@@ -104,7 +104,7 @@ def _narrowest(inputs: Input, index: int, ranges: list[FeatureRange]) -> Feature
     return ranges[0].model_copy(update={"least": least, "most": most}) if least <= most and is_enough else ranges[0]
 
 
-def _find_range(inputs: Input, likely: Row, index: int, ask: Asked) -> FeatureRange | None:
+def _find_range(inputs: Input, likely: Row, index: int, ask: Ask) -> FeatureRange | None:
     """What one feature may be; None where that is anything."""
     ends = _ends(inputs.dtype)
     if all(ask(_set(likely, [index], end)) is not None for end in ends):
@@ -114,14 +114,14 @@ def _find_range(inputs: Input, likely: Row, index: int, ask: Asked) -> FeatureRa
     return FeatureRange(least=least, most=most, whole=is_whole)
 
 
-def _is_code(likely: Row, index: int, ask: Asked) -> bool:
+def _is_code(likely: Row, index: int, ask: Ask) -> bool:
     """Whether what is behind the point does not count, so that a fraction would be taken for another number."""
     whole = np.trunc(likely[index])
     answers = [ask(_set(likely, [index], whole + part)) for part in (0.0, 0.25)]
     return answers[0] is not None and answers[0] == answers[1]
 
 
-def _boundary(likely: Row, index: int, end: float, ask: Asked, *, is_whole: bool) -> float:
+def _boundary(likely: Row, index: int, end: float, ask: Ask, *, is_whole: bool) -> float:
     """The number nearest to ``end`` that the network takes."""
     if ask(_set(likely, [index], end)) is not None:
         return end
