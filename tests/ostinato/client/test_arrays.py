@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ostinato.client.arrays import to_json, to_outputs, to_outputs_with_holes
+from ostinato.client.arrays import from_json, to_json, to_outputs, to_outputs_with_holes
 from ostinato.errors import ServiceError
 
 
@@ -25,6 +25,16 @@ def test_every_number_arrives_to_the_bit() -> None:
     numbers = np.random.default_rng(5).normal(size=(100, 3)).astype(np.float32) * 10.0 ** np.arange(-20, 40, 20)
     assert (np.array(json.loads(to_json(numbers))) == numbers).all()
     assert to_json(np.array([[1, 2]], np.int64)) == b"[[1,2]]"
+
+
+def test_null_among_outputs_is_minus_infinity() -> None:
+    outputs = to_outputs([[[1.5, None]], [[None, 2.0]]])
+    assert outputs.dtype == np.float32
+    assert outputs.tolist() == [[[1.5, -np.inf]], [[-np.inf, 2.0]]]
+    assert np.isnan(to_outputs([None, 1.0], np.nan)[0])
+    for content in (None, [None, "1"], [[None], [1, 2]]):
+        with pytest.raises(ServiceError, match="no numbers"):
+            to_outputs(content)
 
 
 def test_infinity_is_left_to_the_service_or_refused() -> None:
@@ -47,6 +57,14 @@ def test_outputs_are_float32_and_integers_stay() -> None:
     for wrong in ("text", [["a"]], [[1.0], [1.0, 2.0]], None):
         with pytest.raises(ServiceError, match="no numbers"):
             to_outputs(wrong)
+
+
+def test_what_only_python_takes_for_json_is_none() -> None:
+    assert from_json(b'{"a": [1.5, null]}') == {"a": [1.5, None]}
+    assert from_json('"\u00e9"') == "\u00e9"
+    for wrong in (b"[NaN]", "[Infinity]", "[-Infinity]", b"[1", b'"\xff"', "[" * 100_000):
+        with pytest.raises(ValueError, match=r"not JSON|Expecting|decode|too deeply"):
+            from_json(wrong)
 
 
 def test_rows_that_failed_are_holes() -> None:

@@ -95,8 +95,8 @@ def test_a_row_that_is_finite_in_part_has_failed_and_no_other_has(tmp_path: Path
     network = networks.accumulator()
     loaded = load_model(network.write(tmp_path, np.ones((1, 2, 1), np.float32)), Settings())
     arena = Arena(loaded.manifest, 4)
-    # A running sum: the second row leaves float32 behind at its last step.
-    chunks = ([1.0, 2.0, 3.0], [1.0, 3e38, 3e38], [4.0, 5.0, 6.0])
+    # A running sum, infinite beyond 2.5e30: the second row is finite in its first step, and its state throughout.
+    chunks = ([1.0, 2.0, 3.0], [1.0, 1e31, 1e31], [4.0, 5.0, 6.0])
     works = [
         Work([arena.allocate(str(row))], np.array(chunk, np.float32)[:, None], 1, 3, None)
         for row, chunk in enumerate(chunks)
@@ -104,6 +104,25 @@ def test_a_row_that_is_finite_in_part_has_failed_and_no_other_has(tmp_path: Path
     failed_rows = loaded.runner.run_iteration(Iteration(works, 3, 3), arena).failed_rows
     assert failed_rows is not None
     assert failed_rows.tolist() == [False, True, False]
+
+
+def test_a_row_fails_whose_output_or_state_may_not_be_what_it_is_and_no_other(tmp_path: Path) -> None:
+    network = networks.accumulator()
+    output = network.manifest["outputs"][0].model_copy(update={"minus_infinity": True})
+    network = network.named("accumulator", outputs=(output,))
+    runner = load_model(network.write(tmp_path, np.ones((1, 2, 1), np.float32)), Settings()).runner
+    arena = Arena(runner.manifest, 8)
+    # The output is infinite beyond 2.5e30; the state is the sum, infinite beyond 3.4e38.
+    totals, steps = [0.0, 0.0, 0.0, -3e38, 0.0], [5.0, -1e38, 1e38, -3e38, np.nan]
+    slots = [arena.allocate() for _ in totals]
+    for slot, total in zip(slots, totals, strict=True):
+        arena.write(slot, [np.array([total], np.float32)])
+    works = [Work([slot], np.array([[step]], np.float32), 1, 1, None) for slot, step in zip(slots, steps, strict=True)]
+    result = runner.run_iteration(Iteration(works, len(works), 1, is_whole=True), arena)
+    assert result.failed_rows is not None
+    assert result.outputs[:2, 0, 0].tolist() == [5.0, -np.inf]
+    # Plus infinity, a state that overflowed under an output that may be minus infinity, and NaN.
+    assert result.failed_rows.tolist() == [False, False, True, True, True]
 
 
 def test_a_graph_that_fails_names_the_model_and_the_shape(tmp_path: Path) -> None:
