@@ -96,6 +96,8 @@ class Sessions:
         if address is None:
             return None
         arena, slot = address
+        if arena.unborn and slot in arena.unborn:
+            now = math.inf  # nobody's session was there: whoever's is there next is meant
         return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, now)
 
     def use_all(self, engine: Engine, roster: Roster) -> Slots:
@@ -283,7 +285,7 @@ class Sessions:
                 raise Starting("the models are still being checked; try again in a moment") from error
             raise
         # It may have been opened while the store was asked; or where a clock is ahead of this one.
-        found_at = max(now, float(arena.opened_at[slot]))
+        found_at = math.inf if slot in arena.unborn else max(now, float(arena.opened_at[slot]))
         return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
 
     async def _close(self, session: LiveSession) -> Facts:
