@@ -145,8 +145,9 @@ class Sessions:
         return await self._store.look(session_id, self._clock())
 
     @asynccontextmanager
-    async def alone(self, session: LiveSession) -> AsyncIterator[None]:
-        """Hold a session, in its turn, with nothing of it under way, and as its store has it.
+    async def alone(self, session: LiveSession, *, is_ending: bool = False) -> AsyncIterator[None]:
+        """Hold a session, in its turn, with nothing of it under way, and as its store has it; or, where it is ending,
+        as it is: what the store has of it need not be readable for that.
 
         Raises:
             CopyOutdated: it has ended already, or before its turn came, as far as this copy tells.
@@ -159,7 +160,9 @@ class Sessions:
         opened_at = arena.opened_at[slot]
         async with self._turns.alone(arena, slot):
             try:
-                waiting = self._store.refresh(session.session_id, session.address, self._clock())
+                waiting = None
+                if not is_ending:
+                    waiting = self._store.refresh(session.session_id, session.address, self._clock())
                 if waiting is not None:
                     await waiting
                 if arena.opened_at[slot] != opened_at:
@@ -212,15 +215,18 @@ class Sessions:
         """
         _check_may_exist(session_id)
         session = self.use(session_id)
+        is_copy = session is not None
         try:
             facts = None if session is None else await self._close(session)
         except CopyOutdated:
             assert session is not None
             session.check_is_meant((await self.look(session_id)).opened_at)
-            facts = None
-        if facts is None:
+            is_copy = False
+        if not is_copy:
             # It need not come to memory for that, nor its model be served.
             facts = await self._store.close(session_id, None, self._clock())
+        if facts is None:  # nobody could read what it was
+            return
         if facts.model in self._catalogue.models and facts.version in self._catalogue.versions(facts.model):
             self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
 
@@ -288,9 +294,9 @@ class Sessions:
         found_at = math.inf if slot in arena.unborn else max(now, float(arena.opened_at[slot]))
         return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
 
-    async def _close(self, session: LiveSession) -> Facts:
+    async def _close(self, session: LiveSession) -> Facts | None:
         session_id, arena, slot = session.session_id, session.arena, session.slot
-        async with self.alone(session):
+        async with self.alone(session, is_ending=True):
             facts = await self._store.close(session_id, session.address, self._clock())
             refusal = CopyOutdated(f"session {session_id!r} was closed before this request's turn came")
             self._turns.refuse_rest(arena, slot, refusal)

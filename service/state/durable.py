@@ -21,6 +21,7 @@ from ostinato.service.state.record_store import ENDED, RecordStore
 from ostinato.service.state.records import Head, Layout, read_head, tombstone
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
+from ostinato.service.state.schemas import SCHEMA
 
 
 class DurableStore(RecordStore):
@@ -34,13 +35,17 @@ class DurableStore(RecordStore):
     Args:
         tombstone_seconds: how long an ended id is remembered; 0 = not at all.
         memory_budget: bytes of memory that the copies may take.
+        record_schema: of the records that are written.
+
+    Raises:
+        ValueError: this release does not write that schema.
     """
 
     _absent: int
     """The stamp of a copy whose session is not there yet."""
 
-    def __init__(self, *, tombstone_seconds: float, memory_budget: float) -> None:
-        super().__init__(tombstone_seconds=tombstone_seconds)
+    def __init__(self, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA) -> None:
+        super().__init__(tombstone_seconds=tombstone_seconds, record_schema=record_schema)
         self._memory_budget = memory_budget
         self._residents = Residents(memory_budget)
         self._layouts: dict[Arena, Layout] = {}
@@ -54,7 +59,7 @@ class DurableStore(RecordStore):
     def attach(self, arena: Arena) -> None:
         """See ``Store.attach``."""
         self._residents.attach(arena)
-        self._layouts[arena] = Layout(arena)
+        self._layouts[arena] = Layout(arena, self._schema)
         self._arenas[arena.manifest.name, arena.manifest.version] = arena
 
     async def open(
@@ -70,9 +75,9 @@ class DurableStore(RecordStore):
         layout = self._layouts[arena]
 
         def opened(record: bytes | None, stamp: int) -> bytes:
-            if record is not None and self._end_of(session_id, read_head(session_id, record), now) is None:
+            if record is not None and self._end_of(session_id, self._head(session_id, record), now) is None:
                 raise session_error(session_id, SessionExists)
-            return layout.record(begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
+            return layout.record(session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
 
         try:
             record = await self._swap(session_id, opened)
@@ -134,9 +139,11 @@ class DurableStore(RecordStore):
         ttl = ttl_seconds or math.inf
         stamp = self._absent if former is None else former.stamp
         begin = Snapshot.initial(arena)
-        made = self._layouts[arena].record(begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
+        made = self._layouts[arena].record(
+            session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl
+        )
         address = self._residents.put(session_id, arena)
-        self._fill(address, read_head(session_id, made), begin)
+        self._fill(session_id, address, read_head(session_id, made), begin)
         arena.unborn.add(address.slot)
         return address
 
@@ -157,7 +164,8 @@ class DurableStore(RecordStore):
                 raise session_error(session_id, CopyOutdated)
             ttl = head.ttl_seconds
             made = snapshot._replace(steps=head.steps) if keeps_steps else snapshot
-            return layout.record(made, stamp=stamp, opened_at=opened_at, ttl_seconds=ttl, expires_at=now + ttl)
+            times = {"opened_at": opened_at, "ttl_seconds": ttl, "expires_at": now + ttl}
+            return layout.record(session_id, made, stamp=stamp, **times)
 
         try:
             try:
@@ -171,21 +179,23 @@ class DurableStore(RecordStore):
             raise
         return read_head(session_id, made).facts(session_id)
 
-    async def close(self, session_id: str, address: Address | None, now: float) -> Facts:
+    async def close(self, session_id: str, address: Address | None, now: float) -> Facts | None:
         """See ``Store.close``."""
         found = None if address is None else float(address.arena.opened_at[address.slot])
         facts: Facts | None = None
 
-        def closed(head: Head, stamp: int) -> bytes:
+        def closed(head: Head | None, stamp: int) -> bytes:
             nonlocal found, facts
+            if head is None:  # what nobody can read may go
+                return tombstone(session_id, None, stamp, now, self._schema)
             found = head.opened_at if found is None else found
             if head.opened_at != found:
                 raise session_error(session_id, CopyOutdated)
             facts = head.facts(session_id)
-            return tombstone(head, stamp, now)
+            return tombstone(session_id, head, stamp, now, self._schema)
 
         try:
-            await self._change(session_id, now, closed)
+            await self._change(session_id, now, closed, lambda stamp: closed(None, stamp))
         except OstinatoError as error:
             if address is not None:
                 self._forget(session_id, address, error)
@@ -193,9 +203,9 @@ class DurableStore(RecordStore):
         finally:
             # Written or not, waited for to its end or not: a request that has a copy finds out when it commits.
             self._residents.mark_stale(session_id)
+        self._unreadable.discard(session_id)
         if address is not None:
             self._residents.drop(session_id, address)
-        assert facts is not None
         return facts
 
     def expire(self, now: float) -> list[Arena]:
@@ -217,7 +227,7 @@ class DurableStore(RecordStore):
                 "that version back into the repository, or close the session"
             )
         assert record is not None
-        snapshot = self._layouts[arena].read(session_id, head, record)
+        snapshot = self._snapshot(session_id, arena, head, record)
         held = self._residents.use(session_id)
         if held is not None:
             # Another request brought it meanwhile; or it is from a former life of the id.
@@ -228,7 +238,7 @@ class DurableStore(RecordStore):
                 return held
             self._let_go(session_id, held)
         address = self._residents.put(session_id, arena)
-        self._fill(address, head, snapshot)
+        self._fill(session_id, address, head, snapshot)
         if is_load and arena.on_load is not None:
             arena.on_load()
         return address
@@ -246,17 +256,22 @@ class DurableStore(RecordStore):
             if arena.stamp[slot] == self._absent and slot in arena.unborn:
                 return
             raise session_error(session_id, CopyOutdated)
-        head = read_head(session_id, record)
+        head = self._head(session_id, record)
         if head.stamp == arena.stamp[slot]:
             return
         is_live = self._end_of(session_id, head, now) is None
         if not is_live or self._arenas.get((head.model, head.version)) is not arena:
             raise session_error(session_id, CopyOutdated)
-        self._fill(address, head, self._layouts[arena].read(session_id, head, record))
+        self._fill(session_id, address, head, self._snapshot(session_id, arena, head, record))
         arena.unborn.discard(slot)
 
-    def _fill(self, address: Address, head: Head, snapshot: Snapshot) -> None:
+    def _snapshot(self, session_id: str, arena: Arena, head: Head, record: bytes) -> Snapshot:
+        with self._noting(session_id):
+            return self._layouts[arena].read(session_id, head, record)
+
+    def _fill(self, session_id: str, address: Address, head: Head, snapshot: Snapshot) -> None:
         snapshot.put(address)
+        self._layouts[address.arena].keep_id(address.slot, session_id)
         address.arena.stamp[address.slot] = head.stamp
         self._residents.set_life(
             address, opened_at=head.opened_at, ttl_seconds=head.ttl_seconds, expires_at=head.expires_at

@@ -44,8 +44,14 @@ class SessionRoutes:
         """A page of the live sessions."""
         query = codec.decode_query(request.query_string, PageQuery)
         # An empty one is none.
-        page, cursor = await self._sessions.page(query.model or None, query.limit, query.cursor or None)
-        return json_response({"sessions": [_content(facts) for facts in page], "next_cursor": cursor})
+        page = await self._sessions.page(query.model or None, query.limit, query.cursor or None)
+        content: dict[str, Any] = {
+            "sessions": [_content(facts) for facts in page.sessions],
+            "next_cursor": page.next_cursor,
+        }
+        if page.num_unreadable:
+            content["unreadable"] = page.num_unreadable
+        return json_response(content)
 
     async def show(self, request: Request) -> Response:
         """A look at a session."""
@@ -74,8 +80,8 @@ class SessionRoutes:
         """A session as a safetensors file."""
 
         async def write(session: LiveSession) -> bytes:
-            snapshot = await self._sessions.snapshot(session)
-            return write_session(request.name, session.engine.manifest, snapshot)
+            snapshot, ttl_seconds = await self._sessions.snapshot(session), session.facts.ttl_seconds
+            return write_session(request.name, session.engine.manifest, snapshot, ttl_seconds)
 
         return Response(200, await apply(self._sessions, request.name, write), STATE)
 

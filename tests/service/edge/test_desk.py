@@ -186,6 +186,19 @@ async def test_a_record_that_cannot_be_read_is_ours_to_look_into(caplog: pytest.
     assert [record.getMessage() for record in caplog.records] == ["a look failed"]
 
 
+async def test_of_a_record_that_cannot_be_read_not_every_request_tells_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    house, now = House(), 5.0
+    desk = Desk(house.metrics, house.settings, clock=lambda: now)
+    for now in (5.0, 6.0, 65.0):
+        desk.refuse(RecordUnreadable("torn"), f"a step at {now:g}")
+        desk.refuse(StateStoreUnavailable("away"), f"another at {now:g}")
+    expected = ["a step at 5 failed", "another at 5 failed", "a step at 65 failed", "another at 65 failed"]
+    assert [record.getMessage() for record in caplog.records] == expected
+    assert house.value('ostinato_rejected_total{reason="record_unreadable"}') == 3
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_clients_mistake_is_counted_and_not_logged(
     way: Callable[[Edge], Awaitable[str]], caplog: pytest.LogCaptureFixture

@@ -37,7 +37,7 @@ async def cursor_of(store: Store) -> str:
     house = House(store=store)
     for number in range(20):
         await house.sessions.open("sum", session_id=f"session-{number}")
-    _, cursor = await house.sessions.page(None, 1, None)
+    cursor = (await house.sessions.page(None, 1, None)).next_cursor
     assert cursor is not None
     assert len((await house.sessions.page(None, 1, cursor)).sessions) <= 1
     return cursor
