@@ -154,7 +154,7 @@ class Offline:
         Raises:
             WrongAnswer: one differs, or steps are lost or doubled.
         """
-        from ostinato.service.catalogue.recurrent_checks import run_sequence
+        from ostinato.service.engine.recurrent.offline import run_offline
 
         checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
         for session in checked:
@@ -162,7 +162,7 @@ class Offline:
             if answer["steps"] != num_steps:
                 raise WrongAnswer(f"a session has {answer['steps']} steps, and its client got {num_steps} answers")
             steps = clients.applied(session, num_steps)[None]
-            expected = run_sequence(self._runner, steps, self._runner.max_iteration_steps)[0][0, -1]
+            expected = run_offline(self._runner, steps)[0][0, -1]
             made = np.array(answer["outputs"][-1], self._output_dtype)
             if made.tobytes() != expected.tobytes():
                 raise WrongAnswer(

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
+from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.offline import run_sequence
 from ostinato.service.errors import ModelRejected, RunFailed
 from tests import networks
 from tests.networks import Network
