@@ -150,6 +150,21 @@ class Promise(Part):
             return "any" if self.rows == 1 else f"any, of {self.rows} rows at least"
         return f"fixed at {self.rows} x {self.steps}" if self.holds == "fixed" else "alone"
 
+    @property
+    def sentence(self) -> str:
+        """What it means for whoever serves the model, and what it costs."""
+        if self.holds == "any":
+            twice = (
+                f", in runs of {self.rows} rows at least: one session alone is computed twice" if self.rows > 1 else ""
+            )
+            return f"live answers equal one offline run, whatever shares their batch and however steps are cut{twice}"
+        if self.holds == "fixed":
+            return (
+                f"live answers equal those of 'ostinato run', both in runs of {self.rows} rows of one step: one session "
+                f"alone costs what {self.rows} do"
+            )
+        return "live answers equal those of 'ostinato run', both one row of one step a run: nothing shares a batch"
+
 
 ANY = Promise(holds="any")
 ALONE = Promise(holds="alone", steps=1)

@@ -27,11 +27,6 @@ logger = logging.getLogger(__name__)
 
 NUM_PROBED_CASES = 2
 NUM_PROBED_ROWS = 8
-WORDS = {
-    "any": "so each run has two rows at least",
-    "fixed": "so every run has one shape",
-    "alone": "so each is run alone, a step at a time",
-}
 
 
 class LoadedModel(NamedTuple):
@@ -164,7 +159,7 @@ def check_promise(runner: Runner, probes: list[Probe], directory: Path) -> Promi
     if stated is None:
         promise = find_promise(runner, probes)
         if promise != ANY:
-            logger.warning("%s: rows are rounded by the shape of their run, %s", directory, WORDS[promise.holds])
+            logger.warning("%s: the manifest has no promise; found %s: %s", directory, promise, promise.sentence)
         return promise
     if not holds(runner, probes):
         raise ModelRejected(
