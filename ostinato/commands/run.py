@@ -62,8 +62,8 @@ def run(
 
     A table is one sequence, read as 'ostinato replay' reads it. An array of two axes is one sequence, steps by
     features, one of three axes several; several arrays in a file are a sequence each. JSON is the body of predict, a
-    list of sequences, or one sequence. NaN and null are missing values. Numbers are written in the fewest digits that give the
-    same bits back.
+    list of sequences, or one sequence. NaN and null are missing values. Numbers are written in the
+    fewest digits that give the same bits back.
 
     How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
     the shape named there, 'alone' one row and one step a run.

@@ -160,8 +160,8 @@ class Promise(Part):
             return f"live answers equal one offline run, whatever shares their batch and however steps are cut{twice}"
         if self.holds == "fixed":
             return (
-                f"live answers equal those of 'ostinato run', both in runs of {self.rows} rows of one step: one session "
-                f"alone costs what {self.rows} do"
+                f"live answers equal those of 'ostinato run', both in runs of {self.rows} rows of one step: one "
+                f"session alone costs what {self.rows} do"
             )
         return "live answers equal those of 'ostinato run', both one row of one step a run: nothing shares a batch"
 
