@@ -90,4 +90,7 @@ def _step(function: str, r_rows: NDArray[Any], prefix: str, dtype: Any) -> ir.Gr
     total = inner.op("Add", added, inner.op("MatMul", before, inner.constant(r_rows.T)))
     inner.made.append(ir.node(function, [total], outputs=[after]))
     inner.made.append(ir.node("Identity", [after], outputs=[shown]))
+    # By names of their own: those that the graph would give begin anew in each.
+    for index, node in enumerate(inner.made):
+        node.outputs[0].name = node.outputs[0].name or f"{prefix}/{index}"
     return ir.Graph([before, added], [after, shown], nodes=inner.made, name=f"{prefix}/step")

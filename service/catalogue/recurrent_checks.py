@@ -15,7 +15,14 @@ from safetensors.numpy import load_file
 from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
-from ostinato.service.catalogue.promise_checks import Probe, check_rows_are_their_own, draw_probes, find_promise, holds
+from ostinato.service.catalogue.promise_checks import (
+    Probe,
+    check_rows_are_their_own,
+    check_states_carry,
+    draw_probes,
+    find_promise,
+    holds,
+)
 from ostinato.service.catalogue.repository import read_manifest
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
@@ -135,15 +142,16 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
 
 
 def draw_checked_probes(runner: Runner, cases: list[GoldenCase], directory: Path) -> list[Probe]:
-    """Probes out of the golden inputs, over which every row is its own.
+    """Probes out of the golden inputs, over which every row is its own and the states carry what is to be kept.
 
     Raises:
-        ModelRejected: the graph's rows depend on each other, or it fails.
+        ModelRejected: they are not, or do not, or the graph fails.
     """
     anyhow = runner.promising(ANY)
     try:
         probes = draw_probes(anyhow, [case.inputs for case in cases[:NUM_PROBED_CASES]], NUM_PROBED_ROWS)
         check_rows_are_their_own(anyhow, probes)
+        check_states_carry(anyhow, probes)
     except (ModelRejected, RunFailed) as error:
         raise ModelRejected(f"{directory / runner.manifest.graphs['step'].file}: {error}") from error
     return probes
