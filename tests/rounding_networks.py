@@ -72,11 +72,16 @@ def planted(what: str) -> Network:
 
 
 def dependent(what: str) -> Network:
-    """An LSTM whose rows depend on each other, by ``mean``, ``softmax``, ``cumsum``, ``attention`` or ``size``."""
+    """An LSTM whose rows depend on each other, as by ``mean``, ``softmax``, ``cumsum``, ``attention`` or ``size``."""
     nodes = {
         "mean": [
             helper.make_node("ReduceMean", ["linear", "axis0"], ["mean"]),
             helper.make_node("Sub", ["linear", "mean"], ["outputs"]),
+        ],
+        "a little of the mean": [
+            helper.make_node("ReduceMean", ["inputs", "axis02"], ["mean"]),
+            helper.make_node("Mul", ["mean", "millionth"], ["a_little"]),
+            helper.make_node("Add", ["linear", "a_little"], ["outputs"]),
         ],
         "softmax": [helper.make_node("Softmax", ["linear"], ["outputs"], axis=0)],
         "cumsum": [helper.make_node("CumSum", ["linear", "zero"], ["outputs"])],
@@ -94,8 +99,9 @@ def dependent(what: str) -> Network:
             helper.make_node("Mul", ["linear", "size"], ["outputs"]),
         ],
     }[what]
-    constants = {"axis0": np.array([0], np.int64), "zero": np.array(0, np.int64)}
-    return _with_head(lstm(num_outputs=3), f"by-{what}", nodes, constants, lambda y: y)
+    constants: dict[str, Array] = {"axis0": np.array([0], np.int64), "zero": np.array(0, np.int64)}
+    constants |= {"axis02": np.array([0, 2], np.int64), "millionth": np.array(1e-6, np.float32)}
+    return _with_head(lstm(num_outputs=3), f"by-{what.replace(' ', '-')}", nodes, constants, lambda y: y)
 
 
 def head(operator: str) -> Network:

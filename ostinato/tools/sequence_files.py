@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from ostinato.errors import InputError
 from ostinato.tools.input_table import InputTable
 
-Array = NDArray[Any]
-
 ARRAYS = (".npy", ".npz", ".safetensors")
 WRITTEN = (".csv", ".json", *ARRAYS)
 COMPRESSED = (".xz", ".gz", ".bz2")
@@ -76,7 +74,7 @@ def read_sequences(
         raise InputError(f"{path}: it cannot be read: {error}") from error
 
 
-def write_outputs(path: Path, given: SequenceFile, outputs: Sequence[Array], output: Mapping[str, Any]) -> None:
+def write_outputs(path: Path, given: SequenceFile, outputs: Sequence[NDArray[Any]], output: Mapping[str, Any]) -> None:
     """Write outputs ``[n, O]``, one array for each sequence, by the end of the file's name; every number to the bit.
 
     Args:
@@ -109,7 +107,7 @@ def write_outputs(path: Path, given: SequenceFile, outputs: Sequence[Array], out
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def print_csv(file: TextIO, given: SequenceFile, outputs: Sequence[Array], output: Mapping[str, Any]) -> None:
+def print_csv(file: TextIO, given: SequenceFile, outputs: Sequence[NDArray[Any]], output: Mapping[str, Any]) -> None:
     """A row a step: the sequence, where there are several, the step's time or number, and its numbers.
 
     float32 stands with as few digits as give the same bits back.
@@ -125,14 +123,16 @@ def print_csv(file: TextIO, given: SequenceFile, outputs: Sequence[Array], outpu
             writer.writerow([*name, label, *(_digits(number) for number in numbers)])
 
 
-def print_json(file: TextIO, given: SequenceFile, outputs: Sequence[Array], output: Mapping[str, Any]) -> None:
+def print_json(file: TextIO, given: SequenceFile, outputs: Sequence[NDArray[Any]], output: Mapping[str, Any]) -> None:
     """``{"outputs": [...]}`` as ``predict`` answers it: a list for each sequence; null where a number is not finite."""
     del given, output
     rows = ("[" + ", ".join(_json_row(numbers) for numbers in made) + "]" for made in outputs)
     file.write('{"outputs": [' + ", ".join(rows) + "]}\n")
 
 
-def shown(write: Callable[..., None], given: SequenceFile, outputs: Sequence[Array], output: Mapping[str, Any]) -> str:
+def shown(
+    write: Callable[..., None], given: SequenceFile, outputs: Sequence[NDArray[Any]], output: Mapping[str, Any]
+) -> str:
     """What ``print_csv`` or ``print_json`` writes, as a text."""
     text = io.StringIO()
     write(text, given, outputs, output)
@@ -144,12 +144,12 @@ def _digits(number: Any) -> str:
     return str(number.item()) if number.dtype.kind != "f" else str(number)
 
 
-def _json_row(numbers: Array) -> str:
+def _json_row(numbers: NDArray[Any]) -> str:
     cells = (_digits(number) if number.dtype.kind != "f" or np.isfinite(number) else "null" for number in numbers)
     return "[" + ", ".join(cells) + "]"
 
 
-def _read_arrays(path: Path, kind: str) -> dict[str, Array]:
+def _read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     if kind == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -165,7 +165,7 @@ def _read_arrays(path: Path, kind: str) -> dict[str, Array]:
         return {name: loaded[name] for name in loaded.files}
 
 
-def _from_arrays(path: Path, arrays: dict[str, Array]) -> SequenceFile:
+def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> SequenceFile:
     """An array alone is one sequence ``[T, F]`` or several ``[B, T, F]``; of several, each is one."""
     if not arrays:
         raise InputError(f"{path}: there is no array in it")
@@ -215,7 +215,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _named_outputs(given: SequenceFile, outputs: Sequence[Array], name: str) -> dict[str, Array]:
+def _named_outputs(given: SequenceFile, outputs: Sequence[NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
     """One array where the sequences came as one, or of one length; else one for each, by the sequence's name."""
     if given.is_one:
         return {name: outputs[0]}

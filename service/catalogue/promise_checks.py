@@ -20,8 +20,6 @@ from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.errors import ModelRejected, RunFailed
 from ostinato.service.state.arena import Rows
 
-Array = NDArray[Any]
-
 FIXED = Promise(holds="fixed", rows=64, steps=1)
 """The shape for graphs that round by the shape. 64 rows: their values are multiples of every vector's length."""
 
@@ -50,11 +48,11 @@ DEPENDENT = (
 class Probe(NamedTuple):
     """Sequences ``[N, T, F]`` and the states ``[N, ...]`` that they begin with."""
 
-    inputs: Array
+    inputs: NDArray[Any]
     states: Rows
 
 
-def draw_probes(runner: Runner, sequences: Sequence[Array], num_rows: int, seed: int = 0) -> list[Probe]:
+def draw_probes(runner: Runner, sequences: Sequence[NDArray[Any]], num_rows: int, seed: int = 0) -> list[Probe]:
     """Probes from sequences that the model takes, arrays ``[B, T, F]``: as they are, and with inputs that no sum of
     theirs is exact for, as whole numbers' are, in several magnitudes. Categories and integers stay among those given.
 
@@ -127,7 +125,7 @@ def check_rows_are_their_own(runner: Runner, probes: Sequence[Probe]) -> None:
         _check_shapes(runner, inputs, states, among)
 
 
-def _check_shapes(runner: Runner, inputs: Array, states: Rows, among: Answers) -> None:
+def _check_shapes(runner: Runner, inputs: NDArray[Any], states: Rows, among: Answers) -> None:
     """Alone, in another place and in a larger batch, up to rounding."""
     manifest, rows = runner.manifest, np.arange(17) % len(inputs)
     if _is_far_from_zero(inputs):
@@ -159,12 +157,14 @@ def check_states_carry(runner: Runner, probes: Sequence[Probe]) -> None:
             )
 
 
-def _is_far_from_zero(inputs: Array) -> bool:
+def _is_far_from_zero(inputs: NDArray[Any]) -> bool:
     """Whether rounding alone may come to more than can be told from dependence."""
     return float(np.abs(inputs[np.isfinite(inputs)]).max(initial=0.0)) > 1e3
 
 
-def _neighbours(part: Input, inputs: Array, states: Rows) -> Iterator[tuple[str, Array, tuple[Array, ...]]]:
+def _neighbours(
+    part: Input, inputs: NDArray[Any], states: Rows
+) -> Iterator[tuple[str, NDArray[Any], tuple[NDArray[Any], ...]]]:
     """Other rows in the place of those given, arrays of the caller's own; with each what it is."""
     amounts = _amounts(part)
     turned = np.roll(np.arange(len(inputs)), 2)
@@ -235,14 +235,14 @@ def _are_same_beside_others(
     return True
 
 
-def _put(others: Array, their_states: Rows, places: Any, inputs: Array, states: Rows) -> None:
+def _put(others: NDArray[Any], their_states: Rows, places: Any, inputs: NDArray[Any], states: Rows) -> None:
     others[places] = inputs
     for rows, own in zip(their_states, states, strict=True):
         rows[places] = own
 
 
 def _run(
-    runner: Runner, inputs: Array, states: Rows, *, chunk_steps: int | None = None, cuts: Sequence[int] = ()
+    runner: Runner, inputs: NDArray[Any], states: Rows, *, chunk_steps: int | None = None, cuts: Sequence[int] = ()
 ) -> Answers:
     """Run sequences on from ``states``: whole, a step at a time, or cut."""
     num_steps = inputs.shape[1]
@@ -255,7 +255,7 @@ def _run(
     return np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1), states
 
 
-def _tiled(given: Array, num_rows: int, num_steps: int, generator: np.random.Generator) -> Array:
+def _tiled(given: NDArray[Any], num_rows: int, num_steps: int, generator: np.random.Generator) -> NDArray[Any]:
     """``[N, T, F]`` out of pieces of the sequences given, each beginning somewhere."""
     pieces = []
     for row in range(num_rows):
@@ -265,7 +265,7 @@ def _tiled(given: Array, num_rows: int, num_steps: int, generator: np.random.Gen
     return np.stack(pieces)
 
 
-def _roughened(inputs: Array, part: Input, generator: np.random.Generator, magnitude: float) -> Array:
+def _roughened(inputs: NDArray[Any], part: Input, generator: np.random.Generator, magnitude: float) -> NDArray[Any]:
     """Scaled, and with noise of its own size, so that zeros, of which sequences may be full, do not stay zeros."""
     rough = inputs.copy()
     for column in _amounts(part):
@@ -288,7 +288,7 @@ def _cuts(num_steps: int, generator: np.random.Generator) -> list[int]:
     return sorted(generator.choice(np.arange(1, num_steps), num_cuts, replace=False).tolist()) if num_cuts else []
 
 
-def _taken(probe: Probe, rows: Any) -> tuple[Array, Rows]:
+def _taken(probe: Probe, rows: Any) -> tuple[NDArray[Any], Rows]:
     return probe.inputs[rows], tuple(each[rows] for each in probe.states)
 
 
@@ -306,7 +306,7 @@ def _same(one: Answers, other: Answers) -> bool:
     return all(a.tobytes() == b.tobytes() or _same_but_nan(a, b) for a, b in pairs)
 
 
-def _same_but_nan(one: Array, other: Array) -> bool:
+def _same_but_nan(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Whether only NaN differ in their bits: a state may be one, and which of them means nothing."""
     nan = np.isnan(one)
     return bool((nan == np.isnan(other)).all()) and one[~nan].tobytes() == other[~nan].tobytes()

@@ -51,7 +51,7 @@ def test_a_graph_that_rounds_alike_in_any_run_may_be_run_in_any(tmp_path: Path) 
     assert load(networks.accumulator(), tmp_path, WHOLE_NUMBERS).manifest.promise == ANY
 
 
-@pytest.mark.parametrize("what", ["mean", "softmax", "cumsum", "attention", "size"])
+@pytest.mark.parametrize("what", ["mean", "a little of the mean", "softmax", "cumsum", "attention", "size"])
 @pytest.mark.parametrize("stated", [None, ANY, FIXED, ALONE], ids=str)
 def test_rows_that_depend_on_each_other_are_rejected_whatever_the_manifest_says(
     what: str, stated: Promise | None, tmp_path: Path
