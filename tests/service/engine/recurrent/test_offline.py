@@ -18,6 +18,7 @@ from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.inference.prediction import forecast, predict
 from ostinato.service.metrics.series import ModelMetrics
+from ostinato.service.sessions.rows import Columns, step_columns
 from tests import networks
 from tests.networks import Network
 from tests.rounding_networks import convolution, head, planted, tanh_rnn
@@ -132,6 +133,21 @@ async def test_every_answer_of_a_session_is_the_offline_run_of_what_it_had_till_
         answer = await house.ledger.step(session, sequence[step : step + 1], step)
         expected, _ = run_offline(loaded.runner, sequence[None, : step + 1])
         assert answer.outputs[-1].tobytes() == expected[0, -1].tobytes(), step
+
+
+async def test_a_message_of_more_sessions_than_a_run_takes_equals_their_offline_runs(loaded: LoadedModel) -> None:
+    house, num_sessions = House(), 90
+    engine = engine_in(house, loaded)
+    sequences = draw(loaded.manifest.inputs[0], np.random.default_rng(6), num_sessions, 3)
+    names = [str(number) for number in range(num_sessions)]
+    for name in names:
+        await house.sessions.open(loaded.manifest.name, session_id=name)
+    for step in range(3):
+        columns = Columns.of(names, sequences[:, step], np.full(num_sessions, step), {})
+        answers = await step_columns(house.sessions, house.ledger, engine, columns)
+        assert not answers.errors
+    expected, _ = run_offline(loaded.runner, sequences)
+    assert answers.outputs.tobytes() == np.ascontiguousarray(expected[:, -1]).tobytes()
 
 
 async def test_a_forecast_equals_the_offline_run_of_what_it_fed_back(tmp_path: Path) -> None:
