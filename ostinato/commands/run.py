@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from ostinato.commands.options import FirstRow, RenamedColumns, RowLimit, renamed_columns
+from ostinato.commands.options import (
+    FirstRow,
+    GapsOption,
+    RenamedColumns,
+    RowLimit,
+    TimeNames,
+    renamed_columns,
+    split_names,
+)
 from ostinato.commands.progress import ProgressReport, progress_bar, reporter
 from ostinato.errors import CommandError, InputError, SettingsError
 from ostinato.extras import require
@@ -54,6 +62,8 @@ def run(
         bool, typer.Option("--json", help="On the standard output, JSON as predict answers, in place of CSV.")
     ] = False,
     column: RenamedColumns = None,
+    time: TimeNames = "",
+    gaps: GapsOption = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
 ) -> None:
@@ -89,7 +99,15 @@ def run(
     with _progress(console, f"running {escape(file.name)}") as report:
         runner = load_model(directory, Settings()).runner
         part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
-        given = read_sequences(file, part, renamed=renamed_columns(column), first=first, limit=limit or None)
+        given = read_sequences(
+            file,
+            part,
+            renamed=renamed_columns(column),
+            time=split_names(time),
+            gaps=gaps,
+            first=first,
+            limit=limit or None,
+        )
         for warning in given.warnings:
             console.print(f"[yellow]{escape(f'{file}: {warning}')}[/]", highlight=False, soft_wrap=True)
         outputs = answers(runner, file, given, report)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import InputError
+from ostinato.tables.gaps import Gaps
 from ostinato.tools.input_table import InputTable
 
 ARRAYS = (".npy", ".npz", ".safetensors")
@@ -45,6 +46,8 @@ def read_sequences(
     model_input: Mapping[str, Any],
     *,
     renamed: Mapping[str, str] | None = None,
+    time: Sequence[str] = (),
+    gaps: Gaps | None = None,
     first: str = "",
     limit: int | None = None,
 ) -> SequenceFile:
@@ -52,18 +55,18 @@ def read_sequences(
 
     Args:
         model_input: the input's entry in the manifest.
-        renamed, first, limit: of a table, see ``InputTable``.
+        renamed, time, gaps, first, limit: of a table, see ``InputTable``.
 
     Raises:
         InputError: it cannot be read, or holds no sequences. TableError: a cell cannot be read.
     """
     kind = path.suffix.lower()
     if kind not in (*ARRAYS, ".json"):
-        read = InputTable(path, model_input, renamed).read(first=first, limit=limit)
+        read = InputTable(path, model_input, renamed, time=time, gaps=gaps).read(first=first, limit=limit)
         labels = tuple(row.label for row in read.rows)
         return SequenceFile([[row.inputs for row in read.rows]], (), True, labels, tuple(read.warnings))
-    if renamed or first or limit:
-        raise InputError(f"{path}: --column, --from and --limit are for tables")
+    if renamed or time or gaps or first or limit:
+        raise InputError(f"{path}: --column, --time, --gaps, --from and --limit are for tables")
     try:
         if kind == ".json":
             return _from_json(path, json.loads(path.read_bytes()))

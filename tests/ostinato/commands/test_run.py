@@ -68,6 +68,20 @@ def test_a_part_of_a_table_may_be_run_and_its_columns_may_have_other_names(
     assert made.tobytes() == expected(repository, SEQUENCES[:1, 2:6])[0][None].tobytes()
 
 
+def test_a_step_that_no_row_is_there_for_is_missing_or_refused_as_in_a_replay(
+    repository: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    file = write_csv(tmp_path / "in.csv", SEQUENCES[0])
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:4], *lines[5:]]) + "\n")
+    refused = run_command("run", repository / "any" / "1", file)
+    assert refused.exit_code == 1
+    assert "2026-01-01 03:00" in refused.stderr
+    rows = run_command("run", repository / "any" / "1", file, "--gaps", "ignore").stdout.splitlines()[1:]
+    made = np.array([row.split(",")[1:] for row in rows], np.float32)
+    assert made.tobytes() == expected(repository, [np.delete(SEQUENCES[0], 3, axis=0)])[0].tobytes()
+
+
 @pytest.mark.parametrize("given", [".npy", ".npz", ".safetensors", ".json"])
 @pytest.mark.parametrize("wanted", [".npy", ".npz", ".safetensors", ".json", ".csv"])
 def test_sequences_of_one_length_come_back_in_any_kind_of_file_to_the_bit(
@@ -189,7 +203,7 @@ def test_a_file_that_is_none_of_the_model_s_is_one_line(
         ((CMUDICT / "nothing", "in.npy"), "there is no model.json in it or in a folder of it"),
         (("any/1", "nothing.npy"), "nothing.npy: No such file"),
         (("any/1", "in.npy", "-o", "out.txt"), "--output out.txt: what is written ends in one of .csv, .json"),
-        (("any/1", "in.npy", "--limit", "3"), "in.npy: --column, --from and --limit are for tables"),
+        (("any/1", "in.npy", "--limit", "3"), "in.npy: --column, --time, --gaps, --from and --limit are for tables"),
         (("any/1", "in.npy", "-o", "nowhere/out.npy"), "out.npy: No such file"),
         (("any/1", "vector.npy"), "vector.npy: the array has shape [3]"),
         (("any/1", "uneven.json", "-o", "out.npy"), "out.npy: .npy holds one array, and these are 2; write .npz"),
