@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_recurrence
 from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
@@ -36,6 +37,7 @@ def make_invariant(model: ir.Model) -> None:
         for old, new in zip(node.outputs, made, strict=True):
             new.type, new.shape = old.type, old.shape
         ir.convenience.replace_nodes_and_values(model.graph, node, [node], nodes.made, node.outputs, made)
+    RemoveUnusedNodesPass()(model)  # and weights that stand in another order now
 
 
 def _log(nodes: Nodes, node: ir.Node) -> list[ir.Value]:

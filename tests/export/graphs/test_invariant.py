@@ -184,6 +184,13 @@ def test_an_operator_has_the_same_value_in_another_form_and_is_the_same_to_the_b
                 assert np.concatenate(steps, axis=1).tobytes() == alone[:3].tobytes(), (width, scale)
 
 
+@pytest.mark.parametrize("name", ["Conv", "RNN", "Einsum", "ReduceSum of the last axis"])
+def test_weights_stand_in_the_graph_once(name: str) -> None:
+    model = rewritten(model_of(OPERATORS[name][0](16), 16))
+    used = {name for node in model.graph.node for name in node.input}
+    assert {each.name for each in model.graph.initializer} <= used
+
+
 @pytest.mark.parametrize("name", ["Log", "Softplus", "Elu", "Celu", "Selu", "Mish"])
 def test_what_is_beyond_numbers_stays_what_it_was(name: str) -> None:
     model = model_of(OPERATORS[name][0](1), 1)
