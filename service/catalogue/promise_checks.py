@@ -74,7 +74,13 @@ def draw_probes(runner: Runner, sequences: Sequence[NDArray[Any]], num_rows: int
     if part.time_axis is not None:
         inputs = _roughened(_tiled(sequences[0], NUM_LONG_ROWS, LONG_STEPS, generator), part, generator, 1.0)
         probes.append(Probe(inputs, runner.initial_states(NUM_LONG_ROWS)))
-    return probes
+    return [kept for probe in probes if len((kept := _answered(runner, probe)).inputs)]
+
+
+def _answered(runner: Runner, probe: Probe) -> Probe:
+    """Without the rows that the graph gives NaN for: where such a row is cut, other steps of it are NaN."""
+    outputs, _ = _run(runner, *probe)
+    return Probe(*_taken(probe, (outputs == outputs).reshape(len(outputs), -1).all(axis=1)))
 
 
 def find_promise(runner: Runner, probes: Sequence[Probe], *, may_be_any: bool = True) -> Promise:
@@ -150,10 +156,10 @@ def check_states_carry(runner: Runner, probes: Sequence[Probe]) -> None:
         if _is_far_from_zero(probe.inputs):
             continue
         rows = _taken(Probe(probe.inputs[:, :NUM_PROBED_STEPS], probe.states), slice(0, 5))
-        difference, place = _worst(runner.manifest, _run(runner, *rows, chunk_steps=1), _run(runner, *rows))
+        difference = largest_difference(_run(runner, *rows, chunk_steps=1)[0], _run(runner, *rows)[0])
         if not difference <= SAME_TO_ROUNDING:
             raise ModelRejected(
-                f"step by step the graph answers otherwise than in one run: {place} differs by {difference:.2g}; its "
+                f"step by step the graph answers otherwise than in one run, by {difference:.2g}: its "
                 "states do not carry all that its output depends on"
             )
 
@@ -281,7 +287,7 @@ def _amounts(part: Input) -> list[int]:
     """The columns that are amounts, and neither codes nor whole numbers."""
     if not part.dtype.startswith("float") or part.num_codes is not None:
         return []
-    return [index for index, name in enumerate(part.features) if name not in part.categories]
+    return [index for index, name in enumerate(part.features) if name not in {*part.categories, *part.ranges}]
 
 
 def _cuts(num_steps: int, generator: np.random.Generator) -> list[int]:
