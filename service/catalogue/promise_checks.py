@@ -184,11 +184,12 @@ def _neighbours(
         others = inputs[turned].copy()
         their_states = tuple(rows[turned].copy() for rows in states)
         if factor is not None:
-            most = np.finfo(others.dtype).max
-            others[..., amounts] = np.clip(others[..., amounts] * factor + (factor > 1), -most, most)
-            for rows in their_states:
-                if rows.dtype.kind == "f" and abs(factor) <= 1:
-                    rows *= rows.dtype.type(factor)
+            with np.errstate(invalid="ignore", over="ignore"):
+                most = np.finfo(others.dtype).max
+                others[..., amounts] = np.clip(others[..., amounts] * factor + (factor > 1), -most, most)
+                for rows in their_states:
+                    if rows.dtype.kind == "f" and abs(factor) <= 1:
+                        rows *= rows.dtype.type(factor)
         yield what, others, their_states
 
 
