@@ -111,9 +111,9 @@ def run(
         for warning in given.warnings:
             console.print(f"[yellow]{escape(f'{file}: {warning}')}[/]", highlight=False, soft_wrap=True)
         outputs = answers(runner, file, given, report)
-    if unsound := sum(int((~np.isfinite(each)).any(axis=1).sum()) for each in outputs if each.dtype.kind == "f"):
+    if unsound := sum(int(runner.manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs):
         console.print(
-            f"[yellow]{unsound:,} steps have numbers that are not finite: a live session refuses such a step, and is "
+            f"[yellow]{unsound:,} steps have no answer (NaN or infinity): a live session refuses such a step, and is "
             "then as it was before it[/]",
             highlight=False,
             soft_wrap=True,
