@@ -9,11 +9,13 @@ Each state of the manifest is a tensor under its name, of its ``row_shape`` and 
     steps         steps applied
     last_output   the output of the step applied last, a JSON list of O numbers, null for minus infinity; absent where
                   it is not known
+    ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -75,8 +77,11 @@ class SessionFile(NamedTuple):
         return Snapshot(self.states, self.steps or 0, answer)
 
 
-def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot) -> bytes:
-    """A session as a file; ``read_session`` undoes it."""
+def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_seconds: float | None = None) -> bytes:
+    """A session as a file; ``read_session`` undoes it.
+
+    ``ttl_seconds``: how long it may be idle, ``inf`` = for ever; None = the file does not say.
+    """
     metadata = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -85,6 +90,8 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot) -> by
         "version": manifest.version,
         "steps": str(snapshot.steps),
     }
+    if ttl_seconds is not None:
+        metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
     if snapshot.steps and is_known(last_output):
         # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.

@@ -163,6 +163,7 @@ async def test_a_state_tells_all_that_another_session_needs() -> None:
             "version": "1",
             "steps": "2",
             "last_output": "[3.0]",
+            "ttl_seconds": "50.0",
         }
         assert {name: array.tolist() for name, array in load(file).items()} == {"total": [3.0]}
         assert load(file)["total"].dtype == np.float32
