@@ -12,6 +12,7 @@ from traceback import walk_tb
 
 EXTRA_OF_PLACE = {
     "ostinato.commands.bench": "serve",
+    "ostinato.commands.run": "serve",
     "ostinato.commands.verify": "serve",
     "ostinato.service": "serve",
     "ostinato.models": "export",

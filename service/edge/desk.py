@@ -148,18 +148,22 @@ class Desk:
         """Look after slow requests, for ever."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                self.sweep_once(time.perf_counter())
-            except Exception:
-                logger.exception("a sweep over the requests under way failed")
+            self.sweep_once(time.perf_counter())
 
     def sweep_once(self, now: float) -> None:
-        """End the requests past their deadline, and watch those that take long; ``now`` of ``perf_counter``."""
+        """End the requests past their deadline, and watch those that take long; ``now`` of ``perf_counter``.
+
+        One that cannot be looked after is told to the log and let alone: those behind it have their deadlines.
+        """
         for request in list(self.under_way):
             age = now - request.arrived_at
             if age < WATCH_AFTER_SECONDS:
                 break
-            if self.deadline_seconds and age > self.deadline_seconds and not request.is_streaming:
-                request.expire()
-            else:
-                request.look_after()
+            try:
+                if self.deadline_seconds and age > self.deadline_seconds and not request.is_streaming:
+                    request.expire()
+                else:
+                    request.look_after()
+            except Exception:
+                logger.exception("a request under way could not be looked after")
+                self.under_way.pop(request, None)

@@ -293,3 +293,23 @@ async def test_the_sweep_ends_what_is_too_old_and_watches_what_takes_long() -> N
     desk.sweep_once(20.0 - 5)
     assert [each.told for each in (too_old, streaming, slow, new)] == [["expire"], ["look after"], ["look after"], []]
     assert str(desk.too_late()).startswith("not answered within 10 s")
+
+
+async def test_a_request_that_cannot_be_looked_after_keeps_no_other_from_its_deadline(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    house = House(deadline_seconds=10.0)
+    desk = Desk(house.metrics, house.settings)
+
+    class Broken(Late):
+        def expire(self) -> None:
+            raise RuntimeError("told to fail")
+
+    broken, behind = Broken(0), Late(1)
+    desk.under_way.update(dict.fromkeys((broken, behind)))
+    for now in (15.0, 15.05):
+        desk.sweep_once(now)
+    assert behind.told == ["expire", "expire"]
+    # Once, not at each sweep.
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert broken not in desk.under_way
