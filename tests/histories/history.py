@@ -12,9 +12,8 @@ from typing import Any
 from tests.faults.judge import Fault, Finding
 from tests.histories.operation import Answered, Asked, Operation, Verb
 from tests.histories.reference import Reference
-from tests.histories.search import TooManyOrders, World, answers_that_fit, explain
+from tests.histories.search import READS, TooManyOrders, World, answers_that_fit, explain
 
-READS = (Verb.LOOK, Verb.GET, Verb.FORECAST, Verb.LISTED)
 MAX_BESIDE = 6
 MAX_LINES = 30
 """Of the table of a session; what was long before is left out."""
@@ -22,12 +21,15 @@ MAX_LINES = 30
 
 @dataclass(frozen=True)
 class Walk:
-    """A list of the live sessions, page by page: the rows that were seen, each under its session's id."""
+    """A list of the live sessions, page by page: the rows that were seen, each after its session's id.
+
+    A session that was closed and opened again meanwhile may be there twice.
+    """
 
     called: float
     returned: float
     model: str | None
-    rows: Mapping[str, Mapping[str, Any]]
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
     replica: int
 
 
@@ -102,15 +104,12 @@ def groups(operations: Sequence[Operation], walks: Sequence[Walk] = ()) -> list[
     numbers = itertools.count(max((each.number for each in operations), default=0) + 1)
     for walk in walks:
         for session_id in list(head):
-            found[find(session_id)].append(_listed(walk, session_id, next(numbers)))
+            asked = Asked(Verb.LISTED, session_id, model=walk.model)
+            rows = [Answered(200, content=dict(row)) for name, row in walk.rows if name == session_id]
+            for answered in rows or [Answered(404)]:
+                listed = Operation(next(numbers), asked, walk.called, walk.returned, answered, replica=walk.replica)
+                found[find(session_id)].append(listed)
     return [found[name] for name in sorted(found)]
-
-
-def _listed(walk: Walk, session_id: str, number: int) -> Operation:
-    row = walk.rows.get(session_id)
-    answered = Answered(404) if row is None else Answered(200, content=dict(row))
-    asked = Asked(Verb.LISTED, session_id, model=walk.model)
-    return Operation(number, asked, walk.called, walk.returned, answered, replica=walk.replica)
 
 
 def judge(group: Sequence[Operation], reference: Reference) -> Iterator[Finding]:
@@ -123,17 +122,18 @@ def judge(group: Sequence[Operation], reference: Reference) -> Iterator[Finding]
     except TooManyOrders as error:
         yield Finding(Fault.UNDECIDED, name, 0, str(error))
         return
-    explained = explain(rest, reference)
-    assert explained is not None
+    unanswered = replace(accused, returned=math.inf, answered=None)
+    explained = explain([*rest, *([] if accused.asked.verb in READS else [unanswered])], reference)
+    assert explained is not None, "what was answered before can be explained"
     last_change = max((each.called for each in rest), default=0.0)
     beside = [each for each in group if last_change < each.called < accused.returned and each not in (accused, *rest)]
     fitting = answers_that_fit(accused, explained.world, reference)
     lines = [
         "no order of the requests explains the answer to the last of these",
         *table([*rest, *beside[-MAX_BESIDE:], accused], beside),
-        f"    one order that explains all but #{accused.number}: "
-        f"{', '.join(f'#{number}' for number in explained.order[-MAX_LINES:])}; then {told(explained.world)}",
-        f"    and #{accused.number} would be answered: {' or '.join(fitting) or 'nothing that is known'}",
+        f"    without that answer: {', '.join(f'#{number}' for number in explained.order[-MAX_LINES:])} in this order; "
+        f"then {told(explained.world)}",
+        f"    and #{accused.number} might be answered: {' or '.join(fitting) or 'nothing'}",
     ]
     yield Finding(Fault.IMPOSSIBLE, accused.asked.session_id, 0, "\n".join(lines))
 

@@ -27,6 +27,10 @@ CHUNK_STEPS = (1, 1, 1, 2, 3, 70)
 """Beyond 64 a chunk runs in more than one iteration."""
 
 
+MATCHING_SHARE = 0.95
+"""Of requests that name a model, those whose inputs are as wide as it wants them."""
+
+
 @dataclass
 class Belief:
     """What clients were last told of a session."""
@@ -130,7 +134,7 @@ class Player:
         in_arrow, creates, on_stream = self._chance(0.5), self._chance(0.4), self._chance(0.3)
         model = self._random.choice(list(WIDTHS))
         names = [self._name() for _ in range(self._random.randint(1, 5))]
-        width = WIDTHS[model] if self._chance(0.96) else 3 - WIDTHS[model]
+        width = WIDTHS[model] if self._chance(MATCHING_SHARE) else 3 - WIDTHS[model]
         chunks = [self._chunk(self._belief(name), width=width, num_steps=1) for name in names]
         has_seq = self._chance(0.7)
         rows = [(inputs, seq if has_seq else None) for inputs, seq in chunks]
@@ -176,7 +180,8 @@ class Player:
         ahead: dict[str, int] = {}
         for _ in range(self._random.randint(1, 4)):
             name = self._random.choice([*ahead, self._name()])
-            inputs, seq = self._chunk(self._belief(name), more=ahead.get(name, 0))
+            width = WIDTHS[model] if self._chance(MATCHING_SHARE) else None
+            inputs, seq = self._chunk(self._belief(name), width=width, more=ahead.get(name, 0))
             asked = Asked(
                 Verb.STEP,
                 name,
@@ -276,7 +281,8 @@ class Player:
     async def walk(self, replica: int) -> None:
         """List the live sessions, page by page."""
         model = self._random.choice([None, None, *WIDTHS])
-        called, cursor, rows = self._history.now(), "", {}
+        called, cursor = self._history.now(), ""
+        rows: list[tuple[str, dict[str, Any]]] = []
         while True:
             path = f"/v1/sessions?limit={LIMIT}&cursor={cursor}" + (f"&model={model}" if model else "")
             reply = await self._ask(replica, "GET", path)
@@ -285,10 +291,7 @@ class Player:
             if reply.status != 200:
                 self._history.found("*", f"a list was answered {reply.status}: {reply.body.decode()}")
                 return
-            for row in reply.content["sessions"]:
-                if row["session_id"] in rows:
-                    self._history.found(row["session_id"], "it stands twice in one list")
-                rows[row["session_id"]] = shown(row)
+            rows += [(row["session_id"], shown(row)) for row in reply.content["sessions"]]
             cursor = reply.content["next_cursor"]
             if not cursor:
                 break

@@ -23,6 +23,8 @@ NOT_NOW = {
 whoever carries requests out leaves it open.
 """
 
+READS = (Verb.LOOK, Verb.GET, Verb.FORECAST, Verb.LISTED)
+
 MAX_TRIED = 300_000
 
 
@@ -82,11 +84,11 @@ class _Search:
         self._operations = sorted(operations, key=lambda operation: operation.called)
         self._reference = reference
         places = enumerate(self._operations)
-        place_of = {operation.number: place for place, operation in places if _may_change(operation)}
+        place_of = {operation.number: place for place, operation in places if _is_ordered(operation)}
         # Whatever was sent before in one stream has taken effect before, or never does.
         self._before = [
             sum(1 << place_of[number] for number in operation.after if number in place_of)
-            if _may_change(operation)
+            if _is_ordered(operation)
             else 0
             for operation in self._operations
         ]
@@ -109,12 +111,12 @@ class _Search:
         return None
 
     def _take_what_changes_nothing(self, node: _Node) -> _Node:
-        """Take in at once what could be at this moment and changes nothing: no later moment would be better."""
+        """Take in at once what can be at this moment and never changes anything: no later moment would be better."""
         taken, world, order = node
         while True:
             for place in self._enabled(taken):
                 operation = self._operations[place]
-                if operation.is_known and world in _worlds(operation, world, self._reference):
+                if not _may_change(operation) and world in _worlds(operation, world, self._reference):
                     taken, order = self._with(taken, place), (*order, operation.number)
                     break
             else:
@@ -155,8 +157,14 @@ class _Search:
             known_left ^= lowest
 
 
-def _may_change(operation: Operation) -> bool:
+def _is_ordered(operation: Operation) -> bool:
+    """Whether its place among others of its stream counts: what was refused may have been so at once."""
     return operation.answered is None or operation.answered.status < 400
+
+
+def _may_change(operation: Operation) -> bool:
+    """Whether there is a world that it changes."""
+    return _is_ordered(operation) and operation.asked.verb not in READS
 
 
 def _worlds(operation: Operation, world: World, reference: Reference) -> list[World]:
