@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -149,7 +150,7 @@ def shrink(group: Sequence[Operation], reference: Reference) -> tuple[Operation,
         else:
             lowest = middle + 1
     kept = until(group, returns[lowest])
-    accused = max((each for each in kept if each.is_known), key=lambda each: each.returned)
+    accused = max((each for each in kept if each.is_known), key=lambda each: (each.returned, each.number))
     alone = [each for each in kept if each.asked.session_id == accused.asked.session_id]
     if all(each.asked.verb is not Verb.PASTE for each in alone) and explain(alone, reference) is None:
         kept = alone
@@ -157,8 +158,9 @@ def shrink(group: Sequence[Operation], reference: Reference) -> tuple[Operation,
         changes_nothing = operation.asked.verb in READS or (operation.answered and operation.answered.status >= 400)
         if operation is not accused and changes_nothing:
             fewer = [each for each in kept if each is not operation]
-            if explain(fewer, reference) is None:
-                kept = fewer
+            with contextlib.suppress(TooManyOrders):
+                if explain(fewer, reference) is None:
+                    kept = fewer
     return accused, [each for each in kept if each is not accused]
 
 

@@ -25,6 +25,9 @@ whoever carries requests out leaves it open.
 
 READS = (Verb.LOOK, Verb.GET, Verb.FORECAST, Verb.LISTED)
 
+MOST_UNKNOWN = 2
+"""Of operations without an answer that take effect one right after the other, where that is enough."""
+
 MAX_TRIED = 300_000
 
 
@@ -70,13 +73,17 @@ def explain(operations: Sequence[Operation], reference: Reference, world: World 
     Raises:
         TooManyOrders: it would take too long to say.
     """
-    return _Search(operations, reference).run(world)
+    searching = _Search(operations, reference)
+    # What was not answered and took effect is mostly few and far between: that is looked at first, and soon done.
+    return searching.run(world, most_unknown=MOST_UNKNOWN) or searching.run(world, most_unknown=len(operations))
 
 
 class _Node(NamedTuple):
     taken: int
     world: World
     order: tuple[int, ...]
+    num_unknown: int = 0
+    """How many were last in a row whose answer is not known."""
 
 
 class _Search:
@@ -95,38 +102,43 @@ class _Search:
         self._known = sum(1 << place for place, each in enumerate(self._operations) if each.is_known)
         self._open = [place for place, each in enumerate(self._operations) if not each.is_known]
 
-    def run(self, world: World) -> Explained | None:
-        seen: set[tuple[int, World]] = set()
+    def run(self, world: World, *, most_unknown: int) -> Explained | None:
+        """An order in which at most so many in a row have no known answer."""
+        seen: set[tuple[int, World, int]] = set()
+        counts = most_unknown < len(self._open)
         nodes = [_Node(0, world, ())]
         while nodes:
             node = self._take_what_changes_nothing(nodes.pop())
             if node.taken & self._known == self._known:
                 return Explained(node.order, node.world)
-            if (node.taken, node.world) in seen:
+            key = node.taken, node.world, node.num_unknown if counts else 0
+            if key in seen:
                 continue
-            seen.add((node.taken, node.world))
+            seen.add(key)
             if len(seen) > MAX_TRIED:
                 raise TooManyOrders(f"{len(self._operations)} operations, {MAX_TRIED} states tried")
-            nodes += reversed(list(self._next(node)))  # what was answered first is tried first
+            # What was answered first is tried first.
+            nodes += reversed([each for each in self._next(node) if each.num_unknown <= most_unknown])
         return None
 
     def _take_what_changes_nothing(self, node: _Node) -> _Node:
         """Take in at once what can be at this moment and never changes anything: no later moment would be better."""
-        taken, world, order = node
+        taken, world, order, num_unknown = node
         while True:
             for place in self._enabled(taken):
                 operation = self._operations[place]
-                if not _may_change(operation) and world in _worlds(operation, world, self._reference):
+                if not _may_change(operation) and world in follow(operation, world, self._reference):
                     taken, order = self._with(taken, place), (*order, operation.number)
                     break
             else:
-                return _Node(taken, world, order)
+                return _Node(taken, world, order, num_unknown)
 
     def _next(self, node: _Node) -> Iterator[_Node]:
         for place in self._enabled(node.taken):
             operation = self._operations[place]
-            for world in _worlds(operation, node.world, self._reference):
-                yield _Node(self._with(node.taken, place), world, (*node.order, operation.number))
+            num_unknown = 0 if operation.is_known else node.num_unknown + 1
+            for world in follow(operation, node.world, self._reference):
+                yield _Node(self._with(node.taken, place), world, (*node.order, operation.number), num_unknown)
 
     def _with(self, taken: int, place: int) -> int:
         unanswered_before = self._before[place] & ~self._known
@@ -167,8 +179,11 @@ def _may_change(operation: Operation) -> bool:
     return _is_ordered(operation) and operation.asked.verb not in READS
 
 
-def _worlds(operation: Operation, world: World, reference: Reference) -> list[World]:
-    """What may be the case after an operation that takes effect now, its answer being what it is."""
+def follow(operation: Operation, world: World, reference: Reference) -> list[World]:
+    """What may be the case after an operation that takes effect now, its answer being what it is; none = it cannot.
+
+    Without an answer only what changes the world is an effect.
+    """
     asked, answered = operation.asked, operation.answered
     session = world.session(asked.session_id)
     if answered is not None and (answered.status, answered.code) in NOT_NOW:
