@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -153,6 +154,7 @@ class Operation:
         answered: None = nobody knows what became of it.
         after: the numbers of operations that cannot take effect later than this one.
         replica: which was asked.
+        since: since when the session has had requests under way, of which this is one; None = since this one's call.
     """
 
     number: int
@@ -162,8 +164,25 @@ class Operation:
     answered: Answered | None = None
     after: tuple[int, ...] = ()
     replica: int = 0
+    since: float | None = None
 
     @property
     def is_known(self) -> bool:
         """Whether it was answered."""
         return self.answered is not None
+
+
+def with_what_was_under_way(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """The operations, each with ``since``: a session does not expire while anything of it is under way.
+
+    Looks and lists are not under way in that sense: they wait for no turn.
+    """
+    spans: dict[str, tuple[float, float]] = {}
+    for operation in sorted(operations, key=lambda each: each.called):
+        name = operation.asked.session_id
+        since, until = spans.get(name, (math.inf, -math.inf))
+        if operation.called > until:
+            since = operation.called
+        yield replace(operation, since=since)
+        if operation.asked.verb not in (Verb.LOOK, Verb.LISTED):
+            spans[name] = since, max(until, operation.returned)

@@ -6,22 +6,28 @@ import asyncio
 import random
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.faults.stage import Between, Stage
 from tests.histories.history import History
-from tests.histories.player import Belief, Chances, Player
+from tests.histories.player import Belief, Chances, Player, take_state
 from tests.histories.reference import Reference
 from tests.histories.sender import Sender
 from tests.histories.stage import LocalStage
 
+SHORT_LIVES = (None, 0.05, 0.1, 0.3)
+LONG_LIVES = (None, None, 0, 300.0)
+SOON_FORGOTTEN = {"tombstone_seconds": 0.5}
+FEW_IN_MEMORY = {"memory_budget": 1}
+"""So that most requests find their session in the store only."""
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which histories are played.
+    """The circumstances of histories.
 
     Attributes:
         num_replicas: with ``lmdb`` they share a folder, as workers do.
@@ -29,6 +35,8 @@ class Conditions:
         num_pairs: of sessions: with few, clients meet.
         lost_to_clients, lost_to_store: the share of answers that do not arrive.
         settings: of the services.
+        ttl_seconds: see ``Chances``.
+        pauses: whether replicas are stopped (SIGSTOP) and continued meanwhile.
     """
 
     name: str
@@ -39,7 +47,8 @@ class Conditions:
     lost_to_clients: float = 0.0
     lost_to_store: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
-    ttl_seconds: tuple[float | None, ...] = (None, None, 0, 300.0)
+    ttl_seconds: tuple[float | None, ...] = LONG_LIVES
+    pauses: bool = False
 
     @property
     def between(self) -> Between:
@@ -94,7 +103,32 @@ class Playing:
                 )
                 await player.play(num_requests // conditions.num_clients)
 
-        async with asyncio.TaskGroup() as clients:
-            for number in range(conditions.num_clients):
-                clients.create_task(client(number))
+        pausing = asyncio.create_task(self._pause(random.Random(seed)))
+        try:
+            async with asyncio.TaskGroup() as clients:
+                for number in range(conditions.num_clients):
+                    clients.create_task(client(number))
+        finally:
+            pausing.cancel()
+            await asyncio.gather(pausing, return_exceptions=True)
+        async with Sender(self.stage.urls) as sender:
+            await look_at_all(history, sender, [name for pair in names for name in pair], conditions.num_replicas)
         return history
+
+    async def _pause(self, generator: random.Random) -> None:
+        """Stop and continue replicas, until this is cancelled."""
+        while self._conditions.pauses:
+            await asyncio.sleep(generator.uniform(0, 0.3))
+            service = generator.choice(self.stage.services)
+            service.pause()
+            try:
+                await asyncio.sleep(generator.uniform(0, 0.5))
+            finally:
+                service.resume()
+
+
+async def look_at_all(history: History, sender: Sender, names: Sequence[str], num_replicas: int) -> None:
+    """Take every session's state through every replica, so that what came of unanswered requests is seen."""
+    for name in names:
+        for replica in range(num_replicas):
+            await take_state(history, sender, name, replica)

@@ -231,16 +231,9 @@ class Player:
 
     async def get_state(self, replica: int) -> None:
         """Take a session's state, to put it somewhere later."""
-        name = self._name()
-        operation = self._begin(Asked(Verb.GET, name), replica)
-        reply = await self._ask(replica, "GET", f"/v1/sessions/{name}/state")
-        if isinstance(reply, NotSent):
-            return
-        answered = None if reply is None else read_answer(reply)
-        if reply is not None and answered is not None and answered.status == 200:
-            file, answered = read_file(reply.body)
-            self._files.append((file, reply.body))
-        self._history.close(operation, answered)
+        taken = await take_state(self._history, self._sender, self._name(), replica)
+        if taken is not None:
+            self._files.append(taken)
 
     async def put_state(self, replica: int) -> None:
         """Put a state that was taken, or was made up: without metadata a file does not count steps."""
@@ -370,3 +363,18 @@ class Player:
         if asked.verb is Verb.STEP and operation.answered.status == 200:
             belief.last = content["seq"], asked.inputs
             belief.steps = content["seq"] + len(asked.inputs)
+
+
+async def take_state(history: History, sender: Sender, name: str, replica: int) -> tuple[StateFile, bytes] | None:
+    """A session's state, and its bytes; None where there is none to be had."""
+    operation = history.call(Asked(Verb.GET, name), replica)
+    try:
+        reply = await sender.ask(replica, "GET", f"/v1/sessions/{name}/state")
+    except NotSent:
+        return None
+    if reply is None or reply.status != 200:
+        history.close(operation, None if reply is None else read_answer(reply))
+        return None
+    file, answered = read_file(reply.body)
+    history.close(operation, answered)
+    return file, reply.body

@@ -123,7 +123,8 @@ class Reference:
     def _at_that_time(self, operation: Operation, session: Session) -> Iterator[Session]:
         """What a session may have become by the time of an operation, by itself."""
         if isinstance(session, Live):
-            if operation.called <= session.latest + CLOCK_SECONDS:
+            since = operation.called if operation.since is None else operation.since
+            if since <= session.latest + CLOCK_SECONDS:
                 yield session
             if not session.earliest - CLOCK_SECONDS <= operation.returned or math.isinf(session.earliest):
                 return

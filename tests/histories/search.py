@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tests.histories.operation import Answered, Operation, Verb
+from tests.histories.operation import Answered, Operation, Verb, with_what_was_under_way
 from tests.histories.reference import CLOCK_SECONDS, LONG_SECONDS, Absent, Live, Outcome, Reference, Session
 
 NOT_NOW = {
@@ -88,7 +88,7 @@ class _Node(NamedTuple):
 
 class _Search:
     def __init__(self, operations: Sequence[Operation], reference: Reference) -> None:
-        self._operations = sorted(operations, key=lambda operation: operation.called)
+        self._operations = list(with_what_was_under_way(operations))
         self._reference = reference
         places = enumerate(self._operations)
         place_of = {operation.number: place for place, operation in places if _is_ordered(operation)}

@@ -205,6 +205,17 @@ def an_end_by_time_and_a_new_beginning() -> Written:
     return written
 
 
+def a_session_that_outlives_its_time_while_a_request_is_under_way() -> Written:
+    written = Written(opened=False)
+    written.open(0, 0.1, ttl_seconds=2)
+    written.step(1, 1.1, (1,), fold(1))
+    asked = Asked(Verb.FORECAST, "a", horizon=1)  # which does not renew it
+    written.add(2, 5, asked, Answered(200, content={"outputs": fold(1)}))
+    written.state(4.5, 5.5, 1, fold(1)[0])
+    written.refused(6, 7, A_STEP, 410, "session_expired")
+    return written
+
+
 def a_list_while_sessions_come_and_go() -> Written:
     written = Written()
     written.close(5, 6)
@@ -243,6 +254,7 @@ def an_overload() -> Written:
         a_reset_that_finds_nothing_to_do_only_if_it_is_first,
         a_fork_of_what_was_stepped_since,
         an_end_by_time_and_a_new_beginning,
+        a_session_that_outlives_its_time_while_a_request_is_under_way,
         a_list_while_sessions_come_and_go,
         frames_in_their_order,
         an_overload,
@@ -388,6 +400,12 @@ def a_session_that_expired_and_lives() -> tuple[Written, int]:
     return written, written.look(4.5, 4.6, steps=1, expires_at=OPENED_AT + 6)
 
 
+def a_session_that_does_not_expire() -> tuple[Written, int]:
+    written = Written(opened=False)
+    written.open(0, 0.1, ttl_seconds=2)
+    return written, written.step(3, 4, (1,), fold(1))
+
+
 def an_id_that_is_forgotten_too_early() -> tuple[Written, int]:
     written = Written()
     written.close(1, 2)
@@ -471,6 +489,7 @@ def an_error_that_should_not_be() -> tuple[Written, int]:
         a_410_for_a_live_session,
         a_session_that_expired_too_early,
         a_session_that_expired_and_lives,
+        a_session_that_does_not_expire,
         an_id_that_is_forgotten_too_early,
         a_wrong_time_to_live,
         an_old_count_of_steps,
