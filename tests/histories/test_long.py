@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import httpx2
@@ -10,29 +9,20 @@ import httpx2
 from tests.faults.report import explain
 from tests.histories.long import play_histories
 from tests.histories.stage import LocalStage
-from tests.waiting import until_true
 
 NUM_REQUESTS = 180
 
 
 class Disturbed(LocalStage):
-    """A stage on which somebody whom the judge knows nothing of steps a session, once."""
+    """A stage on which somebody whom the judge knows nothing of has opened a session."""
 
     async def start_replicas(self, states: Sequence[str]) -> AsyncIterator[int]:
         """See ``Stage.start_replicas``."""
         async for port in super().start_replicas(states):
-            disturbing = asyncio.create_task(self._step("7-0", f"http://127.0.0.1:{port}"))
-            self.at_end(asyncio.wait_for, disturbing, None)
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+                opened = await http.post("/v1/models/narrow/sessions", json={"session_id": "7-0"})
+            assert opened.status_code == 201
             yield port
-
-    async def _step(self, session_id: str, url: str) -> None:
-        async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
-
-            async def is_done() -> bool:
-                body = {"inputs": [[5]]}  # to the model with one feature only
-                return (await http.post(f"/v1/sessions/{session_id}/step", json=body)).status_code == 200
-
-            await until_true(is_done, "the step")
 
 
 async def test_what_was_played_is_counted() -> None:
@@ -53,7 +43,7 @@ async def test_what_was_played_is_counted() -> None:
     assert outcome.num_retries > 0  # answers were lost
 
 
-async def test_a_step_that_nobody_sent_has_no_explanation() -> None:
+async def test_a_session_that_nobody_opened_has_no_explanation() -> None:
     outcome = await play_histories(
         "memory", num_histories=1, seed=7, is_quick=True, num_requests=NUM_REQUESTS, stage_kind=Disturbed
     )
