@@ -79,7 +79,8 @@ class Asked:
     Attributes:
         model, version: of what is opened, or to which a step is sent.
         inputs: of a step.
-        is_sound: False = the body is not one, whatever the session.
+        flaw: the code with which any session refuses it: ``invalid_input`` where the body is not one,
+            ``too_large``, ``unsupported_media_type``; empty = there is none.
         source: of a paste, the number of the copy's operation.
     """
 
@@ -94,7 +95,7 @@ class Asked:
     creates: bool = False
     horizon: int = 0
     file: StateFile | None = None
-    is_sound: bool = True
+    flaw: str = ""
     source: int | None = None
 
     def __str__(self) -> str:
@@ -113,8 +114,8 @@ class Asked:
             said.append(f"{self.file.model} {self.file.state} after {self.file.steps} steps")
         if self.source is not None:
             said.append(f"of #{self.source}")
-        if not self.is_sound:
-            said.append("(not valid)")
+        if self.flaw:
+            said.append(f"({self.flaw})")
         return " ".join(said)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.faults.stage import Between, Stage
 from tests.histories.history import History
-from tests.histories.player import Belief, Chances, Player, take_state
+from tests.histories.player import LIMITS, Belief, Chances, Player, take_state
 from tests.histories.reference import Reference
 from tests.histories.sender import Sender
 from tests.histories.stage import LocalStage
@@ -72,7 +72,7 @@ class Playing:
             *(conditions.store, self._folder, random.Random(seed)),
             num_replicas=conditions.num_replicas,
             between=conditions.between,
-            settings=conditions.settings,
+            settings=LIMITS | dict(conditions.settings),
         )
 
     async def __aenter__(self) -> Playing:

@@ -23,6 +23,10 @@ LIMIT = 3
 INVALID_INPUTS: tuple[object, ...] = ([], [[]], "x", [["x"]], [[None]], [[1e39]], [3], None)
 """None of them is a chunk of any model."""
 
+INVALID, TOO_LARGE, WRONG_TYPE = "invalid_input", "too_large", "unsupported_media_type"
+LIMITS = {"max_chunk_steps": 80, "max_horizon": 50}
+"""Settings of the services."""
+
 CHUNK_STEPS = (1, 1, 1, 2, 3, 70)
 """Beyond 64 a chunk runs in more than one iteration."""
 
@@ -111,11 +115,11 @@ class Player:
             model,
             named,
             self._random.choice(self._chances.ttl_seconds),
-            is_sound=not self._chance(0.04),
+            flaw=self._flaw(0.04),
         )
         body: dict[str, Any] = {"session_id": name, "version": named, "ttl_seconds": asked.ttl_seconds}
         body = {key: value for key, value in body.items() if value is not None}
-        if not asked.is_sound:
+        if asked.flaw:
             body |= self._random.choice([{"ttl_seconds": -1}, {"version": 1}, {"nothing": 1}, {"ttl_seconds": "long"}])
         done = await self._do(asked, replica, "POST", f"/v1/models/{model}/sessions", body)
         if done and done.answered and done.answered.status == 201:
@@ -125,9 +129,12 @@ class Player:
         """Apply a chunk, in one of many wrong and right ways."""
         name = self._name()
         inputs, seq = self._chunk(self._belief(name))
-        asked = Asked(Verb.STEP, name, inputs=inputs, seq=seq, is_sound=not self._chance(0.04))
+        flaw = self._flaw(0.06, TOO_LARGE)
+        if flaw == TOO_LARGE:
+            inputs = self._inputs(len(inputs[0]), LIMITS["max_chunk_steps"] + 1)
+        asked = Asked(Verb.STEP, name, inputs=inputs, seq=seq, flaw=flaw)
         body: dict[str, Any] = {"inputs": self._worded(asked), **({} if seq is None else {"seq": seq})}
-        self._learn(await self._do(asked, replica, "POST", f"/v1/sessions/{name}/step", body))
+        self._learn(await self._do(asked, replica, *self._route(name, "step", body)))
 
     async def columns(self, replica: int) -> None:
         """A message of a step for each of several sessions, in JSON or Arrow, over HTTP or on a stream."""
@@ -190,7 +197,7 @@ class Player:
                 seq=seq,
                 way=Way.FRAME,
                 creates=creates,
-                is_sound=not self._chance(0.04),
+                flaw=self._flaw(0.04),
             )
             ahead[name] = ahead.get(name, 0) + len(inputs)
             earlier = [other.number for other in begun if other.asked.session_id == name]
@@ -218,16 +225,17 @@ class Player:
     async def reset(self, replica: int) -> None:
         """Set a session back."""
         name = self._name()
-        asked = Asked(Verb.RESET, name, is_sound=not self._chance(0.1))
-        body = {} if asked.is_sound else {"steps": 3}
+        asked = Asked(Verb.RESET, name, flaw=self._flaw(0.1))
+        body = {"steps": 3} if asked.flaw else {}
         self._learn(await self._do(asked, replica, "POST", f"/v1/sessions/{name}/reset", body))
 
     async def forecast(self, replica: int) -> None:
         """Look into a session's future."""
         name = self._name()
-        asked = Asked(Verb.FORECAST, name, horizon=self._random.randint(1, 4), is_sound=not self._chance(0.1))
-        body = {"horizon": asked.horizon if asked.is_sound else 0}
-        await self._do(asked, replica, "POST", f"/v1/sessions/{name}/forecast", body)
+        flaw = self._flaw(0.1, TOO_LARGE)
+        horizon = {"": self._random.randint(1, 4), TOO_LARGE: LIMITS["max_horizon"] + 1}.get(flaw, 0)
+        asked = Asked(Verb.FORECAST, name, horizon=horizon, flaw=flaw)
+        await self._do(asked, replica, *self._route(name, "forecast", {"horizon": horizon}))
 
     async def get_state(self, replica: int) -> None:
         """Take a session's state, to put it somewhere later."""
@@ -244,11 +252,12 @@ class Player:
             model = self._belief(name).model if self._chance(0.8) else self._random.choice(list(WIDTHS))
             file = StateFile(model, self._random.randrange(MODULUS))
             content = save({f"{model}-state": np.array([file.state], np.int64)})
-        asked = Asked(Verb.PUT, name, file=file, is_sound=not self._chance(0.06))
-        if not asked.is_sound:
+        asked = Asked(Verb.PUT, name, file=file, flaw=self._flaw(0.06, WRONG_TYPE))
+        if asked.flaw == INVALID:
             content = content[: len(content) // 2]
+        media_type = "application/json" if asked.flaw == WRONG_TYPE else STATE
         operation = self._begin(asked, replica)
-        reply = await self._ask(replica, "PUT", f"/v1/sessions/{name}/state", content=content, media_type=STATE)
+        reply = await self._ask(replica, "PUT", f"/v1/sessions/{name}/state", content=content, media_type=media_type)
         if not isinstance(reply, NotSent):
             self._learn(self._history.close(operation, None if reply is None else read_answer(reply)))
 
@@ -303,6 +312,16 @@ class Player:
         if reply.status != 200 or reply.content["outputs"] != expected:
             self._history.found("predict", f"{sequences} of {model} gave {reply.body.decode()}, not {expected}")
 
+    def _flaw(self, share: float, other: str = INVALID) -> str:
+        """Mostly none."""
+        return self._random.choice([INVALID, other]) if self._chance(share) else ""
+
+    def _route(self, name: str, action: str, body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+        """Method, path and body of what is asked of a session: by its own route, or by the typed one."""
+        if self._chance(0.15):
+            return "POST", f"/{action}", {"session_id": name, **body}
+        return "POST", f"/v1/sessions/{name}/{action}", body
+
     def _chance(self, share: float) -> bool:
         return self._random.random() < share
 
@@ -333,7 +352,7 @@ class Player:
         return inputs, belief.steps + more
 
     def _worded(self, asked: Asked) -> object:
-        return asked.inputs if asked.is_sound else self._random.choice(INVALID_INPUTS)
+        return self._random.choice(INVALID_INPUTS) if asked.flaw == INVALID else asked.inputs
 
     def _begin(self, asked: Asked, replica: int) -> Operation:
         return self._history.call(asked, replica)

@@ -17,6 +17,9 @@ from tests.histories.operation import Asked, Inputs, Operation, Verb, Way
 CLOCK_SECONDS = 0.05
 """By how much the times of a service and of the history may differ, being read at different moments."""
 
+STATUS = {"invalid_input": 422, "too_large": 413, "unsupported_media_type": 415}
+"""Of requests that are refused for what they are."""
+
 LONG_SECONDS = 600.0
 """A session that lives for longer does not expire within a history."""
 
@@ -146,8 +149,8 @@ class Reference:
     def _open(self, operation: Operation, session: Session) -> Iterator[Outcome]:
         asked = operation.asked
         version = asked.version or LATEST.get(asked.model or "", "")
-        if not asked.is_sound:
-            yield Outcome(422, session, "invalid_input")
+        if asked.flaw:
+            yield from _flawed(asked, session)
         elif (asked.model, version) not in KINDS:
             yield Outcome(404, session, "unknown_model")
         elif isinstance(session, Live):
@@ -171,15 +174,15 @@ class Reference:
         if asked.way.names_model and asked.model not in WIDTHS:
             yield Outcome(404, session, "unknown_model")
             return
-        if not asked.is_sound:
-            yield Outcome(422, session, "invalid_input")
-        if asked.way.is_columnar and asked.is_sound and not _fits(asked, WIDTHS[asked.model or ""]):
+        if asked.flaw:
+            yield from _flawed(asked, session)
+        if asked.way.is_columnar and not asked.flaw and not _fits(asked, WIDTHS[asked.model or ""]):
             yield Outcome(422, session, "invalid_input")  # the message as a whole, whatever its sessions are
         elif isinstance(session, Live):
-            if asked.is_sound:
+            if not asked.flaw:
                 yield from _step_live(operation, session)
         elif not asked.way.names_model or _fits(asked, WIDTHS[asked.model or ""]):
-            if asked.is_sound and asked.creates and not asked.seq and isinstance(session, Absent):
+            if not asked.flaw and asked.creates and not asked.seq and isinstance(session, Absent):
                 yield from _apply(operation, self._new(operation, LATEST[asked.model or ""]))
             else:
                 yield from _not_live(asked, session)
@@ -190,9 +193,16 @@ class Reference:
                 yield from _not_live(asked, session)
 
 
-def _not_live(asked: Asked, session: Session) -> Iterator[Outcome]:
-    if not asked.is_sound:
+def _flawed(asked: Asked, session: Session) -> Iterator[Outcome]:
+    """What has a fault of its own may have another, too, that is told first; in either case nothing is applied."""
+    yield Outcome(STATUS[asked.flaw], session, asked.flaw)
+    if asked.flaw != "invalid_input":
         yield Outcome(422, session, "invalid_input")
+
+
+def _not_live(asked: Asked, session: Session) -> Iterator[Outcome]:
+    if asked.flaw:
+        yield from _flawed(asked, session)
     if isinstance(session, Ended):
         yield Outcome(410, session, session.how)
     else:
@@ -250,8 +260,8 @@ def _applied(asked: Asked, session: Live, last: LastChunk) -> Outcome:
 
 def _of_live(operation: Operation, session: Live) -> Iterator[Outcome]:
     asked = operation.asked
-    if not asked.is_sound:
-        yield Outcome(422, session, "invalid_input")
+    if asked.flaw:
+        yield from _flawed(asked, session)
     elif asked.verb is Verb.LOOK:
         yield _shown(200, session)
     elif asked.verb is Verb.CLOSE:
