@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.faults.stage import Between, Stage
 from tests.histories.history import History
-from tests.histories.player import LIMITS, Belief, Chances, Player, take_state
+from tests.histories.player import EVERYTHING, LIMITS, STEADY, Belief, Player, take_state
 from tests.histories.reference import Reference
 from tests.histories.sender import Sender
 from tests.histories.stage import LocalStage
@@ -35,7 +35,7 @@ class Conditions:
         num_pairs: of sessions: with few, clients meet.
         lost_to_clients, lost_to_store: the share of answers that do not arrive.
         settings: of the services.
-        ttl_seconds: see ``Chances``.
+        ttl_seconds: see ``Player``.
         pauses: whether replicas are stopped (SIGSTOP) and continued meanwhile.
     """
 
@@ -89,7 +89,10 @@ class Playing:
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def play(self, seed: int, num_requests: int) -> History:
-        """A history of so many requests; with the same answers, the same seed asks the same."""
+        """A history of so many requests; with the same answers, the same seed asks the same.
+
+        Under an even seed everything is asked, under an odd one sessions are not closed.
+        """
         conditions, history = self._conditions, History()
         names = [(f"{seed}-{number}", f"{seed}-{number}-copy") for number in range(conditions.num_pairs)]
         beliefs: dict[str, Belief] = {}
@@ -99,7 +102,8 @@ class Playing:
                 player = Player(
                     *(history, sender, random.Random(f"{seed} {number}"), names, beliefs),
                     num_replicas=conditions.num_replicas,
-                    chances=Chances(ttl_seconds=conditions.ttl_seconds),
+                    verbs=STEADY if seed % 2 else EVERYTHING,
+                    ttl_seconds=conditions.ttl_seconds,
                 )
                 await player.play(num_requests // conditions.num_clients)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,32 +44,25 @@ class Belief:
     last: tuple[int, Inputs] = (0, ())
 
 
-@dataclass
-class Chances:
-    """How often what is asked, relative to each other; and with what times to live.
+EVERYTHING = {
+    "step": 36.0,
+    "columns": 10,
+    "frames": 9,
+    "open": 12,
+    "close": 6,
+    "reset": 4,
+    "look": 6,
+    "forecast": 4,
+    "get_state": 4,
+    "put_state": 5,
+    "fork": 4,
+    "walk": 2,
+    "predict": 1,
+}
+"""How often what is asked, relative to each other."""
 
-    Attributes:
-        ttl_seconds: one is chosen; None = the request does not say.
-    """
-
-    verbs: dict[str, float] = field(
-        default_factory=lambda: {
-            "step": 36,
-            "columns": 10,
-            "frames": 9,
-            "open": 12,
-            "close": 6,
-            "reset": 4,
-            "look": 6,
-            "forecast": 4,
-            "get_state": 4,
-            "put_state": 5,
-            "fork": 4,
-            "walk": 2,
-            "predict": 1,
-        }
-    )
-    ttl_seconds: tuple[float | None, ...] = (None, None, 0, 300.0)
+STEADY = {"step": 30.0, "columns": 10, "frames": 5, "open": 1, "reset": 3, "get_state": 5, "look": 5}
+"""The same where sessions live on, so that what was done twice is not soon forgotten."""
 
 
 class Player:
@@ -78,6 +71,8 @@ class Player:
     Args:
         names: of the sessions that it plays with, in pairs: a session, and what it is forked to.
         beliefs: shared by the clients of a history.
+        verbs: the names of its methods, and how often each is chosen, relative to the others.
+        ttl_seconds: times to live of which one is chosen; None = the request does not say.
     """
 
     def __init__(
@@ -89,17 +84,17 @@ class Player:
         beliefs: dict[str, Belief],
         *,
         num_replicas: int,
-        chances: Chances,
+        verbs: Mapping[str, float],
+        ttl_seconds: Sequence[float | None],
     ) -> None:
         self._history, self._sender, self._random = history, sender, generator
         self._names, self._beliefs = names, beliefs
-        self._num_replicas, self._chances = num_replicas, chances
+        self._num_replicas, self._verbs, self._ttl_seconds = num_replicas, verbs, ttl_seconds
         self._files: list[tuple[StateFile, bytes]] = []
 
     async def play(self, num_requests: int) -> None:
         """Ask so often."""
-        verbs = self._chances.verbs
-        for verb in self._random.choices(list(verbs), list(verbs.values()), k=num_requests):
+        for verb in self._random.choices(list(self._verbs), list(self._verbs.values()), k=num_requests):
             await getattr(self, verb)(self._random.randrange(self._num_replicas))
 
     async def open(self, replica: int) -> None:
@@ -114,7 +109,7 @@ class Player:
             name,
             model,
             named,
-            self._random.choice(self._chances.ttl_seconds),
+            self._random.choice(self._ttl_seconds),
             flaw=self._flaw(0.04),
         )
         body: dict[str, Any] = {"session_id": name, "version": named, "ttl_seconds": asked.ttl_seconds}
@@ -264,7 +259,7 @@ class Player:
     async def fork(self, replica: int) -> None:
         """Open a copy of a session."""
         source, target = self._random.choice(self._names)
-        ttl_seconds = self._random.choice(self._chances.ttl_seconds)
+        ttl_seconds = self._random.choice(self._ttl_seconds)
         copy = self._begin(Asked(Verb.COPY, source), replica)
         asked = Asked(Verb.PASTE, target, source=copy.number, ttl_seconds=ttl_seconds)
         paste = self._history.call(asked, replica, [copy.number])
