@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.faults.stage import Between, Stage
 from tests.histories.history import History
-from tests.histories.player import EVERYTHING, LIMITS, STEADY, Belief, Player, take_state
+from tests.histories.player import EVERYTHING, LIMITS, STEADY, Belief, Player, close_session, take_state
 from tests.histories.reference import Reference
 from tests.histories.sender import Sender
 from tests.histories.stage import LocalStage
@@ -116,7 +116,7 @@ class Playing:
             pausing.cancel()
             await asyncio.gather(pausing, return_exceptions=True)
         async with Sender(self.stage.urls) as sender:
-            await look_at_all(history, sender, [name for pair in names for name in pair], conditions.num_replicas)
+            await take_leave(history, sender, [name for pair in names for name in pair], conditions.num_replicas)
         return history
 
     async def _pause(self, generator: random.Random) -> None:
@@ -131,8 +131,9 @@ class Playing:
                 service.resume()
 
 
-async def look_at_all(history: History, sender: Sender, names: Sequence[str], num_replicas: int) -> None:
-    """Take every session's state through every replica, so that what came of unanswered requests is seen."""
+async def take_leave(history: History, sender: Sender, names: Sequence[str], num_replicas: int) -> None:
+    """Take every session's state through every replica, so that what was done without an answer is seen; and close it."""
     for name in names:
         for replica in range(num_replicas):
             await take_state(history, sender, name, replica)
+        await close_session(history, sender, name, 0)

@@ -209,8 +209,7 @@ class Player:
 
     async def close(self, replica: int) -> None:
         """End a session."""
-        name = self._name()
-        await self._do(Asked(Verb.CLOSE, name), replica, "DELETE", f"/v1/sessions/{name}")
+        await close_session(self._history, self._sender, self._name(), replica)
 
     async def look(self, replica: int) -> None:
         """Look at a session."""
@@ -392,3 +391,13 @@ async def take_state(history: History, sender: Sender, name: str, replica: int) 
     file, answered = read_file(reply.body)
     history.close(operation, answered)
     return file, reply.body
+
+
+async def close_session(history: History, sender: Sender, name: str, replica: int) -> None:
+    """End a session."""
+    operation = history.call(Asked(Verb.CLOSE, name), replica)
+    try:
+        reply = await sender.ask(replica, "DELETE", f"/v1/sessions/{name}")
+    except NotSent:
+        return
+    history.close(operation, None if reply is None else read_answer(reply))
