@@ -41,13 +41,13 @@ class Proxy:
         self.loss = 0.0
         self.max_delay_seconds = 0.0
         self.max_outage_seconds = 0.0
+        self._out_until = 0.0
         self._server_port = server_port
         self._random = generator
         self._links: set[_Link] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._num_to_lose = 0
         self._swallows = False
-        self._out_until = 0.0
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Proxy:

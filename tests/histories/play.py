@@ -132,7 +132,7 @@ class Playing:
 
 
 async def take_leave(history: History, sender: Sender, names: Sequence[str], num_replicas: int) -> None:
-    """Take every session's state through every replica, so that what was done without an answer is seen; and close it."""
+    """Take every session's state through every replica, so that what was done is seen; then close it."""
     for name in names:
         for replica in range(num_replicas):
             await take_state(history, sender, name, replica)
