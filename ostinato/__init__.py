@@ -15,6 +15,7 @@ from ostinato.errors import (
     ServiceUnreachable,
     SettingsError,
     TableError,
+    UnexpectedAnswer,
     WrongAnswer,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "ServiceUnreachable",
     "SettingsError",
     "TableError",
+    "UnexpectedAnswer",
     "WrongAnswer",
     "__version__",
 ]

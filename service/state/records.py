@@ -64,9 +64,14 @@ class Head(NamedTuple):
         times = self.opened_at, self.ttl_seconds, self.expires_at
         return Facts(session_id, self.model, self.version, self.steps, *times)
 
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether nothing but a new session can be put in its place."""
+        return self.kind == CLOSED or self.num_outputs == 0
+
     def end(self, session_id: str, now: float, tombstone_seconds: float) -> OstinatoError | None:
         """Why the session is not live; None where it is."""
-        if self.kind == LIVE and now < self.expires_at:
+        if not self.is_tombstone and now < self.expires_at:
             return None
         if now >= self.expires_at + tombstone_seconds:
             return session_error(session_id, UnknownSession)
@@ -94,11 +99,14 @@ def read_head(session_id: str, record: bytes | memoryview) -> Head:
     return Head._make((stamp, kind, *facts, model, version))
 
 
-def tombstone(head: Head, stamp: int, now: float) -> bytes:
-    """The record of a session that was closed at ``now``."""
+def tombstone(head: Head, stamp: int, closed_at: float | None) -> bytes:
+    """The record of a session that was closed; or where ``closed_at`` is None, of one that has expired."""
+    ended_at = head.expires_at if closed_at is None else closed_at
+    kind = LIVE if closed_at is None else CLOSED
     model, version = head.model.encode(), head.version.encode()
     record = np.zeros(1, HEAD)
-    for name, value in {**head._asdict(), "stamp": stamp, "kind": CLOSED, "num_outputs": 0, "expires_at": now}.items():
+    ending = {"stamp": stamp, "kind": kind, "num_outputs": 0, "expires_at": ended_at}
+    for name, value in {**head._asdict(), **ending}.items():
         if name in record.dtype.fields:  # type: ignore[operator]  # a record has some
             record[name] = value
     record["schema"], record["model_bytes"], record["version_bytes"] = SCHEMA, len(model), len(version)

@@ -48,6 +48,7 @@ class Proxy:
         self._handlers: set[asyncio.Task[None]] = set()
         self._num_to_lose = 0
         self._swallows = False
+        self._swallows_after = b""
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Proxy:
@@ -70,6 +71,10 @@ class Proxy:
     def swallow(self) -> None:
         """Lose all that the server answers from now on, until ``cut``."""
         self._swallows = True
+
+    def swallow_after(self, word: bytes) -> None:
+        """``swallow`` from the next bytes of a client's on that have ``word`` in them."""
+        self._swallows_after = word
 
     def cut(self) -> None:
         """Cut all connections; new ones are as they should be."""
@@ -101,6 +106,8 @@ class Proxy:
         """Bytes of the client's, until it or the server has gone."""
         with contextlib.suppress(OSError):
             while content := await reader.read(CHUNK_BYTES):
+                if self._swallows_after and self._swallows_after in content:
+                    self._swallows, self._swallows_after = True, b""
                 link.server.write(content)
                 await link.server.drain()
         link.cut()
