@@ -75,4 +75,4 @@ async def _newest(
         raise error
     if not is_begun:
         session.check_is_meant(newest.arena.opened_at[newest.slot])
-    return newest._replace(found_at=session.found_at)
+    return newest if is_begun else newest._replace(found_at=session.found_at)

@@ -96,7 +96,8 @@ class Sessions:
         if address is None:
             return None
         arena, slot = address
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, now)
+        found_at = math.inf if slot in arena.unborn else now
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
 
     def use_all(self, engine: Engine, roster: Roster) -> Slots:
         """The slots of an engine's live sessions that are in memory, and are used now; see ``Store.use_all``."""
@@ -283,7 +284,7 @@ class Sessions:
                 raise Starting("the models are still being checked; try again in a moment") from error
             raise
         # It may have been opened while the store was asked; or where a clock is ahead of this one.
-        found_at = max(now, float(arena.opened_at[slot]))
+        found_at = math.inf if slot in arena.unborn else max(now, float(arena.opened_at[slot]))
         return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
 
     async def _close(self, session: LiveSession) -> Facts:

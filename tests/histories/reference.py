@@ -133,7 +133,11 @@ class Reference:
                 return
             session = Ended("session_expired", session.earliest, session.latest)
         if isinstance(session, Ended):
-            if operation.called <= session.latest + self._tombstone_seconds + CLOCK_SECONDS:
+            # That a session expired may be noticed late, and is then remembered from there on.
+            remembered = session.how == "session_expired" or (
+                operation.called <= session.latest + self._tombstone_seconds + CLOCK_SECONDS
+            )
+            if remembered:
                 yield session
             if not session.earliest + self._tombstone_seconds - CLOCK_SECONDS <= operation.returned:
                 return
