@@ -169,7 +169,7 @@ async def _step_anew(
 
 
 def _taken(part: Input) -> tuple[Any, ...]:
-    return part.features, part.dtype, part.missing, part.num_codes, part.categories
+    return part.features, part.dtype, part.missing, part.num_codes, part.categories, part.ranges
 
 
 def _given(manifest: Manifest) -> tuple[Any, ...]:

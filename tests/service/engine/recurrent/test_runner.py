@@ -11,7 +11,9 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
 from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.batching import Iteration, Work
 from ostinato.service.errors import ModelRejected, RunFailed
+from ostinato.service.state.arena import Arena
 from tests import networks
 from tests.networks import Network
 
@@ -62,6 +64,25 @@ def test_a_row_is_the_same_to_the_bit_alone_and_among_others(network: Network, t
     for row in (0, 31, 63):
         alone, _ = run_sequence(runner, inputs[row : row + 1], 30)
         np.testing.assert_array_equal(alone[0], together[row])
+
+
+def test_a_row_fails_whose_output_or_state_may_not_be_what_it_is_and_no_other(tmp_path: Path) -> None:
+    network = networks.accumulator()
+    output = network.manifest["outputs"][0].model_copy(update={"minus_infinity": True})
+    network = network.named("accumulator", outputs=(output,))
+    runner = load_model(network.write(tmp_path, np.ones((1, 2, 1), np.float32)), Settings()).runner
+    arena = Arena(runner.manifest, 8)
+    # The output is infinite beyond 2.5e30; the state is the sum, infinite beyond 3.4e38.
+    totals, steps = [0.0, 0.0, 0.0, -3e38, 0.0], [5.0, -1e38, 1e38, -3e38, np.nan]
+    slots = [arena.allocate() for _ in totals]
+    for slot, total in zip(slots, totals, strict=True):
+        arena.write(slot, [np.array([total], np.float32)])
+    works = [Work([slot], np.array([[step]], np.float32), 1, 1, None) for slot, step in zip(slots, steps, strict=True)]
+    result = runner.run_iteration(Iteration(works, len(works), 1, is_whole=True), arena)
+    assert result.failed_rows is not None
+    assert result.outputs[:2, 0, 0].tolist() == [5.0, -np.inf]
+    # Plus infinity, a state that overflowed under an output that may be minus infinity, and NaN.
+    assert result.failed_rows.tolist() == [False, False, True, True, True]
 
 
 def test_a_graph_that_fails_names_the_model_and_the_shape(tmp_path: Path) -> None:
