@@ -259,16 +259,14 @@ class StepStream:
 
     async def _look_up(self, session_id: str) -> None:
         """Find a session that is not in memory, or open it; then begin the frames that waited for it, in order."""
-        outcome: LiveSession | Exception | None = None
         try:
-            outcome = await self._find_or_open(session_id)
+            outcome: LiveSession | Exception = await self._find_or_open(session_id)
         except Exception as error:
             outcome = error
         finally:
-            waiting = self._lookups.pop(session_id)
+            # The deadline of others has passed.
+            waiting = [pending for pending in self._lookups.pop(session_id) if pending in self._pending]
         for place, pending in enumerate(waiting):
-            if pending not in self._pending:
-                continue  # its deadline has passed
             if place and isinstance(outcome, UnknownSession) and self._may_begin(pending.frame):
                 self._lookups[session_id] = waiting[place:]  # this one may open what the first could not
                 self._start(self._look_up(session_id))
@@ -282,9 +280,9 @@ class StepStream:
         self._go_on()
 
     async def _find_or_open(self, session_id: str) -> LiveSession:
-        if not self._may_begin(self._lookups[session_id][0].frame):
-            return await self._sessions.find(session_id)
-        return await self._sessions.find_or_begin(session_id, self._sessions.engine_of(self._model))
+        if self._may_begin(self._lookups[session_id][0].frame):
+            return await self._sessions.find_or_begin(session_id, self._sessions.engine_of(self._model))
+        return await self._sessions.find(session_id)
 
     def _may_begin(self, frame: StreamFrame | None) -> bool:
         """Whether a frame may open its session: one whose client believes that it has steps, does not begin anew."""
