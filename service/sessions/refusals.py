@@ -73,6 +73,7 @@ async def _newest(
     if newest.arena is session.arena and not isinstance(error, CopyOutdated):
         sessions.abandon(newest)
         raise error
-    if not is_begun:
-        session.check_is_meant(newest.arena.opened_at[newest.slot])
-    return newest if is_begun else newest._replace(found_at=session.found_at)
+    if is_begun:
+        return newest
+    session.check_is_meant(newest.arena.opened_at[newest.slot])
+    return newest._replace(found_at=session.found_at)

@@ -22,7 +22,6 @@ class LiveSession(NamedTuple):
         engine: what runs its steps.
         arena, slot: where it is in memory.
         found_at: when it was asked for, in seconds since the epoch: what was opened later under its id is not meant.
-            ``inf``, where it was not there yet: nothing ended, so whoever opens it first, opens what is meant.
     """
 
     session_id: str

@@ -96,8 +96,9 @@ class Sessions:
         if address is None:
             return None
         arena, slot = address
-        found_at = math.inf if slot in arena.unborn else now
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
+        if arena.unborn and slot in arena.unborn:
+            now = math.inf  # nobody's session was there: whoever's is there next is meant
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, now)
 
     def use_all(self, engine: Engine, roster: Roster) -> Slots:
         """The slots of an engine's live sessions that are in memory, and are used now; see ``Store.use_all``."""

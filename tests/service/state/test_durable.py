@@ -68,10 +68,13 @@ async def test_what_another_replica_opens_meanwhile_is_stepped(place: Place) -> 
         one.house.runner.gate.clear()
         creating = asyncio.ensure_future(create(one, 5))
         await until(lambda: one.house.runner.is_held)
+        behind = asyncio.ensure_future(create(one, 1000))
+        await asyncio.sleep(0)
+        turn((one, other), 1)
         assert await create(other, 100) == [100]
         one.release()
-        assert await creating == [105]
-        assert await seen(one) == await seen(other) == 2
+        assert (await creating, await behind) == ([105], [1105])
+        assert await seen(one) == await seen(other) == 3
 
 
 async def test_what_an_opening_opens_meanwhile_is_stepped(place: Place) -> None:
@@ -79,6 +82,7 @@ async def test_what_an_opening_opens_meanwhile_is_stepped(place: Place) -> None:
         one.house.runner.gate.clear()
         creating = asyncio.ensure_future(create(one, 5))
         await until(lambda: one.house.runner.is_held)
+        turn((one, other), 1)
         assert (await one.open(session_id="new"))[0] == 201
         assert await seen(one) == 0
         one.release()
