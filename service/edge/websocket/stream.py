@@ -14,7 +14,7 @@ from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
 from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
-from ostinato.service.errors import Draining, InvalidInput, OstinatoError
+from ostinato.service.errors import Draining, InvalidInput, OstinatoError, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
@@ -259,16 +259,18 @@ class StepStream:
 
     async def _look_up(self, session_id: str) -> None:
         """Find a session that is not in memory, or open it; then begin the frames that waited for it, in order."""
-        outcome: LiveSession | Exception | None = None
         try:
-            outcome = await self._find_or_open(session_id)
+            outcome: LiveSession | Exception = await self._find_or_open(session_id)
         except Exception as error:
             outcome = error
         finally:
-            waiting = self._lookups.pop(session_id)
-        for pending in waiting:
-            if pending not in self._pending:
-                continue  # its deadline has passed
+            # The deadline of others has passed.
+            waiting = [pending for pending in self._lookups.pop(session_id) if pending in self._pending]
+        for place, pending in enumerate(waiting):
+            if place and isinstance(outcome, UnknownSession) and self._may_begin(pending.frame):
+                self._lookups[session_id] = waiting[place:]  # this one may open what the first could not
+                self._start(self._look_up(session_id))
+                break
             if isinstance(outcome, LiveSession):
                 self._begin(pending, outcome)
             else:
@@ -278,14 +280,13 @@ class StepStream:
         self._go_on()
 
     async def _find_or_open(self, session_id: str) -> LiveSession:
-        first = self._lookups[session_id][0].frame
-        if first is None or not self._may_begin(first):
-            return await self._sessions.find(session_id)
-        return await self._sessions.find_or_begin(session_id, self._sessions.engine_of(self._model))
+        if self._may_begin(self._lookups[session_id][0].frame):
+            return await self._sessions.find_or_begin(session_id, self._sessions.engine_of(self._model))
+        return await self._sessions.find(session_id)
 
-    def _may_begin(self, frame: StreamFrame) -> bool:
+    def _may_begin(self, frame: StreamFrame | None) -> bool:
         """Whether a frame may open its session: one whose client believes that it has steps, does not begin anew."""
-        return self._create_missing and not frame.seq
+        return self._create_missing and frame is not None and not frame.seq
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._loop.create_task(work)
