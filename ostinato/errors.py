@@ -1,4 +1,4 @@
-"""Errors of the client and of the command line, as one tree.
+"""Errors of the client and of the command line, as one tree; and, apart from it, that of a part without its extra.
 
 CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
@@ -9,6 +9,9 @@ CommandError
 |  `- SeqConflict        a session has not as many steps as its client believes; carries how many it has
 |- ServiceUnreachable    no service answers at the address
 `- WrongAnswer           an answer of the service is not what an offline run gives
+
+ModuleNotFoundError
+`- MissingExtra          a part of the package was imported, and a library of its extra is not installed
 """
 
 from __future__ import annotations
@@ -60,3 +63,7 @@ class WrongAnswer(CommandError):
 
 class PictureError(CommandError):
     """A picture cannot be drawn; the message says what is missing."""
+
+
+class MissingExtra(ModuleNotFoundError):
+    """A library that an extra brings is not installed: says which extra, and has the library's ``name``."""

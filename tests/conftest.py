@@ -47,14 +47,30 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
 @pytest.fixture(scope="session")
 def put_networks(shared: Shared) -> PutNetworks:
-    """Puts networks into a repository by their exports, as ``export_gazer``; each is exported once for all workers."""
+    """Puts networks into a repository by their exports, as ``export_gazer``; each is exported once for all workers.
+
+    They are proved over fewer sizes than a user's.
+    """
 
     def put(repository: Path, *exports: Callable[[Path], object]) -> None:
+        from tests.export.writers import small_proofs  # and torch with it
+
         for export in exports:
-            built = shared.directory(export.__name__, export)
+            with small_proofs():
+                built = shared.directory(export.__name__, export)
             shutil.copytree(built, repository, dirs_exist_ok=True)
 
     return put
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have tests run in one process that share what is built once in a module: each process would build it again."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("xdist_group") is None:
+            fixtures = [one for several in item._fixtureinfo.name2fixturedefs.values() for one in several]
+            if any(fixture.scope == "module" for fixture in fixtures):
+                item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
 @pytest.hookimpl(tryfirst=True)

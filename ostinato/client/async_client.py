@@ -76,7 +76,8 @@ class AsyncClient:
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
-        self._http = httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+        options = wire.options(self.urls, timeout_seconds)
+        self._http = httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **options)
 
     def __repr__(self) -> str:
         return f"<AsyncClient {', '.join(self.urls)}>"

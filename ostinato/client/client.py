@@ -57,7 +57,8 @@ class Client:
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
-        self._http = httpx2.Client(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds))
+        options = wire.options(self.urls, timeout_seconds)
+        self._http = httpx2.Client(transport=transport, mounts=wire.direct(), **options)
 
     def __repr__(self) -> str:
         return f"<Client {', '.join(self.urls)}>"

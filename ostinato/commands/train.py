@@ -36,7 +36,7 @@ def train(
 
     Then:     ostinato export runs/beijing-lstm --repository repository
     """
-    require("torch")
+    require("torch", __name__)
     from ostinato.models.kinds.registry import kind_of, load_kind
 
     console = Console()

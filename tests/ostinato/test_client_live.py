@@ -14,6 +14,9 @@ from tests.ostinato.fake_service import KINDS, make_client
 from tests.ostinato.fake_stream import CutWire
 from tests.server import ServerProcess
 
+# One server for all tests that ask it.
+pytestmark = pytest.mark.xdist_group("ostinato_server")
+
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
