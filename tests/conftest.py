@@ -96,14 +96,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @contextmanager
-def limited(what: str, most_seconds: float = PHASE_SECONDS) -> Iterator[None]:
-    """Fail what hangs within, at the place where it hangs."""
+def limited(what: str, most_seconds: float | None = None) -> Iterator[None]:
+    """Fail what hangs within, at the place where it hangs; None = after ``PHASE_SECONDS``."""
+    limit_seconds = PHASE_SECONDS if most_seconds is None else most_seconds
 
     def give_up(_number: int, _frame: object) -> None:
-        pytest.fail(f"{what} took longer than {most_seconds:g} s")
+        pytest.fail(f"{what} took longer than {limit_seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, give_up)
-    seconds, _ = signal.setitimer(signal.ITIMER_REAL, most_seconds)
+    seconds, _ = signal.setitimer(signal.ITIMER_REAL, limit_seconds)
     try:
         yield
     finally:
