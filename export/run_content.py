@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ostinato.models.errors import RunError
 from ostinato.models.networks.recurrent import Features
 from ostinato.models.run_files import RUN_FILE
-from ostinato.service.artifact.tensors import Input, Statistics
+from ostinato.service.artifact.tensors import Input, Statistics, TableTimes
 from ostinato.service.artifact.vocabulary import Vocabulary
 
 
@@ -27,16 +27,23 @@ def label(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def series_input(features: Features, content: dict[str, Any]) -> Input:
     """Rows as the recipe orders their features, in raw units, holes allowed."""
+    table = content["recipe"]["data"]
     return Input(
         name="inputs",
         dtype="float32",
         shape=("B", "T", len(features.names)),
         features=features.names,
         missing=True,
-        missing_words=content["recipe"]["data"]["missing"],
+        missing_words=table["missing"],
+        times=_table_times(table, content.get("data", {}).get("step")),
         categories=content["categories"],
         statistics=Statistics(**asdict(features.statistics)),
     )
+
+
+def _table_times(table: dict[str, Any], step: str | None) -> TableTimes | None:
+    # A run of before there were steps took rows as they came, and nobody looked whether any were missing.
+    return TableTimes(columns=table["time"], step=step, gaps=table["gaps"]) if "gaps" in table else None
 
 
 def provenance_of(content: dict[str, Any]) -> dict[str, Any]:

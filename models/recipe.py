@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ostinato.models.errors import RecipeError
 from ostinato.tables.cells import MISSING_WORDS
+from ostinato.tables.gaps import Gaps
+from ostinato.tables.steps import TimeStep
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
@@ -88,6 +90,9 @@ class DataRecipe(FileRecipe):
     ``categorical``: those features whose words are codes and not amounts.
     ``missing``: the cells that stand for a missing value; given, they are all of them.
     ``time``: one ISO 8601 column, or whole-number columns: year, month, day, and optionally hour, minute, second.
+    ``gaps``: ``fill`` puts in the steps that have no row, their values missing; ``refuse`` refuses a file that has such
+    steps; ``ignore`` takes rows as consecutive steps, whatever their times.
+    ``step``: how far steps are apart, as ``1 hour``; None = as the rows show it.
     ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment.
     ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
     """
@@ -97,6 +102,8 @@ class DataRecipe(FileRecipe):
     categorical: tuple[str, ...] = ()
     time: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
     missing: tuple[str, ...] = MISSING_WORDS
+    gaps: Gaps = "fill"
+    step: str | None = None
     validation_from: datetime
     test_from: datetime
     season_steps: Count = 24
@@ -118,6 +125,15 @@ class DataRecipe(FileRecipe):
             raise ValueError(f"categorical: {sorted(unknown)} are not among the features {list(self.features)}")
         if len(self.time) == 2:
             raise ValueError("time: give one ISO 8601 column, or year, month, day and smaller units")
+        if self.step is not None:
+            try:
+                TimeStep.parse(self.step)
+            except ValueError as error:
+                raise ValueError(f"step: {error}") from error
+        if self.step is not None and self.gaps == "ignore":
+            raise ValueError(
+                "step: gaps = 'ignore' takes rows as they come, whatever their times; leave one of them out"
+            )
         if self.validation_from >= self.test_from:
             raise ValueError("validation_from must be earlier than test_from")
         return self

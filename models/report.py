@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 # report(done, total, text): how many of how many epochs, and what to show next to the bar.
+# With a total of 0 the text is a sentence of its own.
 Report: TypeAlias = Callable[[int, int, str], None]
 
 

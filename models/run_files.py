@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version as library_version
@@ -76,6 +77,20 @@ def write_run(
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
     return directory
+
+
+def check_directory(directory: Path | None) -> None:
+    """Whether a run can be written there, or to ``runs/`` where None: training is long, and writing comes at its end.
+
+    Raises:
+        RunError: it cannot.
+    """
+    place = directory or Path("runs")
+    existing = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise RunError(f"{place}: a run cannot be written there: {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"{place}: a run cannot be written there: {existing} may not be written to")
 
 
 def read_run(directory: Path, build: Callable[[dict[str, Any]], AnyRun]) -> AnyRun:

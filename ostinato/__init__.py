@@ -16,6 +16,7 @@ from ostinato.errors import (
     ServiceUnreachable,
     SettingsError,
     TableError,
+    UnexpectedAnswer,
     WrongAnswer,
 )
 from ostinato.missing import install as _install
@@ -38,6 +39,7 @@ __all__ = [
     "ServiceUnreachable",
     "SettingsError",
     "TableError",
+    "UnexpectedAnswer",
     "WrongAnswer",
     "__version__",
 ]

@@ -6,12 +6,15 @@ CommandError
 |  `- TableError         a table does not hold what a model needs; names the file, and the line and column
 |- PictureError          a picture cannot be drawn; says what is missing
 |- ServiceError          the service refused a request; carries its status and code
-|  `- SeqConflict        a session has not as many steps as its client believes; carries how many it has
+|  |- SeqConflict        a session has not as many steps as its client believes; carries how many it has
+|  `- UnexpectedAnswer   what came is no answer to what was asked; no number of it is given
 |- ServiceUnreachable    no service answers at the address
 `- WrongAnswer           an answer of the service is not what an offline run gives
 
 ModuleNotFoundError
 `- MissingExtra          a part of the package was imported, and a library of its extra is not installed
+
+All of them can be pickled and copied, so that they come out of another process as they were raised there.
 """
 
 from __future__ import annotations
@@ -19,6 +22,11 @@ from __future__ import annotations
 
 class CommandError(Exception):
     """Base of every error that the command line raises on purpose; ``str(error)`` says what to do."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception's own way calls the class with the message alone, which fails where ``__init__`` takes more; and
+        # a pool whose worker raises what cannot be read back waits for its result for ever.
+        return Exception.__new__, (type(self), *self.args), vars(self)
 
 
 class SettingsError(CommandError):
@@ -51,6 +59,17 @@ class SeqConflict(ServiceError):
     def __init__(self, detail: str, status: int, code: str, expected_seq: int) -> None:
         super().__init__(detail, status, code)
         self.expected_seq = expected_seq
+
+
+class UnexpectedAnswer(ServiceError):
+    """What came is no answer to what was asked: another session's or chunk's, one cut short, or not the service's.
+
+    ``status`` is that of the answer, and ``code`` is empty. What was asked for may have been done: a step is sent again
+    with the same inputs, or ``sync()`` tells.
+    """
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail, status, "")
 
 
 class ServiceUnreachable(CommandError):

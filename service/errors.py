@@ -31,6 +31,10 @@ from __future__ import annotations
 class OstinatoError(Exception):
     """Base of every error raised on purpose; ``str(error)`` is a sentence for the caller."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled and copied with what it carries, though ``__init__`` may take more than the message.
+        return Exception.__new__, (type(self), *self.args), vars(self)
+
 
 class InvalidInput(OstinatoError):
     """The request cannot be applied; ``field`` is the place in it, as in ``inputs[2][0]``."""

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from ostinato.errors import InputError
 from ostinato.models.errors import DataError
+from ostinato.models.recipe import DataRecipe
+from ostinato.tables.steps import TimeStep
 from ostinato.tables.table import NamedColumns, Table
 from ostinato.tables.text import read_lines
+from ostinato.tables.time_axis import TimeAxis
+from ostinato.tables.time_columns import TimeColumns
+from ostinato.tables.timed_table import AxisRules
 
 
 def read_columns(path: Path, names: tuple[str, ...]) -> NamedColumns:
@@ -18,6 +23,29 @@ def read_columns(path: Path, names: tuple[str, ...]) -> NamedColumns:
     """
     try:
         return Table(path).columns(names)
+    except InputError as error:
+        raise DataError(str(error)) from error
+
+
+def read_series(recipe: DataRecipe) -> tuple[NamedColumns, TimeAxis]:
+    """The columns of a recipe's features, as they are written, and how their rows lie in time.
+
+    Raises:
+        DataError: as ``read_columns``, or the times are not those of one series in steps.
+    """
+    rules = AxisRules(
+        gaps=recipe.gaps,
+        step=None if recipe.step is None else TimeStep.parse(recipe.step),
+        gaps_option='data.gaps = "{}"',
+        step_option="data.step",
+        step_owner="" if recipe.step is None else " (data.step)",
+    )
+    try:
+        table = Table(recipe.file)
+        times = TimeColumns(table, recipe.time)
+        columns = table.columns((*recipe.time, *recipe.features))
+        cells = zip(*(columns.cells[name] for name in recipe.time), strict=True)
+        return columns, times.read(columns.lines, cells).lay_out(rules)
     except InputError as error:
         raise DataError(str(error)) from error
 

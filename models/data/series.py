@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.files import read_columns
+from ostinato.models.data.files import read_series
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import DataRecipe
+from ostinato.models.report import Report
 from ostinato.tables.cells import CellReader, vocabulary
+from ostinato.tables.stamps import SECOND
 from ostinato.tables.table import NamedColumns
+from ostinato.tables.time_axis import TimeAxis
+from ostinato.tables.time_columns import calendar_cell
 
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]
@@ -35,9 +40,11 @@ class TrainingStatistics:
 class Dataset:
     """One series, ready to train on.
 
-    ``values``: float32 ``[N, F]``, raw units, codes for words, NaN where missing.
-    ``times``: ``[N]``, strictly increasing. Training is ``[:validation_start]``, test ``[test_start:]``.
+    ``values``: float32 ``[N, F]``, raw units, codes for words, NaN where missing; steps without a row are among them.
+    ``times``: ``[N]``, of the clock. Training is ``[:validation_start]``, test ``[test_start:]``.
     ``categories``: for a categorical feature, the words of the training part that the codes 0, 1, ... stand for.
+    ``step``: how far the steps are apart, in words; None = they are rows, whatever their times.
+    ``num_filled``: how many steps have no row. ``notes``: sentences about what is unusual in the file.
     """
 
     features: tuple[str, ...]
@@ -49,6 +56,9 @@ class Dataset:
     categories: dict[str, tuple[str, ...]]
     statistics: TrainingStatistics
     sha256: str
+    step: str | None = None
+    num_filled: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def target_index(self) -> int:
@@ -62,6 +72,8 @@ class Dataset:
         return {
             "sha256": self.sha256,
             "num_steps": len(self.values),
+            "step": self.step,
+            "num_filled_steps": self.num_filled,
             **{
                 part: {
                     "num_steps": end - start,
@@ -79,14 +91,18 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     Raises:
         DataError: the file, a column or a value is not what the recipe says, or a part of the split is empty.
     """
-    columns = read_columns(recipe.file, (*recipe.time, *recipe.features))
-    times = _parse_times(recipe, columns)
+    columns, axis = read_series(recipe)
+    times = _times(axis)
     validation_start, test_start = _split(recipe, times)
-    categories = {name: _words(recipe, name, columns.cells[name][:validation_start]) for name in recipe.categorical}
-    numbers = [_numbers(recipe, name, columns, categories.get(name, ())) for name in recipe.features]
+    num_training_rows = sum(step.row is not None for step in axis.steps[:validation_start])
+    categories = {name: _words(recipe, name, columns.cells[name][:num_training_rows]) for name in recipe.categorical}
+    numbers = [_numbers(recipe, name, columns, axis, categories.get(name, ())) for name in recipe.features]
     values = np.stack(numbers, axis=1)
     target = values[:, recipe.features.index(recipe.target)]
     _check_target(recipe, target, validation_start, test_start)
+    statistics = training_statistics(recipe, values[:validation_start])
+    parts = {"validation": values[validation_start:test_start], "test": values[test_start:]}
+    notes = (*axis.all_notes(), *_constants(recipe, statistics), *_absent(recipe, parts))
     return Dataset(
         features=recipe.features,
         target=recipe.target,
@@ -95,9 +111,34 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
         validation_start=validation_start,
         test_start=test_start,
         categories=categories,
-        statistics=training_statistics(recipe, values[:validation_start]),
+        statistics=statistics,
         sha256=hashlib.sha256(recipe.file.read_bytes()).hexdigest(),
+        step=None if axis.step is None else str(axis.step),
+        num_filled=axis.num_filled,
+        notes=tuple(f"{recipe.file}: {note}" for note in notes),
     )
+
+
+def tell_notes(dataset: Dataset, report: Report) -> None:
+    """Report what is unusual in the file, before anything is learned from it."""
+    for note in dataset.notes:
+        report(0, 0, note)
+
+
+def check_target(dataset: Dataset) -> None:
+    """Whether there is something to learn.
+
+    Raises:
+        DataError: the target never changes in the training part.
+    """
+    least, most = (
+        statistic[dataset.target_index] for statistic in (dataset.statistics.minimum, dataset.statistics.maximum)
+    )
+    if least == most:
+        raise DataError(
+            f"the target, {dataset.target!r}, has the one value {least:g} in all of the training part: there is "
+            "nothing to learn; check data.target and data.validation_from"
+        )
 
 
 def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatistics:
@@ -120,35 +161,27 @@ def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatist
     )
 
 
-def _parse_times(recipe: DataRecipe, columns: NamedColumns) -> Times:
-    cells = list(zip(*(columns.cells[name] for name in recipe.time), strict=True))
-    times = np.empty(len(cells), "datetime64[s]")
-    for row, cell in enumerate(cells):
-        try:
-            times[row] = np.datetime64(_moment(cell), "s")
-        except ValueError as error:
-            place = f"line {columns.lines[row]}, column {', '.join(map(repr, recipe.time))}"
-            raise DataError(f"{recipe.file}: {place}: {', '.join(cell)} is not a time: {error}") from error
-    backwards = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "s"))
-    if backwards.size:
-        row = int(backwards[0]) + 1
-        order = f"{times[row]} does not come after {times[row - 1]}; sort the rows"
-        raise DataError(f"{recipe.file}: line {columns.lines[row]}: {order}")
-    return times
-
-
-def _moment(cell: tuple[str, ...]) -> datetime:
-    if len(cell) == 1:
-        moment = datetime.fromisoformat(cell[0])
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    year, month, day, *smaller = (int(part) for part in cell)
-    hour, minute, second = (*smaller, 0, 0, 0)[:3]
-    return datetime(year, month, day, hour, minute, second)
+def _times(axis: TimeAxis) -> Times:
+    walls = np.array([step.wall for step in axis.steps], np.int64)
+    if (walls % SECOND).any():
+        return walls.astype("datetime64[us]")
+    return (walls // SECOND).astype("datetime64[s]")
 
 
 def _split(recipe: DataRecipe, times: Times) -> tuple[int, int]:
-    validation_start = int(np.searchsorted(times, np.datetime64(recipe.validation_from, "s")))
-    test_start = int(np.searchsorted(times, np.datetime64(recipe.test_from, "s")))
+    # The first of each: the hour that comes twice in autumn is not sorted.
+    validation_start, test_start = (
+        int(np.append(times >= np.datetime64(begin, "us"), True).argmax())
+        for begin in (recipe.validation_from, recipe.test_from)
+    )
+    for key, start in (("validation_from", validation_start), ("test_from", test_start)):
+        # An hour earlier is that of a clock that was set back.
+        border = np.datetime64(getattr(recipe, key) - timedelta(hours=1), "us")
+        if (early := np.flatnonzero(times[start:] < border)).size:
+            raise DataError(
+                f"{recipe.file}: {times[start + early[0]]} comes after {times[start]}, and data.{key} lies between: "
+                'rows that are out of order cannot be split, whatever data.gaps = "ignore" takes; sort them'
+            )
     sizes = {"training": validation_start, "validation": test_start - validation_start, "test": len(times) - test_start}
     for part, num_steps in sizes.items():
         if num_steps < 2:
@@ -167,6 +200,23 @@ def _check_target(recipe: DataRecipe, target: Floats, validation_start: int, tes
             raise DataError(f"{recipe.file}: column {recipe.target!r} has no value in the {part} part")
 
 
+def _constants(recipe: DataRecipe, statistics: TrainingStatistics) -> list[str]:
+    least, most = statistics.minimum, statistics.maximum
+    constant = [name for name, low, high in zip(recipe.features, least, most, strict=True) if low == high]
+    return [
+        f"column {name!r} has one value in all of the training part: nothing is learned from it" for name in constant
+    ]
+
+
+def _absent(recipe: DataRecipe, parts: dict[str, Floats]) -> list[str]:
+    return [
+        f"column {name!r} has no value in the {part} part"
+        for part, values in parts.items()
+        for name, column in zip(recipe.features, values.T, strict=True)
+        if np.isnan(column).all()
+    ]
+
+
 def _words(recipe: DataRecipe, name: str, cells: list[str]) -> tuple[str, ...]:
     words = vocabulary(cells, recipe.missing)
     if not words:
@@ -174,20 +224,30 @@ def _words(recipe: DataRecipe, name: str, cells: list[str]) -> tuple[str, ...]:
     return words
 
 
-def _numbers(recipe: DataRecipe, name: str, columns: NamedColumns, words: tuple[str, ...]) -> Floats:
-    """A column ``[N]``; a word that the training part does not have is missing."""
+def _numbers(recipe: DataRecipe, name: str, columns: NamedColumns, axis: TimeAxis, words: tuple[str, ...]) -> Floats:
+    """A column ``[N]``; a word that the training part does not have is missing.
+
+    Of a step without a row only the calendar is known.
+    """
     reader = CellReader(words, recipe.missing)
-    numbers = np.full(len(columns.lines), np.nan, np.float32)
-    for row, cell in enumerate(columns.cells[name]):
+    numbers = np.full(len(axis.steps), np.nan, np.float32)
+    for position, (row, _, wall) in enumerate(axis.steps):
+        cell = calendar_cell(recipe.time, name, wall) if row is None else columns.cells[name][row]
+        if cell is None:
+            continue
         try:
             number = reader.number(cell)
         except ValueError as error:
-            advice = "list it under data.missing if it stands for a missing value, or the column under data.categorical"
-            place = f"line {columns.lines[row]}, column {name!r}"
-            raise DataError(f"{recipe.file}: {place}: {error}; {advice}") from error
+            raise _unreadable(recipe, name, columns.lines, row, error) from error
         if number is not None:
-            numbers[row] = number
+            numbers[position] = number
     return numbers
+
+
+def _unreadable(recipe: DataRecipe, name: str, lines: Sequence[int], row: int | None, error: ValueError) -> DataError:
+    assert row is not None, "what a calendar shows is a number"
+    advice = "list it under data.missing if it stands for a missing value, or the column under data.categorical"
+    return DataError(f"{recipe.file}: line {lines[row]}, column {name!r}: {error}; {advice}")
 
 
 def _rounded(numbers: NDArray[np.float64]) -> tuple[float, ...]:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ostinato.models.data.series import load_dataset
+from ostinato.models.data.series import check_target, load_dataset, tell_notes
 from ostinato.models.networks.recurrent import AnyForecaster, Features, build_forecaster
 from ostinato.models.recipe import Recipe
 from ostinato.models.report import Report, ScoreTable
 from ostinato.models.run_files import read_run, write_run
-from ostinato.models.scores.forecaster import ForecastScores, score
+from ostinato.models.scores.forecaster import ForecastScores, check_scores, score
 from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.forecasting import train
 
@@ -33,6 +33,9 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     """
     plan = Recipe.read(recipe, seed)
     dataset = load_dataset(plan.data)
+    tell_notes(dataset, report)
+    check_target(dataset)
+    check_scores(dataset, plan.data.season_steps)
     network, fitted = train(plan, dataset, report)
     with reproducible(plan.training.seed, plan.training.num_threads):
         scores = score(network, dataset, plan.data.season_steps)

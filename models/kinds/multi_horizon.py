@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.models.data.series import Dataset, load_dataset
+from ostinato.models.data.series import Dataset, check_target, load_dataset, tell_notes
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
@@ -16,7 +16,7 @@ from ostinato.models.networks.recurrent import AnyForecaster, Features
 from ostinato.models.recipe import Recipe
 from ostinato.models.report import Report, ScoreTable
 from ostinato.models.run_files import read_run, write_run
-from ostinato.models.scores.multi_horizon import score, score_tables
+from ostinato.models.scores.multi_horizon import check_scores, score, score_tables
 from ostinato.models.training.forecasting import train as train_one_step
 from ostinato.models.training.multi_horizon import train
 
@@ -39,7 +39,10 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
     """
     plan = MultiHorizonRecipe.read(recipe, seed)
     dataset = load_dataset(plan.data)
+    tell_notes(dataset, report)
+    check_target(dataset)
     check_series(dataset, plan)
+    check_scores(dataset, num_steps=plan.training.horizon_steps, season_steps=plan.data.season_steps)
     one_step = None if plan.one_step is None else _one_step(recipe.parent / plan.one_step, dataset, report)
     network, fitted = train(plan, dataset, report)
     scores = score(
@@ -91,6 +94,13 @@ def check_series(dataset: Dataset, recipe: MultiHorizonRecipe) -> None:
         DataError: they do not.
     """
     horizon_steps = recipe.training.horizon_steps
+    training_steps = dataset.validation_start
+    for key, num_steps in (
+        ("training.horizon_steps", horizon_steps),
+        ("network.memory_steps", recipe.network.memory_steps),
+    ):
+        if num_steps >= training_steps:
+            raise DataError(f"{key} is {num_steps}, and the training part has {training_steps} steps: lower it")
     validation_steps, test_steps = (
         dataset.test_start - dataset.validation_start,
         len(dataset.values) - dataset.test_start,
@@ -103,8 +113,11 @@ def check_series(dataset: Dataset, recipe: MultiHorizonRecipe) -> None:
     for name in recipe.data.cycles:
         codes = dataset.values[: dataset.validation_start, dataset.features.index(name)]
         moved = (codes[1:] - codes[:-1]) % len(dataset.categories[name])
-        if (moved[~np.isnan(moved)] != 1).any():
-            raise DataError(f"cycles: the codes of {name!r} do not count on by one at each step")
+        if (wrong := np.flatnonzero(~np.isnan(moved) & (moved != 1))).size:
+            before, after = (dataset.times[wrong[0] + place] for place in (0, 1))
+            raise DataError(
+                f"cycles: the codes of {name!r} do not count on by one at each step: not from {before} to {after}"
+            )
 
 
 def _one_step(recipe: Path, multi_horizon: Dataset, report: Report) -> tuple[AnyForecaster, Dataset]:

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.errors import DataError
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon
 from ostinato.models.networks.recurrent import AnyForecaster
 from ostinato.models.report import ScoreTable
-from ostinato.models.scores.forecaster import last_seen_of_season, last_seen_values
+from ostinato.models.scores.forecaster import check_season, last_seen_of_season, last_seen_values
 from ostinato.models.training.multi_horizon import forecast_origins, futures
 from ostinato.models.training.origins import join_rows, states_at
 
@@ -55,14 +56,12 @@ def score(
     cycles: tuple[str, ...] = (),
 ) -> HorizonScores:
     """Score the test part; ``one_step`` is a one-step forecaster with the same series as its recipe has it."""
-    origins = range(dataset.test_start - 1, len(dataset.values) - num_steps)
-    target = dataset.values[:, dataset.target_index]
-    truth = futures(target, num_steps)[origins].numpy()
+    origins, truth, persistence, seasonal = _known_beforehand(dataset, num_steps, season_steps)
     forecasts = forecast_origins(network, dataset.values, origins, num_steps).numpy()
     others = {
         NETWORK: forecasts[..., len(quantiles) // 2],
-        PERSISTENCE: np.repeat(last_seen_values(target)[origins, None], num_steps, axis=1),
-        SEASONAL_NAIVE: seasonal_naive(target, origins, num_steps, season_steps),
+        PERSISTENCE: persistence,
+        SEASONAL_NAIVE: seasonal,
     }
     if one_step is not None:
         forecaster, series = one_step
@@ -78,6 +77,23 @@ def score(
         first_origin=str(dataset.times[origins[0]]),
         last_origin=str(dataset.times[origins[-1]]),
     )
+
+
+def check_scores(dataset: Dataset, *, num_steps: int, season_steps: int) -> None:
+    """Whether the test part can be scored at each horizon, which is known before anything is trained.
+
+    Raises:
+        DataError: it cannot.
+    """
+    check_season(dataset, season_steps)
+    _, *known = _known_beforehand(dataset, num_steps, season_steps)
+    for ahead, num_scored in enumerate((~np.isnan(np.stack(known)).any(axis=0)).sum(axis=0), start=1):
+        if not num_scored:
+            raise DataError(
+                f"no forecast {ahead} steps ahead can be scored: nowhere in the test part is there a value of "
+                f"{dataset.target!r}, one known {ahead} steps before it, and one whole seasons of {season_steps} steps "
+                "(data.season_steps) before it"
+            )
 
 
 def mean_absolute_errors(forecasts: Floats, truth: Floats, scored: NDArray[np.bool_]) -> tuple[float, ...]:
@@ -97,6 +113,15 @@ def interval_coverage(forecasts: Floats, truth: Floats, scored: NDArray[np.bool_
     inside = (forecasts[..., 0] <= truth) & (truth <= forecasts[..., -1]) & scored
     with np.errstate(invalid="ignore"):
         return tuple(float(part) for part in inside.sum(axis=0) / scored.sum(axis=0))
+
+
+def _known_beforehand(dataset: Dataset, num_steps: int, season_steps: int) -> tuple[range, Floats, Floats, Floats]:
+    """The origins of the test part, the values after each, and both simple forecasts of them, ``[n, num_steps]``."""
+    origins = range(dataset.test_start - 1, len(dataset.values) - num_steps)
+    target = dataset.values[:, dataset.target_index]
+    persistence = np.repeat(last_seen_values(target)[origins, None], num_steps, axis=1)
+    truth: Floats = futures(target, num_steps)[origins].numpy()
+    return origins, truth, persistence, seasonal_naive(target, origins, num_steps, season_steps)
 
 
 def seasonal_naive(target: Floats, origins: range, num_steps: int, season_steps: int) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.errors import ServiceError
+from ostinato.errors import UnexpectedAnswer
 
 Array = NDArray[Any]
 Row = Sequence[float | None] | Array
@@ -36,17 +36,32 @@ def to_json(content: object, *, allow_infinity: bool = True) -> bytes:
     return text.encode()
 
 
+def from_json(text: str | bytes) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ValueError: it is none: NaN and Infinity, which Python would read, are not, and nor is what nobody can unpack.
+    """
+    try:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def to_outputs(numbers: object) -> Array:
     """The outputs ``[..., O]`` of an answer: float32 where they are real numbers, else int64 or bool.
 
     float32 stands in JSON in as few digits as give the same bits back.
+
+    Raises:
+        UnexpectedAnswer: they are no numbers, or rows of different lengths.
     """
     try:
         outputs = np.asarray(numbers)
     except ValueError:
         outputs = np.asarray(None)
     if outputs.dtype.kind not in "fib":
-        raise ServiceError("the outputs of the answer are no numbers; is this the service?", 200, "")
+        raise UnexpectedAnswer("the outputs of the answer are no numbers", 200)
     return outputs.astype(np.float32) if outputs.dtype.kind == "f" else outputs
 
 
@@ -57,6 +72,13 @@ def to_outputs_with_holes(rows: Sequence[Sequence[float] | None]) -> Array:
     outputs = np.full((len(rows), made.shape[1]), filler, made.dtype)
     outputs[[row is not None for row in rows]] = made
     return outputs
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _plain(value: object) -> object:

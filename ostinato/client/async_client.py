@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
+from ostinato.client.answers import ManyStepped, SessionInfo
 from ostinato.client.arrays import Array, Rows, States
 from ostinato.client.async_stream import AsyncStream
+from ostinato.client.connections import Connections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
 from ostinato.client.generation import (
     GeneratedStep,
@@ -25,11 +27,12 @@ from ostinato.client.generation import (
     Scored,
     Source,
     Value,
+    WrittenReader,
 )
 from ostinato.client.generation_stream import stream_async
 from ostinato.client.retry import Outcome, RetryPolicy
 from ostinato.client.session import AsyncSession
-from ostinato.client.verbs import ManyStepped, SessionInfo, Verbs
+from ostinato.client.verbs import Verbs
 
 Result = TypeVar("Result")
 
@@ -43,7 +46,8 @@ class AsyncClient:
     up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn anew).
 
     Every verb raises:
-        ServiceError: the service refused it; in the service's words. ServiceUnreachable: nobody answered.
+        ServiceError: the service refused it; in the service's words. UnexpectedAnswer: what came is no answer to what
+            was asked; it may have been done. ServiceUnreachable: nobody answered.
 
     Args:
         url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
@@ -77,10 +81,25 @@ class AsyncClient:
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
         options = wire.options(self.urls, timeout_seconds)
-        self._http = httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **options)
+        self._connections = Connections(
+            lambda: httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **options),
+            is_bound=transport is not None,
+        )
+        self._settings = {
+            "patience_seconds": patience_seconds,
+            "timeout_seconds": timeout_seconds,
+            "transport": transport,
+            "choose": choose,
+            "sleep": sleep,
+            "clock": clock,
+            "chance": chance,
+        }
 
     def __repr__(self) -> str:
         return f"<AsyncClient {', '.join(self.urls)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return made_again(type(self), self.urls, self._settings)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -92,7 +111,8 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections; sessions stay as they are."""
-        await self._http.aclose()
+        if (http := self._connections.close()) is not None:
+            await http.aclose()
 
     async def models(self) -> list[dict[str, Any]]:
         """All models: ``model``, ``task``, ``versions``, ``status`` and why versions ``failed``."""
@@ -178,7 +198,7 @@ class AsyncClient:
         does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
         """
         begin = self._generation.begin_stream(model, inputs, options)
-        return stream_async(self._http, begin, self._sleep, options)
+        return stream_async(self._connections, begin, self._sleep, WrittenReader(model, inputs, options))
 
     async def score(
         self,
@@ -264,6 +284,6 @@ class AsyncClient:
 
     async def _send(self, send: Send) -> Outcome:
         try:
-            return wire.answer_of(await self._http.request(**wire.arguments(send)))
+            return wire.answer_of(self._connections.take(await self._connections.http.request(**wire.arguments(send))))
         except wire.NETWORK_ERRORS as error:
             return wire.lost(error, send.url)

@@ -14,10 +14,11 @@ from websockets.exceptions import ConnectionClosed
 from ostinato.client import wire
 from ostinato.client.arrays import Array, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out_async
-from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, read_answer, too_big
+from ostinato.client.forks import cut_off, leave_alone, watch
+from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, of_no_frame, read_answer, too_big
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.client.verbs import Verbs
-from ostinato.errors import CommandError
+from ostinato.errors import CommandError, UnexpectedAnswer
 
 Result = TypeVar("Result")
 
@@ -51,6 +52,15 @@ class AsyncStream(StreamHandle):
         self._line: _Line | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._is_closed = False
+        watch(self)
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off: the connection is the parent's, and another is made here."""
+        line = self._line
+        leave_alone(line, self._connecting, self._turns)
+        self._turns, self._line, self._connecting = weakref.WeakValueDictionary(), None, None
+        if line is not None:
+            line.cut_off()
 
     async def __aenter__(self) -> AsyncStream:
         await self._connected()
@@ -138,6 +148,7 @@ class _Line:
         self._connection = connection
         self._where = where
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._given_up: set[int] = set()
         self._num_heard = 0
         self._is_lost = False
         self._receiver = asyncio.create_task(self._receive())
@@ -158,8 +169,8 @@ class _Line:
                 return await answered
         except TimeoutError:
             if self._num_heard == num_heard:
-                # It is dead, and would tell so only much later. The receiver sees its end.
-                self._connection.transport.abort()
+                # It is dead, and would tell so only much later.
+                self.hang_up()
             return Lost(f"no answer within {timeout_seconds:g} s", where=self._where)
         except ConnectionClosed as error:
             # The receiver may not have had its turn to see it.
@@ -167,6 +178,16 @@ class _Line:
             return wire.lost_stream(error, self._where)
         finally:
             del self._waiting[frame_id]
+            if not answered.done() or answered.cancelled():
+                self._given_up.add(frame_id)
+
+    def hang_up(self) -> None:
+        """End the connection without a goodbye; the receiver sees its end."""
+        self._connection.transport.abort()
+
+    def cut_off(self) -> None:
+        """Leave the connection to the process that this one was forked from."""
+        cut_off(self._connection.transport.get_extra_info("socket"))
 
     async def close(self) -> None:
         """Say goodbye; frames that are not answered are lost."""
@@ -175,24 +196,34 @@ class _Line:
 
     async def _receive(self) -> None:
         """Hand answers to those who wait for them, until the connection ends; then the rest learn that it did."""
-        end: Outcome
+        end: Outcome | UnexpectedAnswer
         try:
             while True:
-                frame_id, answer = read_answer(await self._connection.recv(), self._where)
+                frame_id, answer = read_answer(await self._connection.recv(), self._where, self.hang_up)
                 self._num_heard += 1
-                self._settle(frame_id, answer)
+                if frame_id in self._waiting:
+                    self._settle(frame_id, answer)
+                elif frame_id in self._given_up:
+                    self._given_up.remove(frame_id)
+                else:
+                    raise of_no_frame(frame_id, answer)
         except ConnectionClosed as error:
             end = wire.lost_stream(error, self._where)
             if error.rcvd is not None and error.rcvd.code == TOO_BIG:
                 end = too_big(self._where)
-        except (ValueError, KeyError) as error:
-            self._connection.transport.abort()
+        except ValueError as error:
+            self.hang_up()
             end = Lost(f"what it says is no answer of a stream: {error}", where=self._where)
+        except UnexpectedAnswer as error:
+            end = error
         for frame_id in list(self._waiting):
             self._settle(frame_id, end)
 
-    def _settle(self, frame_id: int | None, outcome: Outcome) -> None:
-        waiting = None if frame_id is None else self._waiting.get(frame_id)
-        # Nobody waits for the answer to a frame that was given up.
-        if waiting is not None and not waiting.done():
+    def _settle(self, frame_id: int, outcome: Outcome | UnexpectedAnswer) -> None:
+        waiting = self._waiting[frame_id]
+        if waiting.done():
+            return
+        if isinstance(outcome, UnexpectedAnswer):
+            waiting.set_exception(outcome)
+        else:
             waiting.set_result(outcome)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
+from ostinato.client.answers import ManyStepped, SessionInfo
 from ostinato.client.arrays import Array, Rows, States
+from ostinato.client.connections import Connections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
 from ostinato.client.generation import (
     GeneratedStep,
@@ -23,19 +25,21 @@ from ostinato.client.generation import (
     Scored,
     Source,
     Value,
+    WrittenReader,
 )
 from ostinato.client.generation_stream import stream_blocking
 from ostinato.client.retry import Outcome, RetryPolicy
 from ostinato.client.session import Session
 from ostinato.client.stream import Stream
-from ostinato.client.verbs import ManyStepped, SessionInfo, Verbs
+from ostinato.client.verbs import Verbs
 
 Result = TypeVar("Result")
 
 
 class Client:
     """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is sent again, what the
-    verbs raise, and what the arguments are. Threads may share a client.
+    verbs raise, and what the arguments are. Threads may share a client, and so may processes: one that is forked off
+    connects anew, and a pickled client is its settings.
     """
 
     def __init__(
@@ -58,10 +62,25 @@ class Client:
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
         options = wire.options(self.urls, timeout_seconds)
-        self._http = httpx2.Client(transport=transport, mounts=wire.direct(), **options)
+        self._connections = Connections(
+            lambda: httpx2.Client(transport=transport, mounts=wire.direct(), **options),
+            is_bound=transport is not None,
+        )
+        self._settings = {
+            "patience_seconds": patience_seconds,
+            "timeout_seconds": timeout_seconds,
+            "transport": transport,
+            "choose": choose,
+            "sleep": sleep,
+            "clock": clock,
+            "chance": chance,
+        }
 
     def __repr__(self) -> str:
         return f"<Client {', '.join(self.urls)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return made_again(type(self), self.urls, self._settings)
 
     def __enter__(self) -> Client:
         return self
@@ -73,7 +92,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; sessions stay as they are."""
-        self._http.close()
+        if (http := self._connections.close()) is not None:
+            http.close()
 
     def models(self) -> list[dict[str, Any]]:
         """All models: ``model``, ``task``, ``versions``, ``status`` and why versions ``failed``."""
@@ -154,7 +174,7 @@ class Client:
         does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
         """
         begin = self._generation.begin_stream(model, inputs, options)
-        return stream_blocking(self._http, begin, self._sleep, options)
+        return stream_blocking(self._connections, begin, self._sleep, WrittenReader(model, inputs, options))
 
     def score(
         self,
@@ -228,6 +248,6 @@ class Client:
 
     def _send(self, send: Send) -> Outcome:
         try:
-            return wire.answer_of(self._http.request(**wire.arguments(send)))
+            return wire.answer_of(self._connections.take(self._connections.http.request(**wire.arguments(send))))
         except wire.NETWORK_ERRORS as error:
             return wire.lost(error, send.url)

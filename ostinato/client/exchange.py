@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ostinato.client.retry import Lost, Outcome, RetryPolicy, ServiceAnswer, Verdict, judge
-from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable
+from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable, UnexpectedAnswer
 
 Result = TypeVar("Result")
 
@@ -142,18 +142,30 @@ def accepted(answer: ServiceAnswer) -> ServiceAnswer:
     """An answer that is no refusal.
 
     Raises:
-        ServiceError: it is one; SeqConflict where it says how many steps the session has.
+        ServiceError: it is one; SeqConflict where it says how many steps the session has; UnexpectedAnswer where it
+            is not in the service's words.
     """
     if answer.is_success:
         return answer
     problem = answer.members or {}
     if "detail" not in problem or not answer.code:
-        raise ServiceError(f"{answer.where} answered {answer.status}; is this the service?", answer.status, "")
+        raise unexpected(answer, "it is a refusal without a reason")
     place = f" (at {problem['field']})" if "field" in problem else ""
     detail = f"{problem['detail']}{place} [{answer.status} {answer.code}]"
     if isinstance(expected_seq := problem.get("expected_seq"), int):
         raise SeqConflict(detail, answer.status, answer.code, expected_seq)
     raise ServiceError(detail, answer.status, answer.code)
+
+
+def unexpected(answer: ServiceAnswer, why: str) -> UnexpectedAnswer:
+    """What to raise where an answer is none to what was asked; its connection is not asked again, for the next answer
+    there may be another's as well.
+    """
+    if answer.hang_up is not None:
+        answer.hang_up()
+    where = f"{answer.where}: " if answer.where else ""
+    detail = f"{where}an answer ({answer.status}) that is none to what was asked: {why}; is this the service?"
+    return UnexpectedAnswer(detail, answer.status)
 
 
 def carry_out(plan: Plan[Result], send: Callable[[Send], Outcome], sleep: Callable[[float], object]) -> Result:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from ostinato.client.arrays import Array, Rows, to_json
-from ostinato.client.exchange import CONNECT, FRAME, ClientRequest, Exchanges, Plan, accepted
+from ostinato.client.answers import SessionInfo
+from ostinato.client.arrays import Array, Rows, from_json, to_json
+from ostinato.client.exchange import CONNECT, FRAME, ClientRequest, Exchanges, Plan, unexpected
 from ostinato.client.retry import ServiceAnswer
-from ostinato.client.verbs import STEPPED, Verbs, members_of, stepped
+from ostinato.client.verbs import ENDED, Verbs
 from ostinato.client.wire import stream_path
-from ostinato.errors import ServiceError
+from ostinato.errors import ServiceError, UnexpectedAnswer
 
 TOO_BIG = 1009
 """The code with which a WebSocket is closed by one who was sent too long a message."""
@@ -34,6 +35,9 @@ class StreamHandle:
         self._create_missing = create_missing
         self._ids = itertools.count(1)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream stays in its process; open one where it is needed")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model}, {len(self.steps)} sessions>"
 
@@ -54,9 +58,10 @@ class StreamHandle:
             detail = "infinity is not JSON; a missing value is None or NaN [422 invalid_input]"
             raise ServiceError(detail, 422, "invalid_input") from error
         settled = yield from self._frames.settle(ClientRequest(FRAME, "", body))
-        if settled.answer.status in (404, 410):
+        if settled.answer.code in ENDED:
             self.steps.pop(session_id, None)
-        made = stepped(members_of(accepted(settled.answer), *STEPPED))
+        session = SessionInfo(session_id, self.model, "", seq, None, None)
+        made = yield from self._verbs.stepped(settled.answer, session, len(inputs), return_sequences=return_sequences)
         self.steps[session_id] = made.steps
         return made.outputs
 
@@ -78,18 +83,32 @@ def frame_text(body: bytes, frame_id: int) -> str:
     return f'{{"id":{frame_id},{body[1:].decode()}'
 
 
-def read_answer(message: str | bytes, where: str) -> tuple[int | None, ServiceAnswer]:
-    """The id of the frame that a message answers, None where it says none, and the answer."""
-    members: Any = json.loads(message)
+def read_answer(message: str | bytes, where: str, hang_up: Callable[[], object]) -> tuple[int | None, ServiceAnswer]:
+    """The id of the frame that a message answers, None where it tells none of ours, and the answer.
+
+    Raises:
+        ValueError: it is no answer of a stream.
+    """
+    members = from_json(message)
     if not isinstance(members, dict):
         raise ValueError("a frame is a JSON object")
+    frame_id = told if type(told := members.get("id")) is int else None
     problem = members.get("error")
     if problem is None:
-        return members.get("id"), ServiceAnswer(200, members, where=where)
-    answer = ServiceAnswer(
-        problem["status"], problem, retry_after_seconds=problem.get("retry_after_seconds"), where=where
-    )
-    return members.get("id"), answer
+        return frame_id, ServiceAnswer(200, members, where=where, hang_up=hang_up)
+    if not isinstance(problem, dict) or type(status := problem.get("status")) is not int:
+        raise ValueError("an error has a status")
+    after = problem.get("retry_after_seconds")
+    seconds = float(after) if isinstance(after, int | float) else None
+    answer = ServiceAnswer(status, problem, retry_after_seconds=seconds, where=where, hang_up=hang_up)
+    return frame_id, answer
+
+
+def of_no_frame(frame_id: int | None, answer: ServiceAnswer) -> UnexpectedAnswer:
+    """What to raise where an answer is to no frame that waits for one."""
+    about = "it is to no frame" if frame_id is None else f"it is to frame {frame_id}"
+    why = (answer.members or {}).get("detail")
+    return unexpected(answer, f"{about}, for which nobody waits" + (f" ({why})" if why else ""))
 
 
 def too_big(where: str) -> ServiceAnswer:

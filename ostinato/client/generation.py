@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.client.arrays import Array, Rows, to_json, to_outputs
+from ostinato.client.answers import count_of, hold, read
+from ostinato.client.arrays import Array, Rows, from_json, to_json, to_outputs
 from ostinato.client.events import EventParser
-from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted
+from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
 from ostinato.client.retry import ServiceAnswer
-from ostinato.client.verbs import members_of
-from ostinato.errors import ServiceError, ServiceUnreachable
+from ostinato.errors import ServiceUnreachable, UnexpectedAnswer
 
 Source = str | Sequence[int] | Rows
 """What an output is made from: a text, codes, or numbers ``[n, F]``."""
 Value = str | list[int] | Array
 """What was made: a text, codes, or numbers, float32 ``[n, O]``."""
-ANSWER = ("model", "version", "outputs", "scores", "finish_reasons")
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -130,7 +128,7 @@ class GenerationVerbs:
     def generate(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Generation]:
         """All outputs at once."""
         answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), _body(inputs, options)))
-        return _generation(members_of(answer, *ANSWER), has_several=_has_several(options))
+        return read(answer, WrittenReader(model, inputs, options).generation)
 
     def begin_stream(
         self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]
@@ -145,10 +143,63 @@ class GenerationVerbs:
         members = {"targets": _listed("targets", targets), "inputs": _listed("inputs", inputs), "version": version}
         body = to_json({name: value for name, value in members.items() if value is not None})
         answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "score"), body))
-        found = members_of(answer, "scores", "log_probs")
+        return read(answer, lambda members: _scored(members, model, version, len(targets)))
+
+
+class WrittenReader:
+    """Reads what was written, held to what was asked for."""
+
+    def __init__(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> None:
+        self._model = model
+        self._num_inputs = 1 if inputs is None else len(inputs)
+        self._num_return = options.get("num_return") or 1
+        self._options = options
+
+    def generation(self, answer: Mapping[str, Any]) -> Generation:
+        """All of it.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not what was asked for.
+        """
+        hold(answer, model=self._model, version=self._options.get("version"))
+        if self._options.get("method") == "sample":
+            hold(answer, seed=self._options.get("seed"))
+        names = ("outputs", "scores", "finish_reasons", "log_probs", "attention")
+        columns = [self._of_each(answer, name) for name in names]
+        if any(len(column) != self._num_inputs for column in columns):
+            raise ValueError(f"it has not outputs of {self._num_inputs} inputs")
+        outputs = tuple(
+            tuple(_output(*each) for each in zip(*of_input, strict=True)) for of_input in zip(*columns, strict=True)
+        )
+        # Of a beam there may be fewer: a vocabulary of two has four outputs of two symbols, and no more.
+        if not all(0 < len(of_input) <= self._num_return for of_input in outputs):
+            raise ValueError(f"it has not {self._num_return} outputs of each input")
+        return Generation(answer["model"], answer["version"], answer.get("seed"), outputs)
+
+    def step(self, members: Mapping[str, Any]) -> GeneratedStep:
+        """A step of it.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none of an output that was asked for.
+        """
+        index, place = count_of(members["index"], "index"), count_of(members.get("place", 0), "place")
+        if index >= self._num_inputs or place >= self._num_return:
+            raise ValueError(f"it is about output {place} of input {index}, which was not asked for")
+        value, log_prob = members["output"], members.get("log_prob")
+        if log_prob is None:
+            value = to_outputs(value)
+        elif isinstance(value, list):
+            value = value[0] if value else None
+        return GeneratedStep(index, place, count_of(members["step"], "step"), value, log_prob)
+
+    def _of_each(self, answer: Mapping[str, Any], name: str) -> list[list[Any]]:
+        """By input and output; None where the answer has no such member and need not have it."""
+        may_lack = name in ("log_probs", "attention") and not self._options.get(f"return_{name}")
+        entries = answer.get(name, [None] * len(answer["outputs"])) if may_lack else answer[name]
+        if self._num_return == 1:
+            return [[entry] for entry in entries]
         return [
-            Scored(_logarithm(score), [_logarithm(each) for each in log_probs])
-            for score, log_probs in zip(found["scores"], found["log_probs"], strict=True)
+            [None] * len(answer["outputs"][index]) if entry is None else entry for index, entry in enumerate(entries)
         ]
 
 
@@ -159,9 +210,9 @@ class StreamReader:
         is_done: whether the whole answer has come.
     """
 
-    def __init__(self, where: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, where: str, reader: WrittenReader) -> None:
         self._where = where
-        self._has_several = _has_several(options)
+        self._reader = reader
         self._parser = EventParser()
         self._num_steps = 0
         self.is_done = False
@@ -170,22 +221,23 @@ class StreamReader:
         """The steps that have come with this piece, and the whole answer when it is there.
 
         Raises:
-            ServiceError: the service failed on the way; in its words.
+            ServiceError: the service failed on the way; in its words. UnexpectedAnswer: it is not what was asked for.
         """
         for event in self._parser.feed(piece):
             if event.name not in ("step", "done", "error"):
                 continue
-            members = self._members(event.data)
+            told = self._told(event.data)
             if event.name == "error":
-                status = members.get("status")
-                accepted(ServiceAnswer(status if isinstance(status, int) else 500, members, where=self._where))
+                status = (told.members or {}).get("status")
+                accepted(replace(told, status=status if type(status) is int and status >= 400 else 500))
             elif event.name == "step":
+                step = read(told, self._reader.step)
                 self._num_steps += 1
-                yield _step(members)
+                yield step
             else:
+                whole = read(told, self._reader.generation)
                 self.is_done = True
-                answer = members_of(ServiceAnswer(200, members, where=self._where), *ANSWER)
-                yield _generation(answer, has_several=self._has_several)
+                yield whole
 
     def broken_off(self, reason: object = "") -> ServiceUnreachable:
         """What to raise where the stream ended before the answer."""
@@ -195,12 +247,12 @@ class StreamReader:
             + "; it is not sent again, for what was told could then be told twice"
         )
 
-    def _members(self, data: str) -> dict[str, Any]:
+    def _told(self, data: str) -> ServiceAnswer:
         try:
-            members = json.loads(data)
+            members = from_json(data)
         except ValueError:
             members = None
-        return members_of(ServiceAnswer(200, members if isinstance(members, dict) else None, where=self._where))
+        return ServiceAnswer(200, members if isinstance(members, dict) else None, where=self._where)
 
 
 def _logarithm(told: float | None) -> float:
@@ -228,26 +280,16 @@ def _listed(name: str, given: Sequence[Any] | None) -> list[Any] | None:
     return None if given is None else list(given)
 
 
-def _has_several(options: Mapping[str, Any]) -> bool:
-    return (options.get("num_return") or 1) > 1
-
-
-def _generation(answer: Mapping[str, Any], *, has_several: bool) -> Generation:
-    def of_each(name: str) -> list[list[Any]]:
-        """By input and output; None where the answer has no such member."""
-        entries = answer.get(name, [None] * len(answer["outputs"]))
-        if not has_several:
-            return [[entry] for entry in entries]
-        return [
-            [None] * len(answer["outputs"][index]) if entry is None else entry for index, entry in enumerate(entries)
-        ]
-
-    names = ("outputs", "scores", "finish_reasons", "log_probs", "attention")
-    outputs = tuple(
-        tuple(_output(*each) for each in zip(*of_input, strict=True))
-        for of_input in zip(*map(of_each, names), strict=True)
-    )
-    return Generation(answer["model"], answer["version"], answer.get("seed"), outputs)
+def _scored(answer: Mapping[str, Any], model: str, version: str | None, num_targets: int) -> list[Scored]:
+    hold({"model": model, **answer}, model=model)
+    hold({"version": version, **answer}, version=version)
+    scored = [
+        Scored(_logarithm(score), [_logarithm(each) for each in log_probs])
+        for score, log_probs in zip(answer["scores"], answer["log_probs"], strict=True)
+    ]
+    if len(scored) != num_targets:
+        raise ValueError(f"it has the scores of {len(scored)} targets, and {num_targets} were sent")
+    return scored
 
 
 def _output(
@@ -261,16 +303,6 @@ def _output(
     )
 
 
-def _step(members: Mapping[str, Any]) -> GeneratedStep:
-    found = members_of(ServiceAnswer(200, members), "index", "step", "output")
-    value, log_prob = found["output"], found.get("log_prob")
-    if log_prob is None:
-        value = to_outputs(value)
-    elif isinstance(value, list):
-        value = value[0] if value else None
-    return GeneratedStep(found["index"], found.get("place", 0), found["step"], value, log_prob)
-
-
-def no_stream(where: str) -> ServiceError:
+def no_stream(answer: ServiceAnswer) -> UnexpectedAnswer:
     """What to raise where a stream was asked for, and something else came."""
-    return ServiceError(f"{where}: the answer is no stream of events; is this the service?", 200, "")
+    return unexpected(answer, "it is no stream of events")

@@ -5,28 +5,36 @@ Until a stream has begun, its request is sent again as any other. After that it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from typing import Any
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 import httpx2
 
 from ostinato.client import wire
+from ostinato.client.connections import Connections
 from ostinato.client.exchange import Plan, Send, carry_out, carry_out_async
-from ostinato.client.generation import GeneratedStep, Generation, StreamReader, no_stream
+from ostinato.client.forks import leave_alone
+from ostinato.client.generation import GeneratedStep, Generation, StreamReader, WrittenReader, no_stream
 from ostinato.client.retry import Outcome, ServiceAnswer
 
 EVENTS = "text/event-stream"
+FORKED = "it was begun by the process that this one was forked from, which reads it"
 
 
 def stream_blocking(
-    http: httpx2.Client, begin: Plan[ServiceAnswer], sleep: Callable[[float], object], options: Mapping[str, Any]
+    connections: Connections[httpx2.Client],
+    begin: Plan[ServiceAnswer],
+    sleep: Callable[[float], object],
+    reads: WrittenReader,
 ) -> Generator[GeneratedStep | Generation]:
     """Carry out ``begin``, and read what comes; closing this hangs up."""
     responses: list[httpx2.Response] = []
 
     def send(send: Send) -> Outcome:
+        http = connections.http
         try:
             response = http.send(http.build_request(**wire.arguments(send)), stream=True)
+            connections.take(response)
             if _is_stream(response):
                 responses.append(response)
                 return ServiceAnswer(response.status_code, where=str(response.url))
@@ -37,33 +45,40 @@ def stream_blocking(
 
     begun = carry_out(begin, send, sleep)
     if not responses:
-        raise no_stream(begun.where)
+        raise no_stream(begun)
     [response] = responses
-    reader = StreamReader(begun.where, options)
+    reader, pieces, process_id = StreamReader(begun.where, reads), response.iter_bytes(), os.getpid()
     try:
-        for piece in response.iter_bytes():
+        for piece in pieces:
             yield from reader.feed(piece)
+            if os.getpid() != process_id:
+                raise reader.broken_off(FORKED)
     except wire.NETWORK_ERRORS as error:
         if not reader.is_done:
             raise reader.broken_off(error) from error
     finally:
-        response.close()
+        if os.getpid() == process_id:
+            response.close()
+        else:
+            leave_alone(response, pieces)
     if not reader.is_done:
         raise reader.broken_off()
 
 
 async def stream_async(
-    http: httpx2.AsyncClient,
+    connections: Connections[httpx2.AsyncClient],
     begin: Plan[ServiceAnswer],
     sleep: Callable[[float], Awaitable[object]],
-    options: Mapping[str, Any],
+    reads: WrittenReader,
 ) -> AsyncGenerator[GeneratedStep | Generation]:
     """Carry out ``begin``, and read what comes; closing this hangs up."""
     responses: list[httpx2.Response] = []
 
     async def send(send: Send) -> Outcome:
+        http = connections.http
         try:
             response = await http.send(http.build_request(**wire.arguments(send)), stream=True)
+            connections.take(response)
             if _is_stream(response):
                 responses.append(response)
                 return ServiceAnswer(response.status_code, where=str(response.url))
@@ -74,18 +89,23 @@ async def stream_async(
 
     begun = await carry_out_async(begin, send, sleep)
     if not responses:
-        raise no_stream(begun.where)
+        raise no_stream(begun)
     [response] = responses
-    reader = StreamReader(begun.where, options)
+    reader, pieces, process_id = StreamReader(begun.where, reads), response.aiter_bytes(), os.getpid()
     try:
-        async for piece in response.aiter_bytes():
+        async for piece in pieces:
             for item in reader.feed(piece):
                 yield item
+            if os.getpid() != process_id:
+                raise reader.broken_off(FORKED)
     except wire.NETWORK_ERRORS as error:
         if not reader.is_done:
             raise reader.broken_off(error) from error
     finally:
-        await response.aclose()
+        if os.getpid() == process_id:
+            await response.aclose()
+        else:
+            leave_alone(response, pieces)
     if not reader.is_done:
         raise reader.broken_off()
 

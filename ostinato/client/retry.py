@@ -10,7 +10,7 @@ What came of sending it is one of four:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -29,6 +29,8 @@ class ServiceAnswer:
         body: as it came; empty for a frame.
         retry_after_seconds: when to come back; None where it does not say.
         where: whence it came, for messages.
+        media_type: of the body; empty where none is told.
+        hang_up: ends the connection on which it came; None where there is none.
     """
 
     status: int
@@ -36,6 +38,8 @@ class ServiceAnswer:
     body: bytes = field(default=b"", repr=False)
     retry_after_seconds: float | None = None
     where: str = ""
+    media_type: str = ""
+    hang_up: Callable[[], object] | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_success(self) -> bool:

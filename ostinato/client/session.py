@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
+from ostinato.client.answers import SessionInfo
 from ostinato.client.arrays import Array, Row, Rows
 from ostinato.client.exchange import Plan
-from ostinato.client.verbs import SessionInfo, Verbs
+from ostinato.client.forks import watch
+from ostinato.client.verbs import ENDED, Verbs
 from ostinato.errors import CommandError, ServiceError
 
 Result = TypeVar("Result")
@@ -45,6 +47,14 @@ class SessionHandle:
         self._closes_at_exit = closes_at_exit
         self._info: SessionInfo | None = None
         self._is_closed = False
+        watch(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a session stays in its process; resume() its session_id where it is needed")
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off: whoever opened the session closes it at the end of its block."""
+        self._closes_at_exit = self._closes_at_exit and self._info is None
 
     def __repr__(self) -> str:
         state = ", not open yet" if self._info is None else ", closed" if self._is_closed else ""
@@ -81,7 +91,7 @@ class SessionHandle:
 
     def _step_plan(self, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
         info = self._opened()
-        made = yield from self._verbs.step(info.session_id, inputs, info.steps, return_sequences=return_sequences)
+        made = yield from self._verbs.step(info, inputs, return_sequences=return_sequences)
         # Only now: a chunk that failed leaves the count as it was, and may be sent again.
         self._info = replace(info, steps=made.steps)
         return made.outputs
@@ -98,10 +108,10 @@ class SessionHandle:
         return self._info
 
     def _reset_plan(self) -> Plan[SessionInfo]:
-        return self._taken(self._verbs.reset(self._opened().session_id))
+        return self._taken(self._verbs.reset(self._opened()))
 
     def _put_state_plan(self, state: bytes) -> Plan[SessionInfo]:
-        return self._taken(self._verbs.put_state(self._opened().session_id, state))
+        return self._taken(self._verbs.put_state(self._opened(), state))
 
     def _state_plan(self) -> Plan[bytes]:
         return self._verbs.state(self._opened().session_id)
@@ -122,7 +132,7 @@ class SessionHandle:
             yield from self._close_plan()
         except ServiceError as error:
             # One that expired has ended, too.
-            if failure is None and error.status not in (404, 410):
+            if failure is None and error.code not in ENDED:
                 raise
         except CommandError:
             if failure is None:
@@ -133,8 +143,8 @@ class Session(SessionHandle):
     """A session of a ``Client``; leaving its ``with`` block closes it, unless it is kept.
 
     ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
-    failed for good (``ServiceUnreachable``) may have been applied: send the same inputs again, or ``sync()``. Threads
-    may share it; their chunks take turns.
+    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was interrupted may have been applied: send the
+    same inputs again, or ``sync()``. Threads may share it; their chunks take turns.
 
     Every verb raises:
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
@@ -147,6 +157,11 @@ class Session(SessionHandle):
         self._run = run
         self._turn = threading.Lock()
         run(self._open_plan())
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off."""
+        super().begin_anew()
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Session:
         return self
@@ -214,8 +229,8 @@ class AsyncSession(SessionHandle):
     """A session of an ``AsyncClient``; entering opens it, and leaving closes it, unless it is kept.
 
     ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
-    failed for good (``ServiceUnreachable``) or was cancelled may have been applied: send the same inputs again, or
-    ``sync()``. Tasks may share it; their chunks take turns.
+    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was cancelled may have been applied: send the same
+    inputs again, or ``sync()``. Tasks may share it; their chunks take turns.
 
     Every verb raises:
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
@@ -226,6 +241,11 @@ class AsyncSession(SessionHandle):
     ) -> None:
         super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
         self._run = run
+        self._turn = asyncio.Lock()
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off."""
+        super().begin_anew()
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> AsyncSession:

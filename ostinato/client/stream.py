@@ -15,7 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 from ostinato.client import wire
 from ostinato.client.arrays import Array, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out
-from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, read_answer, too_big
+from ostinato.client.forks import cut_off, leave_alone, watch
+from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, of_no_frame, read_answer, too_big
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.client.verbs import Verbs
 from ostinato.errors import CommandError
@@ -53,6 +54,15 @@ class Stream(StreamHandle):
         self._opened = contextlib.ExitStack()
         self._where = ""
         self._is_closed = False
+        watch(self)
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off: the connection is the parent's, and another is made here."""
+        inherited = self._connection
+        leave_alone(inherited, self._opened)
+        self._turn, self._connection, self._opened = threading.Lock(), None, contextlib.ExitStack()
+        if inherited is not None:
+            cut_off(inherited.socket)
 
     def __enter__(self) -> Stream:
         with self._turn:
@@ -96,12 +106,11 @@ class Stream(StreamHandle):
         give_up_at = time.monotonic() + self._timeout_seconds
         try:
             connection.send(frame_text(body, frame_id))
-            while True:
-                message = connection.recv(timeout=max(0.0, give_up_at - time.monotonic()))
-                # Others are to frames that were given up.
-                answered_id, answer = read_answer(message, self._where)
-                if answered_id == frame_id:
-                    return answer
+            message = connection.recv(timeout=max(0.0, give_up_at - time.monotonic()))
+            answered_id, answer = read_answer(message, self._where, self._hang_up)
+            if answered_id == frame_id:
+                return answer
+            raise of_no_frame(answered_id, answer)
         except ConnectionClosed as error:
             self._hang_up()
             if error.rcvd is not None and error.rcvd.code == TOO_BIG:
@@ -111,9 +120,14 @@ class Stream(StreamHandle):
             # It may be dead, and would tell so only much later.
             self._hang_up()
             return Lost(f"no answer within {self._timeout_seconds:g} s", where=self._where)
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             self._hang_up()
             return Lost(f"what it says is no answer of a stream: {error}", where=self._where)
+        except BaseException:
+            # Half of the frame may have been sent, and its answer may still come: another would get it.
+            connection.close_socket()
+            self._hang_up()
+            raise
 
     def _connected(self) -> ClientConnection:
         if self._is_closed:

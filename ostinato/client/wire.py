@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from ostinato.client.arrays import from_json
 from ostinato.client.exchange import Send
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.errors import ServiceUnreachable
@@ -19,7 +23,7 @@ CONNECT_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
 """For how long a stream that is closed waits for the service to agree."""
 
-NETWORK_ERRORS = (httpx2.TransportError,)
+NETWORK_ERRORS = (httpx2.RequestError,)
 STREAM_ERRORS = (WebSocketException, OSError, TimeoutError, EOFError)
 
 
@@ -86,10 +90,12 @@ def arguments(send: Send) -> dict[str, Any]:
 
 def answer_of(response: httpx2.Response) -> ServiceAnswer:
     """A response whose body was read."""
-    return _answer(response.status_code, response.content, response.headers, str(response.url))
+    stream = response.extensions.get("network_stream")
+    hang_up = None if stream is None else partial(_hang_up, stream)
+    return _answer(response.status_code, response.content, response.headers, str(response.url), hang_up)
 
 
-def lost(error: httpx2.TransportError, url: str) -> Lost:
+def lost(error: httpx2.RequestError, url: str) -> Lost:
     """A request without a response: where there was no connection, it went nowhere."""
     went_nowhere = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     return Lost(str(error) or type(error).__name__, may_have_arrived=not went_nowhere, where=url)
@@ -129,11 +135,23 @@ def lost_stream(error: Exception, url: str) -> Lost:
     return Lost(str(error) or type(error).__name__, where=url)
 
 
-def _answer(status: int, body: bytes, headers: Mapping[str, str], where: str) -> ServiceAnswer:
-    members = None
-    if "json" in headers.get("content-type", ""):
+def _hang_up(stream: Any) -> None:
+    """Shut a connection of httpx2 down, as if the service had: the next that would use it sees that, and does not."""
+    # Not by the object that it has, whose methods differ from loop to loop.
+    with (
+        contextlib.suppress(OSError, AttributeError),
+        socket.socket(fileno=os.dup(stream.get_extra_info("socket").fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _answer(
+    status: int, body: bytes, headers: Mapping[str, str], where: str, hang_up: Callable[[], object] | None = None
+) -> ServiceAnswer:
+    media_type, members = headers.get("content-type", "").partition(";")[0].strip().lower(), None
+    if "json" in media_type:
         try:
-            members = json.loads(body)
+            members = from_json(body)
         except ValueError:
             members = None
     try:
@@ -141,4 +159,5 @@ def _answer(status: int, body: bytes, headers: Mapping[str, str], where: str) ->
         retry_after_seconds = max(0.0, float(headers.get("retry-after", "")))
     except ValueError:
         retry_after_seconds = None
-    return ServiceAnswer(status, members if isinstance(members, dict) else None, body, retry_after_seconds, where)
+    found = members if isinstance(members, dict) else None
+    return ServiceAnswer(status, found, body, retry_after_seconds, where, media_type, hang_up)

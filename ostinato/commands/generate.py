@@ -15,10 +15,22 @@ from rich.markup import escape
 from ostinato.client.client import Client
 from ostinato.client.generation import GenerateOptions, Generation, Source
 from ostinato.commands.attention_picture import MAX_PANELS, Panel, check_can_draw, draw
-from ostinato.commands.generation_inputs import file_inputs, typed_inputs
+from ostinato.commands.generation_inputs import check_readable, file_inputs, typed_inputs
 from ostinato.commands.generation_view import JsonView, TableView, View, WriterShape, symbols_of
-from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, FirstRow, Patience, RowLimit, Url
-from ostinato.errors import PictureError
+from ostinato.commands.options import (
+    PATIENCE_SECONDS,
+    URL,
+    AsJson,
+    FirstRow,
+    GapsOption,
+    Patience,
+    RowLimit,
+    TimeNames,
+    Url,
+    split_names,
+)
+from ostinato.errors import PictureError, ServiceUnreachable
+from ostinato.tables.gaps import Gaps
 
 LANES_PER_REQUEST = 256
 """Beams and outputs that one request asks for; more inputs go in further requests."""
@@ -45,6 +57,8 @@ def generate(
     ] = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
+    time: TimeNames = "",
+    gaps: GapsOption = None,
     method: Annotated[Method, typer.Option(help="The likeliest symbol, the likeliest output, or a draw.")] = (
         Method.greedy
     ),
@@ -124,8 +138,13 @@ def generate(
     )
     view: View
     with Client(url, patience_seconds=patience) as client:
-        shape = WriterShape.of(client.model(model))
-        inputs = _inputs(texts or [], file, shape, first, limit)
+        try:
+            shape = WriterShape.of(client.model(model))
+        except ServiceUnreachable:
+            if file is not None:
+                check_readable(file)  # what is wrong with it can be told without a service
+            raise
+        inputs = _inputs(texts or [], file, shape, first, limit, split_names(time), gaps)
         view = JsonView() if as_json else TableView(Console(), shape)
         if plot is not None and inputs is not None and len(inputs) > MAX_PANELS:
             raise PictureError(f"--plot has room for {MAX_PANELS} inputs, and there are {len(inputs)}: give fewer")
@@ -144,9 +163,17 @@ def generate(
         Console(stderr=as_json).print(f"attention drawn to {escape(str(plot))}", highlight=False, soft_wrap=True)
 
 
-def _inputs(texts: Sequence[str], file: Path | None, shape: WriterShape, first: str, limit: int) -> list[Source] | None:
+def _inputs(
+    texts: Sequence[str],
+    file: Path | None,
+    shape: WriterShape,
+    first: str,
+    limit: int,
+    time: Sequence[str],
+    gaps: Gaps | None,
+) -> list[Source] | None:
     if file is not None:
-        return file_inputs(file, shape.model_input, first=first, limit=limit or None, warn=_warn)
+        return file_inputs(file, shape.model_input, first=first, limit=limit or None, time=time, gaps=gaps, warn=_warn)
     reads_source = shape.model_input is not None
     return typed_inputs(texts, sys.stdin, reads_source=reads_source, is_piped=not sys.stdin.isatty())
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from ostinato.client.generation import Source
 from ostinato.errors import InputError
+from ostinato.tables.gaps import Gaps
+from ostinato.tables.table import Table
 from ostinato.tools.input_table import InputTable
 
 STANDARD_INPUT = "-"
@@ -48,6 +50,8 @@ def file_inputs(
     *,
     first: str = "",
     limit: int | None = None,
+    time: Sequence[str] = (),
+    gaps: Gaps | None = None,
     warn: Callable[[str], object] = warnings.warn,
 ) -> list[Source]:
     """The inputs of a file.
@@ -57,7 +61,8 @@ def file_inputs(
 
     Args:
         model_input: the input's entry in the manifest, by which a CSV's columns are found; None = there is none.
-        warn: is told of words that the model does not know.
+        time, gaps: of a CSV, as of `InputTable`.
+        warn: is told of gaps in time and of words that the model does not know.
 
     Raises:
         InputError: it cannot be read; names it.
@@ -65,7 +70,7 @@ def file_inputs(
     if path.suffix in TABLES:
         if model_input is None or model_input["dtype"] != "float32":
             raise InputError(f"{path}: this model reads no rows of numbers")
-        read = InputTable(path, model_input).read(first=first, limit=limit)
+        read = InputTable(path, model_input, time=time, gaps=gaps).read(first=first, limit=limit)
         for warning in read.warnings:
             warn(f"{path}: {warning}")
         return [[row.inputs for row in read.rows]]
@@ -75,6 +80,21 @@ def file_inputs(
         raise InputError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def check_readable(path: Path) -> None:
+    """Whether a file is there to be read, which can be told without a service.
+
+    Raises:
+        InputError: it is not; names it.
+    """
+    if path.suffix in TABLES:
+        Table(path)
+        return
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
 
 
 def _json_inputs(path: Path) -> list[Source]:

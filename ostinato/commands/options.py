@@ -6,6 +6,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from ostinato.tables.gaps import Gaps
+
 URL = "http://127.0.0.1:3000"
 PATIENCE_SECONDS = 30.0
 
@@ -30,9 +32,26 @@ RenamedColumns: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="Input and the column that holds it; may be repeated.",
+        help="Input (or time column of the training) and the column that holds it; may be repeated.",
         metavar="FEATURE=COLUMN",
         show_default="as the inputs are named",
+    ),
+]
+TimeNames: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--time",
+        help="Of a table: the column that tells the time, or a calendar's: year,month,day,hour.",
+        metavar="COLUMN[,...]",
+        show_default="the training's, or what is called so",
+    ),
+]
+GapsOption: TypeAlias = Annotated[
+    Gaps | None,
+    typer.Option(
+        "--gaps",
+        help="Of a table: steps without a row are put in as missing values, refused, or not looked for.",
+        show_default="the training's, else fill",
     ),
 ]
 

@@ -21,7 +21,7 @@ class ProgressReport(Protocol):
     """Says how far something is."""
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
-        """``done`` of ``total``, and a few words on it."""
+        """``done`` of ``total``, and a few words on it; with a total of 0, a sentence above the bar."""
 
 
 def progress_bar(
@@ -48,6 +48,9 @@ def reporter(bar: Progress, title: str) -> ProgressReport:
     task = bar.add_task(escape(title), total=None, text="")
 
     def report(done: int, total: int, text: str = "") -> None:
+        if total == 0:
+            bar.console.print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
+            return
         bar.update(task, completed=done, total=total, text=text)
 
     return report

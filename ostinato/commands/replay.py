@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +17,19 @@ from ostinato.commands.options import (
     PATIENCE_SECONDS,
     URL,
     FirstRow,
+    GapsOption,
     Patience,
     RenamedColumns,
     RowLimit,
+    TimeNames,
     Url,
     renamed_columns,
     split_names,
 )
 from ostinato.commands.replay_view import ReplayView, summary
 from ostinato.errors import TableError
+from ostinato.tables.gaps import Gaps
+from ostinato.tables.table import Table
 from ostinato.tools.input_table import InputTable
 from ostinato.tools.replay import ModelShape, Replayed, ReplayOptions, rows_of_sessions
 from ostinato.tools.replay import replay as replay_rows
@@ -51,6 +55,8 @@ def replay(
         ),
     ] = "",
     column: RenamedColumns = None,
+    time: TimeNames = "",
+    gaps: GapsOption = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Stream the rows of a table (CSV) through sessions of a running service, one step a row, and score its forecasts.
@@ -58,7 +64,8 @@ def replay(
     The table is read as 'ostinato train' reads it: the header is cut at the commas, semicolons, tabs or bars that it
     has most of; columns are found by the names of the model's inputs; words become the codes that they have in the
     training; an empty cell, NA, NaN, null, ? or what the recipe lists is a missing value, and so is a word that the
-    training did not meet. Numbers have a decimal point and no separator of thousands. Each row is compared with the
+    training did not meet. Numbers have a decimal point and no separator of thousands. Rows are steps in time: what is
+    missing between two of them is told and put in as missing values, or as --gaps says. Each row is compared with the
     forecast made before it arrived, and that with persistence: the last value seen.
 
     [bold]Examples[/]
@@ -79,8 +86,9 @@ def replay(
         rows_per_second=rate,
     )
     console = Console()
-    renamed = renamed_columns(column)
-    work = _replay_file(console, file, model, url, options, first, limit or None, warm_up, renamed, patience)
+    Table(file)  # what is wrong with the file is told before a service is asked for
+    choice = RowChoice(first, limit or None, warm_up, renamed_columns(column), split_names(time), gaps)
+    work = _replay_file(console, file, model, url, options, choice, patience)
     with contextlib.suppress(KeyboardInterrupt):
         shape, result = asyncio.run(work)
         console.print(summary(shape, result))
@@ -89,25 +97,34 @@ def replay(
     raise typer.Exit(130)
 
 
+@dataclass(frozen=True)
+class RowChoice:
+    """Which rows of a table are replayed, and how they are read."""
+
+    first: str
+    limit: int | None
+    warm_up: int
+    renamed: dict[str, str]
+    time: tuple[str, ...]
+    gaps: Gaps | None
+
+
 async def _replay_file(
     console: Console,
     file: Path,
     model: str,
     url: str,
     options: ReplayOptions,
-    first: str,
-    limit: int | None,
-    warm_up: int,
-    renamed: dict[str, str],
+    choice: RowChoice,
     patience_seconds: float,
 ) -> tuple[ModelShape, Replayed]:
     async with AsyncClient(url, patience_seconds=patience_seconds) as client:
         shape = ModelShape.of(await client.model(model))
         if unknown := [name for name in options.known if name not in shape.features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(shape.features)}")
-        table = InputTable(file, shape.model_input, renamed)
+        table = InputTable(file, shape.model_input, choice.renamed, time=choice.time, gaps=choice.gaps)
         with console.status(f"reading {escape(file.name)}"):
-            read = table.read(first=first, before=warm_up, limit=limit)
+            read = table.read(first=choice.first, before=choice.warm_up, limit=choice.limit)
         for warning in read.warnings:
             console.print(f"[yellow]{escape(str(file))}: {escape(warning)}[/]", highlight=False, soft_wrap=True)
         options = replace(options, warm_up_rows=read.num_ahead)

@@ -16,15 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ostinato.client.answers import SessionInfo
 from ostinato.client.client import Client
-from ostinato.client.verbs import SessionInfo
+from ostinato.client.verbs import ENDED
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
 from ostinato.errors import ServiceError
 from ostinato.tools.session_files import file_name, import_session, make_folder, read_file, write_file
-
-ENDED = (404, 410)
-"""Statuses of a session that is not there any more."""
 
 sessions = typer.Typer(
     name="sessions",
@@ -258,12 +256,12 @@ def _check_choice(session_ids: Sequence[str] | None, every: bool, model: str | N
 
 
 @contextlib.contextmanager
-def _ignored(statuses: Sequence[int]) -> Iterator[None]:
-    """Pass over refusals with one of these statuses."""
+def _ignored(codes: Sequence[str]) -> Iterator[None]:
+    """Pass over refusals with one of these codes."""
     try:
         yield
     except ServiceError as error:
-        if error.status not in statuses:
+        if error.code not in codes:
             raise
 
 

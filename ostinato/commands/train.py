@@ -30,7 +30,8 @@ def train(
 
     A table (CSV) may be compressed (.xz, .gz, .bz2); its header is cut at the commas, semicolons, tabs or bars that it
     has most of. An empty cell, NA, NaN, null, ? or what the recipe lists under data.missing is a missing value. Numbers
-    have a decimal point and no separator of thousands. docs/tables.md says it all.
+    have a decimal point and no separator of thousands. Rows are steps in time: what is missing between two of them is
+    told and put in as missing values, or refused, as data.gaps of the recipe says. docs/tables.md says it all.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
 
@@ -38,7 +39,9 @@ def train(
     """
     require("torch", __name__)
     from ostinato.models.kinds.registry import kind_of, load_kind
+    from ostinato.models.run_files import check_directory
 
+    check_directory(output)
     console = Console()
     kind = load_kind(kind_of(recipe))
     with progress_bar(console, "epochs") as bar:

@@ -33,7 +33,7 @@ class Table:
 
     The delimiter is the one of ``,`` ``;`` tab ``|`` that cuts the header into most cells; of several, the first in
     this order. Quotes are ``"``, doubled within a cell. Blank lines are passed over, and so is a delimiter at the end
-    of the header or of every row.
+    of the header or of every row, and rows of nothing but delimiters at the end of the file.
 
     Raises:
         InputError: the file cannot be read. TableError: its header cannot.
@@ -67,7 +67,7 @@ class Table:
         raise TableError(f"{self.path}: has no column {name!r}; its columns, cut at {by}, are {names}")
 
     def rows(self) -> Iterator[TableRow]:
-        """The rows below the header, one by one.
+        """The rows below the header, one by one; those with nothing but delimiters at the end are passed over.
 
         Raises:
             InputError: the file cannot be read. TableError: a row has not as many cells as the header.
@@ -75,11 +75,17 @@ class Table:
         records = self._records(self.delimiter)
         next(records, None)
         width = num_columns = len(self.header)
+        empty: list[TableRow] = []
         for number, row in enumerate(records):
             if number == 0 and self._ends_otherwise(row.cells):
                 width = len(row.cells)
             if len(row.cells) != width or (width > num_columns and row.cells[-1]):
                 raise self.fault(row.line, f"{len(row.cells)} cells, the header has {num_columns}")
+            if width > 1 and not any(row.cells):
+                empty.append(row)
+                continue
+            yield from empty
+            empty.clear()
             yield row
 
     def columns(self, names: Sequence[str]) -> NamedColumns:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ostinato.errors import TableError
 from ostinato.tables.cells import MISSING_WORDS, CellReader
+from ostinato.tables.gaps import Gaps
 from ostinato.tables.table import Table, TableRow
+from ostinato.tables.time_axis import TimeAxis
+from ostinato.tools.input_times import InputTimes
 
-TIME_COLUMNS = ("time", "timestamp", "datetime", "date", "ds")
-CALENDAR_COLUMNS = ("year", "month", "day", "hour", "minute")
+_NumberedRow: TypeAlias = tuple[int, TableRow]
 
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """One row as a step ``[F]``; None = missing. ``line``: of the file, ``number``: of the row; both count from 1."""
+    """One row as a step ``[F]``; None = missing. ``line``: of the file, ``number``: of the row; both count from 1.
+
+    A step that no row is there for has line and number of the row before it.
+    """
 
     line: int
     number: int
@@ -33,7 +37,7 @@ class InputRows:
 
     Attributes:
         num_ahead: how many of them lie ahead of the first that was asked for.
-        warnings: sentences about words that the model does not know, one for each column that has any.
+        warnings: sentences about times, gaps in them, and words that the model does not know.
     """
 
     rows: list[InputRow]
@@ -46,75 +50,94 @@ class InputTable:
 
     Args:
         model_input: the input's entry in the manifest.
-        renamed: feature -> the column that holds it, where that has another name.
+        renamed: feature, or time column of the training -> the column that holds it, where that has another name.
+        time: the columns that tell when a row was; empty = those of the training, or what is called like it.
+        gaps: what is done about steps that no row is there for; None = as in the training, else they are put in.
 
     Raises:
         InputError: the file cannot be read. TableError: it lacks a column.
     """
 
-    def __init__(self, path: Path, model_input: Mapping[str, Any], renamed: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        model_input: Mapping[str, Any],
+        renamed: Mapping[str, str] | None = None,
+        *,
+        time: Sequence[str] = (),
+        gaps: Gaps | None = None,
+    ) -> None:
         self.table = Table(path)
         self._columns = _find_columns(self.table, model_input, dict(renamed or {}))
-        self._label_positions = _label_positions(self.table.header)
+        self._times = InputTimes(self.table, model_input, renamed or {}, time, gaps)
 
     def read(self, *, first: str = "", before: int = 0, limit: int | None = None) -> InputRows:
-        """The rows from ``first`` on, at most ``limit``, and up to ``before`` rows ahead of them.
+        """The rows from ``first`` on, at most ``limit``, and up to ``before`` ahead of them; steps without one count.
 
         Args:
             first: a row's number, counted from 1, or a time where the table has times; empty = the first row.
 
         Raises:
             InputError: the file cannot be read. TableError: a cell cannot (only those of the rows asked for are looked
-                at), or there is no such row.
+                at), there is no such row, or the rows are not a series in time.
         """
-        is_first = self._begins(first)
-        ahead: deque[tuple[int, TableRow]] = deque(maxlen=before)
-        rows: list[InputRow] = []
+        rows, num_ahead = self._rows(first, before, limit)
+        axis, warnings = self._times.lay_out([row for _, row in rows])
         unknown: dict[str, _UnknownWords] = {}
-        num_rows = num_ahead = 0
+        if axis is None:
+            steps = [self._input_row(*row, unknown) for row in rows]
+        else:
+            start = axis.position(num_ahead)
+            num_ahead = min(start, before)
+            axis = axis.part(start - num_ahead, None if limit is None else start + limit)
+            warnings += axis.all_notes()
+            steps = [self._step(rows, axis, place, unknown) for place in range(len(axis.steps))]
+        warnings += [words.sentence(name) for name, words in unknown.items()]
+        return InputRows(steps, num_ahead, warnings)
+
+    def _rows(self, first: str, before: int, limit: int | None) -> tuple[list[_NumberedRow], int]:
+        """The rows asked for behind those ahead of them, and how many the latter are."""
+        is_first = self._begins(first)
+        ahead: deque[_NumberedRow] = deque(maxlen=before)
+        rows: list[_NumberedRow] = []
+        num_rows = 0
         for number, row in enumerate(self.table.rows(), start=1):
             num_rows = number
             if not rows and not is_first(number, row):
                 ahead.append((number, row))
                 continue
-            if limit is not None and len(rows) - num_ahead >= limit:
+            if limit is not None and len(rows) >= limit:
                 break
-            if not rows:
-                num_ahead = len(ahead)
-                rows += [self._input_row(*each, unknown) for each in ahead]
-            rows.append(self._input_row(number, row, unknown))
+            rows.append((number, row))
         if not rows:
             raise TableError(
                 f"{self.table.path}: there is no row from {first or 'the first'} on; the file has {num_rows}"
             )
-        return InputRows(rows, num_ahead, [words.sentence(name) for name, words in unknown.items()])
+        return [*ahead, *rows], len(ahead)
 
     def _begins(self, first: str) -> Callable[[int, TableRow], bool]:
         """Whether the rows asked for begin with a row of this number."""
         if first.isdecimal() or not first:
             first_number = int(first or 1)
             return lambda number, _row: number >= first_number
-        try:
-            wanted = datetime.fromisoformat(first)
-        except ValueError as error:
-            raise TableError(f"--from {first!r}: that is neither a row's number nor a time as 2014-12-01") from error
-        if not self._label_positions:
-            raise TableError(
-                f"{self.table.path}: no column is called {', '.join(TIME_COLUMNS)} or year, month, day; "
-                "give a row's number"
-            )
-        return lambda _number, row: self._is_due(row, wanted)
+        is_due = self._times.begins(first)
+        return lambda _number, row: is_due(row)
 
-    def _is_due(self, row: TableRow, wanted: datetime) -> bool:
-        label = self._label(row.cells)
-        try:
-            time = datetime.fromisoformat(label)
-        except ValueError as error:
-            raise self.table.fault(row.line, f"{label!r} is no time; give a row's number") from error
-        if time.tzinfo and wanted.tzinfo:
-            return time >= wanted
-        # Where one has no zone, both are of one clock.
-        return time.replace(tzinfo=UTC) >= wanted.replace(tzinfo=UTC)
+    def _step(
+        self, rows: Sequence[_NumberedRow], axis: TimeAxis, place: int, unknown: dict[str, _UnknownWords]
+    ) -> InputRow:
+        """A row; or, where there is none, what is known without one: the calendar."""
+        row, last_row, wall = axis.steps[place]
+        if row is not None:
+            return self._input_row(*rows[row], unknown)
+        number, before = rows[last_row]
+        inputs = [self._calendar_value(column, wall) for column in self._columns]
+        return InputRow(before.line, number, self._times.label_at(wall, axis.step), inputs)
+
+    def _calendar_value(self, column: _InputColumn, wall: int) -> float | None:
+        assert self._times.columns is not None, "a step without a row lies between times"
+        cell = self._times.columns.cell(column.name, wall)
+        return None if cell is None else column.reader.number(cell)
 
     def _input_row(self, number: int, row: TableRow, unknown: dict[str, _UnknownWords]) -> InputRow:
         inputs = []
@@ -132,16 +155,7 @@ class InputTable:
             except ValueError as error:
                 raise self.table.fault(row.line, error, column.name) from error
             inputs.append(value)
-        return InputRow(row.line, number, self._label(row.cells) or str(number), inputs)
-
-    def _label(self, cells: Sequence[str]) -> str:
-        words = [cells[position] for position in self._label_positions]
-        if len(words) < 3 or not all(word.isdecimal() for word in words):
-            return " ".join(words)
-        date = "-".join([words[0], *(word.zfill(2) for word in words[1:3])])
-        if len(words) == 3:
-            return date
-        return f"{date} {words[3].zfill(2)}:{(words[4] if len(words) > 4 else '0').zfill(2)}"
+        return InputRow(row.line, number, self._times.label(row.cells) or str(number), inputs)
 
 
 @dataclass(frozen=True)
@@ -173,7 +187,8 @@ class _UnknownWords:
 
 def _find_columns(table: Table, model_input: Mapping[str, Any], renamed: dict[str, str]) -> list[_InputColumn]:
     features: list[str] = model_input["features"]
-    if unknown := [feature for feature in renamed if feature not in features]:
+    times = (model_input.get("times") or {}).get("columns", ())
+    if unknown := [feature for feature in renamed if feature not in features and feature not in times]:
         raise TableError(f"{unknown[0]!r} is no input of the model; its inputs are {', '.join(features)}")
     missing = model_input.get("missing_words")
     columns = []
@@ -187,13 +202,3 @@ def _find_columns(table: Table, model_input: Mapping[str, Any], renamed: dict[st
         reader = CellReader(words, MISSING_WORDS if missing is None else missing, model_input.get("dtype", "float32"))
         columns.append(_InputColumn(name, position, words, bool(model_input.get("missing")), reader))
     return columns
-
-
-def _label_positions(header: Sequence[str]) -> list[int]:
-    """The columns that say when a row was: one with a time, or a calendar's; none where there are none."""
-    lower = [name.lower() for name in header]
-    for name in TIME_COLUMNS:
-        if name in lower:
-            return [lower.index(name)]
-    positions = [lower.index(name) for name in CALENDAR_COLUMNS if name in lower]
-    return positions if len(positions) >= 3 and CALENDAR_COLUMNS[2] in lower else []

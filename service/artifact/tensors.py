@@ -11,13 +11,15 @@ import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import TypeAliasType
 
 Dtype: TypeAlias = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Axis: TypeAlias = Annotated[int, Field(ge=1)] | Literal["B", "T", "S"]
 # A named alias: pydantic cannot follow an unnamed one into itself.
 Nested = TypeAliasType("Nested", "float | int | list[Nested]")
+_OF_TABLES = ("missing_words", "times")
+"""Members of an input that only models of a table have."""
 
 
 class Part(BaseModel):
@@ -77,6 +79,19 @@ class Statistics(Part):
     missing_fraction: tuple[float, ...] = ()
 
 
+class TableTimes(Part):
+    """How the table of the training told when a row was, for readers of others like it.
+
+    ``columns``: one with times, or year, month, day and smaller units.
+    ``step``: how far a step is from the next, in words, as ``1 hour``; None = it is not known.
+    ``gaps``: what was done about steps without a row: put in, refused, or rows taken as steps whatever their times.
+    """
+
+    columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
+    step: str | None = None
+    gaps: Literal["fill", "refuse", "ignore"] = "fill"
+
+
 class Input(Tensor):
     """The sequence that goes in, one row of features a step.
 
@@ -84,14 +99,22 @@ class Input(Tensor):
     ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
     ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
     ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
+    ``times``: how that table told time. Both are None, and left out of the file, where there was no table.
     """
 
     features: tuple[str, ...]
     missing: bool = False
     missing_words: tuple[str, ...] | None = None
+    times: TableTimes | None = None
     num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     statistics: Statistics | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_tables(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A release that is rolled back to knows no such keys, and refuses what it does not know.
+        content: dict[str, Any] = write(self)
+        return {key: value for key, value in content.items() if value is not None or key not in _OF_TABLES}
 
     @model_validator(mode="after")
     def _check_features(self) -> Input:

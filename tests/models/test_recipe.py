@@ -85,3 +85,22 @@ def test_a_portable_recipe_names_its_file_alone_and_is_a_recipe(tmp_path: Path) 
     assert str(tmp_path) not in str(content)
     again = Recipe.model_validate(content)
     assert again.data.model_copy(update={"file": recipe.data.file}) == recipe.data
+
+
+def test_gaps_are_filled_and_the_step_is_found_unless_the_recipe_says_otherwise(tmp_path: Path) -> None:
+    assert (read(tmp_path, TEXT).data.gaps, read(tmp_path, TEXT).data.step) == ("fill", None)
+    told = read(tmp_path, TEXT.replace("[network]", 'gaps = "refuse"\nstep = "15 minutes"\n[network]'))
+    assert (told.data.gaps, told.data.step) == ("refuse", "15 minutes")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('gaps = "drop"', r"data\.gaps: Input should be 'fill', 'refuse' or 'ignore'"),
+        ('step = "quarterly"', r"data: step: 'quarterly' is not a step; write it as '1 hour'"),
+        ('step = "1 hour"\ngaps = "ignore"', r"data: step: gaps = 'ignore' takes rows as they come"),
+    ],
+)
+def test_a_wrong_step_or_word_about_gaps_is_refused(lines: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read(tmp_path, TEXT.replace("[network]", f"{lines}\n[network]"))

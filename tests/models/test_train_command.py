@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from ostinato.commands.train import train
-from ostinato.models.errors import RecipeError
+from ostinato.models.errors import RecipeError, RunError
 from ostinato.models.recipe import Recipe
 
 RECIPE = """
@@ -52,3 +53,32 @@ def test_an_absent_recipe_is_an_error_for_the_command_line_to_show(app: typer.Ty
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere.toml")])
     assert isinstance(result.exception, RecipeError)
     assert str(result.exception) == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory"
+
+
+def test_gaps_in_time_are_told_before_the_training(app: typer.Typer, wave_recipe: Recipe, tmp_path: Path) -> None:
+    lines = wave_recipe.data.file.read_text().splitlines(keepends=True)
+    wave_recipe.data.file.write_text("".join([*lines[:100], *lines[107:]]))
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    result = CliRunner().invoke(app, [str(tmp_path / "recipe.toml"), "--output", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    told = result.output.index(
+        "7 of 400 steps of 1 hour have no row, in 1 gap, the first after line 100, 2024-01-05 03:00"
+    )
+    assert told < result.output.index("2/2 epochs")
+    data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert (data["step"], data["num_filled_steps"]) == ("1 hour", 7)
+
+
+@pytest.mark.usefixtures("wave_recipe")
+def test_what_only_scoring_or_writing_would_find_is_found_before_the_training(app: typer.Typer, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        RECIPE.replace("[network]", "season_steps = 5000\n[network]").replace("epochs = 2", "epochs = 10000")
+    )
+    result = CliRunner().invoke(app, [str(recipe), "--output", str(tmp_path / "run")])
+    assert str(result.exception).startswith(
+        "data.season_steps is 5000, and the history before the test part has 312 steps"
+    )
+    result = CliRunner().invoke(app, [str(recipe), "--output", str(recipe / "run")])
+    assert isinstance(result.exception, RunError)
+    assert str(result.exception).endswith(f"a run cannot be written there: {recipe} is a file")

@@ -40,18 +40,32 @@ class Kept:
 
 @dataclass
 class FakeService:
-    """The routes, and what it holds. ``num_applied`` counts chunks that were applied, not those sent again."""
+    """The routes, and what it holds.
+
+    Attributes:
+        num_applied: chunks that were applied, not those sent again.
+        manifest: of its model.
+    """
 
     sessions: dict[str, Kept] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     num_applied: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
+    manifest: dict[str, Any] = field(
+        default_factory=lambda: {
+            "version": "1",
+            "inputs": [{"shape": ["B", "T", 1]}],
+            "outputs": [{"shape": ["B", "T", 1]}],
+        }
+    )
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:
         """The answer to a request whose body was read."""
         path = request.url.path
         self.requests.append((request.method, path))
         _, _, collection, name, action, *_ = [*path.split("/"), "", "", ""]
+        if collection == "models" and request.method == "GET":
+            return httpx2.Response(200, json={"model": name, "versions": ["1"], "manifest": self.manifest})
         if collection == "models":
             body = json.loads(request.content)
             return self._open(name, body) if action == "sessions" else self._step_many(body)
@@ -113,7 +127,8 @@ class FakeService:
             kept.last = (kept.steps, checksum, outputs)
             kept.total, kept.steps = made[-1], kept.steps + len(made)
             self.num_applied += 1
-        shown = outputs if body["return_sequences"] else outputs[-1:]
+        gives_all = body["return_sequences"] and "T" in self.manifest["outputs"][0]["shape"]
+        shown = outputs if gives_all else outputs[-1:]
         return httpx2.Response(200, json={"session_id": name, "seq": seq, "steps": kept.steps, "outputs": shown})
 
     def _step_many(self, body: dict[str, Any]) -> httpx2.Response:

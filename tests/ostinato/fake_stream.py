@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import httpx2
@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.ostinato.fake_service import FakeService
 
-Fault = str | dict[str, Any]
+Fault = str | dict[str, Any] | Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 
 class FakeStreams:
@@ -26,7 +26,8 @@ class FakeStreams:
     Attributes:
         faults: for each frame, what becomes of it: "" = it is answered; "before" and "after" = the connection is cut
             before or after it is applied; "away" and "big" = it is closed with 1001 or 1009; "silent" = it is
-            applied and not answered; "garbage" = something else comes; an object = an error frame in its place.
+            applied and not answered; "garbage" = something else comes; an object = an error frame in its place; a
+            function = the messages that it makes of the answer are sent, and it may wait.
         refusals: for each handshake, a refusal; none = it is welcome.
     """
 
@@ -69,7 +70,10 @@ class FakeStreams:
             answer = self._apply(frame)
         if fault == "after":
             return self._cut(connection)
-        if fault != "silent":
+        if callable(fault):
+            for message in fault(answer):
+                connection.send(json.dumps(message))
+        elif fault != "silent":
             connection.send("[]" if fault == "garbage" else json.dumps(answer))
         return True
 

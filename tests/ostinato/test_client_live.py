@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ostinato import AsyncClient, Client
 from ostinato.errors import SeqConflict, ServiceError
 from tests.ostinato.fake_service import KINDS, make_client
 from tests.ostinato.fake_stream import CutWire
 from tests.server import ServerProcess
+from tests.waiting import PATIENCE_SECONDS
 
 # One server for all tests that ask it.
 pytestmark = pytest.mark.xdist_group("ostinato_server")
@@ -100,3 +105,46 @@ async def test_many_sessions_over_one_stream_that_is_cut(server: ServerProcess) 
     async with AsyncClient(server.url) as client:
         for name in loads:
             await client.close_session(name)
+
+
+def loads_of(number: int) -> NDArray[np.float32]:
+    """A sequence ``[n, 1]`` that nobody else sends."""
+    return np.random.default_rng([20_281, number]).integers(1, 1000, size=(3 + number % 5, 1)).astype(np.float32)
+
+
+def predict_and_step(client: Client, number: int) -> None:
+    """What each of many callers does at once; the model adds up, so each knows its own numbers."""
+    loads = loads_of(number)
+    [made] = client.predict("loads", [loads])
+    np.testing.assert_array_equal(made, loads.cumsum(axis=0), strict=True)
+    with client.session("loads") as session:
+        made = np.concatenate([session.step(loads[at : at + 1]) for at in range(len(loads))])
+    np.testing.assert_array_equal(made, loads.cumsum(axis=0), strict=True)
+
+
+inherited: list[Client] = []
+
+
+def as_worker(number: int) -> int:
+    predict_and_step(inherited[0], number)
+    return os.getpid()
+
+
+def test_processes_that_inherit_a_client_each_get_their_own_answers(server: ServerProcess) -> None:
+    with Client(server.url) as client:
+        client.models()
+        inherited[:] = [client]
+        with multiprocessing.get_context("fork").Pool(8) as pool:
+            working = pool.map_async(as_worker, range(96), chunksize=1)
+            for number in range(96, 120):
+                predict_and_step(client, number)
+            process_ids = set(working.get(PATIENCE_SECONDS))
+        predict_and_step(client, 120)
+    assert len(process_ids) > 1
+    assert os.getpid() not in process_ids
+
+
+def test_threads_that_share_a_client_each_get_their_own_answers(server: ServerProcess) -> None:
+    with Client(server.url) as client, ThreadPoolExecutor(32) as threads:
+        for done in [threads.submit(predict_and_step, client, number) for number in range(128)]:
+            done.result(PATIENCE_SECONDS)

@@ -21,6 +21,7 @@ from ostinato.models.errors import RunError
 from ostinato.models.kinds.forecaster import load_run, train_run
 from ostinato.models.kinds.registry import kind_names
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import TableTimes
 from ostinato.tables.cells import MISSING_WORDS
 
 RECIPE = """
@@ -77,6 +78,7 @@ def test_a_row_may_have_holes_and_words_have_codes(exported: Exported) -> None:
     assert inputs.missing
     assert inputs.categories == {"wind": ("NE", "SW")}
     assert inputs.missing_words == MISSING_WORDS
+    assert inputs.times == TableTimes(columns=("time",), step="1 hour", gaps="fill")
     assert inputs.statistics is not None
     assert inputs.statistics.mean[1] == pytest.approx(10, abs=0.5)
     assert [state.name for state in exported.manifest.states] == ["last_seen", "h", "c"]

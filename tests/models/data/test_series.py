@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ostinato.models.data.files import read_columns
-from ostinato.models.data.series import load_dataset
+from ostinato.models.data.series import check_target, load_dataset, tell_notes
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import DataRecipe
 from tests.models.conftest import WriteCsv
@@ -134,3 +134,111 @@ def test_a_file_that_is_no_xz_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.csv.xz").write_bytes(b"time,load\n")
     with pytest.raises(DataError, match=r"broken\.csv\.xz: is not an xz file"):
         load_dataset(recipe(tmp_path / "broken.csv.xz"))
+
+
+HOURS = "time,load,wind,month\n" + "".join(
+    f"2024-01-0{1 + hour // 24}T{hour % 24:02}:00,{hour},NE,9\n" for hour in range(72)
+)
+
+
+def hourly(path: Path, **changes: object) -> DataRecipe:
+    return recipe(path, **{"validation_from": "2024-01-02T00:00", "test_from": "2024-01-03T00:00", **changes})
+
+
+def without(text: str, *hours: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(hours))
+
+
+def test_steps_without_a_row_are_put_in_as_missing_values_and_said(write_csv: WriteCsv) -> None:
+    full = load_dataset(hourly(write_csv(HOURS)))
+    dataset = load_dataset(hourly(write_csv(without(HOURS, "2024-01-01T05", "2024-01-01T06", "2024-01-03T07"))))
+    expected = full.values.copy()
+    expected[[5, 6, 55]] = np.nan
+    np.testing.assert_array_equal(dataset.values, expected)
+    assert (dataset.times == full.times).all()
+    assert (dataset.validation_start, dataset.test_start) == (24, 48)
+    assert dataset.statistics.missing_fraction[0] == pytest.approx(2 / 24)
+    assert (
+        "series.csv: 3 of 72 steps of 1 hour have no row, in 2 gaps, the first after line 6, 2024-01-01 05:00"
+        in (dataset.notes[0])
+    )
+    parts = dataset.parts()
+    assert (parts["step"], parts["num_filled_steps"], parts["num_steps"]) == ("1 hour", 3, 72)
+
+
+def test_what_is_done_about_gaps_is_the_recipes_to_say(write_csv: WriteCsv) -> None:
+    path = write_csv(without(HOURS, "2024-01-01T05"))
+    assert len(load_dataset(hourly(path, gaps="ignore")).values) == 71
+    with pytest.raises(DataError, match=r'1 of 72 steps .*data\.gaps = "fill" puts .*data\.gaps = "ignore" takes rows'):
+        load_dataset(hourly(path, gaps="refuse"))
+    assert load_dataset(hourly(write_csv(HOURS), gaps="refuse")).num_filled == 0
+
+
+def test_a_step_that_does_not_show_may_be_told(write_csv: WriteCsv) -> None:
+    text = without(HOURS, *(f"2024-01-0{day}T{hour:02}" for day in (1, 2, 3) for hour in range(1, 24, 2)))
+    path = write_csv(text)
+    assert load_dataset(hourly(path)).step == "2 hours"
+    told = load_dataset(hourly(path, step="1 hour"))
+    assert (told.step, len(told.values), told.num_filled) == ("1 hour", 71, 35)
+    with pytest.raises(
+        DataError, match=r"03:00.* is between|line 3: .*its rows are 2 hours apart, and a step .* 3 hours"
+    ):
+        load_dataset(hourly(path, step="3 hours"))
+
+
+def test_steps_may_be_parts_of_a_second(write_csv: WriteCsv) -> None:
+    rows = [f"2024-01-01T00:00:0{tenth // 10}.{tenth % 10},{tenth},NE,9\n" for tenth in range(40) if tenth != 7]
+    dataset = load_dataset(
+        recipe(
+            write_csv("time,load,wind,month\n" + "".join(rows)),
+            validation_from="2024-01-01T00:00:02",
+            test_from="2024-01-01T00:00:03",
+        )
+    )
+    assert (dataset.step, len(dataset.values), dataset.num_filled) == ("100 milliseconds", 40, 1)
+    assert dataset.times[7] == np.datetime64("2024-01-01T00:00:00.700")
+
+
+def test_a_part_begins_after_the_clock_was_set_back_where_its_date_does(write_csv: WriteCsv) -> None:
+    hours = [*range(22, 27), *range(26, 70)]  # from the evening before: 0, 1, 2, 2, 3, ...
+    rows = [f"2023-10-{28 + hour // 24}T{hour % 24:02}:00,{row},NE,9\n" for row, hour in enumerate(hours)]
+    path = write_csv("time,load,wind,month\n" + "".join(rows))
+    dataset = load_dataset(recipe(path, validation_from="2023-10-29T03:00", test_from="2023-10-30T00:00"))
+    # Behind 22, 23, 0, 1, 2 and 2 o'clock, and 21 hours later.
+    assert (dataset.validation_start, dataset.test_start) == (6, 27)
+    assert dataset.num_filled == 0
+    assert "the clock is set back by an hour once, in line 7" in dataset.notes[0]
+
+
+def test_a_column_that_never_changes_in_the_training_part_is_said_and_a_target_refused(write_csv: WriteCsv) -> None:
+    dataset = load_dataset(hourly(write_csv(HOURS)))
+    assert [note.partition(": ")[2] for note in dataset.notes] == [
+        f"column {name!r} has one value in all of the training part: nothing is learned from it"
+        for name in ("wind", "month")
+    ]
+    check_target(dataset)
+    with pytest.raises(DataError, match=r"the target, 'month', has the one value 9 in all of the training part"):
+        check_target(load_dataset(hourly(write_csv(HOURS), target="month", features=["month"], categorical=[])))
+
+
+def test_notes_are_reported_as_sentences(write_csv: WriteCsv) -> None:
+    dataset = load_dataset(hourly(write_csv(HOURS)))
+    told: list[tuple[int, int, str]] = []
+    tell_notes(dataset, lambda *report: told.append(report))
+    assert told == [(0, 0, note) for note in dataset.notes]
+
+
+def test_a_feature_without_a_value_in_a_part_is_said(write_csv: WriteCsv) -> None:
+    lines = HOURS.splitlines(keepends=True)
+    text = "".join([*lines[:49], *(line.replace(",NE,", ",,") for line in lines[49:])])
+    notes = load_dataset(hourly(write_csv(text))).notes
+    assert notes[-1].endswith("series.csv: column 'wind' has no value in the test part")
+
+
+def test_rows_out_of_order_are_not_split_even_where_times_are_ignored(write_csv: WriteCsv) -> None:
+    header, *lines = HOURS.splitlines(keepends=True)
+    path = write_csv("".join([header, *lines[30:], *lines[:30]]))
+    with pytest.raises(DataError, match=r"comes after .*data\.validation_from lies between: .*sort them"):
+        load_dataset(hourly(path, gaps="ignore"))
+    twice = write_csv("".join([header, *(line for line in lines for _ in range(2))]))
+    assert len(load_dataset(hourly(twice, gaps="ignore")).values) == 144

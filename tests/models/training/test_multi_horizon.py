@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, M
 from ostinato.models.networks.recurrent import Features
 from ostinato.models.recipe import Recipe
 from ostinato.models.scores.multi_horizon import (
+    check_scores,
     coverage,
     interval_coverage,
     mean_absolute_errors,
@@ -214,3 +216,38 @@ test_from = 2024-01-14
 season_steps = 12
 """
 NETWORK = '[network]\ncell = "gru"\nhidden_size = 4\n'
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "message"),
+    [
+        ("training", "horizon_steps", r"training\.horizon_steps is 240, and the training part has 240 steps"),
+        ("network", "memory_steps", r"network\.memory_steps is 240, and the training part has 240 steps"),
+    ],
+)
+def test_steps_beyond_the_training_part_are_refused(
+    part: str, key: str, message: str, waves: MultiHorizonRecipe
+) -> None:
+    section = getattr(waves, part).model_copy(update={key: 240})
+    with pytest.raises(DataError, match=message):
+        check_series(load_dataset(waves.data), waves.model_copy(update={part: section}))
+
+
+def test_a_test_part_that_cannot_be_scored_at_each_horizon_is_refused(waves: MultiHorizonRecipe) -> None:
+    dataset = load_dataset(waves.data)
+    check_scores(dataset, num_steps=4, season_steps=312)
+    with pytest.raises(
+        DataError, match=r"data\.season_steps is 313, and the history before the test part has 312 steps"
+    ):
+        check_scores(dataset, num_steps=4, season_steps=313)
+    # Of the test part only its first value is known: nothing can be scored two steps ahead.
+    values = dataset.values.copy()
+    values[dataset.test_start + 1 :] = np.nan
+    with pytest.raises(DataError, match=r"no forecast 2 steps ahead can be scored: .* a value of 'level'"):
+        check_scores(replace(dataset, values=values), num_steps=4, season_steps=12)
+
+
+def test_a_cycle_that_breaks_off_is_said_with_the_times(waves: MultiHorizonRecipe) -> None:
+    data = waves.data.model_copy(update={"cycles": ("wind",)})
+    with pytest.raises(DataError, match=r"not from 2024-01-01T01:00:00 to 2024-01-01T02:00:00"):
+        check_series(load_dataset(data), waves.model_copy(update={"data": data}))

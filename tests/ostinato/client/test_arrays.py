@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ostinato.client.arrays import to_json, to_outputs, to_outputs_with_holes
+from ostinato.client.arrays import from_json, to_json, to_outputs, to_outputs_with_holes
 from ostinato.errors import ServiceError
 
 
@@ -47,6 +47,14 @@ def test_outputs_are_float32_and_integers_stay() -> None:
     for wrong in ("text", [["a"]], [[1.0], [1.0, 2.0]], None):
         with pytest.raises(ServiceError, match="no numbers"):
             to_outputs(wrong)
+
+
+def test_what_only_python_takes_for_json_is_none() -> None:
+    assert from_json(b'{"a": [1.5, null]}') == {"a": [1.5, None]}
+    assert from_json('"\u00e9"') == "\u00e9"
+    for wrong in (b"[NaN]", "[Infinity]", "[-Infinity]", b"[1", b'"\xff"', "[" * 100_000):
+        with pytest.raises(ValueError, match=r"not JSON|Expecting|decode|too deeply"):
+            from_json(wrong)
 
 
 def test_rows_that_failed_are_holes() -> None:

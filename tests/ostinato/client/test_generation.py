@@ -165,8 +165,8 @@ async def test_steps_of_codes_and_numbers(kind: str) -> None:
     async with make_client(kind, network_with(writer=writer)) as client:
         seen: list[Any] = []
         with pytest.raises(ServiceError, match="is this the service"):
-            await read(streamed(client, "capitals", [""]), seen)
-    _, code, stop, numbers = seen
+            await read(streamed(client, "capitals", ["", ""], num_return=2), seen)
+    _, _, code, stop, numbers = seen
     assert (code, stop) == (GeneratedStep(0, 1, 1, 4, -0.1), GeneratedStep(0, 1, 2, None, -0.2))
     assert (numbers.index, numbers.log_prob) == (1, None)
     np.testing.assert_array_equal(numbers.value, np.array([0.5, 2], np.float32), strict=True)
@@ -205,11 +205,11 @@ async def test_a_stream_that_broke_off_is_not_asked_for_again(kind: str, ending:
 
 
 async def test_what_breaks_after_the_whole_answer_harms_nobody(kind: str) -> None:
-    answer = {"model": "m", "version": "1", "outputs": ["A"], "scores": [-1.0], "finish_reasons": ["stop"]}
+    answer = {"model": "capitals", "version": "1", "outputs": ["A"], "scores": [-1.0], "finish_reasons": ["stop"]}
     writer = FakeWriter([event("done", answer), httpx2.ReadError("cut")])
     async with make_client(kind, network_with(writer=writer)) as client:
         items = [item async for item in streamed(client, "capitals", [""])]
-    assert items[1:] == [Generation("m", "1", None, ((GeneratedOutput("A", -1.0, "stop"),),))]
+    assert items[1:] == [Generation("capitals", "1", None, ((GeneratedOutput("A", -1.0, "stop"),),))]
 
 
 async def test_a_failure_on_the_way_is_told_in_the_service_s_words(kind: str) -> None:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ostinato.errors import TableError
 from ostinato.export.run_content import series_input
 from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.errors import DataError
@@ -44,8 +45,11 @@ hours = st.sampled_from(["7", "07", "7.0", "8", "008", "08.00", "9", "10", "NA",
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> tuple[bytes, str, list[str] | None]:
-    """The bytes of a table, its compression, and the recipe's words for what is missing; None = the usual ones."""
+def tables(draw: st.DrawFn) -> tuple[bytes, str, list[str] | None, int]:
+    """The bytes of a table, its compression, the recipe's words for what is missing, and how many steps it has.
+
+    No words = the usual ones. Of some steps there is no row.
+    """
     delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     padding = draw(st.sampled_from(["", " "]))
@@ -64,13 +68,19 @@ def tables(draw: st.DrawFn) -> tuple[bytes, str, list[str] | None]:
     rows[0] = ("1.5", "N", "07")
     rows[len(rows) - 2] = rows[len(rows) - 4] = ("2", "NE", "8")
     text = line(["time", *FEATURES, "other"])
+    # Rows of the first two steps, and of those that the parts need, are there; of any others perhaps not.
+    kept = {0, 1, len(rows) - 4, len(rows) - 2, len(rows) - 1}
+    dropped = draw(st.sets(st.sampled_from(sorted(set(range(len(rows))) - kept))))
     for number, row in enumerate(rows):
+        if number in dropped:
+            continue
         text += draw(st.sampled_from(["", "", end, f"  {end}"]))
         text += line([f"2024-01-01T00:{number:02}:00", *row, "x"])
     mark = draw(st.sampled_from(["", "\ufeff"]))
     compression = draw(st.sampled_from(list(WRITERS)))
     missing = draw(st.sampled_from([None, ["", "NA", "?", "n/a", "-999"]]))
-    return WRITERS[compression]((mark + text).encode()), compression, missing
+    text += draw(st.sampled_from(["", line([""] * 5)]))
+    return WRITERS[compression]((mark + text).encode()), compression, missing, len(rows)
 
 
 def recipe_of(path: Path, num_rows: int, missing: list[str] | None) -> DataRecipe:
@@ -89,7 +99,11 @@ def recipe_of(path: Path, num_rows: int, missing: list[str] | None) -> DataRecip
 def sent_by_replay(path: Path, dataset: Dataset, recipe: DataRecipe) -> NDArray[Any]:
     """What the service makes of the rows that a replay sends, [n, F]."""
     features = Features(dataset.features, (0, 0, 0), dataset.target_index, dataset.statistics, 1.0)
-    content = {"categories": dataset.categories, "recipe": {"data": recipe.model_dump(mode="json")}}
+    content = {
+        "categories": dataset.categories,
+        "data": dataset.parts(),
+        "recipe": {"data": recipe.model_dump(mode="json")},
+    }
     part = series_input(features, content)
     model_input = json.loads(part.model_dump_json())
     rows = json.loads(json.dumps([row.inputs for row in InputTable(path, model_input).read().rows], allow_nan=False))
@@ -99,15 +113,14 @@ def sent_by_replay(path: Path, dataset: Dataset, recipe: DataRecipe) -> NDArray[
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables())
 def test_training_and_replay_of_one_table_give_the_network_the_same_numbers(
-    table: tuple[bytes, str, list[str] | None], tmp_path: Path
+    table: tuple[bytes, str, list[str] | None, int], tmp_path: Path
 ) -> None:
-    content, compression, missing = table
+    content, compression, missing, num_steps = table
     path = tmp_path / f"table.csv{compression}"
     path.write_bytes(content)
-    num_rows = sum(1 for _ in InputTable(path, {"features": ["other"], "categories": {"other": ["x"]}}).read().rows)
-    recipe = recipe_of(path, num_rows, missing)
+    recipe = recipe_of(path, num_steps, missing)
     dataset = load_dataset(recipe)
-    assert len(dataset.values) == num_rows
+    assert len(dataset.values) == num_steps
     assert sent_by_replay(path, dataset, recipe).tobytes() == dataset.values.tobytes()
 
 
@@ -147,3 +160,65 @@ def test_known_cells_become_known_numbers(tmp_path: Path) -> None:
     known = [[7, 0, 0], [hole, hole, 1], [100, 1, 0], [0.5, 0, 1], [1, hole, hole], [2, 1, 1], [3, 0, 0]]
     np.testing.assert_array_equal(dataset.values, np.array(known, np.float32))
     np.testing.assert_array_equal(sent_by_replay(path, dataset, recipe), np.array(known, np.float32))
+
+
+NUM_HOURS = 72
+
+
+def calendar_rows(dropped: Sequence[int] = ()) -> str:
+    """Three days of hours, a leap day among them; of some hours no row."""
+    lines = ["year,month,day,hour,load,wind"]
+    for hour in range(NUM_HOURS):
+        day = ["02,28", "02,29", "03,01"][hour // 24]
+        if hour not in dropped:
+            lines.append(f"2024,{day},{hour % 24:02},{hour % 7},{'NE'[hour % 2]}")
+    return "\n".join(lines) + "\n"
+
+
+def calendar_recipe(path: Path, **changes: Any) -> DataRecipe:
+    content: dict[str, Any] = {
+        "file": path,
+        "target": "load",
+        "features": ["load", "wind", "hour"],
+        "categorical": ["wind", "hour"],
+        "time": ["year", "month", "day", "hour"],
+        "validation_from": "2024-02-29T12:00",
+        "test_from": "2024-03-01",
+    }
+    return DataRecipe.model_validate(content | changes)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dropped=st.sets(st.integers(1, NUM_HOURS - 2), max_size=24))
+def test_rows_that_were_dropped_come_back_with_all_that_the_calendar_tells(dropped: set[int], tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(calendar_rows())
+    full = load_dataset(calendar_recipe(path))
+    path.write_text(calendar_rows(sorted(dropped)))
+    recipe = calendar_recipe(path, step="1 hour")
+    filled = load_dataset(recipe)
+    # Words keep their codes: each is there in many hours of the training part.
+    assert filled.categories["hour"] == full.categories["hour"] or len(filled.categories["hour"]) < 24
+    expected = full.values.copy()
+    expected[sorted(dropped), :2] = np.nan
+    np.testing.assert_array_equal(filled.values[:, :2], expected[:, :2])
+    hours = [filled.categories["hour"][int(code)] for code in filled.values[:, 2] if not np.isnan(code)]
+    known = [f"{hour % 24:02}" for hour in range(NUM_HOURS) if f"{hour % 24:02}" in filled.categories["hour"]]
+    assert hours == known
+    assert (filled.times == full.times).all()
+    assert filled.num_filled == len(dropped)
+    assert sent_by_replay(path, filled, recipe).tobytes() == filled.values.tobytes()
+
+
+def test_a_replay_does_about_gaps_what_the_training_did(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(calendar_rows([5, 6]))
+    ignoring = calendar_recipe(path, gaps="ignore")
+    dataset = load_dataset(ignoring)
+    assert len(dataset.values) == NUM_HOURS - 2
+    assert sent_by_replay(path, dataset, ignoring).tobytes() == dataset.values.tobytes()
+    refusing = calendar_recipe(path, gaps="refuse")
+    with pytest.raises(DataError, match=r'2 of 72 steps of 1 hour have no row, .*data\.gaps = "fill" puts them in'):
+        load_dataset(refusing)
+    with pytest.raises(TableError, match=r"2 of 72 steps of 1 hour have no row, .*--gaps fill puts them in"):
+        sent_by_replay(path, dataset, refusing)

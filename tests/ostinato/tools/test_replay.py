@@ -142,3 +142,38 @@ def test_a_refused_row_is_named_and_the_sessions_are_closed(
 def test_a_model_that_is_not_served_says_why() -> None:
     with pytest.raises(CommandError, match=r"no version of .m. is served\. 1: its file is cut short"):
         ModelShape.of({"model": "m", "manifest": None, "failed": [{"version": "1", "reason": "its file is cut short"}]})
+
+
+def test_rows_that_are_missing_are_told_and_replayed_as_missing_values(
+    server: ServerProcess, tmp_path: Path, run_command: RunCommand
+) -> None:
+    path = tmp_path / "loads.csv"
+    # The loads of the other tests; the hour of the missing one has no row.
+    path.write_text("time,load\n2024-01-01T00:00,1\n2024-01-01T01:00,2\n2024-01-01T03:00,4\n2024-01-01T04:00,6\n")
+    result = run_command("replay", path, "-m", "loads", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert "1 of 5 steps of 1 hour has no row, in 1 gap, the first after line 3, 2024-01-01 02:00" in result.output
+    assert "loads/1: 5 rows in 1 session" in result.output
+    [line] = [line for line in result.output.splitlines() if "1.667" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == ["load", "3", "1.000", "1.667", "-40.0%"]
+    refused = run_command("replay", path, "-m", "loads", "--url", server.url, "--gaps", "refuse")
+    assert (refused.exit_code, "--gaps fill puts them in" in refused.stderr) == (1, True)
+    consecutive = run_command("replay", path, "-m", "loads", "--url", server.url, "--gaps", "ignore")
+    assert "loads/1: 4 rows in 1 session" in consecutive.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("replay", "nope.csv", "-m", "loads"),
+        ("generate", "g2p", "--input", "nope.csv"),
+        ("generate", "g2p", "--input", "nope.json"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_before_a_service_that_is_not_there(
+    command: tuple[str, ...], run_command: RunCommand
+) -> None:
+    result = run_command(*command, "--url", "http://127.0.0.1:1", "--patience", 0)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: nope.")
+    assert "No such file" in result.stderr

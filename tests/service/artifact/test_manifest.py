@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.artifact.tensors import Input, State
+from ostinato.service.artifact.tensors import Input, State, TableTimes
 from tests.service.puppet import MANIFEST
 
 
@@ -56,3 +57,24 @@ def test_an_initial_state_is_a_number_or_a_row() -> None:
 def test_a_manifest_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Manifest.model_validate(content(**changes))
+
+
+def test_what_only_models_of_a_table_have_is_left_out_where_there_was_no_table(tmp_path: Path) -> None:
+    """An older release refuses keys that it does not know."""
+    MANIFEST.write(tmp_path)
+    [written] = json.loads((tmp_path / "model.json").read_text())["inputs"]
+    assert {"missing_words", "times"} & written.keys() == set()
+    assert written["num_codes"] is None  # known to all releases
+
+
+def test_how_the_table_of_the_training_was_read_is_written_and_read(tmp_path: Path) -> None:
+    times = TableTimes(columns=("year", "month", "day"), step="1 day", gaps="refuse")
+    [part] = MANIFEST.inputs
+    manifest = MANIFEST.model_copy(
+        update={"inputs": (part.model_copy(update={"missing_words": ("-1",), "times": times}),)}
+    )
+    manifest.write(tmp_path)
+    [written] = json.loads((tmp_path / "model.json").read_text())["inputs"]
+    assert written["times"] == {"columns": ["year", "month", "day"], "step": "1 day", "gaps": "refuse"}
+    assert written["missing_words"] == ["-1"]
+    assert Manifest.read(tmp_path) == manifest

@@ -1,0 +1,240 @@
+"""Answers of the service, read and held to what was asked: an answer to something else never becomes a number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.client.arrays import Array, to_outputs, to_outputs_with_holes
+from ostinato.client.exchange import accepted, unexpected
+from ostinato.client.retry import ServiceAnswer
+from ostinato.errors import UnexpectedAnswer
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session at one moment; ``expires_at`` None = never, unless it is stepped."""
+
+    session_id: str
+    model: str
+    version: str
+    steps: int
+    opened_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SessionInfoPage:
+    """Some of the sessions, and where the next page begins; None = that was all."""
+
+    sessions: tuple[SessionInfo, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A chunk's outputs, and how many steps the session has now."""
+
+    outputs: Array
+    steps: int
+
+
+@dataclass(frozen=True)
+class RowError:
+    """Why a row failed, in the service's words; ``expected_seq`` where its ``seq`` was not the session's."""
+
+    row: int
+    code: str
+    detail: str
+    expected_seq: int | None = None
+
+
+@dataclass(frozen=True)
+class ManyStepped:
+    """What became of one step of each of many sessions. Rows fail alone: look at ``errors``.
+
+    Attributes:
+        session_ids: of the R rows.
+        seq: int64 ``[R]``: steps applied before each row; -1 in rows that failed.
+        outputs: ``[R, O]``; NaN (0 for integers) in rows that failed; ``[R, 0]`` where all did.
+        errors: of the rows that failed, by row.
+    """
+
+    session_ids: tuple[str, ...]
+    seq: NDArray[np.int64]
+    outputs: Array
+    errors: tuple[RowError, ...]
+
+
+def read(answer: ServiceAnswer, reader: Callable[[Mapping[str, Any]], Found]) -> Found:
+    """What ``reader`` makes of the JSON object of an answer; it raises ValueError, or fails, on what it cannot be.
+
+    Raises:
+        ServiceError: the answer is a refusal.
+        UnexpectedAnswer: it is no JSON object, or not one that the reader takes.
+    """
+    members = accepted(answer).members
+    try:
+        if members is None:
+            raise ValueError("it is no JSON object")
+        return reader(members)
+    except KeyError as error:
+        raise unexpected(answer, f"it has no {error.args[0]}") from error
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError, UnexpectedAnswer) as error:
+        raise unexpected(answer, str(error)) from error
+
+
+def hold(members: Mapping[str, Any], **asked: Any) -> None:
+    """Hold members to what was asked; None stands for anything.
+
+    Raises:
+        ValueError: one is something else. KeyError: one is absent.
+    """
+    for name, value in asked.items():
+        if value is not None and members[name] != value:
+            raise ValueError(f"it is about {name} {members[name]!r}, and {value!r} was asked for")
+
+
+def session_of(
+    members: Mapping[str, Any],
+    *,
+    session_id: str | None = None,
+    model: str | None = None,
+    version: str | None = None,
+    steps: int | None = None,
+) -> SessionInfo:
+    """A session, held to what is given of it."""
+    hold(members, session_id=session_id, model=model, version=version)
+    for name in ("session_id", "model", "version"):
+        _check(isinstance(members[name], str), f"its {name} is no text")
+    found = count_of(members["steps"], "steps")
+    _check(steps is None or found == steps, f"the session has {found} steps, and would have {steps}")
+    times = (members.get("opened_at"), members.get("expires_at"))
+    opened_at, expires_at = (None if time is None else datetime.fromisoformat(time) for time in times)
+    return SessionInfo(members["session_id"], members["model"], members["version"], found, opened_at, expires_at)
+
+
+def page_of(members: Mapping[str, Any], model: str | None, cursor: str | None) -> SessionInfoPage:
+    """A page of sessions, of ``model`` where that is given, which ``cursor`` asked for."""
+    next_cursor = members["next_cursor"]
+    _check(next_cursor is None or isinstance(next_cursor, str), "its next_cursor is no text")
+    _check(next_cursor is None or next_cursor != cursor, "the page after it is itself")
+    return SessionInfoPage(tuple(session_of(each, model=model) for each in members["sessions"]), next_cursor)
+
+
+def stepped(members: Mapping[str, Any], session: SessionInfo, num_steps: int, *, return_sequences: bool) -> Stepped:
+    """The answer to a chunk of ``num_steps`` steps, after those of ``session``. One row of outputs for several may be
+    all that the model gives: the caller is to find that out.
+    """
+    hold(members, session_id=session.session_id, seq=session.steps)
+    steps = count_of(members["steps"], "steps")
+    _check(steps == session.steps + num_steps, f"it has {steps} steps, after {session.steps} and {num_steps}")
+    outputs = to_outputs(members["outputs"])
+    _check(outputs.ndim == 2, "its outputs are no rows of numbers")
+    num_rows = num_steps if return_sequences else 1
+    _check(len(outputs) in (1, num_rows), f"it has {len(outputs)} rows of outputs, for {num_steps} steps")
+    return Stepped(outputs, steps)
+
+
+def forecast_of(members: Mapping[str, Any], *, session_id: str, horizon: int) -> Array:
+    """Outputs ``[horizon, O]``."""
+    hold(members, session_id=session_id)
+    outputs = to_outputs(members["outputs"])
+    _check(outputs.ndim == 2 and len(outputs) == horizon, f"its outputs are not those of {horizon} steps")
+    return outputs
+
+
+def predicted(
+    members: Mapping[str, Any],
+    *,
+    model: str,
+    version: str | None,
+    lengths: Sequence[int],
+    return_sequences: bool,
+    return_state: bool,
+) -> tuple[list[Array], list[dict[str, Array]]]:
+    """The outputs of sequences, and their states. As of a chunk, one row of outputs may be all that the model gives."""
+    hold(members, model=model, version=version)
+    outputs = [to_outputs(each) for each in members["outputs"]]
+    _check(len(outputs) == len(lengths), f"it has outputs of {len(outputs)} sequences, and {len(lengths)} were sent")
+    for made, length in zip(outputs, lengths, strict=True):
+        if return_sequences:
+            _check(made.ndim == 2, "its outputs are no rows of numbers")
+            _check(len(made) in (1, length), f"it has {len(made)} rows of outputs, for {length} steps")
+        else:
+            _check(made.ndim == 1, "it has not one row of outputs for each sequence")
+    if not return_state:
+        return outputs, []
+    states = [{name: to_outputs(state) for name, state in each.items()} for each in members["states"]]
+    _check(len(states) == len(lengths), f"it has states of {len(states)} sequences, and {len(lengths)} were sent")
+    return outputs, states
+
+
+def gives_one_row(members: Mapping[str, Any], model: str, version: str) -> bool:
+    """Whether a model gives one row of outputs for a whole chunk, by its manifest; True, too, where the manifest does
+    not tell, because it is another version's. An empty version stands for any.
+    """
+    hold(members, model=model)
+    manifest = members["manifest"]
+    if manifest is None or (version and manifest["version"] != version):
+        return True
+    return "T" in manifest["inputs"][0]["shape"] and "T" not in manifest["outputs"][0]["shape"]
+
+
+def many_stepped(
+    members: Mapping[str, Any], session_ids: Sequence[str], seq: Sequence[int | None] | NDArray[Any] | None
+) -> ManyStepped:
+    """The answer to one step of each of R sessions, row by row as they were sent."""
+    _check(members["session_ids"] == list(session_ids), "its rows are not those that were sent")
+    num_rows = len(session_ids)
+    rows, seqs = members["outputs"], members["seq"]
+    _check(len(rows) == len(seqs) == num_rows, f"its columns are not of {num_rows} rows")
+    errors = tuple(
+        RowError(count_of(error["row"], "row"), error["code"], error["detail"], error.get("expected_seq"))
+        for error in members["errors"]
+    )
+    failed = {error.row for error in errors}
+    _check(len(failed) == len(errors) and all(row < num_rows for row in failed), "its errors are not each of a row")
+    for row, (number, outputs) in enumerate(zip(seqs, rows, strict=True)):
+        is_there = number is not None and outputs is not None
+        _check(is_there != (row in failed), f"row {row} has not either outputs or an error")
+        if is_there and seq is not None and seq[row] is not None:
+            _check(number == seq[row], f"row {row} is of seq {number}, and {seq[row]} was asked for")
+    numbers = np.array([-1 if number is None else count_of(number, "seq") for number in seqs], np.int64)
+    return ManyStepped(tuple(session_ids), numbers, to_outputs_with_holes(rows), errors)
+
+
+def check_state(file: bytes, session_id: str) -> None:
+    """Hold a session's safetensors file to the session asked for, where it says whose it is.
+
+    Raises:
+        ValueError: it is another's.
+    """
+    num_header_bytes = int.from_bytes(file[:8], "little")
+    try:
+        header = json.loads(file[8 : 8 + num_header_bytes])
+    except ValueError:
+        return
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(metadata, dict):
+        hold({"session_id": session_id, **metadata}, session_id=session_id)
+
+
+def count_of(number: Any, name: str) -> int:
+    """A count: a whole number, 0 or more."""
+    if type(number) is not int or number < 0:
+        raise ValueError(f"its {name} is no count: {number!r}")
+    return number
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

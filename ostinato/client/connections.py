@@ -1,0 +1,91 @@
+"""Connections of a client over HTTP: those of this process, made when they are first needed."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import httpx2
+
+from ostinato.client.forks import cut_off, leave_alone, watch
+from ostinato.errors import CommandError
+
+Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)
+
+
+class Connections(Generic[Http]):
+    """The client of httpx2 that this process uses, and only this one: a process that is forked off makes its own.
+
+    Args:
+        make: makes one.
+        is_bound: it is made of something that was given and stays with this process, and so can be made once only.
+    """
+
+    def __init__(self, make: Callable[[], Http], *, is_bound: bool) -> None:
+        self._make: Callable[[], Http] = make
+        self._is_bound = is_bound
+        self._is_closed = False
+        self._lock = threading.Lock()
+        self._streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._http: Http | None = make()
+        watch(self)
+
+    @property
+    def http(self) -> Http:
+        """The client of httpx2.
+
+        Raises:
+            CommandError: it was closed; or it cannot be made anew in a process that was forked off.
+        """
+        http = self._http
+        return self._made_anew() if http is None else http
+
+    def take(self, response: httpx2.Response) -> httpx2.Response:
+        """Know the socket from which a response came; returns the response."""
+        if (stream := response.extensions.get("network_stream")) is not None:
+            self._streams.add(stream)
+        return response
+
+    def close(self) -> Http | None:
+        """Give no client out any more; returns the one that the caller is to close, if there is one."""
+        self._is_closed = True
+        http, self._http = self._http, None
+        return http
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off."""
+        inherited = list(self._streams)
+        leave_alone(self._http, inherited)
+        self._lock, self._streams, self._http = threading.Lock(), weakref.WeakSet(), None
+        for stream in inherited:
+            cut_off(stream.get_extra_info("socket"))
+
+    def _made_anew(self) -> Http:
+        if self._is_closed:
+            raise CommandError("the client is closed")
+        if self._is_bound:
+            raise CommandError(
+                "this client was made with a transport, in the process that this one was forked from; make a client "
+                "here, for what is behind a transport cannot be connected twice"
+            )
+        with self._lock:
+            if self._http is None:
+                self._http = self._make()
+            return self._http
+
+
+def made_again(client: Callable[..., Any], urls: Sequence[str], settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A client as pickle and copy see it: its settings, of which another is made with connections of its own.
+
+    Raises:
+        TypeError: it has a transport.
+    """
+    if settings["transport"] is not None:
+        raise TypeError("a client that was made with a transport stays in its process; make one where it is needed")
+    usual = inspect.signature(client).parameters
+    given = {name: value for name, value in settings.items() if value is not usual[name].default}
+    return partial(client, urls, **given), ()
