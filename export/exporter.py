@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def export_module(
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
     step_by_step: bool = False,
+    minus_infinity: bool = False,
     decoder: DecoderOptions | None = None,
     force: bool = False,
     report: ProofReport = lambda _done, _total: None,
@@ -64,6 +66,8 @@ def export_module(
         feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
         step_by_step: export a module for many steps as a graph of one step: the way out for a Python loop over steps.
+        minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
+            inputs lead to it, that is found without being told.
         decoder: of a module that decodes, what no run of it can tell; its output has the names of the step's output
             where none are given.
         force: replace the version where it exists.
@@ -77,7 +81,9 @@ def export_module(
         contract = inspect_module(module, inputs, output_features, state_names)
         if step_by_step:
             contract = one_step(contract)
-        write_graph(contract, new.folder / GRAPH_FILE)
+        if minus_infinity:
+            contract = replace(contract, output=contract.output.model_copy(update={"minus_infinity": True}))
+        contract = write_graph(contract, new.folder / GRAPH_FILE)
         graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
         proof = prove(contract, graph, report=report)
         golden = golden_answers(contract)

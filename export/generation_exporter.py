@@ -94,8 +94,8 @@ def export_encoder_decoder(
         max_steps = limits.max_source_steps if limits else 0
         contract = inspect_encoder_decoder(module, whole_source, options, examples, max_steps)
         paths = new.folder / ENCODER_FILE, new.folder / DECODER_FILE
-        write_encoder(contract, paths[0])
-        decoder = write_decoder(contract.module, contract.decoder, paths[1])
+        encoded = write_encoder(contract, paths[0])
+        decoder = write_decoder(contract.module, contract.decoder, paths[1], encoded)
         proof = prove_generation(contract, GenerationGraphs(*paths, contract, decoder), decoder, report=report)
         return new.finish(
             proof,

@@ -29,6 +29,7 @@ class ModuleOptions:
     num_codes: int = 0
     missing: bool = False
     step_by_step: bool = False
+    minus_infinity: bool = False
     description: str = ""
     licence: str = ""
 
@@ -96,6 +97,7 @@ def export_source(
             # Of a file its name alone: where it lay is nobody's business.
             provenance={"source": Path(source).name, **({"licence": options.licence} if options.licence else {})},
             step_by_step=options.step_by_step,
+            minus_infinity=options.minus_infinity,
             force=force,
             report=report,
         )

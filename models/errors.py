@@ -23,7 +23,7 @@ class DataError(TrainingError):
 
 
 class Diverged(TrainingError):
-    """The loss is no longer a finite number; the message says what to change."""
+    """The loss or the validation error is no longer a finite number; the message says what to change."""
 
 
 class RunError(TrainingError):

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
         state: the store of the sessions: ``lmdb://PATH``, files of this machine that its workers share, with
             ``?sync=always`` on the disk before each answer and else within a second; ``redis://HOST:PORT/DB``, shared
             by any number of replicas; ``memory://``, which is lost at exit and serves one worker.
+        record_schema: schema of the records that are written to the store: this release's own, or the one before, as
+            long as replicas of the release before are live. Both are read.
         memory_budget: bytes of memory for sessions, in each worker, as ``512MiB``: those used last are kept there, and
             the others come back from the store. ``memory://`` has no other place and does not heed it.
         host: the IPv4 or IPv6 address that is listened on.
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
 
     repository: Path = Path("repository")
     state: str = "lmdb://state"
+    record_schema: Positive = 2
     memory_budget: Annotated[ByteSize, Field(ge=1)] = ByteSize(1024**3)
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000

@@ -53,6 +53,7 @@ class Worker:
         self.metrics = Metrics()
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
+        self._store.on_unreadable = self.metrics.records_unreadable.labels().inc
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.ledger = Ledger(self._store, turns)
         self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics)
@@ -175,6 +176,14 @@ class Worker:
         signal.signal(number, begin)
 
     async def _load(self) -> None:
+        try:
+            await self._load_all()
+        except Exception as error:
+            logger.exception("the models could not be loaded")
+            self._loader.failure = f"the models could not be loaded: {type(error).__name__}; the log has it"
+            self.catalogue.complete = True  # requests are answered, whatever with
+
+    async def _load_all(self) -> None:
         await self._loader.load()
         # What was built until now lives as long as the process: the collector need not look at it again.
         gc.collect()

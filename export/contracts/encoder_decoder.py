@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.codes import check_declared, find_codes
 from ostinato.export.contracts.decoder import (
     LENGTHS_NAME,
     Decode,
@@ -103,6 +105,8 @@ def inspect_encoder_decoder(
     if source.shape[0] != "B" or source.source_axis not in (None, 1):
         raise ExportError(f"the source has shape {list(source.shape)}: the batch comes first, then the steps 'S'")
     module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    ask, likely = partial(_ask, module, source), _likely_step(source)
+    check_declared(source, likely, ask)
     encoded = [_probe_encoder(module, source, *sizes) for sizes in PROBE_SIZES]
     memory = _find_memory([tensors for tensors, _ in encoded], options.memory_names)
     states = find_states([tensors for _, tensors in encoded], options.state_names)
@@ -120,6 +124,7 @@ def inspect_encoder_decoder(
     if source.source_axis is None and any("S" in part.shape for part in memory):
         raise ExportError("the memory has steps, and the source has none: name its axis 'S'")
     _check_names(source, encoder_lengths, decoder)
+    source = find_codes(source, likely, ask)
     probes = SourceProbes(source, check_examples(source, examples), max_source_steps)
     return EncoderDecoder(module, source, encoder_lengths, decoder, probes)
 
@@ -138,6 +143,23 @@ def _probe_encoder(module: nn.Module, source: Input, batch_size: int, num_steps:
             f"{type(module).__name__}.encode fails on a source of shape {list(drawn.shape)} and dtype "
             f"{source.dtype}{given}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _likely_step(source: Input) -> Array:
+    whole = source.model_copy(update={"missing": False})
+    return draw_source(whole, np.random.default_rng(0), 1, 1).reshape(-1).astype(np.float64)
+
+
+def _ask(module: nn.Module, source: Input, row: Array) -> list[bytes] | None:
+    """What is encoded of a source of one step ``[F]``, as ``find_codes`` asks."""
+    steps = (1,) * (source.source_axis is not None)
+    given = torch.from_numpy(row.reshape(1, *steps, *source.row_shape).astype(source.dtype))
+    try:
+        with torch.no_grad():
+            memory, states = run_encoder(module, given, to_tensor(_full_lengths(source, 1, 1)))
+            return [part.tobytes() for part in (*to_arrays(memory), *to_arrays(states))]
+    except Exception:  # a user's module may raise anything
+        return None
 
 
 def _full_lengths(source: Input, batch_size: int, num_steps: int) -> Array | None:

@@ -17,10 +17,11 @@ _PERSISTENCE = 0.95
 def draw_sequences(inputs: Input, generator: np.random.Generator, batch_size: int, num_steps: int) -> Array:
     """Sequences ``[B, T, ...]`` of the input's dtype.
 
-    A feature with ``categories``, or of an input with ``num_codes``, is a code; others wander around their training
-    mean within minimum and maximum, or around 0 with a standard deviation of 1 where there are no statistics; whole
-    numbers are drawn from minimum to maximum, 0 and 1 without statistics. Where the input may have holes, so have the
-    probes: single ones, long runs, a feature that a sequence never has, and one sequence of nothing but holes.
+    A feature with ``categories``, a range of codes, or of an input with ``num_codes`` is a code; others wander around
+    their training mean within minimum and maximum, or around 0 with a standard deviation of 1 where there are no
+    statistics; whole numbers are drawn from minimum to maximum, 0 and 1 without statistics. Where the input may have
+    holes, so have the probes: single ones, long runs, a feature that a sequence never has, and one sequence of nothing
+    but holes.
     """
     wide = np.stack(
         [_draw_feature(inputs, generator, index, (batch_size, num_steps)) for index in range(inputs.num_features)],
@@ -37,13 +38,17 @@ def _draw_feature(
     num_codes = _num_codes(inputs, inputs.features[index])
     if num_codes is not None:
         return generator.integers(num_codes, size=shape).astype(np.float64)
+    limits = inputs.ranges.get(inputs.features[index])
+    if limits is not None and limits.whole:
+        return generator.integers(int(limits.least), int(limits.most), size=shape, endpoint=True).astype(np.float64)
     statistics = inputs.statistics
     if inputs.dtype.startswith("float"):
         normal = _wander(generator.standard_normal(shape))
-        if statistics is None:
-            return normal
-        amount = statistics.mean[index] + statistics.std[index] * normal
-        return np.clip(amount, statistics.minimum[index], statistics.maximum[index])
+        amount = normal
+        if statistics is not None:
+            amount = statistics.mean[index] + statistics.std[index] * normal
+            amount = np.clip(amount, statistics.minimum[index], statistics.maximum[index])
+        return amount if limits is None else np.clip(amount, limits.least, limits.most)
     least, most = (0.0, 1.0) if statistics is None else (statistics.minimum[index], statistics.maximum[index])
     return generator.integers(int(least), int(most), size=shape, endpoint=True).astype(np.float64)
 

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States, run_in_chunks, to_axes
+from ostinato.export.contracts.codes import check_declared, find_codes
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
@@ -27,6 +29,8 @@ from ostinato.service.artifact.tensors import Dtype, Input, Nested, Output, Stat
 AnyTensor = TypeVar("AnyTensor", Input, Output)
 
 OUTPUT_NAME = "outputs"
+# Rows and steps over which it is seen what is not finite in outputs and states.
+_TRIED_ROWS, _TRIED_LENGTHS = 32, (1, 2, 12)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,14 @@ class Contract:
         """One run of the module (a ``StepFunction``)."""
         y, *after = _attempt(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
         return y.numpy(), tuple(state.numpy() for state in after)
+
+    def likely_step(self) -> Array:
+        """A step ``[F]`` without holes, as a probe has it."""
+        return _likely_step(self.inputs)
+
+    def ask(self, row: Array) -> list[bytes] | None:
+        """What the module makes of one step ``[F]``, output and states; None where it raises."""
+        return _ask(self.module, self.inputs, row)
 
     def example(self, batch_size: int, num_steps: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """An input and states to trace the module with."""
@@ -101,12 +113,51 @@ def inspect_module(
     num_states = len(_initial_states(module, 1))
     _check_signature(module, num_states)
     names = _state_names(module, tuple(state_names), num_states)
+    check_declared(inputs, _likely_step(inputs), partial(_ask, module, inputs))
     answers = [_probe(module, inputs, *sizes) for sizes in PROBE_SIZES]
     states = tuple(
         _find_state(module, name, position, [answer[position + 1] for answer in answers])
         for position, name in enumerate(names)
     )
-    return Contract(module, inputs, _find_output([answer[0] for answer in answers], output_features), states)
+    contract = Contract(module, inputs, _find_output([answer[0] for answer in answers], output_features), states)
+    contract = replace(contract, inputs=find_codes(inputs, contract.likely_step(), contract.ask))
+    return _with_infinities(contract)
+
+
+def _with_infinities(contract: Contract) -> Contract:
+    """The contract with what is not finite in outputs and states over likely sequences, where the output is a number.
+
+    Raises:
+        ExportError: the output is plus infinity, which no step is answered with.
+    """
+    output, states = contract.output, list(contract.states)
+    for num_steps in _TRIED_LENGTHS:
+        steps = num_steps if contract.inputs.time_axis is not None else 1
+        sequences = draw_sequences(contract.inputs, np.random.default_rng(0), _TRIED_ROWS, steps)
+        try:
+            y, after = contract(to_axes(sequences, contract.inputs), contract.initial_states(_TRIED_ROWS))
+        except ExportError:  # the proof meets it, and says of what size it was
+            break
+        numbers = np.moveaxis(y, output.batch_axis, 0).reshape(_TRIED_ROWS, -1)
+        if numbers.dtype.kind != "f":
+            break
+        sound = ~np.isnan(numbers).any(axis=1)
+        if (numbers[sound] == np.inf).any():
+            raise ExportError(
+                "the network's output is plus infinity for likely inputs, and no step could be answered with that: "
+                "bound it, as by clamp"
+            )
+        if (numbers[sound] == -np.inf).any():
+            output = output.model_copy(update={"minus_infinity": True})
+        for index, (state, made) in enumerate(zip(states, after, strict=True)):
+            kept = np.moveaxis(made, state.batch_axis, 0)[sound]
+            if kept.dtype.kind == "f" and not np.isfinite(kept).all():
+                update = {
+                    "missing": state.missing or bool(np.isnan(kept).any()),
+                    "infinite": state.infinite or bool(np.isinf(kept).any()),
+                }
+                states[index] = state.model_copy(update=update)
+    return replace(contract, output=output, states=tuple(states))
 
 
 def one_step(contract: Contract) -> Contract:
@@ -180,6 +231,19 @@ def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) ->
     sequence = draw_sequences(inputs, np.random.default_rng(0), batch_size, num_steps)
     x = to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs)
     return _attempt(module, torch.from_numpy(x), _initial_states(module, batch_size))
+
+
+def _likely_step(inputs: Input) -> Array:
+    whole = inputs.model_copy(update={"missing": False})
+    return draw_sequences(whole, np.random.default_rng(0), 1, 1).reshape(-1).astype(np.float64)
+
+
+def _ask(module: nn.Module, inputs: Input, row: Array) -> list[bytes] | None:
+    x = to_axes(row.reshape(1, 1, *inputs.row_shape).astype(inputs.dtype), inputs)
+    try:
+        return [part.numpy().tobytes() for part in _attempt(module, torch.from_numpy(x), _initial_states(module, 1))]
+    except (ExportError, TypeError):  # of a dtype that numpy does not know, which is refused in its place
+        return None
 
 
 def _attempt(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ostinato.export.contracts.module import Arrays, run_decoder, run_encoder
 from ostinato.export.contracts.source_probes import draw_source
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.export.graphs.ranges import MAY_BE_MISSING, Range
 from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
 from ostinato.service.artifact.manifest import Decoder
 
@@ -71,8 +73,11 @@ def encoder_outputs(decoder: Decoder) -> list[tuple[str, Axes]]:
     return made + [(decoder.begun_by[state.name], state.shape) for state in decoder.states]
 
 
-def write_encoder(contract: EncoderDecoder, path: Path) -> None:
+def write_encoder(contract: EncoderDecoder, path: Path) -> Mapping[str, Range]:
     """Trace ``encode`` with ``B`` and ``S`` left open and write the ONNX file.
+
+    Returns:
+        name of an output -> what its numbers may be.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
@@ -83,12 +88,18 @@ def write_encoder(contract: EncoderDecoder, path: Path) -> None:
     if contract.encoder_lengths:
         example.append(_traced_lengths())
         inputs.append((contract.encoder_lengths, ("B",)))
-    signature = Signature("encode", tuple(inputs), tuple(encoder_outputs(contract.decoder)))
-    write_module(_Encode(with_onnx_layers(contract.module, one_direction=False)), example, signature, path)
+    ranges = {contract.source.name: MAY_BE_MISSING} if contract.source.missing else {}
+    signature = Signature("encode", tuple(inputs), tuple(encoder_outputs(contract.decoder)), ranges)
+    return write_module(_Encode(with_onnx_layers(contract.module, one_direction=False)), example, signature, path)
 
 
-def write_decoder(module: nn.Module, decoder: Decoder, path: Path) -> Decoder:
+def write_decoder(
+    module: nn.Module, decoder: Decoder, path: Path, encoded: Mapping[str, Range] | None = None
+) -> Decoder:
     """Trace ``decode`` with ``B`` and ``S`` left open and write the ONNX file.
+
+    Args:
+        encoded: what the numbers of the encoder's outputs may be; finite where they are not named.
 
     Returns:
         the decoder, without ``lengths`` where the graph has no use for them.
@@ -118,7 +129,10 @@ def write_decoder(module: nn.Module, decoder: Decoder, path: Path) -> Decoder:
     if decoder.attention:
         outputs.append((decoder.attention, attention_shape(decoder)))
     step = _Decode(with_onnx_layers(module, one_direction=False), decoder)
-    write_module(step, example, Signature("decode", tuple(inputs), tuple(outputs)), path)
+    made_by = {part.name: part.made_by for part in decoder.memory}
+    made_by |= {state.input: decoder.begun_by[state.name] for state in decoder.states if state.name in decoder.begun_by}
+    ranges = {name: encoded[source] for name, source in made_by.items() if encoded and source in encoded}
+    write_module(step, example, Signature("decode", tuple(inputs), tuple(outputs), ranges), path)
     return _without_unused_lengths(decoder, path)
 
 

@@ -8,10 +8,11 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.export.graphs.nan_guard import guard
+from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.errors import ModelRejected
@@ -71,11 +74,15 @@ class _Flat(nn.Module):
 
 @dataclass(frozen=True)
 class Signature:
-    """What a graph is called and takes and gives: name and symbolic shape of each input and output, in order."""
+    """What a graph is called and takes and gives: name and symbolic shape of each input and output, in order.
+
+    ``ranges``: name of an input -> what its numbers may be, where they may be other than finite.
+    """
 
     name: str
     inputs: tuple[tuple[str, Axes], ...]
     outputs: tuple[tuple[str, Axes], ...]
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def dynamic_shapes(self, symbols: Mapping[str, torch.export.Dim]) -> list[dict[int, torch.export.Dim]]:
         """The open axes of each input, as ``torch.export`` wants them."""
@@ -97,8 +104,11 @@ def open_exported(path: Path) -> Any:
         raise ExportError(f"the exported graph: {error}") from error
 
 
-def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
+def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    Returns:
+        the contract, with the states that the graph shows to be ``bounded``.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
@@ -108,13 +118,28 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> None:
         name,
         inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
         outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
+        ranges=_ranges_of(contract),
     )
     x, begin = contract.example(*TRACED_SIZES)
-    write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
+    made = write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
+    bounded = (state.model_copy(update={"bounded": made[state.output].is_finite}) for state in states)
+    return replace(contract, states=tuple(bounded))
 
 
-def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> None:
+def _ranges_of(contract: Contract) -> dict[str, Range]:
+    """Of the inputs that may be other than finite."""
+    ranges = {contract.inputs.name: MAY_BE_MISSING} if contract.inputs.missing else {}
+    for state in contract.states:
+        if state.missing or state.infinite:
+            ranges[state.input] = Range(np.inf if state.infinite else FINITE.bound, state.missing)
+    return ranges
+
+
+def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> Mapping[str, Range]:
     """Trace a module of tensors to a tuple of tensors, its axes left open as the signature says, and write the file.
+
+    Returns:
+        name of an output -> what its numbers may be.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
@@ -126,8 +151,10 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
         except Exception as error:  # the translator's exceptions share no base class
             raise ExportError(f"torch cannot translate the module to ONNX: {first_line(error)}") from error
     assert converted is not None
+    made = _guarded(converted.model, signature)
     _tidy(converted.model, signature)
     ir.save(converted.model, path)
+    return made
 
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
@@ -148,6 +175,17 @@ def _trace_error(error: Exception) -> ExportError:
     axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
     faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
     return ExportError("; ".join(faults) or first_line(error))
+
+
+def _guarded(model: ir.Model, signature: Signature) -> dict[str, Range]:
+    """Guard the graph against NaN that it would lose; returns the ranges of its outputs, by the signature's names."""
+    given = zip(model.graph.inputs, signature.inputs, strict=True)
+    ranges = Ranges(
+        {value.name or "": signature.ranges[name] for value, (name, _) in given if name in signature.ranges}
+    )
+    made = [ranges.of(value) for value in model.graph.outputs]
+    guard(model, ranges)
+    return {name: found for (name, _), found in zip(signature.outputs, made, strict=True)}
 
 
 def _tidy(model: ir.Model, signature: Signature) -> None:

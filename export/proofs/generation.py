@@ -20,7 +20,16 @@ from ostinato.export.contracts.encoder_decoder import EncodeDecode, EncoderDecod
 from ostinato.export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.proof import Measured, Proof, ProofReport, identical, measure, worst_place
+from ostinato.export.proofs.not_finite import check_fails
+from ostinato.export.proofs.proof import (
+    Measured,
+    Proof,
+    ProofReport,
+    failed_rows,
+    identical,
+    measure,
+    worst_place,
+)
 from ostinato.export.proofs.rounding import encoder_decoder_rounding, tolerance_for
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.manifest import Decoder
@@ -131,6 +140,9 @@ class _Prover:
                 length = None if sources.lengths is None else int(sources.lengths[row])
                 given = made.row(row, length, self._decoder)
                 true = wanted[row].row(0, length, self._decoder)
+                if failed_rows(wanted[row].outputs).any():
+                    check_fails(made.outputs[row : row + 1], wanted[row].outputs)
+                    continue
                 worst = max(worst, self._compare(given, true, batch, row))
                 same &= identical(given.values(), alone[row].row(0, length, self._decoder).values())
         widest = f"B 1 to {max(batch_sizes)}" if len(batch_sizes) > 1 else f"B {batch_sizes[0]}"

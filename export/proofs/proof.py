@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import numpy as np
 
 from ostinato.export.contracts.axes import Array
 from ostinato.service.artifact.manifest import Parity
@@ -28,10 +30,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was measured, line by line; ``parity`` is what the manifest keeps of it."""
+    """What was measured, line by line; ``parity`` is what the manifest keeps of it, ``notes`` what a user must know."""
 
     lines: tuple[Measured, ...]
     parity: Parity
+    notes: tuple[str, ...] = ()
 
     @property
     def batch_invariant(self) -> bool:
@@ -44,7 +47,7 @@ class Proof:
             "max_difference": max(line.max_difference for line in (*self.lines, *lines)),
             "tolerance": max(self.parity.tolerance, tolerance),
         }
-        return Proof((*self.lines, *lines), self.parity.model_copy(update=joined))
+        return replace(self, lines=(*self.lines, *lines), parity=self.parity.model_copy(update=joined))
 
 
 def measure(
@@ -81,6 +84,13 @@ def worst_place(given: Mapping[str, Array], wanted: Mapping[str, Array]) -> tupl
     differences = {place: largest_difference(given[place], wanted[place]) for place in wanted}
     place = max(differences, key=lambda name: differences[name])
     return place, differences[place]
+
+
+def failed_rows(outputs: Array) -> Array:
+    """Rows of outputs ``[B, ...]`` with NaN, bool ``[B]``: the service does not answer such a row, but fails it."""
+    if outputs.dtype.kind != "f":
+        return np.zeros(len(outputs), bool)
+    return np.asarray(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1))
 
 
 def identical(given: Iterable[Array], wanted: Iterable[Array]) -> bool:

@@ -8,17 +8,29 @@ any chunks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
+from ostinato.export.contracts.codes import depend_on_each_other
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof, ProofReport, identical, measure, worst_place
+from ostinato.export.proofs.not_finite import check_fails, find_nan
+from ostinato.export.proofs.proof import (
+    TOLERANCE,
+    Measured,
+    Proof,
+    ProofReport,
+    failed_rows,
+    identical,
+    measure,
+    worst_place,
+)
 from ostinato.service.artifact.numbers import largest_difference
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
@@ -61,13 +73,24 @@ def prove(
     lengths = ONE_STEP_LENGTHS if contract.inputs.time_axis is None else LENGTHS
     tasks: list[Callable[[], Measured]] = [partial(prover.batches, length) for length in lengths]
     tasks += [prover.chunkings, prover.long_run]
-    return measure(
+    proof = measure(
         tasks,
         report,
         tolerance=tolerance,
         batch_sizes=BATCH_SIZES,
         lengths=(*lengths, LONG_RUN[1]),
         num_chunkings=NUM_CHUNKINGS,
+    )
+    return replace(proof, notes=(*find_nan(contract, graph), *_code_notes(contract)))
+
+
+def _code_notes(contract: Contract) -> tuple[str, ...]:
+    if not depend_on_each_other(contract.inputs, contract.likely_step(), contract.ask):
+        return ()
+    names = ", ".join(contract.inputs.ranges)
+    return (
+        f"what {names} may be depends on each other: within the ranges of each the network fails on some steps, which "
+        "are answered with run_failed",
     )
 
 
@@ -167,6 +190,10 @@ class _Prover:
         return worst
 
     def _difference(self, answer: Answer, wanted: Answer, sequences: Array, cuts: Sequence[int] = ()) -> float:
+        failed = failed_rows(wanted[0])
+        if failed.any():
+            check_fails(answer[0], wanted[0])
+            answer, wanted = self._without(failed, answer), self._without(failed, wanted)
         place, difference = worst_place(self._named(answer), self._named(wanted))
         if not difference <= self._tolerance:
             raise ExportError(
@@ -183,7 +210,8 @@ class _Prover:
         return {"the output": answer[0], **{f"state {state.name!r}": numbers for state, numbers in states}}
 
     def _check_recurrent(self, in_chunks: Answer, whole: Answer) -> None:
-        difference = largest_difference(in_chunks[0], whole[0])
+        sound = ~(failed_rows(in_chunks[0]) & failed_rows(whole[0]))
+        difference = largest_difference(in_chunks[0][sound], whole[0][sound])
         if not difference <= CHUNK_TOLERANCE:
             raise ExportError(
                 f"cut into chunks the network answers otherwise than over the whole sequence (difference "
@@ -198,8 +226,15 @@ class _Prover:
         )
         return np.concatenate([row[0] for row in rows], axis=0), states
 
-    @staticmethod
-    def _equal(given: Answer, wanted: Answer) -> bool:
+    def _without(self, failed: Array, answer: Answer) -> Answer:
+        """The rows of an answer that have not failed."""
+        states = zip(self._contract.states, answer[1], strict=True)
+        return answer[0][~failed], tuple(np.compress(~failed, rows, state.batch_axis) for state, rows in states)
+
+    def _equal(self, given: Answer, wanted: Answer) -> bool:
+        failed = failed_rows(given[0]) & failed_rows(wanted[0])
+        if failed.any():
+            given, wanted = self._without(failed, given), self._without(failed, wanted)
         return identical((given[0], *given[1]), (wanted[0], *wanted[1]))
 
     def _size_error(self, sequences: Array, error: Exception) -> ExportError:

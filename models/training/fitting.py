@@ -116,7 +116,7 @@ def fit_epochs(
         label: what the validation error is called where it is shown.
 
     Raises:
-        Diverged: the loss is no longer a finite number.
+        Diverged: the loss or the validation error is no longer a finite number.
     """
     started = time.perf_counter()
     best, best_epoch, best_weights = math.inf, 0, network.state_dict()
@@ -126,6 +126,8 @@ def fit_epochs(
         _train_epoch(network, course, epoch, begin_epoch(epoch), report, shown)
         network.eval()
         validation = validate()
+        if not math.isfinite(validation):
+            raise Diverged(f"the validation error is {validation} in epoch {epoch}: lower training.learning_rate")
         shown = f"{label} {validation:.4f}"
         report(epoch, course.max_epochs, shown)
         if validation < best:
@@ -152,7 +154,7 @@ def fit(
         label: what the validation error is called where it is shown.
 
     Raises:
-        Diverged: the loss is no longer a finite number.
+        Diverged: the loss or the validation error is no longer a finite number.
     """
     num_batches = math.ceil(num_rows / recipe.batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

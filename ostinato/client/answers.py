@@ -173,7 +173,7 @@ def predicted(
             _check(made.ndim == 1, "it has not one row of outputs for each sequence")
     if not return_state:
         return outputs, []
-    states = [{name: to_outputs(state) for name, state in each.items()} for each in members["states"]]
+    states = [{name: to_outputs(state, np.nan) for name, state in each.items()} for each in members["states"]]
     _check(len(states) == len(lengths), f"it has states of {len(states)} sequences, and {len(lengths)} were sent")
     return outputs, states
 

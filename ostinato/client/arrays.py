@@ -48,8 +48,10 @@ def from_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def to_outputs(numbers: object) -> Array:
+def to_outputs(numbers: object, null: float = -np.inf) -> Array:
     """The outputs ``[..., O]`` of an answer: float32 where they are real numbers, else int64 or bool.
+
+    ``null`` is what JSON's null stands for: in outputs minus infinity, the only such number that the service answers.
 
     float32 stands in JSON in as few digits as give the same bits back.
 
@@ -58,9 +60,11 @@ def to_outputs(numbers: object) -> Array:
     """
     try:
         outputs = np.asarray(numbers)
+        if outputs.dtype == object and all(isinstance(number, float | int | None) for number in outputs.flat):
+            outputs = np.where(np.equal(outputs, None), null, outputs).astype(np.float64)  # type: ignore[call-overload]
     except ValueError:
         outputs = np.asarray(None)
-    if outputs.dtype.kind not in "fib":
+    if outputs.dtype.kind not in "fib" or numbers is None:
         raise UnexpectedAnswer("the outputs of the answer are no numbers", 200)
     return outputs.astype(np.float32) if outputs.dtype.kind == "f" else outputs
 

@@ -57,6 +57,9 @@ def export(
     step_by_step: Annotated[
         bool, typer.Option("--step-by-step", help="One step a run: for a module that loops over the steps.")
     ] = False,
+    minus_infinity: Annotated[
+        bool, typer.Option("--minus-infinity", help="The output may be minus infinity (null in JSON), as log(0) is.")
+    ] = False,
     description: Annotated[str, typer.Option(help="What the model does, for people.", show_default="nothing")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model.", show_default="none")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
@@ -88,6 +91,7 @@ def export(
         num_codes=num_codes,
         missing=missing,
         step_by_step=step_by_step,
+        minus_infinity=minus_infinity,
         description=description,
         licence=licence,
     )
@@ -100,6 +104,8 @@ def export(
         else:
             exported = export_run(Path(source), repository, name=name, version=version, force=force, report=report)
     console.print(_proof(exported))
+    for note in exported.proof.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     console.print(_summary(exported))
     if bentoml:
         from ostinato.export.bentoml_store import save_to_store

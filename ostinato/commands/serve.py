@@ -46,6 +46,9 @@ def serve(
         str | None,
         _setting("state", "Store of the sessions: lmdb://PATH, redis://HOST:PORT/DB, or memory:// (lost at exit)."),
     ] = None,
+    record_schema: Annotated[
+        int | None, _setting("record_schema", "Schema of records written; the one before, during a roll-out.")
+    ] = None,
     memory_budget: Annotated[
         str | None, _setting("memory_budget", "Memory for the sessions used last, in each worker, as 512MiB.")
     ] = None,

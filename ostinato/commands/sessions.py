@@ -19,10 +19,21 @@ from rich.table import Table
 from ostinato.client.answers import SessionInfo
 from ostinato.client.client import Client
 from ostinato.client.verbs import ENDED
+from ostinato.commands.backup import backup
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
-from ostinato.errors import ServiceError
-from ostinato.tools.session_files import file_name, import_session, make_folder, read_file, write_file
+from ostinato.errors import CommandError, ServiceError
+from ostinato.tools.session_files import (
+    file_name,
+    file_ttl_seconds,
+    import_session,
+    make_folder,
+    read_file,
+    write_file,
+)
+
+UNREADABLE = "record_unreadable"
+"""Code of a session that the service cannot read."""
 
 sessions = typer.Typer(
     name="sessions",
@@ -35,7 +46,7 @@ sessions = typer.Typer(
 
 @sessions.callback()
 def about() -> None:
-    """List, show, export, import and close sessions of a running service.
+    """List, show, export, import and close sessions of a running service, and back up its store.
 
     Each command has a --help of its own.
 
@@ -48,7 +59,12 @@ def about() -> None:
     ostinato sessions import states/station-7.safetensors --url http://127.0.0.1:3001
 
     ostinato sessions close station-7
+
+    ostinato sessions backup backups/monday --state lmdb://state
     """
+
+
+sessions.command()(backup)
 
 
 @sessions.command("list")
@@ -128,8 +144,9 @@ def export_sessions(
 ) -> None:
     """Write the state of sessions to files <ID>.safetensors.
 
-    A file also tells the model, the steps and the last output; one that is there already is replaced. The sessions stay
-    as they are, and live.
+    A file also tells the model, the steps, the last output and the time to live; one that is there already is replaced.
+    The sessions stay as they are, and live. With --all, those that the service cannot read are left out and named, and
+    the exit status is 1.
 
     [bold]Examples[/]
 
@@ -144,14 +161,23 @@ def export_sessions(
         paths = {session_id: output / file_name(session_id) for session_id in chosen}
         make_folder(output)
         num_written = 0
+        unreadable: list[str] = []
         with _progress(console, "export", len(paths)) as advance:
             for session_id, path in paths.items():
-                # One that ended since it was listed is none of all live sessions.
-                with _ignored(ENDED if every else ()):
-                    write_file(path, client.resume(session_id).state())
-                    num_written += 1
+                try:
+                    # One that ended since it was listed is none of all live sessions.
+                    with _ignored(ENDED if every else ()):
+                        write_file(path, client.resume(session_id).state())
+                        num_written += 1
+                except ServiceError as error:
+                    if not every or error.code != UNREADABLE:
+                        raise
+                    unreadable.append(session_id)
                 advance()
     console.print(f"{_count(num_written)} exported to {escape(str(output))}", highlight=False, soft_wrap=True)
+    if unreadable:
+        names = ", ".join(unreadable)
+        raise CommandError(f"the service cannot read the record of {_count(len(unreadable))}, left out: {names}")
 
 
 @sessions.command("import")
@@ -166,7 +192,7 @@ def import_sessions(
     ] = None,
     ttl: Annotated[
         float | None,
-        typer.Option("--ttl", min=0, help="Seconds that it may be idle; 0 = for ever.", show_default="the server's"),
+        typer.Option("--ttl", min=0, help="Seconds that it may be idle; 0 = for ever.", show_default="the file's"),
     ] = None,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,
@@ -174,7 +200,8 @@ def import_sessions(
     """Open sessions with the state of files.
 
     Each continues, to the bit, as the one that was exported would have. It is opened under the id that the file names,
-    on the same version of its model; if that is not served, on the latest.
+    on the same version of its model; if that is not served, on the latest. Its time to live is that of the file, and
+    begins anew.
 
     [bold]Examples[/]
 
@@ -196,7 +223,7 @@ def import_sessions(
                 session_id=session_id or metadata.get("session_id"),
                 version=version,
                 former_version=metadata.get("version"),
-                ttl_seconds=ttl,
+                ttl_seconds=file_ttl_seconds(path, metadata) if ttl is None else ttl,
             )
             name = f"{session.session_id}: {session.model}/{session.version}, {session.steps:,} steps"
             console.print(escape(name), highlight=False, soft_wrap=True)

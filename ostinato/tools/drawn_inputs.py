@@ -15,9 +15,9 @@ def draw_steps(model_input: Mapping[str, Any], num_steps: int, generator: np.ran
     """Steps ``[n, F]``, none of them missing.
 
     Args:
-        model_input: the input's entry in the manifest. A feature with categories gets one of their codes, an integer
-            input one of its codes (0 or 1 where their number is not known), any other a normal deviate with the mean
-            and deviation of the training, kept within its extremes.
+        model_input: the input's entry in the manifest. A feature with categories or a range of codes gets one of them,
+            an integer input one of its codes (0 or 1 where their number is not known), any other a normal deviate with
+            the mean and deviation of the training, kept within its extremes.
     """
     features: list[str] = model_input["features"]
     columns = [_draw_feature(model_input, position, num_steps, generator) for position in range(len(features))]
@@ -31,6 +31,9 @@ def _draw_feature(
     words = model_input.get("categories", {}).get(model_input["features"][position])
     if words:
         return generator.integers(len(words), size=num_steps)
+    limits = model_input.get("ranges", {}).get(model_input["features"][position])
+    if limits and limits["whole"]:
+        return generator.integers(int(limits["least"]), int(limits["most"]), size=num_steps, endpoint=True)
     if not str(model_input["dtype"]).startswith("float"):
         num_codes = 2 if model_input["dtype"] == "bool" else model_input.get("num_codes") or 2
         return generator.integers(num_codes, size=num_steps)
@@ -39,4 +42,5 @@ def _draw_feature(
     if statistics:
         low, high = statistics["minimum"][position], statistics["maximum"][position]
         drawn = np.clip(statistics["mean"][position] + statistics["std"][position] * drawn, low, high)
-    return drawn.round(DECIMALS)
+    drawn = drawn.round(DECIMALS)
+    return np.clip(drawn, limits["least"], limits["most"]) if limits else drawn

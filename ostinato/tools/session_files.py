@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -78,6 +80,24 @@ def read_file(path: Path) -> tuple[bytes, dict[str, str]]:
     except SafetensorError as error:
         raise CommandError(f"{path}: it is not a safetensors file ({error})") from error
     return content, metadata if metadata.get("format") == FORMAT else {}
+
+
+def file_ttl_seconds(path: Path, metadata: Mapping[str, str]) -> float | None:
+    """How long the session that a file is of may be idle, 0 = for ever; None where the file does not say.
+
+    Raises:
+        CommandError: it says what is no such time.
+    """
+    text = metadata.get("ttl_seconds")
+    if text is None:
+        return None
+    try:
+        ttl_seconds = float(text)
+    except ValueError:
+        ttl_seconds = math.nan
+    if not 0 <= ttl_seconds < math.inf:
+        raise CommandError(f"{path}: its ttl_seconds {text[:40]!r} is no number of seconds; --ttl gives another")
+    return ttl_seconds
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -18,8 +18,27 @@ Dtype: TypeAlias = Literal["float16", "float32", "float64", "int8", "int16", "in
 Axis: TypeAlias = Annotated[int, Field(ge=1)] | Literal["B", "T", "S"]
 # A named alias: pydantic cannot follow an unnamed one into itself.
 Nested = TypeAliasType("Nested", "float | int | list[Nested]")
-_OF_TABLES = ("missing_words", "times")
-"""Members of an input that only models of a table have."""
+_LEFT_OUT: dict[str, Any] = {
+    "missing_words": None,
+    "times": None,
+    "ranges": {},
+    "minus_infinity": False,
+    "missing": False,
+    "infinite": False,
+    "bounded": False,
+}
+"""Members that stand in the file only where they say more than this: a release that is rolled back to knows no such
+keys, and refuses what it does not know.
+"""
+
+
+def _content(part: BaseModel, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    """A part without what may be left out; an input's ``missing`` has always been there."""
+    content: dict[str, Any] = write(part)
+    kept = {"missing"} if isinstance(part, Input) else set()
+    return {
+        key: value for key, value in content.items() if key in kept or key not in _LEFT_OUT or value != _LEFT_OUT[key]
+    }
 
 
 class Part(BaseModel):
@@ -79,6 +98,22 @@ class Statistics(Part):
     missing_fraction: tuple[float, ...] = ()
 
 
+class FeatureRange(Part):
+    """What a feature may be, both ends included: the network has no answer to anything else.
+
+    ``whole``: it is a code, a whole number: a place in a table of the network's.
+    """
+
+    least: float
+    most: float
+    whole: bool = True
+
+    @property
+    def words(self) -> str:
+        """The range in words."""
+        return f"{self.least:.9g} to {self.most:.9g}"
+
+
 class TableTimes(Part):
     """How the table of the training told when a row was, for readers of others like it.
 
@@ -98,6 +133,8 @@ class Input(Tensor):
     ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
     ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
     ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
+    ``ranges``: of other features that the network takes within limits only, as a column that is looked up in a table:
+    what they may be. The exporter finds it.
     ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
     ``times``: how that table told time. Both are None, and left out of the file, where there was no table.
     """
@@ -108,17 +145,29 @@ class Input(Tensor):
     times: TableTimes | None = None
     num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    ranges: dict[str, FeatureRange] = Field(default_factory=dict)
     statistics: Statistics | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether some finite numbers of its dtype are refused, so that each must be looked at."""
+        return bool(self.categories or self.ranges or self.num_codes is not None)
+
+    def of_feature(self, name: str) -> Input:
+        """The same with one feature alone."""
+        words = {key: found for key, found in self.categories.items() if key == name}
+        ranges = {key: found for key, found in self.ranges.items() if key == name}
+        return self.model_copy(update={"features": (name,), "categories": words, "ranges": ranges})
 
     @model_serializer(mode="wrap")
     def _leave_out_tables(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A release that is rolled back to knows no such keys, and refuses what it does not know.
-        content: dict[str, Any] = write(self)
-        return {key: value for key, value in content.items() if value is not None or key not in _OF_TABLES}
+        return _content(self, write)
 
     @model_validator(mode="after")
     def _check_features(self) -> Input:
         _check_names(self, self.features)
+        if unknown := set(self.ranges) - set(self.features):
+            raise ValueError(f"{self.name!r}: ranges for features that it does not have: {sorted(unknown)}")
         if unknown := set(self.categories) - set(self.features):
             raise ValueError(f"{self.name!r}: categories for features that it does not have: {sorted(unknown)}")
         if self.missing and not self.dtype.startswith("float"):
@@ -131,9 +180,25 @@ class Input(Tensor):
 
 
 class Output(Tensor):
-    """What the graph answers: one row of features a step, or one per run where the shape has no ``T``."""
+    """What the graph answers: one row of features a step, or one per run where the shape has no ``T``.
+
+    ``minus_infinity``: whether a number of it may be minus infinity, as a logarithm of a probability or a score that is
+    masked; ``null`` in JSON. Without it, a row with an infinity fails, as one with NaN or plus infinity always does.
+    """
 
     features: tuple[str, ...]
+    minus_infinity: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _content(self, write)
+
+    def is_unsound(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which numbers cannot be answered, bool of the same shape."""
+        if numbers.dtype.kind != "f":
+            return np.zeros(numbers.shape, bool)
+        wrong: np.ndarray[Any, Any] = ~np.isfinite(numbers)
+        return wrong & (np.isnan(numbers) | (numbers > 0)) if self.minus_infinity else wrong
 
     @model_validator(mode="after")
     def _check_features(self) -> Output:
@@ -145,6 +210,9 @@ class State(Part):
     """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session.
 
     ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
+    ``missing``, ``infinite``: whether the network's own states hold NaN, as for what was not seen yet, or infinity. No
+    other may come in, and a step that would lead to one fails.
+    ``bounded``: whether the graph itself shows that it stays finite, so that nobody need look.
     """
 
     name: str
@@ -153,6 +221,13 @@ class State(Part):
     shape: tuple[Axis, ...]
     dtype: Dtype
     initial: Nested = 0.0
+    missing: bool = False
+    infinite: bool = False
+    bounded: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _content(self, write)
 
     @property
     def batch_axis(self) -> int:
@@ -163,6 +238,17 @@ class State(Part):
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one session's state."""
         return tuple(axis for axis in self.shape if isinstance(axis, int))
+
+    def is_unsound(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which numbers are NaN or infinite and should not be, bool of the same shape."""
+        if numbers.dtype.kind != "f":
+            return np.zeros(numbers.shape, bool)
+        wrong = np.zeros(numbers.shape, bool)
+        if not self.missing:
+            wrong |= np.isnan(numbers)
+        if not self.infinite:
+            wrong |= np.isinf(numbers)
+        return wrong
 
     def initial_row(self) -> np.ndarray[Any, Any]:
         """The state of a sequence that has not begun, of ``row_shape`` and ``dtype``."""

@@ -222,7 +222,16 @@ def _check_golden(
 ) -> float:
     tolerance = manifest.parity.tolerance if manifest.parity else DEFAULT_TOLERANCE
     largest = 0.0
+    assert manifest.decoder is not None
+    has_codes = manifest.decoder.num_codes is not None
     for row in rows:
+        # A score of minus infinity rules its code out; numbers are all finite.
+        is_answer = np.isfinite(row.output) | (has_codes & (row.output < 0))
+        if not (is_answer.all() and (row.output > -np.inf).any(axis=-1).all()):
+            raise ModelRejected(
+                f"{GOLDEN_FILE}: {row.place}: the trained network's own output is NaN or infinite, and nothing could "
+                "be generated from it"
+            )
         difference = largest_difference(_run_rows(encoder, decoder, [row])[0], row.output)
         if not difference <= tolerance:
             raise ModelRejected(

@@ -103,6 +103,8 @@ class Loader:
             self.missing = await self._store.missing_versions()
         except StateStoreUnavailable as error:
             logger.error("%s", error)
+        except Exception:
+            logger.exception("the sessions of versions that are not served could not be counted")
         for (model, version), count in self.missing.items():
             logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
 

@@ -53,8 +53,11 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
         raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} is not served yet")
     runner = _runner(manifest, directory, settings)
     cases = read_golden(manifest, directory)
+    if manifest != (seen := _with_seen_states(manifest, cases)):
+        manifest, runner = seen, _runner(seen, directory, settings)
     difference = check_golden(runner, cases, directory)
-    if manifest.batch_invariant and not is_batch_invariant(runner, [*cases, *roughened(manifest, cases)]):
+    rough = answered(runner, roughened(manifest, cases))
+    if manifest.batch_invariant and not is_batch_invariant(runner, [*cases, *rough]):
         logger.warning("%s: rows depend on what shares their run, so the model is run alone", directory)
         manifest = manifest.model_copy(update={"batch_invariant": False})
         runner = _runner(manifest, directory, settings)
@@ -102,6 +105,18 @@ def read_golden(manifest: Manifest, directory: Path) -> list[GoldenCase]:
     return cases
 
 
+def _with_seen_states(manifest: Manifest, cases: list[GoldenCase]) -> Manifest:
+    """The manifest with states that hold NaN or infinity in golden answers said to: an older one does not say."""
+    states = []
+    for index, state in enumerate(manifest.states):
+        rows = [state.initial_row(), *(case.states[index] for case in cases)]
+        seen = [numbers for numbers in rows if numbers.dtype.kind == "f"]
+        missing, infinite = (any(found(numbers).any() for numbers in seen) for found in (np.isnan, np.isinf))
+        update = {"missing": state.missing or missing, "infinite": state.infinite or infinite}
+        states.append(state.model_copy(update=update))
+    return manifest.model_copy(update={"states": tuple(states)})
+
+
 def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> float:
     """Run every golden case in one go and return the largest ``|graph - network| / max(1, |network|)``.
 
@@ -112,6 +127,12 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
     tolerance = parity.tolerance if parity else DEFAULT_TOLERANCE
     largest = 0.0
     for case in cases:
+        if runner.manifest.outputs[0].is_unsound(case.outputs).any():
+            raise ModelRejected(
+                f"{directory / GOLDEN_FILE}: case {case.name!r}: the trained network's own output is NaN or "
+                "infinite, and no step could be answered with it; bound it (clamp), or where minus infinity is meant, "
+                "export it again: the manifest then says so"
+            )
         outputs, states = run_sequence(runner, case.inputs, case.inputs.shape[1])
         for name, made, golden in zip(
             [runner.manifest.outputs[0].name, *(state.output for state in runner.manifest.states)],
@@ -138,7 +159,7 @@ def roughened(manifest: Manifest, cases: list[GoldenCase]) -> list[GoldenCase]:
     part = manifest.inputs[0]
     if not part.dtype.startswith("float"):
         return []
-    columns = [index for index, name in enumerate(part.features) if name not in part.categories]
+    columns = [index for index, name in enumerate(part.features) if name not in {*part.categories, *part.ranges}]
     rough = []
     for case in cases:
         inputs = case.inputs.copy()
@@ -146,6 +167,17 @@ def roughened(manifest: Manifest, cases: list[GoldenCase]) -> list[GoldenCase]:
         inputs[..., columns] *= scales.astype(part.dtype)
         rough.append(case._replace(name=f"{case.name}, roughened", inputs=inputs))
     return rough
+
+
+def answered(runner: Runner, cases: list[GoldenCase]) -> list[GoldenCase]:
+    """The cases without the rows that the graph gives NaN for: where such a row is cut, other steps of it are NaN."""
+    kept = []
+    for case in cases:
+        outputs, _ = run_sequence(runner, case.inputs, case.inputs.shape[1])
+        sound = (outputs == outputs).reshape(len(outputs), -1).all(axis=1)
+        if sound.any():
+            kept.append(case._replace(inputs=case.inputs[sound]))
+    return kept
 
 
 def is_batch_invariant(runner: Runner, cases: list[GoldenCase]) -> bool:

@@ -94,7 +94,7 @@ class Edge:
         except Exception as error:
             response = self._refuse(error, scope)
         finally:
-            del desk.under_way[exchange]
+            desk.under_way.pop(exchange, None)
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
         desk.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))

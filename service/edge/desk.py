@@ -22,11 +22,14 @@ SWEEP_SECONDS = 0.05
 WATCH_AFTER_SECONDS = 0.1
 """Requests older than this are watched for a client that hangs up; most are answered long before."""
 
-LOGGED = ("internal", "run_failed", "record_unreadable")
+LOGGED = ("internal", "run_failed")
 """Codes of errors that are ours to look into, not the client's."""
 OUTAGE = "state_store_unavailable"
-OUTAGE_LOGGED_EVERY_SECONDS = 60.0
-"""While the store is away every request fails by it, and one of them tells the log."""
+LOGGED_ONCE_IN_A_WHILE = (OUTAGE, "record_unreadable")
+"""Codes of errors that meet every request, of all sessions or of one that the store has named: one of them tells the
+log, every ``LOGGED_EVERY_SECONDS``.
+"""
+LOGGED_EVERY_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class Desk:
     def __init__(self, metrics: Metrics, settings: Settings, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._outage_logged_at = -math.inf
+        self._logged_at: dict[str, float] = {}
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
         # A dictionary keeps the order of insertion.
@@ -116,16 +119,16 @@ class Desk:
         problem = Problem(error)
         if problem.code == OUTAGE:
             self._metrics.store_errors.labels().inc()
-        if problem.code in LOGGED or (problem.code == OUTAGE and self._outage_is_due()):
+        if problem.code in LOGGED or (problem.code in LOGGED_ONCE_IN_A_WHILE and self._is_due(problem.code)):
             logger.error("%s failed", what, exc_info=error)
         self.count_refusal(problem.code)
         return problem
 
-    def _outage_is_due(self) -> bool:
+    def _is_due(self, code: str) -> bool:
         now = self._clock()
-        if now - self._outage_logged_at < OUTAGE_LOGGED_EVERY_SECONDS:
+        if now - self._logged_at.get(code, -math.inf) < LOGGED_EVERY_SECONDS:
             return False
-        self._outage_logged_at = now
+        self._logged_at[code] = now
         return True
 
     def count_refusal(self, code: str) -> None:
@@ -145,18 +148,22 @@ class Desk:
         """Look after slow requests, for ever."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                self.sweep_once(time.perf_counter())
-            except Exception:
-                logger.exception("a sweep over the requests under way failed")
+            self.sweep_once(time.perf_counter())
 
     def sweep_once(self, now: float) -> None:
-        """End the requests past their deadline, and watch those that take long; ``now`` of ``perf_counter``."""
+        """End the requests past their deadline, and watch those that take long; ``now`` of ``perf_counter``.
+
+        One that cannot be looked after is told to the log and let alone: those behind it have their deadlines.
+        """
         for request in list(self.under_way):
             age = now - request.arrived_at
             if age < WATCH_AFTER_SECONDS:
                 break
-            if self.deadline_seconds and age > self.deadline_seconds and not request.is_streaming:
-                request.expire()
-            else:
-                request.look_after()
+            try:
+                if self.deadline_seconds and age > self.deadline_seconds and not request.is_streaming:
+                    request.expire()
+                else:
+                    request.look_after()
+            except Exception:
+                logger.exception("a request under way could not be looked after")
+                self.under_way.pop(request, None)

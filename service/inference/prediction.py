@@ -13,8 +13,8 @@ from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, TooLarge
-from ostinato.service.inputs.sequences import to_sequence
+from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
+from ostinato.service.inputs.sequences import check_codes, to_sequence
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.session_file import is_known
 from ostinato.service.sessions.sessions import Sessions
@@ -119,15 +119,28 @@ class ForecastPlan:
             )
         return rows
 
+    def feed_back(self, output: NDArray[Any], row: NDArray[Any]) -> None:
+        """Put an output ``[O]`` into the next row ``[F]``.
+
+        Raises:
+            RunFailed: it is infinite, no code, or outside what the input may be.
+        """
+        row[self.targets] = output[self.sources]
+        if not np.isfinite(row[self.targets]).all():
+            raise RunFailed("the forecast cannot be fed back: it is minus infinity")
+        if self._input.is_limited:
+            try:
+                check_codes(row[None], self._input, "the forecast")
+            except InvalidInput as error:
+                raise RunFailed(f"the forecast cannot be fed back: {error}") from error
+
     def _column(self, name: str, values: Sequence[float | None]) -> NDArray[Any]:
         """One feature's future ``[n]``, held to what its values may be in a chunk."""
         if not values:
             return np.empty(0, self._input.dtype)
-        categories = {key: words for key, words in self._input.categories.items() if key == name}
-        alone = self._input.model_copy(update={"features": (name,), "categories": categories})
         field = f"known_future.{name}"
         try:
-            return to_sequence([[value] for value in values], alone, field)[:, 0]
+            return to_sequence([[value] for value in values], self._input.of_feature(name), field)[:, 0]
         except InvalidInput as error:
             raise InvalidInput(str(error), (error.field or field).removesuffix("[0]")) from error
 
@@ -170,7 +183,11 @@ async def forecast(
         slot = engine.take_slot(session.arena.read(session.slot))
     outputs = [first]
     for row in inputs:
-        row[plan.targets] = outputs[-1][plan.sources]
+        try:
+            plan.feed_back(outputs[-1], row)
+        except RunFailed:
+            engine.give_back(slot)
+            raise
         outputs.append((await engine.run(slot, row[None]))[-1])
     engine.give_back(slot)
     return np.stack(outputs)

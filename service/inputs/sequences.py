@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.errors import InvalidInput
 
 # A number beyond its dtype becomes infinite, and is refused below by its place; numpy need not warn of it, too.
@@ -43,7 +43,7 @@ def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str)
         _check_finite(array, part, field)
     if part.dtype != "float32":
         array = _cast(array, part.dtype, field)
-    if part.categories or part.num_codes is not None:
+    if part.is_limited:
         check_codes(array, part, field)
     return array
 
@@ -61,7 +61,7 @@ def step_packer(part: Input) -> Callable[..., bytes] | None:
     """
     code = {"float32": "f", "float64": "d"}.get(part.dtype)
     # "=": of standard size, which refuses a number that overflows; the native one makes it infinite.
-    return None if code is None or part.categories else struct.Struct(f"={part.num_features}{code}").pack
+    return None if code is None or part.is_limited else struct.Struct(f"={part.num_features}{code}").pack
 
 
 def to_steps(
@@ -113,8 +113,19 @@ def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
     """Refuse codes in ``array`` [n, F] that the input does not have.
 
     Raises:
-        InvalidInput: a feature's code has no category, or an integer input's is not below ``num_codes``.
+        InvalidInput: a feature's code has no category, an integer input's is not below ``num_codes``, or a feature is
+            outside its range.
     """
+    for name, limits in part.ranges.items():
+        feature = part.features.index(name)
+        column = array[:, feature]
+        wrong = (column < limits.least) | (column > limits.most)
+        if limits.whole and column.dtype.kind == "f":
+            wrong |= (column != np.rint(column)) & ~np.isnan(column)
+        if wrong.any():
+            step = int(np.argmax(wrong))
+            what = f"no code of {name!r}; codes are" if limits.whole else f"outside what {name!r} may be,"
+            raise InvalidInput(f"{column[step]:g} is {what} {limits.words}", f"{field}[{step}][{feature}]")
     for name, words in part.categories.items():
         feature = part.features.index(name)
         wrong = ~(np.isnan(array[:, feature]) | np.isin(array[:, feature], np.arange(len(words))))
@@ -163,14 +174,20 @@ def _check_finite(array: NDArray[Any], part: Input, field: str) -> None:
             raise InvalidInput(message, field=f"{field}[{step}][{feature}]")
 
 
-def check_finite_state(state: NDArray[Any], dtype: str, field: str) -> None:
-    """Refuse a state that is infinite; NaN may be one's value, where nothing was seen yet.
+def check_state(numbers: NDArray[Any], state: State, field: str) -> None:
+    """Refuse a state ``row_shape`` with NaN or infinity that the network's own states never hold: steps from it fail.
 
     Raises:
         InvalidInput: names the first such number.
     """
-    if np.dtype(dtype).kind == "f":
-        _cast(state, dtype, field)
+    unsound = np.argwhere(state.is_unsound(numbers))
+    if len(unsound):
+        place = "".join(f"[{index}]" for index in unsound[0])
+        raise InvalidInput(
+            f"{numbers[tuple(unsound[0])]:g} in a state of this model, whose own are finite there: no step could be "
+            "made from it",
+            field=f"{field}{place}",
+        )
 
 
 def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:

@@ -220,6 +220,9 @@ class Metrics:
             *_MODEL,
         )
         self.store_errors = _counter("store_errors_total", "Requests, and rows of messages, that the store failed.")
+        self.records_unreadable = _counter(
+            "records_unreadable_total", "Sessions found whose record is damaged, or of a schema that is not read."
+        )
         self.sessions_live = _gauge("sessions_live", "Sessions in memory.", *_MODEL)
         self.streams_live = _gauge("streams_live", "WebSocket streams that are open.")
         self.queue_depth = _gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
@@ -253,6 +256,7 @@ class Metrics:
         self.generated_steps = _counter("generated_steps_total", "Steps that decoders computed: one a lane.", *_MODEL)
         self.generation_lanes = _gauge("generation_lanes", "Lanes of the decoder in use: outputs, or beams.", *_MODEL)
         self.store_errors.labels()  # it is there before anything fails, so that its rate is known
+        self.records_unreadable.labels()
         self.workers.labels().set(1)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)

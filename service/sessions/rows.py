@@ -127,7 +127,7 @@ async def _session_of(sessions: Sessions, engine: Engine, session_id: str, creat
 
 
 def _taken(part: Input) -> tuple[Any, ...]:
-    return part.features, part.dtype, part.missing, part.num_codes, part.categories
+    return part.features, part.dtype, part.missing, part.num_codes, part.categories, part.ranges
 
 
 def _given(manifest: Manifest) -> tuple[Any, ...]:

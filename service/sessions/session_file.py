@@ -7,12 +7,15 @@ Each state of the manifest is a tensor under its name, of its ``row_shape`` and 
     session_id    whose it was
     model, version
     steps         steps applied
-    last_output   the output of the step applied last, a JSON list of O numbers; absent where it is not known
+    last_output   the output of the step applied last, a JSON list of O numbers, null for minus infinity; absent where
+                  it is not known
+    ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,7 +31,7 @@ from safetensors.numpy import save
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Output, State
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import check_finite_state
+from ostinato.service.inputs.sequences import check_state
 from ostinato.service.state.arena import Rows
 from ostinato.service.state.base import Snapshot
 
@@ -42,7 +45,7 @@ MAX_STEPS = 2**53
 _TENSOR_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "U8": "uint8", "BOOL": "bool"} | {
     f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)
 }
-_NUMBERS: dict[str, Any] = {"f": list[float], "b": list[bool]}
+_NUMBERS: dict[str, Any] = {"f": list[float | None], "b": list[bool]}
 _HEADER_LENGTH_BYTES = 8
 _SPARE_HEADER_BYTES = 65_536
 """For a header's metadata and its blanks, whatever the model."""
@@ -74,8 +77,11 @@ class SessionFile(NamedTuple):
         return Snapshot(self.states, self.steps or 0, answer)
 
 
-def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot) -> bytes:
-    """A session as a file; ``read_session`` undoes it."""
+def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_seconds: float | None = None) -> bytes:
+    """A session as a file; ``read_session`` undoes it.
+
+    ``ttl_seconds``: how long it may be idle, ``inf`` = for ever; None = the file does not say.
+    """
     metadata = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -84,10 +90,14 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot) -> by
         "version": manifest.version,
         "steps": str(snapshot.steps),
     }
+    if ttl_seconds is not None:
+        metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
     if snapshot.steps and is_known(last_output):
         # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.
-        metadata["last_output"] = json.dumps(last_output.tolist())
+        # Minus infinity, which is no number of JSON, is null, as in answers.
+        numbers = [None if number == -np.inf else number for number in last_output.tolist()]
+        metadata["last_output"] = json.dumps(numbers)
     # One number is no array when it is taken out of the arena.
     tensors = {
         state.name: np.ascontiguousarray(rows).reshape(state.row_shape)
@@ -121,10 +131,7 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
         if state.name not in tensors:
             raise InvalidInput(f"state {state.name!r} is absent", field=state.name)
         states.append(_state(tensors[state.name], state))
-        if metadata.get("format") != FORMAT:
-            # A session that was served may have come to an infinite state; who makes one up is held to what
-            # ``initial_state`` is.
-            check_finite_state(states[-1], state.dtype, state.name)
+        check_state(states[-1], state, state.name)
     steps = _steps(metadata["steps"]) if "steps" in metadata else None
     last_output = _last_output(metadata.get("last_output", ""), manifest.outputs[0])
     if steps != 0 and last_output is None and manifest.feedback and not manifest.outputs[0].dtype.startswith("float"):
@@ -136,7 +143,7 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
 
 
 def is_known(last_output: NDArray[Any]) -> bool:
-    """Whether an output ``[O]`` is one that a step gave: those are finite."""
+    """Whether an output ``[O]`` is one that a step gave: those are never NaN."""
     return last_output.dtype.kind != "f" or not bool(np.isnan(last_output).any())
 
 
@@ -194,13 +201,14 @@ def _last_output(text: str, output: Output) -> NDArray[Any] | None:
     dtype = np.dtype(output.dtype)
     try:
         numbers = msgspec.json.decode(text or "[]", type=_NUMBERS.get(dtype.kind, list[int]))
-        last_output = np.array(numbers, dtype)
+        infinity = -np.inf if output.minus_infinity else np.inf
+        last_output = np.array([infinity if number is None else number for number in numbers], dtype)
     except (msgspec.DecodeError, OverflowError, RecursionError) as error:
         raise InvalidInput(f"not a JSON list of {output.dtype}: {error}", field=field) from error
     if not numbers:
         return None
     if len(numbers) != output.num_features:
         raise InvalidInput(f"{len(numbers)} numbers where an output has {output.num_features}", field=field)
-    if dtype.kind == "f" and not np.isfinite(last_output).all():
+    if dtype.kind == "f" and not (np.isfinite(last_output) | ((last_output < 0) & output.minus_infinity)).all():
         raise InvalidInput(f"a number of it does not fit {output.dtype}", field=field)
     return last_output

@@ -14,6 +14,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import (
     InvalidInput,
     OstinatoError,
+    RecordUnreadable,
     SessionClosed,
     Starting,
     UnknownModel,
@@ -107,8 +108,9 @@ class Sessions:
         return await self._store.look(session_id, self._clock())
 
     @asynccontextmanager
-    async def alone(self, session: LiveSession) -> AsyncIterator[None]:
-        """Hold a session, in its turn, with nothing of it under way, and as its store has it.
+    async def alone(self, session: LiveSession, *, is_ending: bool = False) -> AsyncIterator[None]:
+        """Hold a session, in its turn, with nothing of it under way, and as its store has it; or, where it is ending,
+        as it is: what the store has of it need not be readable for that.
 
         Raises:
             SessionClosed: it has ended already; entering raises it where it ended before the turn came.
@@ -119,7 +121,9 @@ class Sessions:
         arena, slot = session.address
         async with self._turns.alone(arena, slot):
             try:
-                waiting = self._store.refresh(session.session_id, session.address, self._clock())
+                waiting = None
+                if not is_ending:
+                    waiting = self._store.refresh(session.session_id, session.address, self._clock())
                 if waiting is not None:
                     await waiting
                 yield
@@ -172,12 +176,16 @@ class Sessions:
         session = self.use(session_id)
         if session is None:
             # It need not come to memory for that, nor its model be served.
-            facts = await self.look(session_id)
+            facts = await self._look_if_readable(session_id)
             await self._store.close(session_id, None, self._clock())
-            if facts.model in self._catalogue.models and facts.version in self._catalogue.versions(facts.model):
+            if (
+                facts
+                and facts.model in self._catalogue.models
+                and facts.version in self._catalogue.versions(facts.model)
+            ):
                 self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
             return
-        async with self.alone(session):
+        async with self.alone(session, is_ending=True):
             await self._store.close(session_id, session.address, self._clock())
             session.engine.metrics.closed.inc()
             self._turns.refuse_rest(
@@ -203,6 +211,12 @@ class Sessions:
         if model is not None:
             self._catalogue.versions(model)
         return await self._store.page(model, limit, cursor, self._clock())
+
+    async def _look_if_readable(self, session_id: str) -> Facts | None:
+        try:
+            return await self.look(session_id)
+        except RecordUnreadable:
+            return None
 
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None

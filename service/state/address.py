@@ -45,6 +45,7 @@ def open_store(settings: Settings) -> Store:
             redis_address(settings.state),
             tombstone_seconds=settings.tombstone_seconds,
             memory_budget=settings.memory_budget,
+            record_schema=settings.record_schema,
         )
     raise ValueError(f"--state {settings.state!r}: there is no such store; there is {EXAMPLES}")
 
@@ -61,17 +62,19 @@ def absolute_address(address: str) -> str:
 def _open_lmdb(settings: Settings) -> LmdbStore:
     folder, _, query = settings.state.removeprefix("lmdb://").partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    sync = options.pop("sync", "second")
-    if not folder or options or sync not in ("second", "always"):
+    sync, recover = options.pop("sync", "second"), options.pop("recover", "no")
+    if not folder or options or sync not in ("second", "always") or recover not in ("no", "yes"):
         raise ValueError(
-            f"--state {settings.state!r}: it is lmdb://PATH, or lmdb://PATH?sync=always to have each answer wait "
-            "for the disk"
+            f"--state {settings.state!r}: it is lmdb://PATH, with ?sync=always to have each answer wait for the disk, "
+            "and with ?recover=yes to take what is there of a folder that is damaged or not whole"
         )
     return LmdbStore(
         _folder(folder),
         tombstone_seconds=settings.tombstone_seconds,
         memory_budget=settings.memory_budget,
         sync_always=sync == "always",
+        recovers=recover == "yes",
+        record_schema=settings.record_schema,
     )
 
 

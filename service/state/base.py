@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,10 +43,14 @@ def facts_of(session_id: str, address: Address) -> Facts:
 
 
 class SessionPage(NamedTuple):
-    """Some of all sessions, and where the next ones begin; None = that was all."""
+    """Some of all sessions, and where the next ones begin; None = that was all.
+
+    ``num_unreadable`` is of the records on the way there that could not be read, whose sessions are not among them.
+    """
 
     sessions: list[Facts]
     next_cursor: str | None
+    num_unreadable: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -157,7 +161,12 @@ class Store(ABC):
     and leaves it alone, and ``refresh`` makes it new.
 
     Every method may raise ``StateStoreUnavailable``: the store cannot be reached, and nothing was changed.
+
+    Attributes:
+        on_unreadable: called of each session whose record turns out not to be readable, once.
     """
+
+    on_unreadable: Callable[[], object] | None = None
 
     @abstractmethod
     def num_slots(self, manifest: Manifest) -> int:
@@ -197,7 +206,7 @@ class Store(ABC):
         Raises:
             UnknownSession, SessionExpired, SessionClosed: it is not live.
             UnknownModel: no arena of its model version is attached.
-            RecordUnreadable: it was stored by a release that this one does not understand.
+            RecordUnreadable: its record is damaged, or of a schema that this release does not read.
         """
 
     @abstractmethod
@@ -236,7 +245,9 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self, session_id: str, address: Address | None, now: float) -> None:
-        """End a session and forget its state. ``address``: where it is, from who holds its turn; None = from others.
+        """End a session and forget its state, readable or not.
+
+        ``address``: where it is, from who holds its turn; None = from others.
 
         Raises:
             UnknownSession, SessionExpired, SessionClosed: it is not live.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import (
     OstinatoError,
     Overloaded,
+    RecordUnreadable,
     SessionClosed,
     SessionExists,
     SessionExpired,
@@ -22,6 +24,12 @@ from ostinato.service.state.endings import session_error
 from ostinato.service.state.records import Head, Layout, read_head, tombstone
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
+from ostinato.service.state.schemas import SCHEMA, SCHEMAS
+
+logger = logging.getLogger(__name__)
+
+MAX_NOTED = 10_000
+"""Sessions that are remembered to have been named in the log."""
 
 ENDED = (UnknownSession, SessionExpired, SessionClosed)
 
@@ -37,9 +45,20 @@ class DurableStore(Store):
     Args:
         tombstone_seconds: how long an ended id is remembered; 0 = not at all.
         memory_budget: bytes of memory that the copies may take.
+        record_schema: of the records that are written.
+
+    Raises:
+        ValueError: this release does not write that schema.
     """
 
-    def __init__(self, *, tombstone_seconds: float, memory_budget: float) -> None:
+    def __init__(self, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA) -> None:
+        if record_schema not in SCHEMAS:
+            raise ValueError(
+                f"--record-schema {record_schema}: this release writes {' or '.join(map(str, SCHEMAS))}; {SCHEMA} is "
+                "its own, the one before is for as long as replicas of the release before are live"
+            )
+        self._schema = SCHEMAS[record_schema]
+        self._unreadable: set[str] = set()
         self._tombstone_seconds = tombstone_seconds
         self._memory_budget = memory_budget
         self._residents = Residents(memory_budget)
@@ -54,7 +73,7 @@ class DurableStore(Store):
     def attach(self, arena: Arena) -> None:
         """See ``Store.attach``."""
         self._residents.attach(arena)
-        self._layouts[arena] = Layout(arena)
+        self._layouts[arena] = Layout(arena, self._schema)
         self._arenas[arena.manifest.name, arena.manifest.version] = arena
 
     async def open(
@@ -64,7 +83,7 @@ class DurableStore(Store):
         former = self._residents.use(session_id)
         if former is not None and former.arena.busy[former.slot]:
             record = await self._read(session_id)
-            if record is not None and self._end_of(session_id, read_head(session_id, record), now) is None:
+            if record is not None and self._end_of(session_id, self._head(session_id, record), now) is None:
                 raise session_error(session_id, SessionExists)
             # It ended elsewhere, and its slot is in use, so it must not be given to the new one.
             raise Overloaded(f"a request of session {session_id!r} is still under way; try again")
@@ -73,9 +92,9 @@ class DurableStore(Store):
         layout = self._layouts[arena]
 
         def opened(record: bytes | None, stamp: int) -> bytes:
-            if record is not None and self._end_of(session_id, read_head(session_id, record), now) is None:
+            if record is not None and self._end_of(session_id, self._head(session_id, record), now) is None:
                 raise session_error(session_id, SessionExists)
-            return layout.record(begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
+            return layout.record(session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
 
         return self._bring(session_id, await self._swap(session_id, opened), now)
 
@@ -117,7 +136,8 @@ class DurableStore(Store):
         def replaced(record: bytes | None, stamp: int) -> bytes:
             head = self._live_head(session_id, record, now)
             ttl = head.ttl_seconds
-            return layout.record(snapshot, stamp=stamp, opened_at=head.opened_at, ttl_seconds=ttl, expires_at=now + ttl)
+            times = {"opened_at": head.opened_at, "ttl_seconds": ttl, "expires_at": now + ttl}
+            return layout.record(session_id, snapshot, stamp=stamp, **times)
 
         try:
             try:
@@ -134,7 +154,11 @@ class DurableStore(Store):
         """See ``Store.close``."""
 
         def closed(record: bytes | None, stamp: int) -> bytes:
-            return tombstone(self._live_head(session_id, record, now), stamp, now)
+            try:
+                head = self._live_head(session_id, record, now)
+            except RecordUnreadable:
+                head = None  # what nobody can read may go
+            return tombstone(session_id, head, stamp, now, self._schema)
 
         try:
             await self._swap(session_id, closed)
@@ -145,6 +169,7 @@ class DurableStore(Store):
         finally:
             # Written or not, waited for to its end or not: a request that has a copy finds out when it commits.
             self._residents.mark_stale(session_id)
+        self._unreadable.discard(session_id)
         if address is not None:
             self._residents.drop(session_id, address)
 
@@ -178,7 +203,7 @@ class DurableStore(Store):
                 "that version back into the repository, or close the session"
             )
         assert record is not None
-        snapshot = self._layouts[arena].read(session_id, head, record)
+        snapshot = self._snapshot(session_id, arena, head, record)
         held = self._residents.use(session_id)
         if held is not None:
             # Another request brought it meanwhile; or it is from a former life of the id.
@@ -192,7 +217,7 @@ class DurableStore(Store):
                 return held
             self._residents.drop(session_id, held)
         address = self._residents.put(session_id, arena)
-        self._fill(address, head, snapshot)
+        self._fill(session_id, address, head, snapshot)
         if is_load and arena.on_load is not None:
             arena.on_load()
         return address
@@ -204,16 +229,17 @@ class DurableStore(Store):
             SessionClosed: it was closed, and the id is another model version's by now; or as ``Store.refresh``.
         """
         arena, slot = address
-        if record is not None and read_head(session_id, record).stamp == arena.stamp[slot]:
+        if record is not None and self._head(session_id, record).stamp == arena.stamp[slot]:
             return
         head = self._live_head(session_id, record, now)
         if self._arenas.get((head.model, head.version)) is not arena:
             raise session_error(session_id, SessionClosed)
         assert record is not None
-        self._fill(address, head, self._layouts[arena].read(session_id, head, record))
+        self._fill(session_id, address, head, self._snapshot(session_id, arena, head, record))
 
-    def _fill(self, address: Address, head: Head, snapshot: Snapshot) -> None:
+    def _fill(self, session_id: str, address: Address, head: Head, snapshot: Snapshot) -> None:
         snapshot.put(address)
+        self._layouts[address.arena].keep_id(address.slot, session_id)
         address.arena.stamp[address.slot] = head.stamp
         self._residents.set_life(
             address, opened_at=head.opened_at, ttl_seconds=head.ttl_seconds, expires_at=head.expires_at
@@ -227,7 +253,7 @@ class DurableStore(Store):
     def _live_head(self, session_id: str, record: bytes | None, now: float) -> Head:
         if record is None:
             raise session_error(session_id, UnknownSession)
-        head = read_head(session_id, record)
+        head = self._head(session_id, record)
         end = self._end_of(session_id, head, now)
         if end is not None:
             raise end
@@ -239,3 +265,28 @@ class DurableStore(Store):
         if address is not None and address.arena.stamp[address.slot] == head.stamp and address.arena.busy[address.slot]:
             return None
         return head.end(session_id, now, self._tombstone_seconds)
+
+    def _head(self, session_id: str, record: bytes) -> Head:
+        try:
+            return read_head(session_id, record)
+        except RecordUnreadable as error:
+            self._note_unreadable(session_id, error)
+            raise
+
+    def _snapshot(self, session_id: str, arena: Arena, head: Head, record: bytes) -> Snapshot:
+        try:
+            return self._layouts[arena].read(session_id, head, record)
+        except RecordUnreadable as error:
+            self._note_unreadable(session_id, error)
+            raise
+
+    def _note_unreadable(self, session_id: str, error: RecordUnreadable) -> None:
+        """Say of a session that its record cannot be read, once, and count it."""
+        if session_id in self._unreadable:
+            return
+        if len(self._unreadable) >= MAX_NOTED:
+            self._unreadable.clear()
+        self._unreadable.add(session_id)
+        logger.error("%s", error)
+        if self.on_unreadable is not None:
+            self.on_unreadable()

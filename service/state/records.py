@@ -2,15 +2,19 @@
 
 A record is a head of fixed layout, the model's name and version, the states, the output of the step applied last, and
 where the chunk applied last had more steps than one, the outputs of all of them. Numbers are little-endian and states
-stand in the manifest's order, so that a batch of records is one array and is written without a look at each.
+stand in the manifest's order, so that a batch of records is one array and is written without a look at each. What is
+checked, and which layouts there are, is in ``schemas.py``.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
@@ -18,29 +22,24 @@ from ostinato.service.errors import OstinatoError, RecordUnreadable, SessionClos
 from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Commit, Facts, Snapshot
 from ostinato.service.state.endings import session_error
-
-SCHEMA = 1
-"""The layout below. A release that changes it counts on, and says which ones it still reads."""
+from ostinato.service.state.schemas import (
+    EXPIRES_AT,
+    FROZEN,
+    NAMES_AT,
+    SCHEMA,
+    SCHEMA_AT,
+    SCHEMAS,
+    Schema,
+    checksum,
+    session_checksum,
+)
 
 LIVE, CLOSED = 1, 2
 
-HEAD = np.dtype(
-    [
-        ("stamp", "<i8"),  # first, where a store can compare it without a look at the rest
-        ("schema", "u1"),
-        ("kind", "u1"),
-        ("model_bytes", "<u2"),
-        ("version_bytes", "<u2"),
-        ("layout", "<u4"),  # checksum of the graph, and of the names, dtypes and shapes of all that follows
-        ("steps", "<i8"),
-        ("last_seq", "<i8"),
-        ("digest", "<i8"),
-        ("opened_at", "<f8"),
-        ("ttl_seconds", "<f8"),
-        ("expires_at", "<f8"),  # of a session that was closed: when that was
-        ("num_outputs", "<u4"),
-    ]
-)
+HEAD_BYTES = max(schema.body_at(2 * 128) for schema in SCHEMAS.values())
+"""No head, with its names and checksum, is longer."""
+
+_NAMES, _TIME, _CHECKSUM = struct.Struct("<HH"), struct.Struct("<d"), struct.Struct("<Q")
 
 
 class Head(NamedTuple):
@@ -56,6 +55,9 @@ class Head(NamedTuple):
     ttl_seconds: float
     expires_at: float
     num_outputs: int
+    body: int | None
+    """Checksum of what follows; None in a schema that has none."""
+    schema: Schema
     model: str
     version: str
 
@@ -74,68 +76,144 @@ class Head(NamedTuple):
 
 
 def read_head(session_id: str, record: bytes | memoryview) -> Head:
-    """The head of a record, at least ``len(HEAD)`` and both names of it.
+    """The head of a record, of which at least ``head_of`` is given.
 
     Raises:
-        RecordUnreadable: it is of another schema, or damaged.
+        RecordUnreadable: it is of another schema, or damaged, or of another session.
     """
-    if len(record) < HEAD.itemsize:
-        raise RecordUnreadable(f"session {session_id!r}: its record has {len(record)} bytes and no head; it is damaged")
-    stamp, schema, kind, model_bytes, version_bytes, *facts = np.frombuffer(record, HEAD, 1)[0].item()
-    if schema != SCHEMA:
+    if not record:
+        raise _damaged(session_id, "its newest state was lost with a part of the journal, as the log tells")
+    if len(record) < FROZEN.itemsize:
+        raise _damaged(session_id, f"it has {len(record)} bytes and no head")
+    schema = SCHEMAS.get(record[SCHEMA_AT])
+    if schema is None:
         raise RecordUnreadable(
-            f"session {session_id!r}: its record is of schema {schema}, and this release reads schema {SCHEMA}; serve "
-            "it with the release that wrote it"
+            f"session {session_id!r}: its record is of schema {record[SCHEMA_AT]}, and this release reads "
+            f"{' and '.join(map(str, SCHEMAS))}; another release wrote it and can serve it, or it is damaged"
         )
-    names = bytes(record[HEAD.itemsize : HEAD.itemsize + model_bytes + version_bytes])
-    if kind not in (LIVE, CLOSED) or len(names) < model_bytes + version_bytes:
-        raise RecordUnreadable(f"session {session_id!r}: its record is damaged")
+    if len(record) < schema.head.itemsize:
+        raise _damaged(session_id, f"it has {len(record)} bytes")
+    row = np.frombuffer(record, schema.head, 1)[0]
+    model_bytes = int(row["model_bytes"])
+    names_end = schema.head.itemsize + model_bytes + int(row["version_bytes"])
+    names = bytes(record[schema.head.itemsize : names_end])
+    if row["kind"] not in (LIVE, CLOSED) or len(record) < names_end + schema.check_bytes:
+        raise _damaged(session_id, "its head says what none says")
+    if schema.has_checksums:
+        if checksum(record[:names_end]) != _CHECKSUM.unpack_from(record, names_end)[0]:
+            raise _damaged(session_id, "the checksum of its head is wrong")
+        if row["session"] != session_checksum(session_id):
+            raise _damaged(session_id, "it is another session's")
+    body = int(row["body"]) if schema.has_checksums else None
+    facts = {name: row[name].item() for name in _FACTS}
     model, version = names[:model_bytes].decode(errors="replace"), names[model_bytes:].decode(errors="replace")
-    return Head._make((stamp, kind, *facts, model, version))
+    return Head(**facts, body=body, schema=schema, model=model, version=version)
 
 
-def tombstone(head: Head, stamp: int, now: float) -> bytes:
-    """The record of a session that was closed at ``now``."""
-    model, version = head.model.encode(), head.version.encode()
-    record = np.zeros(1, HEAD)
-    for name, value in {**head._asdict(), "stamp": stamp, "kind": CLOSED, "num_outputs": 0, "expires_at": now}.items():
-        if name in record.dtype.fields:  # type: ignore[operator]  # a record has some
-            record[name] = value
-    record["schema"], record["model_bytes"], record["version_bytes"] = SCHEMA, len(model), len(version)
-    return record.tobytes() + model + version
+_FACTS = [name for name in Head._fields if name in (FROZEN.names or ()) and name != "schema"]
+
+
+def head_of(record: bytes | memoryview) -> bytes:
+    """As much of a record as tells what it is of, and that this is so."""
+    if len(record) < FROZEN.itemsize:
+        return bytes(record)
+    schema = SCHEMAS.get(record[SCHEMA_AT])
+    return bytes(
+        record[: FROZEN.itemsize if schema is None else schema.body_at(sum(_NAMES.unpack_from(record, NAMES_AT)))]
+    )
+
+
+def is_over(record: bytes | memoryview, ended_before: float) -> bool:
+    """Whether a session had ended by then. When, stands at one place in every schema, so that a record which cannot be
+    read goes, too, when its time has come; one of which not even that is left had not ended.
+    """
+    return len(record) >= FROZEN.itemsize and bool(_TIME.unpack_from(record, EXPIRES_AT)[0] <= ended_before)
+
+
+def is_sound(session_id: str, record: bytes | memoryview) -> bool:
+    """Whether a record is, by its own checksums, what was written for the session."""
+    try:
+        head = read_head(session_id, record)
+        check_body(session_id, head, record)
+    except RecordUnreadable:
+        return False
+    return head.body is not None
+
+
+def check_body(session_id: str, head: Head, record: bytes | memoryview) -> None:
+    """Look whether what follows a head is what was written.
+
+    Raises:
+        RecordUnreadable: it is not.
+    """
+    begins_at = head.schema.body_at(len(head.model.encode()) + len(head.version.encode()))
+    if head.body is not None and checksum(record[begins_at:]) != head.body:
+        raise _damaged(session_id, "its checksum is wrong")
+
+
+def tombstone(session_id: str, head: Head | None, stamp: int, now: float, schema: Schema = SCHEMAS[SCHEMA]) -> bytes:
+    """The record of a session that was closed at ``now``; ``head`` None = of one that could not be read."""
+    model, version = (head.model.encode(), head.version.encode()) if head is not None else (b"", b"")
+    row = np.zeros(1, schema.head)
+    if head is not None:
+        for name in ("layout", "steps", "last_seq", "digest", "opened_at", "ttl_seconds"):
+            row[name] = getattr(head, name)
+    row["stamp"], row["schema"], row["kind"], row["expires_at"] = stamp, schema.number, CLOSED, now
+    row["model_bytes"], row["version_bytes"] = len(model), len(version)
+    if schema.has_checksums:
+        row["session"], row["body"] = session_checksum(session_id), checksum(b"")
+    made = row.tobytes() + model + version
+    return made + _CHECKSUM.pack(checksum(made)) if schema.has_checksums else made
+
+
+def _damaged(session_id: str, why: str) -> RecordUnreadable:
+    return RecordUnreadable(
+        f"session {session_id!r}: its record is damaged: {why}; close the session, and open it again from a state that "
+        "was exported"
+    )
 
 
 class Layout:
     """The records of one model version, and the way between them and its arena.
 
+    Args:
+        schema: of the records that are made.
+
     Attributes:
         row: a record without what follows the last output, as a dtype.
     """
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: Arena, schema: Schema = SCHEMAS[SCHEMA]) -> None:
         manifest = arena.manifest
         self._arena = arena
-        model, version = manifest.name.encode(), manifest.version.encode()
+        self._schema = schema
+        self._model, self._version = manifest.name.encode(), manifest.version.encode()
         self._states = [f"state {index}" for index in range(len(arena.states))]
-        fields: list[tuple[str, Any]] = [(name, HEAD.fields[name][0]) for name in HEAD.names or ()]  # type: ignore[index]
-        fields.append(("names", f"V{len(model) + len(version)}"))
-        fields += [(name, _void(rows)) for name, rows in zip(self._states, arena.states, strict=True)]
-        fields.append(("output", _void(arena.last_output)))
-        self.row = np.dtype(fields)
+        self.row = self._row_of(schema)
+        self._head_bytes = schema.head.itemsize + len(self._model) + len(self._version)
+        self._body_at = self._head_bytes + schema.check_bytes
         self._checksum = zlib.crc32(_description(manifest).encode())
         self._template = np.zeros(1, self.row)
-        self._template["schema"], self._template["kind"] = SCHEMA, LIVE
-        self._template["model_bytes"], self._template["version_bytes"] = len(model), len(version)
+        self._template["schema"], self._template["kind"] = schema.number, LIVE
+        self._template["model_bytes"], self._template["version_bytes"] = len(self._model), len(self._version)
         self._template["layout"], self._template["num_outputs"] = self._checksum, 1
-        self._template["names"] = np.frombuffer(model + version, self.row["names"])
-        # Kept, since what is the same in every record is written once.
+        self._template["names"] = np.frombuffer(self._model + self._version, self.row["names"])
+        # Of each session in the arena, by its slot.
+        self._sessions = np.zeros(arena.capacity, np.uint64)
+        # Kept, since what is the same in every record is written once; and so are the views of what is checked.
         self._rows = self._template[:0]
+        self._heads: list[memoryview] = []
+        self._bodies: list[memoryview] = []
+
+    def keep_id(self, slot: int, session_id: str) -> None:
+        """Have the session's records bear its id; to be called when it comes to the arena."""
+        self._sessions[slot] = session_checksum(session_id)
 
     def fill_rows(self, commit: Commit, stamps: Slots | int, now: float) -> NDArray[Any]:
         """The records ``[R]`` of what is committed at ``now``, without long answers; valid until the next call."""
         arena, slots = self._arena, commit.slots
         if len(self._rows) < len(slots):
-            self._rows = np.repeat(self._template, len(slots))
+            self._make_rows(len(slots))
         rows = self._rows[: len(slots)]
         rows["stamp"] = stamps
         rows["steps"] = commit.steps_after
@@ -148,6 +226,10 @@ class Layout:
         for name, states in zip(self._states, commit.states, strict=True):
             rows[name] = _items(states)
         rows["output"] = _items(commit.outputs)
+        if self._schema.has_checksums:
+            rows["session"] = self._sessions[slots]
+            rows["body"] = _checksums(self._bodies[: len(slots)])
+            rows["check"] = _checksums(self._heads[: len(slots)])
         return rows
 
     def records(self, commit: Commit, rows: NDArray[Any]) -> list[bytes]:
@@ -156,11 +238,18 @@ class Layout:
         size = self.row.itemsize
         made = [flat[start : start + size] for start in range(0, len(flat), size)]
         for row, answer in commit.long_answers.items():
-            made[row] = self._with_answer(rows[row : row + 1], answer)
+            made[row] = self._with_answer(rows[row : row + 1].copy(), answer)
         return made
 
     def record(
-        self, snapshot: Snapshot, *, stamp: int, opened_at: float, ttl_seconds: float, expires_at: float
+        self,
+        session_id: str,
+        snapshot: Snapshot,
+        *,
+        stamp: int,
+        opened_at: float,
+        ttl_seconds: float,
+        expires_at: float,
     ) -> bytes:
         """The record of one session."""
         row = self._template.copy()
@@ -170,6 +259,8 @@ class Layout:
         for name, state in zip(self._states, snapshot.states, strict=True):
             row[name] = _items(state[None])
         row["output"] = _items(snapshot.answer[-1:])
+        if self._schema.has_checksums:
+            row["session"] = session_checksum(session_id)
         return self._with_answer(row, snapshot.answer)
 
     def read(self, session_id: str, head: Head, record: bytes | memoryview) -> Snapshot:
@@ -178,6 +269,7 @@ class Layout:
         Raises:
             RecordUnreadable: the version's states are not what they were when it was written, or it is damaged.
         """
+        check_body(session_id, head, record)
         if head.layout != self._checksum:
             raise RecordUnreadable(
                 f"session {session_id!r}: {head.model}/{head.version} has another graph or other states than when it "
@@ -186,23 +278,48 @@ class Layout:
         arena = self._arena
         output = arena.last_output
         answer_bytes = head.num_outputs * output[0].nbytes if head.num_outputs > 1 else 0
-        if len(record) != self.row.itemsize + answer_bytes:
-            raise RecordUnreadable(f"session {session_id!r}: its record has {len(record)} bytes; it is damaged")
-        row = np.frombuffer(record, self.row, 1)
+        layout = self.row if head.schema is self._schema else self._row_of(head.schema)
+        if len(record) != layout.itemsize + answer_bytes:
+            raise _damaged(session_id, f"it has {len(record)} bytes")
+        row = np.frombuffer(record, layout, 1)
         states = [
             np.frombuffer(row[name].tobytes(), rows.dtype).reshape(rows.shape[1:])
             for name, rows in zip(self._states, arena.states, strict=True)
         ]
-        answer = row["output"].tobytes() if not answer_bytes else bytes(record[self.row.itemsize :])
+        answer = row["output"].tobytes() if not answer_bytes else bytes(record[layout.itemsize :])
         outputs = np.frombuffer(answer, output.dtype).reshape(-1, output.shape[1])
         return Snapshot(states, head.steps, outputs, head.last_seq, head.digest)
 
     def _with_answer(self, row: NDArray[Any], answer: NDArray[Any]) -> bytes:
-        if len(answer) == 1:
-            return row.tobytes()
-        row = row.copy()
-        row["num_outputs"] = len(answer)
-        return row.tobytes() + np.ascontiguousarray(answer).tobytes()
+        """A record of its own, with the outputs of a chunk of more than one step behind it."""
+        outputs = b""
+        if len(answer) > 1:
+            row["num_outputs"] = len(answer)
+            outputs = np.ascontiguousarray(answer).tobytes()
+        if self._schema.has_checksums:
+            row["body"] = checksum(row.tobytes()[self._body_at :] + outputs)
+            row["check"] = checksum(row.tobytes()[: self._head_bytes])
+        return row.tobytes() + outputs
+
+    def _row_of(self, schema: Schema) -> np.dtype[np.void]:
+        fields: list[tuple[str, Any]] = [(name, schema.head[name]) for name in schema.head.names or ()]
+        fields.append(("names", f"V{len(self._model) + len(self._version)}"))
+        if schema.has_checksums:
+            fields.append(("check", "<u8"))
+        fields += [(name, _void(rows)) for name, rows in zip(self._states, self._arena.states, strict=True)]
+        return np.dtype([*fields, ("output", _void(self._arena.last_output))])
+
+    def _make_rows(self, num_rows: int) -> None:
+        self._rows = np.repeat(self._template, num_rows)
+        flat, size = memoryview(self._rows.view(np.uint8)), self.row.itemsize  # type: ignore[arg-type]
+        starts = range(0, num_rows * size, size)
+        self._heads = [flat[start : start + self._head_bytes] for start in starts]
+        self._bodies = [flat[start + self._body_at : start + size] for start in starts]
+
+
+def _checksums(views: Sequence[memoryview]) -> NDArray[np.uint64]:
+    """``checksum`` of each ``[R]``: the bytes of all in one array are a third quicker than numbers."""
+    return np.frombuffer(b"".join(map(xxhash.xxh3_64_digest, views)), ">u8")
 
 
 def _void(rows: NDArray[Any]) -> str:

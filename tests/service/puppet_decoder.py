@@ -40,6 +40,7 @@ class PuppetDecoder(DecoderRunner):
         runs: with how many lanes it ran, each time.
         fails_at: a source whose presence in a run makes the run fail.
         spoils: a source whose scores are not numbers.
+        spoils_behind: where not None, of that source only the lanes that are fed this code.
     """
 
     def __init__(self, num_codes: int, *, peak: float = 2.0) -> None:
@@ -48,6 +49,7 @@ class PuppetDecoder(DecoderRunner):
         self.runs: list[int] = []
         self.fails_at: float | None = None
         self.spoils: float | None = None
+        self.spoils_behind: int | None = None
 
     def run(
         self,
@@ -69,7 +71,7 @@ class PuppetDecoder(DecoderRunner):
             key = (written[0, row] * 31 + code + 1) % 1_000_003
             scores = np.random.default_rng([int(key), *source.astype(int)]).normal(size=self.part.output.num_features)
             output.append((scores * self._peak).astype(np.float32))
-            if source[0] == self.spoils:
+            if source[0] == self.spoils and self.spoils_behind in (None, code):
                 output[-1][1] = np.nan
             weights = np.zeros(sources.shape[1], np.float32)
             weights[: lengths[row]] = 1 / lengths[row]

@@ -12,11 +12,13 @@ from tests.service.puppet_decoder import PuppetDecoder
 
 
 class PuppetEncoder(EncoderRunner):
-    """Pads as the real one does, and refuses a run of sources of several padded lengths.
+    """Pads as the real one does, and refuses a run of sources of several padded lengths, or with a bad step in one.
 
     Attributes:
         runs: the padded length of each run.
     """
+
+    BAD_STEP = -99.0
 
     def __init__(self, decoder: PuppetDecoder) -> None:
         self._decoder = decoder
@@ -30,4 +32,6 @@ class PuppetEncoder(EncoderRunner):
         """See ``EncoderRunner``."""
         [length] = {padded_length(len(source)) for source in sources}
         self.runs.append(length)
+        if any((source == self.BAD_STEP).any() for source in sources):
+            raise RuntimeError("one of the sources is bad")
         return [self._decoder.start_from(*source, num_padded=length) for source in sources]

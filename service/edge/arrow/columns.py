@@ -261,7 +261,7 @@ def _to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> N
             doubtful |= holes.any(axis=1)
     if array.dtype.kind == "f" and not is_finite(array):
         doubtful |= (np.isinf(array) if part.missing else ~np.isfinite(array)).any(axis=1)
-    if part.categories or part.num_codes is not None:
+    if part.is_limited:
         try:
             check_codes(array, part, "inputs")
         except InvalidInput:

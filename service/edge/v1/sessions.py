@@ -42,8 +42,14 @@ class SessionRoutes:
         """A page of the live sessions."""
         query = codec.decode_query(request.query_string, PageQuery)
         # An empty one is none.
-        page, cursor = await self._sessions.page(query.model or None, query.limit, query.cursor or None)
-        return json_response({"sessions": [_content(facts) for facts in page], "next_cursor": cursor})
+        page = await self._sessions.page(query.model or None, query.limit, query.cursor or None)
+        content: dict[str, Any] = {
+            "sessions": [_content(facts) for facts in page.sessions],
+            "next_cursor": page.next_cursor,
+        }
+        if page.num_unreadable:
+            content["unreadable"] = page.num_unreadable
+        return json_response(content)
 
     async def show(self, request: Request) -> Response:
         """A look at a session."""
@@ -70,7 +76,8 @@ class SessionRoutes:
         """A session as a safetensors file."""
         session = await self._sessions.find(request.name)
         snapshot = await self._sessions.snapshot(session)
-        return Response(200, write_session(request.name, session.engine.manifest, snapshot), STATE)
+        ttl_seconds = session.facts.ttl_seconds
+        return Response(200, write_session(request.name, session.engine.manifest, snapshot, ttl_seconds), STATE)
 
     async def put_state(self, request: Request) -> Response:
         """Set a session to what a safetensors file holds."""

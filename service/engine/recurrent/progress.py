@@ -103,7 +103,7 @@ class Progress:
         for work in iteration.works:
             start, end = end, end + work.num_rows
             if failed_rows is not None and failed_rows[start:end].any():
-                work.error = RunFailed("the model's output is not finite; the session is as it was")
+                work.error = _failure(outputs[start:end])
             elif not self._advance(work, outputs[start:end].reshape(-1, outputs.shape[2]), num_steps):
                 self._line.append(work)
                 continue
@@ -149,6 +149,16 @@ class Progress:
         metrics.batch_size.observe(num_rows)
         metrics.iteration_steps.observe(num_steps)
         metrics.steps.inc(num_rows * num_steps)
+
+
+def _failure(outputs: NDArray[Any]) -> RunFailed:
+    """Why rows with these outputs failed: what is not finite in them, or what they led to."""
+    what = "the state that it leads to is not finite, and no step could be made from it"
+    if outputs.dtype.kind == "f" and not np.isfinite(outputs).all():
+        what = "its output is not finite: NaN" if np.isnan(outputs).any() else "its output is not finite: infinity"
+        if not np.isnan(outputs).any() and (outputs == -np.inf).any():
+            what += "; where minus infinity is meant, export the model with minus_infinity"
+    return RunFailed(f"the model has no answer to this step: {what}; the session is as it was")
 
 
 def _give_outputs(works: list[Work], outputs: NDArray[Any]) -> None:

@@ -27,7 +27,7 @@ class Result(NamedTuple):
     Attributes:
         outputs: ``[B, T, O]``, or ``[B, 1, O]`` of a graph that answers once a run.
         states: arrays ``[B, ...]``, one for each state of the manifest; valid until the next iteration.
-        failed_rows: bool ``[B]``, rows with a number that is not finite; None where there are none.
+        failed_rows: bool ``[B]``, rows with an output or a state that may not be; None where there are none.
         slots: where the states were read, int64 ``[B]``.
         inputs: what went in, ``[B x T, F]``; valid until the next iteration.
     """
@@ -65,6 +65,11 @@ class Runner:
         if not manifest.batch_invariant:
             self.max_batch_size = self.max_iteration_steps = 1
         self.answers_every_step = manifest.outputs[0].time_axis is not None or manifest.inputs[0].time_axis is None
+        self._doubtful_states = [
+            (index, state)
+            for index, state in enumerate(manifest.states)
+            if state.dtype.startswith("float") and not (state.bounded or (state.missing and state.infinite))
+        ]
         self._memory: dict[str, NDArray[Any]] = {}
         self._buffers: dict[tuple[int, int], Buffers] = {}
 
@@ -89,7 +94,8 @@ class Runner:
         buffers.input_bytes[:] = b"".join([steps_of(work, num_steps) for work in works])
         arena.gather(slots, out=buffers.states)
         outputs = self._run(buffers, num_rows, num_steps)
-        return Result(outputs, buffers.new_states, _failed_rows(outputs), slots, buffers.inputs)
+        failed_rows = self._failed_rows(outputs, buffers.new_states)
+        return Result(outputs, buffers.new_states, failed_rows, slots, buffers.inputs)
 
     def run(self, inputs: NDArray[Any], states: Rows) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
         """Run the graph once, as an iteration would.
@@ -111,6 +117,17 @@ class Runner:
             rows[:] = given
         outputs = self._run(buffers, batch_size, num_steps)
         return outputs, tuple(rows.copy() for rows in buffers.new_states)
+
+    def _failed_rows(self, outputs: NDArray[Any], states: Rows) -> NDArray[np.bool_] | None:
+        """Rows, bool ``[B]``, with a number that may not be in an answer, or in a state; None where there are none."""
+        failed: NDArray[np.bool_] | None = None
+        if outputs.dtype.kind == "f" and not is_finite(outputs):
+            failed = _any_of_row(self.manifest.outputs[0].is_unsound(outputs))
+        for index, state in self._doubtful_states:
+            if not is_finite(states[index]):
+                unsound = _any_of_row(state.is_unsound(states[index]))
+                failed = unsound if failed is None else failed | unsound
+        return None if failed is None or not failed.any() else failed
 
     def _run(self, buffers: Buffers, batch_size: int, num_steps: int) -> NDArray[Any]:
         try:
@@ -151,13 +168,9 @@ def steps_of(work: Work, num_steps: int) -> Any:
     return work.inputs if work.num_steps == num_steps else work.inputs[work.num_done : work.num_done + num_steps]
 
 
-def _failed_rows(outputs: NDArray[Any]) -> NDArray[np.bool_] | None:
-    if outputs.dtype.kind != "f":
-        return None
-    if is_finite(outputs):
-        return None
-    sound: NDArray[np.bool_] = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
-    return None if sound.all() else ~sound
+def _any_of_row(wrong: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which rows ``[B]`` of ``[B, ...]`` have any."""
+    return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
 
 
 def _signature(manifest: Manifest) -> tuple[TensorTypes, TensorTypes]:

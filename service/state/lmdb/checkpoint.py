@@ -85,7 +85,11 @@ class Checkpoint:
             with journal.locked():
                 journal.rotate()
             self._segment_began_at = time.monotonic()
-        for segment in [segment for segment in journal.segments if segment.is_over]:
+        over = [segment for segment in journal.segments if segment.is_over]
+        if over:
+            # Before the database names the segment behind these, that one is on the disk, with its name.
+            await self._group_sync.wait()
+        for segment in over:
             await _finish(asyncio.to_thread(self._put, segment))
             with journal.locked():
                 if segment in journal.segments:

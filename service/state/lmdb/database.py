@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from ostinato.service.state.records import HEAD, SCHEMA
+from ostinato.service.errors import RecordUnreadable
+from ostinato.service.state.lmdb.meta_pages import check_file
+from ostinato.service.state.lmdb.trees import check_trees
+from ostinato.service.state.records import head_of, is_over, read_head
 
+DATA_FILE = "data.mdb"
 MAP_BYTES = 1 << 38
 """Addresses, not memory: the file grows as it is filled, up to this."""
 MAX_READERS = 1024
 _SLICE = 2000
 """Records in one transaction: others wait for no longer than it takes to write these."""
 _FIRST = b"first segment"
-_NUMBER, _NAMES, _TIME = struct.Struct("<Q"), struct.Struct("<HH"), struct.Struct("<d")
-_SCHEMA_AT, _NAMES_AT, _EXPIRES_AT = (HEAD.fields[name][1] for name in ("schema", "model_bytes", "expires_at"))  # type: ignore[index]
+_NUMBER = struct.Struct("<Q")
 
 
 class Swept(NamedTuple):
@@ -30,11 +33,22 @@ class Swept(NamedTuple):
 
 
 class Database:
-    """Records by session id. Every method may raise ``lmdb.Error``."""
+    """Records by session id. Every method may raise ``lmdb.Error``.
+
+    Raises:
+        DatabaseDamaged: its file is not whole.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = str(folder.resolve())
+        check_file(folder / DATA_FILE)
         self._environment = _open(self._path)
+        try:
+            with self._environment.begin() as transaction:
+                check_trees(folder / DATA_FILE, transaction.id())
+        except BaseException:
+            _close(self._path)
+            raise
         self._environment.reader_check()  # the places of processes that were killed
         self._sessions = self._environment.open_db(b"sessions")
         self._facts = self._environment.open_db(b"facts")
@@ -46,10 +60,16 @@ class Database:
             record: bytes | None = transaction.get(session_id.encode())
             return record
 
-    def first_segment(self) -> int:
-        """Number of the first segment of the journal of which not all is here."""
+    def first_segment(self) -> int | None:
+        """Number of the first segment of the journal of which not all is here; None = there was none yet."""
         with self._environment.begin(self._facts) as transaction:
-            return _number(transaction.get(_FIRST))
+            stored = transaction.get(_FIRST)
+            return None if stored is None else _number(stored)
+
+    def note_journal(self) -> None:
+        """There is a journal from now on, and it begins with segment 1."""
+        with self._environment.begin(self._facts, write=True) as transaction:
+            transaction.put(_FIRST, _NUMBER.pack(1), overwrite=False)
 
     def put_segment(self, number: int, records: Iterable[tuple[str, bytes]], ended_before: float) -> None:
         """Take over what a segment holds, by rising id; from then on the journal begins behind it. On the disk.
@@ -61,7 +81,7 @@ class Database:
         while part := list(islice(rest, _SLICE)):
             dead = [key for key, record in part if is_over(record, ended_before)]
             live = [(key.encode(), record) for key, record in part if not is_over(record, ended_before)]
-            versions |= {_version(record) for _, record in live}
+            versions |= {version for key, record in live if (version := _version(key, record))}
             with self._environment.begin(self._sessions, write=True) as transaction:
                 transaction.cursor().putmulti(live)
                 for key in dead:
@@ -96,13 +116,25 @@ class Database:
     def versions(self) -> set[tuple[str, str]]:
         """(model, version) of all sessions there may be here."""
         with self._environment.begin(self._versions) as transaction:
-            names = [key.decode().split("\n") for key, _ in transaction.cursor()]
-        return {(model, version) for model, version in names}
+            names = [key.decode(errors="replace").partition("\n") for key, _ in transaction.cursor()]
+        return {(model, version) for model, _, version in names}
 
     def forget_version(self, model: str, version: str) -> None:
         """No session of it is left."""
         with self._environment.begin(self._versions, write=True) as transaction:
             transaction.delete(f"{model}\n{version}".encode())
+
+    def begin(self) -> Any:
+        """A transaction that sees all as it is now, for ``copy``."""
+        return self._environment.begin(self._sessions)
+
+    def copy(self, folder: Path, transaction: Any) -> int:
+        """Write what a transaction sees to a file in ``folder``, and end it; the number of records."""
+        try:
+            self._environment.copy(str(folder), compact=True, txn=transaction)
+            return int(transaction.stat(self._sessions)["entries"])
+        finally:
+            transaction.abort()
 
     def close(self) -> None:
         """Let go of the files."""
@@ -113,7 +145,7 @@ class Database:
         # No id has a byte 0, so this is the least key behind ``after``.
         if cursor.set_range(b"" if after is None else after.encode() + b"\0"):
             for key, record in cursor:
-                yield bytes(key).decode(), record
+                yield bytes(key).decode(errors="replace"), record
 
 
 _open_environments: dict[str, tuple[Any, int]] = {}
@@ -136,22 +168,13 @@ def _close(path: str) -> None:
         environment.close()
 
 
-def head_of(record: bytes | memoryview) -> bytes:
-    """As much of a record as tells what it is of."""
-    model_bytes, version_bytes = _NAMES.unpack_from(record, _NAMES_AT)
-    return bytes(record[: HEAD.itemsize + model_bytes + version_bytes])
-
-
-def is_over(record: bytes | memoryview, ended_before: float) -> bool:
-    """Whether a session had ended by then; one that cannot be read had not."""
-    schema, expires_at = record[_SCHEMA_AT], _TIME.unpack_from(record, _EXPIRES_AT)[0]
-    return bool(schema == SCHEMA and expires_at <= ended_before)
-
-
-def _version(record: bytes) -> bytes:
-    model_bytes, version_bytes = _NAMES.unpack_from(record, _NAMES_AT)
-    names = record[HEAD.itemsize : HEAD.itemsize + model_bytes + version_bytes]
-    return names[:model_bytes] + b"\n" + names[model_bytes:]
+def _version(key: bytes, record: bytes) -> bytes | None:
+    """The names of what a record is of; None where it cannot be read."""
+    try:
+        head = read_head(key.decode(), record)
+    except RecordUnreadable:
+        return None
+    return f"{head.model}\n{head.version}".encode()
 
 
 def _number(stored: bytes | None) -> int:

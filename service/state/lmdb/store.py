@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import re
 import time
@@ -24,7 +25,9 @@ from ostinato.service.state.lmdb.checkpoint import Checkpoint
 from ostinato.service.state.lmdb.database import Database
 from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb.shared_end import alone_in
 from ostinato.service.state.records import LIVE, Head, read_head
+from ostinato.service.state.schemas import SCHEMA
 
 CURRENT = 1
 """``stamp`` of a copy that is the session: whatever another process changes, the journal tells, and it is stale."""
@@ -45,6 +48,7 @@ class LmdbStore(DurableStore):
 
     Args:
         folder: made where it does not exist.
+        recovers: take what is there, where something is lost and it is not known whose it was.
         clock: seconds since the epoch, by which old records are removed.
 
     Raises:
@@ -58,15 +62,25 @@ class LmdbStore(DurableStore):
         tombstone_seconds: float,
         memory_budget: float,
         sync_always: bool = False,
+        recovers: bool = False,
+        record_schema: int = SCHEMA,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget)
+        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget, record_schema=record_schema)
         self._folder = folder
         self._sync_always = sync_always
         with self._translated():
             folder.mkdir(parents=True, exist_ok=True)
-            self._database = Database(folder)
-            self._journal = Journal(folder, self._database.first_segment, self._on_foreign)
+            with alone_in(folder):
+                self._database = Database(folder)
+            try:
+                self._journal = Journal(folder, self._database.first_segment, self._on_foreign, recovers=recovers)
+                if self._database.first_segment() is None:
+                    self._journal.begin_sync()()
+                    self._database.note_journal()
+            except BaseException:
+                self._database.close()
+                raise
         self._group_sync = GroupSync(self._journal.begin_sync)
         self._checkpoint = Checkpoint(
             folder, self._journal, self._database, self._group_sync, tombstone_seconds=tombstone_seconds, clock=clock
@@ -124,17 +138,26 @@ class LmdbStore(DurableStore):
             stored = dict(self._database.behind(cursor, num_heads))
             later = {key for segment in self._journal.segments for key in segment.newest if key > (cursor or "")}
             keys = heapq.nsmallest(num_heads, stored.keys() | later)
-            found = []
+            found, num_unreadable = [], 0
             for key in keys[:limit]:
-                head = _readable_head(key, self._journal.read(key) or stored.get(key) or self._database.read(key))
+                try:
+                    record = self._journal.read(key)
+                    record = stored.get(key, self._database.read(key)) if record is None else record
+                    head = None if record is None else self._head(key, record)
+                except RecordUnreadable:
+                    num_unreadable += 1
+                    continue
                 if head is None:
                     continue
                 if head.kind == LIVE and now < head.expires_at and model in (None, head.model):
                     found.append(head.facts(key))
-        return SessionPage(found, keys[limit - 1] if len(keys) > limit else None)
+        return SessionPage(found, keys[limit - 1] if len(keys) > limit else None, num_unreadable)
 
     async def start(self) -> None:
-        """See ``Store.start``."""
+        """See ``Store.start``; sessions whose record in the journal is damaged are counted."""
+        for session_id in self._journal.damage.session_ids:
+            with contextlib.suppress(OstinatoError):
+                await self.look(session_id, 0)
         self._checkpoint.start()
 
     async def stop(self) -> None:

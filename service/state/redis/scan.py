@@ -10,15 +10,12 @@ from typing import NamedTuple
 import hiredis
 import orjson
 
-from ostinato.service.errors import InvalidInput
-from ostinato.service.state.records import HEAD, Head, read_head
+from ostinato.service.errors import InvalidInput, RecordUnreadable
+from ostinato.service.state.records import HEAD_BYTES, Head, read_head
 from ostinato.service.state.redis.link import Refused, pack
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
 SESSION = b"ostinato:session:"
-
-HEAD_BYTES = HEAD.itemsize + 2 * 128
-"""A record's head and names are no longer."""
 
 
 class Position(NamedTuple):
@@ -76,24 +73,37 @@ class Scan:
         left = tuple(key.removeprefix(SESSION).decode(errors="replace") for key in dict.fromkeys(keys))
         return Position(position.node, at, left) if at else Position(position.node + 1, 0, left)
 
-    async def heads(self, session_ids: Sequence[str]) -> list[Head | None]:
-        """The heads of records; None where there is none.
+    async def heads(self, session_ids: Sequence[str]) -> list[Head | RecordUnreadable | None]:
+        """The heads of records, or why one cannot be read; None where there is none.
 
         Raises:
             RedisError.
-            RecordUnreadable: see ``read_head``.
         """
         if not session_ids:
             return []
         keys = [SESSION + session_id.encode() for session_id in session_ids]
         commands = [Command(cluster_slot(key), pack("GETRANGE", key, 0, HEAD_BYTES - 1)) for key in keys]
         answers = await self._servers.ask(commands)
-        heads: list[Head | None] = []
+        heads: list[Head | RecordUnreadable | None] = []
         for session_id, answer in zip(session_ids, answers, strict=True):
             if isinstance(answer, hiredis.ReplyError):
                 if not str(answer).startswith("WRONGTYPE"):
                     raise Refused(f"{self._servers.address}: {answer}")
-                heads.append(None)  # somebody else's key
+                heads.append(foreign(session_id))
             else:
-                heads.append(read_head(session_id, answer) if answer else None)
+                heads.append(_head(session_id, answer) if answer else None)
         return heads
+
+
+def foreign(session_id: str) -> RecordUnreadable:
+    """What is said of a key that is no string."""
+    return RecordUnreadable(
+        f"session {session_id!r}: its key in Redis holds something else; closing it removes the key"
+    )
+
+
+def _head(session_id: str, record: bytes) -> Head | RecordUnreadable:
+    try:
+        return read_head(session_id, record)
+    except RecordUnreadable as error:
+        return error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,14 +19,21 @@ from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreU
 from ostinato.service.state.arena import STALE, Arena
 from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot
 from ostinato.service.state.durable import DurableStore
-from ostinato.service.state.records import LIVE, read_head
+from ostinato.service.state.records import LIVE, Head, read_head
+from ostinato.service.state.redis.durability import weaknesses
 from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
-from ostinato.service.state.redis.scan import SESSION, Position, Scan
-from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
+from ostinato.service.state.redis.scan import SESSION, Position, Scan, foreign
+from ostinato.service.state.redis.servers import Command, RedisServers, ServerAddress, cluster_slot
 from ostinato.service.state.redis.swaps import Swaps
+from ostinato.service.state.schemas import SCHEMA
+
+logger = logging.getLogger(__name__)
 
 VERSIONS = b"ostinato:versions"
 """A set of ``model/version``: those that any session was opened with."""
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How long until a Redis that was not there is asked again what it is set to."""
 
 MIN_SCAN_KEYS = 16
 MAX_SCANS = 32
@@ -45,13 +54,16 @@ class RedisStore(DurableStore):
     then at once; nothing else needs it, and everything works again when it is back.
     """
 
-    def __init__(self, address: RedisAddress, *, tombstone_seconds: float, memory_budget: float) -> None:
-        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget)
+    def __init__(
+        self, address: RedisAddress, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA
+    ) -> None:
+        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget, record_schema=record_schema)
         self._servers = RedisServers(address)
         self._swaps = Swaps(self._servers)
         self._all = Scan(self._servers)
         self._next_stamp = secrets.randbits(62) + 1
         self._noted_versions: set[bytes] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<RedisStore {len(self._residents)} sessions in memory, {self._servers!r}>"
@@ -99,26 +111,37 @@ class RedisStore(DurableStore):
         """
         position = Position() if cursor is None else Position.read(cursor)
         found: list[Facts] = []
+        num_unreadable = 0
         with _translated():
             for _ in range(MAX_SCANS):
                 left = position.left
                 for number, head in enumerate(await self._all.heads(left)):
+                    if isinstance(head, RecordUnreadable):
+                        num_unreadable += 1
+                        self._note_unreadable(left[number], head)
+                        continue
                     if head is None or head.kind != LIVE or now >= head.expires_at or model not in (None, head.model):
                         continue
                     if len(found) == limit:
-                        return SessionPage(found, position._replace(left=left[number:]).text())
+                        return SessionPage(found, position._replace(left=left[number:]).text(), num_unreadable)
                     found.append(head.facts(left[number]))
                 if len(found) == limit:
                     position = position._replace(left=())
                     break
                 following = await self._all.next(position, max(MIN_SCAN_KEYS, limit - len(found)))
                 if following is None:
-                    return SessionPage(found, None)
+                    return SessionPage(found, None, num_unreadable)
                 position = following
-        return SessionPage(found, position.text())
+        return SessionPage(found, position.text(), num_unreadable)
+
+    async def start(self) -> None:
+        """See ``Store.start``; what the servers are set to is looked at, and said where it may lose sessions."""
+        self._looking = asyncio.create_task(self._look_at_servers())
 
     async def stop(self) -> None:
         """See ``Store.stop``."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self._servers.close()
 
     async def missing_versions(self) -> dict[tuple[str, str], int]:
@@ -129,7 +152,7 @@ class RedisStore(DurableStore):
             position = Position() if counts else None
             while position is not None:
                 for head in await self._all.heads(position.left):
-                    if head is not None and head.kind == LIVE and (head.model, head.version) in counts:
+                    if isinstance(head, Head) and head.kind == LIVE and (head.model, head.version) in counts:
                         counts[head.model, head.version] += 1
                 position = await self._all.next(position, COUNTED)
             for (model, version), count in counts.items():
@@ -137,30 +160,55 @@ class RedisStore(DurableStore):
                     await self._ask(VERSIONS, "SREM", f"{model}/{version}")
         return {version: count for version, count in counts.items() if count}
 
+    async def _look_at_servers(self) -> None:
+        """Say, once, what they are set to that may lose sessions."""
+        looked_at: set[ServerAddress] = set()
+        while True:
+            try:
+                for node in await self._servers.nodes():
+                    if node not in looked_at:
+                        answers = await self._servers.ask_node(
+                            node, map(pack, ("INFO",) * 2, ("memory", "persistence"))
+                        )
+                        info = "\n".join(answer.decode() for answer in answers if isinstance(answer, bytes))
+                        looked_at.add(node)
+                        for weakness in weaknesses(info):
+                            logger.warning("Redis %s:%d: %s", *node, weakness)
+                return
+            except RedisError:
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
     async def _read(self, session_id: str) -> bytes | None:
         with _translated():
             try:
                 record: bytes | None = await self._ask(SESSION + session_id.encode(), "GET")
             except Refused as error:
                 if "WRONGTYPE" in str(error):
-                    raise RecordUnreadable(f"session {session_id!r}: its key in Redis holds something else") from error
+                    raise foreign(session_id) from error
                 raise
         return record
 
     async def _swap(self, session_id: str, make: Callable[[bytes | None, int], bytes]) -> bytes | None:
         while True:
-            record = await self._read(session_id)
+            record = await self._read_any(session_id)
             made = make(record, self._next_stamp)
             self._next_stamp += 1
             head = read_head(session_id, made)
             keep_seconds = self._tombstone_seconds + (head.ttl_seconds if head.kind == LIVE else 0)
-            stamps = np.frombuffer(record or bytes(8), "<i8", 1)
+            stamps = np.frombuffer((record or b"")[:8].ljust(8, b"\0"), "<i8")
             with _translated(is_write=True):
                 won = await self._swaps.begin(
                     [SESSION + session_id.encode()], stamps, [made], np.array([keep_seconds], np.float64)
                 )
             if won[0]:
                 return made
+
+    async def _read_any(self, session_id: str) -> bytes | None:
+        """``_read``; b"" of what is no record at all."""
+        try:
+            return await self._read(session_id)
+        except RecordUnreadable:
+            return b""
 
     async def _settle(
         self,

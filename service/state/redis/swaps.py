@@ -21,7 +21,9 @@ MIN_MILLISECONDS = 1000.0
 
 # KEYS are those of records and ARGV[3] on the records. In ARGV[1] stand the stamps that they shall replace, zeros where
 # there shall be none, and in ARGV[2] for how many milliseconds they are kept, as doubles; what is as long as 1e15 of
-# them is for ever, since Redis counts no further. The answer is a digit for each.
+# them is for ever, since Redis counts no further. The answer is a digit for each. A record that closes its session (by
+# its kind) takes the place of what is no string, too; and a Redis that is out of memory takes it, since something is
+# deleted first.
 SCRIPT = rb"""
 local none = string.rep('\0', 8)
 local won = {}
@@ -29,8 +31,14 @@ for i = 1, #KEYS do
   local at = 8 * i - 7
   local record = ARGV[i + 2]
   local stamp = redis.pcall('GETRANGE', KEYS[i], 0, 7)
-  if stamp == '' then stamp = none end
+  local closes = string.byte(record, 10) == 2
+  if type(stamp) == 'string' then
+    stamp = stamp .. string.sub(none, #stamp + 1)
+  elseif closes then
+    stamp = none
+  end
   if stamp == string.sub(ARGV[1], at, at + 7) then
+    if closes then redis.call('DEL', KEYS[i]) end
     local keep = struct.unpack('<d', ARGV[2], at)
     if keep >= 1e15 then
       redis.call('SET', KEYS[i], record)

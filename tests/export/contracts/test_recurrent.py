@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -129,6 +131,45 @@ def test_states_are_named_as_given_or_as_forward_names_them() -> None:
     assert names(Stacked(), "h", "c") == ["h", "c"]
     with pytest.raises(ExportError, match=r"1 state names for the 2 states of Stacked\.initial_state"):
         names(Stacked(), "h")
+
+
+class Numbers(nn.Module):
+    """What is given to each step is its output, and what is carried."""
+
+    def __init__(self, output: Callable[[Tensor], Tensor], carried: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.output, self.carried = output, carried
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 3)
+
+    def forward(self, x: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        return self.output(x), self.carried(x)[:, -1] + 0.0 * last
+
+
+@pytest.mark.parametrize(
+    ("output", "carried", "found"),
+    [
+        (lambda x: x, lambda x: x, (False, False, False)),
+        (lambda x: torch.log(torch.relu(x)), lambda x: x, (True, False, False)),
+        (lambda x: x, lambda x: torch.log(x), (False, True, False)),
+        (lambda x: x, lambda x: torch.log(torch.relu(x)), (False, False, True)),
+        # Rows that are answered with NaN fail, so that their states are nobody's.
+        (lambda x: torch.log(x), lambda x: torch.log(x), (False, False, False)),
+    ],
+    ids=["finite", "output", "missing", "infinite", "failed"],
+)
+def test_what_is_not_finite_in_outputs_and_states_is_found(
+    output: Callable[[Tensor], Tensor], carried: Callable[[Tensor], Tensor], found: tuple[bool, bool, bool]
+) -> None:
+    contract = inspect_module(Numbers(output, carried), amounts())
+    (state,) = contract.states
+    assert (contract.output.minus_infinity, state.missing, state.infinite) == found
+
+
+def test_plus_infinity_as_an_output_is_refused() -> None:
+    with pytest.raises(ExportError, match="the network's output is plus infinity for likely inputs"):
+        inspect_module(Numbers(lambda x: -torch.log(torch.relu(x)), lambda x: x), amounts())
 
 
 def test_output_features_must_be_as_many_as_the_output_has_numbers() -> None:

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.errors import Diverged
-from ostinato.models.training.fitting import FittingRecipe, fit
+from ostinato.models.training.fitting import FittingRecipe, fit, reproducible
 
 
 def silent(_done: int, _total: int, _text: str) -> None:
@@ -50,6 +51,50 @@ def test_the_weights_of_the_epoch_with_the_least_error_stay() -> None:
     assert (fitted.num_epochs, fitted.best_epoch, fitted.validation) == (3, 2, 0.2)
     assert network.weight.item() == after[1] != after[2]
     assert shown == [(1, 3, "error 0.5000"), (2, 3, "error 0.2000"), (3, 3, "error 0.3000")]
+
+
+def test_a_batch_learns_from_its_own_gradient_alone() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    gradients: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        [weight] = optimizer.param_groups[0]["params"]
+        gradients.append(weight.grad.item())
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        recipe = FittingRecipe(batch_size=1, num_epochs=2, max_gradient_norm=1e9)
+        fit(network, 3, recipe, lambda _rows: 2 * network.weight.sum(), lambda: 1.0, silent, "error")
+    finally:
+        hook.remove()
+    # Of twice the weight it is 2, in each of three batches and two epochs.
+    assert gradients == [2.0] * 6
+
+
+def test_the_callers_threads_and_random_numbers_come_back() -> None:
+    threads = torch.get_num_threads()
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+
+    def train() -> None:
+        with reproducible(9, threads + 1):
+            assert torch.get_num_threads() == threads + 1
+            torch.rand(1)
+            raise Diverged
+
+    with pytest.raises(Diverged):
+        train()
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.rand(1), wanted)
+
+
+@pytest.mark.parametrize("error", [math.nan, math.inf])
+def test_a_validation_error_that_is_no_number_ends_training_with_what_to_change(error: float) -> None:
+    network = nn.Linear(1, 1)
+    recipe = FittingRecipe(num_epochs=2)
+    with pytest.raises(Diverged, match=r"the validation error is (nan|inf) in epoch 1: lower training\.learning_rate"):
+        fit(network, 1, recipe, lambda _rows: network.weight.sum(), lambda: error, silent, "error")
 
 
 def test_a_gradient_is_shortened_and_a_loss_that_is_no_number_is_told_with_what_to_change() -> None:

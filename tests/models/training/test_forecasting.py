@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError, Diverged
-from ostinato.models.networks.recurrent import GRUForecaster
+from ostinato.models.networks.recurrent import Features, GRUForecaster, build_forecaster
 from ostinato.models.recipe import Recipe
 from ostinato.models.scores.forecaster import score
 from ostinato.models.training.forecasting import forecast_part, masked_mean_absolute_error, train, windows
@@ -148,6 +148,19 @@ def test_gradients_are_of_one_window_alone_and_shortened_and_the_rate_falls_by_e
     # Half a cosine over 4 epochs, 5 windows in each.
     cosine = [1e-3 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
     assert rates == pytest.approx([rate for rate in cosine for _ in range(5)])
+
+
+def test_a_scored_part_is_forecast_as_by_a_session_that_has_read_all_before_it(wave_recipe: Recipe) -> None:
+    dataset = load_dataset(wave_recipe.data)
+    torch.manual_seed(2)
+    network = build_forecaster(Features.of(dataset), wave_recipe.network).eval()
+    torch.nn.init.normal_(network.head.weight)
+    with torch.no_grad():
+        whole, *_ = network(torch.from_numpy(dataset.values[:60]).unsqueeze(0), *network.initial_state(1))
+    part = forecast_part(network, dataset.values, 50, 60)
+    assert part == pytest.approx(whole[0, 50:, 0].numpy(), rel=1e-5)
+    cold = forecast_part(network, dataset.values[50:], 0, 10)
+    assert part != pytest.approx(cold, rel=1e-3)
 
 
 def test_progress_counts_windows_and_epochs(wave_recipe: Recipe) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +15,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.multi_horizon import check_series, load_run, train_run
-from ostinato.models.networks.multi_horizon import build_multi_horizon, forecast
+from ostinato.models.networks.multi_horizon import GRUMultiHorizon, build_multi_horizon, forecast
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
-from ostinato.models.networks.recurrent import Features
+from ostinato.models.networks.recurrent import Features, States
 from ostinato.models.recipe import Recipe
 from ostinato.models.scores.multi_horizon import (
     check_scores,
@@ -25,6 +28,7 @@ from ostinato.models.scores.multi_horizon import (
     seasonal_naive,
 )
 from ostinato.models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors, train
+from ostinato.models.training.origins import Recurrent, join_rows
 
 NAN = float("nan")
 
@@ -95,6 +99,64 @@ def test_training_lowers_the_loss_and_beats_persistence(waves: MultiHorizonRecip
     assert scores.mean_mae("network") < 0.7 * scores.mean_mae("persistence")
     # The wave repeats after 12 hours to the rounding of the file.
     assert scores.mean_mae("seasonal naive") < 0.01
+
+
+def test_what_lies_beyond_a_part_changes_nothing_that_is_learned_from_it(waves: MultiHorizonRecipe) -> None:
+    dataset = load_dataset(waves.data)
+    training = waves.training.model_copy(update={"max_epochs": 1})
+    short = waves.model_copy(update={"training": training})
+    network, fitted = train(short, dataset, no_report)
+    # The gradient of a quantile knows the sign of an error alone: both signs are tried.
+    for start, level in ((dataset.test_start, 1e3), (dataset.validation_start, 1e3), (dataset.validation_start, -1e3)):
+        changed = dataset.values.copy()
+        changed[start:, 0] = level
+        other, other_fitted = train(short, replace(dataset, values=changed), no_report)
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+        assert (fitted.validation == other_fitted.validation) is (start == dataset.test_start)
+
+
+def test_an_origin_is_scored_on_the_steps_right_after_it(
+    waves: MultiHorizonRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks: list[torch.Tensor] = []
+    truths: list[torch.Tensor] = []
+    forward, score_truth = GRUMultiHorizon.forward, PinballLoss.__call__
+
+    def noted_chunk(network: GRUMultiHorizon, x: torch.Tensor, *states: torch.Tensor) -> Any:
+        chunks.append(x)
+        return forward(network, x, *states)
+
+    def noted_truth(loss: PinballLoss, forecasts: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        truths.append(truth)
+        return score_truth(loss, forecasts, truth)
+
+    monkeypatch.setattr(GRUMultiHorizon, "forward", noted_chunk)
+    monkeypatch.setattr(PinballLoss, "__call__", noted_truth)
+    training = waves.training.model_copy(update={"max_epochs": 1})
+    train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    # The first window: three chunks of 4 steps, with an origin at the end of each and a horizon of 4.
+    num_streams = len(chunks[0])
+    for origin in (0, 1):
+        rows = truths[0][origin * num_streams : (origin + 1) * num_streams]
+        assert torch.equal(rows.nan_to_num(-1), chunks[origin + 1][:, :, 0].nan_to_num(-1))
+
+
+def test_each_origin_of_a_window_is_forecast_from_its_own_state(
+    waves: MultiHorizonRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[list[States]] = []
+
+    def noted(network: Recurrent, rows: Sequence[States]) -> States:
+        windows.append(list(rows))
+        return join_rows(network, rows)
+
+    monkeypatch.setattr("ostinato.models.training.multi_horizon.join_rows", noted)
+    training = waves.training.model_copy(update={"max_epochs": 1})
+    train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    # An origin every 4 steps of a window of 12.
+    assert len(windows[0]) == 3
+    for before, after in pairwise(windows[0]):
+        assert not all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_gradients_are_clipped(waves: MultiHorizonRecipe) -> None:

@@ -27,6 +27,16 @@ def test_every_number_arrives_to_the_bit() -> None:
     assert to_json(np.array([[1, 2]], np.int64)) == b"[[1,2]]"
 
 
+def test_null_among_outputs_is_minus_infinity() -> None:
+    outputs = to_outputs([[[1.5, None]], [[None, 2.0]]])
+    assert outputs.dtype == np.float32
+    assert outputs.tolist() == [[[1.5, -np.inf]], [[-np.inf, 2.0]]]
+    assert np.isnan(to_outputs([None, 1.0], np.nan)[0])
+    for content in (None, [None, "1"], [[None], [1, 2]]):
+        with pytest.raises(ServiceError, match="no numbers"):
+            to_outputs(content)
+
+
 def test_infinity_is_left_to_the_service_or_refused() -> None:
     assert to_json([[float("inf"), float("nan")]]) == b"[[Infinity,null]]"
     with pytest.raises(ValueError, match="JSON compliant"):

@@ -186,6 +186,34 @@ def test_an_imported_session_goes_on(
     assert client.resume("again").forecast(1).tolist() == client.resume("again").step([[0]]).tolist()
 
 
+def test_an_imported_session_lives_as_long_as_the_one_exported(
+    client: Client, server: ServerProcess, run_command: RunCommand, tmp_path: Path
+) -> None:
+    lives = {"short": 77.5, "for-ever": 0.0, "default": None}
+    for name, ttl in lives.items():
+        client.session("loads", session_id=name, ttl_seconds=ttl, keep=True).step([[1.0]])
+    run_command("sessions", "export", *lives, "--output", tmp_path, "--url", server.url)
+    for name in lives:
+        client.close_session(name)
+    assert read_file(tmp_path / "default.safetensors")[1]["ttl_seconds"] == "3600.0"
+    result = run_command("sessions", "import", *sorted(tmp_path.iterdir()), "--url", server.url)
+    assert result.exit_code == 0, result.output
+    seconds = {}
+    for name in lives:
+        client.resume(name).step([[1.0]])
+        run_command("sessions", "export", name, "--output", tmp_path, "--url", server.url)
+        seconds[name] = read_file(tmp_path / f"{name}.safetensors")[1]["ttl_seconds"]
+    assert seconds == {"short": "77.5", "for-ever": "0", "default": "3600.0"}
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-1"])
+def test_a_file_whose_time_to_live_is_none_is_refused(text: str, run_command: RunCommand, tmp_path: Path) -> None:
+    metadata = {"format": "ostinato-session", "schema": "1", "model": "loads", "ttl_seconds": text}
+    save_file({"total": np.zeros(1, np.float32)}, tmp_path / "a.safetensors", metadata)
+    result = run_command("sessions", "import", tmp_path / "a.safetensors", *NOWHERE)
+    assert (result.exit_code, "is no number of seconds; --ttl" in one_line(result.stderr)) == (1, True)
+
+
 def test_a_session_that_is_live_is_not_overwritten(
     client: Client, server: ServerProcess, sums: list[str], run_command: RunCommand, tmp_path: Path
 ) -> None:

@@ -18,11 +18,11 @@ INPUTS = np.arange(24, dtype=np.float32).reshape(6, 4, 1)
 class Bereft(MemoryStore):
     """A store that has sessions of versions that are gone; or that cannot be asked."""
 
-    fails = False
+    fails: Exception | None = None
 
     async def missing_versions(self) -> dict[tuple[str, str], int]:
-        if self.fails:
-            raise StateStoreUnavailable("no store")
+        if self.fails is not None:
+            raise self.fails
         return {("gone", "7"): 3}
 
 
@@ -74,12 +74,16 @@ async def test_an_engine_that_is_built_during_a_drain_takes_no_work(tmp_path: Pa
             engine.admit(1)
 
 
-async def test_versions_that_sessions_run_and_nobody_serves_are_known(tmp_path: Path) -> None:
+async def test_versions_that_sessions_run_and_nobody_serves_are_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stage = Stage(tmp_path)
     await stage.loader.find_missing()
     assert stage.loader.missing == {("gone", "7"): 3}
-    stage.store.fails = True
-    await stage.loader.find_missing()  # said in the log; the worker starts all the same
+    for error in (StateStoreUnavailable("no store"), RuntimeError("a bug")):
+        stage.store.fails = error
+        await stage.loader.find_missing()  # said in the log; the worker starts all the same
+        assert str(error) in caplog.text
     assert stage.loader.missing == {("gone", "7"): 3}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,13 @@ def lose_golden_states(directory: Path) -> None:
     save_file({name: array for name, array in golden.items() if "h_n" not in name}, directory / "golden.safetensors")
 
 
+def change_last_output(directory: Path, number: float) -> None:
+    golden = load_file(directory / "golden.safetensors")
+    golden["0/outputs"] = golden["0/outputs"].copy()
+    golden["0/outputs"][-1, -1, -1] = number
+    save_file(golden, directory / "golden.safetensors")
+
+
 def test_a_sound_model_is_loaded(directory: Path) -> None:
     loaded = load_model(directory, Settings())
     assert loaded.manifest.batch_invariant
@@ -64,6 +72,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "golden cut short": (lambda d: cut_short(d / "golden.safetensors"), r"golden\.safetensors"),
     "golden empty": (empty_golden, "it holds no case"),
     "golden without a state": (lose_golden_states, "case '0' does not fit the manifest: '0/h_n'"),
+    "golden NaN": (lambda d: change_last_output(d, np.nan), "case '0': the trained network's own output is NaN or"),
+    "golden infinity": (lambda d: change_last_output(d, -np.inf), r"own output is NaN or infinite, .* export it again"),
     "golden mismatch": (change_golden, r"case '0', 'outputs': the graph is off by 0\.001; at most 1e-05 is allowed"),
 }
 
@@ -75,6 +85,27 @@ def test_a_faulty_model_is_rejected_by_the_file_and_the_reason(fault: str, direc
     with pytest.raises(ModelRejected, match=message) as rejection:
         load_model(directory, Settings())
     assert str(directory) in str(rejection.value)
+
+
+@pytest.mark.parametrize(("number", "found"), [(np.nan, (True, False)), (np.inf, (False, True)), (1.0, (False, False))])
+def test_a_manifest_that_does_not_tell_what_states_hold_is_told_by_golden_states(
+    number: float, found: tuple[bool, bool], tmp_path: Path
+) -> None:
+    network = networks.accumulator()
+    for node in network.model.graph.node:
+        if node.output[0] == "total_n":  # the state is what comes out of a last step, whatever that is
+            node.op_type = "Div"
+            node.input[:] = ["added", "total"]
+    state = network.manifest["states"][0].model_copy(update={"initial": 1.0})
+    if not np.isfinite(number):
+        state = state.model_copy(update={"initial": 0.0})
+    inputs = np.full((1, 1, 1), 0.0 if np.isnan(number) else 1.0, np.float32)
+    network = replace(
+        network.named("accumulator", states=(state,)),
+        reference=lambda x: (np.cumsum(x, axis=1) + state.initial, {"total": np.full((1, 1), number, np.float32)}),
+    )
+    (loaded,) = load_model(network.write(tmp_path, inputs), Settings()).manifest.states
+    assert (loaded.missing, loaded.infinite) == found
 
 
 def test_a_graph_that_onnxruntime_cannot_read_is_rejected(directory: Path) -> None:

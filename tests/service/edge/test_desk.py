@@ -186,6 +186,19 @@ async def test_a_record_that_cannot_be_read_is_ours_to_look_into(caplog: pytest.
     assert [record.getMessage() for record in caplog.records] == ["a look failed"]
 
 
+async def test_of_a_record_that_cannot_be_read_not_every_request_tells_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    house, now = House(), 5.0
+    desk = Desk(house.metrics, house.settings, clock=lambda: now)
+    for now in (5.0, 6.0, 65.0):
+        desk.refuse(RecordUnreadable("torn"), f"a step at {now:g}")
+        desk.refuse(StateStoreUnavailable("away"), f"another at {now:g}")
+    expected = ["a step at 5 failed", "another at 5 failed", "a step at 65 failed", "another at 65 failed"]
+    assert [record.getMessage() for record in caplog.records] == expected
+    assert house.value('ostinato_rejected_total{reason="record_unreadable"}') == 3
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_clients_mistake_is_counted_and_not_logged(
     way: Callable[[Edge], Awaitable[str]], caplog: pytest.LogCaptureFixture
@@ -280,3 +293,23 @@ async def test_the_sweep_ends_what_is_too_old_and_watches_what_takes_long() -> N
     desk.sweep_once(20.0 - 5)
     assert [each.told for each in (too_old, streaming, slow, new)] == [["expire"], ["look after"], ["look after"], []]
     assert str(desk.too_late()).startswith("not answered within 10 s")
+
+
+async def test_a_request_that_cannot_be_looked_after_keeps_no_other_from_its_deadline(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    house = House(deadline_seconds=10.0)
+    desk = Desk(house.metrics, house.settings)
+
+    class Broken(Late):
+        def expire(self) -> None:
+            raise RuntimeError("told to fail")
+
+    broken, behind = Broken(0), Late(1)
+    desk.under_way.update(dict.fromkeys((broken, behind)))
+    for now in (15.0, 15.05):
+        desk.sweep_once(now)
+    assert behind.told == ["expire", "expire"]
+    # Once, not at each sweep.
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert broken not in desk.under_way

@@ -357,6 +357,16 @@ async def test_a_body_of_any_size_is_read_whole(size: int) -> None:
             assert (await client.answer())[2]["outputs"] == [[4.0 * number]]
 
 
+async def test_a_body_is_refused_as_soon_as_it_is_too_large_and_not_held_until_its_end() -> None:
+    async with serving(House(max_body_bytes=1000)) as server, Client.to(server) as client:
+        await client.send(post(STEP, b"", JSON_TYPE, "transfer-encoding: chunked"))
+        # 1,001 bytes in three parts, none of which is too large, and no end.
+        for num_bytes in (400, 400, 201):
+            await client.send(b"%x\r\n%b\r\n" % (num_bytes, b" " * num_bytes))
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (413, "too_large")
+
+
 async def test_a_client_that_asks_first_whether_to_send_its_body_is_told_to() -> None:
     house = await house_with_a()
     async with serving(house) as server, Client.to(server) as client:
@@ -465,6 +475,19 @@ async def test_a_request_past_its_deadline_is_answered_and_the_connection_goes_o
         await busy.send(b"GET /v1/sessions/a HTTP/1.1\r\nhost: x\r\n\r\n")
         assert (await busy.answer())[2]["steps"] == 3
     assert house.value('ostinato_rejected_total{reason="deadline_exceeded"}') == 2
+
+
+async def test_what_a_request_past_its_deadline_asked_for_is_not_run_to_its_end() -> None:
+    house = House(in_thread=True, deadline_seconds=0.3)
+    house.runner.gate.clear()
+    async with serving(house) as server, Client.to(server) as client:
+        await client.send(post("/v1/models/sum/predict", json.dumps({"sequences": [[[1]] * 400]}), JSON_TYPE))
+        status, _, content = await client.answer()
+        assert (status, content["code"]) == (504, "deadline_exceeded")
+        house.runner.gate.set()
+        await until(lambda: house.engine.num_rows == 0)
+        # The run that was under way ended, and no other followed.
+        assert len(house.runner.iterations) == 1
 
 
 async def test_a_shutdown_closes_idle_connections_and_lets_others_answer_first() -> None:

@@ -10,6 +10,9 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import to_sequence, to_states
 from tests.service.puppet import MANIFEST
 
+CODES: dict[str, Any] = {"ranges": {"b": {"least": 0, "most": 3}}}
+AMOUNT: dict[str, Any] = {"ranges": {"b": {"least": 0, "most": 3, "whole": False}}}
+
 
 def part(**changes: Any) -> Input:
     fields = {"name": "x", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b"), **changes}
@@ -47,6 +50,11 @@ class TestToSequence:
             ([[1, 0.5]], {"categories": {"b": ["u", "v"]}}, r"0\.5 is no code", "inputs[0][1]"),
             ([[1, 7]], {"dtype": "int64", "num_codes": 7}, "7 is no code; codes are 0 to 6", "inputs[0][1]"),
             ([[1, -1]], {"dtype": "int64", "num_codes": 7}, "-1 is no code", "inputs[0][1]"),
+            ([[1, 3], [9, 4]], CODES, "4 is no code of 'b'; codes are 0 to 3", "inputs[1][1]"),
+            ([[1, -1]], CODES, "-1 is no code of 'b'", "inputs[0][1]"),
+            ([[1, 2.5]], CODES, r"2\.5 is no code of 'b'", "inputs[0][1]"),
+            ([[1, 10]], CODES | {"dtype": "int64"}, "10 is no code of 'b'", "inputs[0][1]"),
+            ([[1, 2.5], [1, 3.5]], AMOUNT, r"3\.5 is outside what 'b' may be, 0 to 3", "inputs[1][1]"),
             ([[1, 2.0**53 + 2]], {"dtype": "int64"}, "does not fit int64", "inputs[0][1]"),
         ],
     )

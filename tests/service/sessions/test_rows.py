@@ -563,6 +563,63 @@ async def test_rows_that_lose_to_another_writer_are_judged_again_and_no_others(
         assert totals(await send(house, ["s2", "s9"], [4, 4], [2, 2])) == [5, 5]
 
 
+async def test_a_row_that_loses_is_judged_by_its_own_seq_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.service.puppet.MemoryStore", ContestedStore)
+    async with house_with("told", "untold") as house:
+        assert isinstance(house.store, ContestedStore)
+        await send(house, ["told", "untold"], [1, 1])
+        house.store.contested = {"told", "untold"}
+        # The first row goes its own way, and its seq is what the second session has after the other writer's step.
+        answers = await send(house, ["nobody", "told", "untold"], [9, 2, 2], [2, 1, None])
+        assert kinds(answers) == {0: UnknownSession, 1: SeqConflict}
+        assert (totals(answers), seqs_of(answers)) == ([None, None, 3], [None, None, 2])
+        assert await steps_of(house, "told", "untold") == [2, 3]
+
+
+async def test_rows_with_and_without_seq_share_a_run() -> None:
+    async with house_with("a", "b", "c") as house:
+        answers = await send(house, ["a", "b", "c"], [1, 2, 3], [0, None, 0])
+        assert totals(answers) == [1, 2, 3]
+        assert [len(slots) for slots, _ in house.runner.iterations] == [3]
+
+
+@IN_THREAD
+async def test_a_commit_that_is_cancelled_is_answered_and_keeps_nothing_busy(
+    in_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house_with("a", "b", in_thread=in_thread) as house:
+        commits: list[asyncio.Future[Any]] = []
+
+        def pending(_commit: Commit, _now: float) -> Any:
+            commits.append(asyncio.get_running_loop().create_future())
+            return commits[-1]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(house.store, "commit", pending)
+            message = send(house, ["a", "b"], [1, 2], [0, 0])
+            await until(lambda: commits)
+            commits[0].cancel()
+            answers = await message
+        assert kinds(answers) == {0: StateStoreUnavailable, 1: StateStoreUnavailable}
+        assert totals(await send(house, ["a", "b"], [1, 2], [0, 0])) == [1, 2]
+
+
+async def test_a_row_whose_session_cannot_be_brought_up_to_date_fails_alone_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with house_with("a", "b") as house:
+
+        def failing(*_: object) -> None:
+            raise StateStoreUnavailable("the store is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(house.store, "refresh", failing)
+            answers = await send(house, ["a", "b"], [1, 2], [7, 0])
+        assert kinds(answers) == {0: StateStoreUnavailable}
+        assert totals(answers) == [None, 2]
+        assert totals(await send(house, ["a", "b"], [1, 2], [0, 1])) == [1, 4]
+
+
 async def test_while_a_commit_is_awaited_its_sessions_are_busy_and_others_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

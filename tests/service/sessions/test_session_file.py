@@ -75,8 +75,16 @@ def test_what_is_written_is_read_back_to_the_bit(output_dtype: str) -> None:
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, -0.0, 1e-45])
 def test_a_state_that_a_session_came_to_comes_back_whatever_it_is(number: float) -> None:
     row = np.array(number, np.float32)
-    file = read_session(write_session("a", ONE, Snapshot([row], 1, np.ones((1, 2), np.float32))), ONE)
+    model = manifest(state().model_copy(update={"missing": True, "infinite": True}))
+    file = read_session(write_session("a", model, Snapshot([row], 1, np.ones((1, 2), np.float32))), model)
     assert file.states[0].tobytes() == row.tobytes()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_state_that_no_session_comes_to_is_refused_in_our_own_format_too(number: float) -> None:
+    row = np.array(number, np.float32)
+    written = write_session("a", ONE, Snapshot([row], 1, np.ones((1, 2), np.float32)))
+    assert refusal(written, ONE).field == "h"
 
 
 @pytest.mark.parametrize("numbers", [[2**63 - 1, -(2**63)], [2**53 + 1, 0]])
@@ -101,12 +109,23 @@ def test_an_empty_last_output_is_none(text: str) -> None:
     assert read_session(save({"h": np.array(0, np.float32)}, {"last_output": text}), ONE).last_output is None
 
 
-def test_nan_may_be_a_state_s_value_and_infinity_may_not_as_in_an_initial_state() -> None:
-    model = manifest(state("h", "float64", 2))
+def test_nan_may_be_in_a_state_where_the_network_s_own_hold_it() -> None:
+    model = manifest(state("h", "float64", 2).model_copy(update={"missing": True}))
     nan = read_session(save({"h": np.array([np.nan, 1])}), model).states[0]
     assert nan.tolist()[1:] == [1.0]
     assert np.isnan(nan[0])
     assert refusal(save({"h": np.array([1, -np.inf])}), model).field == "h[1]"
+    assert refusal(save({"h": np.array([1, np.nan])}), manifest(state("h", "float64", 2))).field == "h[1]"
+
+
+def test_minus_infinity_in_a_last_output_comes_back_where_the_model_answers_it() -> None:
+    answers = ONE.outputs[0].model_copy(update={"minus_infinity": True})
+    model = ONE.model_copy(update={"outputs": (answers,)})
+    written = write_session("a", model, Snapshot([np.ones((), np.float32)], 1, np.array([[1, -np.inf]], np.float32)))
+    last_output = read_session(written, model).last_output
+    assert last_output is not None
+    assert last_output.tolist() == [1.0, -np.inf]
+    assert refusal(written, ONE).field == "__metadata__.last_output"
 
 
 def test_a_file_of_another_format_has_no_metadata_of_ours() -> None:

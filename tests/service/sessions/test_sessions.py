@@ -312,7 +312,7 @@ async def test_pages_give_every_session_once() -> None:
     seen: list[str] = []
     cursor: str | None = None
     for _ in range(3):
-        page, cursor = await house.sessions.page("sum", 3, cursor)
+        page, cursor, _ = await house.sessions.page("sum", 3, cursor)
         seen += [session.session_id for session in page]
     assert seen == [f"s{number}" for number in range(7)]
     assert cursor is None

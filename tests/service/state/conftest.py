@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from ostinato.service.state.base import Store
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
 from ostinato.service.state.redis.store import RedisStore
+from ostinato.service.state.schemas import SCHEMA
 from tests.redis_server import RedisCluster, RedisServer
 from tests.service.state.places import Place, PlaceOf
 
@@ -44,16 +46,21 @@ def place_of(
                 with closing(node.client()) as client:
                     client.flushall()
 
-        def open_store(*, memory_budget: float = 1e6, tombstone_seconds: float = 10) -> Store:
+        def open_store(
+            *, memory_budget: float = 1e6, tombstone_seconds: float = 10, record_schema: int = SCHEMA
+        ) -> Store:
             store: Store
+            settings: dict[str, Any] = {
+                "memory_budget": memory_budget,
+                "tombstone_seconds": tombstone_seconds,
+                "record_schema": record_schema,
+            }
             if name == "memory":
                 store = MemoryStore(tombstone_seconds=tombstone_seconds, max_sessions=20)
             elif name == "lmdb":
-                store = LmdbStore(tmp_path, tombstone_seconds=tombstone_seconds, memory_budget=memory_budget)
+                store = LmdbStore(tmp_path, **settings)
             else:
-                store = RedisStore(
-                    redis_address(server.url), tombstone_seconds=tombstone_seconds, memory_budget=memory_budget
-                )
+                store = RedisStore(redis_address(server.url), **settings)
             at_end.append(store.stop)
             return store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,11 @@ from ostinato.service.errors import (
 from ostinato.service.state.arena import Arena, session_bytes
 from ostinato.service.state.base import Address, Snapshot, Store
 from ostinato.service.state.durable import DurableStore
+from ostinato.service.state.lmdb.store import LmdbStore
+from ostinato.service.state.redis.scan import SESSION
 from ostinato.service.state.redis.store import RedisStore
-from tests.service.puppet import MANIFEST
+from ostinato.service.state.schemas import SCHEMA
+from tests.service.puppet import MANIFEST, House, column
 from tests.service.state.places import SHARED, Place, PlaceOf
 from tests.service.state.test_store_contract import commit_of, facts, settled
 
@@ -194,7 +198,7 @@ async def test_a_page_shows_what_all_have_opened(place: Place) -> None:
         found: list[str] = []
         cursor = None
         while True:
-            page, cursor = await other.store.page("sum", limit, cursor, 101.0)
+            page, cursor, _ = await other.store.page("sum", limit, cursor, 101.0)
             assert len(page) <= limit
             found += [facts.session_id for facts in page]
             if cursor is None:
@@ -242,12 +246,108 @@ async def test_a_record_of_an_unknown_schema_is_refused_by_name(place: Place) ->
     assert isinstance(one.store, DurableStore)
     record = await one.store._read("a")
     assert record is not None
-    record = record[:8] + bytes([2]) + record[9:]
+    record = record[:8] + bytes([SCHEMA + 1]) + record[9:]
     if isinstance(one.store, RedisStore):
         await one.store._ask(b"ostinato:session:a", "SET", record)
     else:
         await one.store._swap("a", lambda _, stamp: stamp.to_bytes(8, "little") + record[8:])
-    with pytest.raises(RecordUnreadable, match="session 'a': its record is of schema 2, and this release reads"):
+    with pytest.raises(RecordUnreadable, match=f"session 'a': its record is of schema {SCHEMA + 1}, and this"):
         await other.store.find("a", 101.0)
     with pytest.raises(RecordUnreadable, match="'a'"):
         await other.store.open("a", other.arena, ttl_seconds=0, now=101.0)
+
+
+async def put_raw(store: Store, session_id: str, record: bytes) -> None:
+    """Put bytes in the place of a session's record."""
+    if isinstance(store, RedisStore):
+        await store._ask(SESSION + session_id.encode(), "SET", record)
+        return
+    assert isinstance(store, LmdbStore)
+    with store._journal.locked():
+        store._journal.append([session_id], record, [len(record)])
+
+
+async def raw(store: DurableStore, session_id: str) -> bytes:
+    record = await store._read(session_id)
+    assert record is not None
+    return record
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "a bit of the state": lambda record: record[:-6] + bytes([record[-6] ^ 4]) + record[-5:],
+    "a bit of the steps": lambda record: record[:18] + bytes([record[18] ^ 1]) + record[19:],
+    "a newer schema": lambda record: record[:8] + bytes([SCHEMA + 1]) + record[9:],
+    "cut short": lambda record: record[:40],
+    "a word": lambda _: b"garbage",
+    "nothing": lambda _: b"\0",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+async def test_a_record_that_cannot_be_read_costs_its_own_session_only(
+    how: str, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = side(place), side(place)
+    counted: list[None] = []
+    other.store.on_unreadable = lambda: counted.append(None)
+    for session_id in ("a", "bad", "c"):
+        await one.store.open(session_id, one.arena, ttl_seconds=0, now=100.0)
+    assert isinstance(other.store, DurableStore)
+    await put_raw(one.store, "bad", DAMAGED[how](await raw(other.store, "bad")))
+    for _ in range(3):
+        with pytest.raises(RecordUnreadable, match="session 'bad'"):
+            await other.store.find("bad", 101.0)
+    with pytest.raises((RecordUnreadable, SessionExists)):  # it is live, if its head says so
+        await one.store.open("bad", one.arena, ttl_seconds=0, now=101.0)
+    found, num_unreadable, cursor = [], 0, None
+    while True:
+        page, cursor, num = await other.store.page(None, 1, cursor, 101.0)
+        found += [each.session_id for each in page]
+        num_unreadable += num
+        if cursor is None:
+            break
+    is_seen_in_a_listing = how != "a bit of the state"  # which does not read so far
+    assert (sorted(set(found) - {"bad"}), num_unreadable) == (["a", "c"], int(is_seen_in_a_listing))
+    assert ("bad" in found) != is_seen_in_a_listing
+    assert await other.store.missing_versions() == {}
+    assert len(counted) == 1
+    assert caplog.text.count("session 'bad'") == 1 + is_seen_in_a_listing  # once by each process that met it
+    await other.store.close("bad", None, 102.0)
+    for each in (one, other):
+        with pytest.raises(SessionClosed):
+            await each.store.look("bad", 103.0)
+    await one.store.open("bad", one.arena, ttl_seconds=0, now=104.0)
+    assert (await other.store.look("bad", 104.0)).steps == 0
+
+
+async def test_a_session_in_memory_whose_record_was_damaged_is_closed_all_the_same(place: Place) -> None:
+    house = House(store=place())
+    session = await house.sessions.open("sum", session_id="bad")
+    await house.ledger.step(session, column(1))
+    assert isinstance(house.store, DurableStore)
+    record = await raw(house.store, "bad")
+    await put_raw(house.store, "bad", record[:-3] + b"xyz")
+    await house.sessions.close("bad")
+    with pytest.raises(SessionClosed):
+        await house.sessions.find("bad")
+    # And one that is not in memory.
+    await put_raw(house.store, "worse", b"garbage")
+    await house.sessions.close("worse")
+    with pytest.raises(SessionClosed):
+        await house.sessions.find("worse")
+
+
+async def test_a_step_on_a_copy_whose_record_was_damaged_is_never_answered_wrongly(place: Place) -> None:
+    house = House(store=place())
+    session = await house.sessions.open("sum", session_id="bad")
+    await house.ledger.step(session, column(1), seq=0)
+    assert isinstance(house.store, DurableStore)
+    record = await raw(house.store, "bad")
+    await put_raw(
+        house.store, "bad", record[:6] + bytes([record[6] ^ 1]) + record[7:]
+    )  # of the stamp: it is not the copy's
+    if isinstance(house.store, RedisStore):
+        with pytest.raises(RecordUnreadable):
+            await house.ledger.step(session, column(2), seq=1)
+    else:  # the copy is the session until another process says otherwise
+        assert (await house.ledger.step(session, column(2), seq=1)).outputs[-1, 0] == 3

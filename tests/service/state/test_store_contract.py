@@ -164,10 +164,10 @@ class TestStore:
         for name in "abcd":
             await store.open(name, arena, ttl_seconds=5 if name == "b" else 0, now=100.0)
         await store.close("c", None, 101.0)
-        found, cursor = await store.page(None, 1, None, 110.0)
+        found, cursor, _ = await store.page(None, 1, None, 110.0)
         assert cursor is not None
         while cursor is not None:
-            page, cursor = await store.page(None, 1, cursor, 110.0)
+            page, cursor, _ = await store.page(None, 1, cursor, 110.0)
             assert len(page) <= 1
             found += page
         assert sorted(facts.session_id for facts in found) == ["a", "d"]

@@ -163,6 +163,7 @@ async def test_a_state_tells_all_that_another_session_needs() -> None:
             "version": "1",
             "steps": "2",
             "last_output": "[3.0]",
+            "ttl_seconds": "50.0",
         }
         assert {name: array.tolist() for name, array in load(file).items()} == {"total": [3.0]}
         assert load(file)["total"].dtype == np.float32
@@ -225,6 +226,7 @@ async def test_what_the_metadata_has_is_put() -> None:
         (save({"total": np.zeros(1, np.float64)}), "total"),
         (save({"total": np.zeros(2, np.float32)}), "total"),
         (state(np.inf), "total[0]"),
+        (state(np.nan), "total[0]"),
         (state(1, model="product"), "__metadata__.model"),
         (state(1, steps="-1"), "__metadata__.steps"),
         (state(1, last_output="[1, 2]"), "__metadata__.last_output"),

@@ -14,6 +14,7 @@ from ostinato.service.engine.generation.decoding import (
     FinishedOutput,
     Forced,
     Greedy,
+    Numbers,
     OutputPlan,
     Sample,
     Scores,
@@ -240,3 +241,34 @@ def test_the_best_of_many_come_falling_and_equals_in_their_order() -> None:
     expected = sorted(range(len(values)), key=lambda place: (-values[place], place))
     for num_wanted in (1, 2, 5, 50, 180, 500):
         assert best_positions(values, num_wanted) == expected[:num_wanted]
+
+
+def test_what_an_output_keeps_of_a_run_is_its_own() -> None:
+    numbers, attention = np.array([[1.5], [2.5]], np.float32), np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
+    decoding = Numbers(OutputPlan(0.0, None, 2, with_attention=True))
+    for _ in range(2):
+        decoding.advance(Scores(numbers, attention, has_codes=False), [1])
+        # The memory of a run is used again for the next.
+        numbers[1] += 1
+        attention[1] = [0.5, 0.5]
+    [output] = decoding.outputs
+    assert output.codes.tolist() == [[2.5], [3.5]]
+    assert output.attention is not None
+    assert output.attention.tolist() == [[1.0, 0.0], [0.5, 0.5]]
+
+
+def test_a_beam_of_which_every_best_step_is_a_stop_goes_on_with_the_others() -> None:
+    beam = Beam(OutputPlan(START, STOP, 3), 2, 2.0, 1)
+
+    def step(*probabilities: list[float]) -> list[int]:
+        with np.errstate(divide="ignore"):
+            scores = np.log(np.array(probabilities, np.float32))
+        return beam.advance(Scores(scores, None, has_codes=True), range(len(probabilities)))
+
+    assert step([0.0, 0.5, 0.5]) == [0, 0]
+    # The two most likely steps are the stops of both beams.
+    assert step([0.6, 0.4, 0.0], [0.6, 0.0, 0.4]) == [0, 1]
+    assert step([1.0, 0.0, 0.0], [1.0, 0.0, 0.0]) == []
+    # ln 0.2 over 3 squared is more than ln 0.3 over 2 squared.
+    assert beam.outputs[0].codes in ([1, 1], [2, 2])
+    assert beam.outputs[0].score == pytest.approx(np.log(0.2))

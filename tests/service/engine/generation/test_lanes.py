@@ -117,6 +117,61 @@ def test_only_the_output_at_fault_fails(how: str) -> None:
     assert all(same(decodings[index].outputs, expected[index]) for index in others)
 
 
+def test_outputs_that_begin_with_states_of_their_own_go_on_from_them() -> None:
+    decoder = PuppetDecoder(NUM_CODES)
+    starts = [decoder.start_from(7.0)._replace(states=(np.array([key, 0.0]),)) for key in (0.0, 11.0, 400.0)]
+    expected = []
+    for start in starts:
+        lanes, greedy = Lanes(decoder), Greedy(OutputPlan(START, None, 6))
+        lanes.join([(greedy, start)])
+        while lanes.num_lanes:
+            lanes.advance()
+        expected.append(greedy.outputs)
+    lanes, together = Lanes(decoder), [Greedy(OutputPlan(START, None, 6)) for _ in starts]
+    lanes.join(list(zip(together, starts, strict=True)))
+    while lanes.num_lanes:
+        lanes.advance()
+    assert all(same(greedy.outputs, wanted) for greedy, wanted in zip(together, expected, strict=True))
+    assert len({tuple(greedy.outputs[0].codes) for greedy in together}) == 3
+
+
+def test_outputs_that_run_apart_from_one_that_fails_later_on_are_fed_their_own_codes() -> None:
+    decoder, source = PuppetDecoder(NUM_CODES), (4.0, 2.0)
+    plan = OutputPlan(START, None, 6)
+    # A beam among them: its lanes follow each other.
+    asked: list[tuple[tuple[float, ...], Make]] = [
+        (source, lambda: Greedy(plan)),
+        ((5.0,), lambda: Greedy(plan)),
+        ((6.0, 1.0), lambda: Beam(plan, 3, 0.0, 3)),
+        ((7.0, 3.0), lambda: Greedy(plan)),
+    ]
+    expected = [alone(decoder, *each) for each in asked]
+    lanes, decodings = Lanes(decoder), [make() for _, make in asked]
+    lanes.join([(one, decoder.start_from(*numbers)) for one, (numbers, _) in zip(decodings, asked, strict=True)])
+    for _ in range(3):
+        lanes.advance()
+    decoder.fails_at = source[0]
+    _, failures = lanes.advance()
+    assert list(failures) == [decodings[0]]
+    while lanes.num_lanes:
+        lanes.advance()
+    assert all(same(one.outputs, wanted) for one, wanted in zip(decodings[1:], expected[1:], strict=True))
+
+
+def test_an_output_fails_of_which_one_lane_alone_is_no_number() -> None:
+    decoder, source = PuppetDecoder(NUM_CODES), (4.0, 2.0)
+    first = decoder.log_probabilities(source, ())
+    first[STOP] = -np.inf
+    decoder.spoils, decoder.spoils_behind = source[0], int(np.argsort(-first)[1])
+    beam, other = Beam(OutputPlan(START, STOP, 9), 3, 0.0, 1), Greedy(OutputPlan(START, None, 9))
+    lanes = Lanes(decoder)
+    lanes.join([(beam, decoder.start_from(*source)), (other, decoder.start_from(5.0))])
+    assert lanes.advance()[1] == {}
+    _, failures = lanes.advance()
+    assert list(failures) == [beam]
+    assert lanes.decodings == {other: [0]}
+
+
 def test_a_run_that_fails_with_one_output_in_it_frees_its_lanes() -> None:
     decoder = PuppetDecoder(NUM_CODES)
     decoder.fails_at = 4.0

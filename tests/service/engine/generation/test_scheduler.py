@@ -100,6 +100,31 @@ async def test_a_newcomer_has_its_first_step_in_the_iteration_that_takes_it_in()
     await until(lambda: house.is_empty)
 
 
+async def test_an_output_wider_than_all_lanes_runs_when_it_has_them_to_itself() -> None:
+    house, wide = House(max_lanes=2), House()
+    # Number 1 is a beam of three.
+    asked = [0, 1, 2, 1]
+    together = await house.generations.run([house.ask(number) for number in asked])
+    assert max(house.decoder.runs) == 3
+    assert outputs(together) == outputs(await wide.generations.run([wide.ask(number) for number in asked]))
+    await until(lambda: house.is_empty)
+
+
+async def test_a_source_that_cannot_be_encoded_fails_alone_among_those_of_its_length() -> None:
+    house, alone = House(encodes=True), House(encodes=True)
+    # All three are padded to 16.
+    asked = [house.ask(number) for number in (0, 1, 4)]
+    asked[1] = asked[1]._replace(source=np.array([1, 2, PuppetEncoder.BAD_STEP]))
+    generations = house.generations.begin(asked)
+    made = await asyncio.gather(*(generation.future for generation in generations), return_exceptions=True)
+    assert isinstance(made[1], RunFailed)
+    assert "one of the sources is bad" in str(made[1])
+    for number, decoding in ((0, made[0]), (4, made[2])):
+        assert isinstance(decoding, Decoding)
+        assert outputs([decoding]) == outputs(await alone.generations.run([alone.ask(number)]))
+    await until(lambda: house.is_empty)
+
+
 @pytest.mark.parametrize("encodes", [False, True])
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_cancelled_outputs_leave_no_lane_behind_and_harm_no_other(in_thread: bool, encodes: bool) -> None:
@@ -213,3 +238,24 @@ async def test_a_fault_of_the_engine_itself_fails_what_it_held_and_no_more() -> 
     assert isinstance(done[0], RunFailed)
     assert house.is_empty
     assert len(await house.generations.run([house.ask(1)])) == 1
+
+
+async def test_outputs_whose_starts_do_not_fit_each_other_fail_and_hold_nobody_up() -> None:
+    house = House()
+    # Memories of two widths in one table: nothing in it is to be trusted.
+    narrow = house.ask(0)._replace(source=house.decoder.start_from(1.0, num_padded=4))
+    generations = house.generations.begin([house.ask(3), narrow, house.ask(0)])
+    done = await asyncio.gather(*(generation.future for generation in generations), return_exceptions=True)
+    assert [type(result) for result in done] == [RunFailed] * 3
+    assert house.is_empty
+    assert len(await house.generations.run([house.ask(1)])) == 1
+
+
+async def test_outputs_that_must_not_share_a_run_have_their_own() -> None:
+    house = House(share_runs=False)
+    # Greedy and sampled: a lane each.
+    asked = [house.ask(number) for number in (0, 2, 3, 5)]
+    together = await house.generations.run(asked)
+    assert set(house.decoder.runs) == {1}
+    shared = House()
+    assert outputs(together) == outputs(await shared.generations.run([shared.ask(n) for n in (0, 2, 3, 5)]))

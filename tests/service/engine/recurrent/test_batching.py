@@ -155,6 +155,17 @@ def test_a_suspect_whose_caller_has_gone_is_dropped() -> None:
     assert (iteration.works, dropped) == ([fresh], [suspect])
 
 
+def test_a_suspect_of_a_session_that_has_begun_runs_to_its_end_whoever_waits_and_private_work_does_not() -> None:
+    begun, private = work(5, num_done=2), work(5, num_done=2, private=True)
+    for suspect in (begun, private):
+        suspect.future.has_gone = True
+    line = line_of([])
+    line.put_alone([private, begun])
+    iteration, dropped = line.next_iteration()
+    assert iteration is not None
+    assert (iteration.works, iteration.num_steps, dropped) == ([begun], 3, [private])
+
+
 def test_clearing_gives_back_all_work() -> None:
     works = [work(), work(5, private=True), work(private=True)]
     line = line_of(works)

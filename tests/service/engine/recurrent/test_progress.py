@@ -92,7 +92,8 @@ def test_a_row_that_is_not_finite_fails_alone_and_gives_its_slot_back() -> None:
     assert handed_back == [begun]
     assert isinstance(begun.error, RunFailed)
     assert finished is not None
-    assert (finished.works, finished.last_outputs.tolist()) == ([other], [[2]])
+    assert (finished.works, finished.slots.tolist()) == ([other], [stage.sessions[1]])
+    assert (finished.last_outputs.tolist(), [states.tolist() for states in finished.states]) == ([[2]], [[[2]]])
     assert stage.arena.num_used == 4
     assert begun.scratch is None
     assert stage.metrics.run_failures.value == 1

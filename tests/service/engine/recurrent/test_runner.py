@@ -11,7 +11,9 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
 from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.batching import Iteration, Work
 from ostinato.service.errors import ModelRejected, RunFailed
+from ostinato.service.state.arena import Arena
 from tests import networks
 from tests.networks import Network
 
@@ -62,6 +64,65 @@ def test_a_row_is_the_same_to_the_bit_alone_and_among_others(network: Network, t
     for row in (0, 31, 63):
         alone, _ = run_sequence(runner, inputs[row : row + 1], 30)
         np.testing.assert_array_equal(alone[0], together[row])
+
+
+def test_an_iteration_continues_each_work_from_where_it_is(tmp_path: Path) -> None:
+    network = networks.lstm()
+    loaded = load_model(network.write(tmp_path, sequences(network, 2, 5)), Settings())
+    runner, arena = loaded.runner, Arena(loaded.manifest, 8)
+    inputs = sequences(network, 3, 6)
+    wanted = [run_sequence(runner, inputs[row : row + 1], 6)[0][0] for row in range(3)]
+    # The first has run two steps, and waits in a slot of its own behind another's; the others begin.
+    arena.allocate("another")
+    works = [Work([arena.allocate(name)], inputs[row], 1, 6, None) for row, name in enumerate("abc")]
+    works[0].num_done, works[0].scratch = 2, [arena.allocate()]
+    _, states = runner.run(inputs[:1, :2], runner.initial_states(1))
+    arena.write(works[0].scratch[0], tuple(state[0] for state in states))
+    result = runner.run_iteration(Iteration(works, 3, 4), arena)
+    assert result.failed_rows is None
+    np.testing.assert_array_equal(result.outputs[0], wanted[0][2:6])
+    np.testing.assert_array_equal(result.outputs[1:], np.stack(wanted[1:])[:, :4])
+    assert result.slots.tolist() == [works[0].scratch[0], works[1].slots[0], works[2].slots[0]]
+    # The states that came of it are those after the same steps run alone, and the arena was only read.
+    for row, num_steps in enumerate((6, 4, 4)):
+        _, after = run_sequence(runner, inputs[row : row + 1, :num_steps], num_steps)
+        for made, alone in zip(result.states, after, strict=True):
+            np.testing.assert_array_equal(made[row], alone[0])
+    assert not any(state.any() for state in arena.read(works[1].slots[0]))
+
+
+def test_a_row_that_is_finite_in_part_has_failed_and_no_other_has(tmp_path: Path) -> None:
+    network = networks.accumulator()
+    loaded = load_model(network.write(tmp_path, np.ones((1, 2, 1), np.float32)), Settings())
+    arena = Arena(loaded.manifest, 4)
+    # A running sum, infinite beyond 2.5e30: the second row is finite in its first step, and its state throughout.
+    chunks = ([1.0, 2.0, 3.0], [1.0, 1e31, 1e31], [4.0, 5.0, 6.0])
+    works = [
+        Work([arena.allocate(str(row))], np.array(chunk, np.float32)[:, None], 1, 3, None)
+        for row, chunk in enumerate(chunks)
+    ]
+    failed_rows = loaded.runner.run_iteration(Iteration(works, 3, 3), arena).failed_rows
+    assert failed_rows is not None
+    assert failed_rows.tolist() == [False, True, False]
+
+
+def test_a_row_fails_whose_output_or_state_may_not_be_what_it_is_and_no_other(tmp_path: Path) -> None:
+    network = networks.accumulator()
+    output = network.manifest["outputs"][0].model_copy(update={"minus_infinity": True})
+    network = network.named("accumulator", outputs=(output,))
+    runner = load_model(network.write(tmp_path, np.ones((1, 2, 1), np.float32)), Settings()).runner
+    arena = Arena(runner.manifest, 8)
+    # The output is infinite beyond 2.5e30; the state is the sum, infinite beyond 3.4e38.
+    totals, steps = [0.0, 0.0, 0.0, -3e38, 0.0], [5.0, -1e38, 1e38, -3e38, np.nan]
+    slots = [arena.allocate() for _ in totals]
+    for slot, total in zip(slots, totals, strict=True):
+        arena.write(slot, [np.array([total], np.float32)])
+    works = [Work([slot], np.array([[step]], np.float32), 1, 1, None) for slot, step in zip(slots, steps, strict=True)]
+    result = runner.run_iteration(Iteration(works, len(works), 1, is_whole=True), arena)
+    assert result.failed_rows is not None
+    assert result.outputs[:2, 0, 0].tolist() == [5.0, -np.inf]
+    # Plus infinity, a state that overflowed under an output that may be minus infinity, and NaN.
+    assert result.failed_rows.tolist() == [False, False, True, True, True]
 
 
 def test_a_graph_that_fails_names_the_model_and_the_shape(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ async def test_a_random_life_at_three_workers(
         listed: set[str] = set()
         cursor: str | None = None
         while True:
-            page, cursor = await worker.sessions.page(None, 7, cursor)
+            page, cursor, _ = await worker.sessions.page(None, 7, cursor)
             listed |= {facts.session_id for facts in page}
             if cursor is None:
                 break

@@ -204,6 +204,41 @@ async def test_what_redis_refuses_is_said_in_its_own_words(own_server: RedisServ
     assert (await side_at(own_server.url.replace("//", "//:secret@"), at_end).store.look("a", 101.0)).steps == 1
 
 
+async def test_a_full_redis_takes_an_end_and_nothing_else(own_server: RedisServer, at_end: AtEnd) -> None:
+    one = side_at(own_server.url, at_end)
+    for name in ("a", "b", "bad"):
+        await one.store.open(name, one.arena, ttl_seconds=0, now=100.0)
+    with closing(own_server.client()) as client:
+        client.script_flush()
+        client.set("ostinato:session:bad", "garbage")
+        client.config_set("maxmemory", "1")
+        for name in ("a", "bad"):
+            await one.store.close(name, None, 101.0)
+            with pytest.raises(SessionClosed):
+                await one.store.look(name, 102.0)
+            assert 9_000 < client.pttl(f"ostinato:session:{name}") <= 10_000
+        for now in (103.0, 104.0):
+            with pytest.raises(StateStoreUnavailable, match="OOM"):
+                await one.store.open("c", one.arena, ttl_seconds=0, now=now)
+        assert (await one.store.look("b", 105.0)).steps == 0
+
+
+async def test_what_is_no_string_is_removed_by_closing_it(place: Place, redis_server: RedisServer) -> None:
+    one = side(place)
+    with closing(redis_server.client()) as client:
+        client.rpush("ostinato:session:a", "x")
+        with pytest.raises(RecordUnreadable, match="closing it removes the key"):
+            await one.store.look("a", 101.0)
+        with pytest.raises(RecordUnreadable):
+            await one.store.open("a", one.arena, ttl_seconds=0, now=101.0)
+        assert client.lrange("ostinato:session:a", 0, -1) == ["x"]
+        assert (await one.store.page(None, 10, None, 101.0)).num_unreadable == 1
+        await one.store.close("a", None, 101.0)
+        assert client.type("ostinato:session:a") == "string"
+    with pytest.raises(SessionClosed):
+        await one.store.look("a", 102.0)
+
+
 async def test_a_commit_whose_answer_was_lost_is_sent_again_and_counts_once(
     redis_server: RedisServer, at_end: AtEnd
 ) -> None:

@@ -1,0 +1,156 @@
+"""Codes: which features of an input the network takes within limits only, as a table is looked up by its rows.
+
+The network itself is asked: with a number that is no row of its table, torch raises. So whatever lies between an input
+and a table (casts, slices, clamps, offsets, one-hot vectors) counts as it does in the network. Its graph would answer
+such a number with another row's, or with zeros, or fail; the service refuses what the manifest says is out of range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import FeatureRange, Input
+
+Row: TypeAlias = NDArray[np.float64]
+# What a network makes of a step ``[F]``, in any form that can be compared; None where it raises.
+Ask: TypeAlias = Callable[[Row], list[bytes] | None]
+
+# Beyond any table's size, and exact in float32.
+_FAR = 2.0**24
+_NUM_HALVINGS = 64
+_ENDS: tuple[Callable[[FeatureRange], float], ...] = (attrgetter("least"), attrgetter("most"))
+
+
+def find_codes(inputs: Input, likely: Row, ask: Ask) -> Input:
+    """The input with the codes and ranges of its features, as the network has them.
+
+    Args:
+        likely: a step ``[F]`` that the network answers.
+        ask: runs the network on one step.
+
+    What is declared stays as it is: see ``check_declared``.
+    """
+    if inputs.dtype == "bool" or ask(likely) is None:
+        return inputs
+    declared = _declared(inputs)
+    others = [index for index, name in enumerate(inputs.features) if name not in declared]
+    ends = _ends(inputs.dtype)
+    if not others or all(ask(_set(likely, others, end)) is not None for end in ends):
+        return inputs
+    limited: dict[str, FeatureRange] = {}
+    for index in others:
+        # With those found so far at their ends, too: what they may be together may be less than each alone.
+        found = [(inputs.features.index(name), limits) for name, limits in limited.items()]
+        rows = [likely, *(_set_each(likely, [(at, end(limits)) for at, limits in found]) for end in _ENDS if found)]
+        each = [_find_range(inputs, row, index, ask) for row in rows if ask(row) is not None]
+        limits = _narrowest(inputs, index, [limits for limits in each if limits is not None])
+        if limits is not None:
+            limited[inputs.features[index]] = limits
+    if not inputs.dtype.startswith("float") and len(limited) == len(inputs.features):
+        mosts = {limits.most for limits in limited.values()}
+        if {limits.least for limits in limited.values()} == {0.0} and len(mosts) == 1:
+            return inputs.model_copy(update={"num_codes": int(mosts.pop()) + 1})
+    return inputs.model_copy(update={"ranges": {**inputs.ranges, **limited}})
+
+
+def depend_on_each_other(inputs: Input, likely: Row, ask: Ask) -> bool:
+    """Whether the network raises for features each of which is within its range."""
+    limits = [(inputs.features.index(name), found) for name, found in inputs.ranges.items()]
+    return any(ask(_set_each(likely, [(index, end(found)) for index, found in limits])) is None for end in _ENDS)
+
+
+def _declared(inputs: Input) -> dict[str, FeatureRange]:
+    """What the user says of features."""
+    declared = dict(inputs.ranges)
+    if inputs.num_codes is not None:
+        declared |= {name: FeatureRange(least=0, most=inputs.num_codes - 1) for name in inputs.features}
+    return declared | {name: FeatureRange(least=0, most=len(words) - 1) for name, words in inputs.categories.items()}
+
+
+def check_declared(inputs: Input, likely: Row, ask: Ask) -> None:
+    """Refuse codes that were declared and that the network does not take.
+
+    Raises:
+        ExportError: names the feature and the code.
+    """
+    declared = _declared(inputs)
+    if not declared:
+        return
+    least = _set_each(likely, [(inputs.features.index(name), limits.least) for name, limits in declared.items()])
+    if ask(least) is None:  # it is something else that fails, which the caller will meet
+        return
+    for name, limits in declared.items():
+        for end in (limits.least, limits.most):
+            if ask(_set(least, [inputs.features.index(name)], end)) is None:
+                raise ExportError(
+                    f"{name!r} is declared with codes {limits.words}, and the network fails on {end:g}: its table is "
+                    "smaller; declare as many codes as it has rows"
+                )
+
+
+def _narrowest(inputs: Input, index: int, ranges: list[FeatureRange]) -> FeatureRange | None:
+    """What is in all of them; the first, where that would leave out what the feature was in training."""
+    if not ranges:
+        return None
+    least, most = max(each.least for each in ranges), min(each.most for each in ranges)
+    seen = inputs.statistics
+    is_enough = seen is None or (least <= seen.minimum[index] and seen.maximum[index] <= most)
+    return ranges[0].model_copy(update={"least": least, "most": most}) if least <= most and is_enough else ranges[0]
+
+
+def _find_range(inputs: Input, likely: Row, index: int, ask: Ask) -> FeatureRange | None:
+    """What one feature may be; None where that is anything."""
+    ends = _ends(inputs.dtype)
+    if all(ask(_set(likely, [index], end)) is not None for end in ends):
+        return None
+    is_whole = not inputs.dtype.startswith("float") or _is_code(likely, index, ask)
+    least, most = (_boundary(likely, index, end, ask, is_whole=is_whole) for end in ends)
+    return FeatureRange(least=least, most=most, whole=is_whole)
+
+
+def _is_code(likely: Row, index: int, ask: Ask) -> bool:
+    """Whether what is behind the point does not count, so that a fraction would be taken for another number."""
+    whole = np.trunc(likely[index])
+    answers = [ask(_set(likely, [index], whole + part)) for part in (0.0, 0.25)]
+    return answers[0] is not None and answers[0] == answers[1]
+
+
+def _boundary(likely: Row, index: int, end: float, ask: Ask, *, is_whole: bool) -> float:
+    """The number nearest to ``end`` that the network takes."""
+    if ask(_set(likely, [index], end)) is not None:
+        return end
+    taken, refused = float(np.trunc(likely[index]) if is_whole else likely[index]), end
+    for _ in range(_NUM_HALVINGS):
+        middle = (taken + refused) / 2.0
+        middle = float(np.trunc(middle)) if is_whole else float(np.float32(middle))
+        if middle in (taken, refused):
+            break
+        if ask(_set(likely, [index], middle)) is not None:
+            taken = middle
+        else:
+            refused = middle
+    return taken
+
+
+def _ends(dtype: str) -> tuple[float, float]:
+    if dtype.startswith("float"):
+        return -_FAR, _FAR
+    limits = np.iinfo(dtype)
+    return max(-_FAR, float(limits.min)), min(_FAR, float(limits.max))
+
+
+def _set(likely: Row, indexes: list[int], value: float) -> Row:
+    return _set_each(likely, [(index, value) for index in indexes])
+
+
+def _set_each(likely: Row, values: list[tuple[int, float]]) -> Row:
+    row = likely.copy()
+    for index, value in values:
+        row[index] = value
+    return row

@@ -1,0 +1,48 @@
+"""``ostinato sessions backup``: a copy of the sessions in a folder, while servers use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ostinato.errors import SettingsError
+
+SCHEME = "lmdb://"
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make, which holds the copy.")],
+    state: Annotated[
+        str, typer.Option("--state", help="Store of the sessions, lmdb://PATH.", envvar="OSTINATO_STATE")
+    ] = "lmdb://state",
+) -> None:
+    """Copy the sessions of a folder, as they are now, while servers step them.
+
+    Every step that was answered before is in the copy, and 'ostinato serve --state lmdb://FOLDER' serves it. It needs
+    no server, and commits wait for some milliseconds. A Redis is backed up by its own means.
+
+    [bold]Examples[/]
+
+    ostinato sessions backup backups/monday --state lmdb:///var/lib/ostinato/state
+
+    OSTINATO_STATE=lmdb://state ostinato sessions backup backups/monday
+    """
+    from ostinato.service.state.lmdb.backup import back_up
+
+    if not state.startswith(SCHEME):
+        raise SettingsError(
+            f"--state {state.partition('://')[0]}://...: only lmdb:// is copied so; of a Redis, copy the file that "
+            "BGSAVE or BGREWRITEAOF writes, and memory:// has nothing to copy"
+        )
+    folder = Path(unquote(state.removeprefix(SCHEME).partition("?")[0]))
+    made = back_up(folder, target)
+    text = (
+        f"{made.num_records:,} records and {made.num_segments} files of the journal, {made.num_bytes:,} bytes, are in "
+        f"{target}"
+    )
+    Console().print(escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,56 @@
+"""The shared end: where the journal's entries end, for the processes of a folder to compare with what they see of them.
+
+It is in the memory of the running machine only, and says nothing of what was written before the folder was opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ostinato.service.state.lmdb.segment import Segment
+
+LOCK_FILE = "journal.lock"
+_END = struct.Struct("<QQ")
+"""A segment's number, and where its last entry ends."""
+
+
+class SharedEnd:
+    """The end that whoever appends moves, with the lock of the folder held.
+
+    Args:
+        lock: the file that is locked; it holds the end, too.
+    """
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock
+
+    def put(self, segment: Segment) -> None:
+        """It is where this segment ends."""
+        with contextlib.suppress(OSError):  # what was appended is there, whether this is known or not
+            os.pwrite(self._lock, _END.pack(segment.number, segment.end), 0)
+
+    def get(self) -> tuple[int, int]:
+        """Number of a segment, and its end; both at once only while the lock is held."""
+        number, end = _END.unpack(os.pread(self._lock, _END.size, 0).ljust(_END.size, b"\0"))
+        return number, end
+
+    def is_behind(self, segment: Segment) -> bool:
+        """Whether there is more than what is read of a segment, which is the last."""
+        return self.get() > (segment.number, segment.end)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from opening the folder, and from appending, meanwhile."""
+    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

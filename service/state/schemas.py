@@ -1,0 +1,91 @@
+"""Schemas of records: how one begins, and which of them this release reads and writes.
+
+A release reads the schema before its own and writes its own, or the one before where it is told to
+(``Settings.record_schema``), as long as replicas of the release before are live. A record of a schema that it does not
+know is left as it is, and its session refused, until somebody closes it.
+
+Every schema keeps the fields of ``FROZEN`` where they are, so that each release can tell whose record it is not able to
+read, and when that ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+CHECKSUM_BYTES = 8
+
+FROZEN = np.dtype(
+    [
+        ("stamp", "<i8"),  # first, where a store can compare it without a look at the rest
+        ("schema", "u1"),
+        ("kind", "u1"),
+        ("model_bytes", "<u2"),
+        ("version_bytes", "<u2"),
+        ("layout", "<u4"),  # checksum of the graph, and of the names, dtypes and shapes of all that follows
+        ("steps", "<i8"),
+        ("last_seq", "<i8"),
+        ("digest", "<i8"),
+        ("opened_at", "<f8"),
+        ("ttl_seconds", "<f8"),
+        ("expires_at", "<f8"),  # of a session that was closed: when that was
+        ("num_outputs", "<u4"),
+    ]
+)
+
+
+class Schema(NamedTuple):
+    """The layout of a record: its head, the model's name and version, what is checked, states and outputs.
+
+    Attributes:
+        number: stands in each record.
+        head: the fields in front, which begin with those of ``FROZEN``.
+        has_checksums: the head has one of the session's id, ``session``, and one of all behind the names, ``body``;
+            and one of the head and the names follows those.
+    """
+
+    number: int
+    head: np.dtype[np.void]
+    has_checksums: bool
+
+    @property
+    def check_bytes(self) -> int:
+        """What stands between the names and the states."""
+        return CHECKSUM_BYTES if self.has_checksums else 0
+
+    def body_at(self, names_bytes: int) -> int:
+        """Where the states begin."""
+        return self.head.itemsize + names_bytes + self.check_bytes
+
+
+def _extended(*fields: tuple[str, str]) -> np.dtype[np.void]:
+    """A head with these fields behind ``FROZEN``."""
+    before: list[Any] = [(name, FROZEN[name]) for name in FROZEN.names or ()]
+    return np.dtype([*before, *fields])
+
+
+SCHEMAS = {
+    1: Schema(1, FROZEN, has_checksums=False),
+    2: Schema(2, _extended(("session", "<u8"), ("body", "<u8")), has_checksums=True),
+}
+"""What this release reads. One that adds another drops the first."""
+
+SCHEMA = 2
+"""What it writes; ``SCHEMA - 1`` where it is told to."""
+
+SCHEMA_AT, KIND_AT, NAMES_AT, EXPIRES_AT = (
+    FROZEN.fields[name][1]  # type: ignore[index]  # it has fields
+    for name in ("schema", "kind", "model_bytes", "expires_at")
+)
+
+
+def checksum(content: bytes | memoryview) -> int:
+    """Of any bytes; two that differ have the same with a probability of 2^-64."""
+    return xxhash.xxh3_64_intdigest(content)
+
+
+def session_checksum(session_id: str) -> int:
+    """Of a session's id, which its records bear: one that lies under another's is not read."""
+    return xxhash.xxh3_64_intdigest(session_id.encode())

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ostinato.export.contracts.codes import depend_on_each_other
+from ostinato.export.contracts.recurrent import inspect_module
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import FeatureRange, Input
+
+NUM_ROWS = 10
+WITHIN = {"mean": (4, 4), "std": (1, 1), "minimum": (1, 1), "maximum": (6, 6)}
+TOKEN = Input.model_validate({"name": "x", "dtype": "int64", "shape": ("B", "T"), "features": ("token",)})
+PAIR = Input.model_validate(
+    {"name": "x", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b"), "statistics": WITHIN}
+)
+
+
+class LooksUp(nn.Module):
+    """A table of ``NUM_ROWS`` rows, looked up in a way of the caller's, and a GRU."""
+
+    def __init__(self, look_up: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.look_up = look_up
+        self.embedding = nn.Embedding(NUM_ROWS, 3)
+        self.table = nn.Parameter(torch.randn(NUM_ROWS, 3))
+        self.layers = nn.GRU(3, 4, batch_first=True)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(1, batch_size, 4)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, after = self.layers(self.look_up(self, x), h)
+        return hidden, after
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda net, x: net.embedding(x),
+        lambda net, x: functional.one_hot(x, NUM_ROWS).float() @ net.table,
+        lambda net, x: net.table.index_select(0, x.reshape(-1)).reshape(*x.shape, 3),
+    ],
+    ids=["embedding", "one-hot", "index-select"],
+)
+def test_the_rows_of_a_table_are_the_codes_of_whole_numbers(look_up: Callable[[Any, Tensor], Tensor]) -> None:
+    assert inspect_module(LooksUp(look_up), TOKEN).inputs.num_codes == NUM_ROWS
+
+
+@pytest.mark.parametrize(
+    ("inputs", "look_up", "ranges"),
+    [
+        (TOKEN, lambda net, x: net.embedding(x + 2), {"token": FeatureRange(least=-2, most=7)}),
+        # torch counts rows from the end, too, and its graph does as well.
+        (TOKEN, lambda net, x: net.table[x], {"token": FeatureRange(least=-10, most=9)}),
+        (TOKEN, lambda net, x: net.embedding(x.clamp(0, 9)), {}),
+        (PAIR, lambda net, x: net.embedding(x[..., 1].long()) * x[..., :1], {"b": FeatureRange(least=0, most=9)}),
+        (PAIR, lambda _, x: functional.pad(x, (0, 1)), {}),
+    ],
+    ids=["offset", "from-the-end", "clamped", "column", "no-table"],
+)
+def test_what_lies_before_a_table_counts(
+    inputs: Input, look_up: Callable[[Any, Tensor], Tensor], ranges: dict[str, FeatureRange]
+) -> None:
+    found = inspect_module(LooksUp(look_up), inputs).inputs
+    assert (found.ranges, found.num_codes) == (ranges, None)
+
+
+def test_an_amount_that_is_also_cut_to_a_row_may_have_fractions() -> None:
+    found = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 1].long()) * x[..., 1:]), PAIR).inputs
+    limits = found.ranges["b"]
+    assert not limits.whole
+    # As a cast cuts: from above -1 to below 10.
+    assert -1 < limits.least < -0.9999
+    assert 9.9999 < limits.most < 10
+
+
+def test_two_features_that_make_one_row_are_told() -> None:
+    contract = inspect_module(LooksUp(lambda net, x: net.embedding((x[..., 0] + x[..., 1]).long())), PAIR)
+    assert set(contract.inputs.ranges) == {"a", "b"}
+    assert depend_on_each_other(contract.inputs, contract.likely_step(), contract.ask)
+
+
+@pytest.mark.parametrize("declared", [{"num_codes": 12}, {"categories": {"token": tuple("abcdefghijkl")}}])
+def test_more_codes_than_the_table_has_are_refused_by_name(declared: dict[str, Any]) -> None:
+    with pytest.raises(ExportError, match="'token' is declared with codes 0 to 11, and the network fails on 11"):
+        inspect_module(LooksUp(lambda net, x: net.embedding(x)), TOKEN.model_copy(update=declared))
+
+
+def test_fewer_codes_than_the_table_has_stay() -> None:
+    fewer = TOKEN.model_copy(update={"num_codes": 4})
+    assert inspect_module(LooksUp(lambda net, x: net.embedding(x)), fewer).inputs == fewer

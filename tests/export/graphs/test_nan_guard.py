@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ostinato.export.contracts.axes import Array, States
+from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.graphs.nan_guard import telling_columns
+from ostinato.export.graphs.recurrent import StepGraph, write_graph
+from ostinato.export.proofs.not_finite import find_nan
+from ostinato.service.artifact.tensors import Input
+
+HIDDEN_SIZE = 5
+POSITIVE = {"mean": (2.0, 2.0), "std": (0.1, 0.1), "minimum": (1.0, 1.0), "maximum": (3.0, 3.0)}
+
+
+class Logarithms(nn.Module):
+    """An LSTM of logarithms, two layers, a GRU behind the larger of both, and a GRU whose input is never NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lstm = nn.LSTM(2, HIDDEN_SIZE, 2, batch_first=True)
+        self.gru = nn.GRU(1, HIDDEN_SIZE, batch_first=True)
+        self.plain = nn.GRU(2, HIDDEN_SIZE, batch_first=True)
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+        return tuple(torch.zeros(num_layers, batch_size, HIDDEN_SIZE) for num_layers in (2, 2, 1, 1))
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor, above: Tensor, beside: Tensor) -> tuple[Tensor, ...]:
+        logarithms = x.log()
+        first, (h, c) = self.lstm(logarithms, (h, c))
+        second, above = self.gru(logarithms.amax(dim=-1, keepdim=True), above)
+        third, beside = self.plain(x.clamp(-9.0, 9.0), beside)
+        # Each a number of its own: which layer lost NaN shows.
+        outputs = torch.stack([first.sum(-1), second.sum(-1), third.sum(-1)], dim=-1)
+        return outputs, h, c, above, beside
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    inputs = {"name": "inputs", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b")}
+    return inspect_module(Logarithms(), Input.model_validate(inputs | {"statistics": POSITIVE}))
+
+
+@pytest.fixture(scope="module")
+def graph_path(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    write_graph(contract, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def graph(contract: Contract, graph_path: Path) -> StepGraph:
+    return StepGraph(graph_path, contract.inputs, contract.output, contract.states)
+
+
+def run(step: Contract | StepGraph, contract: Contract, *rows: tuple[float, ...]) -> tuple[Array, States]:
+    return step(np.array(rows, np.float32)[:, None], contract.initial_states(len(rows)))
+
+
+def test_nan_comes_out_of_a_graph_where_it_comes_out_of_the_network(contract: Contract, graph: StepGraph) -> None:
+    # log: of -1 NaN, of 0 minus infinity; one of these drives the gates to their ends, two of them cancel each other.
+    for pair in product((-1.0, 0.0, 1.0, 2.0), repeat=2):
+        (wanted, states), (made, after) = (run(step, contract, pair) for step in (contract, graph))
+        np.testing.assert_allclose(made, wanted, atol=1e-5, equal_nan=True, err_msg=str(pair))
+        assert [np.isnan(state).any() for state in after] == [np.isnan(state).any() for state in states], pair
+
+
+def test_a_row_with_nan_does_not_touch_the_rows_next_to_it(contract: Contract, graph: StepGraph) -> None:
+    # Among as many rows: a logarithm alone is rounded otherwise than in company.
+    sound, _ = run(graph, contract, (3.0, 2.0), (1.0, 2.0), (2.0, 3.0))
+    together, _ = run(graph, contract, (-1.0, 2.0), (1.0, 2.0), (0.0, 0.0))
+    assert np.isnan(together[[0, 2]]).any(axis=(1, 2)).all()
+    assert together[1].tobytes() == sound[1].tobytes()
+
+
+def test_only_layers_that_may_meet_nan_are_guarded(graph_path: Path) -> None:
+    nodes = onnx.load(graph_path).graph.node
+    by_output = {name: node for node in nodes for name in node.output}
+    layers = [node for node in nodes if node.op_type in ("LSTM", "GRU")]
+    begun = [by_output.get(node.input[6 if node.op_type == "LSTM" else 5]) for node in layers]
+    is_guarded = [node is not None and node.op_type == "Add" for node in begun]
+    assert sorted(zip([node.op_type for node in layers], is_guarded, strict=True)) == [
+        ("GRU", False),
+        ("GRU", True),
+        ("LSTM", True),
+        ("LSTM", True),
+    ]
+
+
+def test_the_proof_says_where_the_network_gives_nan(contract: Contract, graph: StepGraph) -> None:
+    (note,) = find_nan(contract, graph)
+    assert note.startswith("the network gives NaN for a = -1, a = -1000, a = -1e+06 and 3 more, and so does the graph")
+
+
+def test_columns_tell_nan_as_all_weights_would() -> None:
+    generator = np.random.default_rng(0)
+    for weights in (
+        generator.normal(size=(12, 3)),
+        np.abs(generator.normal(size=(8, 3))),  # two infinities of one sign never cancel each other
+        np.array([[1.0, 0.0, 2.0], [3.0, 1.0, -1.0]]),  # infinity times 0
+    ):
+        columns = telling_columns(weights)
+        for step in product((-np.inf, np.inf, 1.0, np.nan), repeat=3):
+            with np.errstate(invalid="ignore"):
+                wanted, told = weights @ np.array(step), np.array(step) @ columns
+            assert np.isnan(told).any() == np.isnan(wanted).any(), (weights, step)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from ostinato.export.graphs.ranges import ANYTHING, FINITE, MAY_BE_MISSING, Range, Ranges
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def value(name: str = "x") -> ir.Value:
+    return ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT))
+
+
+def constant(*numbers: Any) -> ir.Value:
+    return ir.node("Constant", [], {"value": ir.tensor(np.array(numbers, np.float32))}).outputs[0]
+
+
+def made(operator: str, *inputs: ir.Value | None) -> ir.Value:
+    node = ir.node(operator, inputs)
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    return node.outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (made("Add", made("Tanh", value()), constant(2.0, -3.0)), Range(4.0, False)),
+        (made("Mul", made("Sigmoid", value()), constant(-5.0)), Range(5.0, False)),
+        (made("Div", made("Tanh", value()), constant(0.5, -4.0)), Range(2.0, False)),
+        (made("MatMul", made("Tanh", value()), made("Reshape", value(), value())), ANYTHING),
+        (made("Clip", value(), constant(-8.0), constant(3.0)), Range(8.0, False)),
+        (made("Concat", made("Tanh", value()), constant(7.0)), Range(7.0, False)),
+        (made("Softmax", value()), Range(1.0, False)),
+    ],
+)
+def test_a_bound_follows_from_weights_and_operators(found: ir.Value, wanted: Range) -> None:
+    assert Ranges({}).of(found) == wanted
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        made("Log", value()),
+        made("Sqrt", value()),
+        made("Div", value(), constant(1.0, 0.0)),  # 0 / 0
+        made("Div", value(), value("other")),
+        made("Sub", made("Exp", value()), made("Exp", value())),  # infinity less infinity
+        made("Mul", made("Exp", value()), constant(0.0)),  # infinity times 0
+        made("Softmax", made("Log", value())),
+        made("NobodyKnowsThis", value()),
+    ],
+)
+def test_what_may_be_nan_is_told(found: ir.Value) -> None:
+    assert Ranges({}).of(found).may_be_nan
+
+
+def test_numbers_of_float32_overflow() -> None:
+    # 3.4e38 / 0.5 is more than float32 holds; one such infinity is not NaN, and another layer may make it that.
+    halved = made("Div", value(), constant(0.5))
+    assert Ranges({}).of(halved) == Range(np.inf, False)
+    assert Ranges({}).of(made("Add", halved, halved)).may_be_nan
+
+
+def test_a_missing_value_is_nan_until_a_limit_and_beyond() -> None:
+    ranges = Ranges({"x": MAY_BE_MISSING})
+    assert ranges.of(value()) == MAY_BE_MISSING
+    assert ranges.of(made("Clip", value(), constant(-1.0), constant(1.0))) == Range(1.0, True)
+    assert ranges.of(value("other")) == FINITE
+    assert not ANYTHING.is_finite
