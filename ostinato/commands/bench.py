@@ -62,7 +62,7 @@ def bench(
     ostinato bench -m beijing-lstm --repository repository
     """
     if repository:
-        require("onnxruntime")
+        require("onnxruntime", __name__)
     console = Console()
     shape = asyncio.run(_shape(url, model))
     offline = Offline(repository, shape) if repository else None

@@ -74,9 +74,9 @@ def export(
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). The graph is
     written with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
-    require("torch")
+    require("torch", __name__)
     if bentoml:
-        require("bentoml")
+        require("bentoml", __name__)
     from ostinato.export.runs.registry import export_run
     from ostinato.export.user_module import ModuleOptions, export_source
 

@@ -55,7 +55,7 @@ def verify(
 
     ostinato verify repository/beijing-lstm/1
     """
-    require("onnxruntime")
+    require("onnxruntime", __name__)
     directories = find_directories(directory)
     console = Console()
     with console.status("checking") as status:

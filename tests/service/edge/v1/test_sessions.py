@@ -284,14 +284,14 @@ async def test_life_waits_for_the_chunks_before_it_and_chunks_behind_wait_for_it
         waiting: list[Any] = [asyncio.ensure_future(house.ledger.step(session, column(10)))]
         for path, body in ((f"{A}/fork", b'{"session_id": "b"}'), (f"{A}/reset", b"")):
             waiting.append(asyncio.ensure_future(ask(edge, "POST", path, body)))
-            await asyncio.sleep(0.01)
+            await house.until_waiting(len(waiting) - 1)
             waiting.append(asyncio.ensure_future(house.ledger.step(session, column(1))))
         waiting.append(asyncio.ensure_future(ask(edge, "GET", f"{A}/state")))
-        await asyncio.sleep(0.01)
+        await house.until_waiting(5)
         waiting.append(asyncio.ensure_future(ask(edge, "PUT", f"{A}/state", state(50))))
-        await asyncio.sleep(0.01)
+        await house.until_waiting(6)
         waiting.append(asyncio.ensure_future(house.ledger.step(session, column(1))))
-        await asyncio.sleep(0.01)
+        await house.until_waiting(7)
         assert not any(each.done() for each in waiting)
         house.runner.gate.set()
         first, fork, second, reset, third, got, put, fourth = await asyncio.gather(*waiting)
@@ -308,7 +308,7 @@ async def test_closing_refuses_what_of_a_life_waits_behind_it() -> None:
         house.runner.gate.clear()
         chunk = asyncio.ensure_future(house.ledger.step(session, column(10)))
         closing = asyncio.ensure_future(ask(edge, "DELETE", A))
-        await asyncio.sleep(0.01)
+        await house.until_waiting(1)
         behind = [
             asyncio.ensure_future(ask(edge, *request))
             for request in (
@@ -318,7 +318,7 @@ async def test_closing_refuses_what_of_a_life_waits_behind_it() -> None:
                 ("PUT", f"{A}/state", state(5)),
             )
         ]
-        await asyncio.sleep(0.01)
+        await house.until_waiting(5)
         house.runner.gate.set()
         assert (await chunk).outputs.tolist() == [[13]]
         assert (await closing)[0] == 204
