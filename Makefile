@@ -16,7 +16,8 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 PYTEST ?=
 # Processes that run tests. Many tests wait for a server, so two for each of two cores keep these busy.
 WORKERS ?= 4
-RUN_TESTS = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST)
+# Bytecode is kept, whatever the caller's habit: each of these processes would compile all tests anew.
+RUN_TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST)
 # Passed on to the benchmark in place of --docs: make bench BENCH="--only 1,3 --rounds 5"
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ostinato.extras import require
 from ostinato.service.artifact.manifest import Manifest
 
 
@@ -14,6 +15,7 @@ def save_to_store(directory: Path) -> str:
     Returns:
         the tag, ``name:version``; the version is the store's own, the model's is among the labels.
     """
+    require("bentoml", __name__)
     import bentoml  # its import takes seconds, and only some exports want it
 
     manifest = Manifest.read(directory)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ostinato.errors import (
     CommandError,
     InputError,
+    MissingExtra,
     PictureError,
     SeqConflict,
     ServiceError,
@@ -18,6 +19,7 @@ from ostinato.errors import (
     UnexpectedAnswer,
     WrongAnswer,
 )
+from ostinato.missing import install as _install
 
 if TYPE_CHECKING:
     from ostinato.client.async_client import AsyncClient
@@ -30,6 +32,7 @@ __all__ = [
     "Client",
     "CommandError",
     "InputError",
+    "MissingExtra",
     "PictureError",
     "SeqConflict",
     "ServiceError",
@@ -43,6 +46,7 @@ __all__ = [
 
 _HOMES = {"AsyncClient": "ostinato.client.async_client", "Client": "ostinato.client.client"}
 
+_install()
 
 _FOLDER = Path(__file__).parent
 if not (_FOLDER / "service").is_dir() and (_FOLDER.parent / "service" / "app.py").is_file():

@@ -1,4 +1,4 @@
-"""Errors of the client and of the command line, as one tree.
+"""Errors of the client and of the command line, as one tree; and, apart from it, that of a part without its extra.
 
 CommandError
 |- SettingsError         a setting of `ostinato serve` cannot be served with; names the flag
@@ -10,6 +10,9 @@ CommandError
 |  `- UnexpectedAnswer   what came is no answer to what was asked; no number of it is given
 |- ServiceUnreachable    no service answers at the address
 `- WrongAnswer           an answer of the service is not what an offline run gives
+
+ModuleNotFoundError
+`- MissingExtra          a part of the package was imported, and a library of its extra is not installed
 
 All of them can be pickled and copied, so that they come out of another process as they were raised there.
 """
@@ -79,3 +82,7 @@ class WrongAnswer(CommandError):
 
 class PictureError(CommandError):
     """A picture cannot be drawn; the message says what is missing."""
+
+
+class MissingExtra(ModuleNotFoundError):
+    """A library that an extra brings is not installed: says which extra, and has the library's ``name``."""

@@ -10,8 +10,11 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from traceback import walk_tb
 
+from ostinato.errors import MissingExtra
+
 EXTRA_OF_PLACE = {
     "ostinato.commands.bench": "serve",
+    "ostinato.commands.run": "serve",
     "ostinato.commands.verify": "serve",
     "ostinato.service": "serve",
     "ostinato.models": "export",
@@ -23,14 +26,22 @@ _LEFT_OUT_OF_BENTOS = ("ostinato.models", "ostinato.export")
 _REQUIREMENT = re.compile(r"""\s*([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
 
 
-def require(module: str) -> None:
-    """Make sure that a library can be imported, without importing it.
+def require(module: str, subject: str) -> None:
+    """Make sure that a library can be imported, without importing it; ``subject`` is what needs it.
 
     Raises:
+        MissingExtra: it is not installed, and an extra brings it.
         ModuleNotFoundError: it is not installed.
     """
-    if find_spec(module) is None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    try:
+        is_there = find_spec(module) is not None
+    except ModuleNotFoundError:
+        is_there = False
+    if not is_there:
+        error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+        if extra := extra_of(error):
+            raise MissingExtra(install_sentence(subject, extra), name=module)
+        raise error
 
 
 def extra_of(error: ModuleNotFoundError) -> str | None:

@@ -47,14 +47,30 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
 @pytest.fixture(scope="session")
 def put_networks(shared: Shared) -> PutNetworks:
-    """Puts networks into a repository by their exports, as ``export_gazer``; each is exported once for all workers."""
+    """Puts networks into a repository by their exports, as ``export_gazer``; each is exported once for all workers.
+
+    They are proved over fewer sizes than a user's.
+    """
 
     def put(repository: Path, *exports: Callable[[Path], object]) -> None:
+        from tests.export.writers import small_proofs  # and torch with it
+
         for export in exports:
-            built = shared.directory(export.__name__, export)
+            with small_proofs():
+                built = shared.directory(export.__name__, export)
             shutil.copytree(built, repository, dirs_exist_ok=True)
 
     return put
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have tests run in one process that share what is built once in a module: each process would build it again."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("xdist_group") is None:
+            fixtures = [one for several in item._fixtureinfo.name2fixturedefs.values() for one in several]
+            if any(fixture.scope == "module" for fixture in fixtures):
+                item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,14 +96,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @contextmanager
-def limited(what: str, most_seconds: float = PHASE_SECONDS) -> Iterator[None]:
-    """Fail what hangs within, at the place where it hangs."""
+def limited(what: str, most_seconds: float | None = None) -> Iterator[None]:
+    """Fail what hangs within, at the place where it hangs; None = after ``PHASE_SECONDS``."""
+    limit_seconds = PHASE_SECONDS if most_seconds is None else most_seconds
 
     def give_up(_number: int, _frame: object) -> None:
-        pytest.fail(f"{what} took longer than {most_seconds:g} s")
+        pytest.fail(f"{what} took longer than {limit_seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, give_up)
-    seconds, _ = signal.setitimer(signal.ITIMER_REAL, most_seconds)
+    seconds, _ = signal.setitimer(signal.ITIMER_REAL, limit_seconds)
     try:
         yield
     finally:

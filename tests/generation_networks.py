@@ -19,6 +19,9 @@ from ostinato.models.networks.ragged import run_ragged
 from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.artifact.vocabulary import Vocabulary
+from tests import operators
+
+operators.read_once()
 
 States = tuple[Tensor, ...]
 

@@ -24,6 +24,8 @@ from tests.waiting import PATIENCE_SECONDS
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS = 100.0
 STOP_SECONDS = 60.0
+PLAIN: dict[str, Any] = {"verify": False}
+"""Of every client of a server here: none speaks TLS, and reading the system's certificates costs each 20 ms."""
 LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=1.0)
 """A connection that was idle for longer is not used again: after 5 s the server closes it, perhaps just then."""
 PORTS = range(10_000, 22_000)
@@ -115,26 +117,27 @@ class ServerProcess:
     def wait_until_ready(self, status: int = 200) -> httpx2.Response:
         """Wait until ``/readyz`` answers with ``status`` and the models have been read; return that answer."""
         give_up_at = time.monotonic() + START_SECONDS
-        while time.monotonic() < give_up_at:
-            if self.process.poll() is not None:
-                if has_lost_port(self.log_path):
-                    self.start()
-                    continue
-                raise AssertionError(f"the server exited with {self.process.returncode}:\n{self.log()}")
-            with contextlib.suppress(httpx2.TransportError):
-                answer = httpx2.get(f"{self.url}/readyz", timeout=5)
-                if answer.status_code == status and answer.json()["status"] != "starting":
-                    return answer
-            time.sleep(0.05)
+        with httpx2.Client(timeout=5, trust_env=False, **PLAIN) as client:
+            while time.monotonic() < give_up_at:
+                if self.process.poll() is not None:
+                    if has_lost_port(self.log_path):
+                        self.start()
+                        continue
+                    raise AssertionError(f"the server exited with {self.process.returncode}:\n{self.log()}")
+                with contextlib.suppress(httpx2.TransportError):
+                    answer = client.get(f"{self.url}/readyz")
+                    if answer.status_code == status and answer.json()["status"] != "starting":
+                        return answer
+                time.sleep(0.05)
         raise AssertionError(f"the server was not ready in {START_SECONDS:g} s:\n{self.log()}")
 
     def client(self) -> httpx2.Client:
         """A client that waits as long as a test may."""
-        return httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, limits=LIMITS)
+        return httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, limits=LIMITS, **PLAIN)
 
     def async_client(self) -> httpx2.AsyncClient:
         """The same for an event loop."""
-        return httpx2.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS, limits=LIMITS)
+        return httpx2.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS, limits=LIMITS, **PLAIN)
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The answer to a request on a connection of its own."""

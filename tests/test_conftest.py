@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +20,63 @@ from tests.shared import Shared
 def test_what_hangs_fails_by_its_name() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"test_x took longer than 0.01 s"), limited("test_x", 0.01):
         signal.pause()
+
+
+HANGS = """
+import signal, threading
+
+import pytest
+
+
+@pytest.fixture
+def stuck():
+    yield
+    signal.pause()
+
+
+def test_hangs():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def test_hangs_at_its_end(stuck):
+    pass
+
+
+def test_is_quick():
+    pass
+
+
+def test_hangs_where_no_handler_runs():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    threading.Event().wait()
+"""
+LIMITS = """
+from tests import conftest
+from tests.conftest import pytest_runtest_call, pytest_runtest_setup, pytest_runtest_teardown
+
+conftest.PHASE_SECONDS = 0.2
+"""
+
+
+def test_a_run_over_tests_that_hang_ends_and_names_them(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(HANGS)
+    (tmp_path / "conftest.py").write_text(LIMITS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfaulthandler_timeout = 4\nfaulthandler_exit_on_timeout = true\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n1", "--max-worker-restart=0", "-p", "no:cacheprovider", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "test_it.py::test_hangs took longer than 0.2 s" in done.stdout
+    assert "the end of test_it.py::test_hangs_at_its_end took longer than 0.2 s" in done.stdout
+    assert "crashed while running 'test_it.py::test_hangs_where_no_handler_runs'" in done.stdout
+    assert "FAILED test_it.py::test_is_quick" not in done.stdout
 
 
 def test_a_limit_that_is_over_leaves_the_one_around_it() -> None:

@@ -61,8 +61,9 @@ class Client:
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
+        options = wire.options(self.urls, timeout_seconds)
         self._connections = Connections(
-            lambda: httpx2.Client(transport=transport, mounts=wire.direct(), **wire.options(timeout_seconds)),
+            lambda: httpx2.Client(transport=transport, mounts=wire.direct(), **options),
             is_bound=transport is not None,
         )
         self._settings = {

@@ -33,6 +33,7 @@ class HttpOptions(TypedDict):
     timeout: httpx2.Timeout
     limits: httpx2.Limits
     headers: dict[str, str]
+    verify: bool
 
 
 class StreamOptions(TypedDict):
@@ -64,12 +65,14 @@ def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(one.rstrip("/") for one in urls)
 
 
-def options(timeout_seconds: float) -> HttpOptions:
+def options(urls: Sequence[str], timeout_seconds: float) -> HttpOptions:
     """For ``httpx2.Client`` and ``httpx2.AsyncClient``; the number of connections is the caller's choice."""
     return HttpOptions(
         timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         headers={"accept": "application/json, */*"},
+        # The system's certificates take longer to read than a service to answer; without TLS nobody looks at them.
+        verify=any(httpx2.URL(url).scheme == "https" for url in urls),
     )
 
 

@@ -57,7 +57,7 @@ def check_can_draw(path: Path) -> None:
         PictureError: the file is of a kind that is not written.
         ModuleNotFoundError: the library is missing.
     """
-    require("matplotlib")
+    require("matplotlib", __name__)
     if path.suffix.lower() not in SUFFIXES:
         raise PictureError(f"--plot {path}: its name should end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.parent.is_dir():
@@ -72,6 +72,7 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
     """
     if not panels:
         raise PictureError("--plot: nothing was written, so nothing was looked at")
+    require("matplotlib", __name__)
     import matplotlib as mpl
 
     # Text of an SVG stays text: small, and in the reader's own fonts.

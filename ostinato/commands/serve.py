@@ -141,7 +141,7 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
         ModelRejected: the repository is not a folder.
         ModuleNotFoundError: a library is missing.
     """
-    require("bentoml")  # which the server imports
+    require("bentoml", __name__)  # which the server imports
     from ostinato.service.state.address import absolute_address
 
     settings = _settings(flags)

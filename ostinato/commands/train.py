@@ -37,7 +37,7 @@ def train(
 
     Then:     ostinato export runs/beijing-lstm --repository repository
     """
-    require("torch")
+    require("torch", __name__)
     from ostinato.models.kinds.registry import kind_of, load_kind
     from ostinato.models.run_files import check_directory
 

@@ -92,7 +92,7 @@ class ServerProcess:
         """
         assert self._process is not None
         give_up_at = time.monotonic() + self._start_seconds
-        with httpx2.Client(trust_env=False, timeout=5.0) as http:
+        with httpx2.Client(trust_env=False, verify=False, timeout=5.0) as http:
             while time.monotonic() < give_up_at:
                 if self._process.poll() is not None:
                     if not has_lost_port(self.log):

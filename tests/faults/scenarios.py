@@ -47,9 +47,9 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("kill-service", "the service is killed and started again", KillService, ("lmdb",), 3, 200),
+    Scenario("kill-service", "the service is killed and started again", KillService, ("lmdb",), 2, 200),
     Scenario("kill-replica", "one of two replicas is killed", KillService, ("redis",), 2, 200, num_replicas=2),
-    Scenario("kill-worker", "one of four workers is killed", KillWorker, ("lmdb", "redis"), 2, 100, num_workers=4),
+    Scenario("kill-worker", "one of three workers is killed", KillWorker, ("lmdb", "redis"), 2, 100, num_workers=3),
     Scenario(
         *("stop-replica", "one of two replicas stands still, then goes on", StopReplica, ("redis",), 2, 50),
         num_replicas=2,

@@ -19,6 +19,9 @@ from tests.ostinato.fake_stream import CutWire
 from tests.server import ServerProcess
 from tests.waiting import PATIENCE_SECONDS
 
+# One server for all tests that ask it.
+pytestmark = pytest.mark.xdist_group("ostinato_server")
+
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 

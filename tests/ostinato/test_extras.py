@@ -61,10 +61,10 @@ def test_without_metadata_as_in_a_bento_no_extra_is_known_and_the_library_is_nam
 
 
 def test_what_is_required_is_looked_for_and_not_imported() -> None:
-    require("this")
+    require("this", "x")
     assert "this" not in sys.modules
     with pytest.raises(ModuleNotFoundError) as raised:
-        require("no_such_library")
+        require("no_such_library", "x")
     assert raised.value.name == "no_such_library"
 
 

@@ -13,7 +13,7 @@ PAIRS = [(scenario, store) for scenario in SCENARIOS for store in scenario.store
 
 @pytest.mark.parametrize(("scenario", "store"), PAIRS, ids=[f"{scenario.name}-{store}" for scenario, store in PAIRS])
 async def test_nothing_acknowledged_suffers(scenario: Scenario, store: str) -> None:
-    outcome = await play(scenario, store, num_faults=scenario.num_quick, num_sessions=32, seed=20_263, is_quick=True)
+    outcome = await play(scenario, store, num_faults=scenario.num_quick, num_sessions=16, seed=20_263, is_quick=True)
     assert outcome.is_sound, "\n".join(explain(outcome))
     assert outcome.num_faults == scenario.num_quick
     assert outcome.num_chunks >= scenario.flow_chunks * (scenario.num_quick + 1)

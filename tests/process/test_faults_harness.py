@@ -126,7 +126,8 @@ async def test_the_proxy_swallows_answers_until_it_cuts() -> None:
         assert await ask(proxy, b"two") == b"two"
 
 
-def test_a_killed_server_leaves_no_process_and_starts_again_on_its_port(repository: Path, tmp_path: Path) -> None:
+def test_a_killed_server_leaves_no_process(repository: Path, tmp_path: Path) -> None:
+    # That it starts again on its port is what the scenarios are made of.
     server = ServerProcess(repository, tmp_path, port=free_port())
     try:
         server.wait_until_ready()
@@ -137,8 +138,6 @@ def test_a_killed_server_leaves_no_process_and_starts_again_on_its_port(reposito
         assert (len(gone), alive) == (len(workers), [])
         with pytest.raises(httpx2.TransportError):
             server.get("/livez")
-        server.start()
-        server.wait_until_ready()
     finally:
         server.stop()
 

@@ -19,6 +19,9 @@ NUM_CLIENTS = 16
 MAX_STEPS = 400
 
 
+on_the_shared_server = pytest.mark.xdist_group("server")
+
+
 def cut(generator: np.random.Generator, num_steps: int) -> Iterator[tuple[int, int]]:
     """Random chunks of a sequence, as (start, stop): many of one step, some long."""
     start = 0
@@ -28,6 +31,7 @@ def cut(generator: np.random.Generator, num_steps: int) -> Iterator[tuple[int, i
         start = stop
 
 
+@on_the_shared_server
 @pytest.mark.parametrize("seed", [20_261])
 async def test_fold_of_200_sessions_by_16_clients_equals_one_offline_run_each(
     seed: int, server: ServerProcess, repository: Path
@@ -108,6 +112,7 @@ async def fold(server: ServerProcess, repository: Path, *, num_sessions: int, se
     return metrics
 
 
+@on_the_shared_server
 async def test_predict_of_mixed_lengths_equals_one_offline_run_each_and_computes_no_padding(
     server: ServerProcess, repository: Path
 ) -> None:
@@ -129,6 +134,7 @@ def steps_computed(metrics: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
+@on_the_shared_server
 async def test_fold_of_a_graph_that_answers_once_a_chunk(server: ServerProcess) -> None:
     """Each answer counts all tokens so far, whatever the chunks of the others were that shared its runs."""
     generator = np.random.default_rng(11)

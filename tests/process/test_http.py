@@ -26,6 +26,14 @@ def http(server: ServerProcess) -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def strict_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that has room for little and forgets at once."""
+    limits = {"tombstone_seconds": 0, "max_sessions": 2, "max_queue_rows": 3}
+    with running_server(repository, tmp_path_factory.mktemp("strict"), **limits) as running:
+        yield running
+
+
 @pytest.fixture
 def session(http: httpx2.Client, request: pytest.FixtureRequest) -> Iterator[str]:
     """A live session of ``accumulator`` to which nothing was applied."""
@@ -77,11 +85,8 @@ class TestSessions:
         until(lambda: http.get("/v1/sessions/brief").status_code != 200, "its end")
         assert problem(http.get("/v1/sessions/brief")) == (410, "session_expired", None)
 
-    def test_an_expired_session_is_forgotten(self, repository: Path, tmp_path: Path) -> None:
-        with (
-            running_server(repository, tmp_path, tombstone_seconds=0) as own,
-            own.client() as client,
-        ):
+    def test_an_expired_session_is_forgotten(self, strict_server: ServerProcess) -> None:
+        with strict_server.client() as client:
             client.post("/v1/models/accumulator/sessions", json={"session_id": "brief", "ttl_seconds": 0.1})
             until(lambda: client.get("/v1/sessions/brief").status_code == 404, "its being forgotten")
             assert problem(client.get("/v1/sessions/brief")) == (404, "unknown_session", None)
@@ -209,12 +214,14 @@ class TestBadInput:
 
 class TestLimits:
     def test_too_many_sessions_and_a_full_queue_are_refused_with_a_time_to_come_back(
-        self, repository: Path, tmp_path: Path
+        self, strict_server: ServerProcess
     ) -> None:
-        own_server = running_server(repository, tmp_path, max_sessions=2, max_queue_rows=3)
-        with own_server as own, own.client() as client:
+        with strict_server.client() as client:
+            ids = []
             for _ in range(2):
-                assert client.post("/v1/models/accumulator/sessions").status_code == 201
+                opened = client.post("/v1/models/accumulator/sessions")
+                assert opened.status_code == 201
+                ids.append(opened.json()["session_id"])
             full = client.post("/v1/models/accumulator/sessions")
             assert problem(full) == (429, "overloaded", None)
             assert int(full.headers["retry-after"]) >= 1
@@ -222,6 +229,8 @@ class TestLimits:
             assert problem(queued) == (413, "too_large", None)
             metrics = client.get("/metrics").text
             assert 'ostinato_rejected_total{reason="overloaded"} 1.0' in metrics
+            for session_id in ids:
+                assert client.delete(f"/v1/sessions/{session_id}").status_code == 204
 
 
 class TestModels:

@@ -63,13 +63,13 @@ def test_a_server_with_no_sound_model_is_alive_and_not_ready(tmp_path: Path) -> 
         server.stop()
 
 
-def test_several_versions_are_served_side_by_side(tmp_path: Path) -> None:
+def test_several_versions_are_served_side_by_side_and_an_idle_server_stops_at_once(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     for version, seed in (("1", 1), ("2", 2), ("10", 10)):
         networks.lstm(seed=seed).named("lstm", version).write(repository, golden_inputs())
     sequence = golden_inputs()[0]
     with (
-        running_server(repository, tmp_path) as server,
+        running_server(repository, tmp_path, drain_seconds=10_000) as server,
         server.client() as http,
     ):
         assert http.get("/v1/models/lstm").json()["versions"] == ["1", "2", "10"]
@@ -79,6 +79,9 @@ def test_several_versions_are_served_side_by_side(tmp_path: Path) -> None:
             answer = http.post(f"/v1/sessions/{opened['session_id']}/step", json={"inputs": sequence.tolist()})
             expected = offline(repository / "lstm" / opened["version"], sequence)
             np.testing.assert_array_equal(np.array(answer.json()["outputs"], np.float32), expected)
+        # It would have to be killed if it waited for all of its drain.
+        server.terminate()
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -105,15 +108,6 @@ async def test_drain_answers_what_is_in_flight_and_takes_no_new_work(number: sig
     assert answer.json()["outputs"] == [[20.0]]
     assert exit_code == 0, server.log()
     assert "drained, with 0 requests left" in server.log()
-
-
-def test_an_idle_server_stops_at_once(tmp_path: Path) -> None:
-    repository = tmp_path / "repository"
-    networks.lstm().write(repository, golden_inputs())
-    # It would have to be killed if it waited for all of its drain.
-    with running_server(repository, tmp_path, drain_seconds=10_000) as server:
-        server.terminate()
-        assert server.wait() == 0
 
 
 async def until_draining(http: httpx2.AsyncClient) -> httpx2.Response:

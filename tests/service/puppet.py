@@ -114,10 +114,10 @@ class House:
         self.store = store or MemoryStore(
             tombstone_seconds=self.settings.tombstone_seconds, max_sessions=self.settings.max_sessions
         )
-        turns = Turns()
-        self.ledger = Ledger(self.store, turns, clock=self.clock)
+        self.turns = Turns()
+        self.ledger = Ledger(self.store, self.turns, clock=self.clock)
         self.sessions = Sessions(
-            self.store, self.catalogue, turns, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
+            self.store, self.catalogue, self.turns, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
         )
         self.runner = PuppetRunner()
         self.engine = Engine(
@@ -133,6 +133,10 @@ class House:
         self.store.attach(self.engine.arena)
         self.catalogue.add(self.engine)
         self.catalogue.complete = True
+
+    async def until_waiting(self, count: int) -> None:
+        """Let others run until so many requests wait behind others of their sessions."""
+        await until_true(lambda: f" {count} waiting " in repr(self.turns), f"{count} requests that wait")
 
     def value(self, series: str) -> float:
         """The value of one line of the metrics, as ``ostinato_steps_total{model="sum",version="1"}``."""

@@ -19,10 +19,17 @@ def graph_of(module: nn.Module, folder: Path) -> StepGraph:
     return StepGraph(folder / "model.onnx", contract.inputs, contract.output, contract.states)
 
 
-@pytest.mark.parametrize(("batch_size", "num_steps"), [(1, 1), (2, 70), (33, 5)])
-def test_a_stack_runs_at_sizes_it_was_not_traced_with(tmp_path: Path, batch_size: int, num_steps: int) -> None:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stacked, StepGraph]:
     module = Stacked(nn.LSTM, 3).eval()
-    graph = graph_of(module, tmp_path)
+    return module, graph_of(module, tmp_path_factory.mktemp("stack"))
+
+
+@pytest.mark.parametrize(("batch_size", "num_steps"), [(1, 1), (2, 70), (33, 5)])
+def test_a_stack_runs_at_sizes_it_was_not_traced_with(
+    stack: tuple[Stacked, StepGraph], batch_size: int, num_steps: int
+) -> None:
+    module, graph = stack
     x = torch.randn(batch_size, num_steps, 3)
     states = tuple(torch.randn(3, batch_size, HIDDEN_SIZE) for _ in range(2))
     y, after = graph(x.numpy(), tuple(state.numpy() for state in states))

@@ -12,6 +12,9 @@ from tests.networks import lstm
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess
 
+# One server for all tests that ask it.
+pytestmark = pytest.mark.xdist_group("ostinato_server")
+
 
 def live_sessions(server: ServerProcess) -> int:
     return len(httpx2.get(f"{server.url}/v1/sessions").json()["sessions"])

@@ -14,7 +14,6 @@ import pytest
 from ostinato.commands.serve import _bentoml_home, plan_launch, serve
 from ostinato.errors import SettingsError
 from ostinato.service.config import Settings
-from ostinato.tools.server_process import ServerProcess
 from tests.ostinato.conftest import RunCommand
 
 
@@ -150,10 +149,3 @@ def test_it_serves_from_any_folder_with_a_useless_home_and_ends_on_sigterm(model
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
-
-
-def test_the_child_process_is_ready_and_ends_with_status_0(models: Path, tmp_path: Path) -> None:
-    with ServerProcess(models, tmp_path / "log", settings={"max_sessions": 3}) as process:
-        ready = process.wait_until_ready()
-        assert [model["status"] for model in ready["models"]] == ["ready", "ready"]
-        assert process.stop() == 0

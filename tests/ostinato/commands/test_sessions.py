@@ -16,6 +16,9 @@ from ostinato.tools.session_files import file_name, read_file
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess
 
+# One server for all tests that ask it.
+pytestmark = pytest.mark.xdist_group("ostinato_server")
+
 NOWHERE = ("--url", "http://127.0.0.1:1", "--patience", "0")
 
 

@@ -12,6 +12,9 @@ from ostinato.tools.replay import Arrival, ModelShape, ReplayOptions, replay
 from tests.ostinato.conftest import RunCommand
 from tests.server import ServerProcess
 
+# One server for all tests that ask it.
+pytestmark = pytest.mark.xdist_group("ostinato_server")
+
 # The model says that the next load is the total so far. Totals: 1, 3, 3, 7, 13.
 LOADS = "load\n1\n2\nNA\n4\n6\n"
 # load   forecast  error  last seen  its error

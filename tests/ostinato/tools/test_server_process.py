@@ -26,11 +26,16 @@ def processes_of(server: ServerProcess) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def test_a_killed_service_leaves_no_process_and_its_sessions_to_the_next(models: Path, tmp_path: Path) -> None:
+def test_a_killed_service_leaves_no_process_and_its_sessions_and_what_it_said_to_the_next(
+    models: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("of another server\n")
     chunks = [[1.0], [20.0], [300.0]]
-    settings = {"state": f"lmdb://{tmp_path}/state"}
-    with ServerProcess(models, tmp_path / "log", settings=settings) as process:
-        process.wait_until_ready()
+    settings = {"state": f"lmdb://{tmp_path}/state", "max_sessions": 3}
+    with ServerProcess(models, log, settings=settings) as process:
+        ready = process.wait_until_ready()
+        assert [model["status"] for model in ready["models"]] == ["ready", "ready"]
         with Client(process.url) as client, client.session("loads") as session:
             running = processes_of(process)
             answers = [session.step([chunks[0]]).tolist(), session.step([chunks[1]]).tolist()]
@@ -38,21 +43,10 @@ def test_a_killed_service_leaves_no_process_and_its_sessions_to_the_next(models:
             # The parent and at least one worker.
             assert len(running) >= 2
             assert living(running) == []
+            process.kill()  # a second time does nothing
             process.start()
             answers.append(session.step([chunks[2]]).tolist())  # asks again until it is there
         assert answers == [[[1.0]], [[21.0]], [[321.0]]]
-        assert process.stop() == 0
-
-
-def test_what_it_says_is_kept_over_a_restart(models: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("of another server\n")
-    with ServerProcess(models, log, settings={"state": "memory://"}) as process:
-        process.wait_until_ready()
-        process.kill()
-        process.kill()  # a second time does nothing
-        process.start()
-        process.wait_until_ready()
         assert process.stop() == 0
     said = log.read_text()
     assert said.count("2 model versions are served") == 2

@@ -377,9 +377,7 @@ class TestClose:
             assert client.wire.reads(), "or the client's part would not be seen"
             await client.closed()
             client.flush()  # its answer to the close
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert client.wire.closed
+            await until(lambda: client.wire.closed)
             client.connection.connection_lost(None)
             [(timer, _)] = cuts
             assert timer.cancelled()
