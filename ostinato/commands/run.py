@@ -88,7 +88,7 @@ def run(
 
     ostinato run repository/digits/1 body.json --json
     """
-    require("onnxruntime")
+    require("onnxruntime", __name__)
     from ostinato.service.catalogue.recurrent_checks import load_model
     from ostinato.service.config import Settings
 
