@@ -64,6 +64,18 @@ class Damage:
             segment.end,
         )
 
+    def compare(self, last: Segment, number: int, end: int) -> None:
+        """The journal ended in segment ``number``, at ``end``; what can be read ends with the last segment. A file
+        that was cut short ends like a sound one.
+
+        Raises:
+            JournalDamaged: as ``lost``.
+        """
+        if number > last.number:
+            self.missing(last.path.with_name(f"journal.{number:08d}"))
+        elif number == last.number and end > last.end:
+            self.lost(last, end)
+
     def lost(self, segment: Segment, end: int) -> None:
         """Nobody can name whose records stood between the segment's end and ``end``.
 

@@ -241,6 +241,7 @@ class Journal:
             if stored_before is not None:
                 self.damage.missing(self._path(first))
             self.segments.append(Segment(self._path(first), first, is_new=True))
+        self.damage.compare(self.current, *self._shared_end.get())
         if self.current.is_over:
             if not self._path(expected).exists():
                 self.damage.missing(self._path(expected))

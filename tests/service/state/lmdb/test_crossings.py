@@ -17,10 +17,11 @@ import pytest
 
 from ostinato.service.errors import SessionClosed, StateStoreUnavailable
 from ostinato.service.state.arena import Arena
-from ostinato.service.state.lmdb import checkpoint, journal, salvage
+from ostinato.service.state.lmdb import checkpoint, journal
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import MANIFEST, Clock, House, column, until
+from tests.service.state.lmdb.machine import restart_machine
 
 
 def store_at(folder: Path, **settings: Any) -> LmdbStore:
@@ -140,6 +141,7 @@ async def test_a_synced_record_survives_a_power_cut_though_a_later_one_was_not_s
     current = store._journal.current
     path = store._journal._path(current.number)
     os.truncate(path, 16)
+    restart_machine(monkeypatch)
     again = House(store=store_at(tmp_path))
     assert (await again.sessions.look("a")).steps >= 1
 
@@ -160,7 +162,7 @@ def test_equal_entries_make_the_orphan_sound_again(tmp_path: Path, monkeypatch: 
     whole = bytearray(path.read_bytes())
     whole[lost_from:lost_to] = bytes(lost_to - lost_from)
     path.write_bytes(whole)
-    monkeypatch.setattr(salvage, "BOOT", 1)  # the machine was started again
+    restart_machine(monkeypatch)
     two = Journal(tmp_path, lambda: None, lambda _: None)
     assert (two.read("a") or b"")[:1] == b"1"
     _append(two, a=b"4" * 5000)  # acknowledged, and synced
@@ -168,7 +170,9 @@ def test_equal_entries_make_the_orphan_sound_again(tmp_path: Path, monkeypatch: 
     assert (Journal(tmp_path, lambda: None, lambda _: None).read("a") or b"")[:1] == b"4"
 
 
-def test_a_segment_begun_again_after_a_power_cut_holds_nothing_of_its_first_life(tmp_path: Path) -> None:
+def test_a_segment_begun_again_after_a_power_cut_holds_nothing_of_its_first_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = Journal(tmp_path, lambda: None, lambda _: None)
     _append(one, a=b"1" * 5000)
     first_to = one.current.end
@@ -177,6 +181,7 @@ def test_a_segment_begun_again_after_a_power_cut_holds_nothing_of_its_first_life
     whole = bytearray(path.read_bytes())
     whole[:first_to] = bytes(first_to)  # neither head nor first entry reached the disk
     path.write_bytes(whole)
+    restart_machine(monkeypatch)
     two = Journal(tmp_path, lambda: None, lambda _: None)
     _append(two, b=b"4" * 5000)
     assert Journal(tmp_path, lambda: None, lambda _: None).read("a") is None

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.service.state.lmdb import journal, salvage
+from ostinato.service.state.lmdb import journal
 from ostinato.service.state.lmdb.journal import Journal
+from tests.service.state.lmdb.machine import restart_machine
 
 
 class Process:
@@ -179,7 +180,7 @@ def test_a_power_cut_leaves_what_was_synced_and_a_beginning_of_what_followed(
             block = slice(max(start, ends[20]), start + 4096)
             written[block] = bytes(len(written[block]))
     path.write_bytes(written[: int(generator.integers(ends[20], len(written) + 1))])
-    monkeypatch.setattr(salvage, "BOOT", 1)  # the machine was started again
+    restart_machine(monkeypatch)
     (last,) = Process(tmp_path).read("turn")
     assert last is not None
     assert int(last) >= 20

@@ -14,11 +14,12 @@ import pytest
 import xxhash
 
 from ostinato.service.errors import RecordUnreadable, SessionClosed, StateStoreUnavailable, UnknownSession
-from ostinato.service.state.lmdb import checkpoint, salvage
+from ostinato.service.state.lmdb import checkpoint
 from ostinato.service.state.lmdb.entries import HEAD
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import Clock, House, column
+from tests.service.state.lmdb.machine import restart_machine
 
 IDS = ("station-1", "station-2", "station-3")
 
@@ -181,7 +182,7 @@ async def test_a_segment_cut_short_before_another_is_damage(tmp_path: Path, monk
     with pytest.raises(StateStoreUnavailable, match="is damaged from byte"):
         store_at(tmp_path)
     # Unless it was a power cut: nothing says that this had been on the disk.
-    monkeypatch.setattr(salvage, "BOOT", 1)
+    restart_machine(monkeypatch)
     assert await total(House(store=store_at(tmp_path)), IDS[0]) == 0
 
 
@@ -197,11 +198,12 @@ async def test_damage_to_what_was_synced_is_told_after_the_machine_was_started_a
     await stepped_together(house, 1)
     path = tmp_path / "journal.00000001"
     whole = path.read_bytes()
-    monkeypatch.setattr(salvage, "BOOT", 1)
+    restart_machine(monkeypatch)
     damage(path, first + 100, flipped(path, first + 100))
     assert await total(House(store=store_at(tmp_path)), IDS[0]) == 3
     path.write_bytes(whole)
-    damage(path, later + 100, flipped(path, later + 100))  # this may never have reached the disk: a beginning is left
+    damage(path, later + 100, flipped(path, later + 100))
+    restart_machine(monkeypatch)  # this may never have reached the disk: a beginning is left
     assert await total(House(store=store_at(tmp_path)), IDS[0]) == 1
 
 
@@ -302,22 +304,24 @@ async def test_whatever_is_damaged_no_session_is_older_than_acknowledged_without
     """Bits, bytes, runs of bytes, pages, a file cut short: refused by name, or altogether, or whole."""
     generator = np.random.default_rng(seed)
     folder = tmp_path / "folder"
-    rounds = await lived(folder, num_rounds=30)
+    await lived(folder, num_rounds=30)
     path = folder / "journal.00000001"
     whole = path.read_bytes()
     for turn in range(10):
         content = bytearray(whole)
-        last = rounds[-2][0]  # so that sound entries follow
         for _ in range(int(generator.integers(1, 3))):
-            at = int(generator.integers(16, last))
-            kind = generator.integers(4)
-            num_bytes = (1, int(generator.integers(1, 40)), int(generator.integers(1, 600)), 4096)[kind]
-            stop = min(at + num_bytes, rounds[-1][0])
+            last = len(content)
+            at = int(generator.integers(16, max(last, 17)))
+            kind = generator.integers(5)
+            num_bytes = (1, int(generator.integers(1, 40)), int(generator.integers(1, 600)), 4096, last)[kind]
+            stop = min(at + num_bytes, last)
             content[at:stop] = (
                 bytes([content[at] ^ 1 << int(generator.integers(8))])
-                if kind == 0
+                if kind == 0 and at < last
                 else bytes(stop - at)
                 if kind == 3
+                else b""
+                if kind == 4
                 else generator.bytes(stop - at)
             )
         copy = tmp_path / f"{turn}"
