@@ -23,9 +23,7 @@ from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Commit, Facts, Snapshot
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.schemas import (
-    EXPIRES_AT,
     FROZEN,
-    NAMES_AT,
     SCHEMA,
     SCHEMA_AT,
     SCHEMAS,
@@ -39,7 +37,7 @@ LIVE, CLOSED = 1, 2
 HEAD_BYTES = max(schema.body_at(2 * 128) for schema in SCHEMAS.values())
 """No head, with its names and checksum, is longer."""
 
-_NAMES, _TIME, _CHECKSUM = struct.Struct("<HH"), struct.Struct("<d"), struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<Q")
 
 
 class Head(NamedTuple):
@@ -115,23 +113,6 @@ def read_head(session_id: str, record: bytes | memoryview) -> Head:
 
 
 _FACTS = [name for name in Head._fields if name in (FROZEN.names or ()) and name != "schema"]
-
-
-def head_of(record: bytes | memoryview) -> bytes:
-    """As much of a record as tells what it is of, and that this is so."""
-    if len(record) < FROZEN.itemsize:
-        return bytes(record)
-    schema = SCHEMAS.get(record[SCHEMA_AT])
-    return bytes(
-        record[: FROZEN.itemsize if schema is None else schema.body_at(sum(_NAMES.unpack_from(record, NAMES_AT)))]
-    )
-
-
-def is_over(record: bytes | memoryview, ended_before: float) -> bool:
-    """Whether a session had ended by then. When, stands at one place in every schema, so that a record which cannot be
-    read goes, too, when its time has come; one of which not even that is left had not ended.
-    """
-    return len(record) >= FROZEN.itemsize and bool(_TIME.unpack_from(record, EXPIRES_AT)[0] <= ended_before)
 
 
 def is_sound(session_id: str, record: bytes | memoryview) -> bool:

@@ -10,12 +10,15 @@ read, and when that ends.
 
 from __future__ import annotations
 
+import struct
 from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
 CHECKSUM_BYTES = 8
+
+_NAMES, _TIME, _CHECKSUM = struct.Struct("<HH"), struct.Struct("<d"), struct.Struct("<Q")
 
 FROZEN = np.dtype(
     [
@@ -89,3 +92,37 @@ def checksum(content: bytes | memoryview) -> int:
 def session_checksum(session_id: str) -> int:
     """Of a session's id, which its records bear: one that lies under another's is not read."""
     return xxhash.xxh3_64_intdigest(session_id.encode())
+
+
+def head_of(record: bytes | memoryview) -> bytes:
+    """As much of a record as tells what it is of, and that this is so."""
+    if len(record) < FROZEN.itemsize:
+        return bytes(record)
+    schema = SCHEMAS.get(record[SCHEMA_AT])
+    return bytes(
+        record[: FROZEN.itemsize if schema is None else schema.body_at(sum(_NAMES.unpack_from(record, NAMES_AT)))]
+    )
+
+
+def is_over(record: bytes | memoryview, ended_before: float) -> bool:
+    """Whether a session had ended by then. When, stands at one place in every schema, so that a record which cannot be
+    read goes, too, when its time has come; but not one whose head, and so perhaps its time, is damaged.
+    """
+    if len(record) < FROZEN.itemsize or _TIME.unpack_from(record, EXPIRES_AT)[0] > ended_before:
+        return False
+    schema = SCHEMAS.get(record[SCHEMA_AT])
+    return schema is None or not schema.has_checksums or _has_sound_head(record)
+
+
+def is_of_another(session_id: bytes | memoryview, record: bytes | memoryview) -> bool:
+    """Whether a record whose head is sound is not that of the session under whose id it lies."""
+    schema = SCHEMAS.get(record[SCHEMA_AT]) if len(record) >= FROZEN.itemsize + CHECKSUM_BYTES else None
+    if schema is None or not schema.has_checksums:
+        return False
+    return _CHECKSUM.unpack_from(record, FROZEN.itemsize)[0] != checksum(session_id) and _has_sound_head(record)
+
+
+def _has_sound_head(record: bytes | memoryview) -> bool:
+    """Whether a record's head, of a schema that has checksums, is what was written."""
+    head = head_of(record)
+    return bool(checksum(head[:-CHECKSUM_BYTES]) == _CHECKSUM.unpack(head[-CHECKSUM_BYTES:])[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -11,9 +12,12 @@ from typing import Any, NamedTuple
 import lmdb
 
 from ostinato.service.errors import RecordUnreadable
-from ostinato.service.state.lmdb.meta_pages import check_file
-from ostinato.service.state.lmdb.trees import check_trees
-from ostinato.service.state.records import head_of, is_over, read_head
+from ostinato.service.state.lmdb.meta_pages import DatabaseDamaged, check_file, damaged
+from ostinato.service.state.lmdb.trees import MAX_LEAF_BYTES, check_trees
+from ostinato.service.state.records import read_head
+from ostinato.service.state.schemas import head_of, is_of_another, is_over
+
+logger = logging.getLogger(__name__)
 
 DATA_FILE = "data.mdb"
 MAP_BYTES = 1 << 38
@@ -35,24 +39,29 @@ class Swept(NamedTuple):
 class Database:
     """Records by session id. Every method may raise ``lmdb.Error``.
 
+    Args:
+        recovers: take what can be found, where a session is known to be lost and not which.
+
     Raises:
         DatabaseDamaged: its file is not whole.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, recovers: bool = False) -> None:
         self._path = str(folder.resolve())
         check_file(folder / DATA_FILE)
         self._environment = _open(self._path)
         try:
             with self._environment.begin() as transaction:
                 check_trees(folder / DATA_FILE, transaction.id())
+            self._environment.reader_check()  # the places of processes that were killed
+            self._sessions = self._environment.open_db(b"sessions")
+            self._facts = self._environment.open_db(b"facts")
+            self._versions = self._environment.open_db(b"versions")
+            if (folder / DATA_FILE).stat().st_size <= MAX_LEAF_BYTES:
+                self._check_keys(folder / DATA_FILE, recovers=recovers)
         except BaseException:
             _close(self._path)
             raise
-        self._environment.reader_check()  # the places of processes that were killed
-        self._sessions = self._environment.open_db(b"sessions")
-        self._facts = self._environment.open_db(b"facts")
-        self._versions = self._environment.open_db(b"versions")
 
     def read(self, session_id: str) -> bytes | None:
         """A session's record."""
@@ -139,6 +148,29 @@ class Database:
     def close(self) -> None:
         """Let go of the files."""
         _close(self._path)
+
+    def _check_keys(self, path: Path, *, recovers: bool) -> None:
+        """Look whether a session that a walk comes by is found by its id, too: one whose id is damaged is not, and
+        others may not be for its sake.
+
+        Raises:
+            DatabaseDamaged: one is not, and that is not to be accepted.
+        """
+        num_lost = num_seen = 0
+        try:
+            with self._environment.begin(self._sessions, buffers=True) as transaction:
+                for key, record in transaction.cursor():
+                    num_seen += 1
+                    num_lost += transaction.get(bytes(key)) is None or is_of_another(key, record)
+                num_lost = max(num_lost, transaction.stat(self._sessions)["entries"] - num_seen)
+        except lmdb.Error as error:
+            what = f"it cannot be walked through ({error})"
+        else:
+            what = f"{num_lost} or more of its sessions are not found by their ids any more" if num_lost else ""
+        if what and not recovers:
+            raise DatabaseDamaged(f"{damaged(path, what)}, or take what is found with lmdb://PATH?recover=yes")
+        if what:
+            logger.error("%s is damaged: %s. What is found is served", path, what)
 
     def _behind(self, transaction: Any, after: str | None) -> Iterator[tuple[str, memoryview]]:
         cursor = transaction.cursor()

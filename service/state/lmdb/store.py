@@ -74,7 +74,7 @@ class LmdbStore(DurableStore):
         with self._translated():
             folder.mkdir(parents=True, exist_ok=True)
             with alone_in(folder):
-                self._database = Database(folder)
+                self._database = Database(folder, recovers=recovers)
             try:
                 self._journal = Journal(folder, self._database.first_segment, self._on_foreign, recovers=recovers)
                 if self._database.first_segment() is None:
