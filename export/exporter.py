@@ -11,8 +11,10 @@ from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
 from ostinato.export.contracts.recurrent import inspect_module, one_step
+from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.golden import golden_answers
+from ostinato.export.proofs.promise import check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
@@ -85,14 +87,20 @@ def export_module(
             contract = replace(contract, output=contract.output.model_copy(update={"minus_infinity": True}))
         contract = write_graph(contract, new.folder / GRAPH_FILE)
         graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
-        proof = prove(contract, graph, report=report)
+        try:
+            proof = prove(contract, graph, report=report)
+        except ExportError:
+            check_rows(contract, new.folder / GRAPH_FILE)
+            raise
         golden = golden_answers(contract)
         graphs = {"step": GRAPH_FILE}
         described = None
+        promise = recurrent_promise(contract, new.folder / GRAPH_FILE, may_be_any=proof.batch_invariant)
         if begins_decoder(module):
             options = decoder or DecoderOptions(output_features=tuple(output_features))
             path = new.folder / DECODER_FILE
             described, decoded, lines, tolerance = export_decoder(contract, graph, options, path, golden)
+            described = described.model_copy(update={"shares_runs": all(line.bit_identical for line in lines)})
             graphs["decode"] = DECODER_FILE
             golden |= decoded
             proof = proof.joined(lines, tolerance)
@@ -101,6 +109,7 @@ def export_module(
             golden,
             graphs,
             provenance,
+            find_promise=lambda _manifest, _folder: promise,
             task="recurrent",
             description=description,
             inputs=(contract.inputs,),

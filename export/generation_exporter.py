@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, w
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.generation import prove_generation
 from ostinato.export.proofs.golden import golden_generation, golden_text
+from ostinato.export.proofs.promise import generation_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import recurrent_rounding, tolerance_for
@@ -102,6 +104,7 @@ def export_encoder_decoder(
             golden_generation(contract, decoder),
             {"encode": ENCODER_FILE, "decode": DECODER_FILE},
             provenance,
+            find_promise=partial(generation_promise, may_be_any=proof.batch_invariant),
             task="encoder_decoder",
             description=description,
             inputs=(contract.source,),
@@ -155,6 +158,7 @@ def export_generator(
             golden_text(whole, decoder),
             {"decode": DECODER_FILE},
             provenance,
+            find_promise=partial(generation_promise, may_be_any=proof.batch_invariant),
             task="generator",
             description=description,
             decoder=decoder,

@@ -7,7 +7,7 @@ import hashlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from ostinato.export.contracts.axes import Array
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Proof
-from ostinato.service.artifact.manifest import GOLDEN_FILE, GraphFile, Manifest, Name
+from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, GraphFile, Manifest, Name, Promise
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -50,6 +50,8 @@ class NewVersion:
         golden: dict[str, Array],
         graphs: Mapping[str, str],
         provenance: Mapping[str, Any] | None = None,
+        *,
+        find_promise: Callable[[Manifest, Path], Promise] | None = None,
         **described: Any,
     ) -> Exported:
         """Write manifest and golden answers next to the graphs.
@@ -58,22 +60,27 @@ class NewVersion:
             golden: name -> array, as ``ostinato.export.proofs.golden`` tells.
             graphs: role -> file in ``folder``.
             provenance: where the model comes from; the library versions are added.
+            find_promise: tells the promise of the version whose manifest, yet without it, and folder it is given;
+                None = what the proof alone tells.
             described: the manifest's other fields.
 
         Raises:
-            ExportError: the manifest would not be valid.
+            ExportError: the manifest would not be valid, or no promise holds.
         """
         manifest = _valid_manifest(
             name=self._name,
             version=self._version,
             graphs={role: _describe_graph(self.folder / file) for role, file in graphs.items()},
             parity=proof.parity,
-            batch_invariant=proof.batch_invariant,
             provenance={"libraries": library_versions(), **(provenance or {})},
             **described,
         )
-        manifest.write(self.folder)
         save_file(golden, self.folder / GOLDEN_FILE)
+        promise = ANY if proof.batch_invariant else ALONE
+        if find_promise is not None:
+            promise = find_promise(manifest, self.folder)
+        manifest = manifest.model_copy(update={"promise": promise})
+        manifest.write(self.folder)
         return Exported(self._directory, manifest, proof)
 
 

@@ -17,6 +17,7 @@ from ostinato.extras import missing_sentence
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("ostinato.commands.train", "Train a network on a table (CSV), or what its recipe says."),
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
+    "run": ("ostinato.commands.run", "Run a model offline over whole sequences: what live answers equal."),
     "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
     "replay": ("ostinato.commands.replay", "Stream a table (CSV) through live sessions, and score the forecasts."),

@@ -14,6 +14,7 @@ from ostinato.errors import MissingExtra
 
 EXTRA_OF_PLACE = {
     "ostinato.commands.bench": "serve",
+    "ostinato.commands.run": "serve",
     "ostinato.commands.verify": "serve",
     "ostinato.service": "serve",
     "ostinato.models": "export",

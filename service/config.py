@@ -7,12 +7,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
-MAX_TTL_SECONDS = 1e9
-"""About 31 years; a session that shall live longer has none (0)."""
+MIN_TTL_SECONDS, MAX_TTL_SECONDS = 0.001, 1e9
+"""Of a session that expires. Less is not seen on a clock; more than 31 years might as well be for ever (0)."""
+
+
+def is_time_to_live(seconds: float) -> bool:
+    """Whether a session can have that, where what it can have is at most ``MAX_TTL_SECONDS``; 0 = it never expires."""
+    return seconds == 0 or seconds >= MIN_TTL_SECONDS
+
+
+def _check_time_to_live(seconds: float) -> float:
+    if not is_time_to_live(seconds):
+        raise ValueError(f"0, for ever, or at least {MIN_TTL_SECONDS:g} s")
+    return seconds
+
 
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -45,7 +57,8 @@ class Settings(BaseSettings):
             nothing and no symbol stops them.
         max_beams: beams, or outputs for one input, inclusive.
         max_body_bytes: size of a request's body, inclusive.
-        ttl_seconds: how long a session may go without a chunk unless it says otherwise; 0 = for ever.
+        ttl_seconds: how long a session may go without a chunk, a reset or a state put there, unless it says otherwise;
+            at least a millisecond, or 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
         deadline_seconds: how long a request may take from its arrival; 0 = for ever.
         max_stream_frames: frames of one WebSocket stream accepted and not yet answered, inclusive; further ones wait
@@ -78,7 +91,7 @@ class Settings(BaseSettings):
     max_output_steps: Positive = 1_000
     max_beams: Positive = 64
     max_body_bytes: Positive = 16 * 1024 * 1024
-    ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS)] = 3600.0
+    ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS), AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0
     max_stream_frames: Positive = 1024

@@ -10,6 +10,7 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |- SessionExists              the id asked for is taken
     |- SessionExpired             idle for longer than its time to live
     |- SessionClosed              closed by a client
+    |  `- CopyOutdated            what it was judged by is not the session any more: to be judged anew
     |- TooLarge                   a body, chunk or batch over its limit
     |- UnsupportedMediaType       a body in a format that the route does not read
     |- MethodNotAllowed           the path exists, not under this method
@@ -70,6 +71,10 @@ class SessionExpired(OstinatoError):
 
 class SessionClosed(OstinatoError):
     """A client closed the session."""
+
+
+class CopyOutdated(SessionClosed):
+    """What a request was judged by is not the session any more: whoever can looks at the newest one, and asks again."""
 
 
 class TooLarge(OstinatoError):

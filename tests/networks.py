@@ -126,7 +126,7 @@ def lstm(
         made, hidden, cell = _lstm(sequences, weights)
         return made, {h: hidden[:, None], c: cell[:, None]}
 
-    return _network("lstm", nodes, inputs, outputs, states, constants, reference)
+    return build_network("lstm", nodes, inputs, outputs, states, constants, reference)
 
 
 def one_step(num_features: int = 5, hidden_size: int = 4, *, seed: int = 1) -> Network:
@@ -169,7 +169,7 @@ def one_step(num_features: int = 5, hidden_size: int = 4, *, seed: int = 1) -> N
         return np.stack(made, axis=1).astype(np.float32), {"state": state}
 
     gain = Constant(name="gain", dtype="int64", value=2)
-    network = _network("one-step", nodes, inputs, outputs, states, constants, reference, gain)
+    network = build_network("one-step", nodes, inputs, outputs, states, constants, reference, gain)
     return network.named("one-step", constants=(gain,))
 
 
@@ -195,7 +195,7 @@ def token_counter(num_words: int = 7, dtype: Literal["float32", "int64"] = "floa
         counts = np.stack([np.bincount(row, minlength=num_words) for row in tokens]).astype(dtype)
         return counts[:, None], {"counts": counts}
 
-    return _network("tokens", nodes, inputs, outputs, states, constants, reference)
+    return build_network("tokens", nodes, inputs, outputs, states, constants, reference)
 
 
 def batch_mean(num_features: int = 2) -> Network:
@@ -219,7 +219,7 @@ def batch_mean(num_features: int = 2) -> Network:
         made_sum = (total + total.mean(axis=0, keepdims=True)).astype(np.float32)
         return made_sum[:, None], {"h": made_sum}
 
-    return _network("batch-mean", nodes, inputs, outputs, states, constants, reference)
+    return build_network("batch-mean", nodes, inputs, outputs, states, constants, reference)
 
 
 def accumulator() -> Network:
@@ -250,7 +250,7 @@ def accumulator() -> Network:
         whole = np.floor(sequences)
         return np.cumsum(whole, axis=1), {"total": whole.sum(axis=1)}
 
-    network = _network("accumulator", nodes, inputs, outputs, states, constants, reference)
+    network = build_network("accumulator", nodes, inputs, outputs, states, constants, reference)
     return network.named("accumulator", feedback={"total": "x"})
 
 
@@ -275,7 +275,7 @@ def _sigmoid(x: Array) -> Array:
     return result
 
 
-def _network(
+def build_network(
     name: str,
     nodes: list[onnx.NodeProto],
     inputs: tuple[Input, ...],

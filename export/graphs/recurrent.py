@@ -21,6 +21,7 @@ from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError, first_line
+from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
@@ -151,6 +152,7 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
         except Exception as error:  # the translator's exceptions share no base class
             raise ExportError(f"torch cannot translate the module to ONNX: {first_line(error)}") from error
     assert converted is not None
+    make_invariant(converted.model)
     made = _guarded(converted.model, signature)
     _tidy(converted.model, signature)
     ir.save(converted.model, path)

@@ -34,6 +34,7 @@ from ostinato.export.proofs.rounding import encoder_decoder_rounding, tolerance_
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.manifest import Decoder
 from ostinato.service.artifact.numbers import largest_difference
+from ostinato.service.catalogue.promise_checks import DEPENDENT, SAME_TO_ROUNDING
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 64)
 NUM_STEPS = 6
@@ -195,6 +196,7 @@ class _Prover:
         place, difference = worst_place(given, wanted)
         if not difference <= self._tolerance:
             self._check_padding(batch.rows(slice(row, row + 1)))
+            self._check_neighbours(batch, row)
             raise ExportError(
                 f"the graphs differ from the trained network by {difference:.2g} in {place}, over "
                 f"{self._tolerance:.2g}, for {len(batch)} sources of shape {list(batch.source.shape[1:])}: look for a "
@@ -220,6 +222,18 @@ class _Prover:
                     "not count: run layers by ostinato.models.networks.ragged.run_ragged, and leave those steps out of "
                     "the attention and of every sum"
                 )
+
+    def _check_neighbours(self, batch: Sources, row: int) -> None:
+        """Find out whether the network itself answers otherwise beside other sources."""
+        begin = _codes(self._decoder, self._generator, len(batch), 1)
+        together = write_from(self._contract, self._decoder, batch, 1, begin)
+        own = slice(row, row + 1)
+        alone = write_from(self._contract, self._decoder, batch.rows(own), 1, None if begin is None else begin[own])
+        length = None if batch.lengths is None else int(batch.lengths[row])
+        place, difference = worst_place(together.row(row, length, self._decoder), alone.row(0, length, self._decoder))
+        if not difference <= SAME_TO_ROUNDING:
+            what = f"beside {len(batch) - 1} other sources"
+            raise ExportError(f"the network: {DEPENDENT.format(what=what, place=place, difference=difference)}")
 
     def _check_attention(self, written: Written, sources: Sources) -> None:
         if written.attention is None or sources.lengths is None:

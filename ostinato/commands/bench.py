@@ -51,7 +51,7 @@ def bench(
     and with many. Each client waits for its answer before it sends the next step.
 
     With --repository it also says how fast onnxruntime alone runs the same graph, and compares answers with an offline
-    run, to the bit; exit status 1 if one differs. The sessions it opened are closed at the end.
+    run ('ostinato run'), to the bit; exit status 1 if one differs. The sessions it opened are closed at the end.
 
     [bold]Examples[/]
 
@@ -80,6 +80,8 @@ def bench(
     console.print(table)
     if num_compared:
         console.print(f"[green]right:[/] the last answers of {num_compared} sessions equal an offline run, to the bit")
+    if offline:
+        console.print(f"promise {offline.promise}: {offline.promise.sentence}", highlight=False, soft_wrap=True)
     busiest = max(load.cpu_fraction for load in loads)
     if busiest > BUSY_FRACTION:
         console.print(f"[yellow]this client used {busiest:.0%} of a core, and may have been what was slow[/]")
@@ -120,6 +122,9 @@ class Clients:
 class Offline:
     """The graph in this process, by the service's own runner with one thread.
 
+    Attributes:
+        promise: how it is run for live and offline answers to be the same.
+
     Raises:
         CommandError: the repository does not hold the served version.
     """
@@ -132,6 +137,7 @@ class Offline:
         if not directory.is_dir():
             raise CommandError(f"{repository}: there is no {shape.name}/{shape.version}, which the service serves")
         self._runner = load_model(directory, Settings()).runner
+        self.promise = self._runner.promise
         self._output_dtype = self._runner.manifest.outputs[0].dtype
 
     def rate(self, num_sessions: int) -> float:
@@ -149,12 +155,12 @@ class Offline:
         return number * batch_size / elapsed
 
     def compare(self, clients: Clients, load: Load) -> int:
-        """Compare the last answers of some sessions with one run over all their steps; returns how many.
+        """Compare the last answers of some sessions with the offline run of all their steps; returns how many.
 
         Raises:
             WrongAnswer: one differs, or steps are lost or doubled.
         """
-        from ostinato.service.catalogue.recurrent_checks import run_sequence
+        from ostinato.service.engine.recurrent.offline import run_offline
 
         checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
         for session in checked:
@@ -162,7 +168,7 @@ class Offline:
             if answer["steps"] != num_steps:
                 raise WrongAnswer(f"a session has {answer['steps']} steps, and its client got {num_steps} answers")
             steps = clients.applied(session, num_steps)[None]
-            expected = run_sequence(self._runner, steps, self._runner.max_iteration_steps)[0][0, -1]
+            expected = run_offline(self._runner, steps)[0][0, -1]
             made = np.array(answer["outputs"][-1], self._output_dtype)
             if made.tobytes() != expected.tobytes():
                 raise WrongAnswer(

@@ -126,11 +126,14 @@ def _proof(exported: Exported) -> Table:
     table.add_row(
         "all", f"tolerance {parity.tolerance:g}", f"{parity.max_difference:.1e}", _bits(exported.proof.batch_invariant)
     )
+    promise = exported.manifest.promise
+    assert promise is not None, "every export has one"
+    table.caption = f"promise {promise}: {promise.sentence}"
     return table
 
 
 def _bits(identical: bool) -> str:
-    return "to the bit" if identical else "[yellow]no: it will be served alone[/]"
+    return "to the bit" if identical else "[yellow]to rounding[/]"
 
 
 def _summary(exported: Exported) -> Table:

@@ -43,8 +43,8 @@ def verify(
     ] = Path("repository"),
 ) -> None:
     """Check models as the service does when it loads them: files, graphs against manifest, golden answers of the
-    trained network, and whether a row's numbers depend on what shares its batch. Exit status 1 if any fails. Needs no
-    torch.
+    trained network, and the manifest's promise, to the bit: that a row is the same in any batch, or in runs of the one
+    shape named there, or alone. Exit status 1 if any fails. Needs no torch.
 
     The golden answers of an encoder-decoder are decoded from their sources, those of a generator from nothing, step by
     step and fed what the network was fed; a decoder of sessions forecasts from the states behind their sequences.
@@ -132,11 +132,20 @@ def results_table(results: list[Verified]) -> Table:
             ", ".join(manifest.graphs),
             f"{loaded.golden_difference:.1e}",
             f"{_tolerance(manifest):.1e}",
-            "yes" if manifest.batch_invariant else "[yellow]no: run alone[/]",
+            _promise(manifest),
             f"{loaded.step_seconds * 1000:.2f} ms",
             "[green]ok[/]",
         )
     return table
+
+
+def _promise(manifest: Manifest) -> str:
+    """Whether a row is the same whatever shares its run; else how it is run to be."""
+    promise = manifest.promise
+    assert promise is not None, "loading finds it"
+    if promise.holds == "any":
+        return "yes" if promise.rows == 1 else f"yes, of {promise.rows} rows at least"
+    return f"[yellow]no: {'run' if promise.holds == 'alone' else 'runs'} {promise}[/]"
 
 
 def _tolerance(manifest: Manifest) -> float:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, computed_field, model_validator
 
 from ostinato.service.artifact.tensors import Constant, Input, Nested, Output, Part, State, Tensor
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -41,6 +41,7 @@ class Decoder(Part):
     that it begins with; one that is not named begins with its ``initial``.
     ``lengths``: the input for the true lengths of the sources, int64 ``[B]``; empty where the graph has none.
     ``lengths_made_by``: the session's state that holds them, in a recurrent model.
+    ``shares_runs``: of a recurrent model's decoder, False where each output is run by itself.
     ``attention``: the output ``[B, S]`` of weights on the source's steps, ``[B, M]`` on the M places of a memory
     without steps; empty where there is none.
     """
@@ -55,6 +56,7 @@ class Decoder(Part):
     lengths: str = ""
     lengths_made_by: str = ""
     attention: str = ""
+    shares_runs: bool = True
 
     @property
     def num_codes(self) -> int | None:
@@ -120,6 +122,54 @@ class Parity(Part):
     num_chunkings: int
 
 
+class Promise(Part):
+    """How a graph must be run for a row's numbers to be the same to the bit, whatever shares its run: live, in
+    ``predict``, in forecasts and offline alike.
+
+    ``any``: in any batch and however its steps are cut, with ``rows`` rows at least (2 where a batch of one is rounded
+    otherwise than others; a row is then run twice); ``steps`` is 0. Offline is one run over the whole sequence.
+    ``fixed``: always ``rows`` rows, of ``steps`` steps; offline, too. ``alone``: one row and one step a run.
+    """
+
+    holds: Literal["any", "fixed", "alone"]
+    rows: Annotated[int, Field(ge=1, le=4096)] = 1
+    steps: Annotated[int, Field(ge=0, le=1)] = 0
+
+    @model_validator(mode="after")
+    def _check_promise(self) -> Promise:
+        if self.steps != (self.holds != "any"):
+            raise ValueError(
+                "a graph that is not run in any shape is run a step at a time: steps is 0 with 'any', else 1"
+            )
+        if self.holds == "alone" and self.rows != 1:
+            raise ValueError("a row that is run alone is the only one: rows is 1")
+        return self
+
+    def __str__(self) -> str:
+        if self.holds == "any":
+            return "any" if self.rows == 1 else f"any, of {self.rows} rows at least"
+        return f"fixed at {self.rows} x {self.steps}" if self.holds == "fixed" else "alone"
+
+    @property
+    def sentence(self) -> str:
+        """What it means for whoever serves the model, and what it costs."""
+        if self.holds == "any":
+            twice = (
+                f", in runs of {self.rows} rows at least: one session alone is computed twice" if self.rows > 1 else ""
+            )
+            return f"live answers equal one offline run, whatever shares their batch and however steps are cut{twice}"
+        if self.holds == "fixed":
+            return (
+                f"live answers equal those of 'ostinato run', both in runs of {self.rows} rows of one step: one "
+                f"session alone costs what {self.rows} do"
+            )
+        return "live answers equal those of 'ostinato run', both one row of one step a run: nothing shares a batch"
+
+
+ANY = Promise(holds="any")
+ALONE = Promise(holds="alone", steps=1)
+
+
 class Manifest(Part):
     """One version of a model.
 
@@ -130,8 +180,8 @@ class Manifest(Part):
     share a run with sources of their own length.
     ``vocabularies``: ``source`` and ``target``, for models that take or give text.
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
-    ``batch_invariant``: whether a row's numbers are the same to the bit whatever shares its run and however its
-    steps are cut; a model without it is run alone.
+    ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
+    encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
     """
 
     schema_version: Literal[1] = 1
@@ -150,8 +200,28 @@ class Manifest(Part):
     vocabularies: dict[Literal["source", "target"], Vocabulary] = Field(default_factory=dict)
     limits: Limits = Limits()
     parity: Parity | None = None
-    batch_invariant: bool = True
+    promise: Promise | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a row's numbers are the same to the bit in any run; written for those who only ask that."""
+        return self.promise is None or self.promise.holds == "any"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_invariance(cls, members: Any) -> Any:
+        """Take ``batch_invariant``, which older manifests have for a promise: false is run alone, true is looked at."""
+        if not isinstance(members, dict) or "batch_invariant" not in members:
+            return members
+        members = dict(members)
+        is_invariant = members.pop("batch_invariant")
+        if not isinstance(is_invariant, bool):
+            raise ValueError("batch_invariant is true or false")
+        if members.get("promise") is None and not is_invariant:
+            members["promise"] = ALONE
+        return members
 
     @model_validator(mode="after")
     def _check_whole(self) -> Manifest:
@@ -180,6 +250,8 @@ class Manifest(Part):
             raise ValueError("an encoder-decoder has one source and two graphs, 'encode' and 'decode'")
         if self.task == "generator" and (self.inputs or roles != {"decode"}):
             raise ValueError("a generator has one graph, 'decode', and no source")
+        if self.task in ("encoder_decoder", "generator") and self.promise is not None and self.promise.holds == "fixed":
+            raise ValueError("what generates is run in any company or alone: promise is 'any' or 'alone'")
         if ("decode" in roles) != (self.decoder is not None):
             raise ValueError("a graph 'decode' and a decoder go together")
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ostinato.service.artifact.manifest import GOLDEN_FILE, Manifest
+from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
+from ostinato.service.catalogue.promise_checks import DEPENDENT, SAME_IN_SHAPE
 from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
@@ -24,13 +25,14 @@ from ostinato.service.state.arena import Rows
 logger = logging.getLogger(__name__)
 
 NUM_TIMED_STEPS = 3
+NUM_WATCHED = 3
 
 
 class LoadedGenerator(NamedTuple):
     """A version's graphs that generate, checked.
 
     Attributes:
-        manifest: as read, but with ``batch_invariant`` as found here.
+        manifest: as read, with the promise as found here: ``any``, or each output alone.
         encoder: None where there is no graph ``encode``.
         step_seconds: how long a step of a full set of lanes took.
         golden_difference: the largest difference to the golden outputs, as the manifest's parity measures it.
@@ -69,9 +71,9 @@ def load_generator(manifest: Manifest, directory: Path, *, max_lanes: int) -> Lo
     rows = read_golden_outputs(manifest, directory)
     try:
         difference = _check_golden(manifest, encoder, decoder, rows)
-        if manifest.batch_invariant and not is_batch_invariant(encoder, decoder, rows, max_lanes):
-            logger.warning("%s: rows depend on what shares their run, so each output runs alone", directory)
-            manifest = manifest.model_copy(update={"batch_invariant": False})
+        manifest = manifest.model_copy(
+            update={"promise": check_generation_promise(manifest, encoder, decoder, rows, max_lanes)}
+        )
         seconds = _time_step(encoder, decoder, rows, max_lanes)
     except RunFailed as error:
         raise ModelRejected(f"{directory}: {error}") from error
@@ -109,13 +111,15 @@ def load_session_decoder(
     tolerance = manifest.parity.tolerance if manifest.parity else DEFAULT_TOLERANCE
     if not largest <= tolerance:
         raise ModelRejected(f"{path}: the decoder is off by {largest:.3g}; at most {tolerance:.3g} is allowed")
-    if manifest.batch_invariant:
+    manifest = manifest.model_copy(update={"promise": ANY if part.shares_runs else ALONE})
+    if part.shares_runs:
         crowd = [starts[index % len(starts)] for index in range(max_lanes)]
+        _check_same(run_free(decoder, crowd[:2], 3)[0], run_free(decoder, crowd[:1] * 2, 3)[0], "a forecast")
         made = run_free(decoder, crowd, 3)
         alone = [run_free(decoder, [start], 3)[0] for start in starts]
         if any(row.tobytes() != alone[index % len(starts)].tobytes() for index, row in enumerate(made)):
-            logger.warning("%s: forecasts depend on what shares their run, so the model is run alone", directory)
-            manifest = manifest.model_copy(update={"batch_invariant": False})
+            logger.warning("%s: forecasts are rounded by what shares their run, so each is run alone", directory)
+            manifest = manifest.model_copy(update={"promise": ALONE})
     began_at = time.perf_counter()
     run_free(decoder, [starts[0]] * max_lanes, 1)
     return LoadedGenerator(manifest, None, decoder, time.perf_counter() - began_at, largest)
@@ -177,6 +181,58 @@ def run_forced(decoder: DecoderRunner, starts: list[Start], previous: NDArray[An
         states = step.states
         outputs.append(step.output)
     return np.stack(outputs, axis=1)
+
+
+def check_generation_promise(
+    manifest: Manifest,
+    encoder: EncoderRunner | None,
+    decoder: DecoderRunner,
+    rows: list[GoldenOutput],
+    max_lanes: int,
+) -> Promise:
+    """``any`` where it holds, else ``alone``.
+
+    Raises:
+        ModelRejected: rows depend on each other; or the manifest says ``any``, and it does not hold.
+    """
+    check_rows_are_their_own(encoder, decoder, rows)
+    if manifest.promise == ALONE:
+        return ALONE
+    if is_batch_invariant(encoder, decoder, rows, max_lanes):
+        return ANY
+    if manifest.promise is not None:
+        raise ModelRejected(
+            "promise: the manifest says 'any', and outputs are rounded by what shares their run; export it again, or "
+            "take 'promise' out to have it found"
+        )
+    logger.warning(
+        "%s/%s: outputs are rounded by what shares their run, so each runs alone", manifest.name, manifest.version
+    )
+    return ALONE
+
+
+def check_rows_are_their_own(encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput]) -> None:
+    """Run each golden row beside others, and compare with the row beside copies of itself.
+
+    Raises:
+        ModelRejected: its output changes by more than rounding.
+    """
+    for group in _groups(encoder, rows):
+        for index, row in enumerate(group[:NUM_WATCHED]):
+            # Fed in the order turned round, and from other sources, if there are any: no row is like the one watched.
+            others = [
+                other._replace(previous=other.previous[::-1]) for other in (group[index + 1 :] + group[:index] or [row])
+            ]
+            beside = [row, *(others * 2)[:3]]
+            copies = [row] * len(beside)
+            made, wanted = (_run_rows(encoder, decoder, crowd)[0] for crowd in (beside, copies))
+            _check_same(made, wanted, row.place)
+
+
+def _check_same(beside: NDArray[Any], wanted: NDArray[Any], place: str) -> None:
+    difference = largest_difference(beside, wanted)
+    if not difference <= SAME_IN_SHAPE:
+        raise ModelRejected(DEPENDENT.format(what="with others beside it", place=place, difference=difference))
 
 
 def is_batch_invariant(

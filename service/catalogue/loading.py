@@ -89,11 +89,12 @@ class Loader:
         ).set(1)
         self._catalogue.add(engine)
         logger.info(
-            "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, run %s",
+            "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, promise %s, run %s",
             manifest.name,
             manifest.version,
             loaded.golden_difference,
             loaded.step_seconds * 1000,
+            manifest.promise,
             "in a thread" if self._runs_in_thread(loaded) else "on the event loop",
         )
 

@@ -1,10 +1,9 @@
-"""Checks of a version with sessions, at load: its graph against its manifest, golden answers, and invariance."""
+"""Checks of a version with sessions, at load: its graph against its manifest, golden answers, and its promise."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,23 +12,35 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ostinato.service.artifact.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
+from ostinato.service.catalogue.promise_checks import (
+    Probe,
+    check_rows_are_their_own,
+    check_states_carry,
+    draw_probes,
+    find_promise,
+    holds,
+)
 from ostinato.service.catalogue.repository import read_manifest
 from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
-from ostinato.service.errors import ModelRejected, OstinatoError
+from ostinato.service.errors import ModelRejected, OstinatoError, RunFailed
 from ostinato.service.state.arena import Rows
 
 logger = logging.getLogger(__name__)
+
+NUM_PROBED_CASES = 2
+NUM_PROBED_ROWS = 8
 
 
 class LoadedModel(NamedTuple):
     """A version that passed its checks.
 
     Attributes:
-        manifest: as read, but with ``batch_invariant`` as found here.
+        manifest: as read, with the promise that was found here where it has none.
         step_seconds: how long one step of a full batch took.
         golden_difference: the largest difference to the golden outputs, as the manifest's parity measures it.
         generator: the decoder that sessions forecast by; None where they feed their outputs back.
@@ -55,16 +66,14 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     cases = read_golden(manifest, directory)
     if manifest != (seen := _with_seen_states(manifest, cases)):
         manifest, runner = seen, _runner(seen, directory, settings)
+    probes = draw_checked_probes(runner, cases, directory)
     difference = check_golden(runner, cases, directory)
-    rough = answered(runner, roughened(manifest, cases))
-    if manifest.batch_invariant and not is_batch_invariant(runner, [*cases, *rough]):
-        logger.warning("%s: rows depend on what shares their run, so the model is run alone", directory)
-        manifest = manifest.model_copy(update={"batch_invariant": False})
-        runner = _runner(manifest, directory, settings)
+    promise = check_promise(runner, probes, directory)
+    if promise != manifest.promise:
+        runner, manifest = runner.promising(promise), manifest.model_copy(update={"promise": promise})
     generator = None
     if manifest.decoder is not None:
         generator = load_session_decoder(manifest, directory, _final_states(runner, cases), settings.max_batch_size)
-        manifest = manifest.model_copy(update={"batch_invariant": generator.manifest.batch_invariant})
         difference = max(difference, generator.golden_difference)
     return LoadedModel(manifest, runner, _time_step(runner), difference, generator)
 
@@ -133,7 +142,7 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
                 "infinite, and no step could be answered with it; bound it (clamp), or where minus infinity is meant, "
                 "export it again: the manifest then says so"
             )
-        outputs, states = run_sequence(runner, case.inputs, case.inputs.shape[1])
+        outputs, states = run_offline(runner, case.inputs)
         for name, made, golden in zip(
             [runner.manifest.outputs[0].name, *(state.output for state in runner.manifest.states)],
             [outputs, *states],
@@ -152,70 +161,42 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
     return largest
 
 
-def roughened(manifest: Manifest, cases: list[GoldenCase]) -> list[GoldenCase]:
-    """The cases with inputs that no sum of theirs is exact for, as whole numbers' are: there a graph whose rounding
-    depends on how it is run would go unnoticed. Categories and integers stay as they are.
+def draw_checked_probes(runner: Runner, cases: list[GoldenCase], directory: Path) -> list[Probe]:
+    """Probes out of the golden inputs, over which every row is its own and the states carry what is to be kept.
+
+    Raises:
+        ModelRejected: they are not, or do not, or the graph fails.
     """
-    part = manifest.inputs[0]
-    if not part.dtype.startswith("float"):
-        return []
-    columns = [index for index, name in enumerate(part.features) if name not in {*part.categories, *part.ranges}]
-    rough = []
-    for case in cases:
-        inputs = case.inputs.copy()
-        scales = np.random.default_rng(0).uniform(0.6, 1.0, inputs[..., columns].shape)
-        inputs[..., columns] *= scales.astype(part.dtype)
-        rough.append(case._replace(name=f"{case.name}, roughened", inputs=inputs))
-    return rough
+    anyhow = runner.promising(ANY)
+    try:
+        probes = draw_probes(anyhow, [case.inputs for case in cases[:NUM_PROBED_CASES]], NUM_PROBED_ROWS)
+        check_rows_are_their_own(anyhow, probes)
+        if any(case.inputs.shape[1] > 1 for case in cases):  # one step says nothing of how steps follow each other
+            check_states_carry(anyhow, probes)
+    except (ModelRejected, RunFailed) as error:
+        raise ModelRejected(f"{directory / runner.manifest.graphs['step'].file}: {error}") from error
+    return probes
 
 
-def answered(runner: Runner, cases: list[GoldenCase]) -> list[GoldenCase]:
-    """The cases without the rows that the graph gives NaN for: where such a row is cut, other steps of it are NaN."""
-    kept = []
-    for case in cases:
-        outputs, _ = run_sequence(runner, case.inputs, case.inputs.shape[1])
-        sound = (outputs == outputs).reshape(len(outputs), -1).all(axis=1)
-        if sound.any():
-            kept.append(case._replace(inputs=case.inputs[sound]))
-    return kept
+def check_promise(runner: Runner, probes: list[Probe], directory: Path) -> Promise:
+    """The manifest's promise, where it holds; where the manifest has none, the one that does.
 
-
-def is_batch_invariant(runner: Runner, cases: list[GoldenCase]) -> bool:
-    """Whether every row of every case is the same to the bit however it is run.
-
-    Alone and in its case's batch; in one run, step by step and three steps at a time; and in the largest iteration
-    that there may be, where the case's rows are repeated.
+    Raises:
+        ModelRejected: the manifest's does not hold.
     """
-    for case in cases:
-        num_steps = case.inputs.shape[1]
-        whole = run_sequence(runner, case.inputs, num_steps)
-        if not all(_same(whole, run_sequence(runner, case.inputs, chunk_steps)) for chunk_steps in (1, 3)):
-            return False
-        rows = np.arange(runner.max_batch_size) % len(case.inputs)
-        crowd = run_sequence(runner, case.inputs[rows], runner.max_iteration_steps)
-        for row in range(len(case.inputs)):
-            alone = run_sequence(runner, case.inputs[row : row + 1], num_steps)
-            if not _same(alone, _rows(whole, [row])):
-                return False
-        if not _same(_rows(whole, rows), crowd):
-            return False
-    return True
-
-
-def run_sequence(runner: Runner, inputs: NDArray[Any], chunk_steps: int) -> tuple[NDArray[Any], Rows]:
-    """Run whole sequences ``[B, T, F]`` from the initial state, ``chunk_steps`` at a time, one where the graph takes
-    no more; returns outputs ``[B, T, O]`` (``[B, 1, O]`` of a graph that answers once) and the final states.
-    """
-    states: Rows = runner.initial_states(len(inputs))
-    if runner.manifest.inputs[0].time_axis is None:
-        chunk_steps = 1
-    outputs = []
-    for start in range(0, inputs.shape[1], chunk_steps):
-        made, states = runner.run(inputs[:, start : start + chunk_steps], states)
-        outputs.append(made)
-    if runner.manifest.outputs[0].time_axis is None and runner.manifest.inputs[0].time_axis is not None:
-        outputs = outputs[-1:]
-    return np.concatenate(outputs, axis=1), states
+    stated = runner.manifest.promise
+    if stated is None:
+        promise = find_promise(runner, probes)
+        if promise != ANY:
+            logger.warning("%s: the manifest has no promise; found %s: %s", directory, promise, promise.sentence)
+        return promise
+    if not holds(runner, probes):
+        raise ModelRejected(
+            f"{directory / MANIFEST_FILE}: promise: it says {str(stated)!r}, and so run the graph rounds a row "
+            "otherwise than by itself: live numbers would differ from offline ones in their last bits. Export it "
+            "again, or take 'promise' out to have it found"
+        )
+    return stated
 
 
 def _runner(manifest: Manifest, directory: Path, settings: Settings) -> Runner:
@@ -239,16 +220,7 @@ def _batch_first(tensor: NDArray[Any], part: Any) -> NDArray[Any]:
 
 def _final_states(runner: Runner, cases: list[GoldenCase]) -> dict[str, Rows]:
     """The states ``[B, ...]`` behind each golden case."""
-    return {case.name: run_sequence(runner, case.inputs, case.inputs.shape[1])[1] for case in cases}
-
-
-def _rows(ran: tuple[NDArray[Any], Rows], rows: Any) -> tuple[NDArray[Any], Rows]:
-    return ran[0][rows], tuple(state[rows] for state in ran[1])
-
-
-def _same(one: tuple[NDArray[Any], Rows], other: tuple[NDArray[Any], Rows]) -> bool:
-    pairs: Iterator[tuple[NDArray[Any], NDArray[Any]]] = zip([one[0], *one[1]], [other[0], *other[1]], strict=True)
-    return all(a.tobytes() == b.tobytes() for a, b in pairs)
+    return {case.name: run_offline(runner, case.inputs)[1] for case in cases}
 
 
 def _time_step(runner: Runner) -> float:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
 from typing import Protocol
 
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import EventStream, Request, Response, json_response
-from ostinato.service.edge.routes import STEP, Handler, Routes
+from ostinato.service.edge.routes import STEP, Routes
 from ostinato.service.edge.v1.schemas import StepBody
 from ostinato.service.edge.v1.steps import step_content
 from ostinato.service.sessions.chunk import StepAnswer
+from ostinato.service.sessions.refusals import REFUSALS
+from ostinato.service.sessions.session import LiveSession
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class DirectExchange:
         "_path",
         "_pattern",
         "_routes",
+        "_session",
         "_task",
         "_writer",
         "arrived_at",
@@ -70,6 +74,7 @@ class DirectExchange:
         self._pattern = "none"
         self._path = ""
         self._body: StepBody | None = None
+        self._session: LiveSession | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -93,16 +98,16 @@ class DirectExchange:
             if self._pattern == STEP:
                 steps = routes.steps
                 if (found := steps.read(request)) is not None:
-                    session, self._body = found
-                    steps.begin(session, self._body, self)
+                    self._session, self._body = session, chunk = found
+                    steps.begin(session, chunk, self)
                     return
-            self._task = desk.loop.create_task(self._run(handler, request))
+            self._task = desk.loop.create_task(self._run(handler(request)))
         except Exception as error:
-            self._finish(self._refuse(error))
+            self.set_exception(error)
 
     def done(self) -> bool:
         """See ``asyncio.Future``, as all below of its names."""
-        return self.response_complete
+        return self.response_complete or self._task is not None
 
     def cancelled(self) -> bool:
         """Whether nobody waits any more."""
@@ -118,8 +123,12 @@ class DirectExchange:
         self._finish(response)
 
     def set_exception(self, error: Exception) -> None:
-        """Write why a chunk was not applied."""
-        self._finish(self._refuse(error))
+        """Write why a chunk was not applied; or where an old copy may have led to it, have it judged anew."""
+        if self._session is not None and self._body is not None and isinstance(error, REFUSALS):
+            anew = self._routes.steps.step_anew(self._session, self._body, error)
+            self._task = self._desk.loop.create_task(self._run(anew))
+        else:
+            self._finish(self._refuse(error))
 
     def expire(self) -> None:
         """End it, since its deadline has passed."""
@@ -146,9 +155,9 @@ class DirectExchange:
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self, handler: Handler, request: Request) -> None:
+    async def _run(self, answering: Awaitable[Response | EventStream]) -> None:
         try:
-            response = await handler(request)
+            response = await answering
         except asyncio.CancelledError:
             if not self._is_late:
                 raise
@@ -180,7 +189,7 @@ class DirectExchange:
         if self.response_complete:
             return
         self.response_complete = True
-        self._body = None
+        self._body = self._session = None
         desk = self._desk
         desk.under_way.pop(self, None)
         desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)

@@ -18,6 +18,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.SessionExists: (409, "session_exists"),
     errors.SessionExpired: (410, "session_expired"),
     errors.SessionClosed: (410, "session_closed"),
+    errors.CopyOutdated: (410, "session_closed"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMediaType: (415, "unsupported_media_type"),
     errors.InvalidInput: (422, "invalid_input"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ class RowAnswers:
         outputs: ``[R, O]``; zero in rows that failed.
         errors: row -> why it failed, and was not applied.
         future: done when every row has its answer.
+        found_at: see ``LiveSession``.
     """
 
     def __init__(self, num_rows: int, engine: Engine, future: asyncio.Future[None]) -> None:
@@ -33,6 +35,7 @@ class RowAnswers:
         self.outputs = np.zeros((num_rows, output.num_features), output.dtype)
         self.errors: dict[int, BaseException] = {}
         self.future = future
+        self.found_at = math.inf
         self._num_open = num_rows
 
     def put(self, rows: Slots, seqs: Any, outputs: NDArray[Any]) -> None:
@@ -64,6 +67,8 @@ class Block(Work):
         seqs: what its client believes, int64 ``[R]``, ``NO_SEQ`` where it says nothing; None = nowhere.
     """
 
+    is_second_run = False
+
     def __init__(
         self,
         engine: Engine,
@@ -86,6 +91,11 @@ class Block(Work):
         """What the client believes of the one row that this is."""
         assert self.num_rows == 1
         return None if self._seqs is None or self._seqs[0] == NO_SEQ else int(self._seqs[0])
+
+    @property
+    def found_at(self) -> float:
+        """See ``LiveSession``."""
+        return self._answers.found_at
 
     def answer(self, seqs: Any) -> None:
         """Its rows are committed; ``seqs`` steps were applied before each."""

@@ -42,6 +42,8 @@ class Chunk(Work):
 
     future: Waiter
 
+    is_second_run = False
+
     def __init__(self, session: LiveSession, inputs: NDArray[Any] | bytes, seq: int | None, future: Waiter) -> None:
         super().__init__([session.slot], inputs, 1, 1 if type(inputs) is bytes else len(inputs), future)
         self.session = session
@@ -52,6 +54,11 @@ class Chunk(Work):
     def arena(self) -> Arena:
         """Where its session is in memory."""
         return self.session.arena
+
+    @property
+    def found_at(self) -> float:
+        """See ``LiveSession``."""
+        return self.session.found_at
 
     def answer(self, seq: Any) -> None:
         """It is committed; ``seq`` steps were applied before it."""

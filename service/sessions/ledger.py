@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Finished
-from ostinato.service.errors import OstinatoError, RunFailed, SeqConflict, SessionClosed, StateStoreUnavailable
+from ostinato.service.errors import CopyOutdated, OstinatoError, RunFailed, SeqConflict, StateStoreUnavailable
 from ostinato.service.sessions.blocks import NO_SEQ, Block, RowAnswers
 from ostinato.service.sessions.chunk import Chunk, StepAnswer
-from ostinato.service.sessions.session import LiveSession
+from ostinato.service.sessions.commits import commit_of, digests_of
+from ostinato.service.sessions.session import LiveSession, replaced_error
 from ostinato.service.sessions.turns import Turn, Turns
 from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Address, Commit, Store
-from ostinato.service.state.checksums import checksums
+from ostinato.service.state.endings import session_error
+
+_UNKNOWN = (
+    "the connection to the store was lost before it answered, and another change of the session has followed since; "
+    "this one may have been applied before that; with seq, sending it again finds out"
+)
 
 
 class Ledger:
@@ -59,7 +65,8 @@ class Ledger:
 
         Raises:
             Overloaded, Draining: refused before anything was queued.
-            SessionClosed: it ended before, or (by the future) before the chunk's turn came.
+            CopyOutdated: it ended before, or (by the future) before the chunk's turn came, as far as this copy tells.
+            SessionClosed: by the future: it ended, and another was opened in its place since.
             SeqConflict: by the future: ``seq`` is neither the session's step count nor that of the chunk applied last.
             RunFailed: by the future: the graph failed; the session is as it was.
         """
@@ -67,13 +74,13 @@ class Ledger:
         engine.admit(1)
         if session.has_ended:  # perhaps since: work that was under way may have been finished first
             engine.leave(1)
-            raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
+            raise CopyOutdated(f"session {session.session_id!r} ended; open a new one")
         if future is None:
             future = engine.new_future()
         chunk = Chunk(session, inputs, seq, future)
         busy = arena.busy
         if busy[slot]:
-            self._turns.wait(arena, slot, Turn(future, partial(self._begin, chunk)))
+            self._turns.wait(arena, slot, Turn(future, partial(self._begin_later, chunk, arena.opened_at[slot])))
         else:
             busy[slot] = self._begin(chunk)
         return cast("asyncio.Future[StepAnswer]", future)
@@ -91,6 +98,7 @@ class Ledger:
             seqs: int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said nothing of any row.
         """
         arena = engine.arena
+        answers.found_at = self._clock()
         ready = (slots >= 0) & ~arena.busy[slots]
         if seqs is not None:
             ready &= (seqs == arena.steps[slots]) | (seqs == NO_SEQ)
@@ -110,7 +118,7 @@ class Ledger:
         engine = works[0].engine
         began_at = time.perf_counter()
         try:
-            commit = _commit(works[0].arena, finished)
+            commit = commit_of(works[0].arena, finished)
             committed = self._store.commit(commit, self._clock())
         except Exception as error:
             self._commit_failed(works, error)
@@ -129,6 +137,10 @@ class Ledger:
             if isinstance(work, Block) and work.num_rows > 1 and isinstance(work.error, RunFailed):
                 for part in work.split():
                     work.engine.submit(part)
+            elif isinstance(work.error, RunFailed) and self._store.is_shared and not work.is_second_run:
+                # The copy that it began from may have been an old one.
+                work.is_second_run = True
+                self._judge_anew(work)
             else:
                 self._fail(work, work.error)
 
@@ -170,26 +182,55 @@ class Ledger:
 
     def _answer_each(self, works: list[Chunk | Block], commit: Commit, won: NDArray[np.bool_]) -> None:
         """``_answer`` row by row, where another worker or replica was before some: those are judged again."""
-        facts = zip(commit.steps_before.tolist(), won.tolist(), strict=True)
+        unknown = np.zeros(len(won), np.bool_) if commit.unknown is None else commit.unknown
+        facts = zip(commit.steps_before.tolist(), won.tolist(), unknown.tolist(), strict=True)
         for work in works:
             parts: Iterator[Chunk | Block] = work.split()
-            for part, (seq, has_won) in zip(parts, facts, strict=False):
+            for part, (seq, has_won, is_unknown) in zip(parts, facts, strict=False):
                 if has_won:
                     part.answer(seq)
                     self._end(part)
+                elif is_unknown:
+                    self._fail(part, StateStoreUnavailable(_UNKNOWN))
                 else:
                     part.engine.metrics.commit_conflicts.inc()
-                    part.begin_anew()
-                    if not self._bring_up_to_date(part):
-                        self._turns.end(part.arena, part.slots[0])
+                    self._judge_anew(part)
+
+    def _judge_anew(self, part: Chunk | Block) -> None:
+        part.begin_anew()
+        if not self._bring_up_to_date(part):
+            self._end_turn(part.arena, part.slots[0])
 
     def _fail(self, work: Chunk | Block, error: Exception) -> None:
         work.fail(error)
         self._end(work)
 
     def _end(self, work: Chunk | Block) -> None:
-        self._turns.end_all(work.arena, np.asarray(work.slots))
         work.engine.leave(work.num_rows)
+        if work.arena.unborn:
+            for slot in np.asarray(work.slots).tolist():
+                self._end_turn(work.arena, slot)
+        else:
+            self._turns.end_all(work.arena, np.asarray(work.slots))
+
+    def _end_turn(self, arena: Arena, slot: int) -> None:
+        """End the turn in a slot; a session that was to be opened by its first commit is not there without one."""
+        session_id = arena.session_ids[slot]
+        if slot not in arena.unborn or session_id is None:
+            self._turns.end(arena, slot)
+            return
+        self._store.abandon(session_id, Address(arena, slot))
+        self._turns.refuse_rest(arena, slot, session_error(session_id, CopyOutdated))
+
+    def _begin_later(self, chunk: Chunk, opened_at: float) -> bool:
+        """``_begin``, for one that has waited: its session may be another by now, opened since."""
+        session = chunk.session
+        if session.arena.opened_at[session.slot] != opened_at and not chunk.future.done():
+            try:
+                session.check_is_meant(session.arena.opened_at[session.slot])
+            except OstinatoError as error:
+                chunk.fail(error)
+        return self._begin(chunk)
 
     def _begin(self, chunk: Chunk) -> bool:
         """Judge a chunk by its ``seq`` now that its turn has come; True when it keeps its session busy."""
@@ -208,14 +249,14 @@ class Ledger:
     def _bring_up_to_date(self, part: Chunk | Block) -> bool:
         """Judge one row by its ``seq`` with its session as the store has it; True when it keeps its session busy."""
         arena, slot = part.arena, part.slots[0]
-        session_id = arena.session_ids[slot]
+        session_id, opened_at = arena.session_ids[slot], float(arena.opened_at[slot])
         assert session_id is not None
         try:
             waiting = self._store.refresh(session_id, Address(arena, slot), self._clock())
         except Exception as error:
             return self._refuse(part, session_id, error)
         if waiting is None:
-            return self._judge(part, session_id)
+            return self._judge(part, session_id, opened_at)
 
         async def refreshed() -> None:
             try:
@@ -223,25 +264,33 @@ class Ledger:
             except Exception as error:
                 keeps_busy = self._refuse(part, session_id, error)
             else:
-                keeps_busy = self._judge(part, session_id)
+                keeps_busy = self._judge(part, session_id, opened_at)
             if not keeps_busy and arena.session_ids[slot] == session_id:
-                self._turns.end(arena, slot)
+                self._end_turn(arena, slot)
 
         task = asyncio.ensure_future(refreshed())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
 
-    def _judge(self, part: Chunk | Block, session_id: str) -> bool:
-        """Apply, answer again, or refuse one row; True when it went to the engine."""
+    def _judge(self, part: Chunk | Block, session_id: str, opened_at: float) -> bool:
+        """Apply, answer again, or refuse one row; True when it went to the engine.
+
+        ``opened_at``: when the session was opened that it was for. Where another is there by now, that was opened since
+        the row came, it is not for that one.
+        """
         engine, arena, slot, seq = part.engine, part.arena, part.slots[0], part.seq
+        if arena.opened_at[slot] != opened_at and arena.opened_at[slot] > part.found_at:
+            engine.leave(1)
+            part.fail(replaced_error(session_id))
+            return False
         steps = int(arena.steps[slot])
         if seq is None or seq == steps:
             engine.submit(part)
             return True
         engine.leave(1)
         again = steps > 0 and seq == arena.last_seq[slot] and part.num_steps == steps - seq
-        if again and _checksums(part)[0] == arena.last_digest[slot]:
+        if again and digests_of(part)[0] == arena.last_digest[slot]:
             engine.metrics.duplicates.inc()
             part.outputs = arena.answer(slot)
             part.answer(seq)
@@ -255,8 +304,8 @@ class Ledger:
         arena, slot = part.arena, part.slots[0]
         part.engine.leave(1)
         part.fail(error)
-        if arena.session_ids[slot] != session_id and isinstance(error, OstinatoError):
-            self._turns.refuse_rest(arena, slot, error)
+        if arena.session_ids[slot] != session_id:
+            self._turns.refuse_rest(arena, slot, session_error(session_id, CopyOutdated))
         return False
 
 
@@ -265,41 +314,4 @@ def _conflict(session_id: str, steps: int) -> OstinatoError:
         f"session {session_id!r} has applied {steps} steps, and seq is neither that nor the chunk applied last, sent "
         "again unchanged",
         expected_seq=steps,
-    )
-
-
-def _checksums(work: Chunk | Block) -> NDArray[np.int64]:
-    inputs = work.inputs
-    if type(inputs) is bytes:
-        inputs = np.frombuffer(inputs, work.engine.manifest.inputs[0].dtype)
-    return checksums(inputs.reshape(work.num_rows, -1))
-
-
-def _commit(arena: Arena, finished: Finished) -> Commit:
-    _, slots, states, last_outputs, inputs = finished
-    works = cast(list[Chunk | Block], finished.works)
-    steps_before = arena.steps[slots]
-    if inputs is not None:
-        steps_after = steps_before + works[0].num_steps
-        digests = checksums(inputs.reshape(len(slots), -1))
-    else:
-        steps_after = steps_before + np.repeat([work.num_steps for work in works], [work.num_rows for work in works])
-        digests = np.concatenate([_checksums(work) for work in works])
-    long_answers: dict[int, NDArray[Any]] = {}
-    if inputs is None or works[0].num_steps > 1:
-        row = 0
-        for work in works:
-            if work.num_steps > 1 and len(work.outputs) > 1:
-                # Copied, since the answer of one chunk must not keep the outputs of its whole batch alive.
-                long_answers[row] = work.outputs.copy()
-            row += work.num_rows
-    return Commit(
-        arena=arena,
-        slots=slots,
-        states=states,
-        steps_before=steps_before,
-        steps_after=steps_after,
-        digests=digests,
-        outputs=last_outputs,
-        long_answers=long_answers,
     )

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError, SessionExists, UnknownSession
+from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.refusals import REFUSALS, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.arena import Slots
@@ -77,14 +78,15 @@ async def step_columns(
     others = ledger.step_ready(engine, slots, columns.inputs, columns.seqs, answers)
     engine.leave(len(others))
     waiting: list[asyncio.Future[StepAnswer]] = []
+    found: dict[int, LiveSession] = {}
     try:
         for row in others:
             try:
                 if row in columns.errors:
                     raise columns.errors[row]
-                seq = None if columns.seqs is None or columns.seqs[row] == NO_SEQ else int(columns.seqs[row])
-                session = await _session_of(sessions, engine, session_ids[row], create_missing and not seq)
-                waiting.append(ledger.step(session, columns.inputs[row : row + 1], seq))
+                may_begin = create_missing and not (_seq_of(columns, row) or 0)
+                found[row] = await _session_of(sessions, engine, session_ids[row], may_begin)
+                waiting.append(_step(sessions, ledger, engine, columns, row, found[row]))
                 waiting[-1].add_done_callback(partial(_take, answers, row))
             except OstinatoError as error:
                 answers.fail([row], error)
@@ -94,36 +96,76 @@ async def step_columns(
         for future in waiting:
             future.cancel()
         raise
+    doubtful = {row: error for row, error in answers.errors.items() if isinstance(error, REFUSALS)}
+    again = [
+        _step_anew(sessions, ledger, engine, columns, row, found.get(row), error, answers, create_missing)
+        for row, error in sorted(doubtful.items())
+        if row not in columns.errors
+    ]
+    if again:
+        await asyncio.gather(*again)
     return answers
 
 
-async def _session_of(sessions: Sessions, engine: Engine, session_id: str, create_missing: bool) -> LiveSession:
-    """The row's session, of a version that takes and gives what ``engine`` does.
+def _seq_of(columns: Columns, row: int) -> int | None:
+    return None if columns.seqs is None or columns.seqs[row] == NO_SEQ else int(columns.seqs[row])
+
+
+async def _session_of(sessions: Sessions, engine: Engine, session_id: str, may_begin: bool) -> LiveSession:
+    """The row's session; or one that begins with the row, where it is unknown and ``may_begin``."""
+    if (session := sessions.use(session_id)) is not None:
+        return session
+    return await (sessions.find_or_begin(session_id, engine) if may_begin else sessions.find(session_id))
+
+
+def _step(
+    sessions: Sessions, ledger: Ledger, engine: Engine, columns: Columns, row: int, session: LiveSession
+) -> asyncio.Future[StepAnswer]:
+    """Apply one row, if its session is of a version that takes and gives what ``engine`` does.
 
     Raises:
         InvalidInput: it is another model's, or of a version with other features.
-        UnknownSession, SessionExpired, SessionClosed: it is not live, and is not to be opened.
+        Overloaded, Draining: and a session that was to begin with it is not there.
     """
-    manifest = engine.manifest
+    manifest, other = engine.manifest, session.engine.manifest
     try:
-        session = sessions.use(session_id) or await sessions.find(session_id)
-    except UnknownSession:
-        if not create_missing:
-            raise
-        try:
-            return await sessions.open(manifest.name, session_id=session_id, version=manifest.version)
-        except SessionExists:  # another request, of this server or of another replica, opened it since
-            session = await sessions.find(session_id)
-    other = session.engine.manifest
-    if other.name != manifest.name:
-        raise InvalidInput(f"session {session_id!r} is of model {other.name!r}, not of {manifest.name!r}")
-    for taken, others in ((_taken(manifest.inputs[0]), _taken(other.inputs[0])), (_given(manifest), _given(other))):
-        if taken != others:
-            raise InvalidInput(
-                f"session {session_id!r} runs version {other.version!r}, which takes or gives other numbers than "
-                f"version {manifest.version!r}; step it by its own route"
-            )
-    return session
+        if other.name != manifest.name:
+            raise InvalidInput(f"session {session.session_id!r} is of model {other.name!r}, not of {manifest.name!r}")
+        for taken, others in ((_taken(manifest.inputs[0]), _taken(other.inputs[0])), (_given(manifest), _given(other))):
+            if taken != others:
+                raise InvalidInput(
+                    f"session {session.session_id!r} runs version {other.version!r}, which takes or gives other "
+                    f"numbers than version {manifest.version!r}; step it by its own route"
+                )
+        return ledger.step(session, columns.inputs[row : row + 1], _seq_of(columns, row))
+    except BaseException:
+        sessions.abandon(session)
+        raise
+
+
+async def _step_anew(
+    sessions: Sessions,
+    ledger: Ledger,
+    engine: Engine,
+    columns: Columns,
+    row: int,
+    session: LiveSession | None,
+    error: OstinatoError,
+    answers: RowAnswers,
+    create_missing: bool,
+) -> None:
+    """Apply one row that was refused; ``session`` None = as one of a block of ``engine``'s."""
+    if session is None:
+        session = LiveSession(columns.roster.session_ids[row], engine, engine.arena, -1, answers.found_at)
+    missing = engine if create_missing and not (_seq_of(columns, row) or 0) else None
+    try:
+        attempt = partial(_step, sessions, ledger, engine, columns, row)
+        answer = await apply_anew(sessions, session, error, attempt, missing)
+    except Exception as failure:
+        answers.errors[row] = failure
+    else:
+        del answers.errors[row]
+        answers.put(np.array([row]), answer.seq, answer.outputs[-1:])
 
 
 def _taken(part: Input) -> tuple[Any, ...]:

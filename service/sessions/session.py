@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import OstinatoError, SessionClosed
 from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Address, facts_of
 from ostinato.service.state.base import Facts as Facts
+from ostinato.service.state.endings import session_error
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
 
@@ -18,12 +21,14 @@ class LiveSession(NamedTuple):
     Attributes:
         engine: what runs its steps.
         arena, slot: where it is in memory.
+        found_at: when it was asked for, in seconds since the epoch: what was opened later under its id is not meant.
     """
 
     session_id: str
     engine: Engine
     arena: Arena
     slot: int
+    found_at: float = math.inf
 
     @property
     def address(self) -> Address:
@@ -40,7 +45,21 @@ class LiveSession(NamedTuple):
         """What is known of it, as far as this process knows."""
         return facts_of(self.session_id, self.address)
 
+    def check_is_meant(self, opened_at: float) -> None:
+        """Look whether the session that is there now, opened at ``opened_at``, is one that can have been meant.
+
+        Raises:
+            SessionClosed: it was opened after this one was asked for, and so after this one ended.
+        """
+        if opened_at > self.found_at:
+            raise replaced_error(self.session_id)
+
     @property
     def has_ended(self) -> bool:
         """Whether it ended after it was found: its slot may be another's by now."""
         return self.arena.session_ids[self.slot] != self.session_id
+
+
+def replaced_error(session_id: str) -> OstinatoError:
+    """The error of a request whose session ended, and in whose place another was opened."""
+    return session_error(session_id, SessionClosed)

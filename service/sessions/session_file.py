@@ -39,8 +39,8 @@ FORMAT, SCHEMA = "ostinato-session", "1"
 METADATA = "__metadata__"
 """Where a safetensors header has its metadata, and what errors call the place."""
 
-MAX_STEPS = 2**53
-"""Steps are counted in 64 bits, and JSON's readers count no further than this."""
+MAX_STEPS = 2**52
+"""JSON's readers count to 2^53: half of that is left for what the session is yet to apply."""
 
 _TENSOR_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "U8": "uint8", "BOOL": "bool"} | {
     f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)
@@ -190,7 +190,7 @@ def _state(tensor: Mapping[str, Any], state: State) -> NDArray[Any]:
 def _steps(text: str) -> int:
     if not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAX_STEPS:
         raise InvalidInput(
-            f"{text[:40]!r} is no number of steps; one is whole, at least 0 and below 2^63", field=f"{METADATA}.steps"
+            f"{text[:40]!r} is no number of steps; one is whole, at least 0 and at most 2^52", field=f"{METADATA}.steps"
         )
     return int(text)
 

@@ -6,16 +6,17 @@ import math
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.config import MIN_TTL_SECONDS, is_time_to_live
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import (
+    CopyOutdated,
     InvalidInput,
     OstinatoError,
-    RecordUnreadable,
-    SessionClosed,
     Starting,
     UnknownModel,
     UnknownSession,
@@ -23,7 +24,7 @@ from ostinato.service.errors import (
 from ostinato.service.sessions.session import SESSION_ID_PATTERN, LiveSession
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
-from ostinato.service.state.base import Facts, SessionPage, Snapshot, Store
+from ostinato.service.state.base import Address, Facts, SessionPage, Snapshot, Store
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.roster import Roster
 
@@ -68,18 +69,36 @@ class Sessions:
         """Begin a session of a model, in the initial state; ``ttl_seconds`` 0 = it never expires.
 
         Raises:
-            InvalidInput: the id is not one.
+            InvalidInput: the id is not one, or the time to live is too short.
             UnknownModel, SessionExists, Overloaded (as many sessions as there may be), Draining, and as the store.
         """
-        return await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)
+        opened = await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)
+        return await self._live(opened)
+
+    async def open_to_answer(
+        self, model: str, *, session_id: str | None = None, ttl_seconds: float | None = None, version: str | None = None
+    ) -> Facts:
+        """``open``, for who asks what it was opened as, whatever others have done with it by now."""
+        return (await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)).facts
+
+    def engine_of(self, model: str) -> Engine:
+        """What runs a session of a model that does not say a version.
+
+        Raises:
+            UnknownModel.
+        """
+        return self._catalogue.resolve(model)
 
     def use(self, session_id: str) -> LiveSession | None:
         """A live session that is in memory, and is used now; None says nothing about it, and ``find`` does."""
-        address = self._store.use(session_id, self._clock())
+        now = self._clock()
+        address = self._store.use(session_id, now)
         if address is None:
             return None
         arena, slot = address
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
+        if arena.unborn and slot in arena.unborn:
+            now = math.inf  # nobody's session was there: whoever's is there next is meant
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, now)
 
     def use_all(self, engine: Engine, roster: Roster) -> Slots:
         """The slots of an engine's live sessions that are in memory, and are used now; see ``Store.use_all``."""
@@ -94,13 +113,31 @@ class Sessions:
             Starting: that cannot be said yet.
         """
         _check_may_exist(session_id)
-        try:
-            arena, slot = await self._store.find(session_id, self._clock())
-        except UnknownModel as error:
-            if not self._catalogue.complete:
-                raise Starting("the models are still being checked; try again in a moment") from error
-            raise
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
+        now = self._clock()
+        return await self._found(session_id, self._store.find(session_id, now), now)
+
+    async def find_newest(self, session_id: str) -> LiveSession:
+        """``find``, without believing what is in memory."""
+        _check_may_exist(session_id)
+        now = self._clock()
+        return await self._found(session_id, self._store.find_newest(session_id, now), now)
+
+    async def find_or_begin(self, session_id: str, engine: Engine) -> LiveSession:
+        """``find``; or where the id is unknown, a session that is there as soon as its first chunk is.
+
+        Who asked puts a chunk to it at once, or abandons it. Raises as ``find`` and ``open``, UnknownSession apart.
+        """
+        _check_id(session_id)
+        engine.admit(0)
+        now = self._clock()
+        begun = self._store.find_or_begin(session_id, engine.arena, ttl_seconds=self._default_ttl_seconds, now=now)
+        return await self._found(session_id, begun, now)
+
+    def abandon(self, session: LiveSession) -> None:
+        """Give up a session that ``find_or_begin`` began, if it is one, and no chunk was put to it."""
+        arena, slot = session.address
+        if slot in arena.unborn and not arena.busy[slot] and not session.has_ended:
+            self._store.abandon(session.session_id, session.address)
 
     async def look(self, session_id: str) -> Facts:
         """What is known of a live session, without bringing it to memory; raises as ``find``."""
@@ -113,12 +150,14 @@ class Sessions:
         as it is: what the store has of it need not be readable for that.
 
         Raises:
-            SessionClosed: it has ended already; entering raises it where it ended before the turn came.
-            UnknownSession, SessionExpired: another process ended it.
+            CopyOutdated: it has ended already, or before its turn came, as far as this copy tells.
+            SessionClosed: it ended, and another was opened in its place since.
+            UnknownSession, SessionExpired, SessionClosed: it ended in what is done with it.
         """
         if session.has_ended:
-            raise SessionClosed(f"session {session.session_id!r} ended; open a new one")
+            raise session_error(session.session_id, CopyOutdated)
         arena, slot = session.address
+        opened_at = arena.opened_at[slot]
         async with self._turns.alone(arena, slot):
             try:
                 waiting = None
@@ -126,10 +165,12 @@ class Sessions:
                     waiting = self._store.refresh(session.session_id, session.address, self._clock())
                 if waiting is not None:
                     await waiting
+                if arena.opened_at[slot] != opened_at:
+                    session.check_is_meant(arena.opened_at[slot])
                 yield
-            except OstinatoError as error:
+            except OstinatoError:
                 if arena.session_ids[slot] != session.session_id:  # it ended meanwhile
-                    self._turns.refuse_rest(arena, slot, error)
+                    self._turns.refuse_rest(arena, slot, session_error(session.session_id, CopyOutdated))
                 raise
 
     async def reset(self, session: LiveSession) -> Facts:
@@ -143,11 +184,7 @@ class Sessions:
         """
         async with self.alone(session):
             session.engine.admit(0)
-            if keeps_steps:
-                snapshot = snapshot._replace(steps=session.steps)
-            await self._store.replace(session.session_id, session.address, snapshot, self._clock())
-            # Before the turn ends: behind it waits perhaps a chunk, or the session's end.
-            return session.facts
+            return await self._store.replace(session.session_id, session.address, snapshot, self._clock(), keeps_steps)
 
     async def snapshot(self, session: LiveSession) -> Snapshot:
         """A copy of a session, taken in its turn; raises as ``alone``."""
@@ -161,10 +198,13 @@ class Sessions:
 
         ``ttl_seconds``: None = as this one's.
         """
-        snapshot = await self.snapshot(session)
-        if ttl_seconds is None:
-            ttl_seconds = (await self.look(session.session_id)).ttl_seconds
-        return await self._open(session.engine, session_id, 0 if math.isinf(ttl_seconds) else ttl_seconds, snapshot)
+        return await self._live(await self._fork(session, session_id, ttl_seconds))
+
+    async def fork_to_answer(
+        self, session: LiveSession, *, session_id: str | None = None, ttl_seconds: float | None = None
+    ) -> Facts:
+        """``fork``, for who asks what the copy was opened as, whatever others have done with it by now."""
+        return (await self._fork(session, session_id, ttl_seconds)).facts
 
     async def close(self, session_id: str) -> None:
         """End a session when its earlier requests are done; requests behind this one fail with ``SessionClosed``.
@@ -173,26 +213,22 @@ class Sessions:
             SessionClosed: another request closed it first.
             UnknownSession, SessionExpired, and as the store.
         """
+        _check_may_exist(session_id)
         session = self.use(session_id)
-        if session is None:
+        is_copy = session is not None
+        try:
+            facts = None if session is None else await self._close(session)
+        except CopyOutdated:
+            assert session is not None
+            session.check_is_meant((await self.look(session_id)).opened_at)
+            is_copy = False
+        if not is_copy:
             # It need not come to memory for that, nor its model be served.
-            facts = await self._look_if_readable(session_id)
-            await self._store.close(session_id, None, self._clock())
-            if (
-                facts
-                and facts.model in self._catalogue.models
-                and facts.version in self._catalogue.versions(facts.model)
-            ):
-                self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
+            facts = await self._store.close(session_id, None, self._clock())
+        if facts is None:  # nobody could read what it was
             return
-        async with self.alone(session, is_ending=True):
-            await self._store.close(session_id, session.address, self._clock())
-            session.engine.metrics.closed.inc()
-            self._turns.refuse_rest(
-                session.arena,
-                session.slot,
-                SessionClosed(f"session {session_id!r} was closed before this request's turn came"),
-            )
+        if facts.model in self._catalogue.models and facts.version in self._catalogue.versions(facts.model):
+            self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
 
     def expire(self) -> int:
         """End the sessions whose time has come; returns how many."""
@@ -212,24 +248,74 @@ class Sessions:
             self._catalogue.versions(model)
         return await self._store.page(model, limit, cursor, self._clock())
 
-    async def _look_if_readable(self, session_id: str) -> Facts | None:
-        try:
-            return await self.look(session_id)
-        except RecordUnreadable:
-            return None
-
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None
-    ) -> LiveSession:
-        if session_id is not None and not _SESSION_ID.match(session_id):
-            raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
+    ) -> _Opened:
+        if session_id is not None:
+            _check_id(session_id)
+        ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
+        if not is_time_to_live(ttl):
+            raise InvalidInput(f"0, for ever, or at least {MIN_TTL_SECONDS:g} s", field="ttl_seconds")
         engine.admit(0)
         session_id = session_id or secrets.token_urlsafe(16)
-        ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
         now = self._clock()
-        arena, slot = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
+        try:
+            address = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
+        except CopyOutdated:
+            address = None
         engine.metrics.opened.inc()
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot)
+        name, version, steps = engine.manifest.name, engine.manifest.version, 0 if snapshot is None else snapshot.steps
+        life = ttl or math.inf
+        return _Opened(Facts(session_id, name, version, steps, now, life, now + life), address)
+
+    async def _fork(self, session: LiveSession, session_id: str | None, ttl_seconds: float | None) -> _Opened:
+        async with self.alone(session):
+            snapshot = Snapshot.of(session.address)
+            if ttl_seconds is None:
+                ttl_seconds = float(session.arena.ttl_seconds[session.slot])
+        return await self._open(session.engine, session_id, 0 if math.isinf(ttl_seconds) else ttl_seconds, snapshot)
+
+    async def _live(self, opened: _Opened) -> LiveSession:
+        """A session that was opened, as something to be stepped."""
+        if opened.address is None:
+            return await self.find(opened.facts.session_id)
+        arena, slot = opened.address
+        return LiveSession(opened.facts.session_id, self._catalogue.engine_of(arena), arena, slot, self._clock())
+
+    async def _found(self, session_id: str, finding: Awaitable[Address], now: float) -> LiveSession:
+        """What a store found that was asked at ``now``."""
+        try:
+            arena, slot = await finding
+        except UnknownModel as error:
+            if not self._catalogue.complete:
+                raise Starting("the models are still being checked; try again in a moment") from error
+            raise
+        # It may have been opened while the store was asked; or where a clock is ahead of this one.
+        found_at = math.inf if slot in arena.unborn else max(now, float(arena.opened_at[slot]))
+        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
+
+    async def _close(self, session: LiveSession) -> Facts | None:
+        session_id, arena, slot = session.session_id, session.arena, session.slot
+        async with self.alone(session, is_ending=True):
+            facts = await self._store.close(session_id, session.address, self._clock())
+            refusal = CopyOutdated(f"session {session_id!r} was closed before this request's turn came")
+            self._turns.refuse_rest(arena, slot, refusal)
+            return facts
+
+
+class _Opened(NamedTuple):
+    """A session as it was opened, and where it is in memory; None = it is not there."""
+
+    facts: Facts
+    address: Address | None
+
+
+def _check_id(session_id: str) -> None:
+    """Refuse what is to be an id and cannot be."""
+    if not _SESSION_ID.match(session_id):
+        raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
+    if session_id in (".", ".."):  # clients take these out of a path
+        raise InvalidInput("an id is neither . nor ..", field="session_id")
 
 
 def _check_may_exist(session_id: str) -> None:

@@ -69,7 +69,7 @@ class Turns:
             self.end(arena, slot)
 
     def refuse_rest(self, arena: Arena, slot: int, error: OstinatoError) -> None:
-        """Answer everyone in a slot's line with ``error``."""
+        """Answer everyone in a slot's line, whose session has ended, with ``error``."""
         line = self._lines.pop((arena, slot), deque())
         while line:
             turn = line.popleft()

@@ -49,6 +49,8 @@ class Arena:
         initial_rows: the states of a sequence that has not begun, each of its ``row_shape``.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
+        unborn: slots of sessions that their first commit opens.
+        on_open: called when one of these is; None = not.
         on_load, on_evict: called when a session is brought from its store, or left to it for want of room; None = not.
     """
 
@@ -76,6 +78,8 @@ class Arena:
         self.initial_rows = tuple(state.initial_row() for state in states)
         self._initial = tuple(_as_items(row[None], _item(row[None]))[0] for row in self.initial_rows)
         self._freed: list[int] = []
+        self.unborn: set[int] = set()
+        self.on_open: Callable[[], object] | None = None
         self.on_load: Callable[[], object] | None = None
         self.on_evict: Callable[[], object] | None = None
 
@@ -141,8 +145,16 @@ class Arena:
             self.expires_at[slot] = np.inf
             self.busy[slot] = False
             self.used_at[slot] = UNUSED
+            self.unborn.discard(slot)
             self.drop_long_answers([slot])
         self._freed.append(slot)
+
+    def bear(self, slots: Iterable[int]) -> None:
+        """The sessions in ``slots`` are there: those of them that were not, are from now on."""
+        for slot in self.unborn.intersection(slots):
+            self.unborn.discard(slot)
+            if self.on_open is not None:
+                self.on_open()
 
     def ids_of(self, slots: Slots) -> Sequence[str]:
         """The ids of the sessions that hold ``slots``, at least one."""

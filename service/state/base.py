@@ -108,6 +108,8 @@ class Commit:
         digests: checksum of each chunk, int64 ``[R]``.
         outputs: the last step's output of each chunk, ``[R, O]``.
         long_answers: index in ``slots`` -> all outputs ``[n, O]`` of a chunk with more than one.
+        unknown: put there by a store that does not know of some rows whether it committed them, bool ``[R]``; None = it
+            knows of all.
     """
 
     arena: Arena
@@ -118,6 +120,7 @@ class Commit:
     digests: Slots
     outputs: NDArray[Any]
     long_answers: dict[int, NDArray[Any]]
+    unknown: NDArray[np.bool_] | None = None
 
     def of(self, rows: NDArray[np.bool_]) -> Commit:
         """The part of it that is about ``rows``, bool ``[R]``."""
@@ -143,6 +146,8 @@ class Commit:
         arena.steps[slots] = self.steps_after
         arena.last_digest[slots] = self.digests
         arena.keep_last_outputs(slots, self.outputs)
+        if arena.unborn:
+            arena.bear(slots.tolist())
         arena.expires_at[slots] = now + arena.ttl_seconds[slots]
         if arena.long_answers:
             arena.drop_long_answers(slots.tolist())
@@ -155,17 +160,24 @@ class Store(ABC):
 
     A session is live until it is closed, or until ``now`` has reached its ``expires_at``; for ``tombstone_seconds``
     after that its id is answered with ``SessionClosed`` or ``SessionExpired``, then with ``UnknownSession``.
-    A live id cannot be opened again; one that is remembered can.
+    A live id cannot be opened again; one that is remembered can. A session with a request under way does not expire;
+    but where another process has told somebody that it did, or has opened another in its place, that stands.
+
+    What begins the time to live anew, at the time of the process that does it: a commit, and ``replace``. Nothing else.
 
     Other processes may write to the same store. What is in memory is then a copy that may be old: ``commit`` finds out
-    and leaves it alone, and ``refresh`` makes it new.
+    and leaves it alone, and ``refresh`` makes it new. Where that cannot be, since the id is another session's by now or
+    nobody's, ``CopyOutdated`` is raised, the copy's slot is given back, and ``find_newest`` tells.
 
-    Every method may raise ``StateStoreUnavailable``: the store cannot be reached, and nothing was changed.
+    Every method may raise ``StateStoreUnavailable``: the store cannot be reached, or what became of a change is not
+    known; its message says which.
 
     Attributes:
+        is_shared: whether there may be other writers than this process.
         on_unreadable: called of each session whose record turns out not to be readable, once.
     """
 
+    is_shared = True
     on_unreadable: Callable[[], object] | None = None
 
     @abstractmethod
@@ -210,11 +222,29 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def find_newest(self, session_id: str, now: float) -> Address:
+        """``find``, without believing what is in memory."""
+
+    @abstractmethod
+    async def find_or_begin(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
+        """``find_newest``; or where the id is unknown, a slot for a session that its first commit opens.
+
+        Until then nobody but the slot's holder sees it. Who asked has to use it at once, or to ``abandon`` it.
+
+        Raises:
+            SessionExpired, SessionClosed, Overloaded, UnknownModel, RecordUnreadable: see ``find`` and ``open``.
+        """
+
+    @abstractmethod
+    def abandon(self, session_id: str, address: Address) -> None:
+        """Give the slot of a session back that ``find_or_begin`` began and nothing was committed to."""
+
+    @abstractmethod
     def refresh(self, session_id: str, address: Address, now: float) -> Awaitable[None] | None:
         """Make a session in memory as the store has it; None = it is. Only who holds the session's turn may call it.
 
         Raises:
-            UnknownSession, SessionExpired, SessionClosed: it is not live any more, and its slot was given back.
+            CopyOutdated: it is not live any more, or another version's; its slot was given back.
         """
 
     @abstractmethod
@@ -232,25 +262,32 @@ class Store(ABC):
 
         Returns:
             which were committed, bool ``[R]``, as durably as the store promises: the array, or something that is
-            awaited for it. A session's time to live begins anew at ``now``.
+            awaited for it; of rows in ``commit.unknown`` it says nothing. A session's time to live begins anew at
+            ``now``.
         """
 
     @abstractmethod
-    async def replace(self, session_id: str, address: Address, snapshot: Snapshot, now: float) -> None:
-        """Set a live session to ``snapshot``, whatever it is now. Only who holds its turn may call it.
+    async def replace(
+        self, session_id: str, address: Address, snapshot: Snapshot, now: float, keeps_steps: bool = False
+    ) -> Facts:
+        """Set a session to ``snapshot``, however many steps it has now; what is known of it then. Only who holds its
+        turn may call it.
+
+        ``keeps_steps``: whatever the snapshot says, it keeps the steps that it has.
 
         Raises:
-            UnknownSession, SessionExpired, SessionClosed: it is not live any more, and its slot was given back.
+            UnknownSession, SessionExpired: it is not live any more, and its slot was given back.
+            CopyOutdated: nor is it, if another was opened in its place.
         """
 
     @abstractmethod
-    async def close(self, session_id: str, address: Address | None, now: float) -> None:
-        """End a session and forget its state, readable or not.
+    async def close(self, session_id: str, address: Address | None, now: float) -> Facts | None:
+        """End a session and forget its state, readable or not; what was known of it, None = nothing could be read.
 
         ``address``: where it is, from who holds its turn; None = from others.
 
         Raises:
-            UnknownSession, SessionExpired, SessionClosed: it is not live.
+            UnknownSession, SessionExpired, SessionClosed: it is not live; or another was opened in its place.
         """
 
     @abstractmethod

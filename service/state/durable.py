@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from abc import abstractmethod
-from collections.abc import Callable
+
+import numpy as np
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import (
+    CopyOutdated,
     OstinatoError,
-    Overloaded,
-    RecordUnreadable,
-    SessionClosed,
     SessionExists,
-    SessionExpired,
     UnknownModel,
     UnknownSession,
 )
 from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
-from ostinato.service.state.base import Address, Facts, Snapshot, Store
+from ostinato.service.state.base import Address, Facts, Snapshot
 from ostinato.service.state.endings import session_error
+from ostinato.service.state.record_store import ENDED, RecordStore
 from ostinato.service.state.records import Head, Layout, read_head, tombstone
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
-from ostinato.service.state.schemas import SCHEMA, SCHEMAS
-
-logger = logging.getLogger(__name__)
-
-MAX_NOTED = 10_000
-"""Sessions that are remembered to have been named in the log."""
-
-ENDED = (UnknownSession, SessionExpired, SessionClosed)
+from ostinato.service.state.schemas import SCHEMA
 
 
-class DurableStore(Store):
+class DurableStore(RecordStore):
     """Sessions as records, by compare-and-set, with the arenas as their cache.
 
     A stamp tells one change of a session from every other, so a copy in memory is the session exactly as long as the
@@ -51,15 +41,11 @@ class DurableStore(Store):
         ValueError: this release does not write that schema.
     """
 
+    _absent: int
+    """The stamp of a copy whose session is not there yet."""
+
     def __init__(self, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA) -> None:
-        if record_schema not in SCHEMAS:
-            raise ValueError(
-                f"--record-schema {record_schema}: this release writes {' or '.join(map(str, SCHEMAS))}; {SCHEMA} is "
-                "its own, the one before is for as long as replicas of the release before are live"
-            )
-        self._schema = SCHEMAS[record_schema]
-        self._unreadable: set[str] = set()
-        self._tombstone_seconds = tombstone_seconds
+        super().__init__(tombstone_seconds=tombstone_seconds, record_schema=record_schema)
         self._memory_budget = memory_budget
         self._residents = Residents(memory_budget)
         self._layouts: dict[Arena, Layout] = {}
@@ -79,14 +65,11 @@ class DurableStore(Store):
     async def open(
         self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
     ) -> Address:
-        """See ``Store.open``."""
-        former = self._residents.use(session_id)
-        if former is not None and former.arena.busy[former.slot]:
-            record = await self._read(session_id)
-            if record is not None and self._end_of(session_id, self._head(session_id, record), now) is None:
-                raise session_error(session_id, SessionExists)
-            # It ended elsewhere, and its slot is in use, so it must not be given to the new one.
-            raise Overloaded(f"a request of session {session_id!r} is still under way; try again")
+        """See ``Store.open``.
+
+        Raises:
+            CopyOutdated: it was opened, and another process has ended it by now.
+        """
         ttl = ttl_seconds or math.inf
         begin = snapshot or Snapshot.initial(arena)
         layout = self._layouts[arena]
@@ -96,7 +79,17 @@ class DurableStore(Store):
                 raise session_error(session_id, SessionExists)
             return layout.record(session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
 
-        return self._bring(session_id, await self._swap(session_id, opened), now)
+        try:
+            record = await self._swap(session_id, opened)
+        except SessionExists:
+            raise
+        except BaseException:
+            self._residents.mark_stale(session_id)  # it may be there all the same
+            raise
+        try:
+            return self._bring(session_id, record, now)
+        except (*ENDED, UnknownModel) as error:
+            raise session_error(session_id, CopyOutdated) from error
 
     def use(self, session_id: str, now: float) -> Address | None:
         """See ``Store.use``."""
@@ -120,48 +113,89 @@ class DurableStore(Store):
         """See ``Store.find``."""
         address = self.use(session_id, now)
         if address is None:
-            record = await self._read(session_id)
+            record, _ = await self._read_live(session_id, now)
             # Another request may have brought it meanwhile.
             address = self.use(session_id, now) or self._bring(session_id, record, now, is_load=True)
         return address
 
-    async def look(self, session_id: str, now: float) -> Facts:
-        """See ``Store.look``."""
-        return self._live_head(session_id, await self._read(session_id), now).facts(session_id)
+    async def find_newest(self, session_id: str, now: float) -> Address:
+        """See ``Store.find_newest``."""
+        record, _ = await self._read_live(session_id, now)
+        return self._bring(session_id, record, now, is_load=True)
 
-    async def replace(self, session_id: str, address: Address, snapshot: Snapshot, now: float) -> None:
+    async def find_or_begin(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
+        """See ``Store.find_or_begin``."""
+        record, former, end = await self._read_settled(session_id, now)
+        if end is None:
+            return self._bring(session_id, record, now, is_load=True)
+        if not isinstance(end, UnknownSession):
+            raise end
+        held = self._residents.use(session_id)
+        if held is not None:
+            # Another request has begun it, too; or one of the session that ended is still under way.
+            if held.arena is arena and arena.busy[held.slot]:
+                return held
+            self._let_go(session_id, held)
+        ttl = ttl_seconds or math.inf
+        stamp = self._absent if former is None else former.stamp
+        begin = Snapshot.initial(arena)
+        made = self._layouts[arena].record(
+            session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl
+        )
+        address = self._residents.put(session_id, arena)
+        self._fill(session_id, address, read_head(session_id, made), begin)
+        arena.unborn.add(address.slot)
+        return address
+
+    def abandon(self, session_id: str, address: Address) -> None:
+        """See ``Store.abandon``."""
+        if self._residents.has(session_id, address):
+            self._residents.drop(session_id, address)
+
+    async def replace(
+        self, session_id: str, address: Address, snapshot: Snapshot, now: float, keeps_steps: bool = False
+    ) -> Facts:
         """See ``Store.replace``."""
-        layout = self._layouts[address.arena]
+        arena, slot = address
+        layout, opened_at = self._layouts[arena], float(arena.opened_at[slot])
 
-        def replaced(record: bytes | None, stamp: int) -> bytes:
-            head = self._live_head(session_id, record, now)
+        def replaced(head: Head, stamp: int) -> bytes:
+            if self._arenas.get((head.model, head.version)) is not arena or head.opened_at != opened_at:
+                raise session_error(session_id, CopyOutdated)
             ttl = head.ttl_seconds
-            times = {"opened_at": head.opened_at, "ttl_seconds": ttl, "expires_at": now + ttl}
-            return layout.record(session_id, snapshot, stamp=stamp, **times)
+            made = snapshot._replace(steps=head.steps) if keeps_steps else snapshot
+            times = {"opened_at": opened_at, "ttl_seconds": ttl, "expires_at": now + ttl}
+            return layout.record(session_id, made, stamp=stamp, **times)
 
         try:
             try:
-                record = await self._swap(session_id, replaced)
+                made, record = await self._change(session_id, now, replaced)
             finally:
                 # Whatever became of it, the copy in memory is not the session any more; a store's stamps need not tell.
-                address.arena.stamp[address.slot] = STALE
+                self._residents.mark_slots_stale(arena, np.array([slot]))
             self._renew(session_id, address, record, now)
         except OstinatoError as error:
             self._forget(session_id, address, error)
             raise
+        return read_head(session_id, made).facts(session_id)
 
-    async def close(self, session_id: str, address: Address | None, now: float) -> None:
+    async def close(self, session_id: str, address: Address | None, now: float) -> Facts | None:
         """See ``Store.close``."""
+        found = None if address is None else float(address.arena.opened_at[address.slot])
+        facts: Facts | None = None
 
-        def closed(record: bytes | None, stamp: int) -> bytes:
-            try:
-                head = self._live_head(session_id, record, now)
-            except RecordUnreadable:
-                head = None  # what nobody can read may go
+        def closed(head: Head | None, stamp: int) -> bytes:
+            nonlocal found, facts
+            if head is None:  # what nobody can read may go
+                return tombstone(session_id, None, stamp, now, self._schema)
+            found = head.opened_at if found is None else found
+            if head.opened_at != found:
+                raise session_error(session_id, CopyOutdated)
+            facts = head.facts(session_id)
             return tombstone(session_id, head, stamp, now, self._schema)
 
         try:
-            await self._swap(session_id, closed)
+            await self._change(session_id, now, closed, lambda stamp: closed(None, stamp))
         except OstinatoError as error:
             if address is not None:
                 self._forget(session_id, address, error)
@@ -172,26 +206,16 @@ class DurableStore(Store):
         self._unreadable.discard(session_id)
         if address is not None:
             self._residents.drop(session_id, address)
+        return facts
 
     def expire(self, now: float) -> list[Arena]:
         """See ``Store.expire``: copies whose time has come leave memory; the records tell the rest by their times."""
         for session_id, address in self._residents.expired(now):
-            self._expired.append(address.arena)
+            if self._residents.has(session_id, address):
+                self._expired.append(address.arena)
             self._residents.drop(session_id, address)
         expired, self._expired = self._expired, []
         return expired
-
-    @abstractmethod
-    async def _read(self, session_id: str) -> bytes | None:
-        """The newest record of an id, dead or alive; None where there is none."""
-
-    @abstractmethod
-    async def _swap(self, session_id: str, make: Callable[[bytes | None, int], bytes]) -> bytes | None:
-        """Put ``make(newest record, new stamp)`` in the place of the newest record, with nobody in between.
-
-        Returns the newest record then: what it made, or what another writer has put there since. Whatever ``make``
-        raises leaves the record as it is; it may be called more than once.
-        """
 
     def _bring(self, session_id: str, record: bytes | None, now: float, *, is_load: bool = False) -> Address:
         """Put a session into a slot."""
@@ -207,15 +231,12 @@ class DurableStore(Store):
         held = self._residents.use(session_id)
         if held is not None:
             # Another request brought it meanwhile; or it is from a former life of the id.
-            is_old = held.arena.stamp[held.slot] != head.stamp
-            if is_old:
-                self._residents.mark_stale(session_id)
-            is_busy = held.arena.busy[held.slot]
-            if is_busy and held.arena is not arena:
-                raise Overloaded(f"a request of session {session_id!r} is still under way; try again")
-            if is_busy or not is_old:
+            if held.arena.stamp[held.slot] == head.stamp:
                 return held
-            self._residents.drop(session_id, held)
+            if held.arena is arena and arena.busy[held.slot]:
+                self._residents.mark_stale(session_id)
+                return held
+            self._let_go(session_id, held)
         address = self._residents.put(session_id, arena)
         self._fill(session_id, address, head, snapshot)
         if is_load and arena.on_load is not None:
@@ -226,16 +247,27 @@ class DurableStore(Store):
         """Make a copy in memory as the record is, unless it is.
 
         Raises:
-            SessionClosed: it was closed, and the id is another model version's by now; or as ``Store.refresh``.
+            CopyOutdated: the session is not live, or another model version's by now.
         """
         arena, slot = address
-        if record is not None and self._head(session_id, record).stamp == arena.stamp[slot]:
+        if not self._residents.has(session_id, address):
+            raise session_error(session_id, CopyOutdated)
+        if record is None:
+            if arena.stamp[slot] == self._absent and slot in arena.unborn:
+                return
+            raise session_error(session_id, CopyOutdated)
+        head = self._head(session_id, record)
+        if head.stamp == arena.stamp[slot]:
             return
-        head = self._live_head(session_id, record, now)
-        if self._arenas.get((head.model, head.version)) is not arena:
-            raise session_error(session_id, SessionClosed)
-        assert record is not None
+        is_live = self._end_of(session_id, head, now) is None
+        if not is_live or self._arenas.get((head.model, head.version)) is not arena:
+            raise session_error(session_id, CopyOutdated)
         self._fill(session_id, address, head, self._snapshot(session_id, arena, head, record))
+        arena.unborn.discard(slot)
+
+    def _snapshot(self, session_id: str, arena: Arena, head: Head, record: bytes) -> Snapshot:
+        with self._noting(session_id):
+            return self._layouts[arena].read(session_id, head, record)
 
     def _fill(self, session_id: str, address: Address, head: Head, snapshot: Snapshot) -> None:
         snapshot.put(address)
@@ -245,48 +277,20 @@ class DurableStore(Store):
             address, opened_at=head.opened_at, ttl_seconds=head.ttl_seconds, expires_at=head.expires_at
         )
 
+    def _is_under_way(self, session_id: str, stamp: int) -> bool:
+        address = self._residents.use(session_id)
+        return address is not None and bool(
+            address.arena.stamp[address.slot] == stamp and address.arena.busy[address.slot]
+        )
+
+    def _let_go(self, session_id: str, held: Address) -> None:
+        """A session's place will be elsewhere; whoever is busy with the copy finds out when it commits."""
+        if held.arena.busy[held.slot]:
+            self._residents.part_with(session_id, held)
+        else:
+            self._residents.drop(session_id, held)
+
     def _forget(self, session_id: str, address: Address, error: OstinatoError) -> None:
         """Give the slot of a session back that turned out not to be live."""
-        if isinstance(error, ENDED) and self._residents.use(session_id) == address:
+        if isinstance(error, ENDED) and self._residents.has(session_id, address):
             self._residents.drop(session_id, address)
-
-    def _live_head(self, session_id: str, record: bytes | None, now: float) -> Head:
-        if record is None:
-            raise session_error(session_id, UnknownSession)
-        head = self._head(session_id, record)
-        end = self._end_of(session_id, head, now)
-        if end is not None:
-            raise end
-        return head
-
-    def _end_of(self, session_id: str, head: Head, now: float) -> OstinatoError | None:
-        """Why a session is not live; None where it is, or a request of this very copy of it is under way."""
-        address = self._residents.use(session_id)
-        if address is not None and address.arena.stamp[address.slot] == head.stamp and address.arena.busy[address.slot]:
-            return None
-        return head.end(session_id, now, self._tombstone_seconds)
-
-    def _head(self, session_id: str, record: bytes) -> Head:
-        try:
-            return read_head(session_id, record)
-        except RecordUnreadable as error:
-            self._note_unreadable(session_id, error)
-            raise
-
-    def _snapshot(self, session_id: str, arena: Arena, head: Head, record: bytes) -> Snapshot:
-        try:
-            return self._layouts[arena].read(session_id, head, record)
-        except RecordUnreadable as error:
-            self._note_unreadable(session_id, error)
-            raise
-
-    def _note_unreadable(self, session_id: str, error: RecordUnreadable) -> None:
-        """Say of a session that its record cannot be read, once, and count it."""
-        if session_id in self._unreadable:
-            return
-        if len(self._unreadable) >= MAX_NOTED:
-            self._unreadable.clear()
-        self._unreadable.add(session_id)
-        logger.error("%s", error)
-        if self.on_unreadable is not None:
-            self.on_unreadable()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from ostinato.service.errors import OstinatoError, SessionClosed, SessionExists, SessionExpired, UnknownSession
+from ostinato.service.errors import (
+    CopyOutdated,
+    OstinatoError,
+    SessionClosed,
+    SessionExists,
+    SessionExpired,
+    UnknownSession,
+)
 
 _WORDS: dict[type[OstinatoError], str] = {
     UnknownSession: "no session {!r}; open it with POST /v1/models/<model>/sessions",
     SessionExpired: "session {!r} was idle for longer than its ttl_seconds; open a new one",
     SessionClosed: "session {!r} was closed; open a new one",
+    CopyOutdated: "session {!r} ended while this request waited; open a new one",
     SessionExists: "session {!r} is live; close it first, or use it as it is",
 }
 

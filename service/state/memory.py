@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import (
-    InvalidInput,
     OstinatoError,
     Overloaded,
     SessionClosed,
@@ -20,11 +18,12 @@ from ostinato.service.errors import (
 )
 from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot, Store, facts_of
+from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
 
-_CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
+CURSOR = "memory"
 
 
 class MemoryStore(Store):
@@ -34,6 +33,8 @@ class MemoryStore(Store):
         tombstone_seconds: how long an ended id is remembered; 0 = not at all.
         max_sessions: live sessions of a model version, inclusive.
     """
+
+    is_shared = False
 
     def __init__(self, *, tombstone_seconds: float, max_sessions: int) -> None:
         self._tombstone_seconds = tombstone_seconds
@@ -59,17 +60,16 @@ class MemoryStore(Store):
         self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
     ) -> Address:
         """See ``Store.open``."""
-        if self.use(session_id, now) is not None:
+        held = self.use(session_id, now)
+        if held is not None and (held.slot not in held.arena.unborn or held.arena is not arena or snapshot is not None):
             raise session_error(session_id, SessionExists)
-        if arena.num_sessions >= self._max_sessions:
-            raise Overloaded(f"{self._max_sessions} sessions of this model are live, and that is the most allowed")
-        address = self._residents.put(session_id, arena)
-        arena.stamp[address.slot] = 1  # never stale: there is no other writer
-        ttl = ttl_seconds or math.inf
-        self._residents.set_life(address, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
+        if held is not None:  # the chunk that would have opened it finds it opened
+            arena.unborn.discard(held.slot)
+            self._set_life(held, ttl_seconds, now)
+            return held
+        address = self._put(session_id, arena, ttl_seconds, now)
         if snapshot is not None:
             snapshot.put(address)
-        self._tombstones.pop(session_id, None)
         return address
 
     def use(self, session_id: str, now: float) -> Address | None:
@@ -92,12 +92,32 @@ class MemoryStore(Store):
             raise session_error(session_id, error if now < forgotten_at else UnknownSession)
         return address
 
+    async def find_newest(self, session_id: str, now: float) -> Address:
+        """See ``Store.find_newest``: what is in memory is the session."""
+        return await self.find(session_id, now)
+
+    async def find_or_begin(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
+        """See ``Store.find_or_begin``."""
+        try:
+            return await self.find(session_id, now)
+        except UnknownSession:
+            address = self._put(session_id, arena, ttl_seconds, now)
+            arena.unborn.add(address.slot)
+            return address
+
+    def abandon(self, session_id: str, address: Address) -> None:
+        """See ``Store.abandon``."""
+        self._residents.drop(session_id, address)
+
     def refresh(self, session_id: str, address: Address, now: float) -> None:
         """See ``Store.refresh``: what is in memory is the session."""
 
     async def look(self, session_id: str, now: float) -> Facts:
         """See ``Store.look``."""
-        return facts_of(session_id, await self.find(session_id, now))
+        arena, slot = await self.find(session_id, now)
+        if slot in arena.unborn:
+            raise session_error(session_id, UnknownSession)
+        return facts_of(session_id, Address(arena, slot))
 
     def commit(self, commit: Commit, now: float) -> NDArray[np.bool_]:
         """See ``Store.commit``; always at once."""
@@ -105,17 +125,24 @@ class MemoryStore(Store):
         commit.of(won).apply(now)
         return won
 
-    async def replace(self, session_id: str, address: Address, snapshot: Snapshot, now: float) -> None:
+    async def replace(
+        self, session_id: str, address: Address, snapshot: Snapshot, now: float, keeps_steps: bool = False
+    ) -> Facts:
         """See ``Store.replace``."""
-        del session_id
-        snapshot.put(address)
         arena, slot = address
+        if keeps_steps:
+            snapshot = snapshot._replace(steps=int(arena.steps[slot]))
+        snapshot.put(address)
         arena.expires_at[slot] = now + arena.ttl_seconds[slot]
+        return facts_of(session_id, address)
 
-    async def close(self, session_id: str, address: Address | None, now: float) -> None:
+    async def close(self, session_id: str, address: Address | None, now: float) -> Facts:
         """See ``Store.close``."""
         del address
-        self._end(session_id, await self.find(session_id, now), SessionClosed, now)
+        address = await self.find(session_id, now)
+        facts = facts_of(session_id, address)
+        self._end(session_id, address, SessionClosed, now)
+        return facts
 
     def expire(self, now: float) -> list[Arena]:
         """See ``Store.expire``."""
@@ -128,24 +155,36 @@ class MemoryStore(Store):
 
     async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``; the cursor is an arena's number and a slot."""
-        number, start = 0, 0
-        if cursor is not None:
-            match = _CURSOR.fullmatch(cursor)
-            if match is None:
-                raise InvalidInput("the cursor is not one that this server gave", field="cursor")
-            number, start = int(match[1]), int(match[2])
+        number, start = (0, 0) if cursor is None else read_cursor(CURSOR, cursor, tuple[int, int])
         found: list[Facts] = []
         for index, arena in enumerate(self._residents.arenas[number:], number):
             if model in (None, arena.manifest.name):
                 for slot in range(start, arena.high_water):
                     session_id, address = arena.session_ids[slot], Address(arena, slot)
-                    if session_id is None or not self._residents.is_live(address, now):
+                    if session_id is None or slot in arena.unborn or not self._residents.is_live(address, now):
                         continue
                     if len(found) == limit:
-                        return SessionPage(found, f"{index}.{slot}")
+                        return SessionPage(found, write_cursor(CURSOR, (index, slot)))
                     found.append(facts_of(session_id, address))
             start = 0
         return SessionPage(found, None)
+
+    def _put(self, session_id: str, arena: Arena, ttl_seconds: float, now: float) -> Address:
+        """A slot for a session that begins."""
+        if arena.num_sessions >= self._max_sessions and self._residents.may_have_expired(now):
+            for expired_id, address in self._residents.expired(now):  # which the sweep has not come to yet
+                self._expire(expired_id, address, now)
+        if arena.num_sessions >= self._max_sessions:
+            raise Overloaded(f"{self._max_sessions} sessions of this model are live, and that is the most allowed")
+        address = self._residents.put(session_id, arena)
+        arena.stamp[address.slot] = 1  # never stale: there is no other writer
+        self._set_life(address, ttl_seconds, now)
+        self._tombstones.pop(session_id, None)
+        return address
+
+    def _set_life(self, address: Address, ttl_seconds: float, now: float) -> None:
+        ttl = ttl_seconds or math.inf
+        self._residents.set_life(address, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
 
     def _expire(self, session_id: str, address: Address, now: float) -> None:
         self._expired.append(address.arena)

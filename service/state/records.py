@@ -66,13 +66,17 @@ class Head(NamedTuple):
         times = self.opened_at, self.ttl_seconds, self.expires_at
         return Facts(session_id, self.model, self.version, self.steps, *times)
 
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether nothing but a new session can be put in its place."""
+        return self.kind == CLOSED or self.num_outputs == 0
+
     def end(self, session_id: str, now: float, tombstone_seconds: float) -> OstinatoError | None:
         """Why the session is not live; None where it is."""
-        if self.kind == LIVE and now < self.expires_at:
+        if not self.is_tombstone and now < self.expires_at:
             return None
-        if now >= self.expires_at + tombstone_seconds:
-            return session_error(session_id, UnknownSession)
-        return session_error(session_id, SessionExpired if self.kind == LIVE else SessionClosed)
+        ended = SessionExpired if self.kind == LIVE else SessionClosed
+        return session_error(session_id, UnknownSession if now >= self.expires_at + tombstone_seconds else ended)
 
 
 def read_head(session_id: str, record: bytes | memoryview) -> Head:
@@ -151,14 +155,18 @@ def check_body(session_id: str, head: Head, record: bytes | memoryview) -> None:
         raise _damaged(session_id, "its checksum is wrong")
 
 
-def tombstone(session_id: str, head: Head | None, stamp: int, now: float, schema: Schema = SCHEMAS[SCHEMA]) -> bytes:
-    """The record of a session that was closed at ``now``; ``head`` None = of one that could not be read."""
+def tombstone(
+    session_id: str, head: Head | None, stamp: int, closed_at: float | None, schema: Schema = SCHEMAS[SCHEMA]
+) -> bytes:
+    """The record of a session that was closed; ``closed_at`` None = that has expired, ``head`` None = unreadable."""
     model, version = (head.model.encode(), head.version.encode()) if head is not None else (b"", b"")
     row = np.zeros(1, schema.head)
+    row["stamp"], row["schema"], row["kind"] = stamp, schema.number, LIVE
     if head is not None:
-        for name in ("layout", "steps", "last_seq", "digest", "opened_at", "ttl_seconds"):
+        for name in ("layout", "steps", "last_seq", "digest", "opened_at", "ttl_seconds", "expires_at"):
             row[name] = getattr(head, name)
-    row["stamp"], row["schema"], row["kind"], row["expires_at"] = stamp, schema.number, CLOSED, now
+    if closed_at is not None:
+        row["kind"], row["expires_at"] = CLOSED, closed_at
     row["model_bytes"], row["version_bytes"] = len(model), len(version)
     if schema.has_checksums:
         row["session"], row["body"] = session_checksum(session_id), checksum(b"")

@@ -95,9 +95,10 @@ class Residents:
         slot = arena.allocate(session_id)
         self._tick += 1
         arena.used_at[slot] = self._tick
-        self._places[session_id] = self._numbers[arena] << _SLOT_BITS | slot
+        address = Address(arena, slot)
+        self._places[session_id] = self._place(address)
         self.num_changes += 1
-        return Address(arena, slot)
+        return address
 
     def set_life(self, address: Address, *, opened_at: float, ttl_seconds: float, expires_at: float) -> None:
         """Put a session's times there; ``inf`` = never."""
@@ -120,11 +121,31 @@ class Residents:
             arena.stamp[: arena.high_water] = STALE
         self.num_changes += 1
 
+    def mark_slots_stale(self, arena: Arena, slots: Slots) -> None:
+        """What is in ``slots`` of an arena is old, or may be."""
+        arena.stamp[slots] = STALE
+        self.num_changes += 1
+
+    def has(self, session_id: str, address: Address) -> bool:
+        """Whether a session's place is there, and not elsewhere or nowhere."""
+        return self._places.get(session_id) == self._place(address)
+
     def drop(self, session_id: str, address: Address) -> None:
-        """Give a session's slot back."""
-        del self._places[session_id]
+        """Give a slot back that a session has, or had."""
+        if self.has(session_id, address):
+            del self._places[session_id]
         self.num_changes += 1
         address.arena.release(address.slot)
+
+    def part_with(self, session_id: str, address: Address) -> None:
+        """A busy slot is not the session's any more; ``expired`` tells of it when it is free."""
+        del self._places[session_id]
+        self.mark_slots_stale(address.arena, np.array([address.slot]))
+        address.arena.expires_at[address.slot] = self._none_expires_before = -math.inf
+
+    def may_have_expired(self, now: float) -> bool:
+        """Whether it is worth looking for sessions whose time has come."""
+        return now >= self._none_expires_before
 
     def expired(self, now: float) -> list[tuple[str, Address]]:
         """The sessions whose time has come, except busy ones."""
@@ -138,6 +159,9 @@ class Residents:
                 found.append((session_id, Address(arena, slot)))
             self._none_expires_before = min(self._none_expires_before, arena.expires_at[:top].min(initial=math.inf))
         return found
+
+    def _place(self, address: Address) -> int:
+        return self._numbers[address.arena] << _SLOT_BITS | address.slot
 
     def _make_room(self, arena: Arena) -> None:
         """Let sessions go until one more fits."""

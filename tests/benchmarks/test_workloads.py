@@ -19,8 +19,9 @@ from benchmarks.workloads import (
     scattered,
     write_model,
 )
-from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
+from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.offline import run_sequence
 
 
 @pytest.fixture(scope="module")

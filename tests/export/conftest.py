@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+import ostinato.export.proofs.promise
 from ostinato.service.artifact.manifest import Manifest
 from tests import generation_networks
 from tests.conftest import PutNetworks
@@ -19,6 +20,12 @@ class Written(NamedTuple):
 
     directory: Path
     manifest: Manifest
+
+
+@pytest.fixture(autouse=True)
+def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the probes for a promise: they are drawn alike for every network."""
+    monkeypatch.setattr(ostinato.export.proofs.promise, "NUM_SEEDS", 1)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
 from ostinato.export.version_directory import Exported
-from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.manifest import ANY, Manifest
 from ostinato.service.artifact.tensors import Input
 from tests.export.modules import (
     HIDDEN_SIZE,
@@ -97,11 +97,10 @@ def test_a_module_that_keeps_the_contract_is_exported_and_proved(
 
 @pytest.mark.parametrize("options", [{"nonlinearity": "relu"}, {"bias": False}])
 def test_a_plain_rnn_is_exact_at_any_size(tmp_path: Path, options: dict[str, Any]) -> None:
-    # onnxruntime rounds the operator RNN otherwise for a batch of one than for more: its invariance is measured and
-    # not promised here.
+    # onnxruntime rounds the operator RNN otherwise for a batch of one than for more; it is written as another.
     exported = export(Stacked(nn.RNN, 2, **options), amounts(), tmp_path)
     assert exported.proof.parity.max_difference <= 1e-5
-    assert exported.manifest.batch_invariant == all(line.bit_identical for line in exported.proof.lines)
+    assert exported.manifest.promise == ANY
 
 
 def test_the_directory_holds_graph_manifest_and_golden_answers(stacked: Exported) -> None:
@@ -173,10 +172,10 @@ def test_initial_states_are_kept_learned_or_not() -> None:
     assert [state.initial for state in odd.states] == [0.0, 7, 1.0]
 
 
-def test_a_model_that_sees_its_batch_mates_is_marked(tmp_path: Path) -> None:
-    exported = export(BatchMean(), amounts(), tmp_path)
-    assert not Manifest.read(exported.directory).batch_invariant
-    assert exported.manifest.parity is not None
+def test_a_model_that_sees_its_batch_mates_is_refused_by_what_they_change(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"the rows of a batch depend on each other: with other .* look for a mean"):
+        export(BatchMean(), amounts(), tmp_path)
+    assert not (tmp_path / "net").exists()
 
 
 def test_missing_values_are_in_the_golden_inputs_where_they_may_be(tmp_path: Path, stacked: Exported) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ostinato.export.contracts.source_probes
 import ostinato.export.proofs.generation
+import ostinato.export.proofs.promise
 import ostinato.export.proofs.recurrent
 import ostinato.export.streaming_decoder
 from ostinato.export.contracts.axes import Array
@@ -127,6 +128,7 @@ def small_proofs() -> Iterator[None]:
         for module in (ostinato.export.proofs.recurrent, ostinato.export.streaming_decoder):
             patch.setattr(module, "BATCH_SIZES", (1, 2, 5))
             patch.setattr(module, "LENGTHS", (1, 7))
+        patch.setattr(ostinato.export.proofs.promise, "NUM_SEEDS", 1)
         patch.setattr(ostinato.export.proofs.recurrent, "ONE_STEP_LENGTHS", (1, 30))
         patch.setattr(ostinato.export.proofs.recurrent, "LONG_RUN", (2, 40))
         patch.setattr(ostinato.export.proofs.recurrent, "NUM_CHUNKINGS", 2)

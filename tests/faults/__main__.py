@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.faults import report
 from tests.faults.play import Outcome, play
 from tests.faults.scenarios import SCENARIOS, STORES, Scenario
+from tests.histories.long import HISTORIES, Histories, play_histories
 
-NAMES = tuple(scenario.name for scenario in SCENARIOS)
+NAMES = tuple(scenario.name for scenario in (*SCENARIOS, HISTORIES))
 
 
 def main(
@@ -30,6 +31,9 @@ def main(
     A client sends a chunk until it is answered. In the end what was answered must be, to the bit, what the model
     answers offline, and no session may have a step less or more than it was sent. Exit status 1 if one has.
 
+    Of [bold]histories[/] every answer to any request at all is judged, by an independent reference of the sessions:
+    there must be an order of the requests that explains them. A history's seed is the run's plus its number in the run.
+
     [bold]Examples[/]
 
     python -m tests.faults
@@ -37,6 +41,8 @@ def main(
     python -m tests.faults --quick
 
     python -m tests.faults --only kill-service --only kill-worker --store lmdb
+
+    python -m tests.faults --only histories --store redis --faults 1000 --seed 7
 
     python -m tests.faults --only stop-replica --faults 10 --sessions 16 --seed 7
     """
@@ -47,7 +53,7 @@ def main(
                 raise typer.BadParameter(f"there is no {word!r}; there are {', '.join(known)}")
     plan = [
         (scenario, name)
-        for scenario in SCENARIOS
+        for scenario in (*SCENARIOS, HISTORIES)
         for name in scenario.stores
         if (not only or scenario.name in only) and (not store or name in store)
     ]
@@ -70,7 +76,14 @@ def main(
 
 
 def _play(
-    console: Console, scenario: Scenario, store: str, num_faults: int, num_sessions: int, seed: int, *, is_quick: bool
+    console: Console,
+    scenario: Scenario | Histories,
+    store: str,
+    num_faults: int,
+    num_sessions: int,
+    seed: int,
+    *,
+    is_quick: bool,
 ) -> Outcome:
     """Play a scenario behind a progress bar, and a line when it is over where nobody watches the bar."""
     columns = (
@@ -87,8 +100,10 @@ def _play(
         def show(outcome: Outcome) -> None:
             bar.update(task, completed=outcome.num_faults, steps=outcome.num_steps, retries=outcome.num_retries)
 
-        outcome = asyncio.run(
-            play(
+        if isinstance(scenario, Histories):
+            playing = play_histories(store, num_histories=num_faults, seed=seed, is_quick=is_quick, progress=show)
+        else:
+            playing = play(
                 *(scenario, store),
                 num_faults=num_faults,
                 num_sessions=num_sessions,
@@ -96,7 +111,7 @@ def _play(
                 is_quick=is_quick,
                 progress=show,
             )
-        )
+        outcome = asyncio.run(playing)
     line = (
         f"{scenario.what} ({store}): {outcome.num_faults} times in {outcome.seconds:.0f} s, {report.verdict(outcome)}"
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from tests.faults.chunk import Answer, Chunk, NotAnswered, Refused, refusal
+from tests.faults.chunk import Answer, Chunk, NotAnswered, Refused, Steps, refusal
 
 ARROW = "application/vnd.apache.arrow.stream"
 LEAVING_SHARE = 0.1
@@ -72,7 +72,9 @@ class HttpSender:
         """
         path = f"{url}/v1/models/{self._model}/step"
         if in_arrow:
-            content, headers = _arrow_message(chunks), {"content-type": ARROW}
+            inputs = np.concatenate([chunk.inputs for chunk in chunks])
+            ids, seqs = [chunk.session_id for chunk in chunks], [chunk.seq for chunk in chunks]
+            content, headers = arrow_message(ids, inputs, seqs), {"content-type": ARROW}
             table = ipc.open_stream((await self._request("POST", path, content=content, headers=headers)).content)
             rows = table.read_all().to_pydict()
             if "seq_conflict" in rows["code"]:  # in JSON a conflict says which seq is expected
@@ -107,13 +109,13 @@ class HttpSender:
         return response
 
 
-def _arrow_message(chunks: Sequence[Chunk]) -> bytes:
-    inputs = np.concatenate([chunk.inputs for chunk in chunks])
+def arrow_message(session_ids: Sequence[str], inputs: Steps, seqs: Sequence[int | None]) -> bytes:
+    """A columnar message of one step for each session, ``inputs`` ``[R, F]``, as an Arrow IPC stream."""
     batch = pa.record_batch(
         {
-            "session_id": pa.array([chunk.session_id for chunk in chunks]),
+            "session_id": pa.array(session_ids),
             "inputs": pa.FixedSizeListArray.from_arrays(pa.array(inputs.reshape(-1)), inputs.shape[1]),
-            "seq": pa.array([chunk.seq for chunk in chunks], pa.int64()),
+            "seq": pa.array(seqs, pa.int64()),
         }
     )
     sink = pa.BufferOutputStream()

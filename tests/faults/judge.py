@@ -25,6 +25,10 @@ class Fault(Enum):
     """An answer is not, to the bit, what the model answers offline to what was sent."""
     FAILED = "failed"
     """An answer that is no answer: an error that should not be, or none for as long as patience lasts."""
+    IMPOSSIBLE = "impossible"
+    """No order of the requests explains the answers."""
+    UNDECIDED = "undecided"
+    """Too many orders are possible to try them all."""
 
 
 @dataclass(frozen=True)

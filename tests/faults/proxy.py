@@ -31,18 +31,24 @@ class Proxy:
     Attributes:
         num_lost: answers that did not arrive.
         loss: the chance of each answer to be lost as ``lose_answer`` loses one.
+        max_delay_seconds: how long an answer is held back, at most.
+        max_outage_seconds: how long nobody gets a new connection after an answer was lost, at most.
     """
 
     def __init__(self, server_port: int, generator: random.Random) -> None:
         self.port = free_port()
         self.num_lost = 0
         self.loss = 0.0
+        self.max_delay_seconds = 0.0
+        self.max_outage_seconds = 0.0
+        self._out_until = 0.0
         self._server_port = server_port
         self._random = generator
         self._links: set[_Link] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._num_to_lose = 0
         self._swallows = False
+        self._swallows_after = b""
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Proxy:
@@ -66,6 +72,10 @@ class Proxy:
         """Lose all that the server answers from now on, until ``cut``."""
         self._swallows = True
 
+    def swallow_after(self, word: bytes) -> None:
+        """``swallow`` from the next bytes of a client's on that have ``word`` in them."""
+        self._swallows_after = word
+
     def cut(self) -> None:
         """Cut all connections; new ones are as they should be."""
         for link in self._links:
@@ -77,6 +87,8 @@ class Proxy:
         assert task is not None
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._out_until - clock())
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
@@ -94,6 +106,8 @@ class Proxy:
         """Bytes of the client's, until it or the server has gone."""
         with contextlib.suppress(OSError):
             while content := await reader.read(CHUNK_BYTES):
+                if self._swallows_after and self._swallows_after in content:
+                    self._swallows, self._swallows_after = True, b""
                 link.server.write(content)
                 await link.server.drain()
         link.cut()
@@ -102,6 +116,8 @@ class Proxy:
         """Bytes of the server's, as far as they shall arrive."""
         with contextlib.suppress(OSError):
             while content := await reader.read(CHUNK_BYTES):
+                if self.max_delay_seconds:
+                    await asyncio.sleep(self._random.uniform(0, self.max_delay_seconds))
                 if self._num_to_lose or self._random.random() < self.loss:
                     self._num_to_lose = max(0, self._num_to_lose - 1)
                     self.num_lost += 1
@@ -116,6 +132,8 @@ class Proxy:
 
     async def _tear(self, content: bytes, link: _Link) -> None:
         """Let nothing arrive, or the beginning only."""
+        outage_seconds = self._random.uniform(0, self.max_outage_seconds)
+        self._out_until = asyncio.get_running_loop().time() + outage_seconds
         if self._random.random() < 0.5:
             link.client.write(content[: self._random.randrange(len(content))])
             await link.client.drain()

@@ -9,6 +9,7 @@ from rich.table import Table
 from tests.faults.judge import Fault
 from tests.faults.play import Outcome
 
+COUNTED = (Fault.LOST, Fault.DOUBLED, Fault.SWAPPED, Fault.IMPOSSIBLE)
 MAX_LINES = 12
 """Of what a service printed before it failed."""
 MAX_FINDINGS = 5
@@ -20,14 +21,25 @@ def table(outcomes: Iterable[Outcome]) -> Table:
     made = Table(title="faults", title_justify="left")
     made.add_column("fault")
     made.add_column("store")
-    for title in ("faults", "sessions", "chunks", "steps", "retries", "answered again", "lost", "doubled", "swapped"):
+    for title in (
+        "faults",
+        "sessions",
+        "chunks",
+        "steps",
+        "retries",
+        "answered again",
+        "lost",
+        "doubled",
+        "swapped",
+        "impossible",
+    ):
         made.add_column(title, justify="right")
     made.add_column("s", justify="right")
     made.add_column("verdict")
     for outcome in outcomes:
         numbers = (
             *(outcome.num_faults, outcome.num_sessions, outcome.num_chunks, outcome.num_steps, outcome.num_retries),
-            *(outcome.num_answers_again, *map(outcome.num_sessions_with, (Fault.LOST, Fault.DOUBLED, Fault.SWAPPED))),
+            *(outcome.num_answers_again, *map(outcome.num_sessions_with, COUNTED)),
         )
         shown = [f"{number:,}" for number in numbers]
         made.add_row(outcome.scenario, outcome.store, *shown, f"{outcome.seconds:.0f}", verdict(outcome))

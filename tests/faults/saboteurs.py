@@ -128,21 +128,23 @@ class CutStore(Saboteur):
     """Loses the store's answers for a moment, then cuts its connections: nobody knows what was committed."""
 
     async def _strike(self) -> None:
-        (proxy,) = self.stage.proxies
-        num_lost = proxy.num_lost
-        proxy.swallow()
+        proxies = self.stage.store_proxies
+        num_lost = sum(proxy.num_lost for proxy in proxies)
+        for proxy in proxies:
+            proxy.swallow()
         async with asyncio.timeout(10):
-            while proxy.num_lost == num_lost:
+            while sum(proxy.num_lost for proxy in proxies) == num_lost:
                 await asyncio.sleep(0.001)
         await asyncio.sleep(self.random.uniform(0, 0.05))
-        proxy.cut()
+        for proxy in proxies:
+            proxy.cut()
 
 
 class LoseAnswer(Saboteur):
     """Loses one answer of the service's on its way to the client, or the rest of one that has begun."""
 
     async def _strike(self) -> None:
-        proxy = self.random.choice(self.stage.proxies)
+        proxy = self.random.choice(self.stage.client_proxies)
         num_lost = proxy.num_lost
         proxy.lose_answer()
         async with asyncio.timeout(10):

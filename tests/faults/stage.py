@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from enum import Enum
+from enum import Flag, auto
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +23,12 @@ MODEL = "lstm"
 NUM_FEATURES = 3
 
 
-class Between(Enum):
-    """Where the proxies stand."""
+class Between(Flag):
+    """Where the proxies stand: one for each replica."""
 
-    NOTHING = "nothing"
-    CLIENTS_AND_SERVICE = "clients and service"
-    SERVICE_AND_STORE = "service and store"
+    NOTHING = 0
+    CLIENTS_AND_SERVICE = auto()
+    SERVICE_AND_STORE = auto()
 
 
 class Stage:
@@ -35,6 +37,10 @@ class Stage:
     Args:
         store: ``memory``, ``lmdb`` or ``redis``.
         folder: for models, logs and what ``lmdb`` writes.
+        settings: of the services, where they are not the default.
+
+    Attributes:
+        client_proxies, store_proxies: those in front of the replicas, and those in front of the store.
     """
 
     def __init__(
@@ -46,13 +52,17 @@ class Stage:
         num_replicas: int = 1,
         num_workers: int = 1,
         between: Between = Between.NOTHING,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.folder = store, folder
         self.num_workers = num_workers
         self.services: list[ServerProcess] = []
         self.redis: RedisServer | None = None
-        self.proxies: list[Proxy] = []
+        self.client_proxies: list[Proxy] = []
+        self.store_proxies: list[Proxy] = []
         self.state_folder = folder / "state"
+        self.ports: list[int] = []
+        self.settings = dict(settings or {})
         self._num_replicas = num_replicas
         self._between = between
         self._random = generator
@@ -61,8 +71,8 @@ class Stage:
     @property
     def urls(self) -> list[str]:
         """Where clients reach the replicas."""
-        doors = self.proxies if self._between is Between.CLIENTS_AND_SERVICE else self.services
-        return [f"http://127.0.0.1:{door.port}" for door in doors]
+        ports = [proxy.port for proxy in self.client_proxies] or self.ports
+        return [f"http://127.0.0.1:{port}" for port in ports]
 
     async def __aenter__(self) -> Stage:
         async with AsyncExitStack() as entered:
@@ -86,41 +96,53 @@ class Stage:
             f"{service.url}:\n  " + "\n  ".join(service.log().splitlines()[-20:]) for service in self.services
         )
 
-    async def _set_up(self) -> None:
+    def write_models(self, repository: Path) -> None:
+        """Lay what is served into a repository."""
         golden_inputs = np.random.default_rng(0).normal(size=(3, 20, NUM_FEATURES)).astype(np.float32)
-        network = networks.lstm(NUM_FEATURES, hidden_size=16).named(MODEL)
-        await asyncio.to_thread(network.write, self.folder / "repository", golden_inputs)
-        state = await self._open_store()
-        for _ in range(self._num_replicas):
+        networks.lstm(NUM_FEATURES, hidden_size=16).named(MODEL).write(repository, golden_inputs)
+
+    async def start_replicas(self, states: Sequence[str]) -> AsyncIterator[int]:
+        """Start a replica for each address of the store; yields the port of each when it is ready."""
+        for state in states:
             service = ServerProcess(
-                self.folder / "repository", self.folder, port=free_port(), state=state, workers=self.num_workers
+                *(self.folder / "repository", self.folder),
+                port=free_port(),
+                **{"state": state, "workers": self.num_workers, **self.settings},
             )
             self.services.append(service)
-            self._exits.push_async_callback(asyncio.to_thread, _end, service)
+            self.at_end(asyncio.to_thread, _end, service)
         for service in self.services:
             await asyncio.to_thread(service.wait_until_ready)
-        if self._between is Between.CLIENTS_AND_SERVICE:
-            for service in self.services:
-                await self._put_between(service.port)
+            yield service.port
 
-    async def _open_store(self) -> str:
+    def at_end(self, end: Callable[..., Awaitable[object]], *arguments: Any) -> None:
+        """Await this when the play is over."""
+        self._exits.push_async_callback(end, *arguments)
+
+    async def _set_up(self) -> None:
+        await asyncio.to_thread(self.write_models, self.folder / "repository")
+        self.ports = [port async for port in self.start_replicas(await self._open_store())]
+        if Between.CLIENTS_AND_SERVICE in self._between:
+            self.client_proxies = [await self._put_between(port) for port in self.ports]
+
+    async def _open_store(self) -> list[str]:
+        """The address of the store for each replica."""
         if self.store == "memory":
-            return "memory://"
+            return ["memory://"]
         if self.store == "lmdb":
-            return f"lmdb://{self.state_folder}"
+            return [f"lmdb://{self.state_folder}"] * self._num_replicas
         redis = RedisServer()
-        self._exits.push_async_callback(asyncio.to_thread, redis.stop)
+        self.at_end(asyncio.to_thread, redis.stop)
         await asyncio.to_thread(redis.start)
         self.redis = redis
-        port = redis.port
-        if self._between is Between.SERVICE_AND_STORE:
-            port = (await self._put_between(redis.port)).port
-        return f"redis://127.0.0.1:{port}/0"
+        ports = [redis.port] * self._num_replicas
+        if Between.SERVICE_AND_STORE in self._between:
+            self.store_proxies = [await self._put_between(port) for port in ports]
+            ports = [proxy.port for proxy in self.store_proxies]
+        return [f"redis://127.0.0.1:{port}/0" for port in ports]
 
     async def _put_between(self, port: int) -> Proxy:
-        proxy = await self._exits.enter_async_context(Proxy(port, self._random))
-        self.proxies.append(proxy)
-        return proxy
+        return await self._exits.enter_async_context(Proxy(port, self._random))
 
 
 def _end(service: ServerProcess) -> None:

@@ -256,7 +256,7 @@ class TestCommandLine:
     def test_sessions_move_to_another_server_and_go_on_to_the_bit(
         self, models: Path, pair: Pair, here: Client, there: Client, tmp_path: Path
     ) -> None:
-        whole = {name: sequence(15, seed) for seed, name in enumerate(("move:1", ".move", "..", "m" * 128))}
+        whole = {name: sequence(15, seed) for seed, name in enumerate(("move:1", ".move", "...", "m" * 128))}
         made = {}
         for name, inputs in whole.items():
             made[name] = here.session("lstm", session_id=name, keep=True).step(inputs[:9])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from ostinato.service.edge.message import JSON, Request, Response, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, PageQuery, ResetBody
 from ostinato.service.errors import UnsupportedMediaType
+from ostinato.service.sessions.refusals import apply
 from ostinato.service.sessions.session import Facts, LiveSession
 from ostinato.service.sessions.session_file import read_session, write_session
 from ostinato.service.sessions.sessions import Sessions
@@ -33,10 +35,10 @@ class SessionRoutes:
     async def open(self, request: Request) -> Response:
         """Begin a session."""
         body = codec.decode_body(request, _OPEN)
-        session = await self._sessions.open(
+        facts = await self._sessions.open_to_answer(
             request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
         )
-        return _opened(session)
+        return _opened(facts)
 
     async def list(self, request: Request) -> Response:
         """A page of the live sessions."""
@@ -63,31 +65,38 @@ class SessionRoutes:
     async def reset(self, request: Request) -> Response:
         """Set a session back to its initial state."""
         codec.decode_body(request, _RESET)
-        session = await self._sessions.find(request.name)
-        return json_response(_content(await self._sessions.reset(session)))
+        return json_response(_content(await apply(self._sessions, request.name, self._sessions.reset)))
 
     async def fork(self, request: Request) -> Response:
         """Begin a session as a copy of another."""
         body = codec.decode_body(request, _FORK)
-        session = await self._sessions.find(request.name)
-        return _opened(await self._sessions.fork(session, session_id=body.session_id, ttl_seconds=body.ttl_seconds))
+
+        def fork(session: LiveSession) -> Awaitable[Facts]:
+            return self._sessions.fork_to_answer(session, session_id=body.session_id, ttl_seconds=body.ttl_seconds)
+
+        return _opened(await apply(self._sessions, request.name, fork))
 
     async def get_state(self, request: Request) -> Response:
         """A session as a safetensors file."""
-        session = await self._sessions.find(request.name)
-        snapshot = await self._sessions.snapshot(session)
-        ttl_seconds = session.facts.ttl_seconds
-        return Response(200, write_session(request.name, session.engine.manifest, snapshot, ttl_seconds), STATE)
+
+        async def write(session: LiveSession) -> bytes:
+            snapshot, ttl_seconds = await self._sessions.snapshot(session), session.facts.ttl_seconds
+            return write_session(request.name, session.engine.manifest, snapshot, ttl_seconds)
+
+        return Response(200, await apply(self._sessions, request.name, write), STATE)
 
     async def put_state(self, request: Request) -> Response:
         """Set a session to what a safetensors file holds."""
         if request.media_type == JSON or request.media_type.endswith("+json"):
             raise UnsupportedMediaType(f"this route reads a safetensors file, as {STATE}, not {request.media_type}")
-        session = await self._sessions.find(request.name)
-        manifest = session.engine.manifest
-        file = read_session(request.body, manifest)
-        snapshot = file.snapshot(manifest.outputs[0])
-        return json_response(_content(await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)))
+
+        async def put(session: LiveSession) -> Facts:
+            manifest = session.engine.manifest
+            file = read_session(request.body, manifest)
+            snapshot = file.snapshot(manifest.outputs[0])
+            return await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)
+
+        return json_response(_content(await apply(self._sessions, request.name, put)))
 
 
 def _content(facts: Facts) -> dict[str, Any]:
@@ -102,9 +111,9 @@ def _content(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _opened(session: LiveSession) -> Response:
-    response = json_response(_content(session.facts), status=201)
-    response.headers = ((b"location", f"/v1/sessions/{session.session_id}".encode()),)
+def _opened(facts: Facts) -> Response:
+    response = json_response(_content(facts), status=201)
+    response.headers = ((b"location", f"/v1/sessions/{facts.session_id}".encode()),)
     return response
 
 

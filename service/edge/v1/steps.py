@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,11 +11,12 @@ import msgspec
 from ostinato.service.edge.message import Request, Response, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.schemas import ForecastBody, StepBody
-from ostinato.service.errors import UpgradeRequired
+from ostinato.service.errors import OstinatoError, UpgradeRequired
 from ostinato.service.inference.prediction import ForecastPlan, forecast
 from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.refusals import apply, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
@@ -33,13 +35,17 @@ class StepRoutes:
         """Apply a chunk to a session."""
         session = self._sessions.use(request.name) or await self._sessions.find(request.name)
         session.engine.check_room()
-        body = codec.decode_body(request, _STEP)
-        return json_response(step_content(await self.begin(session, body), body))
+        return await self.step_body(request.name, codec.decode_body(request, _STEP))
 
     async def step_body(self, session_id: str, body: StepBody) -> Response:
         """Apply a chunk that was read already."""
-        session = await self._sessions.find(session_id)
-        return json_response(step_content(await self.begin(session, body), body))
+        answer = await apply(self._sessions, session_id, partial(self.begin, body=body))
+        return json_response(step_content(answer, body))
+
+    async def step_anew(self, session: LiveSession, body: StepBody, error: OstinatoError) -> Response:
+        """Apply a chunk that ``session``, which may be an old copy, has refused with ``error``."""
+        answer = await apply_anew(self._sessions, session, error, partial(self.begin, body=body))
+        return json_response(step_content(answer, body))
 
     def read(self, request: Request) -> tuple[LiveSession, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not."""
@@ -64,12 +70,14 @@ class StepRoutes:
 
     async def forecast_body(self, session_id: str, body: ForecastBody) -> Response:
         """Forecast what a body asks for."""
-        session = await self._sessions.find(session_id)
+        outputs = await apply(self._sessions, session_id, partial(self._forecast, body=body))
+        return json_response({"session_id": session_id, "outputs": outputs})
+
+    async def _forecast(self, session: LiveSession, body: ForecastBody) -> Any:
         engine = session.engine
         features = ForecastPlan(engine.manifest).known_features if engine.generator is None else ()
         known_future = codec.known_future(body.known_future, features)
-        outputs = await forecast(self._sessions, session, body.horizon, known_future)
-        return json_response({"session_id": session_id, "outputs": outputs})
+        return await forecast(self._sessions, session, body.horizon, known_future)
 
     async def refuse_without_handshake(self, _: Request) -> Response:
         """The WebSocket's path, without a handshake: those never come here."""

@@ -14,9 +14,11 @@ from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
 from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
-from ostinato.service.errors import Draining, InvalidInput, SessionExists, UnknownSession
+from ostinato.service.errors import Draining, InvalidInput, OstinatoError, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
+from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.refusals import REFUSALS, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
@@ -206,7 +208,7 @@ class StepStream:
             self._fail(pending, draining_error())
             return
         pending.work = self._start(self._step_columns(self._model, message.data, self._create_missing))
-        pending.work.add_done_callback(partial(self._answered, pending))
+        pending.work.add_done_callback(partial(self._answered, pending, None))
         # What came behind it is looked at when its task has begun, for that puts its rows to their sessions.
         self._held = True
         self._loop.call_soon(self._let_go)
@@ -222,51 +224,69 @@ class StepStream:
         return pending
 
     def _begin(self, pending: Pending, session: LiveSession) -> None:
-        """Check a frame and put it to its session."""
-        frame, engine = pending.frame, session.engine
+        """Put a frame to its session; where that refuses it, to the newest, if this was an old copy of another."""
+        assert pending.frame is not None
+        try:
+            pending.work = self._step(session, pending.frame)
+        except REFUSALS as error:
+            self._begin_anew(pending, session, error)
+        except Exception as error:
+            self._fail(pending, error)
+        else:
+            pending.work.add_done_callback(partial(self._answered, pending, session))
+
+    def _begin_anew(self, pending: Pending, session: LiveSession, error: OstinatoError) -> None:
+        frame = pending.frame
         assert frame is not None
+        missing = self._sessions.engine_of(self._model) if self._may_begin(frame) else None
+        attempt = partial(self._step, frame=frame)
+        pending.work = self._start(apply_anew(self._sessions, session, error, attempt, missing))
+        pending.work.add_done_callback(partial(self._answered, pending, None))
+
+    def _step(self, session: LiveSession, frame: StreamFrame) -> asyncio.Future[StepAnswer]:
+        """Check a frame and put it to its session; one that was to begin with it is not there if it is refused."""
+        engine = session.engine
         try:
             if engine.manifest.name != self._model:
                 text = f"the session is of model {engine.manifest.name!r}, and this stream of {self._model!r}"
                 raise InvalidInput(text, field="session_id")
             engine.check_length(len(frame.inputs), "the chunk")
             inputs = to_steps(frame.inputs, engine.manifest.inputs[0], engine.pack_step, "inputs")
-            pending.work = self._ledger.step(session, inputs, frame.seq)
-        except Exception as error:
-            self._fail(pending, error)
-        else:
-            pending.work.add_done_callback(partial(self._answered, pending))
+            return self._ledger.step(session, inputs, frame.seq)
+        except BaseException:
+            self._sessions.abandon(session)
+            raise
 
     async def _look_up(self, session_id: str) -> None:
         """Find a session that is not in memory, or open it; then begin the frames that waited for it, in order."""
-        outcome: LiveSession | Exception | None = None
         try:
-            outcome = await self._find_or_open(session_id)
+            outcome: LiveSession | Exception = await self._find_or_open(session_id)
         except Exception as error:
             outcome = error
         finally:
-            waiting = self._lookups.pop(session_id)
-        for pending in waiting:
-            if pending not in self._pending:
-                continue  # its deadline has passed
+            # The deadline of others has passed.
+            waiting = [pending for pending in self._lookups.pop(session_id) if pending in self._pending]
+        for place, pending in enumerate(waiting):
+            if place and isinstance(outcome, UnknownSession) and self._may_begin(pending.frame):
+                self._lookups[session_id] = waiting[place:]  # this one may open what the first could not
+                self._start(self._look_up(session_id))
+                break
             if isinstance(outcome, LiveSession):
                 self._begin(pending, outcome)
             else:
                 self._fail(pending, outcome)
+        if isinstance(outcome, LiveSession):
+            self._sessions.abandon(outcome)
         self._go_on()
 
     async def _find_or_open(self, session_id: str) -> LiveSession:
-        try:
-            return await self._sessions.find(session_id)
-        except UnknownSession:
-            first = self._lookups[session_id][0].frame
-            # Where the client believes that it has steps, it is not to begin anew unnoticed.
-            if not self._create_missing or (first is not None and first.seq):
-                raise
-        try:
-            return await self._sessions.open(self._model, session_id=session_id)
-        except SessionExists:  # another request opened it since
-            return await self._sessions.find(session_id)
+        if self._may_begin(self._lookups[session_id][0].frame):
+            return await self._sessions.find_or_begin(session_id, self._sessions.engine_of(self._model))
+        return await self._sessions.find(session_id)
+
+    def _may_begin(self, frame: StreamFrame | None) -> bool:
+        """Whether a frame may open its session: one whose client believes that it has steps, does not begin anew."""
+        return self._create_missing and frame is not None and not frame.seq
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._loop.create_task(work)
@@ -274,12 +294,16 @@ class StepStream:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _answered(self, pending: Pending, work: asyncio.Future[Any]) -> None:
+    def _answered(self, pending: Pending, session: LiveSession | None, work: asyncio.Future[Any]) -> None:
+        """Take in what came of a frame; ``session``: what it was put to; None where that was the newest, or many."""
         error = asyncio.CancelledError() if work.cancelled() else work.exception()
         if pending not in self._pending:
             return  # nobody waits for it any more
         if error is not None:
-            self._fail(pending, error)
+            if session is not None and isinstance(error, REFUSALS):
+                self._begin_anew(pending, session, error)
+            else:
+                self._fail(pending, error)
             return
         if pending.frame is None:
             self._channel.send(work.result(), is_text=False)

@@ -59,7 +59,7 @@ class Work:
     def begin_anew(self) -> None:
         """It has run and was not committed: forget what came of it."""
         self.num_done = 0
-        self.outputs = self.scratch = None
+        self.outputs = self.scratch = self.error = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.num_rows} rows, {self.num_done}/{self.num_steps} steps>"

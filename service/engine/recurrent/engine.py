@@ -82,6 +82,7 @@ class Engine:
         self.admit, self.check_room = self._scheduler.admit, self._scheduler.check_room
         self.leave, self.submit = self._scheduler.leave, self._scheduler.submit
         self.new_future = self._scheduler.loop.create_future
+        self.arena.on_open = metrics.opened.inc
         self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
         metrics.sessions_live.follow(lambda: self.arena.num_sessions)
         metrics.queue_depth.follow(lambda: self.num_rows)

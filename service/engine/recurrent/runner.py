@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.manifest import ANY, Manifest, Promise
 from ostinato.service.engine.graph import Graph, TensorTypes
 from ostinato.service.engine.recurrent.batching import Iteration, Work
-from ostinato.service.engine.recurrent.buffers import Buffers
+from ostinato.service.engine.recurrent.buffers import Buffers, FilledBuffers, aligned_memory
 from ostinato.service.errors import RunFailed
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.state.arena import Arena, Rows, Slots
@@ -48,7 +48,8 @@ class Runner:
         max_batch_size, max_iteration_steps: the largest iteration.
 
     Attributes:
-        max_batch_size, max_iteration_steps: as given, or 1 where the graph takes no more; may be lowered.
+        promise: in which shapes the graph is run, see ``Promise``; runs that have too few rows are filled up.
+        max_batch_size, max_iteration_steps: as given, or less where the promise asks for it; may be lowered.
         answers_every_step: see ``IterationRunner``.
         graph: what is run.
 
@@ -56,14 +57,24 @@ class Runner:
         ModelRejected: onnxruntime cannot load the graph, or its inputs and outputs are not the manifest's.
     """
 
-    def __init__(self, manifest: Manifest, directory: Path, *, max_batch_size: int, max_iteration_steps: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        directory: Path,
+        *,
+        max_batch_size: int,
+        max_iteration_steps: int,
+        graph: Graph | None = None,
+    ) -> None:
         self.manifest = manifest
-        path = directory / manifest.graphs["step"].file
-        self.graph = Graph(path, *_signature(manifest))
-        self.max_batch_size = max_batch_size
+        self._directory = directory
+        self._largest = max_batch_size, max_iteration_steps
+        self.graph = graph or Graph(directory / manifest.graphs["step"].file, *_signature(manifest))
+        self.promise = promise = manifest.promise or ANY
+        self.max_batch_size = max_batch_size if promise.holds == "any" else min(max_batch_size, promise.rows)
         self.max_iteration_steps = max_iteration_steps if manifest.inputs[0].time_axis is not None else 1
-        if not manifest.batch_invariant:
-            self.max_batch_size = self.max_iteration_steps = 1
+        if promise.holds != "any":
+            self.max_iteration_steps = promise.steps
         self.answers_every_step = manifest.outputs[0].time_axis is not None or manifest.inputs[0].time_axis is None
         self._doubtful_states = [
             (index, state)
@@ -74,7 +85,19 @@ class Runner:
         self._buffers: dict[tuple[int, int], Buffers] = {}
 
     def __repr__(self) -> str:
-        return f"<Runner {self.manifest.name}/{self.manifest.version}>"
+        return f"<Runner {self.manifest.name}/{self.manifest.version} {self.promise}>"
+
+    def promising(self, promise: Promise) -> Runner:
+        """A runner of the same graph in other shapes."""
+        manifest = self.manifest.model_copy(update={"promise": promise})
+        max_batch_size, max_iteration_steps = self._largest
+        return Runner(
+            manifest,
+            self._directory,
+            max_batch_size=max_batch_size,
+            max_iteration_steps=max_iteration_steps,
+            graph=self.graph,
+        )
 
     def initial_states(self, batch_size: int) -> tuple[NDArray[Any], ...]:
         """States of ``batch_size`` sequences that have not begun, arrays ``[B, ...]``."""
@@ -111,6 +134,7 @@ class Runner:
             RunFailed: onnxruntime failed.
         """
         batch_size, num_steps, _ = inputs.shape
+        assert self.promise.holds == "any" or (batch_size <= self.promise.rows and num_steps == self.promise.steps)
         buffers = self._buffers_for(batch_size, num_steps)
         buffers.inputs[:] = inputs.reshape(buffers.inputs.shape)
         for rows, given in zip(buffers.states, states, strict=True):
@@ -143,14 +167,18 @@ class Runner:
         if found is None:
             if len(self._buffers) >= MAX_BOUND_SHAPES:
                 self._buffers.clear()
-            found = Buffers(self.manifest, batch_size, num_steps, self.graph.binding(), self._flat)
+            binding, least_rows = self.graph.binding(), self.promise.rows
+            if batch_size < least_rows:
+                found = FilledBuffers(self.manifest, batch_size, num_steps, binding, self._flat, num_run=least_rows)
+            else:
+                found = Buffers(self.manifest, batch_size, num_steps, binding, self._flat)
             self._buffers[batch_size, num_steps] = found
         return found
 
     def _flat(self, name: str, dtype: str, num_values: int) -> NDArray[Any]:
         flat = self._memory.get(name)
         if flat is None or flat.size < num_values:
-            flat = self._memory[name] = np.empty(num_values, dtype)
+            flat = self._memory[name] = aligned_memory(num_values, dtype)
         return flat[:num_values]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -17,16 +16,17 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.errors import InvalidInput, OstinatoError, RecordUnreadable, StateStoreUnavailable
+from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
 from ostinato.service.state.arena import STALE
 from ostinato.service.state.base import Address, Commit, SessionPage
+from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
 from ostinato.service.state.lmdb.database import Database
 from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.shared_end import alone_in
-from ostinato.service.state.records import LIVE, Head, read_head
+from ostinato.service.state.records import Head, read_head
 from ostinato.service.state.schemas import SCHEMA
 
 CURRENT = 1
@@ -37,7 +37,7 @@ Value = TypeVar("Value")
 COUNTED = 10_000
 """Records that are counted in one go."""
 
-_CURSOR = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CURSOR = "lmdb"
 
 
 class LmdbStore(DurableStore):
@@ -54,6 +54,8 @@ class LmdbStore(DurableStore):
     Raises:
         StateStoreUnavailable: the folder cannot be used.
     """
+
+    _absent = CURRENT
 
     def __init__(
         self,
@@ -115,6 +117,8 @@ class LmdbStore(DurableStore):
         with self._translated(), self._journal.locked():
             won: NDArray[np.bool_] = arena.stamp[commit.slots] != STALE
             won &= arena.steps[commit.slots] == commit.steps_before
+            if self._residents.may_have_expired(now):
+                self._lose_removed(commit, won, now)
             commit = commit.of(won)
             if len(commit.slots):
                 session_ids = arena.ids_of(commit.slots)
@@ -129,14 +133,13 @@ class LmdbStore(DurableStore):
 
     async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``, by rising id; the cursor is the last id that was looked at."""
-        if cursor is not None and not _CURSOR.fullmatch(cursor):
-            raise InvalidInput("the cursor is not one that this server gave", field="cursor")
+        after = None if cursor is None else read_cursor(CURSOR, cursor, str)
         with self._translated():
             self._journal.follow()
             # One more than there may be on it tells whether there is another page.
             num_heads = limit + 1
-            stored = dict(self._database.behind(cursor, num_heads))
-            later = {key for segment in self._journal.segments for key in segment.newest if key > (cursor or "")}
+            stored = dict(self._database.behind(after, num_heads))
+            later = {key for segment in self._journal.segments for key in segment.newest if key > (after or "")}
             keys = heapq.nsmallest(num_heads, stored.keys() | later)
             found, num_unreadable = [], 0
             for key in keys[:limit]:
@@ -149,9 +152,10 @@ class LmdbStore(DurableStore):
                     continue
                 if head is None:
                     continue
-                if head.kind == LIVE and now < head.expires_at and model in (None, head.model):
+                if not head.is_tombstone and now < head.expires_at and model in (None, head.model):
                     found.append(head.facts(key))
-        return SessionPage(found, keys[limit - 1] if len(keys) > limit else None, num_unreadable)
+        following = write_cursor(CURSOR, keys[limit - 1]) if len(keys) > limit else None
+        return SessionPage(found, following, num_unreadable)
 
     async def start(self) -> None:
         """See ``Store.start``; sessions whose record in the journal is damaged are counted."""
@@ -200,6 +204,15 @@ class LmdbStore(DurableStore):
         record = self._journal.read(session_id)
         return self._database.read(session_id) if record is None else record
 
+    def _lose_removed(self, commit: Commit, won: NDArray[np.bool_], now: float) -> None:
+        """Of sessions whose time came so long ago that their records were removed, ids are unknown: for good."""
+        arena, slots = commit.arena, commit.slots
+        for row in np.flatnonzero(won & (arena.expires_at[slots] <= now)).tolist():
+            session_id = arena.session_ids[slots[row]] or ""
+            if self._newest(session_id) is None:
+                self._residents.mark_stale(session_id)
+                won[row] = False
+
     def _on_foreign(self, session_ids: Sequence[str] | None) -> None:
         if session_ids is None:
             self._residents.mark_all_stale()
@@ -215,13 +228,15 @@ class LmdbStore(DurableStore):
 
     def _count(self, missing: set[tuple[str, str]], later: dict[str, Head]) -> dict[tuple[str, str], int]:
         """The sessions of each version, ``later`` being what the journal has; a version that has none is forgotten."""
-        live = Counter((head.model, head.version) for head in later.values() if head.kind == LIVE)
+        live = Counter((head.model, head.version) for head in later.values() if not head.is_tombstone)
         counts = {version: live[version] for version in missing}
         after, heads = None, self._database.behind(None, COUNTED)
         while heads:
             for key, record in heads:
                 head = _readable_head(key, record)
-                if head is not None and key not in later and head.kind == LIVE and (head.model, head.version) in counts:
+                if head is None or head.is_tombstone or key in later:
+                    continue
+                if (head.model, head.version) in counts:
                     counts[head.model, head.version] += 1
             after = heads[-1][0]
             heads = self._database.behind(after, COUNTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
 import hiredis
@@ -181,11 +181,13 @@ class Link:
         state = "silent" if self._probe else "connected" if self._is_connected() else "not connected"
         return f"<Link {self.address}, {state}>"
 
-    def ask(self, packed: bytes, num_answers: int = 1) -> Awaitable[list[Any]]:
+    def ask(
+        self, packed: bytes, num_answers: int = 1, on_resend: Callable[[], object] | None = None
+    ) -> Awaitable[list[Any]]:
         """Send commands, at once where there is a connection; what is awaited gives what Redis says to each.
 
         Where the connection was lost before the answers were there, all are sent again over a new one, once: they must
-        be such that it does not matter whether Redis did them before.
+        be such that it does not matter whether Redis did them before, or ``on_resend`` tells who has to know.
 
         Raises:
             Unreachable, AnswerLost: by what is awaited.
@@ -194,7 +196,7 @@ class Link:
         if self._is_connected() and self._probe is None:
             assert self._connection is not None
             sent = self._connection, self._connection.send(packed, num_answers)
-        return self._answer(sent, packed, num_answers)
+        return self._answer(sent, packed, num_answers, on_resend)
 
     async def close(self) -> None:
         """End the connection; what is asked from now on fails."""
@@ -211,7 +213,11 @@ class Link:
         return self._connection is not None and self._connection.is_open
 
     async def _answer(
-        self, sent: tuple[RedisConnection, asyncio.Future[list[Any]]] | None, packed: bytes, num_answers: int
+        self,
+        sent: tuple[RedisConnection, asyncio.Future[list[Any]]] | None,
+        packed: bytes,
+        num_answers: int,
+        on_resend: Callable[[], object] | None,
     ) -> list[Any]:
         if sent is None:
             connection = await self._connected()
@@ -227,6 +233,8 @@ class Link:
             connection = await self._connected()
         except Unreachable as error:
             raise AnswerLost(str(error)) from error
+        if on_resend is not None:
+            on_resend()
         try:
             return await connection.send(packed, num_answers)
         except AnswerLost:

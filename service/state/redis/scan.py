@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import hiredis
-import orjson
 
-from ostinato.service.errors import InvalidInput, RecordUnreadable
+from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.records import HEAD_BYTES, Head, read_head
 from ostinato.service.state.redis.link import Refused, pack
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
@@ -28,25 +25,6 @@ class Position(NamedTuple):
     node: int = 0
     scan: int = 0
     left: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, text: str) -> Position:
-        """Undoes ``text``.
-
-        Raises:
-            InvalidInput: no position has this text.
-        """
-        try:
-            node, scan, *left = orjson.loads(base64.urlsafe_b64decode(text))
-            if not all(isinstance(session_id, str) for session_id in left):
-                raise TypeError
-            return cls(int(node), int(scan), tuple(left))
-        except (ValueError, TypeError, binascii.Error):
-            raise InvalidInput("the cursor is not one that this server gave", field="cursor") from None
-
-    def text(self) -> str:
-        """It, as an opaque word."""
-        return base64.urlsafe_b64encode(orjson.dumps([self.node, self.scan, *self.left])).decode()
 
 
 class Scan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from binascii import crc_hqx
 from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import hiredis
@@ -24,7 +25,7 @@ ServerAddress = tuple[str, int]
 
 
 class Command(NamedTuple):
-    """A command, and the slot of a cluster in which its keys are. Doing it twice must be doing it once."""
+    """A command, and the slot of a cluster in which its keys are. It may be sent twice: see ``RedisServers.ask``."""
 
     cluster_slot: int
     packed: bytes
@@ -53,17 +54,23 @@ class RedisServers:
         """Whether one server has all keys, as far as is known."""
         return self._is_cluster is False
 
-    def ask(self, commands: Sequence[Command]) -> Awaitable[list[Any]]:
+    def ask(self, commands: Sequence[Command], resent: set[int] | None = None) -> Awaitable[list[Any]]:
         """Send commands, at once where there is one server; what is awaited gives what Redis says to each, errors
         among it as ``hiredis.ReplyError``.
+
+        Args:
+            resent: gets the index of each command that some server was sent before and did not answer: whatever is
+                said to it now, it may have been done then. None = that does not matter.
 
         Raises:
             Unreachable, AnswerLost, Refused: by what is awaited.
         """
         if self.is_one:
             packed = commands[0].packed if len(commands) == 1 else b"".join([each.packed for each in commands])
-            return self._first.ask(packed, len(commands))
-        return self._find_and_ask(commands)
+            num_commands = len(commands)
+            on_resend = None if resent is None else partial(resent.update, range(num_commands))
+            return self._first.ask(packed, num_commands, on_resend)
+        return self._find_and_ask(commands, resent)
 
     async def nodes(self) -> list[ServerAddress]:
         """The servers that have keys, in a lasting order."""
@@ -91,9 +98,11 @@ class RedisServers:
             link = self._links[node] = Link(self.address._replace(host=host, port=port))
         return link
 
-    async def _find_and_ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def _find_and_ask(self, commands: Sequence[Command], resent: set[int] | None) -> list[Any]:
         await self._find_out()
-        return await (self._ask_cluster(commands) if self._is_cluster else self.ask(commands))
+        if self._is_cluster:
+            return await self._ask_cluster(commands, set() if resent is None else resent)
+        return await self.ask(commands, resent)
 
     async def _find_out(self) -> None:
         """Learn whether it is a cluster, and which server has which slots."""
@@ -126,14 +135,14 @@ class RedisServers:
         assert error is not None
         raise Unreachable(str(error)) from error
 
-    async def _ask_cluster(self, commands: Sequence[Command]) -> list[Any]:
+    async def _ask_cluster(self, commands: Sequence[Command], resent: set[int]) -> list[Any]:
         owners = self._owners
         assert owners is not None
         answers: list[Any] = [None] * len(commands)
         # What is still to be sent: the command's index -> the server, and whether it is told that it is asked to.
         left = {index: (owners[command.cluster_slot], False) for index, command in enumerate(commands)}
         for _ in range(MAX_SENDS):
-            await self._ask_nodes(commands, left, answers)
+            await self._ask_nodes(commands, left, answers, resent)
             left, has_to_wait = self._redirect(commands, left, answers)
             if not left:
                 return answers
@@ -142,7 +151,11 @@ class RedisServers:
         return answers
 
     async def _ask_nodes(
-        self, commands: Sequence[Command], left: dict[int, tuple[ServerAddress, bool]], answers: list[Any]
+        self,
+        commands: Sequence[Command],
+        left: dict[int, tuple[ServerAddress, bool]],
+        answers: list[Any],
+        resent: set[int],
     ) -> None:
         """Send each server its part, all at once, and put what they say into ``answers``."""
         parts: dict[ServerAddress, list[int]] = {}
@@ -154,7 +167,7 @@ class RedisServers:
             for position in reversed(range(len(indices))):
                 if left[indices[position]][1]:
                     packed.insert(position, pack("ASKING"))
-            asked.append(self._link(node).ask(b"".join(packed), len(packed)))
+            asked.append(self._link(node).ask(b"".join(packed), len(packed), partial(resent.update, indices)))
         results = await asyncio.gather(*asked, return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:

@@ -18,13 +18,14 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
 from ostinato.service.state.arena import STALE, Arena
 from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot
+from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import DurableStore
-from ostinato.service.state.records import LIVE, Head, read_head
+from ostinato.service.state.records import Head, read_head
 from ostinato.service.state.redis.durability import weaknesses
 from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
 from ostinato.service.state.redis.scan import SESSION, Position, Scan, foreign
 from ostinato.service.state.redis.servers import Command, RedisServers, ServerAddress, cluster_slot
-from ostinato.service.state.redis.swaps import Swaps
+from ostinato.service.state.redis.swaps import ABSENT, Swapped, Swaps
 from ostinato.service.state.schemas import SCHEMA
 
 logger = logging.getLogger(__name__)
@@ -32,12 +33,16 @@ logger = logging.getLogger(__name__)
 VERSIONS = b"ostinato:versions"
 """A set of ``model/version``: those that any session was opened with."""
 
+CURSOR = "redis"
+
 LOOK_AGAIN_SECONDS = 5.0
 """How long until a Redis that was not there is asked again what it is set to."""
 
 MIN_SCAN_KEYS = 16
 MAX_SCANS = 32
 """A page is over after so many, however few sessions they found among the other keys of the database."""
+
+OVERTAKEN = "was cut off from this server before it answered, and another change has followed since"
 
 COUNTED = 250
 """Records that are counted in one go."""
@@ -53,6 +58,8 @@ class RedisStore(DurableStore):
     A Redis that is not there makes requests fail at once, and one that does not answer after ``timeout_seconds`` and
     then at once; nothing else needs it, and everything works again when it is back.
     """
+
+    _absent = ABSENT
 
     def __init__(
         self, address: RedisAddress, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA
@@ -75,6 +82,11 @@ class RedisStore(DurableStore):
         await self._note_version(arena.manifest)
         return await super().open(session_id, arena, ttl_seconds=ttl_seconds, now=now, snapshot=snapshot)
 
+    async def find_or_begin(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
+        """See ``Store.find_or_begin``."""
+        await self._note_version(arena.manifest)
+        return await super().find_or_begin(session_id, arena, ttl_seconds=ttl_seconds, now=now)
+
     async def refresh(self, session_id: str, address: Address, now: float) -> None:
         """See ``Store.refresh``; Redis is always asked."""
         try:
@@ -85,7 +97,7 @@ class RedisStore(DurableStore):
 
     def commit(self, commit: Commit, now: float) -> NDArray[np.bool_] | Awaitable[NDArray[np.bool_]]:
         """See ``Store.commit``; it is on its way to Redis when this returns."""
-        arena, layout = commit.arena, self._layouts[commit.arena]
+        whole, arena, layout = commit, commit.arena, self._layouts[commit.arena]
         stamps = arena.stamp[commit.slots]
         may_win: NDArray[np.bool_] = stamps != STALE
         may_win &= arena.steps[commit.slots] == commit.steps_before
@@ -102,14 +114,14 @@ class RedisStore(DurableStore):
         sent = self._swaps.begin(keys, stamps, records, keep_seconds)
         # The states are the runner's memory, to which the next iteration writes.
         commit = replace(commit, states=[states.copy() for states in commit.states])
-        return self._settle(sent, commit, new_stamps, may_win, now)
+        return self._settle(sent, whole, commit, new_stamps, may_win, now)
 
     async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``, in Redis' own order.
 
         A session that is there all the while is on a page; as with Redis' ``SCAN``, it may be on two.
         """
-        position = Position() if cursor is None else Position.read(cursor)
+        position = Position() if cursor is None else read_cursor(CURSOR, cursor, Position)
         found: list[Facts] = []
         num_unreadable = 0
         with _translated():
@@ -120,10 +132,13 @@ class RedisStore(DurableStore):
                         num_unreadable += 1
                         self._note_unreadable(left[number], head)
                         continue
-                    if head is None or head.kind != LIVE or now >= head.expires_at or model not in (None, head.model):
+                    if head is None or head.is_tombstone or now >= head.expires_at:
+                        continue
+                    if model not in (None, head.model):
                         continue
                     if len(found) == limit:
-                        return SessionPage(found, position._replace(left=left[number:]).text(), num_unreadable)
+                        word = write_cursor(CURSOR, position._replace(left=left[number:]))
+                        return SessionPage(found, word, num_unreadable)
                     found.append(head.facts(left[number]))
                 if len(found) == limit:
                     position = position._replace(left=())
@@ -132,7 +147,7 @@ class RedisStore(DurableStore):
                 if following is None:
                     return SessionPage(found, None, num_unreadable)
                 position = following
-        return SessionPage(found, position.text(), num_unreadable)
+        return SessionPage(found, write_cursor(CURSOR, position), num_unreadable)
 
     async def start(self) -> None:
         """See ``Store.start``; what the servers are set to is looked at, and said where it may lose sessions."""
@@ -152,7 +167,9 @@ class RedisStore(DurableStore):
             position = Position() if counts else None
             while position is not None:
                 for head in await self._all.heads(position.left):
-                    if isinstance(head, Head) and head.kind == LIVE and (head.model, head.version) in counts:
+                    if not isinstance(head, Head) or head.is_tombstone:
+                        continue
+                    if (head.model, head.version) in counts:
                         counts[head.model, head.version] += 1
                 position = await self._all.next(position, COUNTED)
             for (model, version), count in counts.items():
@@ -194,12 +211,14 @@ class RedisStore(DurableStore):
             made = make(record, self._next_stamp)
             self._next_stamp += 1
             head = read_head(session_id, made)
-            keep_seconds = self._tombstone_seconds + (head.ttl_seconds if head.kind == LIVE else 0)
-            stamps = np.frombuffer((record or b"")[:8].ljust(8, b"\0"), "<i8")
+            keep_seconds = self._tombstone_seconds + (0 if head.is_tombstone else head.ttl_seconds)
+            stamps = np.frombuffer((record or b"")[:8].ljust(8, b"\xff"), "<i8")
             with _translated(is_write=True):
-                won = await self._swaps.begin(
+                won, unknown = await self._swaps.begin(
                     [SESSION + session_id.encode()], stamps, [made], np.array([keep_seconds], np.float64)
                 )
+                if unknown is not None:
+                    raise AnswerLost(f"{self._servers.address} {OVERTAKEN}")
             if won[0]:
                 return made
 
@@ -212,17 +231,25 @@ class RedisStore(DurableStore):
 
     async def _settle(
         self,
-        sent: Awaitable[NDArray[np.bool_]],
+        sent: Awaitable[Swapped],
+        whole: Commit,
         commit: Commit,
         new_stamps: NDArray[np.int64],
         may_win: NDArray[np.bool_],
         now: float,
     ) -> NDArray[np.bool_]:
-        """Put into memory what Redis took: of ``commit``, the rows ``may_win`` of the whole; returns which of all."""
+        """Put into memory what Redis took: of ``commit``, the rows ``may_win`` of the whole; returns which of all.
+
+        Where the answer was lost, the copies keep their stamps: if Redis took the records, its stamps are others.
+        """
         with _translated(is_write=True):
-            taken = await sent
+            taken, unknown = await sent
         won = may_win.copy()
         won[may_win] = taken
+        if unknown is not None:
+            self._residents.mark_slots_stale(commit.arena, commit.slots[unknown])
+            whole.unknown = np.zeros(len(may_win), np.bool_)
+            whole.unknown[may_win] = unknown
         committed = commit.of(taken)
         committed.apply(now)
         committed.arena.stamp[committed.slots] = new_stamps[taken]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from hashlib import sha1
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 import numpy as np
@@ -16,29 +16,32 @@ from ostinato.service.state.redis.servers import Command, RedisServers, cluster_
 MAX_KEYS = 256
 """Keys of one call of the script: others wait as long as it runs."""
 
+ABSENT = -1
+"""The stamp of no record."""
+
 MIN_MILLISECONDS = 1000.0
 """Even a record that nobody is to find is there for a moment, so that its commit is known when it is sent again."""
 
-# KEYS are those of records and ARGV[3] on the records. In ARGV[1] stand the stamps that they shall replace, zeros where
-# there shall be none, and in ARGV[2] for how many milliseconds they are kept, as doubles; what is as long as 1e15 of
-# them is for ever, since Redis counts no further. The answer is a digit for each. A record that closes its session (by
-# its kind) takes the place of what is no string, too; and a Redis that is out of memory takes it, since something is
-# deleted first.
+# KEYS are those of records and ARGV[3] on the records. In ARGV[1] stand the stamps that they shall replace, ABSENT
+# where there shall be none, and in ARGV[2] for how many milliseconds they are kept, as doubles; what is as long as 1e15
+# of them is for ever, since Redis counts no further. The answer is a digit for each. A record that ends its session (it
+# has no outputs) takes the place of what is no string, too; and a Redis that is out of memory takes it, since something
+# is deleted first.
 SCRIPT = rb"""
-local none = string.rep('\0', 8)
+local none = string.rep('\255', 8)
 local won = {}
 for i = 1, #KEYS do
   local at = 8 * i - 7
   local record = ARGV[i + 2]
   local stamp = redis.pcall('GETRANGE', KEYS[i], 0, 7)
-  local closes = string.byte(record, 10) == 2
+  local ends = string.sub(record, 67, 70) == '\0\0\0\0'
   if type(stamp) == 'string' then
     stamp = stamp .. string.sub(none, #stamp + 1)
-  elseif closes then
+  elseif ends then
     stamp = none
   end
   if stamp == string.sub(ARGV[1], at, at + 7) then
-    if closes then redis.call('DEL', KEYS[i]) end
+    if ends then redis.call('DEL', KEYS[i]) end
     local keep = struct.unpack('<d', ARGV[2], at)
     if keep >= 1e15 then
       redis.call('SET', KEYS[i], record)
@@ -57,11 +60,19 @@ return table.concat(won)
 _SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
+class Swapped(NamedTuple):
+    """What became of swaps: which have won, bool ``[R]``; and of which it is not known, None = of none."""
+
+    won: NDArray[np.bool_]
+    unknown: NDArray[np.bool_] | None
+
+
 class Swaps:
     """Puts records in the place of others, each if it is still there.
 
     A record is known by its stamp, its first 8 bytes. One whose own stamp is found in its place was put there before,
-    by the same swap, whose answer was lost: it has won.
+    by the same swap, whose answer was lost: it has won. Where another's stamp is found when a swap is sent again, it
+    may have won the first time, and another change have followed: that is not known.
     """
 
     def __init__(self, servers: RedisServers) -> None:
@@ -69,12 +80,12 @@ class Swaps:
 
     def begin(
         self, keys: Sequence[bytes], stamps: NDArray[np.int64], records: Sequence[bytes], keep: NDArray[np.float64]
-    ) -> Awaitable[NDArray[np.bool_]]:
-        """Send swaps, at once where there is one server; what is awaited tells which have won, bool ``[R]``.
+    ) -> Awaitable[Swapped]:
+        """Send swaps, at once where there is one server; what is awaited tells which have won.
 
         Args:
             keys: ``R``, all different.
-            stamps: of the records that they shall replace, ``[R]``; 0 = there shall be none.
+            stamps: of the records that they shall replace, ``[R]``; ``ABSENT`` = there shall be none.
             records: the new ones.
             keep: for how many seconds from now, ``[R]``; ``inf`` = for ever.
 
@@ -95,7 +106,8 @@ class Swaps:
                 parts.append([_numbered(picked), *picked, *columns, *[records[row] for row in rows]])
         slots = [0 if self._servers.is_one else cluster_slot(keys[rows[0]]) for rows in groups]
         commands = [Command(slot, pack(b"EVALSHA", _SHA, *part)) for slot, part in zip(slots, parts, strict=True)]
-        return self._finish(self._servers.ask(commands), groups, slots, parts)
+        resent: set[int] = set()
+        return self._finish(self._servers.ask(commands, resent), groups, slots, parts, resent)
 
     def _groups(self, keys: Sequence[bytes]) -> list[list[int]]:
         """The rows of each call."""
@@ -109,28 +121,41 @@ class Swaps:
         return list(groups.values())
 
     async def _finish(
-        self, sent: Awaitable[list[Any]], groups: list[list[int]], slots: list[int], parts: list[list[bytes]]
-    ) -> NDArray[np.bool_]:
+        self,
+        sent: Awaitable[list[Any]],
+        groups: list[list[int]],
+        slots: list[int],
+        parts: list[list[bytes]],
+        resent: set[int],
+    ) -> Swapped:
         answers = await sent
-        unknown = [index for index, answer in enumerate(answers) if _is_error(answer, "NOSCRIPT")]
-        if unknown:  # a server that has begun anew, or has never seen it
-            commands = [Command(slots[index], pack(b"EVAL", SCRIPT, *parts[index])) for index in unknown]
+        unseen = [index for index, answer in enumerate(answers) if _is_error(answer, "NOSCRIPT")]
+        if unseen:  # a server that has begun anew, or has never seen it
+            commands = [Command(slots[index], pack(b"EVAL", SCRIPT, *parts[index])) for index in unseen]
+            later_resent: set[int] = set()
             try:
-                later = await self._servers.ask(commands)
+                later = await self._servers.ask(commands, later_resent)
             except RedisError as error:
-                if len(unknown) == len(answers):
+                if len(unseen) == len(answers) and not resent:
                     raise
                 raise AnswerLost(str(error)) from error
-            for index, answer in zip(unknown, later, strict=True):
+            resent.update(unseen[index] for index in later_resent)
+            for index, answer in zip(unseen, later, strict=True):
                 answers[index] = answer
         errors = [answer for answer in answers if isinstance(answer, hiredis.ReplyError)]
         if errors:
             said = f"{self._servers.address}: {errors[0]}"
-            raise Refused(said) if len(errors) == len(answers) else AnswerLost(said)
+            # What is refused now may have been done when it was first sent.
+            raise Refused(said) if len(errors) == len(answers) and not resent else AnswerLost(said)
         won = np.empty(sum(map(len, groups)), np.bool_)
         for rows, answer in zip(groups, answers, strict=True):
             won[rows] = np.frombuffer(answer, np.uint8) == ord("1")
-        return won
+        if not resent:
+            return Swapped(won, None)
+        unknown = np.zeros(len(won), np.bool_)
+        for index in resent:
+            unknown[groups[index]] = ~won[groups[index]]
+        return Swapped(won, unknown if unknown.any() else None)
 
 
 def _numbered(keys: Sequence[bytes]) -> bytes:

@@ -232,6 +232,22 @@ class HiddenLeak(Writer):
         return output + memory[0].sum(dim=1).sum(dim=1, keepdim=True), after, attention
 
 
+class BesideOthers(Writer):
+    """Takes the mean of the batch off its scores."""
+
+    def decode(
+        self, previous: Tensor, states: States, memory: States, lengths: Tensor
+    ) -> tuple[Tensor, States, Tensor | None]:
+        output, after, attention = super().decode(previous, states, memory, lengths)
+        return output - output.mean(dim=0), after, attention
+
+
+def test_a_network_whose_rows_depend_on_each_other_is_told_so() -> None:
+    message = "the network: the rows of a batch depend on each other: beside . other sources, scores changes by"
+    with pytest.raises(ExportError, match=message):
+        prove(PuppetGraphs(inspect(BesideOthers())))
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [

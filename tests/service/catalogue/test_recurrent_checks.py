@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ostinato.service.catalogue.promise_checks import FIXED
 from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
@@ -117,11 +118,12 @@ def test_a_graph_that_onnxruntime_cannot_read_is_rejected(directory: Path) -> No
         load_model(directory, Settings())
 
 
-def test_a_model_whose_rows_depend_on_their_batch_is_marked_and_run_alone(tmp_path: Path) -> None:
+def test_a_model_whose_rows_depend_on_each_other_is_rejected(tmp_path: Path) -> None:
     inputs = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
-    loaded = load_model(networks.batch_mean().write(tmp_path, inputs), Settings())
-    assert not loaded.manifest.batch_invariant
-    assert (loaded.runner.max_batch_size, loaded.runner.max_iteration_steps) == (1, 1)
+    with pytest.raises(
+        ModelRejected, match=r"model\.onnx: the rows of a batch depend on each other: with .* beside it"
+    ):
+        load_model(networks.batch_mean().write(tmp_path, inputs), Settings())
 
 
 def test_a_golden_case_may_have_more_rows_than_a_batch(tmp_path: Path) -> None:
@@ -140,5 +142,5 @@ def test_a_graph_whose_rounding_depends_on_how_it_is_run_is_found_though_its_gol
     inputs = np.arange(1, 61, dtype=np.float32).reshape(2, 30, 1)
     loaded = load_model(network.write(tmp_path, inputs), Settings())
     assert loaded.golden_difference == 0
-    assert loaded.manifest.batch_invariant is False
-    assert loaded.runner.max_batch_size == 1
+    assert loaded.manifest.promise == FIXED
+    assert (loaded.runner.max_batch_size, loaded.runner.max_iteration_steps) == (64, 1)

@@ -846,3 +846,41 @@ async def test_messages_and_single_steps_together_fold_to_one_offline_run(
         for number in range(num_sessions):
             expected = networks.offline(directory, sequences[number])[:, 0]
             assert made[number].tobytes() == expected.tobytes(), f"{seed=}, {number=}"
+
+
+async def test_in_memory_a_missing_session_is_there_with_its_first_step_and_not_before() -> None:
+    async with house_with(in_thread=True, max_sessions=2) as house:
+
+        async def seen() -> tuple[int, ...]:
+            return tuple(each.steps for each in (await house.sessions.page(None, 10, None)).sessions)
+
+        house.runner.gate.clear()
+        creating = send(house, ["a"], [1], create_missing=True)
+        await under_way(house, 1)
+        assert await seen() == ()
+        with pytest.raises(UnknownSession):
+            await house.sessions.look("a")
+        house.runner.gate.set()
+        assert totals(await creating) == [1]
+        assert await seen() == (1,)
+        house.runner.fails = lambda _: True
+        assert kinds(await send(house, ["b"], [1], create_missing=True)) == {0: RunFailed}
+        assert await seen() == (1,)
+        house.runner.fails = lambda _: False
+        assert totals(await send(house, ["b"], [5], create_missing=True)) == [5]
+        assert kinds(await send(house, ["c"], [5], create_missing=True)) == {0: Overloaded}
+        assert await seen() == (1, 1)
+        assert house.value('ostinato_sessions_total{event="opened",model="sum",version="1"}') == 2
+
+
+async def test_an_opening_while_the_first_step_is_under_way_stands_whatever_comes_of_that() -> None:
+    async with house_with(in_thread=True) as house:
+        house.runner.gate.clear()
+        house.runner.fails = lambda _: True
+        creating = send(house, ["a"], [1], create_missing=True)
+        await under_way(house, 1)
+        await house.sessions.open("sum", session_id="a", ttl_seconds=5)
+        assert (await house.sessions.look("a")).ttl_seconds == 5
+        house.runner.gate.set()
+        assert kinds(await creating) == {0: RunFailed}
+        assert await steps_of(house, "a") == [0]

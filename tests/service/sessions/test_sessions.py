@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from ostinato.service.config import Settings
 from ostinato.service.errors import (
     Draining,
     InvalidInput,
@@ -285,6 +287,51 @@ async def test_opening_refuses_what_cannot_be() -> None:
     house.engine.drain()
     with pytest.raises(Draining):
         await house.sessions.open("sum")
+
+
+@pytest.mark.parametrize("session_id", [".", "..", "", "a/b", "a b", "ü", "a" * 129, "a\n"])
+async def test_what_a_path_cannot_name_is_no_id(session_id: str) -> None:
+    house = House()
+    await house.sessions.open("sum", session_id="...")
+    source = await house.sessions.open("sum", session_id="a")
+    with pytest.raises(InvalidInput) as refusal:
+        await house.sessions.open("sum", session_id=session_id)
+    assert refusal.value.field == "session_id"
+    with pytest.raises(InvalidInput):
+        await house.sessions.fork(source, session_id=session_id)
+    with pytest.raises(InvalidInput):
+        await house.sessions.find_or_begin(session_id, house.engine)
+    assert house.engine.arena.num_sessions == 2
+
+
+@pytest.mark.parametrize("ttl_seconds", [1e-9, 0.0009, 5e-324])
+async def test_a_time_to_live_that_no_clock_shows_is_refused(ttl_seconds: float) -> None:
+    house = House()
+    source = await house.sessions.open("sum", session_id="a", ttl_seconds=0.001)
+    for opening in (
+        house.sessions.open("sum", ttl_seconds=ttl_seconds),
+        house.sessions.fork(source, ttl_seconds=ttl_seconds),
+    ):
+        with pytest.raises(InvalidInput) as refusal:
+            await opening
+        assert refusal.value.field == "ttl_seconds"
+    with pytest.raises(ValidationError, match="ttl_seconds"):
+        Settings(ttl_seconds=ttl_seconds)
+
+
+async def test_a_session_whose_time_has_come_takes_no_place_from_another() -> None:
+    house = House(max_sessions=2)
+    await house.sessions.open("sum", session_id="a", ttl_seconds=5)
+    await house.sessions.open("sum", session_id="b")
+    with pytest.raises(Overloaded):
+        await house.sessions.open("sum", session_id="c")
+    house.clock.now += 5
+    await house.sessions.open("sum", session_id="c")
+    with pytest.raises(SessionExpired):
+        await house.sessions.find("a")
+    assert house.sessions.expire() == 1  # it is counted all the same
+    with pytest.raises(Overloaded):
+        await house.sessions.open("sum", session_id="d")
 
 
 async def test_the_servers_own_ids_are_random_and_valid() -> None:

@@ -351,3 +351,33 @@ async def test_a_server_that_drains_gives_states_out_and_changes_no_session() ->
         ):
             assert (await ask(edge, method, path, body))[1]["code"] == "draining"
         assert load((await ask(edge, "GET", f"{A}/state"))[1])["total"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize("ttl", ["NaN", "Infinity", "1e300", "1e9999", "-1", "-0.001", "true", '"5"', "[5]", "1e-9"])
+@pytest.mark.parametrize("path", ["/v1/models/sum/sessions", f"{A}/fork"])
+async def test_a_time_to_live_that_is_none_is_refused(path: str, ttl: str) -> None:
+    async with edge_over(await house_with_a()) as edge:
+        status, content = await ask(edge, "POST", path, f'{{"ttl_seconds": {ttl}}}'.encode())
+        assert (status, content["code"]) == (422, "invalid_input"), content
+        assert len((await ask(edge, "GET", "/v1/sessions"))[1]["sessions"]) == 1
+
+
+@pytest.mark.parametrize(
+    "steps", ["1e30", "-1", "1.0", " 1", "0x1", "\u0663", "9" * 5000, str(2**53), str(2**64), "", "one"]
+)
+async def test_steps_that_are_no_count_are_refused(steps: str) -> None:
+    async with edge_over(await house_with_a()) as edge:
+        status, content = await ask(edge, "PUT", f"{A}/state", state(5, steps=steps))
+        assert (status, content["code"], content["field"]) == (422, "invalid_input", "__metadata__.steps")
+        assert (await ask(edge, "GET", A))[1]["steps"] == 2
+
+
+async def test_the_most_steps_are_counted_on_from_exactly() -> None:
+    most = 2**52
+    async with edge_over(await house_with_a()) as edge:
+        assert (await ask(edge, "PUT", f"{A}/state", state(5, steps=str(most))))[1]["steps"] == most
+        for seq in (most, most + 1):
+            status, content = await ask(edge, "POST", f"{A}/step", b'{"inputs": [[0]], "seq": %d}' % seq)
+            assert (status, content["seq"], content["steps"]) == (200, seq, seq + 1)
+        _, file = await ask(edge, "GET", f"{A}/state")
+        assert metadata_of(file)["steps"] == str(most + 2)

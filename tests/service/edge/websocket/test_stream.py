@@ -242,6 +242,17 @@ async def test_create_missing_does_not_begin_a_session_anew_that_is_believed_to_
     assert house.sessions.use("lost") is None
 
 
+async def test_each_frame_that_waits_for_a_missing_session_is_judged_by_its_own_right_to_open_it() -> None:
+    house = House()
+    async with line_over(house, create_missing=True) as line:
+        line.say(
+            *({"session_id": "new", "inputs": [[number]], "seq": seq} for number, seq in ((1, 5), (10, 0), (100, 1)))
+        )
+        await line.recorder.until(3)
+    assert line.recorder.codes == ["unknown_session", "ok", "ok"]
+    assert [answer["outputs"] for answer in line.recorder.sent[1:]] == [[[10.0]], [[110.0]]]
+
+
 async def test_create_missing_does_not_begin_a_closed_session_anew() -> None:
     house = House()
     async with line_over(house, "a", create_missing=True) as line:

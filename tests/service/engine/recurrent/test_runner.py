@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.manifest import Manifest, Promise
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.catalogue.recurrent_checks import load_model, run_sequence
+from ostinato.service.catalogue.promise_checks import FIXED, TWO_ROWS
+from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.batching import Iteration, Work
+from ostinato.service.engine.recurrent.buffers import aligned_memory
+from ostinato.service.engine.recurrent.offline import run_sequence
 from ostinato.service.errors import ModelRejected, RunFailed
 from ostinato.service.state.arena import Arena
 from tests import networks
@@ -152,3 +155,20 @@ def test_a_manifest_that_does_not_fit_the_graph_is_rejected(
     manifest.model_copy(update={"inputs": (Input(**part),)}).write(directory)
     with pytest.raises(ModelRejected, match=message):
         load_model(directory, Settings())
+
+
+@pytest.mark.parametrize("promise", [TWO_ROWS, FIXED], ids=str)
+def test_rows_that_fill_a_run_up_are_nothing_that_was_there_before(promise: Promise, tmp_path: Path) -> None:
+    network = networks.token_counter()
+    runner = load_model(network.write(tmp_path, sequences(network, 1, 5)), Settings()).runner.promising(promise)
+    with pytest.raises(RunFailed):
+        runner.run(np.array([[[1]], [[99]]]), runner.initial_states(2))
+    outputs, states = runner.run(np.array([[[1]]]), runner.initial_states(1))
+    assert outputs.tolist() == [[[0, 1, 0, 0, 0, 0, 0]]]
+    assert [state.tolist() for state in states] == [[[0, 1, 0, 0, 0, 0, 0]]]
+
+
+@pytest.mark.parametrize("num_values", [1, 3, 17, 4096])
+def test_memory_begins_where_onnxruntime_s_own_does(num_values: int) -> None:
+    memory = aligned_memory(num_values, "float32")
+    assert (memory.size, memory.ctypes.data % 64) == (num_values, 0)

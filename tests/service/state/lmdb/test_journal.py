@@ -5,6 +5,7 @@ import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +209,41 @@ def test_an_entry_that_does_not_fit_on_the_disk_is_not_there_at_all(room: int, t
     assert one.read("a") == Process(tmp_path).read("a") == [b"1"]
     one.append(a=b"3")
     assert Process(tmp_path).read("a") == [b"3"]
+
+
+@pytest.mark.parametrize("num_first", [1, 30, 9_000])
+def test_an_entry_that_the_system_took_in_two_parts_is_whole(
+    num_first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Process(tmp_path), Process(tmp_path)
+
+    def first_part(file: int, parts: Sequence[Any], offset: int) -> int:
+        return os.pwrite(file, b"".join(parts)[:num_first], offset)
+
+    record = bytes(range(256)) * 40
+    with monkeypatch.context() as patch:
+        patch.setattr("ostinato.service.state.lmdb.segment.os.pwritev", first_part)
+        one.append(a=record, b=b"behind")
+    assert one.read("a", "b") == other.read("a", "b") == [record, b"behind"]
+
+
+def test_an_entry_of_which_the_system_twice_took_a_part_is_not_there_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Process(tmp_path), Process(tmp_path)
+    one.append(a=b"1")
+    end = one.journal.current.end
+
+    def one_byte(_file: int, _parts: Any, _offset: int) -> int:
+        return 1
+
+    with monkeypatch.context() as patch:
+        for name in ("pwritev", "pwrite"):
+            patch.setattr(f"ostinato.service.state.lmdb.segment.os.{name}", one_byte)
+        with pytest.raises(OSError, match="the disk is full"):
+            one.append(a=b"2")
+    assert one.journal.current.end == end
+    assert one.read("a") == other.read("a") == [b"1"]
 
 
 def test_rotation_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:

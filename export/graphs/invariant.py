@@ -1,0 +1,190 @@
+"""Operators whose rounding depends on the shape of a run, written as others that do not, with the same values.
+
+Measured with onnxruntime's CPU operators, alone and in company: logarithms, softplus, ELU and sines are computed by
+vectors and, for what is left over, one by one, which round differently; sums over an axis of no multiple of 16 are
+taken from where a row happens to begin; a convolution over steps, ``Einsum`` and ``RNN`` change their order of sums
+with their sizes. Products of matrices, exp, tanh, sigmoid, tan and atanh do not. What cannot be rewritten stays, and
+the model is served in a fixed shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_recurrence
+from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+
+Rewrite = Callable[[Nodes, ir.Node], Sequence[ir.Value] | None]
+"""Makes an operator's outputs anew; None where it has no other form."""
+
+
+def make_invariant(model: ir.Model) -> None:
+    """Rewrite, in place, each operator of the graph that has an invariant form."""
+    for node in list(model.graph):
+        rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
+        given = node.inputs[0] if node.inputs else None
+        if rewrite is None or given is None or given.dtype not in _FLOATS:
+            continue
+        nodes = Nodes(given.dtype.numpy())
+        made = rewrite(nodes, node)
+        if made is None:
+            continue
+        for old, new in zip(node.outputs, made, strict=True):
+            new.type, new.shape = old.type, old.shape
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], nodes.made, node.outputs, made)
+    RemoveUnusedNodesPass()(model)  # and weights that stand in another order now
+
+
+def _log(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    """As the logarithm of a sum of one, which is computed by itself."""
+    return [nodes.log(_given(node))]
+
+
+def _softplus(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    return [nodes.softplus(_given(node))]
+
+
+def _mish(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    x = _given(node)
+    return [nodes.op("Mul", x, nodes.op("Tanh", nodes.softplus(x)))]
+
+
+def _elu(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    return [_linear_units(nodes, node, alpha=_number(node, "alpha", 1.0))]
+
+
+def _celu(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    alpha = _number(node, "alpha", 1.0)
+    return [_linear_units(nodes, node, alpha=alpha, divisor=alpha)]
+
+
+def _selu(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    alpha = _number(node, "alpha", 1.67326319217681884765625)
+    gamma = _number(node, "gamma", 1.05070102214813232421875)
+    return [nodes.op("Mul", _linear_units(nodes, node, alpha=alpha), nodes.number(gamma))]
+
+
+def _linear_units(nodes: Nodes, node: ir.Node, *, alpha: float, divisor: float = 1.0) -> ir.Value:
+    """``max(x, 0) + alpha (exp(min(x, 0) / divisor) - 1)``."""
+    x, zero = _given(node), nodes.number(0.0)
+    below = nodes.op("Min", x, zero)
+    if divisor != 1.0:
+        below = nodes.op("Div", below, nodes.number(divisor))
+    return nodes.op("Add", nodes.op("Max", x, zero), nodes.op("Mul", nodes.expm1(below), nodes.number(alpha)))
+
+
+def _sine(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    """``2 t / (1 + t^2)`` with ``t = tan(x / 2)``."""
+    tangent, square_and_one = _half_tangent(nodes, node)
+    return [nodes.op("Div", nodes.op("Mul", tangent, nodes.number(2.0)), square_and_one)]
+
+
+def _cosine(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    """``(1 - t^2) / (1 + t^2)`` with ``t = tan(x / 2)``."""
+    tangent, square_and_one = _half_tangent(nodes, node)
+    other = nodes.op("Sub", nodes.number(1.0), nodes.op("Mul", tangent, tangent))
+    return [nodes.op("Div", other, square_and_one)]
+
+
+def _half_tangent(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, ir.Value]:
+    tangent = nodes.op("Tan", nodes.op("Mul", _given(node), nodes.number(0.5)))
+    return tangent, nodes.op("Add", nodes.op("Mul", tangent, tangent), nodes.number(1.0))
+
+
+def _reduce_sum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
+    reduced = _sum_over_axes(nodes, node)
+    return None if reduced is None else [reduced[0]]
+
+
+def _reduce_mean(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
+    reduced = _sum_over_axes(nodes, node)
+    return None if reduced is None else [nodes.op("Div", reduced[0], nodes.number(float(reduced[1])))]
+
+
+def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, int] | None:
+    """Sums over axes of known sizes, as products with ones, and how many numbers are in each."""
+    x = _given(node)
+    axes = integers_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    if not axes or x.shape is None:
+        return None
+    rank = len(x.shape)
+    axes = sorted({axis % rank for axis in axes})
+    sizes = [x.shape[axis] for axis in axes]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    total, number = x, 1
+    for axis in axes:
+        size = x.shape[axis]
+        assert isinstance(size, int)
+        total, number = nodes.sum_over(total, axis, rank, size), number * size
+    keeps = node.attributes.get("keepdims")
+    if keeps is not None and not keeps.as_int():
+        total = nodes.op("Squeeze", total, nodes.integers(axes))
+    return total, number
+
+
+def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
+    """Of ``[N, C, L]``, which a group norm becomes, by sums that are products with ones."""
+    x, scale, bias = node.inputs
+    size = None if x is None or x.shape is None or len(x.shape) != 3 else x.shape[2]
+    if x is None or scale is None or bias is None or not isinstance(size, int):
+        return None
+
+    def mean(values: ir.Value) -> ir.Value:
+        return nodes.op("Div", nodes.sum_over(values, 2, 3, size), nodes.number(float(size)))
+
+    centred = nodes.op("Sub", x, mean(x))
+    variance = nodes.op("Add", mean(nodes.op("Mul", centred, centred)), nodes.number(_number(node, "epsilon", 1e-5)))
+    normal = nodes.op("Div", centred, nodes.op("Sqrt", variance))
+    one = nodes.integers([1])
+    scaled = nodes.op("Mul", normal, nodes.op("Unsqueeze", scale, one))
+    return [nodes.op("Add", scaled, nodes.op("Unsqueeze", bias, one))]
+
+
+def _einsum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
+    """``...k,ko->...o`` and ``...k,ok->...o``, a product with weights."""
+    terms, arrow, wanted = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    first, _, second = terms.partition(",")
+    if not arrow or len(node.inputs) != 2 or len(second) != 2 or "." in terms or constant_of(node.inputs[1]) is None:
+        return None
+    summed, kept = first[-1:], second.replace(first[-1:], "")
+    if len(kept) != 1 or summed not in second or wanted != first[:-1] + kept or kept in first:
+        return None
+    weights = node.inputs[1]
+    if second[0] != summed:
+        weights = nodes.op("Transpose", weights, perm=[1, 0])
+    return [nodes.op("MatMul", node.inputs[0], weights)]
+
+
+def _given(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _number(node: ir.Node, name: str, default: float) -> float:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_float()
+
+
+_REWRITES: dict[str, Rewrite] = {
+    "Log": _log,
+    "Softplus": _softplus,
+    "Mish": _mish,
+    "Elu": _elu,
+    "Celu": _celu,
+    "Selu": _selu,
+    "Sin": _sine,
+    "Cos": _cosine,
+    "ReduceSum": _reduce_sum,
+    "ReduceMean": _reduce_mean,
+    "InstanceNormalization": _instance_norm,
+    "Einsum": _einsum,
+    "Conv": rewrite_convolution,
+    "RNN": rewrite_recurrence,
+}

@@ -1,0 +1,103 @@
+"""The promise of an exported version: in which shapes its graphs are run for live and offline numbers to be the same.
+
+By the service's own runners and checks, over more probes than it takes the time for when it loads a version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
+from ostinato.service.catalogue.generation_checks import check_generation_promise, read_golden_outputs
+from ostinato.service.catalogue.promise_checks import Probe, check_rows_are_their_own, draw_probes, find_promise
+from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner
+from ostinato.service.engine.recurrent.runner import Runner
+from ostinato.service.errors import ModelRejected, RunFailed
+
+NUM_SEEDS = 4
+NUM_ROWS = 24
+NUM_STEPS = 40
+LARGEST = (256, 64)
+"""Rows and steps of the largest run, as a service allows them unless told otherwise."""
+
+
+def recurrent_promise(contract: Contract, path: Path, *, may_be_any: bool) -> Promise:
+    """The promise of a graph.
+
+    Args:
+        may_be_any: False where the proof has seen rows that are not the same in any run.
+
+    Raises:
+        ExportError: rows depend on each other.
+    """
+    with _as_export_error():
+        runner = _runner(contract, path)
+        probes = _probes(contract, runner)
+        check_rows_are_their_own(runner, probes)
+        return find_promise(runner, probes, may_be_any=may_be_any)
+
+
+def check_rows(contract: Contract, path: Path) -> None:
+    """Find out whether it was for rows that depend on each other that a graph was not proved.
+
+    Raises:
+        ExportError: they do.
+    """
+    runner = _runner(contract, path)
+    with contextlib.suppress(RunFailed):  # of which the proof says more
+        try:
+            check_rows_are_their_own(runner, _probes(contract, runner))
+        except ModelRejected as error:
+            raise ExportError(f"the exported graph: {error}") from error
+
+
+def _runner(contract: Contract, path: Path) -> Runner:
+    described = Manifest(
+        name=path.stem,
+        version="1",
+        task="recurrent",
+        graphs={"step": GraphFile(file=path.name, sha256="0" * 64)},
+        inputs=(contract.inputs,),
+        outputs=(contract.output,),
+        states=contract.states,
+        promise=ANY,
+    )
+    max_batch_size, max_iteration_steps = LARGEST
+    return Runner(described, path.parent, max_batch_size=max_batch_size, max_iteration_steps=max_iteration_steps)
+
+
+def _probes(contract: Contract, runner: Runner) -> list[Probe]:
+    probes = []
+    for seed in range(NUM_SEEDS):
+        drawn = draw_sequences(contract.inputs, np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
+        sequences = drawn.reshape(NUM_ROWS, NUM_STEPS, contract.inputs.num_features)
+        probes += draw_probes(runner, [sequences], NUM_ROWS, seed)
+    return probes
+
+
+def generation_promise(manifest: Manifest, folder: Path, *, may_be_any: bool) -> Promise:
+    """The promise of the graphs ``encode`` and ``decode``, over the golden answers in ``folder``.
+
+    Raises:
+        ExportError: rows depend on each other.
+    """
+    with _as_export_error():
+        encoder = EncoderRunner(manifest, folder) if "encode" in manifest.graphs else None
+        rows = read_golden_outputs(manifest, folder)
+        manifest = manifest.model_copy(update={"promise": None if may_be_any else ALONE})
+        return check_generation_promise(manifest, encoder, DecoderRunner(manifest, folder), rows, LARGEST[0])
+
+
+@contextlib.contextmanager
+def _as_export_error() -> Iterator[None]:
+    try:
+        yield
+    except (ModelRejected, RunFailed) as error:
+        raise ExportError(f"the exported graph: {error}") from error

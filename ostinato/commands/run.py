@@ -1,0 +1,211 @@
+"""``ostinato run``: the offline run of a model over whole sequences, which is what live answers equal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+
+from ostinato.commands.options import (
+    FirstRow,
+    GapsOption,
+    RenamedColumns,
+    RowLimit,
+    TimeNames,
+    renamed_columns,
+    split_names,
+)
+from ostinato.commands.progress import ProgressReport, progress_bar, reporter
+from ostinato.errors import CommandError, InputError, SettingsError
+from ostinato.extras import require
+from ostinato.tools.sequence_files import (
+    WRITTEN,
+    SequenceFile,
+    print_csv,
+    print_json,
+    read_sequences,
+    shown,
+    write_outputs,
+)
+
+if TYPE_CHECKING:
+    from ostinato.service.engine.recurrent.runner import Runner
+
+SECONDS_BEFORE_PROGRESS = 2.0
+
+
+def run(
+    model_directory: Annotated[
+        Path, typer.Argument(help="A version's directory, or a model's: its latest version.", metavar="MODEL_DIRECTORY")
+    ],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Sequences: a table (CSV), .npy, .npz, .safetensors or .json.", metavar="FILE"),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help=f"File to write: {', '.join(WRITTEN)}.", show_default="CSV on the standard output"
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="On the standard output, JSON as predict answers, in place of CSV.")
+    ] = False,
+    column: RenamedColumns = None,
+    time: TimeNames = "",
+    gaps: GapsOption = None,
+    first: FirstRow = "",
+    limit: RowLimit = 0,
+) -> None:
+    """Run a model offline over whole sequences, from its initial state: the numbers that a live session's answers equal
+    to the bit, however the sequence was cut and whatever shared its batch. Needs no service and no torch.
+
+    A table is one sequence, read as 'ostinato replay' reads it. An array of two axes is one sequence, steps by
+    features, one of three axes several; several arrays in a file are a sequence each. JSON is the body of predict, a
+    list of sequences, or one sequence. NaN and null are missing values. Numbers are written in the
+    fewest digits that give the same bits back.
+
+    How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
+    the shape named there, 'alone' one row and one step a run.
+
+    [bold]Examples[/]
+
+    ostinato run repository/beijing-lstm/1 hours.csv --output forecasts.csv
+
+    ostinato run repository/beijing-lstm hours.csv.xz --from 2014-12-01 --limit 48
+
+    ostinato run repository/digits/1 recordings.npz --output answers.npz
+
+    ostinato run repository/digits/1 body.json --json
+    """
+    require("onnxruntime", __name__)
+    from ostinato.service.catalogue.recurrent_checks import load_model
+    from ostinato.service.config import Settings
+
+    console = Console(stderr=True)
+    if output is not None and output.suffix.lower() not in WRITTEN:
+        raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
+    directory = find_version(model_directory)
+    with _progress(console, f"running {escape(file.name)}") as report:
+        runner = load_model(directory, Settings()).runner
+        part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
+        given = read_sequences(
+            file,
+            part,
+            renamed=renamed_columns(column),
+            time=split_names(time),
+            gaps=gaps,
+            first=first,
+            limit=limit or None,
+        )
+        for warning in given.warnings:
+            console.print(f"[yellow]{escape(f'{file}: {warning}')}[/]", highlight=False, soft_wrap=True)
+        outputs = answers(runner, file, given, report)
+    if unsound := sum(int(runner.manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs):
+        console.print(
+            f"[yellow]{unsound:,} steps have no answer (NaN or infinity): a live session refuses such a step, and is "
+            "then as it was before it[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if output is not None:
+        write_outputs(output, given, outputs, made)
+        steps = sum(map(len, given.sequences))
+        console.print(
+            escape(f"{output}: {len(outputs):,} sequences, {steps:,} steps, promise {runner.promise}"),
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        sys.stdout.write(shown(print_json if as_json else print_csv, given, outputs, made))
+
+
+def find_version(directory: Path) -> Path:
+    """A version's directory, or that of a model's latest version; with one recurrent model in it.
+
+    Raises:
+        SettingsError: there is no version in it.
+        CommandError: it does not run over sequences.
+        ModelRejected: its manifest cannot be read.
+    """
+    from ostinato.service.artifact.manifest import MANIFEST_FILE, Manifest
+    from ostinato.service.catalogue.catalogue import version_key
+
+    directory = directory.absolute()
+    if not (directory / MANIFEST_FILE).is_file():
+        versions = sorted(
+            (path.parent for path in directory.glob(f"*/{MANIFEST_FILE}")), key=lambda v: version_key(v.name)
+        )
+        if not versions:
+            raise SettingsError(
+                f"{directory}: there is no {MANIFEST_FILE} in it or in a folder of it; name a version's directory, as "
+                "repository/beijing-lstm/1"
+            )
+        directory = versions[-1]
+    manifest = Manifest.read(directory)
+    if manifest.task != "recurrent":
+        raise CommandError(
+            f"{directory}: {manifest.name!r} is of the task {manifest.task!r} and answers no steps: serve it, and "
+            f"write with it by 'ostinato generate --model {manifest.name}'"
+        )
+    return directory
+
+
+def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressReport) -> list[NDArray[Any]]:
+    """The outputs ``[n, O]`` of each sequence; those of one length are given to the runner together.
+
+    Raises:
+        InputError: a sequence is none of the model's; names it and the place.
+        RunFailed: the graph failed.
+    """
+    from ostinato.service.engine.recurrent.offline import run_offline
+    from ostinato.service.errors import InvalidInput
+    from ostinato.service.inputs.sequences import to_sequence
+
+    part = runner.manifest.inputs[0]
+    by_length: dict[int, list[int]] = {}
+    sequences = []
+    for index, rows in enumerate(given.sequences):
+        try:
+            sequences.append(to_sequence(rows, part, given.names[index] if given.names else f"sequences[{index}]"))
+        except InvalidInput as error:
+            raise InputError(f"{file}: {error.field}: {error}") from error
+        by_length.setdefault(len(rows), []).append(index)
+    total, done = sum(map(len, sequences)), 0
+    outputs: dict[int, NDArray[Any]] = {}
+    for length, alike in by_length.items():
+        made, _ = run_offline(
+            runner, np.stack([sequences[index] for index in alike]), partial(_add, report, done, total)
+        )
+        outputs |= dict(zip(alike, made, strict=True))
+        done += length * len(alike)
+    return [outputs[index] for index in range(len(sequences))]
+
+
+def _add(report: ProgressReport, before: int, total: int, done: int, _of: int) -> None:
+    report(before + done, total)
+
+
+@contextlib.contextmanager
+def _progress(console: Console, title: str) -> Iterator[ProgressReport]:
+    """A bar that appears when it takes longer than two seconds."""
+    bar = progress_bar(console, "steps", has_remaining=True, transient=True)
+    report = reporter(bar, title)
+    timer = threading.Timer(SECONDS_BEFORE_PROGRESS, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield report
+    finally:
+        timer.cancel()
+        bar.stop()

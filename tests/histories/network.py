@@ -1,0 +1,112 @@
+"""Networks whose state says which history led to it: a step lost, doubled, mixed up or of another shows in a number.
+
+The state is one whole number. A step with inputs x makes of it ``(state A + sum(x B) + C) mod M``, with constants of
+the version's own; that is also the output, which float32 holds exactly, as M is below 2^24. So the reference below is
+exact, and knows nothing of onnxruntime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from ostinato.service.artifact.tensors import Input, Output, State
+from tests.networks import Array, Network, build_network
+
+MODULUS = 8_388_593
+"""The largest prime below 2^23."""
+
+FACTORS = (1, 40_507)
+"""Of an input's features."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A version of a model as the judge knows it.
+
+    Attributes:
+        can_forecast: whether its output is fed back as its input.
+    """
+
+    model: str
+    version: str
+    num_features: int
+    factor: int
+    addend: int
+    can_forecast: bool
+
+    @property
+    def state_name(self) -> str:
+        """What the manifest calls its state."""
+        return f"{self.model}-state"
+
+    def step(self, state: int, inputs: tuple[int, ...]) -> int:
+        """The state after one step, which is the step's output, too."""
+        mixed = sum(number * FACTORS[place] for place, number in enumerate(inputs))
+        return (state * self.factor + mixed + self.addend) % MODULUS
+
+    def fold(self, state: int, chunk: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+        """The outputs of a chunk's steps, of which the last is the state after them."""
+        outputs = []
+        for inputs in chunk:
+            state = self.step(state, inputs)
+            outputs.append(state)
+        return tuple(outputs)
+
+    def network(self) -> Network:
+        """The same as a graph that takes a step at a time."""
+        x, state, y = "x", self.state_name, "y"
+        constants = {
+            "row": np.array([[*FACTORS[: self.num_features]]], np.int64),
+            "factor": np.array(self.factor, np.int64),
+            "addend": np.array(self.addend, np.int64),
+            "modulus": np.array(MODULUS, np.int64),
+            "one": np.array([1], np.int64),
+        }
+        nodes = [
+            helper.make_node("Cast", [x], ["whole"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["whole", "row"], ["mixed"]),
+            helper.make_node("ReduceSum", ["mixed", "one"], ["sum"], keepdims=1),
+            helper.make_node("Mul", [state, "factor"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "sum"], ["both"]),
+            helper.make_node("Add", ["both", "addend"], ["all"]),
+            helper.make_node("Mod", ["all", "modulus"], [f"{state}_n"]),
+            helper.make_node("Cast", [f"{state}_n"], [y], to=TensorProto.FLOAT),
+        ]
+        features = tuple(f"x{place}" for place in range(self.num_features))
+        inputs = (Input(name=x, dtype="float32", shape=("B", self.num_features), features=features),)
+        outputs = (Output(name=y, dtype="float32", shape=("B", 1), features=("y",)),)
+        states = (State(name=state, input=state, output=f"{state}_n", shape=("B", 1), dtype="int64"),)
+
+        def reference(sequences: Array) -> tuple[Array, dict[str, Array]]:
+            rows = [self.fold(0, tuple(tuple(map(int, step)) for step in sequence)) for sequence in sequences]
+            folded = np.array(rows, np.int64)[:, :, None]
+            return folded.astype(np.float32), {state: folded[:, -1]}
+
+        made = build_network(self.model, nodes, inputs, outputs, states, constants, reference)
+        feedback = {"y": "x0"} if self.can_forecast else {}
+        return made.named(self.model, self.version, feedback=feedback)
+
+
+KINDS = {
+    (kind.model, kind.version): kind
+    for kind in (
+        Kind("narrow", "1", 1, 1_664_525, 1_013_904, can_forecast=True),
+        Kind("narrow", "2", 1, 1_103_515, 12_345, can_forecast=True),
+        Kind("wide", "1", 2, 6_364_136, 1_442_695, can_forecast=False),
+    )
+}
+"""Two models of different widths, and two versions of one: a session opened anew as another is seen."""
+
+WIDTHS = {model: kind.num_features for (model, _), kind in KINDS.items()}
+LATEST = {"narrow": "2", "wide": "1"}
+
+
+def write_repository(folder: Path) -> None:
+    """Lay all of them into a repository."""
+    generator = np.random.default_rng(0)
+    for kind in KINDS.values():
+        kind.network().write(folder, generator.integers(0, 1000, (3, 1, kind.num_features)).astype(np.float32))
