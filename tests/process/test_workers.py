@@ -41,19 +41,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Two workers whose models take a while to load; their shared folder goes into ``server.log_path.parent``."""
-    home: Path = tmp_path_factory.mktemp("workers")
-    options: dict[str, Any] = {"target": TARGET, "workers": 2, "state": f"lmdb://{home}/state"}
-    with running_server(repository, home, environment={"TMPDIR": str(home)}, **options) as running:
-        until(lambda: read(running).get(WORKERS) == 2)
-        yield running
+def sent() -> list[int]:
+    """The steps that ``server`` was sent since its start, request by request."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def sent() -> list[int]:
-    """The steps that ``server`` was sent, request by request."""
-    return []
+def shared_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Two workers whose models take a while to load; their shared folder goes into ``log_path.parent``."""
+    home: Path = tmp_path_factory.mktemp("workers")
+    options: dict[str, Any] = {"target": TARGET, "workers": 2, "state": f"lmdb://{home}/state"}
+    with running_server(repository, home, environment={"TMPDIR": str(home)}, **options) as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared_server: ServerProcess, sent: list[int]) -> ServerProcess:
+    """The same with both workers; started again where a test has ended it."""
+    if shared_server.process.poll() is not None:
+        shared_server.start()
+        shared_server.wait_until_ready()
+        sent.clear()
+    until(lambda: read(shared_server).get(WORKERS) == 2)
+    return shared_server
 
 
 def send(server: ServerProcess, sent: list[int]) -> None:
@@ -144,7 +154,8 @@ async def test_every_worker_drains_and_the_server_ends_with_status_0(
     assert shared_folder(place) == []
 
 
-async def test_a_signal_to_the_whole_group_ends_each_worker_once(server: ServerProcess, place: Path) -> None:
+async def test_a_signal_to_the_whole_group_ends_each_worker_once(server: ServerProcess) -> None:
+    place = server.log_path.parent
     for pid in (*workers_of(place), server.process.pid):
         os.kill(pid, signal.SIGINT)
     assert server.wait() == 0
