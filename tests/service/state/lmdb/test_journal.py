@@ -269,9 +269,9 @@ def test_what_another_process_appended_is_synced_by_whoever_read_it(
 def test_a_sync_leaves_no_file_open(tmp_path: Path) -> None:
     one = Process(tmp_path)
     one.append(a=b"1")
-    num_open = len(os.listdir("/proc/self/fd"))
+    num_open = len(list(Path("/proc/self/fd").iterdir()))
     one.journal.begin_sync()()
-    assert len(os.listdir("/proc/self/fd")) == num_open
+    assert len(list(Path("/proc/self/fd").iterdir())) == num_open
 
 
 def test_rotation_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
