@@ -247,6 +247,34 @@ def test_an_entry_of_which_the_system_twice_took_a_part_is_not_there_at_all(
     assert one.read("a") == other.read("a") == [b"1"]
 
 
+def test_what_another_process_appended_is_synced_by_whoever_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = Process(tmp_path), Process(tmp_path)
+    synced: list[int] = []
+    monkeypatch.setattr(
+        "ostinato.service.state.lmdb.journal.os.fsync", lambda file: synced.append(os.fstat(file).st_ino)
+    )
+    reader.journal.begin_sync()()
+    reader.journal.begin_sync()()
+    # Twice, so that only what is new is synced from here on.
+    synced.clear()
+    reader.journal.begin_sync()()
+    assert synced == []
+    writer.append(a=b"1")
+    reader.journal.follow()
+    reader.journal.begin_sync()()
+    assert synced == [reader.journal.current.path.stat().st_ino]
+
+
+def test_a_sync_leaves_no_file_open(tmp_path: Path) -> None:
+    one = Process(tmp_path)
+    one.append(a=b"1")
+    num_open = len(list(Path("/proc/self/fd").iterdir()))
+    one.journal.begin_sync()()
+    assert len(list(Path("/proc/self/fd").iterdir())) == num_open
+
+
 def test_rotation_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     one = Process(tmp_path)
     one.append(a=b"1")
