@@ -19,6 +19,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "$ make demo"): _TRAINS,
     ("README.md", "$ ostinato serve --workers 4"): "a folder of the machine's, and a Redis that the reader runs",
     ("CONTRIBUTING.md", "$ make check"): _GATE,
+    ("CONTRIBUTING.md", "$ make mutants"): _GATE,
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
     ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy builds the Bento",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
