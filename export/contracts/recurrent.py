@@ -113,15 +113,17 @@ def inspect_module(
     num_states = len(_initial_states(module, 1))
     _check_signature(module, num_states)
     names = _state_names(module, tuple(state_names), num_states)
-    check_declared(inputs, _likely_step(inputs), partial(_ask, module, inputs))
-    answers = [_probe(module, inputs, *sizes) for sizes in PROBE_SIZES]
+    ask, likely = partial(_ask, module, inputs), _likely_step(inputs)
+    check_declared(inputs, likely, ask)
+    found = find_codes(inputs, likely, ask)
+    answers = _probe_all(module, inputs, found)
     states = tuple(
         _find_state(module, name, position, [answer[position + 1] for answer in answers])
         for position, name in enumerate(names)
     )
-    contract = Contract(module, inputs, _find_output([answer[0] for answer in answers], output_features), states)
-    contract = replace(contract, inputs=find_codes(inputs, contract.likely_step(), contract.ask))
-    return _with_infinities(contract)
+    return _with_infinities(
+        Contract(module, found, _find_output([answer[0] for answer in answers], output_features), states)
+    )
 
 
 def _with_infinities(contract: Contract) -> Contract:
@@ -225,6 +227,16 @@ def _run(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor
             f"it returned {shape}"
         )
     return tuple(answer)
+
+
+def _probe_all(module: nn.Module, inputs: Input, found: Input) -> list[tuple[Tensor, ...]]:
+    """Answers over a few sizes, to what is likely as far as it was declared; to what was found, where that fails."""
+    try:
+        return [_probe(module, inputs, *sizes) for sizes in PROBE_SIZES]
+    except ExportError:
+        if found == inputs:
+            raise
+        return [_probe(module, found, *sizes) for sizes in PROBE_SIZES]
 
 
 def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) -> tuple[Tensor, ...]:
