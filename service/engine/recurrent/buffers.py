@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import State, Tensor
+from ostinato.service.engine.graph import Graph
 
 ALIGNMENT_BYTES = 64
 
@@ -69,13 +70,13 @@ class Buffers:
         self._outputs_shape = batch_size, steps_made, made.num_features
         self.new_states = tuple(self._bind_state(binding.bind_output, state.output, state) for state in manifest.states)
 
-    def run(self, session: Any) -> NDArray[Any]:
+    def run(self, graph: Graph) -> NDArray[Any]:
         """Run the graph on what stands in ``inputs`` and ``states``; returns the outputs ``[B, T, O]``, or
         ``[B, 1, O]`` of a graph that answers once, as an array of the caller's own.
         """
         if not self._is_direct:
             self._steps_of_graph[...] = self._given.reshape(self._steps_of_graph.shape)
-        session.run_with_iobinding(self._binding)
+        graph.session.run_with_iobinding(self._binding, graph.run_options)
         return self._outputs.copy().reshape(self._outputs_shape)
 
     def _bind(self, bind: Any, name: str, part: Tensor | State) -> NDArray[Any]:
@@ -116,11 +117,11 @@ class FilledBuffers(Buffers):
         self.new_states = tuple(rows[:batch_size] for rows in self.new_states)
         self._outputs = self._outputs[:batch_size]
 
-    def run(self, session: Any) -> NDArray[Any]:
+    def run(self, graph: Graph) -> NDArray[Any]:
         """As ``Buffers.run``, with the rows behind filled up."""
         for rows in self._all:
             rows[self._batch_size :] = rows[0]
-        return super().run(session)
+        return super().run(graph)
 
 
 def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:
