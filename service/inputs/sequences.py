@@ -6,6 +6,7 @@ import math
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -85,28 +86,49 @@ def to_steps(
 
 
 def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[NDArray[Any]]:
-    """States by name, each the nested list of one row, as arrays in the manifest's order.
+    """States by name, each the nested list of one row as ``predict`` returns it, as arrays in the manifest's order.
 
     Raises:
-        InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no finite number of its dtype.
+        InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no number of its dtype; a null is
+            the NaN that a state may hold where its ``missing`` says so.
     """
     if unknown := sorted(set(given) - {state.name for state in manifest.states}):
         raise InvalidInput(f"the model has no state {unknown[0]!r}", field=f"{field}.{unknown[0]}")
     states = []
     for state in manifest.states:
-        place = f"{field}.{state.name}"
         if state.name not in given:
             raise InvalidInput(f"state {state.name!r} is absent", field=field)
-        try:
-            plain = np.array(given[state.name])
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidInput(f"not an array of {state.dtype}", field=place) from error
-        if plain.dtype.kind not in "iuf":
-            raise InvalidInput(f"not an array of numbers, but of {plain.dtype.name}", field=place)
-        if plain.shape != state.row_shape:
-            raise InvalidInput(f"shape {list(plain.shape)} where the state has {list(state.row_shape)}", field=place)
-        states.append(_cast(plain, state.dtype, place))
+        states.append(_to_state(given[state.name], state, f"{field}.{state.name}"))
     return states
+
+
+def _to_state(given: Any, state: State, field: str) -> NDArray[Any]:
+    try:
+        cells = np.array(given, object)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"not an array of {state.dtype}", field=field) from error
+    if cells.shape != state.row_shape:
+        raise InvalidInput(f"shape {list(cells.shape)} where the state has {list(state.row_shape)}", field=field)
+    taken = {int, float, *[NoneType] * (state.missing and not state.infinite)}
+    if not set(map(type, cells.flat)) <= taken:
+        place, cell = next((place, cell) for place, cell in np.ndenumerate(cells) if type(cell) not in taken)
+        raise _no_number(cell, state, field + "".join(f"[{index}]" for index in place))
+    try:
+        return _cast(cells.astype(np.float64), state.dtype, field)
+    except OverflowError as error:
+        raise InvalidInput(f"a number that does not fit {state.dtype}", field=field) from error
+
+
+def _no_number(cell: Any, state: State, field: str) -> InvalidInput:
+    if cell is not None:
+        return InvalidInput(f"not a number, but {type(cell).__name__}", field=field)
+    if not state.infinite:
+        return InvalidInput("not a number, but null", field=field)
+    return InvalidInput(
+        "null does not say which infinity, or whether NaN, this state had; take it out of a session and put it into "
+        "one as a file",
+        field=field,
+    )
 
 
 def check_codes(array: NDArray[Any], part: Input, field: str) -> None:

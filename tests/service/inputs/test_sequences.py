@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import to_sequence, to_states
@@ -82,16 +83,39 @@ class TestToStates:
             ({}, "state 'total' is absent", "s"),
             ({"total": [1], "h": [2]}, "no state 'h'", "s.h"),
             ({"total": [1, 2]}, r"shape \[2\] where the state has \[1\]", "s.total"),
-            ({"total": ["x"]}, "not an array of numbers", "s.total"),
-            ({"total": ["inf"]}, "not an array of numbers", "s.total"),
-            ({"total": [None]}, "not an array of numbers", "s.total"),
-            ({"total": [True]}, "not an array of numbers", "s.total"),
-            ({"total": [10**400]}, "not an array of", "s.total"),
+            ({"total": ["x"]}, "not a number, but str", "s.total[0]"),
+            ({"total": ["inf"]}, "not a number, but str", "s.total[0]"),
+            ({"total": [None]}, "not a number, but null", "s.total[0]"),
+            ({"total": [True]}, "not a number, but bool", "s.total[0]"),
+            ({"total": [[1]]}, r"shape \[1, 1\] where", "s.total"),
+            ({"total": {"a": 1}}, r"shape \[\] where", "s.total"),
+            ({"total": [10**400]}, "a number that does not fit float32", "s.total"),
             ({"total": [1e39]}, r"1e\+39 does not fit float32", "s.total[0]"),
-            ({"total": [[1], [2, 3]]}, "not an array of float32", "s.total"),
+            ({"total": [[1], [2, 3]]}, r"shape \[2\] where", "s.total"),
         ],
     )
     def test_what_does_not_fit_is_refused(self, given: dict[str, Any], message: str, field: str) -> None:
         with pytest.raises(InvalidInput, match=message) as refusal:
             to_states(given, MANIFEST, "s")
         assert refusal.value.field == field
+
+    def test_a_truth_among_numbers_is_no_number(self) -> None:
+        wide = manifest_of(shape=("B", 2))
+        with pytest.raises(InvalidInput, match="not a number, but bool") as refusal:
+            to_states({"total": [0.5, True]}, wide, "s")
+        assert refusal.value.field == "s.total[1]"
+
+    def test_a_state_that_was_returned_with_null_may_come_in_again(self) -> None:
+        (state,) = to_states({"total": [None, 2.5]}, manifest_of(shape=("B", 2), missing=True), "s")
+        assert (np.isnan(state[0]), state[1]) == (True, 2.5)
+
+    def test_null_is_refused_where_it_may_have_been_an_infinity(self) -> None:
+        for missing in (False, True):
+            with pytest.raises(InvalidInput, match="null does not say which infinity"):
+                to_states({"total": [None]}, manifest_of(missing=missing, infinite=True), "s")
+
+
+def manifest_of(**changes: Any) -> Manifest:
+    """The puppet's manifest with another state."""
+    (state,) = MANIFEST.states
+    return MANIFEST.model_copy(update={"states": (state.model_copy(update=changes),)})
