@@ -15,11 +15,10 @@ from safetensors.numpy import load_file
 from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
+from ostinato.service.catalogue.probes import Probe, draw_probes
 from ostinato.service.catalogue.promise_checks import (
-    Probe,
     check_rows_are_their_own,
     check_states_carry,
-    draw_probes,
     find_promise,
     holds,
 )
