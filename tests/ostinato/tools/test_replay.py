@@ -6,10 +6,11 @@ import httpx2
 import pytest
 
 from ostinato.client.async_client import AsyncClient
-from ostinato.errors import CommandError
-from ostinato.tools.input_table import InputTable
+from ostinato.errors import CommandError, SeqConflict
+from ostinato.tools.input_table import InputRow, InputTable
 from ostinato.tools.replay import Arrival, ModelShape, ReplayOptions, replay
 from tests.ostinato.conftest import RunCommand
+from tests.ostinato.fake_service import FakeService, Network
 from tests.server import ServerProcess
 
 # One server for all tests that ask it.
@@ -137,6 +138,21 @@ def test_a_refused_row_is_named_and_the_sessions_are_closed(
     assert "row 2: " in result.stderr
     assert "run_failed" in result.stderr
     assert live_sessions(server) == 0
+
+
+async def test_a_refusal_keeps_its_class_and_what_it_carries() -> None:
+    service = FakeService()
+
+    def stepped_by_another(_: Arrival) -> None:
+        for kept in service.sessions.values():
+            kept.steps = 9
+
+    shape = ModelShape("half", "1", {}, ("x",), ("y",), {})
+    rows = [InputRow(number + 1, number, "", [1.0]) for number in (1, 2)]
+    async with AsyncClient("http://service", transport=Network(service)) as client:
+        with pytest.raises(SeqConflict, match=r"^row 2: ") as refusal:
+            await replay(client, shape, rows, observe=stepped_by_another)
+    assert (refusal.value.expected_seq, refusal.value.status, refusal.value.code) == (9, 409, "seq_conflict")
 
 
 def test_a_model_that_is_not_served_says_why() -> None:
