@@ -88,8 +88,8 @@ class LoopConnections(Connections[httpx2.AsyncClient]):
     """
 
     def __init__(self, make: Callable[[], httpx2.AsyncClient], *, is_bound: bool) -> None:
-        super().__init__(make, is_bound=is_bound)
         self._of_loops: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
+        super().__init__(make, is_bound=is_bound)
 
     @property
     def http(self) -> httpx2.AsyncClient:
