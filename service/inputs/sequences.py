@@ -6,7 +6,6 @@ import math
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -86,49 +85,34 @@ def to_steps(
 
 
 def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[NDArray[Any]]:
-    """States by name, each the nested list of one row as ``predict`` returns it, as arrays in the manifest's order.
+    """States by name, each the nested list of one row, as arrays in the manifest's order; None is NaN in states that
+    may hold it.
 
     Raises:
-        InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no number of its dtype; a null is
-            the NaN that a state may hold where its ``missing`` says so.
+        InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no finite number of its dtype.
     """
     if unknown := sorted(set(given) - {state.name for state in manifest.states}):
         raise InvalidInput(f"the model has no state {unknown[0]!r}", field=f"{field}.{unknown[0]}")
     states = []
     for state in manifest.states:
+        place = f"{field}.{state.name}"
         if state.name not in given:
             raise InvalidInput(f"state {state.name!r} is absent", field=field)
-        states.append(_to_state(given[state.name], state, f"{field}.{state.name}"))
+        try:
+            plain = np.array(given[state.name])
+            # Where it may also hold an infinity, null may have been one: JSON has neither.
+            if state.missing and not state.infinite:
+                plain = _with_holes(plain)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidInput(f"not an array of {state.dtype}", field=place) from error
+        if plain.dtype.kind not in "iuf":
+            raise InvalidInput(f"not an array of numbers, but of {plain.dtype.name}", field=place)
+        if plain.shape != state.row_shape:
+            raise InvalidInput(f"shape {list(plain.shape)} where the state has {list(state.row_shape)}", field=place)
+        if bool in set(map(type, np.array(given[state.name], object).flat)):  # which numpy takes for 1 and 0
+            raise InvalidInput("not an array of numbers: true or false is in it", field=place)
+        states.append(_cast(plain, state.dtype, place))
     return states
-
-
-def _to_state(given: Any, state: State, field: str) -> NDArray[Any]:
-    try:
-        cells = np.array(given, object)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"not an array of {state.dtype}", field=field) from error
-    if cells.shape != state.row_shape:
-        raise InvalidInput(f"shape {list(cells.shape)} where the state has {list(state.row_shape)}", field=field)
-    taken = {int, float, *[NoneType] * (state.missing and not state.infinite)}
-    if not set(map(type, cells.flat)) <= taken:
-        place, cell = next((place, cell) for place, cell in np.ndenumerate(cells) if type(cell) not in taken)
-        raise _no_number(cell, state, field + "".join(f"[{index}]" for index in place))
-    try:
-        return _cast(cells.astype(np.float64), state.dtype, field)
-    except OverflowError as error:
-        raise InvalidInput(f"a number that does not fit {state.dtype}", field=field) from error
-
-
-def _no_number(cell: Any, state: State, field: str) -> InvalidInput:
-    if cell is not None:
-        return InvalidInput(f"not a number, but {type(cell).__name__}", field=field)
-    if not state.infinite:
-        return InvalidInput("not a number, but null", field=field)
-    return InvalidInput(
-        "null does not say which infinity, or whether NaN, this state had; take it out of a session and put it into "
-        "one as a file",
-        field=field,
-    )
 
 
 def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
@@ -210,6 +194,13 @@ def check_state(numbers: NDArray[Any], state: State, field: str) -> None:
             "made from it",
             field=f"{field}{place}",
         )
+
+
+def _with_holes(plain: NDArray[Any]) -> NDArray[Any]:
+    """An array of objects as numbers, NaN where it holds None; as it is where it holds anything else."""
+    if plain.dtype != object or not all(value is None or type(value) in (int, float) for value in plain.flat):
+        return plain
+    return np.where(np.equal(plain, None), np.nan, plain).astype(np.float64)  # type: ignore[call-overload]
 
 
 def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:
