@@ -99,8 +99,9 @@ def like(engine: Any, **changes: Any) -> Any:
     """Another model version, as far as reading messages goes."""
     manifest = engine.manifest
     (part,) = manifest.inputs
-    names = {name: changes.pop(name) for name in ("name", "version") if name in changes}
-    other = manifest.model_copy(update={**names, "inputs": (part.model_copy(update=changes),)})
+    names: dict[str, Any] = {name: changes.pop(name) for name in ("name", "version") if name in changes}
+    names["inputs"] = (part.model_copy(update=changes),)
+    other = manifest.model_copy(update=names)
     checks_each = bool(changes.get("ranges"))
     return SimpleNamespace(manifest=other, pack_step=None if checks_each else engine.pack_step)
 
