@@ -65,7 +65,7 @@ faults: setup ## kill, stop and cut everything under load, a thousand times and 
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
 .PHONY: mutants
-mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about ten minutes
+mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about twenty minutes
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 .PHONY: format
