@@ -377,29 +377,3 @@ async def test_a_sweep_goes_on_where_the_one_before_came_to_and_begins_again_at_
     assert [key for key, _ in store._database.behind(None, 3000)] == ids[:-1]
     await store._checkpoint.sweep()
     assert [key for key, _ in store._database.behind(None, 3000)] == ids[1:-1]
-
-
-async def test_the_segment_behind_is_on_the_disk_with_its_name_before_one_goes_to_the_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The database names it as the first: one that a power cut took would be missed for ever."""
-    store = store_at(tmp_path)
-    house = House(store=store)
-    await store._group_sync.wait()
-    await stepped(house, "a", 1)
-    put, fsync = store._database.put_segment, os.fsync
-    synced: set[int] = set()
-    synced_before_put: set[int] = set()
-
-    def watched(file: int) -> None:
-        synced.add(os.fstat(file).st_ino)
-        fsync(file)
-
-    def put_segment(number: int, records: Any, ended_before: float) -> None:
-        synced_before_put.update(synced)
-        put(number, records, ended_before)
-
-    monkeypatch.setattr("ostinato.service.state.lmdb.journal.os.fsync", watched)
-    monkeypatch.setattr(store._database, "put_segment", put_segment)
-    await store._checkpoint.store()
-    assert synced_before_put >= inodes(store._journal.current.path, tmp_path)
