@@ -40,6 +40,7 @@ class Checkpoint:
     Args:
         tombstone_seconds: how long an ended session is remembered.
         clock: seconds since the epoch.
+        on_failure: called when something could not be done, which is tried again.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Checkpoint:
         *,
         tombstone_seconds: float,
         clock: Callable[[], float],
+        on_failure: Callable[[], object],
     ) -> None:
         self._journal = journal
         self._database = database
         self._group_sync = group_sync
         self._tombstone_seconds = tombstone_seconds
         self._clock = clock
+        self._on_failure = on_failure
         self._naming = Naming(folder)
         self._lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._swept_at: str | None = None
@@ -105,6 +108,10 @@ class Checkpoint:
             work = asyncio.to_thread(self._database.sweep, self._swept_at, self._ended_before())
             self._swept_at = (await _finish(work)).at
 
+    def _failed(self, what: str) -> None:
+        logger.error(what, exc_info=True)
+        self._on_failure()
+
     def _put(self, segment: Segment) -> None:
         def records() -> Iterator[tuple[str, bytes]]:
             # Even what a later segment has, too: that need not be on the disk yet when this one is given up.
@@ -133,7 +140,7 @@ class Checkpoint:
                 self._journal.follow()  # the process that wrote it may have ended before it was on the disk
                 await self._group_sync.wait()
             except Exception:
-                logger.exception("the journal could not be put on the disk")
+                self._failed("the journal could not be put on the disk; it is tried again")
 
     async def _store_for_ever(self) -> None:
         while True:
@@ -143,7 +150,7 @@ class Checkpoint:
                 await self.store()
                 await self.sweep()
             except Exception:
-                logger.exception("the journal could not be put into the database; it is tried again")
+                self._failed("the journal could not be put into the database; it is tried again")
                 await asyncio.sleep(SYNC_SECONDS)
 
 

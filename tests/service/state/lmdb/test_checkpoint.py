@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from ostinato.service.state.lmdb import journal
+from ostinato.service.state.lmdb import checkpoint, journal
 from ostinato.service.state.lmdb.segment import segment_path
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.puppet import Clock, House, column
@@ -143,3 +144,27 @@ def test_an_entry_of_a_former_segment_is_not_read_whole(tmp_path: Path, monkeypa
     assert one.current.entry_at(one.current.end) is None
     assert max(read) < 1_000
     one.close()
+
+
+@pytest.mark.parametrize("part", ["_group_sync.wait", "_database.put_segment"])
+async def test_what_the_store_cannot_do_by_itself_is_counted_and_logged(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
+    store = store_at(tmp_path)
+    failed = asyncio.Event()
+    store.on_failure = failed.set
+    house = House(store=store)
+    await house.sessions.open("sum", session_id="a")
+    await rotate(house, store)
+    owner, _, name = part.partition(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(store, owner), name, fails)
+        await store.start()
+        await failed.wait()
+        assert "OSError: the disk is gone" in caplog.text
+        assert "it is tried again" in caplog.text
+    await store.stop()
