@@ -71,7 +71,7 @@ soak: setup ## an hour of mixed load: every answer to the bit, memory and descri
 	@$(BIN)/python -m tests.soak $(SOAK)
 
 .PHONY: mutants
-mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about ten minutes
+mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about twenty minutes
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 .PHONY: format

@@ -177,6 +177,15 @@ async def test_a_session_of_that_name_is_taken_only_if_our_own_attempt_may_have_
                 pass
 
 
+async def test_what_was_lost_once_stays_in_doubt_whatever_is_said_in_between(kind: str) -> None:
+    refused = problem(429, "overloaded")
+    network = network_with("after", refused, "", "", "after", refused)
+    async with make_client(kind, network) as client, client.session("half", session_id="a") as session:
+        assert (await session.step([[8.0]])).tolist() == [[8.0]]
+        await session.close()
+    assert network.service.ended == {"a"}
+
+
 async def test_many_sessions_step_in_one_message_and_rows_fail_alone(kind: str) -> None:
     network = network_with("", "", "after")
     async with (
