@@ -257,7 +257,8 @@ def test_numbers_that_float32_cannot_tell_apart_are_refused_with_two_of_them(wri
 def test_numbers_that_float32_rounds_and_tells_apart_are_taken(write_csv: WriteCsv) -> None:
     in_hours: list[object] = [2_200_000_000 + 3600 * number for number in range(len(TIMES))]
     exact: list[object] = [0.1 + 1e-3 * number for number in range(len(TIMES))]
-    for others in (in_hours, exact, ["" if number % 3 else 1 for number in range(len(TIMES))]):
+    alone: list[object] = ["" if number % 3 else 1 for number in range(len(TIMES))]
+    for others in (in_hours, exact, alone):
         load_dataset(ten_minutes_of(write_csv, NOISE, others))
 
 
