@@ -16,6 +16,7 @@ from ostinato.errors import InputError
 _NO_VALUE = ("NAType", "NaTType")
 """Names of the classes by which data frames say that a value is missing."""
 _NUM_NAMED = 8
+_UNFLAGGED = np.frompyfunc(lambda value: int(value) if isinstance(value, bool) else value, 1, 1)
 
 
 def is_plain(given: object) -> bool:
@@ -41,7 +42,8 @@ def to_array(given: Any) -> NDArray[Any] | None:
     array = np.asarray(given)
     if array.dtype.kind in "mM":
         raise InputError(f"inputs are numbers, and this holds times ({array.dtype}); say in which unit, from when on")
-    return array
+    # Columns of several kinds may have flags among them, and JSON's true is no number.
+    return np.asarray(_UNFLAGGED(array)) if array.dtype == object and array.size else array
 
 
 def is_no_value(given: object) -> bool:

@@ -111,6 +111,9 @@ def test_a_missing_value_is_null_whatever_the_frame_calls_it() -> None:
 
 def test_flags_are_numbers() -> None:
     assert json.loads(to_json(np.array([[True, False]]))) == [[1, 0]]
+    mixed = Frame({"load": [True, False], "sun": [NA(), 2.5], "wind": [1, 2]})
+    # By its text, as True equals 1.
+    assert to_json(to_rows(mixed, FEATURES, "net")) == b"[[1,null,1],[0,2.5,2]]"
 
 
 def test_times_are_no_numbers() -> None:
