@@ -20,9 +20,9 @@ _UNFLAGGED = np.frompyfunc(lambda value: int(value) if isinstance(value, bool) e
 
 
 def is_plain(given: object) -> bool:
-    """Whether it is rows already, lists in a list or an array with two axes, and sent as it is."""
+    """Whether it is rows already, lists in a list or an array with two axes, or nothing at all, and sent as it is."""
     if isinstance(given, list | tuple):
-        return bool(given) and isinstance(given[0], list | tuple)
+        return not given or isinstance(given[0], list | tuple)
     return isinstance(given, np.ndarray) and given.ndim == 2
 
 
