@@ -22,9 +22,9 @@ from ostinato.service.errors import (
     StateStoreUnavailable,
     UnknownSession,
 )
-from ostinato.service.state.address import open_store, redis_address
+from ostinato.service.state.address import open_store
 from ostinato.service.state.base import Facts
-from ostinato.service.state.redis.link import RedisAddress
+from ostinato.service.state.redis.address import redis_address
 from ostinato.service.state.redis.servers import cluster_slot
 from ostinato.service.state.redis.store import RedisStore
 from tests.faults.proxy import Proxy
@@ -57,40 +57,6 @@ def side_at(url: str, at_end: AtEnd) -> Side:
         return store
 
     return side(open_there)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("redis://cache", RedisAddress("cache", 6379)),
-        ("redis://127.0.0.1:7000/3?timeout_seconds=0.5", RedisAddress("127.0.0.1", 7000, 3, timeout_seconds=0.5)),
-        ("rediss://me:p%40ss@cache:1/", RedisAddress("cache", 1, 0, "me", "p@ss", is_tls=True)),
-        ("redis://:secret@[::1]:6379/0", RedisAddress("::1", 6379, 0, None, "secret")),
-    ],
-)
-def test_an_address_says_where_and_how(url: str, expected: RedisAddress) -> None:
-    assert redis_address(url) == expected
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("redis://", "names no host"),
-        ("redis:///0", "names no host"),
-        ("redis://:secret@cache:port", "no number"),
-        ("redis://:secret@cache:99999", "no number"),
-        ("redis://cache?timeout_seconds=soon", "no number"),
-        ("redis://cache?timeout_seconds=0", "above 0"),
-        ("redis://cache?timeout_seconds=nan", "above 0"),
-        ("redis://:secret@cache?timeout=1", "no option timeout"),
-        ("redis://cache/sessions", "database is a number"),
-        ("redis://me@cache", "no password"),
-    ],
-)
-def test_a_bad_address_is_refused_and_its_password_is_not_repeated(url: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as raised:
-        open_store(Settings(state=url))
-    assert "secret" not in str(raised.value)
 
 
 async def test_a_store_opens_and_stops_without_a_redis() -> None:

@@ -15,9 +15,8 @@ import pytest
 from ostinato.service.errors import SeqConflict, SessionClosed, StateStoreUnavailable
 from ostinato.service.sessions.blocks import NO_SEQ
 from ostinato.service.sessions.rows import Columns, step_columns
-from ostinato.service.state.address import redis_address
 from ostinato.service.state.base import Snapshot
-from ostinato.service.state.redis.link import RedisAddress
+from ostinato.service.state.redis.address import RedisAddress, redis_address
 from ostinato.service.state.redis.servers import NUM_CLUSTER_SLOTS, RedisServers
 from ostinato.service.state.redis.store import RedisStore
 from ostinato.service.state.redis.swaps import Swaps
@@ -203,7 +202,7 @@ class Node:
 async def test_who_is_sent_on_to_another_server_may_have_been_answered_by_the_first(
     is_cut: bool, unknown: list[bool] | None
 ) -> None:
-    servers: Any = RedisServers(RedisAddress("first", 1))
+    servers: Any = RedisServers(RedisAddress((("first", 1),)))
     servers._is_cluster, servers._owners = True, [("first", 1)] * NUM_CLUSTER_SLOTS
     moved = hiredis.ReplyError("MOVED 7 second:2")
     servers._links = {("first", 1): Node(moved, is_cut=is_cut), ("second", 2): Node(b"0")}
