@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Self
 
 import redis
 
@@ -32,6 +33,10 @@ def _wait_until(condition: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"waited in vain for {what}")
 
 
+def _sentinel(port: int) -> Any:  # redis.Redis, whose methods are not all typed
+    return redis.Redis(port=port, decode_responses=True)
+
+
 class RedisPair:
     """A master, and a replica with all that it has. A context manager.
 
@@ -42,7 +47,7 @@ class RedisPair:
     def __init__(self) -> None:
         self.master, self.replica = RedisServer(), RedisServer()
 
-    def __enter__(self) -> RedisPair:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -159,11 +164,11 @@ class RedisSentinels(RedisPair):
 
     def named_by(self, sentinel: int) -> int:
         """The port of the server that a Sentinel names."""
-        with contextlib.closing(redis.Redis(port=sentinel, decode_responses=True)) as client:
+        with contextlib.closing(_sentinel(sentinel)) as client:
             return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
     def _knows_all(self, sentinel: int) -> bool:
-        with contextlib.closing(redis.Redis(port=sentinel, decode_responses=True)) as client:
+        with contextlib.closing(_sentinel(sentinel)) as client:
             facts = client.execute_command("SENTINEL", "MASTER", SERVICE)
         facts = dict(zip(facts[::2], facts[1::2], strict=True)) if isinstance(facts, list) else facts
         return int(facts["num-slaves"]) == 1 and int(facts["num-other-sentinels"]) == len(self.ports) - 1

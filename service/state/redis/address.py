@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -27,6 +29,17 @@ _OPTIONS = {
 }
 
 
+@contextmanager
+def _naming(file: str | None) -> Iterator[None]:
+    """Whatever is wrong with a file is said with its name, and without what is in it."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise OSError(0, "it is no UTF-8", file) from error
+    except OSError as error:
+        raise OSError(0, error.strerror or type(error).__name__, file) from error
+
+
 @dataclass(frozen=True)
 class Login:
     """Who asks; nobody in particular where there is no password.
@@ -44,11 +57,12 @@ class Login:
         """What ``AUTH`` is told; empty = nothing is to be said.
 
         Raises:
-            OSError, UnicodeDecodeError: the file cannot be read.
+            OSError: the file cannot be read; it names it.
         """
         password = self.password
         if self.password_file is not None:
-            password = Path(self.password_file).read_text("utf-8").rstrip("\r\n")
+            with _naming(self.password_file):
+                password = Path(self.password_file).read_text("utf-8").rstrip("\r\n")
         if password is None:
             return []
         return [password] if self.username is None else [self.username, password]
@@ -73,12 +87,16 @@ class Tls:
         """What a connection is made with.
 
         Raises:
-            OSError: a file is not there, or is none of its kind.
+            OSError: a file is not there, or is none of its kind; it names it.
         """
-        context = ssl.create_default_context(cafile=self.ca_file)
+        with _naming(self.ca_file):
+            context = ssl.create_default_context(cafile=self.ca_file)
         if self.certificate_file is not None:
-            # A key that is locked would be asked for at a terminal.
-            context.load_cert_chain(self.certificate_file, self.key_file, password="")
+            with _naming(
+                self.certificate_file if self.key_file is None else f"{self.certificate_file}, {self.key_file}"
+            ):
+                # A key that is locked would be asked for at a terminal.
+                context.load_cert_chain(self.certificate_file, self.key_file, password="")
         return context
 
 

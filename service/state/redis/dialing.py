@@ -71,7 +71,7 @@ async def leads_to(address: RedisAddress, connection: RedisConnection) -> bool:
         try:
             async with asyncio.timeout(address.timeout_seconds):
                 found = await asyncio.get_running_loop().getaddrinfo(host, port)
-        except (OSError, UnicodeError):  # a time-out is one
+        except (OSError, ValueError):  # a time-out is an OSError
             return True
         return not connection.peer or connection.peer in {str(to[0]) for *_, to in found}
     asked = [_ask_sentinel(address, sentinel) for sentinel in address.hosts]
@@ -129,8 +129,8 @@ async def _open(
     host, port = server
     try:
         words, context = await _read_files(address, login)
-    except (OSError, UnicodeError) as error:
-        raise Unreachable(f"{address}: {getattr(error, 'filename', None) or 'a file'}: {_cause(error)}") from error
+    except OSError as error:
+        raise Unreachable(f"{address}: {error.filename}: {error.strerror}") from error
     server_name = address.tls.server_name if address.tls else None
     try:
         async with asyncio.timeout(address.timeout_seconds):
@@ -143,8 +143,8 @@ async def _open(
             )
     except TimeoutError as error:
         raise AnswerLost(f"{address} did not answer for {address.timeout_seconds:g} s") from error
-    except (OSError, UnicodeError) as error:
-        raise Unreachable(f"{address}: {_cause(error)}") from error
+    except (OSError, ValueError) as error:  # a name that can be none is a ValueError
+        raise Unreachable(f"{address}: {getattr(error, 'strerror', None) or error}") from error
     try:
         if words:
             commands = [pack("AUTH", *words), *commands]
@@ -167,10 +167,6 @@ async def _read_files(address: RedisAddress, login: Login) -> tuple[list[str], s
         return login.words(), None
     context = None if address.tls is None else await asyncio.to_thread(address.tls.context)
     return await asyncio.to_thread(login.words), context
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _without_secret(said: str, password: str) -> str:

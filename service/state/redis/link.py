@@ -34,10 +34,14 @@ class Link:
 
     A server that does not answer in time is left alone until it does: meanwhile requests fail at once. Nothing else
     keeps a request from trying to connect, but for a moment after this client was turned away.
+
+    Attributes:
+        num_connections: how many were made.
     """
 
     def __init__(self, address: RedisAddress) -> None:
         self.address = address
+        self.num_connections = 0
         self._connection: RedisConnection | None = None
         self._former: list[RedisConnection] = []
         """Those on which something may still be answered."""
@@ -180,6 +184,7 @@ class Link:
             self._connection.retire()
             self._former = [former for former in (*self._former, self._connection) if not former.is_over]
         self._connection = connection
+        self.num_connections += 1
         return connection
 
     def _fall_silent(self) -> None:

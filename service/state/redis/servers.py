@@ -117,9 +117,10 @@ class RedisServers:
         """Connect anew where a name, or the Sentinels, have come to lead to another server."""
         await asyncio.gather(*(link.follow() for link in self._links.values()))
 
-    def named(self, node: ServerAddress) -> ServerAddress:
-        """Who it is that answers for a server."""
-        return self._link(node).server or node
+    def named(self, node: ServerAddress) -> tuple[ServerAddress, int]:
+        """Whom a server's link leads to, and by which of its connections: with each, it may be another."""
+        link = self._link(node)
+        return link.server or node, link.num_connections
 
     def refusal(self, answer: Any) -> str:
         """An error that Redis answered, with its address; what it disproves is found out anew."""

@@ -29,7 +29,8 @@ class Watch:
     def __init__(self, servers: RedisServers) -> None:
         self.trouble: str | None = f"{servers.address} has not answered yet"
         self._servers = servers
-        self._looked_at: set[ServerAddress] = set()
+        self._looked_at: dict[ServerAddress, tuple[ServerAddress, int]] = {}
+        self._said: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,17 +68,19 @@ class Watch:
         self.trouble = trouble
 
     async def _look_at_servers(self) -> None:
-        """Say, once of each server, what it is set to that may lose sessions; another may have taken its place."""
+        """Say once what each server is set to that may lose sessions; behind a new connection may be another."""
         try:
-            nodes = await self._servers.nodes()
-            for node in nodes:
+            for node in await self._servers.nodes():
                 named = self._servers.named(node)
-                if named in self._looked_at:
+                if self._looked_at.get(node) == named:
                     continue
                 answers = await self._servers.ask_node(node, map(pack, ("INFO",) * 2, ("memory", "persistence")))
                 info = "\n".join(answer.decode() for answer in answers if isinstance(answer, bytes))
-                self._looked_at.add(named)
-                for weakness in weaknesses(info):
-                    logger.warning("Redis %s:%d: %s", *named, weakness)
+                self._looked_at[node] = named
+                (host, port), _ = named
+                for line in (f"Redis {host}:{port}: {weakness}" for weakness in weaknesses(info)):
+                    if line not in self._said:
+                        self._said.add(line)
+                        logger.warning("%s", line)
         except RedisError:
             pass  # the next time
