@@ -91,7 +91,7 @@ class RedisConnection(asyncio.Protocol):
     def peer(self) -> str:
         """The address of the machine at its other end; "" = it is not known."""
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
-        return peer[0] if isinstance(peer, tuple) else ""
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.Protocol``."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hiredis
@@ -25,14 +28,12 @@ VERSIONS = b"ostinato:versions"
 GUARD = pack("PERSIST", VERSIONS)
 """A write that changes nothing: who takes it is no replica. What is read behind it is not old."""
 
-NEXT_HOST_SECONDS = 0.25
-"""How long the first machine of a name may take before the next one of the same name is tried, too."""
-
 
 async def dial(address: RedisAddress) -> RedisConnection:
     """Connect to the server that an address leads to now, and introduce this client.
 
-    Names are resolved, passwords and certificates read, and Sentinels asked each time.
+    Names are resolved, passwords and certificates read, and Sentinels asked each time. Of several machines that have
+    one name, and of several Sentinels, all are asked at once, and the first that leads to a master will do.
 
     Raises:
         Unreachable: there is nobody, or it is not who is to be asked, or it does not let this client in.
@@ -40,40 +41,17 @@ async def dial(address: RedisAddress) -> RedisConnection:
     """
     if address.service is None:
         return await _enter(address, address.hosts[0])
-    errors: list[RedisError] = []
-    asked = [asyncio.create_task(_ask_sentinel(address, sentinel)) for sentinel in address.hosts]
-    tried: set[ServerAddress] = set()
-    try:
-        # The first that knows will do, unless what it knows is old.
-        for answer in asyncio.as_completed(asked):
-            try:
-                server = await answer
-                if server not in tried:
-                    tried.add(server)
-                    return await _enter(address.at(server), server)
-            except RedisError as error:
-                errors.append(error)
-    finally:
-        for task in asked:
-            task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-    said = "; ".join(dict.fromkeys(map(str, errors)))
-    if any(isinstance(error, AnswerLost) for error in errors):
-        raise AnswerLost(said)
-    kind = TurnedAway if any(isinstance(error, TurnedAway) for error in errors) else Unreachable
-    raise kind(said)
+    return await _first([_enter_by(address, sentinel) for sentinel in address.hosts])
 
 
 async def leads_to(address: RedisAddress, connection: RedisConnection) -> bool:
     """Whether an address still leads to the server of a connection; True, too, where nobody knows."""
     if address.service is None:
-        host, port = connection.server
         try:
-            async with asyncio.timeout(address.timeout_seconds):
-                found = await asyncio.get_running_loop().getaddrinfo(host, port)
-        except (OSError, ValueError):  # a time-out is an OSError
+            machines = await _resolve(address, connection.server)
+        except RedisError:
             return True
-        return not connection.peer or connection.peer in {str(to[0]) for *_, to in found}
+        return not connection.peer or connection.peer in machines
     asked = [_ask_sentinel(address, sentinel) for sentinel in address.hosts]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     known = [answer for answer in answers if not isinstance(answer, BaseException)]
@@ -89,7 +67,7 @@ async def _ask_sentinel(address: RedisAddress, sentinel: ServerAddress) -> Serve
     there = address.at(sentinel)
     assert address.service is not None
     question = pack("SENTINEL", "get-master-addr-by-name", address.service)
-    connection, (answer,) = await _open(there, sentinel, address.sentinel_login, [question])
+    connection, (answer,) = await _open(there, sentinel, sentinel[0], address.sentinel_login, [question])
     connection.abort()
     if isinstance(answer, hiredis.ReplyError):
         raise TurnedAway(f"Sentinel {there}: {answer}")
@@ -99,10 +77,21 @@ async def _ask_sentinel(address: RedisAddress, sentinel: ServerAddress) -> Serve
     return host.decode(), int(port)
 
 
+async def _enter_by(address: RedisAddress, sentinel: ServerAddress) -> RedisConnection:
+    server = await _ask_sentinel(address, sentinel)
+    return await _enter(address.at(server), server)
+
+
 async def _enter(address: RedisAddress, server: ServerAddress) -> RedisConnection:
     """A connection to a server that is the one to be asked, as far as it says so."""
+    machines = await _resolve(address, server)
+    return await _first([_enter_machine(address, server, machine) for machine in machines])
+
+
+async def _enter_machine(address: RedisAddress, server: ServerAddress, machine: str) -> RedisConnection:
     greeting = [pack("SELECT", address.database)] if address.database else []
-    connection, answers = await _open(address, server, address.login, [*greeting, pack("ROLE"), GUARD])
+    greeting += [pack("ROLE"), GUARD]
+    connection, answers = await _open(address, server, machine, address.login, greeting)
     *selected, role, guard = answers
     refusals = [each for each in selected if isinstance(each, hiredis.ReplyError)]
     refusals += [each for each in (role, guard) if error_word(each) in TURNED_AWAY or _is_turning_away(each)]
@@ -113,38 +102,90 @@ async def _enter(address: RedisAddress, server: ServerAddress) -> RedisConnectio
     return connection
 
 
+async def _first(attempts: list[Coroutine[Any, Any, RedisConnection]]) -> RedisConnection:
+    """The first of several connections that is made.
+
+    Raises:
+        Unreachable, AnswerLost: none was.
+    """
+    if len(attempts) == 1:
+        return await attempts[0]
+    tasks = [asyncio.create_task(attempt) for attempt in attempts]
+    errors: list[RedisError] = []
+    made: RedisConnection | None = None
+    try:
+        for attempt in asyncio.as_completed(tasks):
+            try:
+                made = await attempt
+                return made
+            except RedisError as error:
+                errors.append(error)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for others in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(others, RedisConnection) and others is not made:
+                others.abort()
+    said = "; ".join(dict.fromkeys(map(str, errors)))
+    kinds = [kind for kind in (AnswerLost, TurnedAway) if any(isinstance(error, kind) for error in errors)]
+    raise (kinds[0] if kinds else Unreachable)(said)
+
+
+async def _resolve(address: RedisAddress, server: ServerAddress) -> list[str]:
+    """The machines that have a server's name; itself, where it is one.
+
+    Raises:
+        Unreachable, AnswerLost.
+    """
+    host, port = server
+    with _translated(address):
+        async with asyncio.timeout(address.timeout_seconds):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(_machine(to) for *_, to in found))
+
+
+def _machine(to: tuple[Any, ...]) -> str:
+    """The address of a socket's address; of a link-local one, with the link."""
+    is_of_link = len(to) == 4 and to[3]
+    return f"{to[0]}%{to[3]}" if is_of_link else str(to[0])
+
+
+@contextmanager
+def _translated(address: RedisAddress) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise AnswerLost(f"{address} did not answer for {address.timeout_seconds:g} s") from error
+    except (OSError, ValueError) as error:  # a name that can be none is a ValueError
+        raise Unreachable(f"{address}: {getattr(error, 'strerror', None) or error}") from error
+
+
 def _is_turning_away(answer: Any) -> bool:
     """Whether somebody who is not a Redis' command loop says no: at the door, or nobody who speaks Redis."""
     return isinstance(answer, hiredis.ReplyError) and "max number of clients" in str(answer)
 
 
 async def _open(
-    address: RedisAddress, server: ServerAddress, login: Login, commands: list[bytes]
+    address: RedisAddress, server: ServerAddress, machine: str, login: Login, commands: list[bytes]
 ) -> tuple[RedisConnection, list[Any]]:
     """Connect to a server and log in; what it says to ``commands``.
 
     Raises:
         Unreachable, AnswerLost.
     """
-    host, port = server
     try:
         words, context = await _read_files(address, login)
     except OSError as error:
         raise Unreachable(f"{address}: {error.filename}: {error.strerror}") from error
-    server_name = address.tls.server_name if address.tls else None
-    try:
+    server_name = None if address.tls is None else address.tls.server_name or server[0]
+    with _translated(address):
         async with asyncio.timeout(address.timeout_seconds):
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: RedisConnection(str(address), server, address.timeout_seconds),
-                *(host, port),
+                *(machine, server[1]),
                 ssl=context,
                 server_hostname=server_name,
-                happy_eyeballs_delay=NEXT_HOST_SECONDS,
             )
-    except TimeoutError as error:
-        raise AnswerLost(f"{address} did not answer for {address.timeout_seconds:g} s") from error
-    except (OSError, ValueError) as error:  # a name that can be none is a ValueError
-        raise Unreachable(f"{address}: {getattr(error, 'strerror', None) or error}") from error
     try:
         if words:
             commands = [pack("AUTH", *words), *commands]

@@ -268,3 +268,24 @@ async def test_what_is_no_redis_is_said_so() -> None:
     async with FakeRedis(lambda *_: b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         with pytest.raises(RedisError, match="ended the connection"):
             await dial(at(server))
+
+
+@pytest.mark.parametrize("others", [["127.0.0.9", "127.0.0.1"], ["127.0.0.1", "127.0.0.3"], ["127.0.0.3", "127.0.0.1"]])
+async def test_of_several_machines_with_one_name_the_master_is_found(
+    others: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actual = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        hosts = others if host == "redis.test" else [host]
+        return [found for each in hosts for found in actual(each, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with (
+        FakeRedis() as master,
+        FakeRedis(when(role=REPLICA), host="127.0.0.3", port=master.port),
+    ):
+        connection = await dial(RedisAddress((("redis.test", master.port),), timeout_seconds=30))
+        assert connection.peer == "127.0.0.1"
+        connection.abort()
+        await asyncio.sleep(0)
