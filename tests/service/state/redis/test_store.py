@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -36,6 +37,8 @@ from tests.service.state.places import Place, PlaceOf
 from tests.service.state.test_shared_stores import Side, side
 from tests.service.state.test_store_contract import commit_of, facts, settled
 from tests.waiting import until_true
+
+MANUAL = Path(__file__).parents[4] / "docs/stores.md"
 
 AtEnd = list[Callable[[], Awaitable[object]]]
 
@@ -486,3 +489,21 @@ async def test_a_password_that_was_changed_is_read_again_and_never_told(
         await one.store.stop()
     assert "WRONGPASS" in caplog.text
     assert "secret" not in caplog.text + str(refusal.value)
+
+
+async def test_a_user_of_its_own_needs_the_rights_that_the_manual_names(own_server: RedisServer, at_end: AtEnd) -> None:
+    (rights,) = re.findall(r"`(~ostinato:\*)` and, in words of an ACL, `(\S.*?)`", MANUAL.read_text())
+    with closing(own_server.client()) as client:
+        client.execute_command("ACL", "SETUSER", "me", "on", ">p@ss", *" ".join(rights).split())
+    one = side_at(own_server.url.replace("//", "//me:p%40ss@").replace("/0", "/1"), at_end)
+    await one.store.start()
+    await until_true(lambda: one.store.trouble is None, "an answer")
+    a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert await one.step(a, 0, 1)
+    assert [each.session_id for each in (await one.store.page(None, 5, None, 101.0)).sessions] == ["a"]
+    await one.store.close("a", a, 102.0)
+    assert await one.store.missing_versions() == {}
+    with closing(own_server.client()) as client:
+        log = client.execute_command("ACL", "LOG")
+    assert log == [], "something was not allowed"
+    await one.store.stop()
