@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.lmdb.meta_pages import DatabaseDamaged, check_file, damaged
 from ostinato.service.state.lmdb.trees import MAX_LEAF_BYTES, check_trees
-from ostinato.service.state.records import read_head
-from ostinato.service.state.schemas import head_of, is_of_another, is_over
+from ostinato.service.state.schemas import head_of, is_of_another, is_over, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ class Database:
         while part := list(islice(rest, _SLICE)):
             dead = [key for key, record in part if is_over(record, ended_before)]
             live = [(key.encode(), record) for key, record in part if not is_over(record, ended_before)]
-            versions |= {version for key, record in live if (version := _version(key, record))}
+            versions |= {version for _, record in live if (version := version_of(record))}
             with self._environment.begin(self._sessions, write=True) as transaction:
                 transaction.cursor().putmulti(live)
                 for key in dead:
@@ -205,15 +203,6 @@ def _close(path: str) -> None:
         _open_environments[path] = environment, num_users - 1
     else:
         environment.close()
-
-
-def _version(key: bytes, record: bytes) -> bytes | None:
-    """The names of what a record is of; None where it cannot be read."""
-    try:
-        head = read_head(key.decode(), record)
-    except RecordUnreadable:
-        return None
-    return f"{head.model}\n{head.version}".encode()
 
 
 def _number(stored: bytes | None) -> int:

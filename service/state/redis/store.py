@@ -62,7 +62,7 @@ class RedisStore(DurableStore):
         self._all = Scan(self._servers)
         self._next_stamp = secrets.randbits(62) + 1
         self._noted_versions: set[bytes] = set()
-        self._watch = Watch(self._servers)
+        self._watch = Watch(self._servers, on_failure=lambda: self.on_failure and self.on_failure())
 
     def __repr__(self) -> str:
         return f"<RedisStore {len(self._residents)} sessions in memory, {self._servers!r}>"

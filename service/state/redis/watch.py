@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ostinato.service.state.redis.address import ServerAddress
 from ostinato.service.state.redis.connection import RedisError, pack
@@ -22,13 +23,17 @@ FOLLOW_EVERY = 5
 class Watch:
     """Asks, as long as it runs; no request waits for it.
 
+    Args:
+        on_failure: called each time that no change can be made.
+
     Attributes:
         trouble: why no change can be made, by what Redis said last; None = they can.
     """
 
-    def __init__(self, servers: RedisServers) -> None:
+    def __init__(self, servers: RedisServers, on_failure: Callable[[], object]) -> None:
         self.trouble: str | None = f"{servers.address} has not answered yet"
         self._servers = servers
+        self._on_failure = on_failure
         self._looked_at: dict[ServerAddress, tuple[ServerAddress, int]] = {}
         self._said: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -66,6 +71,8 @@ class Watch:
         elif trouble is None and was_ever_able and self.trouble is not None:
             logger.info("sessions can be changed again: %s answers", self._servers.address)
         self.trouble = trouble
+        if trouble is not None:
+            self._on_failure()
 
     async def _look_at_servers(self) -> None:
         """Say once what each server is set to that may lose sessions; behind a new connection may be another."""

@@ -28,9 +28,11 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watches, "WATCH_SECONDS", 0.01)
 
 
-async def watch_over(address: RedisAddress, at_end: AtEnd) -> tuple[Watch, RedisServers]:
+async def watch_over(
+    address: RedisAddress, at_end: AtEnd, on_failure: Callable[[], object] = lambda: None
+) -> tuple[Watch, RedisServers]:
     servers = RedisServers(address)
-    watch = Watch(servers)
+    watch = Watch(servers, on_failure)
     at_end.append(servers.close)
     at_end.append(watch.stop)
     watch.start()
@@ -43,11 +45,14 @@ async def test_nobody_is_ready_before_redis_has_answered_and_whoever_was_is_agai
     caplog.set_level(logging.INFO, "ostinato")
     said = {b"PERSIST": b"-LOADING Redis is loading the dataset in memory\r\n"}
     async with FakeRedis(lambda _, command: said.get(command[0])) as server:
-        watch, servers = await watch_over(RedisAddress((("127.0.0.1", server.port),)), at_end)
+        failures: list[None] = []
+        address = RedisAddress((("127.0.0.1", server.port),))
+        watch, servers = await watch_over(address, at_end, lambda: failures.append(None))
         assert watch.trouble == f"redis://127.0.0.1:{server.port} has not answered yet"
         await until_true(lambda: "LOADING" in str(watch.trouble), "what Redis says")
         said.clear()
         await until_true(lambda: watch.trouble is None, "its data")
+        assert failures
         for word in ("MISCONF no disk", "NOREPLICAS none"):
             said[b"PERSIST"] = f"-{word}\r\n".encode()
             await until_true(lambda word=word: word in str(watch.trouble), word)
