@@ -82,6 +82,19 @@ async def test_what_a_server_says_that_is_not_asked_for_changes_is_not_read(at_e
         await servers.close()
 
 
+async def test_what_is_read_from_a_replica_that_is_not_left_yet_is_an_error(
+    at_end: AtEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TURNED_AWAY_SECONDS", 3600.0)
+    said = {b"GET": b"$3\r\nold\r\n"}
+    async with FakeRedis(lambda _, command: said.get(command[0])) as server:
+        servers = servers_of(RedisAddress((("127.0.0.1", server.port),)), at_end)
+        assert await servers.read([GET]) == [b"old"]
+        said[b"PERSIST"] = b"-READONLY it is a replica\r\n"
+        assert list(map(str, await servers.read([GET, GET]))) == ["READONLY it is a replica"] * 2
+        await servers.close()
+
+
 @pytest.mark.usefixtures("_old_connections")
 async def test_a_cluster_that_took_a_servers_place_is_found_out_and_the_other_way_round(at_end: AtEnd) -> None:
     async with FakeRedis() as server:
