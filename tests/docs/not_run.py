@@ -26,6 +26,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
+    ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
     ("docs/stores.md", "$ ostinato serve --state lmdb://backups/monday"): "it needs what is copied above it",
     ("docs/stores.md", "$ ostinato serve --state 'lmdb:///var/lib"): "a folder that was damaged",

@@ -7,10 +7,13 @@ import random
 import resource
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import psutil
 
 from tests.faults.stage import Stage
+from tests.redis_failover import RedisSentinels
 from tests.server import ServerProcess
 
 POLL_SECONDS = 0.02
@@ -123,6 +126,43 @@ class KillRedis(Saboteur):
         await asyncio.to_thread(redis.kill)
         await asyncio.sleep(self.random.uniform(0, 0.5))
         await asyncio.to_thread(redis.start)
+
+
+class SwapRedis(Saboteur):
+    """Has Redis' copy take its place, behind the same addresses, and cuts nobody off."""
+
+    async def _strike(self) -> None:
+        pair = self.stage.pair
+        assert pair is not None
+        for proxy in self.stage.store_proxies:
+            proxy.lead_to(pair.replica.port)
+        await asyncio.to_thread(pair.swap)
+
+
+class KillMaster(Saboteur):
+    """Kills Redis, whose Sentinels have its copy take its place."""
+
+    async def _strike(self) -> None:
+        servers = self.stage.pair
+        assert isinstance(servers, RedisSentinels)
+        await asyncio.to_thread(servers.fail_over)
+
+
+class ChangePassword(Saboteur):
+    """Gives Redis another password, throws everybody out, and lets replicas know later, or sooner."""
+
+    async def _strike(self) -> None:
+        redis = self.stage.redis
+        assert redis is not None
+        password = str(self.num_strikes + 1)
+        changes: list[Callable[[], object]] = [
+            partial(redis.change_password, password),
+            partial(self.stage.password_file.write_text, password),
+        ]
+        self.random.shuffle(changes)
+        for change in changes:
+            await asyncio.to_thread(change)
+            await asyncio.sleep(self.random.uniform(0, 0.5))
 
 
 class CutStore(Saboteur):

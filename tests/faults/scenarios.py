@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from tests.faults.damage import DamageCopy
 from tests.faults.disk import FillDisk
 from tests.faults.saboteurs import (
+    ChangePassword,
     CutStore,
+    KillMaster,
     KillRedis,
     KillService,
     KillWorker,
@@ -16,9 +18,10 @@ from tests.faults.saboteurs import (
     Saboteur,
     StepClock,
     StopReplica,
+    SwapRedis,
     UseUpDescriptors,
 )
-from tests.faults.stage import SERVICE, Between
+from tests.faults.stage import SERVICE, Backing, Between
 
 STORES = ("memory", "lmdb", "redis")
 
@@ -45,6 +48,7 @@ class Scenario:
     num_replicas: int = 1
     num_workers: int = 1
     between: Between = Between.NOTHING
+    backing: Backing = Backing.ONE
     flow_chunks: int = 64
     calm_seconds: float = 0.5
     attempt_seconds: float = 10.0
@@ -65,6 +69,23 @@ SCENARIOS = (
         *("cut-redis", "Redis' answers are lost, and connections cut", CutStore, ("redis",), 3, 100),
         num_replicas=2,
         between=Between.SERVICE_AND_STORE,
+    ),
+    Scenario(
+        *("swap-redis", "Redis' copy takes its place behind one address", SwapRedis, ("redis",), 3, 100),
+        num_replicas=2,
+        between=Between.SERVICE_AND_STORE,
+        backing=Backing.PAIR,
+    ),
+    Scenario(
+        *("kill-master", "Redis is killed, and Sentinels put its copy in its place", KillMaster, ("redis",), 2, 30),
+        num_replicas=2,
+        backing=Backing.SENTINELS,
+    ),
+    Scenario(
+        *("change-password", "Redis' password is changed, and its file later or sooner", ChangePassword, ("redis",)),
+        *(3, 100),
+        num_replicas=2,
+        backing=Backing.LOCKED,
     ),
     Scenario(
         *("lose-answers", "answers are lost on their way to clients", LoseAnswer, STORES, 40, 1000),

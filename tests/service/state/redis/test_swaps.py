@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ostinato.service.errors import SeqConflict, SessionClosed, StateStoreUnavailable
 from ostinato.service.sessions.blocks import NO_SEQ
 from ostinato.service.sessions.rows import Columns, step_columns
-from ostinato.service.state.address import redis_address
 from ostinato.service.state.base import Snapshot
-from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, Unreachable, pack
+from ostinato.service.state.redis.address import RedisAddress, redis_address
+from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, Unreachable, pack
 from ostinato.service.state.redis.servers import NUM_CLUSTER_SLOTS, Command, RedisServers, cluster_slot
 from ostinato.service.state.redis.store import RedisStore
 from ostinato.service.state.redis.swaps import ABSENT, SCRIPT, Swapped, Swaps
@@ -349,7 +349,7 @@ class Node:
 async def test_who_is_sent_on_to_another_server_may_have_been_answered_by_the_first(
     is_cut: bool, unknown: list[bool] | None
 ) -> None:
-    servers: Any = RedisServers(RedisAddress("first", 1))
+    servers: Any = RedisServers(RedisAddress((("first", 1),)))
     servers._is_cluster, servers._owners = True, [("first", 1)] * NUM_CLUSTER_SLOTS
     moved = hiredis.ReplyError("MOVED 7 second:2")
     servers._links = {("first", 1): Node(moved, is_cut=is_cut), ("second", 2): Node(b"0")}
@@ -364,7 +364,7 @@ async def test_who_is_sent_on_to_another_server_may_have_been_answered_by_the_fi
 )
 async def test_a_server_that_is_not_there_says_nothing_of_what_the_others_did(second: Any, error: type) -> None:
     keys = [b"first", b"second"]
-    servers: Any = RedisServers(RedisAddress("first", 1))
+    servers: Any = RedisServers(RedisAddress((("first", 1),)))
     servers._is_cluster, servers._owners = True, [("first", 1)] * NUM_CLUSTER_SLOTS
     servers._owners[cluster_slot(keys[1])] = ("second", 2)
     servers._links = {("first", 1): Node(Unreachable("first: gone")), ("second", 2): Node(second)}
