@@ -35,8 +35,9 @@ class Settings(BaseSettings):
     Attributes:
         repository: the folder ``<repository>/<model>/<version>/`` that is served.
         state: the store of the sessions: ``lmdb://PATH``, files of this machine that its workers share, with
-            ``?sync=always`` on the disk before each answer and else within a second; ``redis://HOST:PORT/DB``, shared
-            by any number of replicas; ``memory://``, which is lost at exit and serves one worker.
+            ``?sync=always`` on the disk before each answer and else within a second; ``redis://HOST:PORT/DB``,
+            ``redis+sentinel://HOST,HOST/SERVICE/DB`` or ``redis+cluster://HOST,HOST``, shared by any number of
+            replicas; ``memory://``, which is lost at exit and serves one worker.
         record_schema: schema of the records that are written to the store: this release's own, or the one before, as
             long as replicas of the release before are live. Both are read.
         memory_budget: bytes of memory for sessions, in each worker, as ``512MiB``: those used last are kept there, and

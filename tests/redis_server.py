@@ -30,10 +30,14 @@ class RedisServer:
     Args:
         options: further options of ``redis-server``, as ``"--cluster-enabled", "yes"``.
         port: where it listens; None = any free one.
+        password: without which nobody is let in.
     """
 
-    def __init__(self, *options: str, port: int | None = None) -> None:
+    def __init__(self, *options: str, port: int | None = None, password: str | None = None) -> None:
         self.port = port or free_port()
+        self.password = password
+        if password is not None:
+            options = (*options, "--requirepass", password)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.folder = Path(tempfile.mkdtemp(prefix="ostinato-redis-"))
         self._command = [
@@ -65,7 +69,14 @@ class RedisServer:
 
     def client(self) -> Any:  # redis.Redis, whose methods are not all typed
         """A new ``redis.Redis``, for the caller to close."""
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=10.0)
+        return redis.Redis(port=self.port, password=self.password, decode_responses=True, socket_timeout=10.0)
+
+    def change_password(self, password: str) -> None:
+        """Let nobody in any more without another password; who is in is thrown out."""
+        with contextlib.closing(self.client()) as client:
+            client.config_set("requirepass", password)
+            self.password = password
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def start(self) -> None:
         """Start it, and wait until it has read what it was told before and answers."""

@@ -182,6 +182,11 @@ class Store(ABC):
     on_unreadable: Callable[[], object] | None = None
     on_failure: Callable[[], object] | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """Why sessions cannot be changed now, as far as is known without asking; None = they can."""
+        return None
+
     @abstractmethod
     def num_slots(self, manifest: Manifest) -> int:
         """The most sessions of a model version that are in memory at once."""

@@ -14,6 +14,7 @@ from pydantic import ByteSize, TypeAdapter
 from ostinato.service.config import Settings
 from ostinato.service.state.address import open_store
 from ostinato.service.state.lmdb.store import LmdbStore
+from ostinato.service.state.redis.address import Login, redis_address
 from tests.redis_server import RedisServer
 from tests.tools import run_tool
 
@@ -222,21 +223,16 @@ def test_replicas_over_redis_are_replaced_one_by_one_with_none_missing() -> None
 
 def test_the_address_of_redis_is_its_service_s_with_the_password_of_the_secret() -> None:
     rendered = render("redis")
-    names = list(rendered.variables)
-    # Kubernetes puts a variable into those behind it.
-    assert names.index("REDIS_PASSWORD") < names.index("OSTINATO_STATE")
-    address = urlsplit(rendered.variables["OSTINATO_STATE"])
+    address = redis_address(rendered.variables["OSTINATO_STATE"])
     service = rendered.documents["Service/ostinato-redis"]
-    assert address.hostname == service["metadata"]["name"]
-    assert address.port == service["spec"]["ports"][0]["port"]
-    assert address.password == "$(REDIS_PASSWORD)"
+    assert address.hosts == ((service["metadata"]["name"], service["spec"]["ports"][0]["port"]),)
     (server,) = rendered.documents["StatefulSet/ostinato-redis"]["spec"]["template"]["spec"]["containers"]
-    secrets = [
-        variable["valueFrom"]["secretKeyRef"]
-        for variable in [*rendered.container["env"], *server["env"]]
-        if "valueFrom" in variable
-    ]
-    assert secrets == [{"name": "ostinato-redis", "key": "password"}] * 2
+    (secret,) = [variable["valueFrom"]["secretKeyRef"] for variable in server["env"] if "valueFrom" in variable]
+    # The file is the same secret's, under the name of its key.
+    places = {mount["name"]: Path(mount["mountPath"]) for mount in rendered.container["volumeMounts"]}
+    volumes = rendered.workload["template"]["spec"]["volumes"]
+    (mounted,) = [volume for volume in volumes if volume.get("secret", {}).get("secretName") == secret["name"]]
+    assert address.login == Login(password_file=str(places[mounted["name"]] / secret["key"]))
 
 
 def test_a_real_redis_takes_the_configuration(tmp_path: Path) -> None:
@@ -294,8 +290,9 @@ def test_no_container_may_do_anything_but_serve(rendered: Rendered) -> None:
 
 
 def test_what_is_written_goes_to_a_volume(rendered: Rendered) -> None:
-    mounts = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
-    (volume,) = rendered.pod["volumes"]
+    every = rendered.container["volumeMounts"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in every if not mount.get("readOnly")}
+    (volume,) = [volume for volume in rendered.pod["volumes"] if "secret" not in volume]
     claims = [claim["metadata"]["name"] for claim in rendered.workload.get("volumeClaimTemplates", [])]
     assert "emptyDir" in volume
     assert set(mounts) == {volume["name"], *claims}

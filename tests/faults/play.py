@@ -69,17 +69,20 @@ async def play(
     seed: int,
     is_quick: bool,
     progress: Callable[[Outcome], None] = lambda _: None,
+    stage_of: type[Stage] = Stage,
 ) -> Outcome:
     """Play a scenario; ``progress`` is told after each fault."""
     outcome = Outcome(scenario.name, store, seed, num_sessions, num_faults, is_quick)
     began_at = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="ostinato-faults-"))
     generator = random.Random(seed)
-    stage = Stage(
+    stage = stage_of(
         *(store, folder, generator),
         num_replicas=scenario.num_replicas,
         num_workers=scenario.num_workers,
         between=scenario.between,
+        target=scenario.target,
+        backing=scenario.backing,
     )
     try:
         async with stage:

@@ -18,6 +18,7 @@ class _Link:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client = client
         self.server = server
+        self.is_frozen = False
 
     def cut(self) -> None:
         """End both at once; what was not yet sent is gone."""
@@ -82,6 +83,15 @@ class Proxy:
             link.cut()
         self._swallows = False
 
+    def lead_to(self, server_port: int) -> None:
+        """Hand new connections to another server; those that there are stay where they are."""
+        self._server_port = server_port
+
+    def freeze(self) -> None:
+        """Let nothing through, either way, on the connections that there are, and tell nobody; new ones work."""
+        for link in self._links:
+            link.is_frozen = True
+
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -108,6 +118,8 @@ class Proxy:
             while content := await reader.read(CHUNK_BYTES):
                 if self._swallows_after and self._swallows_after in content:
                     self._swallows, self._swallows_after = True, b""
+                if link.is_frozen:
+                    continue
                 link.server.write(content)
                 await link.server.drain()
         link.cut()
@@ -123,7 +135,7 @@ class Proxy:
                     self.num_lost += 1
                     await self._tear(content, link)
                     break
-                if self._swallows:
+                if self._swallows or link.is_frozen:
                     self.num_lost += 1
                     continue
                 link.client.write(content)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import psutil
 
 from tests.faults.stage import Stage
+from tests.redis_failover import RedisSentinels
 from tests.server import ServerProcess
 
 POLL_SECONDS = 0.02
@@ -124,6 +128,43 @@ class KillRedis(Saboteur):
         await asyncio.to_thread(redis.start)
 
 
+class SwapRedis(Saboteur):
+    """Has Redis' copy take its place, behind the same addresses, and cuts nobody off."""
+
+    async def _strike(self) -> None:
+        pair = self.stage.pair
+        assert pair is not None
+        for proxy in self.stage.store_proxies:
+            proxy.lead_to(pair.replica.port)
+        await asyncio.to_thread(pair.swap)
+
+
+class KillMaster(Saboteur):
+    """Kills Redis, whose Sentinels have its copy take its place."""
+
+    async def _strike(self) -> None:
+        servers = self.stage.pair
+        assert isinstance(servers, RedisSentinels)
+        await asyncio.to_thread(servers.fail_over)
+
+
+class ChangePassword(Saboteur):
+    """Gives Redis another password, throws everybody out, and lets replicas know later, or sooner."""
+
+    async def _strike(self) -> None:
+        redis = self.stage.redis
+        assert redis is not None
+        password = str(self.num_strikes + 1)
+        changes: list[Callable[[], object]] = [
+            partial(redis.change_password, password),
+            partial(self.stage.password_file.write_text, password),
+        ]
+        self.random.shuffle(changes)
+        for change in changes:
+            await asyncio.to_thread(change)
+            await asyncio.sleep(self.random.uniform(0, 0.5))
+
+
 class CutStore(Saboteur):
     """Loses the store's answers for a moment, then cuts its connections: nobody knows what was committed."""
 
@@ -166,3 +207,26 @@ class RestartReplica(Saboteur):
         assert code == 0, f"told to end, the service exited with {code}"
         service.start()
         service.wait_until_ready()
+
+
+class StepClock(Saboteur):
+    """Sets the wall clock of all replicas, by less in sum than a session lives."""
+
+    async def _strike(self) -> None:
+        await asyncio.to_thread(self.stage.clock_file.write_text, str(self.random.uniform(-1700, 1700)))
+        await asyncio.sleep(self.random.uniform(0, 1))
+
+
+class UseUpDescriptors(Saboteur):
+    """Lets a random replica open nothing more, neither files nor connections, for a moment."""
+
+    async def _strike(self) -> None:
+        workers = await asyncio.to_thread(_living, self.random.choice(self.stage.services))
+        before = {worker.pid: resource.prlimit(worker.pid, resource.RLIMIT_NOFILE) for worker in workers}
+        try:
+            for worker in workers:
+                resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, before[worker.pid][1]))
+            await asyncio.sleep(self.random.uniform(0.5, 1 if self.is_quick else 5))
+        finally:
+            for pid, limits in before.items():
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.faults.damage import DamageCopy
 from tests.faults.disk import FillDisk
 from tests.faults.saboteurs import (
+    ChangePassword,
     CutStore,
+    KillMaster,
     KillRedis,
     KillService,
     KillWorker,
     LoseAnswer,
     RestartReplica,
     Saboteur,
+    StepClock,
     StopReplica,
+    SwapRedis,
+    UseUpDescriptors,
 )
-from tests.faults.stage import Between
+from tests.faults.stage import SERVICE, Backing, Between
 
 STORES = ("memory", "lmdb", "redis")
 
@@ -30,6 +36,7 @@ class Scenario:
         flow_chunks: how many chunks are acknowledged between two faults, at least.
         calm_seconds: how long the next fault waits after that, at most.
         attempt_seconds: how long a client waits for an answer before it sends the same again.
+        target: what is served.
     """
 
     name: str
@@ -41,9 +48,11 @@ class Scenario:
     num_replicas: int = 1
     num_workers: int = 1
     between: Between = Between.NOTHING
+    backing: Backing = Backing.ONE
     flow_chunks: int = 64
     calm_seconds: float = 0.5
     attempt_seconds: float = 10.0
+    target: str = SERVICE
 
 
 SCENARIOS = (
@@ -62,6 +71,23 @@ SCENARIOS = (
         between=Between.SERVICE_AND_STORE,
     ),
     Scenario(
+        *("swap-redis", "Redis' copy takes its place behind one address", SwapRedis, ("redis",), 3, 100),
+        num_replicas=2,
+        between=Between.SERVICE_AND_STORE,
+        backing=Backing.PAIR,
+    ),
+    Scenario(
+        *("kill-master", "Redis is killed, and Sentinels put its copy in its place", KillMaster, ("redis",), 2, 30),
+        num_replicas=2,
+        backing=Backing.SENTINELS,
+    ),
+    Scenario(
+        *("change-password", "Redis' password is changed, and its file later or sooner", ChangePassword, ("redis",)),
+        *(3, 100),
+        num_replicas=2,
+        backing=Backing.LOCKED,
+    ),
+    Scenario(
         *("lose-answers", "answers are lost on their way to clients", LoseAnswer, STORES, 40, 1000),
         between=Between.CLIENTS_AND_SERVICE,
         flow_chunks=1,
@@ -71,5 +97,11 @@ SCENARIOS = (
         *("rolling-restart", "three replicas are restarted in turn", RestartReplica, ("redis",), 3, 60),
         num_replicas=3,
     ),
+    Scenario("damage", "a copy is damaged: a bit, a cut, a file removed", DamageCopy, ("lmdb",), 1, 60),
+    Scenario(
+        *("clock-steps", "the wall clock is set, forwards and backwards", StepClock, ("lmdb", "redis"), 3, 60),
+        target="tests.faults.stepped_clock:Ostinato",
+    ),
+    Scenario("descriptors", "no file or connection can be opened, then they can", UseUpDescriptors, STORES, 1, 30),
     Scenario("disk-full", "no file can grow, then they can again", FillDisk, ("lmdb",), 1, 1),
 )

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from enum import Flag, auto
+from enum import Enum, Flag, auto
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,10 +15,13 @@ import numpy as np
 
 from tests import networks
 from tests.faults.chunk import Steps
+from tests.faults.clock import STEPPED_CLOCK_FILE
 from tests.faults.proxy import Proxy
+from tests.redis_failover import RedisPair, RedisSentinels
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, free_port
 
+SERVICE = "ostinato.service.app:Ostinato"
 MODEL = "lstm"
 NUM_FEATURES = 3
 
@@ -31,16 +34,32 @@ class Between(Flag):
     SERVICE_AND_STORE = auto()
 
 
+class Backing(Enum):
+    """Which Redis there is, where one is the store."""
+
+    ONE = auto()
+    LOCKED = auto()
+    """It has a password, which replicas read from a file."""
+    PAIR = auto()
+    """Another copies it, and may take its place."""
+    SENTINELS = auto()
+    """And Sentinels see to that."""
+
+
 class Stage:
     """Replicas of the service over one store, all ready. A context manager.
 
     Args:
         store: ``memory``, ``lmdb`` or ``redis``.
         folder: for models, logs and what ``lmdb`` writes.
+        backing: which Redis there is.
         settings: of the services, where they are not the default.
+        target: what is served.
 
     Attributes:
         client_proxies, store_proxies: those in front of the replicas, and those in front of the store.
+        redis: the server that is the store, or began as it; ``pair``: that one and its copy.
+        password_file: what a locked Redis' password is read from.
     """
 
     def __init__(
@@ -52,19 +71,26 @@ class Stage:
         num_replicas: int = 1,
         num_workers: int = 1,
         between: Between = Between.NOTHING,
+        backing: Backing = Backing.ONE,
         settings: Mapping[str, Any] | None = None,
+        target: str = SERVICE,
     ) -> None:
         self.store, self.folder = store, folder
         self.num_workers = num_workers
         self.services: list[ServerProcess] = []
         self.redis: RedisServer | None = None
+        self.pair: RedisPair | None = None
+        self.password_file = folder / "password"
         self.client_proxies: list[Proxy] = []
         self.store_proxies: list[Proxy] = []
         self.state_folder = folder / "state"
+        self.clock_file = folder / "clock"
         self.ports: list[int] = []
         self.settings = dict(settings or {})
         self._num_replicas = num_replicas
         self._between = between
+        self._target = target
+        self._backing = backing
         self._random = generator
         self._exits = AsyncExitStack()
 
@@ -107,6 +133,8 @@ class Stage:
             service = ServerProcess(
                 *(self.folder / "repository", self.folder),
                 port=free_port(),
+                target=self._target,
+                environment={STEPPED_CLOCK_FILE: str(self.clock_file)},
                 **{"state": state, "workers": self.num_workers, **self.settings},
             )
             self.services.append(service)
@@ -131,15 +159,29 @@ class Stage:
             return ["memory://"]
         if self.store == "lmdb":
             return [f"lmdb://{self.state_folder}"] * self._num_replicas
-        redis = RedisServer()
-        self.at_end(asyncio.to_thread, redis.stop)
-        await asyncio.to_thread(redis.start)
+        redis = await self._open_redis()
         self.redis = redis
+        if isinstance(self.pair, RedisSentinels):
+            return [self.pair.url] * self._num_replicas
         ports = [redis.port] * self._num_replicas
         if Between.SERVICE_AND_STORE in self._between:
             self.store_proxies = [await self._put_between(port) for port in ports]
             ports = [proxy.port for proxy in self.store_proxies]
-        return [f"redis://127.0.0.1:{port}/0" for port in ports]
+        query = "" if redis.password is None else f"?password_file={self.password_file}"
+        return [f"redis://127.0.0.1:{port}/0{query}" for port in ports]
+
+    async def _open_redis(self) -> RedisServer:
+        if self._backing in (Backing.PAIR, Backing.SENTINELS):
+            self.pair = RedisPair() if self._backing is Backing.PAIR else RedisSentinels()
+            self.at_end(asyncio.to_thread, self.pair.stop)
+            await asyncio.to_thread(self.pair.start)
+            return self.pair.master
+        redis = RedisServer(password="0" if self._backing is Backing.LOCKED else None)
+        if redis.password is not None:
+            self.password_file.write_text(redis.password)
+        self.at_end(asyncio.to_thread, redis.stop)
+        await asyncio.to_thread(redis.start)
+        return redis
 
     async def _put_between(self, port: int) -> Proxy:
         return await self._exits.enter_async_context(Proxy(port, self._random))

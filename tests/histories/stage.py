@@ -30,7 +30,7 @@ class ServerStage(Stage):
         write_repository(repository)
 
 
-class LocalStage(ServerStage):
+class LocalReplicas(Stage):
     """Replicas in one process, each with its own memory and connections."""
 
     async def start_replicas(self, states: Sequence[str]) -> AsyncIterator[int]:
@@ -44,6 +44,10 @@ class LocalStage(ServerStage):
     def logs(self) -> str:
         """Nothing: the log is the test's own."""
         return ""
+
+
+class LocalStage(LocalReplicas, ServerStage):
+    """Both."""
 
 
 class _Replica:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ostinato.service.state.address import redis_address
 from ostinato.service.state.base import Store
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
+from ostinato.service.state.redis.address import redis_address
 from ostinato.service.state.redis.store import RedisStore
 from ostinato.service.state.schemas import SCHEMA
 from tests.redis_server import RedisCluster, RedisServer

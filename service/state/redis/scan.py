@@ -9,7 +9,7 @@ import hiredis
 
 from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.records import HEAD_BYTES, Head, read_head
-from ostinato.service.state.redis.link import Refused, pack
+from ostinato.service.state.redis.connection import Refused, pack
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
 SESSION = b"ostinato:session:"
@@ -25,6 +25,10 @@ class Position(NamedTuple):
     node: int = 0
     scan: int = 0
     left: tuple[str, ...] = ()
+
+    def is_possible(self) -> bool:
+        """Whether there may be such a one."""
+        return self.node >= 0 and 0 <= self.scan < 2**64
 
 
 class Scan:
@@ -46,7 +50,7 @@ class Scan:
         scan = pack("SCAN", position.scan, "MATCH", SESSION + b"*", "COUNT", num_keys)
         (answer,) = await self._servers.ask_node(nodes[position.node], [scan])
         if isinstance(answer, hiredis.ReplyError):
-            raise Refused(f"{self._servers.address}: {answer}")
+            raise Refused(self._servers.refusal(answer))
         at, keys = int(answer[0]), answer[1]
         left = tuple(key.removeprefix(SESSION).decode(errors="replace") for key in dict.fromkeys(keys))
         return Position(position.node, at, left) if at else Position(position.node + 1, 0, left)
@@ -61,12 +65,12 @@ class Scan:
             return []
         keys = [SESSION + session_id.encode() for session_id in session_ids]
         commands = [Command(cluster_slot(key), pack("GETRANGE", key, 0, HEAD_BYTES - 1)) for key in keys]
-        answers = await self._servers.ask(commands)
+        answers = await self._servers.read(commands)
         heads: list[Head | RecordUnreadable | None] = []
         for session_id, answer in zip(session_ids, answers, strict=True):
             if isinstance(answer, hiredis.ReplyError):
                 if not str(answer).startswith("WRONGTYPE"):
-                    raise Refused(f"{self._servers.address}: {answer}")
+                    raise Refused(self._servers.refusal(answer))
                 heads.append(foreign(session_id))
             else:
                 heads.append(_head(session_id, answer) if answer else None)

@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 
 import hiredis
 
-from ostinato.service.state.redis.link import AnswerLost, Link, RedisAddress, RedisError, Refused, Unreachable, pack
+from ostinato.service.state.redis.address import RedisAddress, ServerAddress
+from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, Unreachable, pack
+from ostinato.service.state.redis.dialing import GUARD
+from ostinato.service.state.redis.link import Link
+from ostinato.service.state.redis.replies import TURNED_AWAY, UNABLE, error_word, is_elsewhere
 
 NUM_CLUSTER_SLOTS = 16_384
 
@@ -19,9 +23,6 @@ MAX_SENDS = 8
 
 MOVE_SECONDS = 0.05
 """How long a command waits before it is sent again, where its keys are between two servers."""
-
-ServerAddress = tuple[str, int]
-"""Host and port of a server."""
 
 
 class Command(NamedTuple):
@@ -41,7 +42,9 @@ class RedisServers:
 
     def __init__(self, address: RedisAddress) -> None:
         self.address = address
-        self._links = {(address.host, address.port): Link(address)}
+        self._seeds = address.hosts if address.service is None else address.hosts[:1]
+        self._links = {host: Link(address if address.service else address.at(host)) for host in self._seeds}
+        """Of the Sentinels' server, it stands under the name of the first Sentinel."""
         self._is_cluster: bool | None = None
         self._owners: list[ServerAddress] | None = None
         """Of each slot; None = to be asked for."""
@@ -72,15 +75,58 @@ class RedisServers:
             return self._first.ask(packed, num_commands, on_resend)
         return self._find_and_ask(commands, resent)
 
+    async def read(self, commands: Sequence[Command]) -> list[Any]:
+        """``ask`` for commands that change nothing; what a server says that is no more asked for changes is an error,
+        since it may be old.
+        """
+        if not self.is_one:
+            await self._find_out()
+            if self._is_cluster:
+                return await self._ask_cluster(commands, set())
+        return await self._read_one([command.packed for command in commands])
+
     async def nodes(self) -> list[ServerAddress]:
         """The servers that have keys, in a lasting order."""
         await self._find_out()
-        return [(self.address.host, self.address.port)] if self._owners is None else sorted(set(self._owners))
+        return [self._seeds[0]] if self._owners is None else sorted(set(self._owners))
 
     async def ask_node(self, node: ServerAddress, packed: Iterable[bytes]) -> list[Any]:
-        """What one server says to each of several commands; raises as ``ask``."""
+        """What one server says to each of several commands that change nothing; raises as ``ask``."""
         commands = list(packed)
+        if self.is_one:
+            return await self._read_one(commands)
         return await self._link(node).ask(b"".join(commands), len(commands))
+
+    async def trouble(self) -> str | None:
+        """Why no server takes changes now, as far as one that changes nothing tells; None = some do."""
+        try:
+            nodes = await self.nodes()
+        except RedisError as error:
+            return str(error)
+        asked = await asyncio.gather(*(self._link(node).ask(GUARD) for node in nodes), return_exceptions=True)
+        troubles: list[str] = []
+        for node, answers in zip(nodes, asked, strict=True):
+            if isinstance(answers, BaseException):
+                troubles.append(str(answers))
+                self._doubt(node)
+            elif is_elsewhere(answers) or error_word(answers[0]) in UNABLE:
+                troubles.append(self.refusal(answers[0]))
+        return troubles[0] if len(troubles) == len(nodes) else None
+
+    async def follow(self) -> None:
+        """Connect anew where a name, or the Sentinels, have come to lead to another server."""
+        await asyncio.gather(*(link.follow() for link in self._links.values()))
+
+    def named(self, node: ServerAddress) -> tuple[ServerAddress, int]:
+        """Whom a server's link leads to, and by which of its connections: with each, it may be another."""
+        link = self._link(node)
+        return link.server or node, link.num_connections
+
+    def refusal(self, answer: Any) -> str:
+        """An error that Redis answered, with its address; what it disproves is found out anew."""
+        if self.is_one and error_word(answer) in ("MOVED", "CLUSTERDOWN"):
+            self._is_cluster = None  # a cluster has taken its place
+        return f"{self.address}: {answer}"
 
     async def close(self) -> None:
         """End all connections."""
@@ -89,14 +135,23 @@ class RedisServers:
 
     @property
     def _first(self) -> Link:
-        return self._links[self.address.host, self.address.port]
+        return self._links[self._seeds[0]]
 
     def _link(self, node: ServerAddress) -> Link:
         link = self._links.get(node)
         if link is None:
-            host, port = node
-            link = self._links[node] = Link(self.address._replace(host=host, port=port))
+            link = self._links[node] = Link(self.address.at(node))
         return link
+
+    def _doubt(self, node: ServerAddress) -> None:
+        """Ask who has which slots anew, and this server last: another may have taken over, and it not know."""
+        self._owners = None
+        if node in self._links:
+            self._links[node] = self._links.pop(node)
+
+    async def _read_one(self, packed: Sequence[bytes]) -> list[Any]:
+        guard, *answers = await self._first.ask(b"".join((GUARD, *packed)), len(packed) + 1)
+        return [guard] * len(answers) if error_word(guard) in TURNED_AWAY else answers
 
     async def _find_and_ask(self, commands: Sequence[Command], resent: set[int] | None) -> list[Any]:
         await self._find_out()
@@ -107,12 +162,26 @@ class RedisServers:
     async def _find_out(self) -> None:
         """Learn whether it is a cluster, and which server has which slots."""
         if self._is_cluster is None:
-            (answer,) = await self._first.ask(pack("INFO", "cluster"))
-            if isinstance(answer, hiredis.ReplyError):
-                raise Refused(f"{self.address}: {answer}")
-            self._is_cluster = b"cluster_enabled:1" in answer
+            self._is_cluster = await self._ask_whether_cluster()
         if self._is_cluster and self._owners is None:
             self._owners = await self._ask_owners()
+
+    async def _ask_whether_cluster(self) -> bool:
+        """Whether it is a cluster, from the first host that says so."""
+        errors: list[RedisError] = []
+        for host in self._seeds:
+            try:
+                (answer,) = await self._links[host].ask(pack("INFO", "cluster"))
+            except RedisError as error:
+                errors.append(error)
+                continue
+            if isinstance(answer, hiredis.ReplyError):
+                raise Refused(f"{self.address}: {answer}")
+            is_cluster = b"cluster_enabled:1" in answer
+            if self.address.is_cluster and not is_cluster:
+                raise Refused(f"{self._links[host].address} is no cluster, as its address says by its scheme or hosts")
+            return is_cluster
+        raise errors[0]
 
     async def _ask_owners(self) -> list[ServerAddress]:
         """Which server has which slots, from the first that says so."""
@@ -125,6 +194,7 @@ class RedisServers:
                 continue
             if isinstance(answer, hiredis.ReplyError):
                 error = Refused(f"{link.address}: {answer}")
+                self._is_cluster = None  # it may be none any more
                 continue
             # A slot that nobody has is anybody's: who is asked for it says what is wrong with the cluster.
             owners = [node] * NUM_CLUSTER_SLOTS
@@ -170,8 +240,10 @@ class RedisServers:
             asked.append(self._link(node).ask(b"".join(packed), len(packed), partial(resent.update, indices)))
         results = await asyncio.gather(*asked, return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
+        for node, result in zip(parts, results, strict=True):
+            if isinstance(result, BaseException) or is_elsewhere(result):
+                self._doubt(node)
         if errors:
-            self._owners = None  # another may have taken over
             if any(not isinstance(error, RedisError) for error in errors):
                 raise errors[0]
             if len(errors) == len(results) and all(isinstance(error, Unreachable) for error in errors):

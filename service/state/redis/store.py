@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,22 +19,16 @@ from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Sna
 from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.records import Head, read_head
-from ostinato.service.state.redis.durability import weaknesses
-from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, pack
+from ostinato.service.state.redis.address import RedisAddress
+from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, pack
+from ostinato.service.state.redis.dialing import VERSIONS
 from ostinato.service.state.redis.scan import SESSION, Position, Scan, foreign
-from ostinato.service.state.redis.servers import Command, RedisServers, ServerAddress, cluster_slot
+from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 from ostinato.service.state.redis.swaps import ABSENT, Swapped, Swaps
+from ostinato.service.state.redis.watch import Watch
 from ostinato.service.state.schemas import SCHEMA
 
-logger = logging.getLogger(__name__)
-
-VERSIONS = b"ostinato:versions"
-"""A set of ``model/version``: those that any session was opened with."""
-
 CURSOR = "redis"
-
-LOOK_AGAIN_SECONDS = 5.0
-"""How long until a Redis that was not there is asked again what it is set to."""
 
 MIN_SCAN_KEYS = 16
 MAX_SCANS = 32
@@ -70,10 +62,15 @@ class RedisStore(DurableStore):
         self._all = Scan(self._servers)
         self._next_stamp = secrets.randbits(62) + 1
         self._noted_versions: set[bytes] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._watch = Watch(self._servers, on_failure=lambda: self.on_failure and self.on_failure())
 
     def __repr__(self) -> str:
         return f"<RedisStore {len(self._residents)} sessions in memory, {self._servers!r}>"
+
+    @property
+    def trouble(self) -> str | None:
+        """See ``Store.trouble``."""
+        return self._watch.trouble
 
     async def open(
         self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
@@ -121,7 +118,7 @@ class RedisStore(DurableStore):
 
         A session that is there all the while is on a page; as with Redis' ``SCAN``, it may be on two.
         """
-        position = Position() if cursor is None else read_cursor(CURSOR, cursor, Position)
+        position = Position() if cursor is None else read_cursor(CURSOR, cursor, Position, Position.is_possible)
         found: list[Facts] = []
         num_unreadable = 0
         with _translated():
@@ -151,18 +148,17 @@ class RedisStore(DurableStore):
 
     async def start(self) -> None:
         """See ``Store.start``; what the servers are set to is looked at, and said where it may lose sessions."""
-        self._looking = asyncio.create_task(self._look_at_servers())
+        self._watch.start()
 
     async def stop(self) -> None:
         """See ``Store.stop``."""
-        if self._looking is not None:
-            self._looking.cancel()
+        await self._watch.stop()
         await self._servers.close()
 
     async def missing_versions(self) -> dict[tuple[str, str], int]:
         """See ``Store.missing_versions``; it looks at every session, where a version is missing."""
         with _translated():
-            noted = {tuple(member.decode().split("/", 1)) for member in await self._ask(VERSIONS, "SMEMBERS")}
+            noted = {tuple(member.decode().split("/", 1)) for member in await self._fetch(VERSIONS, "SMEMBERS")}
             counts = dict.fromkeys(noted - self._arenas.keys(), 0)
             position = Position() if counts else None
             while position is not None:
@@ -177,28 +173,10 @@ class RedisStore(DurableStore):
                     await self._ask(VERSIONS, "SREM", f"{model}/{version}")
         return {version: count for version, count in counts.items() if count}
 
-    async def _look_at_servers(self) -> None:
-        """Say, once, what they are set to that may lose sessions."""
-        looked_at: set[ServerAddress] = set()
-        while True:
-            try:
-                for node in await self._servers.nodes():
-                    if node not in looked_at:
-                        answers = await self._servers.ask_node(
-                            node, map(pack, ("INFO",) * 2, ("memory", "persistence"))
-                        )
-                        info = "\n".join(answer.decode() for answer in answers if isinstance(answer, bytes))
-                        looked_at.add(node)
-                        for weakness in weaknesses(info):
-                            logger.warning("Redis %s:%d: %s", *node, weakness)
-                return
-            except RedisError:
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
-
     async def _read(self, session_id: str) -> bytes | None:
         with _translated():
             try:
-                record: bytes | None = await self._ask(SESSION + session_id.encode(), "GET")
+                record: bytes | None = await self._fetch(SESSION + session_id.encode(), "GET")
             except Refused as error:
                 if "WRONGTYPE" in str(error):
                     raise foreign(session_id) from error
@@ -270,8 +248,16 @@ class RedisStore(DurableStore):
             RedisError.
         """
         (answer,) = await self._servers.ask([Command(cluster_slot(key), pack(command, key, *arguments))])
+        return self._accepted(answer)
+
+    async def _fetch(self, key: bytes, command: str) -> Any:
+        """``_ask`` for a command that changes nothing."""
+        (answer,) = await self._servers.read([Command(cluster_slot(key), pack(command, key))])
+        return self._accepted(answer)
+
+    def _accepted(self, answer: Any) -> Any:
         if isinstance(answer, hiredis.ReplyError):
-            raise Refused(f"{self._servers.address}: {answer}")
+            raise Refused(self._servers.refusal(answer))
         return answer
 
 

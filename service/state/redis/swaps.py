@@ -10,7 +10,7 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.state.redis.link import AnswerLost, RedisError, Refused, pack
+from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, pack
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
 MAX_KEYS = 256
@@ -144,7 +144,7 @@ class Swaps:
                 answers[index] = answer
         errors = [answer for answer in answers if isinstance(answer, hiredis.ReplyError)]
         if errors:
-            said = f"{self._servers.address}: {errors[0]}"
+            said = self._servers.refusal(errors[0])
             # What is refused now may have been done when it was first sent.
             raise Refused(said) if len(errors) == len(answers) and not resent else AnswerLost(said)
         won = np.empty(sum(map(len, groups)), np.bool_)

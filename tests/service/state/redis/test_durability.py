@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from ostinato.service.state.address import redis_address
+from ostinato.service.state.redis.address import redis_address
 from ostinato.service.state.redis.durability import weaknesses
 from ostinato.service.state.redis.store import RedisStore
 from tests.redis_server import RedisServer

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,18 +24,21 @@ from ostinato.service.errors import (
     StateStoreUnavailable,
     UnknownSession,
 )
-from ostinato.service.state.address import open_store, redis_address
-from ostinato.service.state.base import Facts
-from ostinato.service.state.redis.link import RedisAddress
+from ostinato.service.state.address import open_store
+from ostinato.service.state.base import Address, Facts
+from ostinato.service.state.redis.address import redis_address
 from ostinato.service.state.redis.servers import cluster_slot
 from ostinato.service.state.redis.store import RedisStore
 from tests.faults.proxy import Proxy
+from tests.redis_failover import RedisPair, RedisSentinels
 from tests.redis_server import RedisCluster, RedisServer
 from tests.service.puppet import House, column
 from tests.service.state.places import Place, PlaceOf
 from tests.service.state.test_shared_stores import Side, side
 from tests.service.state.test_store_contract import commit_of, facts, settled
 from tests.waiting import until_true
+
+MANUAL = Path(__file__).parents[4] / "docs/stores.md"
 
 AtEnd = list[Callable[[], Awaitable[object]]]
 
@@ -57,40 +62,6 @@ def side_at(url: str, at_end: AtEnd) -> Side:
         return store
 
     return side(open_there)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("redis://cache", RedisAddress("cache", 6379)),
-        ("redis://127.0.0.1:7000/3?timeout_seconds=0.5", RedisAddress("127.0.0.1", 7000, 3, timeout_seconds=0.5)),
-        ("rediss://me:p%40ss@cache:1/", RedisAddress("cache", 1, 0, "me", "p@ss", is_tls=True)),
-        ("redis://:secret@[::1]:6379/0", RedisAddress("::1", 6379, 0, None, "secret")),
-    ],
-)
-def test_an_address_says_where_and_how(url: str, expected: RedisAddress) -> None:
-    assert redis_address(url) == expected
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("redis://", "names no host"),
-        ("redis:///0", "names no host"),
-        ("redis://:secret@cache:port", "no number"),
-        ("redis://:secret@cache:99999", "no number"),
-        ("redis://cache?timeout_seconds=soon", "no number"),
-        ("redis://cache?timeout_seconds=0", "above 0"),
-        ("redis://cache?timeout_seconds=nan", "above 0"),
-        ("redis://:secret@cache?timeout=1", "no option timeout"),
-        ("redis://cache/sessions", "database is a number"),
-        ("redis://me@cache", "no password"),
-    ],
-)
-def test_a_bad_address_is_refused_and_its_password_is_not_repeated(url: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as raised:
-        open_store(Settings(state=url))
-    assert "secret" not in str(raised.value)
 
 
 async def test_a_store_opens_and_stops_without_a_redis() -> None:
@@ -429,3 +400,110 @@ async def test_replicas_whose_answers_are_lost_answer_as_one(redis_server: Redis
         assert proxy.num_lost > 30
         for each in sides:
             await each.store.stop()
+
+
+async def step_until_taken(one: Side, address: Address, before: int, output: float) -> int:
+    """Step until the store takes it; how often it was told that the store cannot."""
+    for num_refused in range(100_000):
+        try:
+            assert await one.step(address, before, output)
+        except StateStoreUnavailable:
+            await asyncio.sleep(0.005)
+        else:
+            return num_refused
+    raise AssertionError("the store never took it")
+
+
+async def test_when_another_takes_the_lead_behind_one_address_it_is_found_by_itself(at_end: AtEnd) -> None:
+    with RedisPair() as pair:
+        async with Proxy(pair.master.port, random.Random(5)) as proxy:
+            one = side_at(f"redis://127.0.0.1:{proxy.port}", at_end)
+            a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+            for number in range(4):
+                assert await one.step(a, 2 * number, number)
+                await asyncio.sleep(0.06)  # a connection that was just made would be believed for this once
+                proxy.lead_to(pair.replica.port)
+                await asyncio.to_thread(pair.swap)
+                # Nobody was cut off: the connection that there is leads to a replica by now.
+                await step_until_taken(one, a, 2 * number + 1, number)
+            other = side_at(pair.master.url, at_end)
+            assert facts(other.arena, await other.store.find("a", 101.0)) == facts(one.arena, a)
+            for each in (one, other):
+                await each.store.stop()
+
+
+async def test_a_replica_that_was_left_behind_is_never_read(at_end: AtEnd) -> None:
+    with RedisPair() as pair:
+        one, other = side_at(pair.master.url, at_end), side_at(pair.replica.url, at_end)
+        a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+        assert (await one.store.look("a", 101.0)).steps == 0
+        await asyncio.to_thread(pair.swap)
+        with closing(pair.replica.client()) as client:
+            client.replicaof("127.0.0.1", 1)  # it hears of nothing any more
+        there = await other.store.find("a", 101.0)
+        assert await other.step(there, 0, 5)
+        for attempt in (
+            lambda: one.store.look("a", 102.0),
+            lambda: one.store.find_newest("a", 102.0),
+            lambda: one.store.page(None, 5, None, 102.0),
+            lambda: one.store.missing_versions(),
+            lambda: one.step(a, 0, 7),
+        ):
+            with pytest.raises(StateStoreUnavailable, match=r"READONLY|no master"):
+                await attempt()
+        assert one.arena.steps[a.slot] == 0
+        for each in (one, other):
+            await each.store.stop()
+
+
+async def test_when_the_sentinels_put_another_in_its_place_it_is_found_by_itself(at_end: AtEnd) -> None:
+    with RedisSentinels() as servers:
+        one = side_at(servers.url, at_end)
+        a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+        for number in range(3):
+            assert await one.step(a, number, number)
+        await asyncio.to_thread(servers.fail_over)
+        await step_until_taken(one, a, 3, 3)
+        other = side_at(servers.master.url, at_end)
+        assert facts(other.arena, await other.store.find("a", 101.0)) == facts(one.arena, a)
+        for each in (one, other):
+            await each.store.stop()
+
+
+async def test_a_password_that_was_changed_is_read_again_and_never_told(
+    at_end: AtEnd, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("first-secret\n")
+    with RedisServer(password="first-secret") as server:
+        one = side_at(f"{server.url}?password_file={file}", at_end)
+        await one.store.start()
+        a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+        server.change_password("second-secret")
+        with pytest.raises(StateStoreUnavailable, match="WRONGPASS") as refusal:
+            await one.step(a, 0, 1)
+        await until_true(lambda: "WRONGPASS" in str(one.store.trouble), "the watch")
+        file.write_text("second-secret")
+        await step_until_taken(one, a, 0, 1)
+        await until_true(lambda: one.store.trouble is None, "the watch")
+        await one.store.stop()
+    assert "WRONGPASS" in caplog.text
+    assert "secret" not in caplog.text + str(refusal.value)
+
+
+async def test_a_user_of_its_own_needs_the_rights_that_the_manual_names(own_server: RedisServer, at_end: AtEnd) -> None:
+    (rights,) = re.findall(r"`(~ostinato:\*)` and, in words of an ACL, `(\S.*?)`", MANUAL.read_text())
+    with closing(own_server.client()) as client:
+        client.execute_command("ACL", "SETUSER", "me", "on", ">p@ss", *" ".join(rights).split())
+    one = side_at(own_server.url.replace("//", "//me:p%40ss@").replace("/0", "/1"), at_end)
+    await one.store.start()
+    await until_true(lambda: one.store.trouble is None, "an answer")
+    a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    assert await one.step(a, 0, 1)
+    assert [each.session_id for each in (await one.store.page(None, 5, None, 101.0)).sessions] == ["a"]
+    await one.store.close("a", a, 102.0)
+    assert await one.store.missing_versions() == {}
+    with closing(own_server.client()) as client:
+        log = client.execute_command("ACL", "LOG")
+    assert log == [], "something was not allowed"
+    await one.store.stop()
