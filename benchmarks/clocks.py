@@ -22,16 +22,16 @@ class TimedSession:
         """See onnxruntime."""
         return self._session.io_binding()
 
-    def run_with_iobinding(self, binding: Any) -> None:
+    def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
         """See onnxruntime."""
         began_at = time.perf_counter()
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         self._add(began_at)
 
-    def run(self, fetches: Sequence[str], feeds: Mapping[str, Any]) -> Any:
+    def run(self, fetches: Sequence[str], feeds: Mapping[str, Any], options: Any = None) -> Any:
         """See onnxruntime."""
         began_at = time.perf_counter()
-        made = self._session.run(fetches, feeds)
+        made = self._session.run(fetches, feeds, options)
         self._add(began_at)
         return made
 
