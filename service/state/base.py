@@ -180,6 +180,11 @@ class Store(ABC):
     is_shared = True
     on_unreadable: Callable[[], object] | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """Why sessions cannot be changed now, as far as is known without asking; None = they can."""
+        return None
+
     @abstractmethod
     def num_slots(self, manifest: Manifest) -> int:
         """The most sessions of a model version that are in memory at once."""
