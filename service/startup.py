@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
 import ostinato
 from ostinato.service.catalogue.repository import find_versions
-from ostinato.service.config import Settings, read_settings, redacted, unknown_variables
+from ostinato.service.config import PREFIX, Settings, read_settings, redacted, unknown_variables
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.state.address import open_store
 
@@ -75,7 +76,11 @@ def begin(settings: Settings) -> None:
     try:
         check_store(settings)
     except (ValueError, ModuleNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from None
+        # Here there are no flags: what came as one is a variable by now.
+        sentence = re.sub(
+            r"--([a-z]+(?:-[a-z]+)*)", lambda flag: PREFIX + flag[1].replace("-", "_").upper(), str(error)
+        )
+        raise SystemExit(f"error: {sentence}") from None
     for sentence in unknown_variables(os.environ):
         logger.warning("%s", sentence)
     logger.info("Ostinato %s, Python %s", ostinato.__version__, sys.version.partition(" ")[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from ostinato.service.config import Settings
+from ostinato.service.config import Settings, redacted
 from ostinato.service.state.base import Store
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
@@ -47,7 +47,7 @@ def open_store(settings: Settings) -> Store:
             memory_budget=settings.memory_budget,
             record_schema=settings.record_schema,
         )
-    raise ValueError(f"--state {settings.state!r}: there is no such store; there is {EXAMPLES}")
+    raise ValueError(f"--state {redacted(settings.state)!r}: there is no such store; there is {EXAMPLES}")
 
 
 def absolute_address(address: str) -> str:
