@@ -89,9 +89,9 @@ def begin(settings: Settings) -> None:
     logger.info("models: %s", _models(settings.repository))
     announcement = os.environ.pop(ANNOUNCEMENT, None)
 
-    def announce() -> None:
+    def announce(place: str) -> None:
         if announcement is None:
-            logger.info("Ostinato listens on port %d", settings.port)
+            logger.info("Ostinato listens on %s", place)
         else:
             sys.stdout.write(announcement + "\n")
             sys.stdout.flush()

@@ -101,12 +101,12 @@ class Supervisor(circus.Arbiter):
     """BentoML's arbiter with a tether to each worker.
 
     Args:
-        on_listening: called once, when the first worker takes connections.
+        on_listening: called once, when the first worker takes connections, with where: ``host:port``.
     """
 
-    def __init__(self, *args: Any, on_listening: Callable[[], object] = lambda: None, **options: Any) -> None:
+    def __init__(self, *args: Any, on_listening: Callable[[str], object] = lambda _: None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._on_listening: Callable[[], object] | None = on_listening
+        self._on_listening: Callable[[str], object] | None = on_listening
         # Its other end is the workers'; this one no child inherits.
         self._end, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._end.setblocking(False)
@@ -244,13 +244,13 @@ class Supervisor(circus.Arbiter):
         if self._on_listening is None or self._stopping:
             return
         if all(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for each in self.sockets.values()):
-            self._on_listening()
+            self._on_listening(", ".join(each.location for each in self.sockets.values()))
             self._on_listening = None
         else:
             self.loop.call_later(POLL_SECONDS, self._announce)
 
 
-def supervise(on_listening: Callable[[], object]) -> None:
+def supervise(on_listening: Callable[[str], object]) -> None:
     """Have BentoML, which is about to start the workers of this process, look after them like that."""
 
     class Parent(Supervisor):

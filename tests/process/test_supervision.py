@@ -60,7 +60,7 @@ def test_it_says_once_with_what_it_starts(deadly: ServerProcess) -> None:
         "store: memory://",
         "limits: workers 1, ",
         "models: lstm/1, sigabrt/1 in ",
-        "listens on",
+        "Ostinato listens on 127.0.0.1:",
     ):
         assert log.count(said) == 1, said
     assert "OSTINATO_MAX_BATCHSIZE is no setting and is not heeded; did you mean OSTINATO_MAX_BATCH_SIZE?" in log
