@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PREFIX = "OSTINATO_"
 Positive = Annotated[int, Field(ge=1)]
 MIN_TTL_SECONDS, MAX_TTL_SECONDS = 0.001, 1e9
 """Of a session that expires. Less is not seen on a clock; more than 31 years might as well be for ever (0)."""
@@ -34,6 +38,8 @@ class Settings(BaseSettings):
 
     Attributes:
         repository: the folder ``<repository>/<model>/<version>/`` that is served.
+        require_models: whether a version that failed a check keeps the service unready; else the others are served
+            meanwhile.
         state: the store of the sessions: ``lmdb://PATH``, files of this machine that its workers share, with
             ``?sync=always`` on the disk before each answer and else within a second; ``redis://HOST:PORT/DB``,
             ``redis+sentinel://HOST,HOST/SERVICE/DB`` or ``redis+cluster://HOST,HOST``, shared by any number of
@@ -73,10 +79,12 @@ class Settings(BaseSettings):
             loop, so that it stays free to read and write.
     """
 
-    model_config = SettingsConfigDict(env_prefix="OSTINATO_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     repository: Path = Path("repository")
-    state: str = "lmdb://state"
+    require_models: bool = False
+    # It may hold a password, which nobody reads in a repr.
+    state: Annotated[str, Field(repr=False)] = "lmdb://state"
     record_schema: Positive = 2
     memory_budget: Annotated[ByteSize, Field(ge=1)] = ByteSize(1024**3)
     host: str = "127.0.0.1"
@@ -100,3 +108,46 @@ class Settings(BaseSettings):
     stream_ping_seconds: NotNegative = 20.0
     drain_seconds: NotNegative = 25.0
     inline_run_seconds: NotNegative = 0.005
+
+
+def read_settings(flags: Mapping[str, object]) -> Settings:
+    """The settings that the environment and ``flags`` make, which go before it.
+
+    Raises:
+        ValueError: one of them cannot be; in one sentence, which, what it was and what it may be.
+    """
+    try:
+        return Settings(**flags)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = [
+            f"{_as_given(str(fault['loc'][0]), flags)} {redacted(str(fault['input']))!r}: "
+            f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+            for fault in error.errors()
+        ]
+    raise ValueError("; ".join(faults))
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """A sentence for each variable that has our prefix and is no setting."""
+    sentences = []
+    for name in sorted(set(names)):
+        # A variable is read whatever its case.
+        setting = name.lower().removeprefix(PREFIX.lower())
+        if setting != name.lower() and setting not in Settings.model_fields:
+            close = difflib.get_close_matches(setting, Settings.model_fields, n=1)
+            meant = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+            sentences.append(f"{name} is no setting and is not heeded{meant}")
+    return sentences
+
+
+def redacted(text: str) -> str:
+    """What may be shown of an address: without what it may hold of a user and of passwords."""
+    if text.startswith(("lmdb://", "memory://")):
+        return text
+    hidden = re.sub(r"^([a-z+]*:?/*).*@", r"\1***@", text, flags=re.DOTALL | re.IGNORECASE)
+    return re.sub(r"((?:pass|secret|token)[a-z_]*=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+
+
+def _as_given(name: str, flags: Mapping[str, object]) -> str:
+    """The setting as the user gave it."""
+    return f"--{name.replace('_', '-')}" if name in flags else f"{PREFIX}{name.upper()}"
