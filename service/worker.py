@@ -19,6 +19,7 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App, Edge
+from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.http_connection import HttpConnection
 from ostinato.service.edge.routes import Routes
@@ -69,6 +70,7 @@ class Worker:
             self.routes.columns.answer_arrow,
         )
         self._worker_metrics: WorkerMetrics | None = None
+        self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal("out_of_descriptors"))
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,6 +110,8 @@ class Worker:
         # uvicorn words an access line for each request as long as its logger leads to any handler.
         logging.getLogger("uvicorn.access").propagate = False
         loop = asyncio.get_running_loop()
+        self.desk.max_connections = connections_within(raise_limit(), self.settings.max_connections)
+        self._descriptors.install(loop)
         await self._store.start()
         loading = loop.create_task(self._load())
         self._tasks = [
@@ -197,6 +201,7 @@ class Worker:
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
+            self._descriptors.probe()
             try:
                 self.sessions.expire()
             except Exception:

@@ -15,7 +15,7 @@ from typing import Protocol
 from ostinato.service.config import Settings
 from ostinato.service.edge.message import JSON
 from ostinato.service.edge.problems import Problem
-from ostinato.service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
+from ostinato.service.errors import DeadlineExceeded, TooLarge, TooManyConnections, UnsupportedMediaType
 from ostinato.service.metrics.series import Histogram, Metrics
 
 SWEEP_SECONDS = 0.05
@@ -25,11 +25,13 @@ WATCH_AFTER_SECONDS = 0.1
 LOGGED = ("internal", "run_failed")
 """Codes of errors that are ours to look into, not the client's."""
 OUTAGE = "state_store_unavailable"
-LOGGED_ONCE_IN_A_WHILE = (OUTAGE, "record_unreadable")
+LOGGED_ONCE_IN_A_WHILE = (OUTAGE, "record_unreadable", "too_many_connections")
 """Codes of errors that meet every request, of all sessions or of one that the store has named: one of them tells the
 log, every ``LOGGED_EVERY_SECONDS``.
 """
 LOGGED_EVERY_SECONDS = 60.0
+UNREAD = "answer_unread"
+"""How a client is counted that is cut off, since it does not read what it is answered."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ class Desk:
     Attributes:
         max_body_bytes: inclusive.
         deadline_seconds: 0 = none.
+        head_seconds: of the head of a request; 0 = none.
+        max_connections: inclusive.
         under_way: the requests that are not answered yet, oldest first.
     """
 
@@ -65,6 +69,8 @@ class Desk:
         self._logged_at: dict[str, float] = {}
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
+        self.head_seconds = settings.head_seconds
+        self.max_connections = settings.max_connections
         # A dictionary keeps the order of insertion.
         self.under_way: dict[RequestUnderWay, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,6 +115,12 @@ class Desk:
     def too_late(self) -> DeadlineExceeded:
         """The error of a request past its deadline."""
         return DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
+
+    def too_many(self) -> TooManyConnections:
+        """The error of one connection more than may be open."""
+        return TooManyConnections(
+            f"{self.max_connections} connections are open, and that is the most allowed (--max-connections, ulimit -n)"
+        )
 
     def refuse(self, error: BaseException, what: str) -> Problem:
         """Log an error where it is ours, count it, and word it.

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ostinato.service.config import Settings
 from ostinato.service.state.base import Store
+from ostinato.service.state.durable import MAX_SESSIONS
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = "memory://, lmdb://PATH or redis://HOST:PORT/DB"
 REDIS_PORT = 6379
+MAX_SESSIONS_IN_MEMORY = 100_000
+"""Live sessions of a model version in ``memory://``, unless the operator says otherwise."""
 
 
 def open_store(settings: Settings) -> Store:
@@ -35,7 +38,9 @@ def open_store(settings: Settings) -> Store:
                 f"--workers {settings.workers}: memory:// serves one worker, since workers share no memory; lmdb:// "
                 "serves any number"
             )
-        return MemoryStore(tombstone_seconds=settings.tombstone_seconds, max_sessions=settings.max_sessions)
+        return MemoryStore(
+            tombstone_seconds=settings.tombstone_seconds, max_sessions=settings.max_sessions or MAX_SESSIONS_IN_MEMORY
+        )
     if scheme == "lmdb":
         return _open_lmdb(settings)
     if scheme in ("redis", "rediss"):
@@ -46,6 +51,7 @@ def open_store(settings: Settings) -> Store:
             tombstone_seconds=settings.tombstone_seconds,
             memory_budget=settings.memory_budget,
             record_schema=settings.record_schema,
+            max_sessions=settings.max_sessions or MAX_SESSIONS,
         )
     raise ValueError(f"--state {settings.state!r}: there is no such store; there is {EXAMPLES}")
 
@@ -75,6 +81,7 @@ def _open_lmdb(settings: Settings) -> LmdbStore:
         sync_always=sync == "always",
         recovers=recover == "yes",
         record_schema=settings.record_schema,
+        max_sessions=settings.max_sessions or MAX_SESSIONS,
     )
 
 
