@@ -69,7 +69,7 @@ class GuardedConnection(AnsweringConnection):
         super().connection_made(transport)
         desk = self._desk
         self._idle_since = self.loop.time()
-        self._arm(desk.head_seconds or self.timeout_keep_alive)
+        self._arm(min(desk.head_seconds or math.inf, self.timeout_keep_alive))
         num_beyond = len(self.connections) - desk.max_connections
         if num_beyond > MAX_REFUSED:
             desk.count_refusal("too_many_connections")
