@@ -195,10 +195,9 @@ class GuardedConnection(AnsweringConnection):
                 self._refuse(RequestTimeout(f"the request's head was not there within {self._desk.head_seconds:g} s"))
                 return
         else:
-            # While a request is under way, the desk looks after it: then nothing is idle.
-            is_new = self._is_new and self._desk.head_seconds
-            limit = self._desk.head_seconds if is_new else self.timeout_keep_alive
-            seconds_left = (self._idle_since if self._is_answered() else math.inf) + limit - now
+            # While a request is under way nothing is idle: the desk looks after it.
+            limit = (self._desk.head_seconds or math.inf) if self._is_new else self.timeout_keep_alive
+            seconds_left = self._idle_since + limit - now
             if seconds_left <= 0:
                 self.transport.close()
                 self._closing_since, seconds_left = now, self.timeout_keep_alive

@@ -39,6 +39,8 @@ async def test_0_waits_for_a_head_for_ever_and_for_another_request_as_long_as_ev
     async with serving(house, timeout_keep_alive=1) as server, Client.to(server) as slow, Client.to(server) as silent:
         request = step(1)
         await slow.send(request[:20])
+        await silent.send(step(1))
+        assert (await silent.answer())[0] == 200
         assert await silent.ends() == b""
         await slow.send(request[20:])
         assert (await slow.answer())[0] == 200
