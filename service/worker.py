@@ -20,7 +20,7 @@ from ostinato.service.catalogue.loading import Loader
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App, Edge
 from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
-from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.desk import OUT_OF_DESCRIPTORS, Desk
 from ostinato.service.edge.http_connection import HttpConnection
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
@@ -54,6 +54,7 @@ class Worker:
         self.metrics = Metrics()
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
+        self._store.on_failure = self.metrics.store_errors.labels().inc
         self._store.on_unreadable = self.metrics.records_unreadable.labels().inc
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.ledger = Ledger(self._store, turns)
@@ -70,7 +71,7 @@ class Worker:
             self.routes.columns.answer_arrow,
         )
         self._worker_metrics: WorkerMetrics | None = None
-        self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal("out_of_descriptors"))
+        self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal(OUT_OF_DESCRIPTORS))
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
