@@ -7,9 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ostinato.service.edge.answers import whole_answer
 from ostinato.service.edge.desk import UNREAD, Desk
-from ostinato.service.edge.message import Response
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 
 
@@ -36,12 +34,6 @@ class AnsweringConnection(HttpToolsProtocol):
     def cut_off(self) -> None:
         """End the connection at once."""
         self.transport.abort()
-
-    def _write(self, response: Response, keep_alive: bool) -> bool:
-        """Write an answer; whether the connection goes on, which the answer may not want."""
-        words, goes_on = whole_answer(response, self._default_head(), keep_alive)
-        self.transport.write(words)
-        return goes_on
 
     def _cut_off_unread(self) -> None:
         self._stalled = None

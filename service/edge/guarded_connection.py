@@ -14,6 +14,7 @@ from typing import Any
 import httptools
 
 from ostinato.service.edge.answering_connection import AnsweringConnection
+from ostinato.service.edge.answers import whole_answer
 from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, too_large
 from ostinato.service.edge.message import Response
 from ostinato.service.errors import (
@@ -155,7 +156,9 @@ class GuardedConnection(AnsweringConnection):
 
     def respond(self, response: Response, keep_alive: bool) -> None:
         """Write an answer, and be ready for the next request."""
-        if not self._write(response, keep_alive):
+        words, goes_on = whole_answer(response, self._default_head(), keep_alive)
+        self.transport.write(words)
+        if not goes_on:
             if self._reading is _BODY:
                 self._hang_up()
             else:
@@ -285,7 +288,7 @@ class GuardedConnection(AnsweringConnection):
             self._become_websocket(frames)
         elif self._last_words is not None:
             words, self._last_words = self._last_words, None
-            self._write(words, keep_alive=False)
+            self.transport.write(whole_answer(words, self._default_head(), keep_alive=False)[0])
             self._hang_up()
 
     def _upgrade_when_answered(self, first_frames: bytes) -> None:
