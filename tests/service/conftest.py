@@ -51,17 +51,17 @@ def place_of(
             memory_budget: float = 1e6,
             tombstone_seconds: float = 10,
             record_schema: int = SCHEMA,
-            max_sessions: int = 20,
+            max_sessions: int | None = None,
         ) -> Store:
             store: Store
             settings: dict[str, Any] = {
                 "memory_budget": memory_budget,
                 "tombstone_seconds": tombstone_seconds,
                 "record_schema": record_schema,
-                "max_sessions": max_sessions,
+                "max_sessions": max_sessions or 1000,
             }
             if name == "memory":
-                store = MemoryStore(tombstone_seconds=tombstone_seconds, max_sessions=max_sessions)
+                store = MemoryStore(tombstone_seconds=tombstone_seconds, max_sessions=max_sessions or 20)
             elif name == "lmdb":
                 store = LmdbStore(tmp_path, **settings)
             else:
