@@ -55,8 +55,10 @@ class Settings(BaseSettings):
         max_iteration_steps: steps that one iteration runs of a chunk or sequence, inclusive.
         max_queue_rows: rows (a session's chunk, a sequence of ``predict``) accepted and not yet answered, per model
             version; one more is refused with 429.
-        max_sessions: live sessions per model version in ``memory://``; one more is refused with 429. The other stores
-            have no limit of their own.
+        max_sessions: live sessions per model version in the whole store, inclusive; one more is refused with 429, be it
+            opened, forked or begun by its first chunk. Left out: 100,000 in ``memory://``, which holds them in memory,
+            and 10 million in the other stores. Where several workers or replicas open sessions at once, there may be
+            some more: each counts the others' now and then.
         max_chunk_steps: steps of one chunk or one sequence, inclusive.
         max_horizon: steps of one forecast, inclusive.
         max_source_steps: steps of what an encoder reads, or symbols of a prompt, inclusive.
@@ -64,6 +66,12 @@ class Settings(BaseSettings):
             nothing and no symbol stops them.
         max_beams: beams, or outputs for one input, inclusive.
         max_body_bytes: size of a request's body, inclusive.
+        max_connections: connections that are open at once, in each worker, inclusive; one more is refused with 503.
+            Fewer where the system's limit on open files is lower.
+        stream_origins: sites whose pages may open WebSocket streams from a browser, as ``https://a.example``, separated
+            by commas; ``*`` = all. The server's own may, and so may whoever sends no ``Origin``, as all but browsers.
+        head_seconds: how long a request's head may take from its first byte, and a new connection until it; 0 = for
+            ever.
         ttl_seconds: how long a session may go without a chunk, a reset or a state put there, unless it says otherwise;
             at least a millisecond, or 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
@@ -93,13 +101,16 @@ class Settings(BaseSettings):
     max_batch_size: Positive = 256
     max_iteration_steps: Positive = 64
     max_queue_rows: Positive = 4096
-    max_sessions: Positive = 100_000
+    max_sessions: Positive | None = None
     max_chunk_steps: Positive = 10_000
     max_horizon: Positive = 1_000
     max_source_steps: Positive = 1_000
     max_output_steps: Positive = 1_000
     max_beams: Positive = 64
     max_body_bytes: Positive = 16 * 1024 * 1024
+    max_connections: Positive = 10_000
+    stream_origins: str = ""
+    head_seconds: NotNegative = 10.0
     ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS), AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0

@@ -19,7 +19,8 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App, Edge
-from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
+from ostinato.service.edge.desk import OUT_OF_DESCRIPTORS, Desk
 from ostinato.service.edge.http_connection import HttpConnection
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
@@ -75,6 +76,7 @@ class Worker:
             self.routes.columns.answer_arrow,
         )
         self._worker_metrics: WorkerMetrics | None = None
+        self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal(OUT_OF_DESCRIPTORS))
         self._draining = False
         self._has_store_answered = False
         self._loaded = asyncio.Event()
@@ -135,6 +137,8 @@ class Worker:
         # uvicorn words an access line for each request as long as its logger leads to any handler.
         logging.getLogger("uvicorn.access").propagate = False
         loop = asyncio.get_running_loop()
+        self.desk.max_connections = connections_within(raise_limit(), self.settings.max_connections)
+        self._descriptors.install(loop)
         try:
             await self._store.start()
         except (StateStoreUnavailable, OSError) as error:
@@ -247,6 +251,7 @@ class Worker:
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
+            self._descriptors.probe()
             try:
                 self.sessions.expire()
             except Exception:

@@ -34,6 +34,8 @@ def _setting(name: str, explained: str, panel: str | None = None) -> Any:
     except ModuleNotFoundError:  # the service's libraries are not installed, as the command will say
         return typer.Option(help=explained, rich_help_panel=panel)
     default = Settings.model_fields[name].default
+    if default is None:
+        return typer.Option(help=explained, rich_help_panel=panel)
     shown = default.human_readable() if hasattr(default, "human_readable") else f"{default}"
     return typer.Option(help=explained, rich_help_panel=panel, show_default=shown)
 
@@ -66,7 +68,9 @@ def serve(
     max_queue_rows: Annotated[
         int | None, _setting("max_queue_rows", "Rows of a model accepted and not yet answered.", LIMITS)
     ] = None,
-    max_sessions: Annotated[int | None, _setting("max_sessions", "Live sessions of a model.", LIMITS)] = None,
+    max_sessions: Annotated[
+        int | None, _setting("max_sessions", "Live sessions of a model; 100000 in memory://, 10000000 else.", LIMITS)
+    ] = None,
     max_chunk_steps: Annotated[
         int | None, _setting("max_chunk_steps", "Steps of one chunk or one sequence.", LIMITS)
     ] = None,
@@ -79,6 +83,14 @@ def serve(
     ] = None,
     max_beams: Annotated[int | None, _setting("max_beams", "Beams, or outputs for one input.", LIMITS)] = None,
     max_body_bytes: Annotated[int | None, _setting("max_body_bytes", "Size of a request's body.", LIMITS)] = None,
+    max_connections: Annotated[int | None, _setting("max_connections", "Open connections of a worker.", LIMITS)] = None,
+    stream_origins: Annotated[
+        str | None,
+        _setting("stream_origins", "Sites whose pages may open streams, as https://a.example; * = all.", LIMITS),
+    ] = None,
+    head_seconds: Annotated[
+        float | None, _setting("head_seconds", "How long a request's head may take; 0 = for ever.", TIMES)
+    ] = None,
     ttl_seconds: Annotated[
         float | None, _setting("ttl_seconds", "How long a session may be idle; 0 = for ever.", TIMES)
     ] = None,
