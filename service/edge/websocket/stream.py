@@ -11,33 +11,24 @@ from typing import Any
 
 from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
-from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
-from ostinato.service.errors import Draining, InvalidInput, OstinatoError, UnknownSession
+from ostinato.service.edge.websocket.frames import (
+    answer_message,
+    error_message,
+    read_address,
+    read_frame,
+    read_large_frame,
+)
+from ostinato.service.edge.websocket.pending import Pending, draining_error
+from ostinato.service.errors import InvalidInput, OstinatoError, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import REFUSALS, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
-
-
-class Pending:
-    """A frame that is not answered yet.
-
-    ``frame`` is None for a columnar one. ``work`` is what to cancel when nobody waits for it any more; None until
-    the frame's session is found.
-    """
-
-    __slots__ = ("arrived_at", "frame", "num_bytes", "work")
-
-    def __init__(self, frame: StreamFrame | None, message: Message) -> None:
-        self.frame = frame
-        self.num_bytes = len(message.data)
-        self.arrived_at = message.arrived_at
-        self.work: asyncio.Future[Any] | None = None
-
 
 ROUTE = "/v1/models/{name}/stream"
 
@@ -157,7 +148,13 @@ class StepStream:
             if self._lookups and not self._messages[0].is_text:
                 break
             left -= 1
-            message = self._messages.popleft()
+            message = self._messages[0]
+            if message.is_text and len(message.data) > LARGE_BYTES:
+                # It stays where it is until it is read, and so do those behind it.
+                self._held = True
+                self._start(self._take_large(message))
+                continue
+            self._messages.popleft()
             if message.is_text:
                 self._take_text(message)
             else:
@@ -189,7 +186,24 @@ class StepStream:
             frame = read_frame(message.data)
         except InvalidInput as error:
             self._refuse_unread(message, error)
-            return
+        else:
+            self._take_frame(frame, message)
+
+    async def _take_large(self, message: Message) -> None:
+        try:
+            frame, error = await read_large_frame(message.data, self._sessions.use)
+        except InvalidInput as unread:
+            self._messages.popleft()
+            self._refuse_unread(message, unread)
+        else:
+            self._messages.popleft()
+            if error is None:
+                self._take_frame(frame, message)
+            else:
+                self._fail(self._take(frame, message), error)
+        self._let_go()
+
+    def _take_frame(self, frame: StreamFrame, message: Message) -> None:
         pending = self._take(frame, message)
         session_id = frame.session_id
         if self._draining:
@@ -343,8 +357,3 @@ class StepStream:
     def _close_if_drained(self) -> None:
         if self.is_idle and not self._over:
             self._channel.close(*SHUTTING_DOWN)
-
-
-def draining_error() -> Draining:
-    """The error of whatever comes while the server drains."""
-    return Draining("the server is shutting down; connect again and send it there")
