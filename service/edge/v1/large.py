@@ -26,10 +26,12 @@ from ostinato.service.errors import InvalidInput
 
 LARGE_BYTES = 65_536
 """Bodies up to this size are decoded in one go, inclusive."""
-SLICE_BYTES = 32_768
+SLICE_BYTES = BLOCK_BYTES = 32_768
 MAX_MEMBERS = 4096
 """Of an object in a large body: no body, and no model's states, have as many."""
 
+MAX_NUMBER_BYTES = 32_768
+"""Of one number of a large body, however it is written."""
 MAX_DEPTH = 8
 """Of what is larger than a slice: each level is looked through again."""
 
@@ -126,7 +128,7 @@ class _Slices:
                 return {name: await self.read(item, value, f"{place}.{name}") for name, value in members.items()}
             if text[:1] in (b"[", b"{"):  # where there should be none, which is seen at once
                 text = text[:1] + (b"]" if text[:1] == b"[" else b"}")
-            elif text[:1] != b'"':
+            elif text[:1] != b'"' and len(text) > MAX_NUMBER_BYTES:
                 raise InvalidInput(f"a number or word of {len(text)} characters", field=place)
         return self._decode(kind, text, place, 0)
 
@@ -185,8 +187,8 @@ class _Slices:
         found = [np.zeros(1, np.int64)]
         count = 1
         depth = num_quotes = num_escapes = 0
-        for start in range(0, len(codes), SLICE_BYTES):
-            block = codes[start : start + SLICE_BYTES]
+        for start in range(0, len(codes), BLOCK_BYTES):
+            block = codes[start : start + BLOCK_BYTES]
             quotes = block == ord('"')
             escapes = block == ord("\\")
             if num_escapes or escapes.any():
@@ -219,7 +221,9 @@ class _Slices:
         try:
             return decode_json(text, _decoder(kind), self._what)
         except InvalidInput as error:
-            inner = error.field or ""
+            if error.field is None:  # it is not even JSON, or the place is all of it
+                raise InvalidInput(str(error), None if "is not JSON" in str(error) else place or None) from error
+            inner = error.field
             if first and (index := _INDEX.fullmatch(inner)):
                 inner = f"[{int(index[1]) + first}]{index[2]}"
             dot = "." if inner and place and not inner.startswith("[") else ""

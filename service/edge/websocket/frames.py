@@ -43,9 +43,9 @@ def read_frame(message: bytes) -> StreamFrame:
 
 async def read_large_frame(
     message: bytes, find: Callable[[str], LiveSession | None]
-) -> tuple[StreamFrame, OstinatoError | None]:
-    """``read_frame`` for a message over ``LARGE_BYTES``; and why it cannot be used, which is found when it is known
-    whose it is. ``find`` gives the session of an id where that is in memory.
+) -> tuple[StreamFrame, None] | tuple[StreamFrame | None, OstinatoError]:
+    """``read_frame`` for a message over ``LARGE_BYTES``; or why it cannot be used, with a frame where it is known whose
+    it is. ``find`` gives the session of an id where that is in memory.
     """
     known: list[StreamFrame] = []
 
@@ -57,9 +57,7 @@ async def read_large_frame(
         frame = await read_large(message, _FRAME, begin, "the frame", {})
         frame.inputs = await to_numbers(frame.inputs)
     except OstinatoError as error:
-        if not known:
-            raise
-        return known[0], error
+        return known[0] if known else None, error
     return frame, None
 
 

@@ -13,14 +13,8 @@ from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.v1.schemas import StreamFrame
+from ostinato.service.edge.websocket import frames
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
-from ostinato.service.edge.websocket.frames import (
-    answer_message,
-    error_message,
-    read_address,
-    read_frame,
-    read_large_frame,
-)
 from ostinato.service.edge.websocket.pending import Pending, draining_error
 from ostinato.service.errors import InvalidInput, OstinatoError, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
@@ -183,24 +177,21 @@ class StepStream:
 
     def _take_text(self, message: Message) -> None:
         try:
-            frame = read_frame(message.data)
+            frame = frames.read_frame(message.data)
         except InvalidInput as error:
             self._refuse_unread(message, error)
         else:
             self._take_frame(frame, message)
 
     async def _take_large(self, message: Message) -> None:
-        try:
-            frame, error = await read_large_frame(message.data, self._sessions.use)
-        except InvalidInput as unread:
-            self._messages.popleft()
-            self._refuse_unread(message, unread)
+        frame, error = await frames.read_large_frame(message.data, self._sessions.use)
+        self._messages.popleft()
+        if frame is None:
+            self._refuse_unread(message, error)
+        elif error is not None:
+            self._fail(self._take(frame, message), error)
         else:
-            self._messages.popleft()
-            if error is None:
-                self._take_frame(frame, message)
-            else:
-                self._fail(self._take(frame, message), error)
+            self._take_frame(frame, message)
         self._let_go()
 
     def _take_frame(self, frame: StreamFrame, message: Message) -> None:
@@ -322,7 +313,7 @@ class StepStream:
         if pending.frame is None:
             self._channel.send(work.result(), is_text=False)
         else:
-            self._channel.send(answer_message(work.result(), pending.frame), is_text=True)
+            self._channel.send(frames.answer_message(work.result(), pending.frame), is_text=True)
         self._settle(pending, 200)
 
     def _fail(self, pending: Pending, error: BaseException) -> None:
@@ -339,19 +330,19 @@ class StepStream:
         if self._draining:
             self._close_if_drained()
 
-    def _refuse_unread(self, message: Message, error: InvalidInput) -> None:
+    def _refuse_unread(self, message: Message, error: OstinatoError) -> None:
         """Answer a message that is no frame; one that is not even text ends the stream, as RFC 6455 (8.1) wants it."""
         try:
             message.data.decode()
         except UnicodeDecodeError:
             self._channel.close(INVALID_DATA, "a text message was not UTF-8")
             return
-        status = self._refuse(error, *read_address(message.data))
+        status = self._refuse(error, *frames.read_address(message.data))
         self._desk.observe(ROUTE, status, time.perf_counter() - message.arrived_at)
 
     def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> int:
         problem = self._desk.refuse(error, f"a frame of a stream of model {self._model}")
-        self._channel.send(error_message(problem, session_id, frame_id), is_text=True)
+        self._channel.send(frames.error_message(problem, session_id, frame_id), is_text=True)
         return problem.status
 
     def _close_if_drained(self) -> None:
