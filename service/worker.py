@@ -53,6 +53,7 @@ class Worker:
         self.metrics = Metrics()
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
+        self._store.on_failure = self.metrics.store_errors.labels().inc
         self._store.on_unreadable = self.metrics.records_unreadable.labels().inc
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.ledger = Ledger(self._store, turns)

@@ -33,10 +33,15 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class SessionInfoPage:
-    """Some of the sessions, and where the next page begins; None = that was all."""
+    """Some of the sessions, and where the next page begins; None = that was all.
+
+    ``num_unreadable``: sessions on the way there, of whichever model, that are not among them since the service cannot
+    read their records.
+    """
 
     sessions: tuple[SessionInfo, ...]
     next_cursor: str | None
+    num_unreadable: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,9 @@ def page_of(members: Mapping[str, Any], model: str | None, cursor: str | None) -
     next_cursor = members["next_cursor"]
     _check(next_cursor is None or isinstance(next_cursor, str), "its next_cursor is no text")
     _check(next_cursor is None or next_cursor != cursor, "the page after it is itself")
-    return SessionInfoPage(tuple(session_of(each, model=model) for each in members["sessions"]), next_cursor)
+    num_unreadable = count_of(members.get("unreadable", 0), "unreadable")
+    sessions = tuple(session_of(each, model=model) for each in members["sessions"])
+    return SessionInfoPage(sessions, next_cursor, num_unreadable)
 
 
 def stepped(members: Mapping[str, Any], session: SessionInfo, num_steps: int, *, return_sequences: bool) -> Stepped:

@@ -56,17 +56,27 @@ def to_outputs(numbers: object, null: float = -np.inf) -> Array:
     float32 stands in JSON in as few digits as give the same bits back.
 
     Raises:
-        UnexpectedAnswer: they are no numbers, or rows of different lengths.
+        UnexpectedAnswer: they are no numbers, none that float32 can hold, or rows of different lengths.
     """
+    is_null: NDArray[np.bool_] | None = None
     try:
         outputs = np.asarray(numbers)
         if outputs.dtype == object and all(isinstance(number, float | int | None) for number in outputs.flat):
-            outputs = np.where(np.equal(outputs, None), null, outputs).astype(np.float64)  # type: ignore[call-overload]
-    except ValueError:
+            is_null = np.equal(outputs, None)  # type: ignore[call-overload]
+            outputs = np.where(is_null, 0.0, outputs).astype(np.float64)
+    except (ValueError, OverflowError):
         outputs = np.asarray(None)
     if outputs.dtype.kind not in "fib" or numbers is None:
         raise UnexpectedAnswer("the outputs of the answer are no numbers", 200)
-    return outputs.astype(np.float32) if outputs.dtype.kind == "f" else outputs
+    if outputs.dtype.kind != "f":
+        return outputs
+    with np.errstate(over="ignore"):
+        outputs = outputs.astype(np.float32)
+    if not np.isfinite(outputs).all():  # 1e400 is JSON, and Python reads it as infinity
+        raise UnexpectedAnswer("the answer has a number that is beyond float32", 200)
+    if is_null is not None:
+        outputs[is_null] = null
+    return outputs
 
 
 def to_outputs_with_holes(rows: Sequence[Sequence[float] | None]) -> Array:

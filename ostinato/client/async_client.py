@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
-from ostinato.client.answers import ManyStepped, SessionInfo
+from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
 from ostinato.client.arrays import Array, Rows, States
 from ostinato.client.async_stream import AsyncStream
-from ostinato.client.connections import Connections, made_again
+from ostinato.client.connections import LoopConnections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
 from ostinato.client.generation import (
     GeneratedStep,
@@ -38,7 +38,8 @@ Result = TypeVar("Result")
 
 
 class AsyncClient:
-    """Models and sessions of a running service; ``Client`` is the same for code that blocks.
+    """Models and sessions of a running service; ``Client`` is the same for code that blocks. Made once, it may be used
+    by one ``asyncio.run`` after another: each connects anew.
 
     A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``, or else after pauses
     that double. One whose answer was lost is sent again where that is safe: all are, except a ``step_many`` that lacks
@@ -81,7 +82,7 @@ class AsyncClient:
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
         options = wire.options(self.urls, timeout_seconds)
-        self._connections = Connections(
+        self._connections = LoopConnections(
             lambda: httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **options),
             is_bound=transport is not None,
         )
@@ -243,12 +244,17 @@ class AsyncClient:
         await self._run(self._verbs.close(session_id))
 
     async def sessions(self, model: str | None = None) -> AsyncIterator[SessionInfo]:
-        """All live sessions, of one model or of all, page by page."""
+        """All live sessions, of one model or of all."""
+        async for page in self.session_pages(model):
+            for info in page.sessions:
+                yield info
+
+    async def session_pages(self, model: str | None = None) -> AsyncIterator[SessionInfoPage]:
+        """The same page by page; a page also tells how many sessions the service could not read on its way there."""
         cursor: str | None = None
         while True:
             page = await self._run(self._verbs.page(model, cursor))
-            for info in page.sessions:
-                yield info
+            yield page
             if (cursor := page.next_cursor) is None:
                 return
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
-from ostinato.client.answers import ManyStepped, SessionInfo
+from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
 from ostinato.client.arrays import Array, Rows, States
 from ostinato.client.connections import Connections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
@@ -212,11 +212,15 @@ class Client:
         self._run(self._verbs.close(session_id))
 
     def sessions(self, model: str | None = None) -> Iterator[SessionInfo]:
-        """All live sessions, of one model or of all, page by page."""
+        """All live sessions, of one model or of all."""
+        return (info for page in self.session_pages(model) for info in page.sessions)
+
+    def session_pages(self, model: str | None = None) -> Iterator[SessionInfoPage]:
+        """The same page by page; a page also tells how many sessions the service could not read on its way there."""
         cursor: str | None = None
         while True:
             page = self._run(self._verbs.page(model, cursor))
-            yield from page.sessions
+            yield page
             if (cursor := page.next_cursor) is None:
                 return
 

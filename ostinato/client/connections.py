@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
 import weakref
@@ -65,8 +66,7 @@ class Connections(Generic[Http]):
             cut_off(stream.get_extra_info("socket"))
 
     def _made_anew(self) -> Http:
-        if self._is_closed:
-            raise CommandError("the client is closed")
+        self._check_open()
         if self._is_bound:
             raise CommandError(
                 "this client was made with a transport, in the process that this one was forked from; make a client "
@@ -76,6 +76,51 @@ class Connections(Generic[Http]):
             if self._http is None:
                 self._http = self._make()
             return self._http
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise CommandError("the client is closed")
+
+
+class LoopConnections(Connections[httpx2.AsyncClient]):
+    """Those of a client that does not block: each event loop has its own, since a connection lives in the loop in which
+    it was made. So a client may be used by one ``asyncio.run`` after another.
+    """
+
+    def __init__(self, make: Callable[[], httpx2.AsyncClient], *, is_bound: bool) -> None:
+        self._of_loops: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
+        super().__init__(make, is_bound=is_bound)
+
+    @property
+    def http(self) -> httpx2.AsyncClient:
+        """See ``Connections.http``; what was given as a transport is used in any loop."""
+        if self._is_bound:
+            return super().http
+        loop = asyncio.get_running_loop()
+        http = self._of_loops.get(loop)
+        return self._begun_in(loop) if http is None else http
+
+    def close(self) -> httpx2.AsyncClient | None:
+        """See ``Connections.close``; those of other loops can be closed by nobody here."""
+        unused = super().close()
+        of_this_loop = self._of_loops.pop(asyncio.get_running_loop(), None)
+        self._of_loops.clear()
+        return of_this_loop or unused
+
+    def begin_anew(self) -> None:
+        """Be as new, in a process that was forked off."""
+        leave_alone(self._of_loops)
+        self._of_loops = {}
+        super().begin_anew()
+
+    def _begun_in(self, loop: asyncio.AbstractEventLoop) -> httpx2.AsyncClient:
+        with self._lock:
+            self._check_open()
+            for ended in [each for each in self._of_loops if each.is_closed()]:
+                del self._of_loops[ended]
+            http, self._http = self._http or self._make(), None
+            self._of_loops[loop] = http
+            return http
 
 
 def made_again(client: Callable[..., Any], urls: Sequence[str], settings: Mapping[str, Any]) -> tuple[Any, ...]:

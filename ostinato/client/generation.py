@@ -190,6 +190,8 @@ class WrittenReader:
             value = to_outputs(value)
         elif isinstance(value, list):
             value = value[0] if value else None
+        if log_prob is not None:
+            _finite(log_prob)
         return GeneratedStep(index, place, count_of(members["step"], "step"), value, log_prob)
 
     def _of_each(self, answer: Mapping[str, Any], name: str) -> list[list[Any]]:
@@ -257,7 +259,18 @@ class StreamReader:
 
 def _logarithm(told: float | None) -> float:
     """JSON has no infinity: the logarithm of a probability of 0 comes as null."""
-    return -math.inf if told is None else told
+    return -math.inf if told is None else _finite(told)
+
+
+def _finite(told: float) -> float:
+    """A score or logarithm as it is.
+
+    Raises:
+        ValueError: it is infinite: 1e400 is JSON, and Python reads it so.
+    """
+    if not math.isfinite(told):
+        raise ValueError("it has a score that is no number")
+    return told
 
 
 def _path(model: str, action: str) -> str:
@@ -296,11 +309,12 @@ def _output(
     written: Any, score: float | None, finish_reason: str, log_probs: list[float] | None, attention: Any
 ) -> GeneratedOutput:
     if attention is not None:
-        rows = np.asarray(attention, np.float32)
+        rows = to_outputs(np.asarray(attention, np.float64))
         attention = rows if len(rows) else rows.reshape(0, 0)
-    return GeneratedOutput(
-        to_outputs(written) if score is None else written, score, finish_reason, log_probs, attention
-    )
+    for each in [*([] if score is None else [score]), *(log_probs or ())]:
+        _finite(each)
+    value = to_outputs(written) if score is None else written
+    return GeneratedOutput(value, score, finish_reason, log_probs, attention)
 
 
 def no_stream(answer: ServiceAnswer) -> UnexpectedAnswer:

@@ -241,12 +241,21 @@ class AsyncSession(SessionHandle):
     ) -> None:
         super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
         self._run = run
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin_anew(self) -> None:
         """Be as new, in a process that was forked off."""
         super().begin_anew()
-        self._turn = asyncio.Lock()
+        self._loop = None
+
+    @property
+    def _turn(self) -> asyncio.Lock:
+        """Of this event loop: a lock for which somebody had to wait belongs to that one's loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._lock, self._loop = asyncio.Lock(), loop
+        return self._lock
 
     async def __aenter__(self) -> AsyncSession:
         return await self.open()

@@ -15,7 +15,7 @@ from rich.markup import escape
 from ostinato.client.client import Client
 from ostinato.client.generation import GenerateOptions, Generation, Source
 from ostinato.commands.attention_picture import MAX_PANELS, Panel, check_can_draw, draw
-from ostinato.commands.generation_inputs import check_readable, file_inputs, typed_inputs
+from ostinato.commands.generation_inputs import check_file, file_inputs, typed_inputs
 from ostinato.commands.generation_view import JsonView, TableView, View, WriterShape, symbols_of
 from ostinato.commands.options import (
     PATIENCE_SECONDS,
@@ -29,7 +29,7 @@ from ostinato.commands.options import (
     Url,
     split_names,
 )
-from ostinato.errors import PictureError, ServiceUnreachable
+from ostinato.errors import PictureError
 from ostinato.tables.gaps import Gaps
 
 LANES_PER_REQUEST = 256
@@ -122,6 +122,8 @@ def generate(
         check_can_draw(plot)
     if file is not None and texts:
         raise typer.BadParameter("give texts or a file, and not both", param_hint="--input")
+    if file is not None:
+        check_file(file)
     options = GenerateOptions(
         method=method.value,
         max_steps=max_steps,
@@ -138,12 +140,7 @@ def generate(
     )
     view: View
     with Client(url, patience_seconds=patience) as client:
-        try:
-            shape = WriterShape.of(client.model(model))
-        except ServiceUnreachable:
-            if file is not None:
-                check_readable(file)  # what is wrong with it can be told without a service
-            raise
+        shape = WriterShape.of(client.model(model))
         inputs = _inputs(texts or [], file, shape, first, limit, split_names(time), gaps)
         view = JsonView() if as_json else TableView(Console(), shape)
         if plot is not None and inputs is not None and len(inputs) > MAX_PANELS:

@@ -82,19 +82,16 @@ def file_inputs(
         raise InputError(f"{path}: {error}") from error
 
 
-def check_readable(path: Path) -> None:
-    """Whether a file is there to be read, which can be told without a service.
+def check_file(path: Path) -> None:
+    """Find what is wrong with a file that can be told without knowing the model, and so before a service is asked.
 
     Raises:
-        InputError: it is not; names it.
+        InputError: it cannot be read, or holds no inputs; names it.
     """
     if path.suffix in TABLES:
         Table(path)
-        return
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+    else:
+        file_inputs(path, None)
 
 
 def _json_inputs(path: Path) -> list[Source]:

@@ -113,8 +113,8 @@ def run(
         outputs = answers(runner, file, given, report)
     if unsound := sum(int(runner.manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs):
         console.print(
-            f"[yellow]{unsound:,} steps have no answer (NaN or infinity): a live session refuses such a step, and is "
-            "then as it was before it[/]",
+            f"[yellow]no answer to {_count(unsound, 'step')} (NaN or infinity): a live session refuses such a step, "
+            "and is then as it was before it[/]",
             highlight=False,
             soft_wrap=True,
         )
@@ -122,12 +122,16 @@ def run(
         write_outputs(output, given, outputs, made)
         steps = sum(map(len, given.sequences))
         console.print(
-            escape(f"{output}: {len(outputs):,} sequences, {steps:,} steps, promise {runner.promise}"),
+            escape(f"{output}: {_count(len(outputs), 'sequence')}, {_count(steps, 'step')}, promise {runner.promise}"),
             highlight=False,
             soft_wrap=True,
         )
     else:
         sys.stdout.write(shown(print_json if as_json else print_csv, given, outputs, made))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
 def find_version(directory: Path) -> Path:

@@ -88,8 +88,7 @@ def list_sessions(
     ostinato sessions list --json | jq -r .session_id
     """
     console = Console()
-    with Client(url, patience_seconds=patience) as client:
-        found = client.sessions(model)
+    with Client(url, patience_seconds=patience) as client, _counted(client, model) as found:
         shown = islice(found, limit) if limit else found
         if as_json:
             for info in shown:
@@ -157,7 +156,7 @@ def export_sessions(
     _check_choice(session_ids, every, model)
     console = Console()
     with Client(url, patience_seconds=patience) as client:
-        chosen = [info.session_id for info in client.sessions(model)] if every else session_ids or []
+        chosen = _all_ids(client, model) if every else session_ids or []
         paths = {session_id: output / file_name(session_id) for session_id in chosen}
         make_folder(output)
         num_written = 0
@@ -259,9 +258,7 @@ def close_sessions(
         raise typer.BadParameter("--model says whose sessions are to be closed", param_hint="--all")
     console = Console()
     with Client(url, patience_seconds=patience) as client:
-        chosen = (
-            [info.session_id for info in client.sessions(model)] if every else list(dict.fromkeys(session_ids or []))
-        )
+        chosen = _all_ids(client, model) if every else list(dict.fromkeys(session_ids or []))
         if len(chosen) > 1 and not yes:
             typer.confirm(f"Close {_count(len(chosen))}?", abort=True)
         num_closed = 0
@@ -280,6 +277,30 @@ def _check_choice(session_ids: Sequence[str] | None, every: bool, model: str | N
         raise typer.BadParameter("name sessions, or give --all, and not both")
     if model is not None and not every:
         raise typer.BadParameter("it goes with --all; an id is one session's, whatever its model", param_hint="--model")
+
+
+def _all_ids(client: Client, model: str | None) -> list[str]:
+    """Of all live sessions."""
+    with _counted(client, model) as found:
+        return [info.session_id for info in found]
+
+
+@contextlib.contextmanager
+def _counted(client: Client, model: str | None) -> Iterator[Iterator[SessionInfo]]:
+    """The live sessions; those that were passed over, since the service cannot read them, are told at the end."""
+    num_unreadable = 0
+
+    def walk() -> Iterator[SessionInfo]:
+        nonlocal num_unreadable
+        for page in client.session_pages(model):
+            num_unreadable += page.num_unreadable
+            yield from page.sessions
+
+    yield walk()
+    if num_unreadable:
+        text = f"{_count(num_unreadable)} left out, of whichever model: the service cannot read what it stored of them."
+        text += " Its log names them, and 'ostinato sessions close ID' removes one."
+        Console(stderr=True).print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -273,7 +273,8 @@ class _ReplayedSession:
             outputs = await self._handle.step([row.inputs for row in rows], return_sequences=False)
         except ServiceError as error:
             place = f"rows {rows[0].number} to {rows[-1].number}" if len(rows) > 1 else f"row {rows[0].number}"
-            raise ServiceError(f"{place}: {error}", error.status, error.code) from error
+            error.args = (f"{place}: {error}",)  # of the same class, with all that it carries
+            raise
         last: list[float] = outputs[-1].tolist()
         return last
 

@@ -6,15 +6,14 @@ uvicorn's connection, ASGI, WebSocket streams, the rows of a columnar message an
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from ostinato.service.config import Settings
 from ostinato.service.edge.message import JSON
-from ostinato.service.edge.problems import Problem
+from ostinato.service.edge.problems import CODES, Problem
+from ostinato.service.edge.repeats import Repeats, kind_of
 from ostinato.service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
 from ostinato.service.metrics.series import Histogram, Metrics
 
@@ -22,16 +21,11 @@ SWEEP_SECONDS = 0.05
 WATCH_AFTER_SECONDS = 0.1
 """Requests older than this are watched for a client that hangs up; most are answered long before."""
 
-LOGGED = ("internal", "run_failed")
-"""Codes of errors that are ours to look into, not the client's."""
 OUTAGE = "state_store_unavailable"
-LOGGED_ONCE_IN_A_WHILE = (OUTAGE, "record_unreadable")
-"""Codes of errors that meet every request, of all sessions or of one that the store has named: one of them tells the
-log, every ``LOGGED_EVERY_SECONDS``.
+LOGGED_EVERY_SECONDS = {"internal": 1.0, "run_failed": 1.0, OUTAGE: 60.0, "record_unreadable": 60.0}
+"""Codes of errors that are ours to look into, not the client's, and how often the log is told: the last two meet every
+request, of all sessions or of one that the store has named.
 """
-LOGGED_EVERY_SECONDS = 60.0
-
-logger = logging.getLogger(__name__)
 
 
 class RequestUnderWay(Protocol):
@@ -62,13 +56,15 @@ class Desk:
     def __init__(self, metrics: Metrics, settings: Settings, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._logged_at: dict[str, float] = {}
+        self._repeats = Repeats()
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
         # A dictionary keeps the order of insertion.
         self.under_way: dict[RequestUnderWay, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bound: dict[tuple[str, int], Histogram] = {}
+        for code in CODES:
+            metrics.rejected.labels(reason=code)  # each is there before it counts, so that its rate is known
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -119,17 +115,16 @@ class Desk:
         problem = Problem(error)
         if problem.code == OUTAGE:
             self._metrics.store_errors.labels().inc()
-        if problem.code in LOGGED or (problem.code in LOGGED_ONCE_IN_A_WHILE and self._is_due(problem.code)):
-            logger.error("%s failed", what, exc_info=error)
+        every_seconds = LOGGED_EVERY_SECONDS.get(problem.code)
+        if every_seconds is not None:
+            kind = problem.code if problem.code == OUTAGE else kind_of(error)
+            self._repeats.tell(what, error, kind, every_seconds, self._clock())
         self.count_refusal(problem.code)
         return problem
 
-    def _is_due(self, code: str) -> bool:
-        now = self._clock()
-        if now - self._logged_at.get(code, -math.inf) < LOGGED_EVERY_SECONDS:
-            return False
-        self._logged_at[code] = now
-        return True
+    def note(self, what: str, error: BaseException) -> None:
+        """Log an error that nobody is answered with."""
+        self._repeats.tell(what, error, kind_of(error), 1.0, self._clock())
 
     def count_refusal(self, code: str) -> None:
         """Count what was refused, by the code of its error."""
@@ -146,9 +141,13 @@ class Desk:
 
     async def sweep(self) -> None:
         """Look after slow requests, for ever."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self.sweep_once(time.perf_counter())
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
+                self._repeats.sum_up(self._clock())
+                self.sweep_once(time.perf_counter())
+        finally:
+            self._repeats.sum_up()
 
     def sweep_once(self, now: float) -> None:
         """End the requests past their deadline, and watch those that take long; ``now`` of ``perf_counter``.
@@ -164,6 +163,6 @@ class Desk:
                     request.expire()
                 else:
                     request.look_after()
-            except Exception:
-                logger.exception("a request under way could not be looked after")
+            except Exception as error:
+                self.note("the look after a request under way", error)
                 self.under_way.pop(request, None)

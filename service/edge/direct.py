@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable
 from typing import Protocol
@@ -17,8 +16,6 @@ from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
 from ostinato.service.sessions.session import LiveSession
-
-logger = logging.getLogger(__name__)
 
 
 class AnswerWriter(Protocol):
@@ -179,8 +176,8 @@ class DirectExchange:
         self.is_streaming = True
         try:
             await self._writer.respond_in_parts(response, self.keep_alive)
-        except Exception:
-            logger.exception("an answer could not be written")
+        except Exception as error:
+            self._desk.note("the writing of an answer", error)
             self._writer.cut_off()
         finally:
             self._desk.under_way.pop(self, None)
@@ -199,6 +196,6 @@ class DirectExchange:
         desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
         try:
             self._writer.respond(response, self.keep_alive)
-        except Exception:
-            logger.exception("an answer could not be written")
+        except Exception as error:
+            self._desk.note("the writing of an answer", error)
             self._writer.cut_off()

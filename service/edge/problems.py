@@ -32,6 +32,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
 INTERNAL = (500, "internal")
+CODES = tuple(dict.fromkeys(code for _, code in (*PROBLEMS.values(), INTERNAL)))
 MAX_DETAIL_LENGTH = 1000
 """A detail may quote the request, and need not send all of it back."""
 

@@ -85,7 +85,8 @@ def to_steps(
 
 
 def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[NDArray[Any]]:
-    """States by name, each the nested list of one row, as arrays in the manifest's order.
+    """States by name, each the nested list of one row, as arrays in the manifest's order; None is NaN in states that
+    may hold it.
 
     Raises:
         InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no finite number of its dtype.
@@ -99,6 +100,9 @@ def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[
             raise InvalidInput(f"state {state.name!r} is absent", field=field)
         try:
             plain = np.array(given[state.name])
+            # Where it may also hold an infinity, null may have been one: JSON has neither.
+            if state.missing and not state.infinite:
+                plain = _with_holes(plain)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidInput(f"not an array of {state.dtype}", field=place) from error
         if plain.dtype.kind not in "iuf":
@@ -199,6 +203,13 @@ def check_state(numbers: NDArray[Any], state: State, field: str) -> None:
             "made from it",
             field=f"{field}{place}",
         )
+
+
+def _with_holes(plain: NDArray[Any]) -> NDArray[Any]:
+    """An array of objects as numbers, NaN where it holds None; as it is where it holds anything else."""
+    if plain.dtype != object or not all(value is None or type(value) in (int, float) for value in plain.flat):
+        return plain
+    return np.where(np.equal(plain, None), np.nan, plain).astype(np.float64)  # type: ignore[call-overload]
 
 
 def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:

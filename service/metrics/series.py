@@ -219,7 +219,9 @@ class Metrics:
             "Commits that another worker or replica was before; they were judged again.",
             *_MODEL,
         )
-        self.store_errors = _counter("store_errors_total", "Requests, and rows of messages, that the store failed.")
+        self.store_errors = _counter(
+            "store_errors_total", "Requests, rows of messages, and tasks of its own that the store failed."
+        )
         self.records_unreadable = _counter(
             "records_unreadable_total", "Sessions found whose record is damaged, or of a schema that is not read."
         )

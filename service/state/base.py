@@ -175,10 +175,12 @@ class Store(ABC):
     Attributes:
         is_shared: whether there may be other writers than this process.
         on_unreadable: called of each session whose record turns out not to be readable, once.
+        on_failure: called when what the store does by itself, without a request, has failed.
     """
 
     is_shared = True
     on_unreadable: Callable[[], object] | None = None
+    on_failure: Callable[[], object] | None = None
 
     @abstractmethod
     def num_slots(self, manifest: Manifest) -> int:

@@ -41,7 +41,7 @@ class MemoryStore(Store):
         self._max_sessions = max_sessions
         self._residents = Residents()
         self._expired: list[Arena] = []
-        # In the order in which they are forgotten, since all are remembered equally long.
+        # About in the order in which they are forgotten: of sessions that expired, that is counted from their time.
         self._tombstones: dict[str, tuple[float, type[OstinatoError]]] = {}
 
     def __repr__(self) -> str:
@@ -141,7 +141,7 @@ class MemoryStore(Store):
         del address
         address = await self.find(session_id, now)
         facts = facts_of(session_id, address)
-        self._end(session_id, address, SessionClosed, now)
+        self._end(session_id, address, SessionClosed, now, now)
         return facts
 
     def expire(self, now: float) -> list[Arena]:
@@ -188,9 +188,10 @@ class MemoryStore(Store):
 
     def _expire(self, session_id: str, address: Address, now: float) -> None:
         self._expired.append(address.arena)
-        self._end(session_id, address, SessionExpired, now)
+        # Not from ``now``: when the sweep came by decides nothing.
+        self._end(session_id, address, SessionExpired, float(address.arena.expires_at[address.slot]), now)
 
-    def _end(self, session_id: str, address: Address, error: type[OstinatoError], now: float) -> None:
+    def _end(self, session_id: str, address: Address, error: type[OstinatoError], ended_at: float, now: float) -> None:
         self._residents.drop(session_id, address)
-        if self._tombstone_seconds:
-            self._tombstones[session_id] = (now + self._tombstone_seconds, error)
+        if (forgotten_at := ended_at + self._tombstone_seconds) > now:
+            self._tombstones[session_id] = (forgotten_at, error)

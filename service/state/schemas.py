@@ -122,6 +122,16 @@ def is_of_another(session_id: bytes | memoryview, record: bytes | memoryview) ->
     return _CHECKSUM.unpack_from(record, FROZEN.itemsize)[0] != checksum(session_id) and _has_sound_head(record)
 
 
+def version_of(record: bytes | memoryview) -> bytes | None:
+    """Model and version, a line each; None where the record's schema is not read here, or its head is damaged."""
+    schema = SCHEMAS.get(record[SCHEMA_AT]) if len(record) >= FROZEN.itemsize else None
+    if schema is None or (schema.has_checksums and not _has_sound_head(record)):
+        return None
+    model_bytes, version_bytes = _NAMES.unpack_from(record, NAMES_AT)
+    names = bytes(record[schema.head.itemsize : schema.head.itemsize + model_bytes + version_bytes])
+    return names[:model_bytes] + b"\n" + names[model_bytes:]
+
+
 def _has_sound_head(record: bytes | memoryview) -> bool:
     """Whether a record's head, of a schema that has checksums, is what was written."""
     head = head_of(record)

@@ -7,18 +7,16 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import uvicorn
 from uvicorn.server import ServerState
 
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import STATE_KEY, Scope, Send
 from ostinato.service.edge.exchange import Receive
 from ostinato.service.edge.http_connection import HttpConnection
-from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.worker import Worker
+from tests.connections import abort, uvicorn_config
 from tests.faults.stage import Stage
 from tests.histories.network import write_repository
 from tests.waiting import until_true
@@ -56,15 +54,7 @@ class _Replica:
         edge = self._worker.edge(_elsewhere)
         self._state = ServerState()
         self._app_state = {STATE_KEY: edge, STREAMS_KEY: self._worker.streams}
-        self._config = uvicorn.Config(
-            cast(Any, edge),
-            ws=cast(Any, WebSocketConnection),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-        )
-        self._config.load()
+        self._config = uvicorn_config(edge)
         self._listener: asyncio.Server | None = None
 
     @property
@@ -91,9 +81,7 @@ class _Replica:
         if self._listener is not None:
             self._listener.close()
         for connection in list(self._state.connections):
-            is_stream = isinstance(connection, WebSocketConnection)
-            transport = connection._transport if is_stream else connection.transport  # type: ignore[union-attr]
-            cast(asyncio.Transport, transport).abort()
+            abort(connection)
         await until_true(lambda: not self._state.connections and not self._worker.desk.under_way, "the last connection")
         await self._worker.stop()
 

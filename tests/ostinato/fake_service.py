@@ -45,11 +45,13 @@ class FakeService:
     Attributes:
         num_applied: chunks that were applied, not those sent again.
         manifest: of its model.
+        num_unreadable: sessions that it cannot read, told on every page.
     """
 
     sessions: dict[str, Kept] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     num_applied: int = 0
+    num_unreadable: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
     manifest: dict[str, Any] = field(
         default_factory=lambda: {
@@ -106,7 +108,8 @@ class FakeService:
         names, start = sorted(self.sessions), int(query.get("cursor", -1))
         found = [self._content(name) for name in names[start : start + 1]] if start >= 0 else []
         cursor = str(start + 1) if start + 1 < len(names) else None
-        return httpx2.Response(200, json={"sessions": found, "next_cursor": cursor})
+        unreadable = {"unreadable": self.num_unreadable} if self.num_unreadable else {}
+        return httpx2.Response(200, json={"sessions": found, "next_cursor": cursor, **unreadable})
 
     def _close(self, name: str, _: bytes) -> httpx2.Response:
         del self.sessions[name]
@@ -229,7 +232,7 @@ class Awaited:
             return found
         if name in ("session", "resume", "stream"):
             return lambda *args, **options: Awaited(found(*args, **options))
-        if name == "sessions":
+        if name in ("sessions", "session_pages"):
             return lambda *args: _each(found(*args))
 
         async def call(*args: Any, **options: Any) -> Any:

@@ -144,8 +144,7 @@ class StepStream:
             left -= 1
             message = self._messages[0]
             if message.is_text and len(message.data) > LARGE_BYTES:
-                # It stays where it is until it is read, and so do those behind it.
-                self._held = True
+                self._held = True  # it stays where it is until it is read, and so do those behind it
                 self._start(self._take_large(message))
                 continue
             self._messages.popleft()
@@ -187,6 +186,7 @@ class StepStream:
         frame, error = await frames.read_large_frame(message.data, self._sessions.use)
         self._messages.popleft()
         if frame is None:
+            assert error is not None
             self._refuse_unread(message, error)
         elif error is not None:
             self._fail(self._take(frame, message), error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import Protocol
 from urllib.parse import unquote
@@ -21,8 +20,6 @@ from ostinato.service.errors import UnknownRoute
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
-
-logger = logging.getLogger(__name__)
 
 STATE_KEY = "ostinato_streams"
 """Where the lifespan's state holds the worker's ``Streams``; uvicorn gives that state to each connection."""
@@ -145,5 +142,5 @@ class Streams:
         for connection in list(self._connections):
             try:
                 connection.sweep(now)
-            except Exception:
-                logger.exception("a sweep over a stream failed")
+            except Exception as error:
+                self.desk.note("a sweep over a stream", error)

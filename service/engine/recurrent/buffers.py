@@ -27,7 +27,9 @@ class Buffers:
 
     Args:
         binding: onnxruntime's ``IOBinding``, which is told the addresses.
-        num_run: the rows that the graph is given, where those are more; the arrays below are the first ``B`` of them.
+        least_rows: that the graph is given; where ``B`` is less, the rows behind are copies of the first. A promise
+            that holds for runs of two rows, or of 64 always, holds for copies as well as for anything else; and a copy
+            is an input that the graph takes, as zeros may not be.
 
     Attributes:
         inputs: ``[B x T, F]``, written before a run.
@@ -44,9 +46,9 @@ class Buffers:
         binding: Any,
         memory: Allocate,
         *,
-        num_run: int | None = None,
+        least_rows: int = 1,
     ) -> None:
-        num_run = num_run or batch_size
+        num_run = max(batch_size, least_rows)
         self._shape = num_run, num_steps
         self._manifest = manifest
         self._binding = binding
@@ -68,11 +70,17 @@ class Buffers:
         steps_made = num_steps if made.time_axis is not None else 1
         self._outputs_shape = batch_size, steps_made, made.num_features
         self.new_states = tuple(self._bind_state(binding.bind_output, state.output, state) for state in manifest.states)
+        self._batch_size = batch_size
+        self._filled: tuple[NDArray[Any], ...] = ()
+        if num_run > batch_size:
+            self._fill()
 
     def run(self, session: Any) -> NDArray[Any]:
-        """Run the graph on what stands in ``inputs`` and ``states``; returns the outputs ``[B, T, O]``, or
-        ``[B, 1, O]`` of a graph that answers once, as an array of the caller's own.
+        """Run the graph on what is in ``inputs`` and ``states``; returns the outputs ``[B, T, O]``, or ``[B, 1, O]`` of
+        a graph that answers once, as an array of the caller's own.
         """
+        for rows in self._filled:
+            rows[self._batch_size :] = rows[0]
         if not self._is_direct:
             self._steps_of_graph[...] = self._given.reshape(self._steps_of_graph.shape)
         session.run_with_iobinding(self._binding)
@@ -89,38 +97,15 @@ class Buffers:
     def _bind_state(self, bind: Any, name: str, state: State) -> NDArray[Any]:
         return np.moveaxis(self._bind(bind, name, state), state.batch_axis, 0)
 
-
-class FilledBuffers(Buffers):
-    """The memory of a run that is given more rows than are asked for: those behind are copies of the first.
-
-    A promise that holds for runs of two rows, or of 64 always, holds for copies as well as for anything else; and a
-    copy is an input that the graph takes, as zeros may not be.
-    """
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        batch_size: int,
-        num_steps: int,
-        binding: Any,
-        memory: Allocate,
-        *,
-        num_run: int | None = None,
-    ) -> None:
-        super().__init__(manifest, batch_size, num_steps, binding, memory, num_run=num_run)
-        self._all = (self.inputs.reshape(self._shape[0], -1), *self.states)
-        self._batch_size = batch_size
+    def _fill(self) -> None:
+        """Show the first rows only, and keep all of them to be filled before a run."""
+        batch_size, (num_run, num_steps) = self._batch_size, self._shape
+        self._filled = (self.inputs.reshape(num_run, -1), *self.states)
         self.inputs = self.inputs[: batch_size * num_steps]
         self.input_bytes = _bytes_of(self.inputs)
         self.states = tuple(rows[:batch_size] for rows in self.states)
         self.new_states = tuple(rows[:batch_size] for rows in self.new_states)
         self._outputs = self._outputs[:batch_size]
-
-    def run(self, session: Any) -> NDArray[Any]:
-        """As ``Buffers.run``, with the rows behind filled up."""
-        for rows in self._all:
-            rows[self._batch_size :] = rows[0]
-        return super().run(session)
 
 
 def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import ANY, Manifest, Promise
 from ostinato.service.engine.graph import Graph, TensorTypes
 from ostinato.service.engine.recurrent.batching import Iteration, Work
-from ostinato.service.engine.recurrent.buffers import Buffers, FilledBuffers, aligned_memory
+from ostinato.service.engine.recurrent.buffers import Buffers, aligned_memory
 from ostinato.service.errors import RunFailed
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.state.arena import Arena, Rows, Slots
@@ -168,10 +168,7 @@ class Runner:
             if len(self._buffers) >= MAX_BOUND_SHAPES:
                 self._buffers.clear()
             binding, least_rows = self.graph.binding(), self.promise.rows
-            if batch_size < least_rows:
-                found = FilledBuffers(self.manifest, batch_size, num_steps, binding, self._flat, num_run=least_rows)
-            else:
-                found = Buffers(self.manifest, batch_size, num_steps, binding, self._flat)
+            found = Buffers(self.manifest, batch_size, num_steps, binding, self._flat, least_rows=least_rows)
             self._buffers[batch_size, num_steps] = found
         return found
 

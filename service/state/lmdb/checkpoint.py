@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from ostinato.service.state.lmdb.database import Database
 from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb.naming import Naming
 from ostinato.service.state.lmdb.segment import Segment
 
 Value = TypeVar("Value")
@@ -38,6 +40,7 @@ class Checkpoint:
     Args:
         tombstone_seconds: how long an ended session is remembered.
         clock: seconds since the epoch.
+        on_failure: called when something could not be done, which is tried again.
     """
 
     def __init__(
@@ -49,12 +52,15 @@ class Checkpoint:
         *,
         tombstone_seconds: float,
         clock: Callable[[], float],
+        on_failure: Callable[[], object],
     ) -> None:
         self._journal = journal
         self._database = database
         self._group_sync = group_sync
         self._tombstone_seconds = tombstone_seconds
         self._clock = clock
+        self._on_failure = on_failure
+        self._naming = Naming(folder)
         self._lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._swept_at: str | None = None
         self._segment_began_at = time.monotonic()
@@ -71,6 +77,7 @@ class Checkpoint:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._naming.forget(0, sys.maxsize)
         os.close(self._lock)
 
     async def store(self) -> None:
@@ -85,21 +92,25 @@ class Checkpoint:
             with journal.locked():
                 journal.rotate()
             self._segment_began_at = time.monotonic()
-        over = [segment for segment in journal.segments if segment.is_over]
-        if over:
-            # Before the database names the segment behind these, that one is on the disk, with its name.
-            await self._group_sync.wait()
-        for segment in over:
+        for segment in [segment for segment in journal.segments if segment.is_over]:
+            await _finish(asyncio.to_thread(self._naming.name, segment.number + 1))
             await _finish(asyncio.to_thread(self._put, segment))
             with journal.locked():
                 if segment in journal.segments:
                     journal.give_up(segment)
+            self._naming.forget(0, segment.number)
+        # The one to come, before anybody appends to it.
+        await _finish(asyncio.to_thread(self._naming.name, journal.current.number + 1))
 
     async def sweep(self) -> None:
         """Remove sessions that ended long ago, a few at a time."""
         if self._is_ours():
             work = asyncio.to_thread(self._database.sweep, self._swept_at, self._ended_before())
             self._swept_at = (await _finish(work)).at
+
+    def _failed(self, what: str) -> None:
+        logger.error(what, exc_info=True)
+        self._on_failure()
 
     def _put(self, segment: Segment) -> None:
         def records() -> Iterator[tuple[str, bytes]]:
@@ -129,7 +140,7 @@ class Checkpoint:
                 self._journal.follow()  # the process that wrote it may have ended before it was on the disk
                 await self._group_sync.wait()
             except Exception:
-                logger.exception("the journal could not be put on the disk")
+                self._failed("the journal could not be put on the disk; it is tried again")
 
     async def _store_for_ever(self) -> None:
         while True:
@@ -139,7 +150,7 @@ class Checkpoint:
                 await self.store()
                 await self.sweep()
             except Exception:
-                logger.exception("the journal could not be put into the database; it is tried again")
+                self._failed("the journal could not be put into the database; it is tried again")
                 await asyncio.sleep(SYNC_SECONDS)
 
 

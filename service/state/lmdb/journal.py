@@ -28,7 +28,7 @@ from typing import Any
 from ostinato.service.state.lmdb.damage import Damage
 from ostinato.service.state.lmdb.entries import BEGUN, OVER, RECORDS, STORED, Entry, Synced
 from ostinato.service.state.lmdb.salvage import lost_before, salvage
-from ostinato.service.state.lmdb.segment import Segment
+from ostinato.service.state.lmdb.segment import Segment, segment_path
 from ostinato.service.state.lmdb.shared_end import LOCK_FILE, SharedEnd
 
 SEGMENT_BYTES = 32 * 1024 * 1024
@@ -324,7 +324,7 @@ class Journal:
         return [number for number, _ in segment_files(self._folder)]
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"journal.{number:08d}"
+        return segment_path(self._folder, number)
 
     def _append_segment(self, *, is_new: bool) -> None:
         number = self.current.number + 1

@@ -19,6 +19,8 @@ from ostinato.service.state.lmdb.entries import (
     RECORDS,
     SIZE_BITS,
     SIZE_MASK,
+    TAIL,
+    TAIL_MAGIC,
     Entry,
     Synced,
     ids_of,
@@ -32,6 +34,23 @@ _FILE_HEAD = struct.Struct("<8sQ")
 _FILE_MAGIC = b"ostinatj"
 MAX_ENTRY_BYTES = 1 << 30
 """What one call to the system reads whole."""
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where a segment's file is."""
+    return folder / f"journal.{number:08d}"
+
+
+def begin_file(path: Path, number: int, *, is_new: bool) -> int:
+    """Open a segment's file; where it is new, what it holds of a former segment is over."""
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if is_new else 0), 0o600)
+    try:
+        if is_new:
+            os.pwrite(file, _FILE_HEAD.pack(_FILE_MAGIC, number), 0)
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 class Segment:
@@ -53,13 +72,11 @@ class Segment:
     def __init__(self, path: Path, number: int, *, is_new: bool = False) -> None:
         self.path = path
         self.number = number
-        self.file = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if is_new else 0), 0o600)
+        self.file = begin_file(path, number, is_new=is_new)
         self.end = _FILE_HEAD.size
         self.newest: dict[str, int] = {}
         self.is_over = False
         try:
-            if is_new:
-                os.pwrite(self.file, _FILE_HEAD.pack(_FILE_MAGIC, number), 0)
             if not self.is_own:
                 raise FileNotFoundError(f"{path} is not begun")
         except OSError:
@@ -149,7 +166,17 @@ class Segment:
         ids_bytes, behind_bytes = HEAD.unpack(head)[3:5]
         begins_at = start + HEAD.size
         end = begins_at + ids_bytes + behind_bytes
-        if end > os.fstat(self.file).st_size:
+        if end > os.fstat(self.file).st_size or self._is_former(start, end):
             return None
         entry = parse_entry(self.number, start, head, memoryview(os.pread(self.file, end - begins_at, begins_at)))
         return None if entry is None else (entry, end)
+
+    def _is_former(self, start: int, end: int) -> bool:
+        """Whether an entry is of a segment that had the file before, as its tail says: where entries are alike, one
+        stands at the end of each of this segment's, and need not be read whole.
+        """
+        tail = os.pread(self.file, TAIL.size, max(start, end - TAIL.size))
+        if len(tail) < TAIL.size or not tail.startswith(TAIL_MAGIC):
+            return False
+        number, begins_at = TAIL.unpack(tail)[1:3]
+        return bool(number < self.number and begins_at == start)

@@ -85,7 +85,13 @@ class LmdbStore(DurableStore):
                 raise
         self._group_sync = GroupSync(self._journal.begin_sync)
         self._checkpoint = Checkpoint(
-            folder, self._journal, self._database, self._group_sync, tombstone_seconds=tombstone_seconds, clock=clock
+            folder,
+            self._journal,
+            self._database,
+            self._group_sync,
+            tombstone_seconds=tombstone_seconds,
+            clock=clock,
+            on_failure=lambda: self.on_failure and self.on_failure(),
         )
 
     @property

@@ -293,6 +293,19 @@ async def test_a_page_is_of_the_model_and_is_not_the_one_before_it(kind: str) ->
             [info async for info in client.sessions("another")]
 
 
+async def test_a_page_tells_how_many_sessions_are_unreadable(kind: str) -> None:
+    service = FakeService(num_unreadable=2)
+    async with make_client(kind, Network(service)) as client, client.session("half", session_id="a", keep=True):
+        pages = [page async for page in client.session_pages()]  # an empty one, and that of the session
+        assert [([info.session_id for info in page.sessions], page.num_unreadable) for page in pages] == [
+            ([], 2),
+            (["a"], 2),
+        ]
+        assert [info.session_id async for info in client.sessions()] == ["a"]
+        service.num_unreadable = 0
+        assert [page.num_unreadable async for page in client.session_pages()] == [0, 0]
+
+
 async def test_a_model_is_the_one_asked_for(kind: str) -> None:
     network = Swapped(FakeService())
     network.change = {"model": "another"}

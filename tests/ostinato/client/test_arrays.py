@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ostinato.client.arrays import from_json, to_json, to_outputs, to_outputs_with_holes
-from ostinato.errors import ServiceError
+from ostinato.errors import ServiceError, UnexpectedAnswer
 
 
 def test_a_missing_value_is_null_however_it_is_written() -> None:
@@ -35,6 +35,16 @@ def test_null_among_outputs_is_minus_infinity() -> None:
     for content in (None, [None, "1"], [[None], [1, 2]]):
         with pytest.raises(ServiceError, match="no numbers"):
             to_outputs(content)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e39", "1" + 400 * "0"])
+def test_a_number_that_no_output_can_be_is_refused(number: str) -> None:
+    for content in (f"[[{number}, 0.5]]", f"[[{number}, null, 0.5]]"):
+        with pytest.raises(UnexpectedAnswer, match=r"beyond float32|no numbers"):
+            to_outputs(from_json(content))
+    assert to_outputs(from_json("[[3.4028235e38, -3.4028235e38]]")).tolist() == [
+        [2.0**128 - 2.0**104, 2.0**104 - 2.0**128]
+    ]
 
 
 def test_infinity_is_left_to_the_service_or_refused() -> None:

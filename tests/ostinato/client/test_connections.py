@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
 import signal
 import threading
@@ -77,6 +78,45 @@ async def test_a_connection_that_gave_anothers_answer_is_not_asked_again(kind: s
             # It was applied: the same again is answered, and nothing is applied twice.
             assert (await session.step([[8.0]])).tolist() == [[12.0]]
             assert (fake.num_connections, fake.service.num_applied) == (2, 2)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python says of a loop that ended what nobody closed in it
+def test_a_client_and_its_session_go_on_in_another_event_loop() -> None:
+    async def step(session: Any, *values: float) -> list[Any]:
+        made = await asyncio.gather(*(session.step([[value]]) for value in values))
+        return [each.tolist() for each in made]
+
+    with fake_server(FakeService()) as fake:
+        client = AsyncClient(fake.url)
+        session = client.session("half", keep=True)
+        asyncio.run(session.open())
+        # Each waits for its turn: 8; 8/2 + 4; then, in another loop, 8/2 + 2 and 6/2 + 1.
+        assert asyncio.run(step(session, 8.0, 4.0)) == [[[8.0]], [[8.0]]]
+        assert asyncio.run(step(session, 2.0, 1.0)) == [[[6.0]], [[4.0]]]
+        assert (fake.num_connections, fake.service.num_applied) == (3, 4)
+        asyncio.run(client.aclose())
+        with pytest.raises(CommandError, match="the client is closed"):
+            asyncio.run(session.step([[1.0]]))
+        del client, session
+        gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_loop_that_goes_on_keeps_its_connection_while_another_uses_the_client() -> None:
+    async def both() -> None:
+        async with AsyncClient(fake.url) as client, client.session("half") as session:
+            await session.step([[8.0]])
+            ids = await asyncio.to_thread(asyncio.run, ids_of(client))
+            assert ids == [session.session_id]
+            await session.step([[8.0]])
+            assert fake.num_connections == 2
+        gc.collect()
+
+    async def ids_of(client: AsyncClient) -> list[str]:
+        return [info.session_id async for info in client.sessions()]
+
+    with fake_server(FakeService()) as fake:
+        asyncio.run(both())
 
 
 class Late:

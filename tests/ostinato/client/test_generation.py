@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ostinato.client.generation import GeneratedOutput, GeneratedStep, Generation, Scored
-from ostinato.errors import ServiceError, ServiceUnreachable
+from ostinato.errors import ServiceError, ServiceUnreachable, UnexpectedAnswer
 from tests.ostinato.fake_generation import FakeWriter, Pieces, event
 from tests.ostinato.fake_service import KINDS, Network, make_client, problem
 
@@ -112,6 +112,22 @@ async def test_what_a_model_rules_out_is_infinitely_unlikely(kind: str) -> None:
     async with make_client(kind, network_with(httpx2.Response(200, json=content))) as client:
         [scored] = await client.score("m", [[6]], ["a"])
     assert scored == Scored(-math.inf, [-math.inf, -0.5])
+
+
+@pytest.mark.parametrize("wrong", ["scores", "log_probs", "attention"])
+async def test_a_score_beyond_what_a_number_holds_is_none(kind: str, wrong: str) -> None:
+    parts = {"scores": "-1.5", "log_probs": "[-1.5]", "attention": "[[1.0]]"}
+    for number in ("1e400", "-1e400"):
+        told = {**parts, wrong: parts[wrong].replace("-1.5", number).replace("1.0", number)}
+        body = ", ".join(f'"{name}": [{value}]' for name, value in told.items())
+        made = '{"model": "m", "version": "1", "outputs": [[1]], "finish_reasons": ["stop"], ' + body + "}"
+        answer = httpx2.Response(200, text=made, headers={"content-type": "application/json"})
+        async with make_client(kind, network_with(answer, answer)) as client:
+            with pytest.raises(UnexpectedAnswer, match=r"no number|beyond float32"):
+                await client.generate("m", [[1]], return_log_probs=True, return_attention=True)
+            if wrong != "attention":
+                with pytest.raises(UnexpectedAnswer, match="no number"):
+                    await client.score("m", [[1]], [[1]])
 
 
 async def test_what_was_lost_or_refused_for_now_is_asked_again(kind: str) -> None:

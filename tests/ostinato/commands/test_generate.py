@@ -197,6 +197,12 @@ def test_a_file_that_cannot_be_read_is_named(content: str, name: str, words: str
     assert (result.exit_code, words in result.stderr, name in result.stderr) == (1, True, True), result.stderr
 
 
+def test_a_table_is_refused_where_the_model_reads_text(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("load\n1\n")
+    result = write("g2p", "--input", tmp_path / "a.csv")
+    assert (result.exit_code, "this model reads no rows of numbers" in result.stderr) == (1, True), result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -209,7 +215,8 @@ def test_a_file_that_cannot_be_read_is_named(content: str, name: str, words: str
         (("g2p", "a", "--plot", "PICTURE.gif"), "should end in .png, .svg or .pdf"),
         (("g2p", "a", "--plot", "nowhere/a.png"), "there is no folder nowhere"),
         (("g2p", *"abcdefghijklm", "--plot", "PICTURE.png"), "has room for 12 inputs, and there are 13"),
-        (("g2p", "--input", "a.csv"), "this model reads no rows of numbers"),
+        (("g2p", "--input", "absent.csv"), "absent.csv: cannot be read: No such file or directory"),
+        (("nobody", "--input", "absent.json"), "absent.json: No such file or directory"),
     ],
     ids=str,
 )

@@ -168,7 +168,7 @@ def test_numbers_that_are_not_finite_are_null_and_are_said(
     (tmp_path / "in.json").write_text("[[[1], [1e38]]]")
     result = run_command("run", repository / "place" / "1", tmp_path / "in.json", "--json")
     assert json.loads(result.stdout)["outputs"][0][1] == [None]
-    assert "1 steps have no answer (NaN or infinity): a live session refuses such a step" in result.stderr
+    assert "no answer to 1 step (NaN or infinity): a live session refuses such a step" in result.stderr
 
 
 @pytest.mark.parametrize(

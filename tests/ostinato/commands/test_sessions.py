@@ -14,6 +14,8 @@ from ostinato.cli import app
 from ostinato.errors import CommandError
 from ostinato.tools.session_files import file_name, read_file
 from tests.ostinato.conftest import RunCommand
+from tests.ostinato.fake_http import fake_server
+from tests.ostinato.fake_service import FakeService
 from tests.server import ServerProcess
 
 # One server for all tests that ask it.
@@ -75,6 +77,23 @@ def test_sessions_are_listed_for_programs(server: ServerProcess, sums: list[str]
     assert {(each["model"], each["version"], each["steps"]) for each in listed} == {("loads", "1", 1)}
     limited = run_command("sessions", "list", "--json", "--limit", 1, "--url", server.url)
     assert len(limited.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("list", "--json"), ("export", "--all"), ("close", "--all", "-m", "half")]
+)
+def test_how_many_sessions_are_unreadable_is_said(
+    command: tuple[str, ...], run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = FakeService(num_unreadable=1)
+    with fake_server(service) as fake, Client(fake.url) as client:
+        client.session("half", session_id="a", keep=True)  # on a page of its own, behind an empty one
+        result = run_command("sessions", *command, "--url", fake.url)
+        assert result.exit_code == 0, result.output
+        assert "2 sessions left out, of whichever model: the service cannot read" in one_line(result.stderr)
+        service.num_unreadable = 0
+        assert run_command("sessions", *command, "--url", fake.url).stderr == ""
 
 
 @pytest.mark.usefixtures("client")

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import Result
 
 from ostinato.client.async_client import AsyncClient
-from ostinato.errors import CommandError
-from ostinato.tools.input_table import InputTable
+from ostinato.errors import CommandError, SeqConflict
+from ostinato.tools.input_table import InputRow, InputTable
 from ostinato.tools.replay import Arrival, ModelShape, ReplayOptions, replay
 from tests.ostinato.conftest import RunCommand
+from tests.ostinato.fake_service import FakeService, Network
 from tests.server import ServerProcess
 
 # One server for all tests that ask it.
@@ -34,6 +36,12 @@ def loads(tmp_path: Path) -> Path:
 
 def live_sessions(server: ServerProcess) -> int:
     return len(httpx2.get(f"{server.url}/v1/sessions").json()["sessions"])
+
+
+def scores(result: Result) -> list[str]:
+    """The cells of the last row of the summary."""
+    row = [line for line in result.output.splitlines() if line.startswith("│")][-1]
+    return [cell.strip() for cell in row.strip("│").split("│")]
 
 
 async def test_each_row_is_compared_with_the_forecast_made_before_it(server: ServerProcess, loads: Path) -> None:
@@ -79,8 +87,7 @@ def test_the_command_shows_rows_and_a_summary_and_closes_its_sessions(
     assert "loads: load, one step ahead" in result.output
     assert "missing" in result.output
     assert "loads/1: 5 rows in 1 session" in result.output
-    [line] = [line for line in result.output.splitlines() if "1.667" in line]
-    assert [cell.strip() for cell in line.strip("│").split("│")] == ["load", "3", "1.000", "1.667", "-40.0%"]
+    assert scores(result) == ["load", "3", f"{MAE:.3f}", f"{PERSISTENCE_MAE:.3f}", "-40.0%"]
     assert live_sessions(server) == 0
 
 
@@ -139,6 +146,21 @@ def test_a_refused_row_is_named_and_the_sessions_are_closed(
     assert live_sessions(server) == 0
 
 
+async def test_a_refusal_keeps_its_class_and_what_it_carries() -> None:
+    service = FakeService()
+
+    def stepped_by_another(_: Arrival) -> None:
+        for kept in service.sessions.values():
+            kept.steps = 9
+
+    shape = ModelShape("half", "1", {}, ("x",), ("y",), {})
+    rows = [InputRow(number + 1, number, "", [1.0]) for number in (1, 2)]
+    async with AsyncClient("http://service", transport=Network(service)) as client:
+        with pytest.raises(SeqConflict, match=r"^row 2: ") as refusal:
+            await replay(client, shape, rows, observe=stepped_by_another)
+    assert (refusal.value.expected_seq, refusal.value.status, refusal.value.code) == (9, 409, "seq_conflict")
+
+
 def test_a_model_that_is_not_served_says_why() -> None:
     with pytest.raises(CommandError, match=r"no version of .m. is served\. 1: its file is cut short"):
         ModelShape.of({"model": "m", "manifest": None, "failed": [{"version": "1", "reason": "its file is cut short"}]})
@@ -154,8 +176,7 @@ def test_rows_that_are_missing_are_told_and_replayed_as_missing_values(
     assert result.exit_code == 0, result.output
     assert "1 of 5 steps of 1 hour has no row, in 1 gap, the first after line 3, 2024-01-01 02:00" in result.output
     assert "loads/1: 5 rows in 1 session" in result.output
-    [line] = [line for line in result.output.splitlines() if "1.667" in line]
-    assert [cell.strip() for cell in line.strip("│").split("│")] == ["load", "3", "1.000", "1.667", "-40.0%"]
+    assert scores(result) == ["load", "3", f"{MAE:.3f}", f"{PERSISTENCE_MAE:.3f}", "-40.0%"]
     refused = run_command("replay", path, "-m", "loads", "--url", server.url, "--gaps", "refuse")
     assert (refused.exit_code, "--gaps fill puts them in" in refused.stderr) == (1, True)
     consecutive = run_command("replay", path, "-m", "loads", "--url", server.url, "--gaps", "ignore")

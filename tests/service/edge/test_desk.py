@@ -18,6 +18,7 @@ from ostinato.service.edge.asgi import Edge
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct import DirectExchange
 from ostinato.service.edge.message import EventStream, Response
+from ostinato.service.edge.problems import CODES
 from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.errors import RecordUnreadable, RunFailed, StateStoreUnavailable
 from ostinato.service.inference.generation import StepEvent
@@ -171,12 +172,17 @@ async def test_an_unexpected_error_while_a_session_is_brought_up_to_date_is_logg
     assert logged.getMessage() == "POST /v1/sessions/a/step failed"
 
 
-async def test_of_a_store_that_stays_away_the_log_tells_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+async def test_of_a_store_that_stays_away_the_log_tells_once_a_minute_how_often(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     house, now = House(), 5.0
     desk = Desk(house.metrics, house.settings, clock=lambda: now)
     for now in (5.0, 6.0, 64.9, 65.0, 66.0):
-        desk.refuse(StateStoreUnavailable("away"), f"the request at {now:g}")
-    assert [record.getMessage() for record in caplog.records] == ["the request at 5 failed", "the request at 65 failed"]
+        desk.refuse(StateStoreUnavailable(f"away at {now:g}"), f"the request at {now:g}")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the request at 5 failed",
+        "2 more of these in 60 s; the last: the request at 64.9 failed: away at 64.9",
+    ]
     assert house.value("ostinato_store_errors_total") == 5
 
 
@@ -191,12 +197,40 @@ async def test_of_a_record_that_cannot_be_read_not_every_request_tells_the_log(
 ) -> None:
     house, now = House(), 5.0
     desk = Desk(house.metrics, house.settings, clock=lambda: now)
-    for now in (5.0, 6.0, 65.0):
+    for now in (5.0, 6.0, 7.0, 65.0):
         desk.refuse(RecordUnreadable("torn"), f"a step at {now:g}")
-        desk.refuse(StateStoreUnavailable("away"), f"another at {now:g}")
-    expected = ["a step at 5 failed", "another at 5 failed", "a step at 65 failed", "another at 65 failed"]
+    expected = ["a step at 5 failed", "2 more of these in 60 s; the last: a step at 7 failed: torn"]
     assert [record.getMessage() for record in caplog.records] == expected
-    assert house.value('ostinato_rejected_total{reason="record_unreadable"}') == 3
+    assert house.value('ostinato_rejected_total{reason="record_unreadable"}') == 4
+
+
+@pytest.mark.parametrize("content_type", ["application/json", ARROW])
+async def test_rows_that_fail_are_all_counted_and_logged_in_a_few_lines(
+    content_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first with its cause, and when a second is over, or the worker ends, how many more."""
+    house = House()
+    ids = [f"s{number}" for number in range(100)]
+    for session_id in ids:
+        await house.sessions.open("sum", session_id=session_id)
+    house.runner.fails = lambda _: True
+    columns = write_columns({"session_id": pa.array(ids), "inputs": pa.array([[1.0]] * 100)})
+    body = columns if content_type == ARROW else json.dumps({"session_ids": ids, "inputs": [[1]] * 100}).encode()
+    async with edge_over(house) as edge:
+        for _ in range(3):
+            await Connection("POST", "/v1/models/sum/step", body, content_type=content_type).through(edge)
+    assert house.value('ostinato_rejected_total{reason="run_failed"}') == 300
+    logged = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.exc_info is not None for record in logged] == [True] + [False] * (len(logged) - 1)
+    assert sum(int(record.getMessage().split()[0]) for record in logged[1:]) == 299
+
+
+async def test_each_code_is_a_series_before_it_counts() -> None:
+    house = House()
+    Desk(house.metrics, house.settings)
+    text = house.metrics.render().decode()
+    assert {code for code in CODES if f'reason="{code}"}} 0.0' not in text} == set()
+    assert "internal" in CODES
 
 
 @pytest.mark.parametrize("way", WAYS)

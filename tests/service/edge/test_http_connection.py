@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
 from ostinato.service.edge.arrow.ipc import write_columns
@@ -21,9 +20,9 @@ from ostinato.service.edge.asgi import STATE_KEY, Edge
 from ostinato.service.edge.http_connection import MAX_HELD_BYTES, HttpConnection
 from ostinato.service.edge.message import Response
 from ostinato.service.edge.v1.steps import step_content
-from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
+from tests.connections import abort, uvicorn_config
 from tests.service.edge.test_asgi import edge_over
 from tests.service.puppet import House, column
 from tests.waiting import PATIENCE_SECONDS, until_true
@@ -40,16 +39,7 @@ class Server:
         self.edge = edge
         self.state = ServerState()
         self.app_state = {STATE_KEY: edge, STREAMS_KEY: streams} if direct else {STREAMS_KEY: streams}
-        self._config = uvicorn.Config(
-            cast(Any, edge),
-            ws=cast(Any, WebSocketConnection),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            **options,
-        )
-        self._config.load()
+        self._config = uvicorn_config(edge, **options)
         self._listener: asyncio.Server | None = None
 
     def connect(self) -> HttpConnection:
@@ -72,8 +62,7 @@ class Server:
         assert self._listener is not None
         self._listener.close()
         for connection in self.connections:
-            transport = connection._transport if isinstance(connection, WebSocketConnection) else connection.transport
-            cast(asyncio.Transport, transport).abort()
+            abort(connection)
         await until(lambda: not self.state.connections)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Dtype, Input, State
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import to_sequence, to_states
 from tests.service.puppet import MANIFEST
@@ -17,6 +18,11 @@ AMOUNT: dict[str, Any] = {"ranges": {"b": {"least": 0, "most": 3, "whole": False
 def part(**changes: Any) -> Input:
     fields = {"name": "x", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b"), **changes}
     return Input(**fields)
+
+
+def with_state(dtype: Dtype, **changes: Any) -> Manifest:
+    state = State(name="seen", input="seen", output="seen_next", shape=("B", 3), dtype=dtype, **changes)
+    return MANIFEST.model_copy(update={"states": (state,)})
 
 
 class TestToSequence:
@@ -95,3 +101,20 @@ class TestToStates:
         with pytest.raises(InvalidInput, match=message) as refusal:
             to_states(given, MANIFEST, "s")
         assert refusal.value.field == field
+
+    @pytest.mark.parametrize("given", [[None, 0.1, 3], [None, None, None]])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_null_is_nan_in_a_state_that_may_hold_it(self, given: list[Any], dtype: Dtype) -> None:
+        (taken,) = to_states({"seen": given}, with_state(dtype, missing=True), "s")
+        assert taken.dtype == dtype
+        wanted = np.array([np.nan if value is None else value for value in given], dtype)
+        assert taken.tobytes() == wanted.tobytes()
+
+    @pytest.mark.parametrize("given", [[None, True, 1.0], [None, "1", 1.0], [None, [1.0], 1.0], [None, 10**400, 1]])
+    def test_what_stands_beside_null_has_to_be_a_number(self, given: list[Any]) -> None:
+        with pytest.raises(InvalidInput, match="not an array of"):
+            to_states({"seen": given}, with_state("float32", missing=True), "s")
+
+    def test_null_that_may_have_been_an_infinity_is_refused(self) -> None:
+        with pytest.raises(InvalidInput, match="not an array of numbers"):
+            to_states({"seen": [None, 1.0, 2.0]}, with_state("float32", missing=True, infinite=True), "s")

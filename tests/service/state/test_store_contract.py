@@ -124,6 +124,28 @@ class TestStore:
         with pytest.raises(UnknownSession):
             await store.find("a", 115.0)
 
+    async def test_an_expired_id_is_remembered_from_its_time_on_whenever_it_was_looked_for(
+        self, store: Store, arena: Arena
+    ) -> None:
+        for session_id in ("swept", "asked_for"):
+            await store.open(session_id, arena, ttl_seconds=5, now=100.0)
+        with pytest.raises(SessionExpired):
+            await store.find("asked_for", 112.0)  # 7 s after its end, of the 10 that it is remembered
+        store.expire(112.0)
+        for session_id in ("swept", "asked_for"):
+            with pytest.raises(SessionExpired):
+                await store.find(session_id, 114.9)
+        for session_id in ("swept", "asked_for"):
+            with pytest.raises(UnknownSession):
+                await store.find(session_id, 115.0)
+
+    async def test_an_id_that_nobody_looked_for_until_it_was_to_be_forgotten_is_unknown(
+        self, store: Store, arena: Arena
+    ) -> None:
+        await store.open("a", arena, ttl_seconds=5, now=100.0)
+        with pytest.raises(UnknownSession):
+            await store.find("a", 115.0)
+
     async def test_a_commit_begins_the_time_to_live_anew(self, store: Store, arena: Arena) -> None:
         a = await store.open("a", arena, ttl_seconds=5, now=100.0)
         await settled(store.commit(commit_of(arena, (a.slot, 0, [1])), 103.0))

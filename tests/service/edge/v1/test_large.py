@@ -24,7 +24,7 @@ from ostinato.service.edge.v1.schemas import (
     StepBody,
 )
 from ostinato.service.errors import InvalidInput, OstinatoError
-from ostinato.service.inputs import turns
+from ostinato.service.inputs import sequences, turns
 from tests.hostile_messages import json_values
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.edge.test_typed import house_of_all
@@ -45,15 +45,15 @@ def rows(draw: random.Random, depth: int) -> Any:
 
 def body_of(kind: type, draw: random.Random) -> dict[str, Any]:
     state = {text(draw): rows(draw, 2) for _ in range(4)}
-    content: dict[str, Any] = {
+    contents: dict[Any, dict[str, Any]] = {
         StepBody: {"inputs": rows(draw, 2), "seq": 3},
         ColumnsBody: {"session_ids": [text(draw) for _ in range(30)], "inputs": rows(draw, 2), "seq": [1, None] * 9},
         PredictBody: {"sequences": rows(draw, 3), "version": text(draw), "initial_state": [state, None] * 3},
         ForecastBody: {"horizon": 4, "known_future": {text(draw): rows(draw, 1) for _ in range(5)}},
         GenerateBody: {"inputs": [draw.choice([text(draw), rows(draw, 3)]) for _ in range(9)], "seed": 1},
         ScoreBody: {"targets": [text(draw) for _ in range(20)], "inputs": [[1, "a", {"b": [2]}]]},
-    }[kind]
-    return content
+    }
+    return contents[kind]
 
 
 def outcome(read: Any) -> Any:
@@ -129,7 +129,7 @@ class Work:
         self.most = {"decoded": 0, "written": 0, "read": 0}
         self.total = dict.fromkeys(self.most, 0)
         self._now = dict.fromkeys(self.most, 0)
-        decode, write, read = codec.decode_json, message.to_json, predict.to_sequence
+        decode, write, read = codec.decode_json, message.to_json, sequences.to_sequence
         monkeypatch.setattr(
             large, "decode_json", lambda text, *rest: self._did("decoded", len(text), decode(text, *rest))
         )

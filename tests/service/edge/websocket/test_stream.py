@@ -90,7 +90,7 @@ class Line:
         """How many frames were answered, by class of status, and how many with an error, by code."""
         counts = self.house.metrics.request_seconds.numbers()
         answered = {status: sum(each[:-1]) for (route, status), each in counts.items() if route == ROUTE}
-        return answered, {code: each for (code,), (each,) in self.house.metrics.rejected.numbers().items()}
+        return answered, {code: each for (code,), (each,) in self.house.metrics.rejected.numbers().items() if each}
 
     def say(self, *messages: bytes | dict[str, Any]) -> None:
         """Have messages arrive together: text from JSON, or binary as it is."""
