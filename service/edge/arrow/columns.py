@@ -27,6 +27,10 @@ MAX_ID_BYTES = 128
 """Ids that share their text are refused where they are longer than this on average."""
 
 
+MAX_NARROW = 256
+"""Numbers of a step up to which Arrow's own way to Python's is the faster one, inclusive."""
+
+
 class StepRows(NamedTuple):
     """One step of each of R sessions.
 
@@ -310,7 +314,8 @@ def _judge(steps: list[pa.Scalar] | None, part: Input, field: str, first: int = 
         if not given.is_valid:
             raise InvalidInput("a list is needed, not null", field=f"{field}[{step}]")
         check_width(len(given.values), part, f"{field}[{step}]")
-    rows: list[Any] = [_row(given.values) for given in steps]
+    is_narrow = part.num_features <= MAX_NARROW
+    rows: list[Any] = [given.as_py() if is_narrow else _row(given.values) for given in steps]
     try:
         to_sequence(rows, part, field)
     except InvalidInput as error:
