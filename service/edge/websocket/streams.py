@@ -15,7 +15,8 @@ from ostinato.service.edge.message import Response
 from ostinato.service.edge.v1.codec import decode_query
 from ostinato.service.edge.v1.schemas import ColumnsQuery
 from ostinato.service.edge.websocket.channel import Channel, StepColumns
-from ostinato.service.edge.websocket.stream import ROUTE, StepStream, draining_error
+from ostinato.service.edge.websocket.pending import draining_error
+from ostinato.service.edge.websocket.stream import ROUTE, StepStream
 from ostinato.service.errors import OriginRefused, UnknownRoute
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.sessions.ledger import Ledger
