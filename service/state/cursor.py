@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,8 +22,14 @@ def write_cursor(store: str, position: Any) -> str:
     return base64.urlsafe_b64encode(_check(store, content) + content).decode()
 
 
-def read_cursor(store: str, word: str, kind: type[Position]) -> Position:
+def read_cursor(
+    store: str, word: str, kind: type[Position], is_possible: Callable[[Position], bool] = lambda _: True
+) -> Position:
     """A position of the type ``kind``.
+
+    Args:
+        is_possible: whether the store may ever have given such a position. Who knows how a word is made can make
+            others, which are refused before they do harm.
 
     Raises:
         InvalidInput: that kind of store never gave this word.
@@ -32,8 +38,10 @@ def read_cursor(store: str, word: str, kind: type[Position]) -> Position:
         given = base64.b64decode(word.encode("ascii"), b"-_", validate=True)
         check, content = given[:_CHECK_BYTES], given[_CHECK_BYTES:]
         if check == _check(store, content):
-            return msgspec.json.decode(content, type=kind)
-    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError):
+            position = msgspec.json.decode(content, type=kind)
+            if is_possible(position):
+                return position
+    except ValueError:  # it is no ASCII, base64 or UTF-8; or no such JSON
         pass
     raise InvalidInput("the cursor is not one that this server gave", field="cursor")
 

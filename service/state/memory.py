@@ -155,7 +155,7 @@ class MemoryStore(Store):
 
     async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``; the cursor is an arena's number and a slot."""
-        number, start = (0, 0) if cursor is None else read_cursor(CURSOR, cursor, tuple[int, int])
+        number, start = (0, 0) if cursor is None else read_cursor(CURSOR, cursor, tuple[int, int], _is_possible)
         found: list[Facts] = []
         for index, arena in enumerate(self._residents.arenas[number:], number):
             if model in (None, arena.manifest.name):
@@ -195,3 +195,7 @@ class MemoryStore(Store):
         self._residents.drop(session_id, address)
         if (forgotten_at := ended_at + self._tombstone_seconds) > now:
             self._tombstones[session_id] = (forgotten_at, error)
+
+
+def _is_possible(position: tuple[int, int]) -> bool:
+    return min(position) >= 0

@@ -21,10 +21,17 @@ DATA_FILE = "data.mdb"
 MAP_BYTES = 1 << 38
 """Addresses, not memory: the file grows as it is filled, up to this."""
 MAX_READERS = 1024
+MAX_KEY_BYTES = 511
+"""Of LMDB, which finds fault with whoever asks for a longer one."""
 _SLICE = 2000
 """Records in one transaction: others wait for no longer than it takes to write these."""
 _FIRST = b"first segment"
 _NUMBER = struct.Struct("<Q")
+
+
+def is_behindable(session_id: str) -> bool:
+    """Whether ``Database.behind`` takes an id."""
+    return len(session_id.encode()) < MAX_KEY_BYTES
 
 
 class Swept(NamedTuple):

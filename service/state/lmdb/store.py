@@ -22,7 +22,7 @@ from ostinato.service.state.base import Address, Commit, SessionPage
 from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
-from ostinato.service.state.lmdb.database import Database
+from ostinato.service.state.lmdb.database import Database, is_behindable
 from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal
 from ostinato.service.state.lmdb.shared_end import alone_in
@@ -139,7 +139,7 @@ class LmdbStore(DurableStore):
 
     async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
         """See ``Store.page``, by rising id; the cursor is the last id that was looked at."""
-        after = None if cursor is None else read_cursor(CURSOR, cursor, str)
+        after = None if cursor is None else read_cursor(CURSOR, cursor, str, is_behindable)
         with self._translated():
             self._journal.follow()
             # One more than there may be on it tells whether there is another page.

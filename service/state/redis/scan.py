@@ -26,6 +26,10 @@ class Position(NamedTuple):
     scan: int = 0
     left: tuple[str, ...] = ()
 
+    def is_possible(self) -> bool:
+        """Whether there may be such a one."""
+        return self.node >= 0 and 0 <= self.scan < 2**64
+
 
 class Scan:
     """Goes over the sessions of all servers."""

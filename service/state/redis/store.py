@@ -121,7 +121,7 @@ class RedisStore(DurableStore):
 
         A session that is there all the while is on a page; as with Redis' ``SCAN``, it may be on two.
         """
-        position = Position() if cursor is None else read_cursor(CURSOR, cursor, Position)
+        position = Position() if cursor is None else read_cursor(CURSOR, cursor, Position, Position.is_possible)
         found: list[Facts] = []
         num_unreadable = 0
         with _translated():

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import base64
+import zlib
+
+import msgspec
 import pytest
 
 from ostinato.service.errors import InvalidInput
@@ -26,6 +30,46 @@ def test_a_word_with_a_letter_changed_or_left_out_is_refused() -> None:
             with pytest.raises(InvalidInput) as refusal:
                 read_cursor("lmdb", other, str)
             assert refusal.value.field == "cursor"
+
+
+def forged(kind: str) -> list[str]:
+    """Words that are made as a store of this kind makes them, of what it never says."""
+    positions: dict[str, list[object]] = {
+        "memory": [(-1, 0), (0, -1), (-(2**70), 2**70), (1,), (0.5, 0), (None, 0), ["0", 0]],
+        "lmdb": ["x" * 511, "é" * 256, None, 5, ["a"]],
+        "redis": [
+            *((-1, 0, ()), (0, -1, ()), (0, 2**64, ()), (0, 2**200, ()), (0, -(2**63) - 1, ())),
+            *((0, 0.5, ()), ("0", 0, ()), (0, 0, (1,)), (0, 0, None), (0,) * 9, "a", {}),
+        ],
+    }
+    contents = [msgspec.json.encode(position) for position in positions[kind]]
+    contents += [
+        b"",
+        b"\xff",
+        b'"\xff"',
+        b'"\\ud800"',
+        b'[0,0,["\\udfff"]]',
+        b"[" * 9_999,
+        b"[0,1e400,[]]",
+        b"[0,-0.0,[]]",
+    ]
+    checks = [zlib.crc32(kind.encode() + b"\0" + content).to_bytes(4, "big") for content in contents]
+    return [base64.urlsafe_b64encode(check + content).decode() for check, content in zip(checks, contents, strict=True)]
+
+
+async def test_what_is_forged_is_refused_and_never_harms_a_store(name: str, place_of: PlaceOf) -> None:
+    house = House(store=place_of(name)())
+    await house.sessions.open("sum", session_id="a")
+    for word in forged(name.split()[0]):
+        with pytest.raises(InvalidInput, match="not one that this server gave"):
+            await house.sessions.page(None, 5, word)
+
+
+async def test_a_position_at_the_end_of_all_is_an_empty_page(name: str, place_of: PlaceOf) -> None:
+    kind = name.split()[0]
+    ends: dict[str, object] = {"memory": (2**70, 2**70), "lmdb": "x" * 510, "redis": (2**70, 2**64 - 1, ("gone",))}
+    house = House(store=place_of(name)())
+    assert (await house.sessions.page(None, 5, write_cursor(kind, ends[kind]))).sessions == []
 
 
 @pytest.fixture(params=STORES)
