@@ -22,6 +22,8 @@ RUN_TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WO
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
 FAULTS ?=
+# Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
+HOSTILE ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
 MUTANTS ?=
 
@@ -63,6 +65,10 @@ bench: setup ## measure beside the limits and three baselines, and put the figur
 .PHONY: faults
 faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)
 	@$(BIN)/python -m tests.faults $(FAULTS)
+
+.PHONY: hostile
+hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
+	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
 .PHONY: mutants
 mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about ten minutes
