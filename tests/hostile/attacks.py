@@ -37,8 +37,10 @@ SESSION, CODE_SESSION = "hostile", "hostile-codes"
 QUIET_SECONDS = 0.25
 """A connection on which nothing came for so long waits for more of a request."""
 
-WELL_WORDED = ("run_failed",)
-"""Codes of 5xx that a well-formed request may get: its numbers are more than the graph's dtype holds."""
+FAIR = ("run_failed", "too_many_connections", "unknown_http_version", "unknown_transfer_coding")
+"""Codes of a 5xx that blames nobody: numbers became more than the graph's dtype holds; there is no room for another
+connection; and RFC 9110 and 9112 want 505 for another version of HTTP, and 501 for a transfer coding that is not known.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def judge(answer: Answer | None, sent: bytes) -> str:
     """
     if answer is None:
         raise Broken("the connection was ended without an answer", sent)
-    if answer.status >= 500 and answer.code not in WELL_WORDED:
+    if answer.status >= 500 and answer.code not in FAIR:
         raise Broken(f"answered with {answer.status}: {answer.body[:300]!r}", sent)
     if answer.headers.get("content-type", "").endswith("json"):
         try:

@@ -7,7 +7,7 @@ import random
 import struct
 
 from tests.hostile import seeds
-from tests.hostile.attacks import MODEL, SESSION, WELL_WORDED, Attack
+from tests.hostile.attacks import FAIR, MODEL, SESSION, Attack
 from tests.hostile.decoders import arrow_rows
 from tests.hostile.mutation import JSON_WORDS, Mutator
 from tests.hostile.wire import BINARY, CLOSE, TEXT, Broken, connected, frame
@@ -76,7 +76,7 @@ def _judge_messages(answered: list[tuple[int, bytes]], end: tuple[int, bytes] | 
     """
     for opcode, payload in answered:
         error = json.loads(payload).get("error") if opcode == TEXT else None
-        if error and error["status"] >= 500 and error["code"] not in WELL_WORDED:
+        if error and error["status"] >= 500 and error["code"] not in FAIR:
             raise Broken(f"answered with {payload[:300]!r}", sent)
     if end is None:
         return 0
