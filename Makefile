@@ -24,6 +24,8 @@ BENCH ?=
 FAULTS ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
 HOSTILE ?=
+# Passed on to the soak: make soak SOAK="--minutes 2"
+SOAK ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
 MUTANTS ?=
 
@@ -70,8 +72,12 @@ faults: setup ## kill, stop and cut everything under load, a thousand times and 
 hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
 	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
+.PHONY: soak
+soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")
+	@$(BIN)/python -m tests.soak $(SOAK)
+
 .PHONY: mutants
-mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about ten minutes
+mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about twenty minutes
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 .PHONY: format

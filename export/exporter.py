@@ -10,13 +10,16 @@ from typing import Any
 from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.preparation import unwrapped
 from ostinato.export.contracts.recurrent import inspect_module, one_step
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.golden import golden_answers
+from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
+from ostinato.export.proofs.rounding import own_tolerance
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.tensors import Input
@@ -85,10 +88,11 @@ def export_module(
             contract = one_step(contract)
         if minus_infinity:
             contract = replace(contract, output=contract.output.model_copy(update={"minus_infinity": True}))
+        check_overflow(contract)
         contract = write_graph(contract, new.folder / GRAPH_FILE)
         graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
         try:
-            proof = prove(contract, graph, report=report)
+            proof = prove(contract, graph, tolerance=own_tolerance(contract), report=report)
         except ExportError:
             check_rows(contract, new.folder / GRAPH_FILE)
             raise
@@ -96,7 +100,7 @@ def export_module(
         graphs = {"step": GRAPH_FILE}
         described = None
         promise = recurrent_promise(contract, new.folder / GRAPH_FILE, may_be_any=proof.batch_invariant)
-        if begins_decoder(module):
+        if begins_decoder(unwrapped(module)):
             options = decoder or DecoderOptions(output_features=tuple(output_features))
             path = new.folder / DECODER_FILE
             described, decoded, lines, tolerance = export_decoder(contract, graph, options, path, golden)

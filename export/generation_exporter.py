@@ -21,6 +21,7 @@ from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, w
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.generation import prove_generation
 from ostinato.export.proofs.golden import golden_generation, golden_text
+from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import generation_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
@@ -147,6 +148,7 @@ def export_generator(
     with new_version(repository, name, version, force=force) as new:
         codes = Input(name="previous", dtype="int64", shape=("B", "T"), features=("code",), num_codes=options.num_codes)
         whole = inspect_module(module, codes, options.output_features, state_names)
+        check_overflow(whole)
         decoder, contract = _one_step_of(whole, options)
         write_graph(contract, new.folder / DECODER_FILE, name="decode")
         graph = StepGraph(new.folder / DECODER_FILE, contract.inputs, contract.output, contract.states)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,10 @@ __all__ = [
 _HOMES = {"AsyncClient": "ostinato.client.async_client", "Client": "ostinato.client.client"}
 
 _install()
+
+# onnxruntime reports its use, and keeps files for that under HOME from when it is imported, unless it is told not to
+# before. Torch and a user's own code may import it, too, so it is told here, before any part of the package.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _FOLDER = Path(__file__).parent
 if not (_FOLDER / "service").is_dir() and (_FOLDER.parent / "service" / "app.py").is_file():

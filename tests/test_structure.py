@@ -99,7 +99,7 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     },
 }
 OPENER = "ostinato.service.artifact.graphs"
-"""The one module that imports onnxruntime: it switches its telemetry off first."""
+"""The one module that imports onnxruntime, whose telemetry ``ostinato/__init__.py`` switches off before."""
 
 INNER = ("arena", "generator", "decoder", "encoder", "runner", "lanes")
 """What an engine may hand over, and nobody outside ``engine/`` reaches through."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.contracts.module import Arrays, Tensors, run_decoder
+from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.manifest import Decoder, Memory
@@ -94,6 +95,8 @@ def find_decoder(
         ExportError: the step fails, or its states are not those that it was given.
     """
     previous = options.previous
+    first = first_previous(previous, options.start, int(PROBE_SIZES[0][0])), *begun[0]
+    check_repeats(module, lambda: _flat(_probe_decoder(module, *first)), "decode")
     answers = [
         _probe_decoder(module, first_previous(previous, options.start, int(sizes[0])), *given)
         for sizes, given in zip(PROBE_SIZES, begun, strict=True)
@@ -182,6 +185,11 @@ def _probe_decoder(
             f"{[list(state.shape) for state in states]} and memory {[list(part.shape) for part in memory]}: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _flat(answer: tuple[Tensor, Tensors, Tensor | None]) -> Tensors:
+    output, states, attention = answer
+    return (output, *states, *(() if attention is None else (attention,)))
 
 
 def _find_output(answers: list[Tensor], options: DecoderOptions) -> Output:

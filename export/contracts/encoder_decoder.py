@@ -9,7 +9,6 @@ As for the recurrent contract, a module is looked at by running it on a few size
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +40,8 @@ from ostinato.export.contracts.module import (
     to_tensor,
     to_tensors,
 )
+from ostinato.export.contracts.preparation import prepared
+from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.source_probes import SourceProbes, check_examples, draw_source
 from ostinato.export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
@@ -99,13 +100,15 @@ def inspect_encoder_decoder(
     Raises:
         ExportError: the module breaks the contract; the message says where.
     """
+    module = prepared(module)
     check_methods(module, ("encode", "decode"))
     if "T" in source.shape:
         raise ExportError(f"the source has shape {list(source.shape)}: its steps are called 'S'")
     if source.shape[0] != "B" or source.source_axis not in (None, 1):
         raise ExportError(f"the source has shape {list(source.shape)}: the batch comes first, then the steps 'S'")
-    module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    module = prepared(module)
     ask, likely = partial(_ask, module, source), _likely_step(source)
+    check_repeats(module, lambda: sum(_probe_encoder(module, source, *PROBE_SIZES[0]), ()), "encode")
     check_declared(source, likely, ask)
     encoded = [_probe_encoder(module, source, *sizes) for sizes in PROBE_SIZES]
     memory = _find_memory([tensors for tensors, _ in encoded], options.memory_names)

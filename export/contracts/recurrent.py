@@ -6,9 +6,7 @@ begins with.
 
 from __future__ import annotations
 
-import copy
 import inspect
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +19,10 @@ from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States, run_in_chunks, to_axes
 from ostinato.export.contracts.codes import check_declared, find_codes
+from ostinato.export.contracts.forward import attempt, check_signature, initial_states, run
+from ostinato.export.contracts.preparation import name_of, prepared
 from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Dtype, Input, Nested, Output, State
@@ -44,11 +45,11 @@ class Contract:
 
     def initial_states(self, batch_size: int) -> States:
         """The states of ``batch_size`` sequences that have not begun, as the module gives them."""
-        return tuple(state.numpy() for state in _initial_states(self.module, batch_size))
+        return tuple(state.numpy() for state in initial_states(self.module, batch_size))
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
         """One run of the module (a ``StepFunction``)."""
-        y, *after = _attempt(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
+        y, *after = attempt(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
         return y.numpy(), tuple(state.numpy() for state in after)
 
     def likely_step(self) -> Array:
@@ -63,7 +64,7 @@ class Contract:
         """An input and states to trace the module with."""
         num_steps = num_steps if self.inputs.time_axis is not None else 1
         sequence = draw_sequences(self.inputs, np.random.default_rng(0), batch_size, num_steps)
-        return torch.from_numpy(to_axes(sequence, self.inputs)), _initial_states(self.module, batch_size)
+        return torch.from_numpy(to_axes(sequence, self.inputs)), initial_states(self.module, batch_size)
 
 
 class OneStep(nn.Module):
@@ -77,11 +78,11 @@ class OneStep(nn.Module):
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """That of the module."""
-        return _initial_states(self.module, batch_size)
+        return initial_states(self.module, batch_size)
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """One step ``x [B, ...]`` and the states to the output and the states."""
-        y, *after = _run(self.module, x.unsqueeze(self.time_axis), states)
+        y, *after = run(self.module, x.unsqueeze(self.time_axis), states)
         return (y if self.output_time_axis is None else y.squeeze(self.output_time_axis), *after)
 
 
@@ -99,20 +100,22 @@ def inspect_module(
     Raises:
         ExportError: the module breaks the contract; the message says where.
     """
+    module = prepared(module)
     if not callable(getattr(module, "initial_state", None)):
         if callable(getattr(module, "encode", None)) and callable(getattr(module, "decode", None)):
             raise ExportError(
-                f"{_name(module)} is an encoder-decoder: call export_encoder_decoder of "
+                f"{name_of(module)} is an encoder-decoder: call export_encoder_decoder of "
                 "ostinato.export.generation_exporter, as docs/encoder_decoder.md shows"
             )
         raise ExportError(
-            f"{_name(module)} has no initial_state(batch_size): add one that returns the states of that many "
+            f"{name_of(module)} has no initial_state(batch_size): add one that returns the states of that many "
             "sequences that have not begun"
         )
-    module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
-    num_states = len(_initial_states(module, 1))
-    _check_signature(module, num_states)
-    names = _state_names(module, tuple(state_names), num_states)
+    begin = initial_states(module, 1)
+    check_signature(module, _example(inputs, 1, 1), begin)
+    names = _state_names(module, tuple(state_names), len(begin))
+    check_repeats(module, lambda: initial_states(module, 1), "initial_state")
+    check_repeats(module, lambda: _probe(module, inputs, *PROBE_SIZES[0]))
     check_declared(inputs, _likely_step(inputs), partial(_ask, module, inputs))
     answers = [_probe(module, inputs, *sizes) for sizes in PROBE_SIZES]
     states = tuple(
@@ -176,25 +179,10 @@ def one_step(contract: Contract) -> Contract:
     steps, _ = run_in_chunks(short, short.inputs, short.output, sequence, short.initial_states(3))
     if not np.allclose(whole, steps[:, -whole.shape[1] :], rtol=1e-4, atol=1e-4, equal_nan=True):
         raise ExportError(
-            f"{_name(contract.module)} answers otherwise step by step than over a whole sequence: its states do not "
+            f"{name_of(contract.module)} answers otherwise step by step than over a whole sequence: its states do not "
             "carry all that its output depends on, so it cannot be served in sessions"
         )
     return short
-
-
-def _check_signature(module: nn.Module, num_states: int) -> None:
-    """Refuse a ``forward`` that cannot be called with one sequence input and the states."""
-    signature = inspect.signature(module.forward)
-    try:
-        signature.bind(*[None] * (1 + num_states))
-    except TypeError as error:
-        parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
-        wanted = inspect.Signature(parameters)
-        raise ExportError(
-            f"{_name(module)}.forward must take one sequence input, then the states, of which initial_state gives "
-            f"{num_states}; its signature is forward{wanted}: {error}. More than one sequence input is not supported: "
-            "join them into one along the features"
-        ) from error
 
 
 def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> tuple[str, ...]:
@@ -202,35 +190,19 @@ def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> 
     parameters = list(inspect.signature(module.forward).parameters.values())[1:]
     named = tuple(parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
     if given and len(given) != num_states:
-        raise ExportError(f"{len(given)} state names for the {num_states} states of {_name(module)}.initial_state")
+        raise ExportError(f"{len(given)} state names for the {num_states} states of {name_of(module)}.initial_state")
     if given or len(named) >= num_states:
         return given or named[:num_states]
     return tuple(f"state_{index}" for index in range(num_states))
 
 
-def _initial_states(module: nn.Module, batch_size: int) -> tuple[Tensor, ...]:
-    states = module.initial_state(batch_size)  # type: ignore[operator]
-    states = (states,) if isinstance(states, Tensor) else tuple(states)
-    if not states or not all(isinstance(state, Tensor) for state in states):
-        raise ExportError(f"{_name(module)}.initial_state({batch_size}) must return one tensor or more, got {states!r}")
-    return tuple(state.detach().contiguous() for state in states)
-
-
-def _run(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    answer = module(x, *states)
-    if not isinstance(answer, tuple | list) or len(answer) != len(states) + 1:
-        shape = f"{len(answer)} values" if isinstance(answer, tuple | list) else type(answer).__name__
-        raise ExportError(
-            f"{_name(module)}.forward must return the output and {len(states)} states, as initial_state gives; "
-            f"it returned {shape}"
-        )
-    return tuple(answer)
-
-
 def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) -> tuple[Tensor, ...]:
+    return attempt(module, _example(inputs, batch_size, num_steps), initial_states(module, batch_size))
+
+
+def _example(inputs: Input, batch_size: int, num_steps: int) -> Tensor:
     sequence = draw_sequences(inputs, np.random.default_rng(0), batch_size, num_steps)
-    x = to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs)
-    return _attempt(module, torch.from_numpy(x), _initial_states(module, batch_size))
+    return torch.from_numpy(to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs))
 
 
 def _likely_step(inputs: Input) -> Array:
@@ -241,23 +213,9 @@ def _likely_step(inputs: Input) -> Array:
 def _ask(module: nn.Module, inputs: Input, row: Array) -> list[bytes] | None:
     x = to_axes(row.reshape(1, 1, *inputs.row_shape).astype(inputs.dtype), inputs)
     try:
-        return [part.numpy().tobytes() for part in _attempt(module, torch.from_numpy(x), _initial_states(module, 1))]
+        return [part.numpy().tobytes() for part in attempt(module, torch.from_numpy(x), initial_states(module, 1))]
     except (ExportError, TypeError):  # of a dtype that numpy does not know, which is refused in its place
         return None
-
-
-def _attempt(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    try:
-        with torch.no_grad():
-            return _run(module, x, states)
-    except ExportError:
-        raise
-    except Exception as error:  # a user's module may raise anything
-        dtype = str(x.dtype).removeprefix("torch.")
-        raise ExportError(
-            f"{_name(module)} fails on an input of shape {list(x.shape)} and dtype {dtype}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def _find_output(answers: list[Tensor], features: Sequence[str]) -> Output:
@@ -276,7 +234,7 @@ def _checked_output(shape: Axes, dtype: Dtype, features: tuple[str, ...]) -> Out
 
 def _find_state(module: nn.Module, name: str, position: int, after: list[Tensor]) -> State:
     place = f"state {name!r}"
-    before = [_initial_states(module, batch_size)[position] for batch_size, _ in PROBE_SIZES]
+    before = [initial_states(module, batch_size)[position] for batch_size, _ in PROBE_SIZES]
     shape = symbolic_shape(place, [tuple(state.shape) for state in before])
     if [state.shape for state in before] != [state.shape for state in after] or before[0].dtype != after[0].dtype:
         raise ExportError(
@@ -310,7 +268,3 @@ def _initial_row(place: str, state: Tensor, batch_axis: int) -> Nested:
 
 def _without_time(tensor: AnyTensor) -> AnyTensor:
     return tensor.model_copy(update={"shape": tuple(axis for axis in tensor.shape if axis != "T")})
-
-
-def _name(module: nn.Module) -> str:
-    return re.sub(r"^OneStep$", "the module", type(module).__name__)

@@ -40,15 +40,35 @@ def dtype_name(place: str, tensor: Tensor) -> Dtype:
     """
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in get_args(Dtype):
-        raise ExportError(f"{place} has dtype {name}; the service knows {', '.join(get_args(Dtype))}")
+        raise ExportError(
+            f"{place} has dtype {name}; the service knows {', '.join(get_args(Dtype))}: convert it, as by .float()"
+        )
     return cast("Dtype", name)
 
 
 def _symbol(place: str, sizes: tuple[int, ...], steps: str) -> int | str:
     if len(set(sizes)) == 1:
         return sizes[0]
-    columns = zip(*PROBE_SIZES, strict=True)
-    symbols = dict(zip(columns, ("B", steps), strict=True))
+    batches, lengths = zip(*PROBE_SIZES, strict=True)
+    symbols = {batches: "B", lengths: steps}
     if sizes not in symbols:
-        raise ExportError(f"{place} has an axis that is neither the batch nor the steps: sizes {sizes}")
+        raise ExportError(
+            f"{place} has an axis that is neither the batch nor the steps: sizes {sizes}"
+            f"{_guess(sizes, batches, lengths)}"
+        )
     return symbols[sizes]
+
+
+def _guess(sizes: tuple[int, ...], batches: tuple[int, ...], lengths: tuple[int, ...]) -> str:
+    """What such sizes come from, and what to do, to end the sentence with."""
+    if all(size == batch * length for size, batch, length in zip(sizes, batches, lengths, strict=True)):
+        return ", which are batch times steps: give each its own axis, as by reshape(B, T, -1)"
+    surplus = {size - length for size, length in zip(sizes, lengths, strict=True)}
+    if len(surplus) == 1:
+        (number,) = surplus
+        return (
+            f" for inputs of {', '.join(map(str, lengths))} steps, {abs(number)} {'more' if number > 0 else 'fewer'} "
+            "than the input has: give one answer for each step, or one for all; what looks at the step before, as "
+            "x[:, 1:] and x[:, :-1] do, must take that from a state"
+        )
+    return f" for inputs of {', '.join(map(str, lengths))} steps: give one answer for each step, or one for all"

@@ -25,6 +25,7 @@ from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
+from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.errors import ModelRejected
@@ -150,7 +151,7 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
         try:
             converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
         except Exception as error:  # the translator's exceptions share no base class
-            raise ExportError(f"torch cannot translate the module to ONNX: {first_line(error)}") from error
+            raise untranslated(error) from error
     assert converted is not None
     make_invariant(converted.model)
     made = _guarded(converted.model, signature)

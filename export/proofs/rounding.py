@@ -18,6 +18,7 @@ from ostinato.export.contracts.axes import Array, run_in_chunks
 from ostinato.export.contracts.decoder import Decode, Decoded
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
 from ostinato.export.contracts.module import Arrays
+from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE, worst_place
@@ -30,6 +31,8 @@ AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
 MAX_TOLERANCE = 1e-4
 # The graph and the network are rounded each on its own, and what was measured is not the worst that there is.
 _MARGIN = 5.0
+# Rows and steps over which the rounding of a recurrent network is measured.
+_SIZES = ((64, 200), (2, 1000))
 
 
 class Widened:
@@ -71,6 +74,13 @@ def encoder_decoder_rounding(
     except Exception:  # a user's module may raise anything where it meets another dtype
         return 0.0
     return worst
+
+
+def own_tolerance(contract: Contract) -> float:
+    """What the graph of a recurrent network may differ by, over sequences as wide and as long as the proof's."""
+    generator = np.random.default_rng(0)
+    drawn = (draw_sequences(contract.inputs, generator, *size) for size in _SIZES)
+    return tolerance_for(max(recurrent_rounding(contract, sequences) for sequences in drawn))
 
 
 def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int = 0) -> float:

@@ -21,6 +21,10 @@ from ostinato.tables.table import NamedColumns
 from ostinato.tables.time_axis import TimeAxis
 from ostinato.tables.time_columns import calendar_cell
 
+MAX_LOST_CHANGES = 0.01
+"""Of the changes from one value of a column to the next, the share that may be lost in float32."""
+MAX_TARGET = 1e30
+
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]
 
@@ -129,7 +133,7 @@ def check_target(dataset: Dataset) -> None:
     """Whether there is something to learn.
 
     Raises:
-        DataError: the target never changes in the training part.
+        DataError: the target never changes in the training part, or is too large to add up.
     """
     least, most = (
         statistic[dataset.target_index] for statistic in (dataset.statistics.minimum, dataset.statistics.maximum)
@@ -138,6 +142,11 @@ def check_target(dataset: Dataset) -> None:
         raise DataError(
             f"the target, {dataset.target!r}, has the one value {least:g} in all of the training part: there is "
             "nothing to learn; check data.target and data.validation_from"
+        )
+    if max(abs(least), abs(most)) > MAX_TARGET:
+        raise DataError(
+            f"the target, {dataset.target!r}, goes from {least:g} to {most:g}, and sums of such numbers overflow "
+            "float32: give it in a larger unit"
         )
 
 
@@ -150,7 +159,10 @@ def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatist
     present = ~np.isnan(training)
     for name, num_present in zip(recipe.features, present.sum(axis=0), strict=True):
         if num_present == 0:
-            raise DataError(f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}")
+            raise DataError(
+                f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}: leave it out of "
+                "data.features, or change data.validation_from"
+            )
     wide = training.astype(np.float64)
     return TrainingStatistics(
         mean=_rounded(np.nanmean(wide, axis=0)),
@@ -197,7 +209,10 @@ def _check_target(recipe: DataRecipe, target: Floats, validation_start: int, tes
     """Without a value to compare with, a part cannot be scored."""
     for part, steps in (("validation", target[validation_start:test_start]), ("test", target[test_start:])):
         if np.isnan(steps).all():
-            raise DataError(f"{recipe.file}: column {recipe.target!r} has no value in the {part} part")
+            raise DataError(
+                f"{recipe.file}: column {recipe.target!r} has no value in the {part} part: change "
+                "data.validation_from or data.test_from"
+            )
 
 
 def _constants(recipe: DataRecipe, statistics: TrainingStatistics) -> list[str]:
@@ -230,7 +245,7 @@ def _numbers(recipe: DataRecipe, name: str, columns: NamedColumns, axis: TimeAxi
     Of a step without a row only the calendar is known.
     """
     reader = CellReader(words, recipe.missing)
-    numbers = np.full(len(axis.steps), np.nan, np.float32)
+    numbers = np.full(len(axis.steps), np.nan)
     for position, (row, _, wall) in enumerate(axis.steps):
         cell = calendar_cell(recipe.time, name, wall) if row is None else columns.cells[name][row]
         if cell is None:
@@ -241,7 +256,28 @@ def _numbers(recipe: DataRecipe, name: str, columns: NamedColumns, axis: TimeAxi
             raise _unreadable(recipe, name, columns.lines, row, error) from error
         if number is not None:
             numbers[position] = number
-    return numbers
+    _check_told_apart(recipe, name, numbers)
+    return numbers.astype(np.float32)
+
+
+def _check_told_apart(recipe: DataRecipe, name: str, numbers: NDArray[np.float64]) -> None:
+    """Refuse a column ``[N]`` much of whose change is lost in float32, which networks compute in.
+
+    Raises:
+        DataError: names two numbers that are one to a network.
+    """
+    present = numbers[~np.isnan(numbers)]
+    before, after = present[:-1], present[1:]
+    changed = before != after
+    lost = changed & (before.astype(np.float32) == after.astype(np.float32))
+    if lost.sum() <= MAX_LOST_CHANGES * changed.sum():
+        return
+    place = int(lost.argmax())
+    raise DataError(
+        f"{recipe.file}: column {name!r} has numbers that float32 cannot tell apart, as {before[place]:.15g} and "
+        f"{after[place]:.15g}; networks compute in float32: subtract what all of them have in common, or leave the "
+        "column out of data.features (the time of a row belongs under data.time)"
+    )
 
 
 def _unreadable(recipe: DataRecipe, name: str, lines: Sequence[int], row: int | None, error: ValueError) -> DataError:

@@ -19,6 +19,8 @@ from ostinato.models.recipe import NetworkRecipe
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0
+# Changes of the target that are spread by less than this part of the largest are one, and its rounding errors.
+_SAME_CHANGE = 1e-4
 
 States: TypeAlias = tuple[Tensor, ...]
 
@@ -43,12 +45,15 @@ class Features:
         training = torch.from_numpy(dataset.values[: dataset.validation_start, dataset.target_index]).double()
         changes = training.diff()
         changes = changes[~changes.isnan()]
+        largest = float(changes.abs().max()) if len(changes) else 0.0
+        spread = float(changes.std(correction=0)) if len(changes) else 0.0
         return cls(
             names=dataset.features,
             num_codes=tuple(len(dataset.categories.get(name, ())) for name in dataset.features),
             target_index=dataset.target_index,
             statistics=dataset.statistics,
-            change_std=float(changes.std(correction=0)) if len(changes) else 1.0,
+            # A target that always changes by the same has a spread of rounding errors, and no unit in it.
+            change_std=spread if spread > _SAME_CHANGE * largest else largest or 1.0,
         )
 
     @classmethod

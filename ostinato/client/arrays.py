@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.client.given import is_no_value, to_array
 from ostinato.errors import UnexpectedAnswer
 
 Array = NDArray[Any]
 Row = Sequence[float | None] | Array
 Rows = Sequence[Row] | Array
-"""A chunk or a whole sequence ``[n, F]``; None or NaN is a missing value."""
+"""A chunk or a whole sequence ``[n, F]``; None or NaN is a missing value.
+
+What ``given.py`` knows is taken in its place: a data frame, by the names of its columns; a tensor; and as a chunk one
+step ``[F]``, or numbers ``[n]`` for a model with one feature.
+"""
 
 
 States = Mapping[str, Any]
@@ -97,14 +102,16 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 def _plain(value: object) -> object:
     """For the encoder: what it does not know."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+    if (array := to_array(value)) is not None:
+        return (array.astype(np.int8) if array.dtype.kind == "b" else array).tolist()
+    if is_no_value(value):
+        return None
     raise TypeError(f"{type(value).__name__} is neither a number nor a list of numbers")
 
 
 def _with_holes(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
+    if not isinstance(value, float | int | str | list | tuple | dict | None):
+        value = _plain(value)
     if isinstance(value, float):
         return None if value != value else value
     if isinstance(value, Mapping):

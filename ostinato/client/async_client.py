@@ -52,7 +52,8 @@ class AsyncClient:
 
     Args:
         url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
-        patience_seconds: for how long a request is sent again; 0 = it is sent once.
+        patience_seconds: for how long a request is sent again; 0 = it is sent once. Where nobody listens, and
+            no service was reached before, each address is tried once.
         timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
             that never comes is not asked for again.
         transport: in place of the network, except for streams.

@@ -92,6 +92,7 @@ class Exchanges:
         self._choose = choose or (lambda _: next(turns))
         self._clock = clock
         self._chance = chance
+        self._was_reached = False
 
     def pinned(self, url: str) -> Exchanges:
         """The same with one URL."""
@@ -110,9 +111,11 @@ class Exchanges:
             outcome = yield Send(request, self._choose(self._urls))
             assert outcome is not None
             num_attempts += 1
+            self._was_reached |= not (isinstance(outcome, Lost) and outcome.nobody_listens)
             pause_seconds = self._policy.pause_seconds(
                 outcome,
                 may_repeat=request.may_repeat,
+                may_be_there=self._was_reached or num_attempts < len(self._urls),
                 num_attempts=num_attempts,
                 elapsed_seconds=self._clock() - began_at,
                 chance=self._chance(),

@@ -48,6 +48,8 @@ class StreamHandle:
     def _step_plan(self, session_id: str, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
         if (seq := self.steps.get(session_id)) is None:
             seq = yield from self._sync_plan(session_id)
+        session = SessionInfo(session_id, self.model, "", seq, None, None)
+        inputs = yield from self._verbs.chunk(session, inputs)
         content: dict[str, Any] = {"session_id": session_id, "inputs": inputs, "seq": seq}
         if not return_sequences:
             content["return_sequences"] = False
@@ -60,7 +62,6 @@ class StreamHandle:
         settled = yield from self._frames.settle(ClientRequest(FRAME, "", body))
         if settled.answer.code in ENDED:
             self.steps.pop(session_id, None)
-        session = SessionInfo(session_id, self.model, "", seq, None, None)
         made = yield from self._verbs.stepped(settled.answer, session, len(inputs), return_sequences=return_sequences)
         self.steps[session_id] = made.steps
         return made.outputs

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from ostinato.client.answers import count_of, hold, read
 from ostinato.client.arrays import Array, Rows, from_json, to_json, to_outputs
+from ostinato.client.chunks import Chunks
 from ostinato.client.events import EventParser
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
+from ostinato.client.given import columns_of
 from ostinato.client.retry import ServiceAnswer
 from ostinato.errors import ServiceUnreachable, UnexpectedAnswer
 
@@ -124,9 +126,12 @@ class GenerationVerbs:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
+        self._chunks = Chunks(exchanges)
 
     def generate(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Generation]:
         """All outputs at once."""
+        _check_options(options)
+        inputs = yield from self._chunks.sources(model, inputs)
         answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), _body(inputs, options)))
         return read(answer, WrittenReader(model, inputs, options).generation)
 
@@ -134,12 +139,22 @@ class GenerationVerbs:
         self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]
     ) -> Plan[ServiceAnswer]:
         """A stream, until it has begun."""
-        return self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), _body(inputs, options, stream=True)))
+        _check_options(options)
+        _listed("inputs", inputs)
+        return self._begin_stream(model, inputs, options)
+
+    def _begin_stream(
+        self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]
+    ) -> Plan[ServiceAnswer]:
+        inputs = yield from self._chunks.sources(model, inputs)
+        body = _body(inputs, options, stream=True)
+        return (yield from self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), body)))
 
     def score(
         self, model: str, targets: Sequence[Value], inputs: Sequence[Source] | None, version: str | None
     ) -> Plan[list[Scored]]:
         """How likely outputs are."""
+        inputs = yield from self._chunks.sources(model, inputs)
         members = {"targets": _listed("targets", targets), "inputs": _listed("inputs", inputs), "version": version}
         body = to_json({name: value for name, value in members.items() if value is not None})
         answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "score"), body))
@@ -277,17 +292,22 @@ def _path(model: str, action: str) -> str:
     return f"/v1/models/{quote(model, safe='')}/{action}"
 
 
-def _body(inputs: Sequence[Source] | None, options: Mapping[str, Any], **further: Any) -> bytes:
+def _check_options(options: Mapping[str, Any]) -> None:
     if unknown := sorted(options.keys() - GenerateOptions.__annotations__.keys()):
         raise TypeError(
             f"{unknown[0]!r} is no option of generation; they are {', '.join(GenerateOptions.__annotations__)}"
         )
+
+
+def _body(inputs: Sequence[Source] | None, options: Mapping[str, Any], **further: Any) -> bytes:
     members = {"inputs": _listed("inputs", inputs), **options, **further}
     return to_json({name: value for name, value in members.items() if value is not None})
 
 
 def _listed(name: str, given: Sequence[Any] | None) -> list[Any] | None:
     """A text is a sequence, too: of its letters, each of which would be an input of its own."""
+    if columns_of(given) is not None:
+        raise TypeError(f"{name} is a list of data frames, texts, codes or numbers; it is one frame: put it in a list")
     if isinstance(given, str):
         raise TypeError(f"{name} is a list of texts, codes or numbers; it is one text: put it in a list")
     return None if given is None else list(given)

@@ -54,11 +54,12 @@ class ServiceAnswer:
 
 @dataclass(frozen=True)
 class Lost:
-    """No answer: why, and whether the request may have arrived all the same."""
+    """No answer: why, and whether the request may have arrived all the same, or nobody listens there."""
 
     reason: str
     may_have_arrived: bool = True
     where: str = ""
+    nobody_listens: bool = False
 
 
 Outcome = ServiceAnswer | Lost
@@ -99,19 +100,30 @@ class RetryPolicy:
     longest_pause_seconds: float = 5.0
 
     def pause_seconds(
-        self, outcome: Outcome, *, may_repeat: bool, num_attempts: int, elapsed_seconds: float, chance: float
+        self,
+        outcome: Outcome,
+        *,
+        may_repeat: bool,
+        may_be_there: bool = True,
+        num_attempts: int,
+        elapsed_seconds: float,
+        chance: float,
     ) -> float | None:
         """How long to wait before the request is sent again; None = never: the outcome stands.
 
         Args:
             outcome: of the latest attempt.
             may_repeat: whether the request does no harm when it is applied and sent again.
+            may_be_there: whether a service has ever been reached, or an address was not tried yet. Where nobody listens
+                and nobody ever did, waiting is no help: the address is wrong, or the service is still to be started.
             num_attempts: how often it was sent, at least 1.
             elapsed_seconds: since it was first sent.
             chance: from [0, 1), so that clients who failed together do not all come back together.
         """
         verdict = judge(outcome)
         if verdict in (Verdict.DONE, Verdict.REFUSED) or (verdict is Verdict.UNKNOWN and not may_repeat):
+            return None
+        if isinstance(outcome, Lost) and outcome.nobody_listens and not may_be_there:
             return None
         left_seconds = self.patience_seconds - elapsed_seconds
         if left_seconds <= 0:

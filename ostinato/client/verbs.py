@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from ostinato.client import answers
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage, Stepped, read
 from ostinato.client.arrays import Array, Row, Rows, States, to_json
+from ostinato.client.chunks import Chunks
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
+from ostinato.client.given import to_mapping
 from ostinato.client.retry import ServiceAnswer
 
 NUM_ID_BYTES = 16
@@ -35,6 +37,7 @@ class Verbs:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
+        self._chunks = Chunks(exchanges)
         self._gives_one_row: dict[tuple[str, str], bool] = {}
 
     def models(self) -> Plan[list[dict[str, Any]]]:
@@ -64,8 +67,9 @@ class Verbs:
         version: str | None,
     ) -> Plan[tuple[list[Array], list[dict[str, Array]]]]:
         """Whole sequences: the outputs, and the states behind them where they were asked for."""
+        sequences = yield from self._chunks.sequences(model, version or "", sequences)
         body = _given(
-            sequences=list(sequences),
+            sequences=sequences,
             return_sequences=return_sequences,
             return_state=return_state,
             initial_state=initial_state,
@@ -99,6 +103,7 @@ class Verbs:
         create_missing: bool,
     ) -> Plan[ManyStepped]:
         """One step of each of many sessions."""
+        inputs = yield from self._chunks.rows(model, "", inputs)
         body = _given(session_ids=list(session_ids), inputs=inputs, seq=seq, create_missing=create_missing)
         # Of a session that stands in it twice the service remembers the last step only.
         is_known = seq is not None and all(number is not None for number in seq)
@@ -141,9 +146,14 @@ class Verbs:
 
     def step(self, session: SessionInfo, inputs: Rows, *, return_sequences: bool) -> Plan[Stepped]:
         """Apply a chunk after the steps that the session is believed to have."""
+        inputs = yield from self.chunk(session, inputs)
         body = {"inputs": inputs, "seq": session.steps, "return_sequences": return_sequences}
         answer = yield from self._post(_path(session.session_id, "/step"), body)
         return (yield from self.stepped(answer, session, len(inputs), return_sequences=return_sequences))
+
+    def chunk(self, session: SessionInfo, inputs: Any) -> Plan[Any]:
+        """Rows ``[n, F]`` of what was given for a session; its version is empty where it is not known."""
+        return self._chunks.rows(session.model, session.version, inputs)
 
     def stepped(
         self, answer: ServiceAnswer, session: SessionInfo, num_steps: int, *, return_sequences: bool
@@ -162,7 +172,7 @@ class Verbs:
 
     def forecast(self, session_id: str, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Array]:
         """Look ahead."""
-        body = _given(horizon=horizon, known_future=known_future)
+        body = _given(horizon=horizon, known_future=to_mapping(known_future))
         answer = yield from self._post(_path(session_id, "/forecast"), body)
         return read(answer, lambda members: answers.forecast_of(members, session_id=session_id, horizon=horizon))
 

@@ -98,7 +98,12 @@ def answer_of(response: httpx2.Response) -> ServiceAnswer:
 def lost(error: httpx2.RequestError, url: str) -> Lost:
     """A request without a response: where there was no connection, it went nowhere."""
     went_nowhere = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-    return Lost(str(error) or type(error).__name__, may_have_arrived=not went_nowhere, where=url)
+    return Lost(
+        str(error) or type(error).__name__,
+        may_have_arrived=not went_nowhere,
+        where=url,
+        nobody_listens=isinstance(error, httpx2.ConnectError),
+    )
 
 
 def stream_path(model: str, *, create_missing: bool) -> str:
@@ -127,7 +132,10 @@ def refused_handshake(error: Exception, url: str) -> Outcome:
     if isinstance(error, InvalidStatus):
         response = error.response
         return _answer(response.status_code, bytes(response.body or b""), response.headers, url)
-    return Lost(str(error) or type(error).__name__, may_have_arrived=False, where=url)
+    # What asyncio raises for several addresses of a name, none of which listens, is an OSError and no more.
+    broken_off = isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError | TimeoutError)
+    nobody_listens = isinstance(error, OSError) and not broken_off
+    return Lost(str(error) or type(error).__name__, may_have_arrived=False, where=url, nobody_listens=nobody_listens)
 
 
 def lost_stream(error: Exception, url: str) -> Lost:

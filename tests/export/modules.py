@@ -47,6 +47,14 @@ class Stacked(nn.Module):
         return (self.head(hidden), *(after if self.num_states == 2 else (after,)))
 
 
+class Offset(Stacked):
+    """Adds 256 and takes it away again: float32 keeps 2^-15 of a number near 256, and half of that is the error."""
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        y, *after = super().forward(x, *state)
+        return (y + 256.0 - 256.0, *after)
+
+
 class Shared(nn.Module):
     """One ``nn.LSTM`` held under two names, and used under both, one run behind the other."""
 

@@ -9,16 +9,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-EXPORT = """
-import sys
+EXPORTED = """
+import onnxruntime
 from torch import nn
 
-from ostinato.export.exporter import export_module
-from tests.export.modules import Stacked, amounts
+from tests.export.modules import Stacked
 
-export_module(Stacked(nn.LSTM), amounts(), sys.argv[1], name="net")
+
+def net():
+    return Stacked(nn.LSTM)
 """
-SERVED = """
+EXPORTS = """
+import sys
+
+from ostinato.cli import app
+
+app(["export", "net.py:net", "--input-shape", "B,T,3", "--repository", sys.argv[1]])
+"""
+LOADS = """
 import sys
 from pathlib import Path
 
@@ -27,13 +35,19 @@ from ostinato.service.config import Settings
 
 load_version(Path(sys.argv[1]) / "net" / "1", Settings())
 """
+ASKS = """
+from ostinato import Client
+import onnxruntime
+"""
 
 
-def test_a_program_that_exports_or_loads_a_model_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+def test_a_program_that_exports_loads_or_asks_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home / "cache")}
-    for program in (EXPORT, SERVED):
-        subprocess.run([sys.executable, "-c", program, str(tmp_path / "repository")], env=environment, check=True)
+    (tmp_path / "net.py").write_text(EXPORTED)
+    for program in (EXPORTS, LOADS, ASKS):
+        command = [sys.executable, "-c", program, str(tmp_path / "repository")]
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     assert [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()] == []

@@ -86,6 +86,11 @@ class Driver:
         await self._exits.aclose()
 
     @property
+    def session_ids(self) -> list[str]:
+        """Of the sessions that were opened."""
+        return [ledger.session_id for ledger in self._ledgers if ledger.is_open]
+
+    @property
     def num_chunks(self) -> int:
         """Acknowledged chunks."""
         return sum(ledger.num_chunks for ledger in self._ledgers)

@@ -80,6 +80,7 @@ async def play(
         num_replicas=scenario.num_replicas,
         num_workers=scenario.num_workers,
         between=scenario.between,
+        target=scenario.target,
     )
     try:
         async with stage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import time
 from abc import ABC, abstractmethod
 
@@ -166,3 +167,26 @@ class RestartReplica(Saboteur):
         assert code == 0, f"told to end, the service exited with {code}"
         service.start()
         service.wait_until_ready()
+
+
+class StepClock(Saboteur):
+    """Sets the wall clock of all replicas, by less in sum than a session lives."""
+
+    async def _strike(self) -> None:
+        await asyncio.to_thread(self.stage.clock_file.write_text, str(self.random.uniform(-1700, 1700)))
+        await asyncio.sleep(self.random.uniform(0, 1))
+
+
+class UseUpDescriptors(Saboteur):
+    """Lets a random replica open nothing more, neither files nor connections, for a moment."""
+
+    async def _strike(self) -> None:
+        workers = await asyncio.to_thread(_living, self.random.choice(self.stage.services))
+        before = {worker.pid: resource.prlimit(worker.pid, resource.RLIMIT_NOFILE) for worker in workers}
+        try:
+            for worker in workers:
+                resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, before[worker.pid][1]))
+            await asyncio.sleep(self.random.uniform(0.5, 1 if self.is_quick else 5))
+        finally:
+            for pid, limits in before.items():
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.faults.damage import DamageCopy
 from tests.faults.disk import FillDisk
 from tests.faults.saboteurs import (
     CutStore,
@@ -13,9 +14,11 @@ from tests.faults.saboteurs import (
     LoseAnswer,
     RestartReplica,
     Saboteur,
+    StepClock,
     StopReplica,
+    UseUpDescriptors,
 )
-from tests.faults.stage import Between
+from tests.faults.stage import SERVICE, Between
 
 STORES = ("memory", "lmdb", "redis")
 
@@ -30,6 +33,7 @@ class Scenario:
         flow_chunks: how many chunks are acknowledged between two faults, at least.
         calm_seconds: how long the next fault waits after that, at most.
         attempt_seconds: how long a client waits for an answer before it sends the same again.
+        target: what is served.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Scenario:
     flow_chunks: int = 64
     calm_seconds: float = 0.5
     attempt_seconds: float = 10.0
+    target: str = SERVICE
 
 
 SCENARIOS = (
@@ -71,5 +76,11 @@ SCENARIOS = (
         *("rolling-restart", "three replicas are restarted in turn", RestartReplica, ("redis",), 3, 60),
         num_replicas=3,
     ),
+    Scenario("damage", "a copy is damaged: a bit, a cut, a file removed", DamageCopy, ("lmdb",), 1, 60),
+    Scenario(
+        *("clock-steps", "the wall clock is set, forwards and backwards", StepClock, ("lmdb", "redis"), 3, 60),
+        target="tests.faults.stepped_clock:Ostinato",
+    ),
+    Scenario("descriptors", "no file or connection can be opened, then they can", UseUpDescriptors, STORES, 1, 30),
     Scenario("disk-full", "no file can grow, then they can again", FillDisk, ("lmdb",), 1, 1),
 )

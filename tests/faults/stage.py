@@ -15,10 +15,12 @@ import numpy as np
 
 from tests import networks
 from tests.faults.chunk import Steps
+from tests.faults.clock import STEPPED_CLOCK_FILE
 from tests.faults.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, free_port
 
+SERVICE = "ostinato.service.app:Ostinato"
 MODEL = "lstm"
 NUM_FEATURES = 3
 
@@ -38,6 +40,7 @@ class Stage:
         store: ``memory``, ``lmdb`` or ``redis``.
         folder: for models, logs and what ``lmdb`` writes.
         settings: of the services, where they are not the default.
+        target: what is served.
 
     Attributes:
         client_proxies, store_proxies: those in front of the replicas, and those in front of the store.
@@ -53,6 +56,7 @@ class Stage:
         num_workers: int = 1,
         between: Between = Between.NOTHING,
         settings: Mapping[str, Any] | None = None,
+        target: str = SERVICE,
     ) -> None:
         self.store, self.folder = store, folder
         self.num_workers = num_workers
@@ -61,10 +65,12 @@ class Stage:
         self.client_proxies: list[Proxy] = []
         self.store_proxies: list[Proxy] = []
         self.state_folder = folder / "state"
+        self.clock_file = folder / "clock"
         self.ports: list[int] = []
         self.settings = dict(settings or {})
         self._num_replicas = num_replicas
         self._between = between
+        self._target = target
         self._random = generator
         self._exits = AsyncExitStack()
 
@@ -107,6 +113,8 @@ class Stage:
             service = ServerProcess(
                 *(self.folder / "repository", self.folder),
                 port=free_port(),
+                target=self._target,
+                environment={STEPPED_CLOCK_FILE: str(self.clock_file)},
                 **{"state": state, "workers": self.num_workers, **self.settings},
             )
             self.services.append(service)

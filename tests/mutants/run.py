@@ -28,14 +28,18 @@ def copy_tree(place: Path) -> None:
     shutil.copytree(ROOT, place, symlinks=True, ignore=left_out)
 
 
-def failing(copy: Path, tests: Iterable[str]) -> str:
+def failing(copy: Path, tests: Iterable[str], *, writes_bytecode: bool = False) -> str:
     """What pytest says when ``tests`` run in a copy; empty where they pass.
+
+    Args:
+        writes_bytecode: keep what is compiled, for later runs; only while there is no fault.
 
     Raises:
         RuntimeError: they did not run, as where a name is wrong: that is no notice of a fault.
     """
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    # What is compiled once serves all: a file with a fault has another time, and is compiled for itself.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "" if writes_bytecode else "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *tests]
     try:
         done = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
@@ -51,9 +55,10 @@ def failing(copy: Path, tests: Iterable[str]) -> str:
 def is_noticed(mutant: Mutant, copy: Path) -> bool:
     """Plant a fault in a copy, run its test, and take the fault out again."""
     place = copy / mutant.file
-    sound = place.read_text(encoding="utf-8")
+    sound, before = place.read_text(encoding="utf-8"), place.stat()
     place.write_text(mutant.mutated, encoding="utf-8")
     try:
         return bool(failing(copy, [mutant.test]))
     finally:
         place.write_text(sound, encoding="utf-8")
+        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))

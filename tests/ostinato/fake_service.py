@@ -185,7 +185,7 @@ class Network(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
     Args:
         faults: for each request, what becomes of it: "" = it passes; "before" and "after" = it is lost on its way
-            there, or its answer is; a response = this one is given in the service's place.
+            there, or its answer is; "refused" = nobody listens; a response = this one is given in the service's place.
     """
 
     def __init__(self, service: FakeService, faults: Iterable[str | httpx2.Response] = ()) -> None:
@@ -199,6 +199,8 @@ class Network(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         fault = next(self.faults, "")
         if isinstance(fault, httpx2.Response):
             return fault
+        if fault == "refused":
+            raise httpx2.ConnectError("nobody listens")
         if fault == "before":
             raise httpx2.ReadTimeout("the request was lost")
         answer = self.service.answer(request)

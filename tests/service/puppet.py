@@ -15,7 +15,7 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.batching import Iteration
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.engine.recurrent.runner import Result, slots_of, steps_of
+from ostinato.service.engine.recurrent.runner import Result, Soundness, slots_of, steps_of
 from ostinato.service.metrics.series import Metrics, ModelMetrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
@@ -58,6 +58,7 @@ class PuppetRunner:
         self.fails: Callable[[Iteration], bool] = lambda _: False
         self.gate = threading.Event()
         self.gate.set()
+        self._soundness = Soundness(MANIFEST)
 
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
         works, num_rows, num_steps = iteration.works, iteration.num_rows, iteration.num_steps
@@ -73,11 +74,10 @@ class PuppetRunner:
         state = np.empty((num_rows, 1), np.float32)
         arena.gather(slots, out=[state])
         outputs: NDArray[Any] = state[:, None] + np.cumsum(inputs, axis=1, dtype=np.float32)
-        finite = np.isfinite(outputs).reshape(num_rows, -1).all(axis=1)
         states = outputs[:, -1].copy()
         if not self.answers_every_step:
             outputs = outputs[:, -1:]
-        failed_rows = None if finite.all() else ~finite
+        failed_rows = self._soundness.failed_rows(outputs, (states,))
         return Result(outputs, (states[:0] if self.breaks else states,), failed_rows, slots, inputs.reshape(-1, 1))
 
 

@@ -39,6 +39,29 @@ class Result(NamedTuple):
     inputs: NDArray[Any]
 
 
+class Soundness:
+    """What a model version may answer and keep: finite numbers, and what its manifest says beyond them."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._output = manifest.outputs[0]
+        self._doubtful_states = [
+            (index, state)
+            for index, state in enumerate(manifest.states)
+            if state.dtype.startswith("float") and not (state.bounded or (state.missing and state.infinite))
+        ]
+
+    def failed_rows(self, outputs: NDArray[Any], states: Rows) -> NDArray[np.bool_] | None:
+        """Rows, bool ``[B]``, with a number that may not be in an answer, or in a state; None where there are none."""
+        failed: NDArray[np.bool_] | None = None
+        if outputs.dtype.kind == "f" and not is_finite(outputs):
+            failed = _any_of_row(self._output.is_unsound(outputs))
+        for index, state in self._doubtful_states:
+            if not is_finite(states[index]):
+                unsound = _any_of_row(state.is_unsound(states[index]))
+                failed = unsound if failed is None else failed | unsound
+        return None if failed is None or not failed.any() else failed
+
+
 class Runner:
     """One graph of one model version, run with the batch first and time second whatever axes the graph has.
 
@@ -76,11 +99,7 @@ class Runner:
         if promise.holds != "any":
             self.max_iteration_steps = promise.steps
         self.answers_every_step = manifest.outputs[0].time_axis is not None or manifest.inputs[0].time_axis is None
-        self._doubtful_states = [
-            (index, state)
-            for index, state in enumerate(manifest.states)
-            if state.dtype.startswith("float") and not (state.bounded or (state.missing and state.infinite))
-        ]
+        self._failed_rows = Soundness(manifest).failed_rows
         self._memory: dict[str, NDArray[Any]] = {}
         self._buffers: dict[tuple[int, int], Buffers] = {}
 
@@ -141,17 +160,6 @@ class Runner:
             rows[:] = given
         outputs = self._run(buffers, batch_size, num_steps)
         return outputs, tuple(rows.copy() for rows in buffers.new_states)
-
-    def _failed_rows(self, outputs: NDArray[Any], states: Rows) -> NDArray[np.bool_] | None:
-        """Rows, bool ``[B]``, with a number that may not be in an answer, or in a state; None where there are none."""
-        failed: NDArray[np.bool_] | None = None
-        if outputs.dtype.kind == "f" and not is_finite(outputs):
-            failed = _any_of_row(self.manifest.outputs[0].is_unsound(outputs))
-        for index, state in self._doubtful_states:
-            if not is_finite(states[index]):
-                unsound = _any_of_row(state.is_unsound(states[index]))
-                failed = unsound if failed is None else failed | unsound
-        return None if failed is None or not failed.any() else failed
 
     def _run(self, buffers: Buffers, batch_size: int, num_steps: int) -> NDArray[Any]:
         try:

@@ -59,9 +59,7 @@ class Database:
             with self._environment.begin() as transaction:
                 check_trees(folder / DATA_FILE, transaction.id())
             self._environment.reader_check()  # the places of processes that were killed
-            self._sessions = self._environment.open_db(b"sessions")
-            self._facts = self._environment.open_db(b"facts")
-            self._versions = self._environment.open_db(b"versions")
+            self._sessions, self._facts, self._versions = _databases(self._path)
             if (folder / DATA_FILE).stat().st_size <= MAX_LEAF_BYTES:
                 self._check_keys(folder / DATA_FILE, recovers=recovers)
         except BaseException:
@@ -185,24 +183,42 @@ class Database:
                 yield bytes(key).decode(errors="replace"), record
 
 
-_open_environments: dict[str, tuple[Any, int]] = {}
-"""Path -> environment, and how many use it: LMDB does not bear that a process opens one twice."""
+class _Opened(NamedTuple):
+    environment: Any
+    databases: tuple[Any, ...]
+    num_users: int
+
+
+_open_environments: dict[str, _Opened] = {}
+"""By path: LMDB does not bear that a process opens an environment twice."""
 
 
 def _open(path: str) -> Any:
-    environment, num_users = _open_environments.get(path, (None, 0))
-    if environment is None:
+    opened = _open_environments.get(path)
+    if opened is None:
         environment = lmdb.open(path, map_size=MAP_BYTES, max_dbs=3, max_readers=MAX_READERS, mode=0o600)
-    _open_environments[path] = environment, num_users + 1
-    return environment
+        opened = _Opened(environment, (), 0)
+    _open_environments[path] = opened._replace(num_users=opened.num_users + 1)
+    return opened.environment
+
+
+def _databases(path: str) -> tuple[Any, ...]:
+    """Sessions, facts and versions. They are opened once, since that waits for who writes, and keeps Python's lock
+    meanwhile, which a thread of this process that writes would wait for.
+    """
+    opened = _open_environments[path]
+    if not opened.databases:
+        databases = tuple(opened.environment.open_db(name) for name in (b"sessions", b"facts", b"versions"))
+        opened = _open_environments[path] = _open_environments[path]._replace(databases=databases)
+    return opened.databases
 
 
 def _close(path: str) -> None:
-    environment, num_users = _open_environments.pop(path)
-    if num_users > 1:
-        _open_environments[path] = environment, num_users - 1
+    opened = _open_environments.pop(path)
+    if opened.num_users > 1:
+        _open_environments[path] = opened._replace(num_users=opened.num_users - 1)
     else:
-        environment.close()
+        opened.environment.close()
 
 
 def _number(stored: bytes | None) -> int:

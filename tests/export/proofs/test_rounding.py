@@ -17,13 +17,14 @@ from ostinato.export.proofs.rounding import (
     Widened,
     encoder_decoder_rounding,
     in_doubles,
+    own_tolerance,
     recurrent_rounding,
     tolerance_for,
     widened,
 )
 from ostinato.export.proofs.teacher_forcing import write_from
 from tests.export.contracts.test_encoder_decoder import LOADS
-from tests.export.modules import Stacked, amounts
+from tests.export.modules import Offset, Stacked, amounts
 from tests.export.writers import LETTERS, PAIRS, SOUNDS, NumberWriter, States, Writer
 
 
@@ -101,6 +102,12 @@ def test_a_recurrent_network_that_knows_no_float64_has_no_rounding_error() -> No
             return super().forward(x, *state)
 
     assert recurrent_rounding(inspect_module(Single(), amounts()), np.ones((2, 3, 3), np.float32)) == 0.0
+
+
+def test_the_tolerance_of_a_recurrent_network_is_that_of_its_own_rounding() -> None:
+    assert own_tolerance(inspect_module(Stacked(), amounts())) == TOLERANCE
+    # Of many numbers some are off by nearly 2^-16 = 1.5e-5; five times that is 7.6e-5.
+    assert 7e-5 < own_tolerance(inspect_module(Offset(), amounts())) <= 7.7e-5
 
 
 def test_the_network_itself_stays_in_float32() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,61 @@ def test_a_column_that_never_changes_in_the_training_part_is_said_and_a_target_r
     check_target(dataset)
     with pytest.raises(DataError, match=r"the target, 'month', has the one value 9 in all of the training part"):
         check_target(load_dataset(hourly(write_csv(HOURS), target="month", features=["month"], categorical=[])))
+
+
+TIMES = [f"2026-01-01T{hour:02}:{minute:02}:00" for hour in range(24) for minute in range(0, 60, 10)]
+
+
+def ten_minutes_of(write_csv: WriteCsv, loads: list[object], others: list[object]) -> DataRecipe:
+    lines = [f"{time},{load},{other}" for time, load, other in zip(TIMES, loads, others, strict=False)]
+    return recipe(
+        write_csv("\n".join(["time,load,other", *lines, ""])),
+        features=["load", "other"],
+        categorical=[],
+        validation_from="2026-01-01T12:00",
+        test_from="2026-01-01T18:00",
+    )
+
+
+NOISE: list[object] = [number * 37 % 11 for number in range(len(TIMES))]
+# 2^31 and more: float32 has every 256th, so six steps of 60 are one number here and there.
+SECONDS: list[object] = [2_200_000_000 + 60 * number for number in range(len(TIMES))]
+
+
+@pytest.mark.parametrize("place", ["load", "other"])
+def test_numbers_that_float32_cannot_tell_apart_are_refused_with_two_of_them(write_csv: WriteCsv, place: str) -> None:
+    columns = (SECONDS, NOISE) if place == "load" else (NOISE, SECONDS)
+    sentence = rf"column '{place}' has numbers that float32 cannot tell apart, as (22\d{{8}}) and (22\d{{8}}); networks"
+    with pytest.raises(DataError, match=rf"{sentence} .*: subtract what all of them have in common") as caught:
+        load_dataset(ten_minutes_of(write_csv, *columns))
+    found = re.search(sentence, str(caught.value))
+    assert found is not None
+    first, second = map(int, found.groups())
+    assert second - first == 60
+    assert np.float32(first) == np.float32(second)
+
+
+def test_numbers_that_float32_rounds_and_tells_apart_are_taken(write_csv: WriteCsv) -> None:
+    in_hours: list[object] = [2_200_000_000 + 3600 * number for number in range(len(TIMES))]
+    exact: list[object] = [0.1 + 1e-3 * number for number in range(len(TIMES))]
+    alone: list[object] = ["" if number % 3 else 1 for number in range(len(TIMES))]
+    for others in (in_hours, exact, alone):
+        load_dataset(ten_minutes_of(write_csv, NOISE, others))
+
+
+@pytest.mark.parametrize(
+    ("loads", "sentence"),
+    [
+        ([7] * len(TIMES), "has the one value 7 in all of the training part"),
+        ([f"{number % 7}e37" for number in range(len(TIMES))], r"goes from 0 to 6e\+37, .* overflow float32: give"),
+    ],
+    ids=["constant", "huge"],
+)  # fmt: skip
+def test_a_target_that_cannot_be_learned_is_named_with_its_cause(
+    write_csv: WriteCsv, loads: list[object], sentence: str
+) -> None:
+    with pytest.raises(DataError, match=f"the target, 'load', {sentence}"):
+        check_target(load_dataset(ten_minutes_of(write_csv, loads, NOISE)))
 
 
 def test_notes_are_reported_as_sentences(write_csv: WriteCsv) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ostinato.models.data.series import Floats, TrainingStatistics
+from ostinato.models.data.series import Dataset, Floats, TrainingStatistics
 from ostinato.models.networks.recurrent import Features, InputEncoder, build_forecaster, fill_last_seen
 from ostinato.models.recipe import NetworkRecipe
 
@@ -156,3 +156,26 @@ def answers_alike(network: torch.nn.Module) -> bool:
     x = torch.ones(4, 3, 3)
     runs: list[Tensor] = [network(x, *network.initial_state(4))[0] for _ in range(2)]  # type: ignore[operator]
     return torch.equal(runs[0], runs[1])
+
+
+def unit_of(target: list[float]) -> float:
+    """``change_std`` of a training part."""
+    dataset = Dataset(
+        features=("level",),
+        target="level",
+        values=np.array(target, np.float32)[:, None],
+        times=np.arange(len(target)).astype("datetime64[s]"),
+        validation_start=len(target),
+        test_start=len(target),
+        categories={},
+        statistics=FEATURES.statistics,
+        sha256="",
+    )
+    return Features.of(dataset).change_std
+
+
+def test_the_unit_of_changes_is_their_spread_and_where_they_are_one_their_size() -> None:
+    # By 4 up and by 2 down: 3 from the mean each.
+    assert unit_of([0.0, 4.0, 2.0, 6.0, 4.0]) == pytest.approx(3.0)
+    assert unit_of([0.1 * step for step in range(50)]) == pytest.approx(0.1, rel=1e-3)
+    assert unit_of([1.0, NAN, 2.0]) == unit_of([1.0, 1.0]) == 1.0

@@ -177,6 +177,15 @@ async def test_a_session_of_that_name_is_taken_only_if_our_own_attempt_may_have_
                 pass
 
 
+async def test_what_was_lost_once_stays_in_doubt_whatever_is_said_in_between(kind: str) -> None:
+    refused = problem(429, "overloaded")
+    network = network_with("after", refused, "", "", "after", refused)
+    async with make_client(kind, network) as client, client.session("half", session_id="a") as session:
+        assert (await session.step([[8.0]])).tolist() == [[8.0]]
+        await session.close()
+    assert network.service.ended == {"a"}
+
+
 async def test_many_sessions_step_in_one_message_and_rows_fail_alone(kind: str) -> None:
     network = network_with("", "", "after")
     async with (
@@ -236,6 +245,31 @@ async def test_where_nobody_listens_is_told_with_the_address(kind: str) -> None:
     async with make_client(kind, None, "http://127.0.0.1:1", patience_seconds=0) as client:
         with pytest.raises(ServiceUnreachable, match=r"no service answers at http://127.0.0.1:1 .*ostinato serve"):
             await client.model("m")
+
+
+async def test_where_nobody_ever_listened_each_address_is_tried_once(kind: str) -> None:
+    network = Network(FakeService(), repeat("refused"))
+    client = make_client(kind, network, ["http://a", "http://b", "http://c"])
+    async with client:
+        with pytest.raises(ServiceUnreachable, match=r"no service answers at http://c \(nobody listens\)"):
+            await client.models()
+    assert network.hosts == ["a", "b", "c"]
+    assert client.pauses == pytest.approx([0.075, 0.15])
+
+
+async def test_a_service_that_was_reached_once_is_waited_for(kind: str) -> None:
+    client = make_client(kind, network_with("", *["refused"] * 4))
+    async with client:
+        session = client.session("half", keep=True)
+        async with session:
+            assert (await session.step([[1.0]])).tolist() == [[1.0]]
+    assert client.pauses == pytest.approx([0.075, 0.15, 0.3, 0.6])
+
+
+async def test_an_address_that_answers_late_is_asked_again_though_none_was_reached(kind: str) -> None:
+    network = Network(FakeService(), ["before", "refused", ""])
+    async with make_client(kind, network) as client:
+        assert (await client.model("half"))["model"] == "half"
 
 
 @pytest.mark.parametrize(

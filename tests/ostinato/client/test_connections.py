@@ -8,7 +8,7 @@ import gc
 import pickle
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -176,12 +176,21 @@ async def test_the_late_answer_to_a_step_that_was_cancelled_reaches_nobody() -> 
             await go_on_after(late, session)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """SIGINT interrupts, though who started the tests may have it ignored, as a shell does for what runs behind it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 def interrupt() -> None:
     main = threading.main_thread().ident
     assert main is not None
     signal.pthread_kill(main, signal.SIGINT)
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_the_late_answer_to_a_step_that_was_interrupted_reaches_nobody() -> None:
     late = Late()
     late.arrived = interrupt
@@ -192,6 +201,7 @@ def test_the_late_answer_to_a_step_that_was_interrupted_reaches_nobody() -> None
         asyncio.run(go_on_after(late, Awaited(session)))
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_the_late_answer_to_a_frame_that_was_interrupted_reaches_nobody() -> None:
     late = Late()
     late.arrived = interrupt

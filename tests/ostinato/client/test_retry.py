@@ -10,10 +10,21 @@ LOST = Lost("reset")
 
 
 def pause(
-    outcome: Outcome, *, attempts: int = 1, elapsed: float = 0.0, chance: float = 0.5, may_repeat: bool = True
+    outcome: Outcome,
+    *,
+    attempts: int = 1,
+    elapsed: float = 0.0,
+    chance: float = 0.5,
+    may_repeat: bool = True,
+    may_be_there: bool = True,
 ) -> float | None:
     return POLICY.pause_seconds(
-        outcome, may_repeat=may_repeat, num_attempts=attempts, elapsed_seconds=elapsed, chance=chance
+        outcome,
+        may_repeat=may_repeat,
+        may_be_there=may_be_there,
+        num_attempts=attempts,
+        elapsed_seconds=elapsed,
+        chance=chance,
     )
 
 
@@ -72,6 +83,13 @@ def test_patience_ends() -> None:
 def test_what_stands_is_not_sent_again() -> None:
     assert pause(ServiceAnswer(200)) is None
     assert pause(ServiceAnswer(404)) is None
+
+
+def test_where_nobody_listens_and_none_may_be_there_nothing_is_waited_for() -> None:
+    nobody = Lost("refused", may_have_arrived=False, nobody_listens=True)
+    assert pause(nobody) == pytest.approx(0.075)
+    assert pause(nobody, may_be_there=False) is None
+    assert pause(Lost("no room", may_have_arrived=False), may_be_there=False) == pytest.approx(0.075)
 
 
 def test_what_may_do_harm_is_sent_again_only_where_nothing_was_applied() -> None:

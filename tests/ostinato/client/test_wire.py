@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import socket
+
+import httpx2
 import pytest
 
-from ostinato.client.wire import options
+from ostinato.client.wire import lost, options, refused_handshake
 
 
 @pytest.mark.parametrize(
@@ -16,3 +19,24 @@ from ostinato.client.wire import options
 )
 def test_certificates_are_checked_wherever_one_address_speaks_tls(urls: list[str], verify: bool) -> None:
     assert options(urls, 20.0)["verify"] is verify
+
+
+@pytest.mark.parametrize(
+    ("error", "nobody_listens"),
+    [
+        (ConnectionRefusedError(111, "refused"), True),
+        (socket.gaierror(-2, "no such name"), True),
+        (OSError("Multiple exceptions: [Errno 111] ..., [Errno 111] ..."), True),
+        (ConnectionResetError(104, "reset"), False),
+        (TimeoutError("no answer to the handshake"), False),
+        (EOFError("closed"), False),
+    ],
+)
+def test_a_connection_that_was_refused_is_told_from_one_that_broke_off(error: Exception, nobody_listens: bool) -> None:
+    assert getattr(refused_handshake(error, "http://a"), "nobody_listens") is nobody_listens  # noqa: B009
+
+
+def test_a_request_that_found_nobody_is_told_from_one_that_was_too_slow() -> None:
+    assert lost(httpx2.ConnectError("refused"), "http://a").nobody_listens
+    assert not lost(httpx2.ConnectTimeout("slow"), "http://a").nobody_listens
+    assert not lost(httpx2.ReadError("reset"), "http://a").nobody_listens

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from typer.testing import Result
 
+from ostinato.client.arrays import Array
 from ostinato.client.async_client import AsyncClient
 from ostinato.errors import CommandError, SeqConflict
 from ostinato.tools.input_table import InputRow, InputTable
@@ -77,6 +81,82 @@ async def test_a_longer_horizon_is_scored_where_it_lands(server: ServerProcess, 
     # Two steps ahead the total is fed back: twice 1, 3 and 3 for the loads NA, 4 and 6. Errors 2 and 0, 2 and 4.
     score = result.scores["load"]
     assert (score.num_scored, score.mae, score.persistence_mae) == (2, 1.0, 3.0)
+
+
+class Handle:
+    """A session that answers (noise, next b, next a) by the last row it was sent, and keeps what it was asked."""
+
+    session_id = "one"
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.chunks: list[int] = []
+        self.known: list[dict[str, list[float | None]]] = []
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def step(self, rows: list[list[float | None]], *, return_sequences: bool) -> Array:
+        assert not return_sequences
+        self.chunks.append(len(rows))
+        self.steps += len(rows)
+        _, a, b = rows[-1]
+        return np.array([[-1, (b or 0) + 0.5, (a or 0) + 0.25]], np.float32)
+
+    async def forecast(self, horizon: int, known: dict[str, list[float | None]]) -> Array:
+        self.known.append(known)
+        return np.array([[-1, 100 * step, step] for step in range(1, horizon + 1)], np.float32)
+
+
+SHAPE = ModelShape("two", "1", {}, ("temp", "a", "b"), ("noise", "next_b", "next_a"), {"next_a": "a", "next_b": "b"})
+
+
+async def replayed(inputs: list[list[float | None]], options: ReplayOptions) -> tuple[list[Arrival], list[Handle]]:
+    handles: list[Handle] = []
+
+    def session(*_: object, **__: object) -> Handle:
+        handles.append(Handle())
+        return handles[-1]
+
+    arrivals: list[Arrival] = []
+    client: Any = SimpleNamespace(session=session)
+    rows = [InputRow(number, number, "", given) for number, given in enumerate(inputs, start=1)]
+    await replay(client, SHAPE, rows, options, arrivals.append)
+    return arrivals, handles
+
+
+def compared(arrivals: list[Arrival], target: str) -> list[tuple[float | None, float | None, float | None]]:
+    found = [arrival.comparisons[target] for arrival in arrivals]
+    return [(each.forecast, each.actual, each.persistence) for each in found]
+
+
+async def test_each_target_has_its_own_output_and_its_own_column() -> None:
+    arrivals, _ = await replayed([[1, 10, 20], [2, 11, 22], [3, None, 24], [4, 13, 26]], ReplayOptions())
+    nothing_yet = [(None, 10, None)], [(None, 20, None)]
+    assert compared(arrivals, "a") == [*nothing_yet[0], (10.25, 11, 10), (11.25, None, 11), (0.25, 13, 11)]
+    assert compared(arrivals, "b") == [*nothing_yet[1], (20.5, 22, 20), (22.5, 24, 22), (24.5, 26, 24)]
+
+
+async def test_a_forecast_knows_of_the_future_what_stands_behind_its_row_and_lands_where_it_ends() -> None:
+    inputs: list[list[float | None]] = [[float(hour), 10.0 + hour, 20.0 + hour] for hour in range(6)]
+    arrivals, [handle] = await replayed(inputs, ReplayOptions(horizon=3, known=("temp",)))
+    assert handle.known == [{"temp": [1, 2]}, {"temp": [2, 3]}, {"temp": [3, 4]}]
+    assert compared(arrivals, "a")[3:] == [(3, 13, 10), (3, 14, 11), (3, 15, 12)]
+    assert compared(arrivals, "b")[3:] == [(300, 23, 20), (300, 24, 21), (300, 25, 22)]
+
+
+async def test_a_long_warm_up_goes_in_chunks_and_each_session_begins_some_rows_later() -> None:
+    inputs: list[list[float | None]] = [[0.0, 10.0 + hour, 20.0 + hour] for hour in range(454)]
+    options = ReplayOptions(sessions=2, offset_rows=2, warm_up_rows=450)
+    arrivals, [first, second] = await replayed(inputs, options)
+    assert first.chunks == [200, 200, 50, 1, 1, 1, 1]
+    assert second.chunks == [200, 200, 50, 1, 1]
+    places = {session: [arrival.row.number for arrival in arrivals if arrival.session == session] for session in (0, 1)}
+    assert places == {0: [451, 452, 453, 454], 1: [453, 454]}
+    begun = {arrival.session: arrival for arrival in reversed(arrivals)}
+    assert compared([begun[0]], "a") == [(459.25, 460, 459)]
+    assert compared([begun[1]], "a") == [(461.25, 462, 461)]
 
 
 def test_the_command_shows_rows_and_a_summary_and_closes_its_sessions(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -28,8 +29,37 @@ from tests.service.puppet import House, column
 from tests.waiting import PATIENCE_SECONDS, until_true
 
 STEP = "/v1/sessions/a/step"
-NUM_UNREAD = 200
+NUM_UNREAD = 30
+KEEP_ALIVE = 5
 JSON_TYPE = "content-type: application/json"
+
+
+class Loop:
+    """The event loop as connections see it: its clock stands still until a test turns it on."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time()
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(self._now + seconds, callback, (), self._loop)
+        self._timers.append(timer)
+        return timer
+
+    def turn(self, seconds: float) -> None:
+        self._now += seconds
+        due = [timer for timer in self._timers if timer.when() <= self._now]
+        self._timers = [timer for timer in self._timers if timer.when() > self._now]
+        for timer in due:
+            if not timer.cancelled():
+                timer._run()
 
 
 class Server:
@@ -40,11 +70,14 @@ class Server:
         self.state = ServerState()
         self.app_state = {STATE_KEY: edge, STREAMS_KEY: streams} if direct else {STREAMS_KEY: streams}
         self._config = uvicorn_config(edge, **options)
+        self.loop = Loop()
         self._listener: asyncio.Server | None = None
 
     def connect(self) -> HttpConnection:
         """A connection without a transport yet."""
-        return HttpConnection(config=self._config, server_state=self.state, app_state=self.app_state)
+        return HttpConnection(
+            config=self._config, server_state=self.state, app_state=self.app_state, _loop=cast(Any, self.loop)
+        )
 
     async def listen(self) -> None:
         self._listener = await asyncio.get_running_loop().create_server(self.connect, "127.0.0.1", 0)
@@ -514,6 +547,10 @@ async def test_a_client_that_reads_nothing_is_not_answered_without_end() -> None
         await client.send(chunk)
         first = await client.answer()
         transport = cast(asyncio.Transport, client.writer.transport)
+        # The system takes little of what nobody reads, in place of some megabytes.
+        for each in (transport, *(connection.transport for connection in server.connections)):
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 131_072)
         transport.pause_reading()
         for _ in range(NUM_UNREAD):
             client.writer.write(chunk)
@@ -532,42 +569,58 @@ async def test_a_client_that_reads_nothing_is_not_answered_without_end() -> None
 async def test_a_request_behind_one_that_was_answered_at_once_is_no_idle_connection() -> None:
     house = await house_with_a(in_thread=True)
     house.runner.gate.clear()
-    async with serving(house, timeout_keep_alive=1) as server, Client.to(server) as slow, Client.to(server) as witness:
+    async with (
+        serving(house, timeout_keep_alive=KEEP_ALIVE) as server,
+        Client.to(server) as slow,
+        Client.to(server) as witness,
+    ):
         await slow.send(post("/v1/nothing") + step(1))
         assert (await slow.answer())[0] == 404
         await witness.send(post("/v1/nothing"))
         assert (await witness.answer())[0] == 404
+        server.loop.turn(KEEP_ALIVE)
         assert await witness.ends() == b""
-        await turns()
         house.runner.gate.set()
         assert (await slow.answer())[0] == 200
 
 
 async def test_a_connection_is_closed_when_it_was_idle_for_its_time() -> None:
     house = await house_with_a()
-    async with serving(house, timeout_keep_alive=1) as server, Client.to(server) as client:
-        await client.send(step(1))
-        assert (await client.answer())[0] == 200
+    async with serving(house, timeout_keep_alive=KEEP_ALIVE) as server, Client.to(server) as client:
+        for _ in range(3):
+            await client.send(step(1))
+            assert (await client.answer())[0] == 200
+            server.loop.turn(KEEP_ALIVE - 1)
+        server.loop.turn(1)
         assert await client.ends() == b""
 
 
 async def test_a_request_on_its_way_is_no_idle_connection() -> None:
     house = await house_with_a()
-    async with serving(house, timeout_keep_alive=1) as server, Client.to(server) as slow, Client.to(server) as witness:
+    async with (
+        serving(house, timeout_keep_alive=KEEP_ALIVE) as server,
+        Client.to(server) as slow,
+        Client.to(server) as witness,
+    ):
         for client in (slow, witness):
             await client.send(step(1))
             assert (await client.answer())[0] == 200
         await slow.send(step(2)[:-1])
-        assert await witness.ends() == b""  # by now the other would have been idle for as long
-        await turns()
+        server.loop.turn(KEEP_ALIVE)
+        assert await witness.ends() == b""
         await slow.send(step(2)[-1:])
         assert (await slow.answer())[0] == 200
+        server.loop.turn(KEEP_ALIVE)
         assert await slow.ends() == b""
 
 
 async def test_a_connection_that_became_a_websocket_is_none_of_the_timer() -> None:
     house = await house_with_a()
-    async with serving(house, timeout_keep_alive=1) as server, Client.to(server) as socket, Client.to(server) as idle:
+    async with (
+        serving(house, timeout_keep_alive=KEEP_ALIVE) as server,
+        Client.to(server) as socket,
+        Client.to(server) as idle,
+    ):
         for client in (socket, idle):
             await client.send(step(1))
             assert (await client.answer())[0] == 200
@@ -577,8 +630,8 @@ async def test_a_connection_that_became_a_websocket_is_none_of_the_timer() -> No
         )
         await socket.send(handshake.encode())
         assert (await socket.answer())[0] == 101
+        server.loop.turn(KEEP_ALIVE)
         assert await idle.ends() == b""
-        await turns()
         text = b'{"session_id": "a", "inputs": [[1]]}'
         await socket.send(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
         assert (await socket.reader.readexactly(2))[0] == 0x81

@@ -100,6 +100,33 @@ async def test_of_a_batch_only_what_is_old_is_lost(place: Place) -> None:
     assert [(await other.store.look(name, 101.0)).steps for name in "abcdef"] == [1, 2] * 3
 
 
+async def test_the_rows_of_a_batch_have_each_its_own_fate_and_go_on_from_it(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = [await one.store.open(name, one.arena, ttl_seconds=0, now=100.0) for name in "abcdef"]
+    assert await other.step(await other.store.find("b", 100.0), 0, 9)
+    for turn in range(2):
+        # The first is at another count of steps, the second was changed elsewhere; of the others each has its number.
+        rows = [(address.slot, turn + 5 * (number == 0), [10.0 * turn + number]) for number, address in enumerate(here)]
+        won = await settled(one.store.commit(commit_of(one.arena, *rows), 101.0))
+        assert won.tolist() == [False, False, True, True, True, True]
+    there = [await other.store.find(name, 102.0) for name in "abcdef"]
+    assert [facts(other.arena, address)[0] for address in there] == [0, 1, 2, 2, 2, 2]
+    assert [facts(other.arena, address)[3:] for address in there[2:]] == [
+        ([[10.0 + n]], [10.0 + n]) for n in range(2, 6)
+    ]
+
+
+async def test_sessions_that_were_committed_together_are_others_after_a_further_change_of_one(place: Place) -> None:
+    one, other = side(place), side(place)
+    here = [await one.store.open(name, one.arena, ttl_seconds=0, now=100.0) for name in "abc"]
+    rows = [(address.slot, 0, [1.0]) for address in here]
+    assert (await settled(one.store.commit(commit_of(one.arena, *rows), 101.0))).all()
+    there = [await other.hold(name) for name in "abc"]
+    # The first of them last: its stamp would be another whatever the others got.
+    assert [await one.step(address, 1, 2) for address in (*here[1:], here[0])] == [True] * 3
+    assert [await other.step(address, 1, 9) for address in there] == [False] * 3
+
+
 async def test_a_session_closed_and_opened_again_elsewhere_is_another_though_its_steps_are_the_same(
     place: Place,
 ) -> None:

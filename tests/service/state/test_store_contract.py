@@ -195,6 +195,26 @@ class TestStore:
         assert sorted(facts.session_id for facts in found) == ["a", "d"]
 
 
+@pytest.mark.parametrize("name", STORES)
+async def test_without_tombstones_an_ended_id_is_unknown_at_once_and_may_be_opened_again(
+    name: str, place_of: PlaceOf
+) -> None:
+    store = place_of(name)(tombstone_seconds=0)
+    arena = Arena(MANIFEST, capacity=20)
+    store.attach(arena)
+    await store.open("closed", arena, ttl_seconds=0, now=100.0)
+    await store.open("expired", arena, ttl_seconds=5, now=100.0)
+    await store.close("closed", None, 101.0)
+    for session_id, now in (("closed", 101.0), ("expired", 105.0)):
+        with pytest.raises(UnknownSession):
+            await store.find(session_id, now)
+        with pytest.raises(UnknownSession):
+            await store.close(session_id, None, now)
+        again = await store.open(session_id, arena, ttl_seconds=0, now=now)
+        assert (await settled(store.commit(commit_of(arena, (again.slot, 0, [1])), now))).tolist() == [True]
+        assert await store.find(session_id, 1e6) == again
+
+
 def facts(arena: Arena, address: Address) -> tuple[int, int, int, Any, Any]:
     """(steps, last seq, digest, the stored answer, the state) of a session."""
     slot = address.slot

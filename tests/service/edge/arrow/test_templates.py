@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.tensors import FeatureRange
 from ostinato.service.edge.arrow import templates
 from ostinato.service.edge.arrow.columns import read_rows, write_rows
 from ostinato.service.edge.arrow.templates import Templates
+from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.blocks import RowAnswers
 from ostinato.service.sessions.rows import Columns
 from tests.service.puppet import House
@@ -23,6 +26,8 @@ def message(
     inputs: Sequence[float],
     seqs: Sequence[int | None] | None = None,
     kind: Any = np.float32,
+    *,
+    ids_last: bool = False,
 ) -> bytes:
     columns = {
         "session_id": pa.array(session_ids, pa.utf8()),
@@ -30,6 +35,8 @@ def message(
     }
     if seqs is not None:
         columns["seq"] = pa.array(seqs, pa.int64())
+    if ids_last:
+        columns["session_id"] = columns.pop("session_id")
     sink = pa.BufferOutputStream()
     batch = pa.record_batch(columns)
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -80,6 +87,43 @@ async def test_another_message_of_the_same_length_is_read_for_itself(other: byte
     assert columns.seqs.tolist() == expected.seqs.tolist()
 
 
+async def test_ids_that_stand_behind_the_numbers_are_compared_too() -> None:
+    house = House()
+    messages = Templates()
+    messages.read(message(["a", "b"], [1, 2], [0, 7], ids_last=True), house.engine)
+    columns, _ = messages.read(message(["a", "c"], [3, 4], [1, 8], ids_last=True), house.engine)
+    assert said(columns) == (["a", "c"], [3, 4], [1, 8])
+
+
+def like(engine: Any, **changes: Any) -> Any:
+    """Another model version, as far as reading messages goes."""
+    manifest = engine.manifest
+    (part,) = manifest.inputs
+    names: dict[str, Any] = {name: changes.pop(name) for name in ("name", "version") if name in changes}
+    names["inputs"] = (part.model_copy(update=changes),)
+    other = manifest.model_copy(update=names)
+    checks_each = bool(changes.get("ranges"))
+    return SimpleNamespace(manifest=other, pack_step=None if checks_each else engine.pack_step)
+
+
+@pytest.mark.parametrize("name", ["name", "version"])
+async def test_a_message_to_another_model_version_is_read_as_that_takes_it(name: str) -> None:
+    house = House()
+    wider = like(house.engine, **{name: "other"}, shape=("B", "T", 2), features=("x", "y"))
+    messages = Templates()
+    messages.read(message(["a"], [1]), house.engine)
+    with pytest.raises(InvalidInput, match="2"):
+        messages.read(message(["a"], [3]), wider)
+
+
+async def test_a_number_that_has_bounds_is_held_to_them_in_each_message() -> None:
+    bounded = like(House().engine, ranges={"x": FeatureRange(least=0, most=9)})
+    messages = Templates()
+    messages.read(message(["a"], [1]), bounded)
+    columns, _ = messages.read(message(["a"], [10]), bounded)
+    assert [getattr(error, "field", None) for error in columns.errors.values()] == ["inputs[0][0]"]
+
+
 @pytest.mark.parametrize(
     ("inputs", "seqs", "place"),
     [
@@ -117,19 +161,34 @@ async def test_numbers_that_were_converted_are_not_taken_from_the_bytes() -> Non
 async def test_an_answer_like_the_last_has_the_bytes_that_arrow_writes() -> None:
     house = House()
     messages = Templates()
+    made = []
     for numbers in ([1.0, 2.0], [3.0, 4.0], [-0.5, 1e-30]):
         _, like_it = messages.read(message(["a", "b"], numbers), house.engine)
         answers = RowAnswers(2, house.engine, house.engine.new_future())
         answers.put(np.array([0, 1]), [int(abs(numbers[1])), 9], np.array(numbers, np.float32)[:, None])
         expected = write_rows(["a", "b"], answers.seqs, answers.outputs, {})
-        assert like_it.answer(answers) == expected
+        made.append((like_it.answer(answers), expected))
+    # None of them is changed by those that followed, before it is sent.
+    for answer, expected in made:
+        assert answer == expected
 
 
-async def test_a_bounded_number_of_messages_is_kept() -> None:
+async def test_answers_that_are_true_or_false_are_written_as_arrow_writes_them() -> None:
+    house = House()
+    _, template = Templates().read(message(["a", "b"], [1, 2]), house.engine)
+    for flags in ([True, False], [False, True]):
+        answers = RowAnswers(2, house.engine, house.engine.new_future())
+        answers.put(np.array([0, 1]), [1, 2], np.zeros((2, 1), np.float32))
+        answers.outputs = np.array(flags)[:, None]
+        assert template.answer(answers) == write_rows(["a", "b"], answers.seqs, answers.outputs, {})
+
+
+@pytest.mark.parametrize("num_lengths", [5, 2 * templates.MAX_TEMPLATES])
+async def test_a_bounded_number_of_messages_is_kept(num_lengths: int) -> None:
     house = House()
     messages = Templates()
     for number in range(3 * templates.MAX_TEMPLATES):
-        messages.read(message([f"{'x' * (number % 90)}-{number:04d}"], [number]), house.engine)
+        messages.read(message([f"{'x' * (8 * (number % num_lengths))}-{number:04d}"], [number]), house.engine)
         kept = [len(alike) for alike in messages._by_length.values()]
         assert sum(kept) <= templates.MAX_TEMPLATES
         assert max(kept) <= templates.MAX_OF_ONE_LENGTH

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,4 +66,26 @@ async def test_a_session_whose_damaged_time_says_that_it_ended_long_ago_stays(tm
         assert database.read(IDS[1]) == bytes(content)
     assert database.read(IDS[0]) == record[: FROZEN.itemsize]
     assert database.read(IDS[2]) is None  # it is sound, and its time has come
+    database.close()
+
+
+def test_a_folder_is_opened_while_a_thread_of_the_same_process_writes(tmp_path: Path) -> None:
+    """As a backup does. Who waited for the writer with Python's lock held would wait for ever."""
+    database = Database(tmp_path)
+    writes, opened = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with database._environment.begin(write=True):
+            writes.set()
+            assert opened.wait(10)
+
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(write)
+        assert writes.wait(10)
+        other = Database(tmp_path)
+        opened.set()
+        writing.result()
+    other.put_segment(1, [("a", b"")], 0.0)
+    assert database.read("a") == b""
+    other.close()
     database.close()

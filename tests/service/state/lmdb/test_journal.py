@@ -286,6 +286,20 @@ def test_rotation_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     assert Process(tmp_path).read("a", "b") == [b"2", b"3"]
 
 
+def test_a_process_whose_rotation_failed_goes_on_in_the_segment_of_its_neighbours(tmp_path: Path) -> None:
+    one, other = Process(tmp_path), Process(tmp_path)
+    one.append(a=b"1")
+    with files_of_at_most(one.journal.current.end), pytest.raises(OSError, match="large"):
+        one.rotate()
+    other.append(a=b"2")
+    assert one.read("a") == [b"2"]
+    one.append(a=b"3")
+    assert other.read("a") == [b"3"]
+    other.rotate()
+    other.append(a=b"4")
+    assert one.read("a") == [b"4"]
+
+
 def test_a_file_that_is_used_again_gives_nothing_of_what_it_held_before(tmp_path: Path) -> None:
     one = Process(tmp_path)
     for turn in range(4):

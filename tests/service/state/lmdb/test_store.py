@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,10 @@ def store_at(folder: Path, **settings: Any) -> LmdbStore:
 
 def segments(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("journal.0"))
+
+
+def inodes(*paths: Path) -> set[int]:
+    return {path.stat().st_ino for path in paths}
 
 
 async def stepped(house: House, session_id: str, *values: float) -> float:
@@ -186,7 +191,8 @@ async def test_a_sync_that_fails_answers_nobody(tmp_path: Path) -> None:
         await house.ledger.step(session, column(1), seq=0)
 
 
-async def test_a_version_that_still_has_sessions_is_told(tmp_path: Path) -> None:
+async def test_a_version_that_still_has_sessions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostinato.service.state.lmdb.store.COUNTED", 1)  # more sessions than are counted in one go
     house = House(store=store_at(tmp_path))
     for session_id in ("a", "b", "c"):
         await stepped(house, session_id, 1)
@@ -310,3 +316,64 @@ async def test_what_is_appended_is_synced_beside_the_requests(tmp_path: Path, mo
     await store.start()
     await asyncio.wait_for(synced.wait(), 10)
     await store.stop()
+
+
+async def test_a_stop_waits_for_what_goes_to_the_database_just_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread uses files that are closed behind the stop, and the lock that keeps others from the same work."""
+    monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
+    store = store_at(tmp_path)
+    await stepped(House(store=store), "a", 1)
+    begun, gate, stored = threading.Event(), threading.Event(), []
+    put = store._database.put_segment
+
+    def slow(number: int, records: Any, ended_before: float) -> None:
+        begun.set()
+        assert gate.wait(10)
+        put(number, records, ended_before)
+        stored.append(number)
+
+    monkeypatch.setattr(store._database, "put_segment", slow)
+    await store.start()
+    await asyncio.to_thread(begun.wait, 10)
+    stopping = asyncio.ensure_future(store._checkpoint.stop())
+    for _ in range(20):  # many more turns than it takes to cancel what only waits
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    gate.set()
+    await stopping
+    assert stored == [1]
+
+
+async def test_a_stop_leaves_on_the_disk_what_was_answered_in_the_last_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(tmp_path)
+    await stepped(House(store=store), "a", 1)
+    synced: list[int] = []
+    monkeypatch.setattr(
+        "ostinato.service.state.lmdb.journal.os.fsync", lambda file: synced.append(os.fstat(file).st_ino)
+    )
+    await store.stop()
+    assert inodes(store._journal.current.path) <= {*synced}
+
+
+async def test_a_sweep_goes_on_where_the_one_before_came_to_and_begins_again_at_the_end(tmp_path: Path) -> None:
+    """It looks at 2,000 records at a time; what a segment holds goes to the database in as many slices as it takes."""
+    clock = Clock(1000.0)
+    store = store_at(tmp_path, clock=clock)
+    arena = House(store=store).engine.arena
+    ids = [f"s{number:04}" for number in range(2050)]
+    for session_id in ids:
+        ttl = {"s0000": 2.0, "s2049": 1.0}.get(session_id, 0.0)
+        await store.open(session_id, arena, ttl_seconds=ttl, now=clock())
+    await store._checkpoint.store()
+    assert [key for key, _ in store._database.behind(None, 3000)] == ids
+    clock.now = 1011.5  # the last one ended 10 s ago, and the first has half a second left
+    await store._checkpoint.sweep()
+    clock.now = 1013.0
+    await store._checkpoint.sweep()
+    assert [key for key, _ in store._database.behind(None, 3000)] == ids[:-1]
+    await store._checkpoint.sweep()
+    assert [key for key, _ in store._database.behind(None, 3000)] == ids[1:-1]

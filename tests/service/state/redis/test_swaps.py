@@ -11,19 +11,21 @@ from typing import Any, NamedTuple
 import hiredis
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ostinato.service.errors import SeqConflict, SessionClosed, StateStoreUnavailable
 from ostinato.service.sessions.blocks import NO_SEQ
 from ostinato.service.sessions.rows import Columns, step_columns
 from ostinato.service.state.address import redis_address
 from ostinato.service.state.base import Snapshot
-from ostinato.service.state.redis.link import RedisAddress
-from ostinato.service.state.redis.servers import NUM_CLUSTER_SLOTS, RedisServers
+from ostinato.service.state.redis.link import AnswerLost, RedisAddress, RedisError, Refused, Unreachable, pack
+from ostinato.service.state.redis.servers import NUM_CLUSTER_SLOTS, Command, RedisServers, cluster_slot
 from ostinato.service.state.redis.store import RedisStore
-from ostinato.service.state.redis.swaps import Swaps
+from ostinato.service.state.redis.swaps import ABSENT, SCRIPT, Swapped, Swaps
 from tests.faults.proxy import Proxy
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisCluster, RedisServer
 from tests.service.puppet import House, column, until
+from tests.service.state.test_store_contract import commit_of, settled
 
 UNKNOWN = "may have been applied|may or may not"
 
@@ -107,6 +109,23 @@ async def test_of_a_message_only_the_rows_that_were_overtaken_are_unknown(redis_
         assert await step(house, 1000, session_id="b") == [1002]
 
 
+async def test_the_doubt_stands_at_the_row_that_was_overtaken_wherever_others_have_lost(
+    redis_server: RedisServer,
+) -> None:
+    async with replicas(redis_server) as pair:
+        for session_id in "bc":
+            await pair.one.sessions.open("sum", session_id=session_id)
+        store, arena, now = pair.one.store, pair.one.engine.arena, pair.one.clock()
+        slots = [(await store.find(session_id, now)).slot for session_id in "cab"]
+        # The first is at another count of steps, and is not sent at all.
+        rows = [(slot, before, [5.0]) for slot, before in zip(slots, (7, 0, 0), strict=True)]
+        commit = commit_of(arena, *rows)
+        won = await pair.overtake(settled(store.commit(commit, now)), lambda: step(pair.other, 100))
+        assert won.tolist() == [False, False, True]
+        assert commit.unknown is not None
+        assert commit.unknown.tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("verb", ["reset", "put"])
 async def test_what_sets_a_session_does_not_undo_the_step_that_followed(verb: str, redis_server: RedisServer) -> None:
     async with replicas(redis_server) as pair:
@@ -185,6 +204,131 @@ async def test_a_script_that_was_forgotten_meanwhile_keeps_the_doubt(redis_serve
         assert await step(pair.one, 1000) == [1111]
 
 
+RECORDS = 600
+"""More than two calls of the script have on one server, and more than there can be of different slots in a cluster."""
+
+
+def rows_of(first_stamp: int, num_rows: int = RECORDS) -> tuple[list[bytes], list[bytes], NDArray[np.float64]]:
+    """Keys, records that are told from each other by stamp and content, and for how long each is kept: no two alike."""
+    numbers = range(num_rows)
+    keys = [b"ostinato:session:row-%d" % number for number in numbers]
+    records = [(first_stamp + number).to_bytes(8, "little") + b"%080d" % number for number in numbers]
+    return keys, records, 1000.0 * np.arange(1, num_rows + 1, dtype=np.float64)
+
+
+@pytest.mark.parametrize("name", ["redis_server", "redis_cluster"])
+async def test_each_of_many_rows_is_swapped_by_its_own_stamp_record_and_time(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    server: RedisServer | RedisCluster = request.getfixturevalue(name)
+    for node in server.nodes if isinstance(server, RedisCluster) else [server]:
+        with closing(node.client()) as client:
+            client.flushall()
+    servers = RedisServers(redis_address(server.url))
+    try:
+        await servers.nodes()  # whether there is one is known from here on
+        swaps = Swaps(servers)
+        keys, records, keep = rows_of(1)
+        begun = await swaps.begin(keys, np.full(RECORDS, ABSENT), records, keep)
+        assert begun.won.all()
+        assert begun.unknown is None
+        # Of every third somebody else has another stamp in mind.
+        stamps = np.arange(1, RECORDS + 1)
+        stamps[::3] += RECORDS
+        _, later, _ = rows_of(10_000)
+        won = (await swaps.begin(keys, stamps, later, keep[::-1])).won
+        assert np.flatnonzero(~won).tolist() == list(range(0, RECORDS, 3))
+        asked = [Command(cluster_slot(key), pack(word, key)) for key in keys for word in ("GET", "PTTL")]
+        answers = await servers.ask(asked)
+        assert answers[::2] == [later[row] if won[row] else records[row] for row in range(RECORDS)]
+        seconds = [answer / 1000 for answer in answers[1::2]]
+        expected = np.where(won, keep[::-1], keep)
+        assert ((expected - 900 < seconds) & (seconds <= expected)).all()
+    finally:
+        await servers.close()
+
+
+async def test_of_several_calls_whose_answers_were_lost_each_is_in_doubt(redis_server: RedisServer) -> None:
+    keys, records, keep = rows_of(1, 300)
+    async with Proxy(redis_server.port, random.Random(1)) as proxy:
+        servers = RedisServers(redis_address(f"redis://127.0.0.1:{proxy.port}"))
+        with closing(redis_server.client()) as client:
+            client.flushall()
+            client.script_load(SCRIPT)
+            await servers.nodes()
+            proxy.swallow_after(b"EVALSHA")
+            under_way = asyncio.ensure_future(Swaps(servers).begin(keys, np.full(300, ABSENT), records, keep))
+            await until(lambda: client.exists(keys[299]) and proxy.num_lost)
+            client.set(keys[299], b"somebody")
+            client.set(keys[7], b"somebody")
+            proxy.cut()
+            won, unknown = await under_way
+        await servers.close()
+    assert unknown is not None
+    assert np.flatnonzero(unknown).tolist() == np.flatnonzero(~won).tolist() == [7, 299]
+
+
+NOT_SEEN, FULL = hiredis.ReplyError("NOSCRIPT No matching script."), hiredis.ReplyError("OOM used memory > maxmemory")
+
+
+class Calls:
+    """Servers of a cluster, as ``Swaps`` asks them: what they say to each call, or what is raised; and which of its
+    commands were sent before.
+    """
+
+    is_one = False
+    address = "redis://cache:1"
+
+    def __init__(self, *said: tuple[list[Any] | Exception, set[int]]) -> None:
+        self._said = list(said)
+
+    async def ask(self, commands: list[Command], resent: set[int]) -> list[Any]:
+        said, before = self._said.pop(0)
+        resent.update(before)
+        if isinstance(said, Exception):
+            raise said
+        assert len(said) == len(commands)
+        return said
+
+
+async def swapped(calls: Calls) -> Swapped:
+    keys, records, keep = rows_of(1, 3)
+    swaps: Any = Swaps(calls)  # type: ignore[arg-type]  # it is asked nothing else
+    result: Swapped = await swaps.begin(keys, np.full(3, ABSENT), records, keep)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [
+        ([([FULL, FULL, FULL], set())], Refused),
+        ([([b"1", FULL, FULL], set())], AnswerLost),
+        ([([FULL, FULL, FULL], {1})], AnswerLost),
+        ([([NOT_SEEN, NOT_SEEN, NOT_SEEN], set()), (Unreachable("gone"), set())], Unreachable),
+        ([([NOT_SEEN, b"1", NOT_SEEN], set()), (Unreachable("gone"), set())], AnswerLost),
+        ([([NOT_SEEN, NOT_SEEN, NOT_SEEN], {2}), (Unreachable("gone"), set())], AnswerLost),
+        ([([NOT_SEEN, b"1", NOT_SEEN], set()), ([FULL, FULL], set())], AnswerLost),
+        ([([NOT_SEEN, NOT_SEEN, NOT_SEEN], set()), ([FULL, FULL, FULL], {0})], AnswerLost),
+    ],
+)
+async def test_nothing_was_applied_only_where_no_part_of_it_can_have_been(
+    calls: list[tuple[list[Any] | Exception, set[int]]], error: type[RedisError]
+) -> None:
+    with pytest.raises(RedisError) as raised:
+        await swapped(Calls(*calls))
+    assert type(raised.value) is error
+
+
+async def test_what_is_said_the_second_time_is_of_those_that_were_asked_the_second_time() -> None:
+    calls = Calls(([b"1", NOT_SEEN, NOT_SEEN], set()), ([b"0", b"1"], set()))
+    assert (await swapped(calls)).won.tolist() == [True, False, True]
+    calls = Calls(([b"1", NOT_SEEN, NOT_SEEN], set()), ([b"0", b"0"], {1}))
+    won, unknown = await swapped(calls)
+    assert won.tolist() == [True, False, False]
+    assert unknown is not None
+    assert unknown.tolist() == [False, False, True]
+
+
 class Node:
     """A server of a cluster that says one thing; ``is_cut``: it was asked before, and did not answer."""
 
@@ -196,6 +340,8 @@ class Node:
         assert packed
         if self._is_cut:
             on_resend()
+        if isinstance(self._said, RedisError):
+            raise self._said
         return [self._said] * num_answers
 
 
@@ -210,3 +356,18 @@ async def test_who_is_sent_on_to_another_server_may_have_been_answered_by_the_fi
     swapped = await Swaps(servers).begin([b"key"], np.array([5]), [b"record"], np.array([1.0]))
     assert swapped.won.tolist() == [False]
     assert (None if swapped.unknown is None else swapped.unknown.tolist()) == unknown
+
+
+@pytest.mark.parametrize(
+    ("second", "error"),
+    [(b"1", AnswerLost), (Unreachable("second: gone"), Unreachable), (AnswerLost("second: late"), AnswerLost)],
+)
+async def test_a_server_that_is_not_there_says_nothing_of_what_the_others_did(second: Any, error: type) -> None:
+    keys = [b"first", b"second"]
+    servers: Any = RedisServers(RedisAddress("first", 1))
+    servers._is_cluster, servers._owners = True, [("first", 1)] * NUM_CLUSTER_SLOTS
+    servers._owners[cluster_slot(keys[1])] = ("second", 2)
+    servers._links = {("first", 1): Node(Unreachable("first: gone")), ("second", 2): Node(second)}
+    with pytest.raises(RedisError) as raised:
+        await Swaps(servers).begin(keys, np.array([5, 5]), [b"record"] * 2, np.array([1.0, 1.0]))
+    assert type(raised.value) is error

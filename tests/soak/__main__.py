@@ -1,0 +1,85 @@
+"""``python -m tests.soak``: a service under mixed load for long, right to the bit and no larger at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tests.faults.scenarios import STORES
+from tests.soak.play import Soak, play
+
+MAX_LINES = 10
+SHOWN_ROUNDS = 20
+
+
+def main(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 60.0,
+    store: Annotated[str, typer.Option(help=f"One of {', '.join(STORES)}.")] = "lmdb",
+    round_seconds: Annotated[
+        float, typer.Option(min=1.0, help="After each round all sessions are judged and closed.")
+    ] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of inputs, chunks and visits.")] = 1,
+) -> None:
+    """Step sessions over HTTP, streams and columnar messages, while others come and go, predict, look and err.
+
+    Each round's answers are compared, to the bit, with offline runs. Exit status 1 if one differs, if a request got
+    another answer than it deserved, or if the service's memory or descriptors grow from the first rounds to the last.
+
+    [bold]Examples[/]
+
+    python -m tests.soak
+
+    python -m tests.soak --minutes 2 --store redis --seed 7
+    """
+    if store not in STORES:
+        raise typer.BadParameter(f"there is no {store!r}; there are {', '.join(STORES)}")
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"soak, {store}", total=minutes * 60)
+
+        def show(_: Soak, passed: float) -> None:
+            bar.update(task, completed=passed)
+
+        soak = asyncio.run(play(store, seconds=minutes * 60, round_seconds=round_seconds, seed=seed, progress=show))
+    console.print(table(soak))
+    for line in words(soak):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not soak.is_sound:
+        raise typer.Exit(1)
+
+
+def table(soak: Soak) -> Table:
+    """A row for each round; of many, some from the first to the last."""
+    made = Table(title=f"soak, {soak.store}", title_justify="left")
+    for title in ("round", "steps/s", "p50 ms", "p99 ms", "memory MiB", "descriptors"):
+        made.add_column(title, justify="right")
+    every = max(1, -(-len(soak.rounds) // SHOWN_ROUNDS))
+    for number, each in enumerate(soak.rounds, 1):
+        if number % every and number not in (1, len(soak.rounds)):
+            continue
+        milliseconds = [f"{seconds * 1000:.1f}" for seconds in (each.p50_seconds, each.p99_seconds)]
+        rate, memory = f"{each.num_steps / each.seconds:,.0f}", f"{each.memory_mib:.1f}"
+        made.add_row(str(number), rate, *milliseconds, memory, str(each.num_descriptors))
+    return made
+
+
+def words(soak: Soak) -> list[str]:
+    """The verdict, and why."""
+    num_steps = sum(each.num_steps for each in soak.rounds)
+    lines = [f"{num_steps:,} steps and {soak.num_visits:,} visits in {len(soak.rounds)} rounds, seed {soak.seed}"]
+    lines += [str(each) for each in soak.growths]
+    lines += [str(finding) for finding in soak.findings[:MAX_LINES]]
+    lines += soak.surprises[:MAX_LINES]
+    lines += soak.logs.splitlines()
+    return [*lines, "sound" if soak.is_sound else "not sound"]
+
+
+if __name__ == "__main__":
+    typer.run(main)
