@@ -137,7 +137,8 @@ def _read_rows(part: Input, content: bytes) -> None:
 
 def _compare_with_template(content: bytes, part: Input, rows: Any) -> None:
     """What is read by the template of a well-formed message says what is read without one."""
-    engine = cast(Any, SimpleNamespace(manifest=SimpleNamespace(name="a", version="1", inputs=(part,)), pack_step=1))
+    manifest = SimpleNamespace(name="a", version="1", inputs=(part,))
+    engine = cast(Any, SimpleNamespace(manifest=manifest, pack_step=step_packer(part), check_rows=lambda *_: None))
     templates = Templates()
     for seed in arrow_rows()[:2]:
         if len(seed) == len(content):
