@@ -268,30 +268,30 @@ def _read_record(content: bytes) -> None:
 
 
 @cache
-def _journal_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="ostinato-hostile-"))
-
-
-@cache
 def journals() -> list[bytes]:
     """Segment 1 of a journal with three entries: of one record, of two, of one again."""
-    path = _journal_folder() / "written"
-    segment = Segment(path, 1, is_new=True)
-    try:
-        first, second, *_ = records()
-        segment.append(["a"], first, len(first))
-        segment.append(["a", "a"], second + first, [len(second), len(first)])
-        segment.append(["a"], second, len(second))
-    finally:
-        segment.close()
-    return [path.read_bytes()]
+    with tempfile.TemporaryDirectory(prefix="ostinato-hostile-") as folder:
+        path = Path(folder) / "written"
+        segment = Segment(path, 1, is_new=True)
+        try:
+            first, second, *_ = records()
+            segment.append(["a"], first, len(first))
+            segment.append(["a", "a"], second + first, [len(second), len(first)])
+            segment.append(["a"], second, len(second))
+        finally:
+            segment.close()
+        return [path.read_bytes()]
 
 
 def _read_journal(content: bytes) -> None:
     """Every sound entry, and behind each damaged place what can be saved."""
-    path = _journal_folder() / "read"
-    path.write_bytes(content)
-    segment = Segment(path, 1)
+    with tempfile.TemporaryDirectory(prefix="ostinato-hostile-") as folder:
+        path = Path(folder) / "read"
+        path.write_bytes(content)
+        _read_segment(content, Segment(path, 1))
+
+
+def _read_segment(content: bytes, segment: Segment) -> None:
     try:
         while True:
             for entry in segment.read_on():
