@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -36,6 +38,9 @@ from benchmarks.workloads import (
     draw_sequences,
     pad,
 )
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.catalogue.loading import load_version
+from ostinato.service.config import Settings
 from ostinato.service.inference.prediction import predict
 from ostinato.service.sessions.rows import Columns, step_columns
 from ostinato.service.sessions.session import LiveSession
@@ -45,6 +50,7 @@ PACKED_SHAPES = ((64, 32), (256, 8), (256, 32))
 
 PREDICT_CALLERS = 64
 EXPIRE_SECONDS = 1.0
+IDLE_VERSIONS = 10
 
 
 async def iterations(arguments: argparse.Namespace, figures: Figures) -> None:
@@ -133,6 +139,21 @@ async def live_sessions(arguments: argparse.Namespace, figures: Figures) -> None
             figures.add(f"sessions/{num_sessions}/bytes", (_rss_bytes() - rss_before) / num_sessions)
 
 
+async def idle_versions(arguments: argparse.Namespace, figures: Figures) -> None:
+    """Target 18: the bytes of a version that was loaded, checked and never asked."""
+    manifest = Manifest.read(arguments.directory)
+    kept = [load_version(arguments.directory, Settings())]  # with what is loaded once for all
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(arguments.rounds):
+            rss_before = _rss_bytes()
+            for version in range(IDLE_VERSIONS):
+                directory = Path(folder) / manifest.name / f"{number}.{version}"
+                shutil.copytree(arguments.directory, directory)
+                manifest.model_copy(update={"version": directory.name}).write(directory)
+                kept.append(load_version(directory, Settings()))
+            figures.add("versions/bytes", (_rss_bytes() - rss_before) / IDLE_VERSIONS)
+
+
 def _clock(house: House) -> IterationClock:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TimedLoop)
@@ -211,7 +232,10 @@ def _rss_bytes() -> int:
 
 MEASUREMENTS = {
     measurement.__name__: measurement
-    for measurement in (iterations, blocks, sequences, raw, live_sessions, generation, fill, misses, journal_misses)
+    for measurement in (
+        *(iterations, blocks, sequences, raw, live_sessions, idle_versions),
+        *(generation, fill, misses, journal_misses),
+    )
 }
 
 

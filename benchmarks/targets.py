@@ -20,6 +20,8 @@ MISS_SECONDS = 150e-6
 RESTART_SECONDS = 5.0
 
 
+VERSION_BYTES = 10 * 2**20
+"""What an idle version of W1's network may take: several times its weights, and less than a run of many rows."""
 FIRST_ITERATIONS = 5.0
 """What a first token may take, judged by the 99th percentile, in iterations of the run that it comes from."""
 
@@ -159,4 +161,5 @@ RULES: tuple[Rule, ...] = (
     Rule(16, "engine, tokens/s against static batches", "generation/engine/rate", "generation/static/rate", 2.0),
     _first_token("HTTP, first token of a stream, p99", "http_stream"),
     _first_token("engine, first token of a stream, p99", "engine_stream"),
+    Rule(18, "an idle version", "versions/bytes", None, VERSION_BYTES, False, MEBIBYTES),
 )

@@ -64,8 +64,10 @@ def put_networks(shared: Shared) -> PutNetworks:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have tests run in one process that share what is built once in a module: each process would build it again."""
+    if not config.pluginmanager.hasplugin("xdist"):  # as planted faults are tried without it
+        return
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("xdist_group") is None:
             fixtures = [one for several in item._fixtureinfo.name2fixturedefs.values() for one in several]

@@ -1,4 +1,4 @@
-"""Targets 7 and 10, measured without a server: live sessions by the million, and the engine's own time."""
+"""Targets 7, 10 and 18, without a server: live sessions by the million, the engine's own time, idle versions."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def iterations(bench: Bench) -> None:
     rounds = ("--rounds", options.rounds, "--seconds", min(5.0, options.seconds))
     bench.take(bench.inside("iterations", bench.directory, *rounds))
     bench.take(bench.inside("blocks", bench.directory, *rounds))
+
+
+def idle_versions(bench: Bench) -> None:
+    """What a version takes that nobody asks, in memory."""
+    bench.take(bench.inside("idle_versions", bench.directory, "--rounds", bench.options.rounds))

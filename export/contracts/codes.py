@@ -24,6 +24,9 @@ Ask: TypeAlias = Callable[[Row], list[bytes] | None]
 # Beyond any table's size, and exact in float32.
 _FAR = 2.0**24
 _NUM_HALVINGS = 64
+# What a code may be in a table of which nothing is known; tables with an offset begin anywhere.
+_TRIED_CODES = (*range(17), *(2**power for power in range(5, 21)), *range(-1, -17, -1))
+_FRACTIONS = (0.25, 0.5, 0.75)
 _ENDS: tuple[Callable[[FeatureRange], float], ...] = (attrgetter("least"), attrgetter("most"))
 
 
@@ -31,18 +34,23 @@ def find_codes(inputs: Input, likely: Row, ask: Ask) -> Input:
     """The input with the codes and ranges of its features, as the network has them.
 
     Args:
-        likely: a step ``[F]`` that the network answers.
+        likely: a step ``[F]`` as it is drawn where nothing is known of codes.
         ask: runs the network on one step.
 
-    What is declared stays as it is: see ``check_declared``.
+    What is declared stays as it is: see ``check_declared``. Where the network answers no step that was tried, nothing
+    is found.
     """
-    if inputs.dtype == "bool" or ask(likely) is None:
+    if inputs.dtype == "bool":
         return inputs
     declared = _declared(inputs)
     others = [index for index, name in enumerate(inputs.features) if name not in declared]
     ends = _ends(inputs.dtype)
     if not others or all(ask(_set(likely, others, end)) is not None for end in ends):
         return inputs
+    answered = _answered(likely, others, ends, ask)
+    if answered is None:
+        return inputs
+    likely = answered
     limited: dict[str, FeatureRange] = {}
     for index in others:
         # With those found so far at their ends, too: what they may be together may be less than each alone.
@@ -57,6 +65,20 @@ def find_codes(inputs: Input, likely: Row, ask: Ask) -> Input:
         if {limits.least for limits in limited.values()} == {0.0} and len(mosts) == 1:
             return inputs.model_copy(update={"num_codes": int(mosts.pop()) + 1})
     return inputs.model_copy(update={"ranges": {**inputs.ranges, **limited}})
+
+
+def _answered(likely: Row, others: list[int], ends: tuple[float, float], ask: Ask) -> Row | None:
+    """The likely step, or one near it that the network answers: a number drawn at random is seldom a table's row."""
+    if ask(likely) is not None:
+        return likely
+    tried = (_set(likely, others, code) for code in _TRIED_CODES if ends[0] <= code <= ends[1])
+    row = next((row for row in tried if ask(row) is not None), None)
+    if row is None:
+        return None
+    for index in others:  # those that are no codes stay as they are likely to be
+        changed = _set(row, [index], likely[index])
+        row = row if ask(changed) is None else changed
+    return row
 
 
 def depend_on_each_other(inputs: Input, likely: Row, ask: Ask) -> bool:
@@ -110,15 +132,15 @@ def _find_range(inputs: Input, likely: Row, index: int, ask: Ask) -> FeatureRang
     if all(ask(_set(likely, [index], end)) is not None for end in ends):
         return None
     is_whole = not inputs.dtype.startswith("float") or _is_code(likely, index, ask)
-    least, most = (_boundary(likely, index, end, ask, is_whole=is_whole) for end in ends)
+    least, most = (_boundary(likely, index, end, ask, is_whole=is_whole) + 0.0 for end in ends)  # no -0
     return FeatureRange(least=least, most=most, whole=is_whole)
 
 
 def _is_code(likely: Row, index: int, ask: Ask) -> bool:
-    """Whether what is behind the point does not count, so that a fraction would be taken for another number."""
+    """Whether a fraction would be taken for the whole number before or behind it."""
     whole = np.trunc(likely[index])
-    answers = [ask(_set(likely, [index], whole + part)) for part in (0.0, 0.25)]
-    return answers[0] is not None and answers[0] == answers[1]
+    here, behind, *between = (ask(_set(likely, [index], whole + part)) for part in (0.0, 1.0, *_FRACTIONS))
+    return here is not None and all(answer in (here, behind) for answer in between)
 
 
 def _boundary(likely: Row, index: int, end: float, ask: Ask, *, is_whole: bool) -> float:

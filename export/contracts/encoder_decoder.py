@@ -110,7 +110,8 @@ def inspect_encoder_decoder(
     ask, likely = partial(_ask, module, source), _likely_step(source)
     check_repeats(module, lambda: sum(_probe_encoder(module, source, *PROBE_SIZES[0]), ()), "encode")
     check_declared(source, likely, ask)
-    encoded = [_probe_encoder(module, source, *sizes) for sizes in PROBE_SIZES]
+    found = find_codes(source, likely, ask)
+    encoded = _probe_encoder_all(module, source, found)
     memory = _find_memory([tensors for tensors, _ in encoded], options.memory_names)
     states = find_states([tensors for _, tensors in encoded], options.state_names)
     encoder_lengths = LENGTHS_NAME if source.source_axis is not None else ""
@@ -127,9 +128,18 @@ def inspect_encoder_decoder(
     if source.source_axis is None and any("S" in part.shape for part in memory):
         raise ExportError("the memory has steps, and the source has none: name its axis 'S'")
     _check_names(source, encoder_lengths, decoder)
-    source = find_codes(source, likely, ask)
-    probes = SourceProbes(source, check_examples(source, examples), max_source_steps)
-    return EncoderDecoder(module, source, encoder_lengths, decoder, probes)
+    probes = SourceProbes(found, check_examples(found, examples), max_source_steps)
+    return EncoderDecoder(module, found, encoder_lengths, decoder, probes)
+
+
+def _probe_encoder_all(module: nn.Module, source: Input, found: Input) -> list[tuple[Tensors, Tensors]]:
+    """Over a few sizes, of what is likely as far as it was declared; of what was found, where that fails."""
+    try:
+        return [_probe_encoder(module, source, *sizes) for sizes in PROBE_SIZES]
+    except ExportError:
+        if found == source:
+            raise
+        return [_probe_encoder(module, found, *sizes) for sizes in PROBE_SIZES]
 
 
 def _probe_encoder(module: nn.Module, source: Input, batch_size: int, num_steps: int) -> tuple[Tensors, Tensors]:

@@ -115,16 +115,19 @@ def inspect_module(
     check_signature(module, _example(inputs, 1, 1), begin)
     names = _state_names(module, tuple(state_names), len(begin))
     check_repeats(module, lambda: initial_states(module, 1), "initial_state")
-    check_repeats(module, lambda: _probe(module, inputs, *PROBE_SIZES[0]))
-    check_declared(inputs, _likely_step(inputs), partial(_ask, module, inputs))
-    answers = [_probe(module, inputs, *sizes) for sizes in PROBE_SIZES]
+    ask, likely = partial(_ask, module, inputs), _likely_step(inputs)
+    check_declared(inputs, likely, ask)
+    found = find_codes(inputs, likely, ask)
+    tried = _answered(module, inputs, found)
+    check_repeats(module, lambda: _probe(module, tried, *PROBE_SIZES[0]))
+    answers = [_probe(module, tried, *sizes) for sizes in PROBE_SIZES]
     states = tuple(
         _find_state(module, name, position, [answer[position + 1] for answer in answers])
         for position, name in enumerate(names)
     )
-    contract = Contract(module, inputs, _find_output([answer[0] for answer in answers], output_features), states)
-    contract = replace(contract, inputs=find_codes(inputs, contract.likely_step(), contract.ask))
-    return _with_infinities(contract)
+    return _with_infinities(
+        Contract(module, found, _find_output([answer[0] for answer in answers], output_features), states)
+    )
 
 
 def _with_infinities(contract: Contract) -> Contract:
@@ -194,6 +197,17 @@ def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> 
     if given or len(named) >= num_states:
         return given or named[:num_states]
     return tuple(f"state_{index}" for index in range(num_states))
+
+
+def _answered(module: nn.Module, inputs: Input, found: Input) -> Input:
+    """What to draw probes from: the input as it was declared, or as it was found where the module fails on that."""
+    if found != inputs:
+        try:
+            for sizes in PROBE_SIZES:
+                _probe(module, inputs, *sizes)
+        except ExportError:
+            return found
+    return inputs
 
 
 def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) -> tuple[Tensor, ...]:

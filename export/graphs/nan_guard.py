@@ -1,10 +1,10 @@
 """A guard against NaN that would come out of a graph as a finite number.
 
 Where torch gives NaN, onnxruntime's CPU operators LSTM and GRU give a finite number as soon as they have a bias: what
-goes into a gate is clipped, and clipping loses NaN. Its maximum and minimum over an axis lose it, too. So what enters
-them is looked at in the graph, and where the network would give NaN the row's numbers are made NaN: the cell of an
-LSTM, the hidden state of a GRU, and by them whatever follows, as in the network. Where it can be shown that nothing
-can be NaN, as behind an embedding or a graph's input without holes, nothing is added.
+goes into a gate is clipped, and clipping loses NaN. Its maximum and minimum over an axis, or over a window, lose it,
+too. So what enters them is looked at in the graph, and where the network would give NaN the row's numbers are made NaN:
+the cell of an LSTM, the hidden state of a GRU, and by them whatever follows, as in the network. Where it can be shown
+that nothing can be NaN, as behind an embedding or a graph's input without holes, nothing is added.
 
 An infinity alone is not NaN: it drives the gates to their ends, in torch and here. Two of them may cancel each other,
 and one times a weight of 0 is NaN: so a few columns of the weights are tried, enough of them to tell as all would.
@@ -22,6 +22,9 @@ from ostinato.export.graphs.ranges import Ranges, constant_of
 
 _LENGTHS, _HIDDEN, _CELL = 4, 5, 6
 """Where the operators have the lengths of their rows, and what their states begin with."""
+_EXTREMES = {"ReduceMax": "ReduceSum", "ReduceMin": "ReduceSum", "MaxPool": "AveragePool"}
+"""Operators that lose NaN, and over the same numbers one that does not."""
+_WINDOW = ("kernel_shape", "strides", "pads", "dilations", "auto_pad", "ceil_mode")
 _MAX_FEATURES = 512
 """With more features than that not every pair of them is looked at, and some columns are taken as they come."""
 _NUM_COLUMNS = 32
@@ -33,7 +36,11 @@ def guard(model: ir.Model, ranges: Ranges) -> list[str]:
     for node in list(model.graph):
         if node.op_type in ("LSTM", "GRU") and _guard_layer(model.graph, node, ranges):
             guarded.append(node.name or node.op_type)
-        elif node.op_type in ("ReduceMax", "ReduceMin") and ranges.of(node.inputs[0]).may_be_nan:
+        elif node.op_type in _EXTREMES and not (given := ranges.of(node.inputs[0])).is_finite:
+            if node.op_type == "MaxPool" and given.bound == np.inf:
+                _restore_infinity(model.graph, node)
+            if not given.may_be_nan:
+                continue
             _guard_extreme(model.graph, node)
             guarded.append(node.name or node.op_type)
     return guarded
@@ -124,15 +131,35 @@ def _guard_extreme(graph: ir.Graph, node: ir.Node) -> None:
     dtype = (given.dtype or ir.DataType.FLOAT).numpy()
     nothing = _constant(graph, node, np.zeros((), dtype))
     clipped = _insert(graph, node, "Clip", [given, nothing, nothing])
-    attributes = {
-        name: node.attributes[name].value for name in ("keepdims", "noop_with_empty_axes") if name in node.attributes
-    }
-    taint = _insert(graph, node, "ReduceSum", [clipped, *node.inputs[1:]], attributes)
-    added = ir.node("Add", [made, taint])
-    added.outputs[0].type = made.type
-    graph.insert_after(node, added)
-    ir.convenience.replace_all_uses_with(made, added.outputs[0], replace_graph_outputs=True)
-    added.replace_input_with(0, made)
+    kept = ("keepdims", "noop_with_empty_axes", *_WINDOW)
+    attributes = {name: node.attributes[name].value for name in kept if name in node.attributes}
+    if node.op_type == "MaxPool":
+        attributes["count_include_pad"] = 1  # or a window of padding alone would be 0 by 0
+    taint = _insert(graph, node, _EXTREMES[node.op_type], [clipped, *node.inputs[1:]], attributes)
+    _put_behind(graph, made, [ir.node("Add", [made, taint])])
+
+
+def _restore_infinity(graph: ir.Graph, node: ir.Node) -> None:
+    """Make minus infinity of the least number of all, which a window has in its place as its largest."""
+    made = node.outputs[0]
+    dtype = (made.dtype or ir.DataType.FLOAT).numpy()
+    least, infinity = (_constant(graph, node, np.array(number, dtype)) for number in (np.finfo(dtype).min, -np.inf))
+    is_least = ir.node("Equal", [made, least])
+    _put_behind(graph, made, [is_least, ir.node("Where", [is_least.outputs[0], infinity, made])])
+
+
+def _put_behind(graph: ir.Graph, made: ir.Value, nodes: list[ir.Node]) -> None:
+    """Put nodes behind the one that makes ``made``; what the last of them makes is in its place from there on."""
+    replaced = nodes[-1].outputs[0]
+    replaced.type = made.type
+    given = [tuple(node.inputs) for node in nodes]
+    producer = made.producer()
+    assert producer is not None
+    graph.insert_after(producer, nodes)
+    ir.convenience.replace_all_uses_with(made, replaced, replace_graph_outputs=True)
+    for node, values in zip(nodes, given, strict=True):
+        for index, value in enumerate(values):
+            node.replace_input_with(index, value)
 
 
 def _insert(

@@ -16,7 +16,8 @@ from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
 from ostinato.service.catalogue.generation_checks import check_generation_promise, read_golden_outputs
-from ostinato.service.catalogue.promise_checks import Probe, check_rows_are_their_own, draw_probes, find_promise
+from ostinato.service.catalogue.probes import Probe, draw_probes
+from ostinato.service.catalogue.promise_checks import check_rows_are_their_own, find_promise
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.errors import ModelRejected, RunFailed

@@ -24,3 +24,10 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+
+
+def giving_memory_back() -> onnxruntime.RunOptions:
+    """Options of a run behind which onnxruntime gives the system back what it kept of larger runs before."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options

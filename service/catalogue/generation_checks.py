@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.catalogue.promise_checks import DEPENDENT, SAME_IN_SHAPE
+from ostinato.service.catalogue.timing import best_seconds
 from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
@@ -24,7 +25,6 @@ from ostinato.service.state.arena import Rows
 
 logger = logging.getLogger(__name__)
 
-NUM_TIMED_STEPS = 3
 NUM_WATCHED = 3
 
 
@@ -120,9 +120,10 @@ def load_session_decoder(
         if any(row.tobytes() != alone[index % len(starts)].tobytes() for index, row in enumerate(made)):
             logger.warning("%s: forecasts are rounded by what shares their run, so each is run alone", directory)
             manifest = manifest.model_copy(update={"promise": ALONE})
-    began_at = time.perf_counter()
-    run_free(decoder, [starts[0]] * max_lanes, 1)
-    return LoadedGenerator(manifest, None, decoder, time.perf_counter() - began_at, largest)
+    seconds = best_seconds(lambda: run_free(decoder, [starts[0]] * max_lanes, 1))
+    with decoder.graph.giving_memory_back():
+        run_free(decoder, starts[:1], 1)
+    return LoadedGenerator(manifest, None, decoder, seconds, largest)
 
 
 def run_free(decoder: DecoderRunner, starts: list[Start], num_steps: int) -> NDArray[Any]:
@@ -300,7 +301,7 @@ def _check_golden(
 
 def _run_rows(encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput]) -> list[NDArray[Any]]:
     """Outputs ``[T, O]`` of rows that are run together for as long as the longest."""
-    starts = [decoder.start()] * len(rows) if encoder is None else encoder.run([_source(row) for row in rows])
+    starts = _starts(encoder, decoder, rows)
     num_steps = max(len(row.output) for row in rows)
     previous = np.zeros((len(rows), num_steps, *rows[0].previous.shape[1:]), rows[0].previous.dtype)
     for index, row in enumerate(rows):
@@ -324,16 +325,19 @@ def _time_step(
     """Time one step of a full set of lanes, in seconds."""
     group = _groups(encoder, rows)[0]
     crowd = [group[index % len(group)] for index in range(max_lanes)]
-    starts = [decoder.start()] * max_lanes if encoder is None else encoder.run([_source(row) for row in crowd])
+    starts = _starts(encoder, decoder, crowd)
     previous = np.stack([row.previous[:1] for row in crowd])
-    run_forced(decoder, starts, previous, 1)
-    seconds = []
-    for _ in range(NUM_TIMED_STEPS):
-        began_at = time.perf_counter()
-        run_forced(decoder, starts, previous, 1)
-        seconds.append(time.perf_counter() - began_at)
-    # What else the machine does makes a step slower, never quicker.
-    return min(seconds)
+    seconds = best_seconds(lambda: run_forced(decoder, starts, previous, 1))
+    with ExitStack() as stack:
+        for part in (encoder, decoder):
+            if part is not None:
+                stack.enter_context(part.graph.giving_memory_back())
+        run_forced(decoder, _starts(encoder, decoder, crowd[:1]), previous[:1], 1)
+    return seconds
+
+
+def _starts(encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput]) -> list[Start]:
+    return [decoder.start()] * len(rows) if encoder is None else encoder.run([_source(row) for row in rows])
 
 
 def _source(row: GoldenOutput) -> NDArray[Any]:

@@ -190,7 +190,7 @@ class Loader:
             loaded.golden_difference,
             loaded.step_seconds * 1000,
             manifest.promise,
-            "in a thread" if self._runs_in_thread(loaded) else "on the event loop",
+            "in a thread" if self._is_long(loaded) else "on the event loop",
         )
 
     async def find_missing(self) -> bool:
@@ -214,7 +214,7 @@ class Loader:
 
     def _engine(self, loaded: LoadedModel) -> Engine:
         manifest = loaded.manifest
-        in_thread = self._runs_in_thread(loaded)
+        in_thread = self._choose_mode(loaded, "step")
         if not in_thread and loaded.step_seconds > 0:
             # On the event loop an iteration of many steps must not take longer than that, either.
             num_steps = max(1, int(self._settings.inline_run_seconds / loaded.step_seconds))
@@ -238,8 +238,16 @@ class Loader:
             loaded.decoder,
             self._settings,
             GenerationMetrics(self._metrics, manifest.name, manifest.version),
-            in_thread=self._runs_in_thread(loaded),
+            in_thread=self._choose_mode(loaded, "decode"),
         )
 
-    def _runs_in_thread(self, loaded: LoadedModel | LoadedGenerator) -> bool:
+    def _choose_mode(self, loaded: LoadedModel | LoadedGenerator, graph: str) -> bool:
+        """Whether a graph runs in a thread, which the series tell from now on."""
+        in_thread = self._is_long(loaded)
+        for mode, is_it in (("inline", not in_thread), ("thread", in_thread)):
+            labels = {"model": loaded.manifest.name, "version": loaded.manifest.version, "graph": graph, "mode": mode}
+            self._metrics.run_mode.labels(**labels).set(float(is_it))
+        return in_thread
+
+    def _is_long(self, loaded: LoadedModel | LoadedGenerator) -> bool:
         return loaded.step_seconds > self._settings.inline_run_seconds

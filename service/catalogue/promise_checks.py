@@ -7,7 +7,7 @@ in another shape. A row whose numbers change when only its neighbours do has no 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import ALONE, ANY, Manifest, Promise
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.artifact.tensors import Input
+from ostinato.service.catalogue.probes import NUM_PROBED_STEPS, Probe, amounts, run_on
 from ostinato.service.engine.recurrent.offline import Answers
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.errors import ModelRejected, RunFailed
@@ -26,10 +27,6 @@ FIXED = Promise(holds="fixed", rows=64, steps=1)
 TWO_ROWS = Promise(holds="any", rows=2)
 
 BATCH_SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 32, 33, 64, 100, 127, 255, 256)
-MAGNITUDES = (1.0, 1e-3, 30.0)
-NUM_PROBED_STEPS = 12
-LONG_STEPS = 160
-NUM_LONG_ROWS = 3
 LARGE_BATCH = 33
 """Larger batches than this are run for few steps, so that large graphs are loaded in time."""
 NUM_STEPS_OF_LARGE = 3
@@ -43,44 +40,6 @@ DEPENDENT = (
     "with others, so each must be computed by itself: look for a mean, a norm, a softmax or an attention over the "
     "batch, a BatchNorm in training mode, or a scale that a quantisation shares among the rows"
 )
-
-
-class Probe(NamedTuple):
-    """Sequences ``[N, T, F]`` and the states ``[N, ...]`` that they begin with."""
-
-    inputs: NDArray[Any]
-    states: Rows
-
-
-def draw_probes(runner: Runner, sequences: Sequence[NDArray[Any]], num_rows: int, seed: int = 0) -> list[Probe]:
-    """Probes from sequences that the model takes, arrays ``[B, T, F]``: as they are, and with inputs that no sum of
-    theirs is exact for, as whole numbers' are, in several magnitudes. Categories and integers stay among those given.
-
-    Some begin with the initial states, and some with those behind another sequence.
-    """
-    generator = np.random.default_rng(seed)
-    part = runner.manifest.inputs[0]
-    probes = []
-    for given in sequences:
-        num_steps = min(NUM_PROBED_STEPS, max(3, given.shape[1]))
-        as_given = _tiled(given, num_rows, num_steps, generator)
-        roughs = [_roughened(as_given, part, generator, magnitude) for magnitude in MAGNITUDES]
-        for inputs in [as_given, *roughs] if part.dtype.startswith("float") else [as_given]:
-            initial = runner.initial_states(num_rows)
-            behind = runner.run(inputs[:, :1], initial)[1] if runner.promise.holds == "any" else initial
-            half = num_rows // 2
-            states = tuple(np.concatenate([a[:half], b[half:]]) for a, b in zip(initial, behind, strict=True))
-            probes.append(Probe(inputs, states))
-    if part.time_axis is not None:
-        inputs = _roughened(_tiled(sequences[0], NUM_LONG_ROWS, LONG_STEPS, generator), part, generator, 1.0)
-        probes.append(Probe(inputs, runner.initial_states(NUM_LONG_ROWS)))
-    return [kept for probe in probes if len((kept := _answered(runner, probe)).inputs)]
-
-
-def _answered(runner: Runner, probe: Probe) -> Probe:
-    """Without the rows that the graph gives NaN for: where such a row is cut, other steps of it are NaN."""
-    outputs, _ = _run(runner, *probe)
-    return Probe(*_taken(probe, (outputs == outputs).reshape(len(outputs), -1).all(axis=1)))
 
 
 def find_promise(runner: Runner, probes: Sequence[Probe], *, may_be_any: bool = True) -> Promise:
@@ -118,12 +77,12 @@ def check_rows_are_their_own(runner: Runner, probes: Sequence[Probe]) -> None:
     part = runner.manifest.inputs[0]
     for probe in probes:
         inputs, states = probe.inputs[:5, : 1 if part.time_axis is None else None], tuple(s[:5] for s in probe.states)
-        among = _run(runner, inputs, states)
+        among = run_on(runner, inputs, states)
         for watched in (0, len(inputs) - 1):
             for what, others, their_states in _neighbours(part, inputs, states):
                 _put(others, their_states, [watched], inputs[[watched]], tuple(rows[[watched]] for rows in states))
                 try:
-                    changed = _run(runner, others, their_states)
+                    changed = run_on(runner, others, their_states)
                 except RunFailed:
                     continue  # what the graph does not take is not refused for it
                 wanted = _rows(among, [watched])
@@ -136,10 +95,10 @@ def _check_shapes(runner: Runner, inputs: NDArray[Any], states: Rows) -> None:
     manifest, rows = runner.manifest, np.arange(17) % len(inputs)
     if _is_far_from_zero(inputs):
         return
-    among = _run(runner, inputs, states)
-    alone = _run(runner, inputs[:1], tuple(each[:1] for each in states))
+    among = run_on(runner, inputs, states)
+    alone = run_on(runner, inputs[:1], tuple(each[:1] for each in states))
     _check_same(manifest, alone, _rows(among, [0]), "alone and among others", SAME_TO_ROUNDING)
-    crowd = _run(runner, inputs[rows[::-1]], tuple(each[rows[::-1]] for each in states))
+    crowd = run_on(runner, inputs[rows[::-1]], tuple(each[rows[::-1]] for each in states))
     _check_same(manifest, crowd, _rows(among, rows[::-1]), "in another batch or place", SAME_TO_ROUNDING)
 
 
@@ -155,8 +114,8 @@ def check_states_carry(runner: Runner, probes: Sequence[Probe]) -> None:
     for probe in probes if runner.manifest.inputs[0].time_axis is not None else ():
         if _is_far_from_zero(probe.inputs):
             continue
-        rows = _taken(Probe(probe.inputs[:, :NUM_PROBED_STEPS], probe.states), slice(0, 5))
-        difference = largest_difference(_run(runner, *rows, chunk_steps=1)[0], _run(runner, *rows)[0])
+        rows = Probe(probe.inputs[:, :NUM_PROBED_STEPS], probe.states).rows(slice(0, 5))
+        difference = largest_difference(run_on(runner, *rows, chunk_steps=1)[0], run_on(runner, *rows)[0])
         if not difference <= SAME_TO_ROUNDING:
             raise ModelRejected(
                 f"step by step the graph answers otherwise than in one run, by {difference:.2g}: its "
@@ -173,10 +132,10 @@ def _neighbours(
     part: Input, inputs: NDArray[Any], states: Rows
 ) -> Iterator[tuple[str, NDArray[Any], tuple[NDArray[Any], ...]]]:
     """Other rows in the place of those given, arrays of the caller's own; with each what it is."""
-    amounts = _amounts(part)
+    columns = amounts(part)
     turned = np.roll(np.arange(len(inputs)), 2)
     kinds: list[tuple[str, Any]] = [("other sequences", None)]
-    if amounts:
+    if columns:
         kinds += [("zeros", 0.0), ("large numbers", 1e4), ("the signs turned", -1.0)]
         if part.missing:
             kinds.append(("missing values", np.nan))
@@ -186,7 +145,7 @@ def _neighbours(
         if factor is not None:
             with np.errstate(invalid="ignore", over="ignore"):
                 most = np.finfo(others.dtype).max
-                others[..., amounts] = np.clip(others[..., amounts] * factor + (factor > 1), -most, most)
+                others[..., columns] = np.clip(others[..., columns] * factor + (factor > 1), -most, most)
                 for rows in their_states:
                     if rows.dtype.kind == "f" and abs(factor) <= 1:
                         rows *= rows.dtype.type(factor)
@@ -196,17 +155,17 @@ def _neighbours(
 def _holds_in_any(runner: Runner, probe: Probe, generator: np.random.Generator) -> bool:
     """Every row whole and alone, against batches of all sizes, in any place, cut anywhere, beside any others."""
     num_rows, num_steps, _ = probe.inputs.shape
-    wanted = _joined([_run(runner, *_taken(probe, [row])) for row in range(num_rows)])
+    wanted = _joined([run_on(runner, *probe.rows([row])) for row in range(num_rows)])
     beginning = Probe(probe.inputs[:, :NUM_STEPS_OF_LARGE], probe.states)
-    wanted_first = _joined([_run(runner, *_taken(beginning, [row])) for row in range(num_rows)])
+    wanted_first = _joined([run_on(runner, *beginning.rows([row])) for row in range(num_rows)])
     for batch_size in BATCH_SIZES:
         if batch_size > max(runner.max_batch_size, 2):
             break
         rows = np.concatenate([generator.permutation(num_rows) for _ in range(-(-batch_size // num_rows))])[:batch_size]
         is_large = batch_size > LARGE_BATCH or num_steps > NUM_PROBED_STEPS < batch_size
-        inputs, states = _taken(beginning if is_large else probe, rows)
+        inputs, states = (beginning if is_large else probe).rows(rows)
         for cuts in ((), _cuts(inputs.shape[1], generator)):
-            made = _run(runner, inputs, states, cuts=cuts)
+            made = run_on(runner, inputs, states, cuts=cuts)
             if not _same(made, _rows(wanted_first if is_large else wanted, rows)):
                 return False
     place = min(2, num_rows - 1)
@@ -217,10 +176,10 @@ def _holds_when_fixed(runner: Runner, probe: Probe, generator: np.random.Generat
     """Every row at the fixed shape, step by step, in any place and beside any others."""
     num_rows = len(probe.inputs)
     shape_rows = runner.promise.rows
-    alone = _joined([_run(runner, *_taken(probe, [row]), chunk_steps=1) for row in range(num_rows)])
+    alone = _joined([run_on(runner, *probe.rows([row]), chunk_steps=1) for row in range(num_rows)])
     for _ in range(3):
         rows = generator.integers(num_rows, size=shape_rows)
-        if not _same(_run(runner, *_taken(probe, rows), chunk_steps=1), _rows(alone, rows)):
+        if not _same(run_on(runner, *probe.rows(rows), chunk_steps=1), _rows(alone, rows)):
             return False
     crowd = generator.integers(num_rows, size=shape_rows)
     places = generator.choice(shape_rows, size=min(8, num_rows, max(1, shape_rows // 2)), replace=False)
@@ -232,10 +191,10 @@ def _are_same_beside_others(
 ) -> bool:
     """Whether the first rows of the probe are as wanted at these places of a crowd, which is like them or not."""
     first = np.arange(len(places))
-    for _, others, their_states in _neighbours(runner.manifest.inputs[0], *_taken(probe, crowd)):
-        _put(others, their_states, places, *_taken(probe, first))
+    for _, others, their_states in _neighbours(runner.manifest.inputs[0], *probe.rows(crowd)):
+        _put(others, their_states, places, *probe.rows(first))
         try:
-            beside = _run(runner, others, their_states, chunk_steps=chunk_steps)
+            beside = run_on(runner, others, their_states, chunk_steps=chunk_steps)
         except RunFailed:
             continue
         if not _same(_rows(beside, places), _rows(wanted, first)):
@@ -249,55 +208,9 @@ def _put(others: NDArray[Any], their_states: Rows, places: Any, inputs: NDArray[
         rows[places] = own
 
 
-def _run(
-    runner: Runner, inputs: NDArray[Any], states: Rows, *, chunk_steps: int | None = None, cuts: Sequence[int] = ()
-) -> Answers:
-    """Run sequences on from ``states``: whole, a step at a time, or cut."""
-    num_steps = inputs.shape[1]
-    if chunk_steps == 1 or runner.manifest.inputs[0].time_axis is None:
-        cuts = range(1, num_steps)
-    outputs = []
-    for start, end in zip([0, *cuts], [*cuts, num_steps], strict=True):
-        made, states = runner.run(inputs[:, start:end], states)
-        outputs.append(made)
-    return np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1), states
-
-
-def _tiled(given: NDArray[Any], num_rows: int, num_steps: int, generator: np.random.Generator) -> NDArray[Any]:
-    """``[N, T, F]`` out of pieces of the sequences given, each beginning somewhere."""
-    pieces = []
-    for row in range(num_rows):
-        start = int(generator.integers(max(1, given.shape[1] - num_steps + 1)))
-        steps = (start + np.arange(num_steps)) % given.shape[1]
-        pieces.append(given[row % len(given), steps])
-    return np.stack(pieces)
-
-
-def _roughened(inputs: NDArray[Any], part: Input, generator: np.random.Generator, magnitude: float) -> NDArray[Any]:
-    """Scaled, and with noise of its own size, so that zeros, of which sequences may be full, do not stay zeros."""
-    rough = inputs.copy()
-    for column in _amounts(part):
-        given = rough[..., column].astype(np.float64)
-        seen = given[np.isfinite(given)]
-        noise = generator.normal(size=given.shape) * 0.3 * ((seen.std() if seen.size else 0.0) or 1.0)
-        rough[..., column] = (given * generator.uniform(0.6, 1.0, given.shape) + noise) * magnitude
-    return rough
-
-
-def _amounts(part: Input) -> list[int]:
-    """The columns that are amounts, and neither codes nor whole numbers."""
-    if not part.dtype.startswith("float") or part.num_codes is not None:
-        return []
-    return [index for index, name in enumerate(part.features) if name not in {*part.categories, *part.ranges}]
-
-
 def _cuts(num_steps: int, generator: np.random.Generator) -> list[int]:
     num_cuts = int(generator.integers(1, num_steps)) if num_steps > 1 else 0
     return sorted(generator.choice(np.arange(1, num_steps), num_cuts, replace=False).tolist()) if num_cuts else []
-
-
-def _taken(probe: Probe, rows: Any) -> tuple[NDArray[Any], Rows]:
-    return probe.inputs[rows], tuple(each[rows] for each in probe.states)
 
 
 def _rows(answers: Answers, rows: Any) -> Answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,17 @@ from safetensors.numpy import load_file
 from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
+from ostinato.service.catalogue.probes import Probe, draw_probes
 from ostinato.service.catalogue.promise_checks import (
-    Probe,
     check_rows_are_their_own,
     check_states_carry,
-    draw_probes,
     find_promise,
     holds,
 )
 from ostinato.service.catalogue.repository import read_manifest
+from ostinato.service.catalogue.timing import best_seconds
 from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.batching import MAX_ROW_STEPS
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.errors import ModelRejected, OstinatoError, RunFailed
@@ -224,18 +225,23 @@ def _final_states(runner: Runner, cases: list[GoldenCase]) -> dict[str, Rows]:
 
 
 def _time_step(runner: Runner) -> float:
-    """Warm the graph up and time one step of a full batch, in seconds."""
+    """Warm the graph up in shapes that are served and time one step of a full batch, in seconds.
+
+    Nothing larger than an iteration is run, and the memory of the larger ones is given back: most versions are idle.
+    """
+    most_rows, most_steps = runner.max_batch_size, runner.max_iteration_steps
+    try:
+        for batch_size, num_steps in ((1, 1), (max(1, min(most_rows, MAX_ROW_STEPS // most_steps)), most_steps)):
+            _run_zeros(runner, batch_size, num_steps)
+        seconds = best_seconds(partial(_run_zeros, runner, most_rows, 1))
+        with runner.graph.giving_memory_back():
+            _run_zeros(runner, 1, 1)
+    except OstinatoError as error:
+        raise ModelRejected(f"{runner.manifest.name}/{runner.manifest.version}: {error}") from error
+    return seconds
+
+
+def _run_zeros(runner: Runner, batch_size: int, num_steps: int) -> None:
     part = runner.manifest.inputs[0]
-    for batch_size, num_steps in (
-        (1, 1),
-        (runner.max_batch_size, runner.max_iteration_steps),
-        (runner.max_batch_size, 1),
-    ):
-        inputs = np.zeros((batch_size, num_steps, part.num_features), part.dtype)
-        states = runner.initial_states(batch_size)
-        began_at = time.perf_counter()
-        try:
-            runner.run(inputs, states)
-        except OstinatoError as error:
-            raise ModelRejected(f"{runner.manifest.name}/{runner.manifest.version}: {error}") from error
-    return time.perf_counter() - began_at
+    inputs = np.zeros((batch_size, num_steps, part.num_features), part.dtype)
+    runner.run(inputs, runner.initial_states(batch_size))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.graphs import open_graph
+from ostinato.service.artifact.graphs import giving_memory_back, open_graph
 from ostinato.service.artifact.tensors import Constant
 from ostinato.service.errors import ModelRejected
 
@@ -28,6 +29,9 @@ class Graph:
         inputs, outputs: all that the manifest says of them; the graph may have outputs that are not named.
         constants: inputs that are the same in every run; those that the graph has are given to it.
 
+    Attributes:
+        run_options: of each run; None, as nearly always, for onnxruntime's own.
+
     Raises:
         ModelRejected: onnxruntime cannot load the file, or it is not what the manifest says.
     """
@@ -36,6 +40,7 @@ class Graph:
         self, path: Path, inputs: TensorTypes, outputs: TensorTypes, constants: Sequence[Constant] = ()
     ) -> None:
         self.session = open_graph(path)
+        self.run_options: Any = None
         graph_inputs, graph_outputs = self.session.get_inputs(), self.session.get_outputs()
         taken = {node.name for node in graph_inputs}
         self._constants = {part.name: part.array() for part in constants if part.name in taken}
@@ -55,8 +60,17 @@ class Graph:
 
     def run(self, fetches: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs named, of the inputs by name; raises whatever onnxruntime does."""
-        made: list[NDArray[Any]] = self.session.run(fetches, {**feeds, **self._constants})
+        made: list[NDArray[Any]] = self.session.run(fetches, {**feeds, **self._constants}, self.run_options)
         return made
+
+    @contextmanager
+    def giving_memory_back(self) -> Iterator[None]:
+        """Runs inside, which should be small, give back the memory that onnxruntime kept of the largest before them."""
+        self.run_options = giving_memory_back()
+        try:
+            yield
+        finally:
+            self.run_options = None
 
 
 def _check_tensor(place: str, node: Any, dtype: str, shape: tuple[Any, ...]) -> None:

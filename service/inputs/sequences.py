@@ -109,6 +109,8 @@ def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[
             raise InvalidInput(f"not an array of numbers, but of {plain.dtype.name}", field=place)
         if plain.shape != state.row_shape:
             raise InvalidInput(f"shape {list(plain.shape)} where the state has {list(state.row_shape)}", field=place)
+        if bool in set(map(type, np.array(given[state.name], object).flat)):  # which numpy takes for 1 and 0
+            raise InvalidInput("not an array of numbers: true or false is in it", field=place)
         states.append(_cast(plain, state.dtype, place))
     return states
 

@@ -244,6 +244,13 @@ class Metrics:
             "batch_invariant",
             over_workers=max,
         )
+        self.run_mode = _gauge(
+            "run_mode",
+            "Worker processes in which a graph of a served version runs on the event loop, or in a thread.",
+            *_MODEL,
+            "graph",
+            "mode",
+        )
         self.models_failed = _gauge(
             "models_failed", "Model versions that failed a check at load and are not served.", over_workers=max
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import State, Tensor
+from ostinato.service.engine.graph import Graph
 
 ALIGNMENT_BYTES = 64
 
@@ -75,7 +76,7 @@ class Buffers:
         if num_run > batch_size:
             self._fill()
 
-    def run(self, session: Any) -> NDArray[Any]:
+    def run(self, graph: Graph) -> NDArray[Any]:
         """Run the graph on what is in ``inputs`` and ``states``; returns the outputs ``[B, T, O]``, or ``[B, 1, O]`` of
         a graph that answers once, as an array of the caller's own.
         """
@@ -83,7 +84,7 @@ class Buffers:
             rows[self._batch_size :] = rows[0]
         if not self._is_direct:
             self._steps_of_graph[...] = self._given.reshape(self._steps_of_graph.shape)
-        session.run_with_iobinding(self._binding)
+        graph.session.run_with_iobinding(self._binding, graph.run_options)
         return self._outputs.copy().reshape(self._outputs_shape)
 
     def _bind(self, bind: Any, name: str, part: Tensor | State) -> NDArray[Any]:

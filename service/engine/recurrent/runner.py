@@ -163,7 +163,7 @@ class Runner:
 
     def _run(self, buffers: Buffers, batch_size: int, num_steps: int) -> NDArray[Any]:
         try:
-            return buffers.run(self.graph.session)
+            return buffers.run(self.graph)
         except Exception as error:
             raise RunFailed(
                 f"model {self.manifest.name}/{self.manifest.version}: the graph failed on {batch_size} rows of "

@@ -19,6 +19,7 @@ TOKEN = Input.model_validate({"name": "x", "dtype": "int64", "shape": ("B", "T")
 PAIR = Input.model_validate(
     {"name": "x", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b"), "statistics": WITHIN}
 )
+WIDE = Input.model_validate({"name": "x", "dtype": "float32", "shape": ("B", "T", 3), "features": ("a", "b", "c")})
 
 
 class LooksUp(nn.Module):
@@ -70,6 +71,31 @@ def test_what_lies_before_a_table_counts(
 ) -> None:
     found = inspect_module(LooksUp(look_up), inputs).inputs
     assert (found.ranges, found.num_codes) == (ranges, None)
+
+
+@pytest.mark.parametrize(
+    ("look_up", "ranges"),
+    [
+        (lambda net, x: net.embedding(x[..., 1].long()) * x[..., :1], {"b": (0, 9)}),
+        (
+            lambda net, x: net.embedding(x[..., 0].long() - 30) + net.table[x[..., 2].long() - 30],
+            {"a": (30, 39), "c": (20, 39)},
+        ),
+        (lambda net, x: functional.one_hot(x[..., 2].round().long(), NUM_ROWS).float() @ net.table, {"c": (0, 9)}),
+    ],
+    ids=["column", "two-tables-with-an-offset", "rounded"],
+)
+def test_codes_are_found_where_nothing_is_known_of_the_input(
+    look_up: Callable[[Any, Tensor], Tensor], ranges: dict[str, tuple[int, int]]
+) -> None:
+    # Numbers are drawn around 0 there, and half of them are no row of any table.
+    found = inspect_module(LooksUp(look_up), WIDE).inputs
+    assert found.ranges == {name: FeatureRange(least=least, most=most) for name, (least, most) in ranges.items()}
+
+
+def test_halves_that_lead_to_rows_of_their_own_are_no_codes() -> None:
+    limits = inspect_module(LooksUp(lambda net, x: net.embedding((x[..., 1] * 2).long())), PAIR).inputs.ranges["b"]
+    assert (limits.whole, 4.9 < limits.most < 5) == (False, True)
 
 
 def test_an_amount_that_is_also_cut_to_a_row_may_have_fractions() -> None:

@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract, inspect_module
@@ -21,7 +22,9 @@ POSITIVE = {"mean": (2.0, 2.0), "std": (0.1, 0.1), "minimum": (1.0, 1.0), "maxim
 
 
 class Logarithms(nn.Module):
-    """An LSTM of logarithms, two layers, a GRU behind the larger of both, and a GRU whose input is never NaN."""
+    """An LSTM of logarithms, two layers, a GRU behind the larger of both, a GRU whose input is never NaN, and the
+    maximum of a window.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +42,8 @@ class Logarithms(nn.Module):
         second, above = self.gru(logarithms.amax(dim=-1, keepdim=True), above)
         third, beside = self.plain(x.clamp(-9.0, 9.0), beside)
         # Each a number of its own: which layer lost NaN shows.
-        outputs = torch.stack([first.sum(-1), second.sum(-1), third.sum(-1)], dim=-1)
+        pooled = functional.max_pool1d(logarithms, 2)
+        outputs = torch.stack([first.sum(-1), second.sum(-1), third.sum(-1), pooled.sum(-1)], dim=-1)
         return outputs, h, c, above, beside
 
 

@@ -100,6 +100,9 @@ async def test_a_model_whose_step_is_long_runs_in_a_thread(
     with caplog.at_level("INFO"):
         stage.loader.serve(loaded._replace(step_seconds=step_seconds))
     assert caplog.text.endswith("run in a thread\n" if in_thread else "run on the event loop\n")
+    modes = stage.house.metrics.run_mode.numbers()
+    graph = ("accumulator", "1", "step")
+    assert modes == {(*graph, "inline"): [not in_thread], (*graph, "thread"): [in_thread]}
     stage.house.catalogue.close()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,6 +59,24 @@ def test_a_sound_model_is_loaded(directory: Path) -> None:
     assert loaded.manifest.batch_invariant
     assert loaded.golden_difference < 1e-6
     assert loaded.step_seconds > 0
+
+
+def test_what_was_checked_keeps_little_memory_until_it_is_asked(tmp_path: Path) -> None:
+    # A run of 256 rows and 64 steps takes 32 MiB for the gates alone, and onnxruntime keeps what its largest run took.
+    golden = np.random.default_rng(0).normal(size=(3, 20, 3)).astype(np.float32)
+    directory = networks.lstm(hidden_size=128).write(tmp_path, golden)
+    load_model(directory, Settings())  # with what is loaded once for all
+    before = resident_bytes()
+    loaded = load_model(directory, Settings())
+    assert resident_bytes() - before < 12 * 2**20
+    assert loaded.runner.graph.run_options is None
+
+
+def resident_bytes() -> int:
+    """Memory of the process, without files."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {

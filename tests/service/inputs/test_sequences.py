@@ -115,6 +115,10 @@ class TestToStates:
         with pytest.raises(InvalidInput, match="not an array of"):
             to_states({"seen": given}, with_state("float32", missing=True), "s")
 
+    def test_a_truth_among_numbers_is_no_number(self) -> None:
+        with pytest.raises(InvalidInput, match="not an array of numbers: true or false is in it"):
+            to_states({"seen": [0.5, True, 1.0]}, with_state("float32"), "s")
+
     def test_null_that_may_have_been_an_infinity_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="not an array of numbers"):
             to_states({"seen": [None, 1.0, 2.0]}, with_state("float32", missing=True, infinite=True), "s")

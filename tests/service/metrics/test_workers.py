@@ -93,6 +93,7 @@ def test_counters_and_histograms_outlast_a_worker_and_gauges_do_not() -> None:
         "generation_lanes",
         "state_bytes",
         "model_info",
+        "run_mode",
         "models_failed",
         "workers",
     }
