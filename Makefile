@@ -22,6 +22,8 @@ RUN_TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WO
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
 FAULTS ?=
+# Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
+HOSTILE ?=
 # Passed on to the soak: make soak SOAK="--minutes 2"
 SOAK ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
@@ -65,6 +67,10 @@ bench: setup ## measure beside the limits and three baselines, and put the figur
 .PHONY: faults
 faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)
 	@$(BIN)/python -m tests.faults $(FAULTS)
+
+.PHONY: hostile
+hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
+	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
 .PHONY: soak
 soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")

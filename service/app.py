@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import os
 from collections.abc import AsyncGenerator
 from typing import Any, NoReturn
 
@@ -11,7 +13,6 @@ import msgspec
 from bentoml import Service
 from pydantic import BaseModel, ConfigDict, create_model
 
-from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App
 from ostinato.service.edge.v1.schemas import (
     Body,
@@ -21,15 +22,29 @@ from ostinato.service.edge.v1.schemas import (
     PredictInput,
     StepInput,
 )
+from ostinato.service.errors import StateStoreUnavailable
+from ostinato.service.startup import begin, settings_or_exit
+from ostinato.service.tether import Tether
 from ostinato.service.worker import Worker
 
-settings = Settings()
+settings = settings_or_exit()
 
 
 @functools.cache
 def worker() -> Worker:
-    """The objects of this process."""
-    return Worker(settings)
+    """The objects of this process, which ends with its parent from now on.
+
+    Raises:
+        SystemExit: it cannot start; the parent is told why.
+    """
+    tether = Tether.of(os.environ)
+    tether.hold()
+    try:
+        return Worker(settings, tether)
+    except (StateStoreUnavailable, ValueError, OSError) as error:
+        logging.getLogger(__name__).error("this worker cannot start: %s", error)
+        tether.fail(str(error))
+        raise SystemExit(1) from None
 
 
 class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types
@@ -71,6 +86,11 @@ def _answered_by_the_edge() -> NoReturn:
 )
 class Ostinato:
     """Recurrent sequence models with sessions: the typed routes, with all options of those under ``/v1``."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    def deploy() -> None:
+        """What the parent of the workers does before it starts any."""
+        begin(settings)
 
     @bentoml.api(route="/predict", input_spec=input_spec(PredictInput))  # type: ignore[untyped-decorator]
     async def predict(self, **_: Any) -> dict[str, Any]:

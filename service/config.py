@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PREFIX = "OSTINATO_"
 Positive = Annotated[int, Field(ge=1)]
 MIN_TTL_SECONDS, MAX_TTL_SECONDS = 0.001, 1e9
 """Of a session that expires. Less is not seen on a clock; more than 31 years might as well be for ever (0)."""
@@ -34,6 +38,8 @@ class Settings(BaseSettings):
 
     Attributes:
         repository: the folder ``<repository>/<model>/<version>/`` that is served.
+        require_models: whether a version that failed a check keeps the service unready; else the others are served
+            meanwhile.
         state: the store of the sessions: ``lmdb://PATH``, files of this machine that its workers share, with
             ``?sync=always`` on the disk before each answer and else within a second; ``redis://HOST:PORT/DB``,
             ``redis+sentinel://HOST,HOST/SERVICE/DB`` or ``redis+cluster://HOST,HOST``, shared by any number of
@@ -49,8 +55,10 @@ class Settings(BaseSettings):
         max_iteration_steps: steps that one iteration runs of a chunk or sequence, inclusive.
         max_queue_rows: rows (a session's chunk, a sequence of ``predict``) accepted and not yet answered, per model
             version; one more is refused with 429.
-        max_sessions: live sessions per model version in ``memory://``; one more is refused with 429. The other stores
-            have no limit of their own.
+        max_sessions: live sessions per model version in the whole store, inclusive; one more is refused with 429, be it
+            opened, forked or begun by its first chunk. Left out: 100,000 in ``memory://``, which holds them in memory,
+            and 10 million in the other stores. Where several workers or replicas open sessions at once, there may be
+            some more: each counts the others' now and then.
         max_chunk_steps: steps of one chunk or one sequence, inclusive.
         max_horizon: steps of one forecast, inclusive.
         max_source_steps: steps of what an encoder reads, or symbols of a prompt, inclusive.
@@ -58,6 +66,12 @@ class Settings(BaseSettings):
             nothing and no symbol stops them.
         max_beams: beams, or outputs for one input, inclusive.
         max_body_bytes: size of a request's body, inclusive.
+        max_connections: connections that are open at once, in each worker, inclusive; one more is refused with 503.
+            Fewer where the system's limit on open files is lower.
+        stream_origins: sites whose pages may open WebSocket streams from a browser, as ``https://a.example``, separated
+            by commas; ``*`` = all. The server's own may, and so may whoever sends no ``Origin``, as all but browsers.
+        head_seconds: how long a request's head may take from its first byte, and a new connection until it; 0 = for
+            ever.
         ttl_seconds: how long a session may go without a chunk, a reset or a state put there, unless it says otherwise;
             at least a millisecond, or 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
@@ -73,10 +87,12 @@ class Settings(BaseSettings):
             loop, so that it stays free to read and write.
     """
 
-    model_config = SettingsConfigDict(env_prefix="OSTINATO_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     repository: Path = Path("repository")
-    state: str = "lmdb://state"
+    require_models: bool = False
+    # It may hold a password, which nobody reads in a repr.
+    state: Annotated[str, Field(repr=False)] = "lmdb://state"
     record_schema: Positive = 2
     memory_budget: Annotated[ByteSize, Field(ge=1)] = ByteSize(1024**3)
     host: str = "127.0.0.1"
@@ -85,13 +101,16 @@ class Settings(BaseSettings):
     max_batch_size: Positive = 256
     max_iteration_steps: Positive = 64
     max_queue_rows: Positive = 4096
-    max_sessions: Positive = 100_000
+    max_sessions: Positive | None = None
     max_chunk_steps: Positive = 10_000
     max_horizon: Positive = 1_000
     max_source_steps: Positive = 1_000
     max_output_steps: Positive = 1_000
     max_beams: Positive = 64
     max_body_bytes: Positive = 16 * 1024 * 1024
+    max_connections: Positive = 10_000
+    stream_origins: str = ""
+    head_seconds: NotNegative = 10.0
     ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS), AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0
@@ -100,3 +119,46 @@ class Settings(BaseSettings):
     stream_ping_seconds: NotNegative = 20.0
     drain_seconds: NotNegative = 25.0
     inline_run_seconds: NotNegative = 0.005
+
+
+def read_settings(flags: Mapping[str, object]) -> Settings:
+    """The settings that the environment and ``flags`` make, which go before it.
+
+    Raises:
+        ValueError: one of them cannot be; in one sentence, which, what it was and what it may be.
+    """
+    try:
+        return Settings(**flags)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = [
+            f"{_as_given(str(fault['loc'][0]), flags)} {redacted(str(fault['input']))!r}: "
+            f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+            for fault in error.errors()
+        ]
+    raise ValueError("; ".join(faults))
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """A sentence for each variable that has our prefix and is no setting."""
+    sentences = []
+    for name in sorted(set(names)):
+        # A variable is read whatever its case.
+        setting = name.lower().removeprefix(PREFIX.lower())
+        if setting != name.lower() and setting not in Settings.model_fields:
+            close = difflib.get_close_matches(setting, Settings.model_fields, n=1)
+            meant = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+            sentences.append(f"{name} is no setting and is not heeded{meant}")
+    return sentences
+
+
+def redacted(text: str) -> str:
+    """What may be shown of an address: without what it may hold of a user and of passwords."""
+    if text.startswith(("lmdb://", "memory://")):
+        return text
+    hidden = re.sub(r"^([a-z+]*:?/*).*@", r"\1***@", text, flags=re.DOTALL | re.IGNORECASE)
+    return re.sub(r"((?:pass|secret|token)[a-z_]*=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+
+
+def _as_given(name: str, flags: Mapping[str, object]) -> str:
+    """The setting as the user gave it."""
+    return f"--{name.replace('_', '-')}" if name in flags else f"{PREFIX}{name.upper()}"

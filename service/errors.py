@@ -16,6 +16,13 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |- MethodNotAllowed           the path exists, not under this method
     |- UnknownRoute               no such path
     |- UpgradeRequired            the path is a WebSocket's, and the request is none
+    |- OriginRefused              a browser's page of another site asks for a WebSocket
+    |- MalformedRequest           what came is not HTTP, or may be read in two ways
+    |- HeadTooLarge               a request's head is over its limits
+    |- RequestTimeout             a request's head did not come in time
+    |- UnknownTransferCoding      a body comes in a coding that is not read
+    |- UnknownHttpVersion         another version of HTTP than 1.0 and 1.1
+    |- TooManyConnections         one more than may be open
     |- Overloaded                 refused before it was queued; carries when to try again
     |- Starting                   the models are still being checked
     |- Draining                   the server is going away
@@ -135,3 +142,31 @@ class RunFailed(OstinatoError):
 
 class ModelRejected(OstinatoError):
     """A model's directory failed a check; the message names the file and the reason."""
+
+
+class OriginRefused(OstinatoError):
+    """A page of another site, in somebody's browser, asks for a WebSocket."""
+
+
+class MalformedRequest(OstinatoError):
+    """What came is not HTTP, or could be read in two ways."""
+
+
+class HeadTooLarge(OstinatoError):
+    """The head of a request has too many bytes or headers."""
+
+
+class RequestTimeout(OstinatoError):
+    """The head of a request was not there in time."""
+
+
+class UnknownTransferCoding(OstinatoError):
+    """The body comes in a transfer coding that is not read."""
+
+
+class UnknownHttpVersion(OstinatoError):
+    """The request is of a version of HTTP that is not spoken here."""
+
+
+class TooManyConnections(OstinatoError):
+    """As many connections are open as may be; nothing was read from this one."""

@@ -19,23 +19,27 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App, Edge
-from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
+from ostinato.service.edge.desk import OUT_OF_DESCRIPTORS, Desk
 from ostinato.service.edge.http_connection import HttpConnection
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import Streams
+from ostinato.service.errors import StateStoreUnavailable
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.address import open_store
+from ostinato.service.tether import Tether
 
 logger = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 1.0
 DRAIN_POLL_SECONDS = 0.02
+ASK_STORE_SECONDS = 1.0
 LEAVE_SECONDS = 5
 """How long clients may take to read their last answers when the drain is over."""
 
@@ -48,16 +52,18 @@ SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 class Worker:
     """Models, sessions, and the edge in front of them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tether: Tether | None = None) -> None:
         self.settings = settings
+        self._tether = tether or Tether()
         self.metrics = Metrics()
+        self.metrics.worker_restarts.labels().inc(self._tether.restarts)
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
         self._store.on_failure = self.metrics.store_errors.labels().inc
         self._store.on_unreadable = self.metrics.records_unreadable.labels().inc
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.ledger = Ledger(self._store, turns)
-        self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics)
+        self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics, self._tether)
         self.desk = Desk(self.metrics, settings)
         self.routes = Routes(self.catalogue, self.sessions, self.ledger, self.desk)
         self.streams = Streams(
@@ -70,7 +76,10 @@ class Worker:
             self.routes.columns.answer_arrow,
         )
         self._worker_metrics: WorkerMetrics | None = None
+        self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal(OUT_OF_DESCRIPTORS))
         self._draining = False
+        self._has_store_answered = False
+        self._loaded = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def edge(self, inner: App) -> Edge:
@@ -81,10 +90,23 @@ class Worker:
         return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether requests should come here: models are checked, at least one is served, and it is not draining."""
+        """Whether requests should come here: models are checked, at least one is served (or with ``require_models``
+        all are), the store answers, and it is not draining.
+        """
         catalogue = self.catalogue
-        ready = catalogue.complete and bool(catalogue.served) and not self._draining
-        status = "draining" if self._draining else "ready" if ready else "failed" if catalogue.complete else "starting"
+        are_served = bool(catalogue.served) and not (self.settings.require_models and catalogue.rejections)
+        trouble = self._store.trouble
+        if self._draining:
+            status = "draining"
+        elif not catalogue.complete:
+            status = "starting"
+        elif not are_served:
+            status = "failed"
+        elif not self._has_store_answered or trouble:
+            status = "store_unavailable" if trouble or self._loader.trouble else "starting"
+        else:
+            status = "ready"
+        ready = status == "ready"
         models: list[dict[str, Any]] = [
             {"model": engine.manifest.name, "version": engine.manifest.version, "status": "ready"}
             for engine in catalogue.served
@@ -98,21 +120,35 @@ class Worker:
             for (model, version), count in self._loader.missing.items()
         ]
         content: dict[str, Any] = {"status": status, "models": models}
-        if self._loader.failure:
-            content["reason"] = self._loader.failure
+        if reason := self._loader.failure or trouble or ("" if self._has_store_answered else self._loader.trouble):
+            content["reason"] = reason
+        elif status == "failed" and self.settings.require_models:
+            content["reason"] = "a version failed a check, and every one is required (require_models)"
         return ready, content
 
     async def start(self) -> None:
-        """Begin to load the models, and to look after sessions, slow requests and signals."""
+        """Begin to load the models, and to look after sessions, slow requests and signals.
+
+        Raises:
+            StateStoreUnavailable, OSError: the store cannot be used.
+        """
         # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
         logging.getLogger("ostinato").setLevel(logging.INFO)
         # uvicorn words an access line for each request as long as its logger leads to any handler.
         logging.getLogger("uvicorn.access").propagate = False
         loop = asyncio.get_running_loop()
-        await self._store.start()
+        self.desk.max_connections = connections_within(raise_limit(), self.settings.max_connections)
+        self._descriptors.install(loop)
+        try:
+            await self._store.start()
+        except (StateStoreUnavailable, OSError) as error:
+            self._tether.fail(str(error))
+            raise
         loading = loop.create_task(self._load())
         self._tasks = [
             loading,
+            loop.create_task(self._look_after()),
+            loop.create_task(self._ask_store()),
             loop.create_task(self._expire()),
             loop.create_task(self.desk.sweep()),
             loop.create_task(self.streams.sweep()),
@@ -125,7 +161,8 @@ class Worker:
             self._drain_on(number, loop)
         if self.settings.workers > 1:
             # The port is the others', too: before its models are there, a worker would refuse its share of requests.
-            await loading
+            await self._loaded.wait()
+        self._tether.tell("started")
 
     async def stop(self) -> None:
         """Hand back whatever is still under way."""
@@ -183,6 +220,23 @@ class Worker:
             logger.exception("the models could not be loaded")
             self._loader.failure = f"the models could not be loaded: {type(error).__name__}; the log has it"
             self.catalogue.complete = True  # requests are answered, whatever with
+        finally:
+            self._loaded.set()
+
+    async def _look_after(self) -> None:
+        """Try again what is not served."""
+        await self._loaded.wait()
+        try:
+            await self._loader.keep()
+        except Exception:
+            logger.exception("what is not served is not tried again")
+
+    async def _ask_store(self) -> None:
+        """Ask the store, which may be on its way, until it has answered once."""
+        await self._loaded.wait()
+        while not await self._loader.find_missing():
+            await asyncio.sleep(ASK_STORE_SECONDS)
+        self._has_store_answered = True
 
     async def _load_all(self) -> None:
         await self._loader.load()
@@ -191,13 +245,13 @@ class Worker:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self.catalogue.complete = True
-        await self._loader.find_missing()
         served, failed = len(self.catalogue.served), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)
 
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
+            self._descriptors.probe()
             try:
                 self.sessions.expire()
             except Exception:

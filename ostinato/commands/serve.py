@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import io
 import ipaddress
 import os
 import socket
@@ -34,6 +34,8 @@ def _setting(name: str, explained: str, panel: str | None = None) -> Any:
     except ModuleNotFoundError:  # the service's libraries are not installed, as the command will say
         return typer.Option(help=explained, rich_help_panel=panel)
     default = Settings.model_fields[name].default
+    if default is None:
+        return typer.Option(help=explained, rich_help_panel=panel)
     shown = default.human_readable() if hasattr(default, "human_readable") else f"{default}"
     return typer.Option(help=explained, rich_help_panel=panel, show_default=shown)
 
@@ -41,6 +43,10 @@ def _setting(name: str, explained: str, panel: str | None = None) -> Any:
 def serve(
     repository: Annotated[
         Path | None, _setting("repository", "Folder <repository>/<model>/<version>/ to serve.")
+    ] = None,
+    require_models: Annotated[
+        bool | None,
+        _setting("require_models", "Be unready while any version of the repository fails its checks."),
     ] = None,
     state: Annotated[
         str | None,
@@ -62,7 +68,9 @@ def serve(
     max_queue_rows: Annotated[
         int | None, _setting("max_queue_rows", "Rows of a model accepted and not yet answered.", LIMITS)
     ] = None,
-    max_sessions: Annotated[int | None, _setting("max_sessions", "Live sessions of a model.", LIMITS)] = None,
+    max_sessions: Annotated[
+        int | None, _setting("max_sessions", "Live sessions of a model; 100000 in memory://, 10000000 else.", LIMITS)
+    ] = None,
     max_chunk_steps: Annotated[
         int | None, _setting("max_chunk_steps", "Steps of one chunk or one sequence.", LIMITS)
     ] = None,
@@ -75,6 +83,14 @@ def serve(
     ] = None,
     max_beams: Annotated[int | None, _setting("max_beams", "Beams, or outputs for one input.", LIMITS)] = None,
     max_body_bytes: Annotated[int | None, _setting("max_body_bytes", "Size of a request's body.", LIMITS)] = None,
+    max_connections: Annotated[int | None, _setting("max_connections", "Open connections of a worker.", LIMITS)] = None,
+    stream_origins: Annotated[
+        str | None,
+        _setting("stream_origins", "Sites whose pages may open streams, as https://a.example; * = all.", LIMITS),
+    ] = None,
+    head_seconds: Annotated[
+        float | None, _setting("head_seconds", "How long a request's head may take; 0 = for ever.", TIMES)
+    ] = None,
     ttl_seconds: Annotated[
         float | None, _setting("ttl_seconds", "How long a session may be idle; 0 = for ever.", TIMES)
     ] = None,
@@ -116,7 +132,6 @@ def serve(
     """
     flags = {name: value for name, value in locals().items() if value is not None}
     launch = plan_launch(flags, os.environ)
-    _announce(launch)
     os.execve(launch.command[0], launch.command, launch.environment)
 
 
@@ -142,6 +157,7 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
         ModuleNotFoundError: a library is missing.
     """
     require("bentoml", __name__)  # which the server imports
+    from ostinato.service.startup import ANNOUNCEMENT
     from ostinato.service.state.address import absolute_address
 
     settings = _settings(flags)
@@ -154,15 +170,17 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     # The server's working folder is another: paths must not depend on it.
     values["repository"] = str(settings.repository.absolute())
     values["state"] = absolute_address(settings.state)
+    shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
     handed_on = {
         "BENTOML_DO_NOT_TRACK": "true",
         **environment,
+        ANNOUNCEMENT: _announcement(url, models),
         **{f"OSTINATO_{name.upper()}": value for name, value in values.items()},
     }
     if home := _bentoml_home(environment):
         handed_on["BENTOML_HOME"] = home
-    shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
-    return Launch(_command(host, port), handed_on, f"http://{shown}:{port}", models)
+    return Launch(_command(host, port), handed_on, url, models)
 
 
 def _command(host: str, port: int) -> list[str]:
@@ -176,23 +194,12 @@ def _command(host: str, port: int) -> list[str]:
 
 
 def _settings(flags: Mapping[str, object]) -> Settings:
-    from pydantic import ValidationError
-
-    from ostinato.service.config import Settings
+    from ostinato.service.config import read_settings
 
     try:
-        return Settings(**flags)  # type: ignore[arg-type]
-    except ValidationError as error:
-        faults = [
-            f"{_flag(str(fault['loc'][0]), flags)} {str(fault['input'])!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-            for fault in error.errors()
-        ]
-        raise SettingsError("; ".join(faults)) from error
-
-
-def _flag(name: str, flags: Mapping[str, object]) -> str:
-    """The setting as the user gave it."""
-    return f"--{name.replace('_', '-')}" if name in flags else f"OSTINATO_{name.upper()}"
+        return read_settings(flags)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _check_repository(settings: Settings) -> list[str]:
@@ -209,16 +216,12 @@ def _check_repository(settings: Settings) -> list[str]:
 
 
 def _check_state(settings: Settings) -> None:
-    from ostinato.service.errors import StateStoreUnavailable
-    from ostinato.service.state.address import open_store
-
-    async def try_out() -> None:
-        await open_store(settings).stop()
+    from ostinato.service.startup import check_store
 
     try:
-        asyncio.run(try_out())
-    except (ValueError, StateStoreUnavailable) as error:
-        raise SettingsError(f"{error}".removesuffix("; nothing was applied")) from error
+        check_store(settings)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _address(host: str) -> str:
@@ -272,19 +275,21 @@ def _bentoml_home(
     return make_folder()
 
 
-def _announce(launch: Launch) -> None:
-    console = Console()
-    shown = ", ".join(launch.models)
+def _announcement(url: str, models: list[str]) -> str:
+    """What is printed when the server listens."""
+    here = Console()
+    console = Console(file=io.StringIO(), force_terminal=here.is_terminal, color_system=here.color_system)  # type: ignore[arg-type]
     console.print(
-        f"[bold]Ostinato[/] listens on [bold]{launch.url}[/] and serves {escape(shown)}",
+        f"[bold]Ostinato[/] listens on [bold]{url}[/] and serves {escape(', '.join(models))}",
         highlight=False,
         soft_wrap=True,
     )
     lines = (
-        f"curl {launch.url}/readyz",
-        f"curl {launch.url}/v1/models/{launch.models[0]}",
-        f"curl -X POST {launch.url}/v1/models/{launch.models[0]}/sessions",
-        f"ostinato replay FILE.csv --model {launch.models[0]} --url {launch.url}",
+        f"curl {url}/readyz",
+        f"curl {url}/v1/models/{models[0]}",
+        f"curl -X POST {url}/v1/models/{models[0]}/sessions",
+        f"ostinato replay FILE.csv --model {models[0]} --url {url}",
     )
     console.print("try, when it is ready:\n  " + "\n  ".join(lines), markup=False, highlight=False, soft_wrap=True)
-    console.file.flush()
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().rstrip("\n")

@@ -153,6 +153,11 @@ class Input(Tensor):
         """Whether some finite numbers of its dtype are refused, so that each must be looked at."""
         return bool(self.categories or self.ranges or self.num_codes is not None)
 
+    @property
+    def few_features(self) -> str:
+        """The first of the features in words, and not all of thousands."""
+        return ", ".join(self.features[:8]) + (", ..." if len(self.features) > 8 else "")
+
     def of_feature(self, name: str) -> Input:
         """The same with one feature alone."""
         words = {key: found for key, found in self.categories.items() if key == name}

@@ -15,11 +15,18 @@ _TASKS = {"encoder_decoder": "encoder-decoder", "generator": "autoregressive gen
 
 @dataclass(frozen=True)
 class Rejection:
-    """A version that failed a check at load, and the reason."""
+    """A version that failed a check at load, and the reason.
+
+    Attributes:
+        mark: tells its files from others in their place; None = they could not be looked at.
+        is_passing: whether the system refused, and not the version: it will be tried again.
+    """
 
     model: str
     version: str
     reason: str
+    mark: str | None = None
+    is_passing: bool = False
 
 
 class Catalogue:
@@ -42,9 +49,18 @@ class Catalogue:
             engine.drain()
         versions = self._engines.setdefault(engine.manifest.name, {})
         versions[engine.manifest.version] = engine
+        self._forget_rejection(engine.manifest.name, engine.manifest.version)
         if isinstance(engine, Engine):
             self._by_arena[engine.arena] = engine
         self._engines[engine.manifest.name] = dict(sorted(versions.items(), key=lambda item: version_key(item[0])))
+
+    def reject(self, rejection: Rejection) -> None:
+        """List a version as not served, and why; it takes the place of what was known of it."""
+        self._forget_rejection(rejection.model, rejection.version)
+        self.rejections.append(rejection)
+
+    def _forget_rejection(self, model: str, version: str) -> None:
+        self.rejections = [each for each in self.rejections if (each.model, each.version) != (model, version)]
 
     def drain(self) -> None:
         """Have all engines take no new work from now on, and those that are added later, too."""

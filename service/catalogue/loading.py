@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
+from ostinato.service.catalogue.passing import is_passing
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
-from ostinato.service.catalogue.repository import find_versions, read_manifest
+from ostinato.service.catalogue.repository import find_versions, mark_of, read_manifest
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
@@ -17,8 +20,27 @@ from ostinato.service.engine.recurrent.protocols import Owner
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
 from ostinato.service.state.base import Store
+from ostinato.service.tether import Release, Tether
 
 logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often what is not served is looked at; nothing is, where everything is served."""
+MAX_PAUSE_SECONDS = 60.0
+"""Between two tries of what the system refused. They begin with a second, and it doubles."""
+
+
+@dataclass
+class Trial:
+    """What the system refused, and when it is tried again."""
+
+    pause_seconds: float = LOOK_SECONDS
+    due_at: float = 0.0
+
+    def put_off(self) -> None:
+        """Wait twice as long as the last time."""
+        self.due_at = time.monotonic() + self.pause_seconds
+        self.pause_seconds = min(2 * self.pause_seconds, MAX_PAUSE_SECONDS)
 
 
 def load_version(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
@@ -39,37 +61,110 @@ class Loader:
 
     Args:
         owner: to whom the engines hand sessions' work back.
+        tether: told which version is loaded, so that one at which this process dies is known.
 
     Attributes:
         failure: why the repository could not be read; None where it could.
+        trouble: why the store did not answer when it was asked for missing versions; empty where it did.
         missing: (model, version) -> number of sessions, of versions that sessions run and that are not served.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, store: Store, owner: Owner, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        store: Store,
+        owner: Owner,
+        metrics: Metrics,
+        tether: Tether | None = None,
+    ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._store = store
         self._owner = owner
         self._metrics = metrics
+        self._tether = tether or Tether()
+        self._trials: dict[Path, Trial] = {}
+        self.trouble = ""
         self.failure: str | None = None
         self.missing: dict[tuple[str, str], int] = {}
 
     async def load(self) -> None:
         """Check every version, and serve or reject it. The checks run in a thread; never raises for a version."""
+        directories = await self._find()
+        for directory in directories:
+            await self._try(directory)
+        self._count()
+
+    async def keep(self) -> None:
+        """Try again what is not served, until everything is: what the system refused, with pauses that grow; a version
+        that failed a check, when its files have changed; a repository that could not be read.
+        """
+        while self.failure or self._catalogue.rejections:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.failure:
+                trial = self._trials.setdefault(self._settings.repository, Trial())
+                if time.monotonic() >= trial.due_at:
+                    trial.put_off()
+                    await self.load()
+                continue
+            for rejection in list(self._catalogue.rejections):
+                directory = self._settings.repository / rejection.model / rejection.version
+                if await self._is_due(directory, rejection):
+                    await self._try(directory)
+                    self._count()
+
+    async def _find(self) -> list[Path]:
+        """The directories of all versions; none where the repository cannot be read."""
         try:
             directories = await asyncio.to_thread(find_versions, self._settings.repository)
-        except (ModelRejected, OSError) as error:
-            self.failure = str(error)
-            logger.error("%s", error)
-            directories = []
-        for directory in directories:
-            model, version = directory.parent.name, directory.name
-            try:
-                self.serve(await asyncio.to_thread(load_version, directory, self._settings))
-            except Exception as error:
-                reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
-                logger.error("%s/%s is not served: %s", model, version, reason)
-                self._catalogue.rejections.append(Rejection(model, version, reason))
+        except (ModelRejected, OSError, RuntimeError) as error:
+            if self.failure is None:
+                logger.error("%s; it will be tried again", error)
+            self.failure = f"{error}; it will be tried again"
+            return []
+        self.failure = None
+        return directories
+
+    async def _is_due(self, directory: Path, rejection: Rejection) -> bool:
+        if rejection.is_passing:
+            return time.monotonic() >= self._trials.setdefault(directory, Trial()).due_at
+        try:
+            mark = await asyncio.to_thread(mark_of, directory)
+        except RuntimeError:  # no thread to be had
+            return False
+        return mark is not None and mark != rejection.mark
+
+    async def _try(self, directory: Path) -> None:
+        """Load a version, and serve or reject it; never raises for the version."""
+        release = Release(directory.parent.name, directory.name, "")
+        try:
+            mark = await asyncio.to_thread(mark_of, directory)
+            release = release._replace(mark=mark or "")
+            if reason := self._tether.why_set_aside(release):
+                raise ModelRejected(reason)
+            self._tether.tell("loading", release)
+            loaded = await asyncio.to_thread(load_version, directory, self._settings)
+            self.serve(loaded)
+            self._trials.pop(directory, None)
+            self.missing.pop((release.model, release.version), None)
+        except Exception as error:
+            self._reject(directory, release, error)
+        finally:
+            self._tether.tell("loaded", release)
+
+    def _reject(self, directory: Path, release: Release, error: Exception) -> None:
+        reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
+        passes = is_passing(error)
+        if passes:
+            self._trials.setdefault(directory, Trial()).put_off()
+            reason += "; it will be tried again"
+        known = [each.reason for each in self._catalogue.rejected(release.model) if each.version == release.version]
+        if reason not in known:
+            logger.error("%s/%s is not served: %s", release.model, release.version, reason)
+        self._catalogue.reject(Rejection(release.model, release.version, reason, release.mark or None, passes))
+
+    def _count(self) -> None:
         self._metrics.models_failed.labels().set(len(self._catalogue.rejections))
 
     def serve(self, loaded: LoadedModel | LoadedGenerator) -> None:
@@ -98,16 +193,24 @@ class Loader:
             "in a thread" if self._is_long(loaded) else "on the event loop",
         )
 
-    async def find_missing(self) -> None:
-        """Count the sessions of versions that are not served, and tell the log; to be called behind ``load``."""
+    async def find_missing(self) -> bool:
+        """Count the sessions of versions that are not served, and tell the log; to be called behind ``load``.
+
+        Returns:
+            whether the store answered.
+        """
         try:
             self.missing = await self._store.missing_versions()
         except StateStoreUnavailable as error:
-            logger.error("%s", error)
+            if str(error) != self.trouble:
+                logger.error("%s; it is asked again, and until it answers the service is not ready", error)
+            self.trouble = str(error)
+            return False
         except Exception:
             logger.exception("the sessions of versions that are not served could not be counted")
         for (model, version), count in self.missing.items():
             logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
+        return True
 
     def _engine(self, loaded: LoadedModel) -> Engine:
         manifest = loaded.manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from ostinato.service.artifact.manifest import MANIFEST_FILE, Manifest
@@ -22,6 +23,20 @@ def find_versions(repository: Path) -> list[Path]:
         for path in repository.glob("*/*")
         if path.is_dir() and not path.name.startswith(".") and not path.parent.name.startswith(".")
     )
+
+
+def mark_of(directory: Path) -> str | None:
+    """What tells a version's files from others in their place, and from themselves before a change; None = they cannot
+    be looked at.
+    """
+    looks = []
+    try:
+        for path in sorted([directory, *directory.rglob("*")]):
+            status = path.stat()
+            looks.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    except OSError:
+        return None
+    return hashlib.sha256(os.fsencode(repr(looks))).hexdigest()[:16]
 
 
 def read_manifest(directory: Path) -> Manifest:

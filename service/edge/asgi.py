@@ -20,7 +20,7 @@ from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
-from ostinato.service.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
+from ostinato.service.errors import MethodNotAllowed, StateStoreUnavailable, TooLarge, UnsupportedMediaType
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[AsgiEvent], Awaitable[None]]
@@ -118,12 +118,23 @@ class Edge:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {}).update({STATE_KEY: self, STREAMS_KEY: self._streams})
 
+        failure: Exception | None = None
+
         async def receive_after_ours() -> AsgiEvent:
+            nonlocal failure
             message = await receive()
-            await {"lifespan.startup": self._start, "lifespan.shutdown": self._stop}[message["type"]]()
+            try:
+                await {"lifespan.startup": self._start, "lifespan.shutdown": self._stop}[message["type"]]()
+            except (StateStoreUnavailable, OSError) as error:
+                failure = error
+                raise
             return message
 
-        await self._inner(scope, receive_after_ours, send)
+        async def send_sentence(message: AsgiEvent) -> None:
+            # In the place of a traceback.
+            await send({**message, "message": f"this worker cannot start: {failure}"} if failure else message)
+
+        await self._inner(scope, receive_after_ours, send_sentence)
 
     async def _bentoml(self, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's own routes, with our limit on the body: one without a length is cut off where it is too large."""

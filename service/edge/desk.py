@@ -14,7 +14,7 @@ from ostinato.service.config import Settings
 from ostinato.service.edge.message import JSON
 from ostinato.service.edge.problems import CODES, Problem
 from ostinato.service.edge.repeats import Repeats, kind_of
-from ostinato.service.errors import DeadlineExceeded, TooLarge, UnsupportedMediaType
+from ostinato.service.errors import DeadlineExceeded, TooLarge, TooManyConnections, UnsupportedMediaType
 from ostinato.service.metrics.series import Histogram, Metrics
 
 SWEEP_SECONDS = 0.05
@@ -22,10 +22,20 @@ WATCH_AFTER_SECONDS = 0.1
 """Requests older than this are watched for a client that hangs up; most are answered long before."""
 
 OUTAGE = "state_store_unavailable"
-LOGGED_EVERY_SECONDS = {"internal": 1.0, "run_failed": 1.0, OUTAGE: 60.0, "record_unreadable": 60.0}
-"""Codes of errors that are ours to look into, not the client's, and how often the log is told: the last two meet every
-request, of all sessions or of one that the store has named.
+LOGGED_EVERY_SECONDS = {
+    "internal": 1.0,
+    "run_failed": 1.0,
+    OUTAGE: 60.0,
+    "record_unreadable": 60.0,
+    "too_many_connections": 60.0,
+}
+"""Codes of errors that are for the operator, and how often the log is told: the last three meet every
+request, of all sessions or of one that the store has named, or every connection.
 """
+UNREAD = "answer_unread"
+"""How a client is counted that is cut off, since it does not read what it is answered."""
+OUT_OF_DESCRIPTORS = "out_of_descriptors"
+"""How it is counted that no file could be opened."""
 
 
 class RequestUnderWay(Protocol):
@@ -50,6 +60,8 @@ class Desk:
     Attributes:
         max_body_bytes: inclusive.
         deadline_seconds: 0 = none.
+        head_seconds: of the head of a request; 0 = none.
+        max_connections: inclusive.
         under_way: the requests that are not answered yet, oldest first.
     """
 
@@ -59,11 +71,13 @@ class Desk:
         self._repeats = Repeats()
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
+        self.head_seconds = settings.head_seconds
+        self.max_connections = settings.max_connections
         # A dictionary keeps the order of insertion.
         self.under_way: dict[RequestUnderWay, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bound: dict[tuple[str, int], Histogram] = {}
-        for code in CODES:
+        for code in (*CODES, UNREAD, OUT_OF_DESCRIPTORS):
             metrics.rejected.labels(reason=code)  # each is there before it counts, so that its rate is known
 
     @property
@@ -105,6 +119,12 @@ class Desk:
     def too_late(self) -> DeadlineExceeded:
         """The error of a request past its deadline."""
         return DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
+
+    def too_many(self) -> TooManyConnections:
+        """The error of one connection more than may be open."""
+        return TooManyConnections(
+            f"{self.max_connections} connections are open, and that is the most allowed (--max-connections, ulimit -n)"
+        )
 
     def refuse(self, error: BaseException, what: str) -> Problem:
         """Log an error where it is ours, count it, and word it.

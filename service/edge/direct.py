@@ -8,10 +8,11 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.message import EventStream, Request, Response, json_response
+from ostinato.service.edge.message import EventStream, Request, Response, json_in_slices, json_response
 from ostinato.service.edge.routes import STEP, Routes
 from ostinato.service.edge.v1.schemas import StepBody
 from ostinato.service.edge.v1.steps import step_content
+from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
 from ostinato.service.sessions.session import LiveSession
@@ -113,6 +114,9 @@ class DirectExchange:
     def set_result(self, answer: StepAnswer) -> None:
         """Write a chunk's answer."""
         assert self._body is not None
+        if answer.outputs.size > SLICE_NUMBERS:
+            self._task = self._desk.loop.create_task(self._run(json_in_slices(step_content(answer, self._body))))
+            return
         try:
             response = json_response(step_content(answer, self._body))
         except Exception as error:  # the commit of a batch must not fail because of one connection

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
+
+from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 JSON = "application/json"
 
@@ -56,6 +60,54 @@ def json_response(content: object, status: int = 200) -> Response:
 def to_json(content: object) -> bytes:
     """``content`` as JSON; floating arrays are written with as few digits as give the same bits back."""
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
+
+
+async def json_in_slices(content: dict[str, Any], status: int = 200) -> Response:
+    """``json_response``, of which a large one is written a slice of ``SLICE_NUMBERS`` at a time."""
+    if _num_values(content) <= SLICE_NUMBERS:
+        return json_response(content, status)
+    parts: list[bytes] = []
+    await _write(content, parts)
+    return Response(status, b"".join(parts))
+
+
+async def _write(value: Any, parts: list[bytes]) -> None:
+    if _num_values(value) <= SLICE_NUMBERS or not isinstance(value, dict | list | np.ndarray):
+        parts.append(to_json(value))
+        await asyncio.sleep(0)
+    elif isinstance(value, dict):
+        for index, (key, member) in enumerate(value.items()):
+            parts.append(b"%b%b:" % (b"," if index else b"{", to_json(key)))
+            await _write(member, parts)
+        parts.append(b"}")
+    else:
+        # As many elements as make a slice; one that is larger alone.
+        separator, start = b"[", 0
+        while start < len(value):
+            end, num_values = start + 1, _num_values(value[start])
+            if isinstance(value, np.ndarray):
+                end = max(end, start + SLICE_NUMBERS // max(1, num_values))
+            else:
+                while end < len(value) and num_values <= SLICE_NUMBERS:
+                    num_values += _num_values(value[end])
+                    end += num_values <= SLICE_NUMBERS
+            parts.append(separator)
+            if end == start + 1:
+                await _write(value[start], parts)
+            else:
+                parts.append(to_json(value[start:end])[1:-1])
+                await asyncio.sleep(0)
+            separator, start = b",", end
+        parts.append(b"]")
+
+
+def _num_values(value: object) -> int:
+    """About how many values are to be written of it, at least 1."""
+    if isinstance(value, np.ndarray):
+        return value.size or 1
+    if isinstance(value, dict):
+        return 1 + sum(map(_num_values, value.values()))
+    return 1 + sum(map(_num_values, value)) if isinstance(value, list) else 1
 
 
 def _plain(value: object) -> object:

@@ -10,10 +10,13 @@ from ostinato.service import errors
 from ostinato.service.edge.message import Response
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
+    errors.MalformedRequest: (400, "malformed_request"),
+    errors.OriginRefused: (403, "origin_refused"),
     errors.UnknownModel: (404, "unknown_model"),
     errors.UnknownSession: (404, "unknown_session"),
     errors.UnknownRoute: (404, "unknown_route"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
+    errors.RequestTimeout: (408, "request_timeout"),
     errors.SeqConflict: (409, "seq_conflict"),
     errors.SessionExists: (409, "session_exists"),
     errors.SessionExpired: (410, "session_expired"),
@@ -24,12 +27,16 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.InvalidInput: (422, "invalid_input"),
     errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
+    errors.HeadTooLarge: (431, "head_too_large"),
     errors.RunFailed: (500, "run_failed"),
     errors.RecordUnreadable: (500, "record_unreadable"),
+    errors.UnknownTransferCoding: (501, "unknown_transfer_coding"),
+    errors.TooManyConnections: (503, "too_many_connections"),
     errors.Starting: (503, "starting"),
     errors.Draining: (503, "draining"),
     errors.StateStoreUnavailable: (503, "state_store_unavailable"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
+    errors.UnknownHttpVersion: (505, "unknown_http_version"),
 }
 INTERNAL = (500, "internal")
 CODES = tuple(dict.fromkeys(code for _, code in (*PROBLEMS.values(), INTERNAL)))

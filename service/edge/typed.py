@@ -12,9 +12,9 @@ from typing import TypeVar
 import msgspec
 
 from ostinato.service.edge.message import EventStream, Request, Response
-from ostinato.service.edge.v1.codec import decode_body
 from ostinato.service.edge.v1.generate import GenerateRoutes
-from ostinato.service.edge.v1.predict import PredictRoute
+from ostinato.service.edge.v1.large import Check, Convert, read_body
+from ostinato.service.edge.v1.predict import CONVERT, PredictRoute
 from ostinato.service.edge.v1.schemas import (
     Body,
     ForecastInput,
@@ -39,21 +39,39 @@ def typed_handlers(predict: PredictRoute, steps: StepRoutes, generate: GenerateR
         return await generate.answer_body(body.model, body)
 
     return {
-        "/predict": _reading(PredictInput, lambda body: predict.answer_body(body.model, body)),
-        "/step": _reading(StepInput, lambda body: steps.step_body(body.session_id, body)),
-        "/forecast": _reading(ForecastInput, lambda body: steps.forecast_body(body.session_id, body)),
-        "/generate": _reading(GenerateInput, lambda body: generate.answer_body(body.model, body)),
-        "/generate_stream": _reading(GenerateStreamInput, stream),
+        "/predict": _reading(
+            PredictInput,
+            lambda body: predict.answer_body(body.model, body),
+            lambda body: predict.check(body.model, body),
+            CONVERT,
+        ),
+        "/step": _reading(
+            StepInput, lambda body: steps.step_body(body.session_id, body), lambda body: steps.check(body.session_id)
+        ),
+        "/forecast": _reading(
+            ForecastInput,
+            lambda body: steps.forecast_body(body.session_id, body),
+            lambda body: steps.check_forecast(body.session_id),
+        ),
+        "/generate": _reading(
+            GenerateInput,
+            lambda body: generate.answer_body(body.model, body),
+            lambda body: generate.check(body.model, body),
+        ),
+        "/generate_stream": _reading(GenerateStreamInput, stream, lambda body: generate.check(body.model, body)),
     }
 
 
 def _reading(
-    body_type: type[BodyType], answer: Callable[[BodyType], Awaitable[Response | EventStream]]
+    body_type: type[BodyType],
+    answer: Callable[[BodyType], Awaitable[Response | EventStream]],
+    begin: Callable[[BodyType], Check],
+    convert: dict[str, Convert] | None = None,
 ) -> TypedHandler:
-    """A handler that gives ``answer`` the body."""
+    """A handler that gives ``answer`` the body; ``begin`` and ``convert`` are for a large one, see ``read_body``."""
     decoder = msgspec.json.Decoder(body_type)
 
     async def handle(request: Request) -> Response | EventStream:
-        return await answer(decode_body(request, decoder))
+        return await answer(await read_body(request, decoder, begin, convert=convert))
 
     return handle

@@ -46,13 +46,21 @@ class Admission:
         self._catch_up()
         if self._is_draining:
             raise Draining("the server is shutting down; try another replica, or this one after its restart")
-        if num_rows > self._max_queue_rows:
-            raise TooLarge(f"{num_rows} {self._unit} in one request; the most is {self._max_queue_rows}")
+        self.check_rows(num_rows)
         if self.num_rows + num_rows > self._max_queue_rows:
             raise Overloaded(
                 f"{self.num_rows} of at most {self._max_queue_rows} {self._unit} are waiting; try again later"
             )
         self.num_rows += num_rows
+
+    def check_rows(self, num_rows: int) -> None:
+        """Refuse what could never be admitted, before any of it is read.
+
+        Raises:
+            TooLarge: ``num_rows`` alone exceed ``max_queue_rows``.
+        """
+        if num_rows > self._max_queue_rows:
+            raise TooLarge(f"{num_rows} {self._unit} in one request; the most is {self._max_queue_rows}")
 
     def _catch_up(self) -> None:
         """What is to be done before more is admitted: nothing, unless a scheduler says what."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.sources import to_codes, to_source
 
 DecodingMethod = Literal["greedy", "beam", "sample"]
+
+SLICE_STEPS = 16_384
+STEPS_OF_AN_INPUT = 128
+"""How many steps an input counts for by itself: one without any takes as long to read."""
 
 DEFAULT_BEAMS = 5
 SEED_BITS = 48
@@ -93,6 +97,25 @@ class GenerationRequest:
     """
 
     def __init__(self, engine: Engine | GenerationEngine, inputs: Sequence[Any], options: Options) -> None:
+        for _ in self._reading(engine, inputs, options):
+            pass
+
+    @classmethod
+    async def read(
+        cls, engine: Engine | GenerationEngine, inputs: Sequence[Any], options: Options
+    ) -> GenerationRequest:
+        """The same, read an input at a time, so that other requests have their turn where there are many."""
+        request = cls.__new__(cls)
+        num_read = 0
+        for num_steps in request._reading(engine, inputs, options):
+            num_read += num_steps + STEPS_OF_AN_INPUT
+            if num_read > SLICE_STEPS:
+                await asyncio.sleep(0)
+                num_read = 0
+        return request
+
+    def _reading(self, engine: Engine | GenerationEngine, inputs: Sequence[Any], options: Options) -> Generator[int]:
+        """Read and check it; gives the number of steps of each input."""
         self.engine = engine
         generator = engine if isinstance(engine, GenerationEngine) else engine.generator
         assert generator is not None, "the catalogue gives none that cannot generate"
@@ -105,6 +128,9 @@ class GenerationRequest:
         _check_options(self.generator, options, has_codes=self.has_codes)
         if not inputs:
             raise InvalidInput("no input; give one at least", field="inputs")
+        # Each output is a lane; they are counted before an input is read, which may be a letter.
+        lanes = {"beam": options.num_beams or DEFAULT_BEAMS, "sample": self.num_return}
+        self.generator.check_rows(len(inputs) * lanes.get(options.method, 1))
         if len({isinstance(given, str) for given in inputs}) > 1:
             raise InvalidInput("texts and lists in one request: what is written is one or the other", field="inputs")
         self.sources: list[NDArray[Any] | None] = []
@@ -113,6 +139,7 @@ class GenerationRequest:
             source, prompt = self._read(given, f"inputs[{index}]")
             self.sources.append(source)
             self.prompts.append(prompt)
+            yield len(prompt) if source is None else source.size
         if options.with_attention:
             self._check_weights()
         self.seed = None

@@ -29,7 +29,7 @@ def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str)
         InvalidInput: it is empty, has a wrong number of features, a missing value that the model does not take, a
             number that its dtype cannot hold, or a code that there is not; names the place.
     """
-    if not rows:
+    if not len(rows):
         raise InvalidInput("there is no step in it; send at least one", field=field)
     try:
         array: NDArray[Any] | None = np.array(rows, np.float32 if part.dtype == "float32" else np.float64)
@@ -150,12 +150,23 @@ def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
             )
 
 
+def check_width(width: int, part: Input, field: str) -> None:
+    """Refuse a step of another number of features, before they are looked at.
+
+    Raises:
+        InvalidInput: names the step.
+    """
+    if width != len(part.features):
+        raise InvalidInput(f"{width} features; a step has {len(part.features)}: {part.few_features}", field=field)
+
+
 def _wrong_width(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> InvalidInput:
-    step = next(step for step, row in enumerate(rows) if len(row) != len(part.features))
-    names = ", ".join(part.features[:8]) + (", ..." if len(part.features) > 8 else "")
-    return InvalidInput(
-        f"{len(rows[step])} features; a step has {len(part.features)}: {names}", field=f"{field}[{step}]"
-    )
+    try:
+        for step, row in enumerate(rows):
+            check_width(len(row), part, f"{field}[{step}]")
+    except InvalidInput as error:
+        return error
+    raise AssertionError("every step has its width")
 
 
 def _too_large(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> InvalidInput:

@@ -186,6 +186,11 @@ def _counter(name: str, text: str, *labels: str) -> Family[Counter]:
     return Family(name, text, labels, Counter)
 
 
+def _counter_of_all(name: str, text: str) -> Family[Counter]:
+    """A counter that each worker has whole, and not a share of."""
+    return Family(name, text, (), Counter, max)
+
+
 def _gauge(name: str, text: str, *labels: str, over_workers: OverWorkers = sum) -> Family[Gauge]:
     return Family(name, text, labels, Gauge, over_workers, is_lasting=False)
 
@@ -248,6 +253,9 @@ class Metrics:
         )
         self.models_failed = _gauge(
             "models_failed", "Model versions that failed a check at load and are not served.", over_workers=max
+        )
+        self.worker_restarts = _counter_of_all(
+            "worker_restarts_total", "Workers started in the place of one that ended, over the life of the server."
         )
         self.workers = _gauge("workers", "Worker processes that are running.")
         self.batch_size = _histogram("iteration_batch_size", "Rows in an iteration.", _POWERS, *_MODEL)

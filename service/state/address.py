@@ -8,11 +8,14 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from ostinato.service.config import Settings
 from ostinato.service.state.base import Store
+from ostinato.service.state.durable import MAX_SESSIONS
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
 from ostinato.service.state.redis.address import SCHEMES, absolute_files, redis_address
 
 EXAMPLES = "memory://, lmdb://PATH, redis://HOST:PORT/DB, redis+sentinel:// or redis+cluster://"
+MAX_SESSIONS_IN_MEMORY = 100_000
+"""Live sessions of a model version in ``memory://``, unless the operator says otherwise."""
 
 
 def open_store(settings: Settings) -> Store:
@@ -30,7 +33,9 @@ def open_store(settings: Settings) -> Store:
                 f"--workers {settings.workers}: memory:// serves one worker, since workers share no memory; lmdb:// "
                 "serves any number"
             )
-        return MemoryStore(tombstone_seconds=settings.tombstone_seconds, max_sessions=settings.max_sessions)
+        return MemoryStore(
+            tombstone_seconds=settings.tombstone_seconds, max_sessions=settings.max_sessions or MAX_SESSIONS_IN_MEMORY
+        )
     if scheme == "lmdb":
         return _open_lmdb(settings)
     if scheme in SCHEMES:
@@ -41,6 +46,7 @@ def open_store(settings: Settings) -> Store:
             tombstone_seconds=settings.tombstone_seconds,
             memory_budget=settings.memory_budget,
             record_schema=settings.record_schema,
+            max_sessions=settings.max_sessions or MAX_SESSIONS,
         )
     # Only what cannot hold a password is repeated.
     shown = re.match("[a-z+]{1,20}://|", settings.state)[0]  # type: ignore[index]  # it matches anything
@@ -74,6 +80,7 @@ def _open_lmdb(settings: Settings) -> LmdbStore:
         sync_always=sync == "always",
         recovers=recover == "yes",
         record_schema=settings.record_schema,
+        max_sessions=settings.max_sessions or MAX_SESSIONS,
     )
 
 

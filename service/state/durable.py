@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 
@@ -10,18 +11,23 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import (
     CopyOutdated,
     OstinatoError,
+    Overloaded,
     SessionExists,
     UnknownModel,
     UnknownSession,
 )
 from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
 from ostinato.service.state.base import Address, Facts, Snapshot
+from ostinato.service.state.census import Census
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.record_store import ENDED, RecordStore
 from ostinato.service.state.records import Head, Layout, read_head, tombstone
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
 from ostinato.service.state.schemas import SCHEMA
+
+MAX_SESSIONS = 10_000_000
+"""Live sessions of a model version, unless the operator says otherwise."""
 
 
 class DurableStore(RecordStore):
@@ -36,6 +42,7 @@ class DurableStore(RecordStore):
         tombstone_seconds: how long an ended id is remembered; 0 = not at all.
         memory_budget: bytes of memory that the copies may take.
         record_schema: of the records that are written.
+        max_sessions: live sessions of a model version, inclusive.
 
     Raises:
         ValueError: this release does not write that schema.
@@ -44,8 +51,16 @@ class DurableStore(RecordStore):
     _absent: int
     """The stamp of a copy whose session is not there yet."""
 
-    def __init__(self, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA) -> None:
+    def __init__(
+        self,
+        *,
+        tombstone_seconds: float,
+        memory_budget: float,
+        record_schema: int = SCHEMA,
+        max_sessions: int = MAX_SESSIONS,
+    ) -> None:
         super().__init__(tombstone_seconds=tombstone_seconds, record_schema=record_schema)
+        self._census = Census(max_sessions, self._count_live)
         self._memory_budget = memory_budget
         self._residents = Residents(memory_budget)
         self._layouts: dict[Arena, Layout] = {}
@@ -73,15 +88,24 @@ class DurableStore(RecordStore):
         ttl = ttl_seconds or math.inf
         begin = snapshot or Snapshot.initial(arena)
         layout = self._layouts[arena]
+        if self._census.is_due(arena):
+            await self._census.recount(arena, now)
+        is_taken = False
 
         def opened(record: bytes | None, stamp: int) -> bytes:
+            nonlocal is_taken
             if record is not None and self._end_of(session_id, self._head(session_id, record), now) is None:
                 raise session_error(session_id, SessionExists)
+            if not is_taken:
+                self._census.take(arena)
+                is_taken = True
             return layout.record(session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
 
         try:
             record = await self._swap(session_id, opened)
-        except SessionExists:
+        except (SessionExists, Overloaded):
+            if is_taken:
+                self._census.give_back(arena)
             raise
         except BaseException:
             self._residents.mark_stale(session_id)  # it may be there all the same
@@ -128,6 +152,11 @@ class DurableStore(RecordStore):
         record, former, end = await self._read_settled(session_id, now)
         if end is None:
             return self._bring(session_id, record, now, is_load=True)
+        if isinstance(end, UnknownSession) and self._census.is_due(arena):
+            await self._census.recount(arena, now)
+            record, former, end = await self._read_settled(session_id, now)
+            if end is None:
+                return self._bring(session_id, record, now, is_load=True)
         if not isinstance(end, UnknownSession):
             raise end
         held = self._residents.use(session_id)
@@ -136,6 +165,7 @@ class DurableStore(RecordStore):
             if held.arena is arena and arena.busy[held.slot]:
                 return held
             self._let_go(session_id, held)
+        self._census.take(arena)
         ttl = ttl_seconds or math.inf
         stamp = self._absent if former is None else former.stamp
         begin = Snapshot.initial(arena)
@@ -151,6 +181,7 @@ class DurableStore(RecordStore):
         """See ``Store.abandon``."""
         if self._residents.has(session_id, address):
             self._residents.drop(session_id, address)
+            self._census.give_back(address.arena)
 
     async def replace(
         self, session_id: str, address: Address, snapshot: Snapshot, now: float, keeps_steps: bool = False
@@ -204,6 +235,8 @@ class DurableStore(RecordStore):
             # Written or not, waited for to its end or not: a request that has a copy finds out when it commits.
             self._residents.mark_stale(session_id)
         self._unreadable.discard(session_id)
+        if facts is not None and (arena := self._arenas.get((facts.model, facts.version))) is not None:
+            self._census.give_back(arena)
         if address is not None:
             self._residents.drop(session_id, address)
         return facts
@@ -216,6 +249,10 @@ class DurableStore(RecordStore):
             self._residents.drop(session_id, address)
         expired, self._expired = self._expired, []
         return expired
+
+    @abstractmethod
+    async def _count_live(self, arena: Arena, now: float) -> int:
+        """The sessions of an arena's model version that are live at ``now``, by a walk over all."""
 
     def _bring(self, session_id: str, record: bytes | None, now: float, *, is_load: bool = False) -> Address:
         """Put a session into a slot."""

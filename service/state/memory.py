@@ -175,7 +175,9 @@ class MemoryStore(Store):
             for expired_id, address in self._residents.expired(now):  # which the sweep has not come to yet
                 self._expire(expired_id, address, now)
         if arena.num_sessions >= self._max_sessions:
-            raise Overloaded(f"{self._max_sessions} sessions of this model are live, and that is the most allowed")
+            raise Overloaded(
+                f"{self._max_sessions} sessions of this model are live, and that is the most allowed (--max-sessions)"
+            )
         address = self._residents.put(session_id, arena)
         arena.stamp[address.slot] = 1  # never stale: there is no other writer
         self._set_life(address, ttl_seconds, now)

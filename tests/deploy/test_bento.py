@@ -199,6 +199,11 @@ def test_the_image_s_entry_point_takes_the_variable_away_that_keeps_workers_from
     assert [line for line in shown if line.startswith("BENTOML_CONTAINERIZED")] == []
 
 
+def test_the_image_listens_to_who_is_outside_of_it(bento: Path) -> None:
+    dockerfile = (bento / "env" / "docker" / "Dockerfile").read_text()
+    assert "ARG OSTINATO_HOST=0.0.0.0\nENV OSTINATO_HOST=$OSTINATO_HOST\n" in dockerfile
+
+
 def test_a_served_bento_answers_a_session_as_one_run_of_the_graph_does(bento: Path, client: httpx2.Client) -> None:
     sequence = np.random.default_rng(0).standard_normal((7, NUM_FEATURES), dtype=np.float32)
     session = client.post("/v1/models/small/sessions", json={}).raise_for_status().json()["session_id"]

@@ -21,6 +21,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make check"): _GATE,
     ("CONTRIBUTING.md", "$ make mutants"): _GATE,
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
+    ("CONTRIBUTING.md", "$ make hostile"): _GATE,
     ("CONTRIBUTING.md", "$ make soak"): _GATE,
     ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy builds the Bento",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,

@@ -60,6 +60,25 @@ class KillService(Saboteur):
         service.wait_until_ready()
 
 
+class KillParent(Saboteur):
+    """Kills the parent of a random replica and nobody else, and starts the replica again: on its port and store, which
+    those that are left behind must not keep.
+    """
+
+    async def _strike(self) -> None:
+        await asyncio.to_thread(self._kill_and_start, self.random.choice(self.stage.services))
+
+    @staticmethod
+    def _kill_and_start(service: ServerProcess) -> None:
+        left = service.workers()
+        service.process.kill()
+        service.process.wait()
+        _, living = psutil.wait_procs(left, timeout=RESPAWN_SECONDS)
+        assert not living, f"its parent was killed, and {living} goes on"
+        service.start()
+        service.wait_until_ready()
+
+
 class KillWorker(Saboteur):
     """Kills a random one of the workers that have clients.
 
@@ -70,7 +89,7 @@ class KillWorker(Saboteur):
         await asyncio.to_thread(self._kill_worker, self.random.choice(self.stage.services))
 
     def _kill_worker(self, service: ServerProcess) -> None:
-        # The parent looks for dead workers every few seconds only; meanwhile, others can be killed.
+        # A worker takes seconds to come up; meanwhile, others can be killed.
         if len(_living(service)) <= max(1, self.stage.num_workers // 2) and not self._is_whole_again(service):
             KillService._kill_and_start(service)
         living = _living(service)

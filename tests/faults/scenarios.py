@@ -10,6 +10,7 @@ from tests.faults.saboteurs import (
     ChangePassword,
     CutStore,
     KillMaster,
+    KillParent,
     KillRedis,
     KillService,
     KillWorker,
@@ -58,6 +59,7 @@ class Scenario:
 SCENARIOS = (
     Scenario("kill-service", "the service is killed and started again", KillService, ("lmdb",), 2, 200),
     Scenario("kill-replica", "one of two replicas is killed", KillService, ("redis",), 2, 200, num_replicas=2),
+    Scenario("parent-killed", "the workers' parent is killed, started again", KillParent, ("lmdb",), 1, 50),
     Scenario("kill-worker", "one of three workers is killed", KillWorker, ("lmdb", "redis"), 2, 100, num_workers=3),
     Scenario(
         *("stop-replica", "one of two replicas stands still, then goes on", StopReplica, ("redis",), 2, 50),

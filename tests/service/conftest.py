@@ -47,16 +47,21 @@ def place_of(
                     client.flushall()
 
         def open_store(
-            *, memory_budget: float = 1e6, tombstone_seconds: float = 10, record_schema: int = SCHEMA
+            *,
+            memory_budget: float = 1e6,
+            tombstone_seconds: float = 10,
+            record_schema: int = SCHEMA,
+            max_sessions: int | None = None,
         ) -> Store:
             store: Store
             settings: dict[str, Any] = {
                 "memory_budget": memory_budget,
                 "tombstone_seconds": tombstone_seconds,
                 "record_schema": record_schema,
+                "max_sessions": max_sessions or 1000,
             }
             if name == "memory":
-                store = MemoryStore(tombstone_seconds=tombstone_seconds, max_sessions=20)
+                store = MemoryStore(tombstone_seconds=tombstone_seconds, max_sessions=max_sessions or 20)
             elif name == "lmdb":
                 store = LmdbStore(tmp_path, **settings)
             else:

@@ -112,7 +112,7 @@ class House:
         self.metrics = Metrics()
         self.catalogue = Catalogue()
         self.store = store or MemoryStore(
-            tombstone_seconds=self.settings.tombstone_seconds, max_sessions=self.settings.max_sessions
+            tombstone_seconds=self.settings.tombstone_seconds, max_sessions=self.settings.max_sessions or 100
         )
         self.turns = Turns()
         self.ledger = Ledger(self.store, self.turns, clock=self.clock)

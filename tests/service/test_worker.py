@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ostinato.service.config import Settings
+from ostinato.service.errors import StateStoreUnavailable
 from ostinato.service.worker import Worker
+from tests import networks
 
 
 async def test_a_load_that_dies_is_seen_and_leaves_nobody_waiting(
@@ -25,3 +28,52 @@ async def test_a_load_that_dies_is_seen_and_leaves_nobody_waiting(
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.exc_info is not None
     assert "a bug" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(("is_strict", "is_able"), [(False, True), (True, False)])
+async def test_a_failed_version_keeps_the_service_unready_where_every_one_is_required(
+    is_strict: bool, is_able: bool, tmp_path: Path
+) -> None:
+    networks.accumulator().write(tmp_path, np.ones((2, 3, 1), np.float32))
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    worker = Worker(Settings(state="memory://", repository=tmp_path, require_models=is_strict))
+    await worker._load()
+    await worker._ask_store()
+    is_ready, content = worker.readiness()
+    assert (is_ready, content["status"]) == (is_able, "ready" if is_able else "failed")
+    assert ("require_models" in content.get("reason", "")) == is_strict
+    worker.catalogue.close()
+
+
+async def test_it_is_not_ready_before_the_store_has_answered_nor_while_it_is_in_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks.accumulator().write(tmp_path, np.ones((2, 3, 1), np.float32))
+    worker = Worker(Settings(state="memory://", repository=tmp_path))
+    seen: list[tuple[bool, str, str]] = []
+    failures = [StateStoreUnavailable("nobody answers")]
+
+    def look() -> None:
+        is_ready, content = worker.readiness()
+        seen.append((is_ready, content["status"], content.get("reason", "")))
+
+    async def missing_versions() -> dict[tuple[str, str], int]:
+        look()
+        if failures:
+            raise failures.pop()
+        return {}
+
+    monkeypatch.setattr(worker._store, "missing_versions", missing_versions)
+    monkeypatch.setattr("ostinato.service.worker.ASK_STORE_SECONDS", 0)
+    await worker._load()
+    await worker._ask_store()
+    look()
+    monkeypatch.setattr(type(worker._store), "trouble", "read-only")
+    look()
+    assert seen == [
+        (False, "starting", ""),
+        (False, "store_unavailable", "nobody answers"),
+        (True, "ready", ""),
+        (False, "store_unavailable", "read-only"),
+    ]
+    worker.catalogue.close()

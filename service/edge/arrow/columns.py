@@ -6,7 +6,7 @@ refused as it would be in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,15 +16,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.arrow.ipc import read_columns, write_columns
+from ostinato.service.edge.arrow.ipc import read_columns, without_limit, write_columns
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite, to_sequence
+from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, check_width, is_finite, to_sequence
 from ostinato.service.sessions.blocks import NO_SEQ
 
 ARROW = "application/vnd.apache.arrow.stream"
 
 MAX_ID_BYTES = 128
 """Ids that share their text are refused where they are longer than this on average."""
+
+
+MAX_NARROW = 256
+"""Numbers of a step up to which Arrow's own way to Python's is the faster one, inclusive."""
 
 
 class StepRows(NamedTuple):
@@ -45,13 +49,16 @@ class StepRows(NamedTuple):
     id_column: Any
 
 
-def read_rows(body: bytes | memoryview, part: Input) -> StepRows:
+def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit) -> StepRows:
     """Columns ``session_id`` (text), ``inputs`` (lists of F numbers) and perhaps ``seq`` (integers), R rows.
+
+    ``check_rows``: raises where so many rows are too many, before any of them is read.
 
     Raises:
         InvalidInput: the message as a whole cannot be read; names the column. A row's own faults are in ``errors``.
     """
-    columns = read_columns(body, ("session_id", "inputs"), ("seq",))
+    required = {"session_id": _check_text, "inputs": lambda kind: _check_step(kind, part)}
+    columns = read_columns(body, required, {"seq": _check_seq}, check_rows)
     id_column = _concatenated([_to_text(chunk) for chunk in columns["session_id"]])
     inputs_column = _concatenated(columns["inputs"])
     if not len(id_column):
@@ -60,7 +67,7 @@ def read_rows(body: bytes | memoryview, part: Input) -> StepRows:
     errors: dict[int, InvalidInput] = {}
     for row in np.flatnonzero(doubtful).tolist() if doubtful.any() else ():
         try:
-            _read_as_json([inputs_column[row].as_py()], part, "inputs")
+            _judge([inputs_column[row]], part, "inputs")
         except InvalidInput as error:
             error.field = f"inputs[{row}]{(error.field or '').removeprefix('inputs[0]')}"
             errors[row] = error
@@ -109,8 +116,17 @@ def write_rows(
     return write_columns(columns)
 
 
-def read_sequences(body: bytes | memoryview, part: Input) -> list[NDArray[Any]]:
+def read_sequences(
+    body: bytes | memoryview,
+    part: Input,
+    check_rows: Callable[[int], None] = without_limit,
+    check_length: Callable[[int, str], None] = without_limit,
+) -> list[NDArray[Any]]:
     """Column ``inputs``, one row a sequence: lists of any lengths of lists of F numbers.
+
+    Args:
+        check_rows, check_length: raise where so many sequences, or steps at a place, are too many; before a number is
+            read.
 
     Returns:
         Arrays ``[n, F]`` in the dtype of the model's input, NaN where a value is missing; views, often read-only.
@@ -118,23 +134,26 @@ def read_sequences(body: bytes | memoryview, part: Input) -> list[NDArray[Any]]:
     Raises:
         InvalidInput: the message cannot be read, or a sequence in it; names the column or the place.
     """
-    column = _concatenated(read_columns(body, ("inputs",), ())["inputs"])
-    if not _is_list(column.type) or not _is_list(column.type.value_type):
-        raise _unfit(column.type, "lists (sequences) of lists (steps) of numbers", "inputs")
+    required = {"inputs": lambda kind: _check_sequence(kind, part)}
+    column = _concatenated(read_columns(body, required, {}, check_rows)["inputs"])
     if not len(column):
         raise InvalidInput("there is no sequence in it; send at least one", field="inputs")
     if pa.types.is_fixed_size_list(column.type):
         bounds = np.arange(len(column) + 1) * column.type.list_size
     else:
         bounds = column.offsets.to_numpy()
+    longest = int(np.argmax(np.diff(bounds)))
+    check_length(int(bounds[longest + 1] - bounds[longest]), f"inputs[{longest}]")
     first, last = int(bounds[0]), int(bounds[-1])
     steps, doubtful = _to_steps(column.values.slice(first, last - first), part)
     bounds = bounds - first
     if column.null_count or (np.diff(bounds) == 0).any() or doubtful.any():
         for index in range(len(column)):
             start, end = bounds[index : index + 2]
-            if start == end or not column[index].is_valid or doubtful[start:end].any():
-                _read_as_json(column[index].as_py(), part, f"inputs[{index}]")
+            if start == end or not column[index].is_valid:
+                _judge([] if column[index].is_valid else None, part, f"inputs[{index}]")
+            for step in np.flatnonzero(doubtful[start:end]).tolist():
+                _judge([column.values[first + start + step]], part, f"inputs[{index}]", step)
     places = bounds.tolist()
     return [steps[start:end] for start, end in pairwise(places)]
 
@@ -186,12 +205,40 @@ def _to_text(column: pa.Array) -> pa.Array:
     return pa.array(column.to_pylist(), pa.utf8())
 
 
+def _check_text(kind: pa.DataType) -> None:
+    words = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(words) or pa.types.is_large_string(words) or pa.types.is_string_view(words)):
+        raise _unfit(words, "text", "session_id")
+
+
+def _check_seq(kind: pa.DataType) -> None:
+    if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise _unfit(kind, "integers", "seq")
+
+
+def _check_step(kind: pa.DataType, part: Input) -> None:
+    """Refuse what is not lists of F numbers; a list of no number needs no byte, and there may be any number of them."""
+    width = part.num_features
+    number = kind.value_type if _is_list(kind) else pa.null()
+    is_bool = pa.types.is_boolean(number) and part.dtype == "bool"
+    if not (pa.types.is_floating(number) or pa.types.is_integer(number) or is_bool):
+        raise _unfit(kind, f"lists of {width} numbers", "inputs")
+    if pa.types.is_fixed_size_list(kind) and kind.list_size != width:
+        raise InvalidInput(f"lists of {kind.list_size}; a step has {width}: {part.few_features}", field="inputs")
+
+
+def _check_sequence(kind: pa.DataType, part: Input) -> None:
+    if not _is_list(kind) or not _is_list(kind.value_type):
+        raise _unfit(kind, "lists (sequences) of lists (steps) of numbers", "inputs")
+    if pa.types.is_fixed_size_list(kind) and not kind.list_size:
+        raise InvalidInput("there is no step in its sequences; send at least one", field="inputs")
+    _check_step(kind.value_type, part)
+
+
 def _to_seqs(column: pa.Array, errors: dict[int, InvalidInput]) -> NDArray[np.int64]:
     """int64 ``[R]``, ``NO_SEQ`` where null; negative ones are added to ``errors``."""
     if pa.types.is_null(column.type):
         return np.full(len(column), NO_SEQ)
-    if not pa.types.is_integer(column.type):
-        raise _unfit(column.type, "integers", "seq")
     given = column.fill_null(0) if column.null_count else column
     seqs: NDArray[np.int64] = given.to_numpy().astype(np.int64, copy=False)
     if seqs.min() < 0:  # or too large for int64
@@ -203,24 +250,11 @@ def _to_seqs(column: pa.Array, errors: dict[int, InvalidInput]) -> NDArray[np.in
 def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Lists of F numbers as ``[n, F]`` in the dtype of the model's input, and bool ``[n]``: which are doubtful.
 
-    A doubtful step may have been misread; ``_read_as_json`` tells what is wrong with it, if anything.
-
-    Raises:
-        InvalidInput: the column is not of lists of numbers, or of lists of another size.
+    A doubtful step may have been misread; ``_judge`` tells what is wrong with it, if anything.
     """
     num_steps, width = len(column), part.num_features
-    if not _is_list(column.type):
-        raise _unfit(column.type, f"lists of {width} numbers", "inputs")
-    kind = column.type.value_type
-    if not (
-        pa.types.is_floating(kind) or pa.types.is_integer(kind) or (pa.types.is_boolean(kind) and part.dtype == "bool")
-    ):
-        raise _unfit(column.type, f"lists of {width} numbers", "inputs")
     doubtful = np.zeros(num_steps, bool)
     if pa.types.is_fixed_size_list(column.type):
-        if column.type.list_size != width:
-            names = ", ".join(part.features[:8]) + (", ..." if width > 8 else "")
-            raise InvalidInput(f"lists of {column.type.list_size}; a step has {width}: {names}", field="inputs")
         values = column.values.slice(column.offset * width, num_steps * width)
     else:
         bounds = column.offsets.to_numpy()
@@ -269,13 +303,33 @@ def _to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> N
     return array
 
 
-def _read_as_json(steps: list[list[Any] | None] | None, part: Input, field: str) -> None:
-    """Raise what is wrong with a sequence, in the words in which its JSON would be refused."""
+def _judge(steps: list[pa.Scalar] | None, part: Input, field: str, first: int = 0) -> None:
+    """Raise what is wrong with steps, in the words in which their JSON would be refused.
+
+    ``first``: which of the sequence's steps the first of ``steps`` is.
+    """
     if steps is None:
         raise InvalidInput("a list is needed, not null", field=field)
-    if None in steps:
-        raise InvalidInput("a list is needed, not null", field=f"{field}[{steps.index(None)}]")
-    to_sequence([step for step in steps if step is not None], part, field)
+    for step, given in enumerate(steps, first):
+        if not given.is_valid:
+            raise InvalidInput("a list is needed, not null", field=f"{field}[{step}]")
+        check_width(len(given.values), part, f"{field}[{step}]")
+    is_narrow = part.num_features <= MAX_NARROW
+    rows: list[Any] = [given.as_py() if is_narrow else _row(given.values) for given in steps]
+    try:
+        to_sequence(rows, part, field)
+    except InvalidInput as error:
+        place = (error.field or field).removeprefix(field).removeprefix("[0]") if first else ""
+        raise InvalidInput(str(error), f"{field}[{first}]{place}" if first else error.field) from error
+
+
+def _row(values: pa.Array) -> NDArray[np.float64]:
+    """The numbers of a step as JSON's reader has them, NaN where one is null; an array, as there may be millions."""
+    numbers = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
+    row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
+    if values.null_count:
+        row[_is_null(values)] = np.nan
+    return row
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -113,6 +113,7 @@ class Templates:
 
         Raises:
             InvalidInput: it cannot be read as a whole.
+            TooLarge: it has more rows than may wait.
         """
         manifest = engine.manifest
         key = manifest.name, manifest.version, len(body)
@@ -121,7 +122,7 @@ class Templates:
             known = template.again(body)
             if known is not None:
                 return known, template
-        rows = read_rows(body, manifest.inputs[0])
+        rows = read_rows(body, manifest.inputs[0], engine.check_rows)
         columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
         template = Template(columns, rows.id_column)
         # Where a step cannot be packed as it is, each of its numbers is checked alone, which a template would not do.

@@ -29,11 +29,16 @@ def decode_body(request: Request, decoder: msgspec.json.Decoder[BodyType], *, re
         UnsupportedMediaType: it is not JSON by its content type.
         InvalidInput: it is not JSON, or not of that type; names the member. Or there is a query, which nobody reads.
     """
+    check_json(request, reads_query=reads_query)
+    return decode_json(request.body or b"{}", decoder, "the body")
+
+
+def check_json(request: Request, *, reads_query: bool) -> None:
+    """What ``decode_body`` raises before it looks at the body."""
     if request.query_string and not reads_query:
         raise InvalidInput("of a body in JSON the options are members; there may be no query")
     if request.media_type not in (JSON, "") and not request.media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON}, not {request.media_type}")
-    return decode_json(request.body or b"{}", decoder, "the body")
 
 
 def decode_json(text: bytes, decoder: msgspec.json.Decoder[BodyType], what: str) -> BodyType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,12 +15,14 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.arrow.columns import ARROW, write_rows
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.large import read_body
 from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
-from ostinato.service.inputs.sequences import to_sequence
+from ostinato.service.inputs.sequences import check_width, to_sequence
+from ostinato.service.inputs.turns import to_numbers
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.rows import Columns, step_columns
@@ -43,10 +46,14 @@ class ColumnSteps:
         create_missing = codec.decode_query(request.query_string, ColumnsQuery).create_missing
         if request.media_type == ARROW:
             return Response(200, await self.answer_arrow(request.name, request.body, create_missing), ARROW)
-        body = codec.decode_body(request, _COLUMNS, reads_query=True)
+        body = await read_body(
+            request, _COLUMNS, lambda _: partial(_check, self._catalogue.resolve(request.name)), reads_query=True
+        )
         engine = self._catalogue.resolve(request.name)
+        engine.check_rows(len(body.session_ids))
+        body.inputs = await to_numbers(body.inputs)
         answers = await self._step(engine, read_columns(body, engine), body.create_missing or create_missing)
-        return json_response(columns_content(body.session_ids, answers, self._row_problems(engine, answers)))
+        return await json_in_slices(columns_content(body.session_ids, answers, self._row_problems(engine, answers)))
 
     async def answer_arrow(self, model: str, message: bytes, create_missing: bool) -> bytes:
         """Apply an Arrow IPC stream; returns the answers as one.
@@ -95,6 +102,14 @@ def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     except InvalidInput:
         inputs = _sound_rows(body.inputs, part, errors)
     return Columns.of(body.session_ids, inputs, seqs, errors)
+
+
+def _check(engine: Engine, place: str, count: int) -> None:
+    """Hold a large message to the limits of its model."""
+    if "[" in place:
+        check_width(count, engine.manifest.inputs[0], place)
+    else:
+        engine.check_rows(count)
 
 
 def columns_content(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.message import EventStream, Request, Response, event, json_response
-from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.message import EventStream, Request, Response, event, json_in_slices
+from ostinato.service.edge.v1.large import Check, read_body
 from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
+from ostinato.service.engine.generation.engine import GenerationEngine
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import TooLarge
 from ostinato.service.inference.generation import GenerationRequest, Made, Options, StepEvent, generate, score, stream
 
 _GENERATE = msgspec.json.Decoder(GenerateBody)
@@ -27,20 +31,27 @@ class GenerateRoutes:
 
     async def generate(self, request: Request) -> Response | EventStream:
         """``POST /v1/models/{model}/generate``."""
-        return await self.answer_body(request.name, codec.decode_body(request, _GENERATE))
+        return await self.answer_body(
+            request.name, await read_body(request, _GENERATE, partial(self.check, request.name))
+        )
+
+    def check(self, model: str, body: GenerateBody | ScoreBody) -> Check:
+        """What holds a large body to the limits of its model, see ``read_body``."""
+        return _check(self._catalogue.resolve_generator(model, body.version))
 
     async def answer_body(self, model: str, body: GenerateBody) -> Response | EventStream:
         """Generate what a body asks for, at once or step by step."""
         if not body.stream:
-            return json_response(await generate_content(self._catalogue, model, body))
-        events = self._events(_request(self._catalogue, model, body), body)
+            return await json_in_slices(await generate_content(self._catalogue, model, body))
+        events = self._events(await _request(self._catalogue, model, body), body)
         # What is refused at once has a status of its own.
         first = await anext(events)
         return EventStream(_behind(first, events))
 
     async def score(self, request: Request) -> Response:
         """``POST /v1/models/{model}/score``."""
-        return json_response(await score_content(self._catalogue, request.name, codec.decode_body(request, _SCORE)))
+        body = await read_body(request, _SCORE, partial(self.check, request.name))
+        return await json_in_slices(await score_content(self._catalogue, request.name, body))
 
     async def _events(self, asked: GenerationRequest, body: GenerateBody) -> AsyncGenerator[bytes]:
         """The events of a request for outputs: ``step`` for each step as it is made, and ``done`` with the answer.
@@ -65,7 +76,7 @@ class GenerateRoutes:
 
 async def generate_content(catalogue: Catalogue, model: str, body: GenerateBody) -> dict[str, Any]:
     """The answer to a request for outputs."""
-    asked = _request(catalogue, model, body)
+    asked = await _request(catalogue, model, body)
     return _content(asked, await generate(asked), body)
 
 
@@ -75,7 +86,7 @@ async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> di
     inputs = body.inputs
     if inputs is None and not engine.manifest.inputs:
         inputs = [""] * len(body.targets) if "target" in engine.manifest.vocabularies else [[]] * len(body.targets)
-    asked = GenerationRequest(engine, inputs or [], Options())
+    asked = await GenerationRequest.read(engine, inputs or [], Options())
     outputs = await score(asked, body.targets)
     return {
         "model": engine.manifest.name,
@@ -85,7 +96,7 @@ async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> di
     }
 
 
-def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> GenerationRequest:
+async def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> GenerationRequest:
     engine = catalogue.resolve_generator(model, body.version)
     inputs: list[Any] = [] if body.inputs is None else body.inputs
     if body.inputs is None and not engine.manifest.inputs:
@@ -102,7 +113,22 @@ def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> Generation
         seed=body.seed,
         with_attention=body.return_attention,
     )
-    return GenerationRequest(engine, inputs, options)
+    return await GenerationRequest.read(engine, inputs, options)
+
+
+def _check(engine: Engine | GenerationEngine) -> Check:
+    generator = engine if isinstance(engine, GenerationEngine) else engine.generator
+    assert generator is not None, "the catalogue gives none that cannot generate"
+    num_features = engine.manifest.inputs[0].num_features if engine.manifest.inputs else 1
+    most = max(generator.max_source_steps, generator.max_output_steps, num_features)
+
+    def check(place: str, count: int) -> None:
+        if "[" not in place:
+            generator.check_rows(count)
+        elif count > most:
+            raise TooLarge(f"{place} has {count} elements; the most is {most}")
+
+    return check
 
 
 def _content(asked: GenerationRequest, made: list[Made], body: GenerateBody) -> dict[str, Any]:

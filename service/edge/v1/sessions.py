@@ -11,6 +11,7 @@ import msgspec
 
 from ostinato.service.edge.message import JSON, Request, Response, json_response
 from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.large import read_body
 from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, PageQuery, ResetBody
 from ostinato.service.errors import UnsupportedMediaType
 from ostinato.service.sessions.refusals import apply
@@ -34,7 +35,7 @@ class SessionRoutes:
 
     async def open(self, request: Request) -> Response:
         """Begin a session."""
-        body = codec.decode_body(request, _OPEN)
+        body = await read_body(request, _OPEN)
         facts = await self._sessions.open_to_answer(
             request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
         )
@@ -64,12 +65,12 @@ class SessionRoutes:
 
     async def reset(self, request: Request) -> Response:
         """Set a session back to its initial state."""
-        codec.decode_body(request, _RESET)
+        await read_body(request, _RESET)
         return json_response(_content(await apply(self._sessions, request.name, self._sessions.reset)))
 
     async def fork(self, request: Request) -> Response:
         """Begin a session as a copy of another."""
-        body = codec.decode_body(request, _FORK)
+        body = await read_body(request, _FORK)
 
         def fork(session: LiveSession) -> Awaitable[Facts]:
             return self._sessions.fork_to_answer(session, session_id=body.session_id, ttl_seconds=body.ttl_seconds)

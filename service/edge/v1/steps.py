@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 
-from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.message import Request, Response, json_in_slices, json_response
 from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.large import LARGE_BYTES, Check, read_body
 from ostinato.service.edge.v1.schemas import ForecastBody, StepBody
-from ostinato.service.errors import OstinatoError, UpgradeRequired
+from ostinato.service.errors import OstinatoError, TooLarge, UpgradeRequired
 from ostinato.service.inference.prediction import ForecastPlan, forecast
-from ostinato.service.inputs.sequences import to_steps
+from ostinato.service.inputs.sequences import check_width, to_steps
+from ostinato.service.inputs.turns import to_numbers
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import apply, apply_anew
@@ -35,12 +37,18 @@ class StepRoutes:
         """Apply a chunk to a session."""
         session = self._sessions.use(request.name) or await self._sessions.find(request.name)
         session.engine.check_room()
-        return await self.step_body(request.name, codec.decode_body(request, _STEP))
+        body = await read_body(request, _STEP, lambda _: check_chunk(session))
+        return await self.step_body(request.name, body)
+
+    def check(self, session_id: str) -> Check:
+        """What holds a large chunk to the limits of its session's model, see ``read_body``."""
+        return check_chunk(self._sessions.use(session_id))
 
     async def step_body(self, session_id: str, body: StepBody) -> Response:
         """Apply a chunk that was read already."""
+        body.inputs = await to_numbers(body.inputs)
         answer = await apply(self._sessions, session_id, partial(self.begin, body=body))
-        return json_response(step_content(answer, body))
+        return await json_in_slices(step_content(answer, body))
 
     async def step_anew(self, session: LiveSession, body: StepBody, error: OstinatoError) -> Response:
         """Apply a chunk that ``session``, which may be an old copy, has refused with ``error``."""
@@ -48,7 +56,9 @@ class StepRoutes:
         return json_response(step_content(answer, body))
 
     def read(self, request: Request) -> tuple[LiveSession, StepBody] | None:
-        """A chunk, and its session where that is in memory; None where it is not."""
+        """A chunk, and its session where that is in memory; None where it is not, or where the chunk is large."""
+        if len(request.body) > LARGE_BYTES:
+            return None
         session = self._sessions.use(request.name)
         if session is None:
             return None
@@ -66,12 +76,25 @@ class StepRoutes:
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
-        return await self.forecast_body(request.name, codec.decode_body(request, _FORECAST))
+        body = await read_body(request, _FORECAST, lambda _: self.check_forecast(request.name))
+        return await self.forecast_body(request.name, body)
+
+    def check_forecast(self, session_id: str) -> Check:
+        """What holds a large body to the limits of its session's model, see ``read_body``."""
+        session = self._sessions.use(session_id)
+
+        def check(place: str, count: int) -> None:
+            if session is not None:
+                most = max(session.engine.max_horizon, session.engine.manifest.inputs[0].num_features)
+                if count > most:
+                    raise TooLarge(f"{place} has {count} values; the most is {most}")
+
+        return check
 
     async def forecast_body(self, session_id: str, body: ForecastBody) -> Response:
         """Forecast what a body asks for."""
         outputs = await apply(self._sessions, session_id, partial(self._forecast, body=body))
-        return json_response({"session_id": session_id, "outputs": outputs})
+        return await json_in_slices({"session_id": session_id, "outputs": outputs})
 
     async def _forecast(self, session: LiveSession, body: ForecastBody) -> Any:
         engine = session.engine
@@ -82,6 +105,21 @@ class StepRoutes:
     async def refuse_without_handshake(self, _: Request) -> Response:
         """The WebSocket's path, without a handshake: those never come here."""
         raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
+
+
+def check_chunk(session: LiveSession | None) -> Check:
+    """What holds a large chunk to the limits of its session's model, see ``read_body``; nothing without a session."""
+
+    def check(place: str, count: int) -> None:
+        if session is None:
+            return
+        engine = session.engine
+        if "[" in place:
+            check_width(count, engine.manifest.inputs[0], place)
+        else:
+            engine.check_length(count, "the chunk")
+
+    return check
 
 
 def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:

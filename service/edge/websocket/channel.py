@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 # Codes of RFC 6455 (7.4.1), and the reason that goes with them where there is only one.
 NORMAL_CLOSURE = 1000
 INVALID_DATA = 1007
+MESSAGE_TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 SHUTTING_DOWN = (1001, "the server is shutting down")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -22,13 +23,26 @@ from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
-from ostinato.service.edge.websocket.channel import INTERNAL_ERROR, NORMAL_CLOSURE, SHUTTING_DOWN, Message
+from ostinato.service.edge.desk import UNREAD
+from ostinato.service.edge.websocket.channel import (
+    INTERNAL_ERROR,
+    MESSAGE_TOO_BIG,
+    NORMAL_CLOSURE,
+    SHUTTING_DOWN,
+    Message,
+)
 from ostinato.service.edge.websocket.stream import StepStream
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
-from ostinato.service.errors import UpgradeRequired
+from ostinato.service.errors import MalformedRequest, UpgradeRequired
 
 CLOSE_SECONDS = 5.0
 """How long a client may take to close its side, too, before the connection is cut."""
+
+SLICE_BYTES = 32_768
+"""What is looked at in one turn of the event loop: as the smallest frames, which have six bytes, some 20 ms of work."""
+MAX_FRAGMENTS = 1_024
+MIN_FRAGMENT_BYTES = 1_024
+"""A message may come in more fragments than ``MAX_FRAGMENTS`` where they have so many bytes each, on average."""
 
 # Each connection's opening and end is no news.
 logging.getLogger("websockets.server").setLevel(logging.WARNING)
@@ -62,12 +76,16 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._stream: StepStream | None = None
         self._parts = bytearray()
+        self._num_fragments = 0
         self._is_text = True
+        # What was read and not looked at yet.
+        self._unseen = b""
         self._flushing = False
-        self._reading = self._writable = True
+        self._reading = self._wants_more = self._writable = True
         self._cut: asyncio.TimerHandle | None = None
         self._last_message_at = self._last_ping_at = time.perf_counter()
         self._heard = True
+        self._stalled_at = math.inf
 
     def __repr__(self) -> str:
         return f"<WebSocketConnection {self._protocol.state.name.lower()} {self._stream!r}>"
@@ -84,13 +102,34 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``; the first data is the handshake, rebuilt by uvicorn."""
+        if self._unseen:
+            self._unseen += data
+        elif len(data) <= SLICE_BYTES:
+            self._look_at(data)
+        else:
+            self._unseen = data
+            self._look_at_slice()
+
+    def _look_at_slice(self) -> None:
+        """Look at a part of what was read, and at the rest when others have had their turn."""
+        data, self._unseen = self._unseen[:SLICE_BYTES], self._unseen[SLICE_BYTES:]
+        self._look_at(data)
+        if self._unseen and self._transport is not None:
+            self._loop.call_soon(self._look_at_slice)
+        self._read_or_pause()
+
+    def _look_at(self, data: bytes) -> None:
         now = time.perf_counter()
         protocol = self._protocol
         if protocol.state is State.CLOSED:
+            self._unseen = b""
             return
         self._heard = True
         was_open = protocol.state is State.OPEN
         protocol.receive_data(data)
+        if protocol.handshake_exc is not None and self._stream is None:
+            self._refuse_handshake(protocol.handshake_exc)
+            return
         messages: list[Message] = []
         for event in protocol.events_received():
             if isinstance(event, Request):
@@ -128,12 +167,14 @@ class WebSocketConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``: the client does not read as fast as it is answered."""
         self._writable = False
+        self._stalled_at = time.perf_counter()
         if self._stream:
             self._stream.set_client_reads(False)
 
     def resume_writing(self) -> None:
         """See ``asyncio.Protocol``."""
         self._writable = True
+        self._stalled_at = math.inf
         if self._stream:
             self._stream.set_client_reads(True)
 
@@ -147,13 +188,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def read_more(self, wanted: bool) -> None:
         """See ``Channel.read_more``."""
-        if self._transport is None or wanted == self._reading or self._transport.is_closing():
-            return
-        self._reading = wanted
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+        self._wants_more = wanted
+        self._read_or_pause()
 
     def close(self, code: int, reason: str) -> None:
         """See ``Channel.close``."""
@@ -168,6 +204,12 @@ class WebSocketConnection(asyncio.Protocol):
         if stream is None or self._protocol.state is not State.OPEN:
             return
         stream.sweep(now)
+        patience_seconds = self._streams.desk.deadline_seconds
+        if patience_seconds and now - self._stalled_at > patience_seconds and self._transport is not None:
+            self._streams.desk.count_refusal(UNREAD)
+            self._end()
+            self._transport.abort()
+            return
         if self._idle_seconds and stream.is_idle and now - self._last_message_at > self._idle_seconds:
             self.close(NORMAL_CLOSURE, f"no message for {self._idle_seconds:g} s")
         elif self._ping_seconds and now - self._last_ping_at > self._ping_seconds:
@@ -184,9 +226,32 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.close()
         self.close(*SHUTTING_DOWN)
 
+    def _read_or_pause(self) -> None:
+        """Read on where more is wanted and what was read has been looked at."""
+        transport, wanted = self._transport, self._wants_more and not self._unseen
+        if transport is None or wanted == self._reading or transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def _refuse_handshake(self, fault: Exception) -> None:
+        """Answer a handshake that the library does not read, and would leave without a word."""
+        refusal = self._streams.refuse(MalformedRequest(f"this is no WebSocket handshake: {fault}"))
+        phrase = HTTPStatus(refusal.status).phrase
+        head = f"HTTP/1.1 {refusal.status} {phrase}\r\ncontent-type: {refusal.media_type}\r\n"
+        head += f"content-length: {len(refusal.body)}\r\nconnection: close\r\n\r\n"
+        self._unseen = b""
+        if self._transport is not None:
+            self._transport.write(head.encode() + refusal.body)
+            self._transport.close()
+
     def _shake_hands(self, request: Request) -> None:
         protocol = self._protocol
         try:
+            self._streams.check_origin(request.headers.get_all("Origin"), request.headers.get_all("Host"))
             stream = self._streams.open(request.path, self)
             response = protocol.accept(request)
             if response.status_code != 101:
@@ -210,7 +275,16 @@ class WebSocketConnection(asyncio.Protocol):
             return  # pings and closes are answered by the library
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
+            self._num_fragments = 0
         self._parts += frame.data
+        self._num_fragments += 1
+        if self._num_fragments > max(MAX_FRAGMENTS, len(self._parts) // MIN_FRAGMENT_BYTES):
+            self._streams.desk.count_refusal("too_large")
+            self._parts = bytearray()
+            self._protocol.fail(
+                MESSAGE_TOO_BIG, f"over {MAX_FRAGMENTS} fragments with less than {MIN_FRAGMENT_BYTES} bytes each"
+            )
+            return
         if frame.fin:
             messages.append(Message(bytes(self._parts), self._is_text, now))
             self._parts = bytearray()
@@ -236,6 +310,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._stream.end()
         self._streams.remove(self)
         self._parts = bytearray()
+        self._unseen = b""
         if self._cut is None and self._transport is not None:
             self.read_more(True)  # or its part would not be seen
             self._cut = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
 from ostinato.service.edge.message import to_json
 from ostinato.service.edge.problems import Problem
 from ostinato.service.edge.v1.codec import decode_json
+from ostinato.service.edge.v1.large import Check, read_large
 from ostinato.service.edge.v1.schemas import FrameId, SessionId, StreamFrame
-from ostinato.service.edge.v1.steps import step_content
+from ostinato.service.edge.v1.steps import check_chunk, step_content
+from ostinato.service.errors import OstinatoError
+from ostinato.service.inputs.turns import to_numbers
 from ostinato.service.sessions.chunk import StepAnswer
+from ostinato.service.sessions.session import LiveSession
 
 _FRAME = msgspec.json.Decoder(StreamFrame)
-_MEMBERS = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Address(msgspec.Struct):
+    """What of a message tells whose it is: the rest is passed over."""
+
+    session_id: msgspec.Raw = msgspec.Raw(b"null")
+    id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ADDRESS = msgspec.json.Decoder(_Address)
+_SESSION_ID, _FRAME_ID = msgspec.json.Decoder(SessionId), msgspec.json.Decoder(FrameId)
 
 
 def read_frame(message: bytes) -> StreamFrame:
@@ -27,6 +41,26 @@ def read_frame(message: bytes) -> StreamFrame:
     return decode_json(message, _FRAME, "the frame")
 
 
+async def read_large_frame(
+    message: bytes, find: Callable[[str], LiveSession | None]
+) -> tuple[StreamFrame, None] | tuple[StreamFrame | None, OstinatoError]:
+    """``read_frame`` for a message over ``LARGE_BYTES``; or why it cannot be used, with a frame where it is known whose
+    it is. ``find`` gives the session of an id where that is in memory.
+    """
+    known: list[StreamFrame] = []
+
+    def begin(frame: StreamFrame) -> Check:
+        known.append(frame)
+        return check_chunk(find(frame.session_id))
+
+    try:
+        frame = await read_large(message, _FRAME, begin, "the frame", {})
+        frame.inputs = await to_numbers(frame.inputs)
+    except OstinatoError as error:
+        return known[0] if known else None, error
+    return frame, None
+
+
 def read_address(message: bytes) -> tuple[str | None, str | int | None]:
     """``session_id`` and ``id`` of a message that is no frame, so that its sender may know which it was; None where
     there is none to be read.
@@ -34,11 +68,11 @@ def read_address(message: bytes) -> tuple[str | None, str | int | None]:
     session_id, frame_id = None, None
     # Whatever was wrong with it has been found and worded already.
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        members = _MEMBERS.decode(message)
+        members = _ADDRESS.decode(message)
         with contextlib.suppress(msgspec.ValidationError):
-            session_id = msgspec.convert(members.get("session_id"), SessionId)
+            session_id = _SESSION_ID.decode(members.session_id)
         with contextlib.suppress(msgspec.ValidationError):
-            frame_id = msgspec.convert(members.get("id"), FrameId)
+            frame_id = _FRAME_ID.decode(members.id)
     return session_id, frame_id
 
 

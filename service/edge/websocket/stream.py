@@ -11,33 +11,18 @@ from typing import Any
 
 from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.v1.schemas import StreamFrame
+from ostinato.service.edge.websocket import frames
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
-from ostinato.service.edge.websocket.frames import answer_message, error_message, read_address, read_frame
-from ostinato.service.errors import Draining, InvalidInput, OstinatoError, UnknownSession
+from ostinato.service.edge.websocket.pending import Pending, draining_error
+from ostinato.service.errors import InvalidInput, OstinatoError, UnknownSession
 from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import REFUSALS, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
-
-
-class Pending:
-    """A frame that is not answered yet.
-
-    ``frame`` is None for a columnar one. ``work`` is what to cancel when nobody waits for it any more; None until
-    the frame's session is found.
-    """
-
-    __slots__ = ("arrived_at", "frame", "num_bytes", "work")
-
-    def __init__(self, frame: StreamFrame | None, message: Message) -> None:
-        self.frame = frame
-        self.num_bytes = len(message.data)
-        self.arrived_at = message.arrived_at
-        self.work: asyncio.Future[Any] | None = None
-
 
 ROUTE = "/v1/models/{name}/stream"
 
@@ -157,7 +142,12 @@ class StepStream:
             if self._lookups and not self._messages[0].is_text:
                 break
             left -= 1
-            message = self._messages.popleft()
+            message = self._messages[0]
+            if message.is_text and len(message.data) > LARGE_BYTES:
+                self._held = True  # it stays where it is until it is read, and so do those behind it
+                self._start(self._take_large(message))
+                continue
+            self._messages.popleft()
             if message.is_text:
                 self._take_text(message)
             else:
@@ -186,10 +176,25 @@ class StepStream:
 
     def _take_text(self, message: Message) -> None:
         try:
-            frame = read_frame(message.data)
+            frame = frames.read_frame(message.data)
         except InvalidInput as error:
             self._refuse_unread(message, error)
-            return
+        else:
+            self._take_frame(frame, message)
+
+    async def _take_large(self, message: Message) -> None:
+        frame, error = await frames.read_large_frame(message.data, self._sessions.use)
+        self._messages.popleft()
+        if frame is None:
+            assert error is not None
+            self._refuse_unread(message, error)
+        elif error is not None:
+            self._fail(self._take(frame, message), error)
+        else:
+            self._take_frame(frame, message)
+        self._let_go()
+
+    def _take_frame(self, frame: StreamFrame, message: Message) -> None:
         pending = self._take(frame, message)
         session_id = frame.session_id
         if self._draining:
@@ -308,7 +313,7 @@ class StepStream:
         if pending.frame is None:
             self._channel.send(work.result(), is_text=False)
         else:
-            self._channel.send(answer_message(work.result(), pending.frame), is_text=True)
+            self._channel.send(frames.answer_message(work.result(), pending.frame), is_text=True)
         self._settle(pending, 200)
 
     def _fail(self, pending: Pending, error: BaseException) -> None:
@@ -325,26 +330,21 @@ class StepStream:
         if self._draining:
             self._close_if_drained()
 
-    def _refuse_unread(self, message: Message, error: InvalidInput) -> None:
+    def _refuse_unread(self, message: Message, error: OstinatoError) -> None:
         """Answer a message that is no frame; one that is not even text ends the stream, as RFC 6455 (8.1) wants it."""
         try:
             message.data.decode()
         except UnicodeDecodeError:
             self._channel.close(INVALID_DATA, "a text message was not UTF-8")
             return
-        status = self._refuse(error, *read_address(message.data))
+        status = self._refuse(error, *frames.read_address(message.data))
         self._desk.observe(ROUTE, status, time.perf_counter() - message.arrived_at)
 
     def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> int:
         problem = self._desk.refuse(error, f"a frame of a stream of model {self._model}")
-        self._channel.send(error_message(problem, session_id, frame_id), is_text=True)
+        self._channel.send(frames.error_message(problem, session_id, frame_id), is_text=True)
         return problem.status
 
     def _close_if_drained(self) -> None:
         if self.is_idle and not self._over:
             self._channel.close(*SHUTTING_DOWN)
-
-
-def draining_error() -> Draining:
-    """The error of whatever comes while the server drains."""
-    return Draining("the server is shutting down; connect again and send it there")

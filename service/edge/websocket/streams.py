@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -14,8 +15,9 @@ from ostinato.service.edge.message import Response
 from ostinato.service.edge.v1.codec import decode_query
 from ostinato.service.edge.v1.schemas import ColumnsQuery
 from ostinato.service.edge.websocket.channel import Channel, StepColumns
-from ostinato.service.edge.websocket.stream import ROUTE, StepStream, draining_error
-from ostinato.service.errors import UnknownRoute
+from ostinato.service.edge.websocket.pending import draining_error
+from ostinato.service.edge.websocket.stream import ROUTE, StepStream
+from ostinato.service.errors import OriginRefused, UnknownRoute
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
@@ -67,6 +69,7 @@ class Streams:
         self.desk = desk
         self._step_columns = step_columns
         self._connections: set[StreamConnection] = set()
+        self._origins = {origin.strip().lower().rstrip("/") for origin in settings.stream_origins.split(",")} - {""}
         self._draining = False
         metrics.streams_live.labels().follow(lambda: len(self._connections))
 
@@ -105,6 +108,22 @@ class Streams:
             self._step_columns,
             create_missing=create_missing,
         )
+
+    def check_origin(self, origins: Sequence[str], hosts: Sequence[str]) -> None:
+        """Refuse a page of another site: a browser lets any page open WebSockets to any server, with what the person
+        in front of it may reach, and read what comes. Whoever is no browser sends no ``Origin``.
+
+        Raises:
+            OriginRefused.
+        """
+        if not origins or "*" in self._origins:
+            return
+        origin = origins[0].lower().rstrip("/")
+        own = hosts[0].lower() if hosts else None
+        if len(origins) > 1 or (origin not in self._origins and origin.partition("://")[2] != own):
+            raise OriginRefused(
+                f"pages of {origin} may not open streams here; --stream-origins (OSTINATO_STREAM_ORIGINS) lets them"
+            )
 
     def refuse(self, error: Exception) -> Response:
         """The answer to a handshake that opens no stream."""

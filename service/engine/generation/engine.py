@@ -73,6 +73,14 @@ class GenerationEngine:
     def __repr__(self) -> str:
         return f"<GenerationEngine {self.manifest.name}/{self.manifest.version} {self._scheduler!r}>"
 
+    def check_rows(self, num_lanes: int) -> None:
+        """Refuse more inputs than there may be lanes under way, before any of them is read.
+
+        Raises:
+            TooLarge: ``num_lanes`` alone exceed ``max_queue_rows``.
+        """
+        self._scheduler.check_rows(num_lanes)
+
     def check_source(self, num_steps: int, place: str) -> None:
         """Refuse a source that is too long.
 

@@ -44,7 +44,8 @@ class Engine:
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
         arena: the sessions in memory. It has a slot for each of ``max_resident``, and two for each row that may be
             under way: its session's, and another where its state waits between iterations.
-        admit, check_room, leave, submit: the scheduler's, see there: kept as attributes, since every request asks them.
+        admit, check_room, check_rows, leave, submit: the scheduler's, see there: kept as attributes, since every
+            request asks them.
         new_future: makes a future of the event loop.
     """
 
@@ -80,6 +81,7 @@ class Engine:
             clock=clock,
         )
         self.admit, self.check_room = self._scheduler.admit, self._scheduler.check_room
+        self.check_rows = self._scheduler.check_rows
         self.leave, self.submit = self._scheduler.leave, self._scheduler.submit
         self.new_future = self._scheduler.loop.create_future
         self.arena.on_open = metrics.opened.inc

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
-from ostinato.service.state.arena import STALE
+from ostinato.service.state.arena import STALE, Arena
 from ostinato.service.state.base import Address, Commit, SessionPage
 from ostinato.service.state.cursor import read_cursor, write_cursor
-from ostinato.service.state.durable import DurableStore
+from ostinato.service.state.durable import MAX_SESSIONS, DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
 from ostinato.service.state.lmdb.database import Database, is_behindable
 from ostinato.service.state.lmdb.group_sync import GroupSync
@@ -38,6 +38,8 @@ COUNTED = 10_000
 """Records that are counted in one go."""
 
 CURSOR = "lmdb"
+HELD = 250
+"""Records that are counted before others have their turn: a millisecond's work."""
 
 
 class LmdbStore(DurableStore):
@@ -66,9 +68,15 @@ class LmdbStore(DurableStore):
         sync_always: bool = False,
         recovers: bool = False,
         record_schema: int = SCHEMA,
+        max_sessions: int = MAX_SESSIONS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget, record_schema=record_schema)
+        super().__init__(
+            tombstone_seconds=tombstone_seconds,
+            memory_budget=memory_budget,
+            record_schema=record_schema,
+            max_sessions=max_sessions,
+        )
         self._folder = folder
         self._sync_always = sync_always
         with self._translated():
@@ -172,6 +180,7 @@ class LmdbStore(DurableStore):
 
     async def stop(self) -> None:
         """See ``Store.stop``."""
+        await self._census.stop()
         await self._checkpoint.stop()
         try:
             with self._translated():
@@ -189,6 +198,29 @@ class LmdbStore(DurableStore):
             found = {(head.model, head.version) for head in later.values()} | self._database.versions()
             missing = found - self._arenas.keys()
             return await asyncio.to_thread(self._count, missing, later) if missing else {}
+
+    async def _count_live(self, arena: Arena, now: float) -> int:
+        name, version = arena.manifest.name, arena.manifest.version
+
+        def is_counted(key: str, record: bytes | None) -> bool:
+            head = _readable_head(key, record)
+            if head is None or head.is_tombstone or now >= head.expires_at:
+                return False
+            return (head.model, head.version) == (name, version)
+
+        count, after = 0, None
+        with self._translated():
+            self._journal.follow()
+            later = {key for segment in self._journal.segments for key in segment.newest}
+            for number, key in enumerate(later, 1):
+                count += is_counted(key, self._newest(key))
+                if number % HELD == 0:
+                    await asyncio.sleep(0)  # others have their turn
+            while heads := self._database.behind(after, HELD):
+                count += sum(key not in later and is_counted(key, record) for key, record in heads)
+                after = heads[-1][0]
+                await asyncio.sleep(0)
+        return count
 
     async def _read(self, session_id: str) -> bytes | None:
         with self._translated():

@@ -17,7 +17,7 @@ from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreU
 from ostinato.service.state.arena import STALE, Arena
 from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot
 from ostinato.service.state.cursor import read_cursor, write_cursor
-from ostinato.service.state.durable import DurableStore
+from ostinato.service.state.durable import MAX_SESSIONS, DurableStore
 from ostinato.service.state.records import Head, read_head
 from ostinato.service.state.redis.address import RedisAddress
 from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, pack
@@ -54,9 +54,20 @@ class RedisStore(DurableStore):
     _absent = ABSENT
 
     def __init__(
-        self, address: RedisAddress, *, tombstone_seconds: float, memory_budget: float, record_schema: int = SCHEMA
+        self,
+        address: RedisAddress,
+        *,
+        tombstone_seconds: float,
+        memory_budget: float,
+        record_schema: int = SCHEMA,
+        max_sessions: int = MAX_SESSIONS,
     ) -> None:
-        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget, record_schema=record_schema)
+        super().__init__(
+            tombstone_seconds=tombstone_seconds,
+            memory_budget=memory_budget,
+            record_schema=record_schema,
+            max_sessions=max_sessions,
+        )
         self._servers = RedisServers(address)
         self._swaps = Swaps(self._servers)
         self._all = Scan(self._servers)
@@ -153,6 +164,7 @@ class RedisStore(DurableStore):
     async def stop(self) -> None:
         """See ``Store.stop``."""
         await self._watch.stop()
+        await self._census.stop()
         await self._servers.close()
 
     async def missing_versions(self) -> dict[tuple[str, str], int]:
@@ -172,6 +184,17 @@ class RedisStore(DurableStore):
                 if not count:
                     await self._ask(VERSIONS, "SREM", f"{model}/{version}")
         return {version: count for version, count in counts.items() if count}
+
+    async def _count_live(self, arena: Arena, now: float) -> int:
+        name, version, count = arena.manifest.name, arena.manifest.version, 0
+        position: Position | None = Position()
+        with _translated():
+            while position is not None:
+                for head in await self._all.heads(position.left):
+                    if isinstance(head, Head) and (head.model, head.version) == (name, version):
+                        count += not head.is_tombstone and now < head.expires_at
+                position = await self._all.next(position, COUNTED)
+        return count
 
     async def _read(self, session_id: str) -> bytes | None:
         with _translated():

@@ -131,7 +131,8 @@ def test_it_serves_from_any_folder_with_a_useless_home_and_ends_on_sigterm(model
     process = subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        first = process.stdout.readline()
+        # What it starts with is said before; that it listens, when it does.
+        first = next(line for line in process.stdout if line.startswith("Ostinato listens"))
         url = first.split(" listens on ")[1].split()[0]
         assert first == f"Ostinato listens on {url} and serves gusts, loads\n"
         for line in process.stdout:

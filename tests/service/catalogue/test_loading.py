@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ostinato.service.catalogue import loading
 from ostinato.service.catalogue.loading import Loader, load_version
 from ostinato.service.config import Settings
 from ostinato.service.errors import Draining, ModelRejected, StateStoreUnavailable
@@ -108,3 +111,80 @@ def test_a_version_in_the_folder_of_another_is_rejected(tmp_path: Path) -> None:
     elsewhere = directory.rename(directory.parent / "9")
     with pytest.raises(ModelRejected, match="and lies in"):
         load_version(elsewhere, Settings())
+
+
+async def look_again(stage: Stage, monkeypatch: pytest.MonkeyPatch, most_looks: int = 200) -> None:
+    """``keep`` with looks that wait for no clock, until nothing is left to try or ``most_looks`` are over."""
+    looks = 0
+
+    async def look(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks > most_looks:
+            raise TimeoutError
+
+    monkeypatch.setattr(loading, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(f"{loading.__name__}.asyncio.sleep", look)
+    with contextlib.suppress(TimeoutError):
+        await stage.loader.keep()
+
+
+async def test_what_the_system_refused_is_tried_again_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = networks.accumulator().write(tmp_path, INPUTS).parent.name
+    tries: list[Path] = []
+
+    def load_at_the_third(directory: Path, settings: Settings) -> object:
+        tries.append(directory)
+        if len(tries) < 3:
+            raise ModelRejected(f"{directory}: it cannot be read") from OSError(errno.EMFILE, "Too many open files")
+        return load_version(directory, settings)
+
+    monkeypatch.setattr(loading, "load_version", load_at_the_third)
+    monkeypatch.setattr(loading.Trial, "put_off", lambda _: None)
+    stage = Stage(tmp_path)
+    await stage.loader.load()
+    (rejection,) = stage.house.catalogue.rejections
+    assert rejection.reason.endswith("it cannot be read; it will be tried again")
+    assert stage.house.value("ostinato_models_failed") == 1
+    await look_again(stage, monkeypatch)
+    assert stage.served == [name]
+    assert stage.house.catalogue.rejections == []
+    assert stage.house.value("ostinato_models_failed") == 0
+    assert sum("is not served" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_pauses_between_tries_grow_to_a_limit() -> None:
+    trial = loading.Trial()
+    pauses = [(trial.put_off(), trial.pause_seconds)[1] for _ in range(8)]  # type: ignore[func-returns-value]
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+async def test_a_bad_version_stays_rejected_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    manifest = (directory / "model.json").read_bytes()
+    (directory / "model.json").write_bytes(b"{")
+    stage = Stage(tmp_path)
+    await stage.loader.load()
+    loads: list[Path] = []
+
+    def load(path: Path, settings: Settings) -> object:
+        loads.append(path)
+        return load_version(path, settings)
+
+    monkeypatch.setattr(loading, "load_version", load)
+    await look_again(stage, monkeypatch, most_looks=3)
+    assert (loads, stage.served) == ([], [])
+    (directory / "model.json").write_bytes(manifest)
+    await look_again(stage, monkeypatch)
+    assert (len(loads), stage.served) == (1, [directory.parent.name])
+
+
+async def test_a_repository_that_comes_later_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path / "repository")
+    await stage.loader.load()
+    assert "will be tried again" in str(stage.loader.failure)
+    name = networks.accumulator().write(tmp_path / "repository", INPUTS).parent.name
+    await look_again(stage, monkeypatch)
+    assert (stage.served, stage.loader.failure) == ([name], None)

@@ -83,9 +83,13 @@ class Server:
         self._listener = await asyncio.get_running_loop().create_server(self.connect, "127.0.0.1", 0)
 
     @property
-    def port(self) -> int:
+    def listener(self) -> asyncio.Server:
         assert self._listener is not None
-        return int(self._listener.sockets[0].getsockname()[1])
+        return self._listener
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.sockets[0].getsockname()[1])
 
     @property
     def connections(self) -> list[Any]:

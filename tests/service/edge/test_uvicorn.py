@@ -17,38 +17,50 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ostinato.service.edge.answering_connection import AnsweringConnection
 from ostinato.service.edge.direct import DirectExchange
+from ostinato.service.edge.guarded_connection import GuardedConnection
 from ostinato.service.edge.http_connection import HttpConnection
 
 OVERRIDDEN = {
     "__init__",
     "_unset_keepalive_if_required",
     "connection_lost",
+    "connection_made",
     "data_received",
     "on_body",
+    "on_header",
     "on_headers_complete",
+    "on_message_begin",
     "on_message_complete",
     "on_response_complete",
+    "pause_writing",
+    "resume_writing",
     "timeout_keep_alive_handler",
 }
 READ = {
+    "_should_upgrade",
     "_start_asgi_task",
     "app_state",
+    "connections",
     "cycle",
     "expect_100_continue",
     "flow",
+    "handle_websocket_upgrade",
     "headers",
     "limit_concurrency",
     "loop",
     "parser",
     "pipeline",
     "root_path",
+    "scope",
     "server_state",
     "timeout_keep_alive",
     "timeout_keep_alive_task",
     "transport",
     "url",
 }
+OURS = (HttpConnection, GuardedConnection, AnsweringConnection)
 ASKED_OF_A_CYCLE = {"disconnected", "keep_alive", "message_event", "response_complete"}
 ASKED_OF_A_CYCLE_WITH_A_BODY = {"body", "more_body"}
 """In members that are overridden, and reach uvicorn's with cycles of its own only."""
@@ -74,7 +86,7 @@ def test_uvicorn_is_pinned_to_a_minor_release() -> None:
 
 
 def test_the_overridden_members_are_known_and_as_uvicorn_calls_them() -> None:
-    overridden = {name for name, value in vars(HttpConnection).items() if inspect.isfunction(value)}
+    overridden = {name for kind in OURS for name, value in vars(kind).items() if inspect.isfunction(value)}
     overridden &= set(dir(HttpToolsProtocol))
     assert overridden == OVERRIDDEN
     for name in OVERRIDDEN - {"__init__"}:  # which hands its arguments on
@@ -87,7 +99,8 @@ def test_the_overridden_members_are_known_and_as_uvicorn_calls_them() -> None:
 def test_the_members_that_are_read_are_known_and_uvicorn_has_them() -> None:
     theirs = members_of_self(HttpToolsProtocol) | set(dir(HttpToolsProtocol))
     assert theirs >= READ
-    assert (members_of_self(HttpConnection) & theirs) - OVERRIDDEN == READ
+    ours = set().union(*map(members_of_self, OURS))
+    assert (ours & theirs) - OVERRIDDEN == READ
 
 
 def test_uvicorn_asks_nothing_of_a_cycle_that_an_exchange_lacks() -> None:

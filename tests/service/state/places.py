@@ -11,7 +11,7 @@ SHARED = STORES[1:]
 """Those that several processes may use at once."""
 
 Place = Callable[..., Store]
-"""Opens a store; takes ``memory_budget``, ``tombstone_seconds`` and, where it has records, ``record_schema``."""
+"""Opens a store; takes ``memory_budget``, ``tombstone_seconds``, ``max_sessions`` and ``record_schema``."""
 
 PlaceOf = Callable[[str], Place]
 """From the name of a store to an empty place for it."""

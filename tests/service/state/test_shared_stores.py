@@ -11,6 +11,7 @@ import pytest
 from ostinato.service.artifact.tensors import State
 from ostinato.service.errors import (
     InvalidInput,
+    Overloaded,
     RecordUnreadable,
     SessionClosed,
     SessionExists,
@@ -18,6 +19,7 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
+from ostinato.service.state import census
 from ostinato.service.state.arena import Arena, session_bytes
 from ostinato.service.state.base import Address, Snapshot, Store
 from ostinato.service.state.durable import DurableStore
@@ -63,6 +65,19 @@ def side(place: Place, manifest: object = MANIFEST, **options: float) -> Side:
 @pytest.fixture(params=SHARED)
 def place(request: pytest.FixtureRequest, place_of: PlaceOf) -> Place:
     return place_of(request.param)
+
+
+async def test_the_sessions_of_all_are_counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "REST", 0)
+    one, other = side(place, max_sessions=3), side(place, max_sessions=3)
+    await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
+    await other.store.open("b", other.arena, ttl_seconds=0, now=100.0)
+    await one.store.open("c", one.arena, ttl_seconds=0, now=100.0)
+    for there in (one, other, side(place, max_sessions=3)):
+        with pytest.raises(Overloaded):
+            await there.store.open("d", there.arena, ttl_seconds=0, now=100.0)
+    await other.store.close("c", None, 100.0)
+    await one.store.open("d", one.arena, ttl_seconds=0, now=100.0)
 
 
 async def test_what_one_commits_the_other_finds_to_the_bit(place: Place) -> None:

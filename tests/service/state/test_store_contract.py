@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from ostinato.service.errors import SessionClosed, SessionExists, SessionExpired, UnknownSession
+from ostinato.service.errors import Overloaded, SessionClosed, SessionExists, SessionExpired, UnknownSession
+from ostinato.service.state import census
 from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Address, Commit, Snapshot, Store
 from tests.service.puppet import MANIFEST
@@ -19,8 +20,19 @@ Value = TypeVar("Value")
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, place_of: PlaceOf) -> Store:
-    return place_of(request.param)()
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(name: str, place_of: PlaceOf) -> Store:
+    return place_of(name)()
+
+
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recount may follow the one before at once."""
+    monkeypatch.setattr(census, "REST", 0)
 
 
 @pytest.fixture
@@ -62,6 +74,38 @@ class TestStore:
         await store.open("a", arena, ttl_seconds=0, now=100.0)
         with pytest.raises(SessionExists):
             await store.open("a", arena, ttl_seconds=0, now=101.0)
+
+    async def test_no_more_sessions_are_live_than_may_be_however_they_begin(self, place_of: PlaceOf, name: str) -> None:
+        store = place_of(name)(max_sessions=3)
+        arena = Arena(MANIFEST, capacity=20)
+        store.attach(arena)
+        source = await store.open("a", arena, ttl_seconds=0, now=100.0)
+        copy = Snapshot([np.array([9], np.float32)], 30, np.array([[8.0]], np.float32))
+        await store.open("b", arena, ttl_seconds=50, now=100.0, snapshot=copy)  # as a fork is
+        begun = await store.find_or_begin("c", arena, ttl_seconds=0, now=100.0)
+        assert (await settled(store.commit(commit_of(arena, (begun.slot, 0, [1.0])), 100.0))).tolist() == [True]
+        for snapshot in (None, copy):
+            with pytest.raises(Overloaded, match="3 sessions"):
+                await store.open("d", arena, ttl_seconds=0, now=100.0, snapshot=snapshot)
+        with pytest.raises(Overloaded, match="3 sessions"):
+            await store.find_or_begin("d", arena, ttl_seconds=0, now=100.0)
+        with pytest.raises(SessionExists):  # and not "try again later"
+            await store.open("a", arena, ttl_seconds=0, now=100.0)
+        assert await store.find_or_begin("a", arena, ttl_seconds=0, now=100.0) == source
+        await store.close("c", begun, 100.0)
+        await store.open("d", arena, ttl_seconds=0, now=100.0)
+        with pytest.raises(Overloaded):
+            await store.open("e", arena, ttl_seconds=0, now=149.0)
+        await store.open("e", arena, ttl_seconds=0, now=150.0)  # b's time has come
+
+    async def test_a_session_that_was_abandoned_leaves_its_place(self, place_of: PlaceOf, name: str) -> None:
+        store = place_of(name)(max_sessions=1)
+        arena = Arena(MANIFEST, capacity=20)
+        store.attach(arena)
+        for session_id in ("a", "b"):
+            begun = await store.find_or_begin(session_id, arena, ttl_seconds=0, now=100.0)
+            store.abandon(session_id, begun)
+        await store.open("c", arena, ttl_seconds=0, now=100.0)
 
     async def test_a_replaced_session_is_what_it_was_replaced_with(self, store: Store, arena: Arena) -> None:
         address = await store.open("a", arena, ttl_seconds=50, now=100.0)

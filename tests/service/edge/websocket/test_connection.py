@@ -483,7 +483,7 @@ class TestSweep:
             assert (await client.closed())[0] == 1000
 
     async def test_a_stream_whose_client_reads_nothing_is_idle(self, now: Callable[[float], float]) -> None:
-        async with client_of(House(stream_idle_seconds=300, stream_ping_seconds=0)) as client:
+        async with client_of(House(stream_idle_seconds=300, stream_ping_seconds=0, deadline_seconds=0)) as client:
             await client.shake_hands()
             client.connection.pause_writing()
             client.say(FRAME)

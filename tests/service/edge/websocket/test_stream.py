@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.edge.websocket.stream import ROUTE, StepStream
 from ostinato.service.errors import InvalidInput
@@ -568,3 +569,34 @@ async def test_any_mixture_of_frames_adds_up(in_thread: bool, seed: int) -> None
         sent = await line.recorder.until(len(messages))
     answered = {answer["id"]: answer.get("outputs") for answer in sent}
     assert answered == {message["id"]: expected.get(message["id"]) for message in messages}
+
+
+async def test_a_large_frame_is_read_in_slices_and_those_behind_it_wait() -> None:
+    house = House()
+    many = [[1]] * 9_000
+    padding = " " * LARGE_BYTES
+    async with line_over(house, "a", "b") as line:
+        line.say(
+            {"session_id": "a", "id": 1, "inputs": many, "return_sequences": False, "seq": 0},
+            {"session_id": "a", "id": 2, "inputs": [[2]], "seq": 9_000},
+        )
+        line.stream.receive(
+            Message(text.encode(), True, time.perf_counter())
+            for text in (
+                json.dumps({"session_id": "a", "id": 3, "inputs": [[1]] * 10_001}) + padding,
+                json.dumps({"session_id": "a", "id": 4, "inputs": [*many, ["x"]]}) + padding,
+                '{"session_id": "a", "inputs": ' + padding,
+            )
+        )
+        line.say({"session_id": "b", "id": 6, "inputs": [[3]]})
+        assert not line.stream.is_idle
+        assert not line.recorder.reads()
+        sent = await line.recorder.until(6)
+        assert steps(house, "a") == 9_001
+    answers = {answer["id"]: answer for answer in sent}
+    assert answers[1]["outputs"] == [[9_000.0]]
+    assert answers[2]["outputs"] == [[9_002.0]]
+    assert answers[6]["outputs"] == [[3.0]]
+    codes = {frame: answers[frame]["error"]["code"] for frame in (3, 4, None)}
+    assert codes == {3: "too_large", 4: "invalid_input", None: "invalid_input"}
+    assert answers[4]["error"]["field"] == "inputs[9000][0]"

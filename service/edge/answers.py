@@ -1,0 +1,40 @@
+"""Answers as the bytes of HTTP/1.1."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from ostinato.service.edge.message import JSON, EventStream, Response
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CHUNKED_LINES = b"content-type: %b\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
+_JSON_LINE = b"content-type: application/json\r\n"
+
+
+def whole_answer(response: Response, default_head: bytes, keep_alive: bool) -> tuple[bytes, bool]:
+    """An answer, and whether the connection goes on behind it.
+
+    Args:
+        default_head: the lines that every answer has.
+        keep_alive: whether it may go on; the answer may say otherwise.
+    """
+    body, media_type = response.body, response.media_type
+    lines = [_STATUS_LINES[response.status], default_head]
+    if response.status != 204:
+        lines.append(_JSON_LINE if media_type == JSON else b"content-type: %b\r\n" % media_type.encode())
+        lines.append(b"content-length: %d\r\n" % len(body))
+    for name, value in response.headers:
+        keep_alive = keep_alive and (name, value) != (b"connection", b"close")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if not keep_alive and (b"connection", b"close") not in response.headers:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    lines.append(body)
+    return b"".join(lines), keep_alive
+
+
+def head_of_parts(response: EventStream, default_head: bytes, keep_alive: bool) -> bytes:
+    """The head of an answer that is made while it is written, in chunks."""
+    head = [_STATUS_LINES[response.status], default_head, _CHUNKED_LINES % response.media_type.encode()]
+    head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+    return b"".join(head)

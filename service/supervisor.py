@@ -1,0 +1,260 @@
+"""The supervisor: BentoML's parent process, made to look after its workers.
+
+BentoML starts the workers and holds their port. This adds what an operator counts on: a worker that ended is told of in
+one line and replaced at once; while none serves, the port refuses connections, where it would let them wait; a version
+at which workers die is set aside; workers that cannot start end the server with a sentence; all end with their parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from bentoml._internal.utils import circus
+from circus.exc import ConflictError
+
+from ostinato.service.tether import MAX_MESSAGE_BYTES, VARIABLE, Notice, Orders, Release, SetAside
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILED_STARTS = 3
+"""In a row, and no worker left: then another would not start, either."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
+"""Between a start that failed and the next; it doubles."""
+POLL_SECONDS = 0.05
+
+FAULTS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP"})
+"""Signals that a process brings upon itself."""
+MAX_KILLS = 2
+"""SIGKILL comes from outside: the kernel's when memory is short, or a person's. One is no proof, and two are."""
+
+
+class WorkerRecord:
+    """What the parent knows of one worker.
+
+    Attributes:
+        loading: what it loads now.
+        is_up: it has started: it takes connections, or is about to.
+        failure: why it said that it cannot start.
+    """
+
+    def __init__(self) -> None:
+        self.loading: Release | None = None
+        self.is_up = False
+        self.failure = ""
+
+
+class Casualties:
+    """The releases at which workers died, and those of them that are not loaded again."""
+
+    def __init__(self) -> None:
+        self.set_aside: list[SetAside] = []
+        self._num_kills: dict[Release, int] = {}
+
+    def acquit(self, release: Release) -> None:
+        """It was loaded after all."""
+        self._num_kills.pop(release, None)
+
+    def judge(self, release: Release, exit_code: int) -> bool:
+        """Whether a release is set aside, a worker having died while it loaded it; ``exit_code`` as Popen's."""
+        name = signal_name(exit_code)
+        if name == "SIGKILL":
+            self._num_kills[release] = self._num_kills.get(release, 0) + 1
+            if self._num_kills[release] < MAX_KILLS:
+                return False
+        elif name not in FAULTS and exit_code <= 0:
+            return False  # told to end
+        times = f"{MAX_KILLS} workers were" if name == "SIGKILL" else "a worker was" if name else "a worker"
+        reason = (
+            f"{times} {describe_end(exit_code)} while loading it; it is not loaded again until its files change "
+            "(touch one, or replace the version) or the whole service is started again"
+        )
+        self.set_aside.append(SetAside(release, reason))
+        return True
+
+
+def signal_name(exit_code: int) -> str:
+    """The name of the signal that ended a process; empty where none did."""
+    if exit_code >= 0:
+        return ""
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
+
+
+def describe_end(exit_code: int) -> str:
+    """How a process ended, as in "a worker was ..."; ``exit_code`` as Popen's."""
+    name = signal_name(exit_code)
+    hint = " (by the kernel, if memory was short)" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}" if name else f"ended with exit code {exit_code}"
+
+
+class Supervisor(circus.Arbiter):
+    """BentoML's arbiter with a tether to each worker.
+
+    Args:
+        on_listening: called once, when the first worker takes connections, with where: ``host:port``.
+    """
+
+    def __init__(self, *args: Any, on_listening: Callable[[str], object] = lambda _: None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._on_listening: Callable[[str], object] | None = on_listening
+        # Its other end is the workers'; this one no child inherits.
+        self._end, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._end.setblocking(False)
+        self._workers_end.set_inheritable(True)
+        self._records: dict[int, WorkerRecord] = {}
+        self._casualties = Casualties()
+        self._num_restarts = 0
+        self._num_failed_starts = 0
+        self._not_before = 0.0
+        self._last_words = ""
+        self._has_failed = False
+        # BentoML's plugins are processes of the arbiter's, too.
+        self._services = [watcher for watcher in self.watchers if watcher.name == "service"]
+        for watcher in self._services:
+            watcher.respawn = True  # in a container, too
+            watcher.hooks["after_reap"] = self._note_end
+            watcher.hooks["after_spawn"] = self._note_begin
+        self._brief()
+
+    def start(self, cb: Callable[[Any], Any] | None = None) -> None:
+        """Serve until told to end.
+
+        Raises:
+            SystemExit: it could not, as the log says.
+        """
+        super().start(cb)
+        if self._has_failed:
+            raise SystemExit(1)
+
+    def initialize(self) -> None:
+        """Take the port, and let nobody wait at it until a worker is there."""
+        super().initialize()
+        self._close_port()
+        loop = asyncio.get_event_loop_policy().get_event_loop() if self.loop is None else self.loop.asyncio_loop
+        loop.add_reader(self._end, self._read)
+        with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: BentoML looks every few seconds
+            loop.add_signal_handler(signal.SIGCHLD, self._look)
+        self.loop.call_later(POLL_SECONDS, self._announce)
+
+    def manage_watchers(self) -> Any:
+        """Reap, and start workers in the place of those that ended; later, where starts have failed."""
+        if not self._stopping and self._services:
+            self.reap_processes()
+            if self._has_failed:
+                return self.stop()
+            wait_seconds = self._not_before - time.monotonic()
+            if wait_seconds > 0:
+                self.loop.call_later(wait_seconds + POLL_SECONDS, self._look)
+                return None
+        return super().manage_watchers()
+
+    def _look(self) -> None:
+        try:
+            done = self.manage_watchers()
+        except ConflictError:  # something else is being done to the workers
+            self.loop.call_later(POLL_SECONDS, self._look)
+            return
+        if done is not None:
+            self.loop.add_future(done, lambda future: future.result())
+
+    def _brief(self) -> None:
+        """Write down what the next worker is told."""
+        orders = Orders(self._workers_end.fileno(), self._num_restarts, self._casualties.set_aside)
+        for watcher in self._services:
+            watcher.env[VARIABLE] = orders.encode()
+
+    def _note_begin(self, pid: int, **_: Any) -> bool:
+        self._records[pid] = WorkerRecord()
+        return True
+
+    def _read(self) -> None:
+        while True:
+            try:
+                text = self._end.recv(MAX_MESSAGE_BYTES)
+            except OSError:
+                return
+            try:
+                message = msgspec.json.decode(text, type=Notice)
+            except msgspec.DecodeError:
+                continue
+            record = self._records.setdefault(message.pid, WorkerRecord())
+            if message.event == "started":
+                record.is_up, self._num_failed_starts = True, 0
+            elif message.event == "failed":
+                record.failure = message.reason
+            elif message.event == "loading":
+                record.loading = message.release
+            elif message.release is not None:
+                self._casualties.acquit(message.release)
+                record.loading = None
+
+    def _note_end(self, process_pid: int, exit_code: int | None, **_: Any) -> None:
+        self._read()
+        record = self._records.pop(process_pid, WorkerRecord())
+        if self._stopping or self._has_failed:
+            return
+        if not any(other.is_up for other in self._records.values()):
+            self._close_port()
+        exit_code = exit_code or 0
+        where = "while it served" if record.is_up else "before it could serve"
+        outcome = "another is started"
+        is_set_aside = False
+        if record.loading is not None:
+            where = f"while it loaded {record.loading.model}/{record.loading.version}"
+            is_set_aside = self._casualties.judge(record.loading, exit_code)
+            if is_set_aside:
+                outcome += ", which will not load that version"
+        if not (record.is_up or record.loading):
+            self._num_failed_starts += 1
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._num_failed_starts - 1), MAX_PAUSE_SECONDS)
+            self._not_before = time.monotonic() + pause
+            outcome = f"another is started in {pause:g} s"
+            self._last_words = record.failure or self._last_words
+            if self._num_failed_starts >= MAX_FAILED_STARTS and not self._records:
+                self._has_failed, outcome = True, "no other is started"
+        was = "was " if exit_code < 0 else ""
+        said = f" ({record.failure})" if record.failure else ""
+        logger.error("worker %d %s%s %s%s: %s", process_pid, was, describe_end(exit_code), where, said, outcome)
+        if self._has_failed:
+            logger.critical(
+                "no worker could be started, %d times in a row: %s",
+                self._num_failed_starts,
+                self._last_words or "the lines above say why",
+            )
+        self._num_restarts += 1
+        self._brief()
+
+    def _close_port(self) -> None:
+        """Refuse connections until a worker listens again: it does so itself, when it is ready to."""
+        for each in self.sockets.values():
+            with contextlib.suppress(OSError):  # it refuses already
+                each.shutdown(socket.SHUT_RD)
+
+    def _announce(self) -> None:
+        if self._on_listening is None or self._stopping:
+            return
+        if all(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for each in self.sockets.values()):
+            self._on_listening(", ".join(each.location for each in self.sockets.values()))
+            self._on_listening = None
+        else:
+            self.loop.call_later(POLL_SECONDS, self._announce)
+
+
+def supervise(on_listening: Callable[[str], object]) -> None:
+    """Have BentoML, which is about to start the workers of this process, look after them like that."""
+
+    class Parent(Supervisor):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, on_listening=on_listening, **options)
+
+    circus.Arbiter = Parent  # type: ignore[misc]  # the class that it makes the arbiter of

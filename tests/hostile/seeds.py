@@ -1,0 +1,54 @@
+"""Seeds: well-formed bodies, queries, frames and cursors, from which all mutations begin."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ostinato.service.edge.v1 import schemas
+from ostinato.service.edge.v1.schemas import Body
+
+STEP = b'{"inputs": [[0.1, -2, 3e-4], [4, 5, 6]], "seq": 7, "return_sequences": false}'
+PREDICT = (
+    b'{"sequences": [[[1, 2, 3]], [[4, 5, 6], [7, 8, 9.5]]], "return_sequences": true, "return_state": true, '
+    b'"go_backwards": false, "version": "1", "initial_state": {"h": [1, 2, 3], "count": 4}}'
+)
+FORECAST = b'{"horizon": 3, "known_future": {"a": [1, null, 3]}}'
+GENERATE = (
+    b'{"inputs": ["word", [1, 2], [[0.5, 1, 2]]], "max_steps": 4, "method": "sample", "num_beams": 2, '
+    b'"length_penalty": 1.5, "num_return": 1, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 5, '
+    b'"return_attention": true, "return_log_probs": true, "stream": false, "version": "1"}'
+)
+OPEN = b'{"session_id": "a.b:c-d_1", "ttl_seconds": 60.5, "version": "1"}'
+
+BODIES: dict[type[Body], list[bytes]] = {
+    schemas.StepBody: [STEP, b'{"inputs": [[1, 2, 3]]}'],
+    schemas.StepInput: [STEP[:-1] + b', "session_id": "a"}'],
+    schemas.ColumnsBody: [
+        b'{"session_ids": ["a", "b"], "inputs": [[1, 2, 3], [4, 5, 6]], "seq": [0, null], "create_missing": true}'
+    ],
+    schemas.OpenBody: [OPEN, b"{}"],
+    schemas.ForkBody: [b'{"session_id": "b", "ttl_seconds": 0}'],
+    schemas.ResetBody: [b"{}"],
+    schemas.PredictBody: [PREDICT, b'{"sequences": [[[1]]], "initial_state": [null, {"h": [1, 2, 3]}]}'],
+    schemas.PredictInput: [PREDICT[:-1] + b', "model": "lstm"}'],
+    schemas.ForecastBody: [FORECAST, b'{"horizon": 2, "known_future": [[1, 2], [3, null]]}'],
+    schemas.ForecastInput: [FORECAST[:-1] + b', "session_id": "a"}'],
+    schemas.GenerateBody: [GENERATE, b"{}"],
+    schemas.GenerateInput: [GENERATE[:-1] + b', "model": "letters"}'],
+    schemas.GenerateStreamInput: [GENERATE.replace(b"false", b"true")[:-1] + b', "model": "letters"}'],
+    schemas.ScoreBody: [b'{"targets": ["word", [1, 2]], "inputs": [[0.5], "w"], "version": "1"}'],
+}
+"""The body of each route."""
+
+QUERIES: dict[type[Body], list[bytes]] = {
+    schemas.PageQuery: [b"model=lstm&limit=10&cursor=AAAA", b""],
+    schemas.ColumnsQuery: [b"create_missing=true"],
+    schemas.PredictQuery: [b"return_sequences=false&go_backwards=1&version=1"],
+}
+
+FRAMES = [
+    b'{"session_id": "a", "inputs": [[1, 2, 3], [4, 5, 6]], "seq": 0, "id": 5}',
+    b'{"session_id": "a", "inputs": [[1, 2, 3]], "id": "five", "return_sequences": false}',
+]
+
+CURSORS = [msgspec.json.encode(position) for position in ((0, 5), "session-5", (1, 2**40, ("a", "b")))]

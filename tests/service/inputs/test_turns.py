@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from ostinato.service.inputs.turns import SLICE_NUMBERS, THREAD_BYTES, in_thread, to_numbers
+
+
+@pytest.mark.parametrize("shape", [(20_000, 1), (100, 300), (2, 40_000)])
+async def test_numbers_become_an_array_as_in_one_go(shape: tuple[int, int]) -> None:
+    rows = np.random.default_rng(1).normal(size=shape).tolist()
+    rows[1][-1] = None
+    rows[0][0] = 2**53 + 1
+    made = await to_numbers(rows)
+    np.testing.assert_array_equal(made, np.array(rows, np.float64))
+    assert made.dtype == np.float64
+
+
+@pytest.mark.parametrize("wrong", [[[1.0]], [[]], [[10**400, 1]]])
+async def test_rows_that_make_no_array_stay_as_they_are(wrong: list[list[float]]) -> None:
+    rows = [[1.0, 2.0]] * SLICE_NUMBERS + wrong
+    assert await to_numbers(rows) is rows
+
+
+async def test_few_numbers_are_left_to_who_needs_them() -> None:
+    rows = [[1.0, 2.0]]
+    assert await to_numbers(rows) is rows
+    assert await to_numbers([]) == []
+
+
+async def test_others_have_their_turn_while_numbers_are_converted() -> None:
+    converting = asyncio.create_task(to_numbers([[1.0]] * (3 * SLICE_NUMBERS)))
+    turns = 0
+    while not converting.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 3
+
+
+async def test_only_what_is_large_is_worth_a_thread() -> None:
+    here = threading.get_ident()
+    assert await in_thread(THREAD_BYTES, threading.get_ident) == here
+    assert await in_thread(THREAD_BYTES + 1, threading.get_ident) != here

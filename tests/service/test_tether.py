@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import msgspec
+
+from ostinato.service.tether import VARIABLE, Notice, Orders, Release, SetAside, Tether
+
+RELEASE = Release("lstm", "1", "mark")
+
+
+def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
+    parent, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    orders = Orders(worker.detach(), 2, [SetAside(RELEASE, "a worker was killed")])
+    tether = Tether.of({VARIABLE: orders.encode()})
+    tether.tell("loading", RELEASE)
+    tether.fail("no disk")
+    told = [msgspec.json.decode(parent.recv(65_536), type=Notice) for _ in range(2)]
+    assert [(each.event, each.release, each.reason) for each in told] == [
+        ("loading", RELEASE, ""),
+        ("failed", None, "no disk"),
+    ]
+    assert tether.restarts == 2
+    assert tether.why_set_aside(RELEASE) == "a worker was killed"
+    assert tether.why_set_aside(RELEASE._replace(mark="other")) is None
+    parent.close()
+    tether.tell("started")  # nobody is there: nothing happens
+    vars(tether)["_end"].close()
+
+
+def test_a_process_without_a_parent_of_ours_is_tied_to_nobody() -> None:
+    tether = Tether.of({})
+    tether.hold()
+    tether.tell("loading", RELEASE)
+    assert tether.why_set_aside(RELEASE) is None
+
+
+def test_a_worker_ends_when_its_parent_s_end_is_closed_whoever_its_parent_is() -> None:
+    # Without the kernel's word, as on other systems.
+    script = (
+        "import sys, time; sys.platform = 'other'; from ostinato.service.tether import Tether; import os;"
+        "Tether.of(os.environ).hold(); print('holds', flush=True); time.sleep(600)"
+    )
+    parent, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    variables = {VARIABLE: Orders(worker.fileno()).encode()}
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], env=variables, pass_fds=[worker.fileno()], stdout=subprocess.PIPE
+    )
+    with child, worker:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"holds\n"
+        parent.close()
+        assert child.wait(60) == -9
