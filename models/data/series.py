@@ -23,6 +23,8 @@ from ostinato.tables.time_columns import calendar_cell
 
 MAX_LOST_CHANGES = 0.01
 """Of the changes from one value of a column to the next, the share that may be lost in float32."""
+LEAST_CHANGE = 1e-6
+"""Of a column's range: a smaller change tells a network nothing."""
 MAX_TARGET = 1e30
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -269,7 +271,9 @@ def _check_told_apart(recipe: DataRecipe, name: str, numbers: NDArray[np.float64
     present = numbers[~np.isnan(numbers)]
     before, after = present[:-1], present[1:]
     changed = before != after
-    lost = changed & (before.astype(np.float32) == after.astype(np.float32))
+    # What is nothing next to the column's range, or to float32 itself, is no loss.
+    least = max(float(np.ptp(present)) * LEAST_CHANGE, float(np.finfo(np.float32).tiny)) if len(present) else 0.0
+    lost = (np.abs(after - before) > least) & (before.astype(np.float32) == after.astype(np.float32))
     if lost.sum() <= MAX_LOST_CHANGES * changed.sum():
         return
     place = int(lost.argmax())

@@ -27,6 +27,10 @@ LIMITS = "Limits"
 TIMES = "Times"
 
 
+BY_STORE = "100000 in memory://, 10000000 else"
+"""What ``max_sessions`` is where it is left out."""
+
+
 def _setting(name: str, explained: str, panel: str | None = None) -> Any:
     """The flag of a setting, whose default is told by ``ostinato.service.config``."""
     try:
@@ -35,7 +39,7 @@ def _setting(name: str, explained: str, panel: str | None = None) -> Any:
         return typer.Option(help=explained, rich_help_panel=panel)
     default = Settings.model_fields[name].default
     if default is None:
-        return typer.Option(help=explained, rich_help_panel=panel)
+        return typer.Option(help=explained, rich_help_panel=panel, show_default=BY_STORE)
     shown = default.human_readable() if hasattr(default, "human_readable") else f"{default}"
     return typer.Option(help=explained, rich_help_panel=panel, show_default=shown)
 
@@ -68,9 +72,7 @@ def serve(
     max_queue_rows: Annotated[
         int | None, _setting("max_queue_rows", "Rows of a model accepted and not yet answered.", LIMITS)
     ] = None,
-    max_sessions: Annotated[
-        int | None, _setting("max_sessions", "Live sessions of a model; 100000 in memory://, 10000000 else.", LIMITS)
-    ] = None,
+    max_sessions: Annotated[int | None, _setting("max_sessions", "Live sessions of a model.", LIMITS)] = None,
     max_chunk_steps: Annotated[
         int | None, _setting("max_chunk_steps", "Steps of one chunk or one sequence.", LIMITS)
     ] = None,

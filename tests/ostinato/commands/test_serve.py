@@ -33,7 +33,7 @@ def test_every_setting_is_a_flag() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--state", "sqlite://nowhere"), "--state 'sqlite://nowhere': there is no such store"),
+        (("--state", "sqlite://nowhere"), "--state sqlite://...: there is no such store"),
         (("--state", "lmdb://"), "--state 'lmdb://': it is lmdb://PATH"),
         (("--state", "lmdb://x?sync=never"), "--state 'lmdb://x?sync=never': it is lmdb://PATH"),
         (("--state", "lmdb:///proc/nothing"), "/proc/nothing: "),
