@@ -241,7 +241,11 @@ def test_a_session_forecasts_what_reading_it_all_again_would_to_the_bit(http: ht
         ({"inputs": ["abc"], "max_steps": 61}, 413, "max_steps"),
         ({"inputs": ["abc"], "method": "beam", "num_beams": 65}, 413, "num_beams"),
         ({"inputs": ["a" * 65]}, 413, "inputs[0]"),
-        ({"inputs": ["a" * 64] * 69, "method": "sample", "num_return": 64, "return_attention": True}, 413, "max_steps"),
+        (
+            {"inputs": ["a" * 64] * 69, "method": "sample", "num_return": 64, "return_attention": True},
+            413,
+            "outputs and beams",
+        ),
         ({"inputs": [[99]]}, 422, "inputs[0]"),
         ({"inputs": [[1.5]]}, 422, "inputs[0]"),
         ({"inputs": ["abc", [5]]}, 422, "inputs"),

@@ -63,21 +63,24 @@ class Loop:
 
 
 class Server:
-    """Connections over the edge of a house, accepted in the test's own loop; ``direct`` is the short way."""
+    """Connections over the edge of a house, accepted in the test's own loop; ``direct`` is the short way.
 
-    def __init__(self, edge: Edge, streams: Streams, *, direct: bool, **options: Any) -> None:
+    Where its time ``stands_still``, a test turns it: ``loop.turn``.
+    """
+
+    def __init__(
+        self, edge: Edge, streams: Streams, *, direct: bool, stands_still: bool = False, **options: Any
+    ) -> None:
         self.edge = edge
         self.state = ServerState()
         self.app_state = {STATE_KEY: edge, STREAMS_KEY: streams} if direct else {STREAMS_KEY: streams}
         self._config = uvicorn_config(edge, **options)
-        self.loop = Loop()
+        self.loop: Any = Loop() if stands_still else asyncio.get_running_loop()
         self._listener: asyncio.Server | None = None
 
     def connect(self) -> HttpConnection:
         """A connection without a transport yet."""
-        return HttpConnection(
-            config=self._config, server_state=self.state, app_state=self.app_state, _loop=cast(Any, self.loop)
-        )
+        return HttpConnection(config=self._config, server_state=self.state, app_state=self.app_state, _loop=self.loop)
 
     async def listen(self) -> None:
         self._listener = await asyncio.get_running_loop().create_server(self.connect, "127.0.0.1", 0)
@@ -574,7 +577,7 @@ async def test_a_request_behind_one_that_was_answered_at_once_is_no_idle_connect
     house = await house_with_a(in_thread=True)
     house.runner.gate.clear()
     async with (
-        serving(house, timeout_keep_alive=KEEP_ALIVE) as server,
+        serving(house, timeout_keep_alive=KEEP_ALIVE, stands_still=True) as server,
         Client.to(server) as slow,
         Client.to(server) as witness,
     ):
@@ -590,7 +593,7 @@ async def test_a_request_behind_one_that_was_answered_at_once_is_no_idle_connect
 
 async def test_a_connection_is_closed_when_it_was_idle_for_its_time() -> None:
     house = await house_with_a()
-    async with serving(house, timeout_keep_alive=KEEP_ALIVE) as server, Client.to(server) as client:
+    async with serving(house, timeout_keep_alive=KEEP_ALIVE, stands_still=True) as server, Client.to(server) as client:
         for _ in range(3):
             await client.send(step(1))
             assert (await client.answer())[0] == 200
@@ -602,7 +605,7 @@ async def test_a_connection_is_closed_when_it_was_idle_for_its_time() -> None:
 async def test_a_request_on_its_way_is_no_idle_connection() -> None:
     house = await house_with_a()
     async with (
-        serving(house, timeout_keep_alive=KEEP_ALIVE) as server,
+        serving(house, timeout_keep_alive=KEEP_ALIVE, stands_still=True) as server,
         Client.to(server) as slow,
         Client.to(server) as witness,
     ):
@@ -621,7 +624,7 @@ async def test_a_request_on_its_way_is_no_idle_connection() -> None:
 async def test_a_connection_that_became_a_websocket_is_none_of_the_timer() -> None:
     house = await house_with_a()
     async with (
-        serving(house, timeout_keep_alive=KEEP_ALIVE) as server,
+        serving(house, timeout_keep_alive=KEEP_ALIVE, stands_still=True) as server,
         Client.to(server) as socket,
         Client.to(server) as idle,
     ):

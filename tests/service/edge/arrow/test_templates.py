@@ -103,7 +103,8 @@ def like(engine: Any, **changes: Any) -> Any:
     names["inputs"] = (part.model_copy(update=changes),)
     other = manifest.model_copy(update=names)
     checks_each = bool(changes.get("ranges"))
-    return SimpleNamespace(manifest=other, pack_step=None if checks_each else engine.pack_step)
+    pack_step = None if checks_each else engine.pack_step
+    return SimpleNamespace(manifest=other, pack_step=pack_step, check_rows=engine.check_rows)
 
 
 @pytest.mark.parametrize("name", ["name", "version"])
