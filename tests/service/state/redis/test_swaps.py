@@ -278,6 +278,7 @@ class Calls:
 
     is_one = False
     address = "redis://cache:1"
+    refusal = staticmethod(str)
 
     def __init__(self, *said: tuple[list[Any] | Exception, set[int]]) -> None:
         self._said = list(said)
