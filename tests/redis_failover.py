@@ -90,11 +90,13 @@ class RedisPair:
         self.master.kill()
 
     def wait_until_copied(self) -> None:
-        """Wait until the replica is one, and has all that the master has."""
-        with contextlib.closing(self.replica.client()) as client:
+        """Wait until the replica is one, for the master too, and has all that the master has."""
+        with contextlib.closing(self.replica.client()) as client, contextlib.closing(self.master.client()) as master:
             _wait_until(
                 lambda: (
                     client.info("replication").get("master_link_status") == "up"
+                    # The master hears of it later, and hands its lead over to none before.
+                    and master.info("replication").get("slave0", {}).get("state") == "online"
                     and self._offset(self.replica) == self._offset(self.master)
                 ),
                 "the replica's copy",
