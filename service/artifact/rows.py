@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import Input, Output
 
+Part = TypeVar("Part", Input, Output)
+
 _ALIGNMENT_BYTES = 8
 """Each tensor of several begins at a multiple of this: no dtype has larger numbers."""
 
 
-class RowLayout:
+class RowLayout(Generic[Part]):
     """The layout of a model's steps, on their way in or out: sequences, queues, answers and records hold rows.
 
     Of one tensor a row is its numbers. Of several it is their bytes, behind each other, so whatever only carries steps
@@ -27,11 +29,13 @@ class RowLayout:
         dtype: of an array of rows: that of the only tensor, or uint8.
         width: numbers of a row, so that rows are arrays ``[..., width]``.
         is_single: whether there is one tensor.
+        is_flat: whether it is the only one, and a step of it a list of numbers.
     """
 
-    def __init__(self, parts: Sequence[Input] | Sequence[Output]) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts: tuple[Part, ...] = tuple(parts)
         self.is_single = len(self.parts) == 1
+        self.is_flat = self.is_single and len(self.parts[0].row_shape) <= 1
         self._places: list[slice] = []
         end = 0
         for part in self.parts:
@@ -67,6 +71,22 @@ class RowLayout:
         """What rows ``[..., width]`` hold, one array ``[..., *row_shape]`` for each tensor; views where numpy can."""
         views = zip(self.flat(rows), self.parts, strict=True)
         return [flat.reshape(*flat.shape[:-1], *part.row_shape) for flat, part in views]
+
+    def words(self, rows: NDArray[Any]) -> Any:
+        """What an answer has of rows ``[n, width]``, or of one row: arrays, nested as the tensors are, by name where
+        there are several. A tensor that is made once a run has one row, of the last step.
+        """
+        if self.is_flat:
+            return rows
+        if self.is_single:
+            return self.unpack(rows)[0]
+        has_steps = any(part.time_axis is not None for part in self.parts)
+        named = {}
+        for part, flat in zip(self.parts, self.flat(rows), strict=True):
+            tensor = flat.reshape(*flat.shape[:-1], *part.row_shape) if len(part.row_shape) > 1 else flat
+            is_made_once = has_steps and part.time_axis is None and rows.ndim > 1
+            named[part.name] = np.ascontiguousarray(tensor[-1:] if is_made_once else tensor)
+        return named
 
     def _leading(self, tensor: NDArray[Any]) -> tuple[int, ...]:
         """The axes of the first tensor that are not of one step."""
