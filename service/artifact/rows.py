@@ -42,6 +42,8 @@ class RowLayout(Generic[Part]):
             start = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
             end = start + part.num_features * np.dtype(part.dtype).itemsize
             self._places.append(slice(start, end))
+        has_steps = [part.time_axis is not None for part in self.parts]
+        self._is_once = [any(has_steps) and not each for each in has_steps]
         if self.is_single:
             self.dtype, self.width = np.dtype(self.parts[0].dtype), self.parts[0].num_features
         else:
@@ -80,13 +82,20 @@ class RowLayout(Generic[Part]):
             return rows
         if self.is_single:
             return self.unpack(rows)[0]
-        has_steps = any(part.time_axis is not None for part in self.parts)
         named = {}
-        for part, flat in zip(self.parts, self.flat(rows), strict=True):
+        for part, flat, is_once in zip(self.parts, self.flat(rows), self._is_once, strict=True):
             tensor = flat.reshape(*flat.shape[:-1], *part.row_shape) if len(part.row_shape) > 1 else flat
-            is_made_once = has_steps and part.time_axis is None and rows.ndim > 1
-            named[part.name] = np.ascontiguousarray(tensor[-1:] if is_made_once else tensor)
+            named[part.name] = np.ascontiguousarray(tensor[-1:] if is_once and rows.ndim > 1 else tensor)
         return named
+
+    def settle(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows ``[..., n, width]`` in which a tensor that is made once a run, among others that are made at each step,
+        stands in the last only: however the steps were cut into runs, these are the same.
+        """
+        for place, is_once in zip(self._places, self._is_once, strict=True):
+            if is_once:
+                rows[..., :-1, place] = 0
+        return rows
 
     def _leading(self, tensor: NDArray[Any]) -> tuple[int, ...]:
         """The axes of the first tensor that are not of one step."""

@@ -99,7 +99,8 @@ def run_on(
     for start, end in zip([0, *cuts], [*cuts, num_steps], strict=True):
         made, states = runner.run(inputs[:, start:end], states)
         outputs.append(made)
-    return np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1), states
+    made_of_all = np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1)
+    return runner.manifest.made.settle(made_of_all), states
 
 
 def _tiled(given: Probe, num_rows: int, num_steps: int, generator: np.random.Generator) -> Probe:

@@ -126,8 +126,8 @@ def _golden_case(manifest: Manifest, case: str, tensors: Mapping[str, NDArray[An
     inputs = manifest.given.pack([_batch_first(tensors[f"{case}/{part.name}"], part) for part in manifest.inputs])
     made = [_batch_first(tensors[f"{case}/{part.name}"], part) for part in manifest.outputs]
     steps_made = max(each.shape[1] for each in made)
-    # One that is made once stands at every step, as in the runner's rows.
-    outputs = manifest.made.pack([np.repeat(each, steps_made // each.shape[1], axis=1) for each in made])
+    repeated = [np.repeat(each, steps_made // each.shape[1], axis=1) for each in made]
+    outputs = manifest.made.settle(manifest.made.pack(repeated))
     states = tuple(np.moveaxis(tensors[f"{case}/{state.output}"], state.batch_axis, 0) for state in manifest.states)
     context = tuple(np.moveaxis(tensors[f"{case}/{part.name}"], part.batch_axis, 0) for part in manifest.context)
     return GoldenCase(case, inputs, outputs, states, context)

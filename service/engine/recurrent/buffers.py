@@ -96,8 +96,8 @@ class Buffers:
             return self._outputs[0].copy().reshape(self._batch_size, self._steps_made, self._made.width)
         rows = self._made.zeros(self._batch_size, self._steps_made)
         for tensor, outputs in zip(self._made.unpack(rows), self._outputs, strict=True):
-            tensor[...] = outputs  # of one that is made once a run, the same at every step
-        return rows
+            tensor[...] = outputs
+        return self._made.settle(rows)
 
     def _bind(self, bind: Any, name: str, part: Tensor | State) -> NDArray[Any]:
         """Memory in the graph's own axes, its address told to the graph."""

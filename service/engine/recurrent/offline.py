@@ -73,4 +73,5 @@ def run_sequence(
         made, states = runner.run(inputs[:, start : start + chunk_steps], states)
         outputs.append(made)
         report(min(start + chunk_steps, inputs.shape[1]))
-    return np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1), states
+    made_of_all = np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1)
+    return runner.manifest.made.settle(made_of_all), states
