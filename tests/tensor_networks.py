@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import save_file
 
@@ -164,7 +164,11 @@ def frames() -> TensorNetwork:
         "outputs": (Output(name="so_far", dtype="float32", shape=("B", "T", *FRAME), features=names),),
         "states": (State(name="total", input="total", output="total_n", shape=("B", *FRAME), dtype="float32"),),
     }
-    constants = {"axis": np.array(1, np.int64), "one": np.array([1], np.int64), "eight": np.array(8, np.float32)}
+    constants: dict[str, Array] = {
+        "axis": np.array(1, np.int64),
+        "one": np.array([1], np.int64),
+        "eight": np.array(8, np.float32),
+    }
     return _built(nodes, constants, manifest)
 
 
