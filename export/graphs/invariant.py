@@ -24,20 +24,25 @@ Rewrite = Callable[[Nodes, ir.Node], Sequence[ir.Value] | None]
 
 
 def make_invariant(model: ir.Model) -> None:
-    """Rewrite, in place, each operator of the graph that has an invariant form."""
-    for node in list(model.graph):
-        rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
-        given = node.inputs[0] if node.inputs else None
-        if rewrite is None or given is None or given.dtype not in _FLOATS:
-            continue
-        nodes = Nodes(given.dtype.numpy())
-        made = rewrite(nodes, node)
-        if made is None:
-            continue
-        for old, new in zip(node.outputs, made, strict=True):
-            new.type, new.shape = old.type, old.shape
-        ir.convenience.replace_nodes_and_values(model.graph, node, [node], nodes.made, node.outputs, made)
+    """Rewrite, in place, each operator of the graph, and of the bodies in it, that has an invariant form."""
+    for graph in list(model.graphs()):
+        for node in list(graph):
+            _rewrite(graph, node)
     RemoveUnusedNodesPass()(model)  # and weights that stand in another order now
+
+
+def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
+    rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
+    given = node.inputs[0] if node.inputs else None
+    if rewrite is None or given is None or given.dtype not in _FLOATS:
+        return
+    nodes = Nodes(given.dtype.numpy())
+    made = rewrite(nodes, node)
+    if made is None:
+        return
+    for old, new in zip(node.outputs, made, strict=True):
+        new.type, new.shape = old.type, old.shape
+    ir.convenience.replace_nodes_and_values(graph, node, [node], nodes.made, node.outputs, made)
 
 
 def _log(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
