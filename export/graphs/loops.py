@@ -76,7 +76,7 @@ def scan_over_steps(model: ir.Model, inputs: Shapes, outputs: Shapes, carried: M
     weights = list(body.initializers.values())
     body.initializers.clear()
     body.name = "one_step"
-    attributes = {
+    attributes: dict[str, Any] = {
         "body": body,
         "num_scan_inputs": len(rows),
         "scan_input_axes": [inputs[name].index("T") for name in rows],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,14 @@ from torch import Tensor, nn
 from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract, one_step
 from ostinato.export.contracts.symbols import Axes
-from ostinato.export.errors import ExportError, first_line
+from ostinato.export.errors import ExportError
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
 from ostinato.export.graphs.tidy import tidy
+from ostinato.export.graphs.untraced import StaticAxes, untraced
 from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
@@ -34,20 +34,7 @@ from ostinato.service.errors import ModelRejected
 
 OPSET_VERSION = 20
 TRACED_SIZES = (3, 5)
-_STATIC_ADVICE = {
-    "T": (
-        "its graph would take that many steps only. A size that is read as a number does this, as int(x.shape[1]) is: "
-        "let it follow from x, or export the module one step at a time (step_by_step=True, --step-by-step)"
-    ),
-    "S": (
-        "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
-        "does this: use nn.LSTM or nn.GRU by ostinato.models.networks.ragged.run_ragged"
-    ),
-    "B": (
-        "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) does "
-        "and x.shape[0] does not"
-    ),
-}
+_NOISY = ("torch.onnx", "torch.export", "torch.fx", "torch._export", "onnxscript", "onnx_ir")
 
 
 class StepGraph:
@@ -132,9 +119,10 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
             otherwise than in a loop of its own.
     """
     signature = Signature.of(contract, name)
-    traced = one_step(contract) if loops_over_steps(contract) else contract
-    model = _translate(traced, Signature.of(traced, name))
-    if traced is not contract:
+    model = None if loops_over_steps(contract) else _translated_whole(contract, signature)
+    if model is None:
+        one = one_step(contract)
+        model = _translated(one, Signature.of(one, name))
         carried = {state.input: state.output for state in contract.states}
         scan_over_steps(model, dict(signature.inputs), dict(signature.outputs), carried)
     made = finish(model, signature, path)
@@ -142,7 +130,25 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
     return replace(contract, states=tuple(bounded))
 
 
-def _translate(contract: Contract, signature: Signature) -> ir.Model:
+def _translated_whole(contract: Contract, signature: Signature) -> ir.Model | None:
+    """The graph over all steps; None where it would take one number of them, and step by step is the same.
+
+    Raises:
+        ExportError: as ``write_graph``; of two reasons, that of the whole module.
+    """
+    try:
+        return _translated(contract, signature)
+    except StaticAxes as error:
+        if error.axes != ("T",):
+            raise
+        try:
+            one_step(contract)
+        except ExportError:
+            raise error from None
+        return None
+
+
+def _translated(contract: Contract, signature: Signature) -> ir.Model:
     x, begin = contract.example(*TRACED_SIZES)
     return translate(with_onnx_layers(contract.module), (x, *begin), signature)
 
@@ -205,16 +211,7 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature)
         except ExportError:
             raise
         except Exception as error:  # tracing a user's module may raise anything
-            raise _trace_error(error) from error
-
-
-def _trace_error(error: Exception) -> ExportError:
-    violated = re.search(r"Constraints violated \(([^)]*)\)", str(error))
-    if violated is None:
-        return ExportError(f"torch cannot trace the module: {type(error).__name__}: {first_line(error)}")
-    axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
-    faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
-    return ExportError("; ".join(faults) or first_line(error))
+            raise untraced(error, [shape for _, shape in signature.inputs]) from error
 
 
 def _guarded(model: ir.Model, signature: Signature) -> dict[str, Range]:
@@ -231,12 +228,13 @@ def _guarded(model: ir.Model, signature: Signature) -> dict[str, Range]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's notes on packages that it does not find, and on its own deprecations, from the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:

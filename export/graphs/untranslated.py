@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 from ostinato.export.errors import ExportError, first_line
+from ostinato.export.graphs.untraced import place_of
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 _COLOUR = re.compile(r"\x1b\[\d*m")
-_TORCH = str(Path(torch.__file__).parent)
 
 
 def untranslated(error: Exception) -> ExportError:
@@ -63,8 +62,4 @@ def _name_of(node: torch.fx.Node | None) -> str:
 def _place(node: torch.fx.Node | None) -> str:
     """The line in the user's code that is nearest to the operator; empty where torch does not tell."""
     frames = _FRAME.findall(str(node.meta.get("stack_trace") or "")) if node is not None else []
-    users = [frame for frame in frames if not frame[0].startswith(_TORCH)]
-    if not users:
-        return ""
-    file, line, code = users[-1]
-    return f" ({Path(file).name}, line {line}: {code.strip()})"
+    return place_of([(file, int(line), code) for file, line, code in frames])
