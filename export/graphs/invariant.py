@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_recurrence
+from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_projected, rewrite_recurrence
+from ostinato.export.graphs.layers import PROJECTED
 from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
@@ -28,11 +29,12 @@ def make_invariant(model: ir.Model) -> None:
     for graph in list(model.graphs()):
         for node in list(graph):
             _rewrite(graph, node)
+    model.opset_imports.pop(PROJECTED.partition("::")[0], None)
     RemoveUnusedNodesPass()(model)  # and weights that stand in another order now
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
+    rewrite = _REWRITES.get(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
     given = node.inputs[0] if node.inputs else None
     if rewrite is None or given is None or given.dtype not in _FLOATS:
         return
@@ -192,4 +194,5 @@ _REWRITES: dict[str, Rewrite] = {
     "Einsum": _einsum,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
+    PROJECTED: rewrite_projected,
 }

@@ -24,6 +24,7 @@ from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
+from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
 from ostinato.export.graphs.tidy import tidy
 from ostinato.export.graphs.untraced import StaticAxes, untraced
@@ -118,6 +119,7 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
         ExportError: an axis is secretly static, torch cannot trace or translate the module, or step by step it answers
             otherwise than in a loop of its own.
     """
+    _check_directions(contract)
     signature = Signature.of(contract, name)
     model = None if loops_over_steps(contract) else _translated_whole(contract, signature)
     if model is None:
@@ -128,6 +130,29 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
     made = finish(model, signature, path)
     bounded = (state.model_copy(update={"bounded": made[state.output].is_finite}) for state in contract.states)
     return replace(contract, states=tuple(bounded))
+
+
+def _check_directions(contract: Contract) -> None:
+    """Let layers run both ways along any axis that is not that of the steps.
+
+    Raises:
+        ExportError: one runs along the steps.
+    """
+    both_ways = [
+        path or type(layer).__name__
+        for path, layer in contract.module.named_modules()
+        if isinstance(layer, nn.RNNBase) and layer.bidirectional
+    ]
+    if not both_ways:
+        return
+    try:
+        one_step(contract)
+    except ExportError as error:
+        raise ExportError(
+            f"layer {both_ways[0]!r} is bidirectional over the steps: its outputs depend on steps that a live session "
+            "has not seen yet; use one direction, or export the module with task 'sequence', which answers whole "
+            "sequences without sessions"
+        ) from error
 
 
 def _translated_whole(contract: Contract, signature: Signature) -> ir.Model | None:
@@ -205,7 +230,7 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet():
+    with _quiet(), PaddedPacking():
         try:
             return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
         except ExportError:

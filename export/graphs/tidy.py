@@ -36,7 +36,6 @@ def separate_outputs(graph: ir.Graph) -> None:
         taken.add(id(value))
 
 
-
 def _free_names(graph: ir.Graph, reserved: set[str]) -> None:
     """Rename inner values that are called as an input or output, or, in a body, as a value around it."""
     taken = set(reserved)
