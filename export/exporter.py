@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.narrowing import check_float32, in_float32
 from ostinato.export.contracts.preparation import unwrapped
 from ostinato.export.contracts.recurrent import inspect_module, one_step
 from ostinato.export.errors import ExportError
@@ -83,7 +84,9 @@ def export_module(
             the tolerance, or the version exists already. Nothing is written then.
     """
     with new_version(repository, name, version, force=force) as new:
-        contract = inspect_module(module, inputs, output_features, state_names)
+        narrow = in_float32(module)
+        contract = inspect_module(narrow, inputs, output_features, state_names)
+        notes = check_float32(module, narrow, inputs)
         if step_by_step:
             contract = one_step(contract)
         if minus_infinity:
@@ -96,6 +99,7 @@ def export_module(
         except ExportError:
             check_rows(contract, new.folder / GRAPH_FILE)
             raise
+        proof = replace(proof, notes=(*notes, *proof.notes))
         golden = golden_answers(contract)
         graphs = {"step": GRAPH_FILE}
         described = None

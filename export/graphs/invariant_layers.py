@@ -125,7 +125,7 @@ def rewrite_projected(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
 def _projected_step(
     r_rows: NDArray[Any], projection: NDArray[Any], prefix: str, dtype: Any, has_lengths: bool
 ) -> ir.Graph:
-    """The body: h ``[B, P]``, c ``[B, H]``, what the step adds ``[B, 4 H]``, whether it counts ``[B, 1]`` to h, c, h."""
+    """The body: h ``[B, P]``, c ``[B, H]``, what the step adds ``[B, 4 H]``, if it counts ``[B, 1]`` to h, c, h."""
     body = _Body(prefix, dtype, r_rows.dtype)
     hidden_size = projection.shape[1]
     h, c, added = body.given("h", len(projection)), body.given("c", hidden_size), body.given("added", len(r_rows))
