@@ -154,12 +154,12 @@ class Manifest(Part):
         return self.promise is None or self.promise.holds == "any"
 
     @property
-    def given(self) -> RowLayout:
+    def given(self) -> RowLayout[Input]:
         """What goes in at a step, as a row."""
         return RowLayout(self.inputs)
 
     @property
-    def made(self) -> RowLayout:
+    def made(self) -> RowLayout[Output]:
         """What comes out of a step, as a row."""
         return RowLayout(self.outputs)
 
