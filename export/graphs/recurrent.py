@@ -20,6 +20,7 @@ from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract, one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
+from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
@@ -224,7 +225,7 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
     make_invariant(model)
     made = _guarded(model, signature)
     tidy(model, signature.inputs, signature.outputs, signature.name)
-    ir.save(model, path)
+    save_graph(model, path)
     return made
 
 

@@ -78,11 +78,12 @@ def packed_gru() -> Entry:
         def initial_state(self, batch_size: int) -> Tensor:
             return torch.zeros(1, batch_size, H)
 
-        def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
             rows = pack_padded_sequence(x, torch.ones(x.shape[1], dtype=torch.int64) * x.shape[0])
             rows = PackedSequence(torch.tanh(self.below(rows.data)), rows.batch_sizes)
-            made, h = self.layers(rows, h)
-            return pad_packed_sequence(made, total_length=x.shape[0])[0], h
+            made, last = self.layers(rows, h)
+            hidden, _ = pad_packed_sequence(made, total_length=x.shape[0])
+            return hidden, last
 
     return Network(), amounts("T", "B", 3)
 

@@ -198,7 +198,7 @@ def stack_of_cells() -> Entry:
         def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             hs, cs = list(h.unbind(0)), list(c.unbind(0))
             outputs = []
-            for step in x.split(1, dim=1):
+            for step in torch.chunk(x, x.shape[1], dim=1):
                 below = step.squeeze(1)
                 for index, cell in enumerate(self.cells):
                     hs[index], cs[index] = cell(below, (hs[index], cs[index]))
@@ -260,7 +260,7 @@ def peephole_lstm() -> Entry:
 
         def step(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
             h, c = states
-            i, f, g, o = (x @ self.w + h @ self.u + self.b).split(H, dim=1)
+            i, f, g, o = torch.split(x @ self.w + h @ self.u + self.b, H, dim=1)  # type: ignore[no-untyped-call]
             i, f = torch.sigmoid(i + self.p[0] * c), torch.sigmoid(f + self.p[1] * c)
             c = f * c + i * torch.tanh(g)
             h = torch.sigmoid(o + self.p[2] * c) * torch.tanh(c)
