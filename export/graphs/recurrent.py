@@ -28,7 +28,7 @@ from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
 from ostinato.export.graphs.tidy import tidy
-from ostinato.export.graphs.untraced import StaticAxes, untraced
+from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
@@ -108,10 +108,13 @@ def open_exported(path: Path) -> Any:
         raise ExportError(f"the exported graph: {error}") from error
 
 
-def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
+def write_graph(contract: Contract, path: Path, name: str = "step", places: dict[str, str] | None = None) -> Contract:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
 
     What loops over the steps in Python is traced for one step, which a ``Scan`` runs for each.
+
+    Args:
+        places: is filled with the line of the user's code that each node comes from, by its name, in brackets.
 
     Returns:
         the contract, with the states that the graph shows to be ``bounded``.
@@ -128,6 +131,8 @@ def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
         model = _translated(one, Signature.of(one, name))
         carried = {state.input: state.output for state in contract.states}
         scan_over_steps(model, dict(signature.inputs), dict(signature.outputs), carried)
+    if places is not None:
+        places |= places_of(model)
     made = finish(model, signature, path)
     bounded = (state.model_copy(update={"bounded": made[state.output].is_finite}) for state in contract.states)
     return replace(contract, states=tuple(bounded))

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
@@ -15,6 +16,8 @@ from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError, first_line
 
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(ostinato.export.contracts.__file__).resolve().parent.parent))
+_STACK_TRACE = "pkg.torch.onnx.stack_trace"
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 _SOURCE = re.compile(r"\[(\d+)\]\.size\(\)\[(\d+)\]")
 _STATIC_ADVICE = {
     "T": (
@@ -82,6 +85,18 @@ def place_of(frames: Sequence[tuple[str, int | None, str | None]]) -> str:
         return ""
     file, line, code = users[-1]
     return f" ({Path(file).name}, line {line}{': ' + code.strip() if code else ''})"
+
+
+def place_in(stack_trace: str) -> str:
+    """The same from a stack trace in words."""
+    return place_of([(file, int(line), code) for file, line, code in _FRAME.findall(stack_trace)])
+
+
+def places_of(model: ir.Model) -> dict[str, str]:
+    """Name of a node of a graph as torch made it -> the line that it comes from."""
+    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    found = {node.name or "": place_in(node.metadata_props.get(_STACK_TRACE, "")) for node in nodes}
+    return {name: place for name, place in found.items() if place}
 
 
 def _places(error: Exception, shapes: Sequence[Axes]) -> dict[str, str]:

@@ -103,7 +103,8 @@ def both_ways_along_frequency() -> Entry:
 
         def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             bands, _ = self.bands(x.reshape(-1, 6, 1))
-            return self.layers(bands.reshape(x.shape[0], x.shape[1], -1), h)
+            y, h = self.layers(bands.reshape(x.shape[0], x.shape[1], -1), h)
+            return y, h
 
     return Network(), amounts("B", "T", 6)
 

@@ -260,7 +260,7 @@ def peephole_lstm() -> Entry:
 
         def step(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
             h, c = states
-            i, f, g, o = torch.split(x @ self.w + h @ self.u + self.b, H, dim=1)  # type: ignore[no-untyped-call]
+            i, f, g, o = torch.split(x @ self.w + h @ self.u + self.b, H, dim=1)
             i, f = torch.sigmoid(i + self.p[0] * c), torch.sigmoid(f + self.p[1] * c)
             c = f * c + i * torch.tanh(g)
             h = torch.sigmoid(o + self.p[2] * c) * torch.tanh(c)
