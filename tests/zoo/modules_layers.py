@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from tests.zoo.modules_loops import Entry, H, amounts
+from tests.zoo.entries import Entry, amounts
+from tests.zoo.modules_loops import H
 
 
 class Layers(nn.Module):

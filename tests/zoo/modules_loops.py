@@ -6,26 +6,14 @@ Each function returns a module and what ``export_module`` is told of it; its doc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ostinato.service.artifact.tensors import Input
+from tests.zoo.entries import Entry, amounts
 
-Entry = tuple[nn.Module, dict[str, Any]]
 H = 8
-
-
-def amounts(*shape: int | str, **more: Any) -> dict[str, Any]:
-    """Options with an input of this shape, ``[B, T, 3]`` where none is given, its numbers called ``x0``, ``x1``, ..."""
-    shape = shape or ("B", "T", 3)
-    number = 1
-    for axis in shape:
-        number *= axis if isinstance(axis, int) else 1
-    content = {"name": "inputs", "dtype": "float32", "shape": shape, "features": [f"x{n}" for n in range(number)]}
-    return {"inputs": Input.model_validate(content | more)}
 
 
 class Looped(nn.Module):
