@@ -74,9 +74,10 @@ class RowLayout(Generic[Part]):
         views = zip(self.flat(rows), self.parts, strict=True)
         return [flat.reshape(*flat.shape[:-1], *part.row_shape) for flat, part in views]
 
-    def words(self, rows: NDArray[Any]) -> Any:
+    def words(self, rows: NDArray[Any], *, of_many: bool = False) -> Any:
         """What an answer has of rows ``[n, width]``, or of one row: arrays, nested as the tensors are, by name where
-        there are several. A tensor that is made once a run has one row, of the last step.
+        there are several. Of a sequence a tensor that is made once a run has one row, the last step's; ``of_many``: the
+        rows are one step each of many sequences.
         """
         if self.is_flat:
             return rows
@@ -85,7 +86,9 @@ class RowLayout(Generic[Part]):
         named = {}
         for part, flat, is_once in zip(self.parts, self.flat(rows), self._is_once, strict=True):
             tensor = flat.reshape(*flat.shape[:-1], *part.row_shape) if len(part.row_shape) > 1 else flat
-            named[part.name] = np.ascontiguousarray(tensor[-1:] if is_once and rows.ndim > 1 else tensor)
+            named[part.name] = np.ascontiguousarray(
+                tensor[-1:] if is_once and rows.ndim > 1 and not of_many else tensor
+            )
         return named
 
     def settle(self, rows: NDArray[Any]) -> NDArray[Any]:

@@ -123,7 +123,7 @@ def columns_content(
 ) -> dict[str, Any]:
     """Word the answers: null in rows that failed, which ``errors`` explains."""
     seqs: Any = answers.seqs
-    outputs: Any = made.words(answers.outputs)
+    outputs: Any = made.words(answers.outputs, of_many=True)
     if problems:
         seqs = [None if row in problems else seq for row, seq in enumerate(answers.seqs.tolist())]
         if isinstance(outputs, dict):

@@ -57,3 +57,32 @@ def test_what_is_written_to_a_tensor_of_rows_is_in_the_rows() -> None:
 def test_outputs_lie_as_inputs_do() -> None:
     layout = RowLayout([Output(name="y", dtype="float32", shape=("B", 2), features=("a", "b"))])
     assert layout.unpack(layout.pack([np.ones((5, 2), np.float32)]))[0].shape == (5, 2)
+
+
+def output(name: str, *shape: int | str) -> Output:
+    features = tuple(
+        f"{name}_{index}" for index in range(int(np.prod([size for size in shape if isinstance(size, int)])))
+    )
+    return Output(name=name, dtype="float32", shape=shape, features=features)  # type: ignore[arg-type]
+
+
+def test_what_is_made_once_a_run_is_worded_once_for_a_sequence_and_for_each_of_many_sessions() -> None:
+    layout = RowLayout([output("level", "B", "T", 2), output("summary", "B", 3)])
+    rows = layout.settle(layout.pack([np.ones((4, 2), np.float32), np.arange(12, dtype=np.float32).reshape(4, 3)]))
+    assert layout.words(rows)["summary"].tolist() == [[9, 10, 11]]
+    assert layout.words(rows)["level"].tolist() == [[1, 1]] * 4
+    assert layout.words(rows[-1])["summary"].tolist() == [9, 10, 11]
+    assert len(layout.words(rows, of_many=True)["summary"]) == 4
+
+
+def test_rows_of_runs_cut_otherwise_are_the_same_when_settled() -> None:
+    layout = RowLayout([output("level", "B", "T", 2), output("summary", "B", 3)])
+    whole = layout.pack([np.ones((4, 2), np.float32), np.full((4, 3), 7, np.float32)])
+    cut = layout.pack([np.ones((4, 2), np.float32), np.array([[1] * 3, [2] * 3, [3] * 3, [7] * 3], np.float32)])
+    assert layout.settle(whole).tobytes() == layout.settle(cut).tobytes()
+
+
+def test_where_no_output_has_steps_each_row_is_a_step_of_its_own() -> None:
+    layout = RowLayout([output("level", "B", 2), output("summary", "B", 3)])
+    rows = layout.settle(layout.pack([np.ones((4, 2), np.float32), np.ones((4, 3), np.float32)]))
+    assert layout.words(rows)["summary"].tolist() == [[1, 1, 1]] * 4
