@@ -20,7 +20,8 @@ def run_offline(
 ) -> Answers:
     """Run whole sequences ``[B, T, F]`` from the initial state, as the model's promise says.
 
-    ``any``: each sequence by itself and in one run of the graph, or a step a run where the graph takes one. ``fixed``:
+    ``any``: each sequence by itself and in one run of the graph, or a step a run where the graph takes one, and where
+    a step has no answer (NaN), which may leave the steps before it in the same run without theirs. ``fixed``:
     in runs of that shape, which are filled up. ``alone``: each by itself, a step a run.
 
     Args:
@@ -39,8 +40,11 @@ def run_offline(
         def report_rows(done: int, before: int = first, together: int = len(rows)) -> None:
             report(before * num_steps + done * together, num_rows * num_steps)
 
-        parts.append(run_sequence(runner, rows, num_steps if is_whole else 1, report_rows))
-    outputs = np.concatenate([made for made, _ in parts])
+        made = run_sequence(runner, rows, num_steps if is_whole else 1, report_rows)
+        if is_whole and num_steps > 1 and np.isnan(made[0]).any():
+            made = run_sequence(runner, rows, 1)
+        parts.append(made)
+    outputs = np.concatenate([answered for answered, _ in parts])
     states = zip(*(behind for _, behind in parts), strict=True)
     return outputs, tuple(np.concatenate(rows) for rows in states)
 
