@@ -23,7 +23,7 @@ from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE, worst_place
 from ostinato.export.proofs.teacher_forcing import Written, write_from
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 from ostinato.service.artifact.numbers import largest_difference
 
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
@@ -32,7 +32,7 @@ MAX_TOLERANCE = 1e-4
 # The graph and the network are rounded each on its own, and what was measured is not the worst that there is.
 _MARGIN = 5.0
 # Rows and steps over which the rounding of a recurrent network is measured.
-_SIZES = ((64, 200), (2, 1000))
+_SIZES = ((64, 200), (32, 1000))
 
 
 class Widened:
