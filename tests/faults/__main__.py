@@ -56,6 +56,7 @@ def main(
         for scenario in (*SCENARIOS, HISTORIES)
         for name in scenario.stores
         if (not only or scenario.name in only) and (not store or name in store)
+        if faults or scenario.num_quick or not quick
     ]
     if not plan:
         asked = f"{', '.join(only or NAMES)} over {', '.join(store or STORES)}"

@@ -83,6 +83,7 @@ async def play(
         between=scenario.between,
         target=scenario.target,
         backing=scenario.backing,
+        further_models=scenario.further_models,
     )
     try:
         async with stage:

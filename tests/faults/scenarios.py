@@ -10,6 +10,7 @@ from tests.faults.saboteurs import (
     ChangePassword,
     CutStore,
     KillMaster,
+    KillNode,
     KillParent,
     KillRedis,
     KillService,
@@ -33,11 +34,12 @@ class Scenario:
 
     Attributes:
         stores: those that shall survive it.
-        num_quick, num_long: how many faults a short and a long run have.
+        num_quick, num_long: how many faults a short and a long run have; 0 = it is not in the short one.
         flow_chunks: how many chunks are acknowledged between two faults, at least.
         calm_seconds: how long the next fault waits after that, at most.
         attempt_seconds: how long a client waits for an answer before it sends the same again.
         target: what is served.
+        further_models: models besides the one that is stepped.
     """
 
     name: str
@@ -54,11 +56,17 @@ class Scenario:
     calm_seconds: float = 0.5
     attempt_seconds: float = 10.0
     target: str = SERVICE
+    further_models: tuple[str, ...] = ()
 
 
 SCENARIOS = (
     Scenario("kill-service", "the service is killed and started again", KillService, ("lmdb",), 2, 200),
     Scenario("kill-replica", "one of two replicas is killed", KillService, ("redis",), 2, 200, num_replicas=2),
+    Scenario(
+        *("deadly-version", "the service starts with a version that kills workers", KillService, ("lmdb",), 0, 10),
+        target="tests.process.deadly_service:Ostinato",
+        further_models=("sigabrt", "sigkill"),
+    ),
     Scenario("parent-killed", "the workers' parent is killed, started again", KillParent, ("lmdb",), 1, 50),
     Scenario("kill-worker", "one of three workers is killed", KillWorker, ("lmdb", "redis"), 2, 100, num_workers=3),
     Scenario(
@@ -82,6 +90,11 @@ SCENARIOS = (
         *("kill-master", "Redis is killed, and Sentinels put its copy in its place", KillMaster, ("redis",), 2, 30),
         num_replicas=2,
         backing=Backing.SENTINELS,
+    ),
+    Scenario(
+        *("kill-node", "a cluster's server is killed, and its replica takes its place", KillNode, ("redis",), 0, 20),
+        num_replicas=2,
+        backing=Backing.CLUSTER,
     ),
     Scenario(
         *("change-password", "Redis' password is changed, and its file later or sooner", ChangePassword, ("redis",)),

@@ -10,7 +10,7 @@ from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.stage import Backing, Stage
 from tests.histories.stage import LocalReplicas
 
-PAIRS = [(scenario, store) for scenario in SCENARIOS for store in scenario.stores]
+PAIRS = [(scenario, store) for scenario in SCENARIOS if scenario.num_quick for store in scenario.stores]
 
 
 @pytest.mark.parametrize(("scenario", "store"), PAIRS, ids=[f"{scenario.name}-{store}" for scenario, store in PAIRS])
