@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.faults.__main__ import command_line
+from tests.faults.__main__ import main
 from tests.faults.chunk import Steps
 from tests.faults.driver import Driver
 from tests.faults.judge import Fault
@@ -23,6 +23,7 @@ from tests.faults.report import explain
 from tests.faults.saboteurs import Saboteur
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.networks import offline
+from tests.programs import command_line
 from tests.server import ServerProcess, free_port
 from tests.waiting import until_true
 
@@ -158,6 +159,6 @@ def test_the_command_line_knows_what_there_is(capsys: pytest.CaptureFixture[str]
         (["--only", "disk-full", "--store", "redis"], "there is no disk-full over redis"),
     ):
         with pytest.raises(SystemExit) as exited:
-            command_line()(arguments)
+            command_line(main)(arguments)
         assert exited.value.code == 2
         assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
