@@ -27,6 +27,9 @@ from tests.programs import command_line
 from tests.server import ServerProcess, free_port
 from tests.waiting import until_true
 
+# One process runs these, since they share what takes long to start.
+on_the_shared_server = pytest.mark.xdist_group("server")
+
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -61,6 +64,7 @@ async def test_a_step_that_nobody_sent_is_seen() -> None:
     assert counts[Fault.SWAPPED] == counts[Fault.FAILED] == 0
 
 
+@on_the_shared_server
 async def test_an_output_that_is_off_by_its_last_bit_is_seen(server: ServerProcess, repository: Path) -> None:
     def almost(inputs: Steps) -> Steps:
         expected = offline(repository / "lstm" / "1", inputs)
@@ -143,6 +147,7 @@ def test_a_killed_server_leaves_no_process(repository: Path, tmp_path: Path) -> 
         server.stop()
 
 
+@on_the_shared_server
 def test_a_paused_server_does_not_answer_and_then_does(server: ServerProcess) -> None:
     server.pause()
     try:
