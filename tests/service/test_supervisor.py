@@ -115,19 +115,21 @@ def test_workers_that_cannot_start_end_the_server_with_their_reason(
 
 def test_before_a_worker_listens_nobody_waits_at_the_port_and_nobody_else_takes_it() -> None:
     port = free_port()
-    found: list[int] = []
+    found: list[int | None] = []
     with parent_of("time.sleep(60)", port) as parent:
 
         def knock(_: object) -> None:
             with socket.socket() as client, socket.socket() as other:
                 found.append(client.connect_ex(("127.0.0.1", port)))
                 other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                with pytest.raises(OSError, match="Address already in use"):
+                try:
                     other.bind(("127.0.0.1", port))
+                except OSError as error:
+                    found.append(error.errno)
             parent.loop.add_callback(parent.stop)
 
         parent.start(lambda _: parent.loop.call_later(0.05, knock, None))
-    assert found == [errno.ECONNREFUSED]
+    assert found == [errno.ECONNREFUSED, errno.EADDRINUSE]
 
 
 def test_to_be_told_to_end_while_workers_are_looked_after_is_not_for_nothing() -> None:
