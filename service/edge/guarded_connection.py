@@ -13,10 +13,10 @@ from typing import Any
 
 import httptools
 
-from ostinato.service.edge.answering_connection import AnsweringConnection
 from ostinato.service.edge.answers import whole_answer
 from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, too_large
 from ostinato.service.edge.message import Response
+from ostinato.service.edge.reading_connection import SLICE_BYTES, ReadingConnection
 from ostinato.service.errors import (
     MalformedRequest,
     OstinatoError,
@@ -42,7 +42,7 @@ class Reading(Enum):
 _NONE, _HEAD, _BODY = Reading
 
 
-class GuardedConnection(AnsweringConnection):
+class GuardedConnection(ReadingConnection):
     """One connection; the arguments are uvicorn's.
 
     One timer for each connection stays where it is and looks when it fires what its client owes; uvicorn sets and
@@ -83,11 +83,14 @@ class GuardedConnection(AnsweringConnection):
         """See ``asyncio.Protocol``."""
         if self._is_over:
             return
+        if (self._unread or len(data) > SLICE_BYTES) and not self._is_slicing:
+            self.read_in_slices(data)
+            return
         self._num_new_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade_when_answered(data[upgrade.args[0] :])
+            self._upgrade_when_answered(data[upgrade.args[0] :] + self.take_rest())
         except httptools.HttpParserError as error:
             self._refuse(self._fault or fault_of(error))
         else:

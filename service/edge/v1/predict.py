@@ -21,7 +21,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.sequences import check_width, to_sequence, to_states
-from ostinato.service.inputs.turns import in_thread, to_numbers
+from ostinato.service.inputs.turns import Pace, in_thread, to_numbers
 
 SLICE_SEQUENCES = 64
 """Sequences that are read before other requests have their turn."""
@@ -82,7 +82,8 @@ class PredictRoute:
                 await asyncio.sleep(0)
         if body.go_backwards:
             sequences = _reversed(sequences)
-        predictions = await predict(engine, sequences, _initial_states(engine, body), with_states=body.return_state)
+        states = await _initial_states(engine, body)
+        predictions = await predict(engine, sequences, states, with_states=body.return_state)
         content: dict[str, Any] = {
             "model": manifest.name,
             "version": manifest.version,
@@ -115,7 +116,7 @@ def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
 
 
-def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
+async def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
     given = body.initial_state
     if given is None:
         return [None] * len(body.sequences)
@@ -123,7 +124,9 @@ def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]
         return [to_states(given, engine.manifest, "initial_state")] * len(body.sequences)
     if len(given) != len(body.sequences):
         raise InvalidInput(f"{len(given)} states for {len(body.sequences)} sequences", field="initial_state")
-    return [
-        None if states is None else to_states(states, engine.manifest, f"initial_state[{index}]")
-        for index, states in enumerate(given)
-    ]
+    made: list[list[NDArray[Any]] | None] = []
+    pace = Pace()
+    for index, states in enumerate(given):
+        made.append(None if states is None else to_states(states, engine.manifest, f"initial_state[{index}]"))
+        await pace.rest()
+    return made

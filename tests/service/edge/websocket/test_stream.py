@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,14 +75,18 @@ class Line:
         )
         self.recorder.stream = self.stream
 
-    async def step_columns(self, model: str, message: bytes, create_missing: bool) -> bytes:
+    async def step_columns(
+        self, model: str, message: bytes, create_missing: bool, when_placed: Callable[[], object]
+    ) -> bytes:
         """A message is ``<session>,<number>``; any other is refused."""
         self.columns.append((model, message, create_missing))
         session_id, _, number = message.decode().partition(",")
         session = self.house.sessions.use(session_id)
         if session is None:
             raise InvalidInput("this is no Arrow IPC stream")
-        answer = await self.house.ledger.step(session, column(float(number)))
+        stepping = self.house.ledger.step(session, column(float(number)))
+        when_placed()
+        answer = await stepping
         return b"%g" % answer.outputs[0, 0]
 
     @property
