@@ -522,6 +522,40 @@ class TestColumns:
         columns = [float(answer) for answer in sent if isinstance(answer, bytes)]
         assert (texts, columns) == ([1, 12, 1113], [11, 112, 1112])
 
+    async def test_what_comes_behind_one_waits_until_its_rows_are_put_to_their_sessions(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_read = asyncio.Event()
+        async with line_over(House(), "a") as line:
+            step_columns = line.step_columns
+
+            async def slow(*given: Any) -> bytes:
+                await is_read.wait()
+                return await step_columns(*given)
+
+            monkeypatch.setattr(line.stream, "_step_columns", slow)
+            line.say(b"a,10", {"session_id": "a", "inputs": [[1]]})
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not line.recorder.sent
+            is_read.set()
+            columns, text = sorted(await line.recorder.until(2), key=lambda answer: isinstance(answer, dict))
+        assert (columns, text["outputs"]) == (b"10", [[11.0]])
+
+    async def test_one_that_fails_before_its_rows_are_put_there_holds_nothing_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with line_over(House(), "a") as line:
+
+            async def refuse(*_: object) -> bytes:
+                await asyncio.sleep(0)
+                raise InvalidInput("no")
+
+            monkeypatch.setattr(line.stream, "_step_columns", refuse)
+            line.say(b"a,10", {"session_id": "a", "inputs": [[1]]})
+            await line.recorder.until(2)
+        assert line.recorder.codes == ["invalid_input", "ok"]
+
     async def test_a_bug_in_it_is_answered_and_its_words_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with line_over(House(), "a") as line:
 
