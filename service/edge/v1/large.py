@@ -170,11 +170,11 @@ class _Slices:
                 raise InvalidInput(f"an object of {count} members in {self._what}")
 
         bounds = (await self._bounds(text, check, "")).tolist()
-        if len(bounds) == 2 and not text[1:-1].strip(b" \n\r\t"):
+        if len(bounds) == 2 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
             return {}
         found: dict[str, bytes] = {}
         for start, end in pairwise(bounds):
-            at = _behind_blanks(text, start + 1, end)
+            at = await _behind_blanks(text, start + 1, end)
             key = _KEY.match(text, at, min(end, at + MAX_NAME_BYTES))
             if key is None:
                 raise self._no_json(f"a member without a name, or with one of over {MAX_NAME_BYTES} bytes")
@@ -183,12 +183,14 @@ class _Slices:
             found[name] = text[key.end() : end].strip(b" \n\r\t")
             if not found[name]:
                 raise self._no_json(f"member {name[:100]!r} has no value")
+            if end - start > SLICE_BYTES:
+                await asyncio.sleep(0)
         return found
 
     async def _array(self, item: Any, text: bytes, place: str) -> list[Any]:
         bounds = await self._bounds(text, self.check, place)
         count = len(bounds) - 1
-        if count == 1 and not text[1:-1].strip(b" \n\r\t"):
+        if count == 1 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
             return []
         made: list[Any] = []
         kind = list[item]
@@ -281,12 +283,13 @@ def _has_slow_numbers(text: bytes) -> bool:
     return bool((is_digit & (behind <= ord("9")) & (behind >= ord("+"))).any())
 
 
-def _behind_blanks(text: bytes, start: int, end: int) -> int:
+async def _behind_blanks(text: bytes, start: int, end: int) -> int:
     """Where the first byte from ``start`` on is that is no blank; ``end`` where there is none."""
     for at in range(start, end, BLOCK_BYTES):
         block = text[at : min(at + BLOCK_BYTES, end)]
         if left := block.lstrip(b" \n\r\t"):
             return at + len(block) - len(left)
+        await asyncio.sleep(0)
     return end
 
 
