@@ -14,16 +14,10 @@ from typing import Any
 import httptools
 
 from ostinato.service.edge.answers import whole_answer
-from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, too_large
+from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, other_version, too_large
 from ostinato.service.edge.message import Response
 from ostinato.service.edge.reading_connection import SLICE_BYTES, ReadingConnection
-from ostinato.service.errors import (
-    MalformedRequest,
-    OstinatoError,
-    RequestTimeout,
-    UnknownHttpVersion,
-    UnknownTransferCoding,
-)
+from ostinato.service.errors import MalformedRequest, OstinatoError, RequestTimeout
 
 LINGER_SECONDS = 2.0
 """How long a client may take to read why its connection ends, and to end its side."""
@@ -136,7 +130,7 @@ class GuardedConnection(ReadingConnection):
         """Have ASGI answer the request whose head was read."""
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            self._fail(UnknownHttpVersion(f"HTTP/{version} is not spoken here; HTTP/1.1 is"))
+            self._fail(other_version())
         if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
             self._fail(MalformedRequest("HTTP/1.0 has no Transfer-Encoding"))
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -187,7 +181,7 @@ class GuardedConnection(ReadingConnection):
         """Close a connection whose client owes something for too long; look again later at any other."""
         self.timeout_keep_alive_task = None
         now = self.loop.time()
-        patience_seconds = self._desk.deadline_seconds or math.inf
+        patience_seconds = self._desk.patience_seconds or math.inf
         if self.transport.is_closing():
             # It goes when its client has read the last answer.
             self._closing_since = min(self._closing_since, now)
@@ -224,7 +218,7 @@ class GuardedConnection(ReadingConnection):
         if name == b"expect":
             self.expect_100_continue = self.expect_100_continue or value == b"100-continue"
         elif value != b"chunked":
-            self._fault = UnknownTransferCoding(
+            self._fault = MalformedRequest(
                 "a body may come in chunks (Transfer-Encoding: chunked), not otherwise coded"
             )
 

@@ -211,7 +211,7 @@ class WebSocketConnection(asyncio.Protocol):
         if stream is None or self._protocol.state is not State.OPEN:
             return
         stream.sweep(now)
-        patience_seconds = self._streams.desk.deadline_seconds
+        patience_seconds = self._streams.desk.patience_seconds
         if patience_seconds and now - self._stalled_at > patience_seconds and self._transport is not None:
             self._streams.desk.count_refusal(UNREAD)
             self._end()
