@@ -30,7 +30,7 @@ def _check_time_to_live(seconds: float) -> float:
     return seconds
 
 
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     max_connections: Positive = 10_000
     stream_origins: str = ""
     head_seconds: NotNegative = 10.0
-    ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS), AfterValidator(_check_time_to_live)] = 3600.0
+    ttl_seconds: Annotated[NotNegative, AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0
     max_stream_frames: Positive = 1024
@@ -156,7 +156,7 @@ def redacted(text: str) -> str:
     """What may be shown of an address: without what it may hold of a user and of passwords."""
     if text.startswith(("lmdb://", "memory://")):
         return text
-    hidden = re.sub(r"^([a-z+]*:?/*).*@", r"\1***@", text, flags=re.DOTALL | re.IGNORECASE)
+    hidden = re.sub(r"^([a-z+]*:/*)?.*@", r"\1***@", text, flags=re.DOTALL | re.IGNORECASE)
     return re.sub(r"((?:pass|secret|token)[a-z_]*=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 
