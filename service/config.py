@@ -76,7 +76,7 @@ class Settings(BaseSettings):
             at least a millisecond, or 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
         deadline_seconds: how long a request may take from its arrival, and its answer stay unread; 0 = for ever. A body
-            that does not come, and an answer that is not read, then have 30 times ``head_seconds``.
+            that does not come, and an answer that is not read, then have 60 times ``head_seconds``.
         max_stream_frames: frames of one WebSocket stream accepted and not yet answered, inclusive; further ones wait
             in its connection.
         stream_idle_seconds: how long a stream may go without a message of its client's and with nothing under way

@@ -32,7 +32,7 @@ LOGGED_EVERY_SECONDS = {
 """Codes of errors that are for the operator, and how often the log is told: the last three meet every
 request, of all sessions or of one that the store has named, or every connection.
 """
-PATIENCE = 30
+PATIENCE = 60
 """A body may take so many times as long as a head, and an answer stay unread, where requests have no deadline."""
 UNREAD = "answer_unread"
 """How a client is counted that is cut off, since it does not read what it is answered."""
