@@ -118,7 +118,8 @@ class GuardedConnection(ReadingConnection):
         """Refuse a head that is over a limit, or says what cannot be done; it is read."""
         if (
             len(self.headers) > MAX_HEADERS
-            or self._num_head_bytes + self._num_new_bytes > MAX_HEAD_BYTES
+            or self._num_new_bytes > MAX_HEAD_BYTES
+            or self._head_since < math.inf  # it came in several reads, and began somewhere in the first
             or self._fault is not None
         ):
             self._check_head()

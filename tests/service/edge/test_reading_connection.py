@@ -66,3 +66,12 @@ async def test_what_stands_behind_many_requests_and_a_handshake_reaches_the_stre
         while answers.count(b"outputs") < 3:
             answers += await asyncio.wait_for(client.reader.read(1000), PATIENCE_SECONDS)
     assert [b'"outputs":[[%d.0]]' % number in answers for number in (13, 15, 18)] == [True] * 3
+
+
+@pytest.mark.parametrize("head", ["a: " + "b" * 65_600, "\r\n".join(["a: " + "b" * 3000] * 22)], ids=["one", "many"])
+async def test_a_head_over_the_limit_is_refused_though_it_is_read_in_slices(head: str) -> None:
+    async with serving(await house_with_a()) as server, Client.to(server) as client:
+        client.writer.write(step(4) + post(STEP, b"{}", head))
+        assert (await client.answer())[0] == 200
+        status, headers, problem = await client.answer()
+        assert (status, problem["code"], dict(headers)["connection"]) == (431, "head_too_large", "close")
