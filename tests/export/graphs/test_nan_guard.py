@@ -110,6 +110,8 @@ def test_columns_tell_nan_as_all_weights_would() -> None:
         generator.normal(size=(12, 3)),
         np.abs(generator.normal(size=(8, 3))),  # two infinities of one sign never cancel each other
         np.array([[1.0, 0.0, 2.0], [3.0, 1.0, -1.0]]),  # infinity times 0
+        np.array([[1.0, 2.0, 3.0], [3.0, 0.0, 1.0]]),  # and where the signs alone tell nothing new
+        np.array([[1.0, 2.0, 3.0], [3.0, -1.0, 1.0]]),  # two of one sign that only the second row makes opposite
     ):
         columns = telling_columns(weights)
         for step in product((-np.inf, np.inf, 1.0, np.nan), repeat=3):
