@@ -48,6 +48,14 @@ def test_a_release_that_was_loaded_after_a_kill_begins_anew() -> None:
     assert not casualties.judge(RELEASE, -signal.SIGKILL)
 
 
+def test_a_kill_at_one_release_says_nothing_of_another() -> None:
+    casualties = Casualties()
+    assert not casualties.judge(RELEASE, -signal.SIGKILL)
+    assert not casualties.judge(RELEASE._replace(version="2"), -signal.SIGKILL)
+    assert casualties.judge(RELEASE, -signal.SIGKILL)
+    assert [aside.release for aside in casualties.set_aside] == [RELEASE]
+
+
 def test_an_end_is_told_by_signal_or_exit_code() -> None:
     assert describe_end(-signal.SIGSEGV) == "killed by SIGSEGV"
     assert describe_end(7) == "ended with exit code 7"
@@ -88,6 +96,34 @@ def test_workers_that_cannot_start_end_the_server_with_their_reason(
     assert said[-1] == "no worker could be started, 3 times in a row: the store is damaged"
     assert sum("ended with exit code 3 before it could serve (the store is damaged)" in line for line in said) == 3
     assert caplog.records[-1].levelno == logging.CRITICAL
+
+
+def test_a_worker_that_served_is_no_failed_start_and_ends_the_count_of_those(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
+    # The second worker loads a version, serves and ends; all others fail.
+    script = """
+        import json, os, socket
+        orders = json.loads(os.environ["_OSTINATO_TETHER"])
+        events = ["loading", "loaded", "started"] if orders["restarts"] == 1 else ["failed"]
+        end = socket.socket(fileno=orders["descriptor"])
+        for event in events:
+            words = {"pid": os.getpid(), "event": event, "release": ["lstm", "1", "mark"]}
+            end.send(json.dumps(words).encode())
+        os._exit(3)
+    """
+    with parent_of(script, free_port()) as parent, pytest.raises(SystemExit):
+        parent.start()
+    said = [record.getMessage() for record in caplog.records if record.name == supervisor.__name__]
+    ends = [line.partition(" ended with exit code 3 ")[2] for line in said if line.startswith("worker")]
+    assert ends == [
+        "before it could serve: another is started in 0.01 s",
+        "while it served: another is started",
+        "before it could serve: another is started in 0.01 s",
+        "before it could serve: another is started in 0.02 s",
+        "before it could serve: no other is started",
+    ]
 
 
 def test_nobody_waits_at_the_port_before_a_worker_listens() -> None:

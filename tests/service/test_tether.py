@@ -6,7 +6,7 @@ import sys
 
 import msgspec
 
-from ostinato.service.tether import VARIABLE, Notice, Orders, Release, SetAside, Tether
+from ostinato.service.tether import MAX_MESSAGE_BYTES, VARIABLE, Notice, Orders, Release, SetAside, Tether
 
 RELEASE = Release("lstm", "1", "mark")
 
@@ -17,10 +17,12 @@ def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
     tether = Tether.of({VARIABLE: orders.encode()})
     tether.tell("loading", RELEASE)
     tether.fail("no disk")
-    told = [msgspec.json.decode(parent.recv(65_536), type=Notice) for _ in range(2)]
-    assert [(each.event, each.release, each.reason) for each in told] == [
+    tether.fail("\0" * 100_000)  # which takes six bytes each
+    told = [msgspec.json.decode(parent.recv(MAX_MESSAGE_BYTES), type=Notice) for _ in range(3)]
+    assert [(each.event, each.release, each.reason[:10]) for each in told] == [
         ("loading", RELEASE, ""),
         ("failed", None, "no disk"),
+        ("failed", None, "\0" * 10),
     ]
     assert tether.restarts == 2
     assert tether.why_set_aside(RELEASE) == "a worker was killed"
