@@ -51,7 +51,10 @@ def test_a_worker_ends_when_its_parent_s_end_is_closed_whoever_its_parent_is() -
         [sys.executable, "-c", script], env=variables, pass_fds=[worker.fileno()], stdout=subprocess.PIPE
     )
     with child, worker:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"holds\n"
-        parent.close()
-        assert child.wait(60) == -9
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"holds\n"
+            parent.close()
+            assert child.wait(20) == -9
+        finally:
+            child.kill()
