@@ -31,6 +31,7 @@ class FakeRedis:
 
     Attributes:
         num_connections: made to it, also those that were over at once.
+        writers: of each connection, in the order in which they were made.
         commands: all that it was told, in upper case.
     """
 
@@ -46,6 +47,7 @@ class FakeRedis:
         self.host = host
         self.port = port
         self.num_connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
         self.commands: list[list[bytes]] = []
         self._context = context
         self._listener: asyncio.Server | None = None
@@ -82,6 +84,7 @@ class FakeRedis:
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
         self.num_connections += 1
+        self.writers.append(writer)
         number = self.num_connections
         commands = hiredis.Reader()  # a command looks like an answer that is a list
         try:

@@ -140,6 +140,23 @@ async def test_what_was_sent_before_is_still_answered_by_whom_it_was_sent_to(at_
         await link.close()
 
 
+@pytest.mark.usefixtures("_old_connections")
+async def test_a_connection_that_is_left_stays_until_its_last_answer_is_there(at_end: AtEnd) -> None:
+    def says(number: int, command: list[bytes]) -> bytes | None:
+        if (number, command[0]) == (2, b"ROLE"):
+            server.writers[0].write(b"rst\r\n")
+        if command[0] == b"SET" and number == 1:
+            return b"-READONLY no\r\n"
+        return b"+fi" if command[0] == b"ECHO" and number == 1 else None
+
+    async with FakeRedis(says) as server:
+        link = link_to(server.port, at_end)
+        await link.ask(GET)
+        assert await asyncio.gather(link.ask(SET), link.ask(pack("ECHO", "a"))) == [[b"OK"], [b"first"]]
+        assert server.num_connections == 2
+        await link.close()
+
+
 async def test_at_the_door_of_who_turns_everybody_away_nobody_asks_all_the_time(
     at_end: AtEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
