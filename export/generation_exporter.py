@@ -27,7 +27,8 @@ from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import recurrent_rounding, tolerance_for
 from ostinato.export.version_directory import Exported, new_version
-from ostinato.service.artifact.manifest import Decoder, Limits
+from ostinato.service.artifact.decoder import Decoder
+from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input, Nested
 from ostinato.service.artifact.vocabulary import Vocabulary
 

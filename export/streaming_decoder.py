@@ -28,7 +28,7 @@ from ostinato.export.graphs.generation import DecoderGraph, write_decoder
 from ostinato.export.proofs.proof import TOLERANCE, Measured, identical, worst_place
 from ostinato.export.proofs.rounding import Widened, in_doubles, tolerance_for, widened, written_difference
 from ostinato.export.proofs.teacher_forcing import Written, decode_from
-from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.decoder import Decoder, Memory
 from ostinato.service.artifact.numbers import largest_difference
 
 DECODER_FILE = "decode.onnx"

@@ -16,7 +16,7 @@ from ostinato.export.contracts.module import Arrays, Tensors, run_decoder
 from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
-from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.decoder import Decoder, Memory
 from ostinato.service.artifact.tensors import Input, Nested, Output, State
 
 LENGTHS_NAME = "lengths"

@@ -45,7 +45,7 @@ from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.source_probes import SourceProbes, check_examples, draw_source
 from ostinato.export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
-from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.decoder import Decoder, Memory
 from ostinato.service.artifact.tensors import Input
 
 

@@ -19,7 +19,7 @@ from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING, Range
 from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 
 
 class DecoderGraph:

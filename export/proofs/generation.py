@@ -32,7 +32,7 @@ from ostinato.export.proofs.proof import (
 )
 from ostinato.export.proofs.rounding import encoder_decoder_rounding, tolerance_for
 from ostinato.export.proofs.teacher_forcing import Written, write_from
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.catalogue.promise_checks import DEPENDENT, SAME_TO_ROUNDING
 

@@ -32,7 +32,7 @@ from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import failed_rows
 from ostinato.export.proofs.teacher_forcing import Written, write_from
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 
 # (batch size, steps) of the cases of a recurrent module.
 GOLDEN_CASES = {"first_step": (1, 1), "one_row": (1, 120), "batch": (5, 17), "wide": (33, 4)}

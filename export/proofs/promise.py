@@ -79,7 +79,7 @@ def _probes(contract: Contract, runner: Runner) -> list[Probe]:
     for seed in range(NUM_SEEDS):
         drawn = draw_sequences(contract.inputs, np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
         sequences = drawn.reshape(NUM_ROWS, NUM_STEPS, contract.inputs.num_features)
-        probes += draw_probes(runner, [sequences], NUM_ROWS, seed)
+        probes += draw_probes(runner, [Probe(sequences, runner.initial_states(NUM_ROWS))], NUM_ROWS, seed)
     return probes
 
 

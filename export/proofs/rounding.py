@@ -23,7 +23,7 @@ from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE, worst_place
 from ostinato.export.proofs.teacher_forcing import Written, write_from
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 from ostinato.service.artifact.numbers import largest_difference
 
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)

@@ -11,7 +11,7 @@ from ostinato.export.contracts.decoder import Decode, Decoded, attention_shape, 
 from ostinato.export.contracts.encoder_decoder import EncodeDecode
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.source_probes import Sources
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 
 
 @dataclass(frozen=True)

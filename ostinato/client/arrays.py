@@ -24,6 +24,8 @@ step ``[F]``, or numbers ``[n]`` for a model with one feature.
 
 States = Mapping[str, Any]
 """State name -> one row of it, as nested lists or an array."""
+Context = Mapping[str, Any]
+"""Name -> what is the same in all steps of a sequence: a number or word, nested lists, or an array."""
 
 
 def to_json(content: object, *, allow_infinity: bool = True) -> bytes:

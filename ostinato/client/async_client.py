@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ostinato.client import wire
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
-from ostinato.client.arrays import Array, Rows, States
+from ostinato.client.arrays import Array, Context, Rows, States
 from ostinato.client.async_stream import AsyncStream
 from ostinato.client.connections import LoopConnections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
@@ -133,6 +133,7 @@ class AsyncClient:
         return_sequences: bool = True,
         return_state: Literal[False] = False,
         initial_state: States | Sequence[States | None] | None = None,
+        context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
     ) -> list[Array]: ...
@@ -146,6 +147,7 @@ class AsyncClient:
         return_sequences: bool = True,
         return_state: Literal[True],
         initial_state: States | Sequence[States | None] | None = None,
+        context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
     ) -> tuple[list[Array], list[dict[str, Array]]]: ...
@@ -158,6 +160,7 @@ class AsyncClient:
         return_sequences: bool = True,
         return_state: bool = False,
         initial_state: States | Sequence[States | None] | None = None,
+        context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
     ) -> list[Array] | tuple[list[Array], list[dict[str, Array]]]:
@@ -168,6 +171,7 @@ class AsyncClient:
 
         Args:
             initial_state: to start from: one for all sequences, or a list with one (or None) for each.
+            context: what is the same in all steps of a sequence, likewise.
             go_backwards: run each sequence from its last step to its first.
         """
         outputs, states = await self._run(
@@ -177,6 +181,7 @@ class AsyncClient:
                 return_sequences=return_sequences,
                 return_state=return_state,
                 initial_state=initial_state,
+                context=context,
                 go_backwards=go_backwards,
                 version=version,
             )
@@ -220,6 +225,7 @@ class AsyncClient:
         session_id: str | None = None,
         ttl_seconds: float | None = None,
         version: str | None = None,
+        context: Context | None = None,
         keep: bool = False,
     ) -> AsyncSession:
         """A new session; ``async with`` opens it and closes it at the end, unless ``keep``. Where there is no block,
@@ -229,10 +235,13 @@ class AsyncClient:
             session_id: 1 to 128 of ``A-Z a-z 0-9 . _ : -``; made up where it is None.
             ttl_seconds: how long it may go without a chunk; 0 = for ever, None = as the server is set.
             version: of the model; the latest where it is None.
+            context: name -> what is the same in all its steps, for a model that takes such.
         """
 
         def begin() -> Plan[SessionInfo]:
-            return self._verbs.open(model, session_id=session_id, ttl_seconds=ttl_seconds, version=version)
+            return self._verbs.open(
+                model, session_id=session_id, ttl_seconds=ttl_seconds, version=version, context=context
+            )
 
         return AsyncSession(self._run, self._verbs, begin, closes_at_exit=not keep)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ostinato.client import wire
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
-from ostinato.client.arrays import Array, Rows, States
+from ostinato.client.arrays import Array, Context, Rows, States
 from ostinato.client.connections import Connections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
 from ostinato.client.generation import (
@@ -112,6 +112,7 @@ class Client:
         return_sequences: bool = True,
         return_state: Literal[False] = False,
         initial_state: States | Sequence[States | None] | None = None,
+        context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
     ) -> list[Array]: ...
@@ -125,6 +126,7 @@ class Client:
         return_sequences: bool = True,
         return_state: Literal[True],
         initial_state: States | Sequence[States | None] | None = None,
+        context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
     ) -> tuple[list[Array], list[dict[str, Array]]]: ...
@@ -137,6 +139,7 @@ class Client:
         return_sequences: bool = True,
         return_state: bool = False,
         initial_state: States | Sequence[States | None] | None = None,
+        context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
     ) -> list[Array] | tuple[list[Array], list[dict[str, Array]]]:
@@ -151,6 +154,7 @@ class Client:
                 return_sequences=return_sequences,
                 return_state=return_state,
                 initial_state=initial_state,
+                context=context,
                 go_backwards=go_backwards,
                 version=version,
             )
@@ -194,12 +198,15 @@ class Client:
         session_id: str | None = None,
         ttl_seconds: float | None = None,
         version: str | None = None,
+        context: Context | None = None,
         keep: bool = False,
     ) -> Session:
         """Open a session; leaving its ``with`` block closes it, unless ``keep``. Arguments as of ``AsyncClient``."""
 
         def begin() -> Plan[SessionInfo]:
-            return self._verbs.open(model, session_id=session_id, ttl_seconds=ttl_seconds, version=version)
+            return self._verbs.open(
+                model, session_id=session_id, ttl_seconds=ttl_seconds, version=version, context=context
+            )
 
         return Session(self._run, self._verbs, begin, closes_at_exit=not keep)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ostinato.client import answers
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage, Stepped, read
-from ostinato.client.arrays import Array, Row, Rows, States, to_json
+from ostinato.client.arrays import Array, Context, Row, Rows, States, to_json
 from ostinato.client.chunks import Chunks
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
 from ostinato.client.given import to_mapping
@@ -63,6 +63,7 @@ class Verbs:
         return_sequences: bool,
         return_state: bool,
         initial_state: States | Sequence[States | None] | None,
+        context: Context | Sequence[Context | None] | None,
         go_backwards: bool,
         version: str | None,
     ) -> Plan[tuple[list[Array], list[dict[str, Array]]]]:
@@ -73,6 +74,7 @@ class Verbs:
             return_sequences=return_sequences,
             return_state=return_state,
             initial_state=initial_state,
+            context=context,
             go_backwards=go_backwards,
             version=version,
         )
@@ -119,11 +121,17 @@ class Verbs:
         return read(answer, lambda members: answers.page_of(members, model, cursor))
 
     def open(
-        self, model: str, *, session_id: str | None, ttl_seconds: float | None, version: str | None
+        self,
+        model: str,
+        *,
+        session_id: str | None,
+        ttl_seconds: float | None,
+        version: str | None,
+        context: Context | None,
     ) -> Plan[SessionInfo]:
         """Begin a session."""
         session_id = session_id or secrets.token_urlsafe(NUM_ID_BYTES)
-        body = _given(session_id=session_id, ttl_seconds=ttl_seconds, version=version)
+        body = _given(session_id=session_id, ttl_seconds=ttl_seconds, version=version, context=context)
         path = _model_path(model, "/sessions")
         return (yield from self._begin(path, body, model=model, version=version, steps=0, repeated_steps=0))
 

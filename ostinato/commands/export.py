@@ -16,7 +16,7 @@ from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.export.version_directory import Exported
-    from ostinato.service.artifact.manifest import Decoder
+    from ostinato.service.artifact.decoder import Decoder
     from ostinato.service.artifact.tensors import Input, Output
 
 MAX_SHOWN_NAMES = 12

@@ -6,9 +6,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError, computed_field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    computed_field,
+    model_serializer,
+    model_validator,
+)
 
-from ostinato.service.artifact.tensors import Constant, Input, Nested, Output, Part, State, Tensor
+from ostinato.service.artifact.decoder import Decoder
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Constant, Input, Output, Part, State
 from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.errors import ModelRejected
 
@@ -18,78 +27,6 @@ GOLDEN_FILE = "golden.safetensors"
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator"]
-
-
-class Memory(Tensor):
-    """What a decoder looks at in every step and never changes: its input in the decoder's graph, dtype and shape.
-
-    ``made_by``: the encoder's output that it is, or the session's state of a recurrent model.
-    """
-
-    made_by: str
-
-
-class Decoder(Part):
-    """The graph ``decode``: one step of an output, from the step before it.
-
-    ``previous``: the input for what the step before chose: codes ``[B]`` with ``num_codes``, or numbers ``[B, O]``
-    that are the output of the step before. None where the graph carries that in a state.
-    ``start``: what stands for the step before the first: a code, a number, or a list of numbers.
-    ``stop``: the code that ends an output; None where an output ends after so many steps as were asked for.
-    ``output``: a score for each code (a log-probability up to a constant), ``[B, V]``; or the numbers ``[B, O]``.
-    ``states``: what is carried from step to step. ``begun_by``: state -> the encoder's output, or the session's state,
-    that it begins with; one that is not named begins with its ``initial``.
-    ``lengths``: the input for the true lengths of the sources, int64 ``[B]``; empty where the graph has none.
-    ``lengths_made_by``: the session's state that holds them, in a recurrent model.
-    ``shares_runs``: of a recurrent model's decoder, False where each output is run by itself.
-    ``attention``: the output ``[B, S]`` of weights on the source's steps, ``[B, M]`` on the M places of a memory
-    without steps; empty where there is none.
-    """
-
-    previous: Input | None = None
-    start: Nested = 0
-    stop: Annotated[int, Field(ge=0)] | None = None
-    output: Output
-    states: tuple[State, ...] = ()
-    begun_by: dict[str, str] = Field(default_factory=dict)
-    memory: tuple[Memory, ...] = ()
-    lengths: str = ""
-    lengths_made_by: str = ""
-    attention: str = ""
-    shares_runs: bool = True
-
-    @property
-    def num_codes(self) -> int | None:
-        """How many codes an output may choose from; None where it is numbers."""
-        return None if self.previous is None else self.previous.num_codes
-
-    @property
-    def attends_to_steps(self) -> bool:
-        """Whether the attention is ``[B, S]``; where no memory has steps, it is over the places of the first."""
-        return any(part.source_axis is not None for part in self.memory)
-
-    @model_validator(mode="after")
-    def _check_decoder(self) -> Decoder:
-        if self.num_codes is not None:
-            if self.output.num_features != self.num_codes:
-                raise ValueError(f"the output scores {self.output.num_features} codes of {self.num_codes}")
-            if not isinstance(self.start, int) or not 0 <= self.start < self.num_codes:
-                raise ValueError(f"start {self.start!r} is none of the {self.num_codes} codes")
-            if self.stop is not None and self.stop >= self.num_codes:
-                raise ValueError(f"stop {self.stop} is none of the {self.num_codes} codes")
-        elif self.stop is not None:
-            raise ValueError("numbers have no stop code")
-        if self.previous is not None and ("T" in self.previous.shape or "T" in self.output.shape):
-            raise ValueError("the decoder's graph takes one step a run: its tensors have no 'T'")
-        if self.attention and not self.memory:
-            raise ValueError("attention needs a memory")
-        if unknown := sorted(set(self.begun_by) - {state.name for state in self.states}):
-            raise ValueError(f"begun_by: the decoder has no state {unknown[0]!r}")
-        names = [self.lengths] * bool(self.lengths) + [part.name for part in self.memory]
-        names += [state.input for state in self.states] + ([self.previous.name] if self.previous else [])
-        if len(set(names)) != len(names):
-            raise ValueError(f"a decoder's input is named twice among {sorted(names)}")
-        return self
 
 
 class GraphFile(Part):
@@ -174,8 +111,13 @@ class Manifest(Part):
     """One version of a model.
 
     ``graphs``: by role. A recurrent model has ``step``, and ``decode`` where its sessions forecast by a decoder of
-    their own; an encoder-decoder has ``encode`` and ``decode``, a generator ``decode`` alone.
-    ``inputs``, ``outputs``, ``states``: of ``step``; of an encoder-decoder, ``inputs`` is its one source.
+    their own; a model of whole sequences has ``sequence``, an encoder-decoder ``encode`` and ``decode``, a generator
+    ``decode`` alone.
+    ``inputs``, ``outputs``, ``states``: of ``step`` or ``sequence``; an encoder-decoder has its source as only input.
+    ``context``: what is the same in all steps of a sequence, as who it is about: inputs without ``T``. It is given when
+    a session opens, or with a sequence.
+    ``lengths``: of ``sequence``, the input for the true lengths of the sequences, int64 ``[B]``; without one, sequences
+    share a run with sequences of their own length. Like ``context``, it is left out of the file where there is none.
     ``encoder_lengths``: the encoder's input for the true lengths of its sources, int64 ``[B]``; without one, sources
     share a run with sources of their own length.
     ``vocabularies``: ``source`` and ``target``, for models that take or give text.
@@ -192,8 +134,10 @@ class Manifest(Part):
     graphs: dict[str, GraphFile]
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
+    context: tuple[Input, ...] = ()
     states: tuple[State, ...] = ()
     constants: tuple[Constant, ...] = ()
+    lengths: str = ""
     feedback: dict[str, str] = Field(default_factory=dict)
     encoder_lengths: str = ""
     decoder: Decoder | None = None
@@ -208,6 +152,27 @@ class Manifest(Part):
     def batch_invariant(self) -> bool:
         """Whether a row's numbers are the same to the bit in any run; written for those who only ask that."""
         return self.promise is None or self.promise.holds == "any"
+
+    @property
+    def given(self) -> RowLayout[Input]:
+        """What goes in at a step, as a row."""
+        return RowLayout(self.inputs)
+
+    @property
+    def made(self) -> RowLayout[Output]:
+        """What comes out of a step, as a row."""
+        return RowLayout(self.outputs)
+
+    @property
+    def carried(self) -> tuple[State, ...]:
+        """All that a session carries from step to step: the states, and behind them its context, which stays."""
+        return (*self.states, *(_kept(part) for part in self.context))
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what an older release does not know, where it says nothing."""
+        content: dict[str, Any] = write(self)
+        return {key: value for key, value in content.items() if value or key not in ("context", "lengths")}
 
     @model_validator(mode="before")
     @classmethod
@@ -226,26 +191,55 @@ class Manifest(Part):
     @model_validator(mode="after")
     def _check_whole(self) -> Manifest:
         self._check_task()
-        names = [part.name for part in self.inputs] + [part.name for part in self.constants]
-        names += [state.input for state in self.states]
+        self._check_parts()
+        names = [part.name for part in self.inputs + self.context] + [part.name for part in self.constants]
+        names += [state.input for state in self.states] + [self.lengths] * bool(self.lengths)
         if len(set(names)) != len(names):
             raise ValueError(f"a graph input is named twice among {sorted(names)}")
-        if len({state.name for state in self.states}) != len(self.states):
-            raise ValueError("two states have the same name")
+        made = [part.name for part in self.outputs] + [state.output for state in self.states]
+        if len(set(made)) != len(made):
+            raise ValueError(f"a graph output is named twice among {sorted(made)}")
+        if len({state.name for state in self.carried}) != len(self.carried):
+            raise ValueError("two states, or a state and a context, have the same name")
+        self._check_feedback()
+        return self
+
+    def _check_parts(self) -> None:
+        for part in self.context:
+            if part.time_axis is not None or part.source_axis is not None:
+                raise ValueError(f"context {part.name!r}: it is the same in all steps, so its shape has no 'T'")
+        if len({part.time_axis is None for part in self.inputs}) > 1:
+            raise ValueError(
+                "some inputs have 'T' and some have none: what is the same in all steps of a sequence is context"
+            )
+
+    def _check_feedback(self) -> None:
         given = {feature for part in self.inputs for feature in part.features}
         made = {feature for part in self.outputs for feature in part.features}
         for source, target in self.feedback.items():
             if source not in made or target not in given:
                 raise ValueError(f"feedback {source!r} -> {target!r} does not lead from an output to an input feature")
-        return self
 
     def _check_task(self) -> None:
         roles = set(self.graphs)
         if self.task == "recurrent":
-            if (len(self.inputs), len(self.outputs)) != (1, 1) or roles - {"decode"} != {"step"}:
-                raise ValueError("a recurrent model has one graph, 'step', one sequence input and one output")
+            if not self.inputs or not self.outputs or roles - {"decode"} != {"step"}:
+                raise ValueError(
+                    "a recurrent model has one graph, 'step', a sequence input or more, and an output or more"
+                )
             if not self.states:
                 raise ValueError("a recurrent model has at least one state")
+        if self.task == "sequence":
+            if not self.inputs or not self.outputs or roles != {"sequence"}:
+                raise ValueError(
+                    "a model of whole sequences has one graph, 'sequence', an input and an output at least"
+                )
+            if self.states or any(part.time_axis is None for part in self.inputs):
+                raise ValueError("a model of whole sequences has no states, and all its inputs have 'T'")
+        elif self.lengths:
+            raise ValueError("lengths are of models of whole sequences")
+        if self.task not in ("recurrent", "sequence") and self.context:
+            raise ValueError("only models of sessions and of whole sequences have context")
         if self.task == "encoder_decoder" and (len(self.inputs) != 1 or roles != {"encode", "decode"}):
             raise ValueError("an encoder-decoder has one source and two graphs, 'encode' and 'decode'")
         if self.task == "generator" and (self.inputs or roles != {"decode"}):
@@ -275,6 +269,20 @@ class Manifest(Part):
         """Write ``model.json`` into a version's directory, keys in the schema's order."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def _kept(part: Input) -> State:
+    """A context as a session carries it; the graph does not give it back."""
+    initial = float("nan") if part.missing else 0.0
+    return State(
+        name=part.name,
+        input=part.name,
+        output="",
+        shape=part.shape,
+        dtype=part.dtype,
+        initial=initial,
+        missing=part.missing,
+    )
 
 
 def _fault(fault: Any) -> str:

@@ -212,7 +212,8 @@ class Output(Tensor):
 
 
 class State(Part):
-    """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session.
+    """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session. Without
+    an ``output`` it stays what it is.
 
     ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
     ``missing``, ``infinite``: whether the network's own states hold NaN, as for what was not seen yet, or infinity. No

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import ALONE, ANY, Manifest, Promise
 from ostinato.service.artifact.numbers import largest_difference
+from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.probes import NUM_PROBED_STEPS, Probe, amounts, run_on
 from ostinato.service.engine.recurrent.offline import Answers
@@ -74,12 +75,12 @@ def check_rows_are_their_own(runner: Runner, probes: Sequence[Probe]) -> None:
     Raises:
         ModelRejected: a row's numbers change by more than rounding.
     """
-    part = runner.manifest.inputs[0]
+    layout = runner.manifest.given
     for probe in probes:
-        inputs, states = probe.inputs[:5, : 1 if part.time_axis is None else None], tuple(s[:5] for s in probe.states)
+        inputs, states = probe.inputs[:5, : None if runner.takes_many_steps else 1], tuple(s[:5] for s in probe.states)
         among = run_on(runner, inputs, states)
         for watched in (0, len(inputs) - 1):
-            for what, others, their_states in _neighbours(part, inputs, states):
+            for what, others, their_states in _neighbours(layout, inputs, states):
                 _put(others, their_states, [watched], inputs[[watched]], tuple(rows[[watched]] for rows in states))
                 try:
                     changed = run_on(runner, others, their_states)
@@ -93,7 +94,7 @@ def check_rows_are_their_own(runner: Runner, probes: Sequence[Probe]) -> None:
 def _check_shapes(runner: Runner, inputs: NDArray[Any], states: Rows) -> None:
     """Alone, in another place and in a larger batch, up to rounding: over few steps, of which chaos makes little."""
     manifest, rows = runner.manifest, np.arange(17) % len(inputs)
-    if _is_far_from_zero(inputs):
+    if _is_far_from_zero(manifest.given, inputs):
         return
     among = run_on(runner, inputs, states)
     alone = run_on(runner, inputs[:1], tuple(each[:1] for each in states))
@@ -111,11 +112,13 @@ def check_states_carry(runner: Runner, probes: Sequence[Probe]) -> None:
     Raises:
         ModelRejected: the states do not carry what the outputs depend on.
     """
-    for probe in probes if runner.manifest.inputs[0].time_axis is not None else ():
-        if _is_far_from_zero(probe.inputs):
+    made = runner.manifest.made
+    for probe in probes if runner.takes_many_steps else ():
+        if _is_far_from_zero(runner.manifest.given, probe.inputs):
             continue
         rows = Probe(probe.inputs[:, :NUM_PROBED_STEPS], probe.states).rows(slice(0, 5))
-        difference = largest_difference(run_on(runner, *rows, chunk_steps=1)[0], run_on(runner, *rows)[0])
+        by_step, whole = (made.flat(run_on(runner, *rows, chunk_steps=steps)[0]) for steps in (1, None))
+        difference = max(largest_difference(one, other) for one, other in zip(by_step, whole, strict=True))
         if not difference <= SAME_TO_ROUNDING:
             raise ModelRejected(
                 f"step by step the graph answers otherwise than in one run, by {difference:.2g}: its "
@@ -123,29 +126,32 @@ def check_states_carry(runner: Runner, probes: Sequence[Probe]) -> None:
             )
 
 
-def _is_far_from_zero(inputs: NDArray[Any]) -> bool:
+def _is_far_from_zero(layout: RowLayout[Input], inputs: NDArray[Any]) -> bool:
     """Whether rounding alone may come to more than can be told from dependence."""
-    return float(np.abs(inputs[np.isfinite(inputs)]).max(initial=0.0)) > 1e3
+    numbers = [each for each in layout.flat(inputs) if each.dtype != np.bool_]
+    return any(float(np.abs(each[np.isfinite(each)]).max(initial=0)) > 1e3 for each in numbers)
 
 
 def _neighbours(
-    part: Input, inputs: NDArray[Any], states: Rows
+    layout: RowLayout[Input], inputs: NDArray[Any], states: Rows
 ) -> Iterator[tuple[str, NDArray[Any], tuple[NDArray[Any], ...]]]:
     """Other rows in the place of those given, arrays of the caller's own; with each what it is."""
-    columns = amounts(part)
+    columns = [amounts(part) for part in layout.parts]
     turned = np.roll(np.arange(len(inputs)), 2)
     kinds: list[tuple[str, Any]] = [("other sequences", None)]
-    if columns:
+    if any(columns):
         kinds += [("zeros", 0.0), ("large numbers", 1e4), ("the signs turned", -1.0)]
-        if part.missing:
+        if any(part.missing for part in layout.parts):
             kinds.append(("missing values", np.nan))
     for what, factor in kinds:
         others = inputs[turned].copy()
         their_states = tuple(rows[turned].copy() for rows in states)
         if factor is not None:
             with np.errstate(invalid="ignore", over="ignore"):
-                most = np.finfo(others.dtype).max
-                others[..., columns] = np.clip(others[..., columns] * factor + (factor > 1), -most, most)
+                for part, numbers, chosen in zip(layout.parts, layout.flat(others), columns, strict=True):
+                    if chosen and (part.missing or not np.isnan(factor)):
+                        most = np.finfo(numbers.dtype).max
+                        numbers[..., chosen] = np.clip(numbers[..., chosen] * factor + (factor > 1), -most, most)
                 for rows in their_states:
                     if rows.dtype.kind == "f" and abs(factor) <= 1:
                         rows *= rows.dtype.type(factor)
@@ -191,7 +197,7 @@ def _are_same_beside_others(
 ) -> bool:
     """Whether the first rows of the probe are as wanted at these places of a crowd, which is like them or not."""
     first = np.arange(len(places))
-    for _, others, their_states in _neighbours(runner.manifest.inputs[0], *probe.rows(crowd)):
+    for _, others, their_states in _neighbours(runner.manifest.given, *probe.rows(crowd)):
         _put(others, their_states, places, *probe.rows(first))
         try:
             beside = run_on(runner, others, their_states, chunk_steps=chunk_steps)
@@ -241,6 +247,8 @@ def _check_same(manifest: Manifest, changed: Answers, wanted: Answers, what: str
 
 def _worst(manifest: Manifest, one: Answers, other: Answers) -> tuple[float, str]:
     """The largest difference, and where it is."""
-    places = ["the output", *(f"state {state.name!r}" for state in manifest.states)]
-    pairs = zip([one[0], *one[1]], [other[0], *other[1]], places, strict=True)
+    made = manifest.made
+    names = ["the output"] if made.is_single else [f"output {part.name!r}" for part in made.parts]
+    places = [*names, *(f"state {state.name!r}" for state in manifest.carried)]
+    pairs = zip([*made.flat(one[0]), *one[1]], [*made.flat(other[0]), *other[1]], places, strict=True)
     return max(((largest_difference(a, b), place) for a, b, place in pairs), key=lambda each: each[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file
 
 from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
+from ostinato.service.artifact.tensors import Tensor
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
 from ostinato.service.catalogue.probes import Probe, draw_probes
 from ostinato.service.catalogue.promise_checks import (
@@ -80,12 +82,22 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
 
 
 class GoldenCase(NamedTuple):
-    """Inputs ``[B, T, F]`` with the outputs ``[B, T, O]`` and final states ``[B, ...]`` of the trained network."""
+    """Inputs, rows ``[B, T, width]``, with the trained network's outputs, rows likewise, and its final states.
+
+    Attributes:
+        states, context: arrays ``[B, ...]``.
+    """
 
     name: str
     inputs: NDArray[Any]
     outputs: NDArray[Any]
     states: tuple[NDArray[Any], ...]
+    context: tuple[NDArray[Any], ...] = ()
+
+    def begin(self, runner: Runner) -> Rows:
+        """What its sequences begin with, arrays ``[B, ...]`` for all that is carried."""
+        initial = runner.initial_states(len(self.inputs))
+        return (*initial[: len(self.states)], *self.context)
 
 
 def read_golden(manifest: Manifest, directory: Path) -> list[GoldenCase]:
@@ -101,18 +113,24 @@ def read_golden(manifest: Manifest, directory: Path) -> list[GoldenCase]:
         raise ModelRejected(f"{path}: {error}") from error
     cases = []
     for case in sorted({name.partition("/")[0] for name in tensors}):
-        wanted = [manifest.inputs[0], manifest.outputs[0]]
         try:
-            inputs, outputs = (_batch_first(tensors[f"{case}/{part.name}"], part) for part in wanted)
-            states = tuple(
-                np.moveaxis(tensors[f"{case}/{state.output}"], state.batch_axis, 0) for state in manifest.states
-            )
+            cases.append(_golden_case(manifest, case, tensors))
         except (KeyError, ValueError) as error:
             raise ModelRejected(f"{path}: case {case!r} does not fit the manifest: {error}") from error
-        cases.append(GoldenCase(case, inputs, outputs, states))
     if not cases:
         raise ModelRejected(f"{path}: it holds no case")
     return cases
+
+
+def _golden_case(manifest: Manifest, case: str, tensors: Mapping[str, NDArray[Any]]) -> GoldenCase:
+    inputs = manifest.given.pack([_batch_first(tensors[f"{case}/{part.name}"], part) for part in manifest.inputs])
+    made = [_batch_first(tensors[f"{case}/{part.name}"], part) for part in manifest.outputs]
+    steps_made = max(each.shape[1] for each in made)
+    repeated = [np.repeat(each, steps_made // each.shape[1], axis=1) for each in made]
+    outputs = manifest.made.settle(manifest.made.pack(repeated))
+    states = tuple(np.moveaxis(tensors[f"{case}/{state.output}"], state.batch_axis, 0) for state in manifest.states)
+    context = tuple(np.moveaxis(tensors[f"{case}/{part.name}"], part.batch_axis, 0) for part in manifest.context)
+    return GoldenCase(case, inputs, outputs, states, context)
 
 
 def _with_seen_states(manifest: Manifest, cases: list[GoldenCase]) -> Manifest:
@@ -135,25 +153,28 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
     """
     parity = runner.manifest.parity
     tolerance = parity.tolerance if parity else DEFAULT_TOLERANCE
+    made = runner.manifest.made
     largest = 0.0
     for case in cases:
-        if runner.manifest.outputs[0].is_unsound(case.outputs).any():
+        if any(
+            part.is_unsound(numbers).any() for part, numbers in zip(made.parts, made.flat(case.outputs), strict=True)
+        ):
             raise ModelRejected(
                 f"{directory / GOLDEN_FILE}: case {case.name!r}: the trained network's own output is NaN or "
                 "infinite, and no step could be answered with it; bound it (clamp), or where minus infinity is meant, "
                 "export it again: the manifest then says so"
             )
-        outputs, states = run_offline(runner, case.inputs)
-        for name, made, golden in zip(
-            [runner.manifest.outputs[0].name, *(state.output for state in runner.manifest.states)],
-            [outputs, *states],
-            [case.outputs, *case.states],
+        outputs, states = run_offline(runner, case.inputs, begin=case.begin(runner))
+        for name, ours, golden in zip(
+            [*(part.name for part in made.parts), *(state.output for state in runner.manifest.states)],
+            [*made.flat(outputs), *states[: len(case.states)]],
+            [*made.flat(case.outputs), *case.states],
             strict=True,
         ):
             place = f"{directory / GOLDEN_FILE}: case {case.name!r}, {name!r}"
-            if made.shape != golden.shape:
-                raise ModelRejected(f"{place}: the graph gives shape {made.shape}, the file has {golden.shape}")
-            difference = largest_difference(made, golden)
+            if ours.shape != golden.shape:
+                raise ModelRejected(f"{place}: the graph gives shape {ours.shape}, the file has {golden.shape}")
+            difference = largest_difference(ours, golden)
             if not difference <= tolerance:
                 raise ModelRejected(
                     f"{place}: the graph is off by {difference:.3g}; at most {tolerance:.3g} is allowed"
@@ -170,7 +191,8 @@ def draw_checked_probes(runner: Runner, cases: list[GoldenCase], directory: Path
     """
     anyhow = runner.promising(ANY)
     try:
-        probes = draw_probes(anyhow, [case.inputs for case in cases[:NUM_PROBED_CASES]], NUM_PROBED_ROWS)
+        given = [Probe(case.inputs, case.begin(anyhow)) for case in cases[:NUM_PROBED_CASES]]
+        probes = draw_probes(anyhow, given, NUM_PROBED_ROWS)
         check_rows_are_their_own(anyhow, probes)
         if any(case.inputs.shape[1] > 1 for case in cases):  # one step says nothing of how steps follow each other
             check_states_carry(anyhow, probes)
@@ -209,19 +231,19 @@ def _runner(manifest: Manifest, directory: Path, settings: Settings) -> Runner:
     )
 
 
-def _batch_first(tensor: NDArray[Any], part: Any) -> NDArray[Any]:
-    """A tensor in the graph's axes as ``[B, T, F]``; one without T as ``[B, 1, F]``."""
+def _batch_first(tensor: NDArray[Any], part: Tensor) -> NDArray[Any]:
+    """A tensor in the graph's axes as ``[B, T, ...]``; one without T as ``[B, 1, ...]``."""
     first = np.moveaxis(tensor, part.batch_axis, 0)
     if part.time_axis is not None:
         first = np.moveaxis(first, part.time_axis + (part.time_axis < part.batch_axis), 1)
     else:
         first = first[:, None]
-    return first.reshape(first.shape[0], first.shape[1], part.num_features)
+    return first.reshape(first.shape[0], first.shape[1], *part.row_shape)
 
 
 def _final_states(runner: Runner, cases: list[GoldenCase]) -> dict[str, Rows]:
     """The states ``[B, ...]`` behind each golden case."""
-    return {case.name: run_offline(runner, case.inputs)[1] for case in cases}
+    return {case.name: run_offline(runner, case.inputs, begin=case.begin(runner))[1] for case in cases}
 
 
 def _time_step(runner: Runner) -> float:
@@ -242,6 +264,4 @@ def _time_step(runner: Runner) -> float:
 
 
 def _run_zeros(runner: Runner, batch_size: int, num_steps: int) -> None:
-    part = runner.manifest.inputs[0]
-    inputs = np.zeros((batch_size, num_steps, part.num_features), part.dtype)
-    runner.run(inputs, runner.initial_states(batch_size))
+    runner.run(runner.manifest.given.zeros(batch_size, num_steps), runner.initial_states(batch_size))

@@ -22,7 +22,9 @@ from ostinato.service.state.arena import Rows
 
 
 class Prediction(NamedTuple):
-    """Outputs ``[n, O]`` of one sequence; and, where asked for, its final states, each of its ``row_shape``."""
+    """Outputs of one sequence, rows ``[n, width]``; and, where asked for, what it carries behind them, each of its
+    ``row_shape``.
+    """
 
     outputs: NDArray[Any]
     states: tuple[NDArray[Any], ...]
@@ -38,8 +40,8 @@ async def predict(
     """Run whole sequences, each as a short-lived session; their lengths may differ and nothing is padded.
 
     Args:
-        sequences: arrays ``[n, F]`` in the dtype of the model's input, n at most the engine's ``max_chunk_steps``.
-        initial_states: for each sequence its first states, or None for the model's own.
+        sequences: rows ``[n, width]`` of the engine's ``given``, n at most its ``max_chunk_steps``.
+        initial_states: for each sequence what it begins with, states and context; or None for the model's own.
 
     Raises:
         TooLarge (more sequences than the queue holds), Overloaded, Draining: refused before anything ran.
@@ -65,14 +67,13 @@ async def predict(
 
 
 class ForecastPlan:
-    """How a model's forecast is fed back into its input.
+    """How a model's forecast is fed back into its inputs, whose features are known by their names.
 
     Attributes:
-        sources, targets: positions in the output, and the positions in the input that they predict.
-        known: positions in the input that the model does not predict, in the manifest's order.
+        known_features: what the model does not predict, in the manifest's order.
 
     Raises:
-        InvalidInput: the model predicts none of its inputs, or takes whole numbers, which its outputs are not.
+        InvalidInput: the model predicts none of its inputs, or one that takes whole numbers, which its outputs are not.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -80,25 +81,27 @@ class ForecastPlan:
             raise InvalidInput(
                 f"model {manifest.name!r} cannot forecast: its manifest names no output that predicts an input"
             )
-        if not manifest.inputs[0].dtype.startswith("float"):
+        self._given, self._made = manifest.given, manifest.made
+        given = _places([part.features for part in manifest.inputs])
+        made = _places([part.features for part in manifest.outputs])
+        self._fed = [(made[source], given[target]) for source, target in manifest.feedback.items()]
+        if any(not manifest.inputs[tensor].dtype.startswith("float") for _, (tensor, _) in self._fed):
             raise InvalidInput(f"model {manifest.name!r} cannot forecast: its input takes whole numbers")
-        inputs, outputs = manifest.inputs[0].features, manifest.outputs[0].features
-        self.missing = manifest.inputs[0].missing
-        self.sources = [outputs.index(source) for source in manifest.feedback]
-        self.targets = [inputs.index(target) for target in manifest.feedback.values()]
-        self.known = [index for index in range(len(inputs)) if index not in self.targets]
-        self.known_features = tuple(inputs[index] for index in self.known)
-        self._input = manifest.inputs[0]
+        targets = set(manifest.feedback.values())
+        self._known = {name: place for name, place in given.items() if name not in targets}
+        self.known_features = tuple(self._known)
 
     def inputs(self, horizon: int, known_future: Mapping[str, Sequence[float | None]]) -> NDArray[Any]:
-        """The rows ``[horizon - 1, F]`` to feed, with what is known of the future filled in and the rest missing.
+        """The rows ``[horizon - 1, width]`` to feed, with what is known of the future filled in and the rest missing.
 
         Raises:
             InvalidInput: a feature is unknown or too short, or is needed and absent.
         """
-        rows = np.zeros((horizon - 1, self._input.num_features), self._input.dtype)
-        if self.missing:
-            rows[:] = np.nan
+        rows = self._given.zeros(horizon - 1)
+        tensors = self._given.flat(rows)
+        for tensor, part in zip(tensors, self._given.parts, strict=True):
+            if part.missing:
+                tensor[:] = np.nan
         for name, values in known_future.items():
             if name not in self.known_features:
                 raise InvalidInput(
@@ -111,44 +114,60 @@ class ForecastPlan:
                     f"{len(values)} values for a horizon of {horizon}; give one a step, for the steps ahead",
                     field=f"known_future.{name}",
                 )
-            rows[:, self._input.features.index(name)] = self._column(name, values[: horizon - 1])
-        absent = [name for name in self.known_features if name not in known_future]
-        if absent and horizon > 1 and not self.missing:
+            tensor_index, feature = self._known[name]
+            tensors[tensor_index][:, feature] = self._column(name, values[: horizon - 1])
+        absent = [
+            name
+            for name, (tensor_index, _) in self._known.items()
+            if name not in known_future and not self._given.parts[tensor_index].missing
+        ]
+        if absent and horizon > 1:
             raise InvalidInput(
                 f"this model needs the future of {', '.join(absent)} to forecast beyond one step", field="known_future"
             )
         return rows
 
     def feed_back(self, output: NDArray[Any], row: NDArray[Any]) -> None:
-        """Put an output ``[O]`` into the next row ``[F]``.
+        """Put an output, a row ``[width]``, into the next row to feed.
 
         Raises:
             RunFailed: it is infinite, no code, or outside what the input may be.
         """
-        row[self.targets] = output[self.sources]
-        if not np.isfinite(row[self.targets]).all():
-            raise RunFailed("the forecast cannot be fed back: it is minus infinity")
-        if self._input.is_limited:
-            try:
-                check_codes(row[None], self._input, "the forecast")
-            except InvalidInput as error:
-                raise RunFailed(f"the forecast cannot be fed back: {error}") from error
+        tensors, outputs = self._given.flat(row), self._made.flat(output)
+        for (made, source), (given, target) in self._fed:
+            if not np.isfinite(outputs[made][source]):
+                raise RunFailed("the forecast cannot be fed back: it is minus infinity")
+            tensors[given][target] = outputs[made][source]
+        for tensor, part in zip(tensors, self._given.parts, strict=True):
+            if part.is_limited:
+                try:
+                    check_codes(tensor[None], part, "the forecast")
+                except InvalidInput as error:
+                    raise RunFailed(f"the forecast cannot be fed back: {error}") from error
 
     def _column(self, name: str, values: Sequence[float | None]) -> NDArray[Any]:
         """One feature's future ``[n]``, held to what its values may be in a chunk."""
+        part = self._given.parts[self._known[name][0]]
         if not values:
-            return np.empty(0, self._input.dtype)
+            return np.empty(0, part.dtype)
         field = f"known_future.{name}"
+        # One column, whatever the shape of the rest.
+        column = part.of_feature(name).model_copy(update={"shape": ("B", "T", 1)})
         try:
-            return to_sequence([[value] for value in values], self._input.of_feature(name), field)[:, 0]
+            return to_sequence([[value] for value in values], column, field)[:, 0]
         except InvalidInput as error:
             raise InvalidInput(str(error), (error.field or field).removesuffix("[0]")) from error
+
+
+def _places(features: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
+    """Feature -> which tensor has it, and where; ``features`` of each tensor."""
+    return {name: (tensor, index) for tensor, names in enumerate(features) for index, name in enumerate(names)}
 
 
 async def forecast(
     sessions: Sessions, session: LiveSession, horizon: int, known_future: Mapping[str, Sequence[float | None]]
 ) -> NDArray[Any]:
-    """The next ``horizon`` outputs ``[horizon, O]`` of a session, each fed back as the next step's input.
+    """The next ``horizon`` outputs of a session, rows ``[horizon, width]``, each fed back as the next step's input.
 
     The first is the output of the step applied last; a model with a decoder of its own makes all of them by that, from
     the session's state. The session waits its turn, is copied, and is not changed.
@@ -173,7 +192,7 @@ async def forecast(
         if not session.steps:
             raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
         first = session.arena.last_output[session.slot].copy()
-        if not is_known(first):
+        if not is_known(first, engine.made):
             raise InvalidInput(
                 "the session's state was put without the output that goes with it, which a forecast begins from; apply "
                 "a step first",

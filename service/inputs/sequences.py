@@ -18,8 +18,8 @@ from ostinato.service.errors import InvalidInput
 # A number beyond its dtype becomes infinite, and is refused below by its place; numpy need not warn of it, too.
 np.seterr(over="ignore")
 
-EXACT_INTEGERS = 2**53
-"""Whole numbers up to this one are exact in float64, which is what they are read as."""
+EXACT_INTEGERS = 2**53 - 1
+"""Whole numbers up to this one are exact in float64, which is what they are read as; the next one may be another's."""
 
 
 def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> NDArray[Any]:

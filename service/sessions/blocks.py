@@ -30,9 +30,8 @@ class RowAnswers:
     """
 
     def __init__(self, num_rows: int, engine: Engine, future: asyncio.Future[None]) -> None:
-        output = engine.manifest.outputs[0]
         self.seqs = np.full(num_rows, NO_SEQ, np.int64)
-        self.outputs = np.zeros((num_rows, output.num_features), output.dtype)
+        self.outputs = engine.made.zeros(num_rows)
         self.errors: dict[int, BaseException] = {}
         self.future = future
         self.found_at = math.inf

@@ -7,18 +7,21 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Output
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.arena import Arena
 
 
 class StepAnswer(NamedTuple):
-    """A chunk's answer: ``seq`` steps were applied before it, ``steps`` with it; outputs ``[n, O]``."""
+    """A chunk's answer: ``seq`` steps were applied before it, ``steps`` with it; outputs are rows ``[n, width]``."""
 
     session_id: str
     seq: int
     steps: int
     outputs: NDArray[Any]
+    made: RowLayout[Output]
 
 
 class Waiter(Protocol):
@@ -63,7 +66,9 @@ class Chunk(Work):
     def answer(self, seq: Any) -> None:
         """It is committed; ``seq`` steps were applied before it."""
         if not self.future.done():
-            self.future.set_result(StepAnswer(self.session.session_id, seq, seq + self.num_steps, self.outputs))
+            self.future.set_result(
+                StepAnswer(self.session.session_id, seq, seq + self.num_steps, self.outputs, self.engine.made)
+            )
 
     def fail(self, error: Exception) -> None:
         """It was not applied."""

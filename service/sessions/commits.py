@@ -19,7 +19,7 @@ def digests_of(work: Chunk | Block) -> NDArray[np.int64]:
     """The checksum of each row's chunk, int64 ``[R]``."""
     inputs = work.inputs
     if type(inputs) is bytes:
-        inputs = np.frombuffer(inputs, work.engine.manifest.inputs[0].dtype)
+        inputs = np.frombuffer(inputs, work.engine.given.dtype)
     return checksums(inputs.reshape(work.num_rows, -1))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
@@ -29,7 +29,7 @@ class Columns(NamedTuple):
 
     Attributes:
         roster: the sessions' ids.
-        inputs: ``[R, F]``, contiguous, in the dtype of the model's input.
+        inputs: rows ``[R, width]`` of the engine's ``given``, contiguous.
         seqs: steps applied before each, int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said
             nothing of any row.
         errors: row -> what is wrong with that row alone, which is not applied.
@@ -131,7 +131,7 @@ def _step(
     try:
         if other.name != manifest.name:
             raise InvalidInput(f"session {session.session_id!r} is of model {other.name!r}, not of {manifest.name!r}")
-        for taken, others in ((_taken(manifest.inputs[0]), _taken(other.inputs[0])), (_given(manifest), _given(other))):
+        for taken, others in ((_taken(manifest), _taken(other)), (_given(manifest), _given(other))):
             if taken != others:
                 raise InvalidInput(
                     f"session {session.session_id!r} runs version {other.version!r}, which takes or gives other "
@@ -168,12 +168,19 @@ async def _step_anew(
         answers.put(np.array([row]), answer.seq, answer.outputs[-1:])
 
 
-def _taken(part: Input) -> tuple[Any, ...]:
-    return part.features, part.dtype, part.missing, part.num_codes, part.categories, part.ranges
+def _taken(manifest: Manifest) -> list[Any]:
+    limits = [(part.missing, part.num_codes, part.categories, part.ranges) for part in manifest.inputs]
+    return [*_numbers(manifest.inputs), limits]
 
 
-def _given(manifest: Manifest) -> tuple[Any, ...]:
-    return manifest.outputs[0].features, manifest.outputs[0].dtype
+def _given(manifest: Manifest) -> list[Any]:
+    return _numbers(manifest.outputs)
+
+
+def _numbers(parts: Sequence[Input] | Sequence[Output]) -> list[Any]:
+    """What tells one row of numbers from another; what an only tensor is called, no client need know."""
+    is_single = len(parts) == 1
+    return [("" if is_single else part.name, part.features, part.dtype, part.row_shape) for part in parts]
 
 
 def _take(answers: RowAnswers, row: int, future: asyncio.Future[StepAnswer]) -> None:

@@ -1,14 +1,15 @@
 """A session as a safetensors file: what leaves the service, and what comes in.
 
-Each state of the manifest is a tensor under its name, of its ``row_shape`` and dtype. The metadata, all of it strings:
+Each state of the manifest, and each context, is a tensor under its name, of its ``row_shape`` and dtype. The metadata,
+all of it strings:
 
     format        "ostinato-session"; a file of another format has no metadata that is ours to read
     schema        "1"
     session_id    whose it was
     model, version
     steps         steps applied
-    last_output   the output of the step applied last, a JSON list of O numbers, null for minus infinity; absent where
-                  it is not known
+    last_output   the output of the step applied last, a JSON list of O numbers, null for minus infinity; of several
+                  outputs, an object of such lists by name; absent where it is not known
     ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
@@ -29,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output, State
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import check_state
@@ -55,25 +57,27 @@ class SessionFile(NamedTuple):
     """What a file holds for a session of a certain model.
 
     Attributes:
-        states: in the manifest's order, each of its ``row_shape`` and dtype.
+        states: all that is carried, in the manifest's order, each of its ``row_shape`` and dtype.
         steps: None where the file does not say.
-        last_output: ``[O]``; None where the file does not say.
+        last_output: a row ``[width]``; None where the file does not say.
     """
 
     states: Rows
     steps: int | None
     last_output: NDArray[Any] | None
 
-    def snapshot(self, output: Output) -> Snapshot:
-        """What a session of a model with this output is set to; 0 steps where the file does not say.
+    def snapshot(self, made: RowLayout[Output]) -> Snapshot:
+        """What a session of a model with these outputs is set to; 0 steps where the file does not say.
 
         A last output that is not known is NaN, and 0 where the dtype has none. No chunk is taken for one sent again.
         """
         if self.last_output is not None:
             answer = self.last_output[None]
         else:
-            unknown = np.nan if output.dtype.startswith("float") else 0
-            answer = np.full((1, output.num_features), unknown, output.dtype)
+            answer = made.zeros(1)
+            for numbers in made.flat(answer):
+                if numbers.dtype.kind == "f":
+                    numbers[:] = np.nan
         return Snapshot(self.states, self.steps or 0, answer)
 
 
@@ -93,15 +97,18 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
-    if snapshot.steps and is_known(last_output):
+    if snapshot.steps and is_known(last_output, manifest.made):
         # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.
         # Minus infinity, which is no number of JSON, is null, as in answers.
-        numbers = [None if number == -np.inf else number for number in last_output.tolist()]
-        metadata["last_output"] = json.dumps(numbers)
+        by_name = {
+            part.name: [None if number == -np.inf else number for number in flat.tolist()]
+            for part, flat in zip(manifest.outputs, manifest.made.flat(last_output), strict=True)
+        }
+        metadata["last_output"] = json.dumps(by_name if len(by_name) > 1 else by_name[manifest.outputs[0].name])
     # One number is no array when it is taken out of the arena.
     tensors = {
         state.name: np.ascontiguousarray(rows).reshape(state.row_shape)
-        for state, rows in zip(manifest.states, snapshot.states, strict=True)
+        for state, rows in zip(manifest.carried, snapshot.states, strict=True)
     }
     return save(tensors, metadata)
 
@@ -123,18 +130,19 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
         raise InvalidInput(f"the body is not a safetensors file: {error}") from error
     metadata = _metadata(content)
     _check_origin(metadata, manifest)
-    if unknown := sorted(set(tensors) - {state.name for state in manifest.states}):
-        names = ", ".join(state.name for state in manifest.states)
+    if unknown := sorted(set(tensors) - {state.name for state in manifest.carried}):
+        names = ", ".join(state.name for state in manifest.carried)
         raise InvalidInput(f"the model has no state {unknown[0]!r}; it has {names}", field=unknown[0])
     states = []
-    for state in manifest.states:
+    for state in manifest.carried:
         if state.name not in tensors:
             raise InvalidInput(f"state {state.name!r} is absent", field=state.name)
         states.append(_state(tensors[state.name], state))
         check_state(states[-1], state, state.name)
     steps = _steps(metadata["steps"]) if "steps" in metadata else None
-    last_output = _last_output(metadata.get("last_output", ""), manifest.outputs[0])
-    if steps != 0 and last_output is None and manifest.feedback and not manifest.outputs[0].dtype.startswith("float"):
+    last_output = _last_output(metadata.get("last_output", ""), manifest.made)
+    has_no_nan = not any(part.dtype.startswith("float") for part in manifest.outputs)
+    if steps != 0 and last_output is None and manifest.feedback and has_no_nan:
         raise InvalidInput(
             "the metadata lacks the output of the step applied last, which this model's forecasts begin from",
             field=f"{METADATA}.last_output",
@@ -142,9 +150,9 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
     return SessionFile(states, steps, last_output)
 
 
-def is_known(last_output: NDArray[Any]) -> bool:
-    """Whether an output ``[O]`` is one that a step gave: those are never NaN."""
-    return last_output.dtype.kind != "f" or not bool(np.isnan(last_output).any())
+def is_known(last_output: NDArray[Any], made: RowLayout[Output]) -> bool:
+    """Whether an output, a row ``[width]``, is one that a step gave: those are never NaN."""
+    return not any(numbers.dtype.kind == "f" and np.isnan(numbers).any() for numbers in made.flat(last_output))
 
 
 def _metadata(content: bytes) -> Mapping[str, str]:
@@ -157,8 +165,10 @@ def _metadata(content: bytes) -> Mapping[str, str]:
 
 def _max_header_bytes(manifest: Manifest) -> int:
     """More than the header of any file that fits: 32 bytes for a number of the last output, 1 KiB for a state."""
-    names = sum(len(json.dumps(state.name)) for state in manifest.states)
-    return _SPARE_HEADER_BYTES + 32 * manifest.outputs[0].num_features + 1024 * len(manifest.states) + names
+    names = sum(len(json.dumps(part.name)) for part in manifest.carried)
+    names += sum(len(json.dumps(part.name)) for part in manifest.outputs)
+    numbers = sum(part.num_features for part in manifest.outputs)
+    return _SPARE_HEADER_BYTES + 32 * numbers + 1024 * len(manifest.carried) + names
 
 
 def _check_origin(metadata: Mapping[str, str], manifest: Manifest) -> None:
@@ -195,9 +205,29 @@ def _steps(text: str) -> int:
     return int(text)
 
 
-def _last_output(text: str, output: Output) -> NDArray[Any] | None:
-    """An output ``[O]`` in its dtype; None where the text is empty, or an empty list."""
+def _last_output(text: str, made: RowLayout[Output]) -> NDArray[Any] | None:
+    """An output as a row ``[width]``; None where the text is empty, or an empty list."""
     field = f"{METADATA}.last_output"
+    if made.is_single:
+        numbers = _numbers(text, made.parts[0], field)
+        return None if numbers is None else made.pack([numbers.reshape(made.parts[0].row_shape)])
+    try:
+        by_name = msgspec.json.decode(text or "{}", type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput(f"not an object of JSON: {error}", field=field) from error
+    if not by_name:
+        return None
+    tensors = []
+    for part in made.parts:
+        numbers = _numbers(bytes(by_name.get(part.name, b"")).decode(), part, f"{field}.{part.name}")
+        if numbers is None:
+            raise InvalidInput(f"output {part.name!r} is absent", field=field)
+        tensors.append(numbers.reshape(part.row_shape))
+    return made.pack(tensors)
+
+
+def _numbers(text: str, output: Output, field: str) -> NDArray[Any] | None:
+    """The numbers ``[O]`` of one output in its dtype; None where the text is empty, or an empty list."""
     dtype = np.dtype(output.dtype)
     try:
         numbers = msgspec.json.decode(text or "[]", type=_NUMBERS.get(dtype.kind, list[int]))

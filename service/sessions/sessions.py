@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.config import MIN_TTL_SECONDS, is_time_to_live
@@ -21,6 +21,8 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
+from ostinato.service.inputs.rows import to_context
+from ostinato.service.sessions.opening import Opening
 from ostinato.service.sessions.session import SESSION_ID_PATTERN, LiveSession
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
@@ -58,28 +60,18 @@ class Sessions:
     def __repr__(self) -> str:
         return f"<Sessions {self._store!r}, {self._turns!r}>"
 
-    async def open(
-        self,
-        model: str,
-        *,
-        session_id: str | None = None,
-        ttl_seconds: float | None = None,
-        version: str | None = None,
-    ) -> LiveSession:
-        """Begin a session of a model, in the initial state; ``ttl_seconds`` 0 = it never expires.
+    async def open(self, model: str, **options: Unpack[Opening]) -> LiveSession:
+        """Begin a session of a model, in the initial state.
 
         Raises:
-            InvalidInput: the id is not one, or the time to live is too short.
+            InvalidInput: the id is not one, the time to live is too short, or the context is not what the model needs.
             UnknownModel, SessionExists, Overloaded (as many sessions as there may be), Draining, and as the store.
         """
-        opened = await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)
-        return await self._live(opened)
+        return await self._live(await self._begin(model, **options))
 
-    async def open_to_answer(
-        self, model: str, *, session_id: str | None = None, ttl_seconds: float | None = None, version: str | None = None
-    ) -> Facts:
+    async def open_to_answer(self, model: str, **options: Unpack[Opening]) -> Facts:
         """``open``, for who asks what it was opened as, whatever others have done with it by now."""
-        return (await self._open(self._catalogue.resolve(model, version), session_id, ttl_seconds)).facts
+        return (await self._begin(model, **options)).facts
 
     def engine_of(self, model: str) -> Engine:
         """What runs a session of a model that does not say a version.
@@ -125,10 +117,21 @@ class Sessions:
     async def find_or_begin(self, session_id: str, engine: Engine) -> LiveSession:
         """``find``; or where the id is unknown, a session that is there as soon as its first chunk is.
 
-        Who asked puts a chunk to it at once, or abandons it. Raises as ``find`` and ``open``, UnknownSession apart.
+        Who asked puts a chunk to it at once, or abandons it. Raises as ``find`` and ``open``, UnknownSession apart; a
+        session that needs a context cannot begin so.
         """
         _check_id(session_id)
         engine.admit(0)
+        if engine.needs_context:
+            try:
+                return await self.find(session_id)
+            except UnknownSession as error:
+                names = ", ".join(part.name for part in engine.manifest.context)
+                raise InvalidInput(
+                    f"{error}, and it cannot begin with a step: its model needs a context ({names}), which is given "
+                    "when a session is opened",
+                    field="session_id",
+                ) from error
         now = self._clock()
         begun = self._store.find_or_begin(session_id, engine.arena, ttl_seconds=self._default_ttl_seconds, now=now)
         return await self._found(session_id, begun, now)
@@ -174,8 +177,13 @@ class Sessions:
                 raise
 
     async def reset(self, session: LiveSession) -> Facts:
-        """Set a session back to its initial state, in its turn; what is known of it then. Raises as ``alone``."""
-        return await self.put(session, Snapshot.initial(session.arena))
+        """Set a session back to its initial state, in its turn; what is known of it then. Raises as ``alone``.
+
+        Its context, which is who it is about, stays.
+        """
+        async with self.alone(session):
+            arena, slot = session.address
+            return await self._replace(session, Snapshot.initial(arena, arena.read(slot)[arena.num_states :]), False)
 
     async def put(self, session: LiveSession, snapshot: Snapshot, *, keeps_steps: bool = False) -> Facts:
         """Set a session to ``snapshot``, in its turn; what is known of it then. Raises as ``alone``.
@@ -183,8 +191,11 @@ class Sessions:
         ``keeps_steps``: whatever the snapshot says, the session has as many steps as before.
         """
         async with self.alone(session):
-            session.engine.admit(0)
-            return await self._store.replace(session.session_id, session.address, snapshot, self._clock(), keeps_steps)
+            return await self._replace(session, snapshot, keeps_steps)
+
+    async def _replace(self, session: LiveSession, snapshot: Snapshot, keeps_steps: bool) -> Facts:
+        session.engine.admit(0)
+        return await self._store.replace(session.session_id, session.address, snapshot, self._clock(), keeps_steps)
 
     async def snapshot(self, session: LiveSession) -> Snapshot:
         """A copy of a session, taken in its turn; raises as ``alone``."""
@@ -247,6 +258,13 @@ class Sessions:
         if model is not None:
             self._catalogue.versions(model)
         return await self._store.page(model, limit, cursor, self._clock())
+
+    async def _begin(self, model: str, **options: Unpack[Opening]) -> _Opened:
+        engine = self._catalogue.resolve(model, options.get("version"))
+        snapshot, context = None, options.get("context")
+        if engine.manifest.context or context:
+            snapshot = Snapshot.initial(engine.arena, to_context(context, engine.manifest.context, "context"))
+        return await self._open(engine, options.get("session_id"), options.get("ttl_seconds"), snapshot)
 
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None

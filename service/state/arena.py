@@ -35,18 +35,19 @@ class Arena:
     ever live.
 
     Attributes:
-        states: one array ``[slot, ...]`` for each state of the manifest.
+        states: one array ``[slot, ...]`` for all that the manifest says is carried: the states, and the context.
         steps: steps applied, ``[slot]`` int64.
         last_seq: ``steps`` before the chunk applied last, ``[slot]`` int64; ``NEVER`` before the first.
         last_digest: checksum of the chunk applied last, ``[slot]`` int64.
-        last_output: the output of the step applied last, ``[slot, O]``.
-        long_answers: slot -> outputs ``[n, O]`` of the chunk applied last, where it had more than one.
+        last_output: the output of the step applied last, a row of the manifest's ``made`` each, ``[slot, width]``.
+        long_answers: slot -> outputs ``[n, width]`` of the chunk applied last, where it had more than one.
         ttl_seconds, expires_at: ``[slot]`` float64; ``inf`` = never.
         opened_at: ``[slot]`` float64, seconds since the epoch.
         busy: whether a request of the session is under way, ``[slot]`` bool.
         stamp: which of the session's changes this is, in the store's own count, ``[slot]`` int64; or ``STALE``.
         used_at: when the session was last asked for, in the store's own count, ``[slot]`` int64; or ``UNUSED``.
-        initial_rows: the states of a sequence that has not begun, each of its ``row_shape``.
+        initial_rows: what a sequence carries that has not begun, each of its ``row_shape``; its context is not known.
+        num_states: how many of them are states.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
         unborn: slots of sessions that their first commit opens.
@@ -55,15 +56,16 @@ class Arena:
     """
 
     def __init__(self, manifest: Manifest, capacity: int) -> None:
-        states, output = manifest.states, manifest.outputs[0]
+        states = manifest.carried
         self.manifest = manifest
+        self.num_states = len(manifest.states)
         self.capacity = capacity
         self.states = tuple(np.zeros((capacity, *state.row_shape), state.dtype) for state in states)
         self._items = tuple(_as_items(rows, _item(rows)) for rows in self.states)
         self.steps = np.zeros(capacity, np.int64)
         self.last_seq = np.zeros(capacity, np.int64)
         self.last_digest = np.zeros(capacity, np.int64)
-        self.last_output = np.zeros((capacity, output.num_features), output.dtype)
+        self.last_output = manifest.made.zeros(capacity)
         self._last_outputs = _as_items(self.last_output, _item(self.last_output))
         self.long_answers: dict[int, NDArray[Any]] = {}
         self._answer_bytes = 0
@@ -211,13 +213,12 @@ class Arena:
 
 def row_bytes(manifest: Manifest) -> int:
     """Bytes of state of one session of a model."""
-    return sum(state.initial_row().nbytes for state in manifest.states)
+    return sum(state.initial_row().nbytes for state in manifest.carried)
 
 
 def session_bytes(manifest: Manifest) -> int:
     """About what one session of a model takes in memory."""
-    output = manifest.outputs[0]
-    return row_bytes(manifest) + output.num_features * np.dtype(output.dtype).itemsize + _FACTS_BYTES
+    return row_bytes(manifest) + manifest.made.zeros(1).nbytes + _FACTS_BYTES
 
 
 def _item(states: NDArray[Any]) -> np.dtype[np.void]:

@@ -57,7 +57,7 @@ class Snapshot(NamedTuple):
     """All of a session that another may begin from, or that it is set to.
 
     Attributes:
-        states: each of its ``row_shape``.
+        states: all that is carried, each of its ``row_shape``.
         steps: steps applied.
         answer: outputs of the chunk applied last ``[n, O]``, or of its last step ``[1, O]``.
         last_seq, digest: of that chunk; ``NEVER`` and 0 where it is not to be taken for one that was sent here.
@@ -70,10 +70,10 @@ class Snapshot(NamedTuple):
     digest: int = 0
 
     @classmethod
-    def initial(cls, arena: Arena) -> Snapshot:
-        """A sequence that has not begun."""
+    def initial(cls, arena: Arena, context: Rows = ()) -> Snapshot:
+        """A sequence that has not begun, of this ``context``: arrays, each of its ``row_shape``."""
         nothing = np.zeros((1, arena.last_output.shape[1]), arena.last_output.dtype)
-        return cls(arena.initial_rows, 0, nothing)
+        return cls((*arena.initial_rows[: arena.num_states], *context), 0, nothing)
 
     @classmethod
     def of(cls, address: Address) -> Snapshot:

@@ -23,7 +23,7 @@ from ostinato.export.streaming_decoder import (
     inspect_streaming_decoder,
     prove_streaming,
 )
-from ostinato.service.artifact.manifest import Decoder
+from ostinato.service.artifact.decoder import Decoder
 from ostinato.service.artifact.tensors import Input
 
 LOADS = Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("load",))

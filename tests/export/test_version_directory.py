@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Measured, Proof
 from ostinato.export.version_directory import new_version
-from ostinato.service.artifact.manifest import Decoder, Manifest, Parity
+from ostinato.service.artifact.decoder import Decoder
+from ostinato.service.artifact.manifest import Manifest, Parity
 from ostinato.service.artifact.tensors import Input, Output, State
 
 

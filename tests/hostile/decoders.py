@@ -179,8 +179,8 @@ def _read_session(content: bytes) -> None:
         assert rows.dtype == np.dtype(state.dtype), f"a state of {rows.dtype}"
         assert np.isfinite(rows).all(), "a state that is not finite was taken"
     assert read.steps is None or 0 <= read.steps <= MAX_STEPS, f"{read.steps} steps"
-    snapshot = read.snapshot(MODEL.outputs[0])
-    again = read_session(write_session("a", MODEL, snapshot), MODEL).snapshot(MODEL.outputs[0])
+    snapshot = read.snapshot(MODEL.made)
+    again = read_session(write_session("a", MODEL, snapshot), MODEL).snapshot(MODEL.made)
     for before, after in zip(snapshot.states, again.states, strict=True):
         assert before.tobytes() == after.tobytes(), "the file that is written of it has other states"
     assert again.steps == snapshot.steps, "the file that is written of it has other steps"
@@ -227,7 +227,7 @@ def _or_refusal(read: Callable[[], Any]) -> Any:
 def _read_frame(content: bytes) -> None:
     session_id, frame_id = read_address(content)
     assert session_id is None or isinstance(session_id, str), "an address that is no id"
-    frame = read_frame(content)
+    frame = read_frame(content, MODEL.given)
     assert (frame.session_id, frame.id) == (session_id, frame_id), "the address is not the frame's"
     _read_numbers(frame)
 

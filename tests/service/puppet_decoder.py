@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.manifest import Decoder as DecoderPart
-from ostinato.service.artifact.manifest import Memory
+from ostinato.service.artifact.decoder import Decoder as DecoderPart
+from ostinato.service.artifact.decoder import Memory
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.engine.generation.graphs import DecoderRunner, DecoderStep, Start
 from ostinato.service.errors import RunFailed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ostinato.service.artifact.manifest import Decoder as DecoderPart
+from ostinato.service.artifact.decoder import Decoder as DecoderPart
 from ostinato.service.artifact.manifest import GraphFile, Limits, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.config import Settings

@@ -6,29 +6,31 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.arrow.columns import ARROW, write_rows
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
-from ostinato.service.edge.v1.large import read_body
-from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery
+from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery, NestedColumnsBody
+from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
-from ostinato.service.inputs.sequences import check_width, to_sequence
+from ostinato.service.inputs.rows import count_steps, to_rows
+from ostinato.service.inputs.sequences import to_sequence
 from ostinato.service.inputs.turns import to_numbers
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.rows import Columns, step_columns
 from ostinato.service.sessions.sessions import Sessions
 
-_COLUMNS = msgspec.json.Decoder(ColumnsBody)
+COLUMNS = BodyForms(ColumnsBody, NestedColumnsBody)
 
 
 class ColumnSteps:
@@ -46,14 +48,14 @@ class ColumnSteps:
         create_missing = codec.decode_query(request.query_string, ColumnsQuery).create_missing
         if request.media_type == ARROW:
             return Response(200, await self.answer_arrow(request.name, request.body, create_missing), ARROW)
-        body = await read_body(
-            request, _COLUMNS, lambda _: partial(_check, self._catalogue.resolve(request.name)), reads_query=True
-        )
         engine = self._catalogue.resolve(request.name)
+        body = await COLUMNS.read(request, engine.given, lambda _: partial(_check, engine), reads_query=True)
         engine.check_rows(len(body.session_ids))
-        body.inputs = await to_numbers(body.inputs)
+        if engine.given.is_flat:
+            body.inputs = await to_numbers(body.inputs)
         answers = await self._step(engine, read_columns(body, engine), body.create_missing or create_missing)
-        return await json_in_slices(columns_content(body.session_ids, answers, self._row_problems(engine, answers)))
+        problems = self._row_problems(engine, answers)
+        return await json_in_slices(columns_content(body.session_ids, answers, problems, engine.made))
 
     async def answer_arrow(self, model: str, message: bytes, create_missing: bool) -> bytes:
         """Apply an Arrow IPC stream; returns the answers as one.
@@ -90,48 +92,67 @@ def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     num_rows = len(body.session_ids)
     if not num_rows:
         raise InvalidInput("there is no row in it; send at least one", field="session_ids")
-    if len(body.inputs) != num_rows:
-        raise InvalidInput(f"{len(body.inputs)} rows for {num_rows} sessions", field="inputs")
+    given = engine.given
+    num_given = len(body.inputs) if given.is_flat else count_steps(body.inputs, given, "inputs")
+    if num_given != num_rows:
+        raise InvalidInput(f"{num_given} rows for {num_rows} sessions", field="inputs")
     if body.seq is not None and len(body.seq) != num_rows:
         raise InvalidInput(f"{len(body.seq)} numbers for {num_rows} sessions", field="seq")
-    part = engine.manifest.inputs[0]
     seqs = None if body.seq is None else np.array([NO_SEQ if seq is None else seq for seq in body.seq], np.int64)
     errors: dict[int, OstinatoError] = {}
     try:
-        inputs = to_sequence(body.inputs, part, "inputs")
+        inputs = _to_rows(body.inputs, given, "inputs")
     except InvalidInput:
-        inputs = _sound_rows(body.inputs, part, errors)
+        inputs = _sound_rows(body.inputs, given, errors)
     return Columns.of(body.session_ids, inputs, seqs, errors)
 
 
 def _check(engine: Engine, place: str, count: int) -> None:
     """Hold a large message to the limits of its model."""
     if "[" in place:
-        check_width(count, engine.manifest.inputs[0], place)
+        check_width_of(engine.given, count, place)
     else:
         engine.check_rows(count)
 
 
 def columns_content(
-    session_ids: Sequence[str], answers: RowAnswers, problems: Mapping[int, Mapping[str, Any]]
+    session_ids: Sequence[str],
+    answers: RowAnswers,
+    problems: Mapping[int, Mapping[str, Any]],
+    made: RowLayout[Output],
 ) -> dict[str, Any]:
     """Word the answers: null in rows that failed, which ``errors`` explains."""
     seqs: Any = answers.seqs
-    outputs: Any = answers.outputs
+    outputs: Any = made.words(answers.outputs, of_many=True)
     if problems:
         seqs = [None if row in problems else seq for row, seq in enumerate(answers.seqs.tolist())]
-        outputs = [None if row in problems else made for row, made in enumerate(answers.outputs)]
+        if isinstance(outputs, dict):
+            outputs = {name: _without(rows, problems) for name, rows in outputs.items()}
+        else:
+            outputs = _without(outputs, problems)
     errors = [{"row": row, **problem} for row, problem in problems.items()]
     return {"session_ids": session_ids, "seq": seqs, "outputs": outputs, "errors": errors}
 
 
-def _sound_rows(rows: Sequence[Sequence[float | None]], part: Input, errors: dict[int, OstinatoError]) -> NDArray[Any]:
-    """The rows ``[R, F]`` one by one, zero where one cannot be used; ``errors`` gets the reasons."""
-    inputs = np.zeros((len(rows), part.num_features), part.dtype)
-    for row, numbers in enumerate(rows):
+def _without(rows: NDArray[Any], problems: Mapping[int, Any]) -> list[NDArray[Any] | None]:
+    return [None if row in problems else made for row, made in enumerate(rows)]
+
+
+def _to_rows(given: Any, layout: RowLayout[Input], field: str) -> NDArray[Any]:
+    if layout.is_flat and not layout.parts[0].categories:
+        return to_sequence(given, layout.parts[0], field)
+    return to_rows(given, layout, field)
+
+
+def _sound_rows(given: Any, layout: RowLayout[Input], errors: dict[int, OstinatoError]) -> NDArray[Any]:
+    """The rows ``[R, width]`` one by one, zero where one cannot be used; ``errors`` gets the reasons."""
+    num_rows = len(given) if layout.is_single else len(next(iter(given.values())))
+    inputs = layout.zeros(num_rows)
+    for row in range(num_rows):
+        alone = [given[row]] if layout.is_single else {name: [column[row]] for name, column in given.items()}
         try:
-            inputs[row] = to_sequence([numbers], part, "")[0]
+            inputs[row] = _to_rows(alone, layout, "inputs")[0]
         except InvalidInput as error:
-            feature = (error.field or "").removeprefix("[0]")
-            errors[row] = InvalidInput(str(error), field=f"inputs[{row}]{feature}")
+            place = (error.field or "inputs").replace("[0]", f"[{row}]", 1)
+            errors[row] = InvalidInput(str(error), field=place if f"[{row}]" in place else f"{place}[{row}]")
     return inputs

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.arrow.columns import ARROW, read_sequences, write_sequences
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
-from ostinato.service.edge.v1.large import Check, Convert, read_body
-from ostinato.service.edge.v1.schemas import PredictBody, PredictQuery
+from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.large import Check, Convert
+from ostinato.service.edge.v1.schemas import NestedPredictBody, PredictBody, PredictQuery
+from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inference.prediction import predict
-from ostinato.service.inputs.sequences import check_width, to_sequence, to_states
+from ostinato.service.inputs.rows import count_steps, read_rows, to_context
+from ostinato.service.inputs.sequences import to_sequence, to_states
 from ostinato.service.inputs.turns import in_thread, to_numbers
 
 SLICE_SEQUENCES = 64
 """Sequences that are read before other requests have their turn."""
 
-_PREDICT = msgspec.json.Decoder(PredictBody)
+PREDICT = BodyForms(PredictBody, NestedPredictBody, "sequences")
 
 
 async def _to_arrays(sequences: list[Any]) -> list[Any]:
@@ -46,8 +51,16 @@ class PredictRoute:
         """Run whole sequences of any lengths."""
         if request.media_type == ARROW:
             return await self._answer_arrow(request)
-        body = await read_body(request, _PREDICT, partial(self.check, request.name), convert=CONVERT)
+        body = await PREDICT.read(request, self.given(request.name), partial(self.check, request.name), convert=CONVERT)
         return await self.answer_body(request.name, body)
+
+    def given(self, model: str) -> RowLayout[Input]:
+        """What a model's newest version takes; another version's body is read as this one's.
+
+        Raises:
+            UnknownModel.
+        """
+        return self._catalogue.resolve(model).given
 
     def check(self, model: str, body: PredictBody) -> Check:
         """What holds a large body to the limits of its model, see ``read_body``."""
@@ -55,13 +68,13 @@ class PredictRoute:
         engine.check_room()
 
         def check(place: str, count: int) -> None:
-            if place in ("sequences", "initial_state"):
+            if place in ("sequences", "initial_state", "context"):
                 engine.check_rows(count)
             elif place.startswith("sequences") and place.count("[") == 1:
                 engine.check_length(count, place)
             elif place.startswith("sequences"):
-                check_width(count, engine.manifest.inputs[0], place)
-            elif count > max(math.prod(state.row_shape) for state in engine.manifest.states):
+                check_width_of(engine.given, count, place)
+            elif count > max(math.prod(state.row_shape) for state in engine.manifest.carried):
                 raise InvalidInput(f"{count} elements, and no state has as many", field=place)
 
         return check
@@ -74,23 +87,25 @@ class PredictRoute:
             raise InvalidInput("there is no sequence in it; send at least one", field="sequences")
         engine.check_rows(len(body.sequences))
         for index, rows in enumerate(body.sequences):
-            engine.check_length(len(rows), f"sequences[{index}]")
+            place = f"sequences[{index}]"
+            engine.check_length(len(rows) if engine.given.is_flat else count_steps(rows, engine.given, place), place)
         sequences: list[NDArray[Any]] = []
         for index, rows in enumerate(body.sequences):
-            sequences.append(to_sequence(await to_numbers(rows), manifest.inputs[0], f"sequences[{index}]"))
+            sequences.append(await _read(engine, rows, f"sequences[{index}]"))
             if index % SLICE_SEQUENCES == SLICE_SEQUENCES - 1:
                 await asyncio.sleep(0)
         if body.go_backwards:
             sequences = _reversed(sequences)
-        predictions = await predict(engine, sequences, _initial_states(engine, body), with_states=body.return_state)
+        predictions = await predict(engine, sequences, _beginnings(engine, body), with_states=body.return_state)
+        words = engine.made.words
         content: dict[str, Any] = {
             "model": manifest.name,
             "version": manifest.version,
-            "outputs": [made.outputs if body.return_sequences else made.outputs[-1] for made in predictions],
+            "outputs": [words(made.outputs if body.return_sequences else made.outputs[-1]) for made in predictions],
         }
         if body.return_state:
             names = [state.name for state in manifest.states]
-            content["states"] = [dict(zip(names, made.states, strict=True)) for made in predictions]
+            content["states"] = [dict(zip(names, made.states, strict=False)) for made in predictions]
         return await json_in_slices(content)
 
     async def _answer_arrow(self, request: Request) -> Response:
@@ -104,6 +119,8 @@ class PredictRoute:
         )
         if options.go_backwards:
             sequences = _reversed(sequences)
+        if engine.manifest.context:
+            raise InvalidInput("this model needs a context for each sequence; give it in JSON", field="context")
         outputs = [made.outputs for made in await predict(engine, sequences, [None] * len(sequences))]
         if not options.return_sequences:
             outputs = [made[-1] for made in outputs]
@@ -115,15 +132,37 @@ def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
 
 
-def _initial_states(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
-    given = body.initial_state
-    if given is None:
-        return [None] * len(body.sequences)
-    if isinstance(given, dict):
-        return [to_states(given, engine.manifest, "initial_state")] * len(body.sequences)
-    if len(given) != len(body.sequences):
-        raise InvalidInput(f"{len(given)} states for {len(body.sequences)} sequences", field="initial_state")
-    return [
-        None if states is None else to_states(states, engine.manifest, f"initial_state[{index}]")
-        for index, states in enumerate(given)
-    ]
+async def _read(engine: Engine, rows: Any, place: str) -> NDArray[Any]:
+    """One sequence as rows."""
+    if engine.given.is_flat and not engine.manifest.inputs[0].categories:
+        return to_sequence(await to_numbers(rows), engine.manifest.inputs[0], place)
+    return (await read_rows(rows, engine.given, place)).rows
+
+
+def _beginnings(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
+    """What each sequence begins with: its states, and behind them its context; None = the model's own."""
+    num_sequences, manifest = len(body.sequences), engine.manifest
+    if body.initial_state is None and body.context is None and not manifest.context:
+        return [None] * num_sequences
+    initial = engine.initial_states
+
+    def states_of(given: Mapping[str, Any] | None, place: str) -> Sequence[NDArray[Any]]:
+        return initial if given is None else to_states(given, manifest, place)
+
+    def context_of(given: Mapping[str, Any] | None, place: str) -> Sequence[NDArray[Any]]:
+        return to_context(given, manifest.context, place)
+
+    states = _for_each(body.initial_state, num_sequences, "initial_state", states_of)
+    context = _for_each(body.context, num_sequences, "context", context_of)
+    return [[*own, *known] for own, known in zip(states, context, strict=True)]
+
+
+def _for_each(
+    given: Any, num_sequences: int, field: str, read: Callable[[Any, str], Sequence[NDArray[Any]]]
+) -> list[Sequence[NDArray[Any]]]:
+    """What is given of each sequence, or once for all."""
+    if given is None or isinstance(given, dict):
+        return [read(given, field)] * num_sequences
+    if len(given) != num_sequences:
+        raise InvalidInput(f"{len(given)} of them for {num_sequences} sequences", field=field)
+    return [read(each, f"{field}[{index}]") for index, each in enumerate(given)]

@@ -32,10 +32,22 @@ class StepBody(Body):
     return_sequences: bool = True
 
 
+class NestedStepBody(StepBody):
+    """The same for a model of several inputs, nested ones, or words for codes."""
+
+    inputs: Any
+
+
 class StepInput(StepBody, kw_only=True):
     """``POST /step``."""
 
     session_id: str
+
+
+class NestedStepInput(StepInput, kw_only=True):
+    """``POST /step``, as ``NestedStepBody``."""
+
+    inputs: Any
 
 
 class StreamFrame(StepBody, kw_only=True):
@@ -43,6 +55,12 @@ class StreamFrame(StepBody, kw_only=True):
 
     session_id: SessionId
     id: FrameId | None = None
+
+
+class NestedFrame(StreamFrame, kw_only=True):
+    """The same, as ``NestedStepBody``."""
+
+    inputs: Any
 
 
 class ColumnsQuery(Body):
@@ -59,6 +77,12 @@ class ColumnsBody(ColumnsQuery, kw_only=True):
     seq: list[Seq | None] | None = None
 
 
+class NestedColumnsBody(ColumnsBody, kw_only=True):
+    """The same, as ``NestedStepBody``."""
+
+    inputs: Any
+
+
 class PageQuery(Body):
     """``GET /v1/sessions``."""
 
@@ -73,6 +97,7 @@ class OpenBody(Body):
     session_id: SessionId | None = None
     ttl_seconds: TimeToLive | None = None
     version: str | None = None
+    context: dict[str, Any] | None = None
 
 
 class ForkBody(Body):
@@ -98,11 +123,25 @@ class PredictBody(PredictQuery, kw_only=True):
     """``POST /v1/models/{model}/predict``: sequences ``[n, F]`` of any lengths.
 
     ``initial_state``: state name -> nested list of one row, one such object for each sequence or one for all.
+    ``context``: name -> what is the same in all steps of a sequence, likewise.
     """
 
     sequences: list[Sequence]
     return_state: bool = False
     initial_state: dict[str, Any] | list[dict[str, Any] | None] | None = None
+    context: dict[str, Any] | list[dict[str, Any] | None] | None = None
+
+
+class NestedPredictBody(PredictBody, kw_only=True):
+    """The same, as ``NestedStepBody``."""
+
+    sequences: list[Any]
+
+
+class NestedPredictInput(NestedPredictBody, kw_only=True):
+    """``POST /predict``, as ``NestedStepBody``."""
+
+    model: str
 
 
 class PredictInput(PredictBody, kw_only=True):

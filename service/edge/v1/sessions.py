@@ -37,7 +37,11 @@ class SessionRoutes:
         """Begin a session."""
         body = await read_body(request, _OPEN)
         facts = await self._sessions.open_to_answer(
-            request.name, session_id=body.session_id, ttl_seconds=body.ttl_seconds, version=body.version
+            request.name,
+            session_id=body.session_id,
+            ttl_seconds=body.ttl_seconds,
+            version=body.version,
+            context=body.context,
         )
         return _opened(facts)
 
@@ -94,7 +98,7 @@ class SessionRoutes:
         async def put(session: LiveSession) -> Facts:
             manifest = session.engine.manifest
             file = read_session(request.body, manifest)
-            snapshot = file.snapshot(manifest.outputs[0])
+            snapshot = file.snapshot(manifest.made)
             return await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)
 
         return json_response(_content(await apply(self._sessions, request.name, put)))

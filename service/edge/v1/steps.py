@@ -7,13 +7,19 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.message import Request, Response, json_in_slices, json_response
 from ostinato.service.edge.v1 import codec
+from ostinato.service.edge.v1.bodies import BodyForms
 from ostinato.service.edge.v1.large import LARGE_BYTES, Check, read_body
-from ostinato.service.edge.v1.schemas import ForecastBody, StepBody
-from ostinato.service.errors import OstinatoError, TooLarge, UpgradeRequired
+from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepBody
+from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge, UpgradeRequired
 from ostinato.service.inference.prediction import ForecastPlan, forecast
+from ostinato.service.inputs.rows import count_steps, read_rows, to_rows
 from ostinato.service.inputs.sequences import check_width, to_steps
 from ostinato.service.inputs.turns import to_numbers
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
@@ -22,7 +28,7 @@ from ostinato.service.sessions.refusals import apply, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
-_STEP = msgspec.json.Decoder(StepBody)
+STEP = BodyForms(StepBody, NestedStepBody)
 _FORECAST = msgspec.json.Decoder(ForecastBody)
 
 
@@ -37,7 +43,7 @@ class StepRoutes:
         """Apply a chunk to a session."""
         session = self._sessions.use(request.name) or await self._sessions.find(request.name)
         session.engine.check_room()
-        body = await read_body(request, _STEP, lambda _: check_chunk(session))
+        body = await STEP.read(request, session.engine.given, lambda _: check_chunk(session))
         return await self.step_body(request.name, body)
 
     def check(self, session_id: str) -> Check:
@@ -46,9 +52,18 @@ class StepRoutes:
 
     async def step_body(self, session_id: str, body: StepBody) -> Response:
         """Apply a chunk that was read already."""
-        body.inputs = await to_numbers(body.inputs)
+        await self.prepare(session_id, body)
         answer = await apply(self._sessions, session_id, partial(self.begin, body=body))
         return await json_in_slices(step_content(answer, body))
+
+    async def prepare(self, session_id: str, body: StepBody) -> None:
+        """Turn the many numbers of a large chunk into arrays a slice at a time, as its session's model takes them."""
+        session = self._sessions.use(session_id)
+        if session is None or session.engine.given.is_flat:
+            body.inputs = await to_numbers(body.inputs)
+        elif count_steps(body.inputs, session.engine.given, "inputs") > 1:
+            session.engine.check_length(count_steps(body.inputs, session.engine.given, "inputs"), "the chunk")
+            body.inputs = await read_rows(body.inputs, session.engine.given, "inputs")  # type: ignore[assignment]
 
     async def step_anew(self, session: LiveSession, body: StepBody, error: OstinatoError) -> Response:
         """Apply a chunk that ``session``, which may be an old copy, has refused with ``error``."""
@@ -63,16 +78,11 @@ class StepRoutes:
         if session is None:
             return None
         session.engine.check_room()
-        return session, codec.decode_body(request, _STEP)
+        return session, STEP.decode(request, session.engine.given)
 
     def begin(self, session: LiveSession, body: StepBody, future: Waiter | None = None) -> Awaitable[StepAnswer]:
         """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
-        engine = session.engine
-        rows = body.inputs
-        if len(rows) > 1:
-            engine.check_length(len(rows), "the chunk")
-        inputs = to_steps(rows, engine.manifest.inputs[0], engine.pack_step, "inputs")
-        return self._ledger.step(session, inputs, body.seq, future)
+        return self._ledger.step(session, chunk_inputs(session.engine, body.inputs), body.seq, future)
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
@@ -85,7 +95,7 @@ class StepRoutes:
 
         def check(place: str, count: int) -> None:
             if session is not None:
-                most = max(session.engine.max_horizon, session.engine.manifest.inputs[0].num_features)
+                most = max(session.engine.max_horizon, *(len(part.features) for part in session.engine.given.parts))
                 if count > most:
                     raise TooLarge(f"{place} has {count} values; the most is {most}")
 
@@ -100,7 +110,8 @@ class StepRoutes:
         engine = session.engine
         features = ForecastPlan(engine.manifest).known_features if engine.generator is None else ()
         known_future = codec.known_future(body.known_future, features)
-        return await forecast(self._sessions, session, body.horizon, known_future)
+        outputs = await forecast(self._sessions, session, body.horizon, known_future)
+        return outputs if engine.generator is not None else engine.made.words(outputs)
 
     async def refuse_without_handshake(self, _: Request) -> Response:
         """The WebSocket's path, without a handshake: those never come here."""
@@ -113,18 +124,45 @@ def check_chunk(session: LiveSession | None) -> Check:
     def check(place: str, count: int) -> None:
         if session is None:
             return
-        engine = session.engine
         if "[" in place:
-            check_width(count, engine.manifest.inputs[0], place)
+            check_width_of(session.engine.given, count, place)
         else:
-            engine.check_length(count, "the chunk")
+            session.engine.check_length(count, "the chunk")
 
     return check
 
 
+def check_width_of(given: RowLayout[Input], count: int, place: str) -> None:
+    """Refuse more numbers at a place within a step than any input has, before they are looked at.
+
+    Raises:
+        InvalidInput: names the place.
+    """
+    if given.is_flat:
+        check_width(count, given.parts[0], place)
+    elif count > (most := max(len(part.features) for part in given.parts)):
+        raise InvalidInput(f"{count} elements; a step of this model has {most} at most", place)
+
+
+def chunk_inputs(engine: Engine, given: Any) -> NDArray[Any] | bytes:
+    """A chunk as the ledger takes it.
+
+    Raises:
+        InvalidInput: it is not what the model takes; names the place.
+        TooLarge: it has too many steps.
+    """
+    if engine.given.is_flat:
+        if len(given) > 1:
+            engine.check_length(len(given), "the chunk")
+        if not engine.manifest.inputs[0].categories:
+            return to_steps(given, engine.manifest.inputs[0], engine.pack_step, "inputs")
+    engine.check_length(count_steps(given, engine.given, "inputs"), "the chunk")
+    return to_rows(given, engine.given, "inputs")
+
+
 def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
     """Word a chunk's answer."""
-    session_id, seq, steps, outputs = answer
+    session_id, seq, steps, outputs, made = answer
     if not body.return_sequences:
         outputs = outputs[-1:]
-    return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": outputs}
+    return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": made.words(outputs)}

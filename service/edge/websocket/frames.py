@@ -7,18 +7,22 @@ from collections.abc import Callable
 
 import msgspec
 
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.message import to_json
 from ostinato.service.edge.problems import Problem
+from ostinato.service.edge.v1.bodies import BodyForms
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.large import Check, read_large
-from ostinato.service.edge.v1.schemas import FrameId, SessionId, StreamFrame
+from ostinato.service.edge.v1.schemas import FrameId, NestedFrame, SessionId, StreamFrame
 from ostinato.service.edge.v1.steps import check_chunk, step_content
-from ostinato.service.errors import OstinatoError
+from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.inputs.rows import read_rows
 from ostinato.service.inputs.turns import to_numbers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
 
-_FRAME = msgspec.json.Decoder(StreamFrame)
+FRAME = BodyForms(StreamFrame, NestedFrame)
 
 
 class _Address(msgspec.Struct):
@@ -32,17 +36,22 @@ _ADDRESS = msgspec.json.Decoder(_Address)
 _SESSION_ID, _FRAME_ID = msgspec.json.Decoder(SessionId), msgspec.json.Decoder(FrameId)
 
 
-def read_frame(message: bytes) -> StreamFrame:
-    """A text message as a frame.
+def read_frame(message: bytes, given: RowLayout[Input]) -> StreamFrame:
+    """A text message as a frame with steps of these inputs.
 
     Raises:
         InvalidInput: it is not JSON, or not a frame; names the member.
     """
-    return decode_json(message, _FRAME, "the frame")
+    try:
+        return decode_json(message, FRAME.of(given), "the frame")
+    except InvalidInput as error:
+        if not FRAME.may_be_words(error, given):
+            raise
+        return decode_json(message, FRAME.nested, "the frame")
 
 
 async def read_large_frame(
-    message: bytes, find: Callable[[str], LiveSession | None]
+    message: bytes, given: RowLayout[Input], find: Callable[[str], LiveSession | None]
 ) -> tuple[StreamFrame, None] | tuple[StreamFrame | None, OstinatoError]:
     """``read_frame`` for a message over ``LARGE_BYTES``; or why it cannot be used, with a frame where it is known whose
     it is. ``find`` gives the session of an id where that is in memory.
@@ -54,8 +63,16 @@ async def read_large_frame(
         return check_chunk(find(frame.session_id))
 
     try:
-        frame = await read_large(message, _FRAME, begin, "the frame", {})
-        frame.inputs = await to_numbers(frame.inputs)
+        try:
+            frame = await read_large(message, FRAME.of(given), begin, "the frame", {})
+        except InvalidInput as error:
+            if not FRAME.may_be_words(error, given):
+                raise
+            frame = await read_large(message, FRAME.nested, begin, "the frame", {})
+        if given.is_flat:
+            frame.inputs = await to_numbers(frame.inputs)
+        else:
+            frame.inputs = await read_rows(frame.inputs, given, "inputs")  # type: ignore[assignment]
     except OstinatoError as error:
         return known[0] if known else None, error
     return frame, None

@@ -13,11 +13,11 @@ from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.v1.schemas import StreamFrame
+from ostinato.service.edge.v1.steps import chunk_inputs
 from ostinato.service.edge.websocket import frames
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
 from ostinato.service.edge.websocket.pending import Pending, draining_error
 from ostinato.service.errors import InvalidInput, OstinatoError, UnknownSession
-from ostinato.service.inputs.sequences import to_steps
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import REFUSALS, apply_anew
@@ -54,6 +54,7 @@ class StepStream:
     ) -> None:
         self._channel = channel
         self._model = model
+        self._given = sessions.engine_of(model).given
         self._sessions = sessions
         self._ledger = ledger
         self._step_columns = step_columns
@@ -176,14 +177,14 @@ class StepStream:
 
     def _take_text(self, message: Message) -> None:
         try:
-            frame = frames.read_frame(message.data)
+            frame = frames.read_frame(message.data, self._given)
         except InvalidInput as error:
             self._refuse_unread(message, error)
         else:
             self._take_frame(frame, message)
 
     async def _take_large(self, message: Message) -> None:
-        frame, error = await frames.read_large_frame(message.data, self._sessions.use)
+        frame, error = await frames.read_large_frame(message.data, self._given, self._sessions.use)
         self._messages.popleft()
         if frame is None:
             assert error is not None
@@ -255,9 +256,7 @@ class StepStream:
             if engine.manifest.name != self._model:
                 text = f"the session is of model {engine.manifest.name!r}, and this stream of {self._model!r}"
                 raise InvalidInput(text, field="session_id")
-            engine.check_length(len(frame.inputs), "the chunk")
-            inputs = to_steps(frame.inputs, engine.manifest.inputs[0], engine.pack_step, "inputs")
-            return self._ledger.step(session, inputs, frame.seq)
+            return self._ledger.step(session, chunk_inputs(engine, frame.inputs), frame.seq)
         except BaseException:
             self._sessions.abandon(session)
             raise

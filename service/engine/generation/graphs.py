@@ -186,7 +186,7 @@ class DecoderRunner:
     def start_of_session(self, manifest: Manifest, states: Sequence[NDArray[Any]]) -> Start:
         """What a forecast of a session with ``states`` starts from: the session's states, by name."""
         part = self.part
-        by_name = {state.name: value for state, value in zip(manifest.states, states, strict=True)}
+        by_name = {state.name: value for state, value in zip(manifest.carried, states, strict=True)}
         return Start(
             tuple(by_name[memory.made_by] for memory in part.memory),
             tuple(

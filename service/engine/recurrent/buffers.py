@@ -33,10 +33,10 @@ class Buffers:
             is an input that the graph takes, as zeros may not be.
 
     Attributes:
-        inputs: ``[B x T, F]``, written before a run.
+        inputs: rows ``[B x T, width]`` of the manifest's ``given``, written before a run.
         input_bytes: the same memory, for works' bytes to be put behind each other.
-        states: arrays ``[B, ...]``, written before a run.
-        new_states: arrays ``[B, ...]``, what a run made of ``states``.
+        states: arrays ``[B, ...]``, one for all that is carried, written before a run.
+        new_states: arrays ``[B, ...]``, what a run made of ``states``; of what stays as it is, the same memory.
     """
 
     def __init__(
@@ -54,38 +54,50 @@ class Buffers:
         self._manifest = manifest
         self._binding = binding
         self._memory = memory
-        part, made = manifest.inputs[0], manifest.outputs[0]
-        graph_inputs = self._bind(binding.bind_input, part.name, part)
-        self._steps_of_graph = graph_inputs.transpose(np.argsort(permutation(part)))
-        self.inputs = memory(f"{part.name} in rows", part.dtype, graph_inputs.size)
-        self.inputs = self.inputs.reshape(num_run * num_steps, part.num_features)
-        self._is_direct = permutation(part) == tuple(range(len(part.shape)))
+        self._batch_size = batch_size
+        given, made = manifest.given, manifest.made
+        first = given.parts[0]
+        graph_inputs = [self._bind(binding.bind_input, part.name, part) for part in given.parts]
+        self._steps_of_graph = [_in_steps(each, part) for each, part in zip(graph_inputs, given.parts, strict=True)]
+        self._is_direct = given.is_single and permutation(first) == tuple(range(len(first.shape)))
         if self._is_direct:
-            self.inputs = graph_inputs.reshape(self.inputs.shape)
-        self._given = self.inputs
+            self.inputs = graph_inputs[0].reshape(num_run * num_steps, given.width)
+        else:
+            self.inputs = memory("inputs in rows", given.dtype.name, num_run * num_steps * given.width)
+            self.inputs = self.inputs.reshape(num_run * num_steps, given.width)
+        self._tensors = given.unpack(self.inputs.reshape(num_run, num_steps, given.width))
         self.input_bytes = _bytes_of(self.inputs)
-        self.states = tuple(self._bind_state(binding.bind_input, state.input, state) for state in manifest.states)
+        carried = manifest.carried
+        self.states = tuple(self._bind_state(binding.bind_input, state.input, state) for state in carried)
         for constant in manifest.constants:
             binding.bind_cpu_input(constant.name, constant.array())
-        self._outputs = self._bind(binding.bind_output, made.name, made).transpose(np.argsort(permutation(made)))
-        steps_made = num_steps if made.time_axis is not None else 1
-        self._outputs_shape = batch_size, steps_made, made.num_features
-        self.new_states = tuple(self._bind_state(binding.bind_output, state.output, state) for state in manifest.states)
-        self._batch_size = batch_size
+        self._made = made
+        self._outputs = [_in_steps(self._bind(binding.bind_output, part.name, part), part) for part in made.parts]
+        self._steps_made = max(rows.shape[1] for rows in self._outputs)
+        self.new_states = tuple(
+            self._bind_state(binding.bind_output, state.output, state) if state.output else rows
+            for state, rows in zip(carried, self.states, strict=True)
+        )
         self._filled: tuple[NDArray[Any], ...] = ()
         if num_run > batch_size:
             self._fill()
 
     def run(self, graph: Graph) -> NDArray[Any]:
-        """Run the graph on what is in ``inputs`` and ``states``; returns the outputs ``[B, T, O]``, or ``[B, 1, O]`` of
-        a graph that answers once, as an array of the caller's own.
+        """Run the graph on what is in ``inputs`` and ``states``; returns rows ``[B, T, width]`` of the manifest's
+        ``made``, or ``[B, 1, width]`` of a graph that answers once, as an array of the caller's own.
         """
         for rows in self._filled:
             rows[self._batch_size :] = rows[0]
         if not self._is_direct:
-            self._steps_of_graph[...] = self._given.reshape(self._steps_of_graph.shape)
+            for steps, tensor in zip(self._steps_of_graph, self._tensors, strict=True):
+                steps[...] = tensor
         graph.session.run_with_iobinding(self._binding, graph.run_options)
-        return self._outputs.copy().reshape(self._outputs_shape)
+        if self._made.is_single:
+            return self._outputs[0].copy().reshape(self._batch_size, self._steps_made, self._made.width)
+        rows = self._made.zeros(self._batch_size, self._steps_made)
+        for tensor, outputs in zip(self._made.unpack(rows), self._outputs, strict=True):
+            tensor[...] = outputs
+        return self._made.settle(rows)
 
     def _bind(self, bind: Any, name: str, part: Tensor | State) -> NDArray[Any]:
         """Memory in the graph's own axes, its address told to the graph."""
@@ -106,7 +118,7 @@ class Buffers:
         self.input_bytes = _bytes_of(self.inputs)
         self.states = tuple(rows[:batch_size] for rows in self.states)
         self.new_states = tuple(rows[:batch_size] for rows in self.new_states)
-        self._outputs = self._outputs[:batch_size]
+        self._outputs = [rows[:batch_size] for rows in self._outputs]
 
 
 def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:
@@ -121,6 +133,12 @@ def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:
 
 def _bytes_of(inputs: NDArray[Any]) -> memoryview:
     return memoryview(inputs.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+def _in_steps(graph_memory: NDArray[Any], part: Tensor) -> NDArray[Any]:
+    """Memory in the graph's own axes, seen as ``[B, T, ...]``; ``[B, 1, ...]`` where the graph has no ``T``."""
+    first = graph_memory.transpose(np.argsort(permutation(part)))
+    return first if part.time_axis is not None else first[:, None]
 
 
 def permutation(tensor: Tensor) -> tuple[int, ...]:

@@ -41,6 +41,8 @@ class Engine:
 
     Attributes:
         manifest: what the graph takes and gives.
+        given, made: how a step's tensors lie in a row, on their way in and out.
+        needs_context: whether no sequence can begin without a context.
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
         arena: the sessions in memory. It has a slot for each of ``max_resident``, and two for each row that may be
             under way: its session's, and another where its state waits between iterations.
@@ -68,7 +70,9 @@ class Engine:
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
         self.max_batch_size = runner.max_batch_size
-        self.pack_step = step_packer(manifest.inputs[0])
+        self.given, self.made = manifest.given, manifest.made
+        self.needs_context = any(not part.missing for part in manifest.context)
+        self.pack_step = step_packer(manifest.inputs[0]) if self.given.is_single else None
         self._owner = owner
         self.arena = Arena(manifest, max_resident + 2 * settings.max_queue_rows)
         self._scheduler = Scheduler(
@@ -94,6 +98,11 @@ class Engine:
     def num_rows(self) -> int:
         """Rows accepted and not yet handed back, and lanes of forecasts."""
         return self._scheduler.num_rows + (self.generator.num_rows if self.generator else 0)
+
+    @property
+    def initial_states(self) -> Rows:
+        """The states of a sequence that has not begun, each of its ``row_shape``, without its context."""
+        return self.arena.initial_rows[: self.arena.num_states]
 
     def drain(self) -> None:
         """Take no new work from now on; what was admitted is finished."""

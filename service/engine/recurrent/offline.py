@@ -12,51 +12,66 @@ from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.state.arena import Rows
 
 Answers: TypeAlias = tuple[NDArray[Any], Rows]
-"""Outputs ``[B, T, O]`` (``[B, 1, O]`` of a graph that answers once a run) and the states behind them, ``[B, ...]``."""
+"""Outputs, rows ``[B, T, width]`` (``[B, 1, width]`` of a graph that answers once a run), and what is carried behind
+them, ``[B, ...]``.
+"""
 
 
 def run_offline(
-    runner: Runner, inputs: NDArray[Any], report: Callable[[int, int], None] = lambda _done, _total: None
+    runner: Runner,
+    inputs: NDArray[Any],
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    begin: Rows | None = None,
 ) -> Answers:
-    """Run whole sequences ``[B, T, F]`` from the initial state, as the model's promise says.
+    """Run whole sequences, rows ``[B, T, width]``, as the model's promise says.
 
     ``any``: each sequence by itself and in one run of the graph, or a step a run where the graph takes one. ``fixed``:
     in runs of that shape, which are filled up. ``alone``: each by itself, a step a run.
 
     Args:
         report: called with the number of steps that have run, of all rows together, and the number of all.
+        begin: what they begin with, arrays ``[B, ...]`` for all that is carried; None = the initial states.
 
     Raises:
         RunFailed: the graph failed.
     """
     num_rows, num_steps, _ = inputs.shape
-    is_whole = runner.promise.holds == "any" and runner.manifest.inputs[0].time_axis is not None
+    is_whole = runner.promise.holds == "any" and runner.takes_many_steps
     rows_at_once = runner.promise.rows if runner.promise.holds == "fixed" else 1
+    begin = runner.initial_states(num_rows) if begin is None else begin
     parts = []
     for first in range(0, num_rows, rows_at_once):
         rows = inputs[first : first + rows_at_once]
+        begun = tuple(each[first : first + rows_at_once] for each in begin)
 
         def report_rows(done: int, before: int = first, together: int = len(rows)) -> None:
             report(before * num_steps + done * together, num_rows * num_steps)
 
-        parts.append(run_sequence(runner, rows, num_steps if is_whole else 1, report_rows))
+        parts.append(run_sequence(runner, rows, num_steps if is_whole else 1, report_rows, begin=begun))
     outputs = np.concatenate([made for made, _ in parts])
     states = zip(*(behind for _, behind in parts), strict=True)
     return outputs, tuple(np.concatenate(rows) for rows in states)
 
 
 def run_sequence(
-    runner: Runner, inputs: NDArray[Any], chunk_steps: int, report: Callable[[int], None] = lambda _done: None
+    runner: Runner,
+    inputs: NDArray[Any],
+    chunk_steps: int,
+    report: Callable[[int], None] = lambda _done: None,
+    *,
+    begin: Rows | None = None,
 ) -> Answers:
-    """Run sequences ``[B, T, F]`` together from the initial state, ``chunk_steps`` at a time, one where the graph takes
-    no more. B is at most the rows of a fixed shape.
+    """Run sequences, rows ``[B, T, width]``, together, ``chunk_steps`` at a time, one where the graph takes no more. B
+    is at most the rows of a fixed shape; ``begin`` as for ``run_offline``.
     """
-    if runner.manifest.inputs[0].time_axis is None:
+    if not runner.takes_many_steps:
         chunk_steps = 1
-    states: Rows = runner.initial_states(len(inputs))
+    states: Rows = runner.initial_states(len(inputs)) if begin is None else begin
     outputs = []
     for start in range(0, inputs.shape[1], chunk_steps):
         made, states = runner.run(inputs[:, start : start + chunk_steps], states)
         outputs.append(made)
         report(min(start + chunk_steps, inputs.shape[1]))
-    return np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1), states
+    made_of_all = np.concatenate(outputs if runner.answers_every_step else outputs[-1:], axis=1)
+    return runner.manifest.made.settle(made_of_all), states

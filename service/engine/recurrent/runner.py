@@ -25,11 +25,12 @@ class Result(NamedTuple):
     """What an iteration made.
 
     Attributes:
-        outputs: ``[B, T, O]``, or ``[B, 1, O]`` of a graph that answers once a run.
-        states: arrays ``[B, ...]``, one for each state of the manifest; valid until the next iteration.
+        outputs: rows ``[B, T, width]`` of the manifest's ``made``, or ``[B, 1, width]`` of a graph that answers once a
+            run.
+        states: arrays ``[B, ...]``, one for all that is carried; valid until the next iteration.
         failed_rows: bool ``[B]``, rows with an output or a state that may not be; None where there are none.
         slots: where the states were read, int64 ``[B]``.
-        inputs: what went in, ``[B x T, F]``; valid until the next iteration.
+        inputs: what went in, rows ``[B x T, width]``; valid until the next iteration.
     """
 
     outputs: NDArray[Any]
@@ -43,7 +44,7 @@ class Soundness:
     """What a model version may answer and keep: finite numbers, and what its manifest says beyond them."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._output = manifest.outputs[0]
+        self._made = manifest.made
         self._doubtful_states = [
             (index, state)
             for index, state in enumerate(manifest.states)
@@ -53,8 +54,10 @@ class Soundness:
     def failed_rows(self, outputs: NDArray[Any], states: Rows) -> NDArray[np.bool_] | None:
         """Rows, bool ``[B]``, with a number that may not be in an answer, or in a state; None where there are none."""
         failed: NDArray[np.bool_] | None = None
-        if outputs.dtype.kind == "f" and not is_finite(outputs):
-            failed = _any_of_row(self._output.is_unsound(outputs))
+        for part, numbers in zip(self._made.parts, self._made.flat(outputs), strict=True):
+            if numbers.dtype.kind == "f" and not is_finite(numbers):
+                unsound = _any_of_row(part.is_unsound(numbers))
+                failed = unsound if failed is None else failed | unsound
         for index, state in self._doubtful_states:
             if not is_finite(states[index]):
                 unsound = _any_of_row(state.is_unsound(states[index]))
@@ -73,6 +76,7 @@ class Runner:
     Attributes:
         promise: in which shapes the graph is run, see ``Promise``; runs that have too few rows are filled up.
         max_batch_size, max_iteration_steps: as given, or less where the promise asks for it; may be lowered.
+        takes_many_steps: whether the graph has ``T``.
         answers_every_step: see ``IterationRunner``.
         graph: what is run.
 
@@ -94,11 +98,13 @@ class Runner:
         self._largest = max_batch_size, max_iteration_steps
         self.graph = graph or Graph(directory / manifest.graphs["step"].file, *_signature(manifest))
         self.promise = promise = manifest.promise or ANY
+        self.takes_many_steps = manifest.inputs[0].time_axis is not None
+        is_made_by_step = any(part.time_axis is not None for part in manifest.outputs)
+        self.answers_every_step = is_made_by_step or not self.takes_many_steps
         self.max_batch_size = max_batch_size if promise.holds == "any" else min(max_batch_size, promise.rows)
-        self.max_iteration_steps = max_iteration_steps if manifest.inputs[0].time_axis is not None else 1
+        self.max_iteration_steps = max_iteration_steps if self.takes_many_steps else 1
         if promise.holds != "any":
             self.max_iteration_steps = promise.steps
-        self.answers_every_step = manifest.outputs[0].time_axis is not None or manifest.inputs[0].time_axis is None
         self._failed_rows = Soundness(manifest).failed_rows
         self._memory: dict[str, NDArray[Any]] = {}
         self._buffers: dict[tuple[int, int], Buffers] = {}
@@ -119,8 +125,8 @@ class Runner:
         )
 
     def initial_states(self, batch_size: int) -> tuple[NDArray[Any], ...]:
-        """States of ``batch_size`` sequences that have not begun, arrays ``[B, ...]``."""
-        return tuple(np.repeat(state.initial_row()[None], batch_size, axis=0) for state in self.manifest.states)
+        """What sequences carry that have not begun, arrays ``[batch_size, ...]``; their context is not known."""
+        return tuple(np.repeat(state.initial_row()[None], batch_size, axis=0) for state in self.manifest.carried)
 
     def run_iteration(self, iteration: Iteration, arena: Arena) -> Result:
         """Run an iteration on the states that the arena holds for it; the arena is only read.
@@ -143,11 +149,11 @@ class Runner:
         """Run the graph once, as an iteration would.
 
         Args:
-            inputs: ``[B, T, F]``.
-            states: arrays ``[B, ...]``.
+            inputs: rows ``[B, T, width]`` of the manifest's ``given``.
+            states: arrays ``[B, ...]``, one for all that is carried.
 
         Returns:
-            outputs ``[B, T, O]`` (or ``[B, 1, O]``) and the new states ``[B, ...]``.
+            outputs, rows ``[B, T, width]`` of ``made`` (or ``[B, 1, width]``), and the new states ``[B, ...]``.
 
         Raises:
             RunFailed: onnxruntime failed.
@@ -210,7 +216,7 @@ def _signature(manifest: Manifest) -> tuple[TensorTypes, TensorTypes]:
     """What the graph takes and gives, as the manifest says."""
     states = manifest.states
     given: TensorTypes = {part.name: (part.dtype, part.shape) for part in manifest.inputs}
-    given |= {state.input: (state.dtype, state.shape) for state in states}
+    given |= {state.input: (state.dtype, state.shape) for state in manifest.carried}
     given |= {part.name: (part.dtype, part.array().shape) for part in manifest.constants}
     made: TensorTypes = {part.name: (part.dtype, part.shape) for part in manifest.outputs}
     made |= {state.output: (state.dtype, state.shape) for state in states}

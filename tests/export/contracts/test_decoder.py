@@ -18,7 +18,7 @@ from ostinato.export.contracts.decoder import (
 )
 from ostinato.export.contracts.symbols import PROBE_SIZES
 from ostinato.export.errors import ExportError
-from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.decoder import Decoder, Memory
 from tests.export.writers import NUM_SOUNDS, SIZE, SOUNDS, States, Writer
 
 MEMORY = (Memory(name="memory", dtype="float32", shape=("B", "S", SIZE), made_by="memory"),)

@@ -7,7 +7,7 @@ from ostinato.export.contracts.decoder import Decoded, DecoderOptions, valid_dec
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.teacher_forcing import decode_from, write_from
-from ostinato.service.artifact.manifest import Decoder, Memory
+from ostinato.service.artifact.decoder import Decoder, Memory
 from ostinato.service.artifact.tensors import State
 
 NUMBERS = {"name": "outputs", "dtype": "float32", "shape": ("B", 1), "features": ("load",)}

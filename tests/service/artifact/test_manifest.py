@@ -78,3 +78,58 @@ def test_how_the_table_of_the_training_was_read_is_written_and_read(tmp_path: Pa
     assert written["times"] == {"columns": ["year", "month", "day"], "step": "1 day", "gaps": "refuse"}
     assert written["missing_words"] == ["-1"]
     assert Manifest.read(tmp_path) == manifest
+
+
+CONTEXT = {"name": "customer", "dtype": "float32", "shape": ["B", 2], "features": ["age", "region"]}
+WEEKDAY = {"name": "weekday", "dtype": "int64", "shape": ["B", "T"], "features": ["weekday"]}
+
+
+def test_what_is_carried_is_the_states_and_behind_them_the_context_which_no_graph_gives_back() -> None:
+    manifest = Manifest.model_validate(content(context=[CONTEXT]))
+    assert [state.name for state in manifest.carried] == [*(state.name for state in MANIFEST.states), "customer"]
+    kept = manifest.carried[-1]
+    assert (kept.input, kept.output, kept.row_shape, kept.dtype) == ("customer", "", (2,), "float32")
+
+
+def test_several_inputs_share_a_row_and_one_has_its_own_dtype() -> None:
+    several = Manifest.model_validate(content(inputs=[MANIFEST.inputs[0].model_dump(), WEEKDAY]))
+    assert several.given.dtype == np.uint8
+    assert MANIFEST.given.dtype == MANIFEST.inputs[0].dtype
+
+
+def test_context_and_lengths_are_left_out_of_the_file_where_there_are_none(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path)
+    assert {"context", "lengths"}.isdisjoint(json.loads((tmp_path / "model.json").read_bytes()))
+    with_context = Manifest.model_validate(content(context=[CONTEXT]))
+    with_context.write(tmp_path)
+    assert Manifest.read(tmp_path) == with_context
+
+
+def sequence(**changes: Any) -> dict[str, Any]:
+    graphs = {"sequence": MANIFEST.graphs["step"].model_dump()}
+    return content(task="sequence", graphs=graphs, states=[], feedback={}, lengths="lengths", **changes)
+
+
+def test_a_model_of_whole_sequences_has_lengths_and_no_states() -> None:
+    assert Manifest.model_validate(sequence()).lengths == "lengths"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (content(context=[CONTEXT | {"shape": ["B", "T", 2]}]), "has no 'T'"),
+        (content(context=[CONTEXT | {"name": "inputs"}]), "graph input is named twice"),
+        (content(inputs=[MANIFEST.inputs[0].model_dump(), WEEKDAY | {"shape": ["B"]}]), "some have none"),
+        (content(outputs=[MANIFEST.outputs[0].model_dump()] * 2), "graph output is named twice"),
+        (content(outputs=[]), "an output or more"),
+        (content(lengths="lengths"), "lengths are of models of whole sequences"),
+        (sequence() | {"states": [MANIFEST.states[0].model_dump()]}, "has no states"),
+        (sequence() | {"lengths": "inputs"}, "graph input is named twice"),
+        (sequence() | {"graphs": {"step": MANIFEST.graphs["step"].model_dump()}}, "one graph, 'sequence'"),
+    ],
+)
+def test_a_manifest_of_several_tensors_that_contradicts_itself_is_refused(
+    manifest: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Manifest.model_validate(manifest)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from ostinato.service.artifact.manifest import ALONE, ANY, Decoder, GraphFile, Manifest, Promise
+from ostinato.service.artifact.decoder import Decoder
+from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.errors import ModelRejected

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from ostinato.service.artifact.manifest import ANY, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
-from ostinato.service.catalogue.probes import draw_probes
+from ostinato.service.catalogue.probes import Probe, draw_probes
 from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.runner import Runner
@@ -50,7 +50,7 @@ def golden() -> Any:
 def test_codes_of_which_an_older_manifest_says_nothing_stay_where_others_fail(golden: Any, tmp_path: Path) -> None:
     directory = looked_up().write(tmp_path, golden)
     runner = Runner(Manifest.read(directory), directory, max_batch_size=256, max_iteration_steps=64)
-    probes = draw_probes(runner, [golden], 8)
+    probes = draw_probes(runner, [Probe(golden, runner.initial_states(len(golden)))], 8)
     assert len(probes) == 5, "as given, in three magnitudes, and long"
     assert np.isin(probes[3].inputs[..., 0], range(len(TABLE))).all(), "thirty times a code is none"
     spread = [float(probe.inputs[..., 1].std()) for probe in probes[1:4]]

@@ -66,7 +66,7 @@ def test_a_body_that_names_its_model_or_session_has_all_options(
 @pytest.mark.parametrize(
     ("query", "body", "only_in_json"),
     [
-        (schemas.PredictQuery, schemas.PredictBody, {"sequences", "return_state", "initial_state"}),
+        (schemas.PredictQuery, schemas.PredictBody, {"sequences", "return_state", "initial_state", "context"}),
         (schemas.ColumnsQuery, schemas.ColumnsBody, {"session_ids", "inputs", "seq"}),
     ],
 )

@@ -67,7 +67,7 @@ def test_what_is_written_is_read_back_to_the_bit(output_dtype: str) -> None:
     for read, written in zip([*file.states, file.last_output], [*rows, answer[-1]], strict=True):
         assert read is not None
         assert (read.dtype, read.shape, read.tobytes()) == (written.dtype, written.shape, written.tobytes())
-    again = file.snapshot(model.outputs[0])
+    again = file.snapshot(model.made)
     # A chunk sent to the former session is not one sent to this one.
     assert (again.last_seq, again.digest, again.answer.shape) == (-1, 0, (1, 2))
 
@@ -99,7 +99,7 @@ def test_large_whole_numbers_of_a_last_output_are_exact(numbers: list[int]) -> N
 def test_a_last_output_that_is_not_known_stays_so() -> None:
     plain = read_session(SOUND, ONE)
     assert (plain.steps, plain.last_output) == (None, None)
-    snapshot = plain.snapshot(ONE.outputs[0])._replace(steps=9)
+    snapshot = plain.snapshot(ONE.made)._replace(steps=9)
     again = read_session(write_session("a", ONE, snapshot), ONE)
     assert (again.steps, again.last_output) == (9, None)
 

@@ -1,0 +1,69 @@
+"""Bodies in two forms: numbers of one flat input, which are most and quickly read; and all else a model may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.edge.message import Request
+from ostinato.service.edge.v1.codec import decode_body
+from ostinato.service.edge.v1.large import Check, Convert, read_body
+from ostinato.service.edge.v1.schemas import Body
+from ostinato.service.errors import InvalidInput
+
+BodyType = TypeVar("BodyType", bound=Body)
+
+
+class BodyForms(Generic[BodyType]):
+    """The decoders of one route's body.
+
+    Args:
+        flat: its type for a model of one flat input.
+        nested: the same, where ``member`` may be anything.
+        member: where the steps are.
+    """
+
+    def __init__(self, flat: type[BodyType], nested: type[BodyType], member: str = "inputs") -> None:
+        self.flat = msgspec.json.Decoder(flat)
+        self.nested = msgspec.json.Decoder(nested)
+        self._member = member
+
+    def of(self, given: RowLayout[Input]) -> msgspec.json.Decoder[BodyType]:
+        """The decoder for a model of these inputs."""
+        return self.flat if given.is_flat else self.nested
+
+    def decode(self, request: Request, given: RowLayout[Input]) -> BodyType:
+        """``decode_body`` in the form that fits."""
+        try:
+            return decode_body(request, self.of(given))
+        except InvalidInput as error:
+            if not self.may_be_words(error, given):
+                raise
+            return decode_body(request, self.nested)
+
+    async def read(
+        self,
+        request: Request,
+        given: RowLayout[Input],
+        begin: Callable[[BodyType], Check],
+        *,
+        reads_query: bool = False,
+        convert: dict[str, Convert] | None = None,
+    ) -> BodyType:
+        """``read_body`` in the form that fits; ``convert`` is for the flat one."""
+        try:
+            kept = convert if given.is_flat else None
+            return await read_body(request, self.of(given), begin, reads_query=reads_query, convert=kept)
+        except InvalidInput as error:
+            if not self.may_be_words(error, given):
+                raise
+            return await read_body(request, self.nested, begin, reads_query=reads_query)
+
+    def may_be_words(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
+        """Whether what was refused as no number may be a word for a code."""
+        has_words = given.is_flat and bool(given.parts[0].categories)
+        return has_words and (error.field or "").startswith(self._member)
