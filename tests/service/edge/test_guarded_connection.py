@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,8 @@ async def test_a_head_that_goes_over_its_limit_with_its_last_bytes_is_refused() 
         head = b"POST /v1/sessions/a/step HTTP/1.1\r\nhost: x\r\n" + b"a: %b\r\n" % (b"b" * 1000) * 62
         await client.send(head)
         assert len(head) < MAX_HEAD_BYTES
-        await until(lambda: any(connection.headers for connection in server.state.connections))
+        connections: set[Any] = server.state.connections
+        await until(lambda: any(connection.headers for connection in connections))
         await client.send(b"a: %b\r\n" % (b"b" * 1000) * 10 + b"\r\n")
         status, _, problem = await client.answer()
         assert (status, problem["code"]) == (431, "head_too_large")
@@ -152,8 +154,9 @@ async def test_the_last_answer_of_a_connection_is_waited_for_no_longer_than_othe
             await loop.sock_connect(client, ("127.0.0.1", server.port))
             await loop.sock_sendall(client, chunk)
             await until(lambda: server.state.total_requests)
-            (connection,) = server.state.connections
-            assert 0 < connection.transport.get_write_buffer_size() < connection.transport.get_write_buffer_limits()[1]
+            connections: set[Any] = server.state.connections
+            transport = next(iter(connections)).transport
+            assert 0 < transport.get_write_buffer_size() < transport.get_write_buffer_limits()[1]
             await until(lambda: not server.state.connections)
     assert house.value('ostinato_rejected_total{reason="answer_unread"}') == 1
 
