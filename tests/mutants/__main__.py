@@ -54,7 +54,7 @@ def main(
         copies = _copies(Path(folder), min(jobs, len(mutants)), stack)
         console.print(f"{len(mutants)} of {len(chosen)} faults are left; first their tests without any")
         first = copies[0] if copies else None
-        if first and (said := first.failing(sorted({mutant.test for mutant in mutants}), writes_bytecode=True)):
+        if first and (said := first.failing(sorted({mutant.test for mutant in mutants}), is_sound=True)):
             console.print(said, markup=False, highlight=False)
             raise typer.Exit(1)
         passed = _not_noticed(console, mutants, copies, notes)

@@ -18,7 +18,8 @@ from tests.mutants.mutant import ROOT, Mutant
 # What a copy does not need: at the top environments and what was trained or built, and caches everywhere.
 LEFT_OUT_AT_THE_TOP = (".venv*", ".git", "runs", "repository", "state", "build")
 CACHES = ("__pycache__", ".*_cache", ".hypothesis")
-LIMIT_SECONDS = 200.0
+LIMIT_SECONDS, LIMIT_OF_ALL_SECONDS = 200.0, 3600.0
+"""Of a fault's tests, and of all tests together without any."""
 HURRY = 8
 """How many times sooner than in the suite a test that hangs is failed, by ``tests/conftest.py``."""
 
@@ -66,22 +67,23 @@ class Copy:
     ) -> None:
         self._forker.communicate()
 
-    def failing(self, tests: Iterable[str], *, writes_bytecode: bool = False) -> str:
+    def failing(self, tests: Iterable[str], *, is_sound: bool = False) -> str:
         """What pytest says when tests are run; empty where they pass.
 
         Args:
-            writes_bytecode: keep what is compiled, for later runs; only while there is no fault.
+            is_sound: there is no fault: what is compiled is kept for later runs, and more time is given.
 
         Raises:
             NotRun.
         """
         # Some libraries are imported before pytest could rewrite their assertions, which nobody misses.
         quiet = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+        limit_seconds = LIMIT_OF_ALL_SECONDS if is_sound else LIMIT_SECONDS
         run = {
             "arguments": ["-x", "-q", "-p", "no:cacheprovider", "-n", "0", *quiet, *tests],
             "output": str(self._output),
-            "writes_bytecode": writes_bytecode,
-            "limit_seconds": LIMIT_SECONDS,
+            "writes_bytecode": is_sound,
+            "limit_seconds": limit_seconds,
         }
         assert self._forker.stdin is not None
         assert self._forker.stdout is not None
@@ -89,7 +91,7 @@ class Copy:
         self._forker.stdin.flush()
         status = int(self._forker.stdout.readline())
         if status == forker.LATE:
-            return f"it did not end within {LIMIT_SECONDS:.0f} s"
+            return f"it did not end within {limit_seconds:.0f} s"
         said = self._output.read_text(encoding="utf-8", errors="replace").strip()
         # 0 = passed, 1 = a test failed, 2 = the module could not be imported or a fixture ended the run.
         if status not in (0, 1, 2):
