@@ -32,16 +32,22 @@ _NUM_COLUMNS = 32
 
 def guard(model: ir.Model, ranges: Ranges) -> list[str]:
     """Put the guard before each operator that would lose NaN and may meet it; returns the names of these nodes."""
+    return _guard_graph(model.graph, ranges)
+
+
+def _guard_graph(graph: ir.Graph, ranges: Ranges) -> list[str]:
     guarded = []
-    for node in list(model.graph):
-        if node.op_type in ("LSTM", "GRU") and _guard_layer(model.graph, node, ranges):
+    for node in list(graph):
+        for body in ranges.enter(node):
+            guarded += _guard_graph(body, ranges)
+        if node.op_type in ("LSTM", "GRU") and _guard_layer(graph, node, ranges):
             guarded.append(node.name or node.op_type)
         elif node.op_type in _EXTREMES and not (given := ranges.of(node.inputs[0])).is_finite:
             if node.op_type == "MaxPool" and given.bound == np.inf:
-                _restore_infinity(model.graph, node)
+                _restore_infinity(graph, node)
             if not given.may_be_nan:
                 continue
-            _guard_extreme(model.graph, node)
+            _guard_extreme(graph, node)
             guarded.append(node.name or node.op_type)
     return guarded
 

@@ -59,14 +59,6 @@ def test_a_layer_without_bias_gets_zeros() -> None:
     assert rewired.get_buffer("bias_l0").tolist() == [[0.0] * (2 * 3 * 3)]
 
 
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        (nn.GRU(3, 4, bidirectional=True), r"layer 'layer' is bidirectional: .*use one direction"),
-        (nn.LSTM(3, 4, proj_size=2), r"layer 'layer' has proj_size=2: .*put an nn\.Linear behind it"),
-        (ScaledLSTM(3, 4), r"layer 'layer' \(ScaledLSTM\) has a forward of its own"),
-    ],
-)
-def test_what_onnx_has_no_operator_for_is_refused(layer: nn.Module, message: str) -> None:
-    with pytest.raises(ExportError, match=message):
-        with_onnx_layers(nn.ModuleDict({"layer": layer}))
+def test_a_layer_with_a_forward_of_its_own_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"layer 'layer' \(ScaledLSTM\) has a forward of its own"):
+        with_onnx_layers(nn.ModuleDict({"layer": ScaledLSTM(3, 4)}))
