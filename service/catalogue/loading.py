@@ -51,6 +51,12 @@ def load_version(directory: Path, settings: Settings) -> LoadedModel | LoadedGen
         ModelRejected: a check failed; the message names the file and the reason.
     """
     manifest = read_manifest(directory)
+    if manifest.is_unguarded:
+        logger.warning(
+            "%s: it was exported by a release that did not look for NaN within the network, nor for codes outside its "
+            "tables: either may be answered with a number. Export it again",
+            directory,
+        )
     if manifest.task in ("encoder_decoder", "generator"):
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
     return load_model(directory, settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.manifest import ANY, Promise
 from ostinato.service.catalogue import loading
 from ostinato.service.catalogue.loading import Loader, load_version
 from ostinato.service.config import Settings
@@ -188,3 +189,14 @@ async def test_a_repository_that_comes_later_is_served(tmp_path: Path, monkeypat
     name = networks.accumulator().write(tmp_path / "repository", INPUTS).parent.name
     await look_again(stage, monkeypatch)
     assert (stage.served, stage.loader.failure) == ([name], None)
+
+
+@pytest.mark.parametrize(("holds", "is_told"), [(None, True), (ANY, False)])
+def test_a_version_that_was_exported_before_guards_against_nan_and_wrong_codes_is_told_at_load(
+    holds: Promise | None, is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = networks.accumulator().named("old", promise=holds, provenance={"libraries": {"torch": "2.9.0"}})
+    load_version(network.write(tmp_path, INPUTS), Settings())
+    assert [record.levelname for record in caplog.records if "Export it again" in record.message] == (
+        ["WARNING"] if is_told else []
+    )
