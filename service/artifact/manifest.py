@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -242,11 +243,18 @@ class Manifest(Part):
             )
 
     def _check_feedback(self) -> None:
-        given = {feature for part in self.inputs for feature in part.features}
-        made = {feature for part in self.outputs for feature in part.features}
+        given = Counter(feature for part in self.inputs for feature in part.features)
+        made = Counter(feature for part in self.outputs for feature in part.features)
         for source, target in self.feedback.items():
             if source not in made or target not in given:
                 raise ValueError(f"feedback {source!r} -> {target!r} does not lead from an output to an input feature")
+            if made[source] > 1:
+                raise ValueError(f"feedback {source!r} -> {target!r}: several outputs have a feature {source!r}")
+        if self.feedback and (twice := [name for name, count in given.items() if count > 1]):
+            raise ValueError(
+                f"several inputs have a feature {twice[0]!r}: a forecast knows features by their names, so with "
+                "feedback each has its own"
+            )
 
     def _check_task(self) -> None:
         roles = set(self.graphs)

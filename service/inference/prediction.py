@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
-from ostinato.service.inputs.sequences import check_codes, to_sequence
+from ostinato.service.inputs.rows import to_rows
+from ostinato.service.inputs.sequences import check_codes
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.session_file import is_known
 from ostinato.service.sessions.sessions import Sessions
@@ -91,7 +93,7 @@ class ForecastPlan:
         self._known = {name: place for name, place in given.items() if name not in targets}
         self.known_features = tuple(self._known)
 
-    def inputs(self, horizon: int, known_future: Mapping[str, Sequence[float | None]]) -> NDArray[Any]:
+    def inputs(self, horizon: int, known_future: Mapping[str, Sequence[float | str | None]]) -> NDArray[Any]:
         """The rows ``[horizon - 1, width]`` to feed, with what is known of the future filled in and the rest missing.
 
         Raises:
@@ -145,7 +147,7 @@ class ForecastPlan:
                 except InvalidInput as error:
                     raise RunFailed(f"the forecast cannot be fed back: {error}") from error
 
-    def _column(self, name: str, values: Sequence[float | None]) -> NDArray[Any]:
+    def _column(self, name: str, values: Sequence[float | str | None]) -> NDArray[Any]:
         """One feature's future ``[n]``, held to what its values may be in a chunk."""
         part = self._given.parts[self._known[name][0]]
         if not values:
@@ -154,7 +156,7 @@ class ForecastPlan:
         # One column, whatever the shape of the rest.
         column = part.of_feature(name).model_copy(update={"shape": ("B", "T", 1)})
         try:
-            return to_sequence([[value] for value in values], column, field)[:, 0]
+            return to_rows([[value] for value in values], RowLayout([column]), field)[:, 0]
         except InvalidInput as error:
             raise InvalidInput(str(error), (error.field or field).removesuffix("[0]")) from error
 
@@ -165,7 +167,7 @@ def _places(features: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
 
 
 async def forecast(
-    sessions: Sessions, session: LiveSession, horizon: int, known_future: Mapping[str, Sequence[float | None]]
+    sessions: Sessions, session: LiveSession, horizon: int, known_future: Mapping[str, Sequence[float | str | None]]
 ) -> NDArray[Any]:
     """The next ``horizon`` outputs of a session, rows ``[horizon, width]``, each fed back as the next step's input.
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from itertools import islice
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,10 +18,17 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import check_width, to_sequence
+from ostinato.service.inputs.sequences import check_codes, check_width, to_sequence
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
+_STEP = re.compile(r"\[(\d+)\]")
 _PLACE = re.compile(r"(.*)\[(\d+)\]\[(\d+)\]", re.DOTALL)
+
+
+_TOO_LONG = "Expected `array` of length"
+
+MAX_TOLD_WORDS = 64
+"""Of those that a feature has, to whom gave another."""
 
 
 class ReadRows(NamedTuple):
@@ -65,8 +73,9 @@ async def read_rows(given: Any, layout: RowLayout[Input], field: str) -> ReadRow
         try:
             pieces.append(to_rows(piece, layout, field))
         except InvalidInput as error:
-            raise InvalidInput(str(error), _moved(error.field, start)) from error
-        await asyncio.sleep(0)
+            raise InvalidInput(str(error), place_moved(error.field, start, layout, field)) from error
+        if num_steps > at_once:
+            await asyncio.sleep(0)
     return ReadRows(layout.parts, np.concatenate(pieces))
 
 
@@ -84,6 +93,16 @@ def count_steps(given: Any, layout: RowLayout[Input], field: str) -> int:
     lengths = [len(_steps(by_name[part.name], f"{field}.{part.name}")) for part in layout.parts]
     _check_lengths(lengths, layout, field)
     return lengths[0]
+
+
+def place_moved(place: str | None, steps: int, layout: RowLayout[Input], field: str) -> str | None:
+    """A place ``field[i]...``, or ``field.<name>[i]...``, in a slice that begins behind ``steps``, in the whole."""
+    heads = [field] if layout.is_single else [f"{field}.{part.name}" for part in layout.parts]
+    # The longest first: there may be brackets in a name, too.
+    for head in sorted(heads, key=len, reverse=True):
+        if place is not None and (found := _STEP.match(place, len(head))) and place.startswith(head):
+            return f"{head}[{int(found[1]) + steps}]{place[found.end() :]}"
+    return place
 
 
 def to_context(given: Any, context: Sequence[Input], field: str) -> list[NDArray[Any]]:
@@ -118,6 +137,21 @@ def to_context(given: Any, context: Sequence[Input], field: str) -> list[NDArray
         except InvalidInput as error:
             raise InvalidInput(str(error), (error.field or place).replace(f"{place}[0]", place, 1)) from error
     return rows
+
+
+def check_context(numbers: NDArray[Any], part: Input, field: str) -> None:
+    """Refuse a context ``row_shape`` with a code that there is not, or a value outside its range.
+
+    Raises:
+        InvalidInput: names the place.
+    """
+    if not part.is_limited:
+        return
+    try:
+        check_codes(numbers.reshape(1, part.num_features), part, field)
+    except InvalidInput as error:
+        place = _in_shape(error.field, part) if part.row_shape else field
+        raise InvalidInput(str(error), (place or field).replace(f"{field}[0]", field, 1)) from error
 
 
 def _by_name(given: Any, layout: RowLayout[Input], field: str) -> Mapping[str, Any]:
@@ -156,7 +190,8 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     given = _steps(given, field)
     if isinstance(given, list):
         if part.categories:
-            given = [_in_codes(step, part, f"{field}[{index}]") for index, step in enumerate(given)]
+            codes = {name: _codes(words) for name, words in part.categories.items()}
+            given = [_in_codes(step, part, codes, f"{field}[{index}]") for index, step in enumerate(given)]
         given = _checked(given, part, field)
     rank = len(part.row_shape)
     if rank == 0 and not isinstance(given[0], list | np.ndarray):
@@ -168,8 +203,7 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     except (ValueError, OverflowError):
         numbers = np.empty((0, 0))
     if numbers.shape[1:] not in (part.row_shape, (part.num_features,)):
-        for index, step in enumerate(given):
-            _check_shape(step, part.row_shape, f"{field}[{index}]")
+        _check_sizes(given, part, _given_shape(given, part), field)
         raise InvalidInput(f"a number does not fit {part.dtype}", field)
     try:
         return to_sequence(numbers.reshape(len(numbers), part.num_features), part, field)  # type: ignore[arg-type]
@@ -179,21 +213,42 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
 
 def _checked(given: list[Any], part: Input, field: str) -> Any:
     """Numbers, nested as deep as the tensor is or flat, null among them; what is none is named by its place."""
-    depths = {1 + len(part.row_shape), 2}
-    first = given[0]
-    depth = 1
-    while isinstance(first, list) and first and depth < max(depths):
-        first, depth = first[0], depth + 1
+    shape = _given_shape(given, part)
     try:
-        return msgspec.convert(given, _nested(depth if depth in depths else max(depths)))
+        return msgspec.convert(given, _nested(shape))
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
+        if message.startswith(_TOO_LONG):
+            _check_sizes(given, part, shape, field)
         raise InvalidInput(message, field + place.strip("`")) from error
 
 
+def _given_shape(given: Any, part: Input) -> tuple[int, ...]:
+    """The shape of each step, as the first has it: the tensor's, or that of all of its numbers in one list."""
+    first = given[0]
+    if not isinstance(first, list | np.ndarray) or not len(first):
+        return part.row_shape
+    is_flat = not part.row_shape or not isinstance(first[0], list | np.ndarray)
+    return (part.num_features,) if is_flat else part.row_shape
+
+
 @cache
-def _nested(depth: int) -> Any:
-    return list[_nested(depth - 1)] if depth else float | None  # type: ignore[misc]
+def _nested(shape: tuple[int, ...]) -> Any:
+    """Steps with no more numbers than they may have: longer ones are seen before their numbers are looked at."""
+    step: Any = float | None
+    for size in reversed(shape):
+        step = Annotated[list[step], msgspec.Meta(max_length=size)]
+    return list[step]
+
+
+def _check_sizes(given: Any, part: Input, shape: tuple[int, ...], field: str) -> None:
+    """Find the first step that is not of ``shape``."""
+    for index, step in enumerate(given):
+        place = f"{field}[{index}]"
+        if len(part.row_shape) <= 1 and isinstance(step, list | np.ndarray):
+            check_width(len(step), part, place)
+        else:
+            _check_shape(step, shape, place)
 
 
 def _check_shape(value: Any, shape: Sequence[int], place: str) -> None:
@@ -207,27 +262,33 @@ def _check_shape(value: Any, shape: Sequence[int], place: str) -> None:
         _check_shape(inner, shape[1:], f"{place}[{index}]")
 
 
-def _in_codes(step: Any, part: Input, place: str) -> Any:
+@lru_cache
+def _codes(words: tuple[str, ...]) -> dict[str, int]:
+    """What each word stands for; there may be many thousands."""
+    return {word: code for code, word in enumerate(words)}
+
+
+def _in_codes(step: Any, part: Input, codes: Mapping[str, Mapping[str, int]], place: str) -> Any:
     """A step with its words as codes."""
     if isinstance(step, str):
-        return _in_codes([step], part, place)[0]
+        return _in_codes([step], part, codes, place)[0]
     if not isinstance(step, list) or not any(isinstance(value, str) for value in step):
         return step
     check_width(len(step), part, place)
     values = zip(part.features, step, strict=True)
     return [
-        _code(value, part, name, f"{place}[{index}]") if isinstance(value, str) else value
+        _code(value, codes.get(name), name, f"{place}[{index}]") if isinstance(value, str) else value
         for index, (name, value) in enumerate(values)
     ]
 
 
-def _code(word: str, part: Input, name: str, place: str) -> int:
-    words = part.categories.get(name)
-    if words is None:
+def _code(word: str, codes: Mapping[str, int] | None, name: str, place: str) -> int:
+    if codes is None:
         raise InvalidInput(f"{word!r} is no number, and {name!r} has no words", place)
-    if word not in words:
-        raise InvalidInput(f"{word!r} is no word of {name!r}; it has {', '.join(words)}", place)
-    return words.index(word)
+    if word not in codes:
+        few = ", ".join(islice(codes, MAX_TOLD_WORDS)) + (", ..." if len(codes) > MAX_TOLD_WORDS else "")
+        raise InvalidInput(f"{word!r} is no word of {name!r}; it has {few}", place)
+    return codes[word]
 
 
 def _in_shape(place: str | None, part: Input) -> str | None:
@@ -237,13 +298,6 @@ def _in_shape(place: str | None, part: Input) -> str | None:
         return place
     indices = np.unravel_index(int(found[3]), part.row_shape)
     return f"{found[1]}[{found[2]}]" + "".join(f"[{index}]" for index in indices)
-
-
-def _moved(place: str | None, steps: int) -> str | None:
-    """A place ``field[i]...`` in a slice that begins behind ``steps``, in the whole."""
-    head, bracket, rest = (place or "").partition("[")
-    index, _, tail = rest.partition("]")
-    return f"{head}[{int(index) + steps}]{tail}" if bracket and index.isdecimal() else place
 
 
 def _names(parts: Sequence[Input]) -> str:

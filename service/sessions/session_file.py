@@ -33,6 +33,7 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output, State
 from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.rows import check_context
 from ostinato.service.inputs.sequences import check_state
 from ostinato.service.state.arena import Rows
 from ostinato.service.state.base import Snapshot
@@ -117,8 +118,9 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
     """A file, checked against the manifest of the session that it is for.
 
     Raises:
-        InvalidInput: it is no safetensors file; a state is absent, unknown, or of another shape or dtype; it is of
-            another model; its steps or its last output are none. Names the tensor, or the place in the metadata.
+        InvalidInput: it is no safetensors file; a state is absent, unknown, or of another shape or dtype; a context is
+            none that may be given; it is of another model; its steps or its last output are none. Names the tensor, or
+            the place in the metadata.
     """
     header_bytes, most = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little"), _max_header_bytes(manifest)
     if most < header_bytes < len(content):
@@ -139,6 +141,8 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
             raise InvalidInput(f"state {state.name!r} is absent", field=state.name)
         states.append(_state(tensors[state.name], state))
         check_state(states[-1], state, state.name)
+    for part, numbers in zip(manifest.context, states[len(manifest.states) :], strict=True):
+        check_context(numbers, part, part.name)
     steps = _steps(metadata["steps"]) if "steps" in metadata else None
     last_output = _last_output(metadata.get("last_output", ""), manifest.made)
     has_no_nan = not any(part.dtype.startswith("float") for part in manifest.outputs)

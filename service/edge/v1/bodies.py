@@ -25,12 +25,17 @@ class BodyForms(Generic[BodyType]):
         flat: its type for a model of one flat input.
         nested: the same, where ``member`` may be anything.
         member: where the steps are.
+        of_any_version: whether they may be for another version than the one whose inputs are known when they are read,
+            and what does not fit this one is for that one to refuse.
     """
 
-    def __init__(self, flat: type[BodyType], nested: type[BodyType], member: str = "inputs") -> None:
+    def __init__(
+        self, flat: type[BodyType], nested: type[BodyType], member: str = "inputs", *, of_any_version: bool = False
+    ) -> None:
         self.flat = msgspec.json.Decoder(flat)
         self.nested = msgspec.json.Decoder(nested)
         self._member = member
+        self._of_any_version = of_any_version
 
     def of(self, given: RowLayout[Input]) -> msgspec.json.Decoder[BodyType]:
         """The decoder for a model of these inputs."""
@@ -41,7 +46,7 @@ class BodyForms(Generic[BodyType]):
         try:
             return decode_body(request, self.of(given))
         except InvalidInput as error:
-            if not self.may_be_words(error, given):
+            if not self.may_be_nested(error, given):
                 raise
             return decode_body(request, self.nested)
 
@@ -59,11 +64,11 @@ class BodyForms(Generic[BodyType]):
             kept = convert if given.is_flat else None
             return await read_body(request, self.of(given), begin, reads_query=reads_query, convert=kept)
         except InvalidInput as error:
-            if not self.may_be_words(error, given):
+            if not self.may_be_nested(error, given):
                 raise
             return await read_body(request, self.nested, begin, reads_query=reads_query)
 
-    def may_be_words(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
-        """Whether what was refused as no number may be a word for a code."""
-        has_words = given.is_flat and bool(given.parts[0].categories)
-        return has_words and (error.field or "").startswith(self._member)
+    def may_be_nested(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
+        """Whether what was refused as no row of numbers may have words for codes, or be for another version."""
+        is_possible = given.is_flat and (bool(given.parts[0].categories) or self._of_any_version)
+        return is_possible and (error.field or "").startswith(self._member)

@@ -81,8 +81,9 @@ def decode_query(query_string: bytes, query_type: type[BodyType]) -> BodyType:
 
 
 def known_future(
-    given: Mapping[str, Sequence[float | None]] | Sequence[Sequence[float | None]] | None, features: Sequence[str]
-) -> Mapping[str, Sequence[float | None]]:
+    given: Mapping[str, Sequence[float | str | None]] | Sequence[Sequence[float | str | None]] | None,
+    features: Sequence[str],
+) -> Mapping[str, Sequence[float | str | None]]:
     """``known_future`` by feature, whichever of its two forms it came in; ``features`` names the columns of rows.
 
     Raises:

@@ -22,7 +22,7 @@ from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery, NestedCo
 from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
-from ostinato.service.inputs.rows import count_steps, to_rows
+from ostinato.service.inputs.rows import count_steps, place_moved, read_rows, to_rows
 from ostinato.service.inputs.sequences import to_sequence
 from ostinato.service.inputs.turns import Pace, in_turns, to_numbers
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
@@ -51,7 +51,7 @@ class ColumnSteps:
         engine = self._catalogue.resolve(request.name)
         body = await COLUMNS.read(request, engine.given, lambda _: partial(_check, engine), reads_query=True)
         engine.check_rows(len(body.session_ids))
-        if engine.given.is_flat:
+        if body.holds_numbers:
             body.inputs = await to_numbers(body.inputs)
         columns = await read_columns(body, engine)
         answers = await self._step(engine, columns, body.create_missing or create_missing)
@@ -111,7 +111,7 @@ async def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     if not num_rows:
         raise InvalidInput("there is no row in it; send at least one", field="session_ids")
     given = engine.given
-    num_given = len(body.inputs) if given.is_flat else count_steps(body.inputs, given, "inputs")
+    num_given = len(body.inputs) if given.is_flat and body.holds_numbers else count_steps(body.inputs, given, "inputs")
     if num_given != num_rows:
         raise InvalidInput(f"{num_given} rows for {num_rows} sessions", field="inputs")
     if body.seq is not None and len(body.seq) != num_rows:
@@ -119,10 +119,14 @@ async def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     seqs = None if body.seq is None else np.array([NO_SEQ if seq is None else seq for seq in body.seq], np.int64)
     errors: dict[int, OstinatoError] = {}
     try:
-        inputs = _to_rows(body.inputs, given, "inputs")
+        if body.holds_numbers:
+            inputs = _to_rows(body.inputs, given, "inputs")
+        else:
+            inputs = (await read_rows(body.inputs, given, "inputs")).rows
     except InvalidInput:
         inputs = given.zeros(num_rows)
-        await in_turns(_read_rows(body.inputs, given, inputs, errors))
+        to_row = _to_rows if body.holds_numbers else to_rows
+        await in_turns(_read_rows(body.inputs, given, to_row, inputs, errors))
     return Columns.of(body.session_ids, inputs, seqs, errors)
 
 
@@ -164,14 +168,18 @@ def _to_rows(given: Any, layout: RowLayout[Input], field: str) -> NDArray[Any]:
 
 
 def _read_rows(
-    given: Any, layout: RowLayout[Input], inputs: NDArray[Any], errors: dict[int, OstinatoError]
+    given: Any,
+    layout: RowLayout[Input],
+    to_row: Callable[[Any, RowLayout[Input], str], NDArray[Any]],
+    inputs: NDArray[Any],
+    errors: dict[int, OstinatoError],
 ) -> Iterator[None]:
     """Put the rows into ``inputs`` ``[R, width]``, one by one; ``errors`` gets the reasons of those that cannot be."""
     for row in range(len(inputs)):
         alone = [given[row]] if layout.is_single else {name: [column[row]] for name, column in given.items()}
         try:
-            inputs[row] = _to_rows(alone, layout, "inputs")[0]
+            inputs[row] = to_row(alone, layout, "inputs")[0]
         except InvalidInput as error:
-            place = (error.field or "inputs").replace("[0]", f"[{row}]", 1)
+            place = place_moved(error.field, row, layout, "inputs") or "inputs"
             errors[row] = InvalidInput(str(error), field=place if f"[{row}]" in place else f"{place}[{row}]")
         yield

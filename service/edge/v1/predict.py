@@ -31,7 +31,7 @@ from ostinato.service.inputs.turns import Pace, in_thread, to_numbers
 SLICE_SEQUENCES = 64
 """Sequences that are read before other requests have their turn."""
 
-PREDICT = BodyForms(PredictBody, NestedPredictBody, "sequences")
+PREDICT = BodyForms(PredictBody, NestedPredictBody, "sequences", of_any_version=True)
 
 
 async def _to_arrays(sequences: list[Any]) -> list[Any]:
@@ -74,7 +74,7 @@ class PredictRoute:
                 engine.check_length(count, place)
             elif place.startswith("sequences"):
                 check_width_of(engine.given, count, place)
-            elif count > max(math.prod(state.row_shape) for state in engine.manifest.carried):
+            elif count > max((math.prod(state.row_shape) for state in engine.manifest.carried), default=0):
                 raise InvalidInput(f"{count} elements, and no state has as many", field=place)
 
         return check
@@ -88,10 +88,11 @@ class PredictRoute:
         engine.check_rows(len(body.sequences))
         for index, rows in enumerate(body.sequences):
             place = f"sequences[{index}]"
-            engine.check_length(len(rows) if engine.given.is_flat else count_steps(rows, engine.given, place), place)
+            is_counted = engine.given.is_flat and body.holds_numbers
+            engine.check_length(len(rows) if is_counted else count_steps(rows, engine.given, place), place)
         sequences: list[NDArray[Any]] = []
         for index, rows in enumerate(body.sequences):
-            sequences.append(await _read(engine, rows, f"sequences[{index}]"))
+            sequences.append(await _read(engine, rows, f"sequences[{index}]", body.holds_numbers))
             if index % SLICE_SEQUENCES == SLICE_SEQUENCES - 1:
                 await asyncio.sleep(0)
         if body.go_backwards:
@@ -133,9 +134,9 @@ def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
 
 
-async def _read(engine: Engine, rows: Any, place: str) -> NDArray[Any]:
+async def _read(engine: Engine, rows: Any, place: str, holds_numbers: bool) -> NDArray[Any]:
     """One sequence as rows."""
-    if engine.given.is_flat and not engine.manifest.inputs[0].categories:
+    if holds_numbers and engine.given.is_flat and not engine.manifest.inputs[0].categories:
         return to_sequence(await to_numbers(rows), engine.manifest.inputs[0], place)
     return (await read_rows(rows, engine.given, place)).rows
 

@@ -6,7 +6,7 @@ routes and the frames of a stream take the same bodies, with the model or the se
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -25,8 +25,12 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StepBody(Body):
-    """``POST /v1/sessions/{id}/step``: inputs ``[n, F]``."""
+    """``POST /v1/sessions/{id}/step``: inputs ``[n, F]``.
 
+    ``holds_numbers``: whether decoding has checked that the inputs are rows of numbers; else they may be anything.
+    """
+
+    holds_numbers: ClassVar[bool] = True
     inputs: Sequence
     seq: Seq | None = None
     return_sequences: bool = True
@@ -35,6 +39,7 @@ class StepBody(Body):
 class NestedStepBody(StepBody):
     """The same for a model of several inputs, nested ones, or words for codes."""
 
+    holds_numbers: ClassVar[bool] = False
     inputs: Any
 
 
@@ -47,6 +52,7 @@ class StepInput(StepBody, kw_only=True):
 class NestedStepInput(StepInput, kw_only=True):
     """``POST /step``, as ``NestedStepBody``."""
 
+    holds_numbers: ClassVar[bool] = False
     inputs: Any
 
 
@@ -60,6 +66,7 @@ class StreamFrame(StepBody, kw_only=True):
 class NestedFrame(StreamFrame, kw_only=True):
     """The same, as ``NestedStepBody``."""
 
+    holds_numbers: ClassVar[bool] = False
     inputs: Any
 
 
@@ -70,8 +77,9 @@ class ColumnsQuery(Body):
 
 
 class ColumnsBody(ColumnsQuery, kw_only=True):
-    """``POST /v1/models/{model}/step``: one step a row, inputs ``[R, F]``."""
+    """``POST /v1/models/{model}/step``: one step a row, inputs ``[R, F]``; see ``StepBody``."""
 
+    holds_numbers: ClassVar[bool] = True
     session_ids: list[str]
     inputs: Sequence
     seq: list[Seq | None] | None = None
@@ -80,6 +88,7 @@ class ColumnsBody(ColumnsQuery, kw_only=True):
 class NestedColumnsBody(ColumnsBody, kw_only=True):
     """The same, as ``NestedStepBody``."""
 
+    holds_numbers: ClassVar[bool] = False
     inputs: Any
 
 
@@ -123,9 +132,10 @@ class PredictBody(PredictQuery, kw_only=True):
     """``POST /v1/models/{model}/predict``: sequences ``[n, F]`` of any lengths.
 
     ``initial_state``: state name -> nested list of one row, one such object for each sequence or one for all.
-    ``context``: name -> what is the same in all steps of a sequence, likewise.
+    ``context``: name -> what is the same in all steps of a sequence, likewise. ``holds_numbers``: as of ``StepBody``.
     """
 
+    holds_numbers: ClassVar[bool] = True
     sequences: list[Sequence]
     return_state: bool = False
     initial_state: dict[str, Any] | list[dict[str, Any] | None] | None = None
@@ -135,6 +145,7 @@ class PredictBody(PredictQuery, kw_only=True):
 class NestedPredictBody(PredictBody, kw_only=True):
     """The same, as ``NestedStepBody``."""
 
+    holds_numbers: ClassVar[bool] = False
     sequences: list[Any]
 
 
@@ -153,12 +164,12 @@ class PredictInput(PredictBody, kw_only=True):
 class ForecastBody(Body):
     """``POST /v1/sessions/{id}/forecast``.
 
-    ``known_future``: input feature -> values of the steps ahead; or rows of all features that are not forecast, in
-    the manifest's order.
+    ``known_future``: input feature -> values of the steps ahead, or words for codes; or rows of all features that are
+    not forecast, in the manifest's order.
     """
 
     horizon: Annotated[int, msgspec.Meta(ge=1)]
-    known_future: dict[str, list[float | None]] | Sequence | None = None
+    known_future: dict[str, list[float | str | None]] | list[list[float | str | None]] | None = None
 
 
 class ForecastInput(ForecastBody, kw_only=True):

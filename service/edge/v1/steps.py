@@ -59,11 +59,7 @@ class StepRoutes:
     async def prepare(self, session_id: str, body: StepBody) -> None:
         """Turn the many numbers of a large chunk into arrays a slice at a time, as its session's model takes them."""
         session = self._sessions.use(session_id)
-        if session is None or session.engine.given.is_flat:
-            body.inputs = await to_numbers(body.inputs)
-        elif count_steps(body.inputs, session.engine.given, "inputs") > 1:
-            session.engine.check_length(count_steps(body.inputs, session.engine.given, "inputs"), "the chunk")
-            body.inputs = await read_rows(body.inputs, session.engine.given, "inputs")  # type: ignore[assignment]
+        await prepare_inputs(body, None if session is None else session.engine)
 
     async def step_anew(self, session: LiveSession, body: StepBody, error: OstinatoError) -> Response:
         """Apply a chunk that ``session``, which may be an old copy, has refused with ``error``."""
@@ -82,7 +78,7 @@ class StepRoutes:
 
     def begin(self, session: LiveSession, body: StepBody, future: Waiter | None = None) -> Awaitable[StepAnswer]:
         """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
-        return self._ledger.step(session, chunk_inputs(session.engine, body.inputs), body.seq, future)
+        return self._ledger.step(session, chunk_inputs(session.engine, body), body.seq, future)
 
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
@@ -144,14 +140,29 @@ def check_width_of(given: RowLayout[Input], count: int, place: str) -> None:
         raise InvalidInput(f"{count} elements; a step of this model has {most} at most", place)
 
 
-def chunk_inputs(engine: Engine, given: Any) -> NDArray[Any] | bytes:
+async def prepare_inputs(body: StepBody, engine: Engine | None) -> None:
+    """Turn the many numbers of a large chunk into arrays a slice at a time, as ``engine`` takes them; None = that is
+    not known.
+
+    Raises:
+        InvalidInput, TooLarge: as ``chunk_inputs``.
+    """
+    if body.holds_numbers:
+        body.inputs = await to_numbers(body.inputs)
+    elif engine is not None and (num_steps := count_steps(body.inputs, engine.given, "inputs")) > 1:
+        engine.check_length(num_steps, "the chunk")
+        body.inputs = await read_rows(body.inputs, engine.given, "inputs")  # type: ignore[assignment]
+
+
+def chunk_inputs(engine: Engine, body: StepBody) -> NDArray[Any] | bytes:
     """A chunk as the ledger takes it.
 
     Raises:
         InvalidInput: it is not what the model takes; names the place.
         TooLarge: it has too many steps.
     """
-    if engine.given.is_flat:
+    given = body.inputs
+    if engine.given.is_flat and body.holds_numbers:
         if len(given) > 1:
             engine.check_length(len(given), "the chunk")
         if not engine.manifest.inputs[0].categories:

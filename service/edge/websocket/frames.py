@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from collections.abc import Callable
 
 import msgspec
 
@@ -16,14 +15,15 @@ from ostinato.service.edge.v1.bodies import BodyForms
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.large import LARGE_BYTES, Check, read_large, read_outline
 from ostinato.service.edge.v1.schemas import FrameId, NestedFrame, SessionId, StreamFrame
-from ostinato.service.edge.v1.steps import check_chunk, step_content
+from ostinato.service.edge.v1.steps import check_chunk, prepare_inputs, step_content
+from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
-from ostinato.service.inputs.rows import read_rows
-from ostinato.service.inputs.turns import Pace, to_numbers
+from ostinato.service.inputs.turns import Pace
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
+from ostinato.service.sessions.sessions import Sessions
 
-FRAME = BodyForms(StreamFrame, NestedFrame)
+FRAME = BodyForms(StreamFrame, NestedFrame, of_any_version=True)
 
 
 Addressee = tuple[str | None, str | int | None]
@@ -50,37 +50,42 @@ def read_frame(message: bytes, given: RowLayout[Input]) -> StreamFrame:
     try:
         return decode_json(message, FRAME.of(given), "the frame")
     except InvalidInput as error:
-        if not FRAME.may_be_words(error, given):
+        if not FRAME.may_be_nested(error, given):
             raise
         return decode_json(message, FRAME.nested, "the frame")
 
 
 async def read_large_frame(
-    message: bytes, given: RowLayout[Input], find: Callable[[str], LiveSession | None]
+    message: bytes, engine: Engine, sessions: Sessions
 ) -> tuple[StreamFrame, None] | tuple[StreamFrame | None, OstinatoError]:
     """``read_frame`` for a message that ``is_large``; or why it cannot be used, with a frame where it is known whose
-    it is. ``find`` gives the session of an id where that is in memory.
+    it is. ``engine`` runs a session that begins with its frame.
     """
     known: list[StreamFrame] = []
 
     def begin(frame: StreamFrame) -> Check:
         known.append(frame)
-        return check_chunk(find(frame.session_id))
+        return check_chunk(sessions.use(frame.session_id))
 
     try:
         try:
-            frame = await read_large(message, FRAME.of(given), begin, "the frame", {})
+            frame = await read_large(message, FRAME.of(engine.given), begin, "the frame", {})
         except InvalidInput as error:
-            if not FRAME.may_be_words(error, given):
+            if not FRAME.may_be_nested(error, engine.given):
                 raise
             frame = await read_large(message, FRAME.nested, begin, "the frame", {})
-        if given.is_flat:
-            frame.inputs = await to_numbers(frame.inputs)
-        else:
-            frame.inputs = await read_rows(frame.inputs, given, "inputs")  # type: ignore[assignment]
+        session = None if frame.holds_numbers else await _session_of(frame, sessions)
+        await prepare_inputs(frame, engine if session is None else session.engine)
     except OstinatoError as error:
         return known[0] if known else None, error
     return frame, None
+
+
+async def _session_of(frame: StreamFrame, sessions: Sessions) -> LiveSession | None:
+    """A frame's session wherever it is; None where it cannot be had, which is told when the frame is put to it."""
+    with contextlib.suppress(OstinatoError):
+        return sessions.use(frame.session_id) or await sessions.find(frame.session_id)
+    return None
 
 
 def read_address(message: bytes) -> Addressee:

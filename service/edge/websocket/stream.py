@@ -184,7 +184,8 @@ class StepStream:
             self._take_frame(frame, message)
 
     async def _take_large(self, message: Message) -> None:
-        frame, error = await frames.read_large_frame(message.data, self._given, self._sessions.use)
+        engine = self._sessions.engine_of(self._model)
+        frame, error = await frames.read_large_frame(message.data, engine, self._sessions)
         address = None if frame is not None else await frames.address_of_large(message.data)
         self._messages.popleft()
         if frame is None:
@@ -258,7 +259,7 @@ class StepStream:
             if engine.manifest.name != self._model:
                 text = f"the session is of model {engine.manifest.name!r}, and this stream of {self._model!r}"
                 raise InvalidInput(text, field="session_id")
-            return self._ledger.step(session, chunk_inputs(engine, frame.inputs), frame.seq)
+            return self._ledger.step(session, chunk_inputs(engine, frame), frame.seq)
         except BaseException:
             self._sessions.abandon(session)
             raise

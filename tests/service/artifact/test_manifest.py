@@ -29,6 +29,10 @@ def test_axes_are_found_wherever_they_stand() -> None:
     assert (bare.row_shape, bare.num_features) == ((), 1)
 
 
+CONTEXT = {"name": "customer", "dtype": "float32", "shape": ["B", 2], "features": ["age", "region"]}
+WEEKDAY = {"name": "weekday", "dtype": "int64", "shape": ["B", "T"], "features": ["weekday"]}
+
+
 def test_an_initial_state_is_a_number_or_a_row() -> None:
     filled = State(name="h", input="h", output="hn", shape=(2, "B", 3), dtype="float32", initial=0.5)
     np.testing.assert_array_equal(filled.initial_row(), np.full((2, 3), 0.5, np.float32))
@@ -51,6 +55,14 @@ def test_an_initial_state_is_a_number_or_a_row() -> None:
         ({"inputs": [MANIFEST.inputs[0].model_dump() | {"categories": {"z": ["a"]}}]}, r"does not have: \['z'\]"),
         ({"inputs": [MANIFEST.inputs[0].model_dump() | {"shape": ["B", "T", "N"]}]}, "Input should be"),
         ({"feedback": {"total": "y"}}, "does not lead from an output to an input"),
+        (
+            {"inputs": [MANIFEST.inputs[0].model_dump(), {**WEEKDAY, "features": ["x"]}]},
+            "several inputs have a feature 'x'",
+        ),
+        (
+            {"outputs": [MANIFEST.outputs[0].model_dump(), MANIFEST.outputs[0].model_dump() | {"name": "other"}]},
+            "several outputs have a feature 'total'",
+        ),
         ({"graphs": {"encode": MANIFEST.graphs["step"].model_dump()}}, "one graph, 'step'"),
     ],
 )
@@ -78,10 +90,6 @@ def test_how_the_table_of_the_training_was_read_is_written_and_read(tmp_path: Pa
     assert written["times"] == {"columns": ["year", "month", "day"], "step": "1 day", "gaps": "refuse"}
     assert written["missing_words"] == ["-1"]
     assert Manifest.read(tmp_path) == manifest
-
-
-CONTEXT = {"name": "customer", "dtype": "float32", "shape": ["B", 2], "features": ["age", "region"]}
-WEEKDAY = {"name": "weekday", "dtype": "int64", "shape": ["B", "T"], "features": ["weekday"]}
 
 
 def test_what_is_carried_is_the_states_and_behind_them_the_context_which_no_graph_gives_back() -> None:

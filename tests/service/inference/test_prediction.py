@@ -121,6 +121,10 @@ class TestForecastPlan:
         rows = ForecastPlan(WEATHER).inputs(3, {"rain": [1, None, 0]})
         np.testing.assert_array_equal(rows, [[np.nan, np.nan, 1], [np.nan, np.nan, np.nan]])
 
+    def test_words_of_the_future_are_codes(self) -> None:
+        rows = ForecastPlan(WEATHER).inputs(4, {"rain": ["yes", None, "no"]})
+        np.testing.assert_array_equal(rows[:, 2], [1, np.nan, 0])
+
     def test_the_value_of_the_last_step_may_be_left_out(self) -> None:
         rows = ForecastPlan(WEATHER).inputs(3, {"wind": [1, 2]})
         np.testing.assert_array_equal(rows[:, 1], [1, 2])
@@ -133,10 +137,12 @@ class TestForecastPlan:
             ({"wind": [1]}, "1 values for a horizon of 3", "known_future.wind"),
             ({"wind": [1, 1e39]}, "does not fit float32", "known_future.wind[1]"),
             ({"rain": [1, 2]}, "2 is no code of 'rain'", "known_future.rain[1]"),
+            ({"rain": ["yes", "hail"]}, "'hail' is no word of 'rain'; it has no, yes", "known_future.rain[1]"),
+            ({"wind": [1, "no"]}, "got `str`", "known_future.wind[1]"),
         ],
     )
     def test_what_does_not_fit_is_refused_by_name(
-        self, known_future: dict[str, list[float | None]], message: str, field: str
+        self, known_future: dict[str, list[float | str | None]], message: str, field: str
     ) -> None:
         with pytest.raises(InvalidInput, match=message) as refusal:
             ForecastPlan(WEATHER).inputs(3, known_future)

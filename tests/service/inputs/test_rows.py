@@ -84,6 +84,38 @@ async def test_rows_that_were_read_for_one_version_are_not_taken_for_another_s()
         to_rows(read, RowLayout([PIXELS, CODE.model_copy(update={"num_codes": 9})]), "inputs")
 
 
+def test_steps_that_are_too_wide_are_refused_before_their_numbers_are_looked_at() -> None:
+    given: dict[str, Any] = {"pixels": [[[1, 2, 3], [4, 5, 6]]], "code": [[1, "no number"]]}
+    with pytest.raises(InvalidInput, match="2 features") as refusal:
+        to_rows(given, BOTH, "inputs")
+    assert refusal.value.field == "inputs.code[0]"
+    given = {"pixels": [[[1, 2, 3], [4, 5, 6, "no number"]]], "code": [1]}
+    with pytest.raises(InvalidInput, match="4 values") as refusal:
+        to_rows(given, BOTH, "inputs")
+    assert refusal.value.field == "inputs.pixels[0][1]"
+
+
+def test_of_flat_steps_the_one_that_is_short_is_named() -> None:
+    with pytest.raises(InvalidInput, match="5 values") as refusal:
+        to_rows([[1] * 6, [1] * 5], RowLayout([PIXELS]), "inputs")
+    assert refusal.value.field == "inputs[1]"
+
+
+async def test_brackets_in_the_name_of_an_input_are_no_step() -> None:
+    odd = RowLayout([CODE.model_copy(update={"name": "code[0]"}), CODE])
+    with pytest.raises(InvalidInput) as refusal:
+        await read_rows({"code[0]": [1] * 19_999 + [4], "code": [1] * 20_000}, odd, "inputs")
+    assert refusal.value.field == "inputs.code[0][19999][0]"
+
+
+def test_of_very_many_words_few_are_told() -> None:
+    many = WIND.model_copy(update={"categories": {"from": tuple(f"w{number}" for number in range(10_000))}})
+    assert to_rows([[1, "w9999"]], RowLayout([many]), "inputs")[0, 1] == 9999
+    with pytest.raises(InvalidInput) as refusal:
+        to_rows([[1, "x"]], RowLayout([many]), "inputs")
+    assert len(str(refusal.value)) < 1000
+
+
 def part(name: str, dtype: str, *shape: int, **more: Any) -> Input:
     features = tuple(f"{name}_{index}" for index in range(int(np.prod(shape))))
     return Input(name=name, dtype=dtype, shape=("B", *shape), features=features, **more)  # type: ignore[arg-type]

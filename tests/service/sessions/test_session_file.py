@@ -209,6 +209,40 @@ def test_unknown_and_absent_states_are_named() -> None:
     assert refusal(SOUND, both).field == "c"
 
 
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        ({"region": 5}, "region"),
+        ({"region": -1}, "region"),
+        ({"kind": [0.5, 2]}, "kind[1]"),
+        ({"grid": [[0, 1], [2, 0]]}, "grid[1][0]"),
+        ({"kind": [np.nan, 0]}, "kind[0]"),
+    ],
+)
+def test_a_context_that_could_not_be_given_cannot_be_put(context: dict[str, Any], field: str) -> None:
+    def part(name: str, dtype: str, *shape: int, **more: Any) -> Input:
+        features = tuple(f"{name}_{index}" for index in range(int(np.prod(shape))))
+        return Input.model_validate(
+            {"name": name, "dtype": dtype, "shape": ("B", *shape), "features": features, **more}
+        )
+
+    model = manifest(
+        state(),
+        context=(
+            part("region", "int64", num_codes=5),
+            part("kind", "float32", 2, categories={"kind_1": ("shop", "home")}),
+            part("grid", "int8", 2, 2, num_codes=2),
+        ),
+    )
+    sound = {"h": 0.5, "region": 4, "kind": [0.5, 1], "grid": [[0, 1], [1, 0]]}
+
+    def file(given: dict[str, Any]) -> bytes:
+        return save({each.name: np.array(given[each.name], each.dtype) for each in model.carried})
+
+    assert [rows.tolist() for rows in read_session(file(sound), model).states] == [*sound.values()]
+    assert refusal(file(sound | context), model).field == field
+
+
 def test_a_bool_is_0_or_1() -> None:
     model = manifest(state("h", "bool", 2))
     header = {"h": {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2]}}

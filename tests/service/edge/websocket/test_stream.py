@@ -59,13 +59,13 @@ class Recorder:
 class Line:
     """A stream over a house, and the other end of it."""
 
-    def __init__(self, house: House, **options: Any) -> None:
+    def __init__(self, house: House, model: str = "sum", **options: Any) -> None:
         self.house = house
         self.recorder = Recorder()
         self.columns: list[tuple[str, bytes, bool]] = []
         self.stream = StepStream(
             self.recorder,
-            "sum",
+            model,
             house.sessions,
             house.ledger,
             Desk(house.metrics, house.settings),
