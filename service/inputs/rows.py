@@ -215,7 +215,7 @@ def _checked(given: list[Any], part: Input, field: str) -> Any:
     """Numbers, nested as deep as the tensor is or flat, null among them; what is none is named by its place."""
     shape = _given_shape(given, part)
     try:
-        return msgspec.convert(given, _nested(shape))
+        return msgspec.convert(given, _nested(shape, part.dtype == "bool"))
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
         if message.startswith(_TOO_LONG):
@@ -233,9 +233,9 @@ def _given_shape(given: Any, part: Input) -> tuple[int, ...]:
 
 
 @cache
-def _nested(shape: tuple[int, ...]) -> Any:
+def _nested(shape: tuple[int, ...], of_bools: bool) -> Any:
     """Steps with no more numbers than they may have: longer ones are seen before their numbers are looked at."""
-    step: Any = float | None
+    step: Any = float | bool | None if of_bools else float | None
     for size in reversed(shape):
         step = Annotated[list[step], msgspec.Meta(max_length=size)]
     return list[step]

@@ -105,11 +105,14 @@ def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[
                 plain = _with_holes(plain)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidInput(f"not an array of {state.dtype}", field=place) from error
-        if plain.dtype.kind not in "iuf":
+        is_bool = state.dtype == "bool"
+        if plain.dtype.kind not in ("biuf" if is_bool else "iuf"):
             raise InvalidInput(f"not an array of numbers, but of {plain.dtype.name}", field=place)
         if plain.shape != state.row_shape:
             raise InvalidInput(f"shape {list(plain.shape)} where the state has {list(state.row_shape)}", field=place)
-        if bool in set(map(type, np.array(given[state.name], object).flat)):  # which numpy takes for 1 and 0
+        if not is_bool and bool in set(
+            map(type, np.array(given[state.name], object).flat)
+        ):  # which numpy takes for 1 and 0
             raise InvalidInput("not an array of numbers: true or false is in it", field=place)
         states.append(_cast(plain, state.dtype, place))
     return states

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
+import numpy as np
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
@@ -69,6 +70,7 @@ class BodyForms(Generic[BodyType]):
             return await read_body(request, self.nested, begin, reads_query=reads_query)
 
     def may_be_nested(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
-        """Whether what was refused as no row of numbers may have words for codes, or be for another version."""
-        is_possible = given.is_flat and (bool(given.parts[0].categories) or self._of_any_version)
-        return is_possible and (error.field or "").startswith(self._member)
+        """Whether what was refused as no row of numbers may be words, true and false, or for another version."""
+        if not given.is_flat or not (error.field or "").startswith(self._member):
+            return False
+        return self._of_any_version or bool(given.parts[0].categories) or given.dtype == np.bool_

@@ -119,6 +119,11 @@ class TestToStates:
         with pytest.raises(InvalidInput, match="not an array of numbers: true or false is in it"):
             to_states({"seen": [0.5, True, 1.0]}, with_state("float32"), "s")
 
+    @pytest.mark.parametrize("given", [[True, False, True], [1, 0, 1]])
+    def test_a_state_of_true_and_false_comes_back_as_it_went_out(self, given: list[Any]) -> None:
+        (taken,) = to_states({"seen": given}, with_state("bool"), "s")
+        assert (taken.dtype, taken.tolist()) == (np.bool_, [True, False, True])
+
     def test_null_that_may_have_been_an_infinity_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="not an array of numbers"):
             to_states({"seen": [None, 1.0, 2.0]}, with_state("float32", missing=True, infinite=True), "s")

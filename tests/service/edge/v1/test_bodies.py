@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.asgi import Edge
+from ostinato.service.edge.message import Request
 from ostinato.service.edge.v1.columns import read_columns
 from ostinato.service.edge.v1.schemas import NestedColumnsBody
+from ostinato.service.edge.v1.steps import STEP, check_chunk, chunk_inputs, prepare_inputs
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from tests.service.edge.v1.test_columns import add_model, edge_with, post
 from tests.service.edge.websocket.test_stream import Line
@@ -85,6 +88,21 @@ async def test_words_that_read_as_numbers_are_codes_however_many_there_are(num_s
         assert (status, outputs[-1]) == (200, [num_steps])
         status, outputs, _ = await streamed(house, "w", [["1"]] * num_steps, "words")
         assert (status, outputs[-1]) == (200, [num_steps])
+
+
+@pytest.mark.parametrize("num_steps", [1, MANY])
+async def test_true_and_false_are_what_an_input_of_these_takes(num_steps: int) -> None:
+    flag = Input(name="inputs", dtype="bool", shape=("B", "T", 1), features=("x",))
+    async with edge_of_words() as (house, _):
+        add_model(house, name="flags", inputs=(flag,))
+        engine = house.sessions.engine_of("flags")
+        for inputs in ([[True]] * num_steps, [[1]] * num_steps):
+            request = Request("", b"", "application/json", json.dumps({"inputs": inputs}).encode())
+            body = await STEP.read(request, engine.given, lambda _: check_chunk(None))
+            await prepare_inputs(body, engine)
+            chunk = chunk_inputs(engine, body)
+            assert isinstance(chunk, np.ndarray)
+            assert (chunk.dtype, chunk.tolist()) == (np.bool_, [[True]] * num_steps)
 
 
 async def test_words_that_read_as_numbers_are_codes_in_a_message_of_many_sessions() -> None:
