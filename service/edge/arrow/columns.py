@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.ma  # pyarrow looks for it: not when all descriptors are in use
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
