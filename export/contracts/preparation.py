@@ -157,7 +157,7 @@ def _copied(module: nn.Module) -> nn.Module:
         ) from error
 
 
-def _called(function: torch.jit.ScriptFunction[..., object]) -> Callable[..., object]:
+def _called(function: Callable[..., object]) -> Callable[..., object]:
     """A plain function in place of one that torch.jit.script made, which cannot be copied."""
     return lambda *arguments: function(*arguments)
 
