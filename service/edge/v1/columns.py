@@ -72,7 +72,7 @@ class ColumnSteps:
             return template.answer(answers)
         problems = self._row_problems(engine, answers)
         words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
-        return write_rows(template.id_column, answers.seqs, answers.outputs, words)
+        return write_rows(template.id_column, answers.seqs, answers.outputs, words, engine.made)
 
     async def _step(self, engine: Engine, columns: Columns, create_missing: bool) -> RowAnswers:
         return await step_columns(self._sessions, self._ledger, engine, columns, create_missing=create_missing)
