@@ -55,18 +55,43 @@ class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no type
         return worker().edge(super().to_asgi(is_main=is_main))
 
 
+_NESTED: list[dict[str, Any]] = [
+    {"type": "array", "description": "steps of one nested input, each in its own shape, or with words for codes"},
+    {
+        "type": "object",
+        "description": "steps of each of several inputs, by name",
+        "additionalProperties": {"type": "array"},
+    },
+]
+
+
 def input_spec(body_type: type[Body]) -> type[BaseModel]:
     """A body as BentoML describes it to its page and its client: the members, their defaults and their bounds."""
     schema = msgspec.json.schema_components([body_type])[1][body_type.__name__]
+    properties = schema["properties"]
+    kinds: dict[str, Any] = {}
+    if body_type is StepInput:
+        properties["inputs"] = _of_any_model(properties["inputs"])
+        kinds = {"inputs": Any}
+    if body_type is PredictInput:
+        properties["sequences"]["items"] = _of_any_model(properties["sequences"]["items"])
+        kinds = {"sequences": list[Any]}
     # The model or the session first, then what must be given: BentoML's client takes arguments in this order.
     fields = sorted(
         msgspec.structs.fields(body_type),
         key=lambda field: (field.name not in ("model", "session_id"), not field.required),
     )
     schema["properties"] = {field.name: schema["properties"][field.name] for field in fields}
-    members: dict[str, Any] = {field.name: (field.type, ... if field.required else field.default) for field in fields}
+    members: dict[str, Any] = {
+        field.name: (kinds.get(field.name, field.type), ... if field.required else field.default) for field in fields
+    }
     config = ConfigDict(extra="forbid", json_schema_extra=lambda shown: shown.update(schema))
     return create_model(body_type.__name__, __config__=config, **members)
+
+
+def _of_any_model(flat: dict[str, Any]) -> dict[str, Any]:
+    """Steps in all their forms, of which ``flat`` is the first."""
+    return {"anyOf": [{**flat, "description": "steps of one flat input, each a list of its features"}, *_NESTED]}
 
 
 def _answered_by_the_edge() -> NoReturn:

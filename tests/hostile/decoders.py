@@ -30,6 +30,7 @@ from ostinato.service.edge.v1.codec import decode_json, decode_query
 from ostinato.service.edge.v1.schemas import Body
 from ostinato.service.edge.websocket.frames import read_address, read_frame
 from ostinato.service.errors import OstinatoError
+from ostinato.service.inputs.rows import to_context, to_rows
 from ostinato.service.inputs.sequences import step_packer, to_sequence, to_states, to_steps
 from ostinato.service.sessions.blocks import NO_SEQ
 from ostinato.service.sessions.session_file import MAX_STEPS, read_session, write_session
@@ -267,6 +268,9 @@ def _read_query(kind: type[Body], content: bytes) -> None:
 
 def _read_numbers(body: Any) -> None:
     """What a handler makes of a body that was read."""
+    if type(body).__name__.startswith("Nested"):
+        _read_nested(body)
+        return
     for part in (FLOATS, CODES):
         if hasattr(body, "seq") and isinstance(body.inputs, list):
             steps = _or_refusal(partial(to_steps, body.inputs, part, step_packer(part), "inputs"))
@@ -281,6 +285,18 @@ def _read_numbers(body: Any) -> None:
         if state is not None:
             rows = _or_refusal(partial(to_states, state, MODEL, "initial_state"))
             assert rows is None or all(np.isfinite(each).all() for each in rows), "a state that is not finite was taken"
+
+
+def _read_nested(body: Any) -> None:
+    for layout in (TENSORS, RowLayout((FLOATS,))):
+        for given in getattr(body, "sequences", [getattr(body, "inputs", None)]):
+            rows = _or_refusal(partial(to_rows, given, layout, "inputs"))
+            if rows is not None and layout is TENSORS:
+                _check_tensors(rows)
+    given = getattr(body, "context", None)
+    for context in given if isinstance(given, list) else [given]:
+        for array in _or_refusal(partial(to_context, context, TENSORS.parts, "context")) or ():
+            assert np.isfinite(array).all(), "a context that is not finite was taken"
 
 
 def _or_refusal(read: Callable[[], Any]) -> Any:

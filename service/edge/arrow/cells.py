@@ -49,7 +49,8 @@ def to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> ND
 def to_plain_row(values: pa.Array) -> NDArray[np.float64]:
     """The numbers of a step as JSON's reader has them, NaN where one is null; an array, as there may be millions."""
     numbers = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
-    row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
     if values.null_count:
         row[is_null(values)] = np.nan
     return row
