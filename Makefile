@@ -24,6 +24,8 @@ BENCH ?=
 FAULTS ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
 HOSTILE ?=
+# Passed on to the zoo: make zoo ZOO="--only lstm"
+ZOO ?=
 # Passed on to the soak: make soak SOAK="--minutes 2"
 SOAK ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
@@ -71,6 +73,10 @@ faults: setup ## kill, stop and cut everything under load, a thousand times and 
 .PHONY: hostile
 hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
 	@$(BIN)/python -m tests.hostile $(HOSTILE)
+
+.PHONY: zoo
+zoo: setup ## export, serve and stream every module of the zoo, and compare each with its offline run; some minutes
+	@$(BIN)/python -m tests.zoo $(ZOO)
 
 .PHONY: soak
 soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")

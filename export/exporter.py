@@ -10,10 +10,13 @@ from typing import Any
 from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.narrowing import check_float32, in_float32
 from ostinato.export.contracts.preparation import unwrapped
 from ostinato.export.contracts.recurrent import inspect_module, one_step
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
+from ostinato.export.graphs.untranslated import unloadable
+from ostinato.export.proofs.fault import promise_notes
 from ostinato.export.proofs.golden import golden_answers
 from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import check_rows, recurrent_promise
@@ -70,7 +73,7 @@ def export_module(
         state_names: names of the states; those of ``forward``'s arguments where none are given.
         feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
-        step_by_step: export a module for many steps as a graph of one step: the way out for a Python loop over steps.
+        step_by_step: export a module for many steps as a graph of one step, a run a step.
         minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
             inputs lead to it, that is found without being told.
         decoder: of a module that decodes, what no run of it can tell; its output has the names of the step's output
@@ -83,14 +86,20 @@ def export_module(
             the tolerance, or the version exists already. Nothing is written then.
     """
     with new_version(repository, name, version, force=force) as new:
-        contract = inspect_module(module, inputs, output_features, state_names)
+        narrow = in_float32(module)
+        contract = inspect_module(narrow, inputs, output_features, state_names)
+        notes = check_float32(module, narrow, inputs)
         if step_by_step:
             contract = one_step(contract)
         if minus_infinity:
             contract = replace(contract, output=contract.output.model_copy(update={"minus_infinity": True}))
         check_overflow(contract)
-        contract = write_graph(contract, new.folder / GRAPH_FILE)
-        graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
+        places: dict[str, str] = {}
+        contract = write_graph(contract, new.folder / GRAPH_FILE, places=places)
+        try:
+            graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
+        except ExportError as error:
+            raise unloadable(error, places) from error
         try:
             proof = prove(contract, graph, tolerance=own_tolerance(contract), report=report)
         except ExportError:
@@ -100,6 +109,8 @@ def export_module(
         graphs = {"step": GRAPH_FILE}
         described = None
         promise = recurrent_promise(contract, new.folder / GRAPH_FILE, may_be_any=proof.batch_invariant)
+        notes += promise_notes(contract, new.folder / GRAPH_FILE, promise, places)
+        proof = replace(proof, notes=(*notes, *proof.notes))
         if begins_decoder(unwrapped(module)):
             options = decoder or DecoderOptions(output_features=tuple(output_features))
             path = new.folder / DECODER_FILE

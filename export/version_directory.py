@@ -20,7 +20,8 @@ from safetensors.numpy import save_file
 from ostinato.export.contracts.axes import Array
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Proof
-from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, GraphFile, Manifest, Name, Promise
+from ostinato.service.artifact.graphs import data_files
+from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, DataFile, GraphFile, Manifest, Name, Promise
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -116,7 +117,14 @@ def _valid_manifest(**fields: Any) -> Manifest:
 
 
 def _describe_graph(path: Path) -> GraphFile:
-    return GraphFile(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    content = path.read_bytes()
+    data = tuple(DataFile(file=name, sha256=_sha256(path.with_name(name))) for name in data_files(content))
+    return GraphFile(file=path.name, sha256=hashlib.sha256(content).hexdigest(), data=data)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _free_directory(repository: Path, name: str, version: str, *, force: bool) -> Path:

@@ -55,14 +55,21 @@ class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no type
         return worker().edge(super().to_asgi(is_main=is_main))
 
 
-_NESTED: list[dict[str, Any]] = [
-    {"type": "array", "description": "steps of one nested input, each in its own shape, or with words for codes"},
-    {
-        "type": "object",
-        "description": "steps of each of several inputs, by name",
-        "additionalProperties": {"type": "array"},
-    },
-]
+_STEPS: dict[str, Any] = {
+    "oneOf": [  # of "anyOf" BentoML shows, and its client sends, the first form only
+        {
+            "type": "array",
+            "items": {"type": "array"},
+            "description": "steps of one input, each a list of its features, or nested in its shape; a word stands for "
+            "its code, and null for a missing value",
+        },
+        {
+            "type": "object",
+            "additionalProperties": {"type": "array"},
+            "description": "steps of each of several inputs, by name",
+        },
+    ]
+}
 
 
 def input_spec(body_type: type[Body]) -> type[BaseModel]:
@@ -71,10 +78,10 @@ def input_spec(body_type: type[Body]) -> type[BaseModel]:
     properties = schema["properties"]
     kinds: dict[str, Any] = {}
     if body_type is StepInput:
-        properties["inputs"] = _of_any_model(properties["inputs"])
+        properties["inputs"] = _STEPS
         kinds = {"inputs": Any}
     if body_type is PredictInput:
-        properties["sequences"]["items"] = _of_any_model(properties["sequences"]["items"])
+        properties["sequences"]["items"] = _STEPS
         kinds = {"sequences": list[Any]}
     # The model or the session first, then what must be given: BentoML's client takes arguments in this order.
     fields = sorted(
@@ -87,11 +94,6 @@ def input_spec(body_type: type[Body]) -> type[BaseModel]:
     }
     config = ConfigDict(extra="forbid", json_schema_extra=lambda shown: shown.update(schema))
     return create_model(body_type.__name__, __config__=config, **members)
-
-
-def _of_any_model(flat: dict[str, Any]) -> dict[str, Any]:
-    """Steps in all their forms, of which ``flat`` is the first."""
-    return {"anyOf": [{**flat, "description": "steps of one flat input, each a list of its features"}, *_NESTED]}
 
 
 def _answered_by_the_edge() -> NoReturn:

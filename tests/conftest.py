@@ -75,6 +75,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    """Tell xdist's scheduler of the groups. It knows them by what is behind an "@" in the ids that it gets now, and
+    xdist 3.8 itself puts that where pytest 9.2 does not look any more.
+    """
+    own_ids = {item: item.id for item in session.items}
+    if session.config.getoption("loadgroup", False):
+        for item, own_id in own_ids.items():
+            groups = sorted(str(mark.args[0]) for mark in item.iter_markers("xdist_group"))
+            if groups and "@" not in str(own_id):
+                item._id = own_id.parse(f"{own_id}@{'_'.join(groups)}")
+    try:
+        return (yield)
+    finally:
+        for item, own_id in own_ids.items():
+            item._id = own_id
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a coroutine function as a test; every task that it left behind is a failure."""

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 from ostinato.service.artifact.manifest import GraphFile, Manifest, Parity
 from ostinato.service.artifact.tensors import Input, Output, State
+from tests.live_sequences import draw
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -53,21 +54,6 @@ class TensorNetwork:
         case = {f"0/{name}": np.ascontiguousarray(array) for name, array in {**inputs, **context, **made}.items()}
         save_file(case, directory / "golden.safetensors")
         return directory
-
-
-def draw(
-    manifest: Manifest, generator: np.random.Generator, batch_size: int, num_steps: int
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Inputs ``[B, T, ...]`` and contexts ``[B, ...]`` that a model takes, by name."""
-
-    def tensor(part: Input, *leading: int) -> Array:
-        shape = (*leading, *part.row_shape)
-        if part.num_codes is not None:
-            return generator.integers(0, part.num_codes, shape).astype(part.dtype)
-        return generator.standard_normal(shape).astype(part.dtype)
-
-    inputs = {part.name: tensor(part, batch_size, num_steps) for part in manifest.inputs}
-    return inputs, {part.name: tensor(part, batch_size) for part in manifest.context}
 
 
 def offline(directory: Path, inputs: Arrays, context: Arrays) -> dict[str, Array]:

@@ -90,7 +90,7 @@ def write_encoder(contract: EncoderDecoder, path: Path) -> Mapping[str, Range]:
         inputs.append((contract.encoder_lengths, ("B",)))
     ranges = {contract.source.name: MAY_BE_MISSING} if contract.source.missing else {}
     signature = Signature("encode", tuple(inputs), tuple(encoder_outputs(contract.decoder)), ranges)
-    return write_module(_Encode(with_onnx_layers(contract.module, one_direction=False)), example, signature, path)
+    return write_module(_Encode(with_onnx_layers(contract.module)), example, signature, path)
 
 
 def write_decoder(
@@ -128,7 +128,7 @@ def write_decoder(
     outputs += [(state.output, state.shape) for state in decoder.states]
     if decoder.attention:
         outputs.append((decoder.attention, attention_shape(decoder)))
-    step = _Decode(with_onnx_layers(module, one_direction=False), decoder)
+    step = _Decode(with_onnx_layers(module), decoder)
     made_by = {part.name: part.made_by for part in decoder.memory}
     made_by |= {state.input: decoder.begun_by[state.name] for state in decoder.states if state.name in decoder.begun_by}
     ranges = {name: encoded[source] for name, source in made_by.items() if encoded and source in encoded}

@@ -11,33 +11,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_recurrence
+from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_projected, rewrite_recurrence
+from ostinato.export.graphs.layers import PROJECTED
 from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_IN_FLOAT32 = {"Softplus", "Mish", "Sin", "Cos", "Atan", "Asin", "Acos"}
+"""Whose other form needs what onnxruntime has in float32 only."""
 
 Rewrite = Callable[[Nodes, ir.Node], Sequence[ir.Value] | None]
 """Makes an operator's outputs anew; None where it has no other form."""
 
 
 def make_invariant(model: ir.Model) -> None:
-    """Rewrite, in place, each operator of the graph that has an invariant form."""
-    for node in list(model.graph):
-        rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
-        given = node.inputs[0] if node.inputs else None
-        if rewrite is None or given is None or given.dtype not in _FLOATS:
-            continue
-        nodes = Nodes(given.dtype.numpy())
-        made = rewrite(nodes, node)
-        if made is None:
-            continue
-        for old, new in zip(node.outputs, made, strict=True):
-            new.type, new.shape = old.type, old.shape
-        ir.convenience.replace_nodes_and_values(model.graph, node, [node], nodes.made, node.outputs, made)
+    """Rewrite, in place, each operator of the graph, and of the bodies in it, that has an invariant form."""
+    for graph in list(model.graphs()):
+        for node in list(graph):
+            _rewrite(graph, node)
+    model.opset_imports.pop(PROJECTED.partition("::")[0], None)
     RemoveUnusedNodesPass()(model)  # and weights that stand in another order now
+
+
+def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
+    rewrite = _REWRITES.get(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
+    given = node.inputs[0] if node.inputs else None
+    if rewrite is None or given is None or given.dtype not in _FLOATS:
+        return
+    if node.op_type in _IN_FLOAT32 and given.dtype != ir.DataType.FLOAT:
+        return
+    nodes = Nodes(given.dtype.numpy())
+    made = rewrite(nodes, node)
+    if made is None:
+        return
+    for old, new in zip(node.outputs, made, strict=True):
+        new.type, new.shape = old.type, old.shape
+    ir.convenience.replace_nodes_and_values(graph, node, [node], nodes.made, node.outputs, made)
 
 
 def _log(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
@@ -96,6 +108,25 @@ def _half_tangent(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, ir.Value]:
     return tangent, nodes.op("Add", nodes.op("Mul", tangent, tangent), nodes.number(1.0))
 
 
+def _atan(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    return [nodes.atan(_given(node))]
+
+
+def _asin(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    return [_arc_sine(nodes, node)]
+
+
+def _acos(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    return [nodes.op("Sub", nodes.number(np.pi / 2), _arc_sine(nodes, node))]
+
+
+def _arc_sine(nodes: Nodes, node: ir.Node) -> ir.Value:
+    """``atan(x / sqrt((1 - x) (1 + x)))``."""
+    x, one = _given(node), nodes.number(1.0)
+    product = nodes.op("Mul", nodes.op("Sub", one, x), nodes.op("Add", one, x))
+    return nodes.atan(nodes.op("Div", x, nodes.op("Sqrt", product)))
+
+
 def _reduce_sum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     reduced = _sum_over_axes(nodes, node)
     return None if reduced is None else [reduced[0]]
@@ -147,18 +178,36 @@ def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
 
 
 def _einsum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """``...k,ko->...o`` and ``...k,ok->...o``, a product with weights."""
+    """Of two, ``...k,ko->...o`` and ``...k,ok->...o`` as a product with weights; of more, two after two."""
     terms, arrow, wanted = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    first, _, second = terms.partition(",")
-    if not arrow or len(node.inputs) != 2 or len(second) != 2 or "." in terms or constant_of(node.inputs[1]) is None:
+    letters, given = terms.split(","), list(node.inputs)
+    if not arrow or "." in terms or len(given) < 2:
         return None
-    summed, kept = first[-1:], second.replace(first[-1:], "")
-    if len(kept) != 1 or summed not in second or wanted != first[:-1] + kept or kept in first:
+    left, value = letters[0], given[0]
+    for index, (right, other) in enumerate(zip(letters[1:], given[1:], strict=True), start=2):
+        needed = wanted + "".join(letters[index:])
+        kept = wanted if index == len(given) else "".join(dict.fromkeys(at for at in left + right if at in needed))
+        product = _product(nodes, (left, right, kept), value, other)
+        if product is None and len(given) == 2:
+            return None
+        value = nodes.op("Einsum", value, other, equation=f"{left},{right}->{kept}") if product is None else product
+        left = kept
+    assert value is not None
+    return [value]
+
+
+def _product(
+    nodes: Nodes, letters: tuple[str, str, str], value: ir.Value | None, weights: ir.Value | None
+) -> ir.Value | None:
+    left, right, wanted = letters
+    if len(right) != 2 or constant_of(weights) is None:
         return None
-    weights = node.inputs[1]
-    if second[0] != summed:
+    summed, kept = left[-1:], right.replace(left[-1:], "")
+    if len(kept) != 1 or summed not in right or wanted != left[:-1] + kept or kept in left:
+        return None
+    if right[0] != summed:
         weights = nodes.op("Transpose", weights, perm=[1, 0])
-    return [nodes.op("MatMul", node.inputs[0], weights)]
+    return nodes.op("MatMul", value, weights)
 
 
 def _given(node: ir.Node) -> ir.Value:
@@ -181,10 +230,14 @@ _REWRITES: dict[str, Rewrite] = {
     "Selu": _selu,
     "Sin": _sine,
     "Cos": _cosine,
+    "Atan": _atan,
+    "Asin": _asin,
+    "Acos": _acos,
     "ReduceSum": _reduce_sum,
     "ReduceMean": _reduce_mean,
     "InstanceNormalization": _instance_norm,
     "Einsum": _einsum,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
+    PROJECTED: rewrite_projected,
 }

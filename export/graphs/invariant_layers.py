@@ -80,17 +80,99 @@ def rewrite_recurrence(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
 
 def _step(function: str, r_rows: NDArray[Any], prefix: str, dtype: Any) -> ir.Graph:
     """The body of the scan: h ``[B, H]`` and what the step adds ``[B, H]``, to h and h."""
-    hidden_size = len(r_rows)
+    body = _Body(prefix, dtype, r_rows.dtype)
+    before, added = body.given("before", len(r_rows)), body.given("added", len(r_rows))
+    after = body.op(function, body.op("Add", added, body.op("MatMul", before, body.constant(r_rows.T))))
+    return body.graph([before, added], [after, body.op("Identity", after)])
 
-    def value(name: str) -> ir.Value:
-        return ir.Value(name=f"{prefix}/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None, hidden_size]))
 
-    before, added, after, shown = (value(name) for name in ("before", "added", "after", "shown"))
-    inner = Nodes(r_rows.dtype)
-    total = inner.op("Add", added, inner.op("MatMul", before, inner.constant(r_rows.T)))
-    inner.made.append(ir.node(function, [total], outputs=[after]))
-    inner.made.append(ir.node("Identity", [after], outputs=[shown]))
-    # By names of their own: those that the graph would give begin anew in each.
-    for index, node in enumerate(inner.made):
-        node.outputs[0].name = node.outputs[0].name or f"{prefix}/{index}"
-    return ir.Graph([before, added], [after, shown], nodes=inner.made, name=f"{prefix}/step")
+def rewrite_projected(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
+    """An LSTM whose hidden state is projected, which ONNX has no operator for, as a ``Scan`` for each direction.
+
+    x ``[T, B, F]``, weights ``[D, 4 H, F]``, ``[D, 4 H, P]``, ``[D, 8 H]``, ``[D, P, H]``, lengths int32 ``[B]`` or
+    none, h ``[D, B, P]`` and c ``[D, B, H]``, to the hidden states ``[T, D, B, P]``, h and c. The gates stand as ONNX
+    has them: input, output, forget, cell.
+    """
+    x, w, r, b, p, lengths, h, c = node.inputs
+    weights = [constant_of(each) for each in (w, r, b, p)]
+    assert x is not None, "a layer's input is always given"
+    assert h is not None, "and so are its states"
+    assert c is not None
+    within = None if lengths is None else _is_within(nodes, x, lengths)
+    shown, last_h, last_c = [], [], []
+    for direction in range(len(weights[0]) if weights[0] is not None else 0):
+        w_rows, r_rows, bias, projection = (each[direction] for each in weights if each is not None)
+        summed = nodes.constant(bias.reshape(2, -1).sum(axis=0))
+        added = nodes.op("Add", nodes.op("MatMul", x, nodes.constant(w_rows.T)), summed)
+        place = nodes.integers([direction]), nodes.integers([direction + 1]), nodes.integers([0])
+        zero = nodes.integers([0])
+        begin = [nodes.op("Squeeze", nodes.op("Slice", state, *place), zero) for state in (h, c)]
+        scanned = [added] if within is None else [added, within]
+        body = _projected_step(r_rows, projection, f"{node.outputs[0].name}/{direction}", h.dtype, within is not None)
+        attributes = {
+            "body": body,
+            "num_scan_inputs": len(scanned),
+            "scan_input_directions": [direction] * len(scanned),
+            "scan_output_directions": [direction],
+        }
+        after_h, after_c, every = nodes.ops("Scan", [*begin, *scanned], attributes, num_outputs=3)
+        last_h.append(nodes.op("Unsqueeze", after_h, zero))
+        last_c.append(nodes.op("Unsqueeze", after_c, zero))
+        shown.append(nodes.op("Unsqueeze", every, nodes.integers([1])))
+    return [_joined(nodes, shown, 1), _joined(nodes, last_h, 0), _joined(nodes, last_c, 0)]
+
+
+def _projected_step(
+    r_rows: NDArray[Any], projection: NDArray[Any], prefix: str, dtype: Any, has_lengths: bool
+) -> ir.Graph:
+    """The body: h ``[B, P]``, c ``[B, H]``, what the step adds ``[B, 4 H]``, if it counts ``[B, 1]`` to h, c, h."""
+    body = _Body(prefix, dtype, r_rows.dtype)
+    hidden_size = projection.shape[1]
+    h, c, added = body.given("h", len(projection)), body.given("c", hidden_size), body.given("added", len(r_rows))
+    total = body.op("Add", added, body.op("MatMul", h, body.constant(r_rows.T)))
+    gates = body.ops("Split", [total, body.integers([hidden_size] * 4)], {"axis": 1}, num_outputs=4)
+    i, o, f = (body.op("Sigmoid", gate) for gate in gates[:3])
+    c_next = body.op("Add", body.op("Mul", f, c), body.op("Mul", i, body.op("Tanh", gates[3])))
+    h_next = body.op("MatMul", body.op("Mul", o, body.op("Tanh", c_next)), body.constant(projection.T))
+    if not has_lengths:
+        return body.graph([h, c, added], [h_next, c_next, body.op("Identity", h_next)])
+    counts = body.given("counts", 1, ir.DataType.BOOL)
+    shown = body.op("Where", counts, h_next, body.number(0.0))
+    kept = [body.op("Where", counts, after, before) for after, before in ((h_next, h), (c_next, c))]
+    return body.graph([h, c, added, counts], [*kept, shown])
+
+
+def _is_within(nodes: Nodes, x: ir.Value, lengths: ir.Value) -> ir.Value:
+    """Which steps are before the end of their row, bool ``[T, B, 1]``."""
+    zero, one = (nodes.op("Constant", value=ir.tensor(np.array(number, np.int64))) for number in (0, 1))
+    steps = nodes.op("Range", zero, nodes.op("Gather", nodes.op("Shape", x), zero), one)
+    wide = nodes.op("Cast", lengths, to=int(ir.DataType.INT64))
+    before = nodes.op("Less", nodes.op("Unsqueeze", steps, nodes.integers([1])), wide)
+    return nodes.op("Unsqueeze", before, nodes.integers([2]))
+
+
+def _joined(nodes: Nodes, parts: list[ir.Value], axis: int) -> ir.Value:
+    return parts[0] if len(parts) == 1 else nodes.op("Concat", *parts, axis=axis)
+
+
+class _Body(Nodes):
+    """Nodes of one step of a scan; ``prefix`` makes their names the only ones, which else begin anew in each body."""
+
+    def __init__(self, prefix: str, dtype: Any, numbers: Any) -> None:
+        super().__init__(numbers)
+        self._prefix = prefix
+        self._type = dtype
+
+    def given(self, name: str, size: int, dtype: Any = None) -> ir.Value:
+        """An input ``[B, size]``."""
+        kind = ir.TensorType(self._type if dtype is None else dtype)
+        return ir.Value(name=f"{self._prefix}/{name}", type=kind, shape=ir.Shape([None, size]))
+
+    def graph(self, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Graph:
+        """The body."""
+        for index, node in enumerate(self.made):
+            for number, value in enumerate(node.outputs):
+                value.name = value.name or f"{self._prefix}/{index}.{number}"
+        for value in outputs:
+            value.type = ir.TensorType(self._type)
+        return ir.Graph(inputs, outputs, nodes=self.made, name=f"{self._prefix}/step")

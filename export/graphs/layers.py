@@ -13,8 +13,10 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ostinato.export.errors import ExportError
+from ostinato.export.graphs.packing import lengths_of, repacked
 
 Hidden: TypeAlias = Tensor | tuple[Tensor, Tensor] | None
 # As torch types them: a dict is not covariant.
@@ -23,22 +25,21 @@ Attribute: TypeAlias = int | float | str | bool | Sequence[int] | Sequence[float
 # Where each of ONNX's gates stands among torch's: torch has i f g o and r z n, ONNX i o f c and z r h.
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 _OPERATOR_VERSION = 14
+PROJECTED = "ostinato::ProjectedLSTM"
+"""An LSTM whose hidden state is projected, of which ``invariant_layers.py`` makes a ``Scan``."""
 
 
-def with_onnx_layers(module: nn.Module, *, one_direction: bool = True) -> nn.Module:
+def with_onnx_layers(module: nn.Module) -> nn.Module:
     """A copy of the module in which each ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` stands as ONNX operators.
 
     The copy can be traced for export and not be run.
 
-    Args:
-        one_direction: refuse bidirectional layers, as a network for live sessions cannot have them.
-
     Raises:
-        ExportError: a layer is bidirectional, projects its hidden state, or has a ``forward`` of its own.
+        ExportError: a layer has a ``forward`` of its own.
     """
     module = copy.deepcopy(module)
     if isinstance(module, nn.RNNBase):
-        return OnnxLayers(module, type(module).__name__, one_direction=one_direction)
+        return OnnxLayers(module, type(module).__name__)
     # A layer may be held under several names: each of them gets the same stand-in.
     everywhere = list(module.named_modules(remove_duplicate=False))
     layers = [(path, layer) for path, layer in everywhere if isinstance(layer, nn.RNNBase)]
@@ -46,7 +47,7 @@ def with_onnx_layers(module: nn.Module, *, one_direction: bool = True) -> nn.Mod
     for path, layer in layers:
         parent, _, name = path.rpartition(".")
         if layer not in stand_ins:
-            stand_ins[layer] = OnnxLayers(layer, path, one_direction=one_direction)
+            stand_ins[layer] = OnnxLayers(layer, path)
         setattr(module.get_submodule(parent), name, stand_ins[layer])
     return module
 
@@ -54,13 +55,14 @@ def with_onnx_layers(module: nn.Module, *, one_direction: bool = True) -> nn.Mod
 class OnnxLayers(nn.Module):
     """Stands in for an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, whose shapes and arguments it has, while it is traced."""
 
-    def __init__(self, layer: nn.RNNBase, path: str, *, one_direction: bool = True) -> None:
+    def __init__(self, layer: nn.RNNBase, path: str) -> None:
         super().__init__()
-        self.operator = _operator(layer, path, one_direction=one_direction)
+        self.operator = _operator(layer, path)
         self.path = path
         self.num_layers = layer.num_layers
         self.num_directions = 2 if layer.bidirectional else 1
         self.hidden_size = layer.hidden_size
+        self.output_size = layer.proj_size or layer.hidden_size
         self.batch_first = layer.batch_first
         self.nonlinearity = getattr(layer, "nonlinearity", "")
         for index in range(layer.num_layers):
@@ -69,15 +71,31 @@ class OnnxLayers(nn.Module):
                 weights = [getattr(layer, f"{kind}_{suffix}").detach() for suffix in suffixes]
                 stacked = torch.stack([_onnx_gates(weight, self.operator) for weight in weights])
                 self.register_buffer(f"{kind}_l{index}", stacked)
+            if layer.proj_size:
+                projections = [getattr(layer, f"weight_hr_{suffix}").detach() for suffix in suffixes]
+                self.register_buffer(f"weight_hr_l{index}", torch.stack(projections))
             biases = [_onnx_bias(layer, suffix, self.operator) for suffix in suffixes]
             self.register_buffer(f"bias_l{index}", torch.cat(biases, dim=0))
 
     def flatten_parameters(self) -> None:
         """Nothing: some modules call it before each run, for the sake of another device."""
 
-    def forward(self, x: Tensor, hx: Hidden = None) -> tuple[Tensor, Hidden]:
+    def forward(self, x: Tensor | PackedSequence, hx: Hidden = None) -> tuple[Tensor | PackedSequence, Hidden]:
         """As torch's layer: ``x [B, T, F]`` or ``[T, B, F]``, ``hx [L D, B, H]`` (a pair of them for an LSTM)."""
+        if isinstance(x, PackedSequence):
+            return self._run_packed(x, hx)
         return self._run(x, hx, None)
+
+    def _run_packed(self, packed: PackedSequence, hx: Hidden) -> tuple[PackedSequence, Hidden]:
+        lengths = lengths_of(packed.batch_sizes)
+        if lengths is None:
+            raise ExportError(
+                f"layer {self.path!r} is given a packed sequence that was not made in forward by pack_padded_sequence: "
+                "pack there"
+            )
+        given = _chosen(hx, packed.sorted_indices)
+        outputs, last = self._run(packed.data, given, lengths.to(torch.int32), batch_first=False)
+        return repacked(outputs, packed), _chosen(last, packed.unsorted_indices)
 
     def run_ragged(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
         """As ``ostinato.models.networks.ragged.run_ragged``: ``x [B, T, F]``, lengths int64 ``[B]``."""
@@ -87,17 +105,15 @@ class OnnxLayers(nn.Module):
         assert last is not None
         return outputs, last
 
-    def _run(self, x: Tensor, hx: Hidden, lengths: Tensor | None) -> tuple[Tensor, Hidden]:
-        if not isinstance(x, Tensor):
-            raise ExportError(
-                f"layer {self.path!r} is given a packed sequence, which cannot be traced: call "
-                "ostinato.models.networks.ragged.run_ragged(layers, x, lengths) instead of packing"
-            )
+    def _run(
+        self, x: Tensor, hx: Hidden, lengths: Tensor | None, *, batch_first: bool | None = None
+    ) -> tuple[Tensor, Hidden]:
+        batch_first = self.batch_first if batch_first is None else batch_first
         if x.dim() != 3:
             raise ExportError(
                 f"layer {self.path!r} is given {x.dim()} axes: give it the batch and the steps, three axes"
             )
-        if self.batch_first:
+        if batch_first:
             x = x.transpose(0, 1)
         given = self._initial(x, hx)
         after = []
@@ -105,15 +121,15 @@ class OnnxLayers(nn.Module):
             rows = slice(index * self.num_directions, (index + 1) * self.num_directions)
             x, *last = self._layer(index, x, [states[rows] for states in given], lengths)
             after.append(last)
-        if self.batch_first:
+        if batch_first:
             x = x.transpose(0, 1)
         stacked = [torch.cat(states, dim=0) if len(states) > 1 else states[0] for states in zip(*after, strict=True)]
         return x, (stacked[0], stacked[1]) if self.operator == "LSTM" else stacked[0]
 
     def _initial(self, x: Tensor, hx: Hidden) -> tuple[Tensor, ...]:
         if hx is None:
-            zeros = x.new_zeros(self.num_layers * self.num_directions, x.shape[1], self.hidden_size)
-            return (zeros, zeros) if self.operator == "LSTM" else (zeros,)
+            sizes = (self.output_size, self.hidden_size) if self.operator == "LSTM" else (self.hidden_size,)
+            return tuple(x.new_zeros(self.num_layers * self.num_directions, x.shape[1], size) for size in sizes)
         return hx if isinstance(hx, tuple) else (hx,)
 
     def _layer(self, index: int, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> list[Tensor]:
@@ -127,21 +143,25 @@ class OnnxLayers(nn.Module):
         if self.operator == "RNN":
             attributes["activations"] = [self.nonlinearity.capitalize()] * self.num_directions
         weights = [getattr(self, f"{kind}_l{index}") for kind in ("weight_ih", "weight_hh", "bias")]
-        state_shape = (self.num_directions, batch_size, self.hidden_size)
+        shapes = [(self.num_directions, batch_size, size) for size in (self.output_size, self.hidden_size)]
+        operator, shapes, version = self.operator, shapes[: len(states)], _OPERATOR_VERSION
+        if self.output_size != self.hidden_size:
+            weights.append(getattr(self, f"weight_hr_l{index}"))
+            operator, version = PROJECTED, 1
         hidden, *last = torch.onnx.ops.symbolic_multi_out(
-            self.operator,
+            operator,
             [x, *weights, lengths, *states],
             attributes,
             dtypes=[x.dtype] * (1 + len(states)),
-            shapes=[(num_steps, *state_shape), *[state_shape] * len(states)],
-            version=_OPERATOR_VERSION,
+            shapes=[(num_steps, *shapes[0]), *shapes],
+            version=version,
         )
         # [T, D, B, H]
         side_by_side = hidden.squeeze(1) if self.num_directions == 1 else hidden.transpose(1, 2).flatten(2)
         return [side_by_side, *last]
 
 
-def _operator(layer: nn.RNNBase, path: str, *, one_direction: bool) -> str:
+def _operator(layer: nn.RNNBase, path: str) -> str:
     known: dict[str, type[nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
     operator = next((name for name, kind in known.items() if isinstance(layer, kind)), None)
     if operator is None or type(layer).forward is not known[operator].forward:
@@ -149,16 +169,16 @@ def _operator(layer: nn.RNNBase, path: str, *, one_direction: bool) -> str:
             f"layer {path!r} ({type(layer).__name__}) has a forward of its own: hold an nn.LSTM, nn.GRU or nn.RNN "
             "and do the rest around it"
         )
-    if layer.bidirectional and one_direction:
-        raise ExportError(
-            f"layer {path!r} is bidirectional: its outputs depend on steps that a live session has not seen yet; "
-            "use one direction"
-        )
-    if layer.proj_size:
-        raise ExportError(
-            f"layer {path!r} has proj_size={layer.proj_size}: ONNX has no such LSTM; put an nn.Linear behind it"
-        )
     return operator
+
+
+def _chosen(hx: Hidden, rows: Tensor | None) -> Hidden:
+    """States of rows in another order."""
+    if hx is None or rows is None:
+        return hx
+    if isinstance(hx, tuple):
+        return hx[0].index_select(1, rows), hx[1].index_select(1, rows)
+    return hx.index_select(1, rows)
 
 
 def _onnx_gates(weight: Tensor, operator: str) -> Tensor:

@@ -63,6 +63,26 @@ class Nodes:
         tanh = self.op("Tanh", self.op("Mul", x, self.number(0.5)))
         return self.op("Mul", tanh, self.op("Add", self.op("Exp", x), self.number(1.0)))
 
+    def atan(self, x: ir.Value) -> ir.Value:
+        """``atan(x)`` of float32, by what is rounded the same everywhere: a polynomial of a part of the circle.
+
+        Source: Cephes' ``atanf`` (S. L. Moshier), whose error is 2e-7 relative.
+        """
+        size = self.op("Abs", x)
+        one = self.number(1.0)
+        is_large, is_middle = (self.op("Greater", size, self.number(tangent)) for tangent in (2.41421356, 0.414213562))
+        turned = self.op("Div", self.op("Sub", size, one), self.op("Add", size, one))
+        part = self.op("Where", is_middle, turned, size)
+        part = self.op("Where", is_large, self.op("Div", self.number(-1.0), size), part)
+        angle = self.op("Where", is_middle, self.number(np.pi / 4), self.number(0.0))
+        angle = self.op("Where", is_large, self.number(np.pi / 2), angle)
+        square = self.op("Mul", part, part)
+        series = self.number(8.05374449538e-2)
+        for term in (-1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1):
+            series = self.op("Add", self.op("Mul", series, square), self.number(term))
+        inner = self.op("Add", self.op("Mul", self.op("Mul", series, square), part), part)
+        return self.op("Mul", self.op("Sign", x), self.op("Add", angle, inner))
+
     def sum_over(self, x: ir.Value, axis: int, rank: int, size: int) -> ir.Value:
         """The sum over one axis, which stays, as a product with ones."""
         order = [*(other for other in range(rank) if other != axis), axis]

@@ -7,12 +7,15 @@ counts as anything.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+
+from ostinato.export.graphs.tidy import bodies_of
 
 _MOVING = {
     *("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Expand", "Split", "Flatten", "Tile"),
@@ -62,6 +65,15 @@ class Ranges:
             self._known[id(value)] = self._overflowing(value, self._work_out(value))
         return self._known[id(value)]
 
+    def enter(self, node: ir.Node) -> list[ir.Graph]:
+        """The graphs within an operator, when it is known what may go into them."""
+        bodies = bodies_of(node)
+        if bodies and node.op_type == "Scan":
+            self.of(node.outputs[0])
+        else:
+            self._known |= {id(value): ANYTHING for body in bodies for value in body.inputs}
+        return bodies
+
     def _overflowing(self, value: ir.Value, found: Range) -> Range:
         """``found`` with infinity where the dtype holds no number so large."""
         dtype = value.dtype.numpy() if value.dtype is not None else np.dtype(np.float32)
@@ -78,6 +90,9 @@ class Ranges:
             return self._given.get(value.name or "", FINITE)
         if node.op_type in ("LSTM", "GRU", "RNN"):
             return self._recurrent(node, value)
+        if node.op_type == "Scan":
+            self._known |= {id(each): self._overflowing(each, found) for each, found in self._scan(node)}
+            return self._known[id(value)]
         if node.op_type == "Cast" or node.op_type in _MOVING:
             return self.of(node.inputs[0])
         if node.op_type in _CHOOSING:
@@ -90,6 +105,26 @@ class Ranges:
             return Range(2.0 * max(given.bound, 1.0), given.may_be_nan or given.bound == np.inf)
         work_out = _ARITHMETIC.get(node.op_type)
         return ANYTHING if work_out is None else work_out(node, [self.of(part) for part in node.inputs])
+
+    def _scan(self, node: ir.Node) -> list[tuple[ir.Value, Range]]:
+        """What a step makes of a state goes into the next: so its range is widened until it holds what comes out."""
+        body = node.attributes["body"].as_graph()
+        num_states = len(body.inputs) - node.attributes["num_scan_inputs"].as_int()
+        given = [self.of(value) for value in node.inputs]
+        begun = given[:num_states]
+        for rounds in itertools.count():
+            for inner in ir.traversal.RecursiveGraphIterator(body):
+                for value in inner.outputs:
+                    self._known.pop(id(value), None)
+            self._known |= {id(value): each for value, each in zip(body.inputs, given, strict=True)}
+            made = [self.of(value) for value in body.outputs]
+            wider = [_either(pair) for pair in zip(begun, made, strict=False)]
+            if wider == begun:
+                return list(zip(node.outputs, made, strict=True))
+            grown = zip(begun, wider, strict=True)
+            begun = [after if rounds == 0 or before == after else ANYTHING for before, after in grown]
+            given[:num_states] = begun
+        raise AssertionError("no range is wider than anything")
 
     def _recurrent(self, node: ir.Node, value: ir.Value) -> Range:
         """Hidden states lie between -1 and 1, or where they began; a cell grows by 1 a step at most."""

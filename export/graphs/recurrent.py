@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.recurrent import Contract, one_step
 from ostinato.export.contracts.symbols import Axes
-from ostinato.export.errors import ExportError, first_line
+from ostinato.export.errors import ExportError
+from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
+from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
+from ostinato.export.graphs.tidy import tidy
+from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.tensors import Input, Output, State
@@ -32,20 +36,7 @@ from ostinato.service.errors import ModelRejected
 
 OPSET_VERSION = 20
 TRACED_SIZES = (3, 5)
-_STATIC_ADVICE = {
-    "T": (
-        "its graph would take that many steps only. A Python loop over the steps or a size read as a number does "
-        "this: use nn.LSTM, nn.GRU or nn.RNN, or export it one step at a time (step_by_step=True, --step-by-step)"
-    ),
-    "S": (
-        "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
-        "does this: use nn.LSTM or nn.GRU by ostinato.models.networks.ragged.run_ragged"
-    ),
-    "B": (
-        "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) does "
-        "and x.shape[0] does not"
-    ),
-}
+_NOISY = ("torch.onnx", "torch.export", "torch.fx", "torch._export", "onnxscript", "onnx_ir")
 
 
 class StepGraph:
@@ -86,6 +77,17 @@ class Signature:
     outputs: tuple[tuple[str, Axes], ...]
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, contract: Contract, name: str) -> Signature:
+        """That of a recurrent module."""
+        inputs, output, states = contract.inputs, contract.output, contract.states
+        return cls(
+            name,
+            inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
+            outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
+            ranges=_ranges_of(contract),
+        )
+
     def dynamic_shapes(self, symbols: Mapping[str, torch.export.Dim]) -> list[dict[int, torch.export.Dim]]:
         """The open axes of each input, as ``torch.export`` wants them."""
         return [
@@ -106,26 +108,80 @@ def open_exported(path: Path) -> Any:
         raise ExportError(f"the exported graph: {error}") from error
 
 
-def write_graph(contract: Contract, path: Path, name: str = "step") -> Contract:
+def write_graph(contract: Contract, path: Path, name: str = "step", places: dict[str, str] | None = None) -> Contract:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    What loops over the steps in Python is traced for one step, which a ``Scan`` runs for each.
+
+    Args:
+        places: is filled with the line of the user's code that each node comes from, by its name, in brackets.
 
     Returns:
         the contract, with the states that the graph shows to be ``bounded``.
 
     Raises:
-        ExportError: an axis is secretly static, or torch cannot trace or translate the module.
+        ExportError: an axis is secretly static, torch cannot trace or translate the module, or step by step it answers
+            otherwise than in a loop of its own.
     """
-    inputs, output, states = contract.inputs, contract.output, contract.states
-    signature = Signature(
-        name,
-        inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
-        outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
-        ranges=_ranges_of(contract),
-    )
-    x, begin = contract.example(*TRACED_SIZES)
-    made = write_module(with_onnx_layers(contract.module), (x, *begin), signature, path)
-    bounded = (state.model_copy(update={"bounded": made[state.output].is_finite}) for state in states)
+    _check_directions(contract)
+    signature = Signature.of(contract, name)
+    model = None if loops_over_steps(contract) else _translated_whole(contract, signature)
+    if model is None:
+        one = one_step(contract)
+        model = _translated(one, Signature.of(one, name))
+        carried = {state.input: state.output for state in contract.states}
+        scan_over_steps(model, dict(signature.inputs), dict(signature.outputs), carried)
+    if places is not None:
+        places |= places_of(model)
+    made = finish(model, signature, path)
+    bounded = (state.model_copy(update={"bounded": made[state.output].is_finite}) for state in contract.states)
     return replace(contract, states=tuple(bounded))
+
+
+def _check_directions(contract: Contract) -> None:
+    """Let layers run both ways along any axis that is not that of the steps.
+
+    Raises:
+        ExportError: one runs along the steps.
+    """
+    both_ways = [
+        path or type(layer).__name__
+        for path, layer in contract.module.named_modules()
+        if isinstance(layer, nn.RNNBase) and layer.bidirectional
+    ]
+    if not both_ways:
+        return
+    try:
+        one_step(contract)
+    except ExportError as error:
+        raise ExportError(
+            f"layer {both_ways[0]!r} is bidirectional over the steps: its outputs depend on steps that a live session "
+            "has not seen yet; use one direction, or export the module with task 'sequence', which answers whole "
+            "sequences without sessions"
+        ) from error
+
+
+def _translated_whole(contract: Contract, signature: Signature) -> ir.Model | None:
+    """The graph over all steps; None where it would take one number of them, and step by step is the same.
+
+    Raises:
+        ExportError: as ``write_graph``; of two reasons, that of the whole module.
+    """
+    try:
+        return _translated(contract, signature)
+    except StaticAxes as error:
+        if error.axes != ("T",):
+            raise
+        try:
+            one_step(contract)
+        except ExportError:
+            raise error from None
+        return None
+
+
+def _translated(contract: Contract, signature: Signature) -> ir.Model:
+    x, begin = contract.example(*TRACED_SIZES)
+    return translate(with_onnx_layers(contract.module), (x, *begin), signature)
 
 
 def _ranges_of(contract: Contract) -> dict[str, Range]:
@@ -146,6 +202,15 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
     """
+    return finish(translate(module, example, signature), signature, path)
+
+
+def translate(module: nn.Module, example: Sequence[Tensor], signature: Signature) -> ir.Model:
+    """The graph of a module as torch makes it.
+
+    Raises:
+        ExportError: an axis is secretly static, or torch cannot trace or translate the module.
+    """
     program = _trace(_Flat(module).eval(), tuple(example), signature)
     with _quiet():
         try:
@@ -153,31 +218,31 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
         except Exception as error:  # the translator's exceptions share no base class
             raise untranslated(error) from error
     assert converted is not None
-    make_invariant(converted.model)
-    made = _guarded(converted.model, signature)
-    _tidy(converted.model, signature)
-    ir.save(converted.model, path)
+    return converted.model
+
+
+def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Range]:
+    """Make a translated graph invariant, guard it, tidy it and write the file.
+
+    Returns:
+        name of an output -> what its numbers may be.
+    """
+    make_invariant(model)
+    made = _guarded(model, signature)
+    tidy(model, signature.inputs, signature.outputs, signature.name)
+    save_graph(model, path)
     return made
 
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet():
+    with _quiet(), PaddedPacking():
         try:
             return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
         except ExportError:
             raise
         except Exception as error:  # tracing a user's module may raise anything
-            raise _trace_error(error) from error
-
-
-def _trace_error(error: Exception) -> ExportError:
-    violated = re.search(r"Constraints violated \(([^)]*)\)", str(error))
-    if violated is None:
-        return ExportError(f"torch cannot trace the module: {type(error).__name__}: {first_line(error)}")
-    axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
-    faults = [f"axis {axis} is secretly static: {_STATIC_ADVICE[axis]}" for axis in axes]
-    return ExportError("; ".join(faults) or first_line(error))
+            raise untraced(error, [shape for _, shape in signature.inputs]) from error
 
 
 def _guarded(model: ir.Model, signature: Signature) -> dict[str, Range]:
@@ -191,69 +256,16 @@ def _guarded(model: ir.Model, signature: Signature) -> dict[str, Range]:
     return {name: found for (name, _), found in zip(signature.outputs, made, strict=True)}
 
 
-def _tidy(model: ir.Model, signature: Signature) -> None:
-    """Names and shapes as the manifest has them; nothing that tells of the machine or could be wrong."""
-    graph = model.graph
-    _separate_outputs(graph)
-    named = [*signature.inputs, *signature.outputs]
-    _free_names(graph, {name for name, _ in named})
-    for value, (name, shape) in zip([*graph.inputs, *graph.outputs], named, strict=True):
-        value.name = name
-        value.shape = ir.Shape(shape)
-    graph.name = signature.name
-    _clear_ballast(model)
-
-
-def _separate_outputs(graph: ir.Graph) -> None:
-    """Give each output a value of its own: one that is also an input, a weight or another output cannot be renamed."""
-    taken = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
-    for position, value in enumerate(graph.outputs):
-        if id(value) in taken:
-            node = ir.node("Identity", [value])
-            node.outputs[0].type = value.type
-            graph.append(node)
-            graph.outputs[position] = node.outputs[0]
-        taken.add(id(value))
-
-
-def _free_names(graph: ir.Graph, reserved: set[str]) -> None:
-    for index, value in enumerate(_inner_values(graph)):
-        if value.name in reserved:
-            value.name = f"inner_{value.name}_{index}"
-
-
-def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.initializers.values()
-    for node in graph:
-        yield from node.outputs
-
-
-def _clear_ballast(model: ir.Model) -> None:
-    """Traced file names and lines, and the shapes of inner values, which onnxruntime works out itself."""
-    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}
-    model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    model.doc_string = model.graph.doc_string = None
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        node.metadata_props.clear()
-        node.doc_string = None
-        for value in node.outputs:
-            value.metadata_props.clear()
-            if id(value) not in kept:
-                value.shape = None
-    for value in (*model.graph.inputs, *model.graph.initializers.values()):
-        value.metadata_props.clear()
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's notes on packages that it does not find, and on its own deprecations, from the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:

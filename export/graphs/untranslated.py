@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from ostinato.export.errors import ExportError, first_line
+from ostinato.export.graphs.untraced import place_in
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+_LACKING = re.compile(r"Could not find an implementation for (\w+)\(\d+\) node with name '([^']*)'")
 _COLOUR = re.compile(r"\x1b\[\d*m")
-_TORCH = str(Path(torch.__file__).parent)
 
 
 def untranslated(error: Exception) -> ExportError:
@@ -30,6 +29,21 @@ def untranslated(error: Exception) -> ExportError:
     return ExportError(
         f"ONNX has no operator for {name}{place}: write it with operators that it has, or take it out of the network "
         "and do it before or behind the service"
+    )
+
+
+def unloadable(error: ExportError, places: Mapping[str, str]) -> ExportError:
+    """What to raise where onnxruntime does not load a graph; says which operator it lacks, and the line it comes from.
+
+    Args:
+        places: name of a node -> the line in the user's code, in brackets.
+    """
+    found = _LACKING.search(str(error))
+    if found is None:
+        return error
+    return ExportError(
+        f"onnxruntime has no {found[1]} for numbers of the dtype that it is given{places.get(found[2], '')}: give it "
+        "float32, as by .float(), or write it with other operators"
     )
 
 
@@ -62,9 +76,4 @@ def _name_of(node: torch.fx.Node | None) -> str:
 
 def _place(node: torch.fx.Node | None) -> str:
     """The line in the user's code that is nearest to the operator; empty where torch does not tell."""
-    frames = _FRAME.findall(str(node.meta.get("stack_trace") or "")) if node is not None else []
-    users = [frame for frame in frames if not frame[0].startswith(_TORCH)]
-    if not users:
-        return ""
-    file, line, code = users[-1]
-    return f" ({Path(file).name}, line {line}: {code.strip()})"
+    return "" if node is None else place_in(str(node.meta.get("stack_trace") or ""))

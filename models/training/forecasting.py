@@ -14,7 +14,7 @@ from ostinato.models.networks.recurrent import AnyForecaster, Features, States, 
 from ostinato.models.recipe import Recipe
 from ostinato.models.report import Report
 from ostinato.models.training.fitting import Fitted, reproducible
-from ostinato.models.training.streams import Window, check_streams, cut_windows, fit_streams
+from ostinato.models.training.streams import Stretch, check_streams, cut_windows, fit_streams
 
 # How many steps before a scored part a network sees without being scored, so that its state is that of a live session.
 WARM_UP_STEPS = 336
@@ -68,7 +68,7 @@ def masked_mean_absolute_error(forecast: Tensor, target: Tensor) -> Tensor:
     return error.abs().sum() / scored.sum().clamp(min=1)
 
 
-def windows(values: Floats, target_index: int, num_streams: int, window_steps: int, offset: int) -> Iterator[Window]:
+def windows(values: Floats, target_index: int, num_streams: int, window_steps: int, offset: int) -> Iterator[Stretch]:
     """Inputs ``[B, T, F]`` and targets ``[B, T, 1]`` of one epoch over a series ``[N, F]``, as ``cut_windows`` does.
 
     A target is the step after its input and never lies beyond the series.
@@ -76,7 +76,7 @@ def windows(values: Floats, target_index: int, num_streams: int, window_steps: i
     return cut_windows(*next_steps(values, target_index), num_streams, window_steps, offset)
 
 
-def next_steps(values: Floats, target_index: int) -> Window:
+def next_steps(values: Floats, target_index: int) -> Stretch:
     """The steps of a series ``[N, F]`` that have a next one, ``[N - 1, F]``, and the targets then, ``[N - 1, 1]``."""
     return torch.from_numpy(values[:-1]), torch.from_numpy(values[1:, target_index : target_index + 1])
 

@@ -24,7 +24,7 @@ from ostinato.models.training.fitting import Course, Epoch, Fitted, Validate, fi
 InitialState: TypeAlias = Callable[[int], States]
 # Inputs [B, T, F] and targets [B, T, K] of a window and the states before it, to its loss and the states after it.
 WindowLoss: TypeAlias = Callable[[Tensor, Tensor, States], tuple[Tensor, States]]
-Window: TypeAlias = tuple[Tensor, Tensor]
+Stretch: TypeAlias = tuple[Tensor, Tensor]
 
 
 def fit_streams(
@@ -87,7 +87,7 @@ def check_streams(num_steps: int, num_targets: int, recipe: TrainingRecipe) -> N
         )
 
 
-def cut_windows(inputs: Tensor, targets: Tensor, num_streams: int, window_steps: int, offset: int) -> Iterator[Window]:
+def cut_windows(inputs: Tensor, targets: Tensor, num_streams: int, window_steps: int, offset: int) -> Iterator[Stretch]:
     """Windows ``[B, T, F]`` and ``[B, T, K]`` of one epoch, in the order in which the state is carried.
 
     The series ``[N, F]`` and ``[N, K]`` from ``offset`` on is cut into ``num_streams`` equal streams, one per row of
@@ -100,7 +100,7 @@ def cut_windows(inputs: Tensor, targets: Tensor, num_streams: int, window_steps:
         yield x[:, start : start + window_steps], y[:, start : start + window_steps]
 
 
-def _carried_losses(batches: Iterable[Window], states: States, loss: WindowLoss) -> Iterator[Tensor]:
+def _carried_losses(batches: Iterable[Stretch], states: States, loss: WindowLoss) -> Iterator[Tensor]:
     for x, target in batches:
         of_window, after = loss(x, target, states)
         # What is carried on carries no gradient into the next window.

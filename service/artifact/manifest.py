@@ -25,15 +25,35 @@ MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator"]
 
 
-class GraphFile(Part):
-    """An ONNX file in the version's directory."""
+class DataFile(Part):
+    """A file in the version's directory, and what its bytes are."""
 
     file: FileName
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+
+
+class GraphFile(DataFile):
+    """An ONNX file in the version's directory.
+
+    ``data``: files next to it that hold its weights, where they are too many for one file; left out where there are
+    none.
+    """
+
+    data: tuple[DataFile, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """What tells it from any other graph, its weights among it."""
+        return " ".join([self.sha256, *(part.sha256 for part in self.data)])
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if key != "data" or value}
 
 
 class Limits(Part):
@@ -146,6 +166,14 @@ class Manifest(Part):
     parity: Parity | None = None
     promise: Promise | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_unguarded(self) -> bool:
+        """Whether an exporter wrote it that did not yet guard against NaN and find the ranges of codes.
+
+        It had no promise to write, either; a manifest that was written by hand says nothing of libraries.
+        """
+        return self.promise is None and "libraries" in self.provenance
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -325,7 +325,7 @@ def _description(manifest: Manifest) -> str:
     """What the bytes of a record stand for. The graph is part of it: another one would go on from a state that is not
     its own.
     """
-    parts = [f"{role} {graph.sha256}" for role, graph in sorted(manifest.graphs.items())]
+    parts = [f"{role} {graph.content}" for role, graph in sorted(manifest.graphs.items())]
     parts += [f"{state.name} {state.dtype} {list(state.row_shape)}" for state in manifest.carried]
     parts += [f"{output.name} {output.dtype} {output.num_features}" for output in manifest.outputs]
     return "; ".join(parts)

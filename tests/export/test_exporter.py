@@ -189,13 +189,21 @@ def test_missing_values_are_in_the_golden_inputs_where_they_may_be(tmp_path: Pat
     assert not np.isnan(load_file(stacked.directory / "golden.safetensors")["batch/inputs"]).any()
 
 
-def test_a_loop_over_the_steps_is_caught_and_can_be_exported_step_by_step(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"axis T is secretly static.*--step-by-step"):
-        export(LoopedCell(), amounts(), tmp_path)
-    manifest = export(LoopedCell(), amounts(), tmp_path, step_by_step=True).manifest
-    assert manifest.inputs[0].shape == ("B", 3)
-    assert manifest.outputs[0].shape == ("B", HIDDEN_SIZE)
-    assert manifest.batch_invariant
+@pytest.mark.parametrize("step_by_step", [False, True])
+def test_a_loop_over_the_steps_is_exported_with_any_number_of_them_or_step_by_step(
+    step_by_step: bool, tmp_path: Path
+) -> None:
+    manifest = export(LoopedCell(), amounts(), tmp_path, step_by_step=step_by_step).manifest
+    assert manifest.inputs[0].shape == (("B", 3) if step_by_step else ("B", "T", 3))
+    assert manifest.outputs[0].shape == (("B", HIDDEN_SIZE) if step_by_step else ("B", "T", HIDDEN_SIZE))
+    assert manifest.promise == ANY
+
+
+def test_weights_of_another_float_are_exported_in_float32_and_it_is_said_what_that_changes(tmp_path: Path) -> None:
+    exported = export(Stacked(nn.GRU, 1).half(), amounts(), tmp_path)
+    (note,) = exported.proof.notes
+    assert note.startswith("the network's weights are float16; it is exported in float32, which holds them exactly")
+    assert exported.manifest.states[0].dtype == "float32"
 
 
 def test_a_network_that_is_not_recurrent_is_refused(tmp_path: Path) -> None:

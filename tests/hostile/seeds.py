@@ -19,15 +19,18 @@ GENERATE = (
     b'"return_attention": true, "return_log_probs": true, "stream": false, "version": "1"}'
 )
 OPEN = b'{"session_id": "a.b:c-d_1", "ttl_seconds": 60.5, "version": "1"}'
-NAMED = b'{"inputs": {"a": [[1, 2, 3], [4, 5, 6]], "word": ["wet", [1]]}, "seq": 7}'
-NAMED_PREDICT = b'{"sequences": [{"a": [[[1, 2, 3]]]}, [[["wet"]]]], "context": [{"b": 1}, null], "version": "1"}'
+
+NESTED = b'{"inputs": {"words": ["a", "b"], "numbers": [[1, [2, null]], [3, [4, 5]]]}}'
 
 BODIES: dict[type[Body], list[bytes]] = {
-    schemas.NestedStepBody: [NAMED],
-    schemas.NestedStepInput: [NAMED[:-1] + b', "session_id": "a"}'],
-    schemas.NestedColumnsBody: [b'{"session_ids": ["a"], "inputs": {"a": [[1, 2, 3]], "word": ["wet"]}, "seq": [0]}'],
-    schemas.NestedPredictBody: [NAMED_PREDICT],
-    schemas.NestedPredictInput: [NAMED_PREDICT[:-1] + b', "model": "lstm"}'],
+    schemas.NestedStepBody: [NESTED],
+    schemas.NestedStepInput: [NESTED[:-1] + b', "session_id": "a"}'],
+    schemas.NestedColumnsBody: [NESTED[:-1] + b', "session_ids": ["a", "b"]}'],
+    schemas.NestedPredictBody: [b'{"sequences": [{"words": ["a"], "numbers": [[1]]}, [[1]]], "initial_state": null}'],
+    schemas.NestedPredictInput: [
+        b'{"sequences": [["a", "b"]], "model": "lstm"}',
+        b'{"sequences": [{"a": [[[1, 2, 3]]]}, [[["wet"]]]], "context": [{"b": 1}, null], "model": "lstm"}',
+    ],
     schemas.StepBody: [STEP, b'{"inputs": [[1, 2, 3]]}'],
     schemas.StepInput: [STEP[:-1] + b', "session_id": "a"}'],
     schemas.ColumnsBody: [

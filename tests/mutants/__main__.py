@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import shutil
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests import programs
 from tests.mutants.mutant import PLANTED, Mutant, planted
 from tests.mutants.run import copy_tree, failing, is_noticed
 
@@ -35,9 +35,8 @@ def main(
 
     python -m tests.mutants --only sessions --name "another row"
     """
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    if unknown := sorted(set(only or ()) - set(AREAS)):
-        raise typer.BadParameter(f"there is no area {unknown[0]!r}; there are {', '.join(AREAS)}")
+    console = programs.console()
+    programs.check_known(only, AREAS)
     mutants = [mutant for mutant in planted(*(only or ())) if name in mutant.what]
     if not mutants:
         raise typer.BadParameter(f"no fault has {name!r} in its words")
@@ -95,4 +94,4 @@ def _table(mutants: list[Mutant]) -> Table:
     return table
 
 
-typer.run(main)
+programs.command_line(main)(prog_name="python -m tests.mutants")

@@ -14,17 +14,16 @@ import httpx2
 import numpy as np
 import orjson
 import pytest
-from numpy.typing import NDArray
 from websockets.sync.client import connect
 
 from ostinato.service.artifact.manifest import Manifest
 from tests import tensor_networks
+from tests.live_sequences import Sequence, plain
 from tests.server import ServerProcess, running_server
 from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.xdist_group("tensors")
 
-Array = NDArray[Any]
 NUM_SESSIONS, NUM_STEPS = 8, 30
 
 
@@ -49,63 +48,17 @@ def http(server: ServerProcess) -> Iterator[httpx2.Client]:
         yield client
 
 
-def plain(arrays: dict[str, Array], steps: slice | int | None = None) -> Any:
-    """Arrays as JSON has them: a step of a tensor without axes is a list of one."""
-    listed = {name: array if steps is None else array[steps] for name, array in arrays.items()}
-    return orjson.loads(orjson.dumps(listed, option=orjson.OPT_SERIALIZE_NUMPY))
-
-
-class Sequence:
-    """A session's whole sequence, its context, and what was answered for it."""
-
-    def __init__(self, manifest: Manifest, number: int) -> None:
-        inputs, context = tensor_networks.draw(manifest, np.random.default_rng(number), 1, NUM_STEPS)
-        self.manifest = manifest
-        self.session_id = f"{manifest.name}-{number}"
-        self.inputs = {name: array[0] for name, array in inputs.items()}
-        self.context = {name: array[0] for name, array in context.items()}
-        self.answered: list[Any] = []
-        self.done = 0
-
-    def chunk(self, num_steps: int) -> Any:
-        """The next steps, in the form in which the model takes them."""
-        steps = plain(self.inputs, slice(self.done, self.done + num_steps))
-        return steps if len(steps) > 1 else next(iter(steps.values()))
-
-    def take(self, answer: dict[str, Any], num_steps: int) -> None:
-        assert answer["seq"] == self.done
-        self.done += num_steps
-        self.answered.append(answer["outputs"])
-
-    def check(self, directory: Path) -> None:
-        """Compare all that was answered with one run of the graph over all that was sent."""
-        wanted = tensor_networks.offline(
-            directory, {name: array[: self.done] for name, array in self.inputs.items()}, self.context
-        )
-        for part in self.manifest.outputs:
-            parts = [each[part.name] if isinstance(each, dict) else each for each in self.answered]
-            if part.time_axis is None:
-                parts = parts[-1:]
-            made = np.concatenate([np.array(each, part.dtype) for each in parts])
-            golden = wanted[part.name]
-            assert made.size == golden.size
-            assert made.reshape(golden.shape).tobytes() == golden.tobytes(), part.name
-
-
 @pytest.mark.parametrize("model", ["panel", "frames"])
 def test_what_sessions_answered_in_any_cut_is_one_offline_run_to_the_bit(
     model: str, repository: Path, server: ServerProcess
 ) -> None:
     directory = repository / model / "1"
-    sequences = [Sequence(Manifest.read(directory), number) for number in range(NUM_SESSIONS)]
+    sequences = [Sequence(Manifest.read(directory), number, NUM_STEPS) for number in range(NUM_SESSIONS)]
 
     def live(number: int) -> None:
         sequence, generator = sequences[number], np.random.default_rng(100 + number)
         with server.client() as client:
-            body = {"session_id": sequence.session_id}
-            if sequence.context:
-                body["context"] = plain(sequence.context)
-            assert client.post(f"/v1/models/{model}/sessions", json=body).status_code == 201
+            assert client.post(f"/v1/models/{model}/sessions", json=sequence.opening).status_code == 201
             while sequence.done < NUM_STEPS // 2:
                 num_steps = int(generator.integers(1, 6))
                 content = {"inputs": sequence.chunk(num_steps), "seq": sequence.done}
@@ -127,7 +80,7 @@ def test_what_sessions_answered_in_any_cut_is_one_offline_run_to_the_bit(
     _finish_over_a_stream(server, model, sequences)
     for sequence in sequences:
         assert sequence.done == NUM_STEPS
-        sequence.check(directory)
+        sequence.check(tensor_networks.offline(directory, sequence.sent(), sequence.context))
 
 
 def _step_together(client: httpx2.Client, model: str, sequences: list[Sequence]) -> None:
@@ -172,7 +125,7 @@ def _finish_over_a_stream(server: ServerProcess, model: str, sequences: list[Seq
 def test_predict_takes_sequences_by_name_each_with_its_context(repository: Path, http: httpx2.Client) -> None:
     directory = repository / "panel" / "1"
     manifest = Manifest.read(directory)
-    sequences = [Sequence(manifest, number) for number in range(3)]
+    sequences = [Sequence(manifest, number, NUM_STEPS) for number in range(3)]
     for number, sequence in enumerate(sequences):
         sequence.done = 5 + 7 * number
     content = {
@@ -182,7 +135,7 @@ def test_predict_takes_sequences_by_name_each_with_its_context(repository: Path,
     answer = http.post("/v1/models/panel/predict", json=content).json()
     for sequence, outputs in zip(sequences, answer["outputs"], strict=True):
         sequence.answered = [outputs]
-        sequence.check(directory)
+        sequence.check(tensor_networks.offline(directory, sequence.sent(), sequence.context))
     last = http.post("/v1/models/panel/predict", json={**content, "return_sequences": False}).json()["outputs"]
     assert [each["level"] for each in last] == [each["level"][-1] for each in answer["outputs"]]
     assert [each["summary"] for each in last] == [each["summary"][0] for each in answer["outputs"]]

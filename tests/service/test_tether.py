@@ -6,14 +6,17 @@ import sys
 
 import msgspec
 
-from ostinato.service.tether import VARIABLE, Notice, Orders, Release, SetAside, Tether
+from ostinato.service.tether import VARIABLE, Notice, Orders, Release, SetAside, Tether, keep_port
+from tests.server import free_port
 
 RELEASE = Release("lstm", "1", "mark")
+NOBODYS = 2**20
+"""A descriptor that is not open."""
 
 
 def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
     parent, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    orders = Orders(worker.detach(), 2, [SetAside(RELEASE, "a worker was killed")])
+    orders = Orders(worker.detach(), restarts=2, set_aside=[SetAside(RELEASE, "a worker was killed")])
     tether = Tether.of({VARIABLE: orders.encode()})
     tether.tell("loading", RELEASE)
     tether.fail("no disk")
@@ -26,8 +29,21 @@ def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
     assert tether.why_set_aside(RELEASE) == "a worker was killed"
     assert tether.why_set_aside(RELEASE._replace(mark="other")) is None
     parent.close()
-    tether.tell("started")  # nobody is there: nothing happens
+    tether.tell_started()  # nobody is there: nothing happens
     vars(tether)["_end"].close()
+
+
+def test_a_port_that_nobody_else_gets_can_be_had_again_behind_connections_of_who_listened() -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as port:
+        keep_port(port)
+        Tether(Orders(NOBODYS, [port.fileno()])).tell_started()
+        client = socket.create_connection(port.getsockname())
+        connection, _ = port.accept()
+        connection.close()  # first, so it is its end that the kernel remembers
+        client.close()
+        address = port.getsockname()
+    with socket.create_server(address):  # whose socket says that it shares, as that of every server
+        pass
 
 
 def test_a_process_without_a_parent_of_ours_is_tied_to_nobody() -> None:

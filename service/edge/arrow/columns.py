@@ -6,9 +6,9 @@ refused as it would be in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,24 +16,21 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
-from ostinato.service.edge.arrow.cells import is_list, is_null, to_numbers, to_plain_row, unfit
+from ostinato.service.edge.arrow.cells import is_list, is_null, to_numbers, unfit
+from ostinato.service.edge.arrow.doubts import judge, judge_rows
 from ostinato.service.edge.arrow.ipc import CheckType, read_columns, without_limit, write_columns
 from ostinato.service.edge.arrow.keys import check_seq, check_text, to_seqs, to_text
 from ostinato.service.edge.arrow.tensor_types import check_context, check_tensor_sequences, check_tensors
 from ostinato.service.edge.arrow.tensors import (
+    begin_tensors,
     read_context,
-    read_tensors,
     read_tensors_of_sequences,
     to_column,
     to_sequences_column,
 )
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import check_width, to_sequence
 
 ARROW = "application/vnd.apache.arrow.stream"
-
-MAX_NARROW = 256
-"""Numbers of a step up to which Arrow's own way to Python's is the faster one, inclusive."""
 
 
 class StepRows(NamedTuple):
@@ -54,6 +51,9 @@ class StepRows(NamedTuple):
     id_column: Any
 
 
+Begun: TypeAlias = tuple[StepRows, Iterator[None] | None]
+
+
 def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit) -> StepRows:
     """Columns ``session_id`` (text), ``inputs`` (lists of F numbers) and perhaps ``seq`` (integers), R rows.
 
@@ -62,31 +62,37 @@ def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int],
     Raises:
         InvalidInput: the message as a whole cannot be read; names the column. A row's own faults are in ``errors``.
     """
+    rows, judging = begin_rows(body, part, check_rows)
+    for _ in judging or ():
+        pass
+    return rows
+
+
+def begin_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit) -> Begun:
+    """``read_rows`` up to the words for what may be wrong with a row's inputs: the iterator puts those into ``errors``,
+    a row at a time. None = nothing may be.
+    """
     columns, id_column = _read_steps(body, lambda kind: _check_step(kind, part), check_rows)
     inputs_column = _concatenated(columns["inputs"])
     inputs, doubtful = _to_steps(inputs_column, part)
-    errors: dict[int, InvalidInput] = {}
-    for row in np.flatnonzero(doubtful).tolist() if doubtful.any() else ():
-        try:
-            _judge([inputs_column[row]], part, "inputs")
-        except InvalidInput as error:
-            error.field = f"inputs[{row}]{(error.field or '').removeprefix('inputs[0]')}"
-            errors[row] = error
-    return _step_rows(columns, id_column, inputs, errors)
+    rows = _step_rows(columns, id_column, inputs, {})
+    if not doubtful.any():
+        return rows, None
+    return rows, judge_rows(inputs_column, part, np.flatnonzero(doubtful).tolist(), rows.errors)
 
 
-def read_tensor_rows(
+def begin_tensor_rows(
     body: bytes | memoryview, given: RowLayout[Input], check_rows: Callable[[int], None] = without_limit
-) -> StepRows:
-    """``read_rows`` for whatever a model takes: ``inputs`` is a struct by name where it takes several, nested lists or
+) -> Begun:
+    """``begin_rows`` for whatever a model takes: ``inputs`` is a struct by name where it takes several, nested lists or
     tensors of fixed shape where one is nested, and may have words for codes. Its rows are ``[R, width]``.
     """
     columns, id_column = _read_steps(body, lambda kind: check_tensors(kind, given, "inputs"), check_rows)
     try:
-        inputs, errors = read_tensors(_concatenated(columns["inputs"]), given, "inputs")
+        inputs, errors, judging = begin_tensors(_concatenated(columns["inputs"]), given, "inputs")
     except pa.ArrowException as error:
         raise _unreadable(error) from error
-    return _step_rows(columns, id_column, inputs, errors)
+    return _step_rows(columns, id_column, inputs, errors), judging
 
 
 def _read_steps(
@@ -189,9 +195,9 @@ def read_sequences(
         for index in range(len(column)):
             start, end = bounds[index : index + 2]
             if start == end or not column[index].is_valid:
-                _judge([] if column[index].is_valid else None, part, f"inputs[{index}]")
+                judge([] if column[index].is_valid else None, part, f"inputs[{index}]")
             for step in np.flatnonzero(doubtful[start:end]).tolist():
-                _judge([column.values[first + start + step]], part, f"inputs[{index}]", step)
+                judge([column.values[first + start + step]], part, f"inputs[{index}]", step)
     places = bounds.tolist()
     return [steps[start:end] for start, end in pairwise(places)]
 
@@ -293,26 +299,6 @@ def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.b
     if column.null_count:
         doubtful |= is_null(column)
     return to_numbers(values, part, doubtful), doubtful
-
-
-def _judge(steps: list[pa.Scalar] | None, part: Input, field: str, first: int = 0) -> None:
-    """Raise what is wrong with steps, in the words in which their JSON would be refused.
-
-    ``first``: which of the sequence's steps the first of ``steps`` is.
-    """
-    if steps is None:
-        raise InvalidInput("a list is needed, not null", field=field)
-    for step, given in enumerate(steps, first):
-        if not given.is_valid:
-            raise InvalidInput("a list is needed, not null", field=f"{field}[{step}]")
-        check_width(len(given.values), part, f"{field}[{step}]")
-    is_narrow = part.num_features <= MAX_NARROW
-    rows: list[Any] = [given.as_py() if is_narrow else to_plain_row(given.values) for given in steps]
-    try:
-        to_sequence(rows, part, field)
-    except InvalidInput as error:
-        place = (error.field or field).removeprefix(field).removeprefix("[0]") if first else ""
-        raise InvalidInput(str(error), f"{field}[{first}]{place}" if first else error.field) from error
 
 
 def _fixed_size_lists(rows: NDArray[Any]) -> pa.Array:

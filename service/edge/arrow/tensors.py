@@ -22,18 +22,32 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import to_rows
 
 
-def read_tensors(column: pa.Array, given: RowLayout[Input], field: str) -> tuple[NDArray[Any], dict[int, InvalidInput]]:
+def begin_tensors(
+    column: pa.Array, given: RowLayout[Input], field: str
+) -> tuple[NDArray[Any], dict[int, InvalidInput], Iterator[None] | None]:
     """Steps, one a row, as rows ``[n, width]``, NaN where a value is missing; and what is wrong with a row alone, whose
-    numbers then mean nothing.
+    numbers then mean nothing: the iterator adds it, a row at a time. None = nothing is, or all is said.
     """
     errors: dict[int, InvalidInput] = {}
     tensors = []
+    doubts: list[tuple[TensorReader, list[int]]] = []
     for part, child, place in _children(column, given.parts, field, errors, by_name=not given.is_single):
-        tensor, faults = read_tensor(child, part, place)
-        tensors.append(tensor.reshape(len(tensor), *part.row_shape))
-        for row, error in faults.items():
-            errors.setdefault(row, error)
-    return given.pack(tensors), errors
+        reader = TensorReader(child, part, place)
+        tensors.append(reader.steps.reshape(len(reader.steps), *part.row_shape))
+        if reader.doubtful.any():
+            doubts.append((reader, np.flatnonzero(reader.doubtful).tolist()))
+    return given.pack(tensors), errors, _judge_rows(doubts, errors) if doubts else None
+
+
+def _judge_rows(doubts: Sequence[tuple[TensorReader, list[int]]], errors: dict[int, InvalidInput]) -> Iterator[None]:
+    for reader, rows in doubts:
+        for row in rows:
+            if row not in errors:
+                try:
+                    reader.judge(row)
+                except InvalidInput as error:
+                    errors[row] = error
+            yield
 
 
 def read_tensors_of_sequences(
@@ -61,16 +75,12 @@ def read_tensors_of_sequences(
     tensors = []
     for (part, child, place), bound in zip(listed, bounds, strict=True):
         steps = _storage(child.values.slice(int(bound[0]), int(bound[-1] - bound[0])))
-        tensor, faults = read_tensor(steps, part, "")
-        if faults:
-            step = min(faults)
+        reader = TensorReader(steps, part, "")
+        for step in np.flatnonzero(reader.doubtful).tolist():
             row = int(np.searchsorted(bound - bound[0], step, side="right")) - 1
-            inner = (faults[step].field or "").removeprefix(f"[{step}]")
-            start = int(bound[row] - bound[0])
-            raise InvalidInput(
-                str(faults[step]), f"{field}[{row}]{place.removeprefix(field)}[{step - start}]{inner}"
-            ) from faults[step]
-        tensors.append(tensor.reshape(len(tensor), *part.row_shape))
+            name = f"{place.removeprefix(field)}[{step - int(bound[row] - bound[0])}]"
+            reader.judge(step, f"{field}[{row}]{name}")
+        tensors.append(reader.steps.reshape(len(reader.steps), *part.row_shape))
     rows = given.pack(tensors)
     places = (bounds[0] - bounds[0][0]).tolist()
     return [rows[start:end] for start, end in pairwise(places)]
@@ -89,14 +99,13 @@ def read_context(
     if column is not None:
         names = {column.type.field(index).name for index in range(column.type.num_fields)}
         present = [part for part in context if part.name in names]
-        for part, child, place in _children(column, present, field, errors, by_name=True):
-            read[part.name], faults = read_tensor(child, part, place)
-            for row, error in faults.items():
-                inner = (error.field or "").removeprefix(f"{place}[{row}]")
-                error.field = f"{field}[{row}]{place.removeprefix(field)}{inner}"
-                errors.setdefault(row, error)
-    if errors:
-        raise errors[min(errors)]
+        for part, child, _ in _children(column, present, field, errors, by_name=True):
+            if errors:
+                raise errors[min(errors)]
+            reader = TensorReader(child, part, "")
+            for row in np.flatnonzero(reader.doubtful).tolist():
+                reader.judge(row, f"{field}[{row}].{part.name}")
+            read[part.name] = reader.steps
     for part in context:
         if part.name not in read and not part.missing:
             raise InvalidInput(
@@ -108,31 +117,52 @@ def read_context(
     return [[read[part.name][row].reshape(part.row_shape) for part in context] for row in range(num_rows)]
 
 
-def read_tensor(column: pa.Array, part: Input, field: str) -> tuple[NDArray[Any], dict[int, InvalidInput]]:
-    """One tensor's steps ``[n, F]`` in its dtype, and what is wrong with single ones."""
-    column = _storage(column)
-    sizes = sizes_of(column.type, part)
-    assert sizes is not None, "the type was looked at before"
-    values, good = _values(column, sizes)
-    steps = np.zeros((len(column), part.num_features), part.dtype)
-    doubtful = np.zeros(int(np.count_nonzero(good)), bool)
-    if is_text(values.type):
-        values, unknown = _to_codes(values, part)
-        doubtful |= unknown.reshape(len(doubtful), -1).any(axis=1)
-    numbers = to_numbers(values, part, doubtful)
-    if good.all():
-        steps, wrong = numbers, doubtful
-    else:
-        steps[good] = numbers
-        wrong = ~good
-        wrong[good] |= doubtful
-    errors = {}
-    for row in np.flatnonzero(wrong).tolist() if wrong.any() else ():
+class TensorReader:
+    """A column of one tensor's steps.
+
+    Attributes:
+        steps: ``[n, F]`` in its dtype.
+        doubtful: bool ``[n]``: which may have been misread; ``judge`` tells what is wrong with one, if anything.
+    """
+
+    def __init__(self, column: pa.Array, part: Input, field: str) -> None:
+        self._column, self._part, self._field = _storage(column), part, field
+        sizes = sizes_of(self._column.type, part)
+        assert sizes is not None, "the type was looked at before"
+        self._sizes = sizes
+        values, self._is_whole = _values(self._column, sizes)
+        good = self._is_whole
+        doubtful = np.zeros(int(np.count_nonzero(good)), bool)
+        if is_text(values.type):
+            values, unknown = _to_codes(values, part)
+            doubtful |= unknown.reshape(len(doubtful), -1).any(axis=1)
+        numbers = to_numbers(values, part, doubtful)
+        if good.all():
+            self.steps, self.doubtful = numbers, doubtful
+        else:
+            self.steps = np.zeros((len(good), part.num_features), part.dtype)
+            self.steps[good] = numbers
+            self.doubtful = ~good
+            self.doubtful[good] |= doubtful
+
+    def judge(self, step: int, place: str | None = None) -> None:
+        """Raise what is wrong with a step, in the words in which its JSON would be refused.
+
+        ``place``: of the step; None = in the column.
+        """
+        place = f"{self._field}[{step}]" if place is None else place
+        alone, is_whole = self._column.slice(step, 1), bool(self._is_whole[step])
+        if not is_whole:
+            _judge_lists(alone[0], self._sizes, place)
+        values, _ = _values(alone, self._sizes)
+        given: Any = [values.to_pylist()]
+        if not is_text(values.type):
+            given = to_plain_row(values).reshape(1, *self._part.row_shape)
         try:
-            _judge(column, row, part, sizes, f"{field}[{row}]", is_whole=bool(good[row]))
+            to_rows(given, RowLayout((self._part,)), place)
         except InvalidInput as error:
-            errors[row] = error
-    return steps, errors
+            inner = (error.field or place).removeprefix(place).removeprefix("[0]")
+            raise InvalidInput(str(error), place + (inner if self._sizes else "")) from error
 
 
 def to_column(made: RowLayout[Output], rows: NDArray[Any], null: pa.Array | None = None) -> pa.Array:
@@ -250,20 +280,6 @@ def _to_codes(values: pa.Array, part: Input) -> tuple[pa.Array, NDArray[np.bool_
             found = pc.index_in(of_feature.cast(pa.utf8()), value_set=words)
         codes[place::width] = found.fill_null(-1).to_numpy()
     return pa.array(np.maximum(codes, 0), mask=holes), (codes < 0) & ~holes
-
-
-def _judge(column: pa.Array, row: int, part: Input, sizes: Sequence[int], place: str, *, is_whole: bool) -> None:
-    """Raise what is wrong with a step, in the words in which its JSON would be refused."""
-    alone = column.slice(row, 1)
-    if not is_whole:
-        _judge_lists(alone[0], sizes, place)
-    values, _ = _values(alone, sizes)
-    step: Any = values.to_pylist() if is_text(values.type) else to_plain_row(values)
-    try:
-        to_rows([step] if isinstance(step, list) else step.reshape(1, *part.row_shape), RowLayout((part,)), place)
-    except InvalidInput as error:
-        inner = (error.field or place).removeprefix(place).removeprefix("[0]")
-        raise InvalidInput(str(error), place + (inner if sizes else "")) from error
 
 
 def _judge_lists(given: Any, sizes: Sequence[int], place: str) -> None:

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ostinato.export.contracts.axes import run_in_chunks
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import OnnxLayers, with_onnx_layers
+from ostinato.export.graphs.recurrent import StepGraph, write_graph
+from tests.zoo.modules_layers import projected_stack
 
 
 class ScaledLSTM(nn.LSTM):
@@ -51,14 +59,22 @@ def test_a_layer_without_bias_gets_zeros() -> None:
     assert rewired.get_buffer("bias_l0").tolist() == [[0.0] * (2 * 3 * 3)]
 
 
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        (nn.GRU(3, 4, bidirectional=True), r"layer 'layer' is bidirectional: .*use one direction"),
-        (nn.LSTM(3, 4, proj_size=2), r"layer 'layer' has proj_size=2: .*put an nn\.Linear behind it"),
-        (ScaledLSTM(3, 4), r"layer 'layer' \(ScaledLSTM\) has a forward of its own"),
-    ],
-)
-def test_what_onnx_has_no_operator_for_is_refused(layer: nn.Module, message: str) -> None:
-    with pytest.raises(ExportError, match=message):
-        with_onnx_layers(nn.ModuleDict({"layer": layer}))
+def test_a_layer_with_a_forward_of_its_own_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"layer 'layer' \(ScaledLSTM\) has a forward of its own"):
+        with_onnx_layers(nn.ModuleDict({"layer": ScaledLSTM(3, 4)}))
+
+
+def test_a_projected_layer_streams_and_is_the_same_to_the_bit_however_it_is_cut(tmp_path: Path) -> None:
+    module, options = projected_stack()
+    contract = inspect_module(module, options["inputs"])
+    write_graph(contract, tmp_path / "model.onnx")
+    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    sequences = np.random.default_rng(0).standard_normal((3, 9, 3)).astype(np.float32)
+    run = partial(run_in_chunks, inputs=contract.inputs, outputs=contract.output, sequence=sequences)
+    whole, states = run(graph, states=contract.initial_states(3))
+    wanted, last = run(contract, states=contract.initial_states(3))
+    for given, true in zip((whole, *states), (wanted, *last), strict=True):
+        np.testing.assert_allclose(given, true, atol=1e-6)
+    in_chunks, after = run(graph, states=contract.initial_states(3), cuts=(1, 2, 7))
+    assert in_chunks.tobytes() == whole.tobytes()
+    assert [each.tobytes() for each in after] == [each.tobytes() for each in states]

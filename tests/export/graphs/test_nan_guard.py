@@ -85,6 +85,28 @@ def test_a_row_with_nan_does_not_touch_the_rows_next_to_it(contract: Contract, g
     assert together[1].tobytes() == sound[1].tobytes()
 
 
+class Places(nn.Module):
+    """The places of the largest and the least of four logarithms, added up."""
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 1)
+
+    def forward(self, x: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        logarithms = torch.cat([x, 2.0 * x], dim=-1).log()
+        places = torch.stack([logarithms.argmax(dim=-1), logarithms.argmin(dim=-1)], dim=-1).float()
+        return places, total + places.sum(dim=(1, 2)).unsqueeze(1)
+
+
+def test_the_place_of_an_extreme_is_that_of_the_first_nan_as_in_the_network(tmp_path: Path) -> None:
+    inputs = {"name": "inputs", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b")}
+    contract = inspect_module(Places(), Input.model_validate(inputs | {"statistics": POSITIVE}))
+    write_graph(contract, tmp_path / "model.onnx")
+    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    for pair in product((-1.0, 0.0, 1.0, 2.0), repeat=2):
+        (wanted, _), (made, _) = (run(step, contract, pair) for step in (contract, graph))
+        assert made.tolist() == wanted.tolist(), pair
+
+
 def test_only_layers_that_may_meet_nan_are_guarded(graph_path: Path) -> None:
     nodes = onnx.load(graph_path).graph.node
     by_output = {name: node for node in nodes for name in node.output}

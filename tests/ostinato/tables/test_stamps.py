@@ -58,6 +58,7 @@ def test_an_offset_tells_the_moment_and_what_the_clock_showed() -> None:
         ("2024-01-01T00:00:00.0000001", "finer than a microsecond"),
         ("1709269200000000001", "finer than a microsecond"),
         ("17", "as a number it would be seconds"),
+        ("1.709269200e+09", "is not a time: as a number since 1970 it is written without an exponent"),
         ("yesterday", "yesterday is not a time"),
         ("2024-02-30", "2024-02-30 is not a time: "),
         ("", "the row has no time"),

@@ -1,0 +1,99 @@
+"""The keeper of the zoo: exports its modules, serves them, and streams them in random chunks by concurrent sessions.
+
+What each session was answered is held to the offline run in the way that the model's manifest promises, to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ostinato.export.exporter import export_module
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.engine.recurrent.offline import run_offline
+from ostinato.service.engine.recurrent.runner import Runner
+from tests.live_sequences import Sequence
+from tests.server import ServerProcess
+from tests.zoo.entries import Entry
+
+NUM_SESSIONS, NUM_STEPS, MAX_CHUNK_STEPS = 8, 40, 9
+
+
+class Outcome(NamedTuple):
+    """What came of an entry; ``failure`` is empty where it is as promised."""
+
+    name: str
+    promise: str
+    failure: str
+
+
+def export_entry(name: str, entry: Callable[[], Entry], repository: Path) -> Path:
+    """Export one module; returns its version's directory."""
+    torch.manual_seed(0)
+    module, options = entry()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return export_module(
+            module.eval(), options.pop("inputs"), repository, name=name.replace("_", "-"), **options
+        ).directory
+
+
+def stream_entry(directory: Path, server: ServerProcess, seed: int = 0) -> None:
+    """Stream one version by concurrent sessions, and compare.
+
+    Raises:
+        AssertionError: a number is not that of the offline run, or the service refused a chunk.
+    """
+    manifest = Manifest.read(directory)
+    sequences = [Sequence(manifest, seed + number, NUM_STEPS) for number in range(NUM_SESSIONS)]
+
+    def live(number: int) -> None:
+        sequence, generator = sequences[number], np.random.default_rng([seed, number])
+        with server.client() as client:
+            opened = client.post(f"/v1/models/{manifest.name}/sessions", json=sequence.opening)
+            assert opened.status_code == 201, opened.text
+            while sequence.done < NUM_STEPS:
+                num_steps = min(int(generator.integers(1, MAX_CHUNK_STEPS)), NUM_STEPS - sequence.done)
+                content = {"inputs": sequence.chunk(num_steps), "seq": sequence.done}
+                answer = client.post(f"/v1/sessions/{sequence.session_id}/step", json=content)
+                assert answer.status_code == 200, answer.text
+                sequence.take(answer.json(), num_steps)
+            client.delete(f"/v1/sessions/{sequence.session_id}")
+
+    with ThreadPoolExecutor(NUM_SESSIONS) as pool:
+        list(pool.map(live, range(NUM_SESSIONS)))
+    runner = Runner(manifest, directory, max_batch_size=256, max_iteration_steps=NUM_STEPS)
+    for sequence in sequences:
+        sequence.check(_offline(runner, sequence))
+
+
+def _offline(runner: Runner, sequence: Sequence) -> dict[str, NDArray[Any]]:
+    """The offline run of one sequence by itself, by the names of its outputs."""
+    manifest = runner.manifest
+    rows = manifest.given.pack([array[None] for array in sequence.sent().values()])
+    states = runner.initial_states(1)[: len(manifest.states)]
+    outputs, _ = run_offline(runner, rows, begin=(*states, *(array[None] for array in sequence.context.values())))
+    made = zip(manifest.outputs, manifest.made.unpack(outputs), strict=True)
+    is_once = {part.name: part.time_axis is None and runner.takes_many_steps for part in manifest.outputs}
+    return {part.name: array[0, -1] if is_once[part.name] else array[0] for part, array in made}
+
+
+def judge(directories: Iterable[Path], server: ServerProcess) -> Iterable[Outcome]:
+    """What came of each version, one after the other."""
+    for directory in directories:
+        manifest = Manifest.read(directory)
+        failure = ""
+        try:
+            stream_entry(directory, server)
+        except AssertionError as error:
+            failure = str(error).partition("\n")[0]
+        yield Outcome(manifest.name, str(manifest.promise), failure)
