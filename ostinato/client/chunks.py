@@ -9,7 +9,7 @@ import numpy as np
 
 from ostinato.client import given as given_inputs
 from ostinato.client.exchange import Plan
-from ostinato.client.shapes import ModelTensors, Shapes, TensorShape
+from ostinato.client.shapes import KnownModels, ModelTensors, TensorShape
 from ostinato.errors import InputError
 
 
@@ -21,8 +21,8 @@ def count_steps(rows: Any) -> int:
 class Chunks:
     """Makes chunks, sequences and contexts."""
 
-    def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+    def __init__(self, shapes: KnownModels) -> None:
+        self._models = shapes
 
     def rows(self, model: str, version: str, inputs: Any, *, may_be_one: bool = True) -> Plan[Any]:
         """Rows ``[n, F]``, or ``[n, ...]`` of a nested input; of several inputs a dictionary of these by name. Lists
@@ -37,7 +37,7 @@ class Chunks:
         """
         if given_inputs.is_plain(inputs):
             return inputs
-        shape = yield from self._shapes.of(model, version)
+        shape = yield from self._models.of(model, version)
         each = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
         if shape is None:
             if any(map(given_inputs.has_names, each)):
@@ -75,7 +75,7 @@ class Chunks:
         is_mapping = isinstance(context, Mapping)
         if context is None or (is_mapping and not any(map(given_inputs.has_names, context.values()))):
             return context
-        shape = yield from self._shapes.of(model, version)
+        shape = yield from self._models.of(model, version)
         if shape is None:
             raise _untold(model, version)
         if not is_mapping:
@@ -104,7 +104,7 @@ class Chunks:
         """Sources of outputs: data frames by the names of their columns, anything else as it is."""
         if sources is None or isinstance(sources, str) or not any(map(given_inputs.columns_of, sources)):
             return sources
-        shape = yield from self._shapes.of(model, "")
+        shape = yield from self._models.of(model, "")
         features = shape.inputs[0].features if shape is not None and shape.inputs else None
         is_frame = [given_inputs.columns_of(source) is not None for source in sources]
         return [

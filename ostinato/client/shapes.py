@@ -86,7 +86,7 @@ class ModelTensors:
         return not part.has_steps and any(given.has_steps for given in self.inputs)
 
 
-class Shapes:
+class KnownModels:
     """Remembers those that it had to ask for."""
 
     def __init__(self, exchanges: Exchanges) -> None:

@@ -17,7 +17,7 @@ from ostinato.client.chunks import Chunks, count_steps
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
 from ostinato.client.given import to_mapping
 from ostinato.client.retry import ServiceAnswer
-from ostinato.client.shapes import Shapes
+from ostinato.client.shapes import KnownModels
 
 NUM_ID_BYTES = 16
 """128 random bits: nobody else has an id that the client made up."""
@@ -38,8 +38,8 @@ class Verbs:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
-        self._shapes = Shapes(exchanges)
-        self._chunks = Chunks(self._shapes)
+        self._models = KnownModels(exchanges)
+        self._chunks = Chunks(self._models)
 
     def models(self) -> Plan[list[dict[str, Any]]]:
         """All models."""
@@ -256,7 +256,7 @@ class Verbs:
         if isinstance(outputs, dict) or outputs.ndim != (1 if num_rows is None else 2):
             yield from self._hold_to_shape(answer, model, version, outputs, num_rows)
         elif num_rows is not None and len(outputs) < num_rows:
-            shape = yield from self._shapes.of(model, version)
+            shape = yield from self._models.of(model, version)
             if shape is not None and not shape.gives_one_row:
                 raise unexpected(answer, "it has one row of outputs, and the model gives one for each step")
 
@@ -271,7 +271,7 @@ class Verbs:
         of_forecast: bool = False,
     ) -> Plan[None]:
         """Hold outputs to their names and shapes, which the model alone knows; it is asked once."""
-        shape = yield from self._shapes.of(model, version)
+        shape = yield from self._models.of(model, version)
         if shape is None:  # another version's is all that is told
             return
         try:

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from pyarrow import ipc
+from typer.testing import CliRunner, Result
 from websockets.sync.client import connect
 
 from ostinato import AsyncClient, Client, ServiceError
+from ostinato.cli import app
 from ostinato.service.artifact.manifest import Manifest
 from tests import networks, tensor_networks
 from tests.live_sequences import draw
@@ -344,3 +346,57 @@ def test_a_large_body_by_name_is_taken_by_the_typed_routes(repository: Path, htt
     assert answer.status_code == 200, answer.text
     outputs = answer.json()["outputs"][0]
     drawn.check([{part.name: np.array(outputs[part.name], part.dtype) for part in drawn.manifest.outputs}])
+
+
+def run_command(*arguments: object) -> Result:
+    """Call the command line in this process."""
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_bench_draws_inputs_and_contexts_and_compares_all_outputs(
+    model: str, repository: Path, server: ServerProcess
+) -> None:
+    load = ("--sessions", 2, "--seconds", 0.1, "--repository", repository)
+    result = run_command("bench", "--model", model, "--url", server.url, *load)
+    assert result.exit_code == 0, result.output
+    assert "equal an offline run, to the bit" in result.output
+
+
+def test_a_replay_reads_all_inputs_from_one_table_and_forecasts_by_the_output_that_is_fed_back(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    file = tmp_path / "days.csv"
+    rows = [f"{step / 8},{step / 4},{step % 7}" for step in range(12)]
+    file.write_text("\n".join(["load,price,weekday", *rows]) + "\n")
+    context = '{"customer": [0.5, -1, 2], "region": 3}'
+    options = ("--horizon", 2, "--known", "price,weekday", "--context", context)
+    result = run_command("replay", file, "--model", "panel", "--url", server.url, *options)
+    assert result.exit_code == 0, result.output
+    assert "load" in result.output
+    refused = run_command("replay", file, "--model", "panel", "--url", server.url)
+    assert refused.exit_code == 1
+    assert "'customer' is absent" in " ".join(refused.output.split())
+
+
+def test_a_session_with_a_context_moves_by_its_file(
+    repository: Path, server: ServerProcess, http: httpx2.Client, tmp_path: Path
+) -> None:
+    drawn = Drawn(repository, "panel", 30)
+    opened(http, drawn, "moved")
+    with Client(server.url) as client:
+        before = client.resume("moved").step(drawn.given(slice(0, 5)))
+        exported = run_command("sessions", "export", "moved", "--output", tmp_path, "--url", server.url)
+        assert exported.exit_code == 0, exported.output
+        file = tmp_path / "moved.safetensors"
+        imported = run_command("sessions", "import", file, "--session-id", "moved-again", "--url", server.url)
+        assert imported.exit_code == 0, imported.output
+        after = client.resume("moved-again").step(drawn.given(slice(5, NUM_STEPS)))
+    drawn.check([before, after])
+
+
+def test_verify_checks_models_of_several_tensors(repository: Path) -> None:
+    result = run_command("verify", repository)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("ok") == 3
