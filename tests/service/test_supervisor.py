@@ -51,6 +51,14 @@ def test_a_release_that_was_loaded_after_a_kill_begins_anew() -> None:
     assert not casualties.judge(RELEASE, time.monotonic(), -signal.SIGKILL)
 
 
+def test_a_kill_at_one_release_says_nothing_of_another() -> None:
+    casualties = Casualties()
+    assert not casualties.judge(RELEASE, time.monotonic(), -signal.SIGKILL)
+    assert not casualties.judge(RELEASE._replace(version="2"), time.monotonic(), -signal.SIGKILL)
+    assert casualties.judge(RELEASE, time.monotonic(), -signal.SIGKILL)
+    assert [aside.release for aside in casualties.set_aside] == [RELEASE]
+
+
 def test_an_end_is_told_by_signal_or_exit_code() -> None:
     assert describe_end(-signal.SIGSEGV) == "killed by SIGSEGV"
     assert describe_end(7) == "ended with exit code 7"

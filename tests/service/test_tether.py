@@ -6,7 +6,16 @@ import sys
 
 import msgspec
 
-from ostinato.service.tether import VARIABLE, Notice, Orders, Release, SetAside, Tether, keep_port
+from ostinato.service.tether import (
+    MAX_MESSAGE_BYTES,
+    VARIABLE,
+    Notice,
+    Orders,
+    Release,
+    SetAside,
+    Tether,
+    keep_port,
+)
 from tests.server import free_port
 
 RELEASE = Release("lstm", "1", "mark")
@@ -20,10 +29,12 @@ def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
     tether = Tether.of({VARIABLE: orders.encode()})
     tether.tell("loading", RELEASE)
     tether.fail("no disk")
-    told = [msgspec.json.decode(parent.recv(65_536), type=Notice) for _ in range(2)]
-    assert [(each.event, each.release, each.reason) for each in told] == [
+    tether.fail("\0" * 100_000)  # which takes six bytes each
+    told = [msgspec.json.decode(parent.recv(MAX_MESSAGE_BYTES), type=Notice) for _ in range(3)]
+    assert [(each.event, each.release, each.reason[:10]) for each in told] == [
         ("loading", RELEASE, ""),
         ("failed", None, "no disk"),
+        ("failed", None, "\0" * 10),
     ]
     assert tether.restarts == 2
     assert tether.why_set_aside(RELEASE) == "a worker was killed"
@@ -65,7 +76,10 @@ def test_a_worker_ends_when_its_parent_s_end_is_closed_whoever_its_parent_is() -
         [sys.executable, "-c", script], env=variables, pass_fds=[worker.fileno()], stdout=subprocess.PIPE
     )
     with child, worker:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"holds\n"
-        parent.close()
-        assert child.wait(60) == -9
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"holds\n"
+            parent.close()
+            assert child.wait(20) == -9
+        finally:
+            child.kill()

@@ -66,12 +66,19 @@ def test_a_skipped_hour_is_a_gap_in_a_file_whose_autumn_shows_no_change() -> Non
     assert [change.is_back for change in find_clock_changes(even)] == [True]
 
 
-def test_in_a_season_the_clock_is_changed_once() -> None:
-    walls = shown("Berlin", datetime(2023, 1, 1), datetime(2023, 12, 31), 60)
-    lost = to_moment(datetime(2023, 3, 12, 1))  # two Sundays before, in the night, a row is missing
-    changes = find_clock_changes([wall for wall in walls if wall != lost])
-    assert len(changes) == 2
-    assert find_clock_changes(walls)[0].row == changes[0].row + 1
+@pytest.mark.parametrize(
+    ("city", "lost"),
+    [
+        ("Berlin", datetime(2023, 3, 12, 1)),  # two Sundays before, in the night, a row is missing
+        ("Sydney", datetime(2023, 8, 20, 1)),  # in another month
+    ],
+)
+def test_in_a_season_the_clock_is_changed_once(city: str, lost: datetime) -> None:
+    walls = shown(city, datetime(2023, 1, 1), datetime(2023, 12, 31), 60)
+    kept = [wall for wall in walls if wall != to_moment(lost)]
+    changes, expected = find_clock_changes(kept), find_clock_changes(walls)
+    assert len(expected) == 2
+    assert [kept[change.row] for change in changes] == [walls[change.row] for change in expected]
 
 
 @pytest.mark.parametrize(
@@ -98,3 +105,10 @@ def test_rows_in_disorder_are_no_change() -> None:
 def test_days_have_no_hours() -> None:
     day = to_moment(datetime(2023, 10, 27))
     assert find_clock_changes([day + number * 24 * HOUR for number in (0, 1, 2, 2, 3)]) == []
+
+
+def test_a_row_that_is_missing_on_the_sunday_after_the_change_is_not_taken_for_it() -> None:
+    walls = shown("Berlin", datetime(2023, 1, 1), datetime(2023, 12, 31), 60)
+    walls.remove(to_moment(datetime(2023, 4, 2, 2)))
+    forward = [walls[change.row] for change in find_clock_changes(walls) if not change.is_back]
+    assert forward == [to_moment(datetime(2023, 3, 26, 3))]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from typing import Any
 
 import pytest
 
+from ostinato.service.edge import guarded_connection
+from ostinato.service.edge.head import MAX_HEAD_BYTES
 from tests.service.edge.test_http_connection import (
     JSON_TYPE,
     STEP,
@@ -30,7 +33,8 @@ both_ways = pytest.mark.parametrize("direct", [True, False], ids=["past ASGI", "
 
 
 async def test_a_new_connection_that_says_nothing_is_closed() -> None:
-    async with serving(await house_with_a(head_seconds=0.1)) as server, Client.to(server) as client:
+    house = await house_with_a(head_seconds=0.1)
+    async with serving(house, timeout_keep_alive=3600) as server, Client.to(server) as client:
         assert await client.ends() == b""
 
 
@@ -72,6 +76,18 @@ async def test_a_head_over_a_limit_is_refused_before_its_end(lines: list[bytes])
         for start in range(0, len(lines), 10):
             client.writer.write(b"\r\n".join(lines[start : start + 10]) + b"\r\n")
             await turns()
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (431, "head_too_large")
+
+
+async def test_a_head_that_goes_over_its_limit_with_its_last_bytes_is_refused() -> None:
+    async with serving(await house_with_a()) as server, Client.to(server) as client:
+        head = b"POST /v1/sessions/a/step HTTP/1.1\r\nhost: x\r\n" + b"a: %b\r\n" % (b"b" * 1000) * 62
+        await client.send(head)
+        assert len(head) < MAX_HEAD_BYTES
+        connections: set[Any] = server.state.connections
+        await until(lambda: any(connection.headers for connection in connections))
+        await client.send(b"a: %b\r\n" % (b"b" * 1000) * 10 + b"\r\n")
         status, _, problem = await client.answer()
         assert (status, problem["code"]) == (431, "head_too_large")
 
@@ -128,6 +144,26 @@ async def test_a_client_that_reads_no_answer_is_cut_off(
     assert house.value('ostinato_rejected_total{reason="answer_unread"}') == 1
 
 
+async def test_the_last_answer_of_a_connection_is_waited_for_no_longer_than_others() -> None:
+    house = await house_with_a(deadline_seconds=0.3)
+    chunk = post(STEP, json.dumps({"inputs": [[0.5]] * 6000, "seq": 0}), JSON_TYPE, "connection: close")
+    async with serving(house, timeout_keep_alive=1) as server:
+        # So little room that a part of the answer stays with the server, and so much that it need not pause.
+        server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", server.port))
+            await loop.sock_sendall(client, chunk)
+            await until(lambda: server.state.total_requests)
+            connections: set[Any] = server.state.connections
+            transport = next(iter(connections)).transport
+            assert 0 < transport.get_write_buffer_size() < transport.get_write_buffer_limits()[1]
+            await until(lambda: not server.state.connections)
+    assert house.value('ostinato_rejected_total{reason="answer_unread"}') == 1
+
+
 @both_ways
 async def test_a_step_that_was_applied_is_answered_before_the_junk_behind_it(direct: bool) -> None:
     house = await house_with_a(in_thread=True)
@@ -179,6 +215,27 @@ async def test_a_body_that_goes_on_behind_its_refusal_is_not_read_for_ever() -> 
         assert (await client.answer())[0] == 413
         while server.state.connections:
             client.writer.write(b"1\r\n \r\n")
+            await turns()
+
+
+@both_ways
+async def test_a_body_in_chunks_is_unknown_to_http_1_0(direct: bool) -> None:
+    request = post(STEP, b"10\r\n" + b'{"inputs":[[1]]}' + b"\r\n0\r\n\r\n", JSON_TYPE, "transfer-encoding: chunked")
+    house = await house_with_a()
+    async with serving(house, direct=direct) as server, Client.to(server) as client:
+        await client.send(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (400, "malformed_request")
+        assert house.engine.arena.steps[0] == 0
+
+
+async def test_what_goes_on_behind_junk_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_connection, "LINGER_SECONDS", 0.1)
+    async with serving(await house_with_a(), timeout_keep_alive=1) as server, Client.to(server) as client:
+        await client.send(b"\x00\x01 junk\r\n\r\n")
+        assert (await client.answer())[0] == 400
+        while server.state.connections:
+            client.writer.write(b"junk")
             await turns()
 
 

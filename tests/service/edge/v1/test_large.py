@@ -92,6 +92,28 @@ async def test_a_body_in_slices_is_what_it_is_in_one_go(
             assert isinstance(made, InvalidInput), changed
 
 
+async def test_of_a_member_that_is_there_twice_the_last_counts_as_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "SLICE_BYTES", 8)
+    content = b'{"seq": 1, "inputs": [[1], [2], [3]], "seq": 2, "inputs": [[4], [5], [6]]}'
+    decoder = msgspec.json.Decoder(StepBody)
+    made = await read_large(content, decoder, None, "the body", {})
+    assert made == decoder.decode(content)
+    assert (made.inputs, made.seq) == ([[4], [5], [6]], 2)
+
+
+@pytest.mark.parametrize("num_escapes", [1, 2, 3])
+async def test_a_quote_may_stand_behind_escapes_wherever_a_block_ends(
+    num_escapes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "SLICE_BYTES", 8)
+    monkeypatch.setattr(large, "BLOCK_BYTES", 40)
+    decoder = msgspec.json.Decoder(ColumnsBody)
+    for length in range(40):
+        name = "a" * length + "\\" * (num_escapes // 2) + '"' * (num_escapes % 2) + "],["
+        content = json.dumps({"session_ids": [name, "b"], "inputs": [[1], [2]]}).encode()
+        assert await read_large(content, decoder, None, "the body", {}) == decoder.decode(content), length
+
+
 @pytest.mark.parametrize(
     ("body", "message", "field"),
     [
