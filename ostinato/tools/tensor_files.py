@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from ostinato.service.artifact.rows import RowLayout
     from ostinato.service.artifact.tensors import Output
 
-Part = Mapping[str, Any]
-"""The entry of an input or of a context in the manifest."""
-
 
 @dataclass(frozen=True)
 class TensorFile:
@@ -46,7 +43,11 @@ class TensorFile:
 
 
 def read_tensor_file(
-    path: Path, inputs: Sequence[Part], context: Sequence[Part], given_context: Any = None, **table: Any
+    path: Path,
+    inputs: Sequence[Mapping[str, Any]],
+    context: Sequence[Mapping[str, Any]],
+    given_context: Any = None,
+    **table: Any,
 ) -> TensorFile:
     """Read a file by the end of its name, as ``read_sequences`` does. Arrays are found by the names of the inputs and
     contexts, with or without an axis for the sequences; a table has the columns of all inputs.
@@ -200,11 +201,11 @@ def _for_each(path: Path, context: Any, num_sequences: int) -> list[Any]:
     return context
 
 
-def _rank(part: Part) -> int:
+def _rank(part: Mapping[str, Any]) -> int:
     return sum(isinstance(axis, int) for axis in part["shape"])
 
 
-def _from_json(path: Path, content: Any, inputs: Sequence[Part]) -> tuple[list[Any], Any, bool]:
+def _from_json(path: Path, content: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[list[Any], Any, bool]:
     """The body of predict, a list of sequences, or one sequence."""
     if isinstance(content, dict) and "sequences" in content:
         return _listed(path, content["sequences"]), content.get("context"), False
@@ -225,7 +226,10 @@ def _listed(path: Path, content: Any) -> list[Any]:
 
 
 def _from_arrays(
-    path: Path, arrays: Mapping[str, NDArray[Any]], inputs: Sequence[Part], context: Sequence[Part]
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    inputs: Sequence[Mapping[str, Any]],
+    context: Sequence[Mapping[str, Any]],
 ) -> tuple[list[Any], Any, bool]:
     """Arrays by the names of inputs and contexts; of a model with one input, an array alone may have any name."""
     names = [part["name"] for part in (*inputs, *context)]
@@ -257,7 +261,7 @@ def _from_arrays(
     return sequences, contexts, axes == 0
 
 
-def _contexts(path: Path, array: NDArray[Any], part: Part, count: int) -> NDArray[Any]:
+def _contexts(path: Path, array: NDArray[Any], part: Mapping[str, Any], count: int) -> NDArray[Any]:
     rank = _rank(part)
     if array.ndim == rank:
         return np.broadcast_to(array, (count, *array.shape))
@@ -269,5 +273,5 @@ def _contexts(path: Path, array: NDArray[Any], part: Part, count: int) -> NDArra
     return np.broadcast_to(array, (count, *array.shape[1:]))
 
 
-def _wanted(part: Part) -> str:
+def _wanted(part: Mapping[str, Any]) -> str:
     return "[" + ", ".join(str(axis) for axis in part["shape"] if axis != "B") + "]"

@@ -4,6 +4,7 @@ plain run of the graph gives, to the bit.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.xdist_group("tensor_ways")
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+ROOT = Path(__file__).parents[2]
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 NUM_STEPS = 12
 WEATHER = ("dry", "wet", "snow")
@@ -400,3 +402,30 @@ def test_verify_checks_models_of_several_tensors(repository: Path) -> None:
     result = run_command("verify", repository)
     assert result.exit_code == 0, result.output
     assert result.output.count("ok") == 3
+
+
+def test_the_page_s_example_prints_what_the_page_shows(
+    server: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    program, shown = re.findall(r"```(?:python not-run|text)\n(.*?)```", page, re.DOTALL)
+    exec(compile(program.replace("http://127.0.0.1:3000", server.url), "docs/inputs.md", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == shown
+
+
+def test_the_page_s_bodies_are_taken(http: httpx2.Client) -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    opening, step, answer, sequences = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    headers = {"content-type": "application/json"}
+    assert http.post("/v1/models/panel/sessions", content=opening, headers=headers).status_code == 201
+    made = http.post("/v1/sessions/shop-7/step", content=step, headers=headers)
+    assert made.status_code == 200, made.text
+    assert _form(made.json()) == _form(orjson.loads(answer))
+    assert http.post("/v1/models/panel/predict", content=sequences, headers=headers).status_code == 200
+
+
+def _form(value: Any) -> Any:
+    """What is told, without the numbers."""
+    if isinstance(value, dict):
+        return {name: _form(each) for name, each in value.items()}
+    return [_form(each) for each in value] if isinstance(value, list) else type(value)
