@@ -82,9 +82,7 @@ class Chunks:
             return _context_of_row(context, shape, model)
         parts = {part.name: part for part in shape.context}
         return {
-            name: given_inputs.to_rows(value, parts[name].features, model)[0]
-            if name in parts and given_inputs.has_names(value)
-            else value
+            name: _one_row(value, parts[name], model) if name in parts and given_inputs.has_names(value) else value
             for name, value in context.items()
         }
 
@@ -93,6 +91,8 @@ class Chunks:
         if contexts is None or isinstance(contexts, Mapping):
             return (yield from self.context(model, version, contexts))
         columns = given_inputs.columns_of(contexts)
+        if columns is None and given_inputs.to_named_row(contexts) is not None:
+            return (yield from self.context(model, version, contexts))
         if columns is not None:
             contexts = [given_inputs.NamedRow(columns, row) for row in np.asarray(given_inputs.to_array(contexts))]
         made = list(contexts)
@@ -192,6 +192,14 @@ def _to_steps(given: Any, part: TensorShape, model: str, *, may_be_one: bool) ->
     if may_be_one and part.num_features == 1 and (isinstance(given, str) or np.ndim(given) == 0):
         return [[given]]
     return given_inputs.to_rows(given, part.features, model, may_be_one=may_be_one)
+
+
+def _one_row(given: Any, part: TensorShape, model: str) -> Any:
+    """One context of a row of a data frame, or a frame of one."""
+    rows = given_inputs.to_rows(given, part.features, model)
+    if len(rows) != 1:
+        raise InputError(f"context {part.name!r} of {model!r} is one row, and these are {len(rows)}")
+    return rows[0]
 
 
 def _context_of_row(row: Any, shape: ModelTensors, model: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Vocabulary(BaseModel):
             if code is None:
                 what = "symbol" if self.separator else "character"
                 raise InvalidInput(
-                    f"unknown {what} {written!r} at position {place}; this model knows {self._known()}", field
+                    f"unknown {what} {written[:60]!r} at position {place}; this model knows {self._known()}", field
                 )
             codes.append(code)
         return codes

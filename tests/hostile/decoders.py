@@ -19,9 +19,9 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.edge.arrow.columns import (
     begin_tensor_rows,
+    read_any_sequences,
     read_rows,
     read_sequences,
-    read_tensor_sequences,
     write_rows,
     write_sequences,
 )
@@ -216,7 +216,7 @@ def _read_tensors(content: bytes) -> None:
 
 
 def _read_tensor_sequences(content: bytes) -> None:
-    sequences, contexts = read_tensor_sequences(content, TENSORS, (FLOATS,))
+    sequences, contexts = read_any_sequences(content, TENSORS, (FLOATS,))
     assert len(sequences) == len(contexts) > 0, "sequences without a context each"
     for sequence, (context,) in zip(sequences, contexts, strict=True):
         assert len(sequence), "an empty sequence was taken"

@@ -17,7 +17,7 @@ from pyarrow import ipc
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output
-from ostinato.service.edge.arrow.columns import begin_rows, begin_tensor_rows, write_rows
+from ostinato.service.edge.arrow.columns import begin_any_rows, write_rows
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.sessions.blocks import RowAnswers
@@ -139,11 +139,7 @@ class Templates:
             known = template.again(body)
             if known is not None:
                 return known, template, None
-        given = engine.given
-        if given.is_flat and not given.parts[0].categories:
-            rows, judging = begin_rows(body, given.parts[0], engine.check_rows)
-        else:
-            rows, judging = begin_tensor_rows(body, given, engine.check_rows)
+        rows, judging = begin_any_rows(body, engine.given, engine.check_rows)
         columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
         template = Template(columns, rows.id_column, engine.made)
         # Where a step cannot be packed as it is, each of its numbers is checked alone, which a template would not do.

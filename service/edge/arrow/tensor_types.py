@@ -16,6 +16,11 @@ from ostinato.service.edge.arrow.cells import is_list, is_text, unfit
 from ostinato.service.errors import InvalidInput
 
 
+def has_words(part: Input) -> bool:
+    """Whether its steps may be words: each feature has some."""
+    return bool(part.categories) and set(part.categories) == set(part.features)
+
+
 def check_tensors(kind: pa.DataType, given: RowLayout[Input], field: str) -> None:
     """Refuse a column that is not one step of a model's inputs a row.
 
@@ -100,7 +105,7 @@ def sizes_of(kind: pa.DataType, part: Input) -> tuple[int, ...] | None:
         kind = kind.value_type
     is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
     is_number |= pa.types.is_boolean(kind) and part.dtype == "bool"
-    is_word = is_text(kind) and set(part.categories) == set(part.features)
+    is_word = is_text(kind) and has_words(part)
     shapes = [part.row_shape, (part.num_features,), *([()] if part.num_features == 1 else [])]
     sizes = next((shape for shape in shapes if len(shape) == len(declared)), None)
     if sizes is None or not (is_number or is_word):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.edge.arrow.columns import ARROW, read_sequences, read_tensor_sequences, write_sequences
+from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences, write_sequences
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
@@ -114,24 +114,11 @@ class PredictRoute:
         engine = self._catalogue.resolve(request.name, options.version)
         engine.check_room()
         given, context = engine.given, engine.manifest.context
-        beginnings: list[list[NDArray[Any]] | None]
         # Arrow and numpy do most of it without holding Python's lock.
-        if given.is_flat and not given.parts[0].categories and not context:
-            sequences = await in_thread(
-                len(request.body), read_sequences, request.body, given.parts[0], engine.check_rows, engine.check_length
-            )
-            beginnings = [None] * len(sequences)
-        else:
-            sequences, known = await in_thread(
-                len(request.body),
-                read_tensor_sequences,
-                request.body,
-                given,
-                context,
-                engine.check_rows,
-                engine.check_length,
-            )
-            beginnings = [[*engine.initial_states, *each] if context else None for each in known]
+        sequences, known = await in_thread(
+            len(request.body), read_any_sequences, request.body, given, context, engine.check_rows, engine.check_length
+        )
+        beginnings = [[*engine.initial_states, *each] if context else None for each in known]
         if options.go_backwards:
             sequences = _reversed(sequences)
         outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]

@@ -250,14 +250,15 @@ CONTEXT = {"who": [40.0, 0.5], "region": 3}
     ids=range(6),
 )
 async def test_a_context_is_sent_by_name_at_opening_and_with_sequences(kind: str, given: Any, sent: Any) -> None:
-    service = Answering(TENSORS, predicted(OUTPUTS), predicted(OUTPUTS, OUTPUTS))
+    service = Answering(TENSORS, predicted(OUTPUTS), predicted(OUTPUTS, OUTPUTS), predicted(OUTPUTS))
     async with make_client(kind, Network(service)) as client:
         session = client.session("half", context=given, keep=True)
         async with session:
             pass
         await client.predict("half", [STEPS], context=[given])
         await client.predict("half", [STEPS] * 2, context=[given, None])
-    assert [body["context"] for body in service.bodies] == [sent, [sent], [sent, None]]
+        await client.predict("half", [STEPS], context=ROW)
+    assert [body["context"] for body in service.bodies] == [sent, [sent], [sent, None], CONTEXT]
 
 
 async def test_a_frame_has_a_context_for_each_sequence(kind: str) -> None:
@@ -275,8 +276,9 @@ async def test_a_frame_has_a_context_for_each_sequence(kind: str) -> None:
         (Series([1.0] * 4, index=["age", "size", "region", "x"]), "has no x"),
         ({"who": Series([1.0, 2.0], index=["age", "x"])}, "lacks size"),
         (3, "a context is a mapping by name, and 'half' has who, region"),
+        ({"who": Frame({"age": [1.0, 2.0], "size": [1.0, 2.0]})}, "'who' of 'half' is one row, and these are 2"),
     ],
-    ids=range(4),
+    ids=range(5),
 )
 async def test_a_context_of_other_names_is_refused_before_it_is_sent(kind: str, given: Any, error: str) -> None:
     service = Answering(TENSORS)

@@ -15,7 +15,7 @@ from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.edge.arrow.columns import (
     StepRows,
     begin_tensor_rows,
-    read_tensor_sequences,
+    read_any_sequences,
     write_rows,
     write_sequences,
 )
@@ -208,7 +208,7 @@ def test_rows_are_counted_before_they_are_made() -> None:
     with pytest.raises(TooLarge):
         read_tensor_rows(body(inputs()), ALL, none)
     with pytest.raises(TooLarge):
-        read_tensor_sequences(sequences_body(), ALL, CONTEXT, none)
+        read_any_sequences(sequences_body(), ALL, CONTEXT, none)
 
 
 def lists(steps: pa.Array, lengths: list[int]) -> pa.Array:
@@ -230,7 +230,7 @@ def sequences_body(context_: pa.Array | None = None, **changed: pa.Array) -> byt
 
 
 def test_sequences_are_lists_of_steps_by_name_with_a_context_each() -> None:
-    sequences, contexts = read_tensor_sequences(sequences_body(), ALL, CONTEXT)
+    sequences, contexts = read_any_sequences(sequences_body(), ALL, CONTEXT)
     whole = to_rows(JSON, ALL, "inputs")
     assert [each.tobytes() for each in sequences] == [whole[:1].tobytes(), whole[1:].tobytes()]
     np.testing.assert_array_equal(contexts[0][0], np.array([1, 2, np.nan], np.float32))
@@ -241,7 +241,7 @@ def test_one_nested_input_s_sequences_are_lists_of_steps() -> None:
     given = RowLayout((FRAME,))
     for kind in KINDS["frame"]:
         steps = column(STEPS["frame"], kind)
-        sequences, contexts = read_tensor_sequences(to_body({"inputs": lists(steps, [2, 1])}), given, ())
+        sequences, contexts = read_any_sequences(to_body({"inputs": lists(steps, [2, 1])}), given, ())
         assert [len(each) for each in sequences] == [2, 1]
         assert np.concatenate(sequences).tobytes() == to_rows(STEPS["frame"], given, "x").tobytes()
         assert contexts == [[], []]
@@ -273,7 +273,7 @@ def test_a_sequence_that_does_not_fit_is_refused_by_its_place(
     changed: dict[str, pa.Array], field: str, detail: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        read_tensor_sequences(sequences_body(**changed), ALL, CONTEXT)
+        read_any_sequences(sequences_body(**changed), ALL, CONTEXT)
     assert detail in str(refused.value)
     assert refused.value.field == field
 
@@ -281,13 +281,13 @@ def test_a_sequence_that_does_not_fit_is_refused_by_its_place(
 def test_a_context_that_may_be_missing_may_be_left_out() -> None:
     who = CONTEXT[:1]
     steps = {"inputs": lists(column(STEPS["frame"], KINDS["frame"][0]), [2, 1])}
-    _, contexts = read_tensor_sequences(to_body(steps), RowLayout((FRAME,)), who)
+    _, contexts = read_any_sequences(to_body(steps), RowLayout((FRAME,)), who)
     assert all(np.isnan(each[0]).all() and each[0].shape == (3,) for each in contexts)
     empty = to_body({**steps, "context": pa.array([{}, {}], pa.struct([]))})
     with pytest.raises(InvalidInput, match="objects with who"):
-        read_tensor_sequences(empty, RowLayout((FRAME,)), who)
+        read_any_sequences(empty, RowLayout((FRAME,)), who)
     with pytest.raises(InvalidInput, match="it has none"):
-        read_tensor_sequences(empty, RowLayout((FRAME,)), ())
+        read_any_sequences(empty, RowLayout((FRAME,)), ())
 
 
 LEVEL = Output(name="level", dtype="float32", shape=("B", "T", 2), features=("a", "b"))
@@ -354,7 +354,7 @@ def test_no_change_of_bytes_does_more_than_be_refused(seed: int) -> None:
                     rows = read_tensor_rows(bytes(changed), ALL)
                     assert rows.inputs.shape == (len(rows.session_ids), ALL.width)
                 else:
-                    sequences, contexts = read_tensor_sequences(bytes(changed), ALL, CONTEXT)
+                    sequences, contexts = read_any_sequences(bytes(changed), ALL, CONTEXT)
                     assert len(sequences) == len(contexts)
             except InvalidInput:
                 pass
