@@ -185,7 +185,8 @@ def arrow_tensors() -> list[bytes]:
     frames = pa.array([[[1, 2], [3, 4]]] * 2, pa.list_(pa.list_(pa.float32(), 2), 2))
     loose = frames.cast(pa.list_(pa.list_(pa.float32())))
     codes, words = pa.array([0, 6]), pa.array(["wet", "dry"])
-    forms = [(frames, codes, words), (loose, codes, words.dictionary_encode())]
+    by_feature = pa.StructArray.from_arrays([codes.cast(pa.int8())], ["code"])
+    forms = [(frames, codes, words), (loose, codes, words.dictionary_encode()), (frames, by_feature, words)]
     return [
         stream({"session_id": ids, "inputs": pa.StructArray.from_arrays(form, [part.name for part in TENSORS.parts])})
         for form in forms

@@ -12,6 +12,9 @@ from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite
 
+MAX_SHOWN_TYPE = 200
+"""Characters of a column's type that an error shows."""
+
 
 def to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> NDArray[Any]:
     """Values, n * F of them, as ``[n, F]``; steps whose values the model may not take are marked in ``doubtful``."""
@@ -74,4 +77,6 @@ def is_null(column: pa.Array) -> NDArray[np.bool_]:
 
 def unfit(kind: pa.DataType, wanted: str, name: str) -> InvalidInput:
     """The error that a column is of another type than is wanted."""
-    return InvalidInput(f"column {name!r} is of {kind}, not of {wanted}", field=name)
+    shown = str(kind)
+    shown = shown if len(shown) <= MAX_SHOWN_TYPE else f"{shown[:MAX_SHOWN_TYPE]}..."
+    return InvalidInput(f"column {name!r} is of {shown}, not of {wanted}", field=name)

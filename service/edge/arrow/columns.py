@@ -7,6 +7,7 @@ refused as it would be in JSON.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
-from ostinato.service.edge.arrow.cells import is_list, is_null, to_numbers, unfit
+from ostinato.service.edge.arrow.cells import is_list, is_null, is_text, to_numbers, unfit
 from ostinato.service.edge.arrow.doubts import judge, judge_rows
 from ostinato.service.edge.arrow.ipc import CheckType, read_columns, without_limit, write_columns
 from ostinato.service.edge.arrow.keys import check_seq, check_text, to_seqs, to_text
-from ostinato.service.edge.arrow.tensor_types import check_context, check_tensor_sequences, check_tensors, has_words
+from ostinato.service.edge.arrow.tensor_types import check_context, check_tensor_sequences, check_tensors
 from ostinato.service.edge.arrow.tensors import (
     begin_tensors,
     read_context,
@@ -31,6 +32,10 @@ from ostinato.service.edge.arrow.tensors import (
 from ostinato.service.errors import InvalidInput
 
 ARROW = "application/vnd.apache.arrow.stream"
+
+
+class _OtherForm(Exception):
+    """Steps that are no lists of numbers, but words, or structs of features."""
 
 
 class StepRows(NamedTuple):
@@ -68,11 +73,21 @@ def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int],
     return rows
 
 
-def begin_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit) -> Begun:
+def begin_rows(
+    body: bytes | memoryview,
+    part: Input,
+    check_rows: Callable[[int], None] = without_limit,
+    check_form: CheckType = without_limit,
+) -> Begun:
     """``read_rows`` up to the words for what may be wrong with a row's inputs: the iterator puts those into ``errors``,
-    a row at a time. None = nothing may be.
+    a row at a time. None = nothing may be. ``check_form``: looks at the type of the inputs before it is judged.
     """
-    columns, id_column = _read_steps(body, lambda kind: _check_step(kind, part), check_rows)
+
+    def check(kind: pa.DataType) -> None:
+        check_form(kind)
+        _check_step(kind, part)
+
+    columns, id_column = _read_steps(body, check, check_rows)
     inputs_column = _concatenated(columns["inputs"])
     inputs, doubtful = _to_steps(inputs_column, part)
     rows = _step_rows(columns, id_column, inputs, {})
@@ -86,11 +101,8 @@ def begin_any_rows(
 ) -> Begun:
     """``begin_rows`` of one flat input, which is the quicker way, and ``begin_tensor_rows`` of all else."""
     if given.is_flat:
-        try:
-            return begin_rows(body, given.parts[0], check_rows)
-        except InvalidInput:
-            if not has_words(given.parts[0]):
-                raise
+        with suppress(_OtherForm):
+            return begin_rows(body, given.parts[0], check_rows, _check_form)
     return begin_tensor_rows(body, given, check_rows)
 
 
@@ -178,12 +190,14 @@ def read_sequences(
     part: Input,
     check_rows: Callable[[int], None] = without_limit,
     check_length: Callable[[int, str], None] = without_limit,
+    check_form: CheckType = without_limit,
 ) -> list[NDArray[Any]]:
     """Column ``inputs``, one row a sequence: lists of any lengths of lists of F numbers.
 
     Args:
         check_rows, check_length: raise where so many sequences, or steps at a place, are too many; before a number is
             read.
+        check_form: as of ``begin_rows``.
 
     Returns:
         Arrays ``[n, F]`` in the dtype of the model's input, NaN where a value is missing; views, often read-only.
@@ -191,7 +205,12 @@ def read_sequences(
     Raises:
         InvalidInput: the message cannot be read, or a sequence in it; names the column or the place.
     """
-    required = {"inputs": lambda kind: _check_sequence(kind, part)}
+
+    def check(kind: pa.DataType) -> None:
+        check_form(kind)
+        _check_sequence(kind, part)
+
+    required = {"inputs": check}
     column = _concatenated(read_columns(body, required, {}, check_rows)["inputs"])
     if not len(column):
         raise InvalidInput("there is no sequence in it; send at least one", field="inputs")
@@ -229,12 +248,9 @@ def read_any_sequences(
         Rows ``[n, width]`` of each sequence, and its contexts, each an array of its ``row_shape``.
     """
     if given.is_flat and not context:
-        try:
-            sequences = read_sequences(body, given.parts[0], check_rows, check_length)
+        with suppress(_OtherForm):
+            sequences = read_sequences(body, given.parts[0], check_rows, check_length, _check_list_form)
             return sequences, [[] for _ in sequences]
-        except InvalidInput:
-            if not has_words(given.parts[0]):
-                raise
     required: dict[str, CheckType] = {"inputs": lambda kind: check_tensor_sequences(kind, given, "inputs")}
     optional: dict[str, CheckType] = {"context": lambda kind: check_context(kind, context, "context")}
     columns = read_columns(body, required, optional, check_rows)
@@ -271,12 +287,21 @@ def write_sequences(outputs: Sequence[NDArray[Any]], made: RowLayout[Output] | N
 
 
 def _unreadable(error: pa.ArrowException) -> InvalidInput:
-    reason = str(error).partition("\n")[0]
-    return InvalidInput(f"Arrow cannot read the columns: {reason}")
+    return InvalidInput(f"Arrow cannot read the columns: {str(error).partition(chr(10))[0]}")
 
 
 def _concatenated(chunks: list[pa.Array]) -> pa.Array:
     return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+
+
+def _check_form(kind: pa.DataType) -> None:
+    if pa.types.is_struct(kind) or is_text(kind) or (is_list(kind) and is_text(kind.value_type)):
+        raise _OtherForm
+
+
+def _check_list_form(kind: pa.DataType) -> None:
+    if is_list(kind):
+        _check_form(kind.value_type)
 
 
 def _check_step(kind: pa.DataType, part: Input) -> None:

@@ -78,6 +78,9 @@ def _check_struct(
 def _check_tensor(kind: pa.DataType, part: Input, field: str) -> None:
     if isinstance(kind, pa.FixedShapeTensorType) and kind.permutation not in (None, list(range(len(kind.shape)))):
         raise InvalidInput(f"column {field!r} is of tensors whose axes are permuted: send them in order", field)
+    if is_by_feature(kind, part):
+        _check_features(kind, part, field)
+        return
     if sizes_of(kind, part) is None:
         what = "words or numbers" if part.categories else "numbers"
         raise unfit(kind, f"{what}, nested as {list(part.row_shape)} is ({part.few_features})", field)
@@ -89,6 +92,28 @@ def _check_steps(kind: pa.DataType, part: Input, field: str) -> None:
     if pa.types.is_fixed_size_list(kind) and not kind.list_size:
         raise InvalidInput("there is no step in its sequences; send at least one", field)
     _check_tensor(kind.value_type, part, field)
+
+
+def is_by_feature(kind: pa.DataType, part: Input) -> bool:
+    """Whether a flat tensor's steps come as structs with a column for each feature, as a data frame has them."""
+    return bool(pa.types.is_struct(kind)) and len(part.row_shape) <= 1
+
+
+def feature_part(part: Input, name: str) -> Input:
+    """A flat tensor's feature as a tensor of its own, which has one number a step."""
+    axes = tuple(axis for axis in part.shape if not isinstance(axis, int))
+    return part.of_feature(name).model_copy(update={"shape": axes})
+
+
+def _check_features(kind: pa.DataType, part: Input, field: str) -> None:
+    given = [kind.field(index).name for index in range(kind.num_fields)]
+    if sorted(given) != sorted(part.features):
+        raise InvalidInput(f"a struct with {', '.join(given[:8]) or 'nothing'}; a step has {part.few_features}", field)
+    for name in part.features:
+        of_feature = kind.field(name).type
+        if sizes_of(of_feature, feature_part(part, name)) != ():
+            what = "words or numbers" if name in part.categories else "numbers"
+            raise unfit(of_feature, what, f"{field}.{name}")
 
 
 def sizes_of(kind: pa.DataType, part: Input) -> tuple[int, ...] | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.edge.arrow.cells import is_null, is_text, to_numbers, to_plain_row
-from ostinato.service.edge.arrow.tensor_types import sizes_of
+from ostinato.service.edge.arrow.tensor_types import feature_part, is_by_feature, sizes_of
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import to_rows
 
@@ -127,6 +127,10 @@ class TensorReader:
 
     def __init__(self, column: pa.Array, part: Input, field: str) -> None:
         self._column, self._part, self._field = _storage(column), part, field
+        self._features: list[TensorReader] = []
+        if is_by_feature(self._column.type, part):
+            self._read_features()
+            return
         sizes = sizes_of(self._column.type, part)
         assert sizes is not None, "the type was looked at before"
         self._sizes = sizes
@@ -145,12 +149,27 @@ class TensorReader:
             self.doubtful = ~good
             self.doubtful[good] |= doubtful
 
+    def _read_features(self) -> None:
+        self._features = [
+            TensorReader(self._column.field(name), feature_part(self._part, name), "") for name in self._part.features
+        ]
+        self.steps = np.concatenate([feature.steps for feature in self._features], axis=1)
+        self.doubtful = np.any([feature.doubtful for feature in self._features], axis=0)
+        if self._column.null_count:
+            self.doubtful |= is_null(self._column)
+
     def judge(self, step: int, place: str | None = None) -> None:
         """Raise what is wrong with a step, in the words in which its JSON would be refused.
 
         ``place``: of the step; None = in the column.
         """
         place = f"{self._field}[{step}]" if place is None else place
+        if self._features:
+            if not self._column[step].is_valid:
+                raise InvalidInput("an object is needed, not null", place)
+            for index, feature in enumerate(self._features):
+                feature.judge(step, f"{place}[{index}]")
+            return
         alone, is_whole = self._column.slice(step, 1), bool(self._is_whole[step])
         if not is_whole:
             _judge_lists(alone[0], self._sizes, place)

@@ -14,11 +14,13 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.edge.arrow.columns import (
     StepRows,
+    begin_any_rows,
     begin_tensor_rows,
     read_any_sequences,
     write_rows,
     write_sequences,
 )
+from ostinato.service.edge.arrow.tensor_types import sizes_of
 from ostinato.service.errors import InvalidInput, TooLarge
 from ostinato.service.inputs.rows import to_rows
 from tests.service.edge.arrow.test_columns import to_body
@@ -155,6 +157,63 @@ def test_a_null_word_in_a_dictionary_is_missing_as_a_null_index_is() -> None:
     np.testing.assert_array_equal(rows.inputs, [[np.nan], [1], [np.nan]])
     needed = SKY.model_copy(update={"missing": False})
     assert list(read_tensor_rows(body(words), RowLayout((needed,))).errors) == [0, 2]
+
+
+WIND = Input(
+    name="x", dtype="float32", shape=("B", "T", 2), features=("speed", "from"), categories={"from": ("N", "E")}
+)
+
+
+def by_feature(words: Any = ("E", "N", "E"), **changed: Any) -> pa.Array:
+    columns = {"from": pa.array(words), "speed": pa.array([1.5, 2.0, 0.1]), **changed}
+    return struct(**columns)
+
+
+def test_a_flat_input_may_come_by_feature_with_words_among_its_numbers() -> None:
+    expected = to_rows([[1.5, "E"], [2.0, "N"], [0.1, "E"]], RowLayout((WIND,)), "x")
+    for words in (pa.array(["E", "N", "E"]), pa.array(["E", "N", "E"]).dictionary_encode(), pa.array([1, 0, 1])):
+        rows, judging = begin_any_rows(body(by_feature(words)), RowLayout((WIND,)))
+        assert judging is None
+        assert rows.inputs.tobytes() == expected.tobytes()
+        [sequence, _], _ = read_any_sequences(
+            to_body({"inputs": lists(by_feature(words), [2, 1])}), RowLayout((WIND,)), ()
+        )
+        assert sequence.tobytes() == expected[:2].tobytes()
+    assert sizes_of(pa.list_(pa.utf8(), 2), WIND) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "detail"),
+    [
+        ({"from": pa.array(["E", "W", "N"])}, "inputs[1][1]", "'W' is no word of 'from'"),
+        ({"speed": pa.array([0.0, None, 1.0])}, "inputs[1][0]", "a value is missing"),
+        ({"from": pa.array([0, 2, 1])}, "inputs[1][1]", "2 is no code of 'from'"),
+    ],
+)
+def test_a_step_by_feature_fails_alone_by_its_place(changed: dict[str, pa.Array], field: str, detail: str) -> None:
+    rows, judging = begin_any_rows(body(by_feature(**changed)), RowLayout((WIND,)))
+    for _ in judging or ():
+        pass
+    assert {row: error.field for row, error in rows.errors.items()} == {1: field}
+    assert detail in str(rows.errors[1])
+
+
+@pytest.mark.parametrize(
+    ("column_", "field"),
+    [
+        (pa.array([{}] * 3, pa.struct([])), "inputs"),
+        (struct(speed=pa.array([1.0])), "inputs"),
+        (struct(speed=pa.array([1.0]), other=pa.array([1.0])), "inputs"),
+        (by_feature(speed=pa.array(["1", "2", "3"])), "inputs.speed"),
+        (by_feature(speed=pa.nulls(3)), "inputs.speed"),
+        (by_feature(speed=pa.array([[1.0]] * 3)), "inputs.speed"),
+        (pa.array(["N"] * 3), "inputs"),
+    ],
+)
+def test_a_struct_of_other_features_is_refused(column_: pa.Array, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        begin_any_rows(body(column_), RowLayout((WIND,)))
+    assert refused.value.field == field
 
 
 def test_a_null_struct_fails_its_row() -> None:
