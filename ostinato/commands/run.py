@@ -123,7 +123,9 @@ def run(
     with _progress(console, f"running {escape(file.name)}") as report:
         runner = load_model(directory, Settings()).runner
         manifest = runner.manifest
-        if not (manifest.given.is_flat and manifest.made.is_flat) or manifest.context or context:
+        may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
+        is_flat = manifest.given.is_flat and manifest.made.is_flat
+        if not is_flat or manifest.context or context or may_have_words:
             tensors = _read_tensors(manifest, file, context, column, time, gaps, first, limit)
             _warn(console, file, tensors.warnings)
             rows = tensor_answers(runner, file, tensors, report)

@@ -366,6 +366,17 @@ def test_bench_draws_inputs_and_contexts_and_compares_all_outputs(
     assert "equal an offline run, to the bit" in result.output
 
 
+def test_an_offline_run_takes_words_as_predict_does(repository: Path, tmp_path: Path) -> None:
+    made = []
+    for steps in ([["wet"], ["snow"]], [[1], [2]]):
+        file = tmp_path / "body.json"
+        file.write_bytes(orjson.dumps({"sequences": [steps]}))
+        result = run_command("run", repository / "weather", file, "--json")
+        assert result.exit_code == 0, result.output
+        made.append(orjson.loads(result.stdout))
+    assert made[0] == made[1] == {"outputs": [[[0, 1, 1]]]}
+
+
 def test_a_replay_reads_all_inputs_from_one_table_and_forecasts_by_the_output_that_is_fed_back(
     server: ServerProcess, tmp_path: Path
 ) -> None:
