@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import check_codes, check_width, to_sequence
+from ostinato.service.inputs.sequences import MAX_SHOWN, check_codes, check_width, few, to_sequence
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 _STEP = re.compile(r"\[(\d+)\]")
@@ -26,9 +26,6 @@ _PLACE = re.compile(r"(.*)\[(\d+)\]\[(\d+)\]", re.DOTALL)
 
 
 _TOO_LONG = "Expected `array` of length"
-
-MAX_TOLD_WORDS = 64
-"""Of those that a feature has, to whom gave another."""
 
 
 class ReadRows(NamedTuple):
@@ -284,10 +281,10 @@ def _in_codes(step: Any, part: Input, codes: Mapping[str, Mapping[str, int]], pl
 
 def _code(word: str, codes: Mapping[str, int] | None, name: str, place: str) -> int:
     if codes is None:
-        raise InvalidInput(f"{word!r} is no number, and {name!r} has no words", place)
+        raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no number, and {name!r} has no words", place)
     if word not in codes:
-        few = ", ".join(islice(codes, MAX_TOLD_WORDS)) + (", ..." if len(codes) > MAX_TOLD_WORDS else "")
-        raise InvalidInput(f"{word!r} is no word of {name!r}; it has {few}", place)
+        has = few(list(islice(codes, MAX_SHOWN + 1)), len(codes))
+        raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no word of {name!r}; it has {has}", place)
     return codes[word]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -69,8 +69,32 @@ class BodyForms(Generic[BodyType]):
                 raise
             return await read_body(request, self.nested, begin, reads_query=reads_query)
 
+    async def read_of(
+        self,
+        request: Request,
+        given: Callable[[], Awaitable[RowLayout[Input]]],
+        begin: Callable[[BodyType], Check],
+        *,
+        convert: dict[str, Convert] | None = None,
+    ) -> BodyType:
+        """``read`` where the body itself says of which model its steps are: they are taken for flat numbers first, and
+        ``given`` is asked where they are none.
+        """
+        try:
+            return await read_body(request, self.flat, begin, convert=convert)
+        except InvalidInput as error:
+            if not self._is_of_steps(error):
+                raise
+            layout = await given()
+            if layout.is_flat and not self.may_be_nested(error, layout):
+                raise
+        return await read_body(request, self.nested, begin)
+
     def may_be_nested(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
         """Whether what was refused as no row of numbers may be words, true and false, or for another version."""
-        if not given.is_flat or not (error.field or "").startswith(self._member):
+        if not given.is_flat or not self._is_of_steps(error):
             return False
         return self._of_any_version or bool(given.parts[0].categories) or given.dtype == np.bool_
+
+    def _is_of_steps(self, error: InvalidInput) -> bool:
+        return (error.field or "").startswith(self._member)

@@ -149,16 +149,17 @@ class NestedPredictBody(PredictBody, kw_only=True):
     sequences: list[Any]
 
 
-class NestedPredictInput(NestedPredictBody, kw_only=True):
-    """``POST /predict``, as ``NestedStepBody``."""
-
-    model: str
-
-
 class PredictInput(PredictBody, kw_only=True):
     """``POST /predict``."""
 
     model: str
+
+
+class NestedPredictInput(PredictInput, kw_only=True):
+    """``POST /predict``, as ``NestedStepBody``."""
+
+    holds_numbers: ClassVar[bool] = False
+    sequences: list[Any]
 
 
 class ForecastBody(Body):

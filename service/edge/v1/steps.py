@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any
@@ -28,7 +29,7 @@ from ostinato.service.sessions.refusals import apply, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
-STEP = BodyForms(StepBody, NestedStepBody)
+STEP = BodyForms(StepBody, NestedStepBody, of_any_version=True)
 _FORECAST = msgspec.json.Decoder(ForecastBody)
 
 
@@ -46,6 +47,14 @@ class StepRoutes:
         body = await STEP.read(request, session.engine.given, lambda _: check_chunk(session))
         return await self.step_body(request.name, body)
 
+    async def given(self, session_id: str) -> RowLayout[Input]:
+        """What a session's model takes.
+
+        Raises:
+            UnknownSession and its like: there is none.
+        """
+        return (await self._sessions.find(session_id)).engine.given
+
     def check(self, session_id: str) -> Check:
         """What holds a large chunk to the limits of its session's model, see ``read_body``."""
         return check_chunk(self._sessions.use(session_id))
@@ -58,8 +67,7 @@ class StepRoutes:
 
     async def prepare(self, session_id: str, body: StepBody) -> None:
         """Turn the many numbers of a large chunk into arrays a slice at a time, as its session's model takes them."""
-        session = self._sessions.use(session_id)
-        await prepare_inputs(body, None if session is None else session.engine)
+        await prepare_inputs(body, self._sessions, session_id)
 
     async def step_anew(self, session: LiveSession, body: StepBody, error: OstinatoError) -> Response:
         """Apply a chunk that ``session``, which may be an old copy, has refused with ``error``."""
@@ -140,16 +148,30 @@ def check_width_of(given: RowLayout[Input], count: int, place: str) -> None:
         raise InvalidInput(f"{count} elements; a step of this model has {most} at most", place)
 
 
-async def prepare_inputs(body: StepBody, engine: Engine | None) -> None:
-    """Turn the many numbers of a large chunk into arrays a slice at a time, as ``engine`` takes them; None = that is
-    not known.
+async def prepare_inputs(body: StepBody, sessions: Sessions, session_id: str, missing: Engine | None = None) -> None:
+    """Turn the many numbers of a large chunk into arrays a slice at a time, as its session's model takes them; of the
+    newest, where that refuses it and was a copy of another. ``missing``: what runs a session that there is not.
 
     Raises:
         InvalidInput, TooLarge: as ``chunk_inputs``.
     """
     if body.holds_numbers:
         body.inputs = await to_numbers(body.inputs)
-    elif engine is not None and (num_steps := count_steps(body.inputs, engine.given, "inputs")) > 1:
+        return
+    session = None
+    with contextlib.suppress(OstinatoError):  # which is told when the chunk is put to it
+        session = sessions.use(session_id) or await sessions.find(session_id)
+    engine = missing if session is None else session.engine
+    try:
+        await _read_slices(body, engine)
+    except InvalidInput:
+        if session is None or (newest := await sessions.find_newest(session_id)).engine is engine:
+            raise
+        await _read_slices(body, newest.engine)
+
+
+async def _read_slices(body: StepBody, engine: Engine | None) -> None:
+    if engine is not None and (num_steps := count_steps(body.inputs, engine.given, "inputs")) > 1:
         engine.check_length(num_steps, "the chunk")
         body.inputs = await read_rows(body.inputs, engine.given, "inputs")  # type: ignore[assignment]
 

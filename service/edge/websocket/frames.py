@@ -20,7 +20,6 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.turns import Pace
 from ostinato.service.sessions.chunk import StepAnswer
-from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
 FRAME = BodyForms(StreamFrame, NestedFrame, of_any_version=True)
@@ -74,18 +73,10 @@ async def read_large_frame(
             if not FRAME.may_be_nested(error, engine.given):
                 raise
             frame = await read_large(message, FRAME.nested, begin, "the frame", {})
-        session = None if frame.holds_numbers else await _session_of(frame, sessions)
-        await prepare_inputs(frame, engine if session is None else session.engine)
+        await prepare_inputs(frame, sessions, frame.session_id, engine)
     except OstinatoError as error:
         return known[0] if known else None, error
     return frame, None
-
-
-async def _session_of(frame: StreamFrame, sessions: Sessions) -> LiveSession | None:
-    """A frame's session wherever it is; None where it cannot be had, which is told when the frame is put to it."""
-    with contextlib.suppress(OstinatoError):
-        return sessions.use(frame.session_id) or await sessions.find(frame.session_id)
-    return None
 
 
 def read_address(message: bytes) -> Addressee:

@@ -59,7 +59,7 @@ def test_a_hole_stays_a_hole_in_a_nested_tensor_and_codes_come_bare_or_in_lists(
 def test_whole_numbers_beyond_what_is_exact_are_refused_and_not_rounded() -> None:
     wide = RowLayout([PIXELS, CODE.model_copy(update={"num_codes": None})])
     given = {"pixels": [[[1] * 3] * 2], "code": [2**53 + 1]}
-    with pytest.raises(InvalidInput, match="does not fit int64"):
+    with pytest.raises(InvalidInput, match="send such as Arrow"):
         to_rows(given, wide, "inputs")
 
 
@@ -141,3 +141,13 @@ def test_a_context_that_may_be_missing_is_nan_where_it_is_not_given() -> None:
 def test_a_word_may_be_a_context() -> None:
     kinds = part("kind", "float32", 1, categories={"kind_0": ("shop", "home")})
     assert to_context({"kind": ["home"]}, [kinds], "context")[0].tolist() == [1]
+
+
+def test_an_unknown_word_s_error_shows_a_few_of_many_words_and_not_all_of_a_long_one() -> None:
+    words = tuple(f"word{number}" for number in range(1000))
+    part = Input(name="x", dtype="int64", shape=("B", "T"), features=("x",), categories={"x": words})
+    for given in ([["?" * 100_000]], [[5000]]):
+        with pytest.raises(InvalidInput) as refused:
+            to_rows(given, RowLayout((part,)), "inputs")
+        assert "and 940 more" in str(refused.value)
+        assert len(str(refused.value)) < 1000

@@ -18,9 +18,11 @@ from ostinato.service.edge.v1.columns import read_columns
 from ostinato.service.edge.v1.schemas import NestedColumnsBody
 from ostinato.service.edge.v1.steps import STEP, check_chunk, chunk_inputs, prepare_inputs
 from ostinato.service.inputs.turns import SLICE_NUMBERS
+from tests.service.edge.test_asgi import edge_over
 from tests.service.edge.v1.test_columns import add_model, edge_with, post
 from tests.service.edge.websocket.test_stream import Line
 from tests.service.puppet import House
+from tests.service.state.places import PlaceOf
 
 NUMERALS = ("1", "2", "0")
 """Words that read as numbers, and stand for others: "1" is code 0."""
@@ -99,10 +101,11 @@ async def test_true_and_false_are_what_an_input_of_these_takes(num_steps: int) -
         for inputs in ([[True]] * num_steps, [[1]] * num_steps):
             request = Request("", b"", "application/json", json.dumps({"inputs": inputs}).encode())
             body = await STEP.read(request, engine.given, lambda _: check_chunk(None))
-            await prepare_inputs(body, engine)
+            await prepare_inputs(body, house.sessions, "nobody", engine)
             chunk = chunk_inputs(engine, body)
             assert isinstance(chunk, np.ndarray)
-            assert (chunk.dtype, chunk.tolist()) == (np.bool_, [[True]] * num_steps)
+            assert chunk.dtype == np.bool_
+            assert chunk.tolist() == [[True]] * num_steps
 
 
 async def test_words_that_read_as_numbers_are_codes_in_a_message_of_many_sessions() -> None:
@@ -175,3 +178,21 @@ async def test_rows_by_name_are_read_in_slices_between_which_others_have_their_t
         counting.cancel()
         assert len(columns.inputs) == MANY
         assert turns - before >= MANY * 3 // SLICE_NUMBERS
+
+
+@pytest.mark.parametrize("num_steps", [1, MANY])
+async def test_a_chunk_is_read_for_the_version_that_another_process_opened_the_session_with(
+    num_steps: int, place_of: PlaceOf
+) -> None:
+    place = place_of("lmdb")
+    one, other = (House(store=place(), max_chunk_steps=MANY) for _ in range(2))
+    for house in (one, other):
+        add_model(house, inputs=PAIR, version="2")
+    await one.sessions.open("sum", session_id="a", version="1")
+    await other.sessions.find("a")
+    await one.sessions.close("a")
+    await one.sessions.open("sum", session_id="a", version="2")
+    inputs = {"load": [[1, 2]] * num_steps, "day": [1] * (num_steps - 1) + [7]}
+    async with edge_over(one), edge_over(other) as edge:
+        place_of_day = f"inputs.day[{num_steps - 1}][0]"
+        assert await asked(edge, "/v1/sessions/a/step", inputs=inputs) == (422, None, place_of_day)
