@@ -43,10 +43,10 @@ def loops_over_steps(contract: Contract) -> bool:
         return False
     counts: list[int] = []
     for num_steps in _LENGTHS:
-        x, states = contract.example(2, num_steps)
+        tensors = contract.example(2, num_steps)
         with _Calls() as calls, torch.no_grad():
             try:
-                contract.module(x, *states)
+                contract.module(*tensors)
             except Exception:  # a user's module may raise anything; what it is shows in the trace
                 return False
         counts.append(calls.count)

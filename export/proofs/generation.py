@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.axes import Array, failed_rows
 from ostinato.export.contracts.decoder import attention_shape
 from ostinato.export.contracts.encoder_decoder import EncodeDecode, EncoderDecoder
 from ostinato.export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
@@ -25,7 +25,6 @@ from ostinato.export.proofs.proof import (
     Measured,
     Proof,
     ProofReport,
-    failed_rows,
     identical,
     measure,
     worst_place,
@@ -142,7 +141,7 @@ class _Prover:
                 given = made.row(row, length, self._decoder)
                 true = wanted[row].row(0, length, self._decoder)
                 if failed_rows(wanted[row].outputs).any():
-                    check_fails(made.outputs[row : row + 1], wanted[row].outputs)
+                    check_fails(failed_rows(made.outputs[row : row + 1]), failed_rows(wanted[row].outputs))
                     continue
                 worst = max(worst, self._compare(given, true, batch, row))
                 same &= identical(given.values(), alone[row].row(0, length, self._decoder).values())

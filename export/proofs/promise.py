@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
@@ -65,8 +64,9 @@ def _runner(contract: Contract, path: Path) -> Runner:
         version="1",
         task="recurrent",
         graphs={"step": GraphFile(file=path.name, sha256="0" * 64)},
-        inputs=(contract.inputs,),
-        outputs=(contract.output,),
+        inputs=contract.given,
+        outputs=contract.made,
+        context=contract.context,
         states=contract.states,
         promise=ANY,
     )
@@ -77,9 +77,13 @@ def _runner(contract: Contract, path: Path) -> Runner:
 def _probes(contract: Contract, runner: Runner) -> list[Probe]:
     probes = []
     for seed in range(NUM_SEEDS):
-        drawn = draw_sequences(contract.inputs, np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
-        sequences = drawn.reshape(NUM_ROWS, NUM_STEPS, contract.inputs.num_features)
-        probes += draw_probes(runner, [Probe(sequences, runner.initial_states(NUM_ROWS))], NUM_ROWS, seed)
+        drawn = contract.draw(np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
+        arrays = contract.rows.unpack(drawn.reshape(NUM_ROWS, NUM_STEPS, contract.rows.width))
+        count = len(contract.given)
+        sequences = runner.manifest.given.pack([np.ascontiguousarray(array) for array in arrays[:count]])
+        states = runner.initial_states(NUM_ROWS)[: len(contract.states)]
+        carried = (*states, *(np.ascontiguousarray(array[:, 0]) for array in arrays[count:]))
+        probes += draw_probes(runner, [Probe(sequences, carried)], NUM_ROWS, seed)
     return probes
 
 

@@ -55,7 +55,8 @@ def export(
     ] = 0,
     missing: Annotated[bool, typer.Option("--missing", help="The module takes NaN for a missing value.")] = False,
     step_by_step: Annotated[
-        bool, typer.Option("--step-by-step", help="A graph of one step, run once a step; loops over the steps need it not.")
+        bool,
+        typer.Option("--step-by-step", help="A graph of one step, run once a step; loops over the steps need it not."),
     ] = False,
     minus_infinity: Annotated[
         bool, typer.Option("--minus-infinity", help="The output may be minus infinity (null in JSON), as log(0) is.")

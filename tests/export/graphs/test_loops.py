@@ -25,7 +25,7 @@ from tests.zoo.modules_loops import conv_lstm, holes_filled, only_the_last, rnn_
 
 def graph_of(contract: Contract, folder: Path) -> StepGraph:
     write_graph(contract, folder / "model.onnx")
-    return StepGraph(folder / "model.onnx", contract.inputs, contract.output, contract.states)
+    return StepGraph(folder / "model.onnx", contract)
 
 
 def test_a_loop_is_told_from_layers_over_all_steps_and_from_a_branch() -> None:
