@@ -11,8 +11,9 @@ from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
 from ostinato.export.contracts.narrowing import check_float32, in_float32
+from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.preparation import unwrapped
-from ostinato.export.contracts.recurrent import Features, inspect_module, one_step
+from ostinato.export.contracts.recurrent import FeatureNames, inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.graphs.untranslated import unloadable
@@ -38,11 +39,12 @@ def export_module(
     name: str,
     version: str = "1",
     context: Sequence[Input] = (),
-    output_features: Features = (),
+    output_features: FeatureNames = (),
     state_names: Sequence[str] = (),
     feedback: Mapping[str, str] | None = None,
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
+    steps_per_answer: int = 1,
     step_by_step: bool = False,
     minus_infinity: bool = False,
     decoder: DecoderOptions | None = None,
@@ -79,6 +81,8 @@ def export_module(
         state_names: names of the states; those of ``forward``'s arguments where none are given.
         feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
+        steps_per_answer: k, where the module answers once in k steps, as behind a convolution with stride k: a step of
+            the graph is then a frame of k steps, ``[B, T, k, ...]``.
         step_by_step: export a module for many steps as a graph of one step, a run a step.
         minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
             inputs lead to it, that is found without being told.
@@ -93,7 +97,7 @@ def export_module(
     """
     with new_version(repository, name, version, force=force) as new:
         narrow = in_float32(module)
-        contract = inspect_module(narrow, inputs, output_features, state_names, context)
+        contract = inspect_module(narrow, inputs, output_features, state_names, context, steps_per_answer)
         notes = (*contract.notes, *check_float32(module, contract))
         if step_by_step:
             contract = one_step(contract)
@@ -143,5 +147,5 @@ def export_module(
         )
 
 
-def _only(features: Features) -> tuple[str, ...]:
+def _only(features: FeatureNames) -> tuple[str, ...]:
     return () if isinstance(features, Mapping) else tuple(features)

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import DecoderOptions, valid_decoder
 from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
-from ostinato.export.contracts.recurrent import Contract, inspect_module, one_step
+from ostinato.export.contracts.one_step import one_step
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, write_encoder

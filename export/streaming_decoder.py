@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from ostinato.export.contracts.axes import Array, States, StepFunction
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
 from ostinato.export.contracts.module import Arrays, check_methods, run_decoder, to_arrays, to_tensor, to_tensors
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import PROBE_SIZES
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.generation import DecoderGraph, write_decoder

@@ -6,7 +6,6 @@ structure: all of them are tensors in some order, and the rest of the exporter s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,15 +36,23 @@ class Call:
         kwargs: of the call, by name.
         outputs: places among the tensors of the answer.
         states: the same, in the order in which the states are given.
+        frame_axes: of each tensor that is given, where a step is a frame of several: the axis of the frames, and behind
+            it that of the steps in one.
     """
 
     args: tuple[Slot, ...]
     kwargs: Mapping[str, Slot]
     outputs: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
+    frame_axes: tuple[int | None, ...] = ()
 
     def ask(self, module: nn.Module, tensors: Sequence[Tensor]) -> Any:
         """The answer as the module gives it."""
+        if self.frame_axes:
+            count = len(self.frame_axes)
+            axes = zip(tensors[:count], self.frame_axes, strict=True)
+            steps = [tensor if axis is None else tensor.flatten(axis, axis + 1) for tensor, axis in axes]
+            tensors = (*steps, *tensors[count:])
         args = [slot.value(tensors) for slot in self.args]
         return module(*args, **{name: slot.value(tensors) for name, slot in self.kwargs.items()})
 
@@ -86,22 +93,23 @@ class Adapter(nn.Module):
 
     def around(self, module: nn.Module) -> Adapter:
         """The same around another module of its class."""
-        other = copy.copy(self)
-        other._modules = {**self._modules, "module": module}
-        return other
+        begin = None if self._begin is None else list(zip(self._firsts(), self._begin, strict=True))
+        return Adapter(module, self._call, begin, (self.output_names, self.state_names), self.notes)
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """The states of ``batch_size`` sequences that have not begun, one by one."""
         if self._begin is None:
             leaves, _ = flatten(self.module.initial_state(batch_size))  # type: ignore[operator]
             return tuple(tensor for _, tensor in leaves)
-        firsts = [self.get_buffer(f"begin_{place}") for place in range(len(self._begin))]
         return tuple(
             first.repeat([batch_size if each == axis else 1 for each in range(first.dim())])
-            for first, axis in zip(firsts, self._begin, strict=True)
+            for first, axis in zip(self._firsts(), self._begin, strict=True)
         )
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Outputs and states, one by one."""
         leaves, _ = flatten(self._call.ask(self.module, tensors))
         return tuple(leaves[place][1] for place in (*self._call.outputs, *self._call.states))
+
+    def _firsts(self) -> list[Tensor]:
+        return [self.get_buffer(f"begin_{place}") for place in range(len(self._begin or ()))]

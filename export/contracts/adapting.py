@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,27 +50,34 @@ class _Found(NamedTuple):
     answer: Any
 
 
-def adapt(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input] = ()) -> Adapter:
+def adapt(
+    module: nn.Module, inputs: Sequence[Input], context: Sequence[Input] = (), *, in_frames: bool = False
+) -> Adapter:
     """The module as one of tensors.
 
     Args:
         module: prepared.
+        in_frames: a step of the inputs is a frame of several, which the module takes one behind the other.
 
     Raises:
         ExportError: no way to call it was found that works; says what it lacks, and its line where one failed.
     """
-    search = _Search(module, inputs, context)
+    search = _Search(module, inputs, context, in_frames=in_frames)
     if callable(getattr(module, "initial_state", None)):
         return search.with_given_states()
     return search.with_inferred_states()
 
 
 class _Search:
-    def __init__(self, module: nn.Module, inputs: Sequence[Input], context: Sequence[Input]) -> None:
+    def __init__(
+        self, module: nn.Module, inputs: Sequence[Input], context: Sequence[Input], *, in_frames: bool
+    ) -> None:
         self._module = module
         self._inputs = tuple(inputs)
         self._context = tuple(context)
-        self._parameters = Parameters(module)
+        self._parameters = Parameters(
+            module, tuple(part.time_axis for part in (*inputs, *context)) if in_frames else ()
+        )
         self._failures: list[tuple[Sequence[Tensor], Exception]] = []
         self._odd = ""
 
@@ -115,7 +123,7 @@ class _Search:
         if answer is None:
             return None
         for outputs, after in places_of_states(answer, states, values):
-            found = Call(call.args, call.kwargs, outputs, after)
+            found = replace(call, outputs=outputs, states=after)
             if self._carries(found, states, tensors):
                 return _Found(found, values, states, answer)
         return None
@@ -145,7 +153,7 @@ class _Search:
     def _begun(self, found: _Found, bare: Call, tensors: list[Tensor]) -> Adapter:
         """With the states with which it begins where it is given none: zeros, or tensors of its own."""
         shaped = [self._row_of(found, place, bare) for place in range(len(found.states))]
-        wanted = self._leaves(Call(bare.args, bare.kwargs, found.call.outputs, found.call.states), tensors)
+        wanted = self._leaves(replace(bare, outputs=found.call.outputs, states=found.call.states), tensors)
         assert wanted is not None
         own = [tensor.detach() for tensor in (*self._module.parameters(), *self._module.buffers())]
         options = [[torch.zeros_like(row), *_alike(own, row)] for row, _ in shaped]

@@ -26,7 +26,8 @@ _STATE_WORDS = ("state", "states", "hidden", "hiddens", "hx", "h", "memory", "ca
 class Parameters:
     """The parameters of a ``forward``, and those that are not taken yet."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, frame_axes: tuple[int | None, ...] = ()) -> None:
+        self._frame_axes = frame_axes
         every = inspect.signature(module.forward).parameters.values()
         self.positional = [each.name for each in every if each.kind in _POSITIONAL]
         self.named = [each.name for each in every if each.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -50,7 +51,7 @@ class Parameters:
             if name not in left:
                 break
             args.append(left.pop(name))
-        return Call((*args, *rest), left)
+        return Call((*args, *rest), left, frame_axes=self._frame_axes)
 
 
 def bindings(parameters: Parameters, inputs: Sequence[Input], context: Sequence[Input]) -> Iterator[dict[str, Slot]]:

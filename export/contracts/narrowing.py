@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ostinato.export.contracts.adapter import Adapter
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.forward import attempt, initial_states
 from ostinato.export.contracts.module import Tensors
 from ostinato.export.contracts.preparation import unwrapped
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.numbers import largest_difference
 

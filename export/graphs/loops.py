@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.tidy import separate_outputs
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States
-from ostinato.export.contracts.recurrent import Contract, one_step
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.files import save_graph

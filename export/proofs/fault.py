@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from ostinato.export.contracts.axes import Array, to_axes
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.manifest import ANY, Promise

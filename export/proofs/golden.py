@@ -25,9 +25,9 @@ from __future__ import annotations
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, from_axes, to_axes
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import attention_shape
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.teacher_forcing import Written, write_from

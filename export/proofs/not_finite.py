@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, StepFunction, from_axes, to_axes
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Input
 

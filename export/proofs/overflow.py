@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, States
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
 
 NUM_ROWS, NUM_STEPS = 2, 1000

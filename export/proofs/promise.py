@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
 from ostinato.service.catalogue.generation_checks import check_generation_promise, read_golden_outputs

@@ -16,8 +16,8 @@ import numpy as np
 
 from ostinato.export.contracts.axes import Array, States, StepFunction
 from ostinato.export.contracts.codes import are_narrower
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.probes import likely_step
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
 from ostinato.export.proofs.not_finite import check_fails, find_nan

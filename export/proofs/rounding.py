@@ -15,10 +15,10 @@ from typing import TypeVar
 import numpy as np
 
 from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import Decode, Decoded
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
 from ostinato.export.contracts.module import Arrays
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE, worst_place
 from ostinato.export.proofs.teacher_forcing import Written, write_from

@@ -44,14 +44,22 @@ def test_a_layer_that_stands_alone_is_rewired() -> None:
     assert isinstance(with_onnx_layers(nn.RNN(3, 4)), OnnxLayers)
 
 
-def test_gates_stand_in_the_order_of_onnx() -> None:
-    layer = nn.LSTM(1, 1, 1)
+@pytest.mark.parametrize(
+    ("layer", "order"),
+    [
+        (nn.LSTM(1, 1), [0, 3, 1, 2]),  # torch: input, forget, cell, output; ONNX: input, output, forget, cell
+        (nn.GRU(1, 1), [1, 0, 2]),  # torch: reset, update, new; ONNX: update, reset, new
+    ],
+)
+def test_gates_stand_in_the_order_of_onnx(layer: nn.RNNBase, order: list[int]) -> None:
     with torch.no_grad():
-        # torch: input, forget, cell, output.
-        layer.get_parameter("weight_ih_l0").copy_(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))
+        for begin, name in enumerate(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")):
+            part = layer.get_parameter(name)
+            part.copy_(10 * begin + torch.arange(len(order)).reshape(part.shape))
     rewired = with_onnx_layers(layer)
-    # ONNX: input, output, forget, cell.
-    assert rewired.get_buffer("weight_ih_l0").flatten().tolist() == [1.0, 4.0, 2.0, 3.0]
+    for begin, name in enumerate(("weight_ih_l0", "weight_hh_l0")):
+        assert rewired.get_buffer(name).flatten().tolist() == [10 * begin + gate for gate in order]
+    assert rewired.get_buffer("bias_l0").tolist() == [[begin + gate for begin in (20, 30) for gate in order]]
 
 
 def test_a_layer_without_bias_gets_zeros() -> None:

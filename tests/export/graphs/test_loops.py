@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, run_in_chunks
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps

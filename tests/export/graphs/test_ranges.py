@@ -33,12 +33,26 @@ def made(operator: str, *inputs: ir.Value | None) -> ir.Value:
         (made("Div", made("Tanh", value()), constant(0.5, -4.0)), Range(2.0, False)),
         (made("MatMul", made("Tanh", value()), made("Reshape", value(), value())), ANYTHING),
         (made("Clip", value(), constant(-8.0), constant(3.0)), Range(8.0, False)),
+        (made("Clip", value(), constant(-8.0)), FINITE),
         (made("Concat", made("Tanh", value()), constant(7.0)), Range(7.0, False)),
         (made("Softmax", value()), Range(1.0, False)),
     ],
 )
 def test_a_bound_follows_from_weights_and_operators(found: ir.Value, wanted: Range) -> None:
     assert Ranges({}).of(found) == wanted
+
+
+def test_weights_are_summed_over_what_goes_in_however_they_stand() -> None:
+    weights = ir.node("Constant", [], {"value": ir.tensor(np.array([[1, -2], [3, 4], [5, 6]], np.float32))}).outputs[0]
+    transposed = ir.node("Gemm", [made("Tanh", value()), weights], {"transB": 1})
+    assert Ranges({}).of(transposed.outputs[0]).bound == 5 + 6
+    assert Ranges({}).of(made("MatMul", made("Tanh", value()), weights)).bound == 2 + 4 + 6
+
+
+def test_a_hidden_state_lies_between_1_and_minus_1_or_where_it_began() -> None:
+    weights = [constant(1.0)] * 3
+    assert Ranges({}).of(made("GRU", value(), *weights, None, constant(-3.0))) == Range(3.0, False)
+    assert Ranges({}).of(made("GRU", value(), *weights, None, constant(0.5))) == Range(1.0, False)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +158,49 @@ async def test_what_the_system_refused_is_tried_again_and_told_once(
     assert stage.house.catalogue.rejections == []
     assert stage.house.value("ostinato_models_failed") == 0
     assert sum("is not served" in record.getMessage() for record in caplog.records) == 1
+
+
+@contextlib.contextmanager
+def at_most(what: int, most: int) -> Iterator[None]:
+    """Within a limit that the system keeps for this process."""
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+
+
+async def test_at_the_systems_limit_of_open_files_what_could_not_be_read_is_put_off_and_then_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = networks.lstm().write(tmp_path, np.ones((2, 3, 3), np.float32))
+    stage = Stage(tmp_path)
+    monkeypatch.setattr(loading.Trial, "put_off", lambda _: None)
+    await asyncio.to_thread(os.getpid)  # there is a thread
+    free = os.dup(0)
+    os.close(free)
+    with at_most(resource.RLIMIT_NOFILE, free):
+        await stage.loader.load()
+        of_repository = str(stage.loader.failure)
+        monkeypatch.setattr(loading, "find_versions", lambda _: [directory])
+        await stage.loader.load()
+    (rejection,) = stage.house.catalogue.rejections
+    for said in (of_repository, rejection.reason):
+        assert "Too many open files" in said
+        assert said.endswith("it will be tried again")
+    await look_again(stage, monkeypatch)
+    assert (stage.served, stage.loader.failure) == ([directory.parent.name], None)
+
+
+async def test_a_load_needs_no_room_on_any_disk(tmp_path: Path) -> None:
+    name = networks.lstm().write(tmp_path, np.ones((2, 3, 3), np.float32)).parent.name
+    stage = Stage(tmp_path)
+    with at_most(resource.RLIMIT_FSIZE, 0):
+        with pytest.raises(OSError, match="File too large"), (tmp_path / "other").open("wb", buffering=0) as other:
+            other.write(b"x")
+        await stage.loader.load()
+    assert (stage.served, stage.house.catalogue.rejections) == ([name], [])
 
 
 def test_pauses_between_tries_grow_to_a_limit() -> None:
