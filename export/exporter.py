@@ -20,7 +20,7 @@ from ostinato.export.graphs.untranslated import unloadable
 from ostinato.export.proofs.fault import promise_notes
 from ostinato.export.proofs.golden import golden_answers
 from ostinato.export.proofs.overflow import check_overflow
-from ostinato.export.proofs.promise import check_rows, recurrent_promise
+from ostinato.export.proofs.promise import check_module_rows, check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import own_tolerance
@@ -104,6 +104,7 @@ def export_module(
         if minus_infinity:
             made = (part.model_copy(update={"minus_infinity": True}) for part in contract.made)
             contract = replace(contract, made=tuple(made))
+        check_module_rows(contract)
         check_overflow(contract)
         places: dict[str, str] = {}
         contract = write_graph(contract, new.folder / GRAPH_FILE, places=places)

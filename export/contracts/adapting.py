@@ -228,7 +228,7 @@ class _Search:
         takes = ", ".join([part.name for part in (*self._inputs, *self._context)])
         words = _signature_words(self._module)
         if self._odd:
-            return ExportError(f"{name}: {self._odd}; carry it as a state")
+            return ExportError(f"{name}: {self._odd}; {_what_looks_ahead(self._module)}")
         if callable(getattr(self._module, "initial_state", None)):
             if self._failures:
                 tensors, error = self._failures[0]
@@ -324,6 +324,25 @@ def swapped(module: nn.Module, first: Input) -> str:
         f"the states of {name_of(module)} follow the axis that {list(first.shape)} calls the steps, so it takes the "
         f"{first_axis} first: say --input {first.name}:{other} (shape={swapped_shape}), or set its layers' batch_first"
     )
+
+
+def _what_looks_ahead(module: nn.Module) -> str:
+    """Which layer may be why chunks are answered otherwise, and what to do."""
+    for path, layer in module.named_modules():
+        if isinstance(layer, nn.RNNBase) and layer.bidirectional:
+            return (
+                f"layer {path or type(layer).__name__!r} is bidirectional over the steps, and depends on those that a "
+                "live session has not seen yet: use one direction, or task 'sequence', which answers whole sequences "
+                "without sessions"
+            )
+        if isinstance(layer, nn.Conv1d) and layer.kernel_size[0] > 1:
+            return (
+                f"convolution {path!r} sees {layer.kernel_size[0]} steps at a time: give it no padding, and carry the "
+                f"{(layer.kernel_size[0] - 1) * layer.dilation[0]} steps before x as a state, put in front by torch.cat"
+            )
+        if isinstance(layer, nn.MultiheadAttention):
+            return f"attention {path!r} looks at all steps of a chunk: carry what it looks back at as a state"
+    return "carry it as a state"
 
 
 def _short(ways: Sequence[str], word: str, taken: Sequence[str]) -> list[str]:

@@ -14,6 +14,11 @@ from ostinato.export.contracts.preparation import name_of
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.places import place_of_error
 
+_FIXED = (
+    "a size that was fixed in __init__, as the batch or the number of steps in a buffer or a view, does not fit "
+    "others: take it from x.shape"
+)
+_HIDDEN = re.compile(r"[Ee]xpected hidden(?:\[\d\])? size \(([\d, ]+)\), got \[([\d, ]+)\]")
 # What torch says of a run that failed, and what to do about it.
 _ADVICE = (
     (r"same dtype|scalar type|match weight dtype|dtype .*mismatch", "export network.float(), or say the input's dtype"),
@@ -21,16 +26,7 @@ _ADVICE = (
         r"same device|expected device|device type|not compiled with CUDA|NVIDIA driver",
         "make tensors where the input is, as by device=x.device: a network is exported on the CPU",
     ),
-    (
-        r"[Ee]xpected hidden(\[0\])? size|batch size of input|hidden batch size",
-        "a layer without batch_first=True takes the steps first: say --input x:T,B,F (shape=('T', 'B', F)), or make it "
-        "with batch_first=True and states [layers, B, H]",
-    ),
-    (
-        r"shape '.*' is invalid for input of size|size of tensor a .* must match",
-        "a size that was fixed in __init__, as the batch or the number of steps in a buffer or a view, does not fit "
-        "others: take it from x.shape",
-    ),
+    (r"shape '.*' is invalid for input of size|size of tensor a .* must match", _FIXED),
 )
 
 
@@ -124,12 +120,25 @@ def failure(module: nn.Module, given: Sequence[Tensor], error: Exception) -> Exp
     dtype = str(given[0].dtype).removeprefix("torch.")
     said = str(error)
     advice = next((f"; {way_out}" for pattern, way_out in _ADVICE if re.search(pattern, said)), "")
+    hidden = _HIDDEN.search(said)
+    if hidden is not None:
+        advice = f"; {_of_hidden(given[0], [int(size) for size in hidden[2].split(',')])}"
     failed = ExportError(
         f"{name_of(module)} fails on an input of shape {list(given[0].shape)} and dtype {dtype}: "
         f"{type(error).__name__}: {said}{place_of_error(error)}{advice}"
     )
     failed.__cause__ = error
     return failed
+
+
+def _of_hidden(x: Tensor, sizes: Sequence[int]) -> str:
+    """What to do about a state that a layer did not take: it is of the batch, or of a size that was fixed."""
+    if sizes[-2:-1] and sizes[-2] in x.shape[:2]:
+        return (
+            "a layer without batch_first=True takes the steps first: say --input x:T,B,F (shape=('T', 'B', F)), or "
+            "make it with batch_first=True"
+        )
+    return _FIXED
 
 
 def run(module: nn.Module, given: Tensor | Sequence[Tensor], states: Sequence[Tensor], num_outputs: int = 1) -> Tensors:

@@ -141,7 +141,7 @@ class _Prover:
                 given = made.row(row, length, self._decoder)
                 true = wanted[row].row(0, length, self._decoder)
                 if failed_rows(wanted[row].outputs).any():
-                    check_fails(failed_rows(made.outputs[row : row + 1]), failed_rows(wanted[row].outputs))
+                    check_fails(made.outputs[row : row + 1], wanted[row].outputs)
                     continue
                 worst = max(worst, self._compare(given, true, batch, row))
                 same &= identical(given.values(), alone[row].row(0, length, self._decoder).values())

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array, StepFunction, from_axes, to_axes
+from ostinato.export.contracts.axes import Array, StepFunction, failed_rows, from_axes, to_axes
 from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Input
@@ -54,7 +54,7 @@ def find_nan(contract: Contract, graph: StepFunction) -> tuple[str, ...]:
     failed = contract.failed_rows(wanted)
     if not failed.any():
         return ()
-    check_fails(contract.failed_rows(_outputs(contract, graph, steps)), failed)
+    check_failed(contract.failed_rows(_outputs(contract, graph, steps)), failed)
     named = [
         f"{parts[place].features[index]} = {value:g}"
         for (place, index, value), is_nan in zip(given, failed, strict=True)
@@ -72,11 +72,20 @@ def _amounts(part: Input) -> list[int]:
     return [index for index, name in enumerate(part.features) if name not in codes][:_NUM_TRIED]
 
 
-def check_fails(failed: Array, wanted: Array) -> None:
-    """Refuse a graph that gives numbers where the network gives NaN: rows that failed, bool ``[B]`` each.
+def check_fails(answer: Array, wanted: Array) -> None:
+    """Refuse a graph that gives numbers in rows ``[B, ...]`` where the network gives NaN.
 
     Raises:
         ExportError: it does.
+    """
+    check_failed(failed_rows(answer), failed_rows(wanted))
+
+
+def check_failed(failed: Array, wanted: Array) -> None:
+    """The same of the rows that have failed, bool ``[B]`` each.
+
+    Raises:
+        ExportError: one that should have has not.
     """
     lost = wanted & ~failed
     if lost.any():

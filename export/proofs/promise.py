@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.preparation import name_of
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
 from ostinato.service.catalogue.generation_checks import check_generation_promise, read_golden_outputs
@@ -42,6 +43,27 @@ def recurrent_promise(contract: Contract, path: Path, *, may_be_any: bool) -> Pr
         probes = _probes(contract, runner)
         check_rows_are_their_own(runner, probes)
         return find_promise(runner, probes, may_be_any=may_be_any)
+
+
+def check_module_rows(contract: Contract) -> None:
+    """Refuse a module whose rows are not their own, where it shows before there is a graph: the first beside others.
+
+    Raises:
+        ExportError: its answer is another there.
+    """
+    steps = 5 if contract.inputs.time_axis is not None else 1
+    sequences = contract.draw(np.random.default_rng(0), 3, steps)
+    beside = sequences.copy()
+    beside[1:] = beside[:1]
+    wanted, made = (contract.run(contract, each, contract.initial_states(3))[0][:1] for each in (sequences, beside))
+    pairs = zip(contract.named(made).values(), contract.named(wanted).values(), strict=True)
+    if not all(np.allclose(*pair, rtol=1e-3, atol=1e-3, equal_nan=True) for pair in pairs):
+        raise ExportError(
+            f"{name_of(contract.module)}: the rows of a batch depend on each other: with other sequences beside it, "
+            "the answer to the first one changes. Sequences share their runs with others, so each must be computed by "
+            "itself: look for a mean, a norm, a softmax or an attention over the batch, as nn.MultiheadAttention "
+            "without batch_first=True is, or a batch and steps that are swapped"
+        )
 
 
 def check_rows(contract: Contract, path: Path) -> None:

@@ -20,7 +20,7 @@ from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.probes import likely_step
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.not_finite import check_fails, find_nan
+from ostinato.export.proofs.not_finite import check_failed, find_nan
 from ostinato.export.proofs.proof import (
     TOLERANCE,
     Measured,
@@ -197,7 +197,7 @@ class _Prover:
     def _difference(self, answer: Answer, wanted: Answer, sequences: Array, cuts: Sequence[int] = ()) -> float:
         failed = self._contract.failed_rows(wanted[0])
         if failed.any():
-            check_fails(self._contract.failed_rows(answer[0]), failed)
+            check_failed(self._contract.failed_rows(answer[0]), failed)
             answer, wanted = self._without(failed, answer), self._without(failed, wanted)
         place, difference = worst_place(self._named(answer), self._named(wanted))
         if not difference <= self._tolerance:
