@@ -31,6 +31,7 @@ from ostinato.export.contracts.calls import (
 from ostinato.export.contracts.forward import failure
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.reasons import signature_words, swapped, what_looks_ahead
 from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.structures import flatten
 from ostinato.export.errors import ExportError
@@ -226,9 +227,9 @@ class _Search:
     def _refusal(self) -> ExportError:
         name = name_of(self._module)
         takes = ", ".join([part.name for part in (*self._inputs, *self._context)])
-        words = _signature_words(self._module)
+        words = signature_words(self._module)
         if self._odd:
-            return ExportError(f"{name}: {self._odd}; {_what_looks_ahead(self._module)}")
+            return ExportError(f"{name}: {self._odd}; {what_looks_ahead(self._module)}")
         if callable(getattr(self._module, "initial_state", None)):
             if self._failures:
                 tensors, error = self._failures[0]
@@ -315,36 +316,6 @@ class _Search:
         return tuple(outputs), tuple(f"state_{name}" if name in taken else name for name in named)
 
 
-def swapped(module: nn.Module, first: Input) -> str:
-    """What to say where a module has its batch where an input has its steps."""
-    swapped_shape = tuple({"B": "T", "T": "B"}.get(str(axis), axis) for axis in first.shape)
-    other = ",".join(map(str, swapped_shape))
-    first_axis = "steps" if first.shape[0] == "B" else "batch"
-    return (
-        f"the states of {name_of(module)} follow the axis that {list(first.shape)} calls the steps, so it takes the "
-        f"{first_axis} first: say --input {first.name}:{other} (shape={swapped_shape}), or set its layers' batch_first"
-    )
-
-
-def _what_looks_ahead(module: nn.Module) -> str:
-    """Which layer may be why chunks are answered otherwise, and what to do."""
-    for path, layer in module.named_modules():
-        if isinstance(layer, nn.RNNBase) and layer.bidirectional:
-            return (
-                f"layer {path or type(layer).__name__!r} is bidirectional over the steps, and depends on those that a "
-                "live session has not seen yet: use one direction, or task 'sequence', which answers whole sequences "
-                "without sessions"
-            )
-        if isinstance(layer, nn.Conv1d) and layer.kernel_size[0] > 1:
-            return (
-                f"convolution {path!r} sees {layer.kernel_size[0]} steps at a time: give it no padding, and carry the "
-                f"{(layer.kernel_size[0] - 1) * layer.dilation[0]} steps before x as a state, put in front by torch.cat"
-            )
-        if isinstance(layer, nn.MultiheadAttention):
-            return f"attention {path!r} looks at all steps of a chunk: carry what it looks back at as a state"
-    return "carry it as a state"
-
-
 def _short(ways: Sequence[str], word: str, taken: Sequence[str]) -> list[str]:
     """Ways without the places at their beginning, or ``word`` and a number where nothing is left."""
     names = [re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"^(\d+(_|$))+", "", way)) for way in ways]
@@ -364,8 +335,3 @@ def _is_close(given: Tensor, wanted: Tensor) -> bool:
     if given.shape != wanted.shape:
         return False
     return torch.allclose(given.double(), wanted.double(), rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
-
-
-def _signature_words(module: nn.Module) -> str:
-    parameters = Parameters(module)
-    return f"({', '.join([*parameters.positional, *(['*'] if parameters.has_rest else []), *parameters.named])})"
