@@ -6,7 +6,7 @@ structure: all of them are tensors in some order, and the rest of the exporter s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,18 @@ class Call:
         return module(*args, **{name: slot.value(tensors) for name, slot in self.kwargs.items()})
 
 
+BEGINNERS = (
+    *("initial_state", "init_hidden", "init_state", "initial_states", "get_initial_state", "zero_state"),
+    *("initHidden", "begin_state", "init_states", "initial_hidden"),
+)
+"""What people call the method that gives the states of so many sequences that have not begun; ours first."""
+
+
+def begin_of(module: nn.Module) -> Callable[[int], Any] | None:
+    """A module's method for the states of so many sequences that have not begun; None where it has none."""
+    return next((found for name in BEGINNERS if callable(found := getattr(module, name, None))), None)
+
+
 class Adapter(nn.Module):
     """A module of tensors: ``forward(*inputs, *context, *states) -> (*outputs, *states)`` and ``initial_state``.
 
@@ -64,7 +76,7 @@ class Adapter(nn.Module):
         module: as it was written.
         call: how it is called.
         begin: the states of one sequence that has not begun, the axis of the batch kept, and that axis; None = the
-            module's own ``initial_state`` gives them.
+            module's own method gives them (``begin_of``).
         names: of the outputs, and of the states.
         notes: what a user must know of what was inferred.
     """
@@ -99,7 +111,9 @@ class Adapter(nn.Module):
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """The states of ``batch_size`` sequences that have not begun, one by one."""
         if self._begin is None:
-            leaves, _ = flatten(self.module.initial_state(batch_size))  # type: ignore[operator]
+            begin = begin_of(self.module)
+            assert begin is not None
+            leaves, _ = flatten(begin(batch_size))
             return tuple(tensor for _, tensor in leaves)
         return tuple(
             first.repeat([batch_size if each == axis else 1 for each in range(first.dim())])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.adapter import Adapter, Call, Slot
+from ostinato.export.contracts.adapter import Adapter, Call, Slot, begin_of
 from ostinato.export.contracts.axes import to_axes
 from ostinato.export.contracts.calls import (
     REST,
@@ -64,9 +64,8 @@ def adapt(
         ExportError: no way to call it was found that works; says what it lacks, and its line where one failed.
     """
     search = _Search(module, inputs, context, in_frames=in_frames)
-    if callable(getattr(module, "initial_state", None)):
-        return search.with_given_states()
-    return search.with_inferred_states()
+    begin = begin_of(module)
+    return search.with_inferred_states() if begin is None else search.with_given_states(begin)
 
 
 class _Search:
@@ -82,9 +81,12 @@ class _Search:
         self._failures: list[tuple[Sequence[Tensor], Exception]] = []
         self._odd = ""
 
-    def with_given_states(self) -> Adapter:
-        """Where ``initial_state`` tells what they are."""
-        begun = self._module.initial_state(_ROWS)  # type: ignore[operator]
+    def with_given_states(self, begin: Callable[[int], Any]) -> Adapter:
+        """Where a method tells what they are."""
+        try:
+            begun = begin(_ROWS)
+        except Exception:  # it asks for more than the size of the batch, so it is none
+            return self.with_inferred_states()
         states = [tensor for _, tensor in flatten(begun)[0]]
         tensors = self._draw(_ROWS, _STEPS)
         for slots in bindings(self._parameters, self._inputs, self._context):

@@ -137,7 +137,7 @@ def states_in(answer: Any, free: Sequence[str]) -> Iterator[Values]:
             yield dict(zip(free, last.values(), strict=False))
         for name in free:
             if len(values) > 1:
-                yield {name: values[-1]}
+                yield from ({name: value} for value in reversed(values))
             if len(values) > 2:
                 yield {name: tuple(values[1:])}
                 yield {name: list(values[1:])}
@@ -156,13 +156,11 @@ def places_of_states(
     """
     leaves = [tensor for _, tensor in flatten(answer)[0]]
     count = len(given)
-    candidates = [places for places in (_by_name(answer, values), range(len(leaves) - count, len(leaves))) if places]
-    if len(leaves) == count:
-        candidates.append(range(count))
-    candidates.append(range(count))
+    ends = range(len(leaves), count - 1, -1)
+    candidates = [_by_name(answer, values), *(list(range(end - count, end)) for end in ends)]
     for places in candidates:
         found = tuple(places)
-        if len(found) != count or not all(0 <= place < len(leaves) for place in found):
+        if len(found) != count:
             continue
         if [(leaves[place].shape, leaves[place].dtype) for place in found] == [
             (each.shape, each.dtype) for each in given

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.adapter import Call, Slot
+from ostinato.export.contracts.adapter import Call, Slot, begin_of
 from ostinato.export.contracts.axes import to_axes
 from ostinato.export.contracts.calls import Parameters, bindings, ways_to_give, with_states
 from ostinato.export.contracts.preparation import name_of
@@ -76,10 +76,11 @@ def _lengths(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input
 def _calls(
     module: nn.Module, parameters: Parameters, slots: dict[str, Slot], first: int
 ) -> Iterator[tuple[Call, list[Tensor]]]:
-    if not callable(getattr(module, "initial_state", None)):
+    begin = begin_of(module)
+    if begin is None:
         yield parameters.call(slots), []
         return
-    begun = module.initial_state(_ROWS)  # type: ignore[operator]
+    begun = begin(_ROWS)
     for values in ways_to_give(parameters, parameters.free(slots), begun):
         yield with_states(parameters, slots, values, first), [tensor for _, tensor in flatten(begun)[0]]
 

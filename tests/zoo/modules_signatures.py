@@ -204,6 +204,28 @@ def states_in_a_dict_of_tuples() -> Entry:
     return written(forward), amounts()
 
 
+def init_hidden() -> Entry:
+    """``init_hidden(batch_size)`` in place of ``initial_state``, and a state that is needed."""
+
+    def forward(self, x, hidden):
+        h, c = hidden
+        y, (h, c) = self.lstm(x, (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()))
+        return self.head(y), (h.transpose(0, 1), c.transpose(0, 1))
+
+    made = type("Network", (Base,), {"forward": forward, "init_hidden": lambda _, b: (torch.zeros(b, 1, H),) * 2})
+    return made(), amounts()
+
+
+def state_in_the_middle() -> Entry:
+    """``(y, state, attention)``."""
+
+    def forward(self, x, h=None):
+        y, h = self.gru(x, h)
+        return self.head(y), h, torch.softmax(y, -1)
+
+    return written(forward), amounts()
+
+
 def learned_first_state() -> Entry:
     """Begins with a parameter where it is given nothing."""
 

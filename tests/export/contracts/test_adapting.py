@@ -26,6 +26,8 @@ FOUND: list[tuple[Callable[[], Entry], list[str], list[str]]] = [
     (zoo.state_in_a_dataclass, ["outputs"], ["hidden", "cell"]),
     (zoo.nested_lists_of_states, ["outputs"], [f"states_{layer}_{part}" for layer in range(3) for part in range(2)]),
     (zoo.states_in_a_dict_of_tuples, ["outputs"], ["fast_0", "fast_1", "slow"]),
+    (zoo.init_hidden, ["outputs"], ["hidden_0", "hidden_1"]),
+    (zoo.state_in_the_middle, ["output_0", "output_1"], ["h"]),
     (zoo.bare_gru_time_major, ["outputs"], ["hx"]),
     (zoo.bare_lstm_cell, ["outputs"], ["hx_0", "hx_1"]),
     (zoo.outputs_in_a_named_tuple, ["mean", "scale"], ["h"]),
