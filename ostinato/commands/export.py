@@ -146,7 +146,8 @@ def export(
     console.print(_proof(exported))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
-    console.print(_summary(exported, f"task {exported.manifest.task}" if check else str(exported.directory)))
+    title = f"task {exported.manifest.task}" if check else str(exported.directory)
+    console.print(export_summary(exported, title))
     if check:
         console.print("checked: nothing was written", highlight=False)
     elif bentoml:
@@ -188,17 +189,17 @@ def _bits(identical: bool) -> str:
     return "to the bit" if identical else "[yellow]to rounding[/]"
 
 
-def _summary(exported: Exported, title: str) -> Table:
+def export_summary(exported: Exported, title: str = "") -> Table:
+    """What was exported: its tensors, and what they are called where there are several; titled by its directory."""
     manifest = exported.manifest
-    table = Table(title=title, show_header=False)
-    several = len(manifest.inputs) > 1 or len(manifest.outputs) > 1
+    table = Table(title=title or str(exported.directory), show_header=False)
     for given in manifest.inputs:
         what = "source" if manifest.task == "encoder_decoder" else "input"
-        _add_tensor(table, f"{what} {given.name}" if several else what, given)
-    for part in manifest.context:
-        _add_tensor(table, f"context {part.name}", part)
+        _add_tensor(table, f"{what} {given.name}" if len(manifest.inputs) > 1 else what, given)
+    for known in manifest.context:
+        _add_tensor(table, f"context {known.name}", known)
     for made in manifest.outputs:
-        _add_tensor(table, f"output {made.name}" if several else "output", made)
+        _add_tensor(table, f"output {made.name}" if len(manifest.outputs) > 1 else "output", made)
     for state in manifest.states:
         table.add_row(f"state {state.name}", f"{state.dtype} {_shape(state.shape)}")
     if manifest.decoder is not None:
