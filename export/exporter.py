@@ -11,15 +11,16 @@ from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
 from ostinato.export.contracts.narrowing import check_float32, in_float32
+from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.preparation import unwrapped
-from ostinato.export.contracts.recurrent import inspect_module, one_step
+from ostinato.export.contracts.recurrent import FeatureNames, inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.graphs.untranslated import unloadable
 from ostinato.export.proofs.fault import promise_notes
 from ostinato.export.proofs.golden import golden_answers
 from ostinato.export.proofs.overflow import check_overflow
-from ostinato.export.proofs.promise import check_rows, recurrent_promise
+from ostinato.export.proofs.promise import check_module_rows, check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import own_tolerance
@@ -32,16 +33,18 @@ GRAPH_FILE = "model.onnx"
 
 def export_module(
     module: nn.Module,
-    inputs: Input,
+    inputs: Input | Sequence[Input],
     repository: Path | str,
     *,
     name: str,
     version: str = "1",
-    output_features: Sequence[str] = (),
+    context: Sequence[Input] = (),
+    output_features: FeatureNames = (),
     state_names: Sequence[str] = (),
     feedback: Mapping[str, str] | None = None,
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
+    steps_per_answer: int = 1,
     step_by_step: bool = False,
     minus_infinity: bool = False,
     decoder: DecoderOptions | None = None,
@@ -50,8 +53,10 @@ def export_module(
 ) -> Exported:
     """Export a trained module to ``<repository>/<name>/<version>/``.
 
-    The module keeps the contract ``forward(x, *state) -> (y, *state)`` and ``initial_state(batch_size)``. States have
-    the batch on any axis and any shape and dtype. The output has the steps (``[B, T, O]``, ``[B, T]``) or is one
+    The module keeps the contract ``forward(x, *state) -> (y, *state)`` and ``initial_state(batch_size)``, or takes and
+    returns the same in another structure: states in a tuple, a dict, a dataclass or by name, ``state=None`` for a
+    sequence that has not begun, several inputs and outputs. What was inferred is in the proof's notes. States have the
+    batch on any axis and any shape and dtype. The output has the steps (``[B, T, O]``, ``[B, T]``) or is one
     answer a run (``[B, O]``)::
 
         export_module(
@@ -66,13 +71,18 @@ def export_module(
 
     Args:
         module: is copied, put in evaluation mode and moved to the CPU; the caller's own stays as it is.
-        inputs: name, dtype, symbolic shape and feature names of what goes in; without ``T`` in the shape the module
-            takes one step a run. Its statistics and categories, where given, tell which probes are likely.
+        inputs: one, or several in the order or with the names of ``forward``'s arguments: name, dtype, symbolic shape
+            and feature names of what goes in; without ``T`` in the shape the module takes one step a run. Statistics
+            and categories, where given, tell which probes are likely.
         repository: is made where it does not exist.
-        output_features: names of an output step's numbers; ``output_0``, ... where none are given.
+        context: inputs that are the same in all steps of a sequence, without ``T``.
+        output_features: names of an output step's numbers; ``output_0``, ... where none are given. Of several outputs
+            by the output's name.
         state_names: names of the states; those of ``forward``'s arguments where none are given.
         feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
+        steps_per_answer: k, where the module answers once in k steps, as behind a convolution with stride k: a step of
+            the graph is then a frame of k steps, ``[B, T, k, ...]``.
         step_by_step: export a module for many steps as a graph of one step, a run a step.
         minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
             inputs lead to it, that is found without being told.
@@ -87,17 +97,19 @@ def export_module(
     """
     with new_version(repository, name, version, force=force) as new:
         narrow = in_float32(module)
-        contract = inspect_module(narrow, inputs, output_features, state_names)
-        notes = check_float32(module, narrow, inputs)
+        contract = inspect_module(narrow, inputs, output_features, state_names, context, steps_per_answer)
+        notes = (*contract.notes, *check_float32(module, contract))
         if step_by_step:
             contract = one_step(contract)
         if minus_infinity:
-            contract = replace(contract, output=contract.output.model_copy(update={"minus_infinity": True}))
+            made = (part.model_copy(update={"minus_infinity": True}) for part in contract.made)
+            contract = replace(contract, made=tuple(made))
+        check_module_rows(contract)
         check_overflow(contract)
         places: dict[str, str] = {}
         contract = write_graph(contract, new.folder / GRAPH_FILE, places=places)
         try:
-            graph = StepGraph(new.folder / GRAPH_FILE, contract.inputs, contract.output, contract.states)
+            graph = StepGraph(new.folder / GRAPH_FILE, contract)
         except ExportError as error:
             raise unloadable(error, places) from error
         try:
@@ -112,7 +124,7 @@ def export_module(
         notes += promise_notes(contract, new.folder / GRAPH_FILE, promise, places)
         proof = replace(proof, notes=(*notes, *proof.notes))
         if begins_decoder(unwrapped(module)):
-            options = decoder or DecoderOptions(output_features=tuple(output_features))
+            options = decoder or DecoderOptions(output_features=_only(output_features))
             path = new.folder / DECODER_FILE
             described, decoded, lines, tolerance = export_decoder(contract, graph, options, path, golden)
             described = described.model_copy(update={"shares_runs": all(line.bit_identical for line in lines)})
@@ -127,9 +139,14 @@ def export_module(
             find_promise=lambda _manifest, _folder: promise,
             task="recurrent",
             description=description,
-            inputs=(contract.inputs,),
-            outputs=(contract.output,),
+            inputs=contract.given,
+            outputs=contract.made,
+            context=contract.context,
             states=contract.states,
             feedback=dict(feedback or {}),
             decoder=described,
         )
+
+
+def _only(features: FeatureNames) -> tuple[str, ...]:
+    return () if isinstance(features, Mapping) else tuple(features)

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import DecoderOptions, valid_decoder
 from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
-from ostinato.export.contracts.recurrent import Contract, inspect_module, one_step
+from ostinato.export.contracts.one_step import one_step
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, write_encoder
@@ -152,7 +154,7 @@ def export_generator(
         check_overflow(whole)
         decoder, contract = _one_step_of(whole, options)
         write_graph(contract, new.folder / DECODER_FILE, name="decode")
-        graph = StepGraph(new.folder / DECODER_FILE, contract.inputs, contract.output, contract.states)
+        graph = StepGraph(new.folder / DECODER_FILE, contract)
         texts = draw_fed_codes(options.num_codes, start, np.random.default_rng(0), _NUM_TEXTS, 4 * _CARRIED_STEPS)
         tolerance = tolerance_for(recurrent_rounding(whole, texts, _CARRIED_STEPS))
         proof = prove(contract, graph, tolerance=tolerance, carried_steps=_CARRIED_STEPS, report=report)
@@ -172,17 +174,18 @@ def export_generator(
 
 def _one_step_of(whole: Contract, options: DecoderOptions) -> tuple[Decoder, Contract]:
     """The generator as a decoder, and the contract of its one step."""
-    if whole.output.shape != ("B", "T", options.num_codes):
+    (scores,) = whole.made
+    if scores.shape != ("B", "T", options.num_codes):
         raise ExportError(
-            f"the scores have shape {list(whole.output.shape)}: one is needed for each of {options.num_codes} codes at "
+            f"the scores have shape {list(scores.shape)}: one is needed for each of {options.num_codes} codes at "
             f"each step, ['B', 'T', {options.num_codes}]"
         )
-    contract = one_step(replace(whole, output=whole.output.model_copy(update={"name": "scores"})))
+    contract = one_step(replace(whole, made=(scores.model_copy(update={"name": "scores"}),)))
     decoder = valid_decoder(
-        previous=contract.inputs,
+        previous=contract.given[0],
         start=options.start,
         stop=options.stop,
-        output=contract.output,
+        output=contract.made[0],
         states=contract.states,
     )
     return decoder, contract

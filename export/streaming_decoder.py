@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
+from ostinato.export.contracts.axes import Array, States, StepFunction
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import LENGTHS_NAME, Decode, Decoded, DecoderOptions, find_decoder, find_states
 from ostinato.export.contracts.module import Arrays, check_methods, run_decoder, to_arrays, to_tensor, to_tensors
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.symbols import PROBE_SIZES
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.generation import DecoderGraph, write_decoder
@@ -169,7 +168,7 @@ def prove_streaming(
     network = StreamingDecoder(contract.module)
     lines = []
     for length in LENGTHS:
-        sequences = draw_sequences(contract.inputs, generator, max(BATCH_SIZES), length)
+        sequences = contract.draw(generator, max(BATCH_SIZES), length)
         wanted = sessions.decode(network, _after(contract, contract, sequences), NUM_STEPS, lengths_of)
         alone = [
             sessions.decode(graph, _after(contract, step, sequences[row : row + 1]), NUM_STEPS, lengths_of)
@@ -207,7 +206,7 @@ def _rounding(contract: Contract, decoder: Decoder, lengths_of: str) -> float:
 
     What decides is how near 0 an output comes to lie, so one length says little of another.
     """
-    sequences = draw_sequences(contract.inputs, np.random.default_rng(0), max(BATCH_SIZES), max(LENGTHS))
+    sequences = contract.draw(np.random.default_rng(0), max(BATCH_SIZES), max(LENGTHS))
     sessions = SessionDecoder(contract, decoder)
     begin = tuple(map(widened, contract.initial_states(len(sequences))))
     worst = 0.0
@@ -265,11 +264,11 @@ def _after(
 ) -> States:
     """The states after sequences ``[B, T, ...]``."""
     states = contract.initial_states(len(sequences)) if begin is None else begin
-    return run_in_chunks(step, contract.inputs, contract.output, sequences, states, cuts or ())[1]
+    return contract.run(step, sequences, states, cuts or ())[1]
 
 
 def _session_states(contract: Contract, batch_size: int, num_steps: int) -> States:
-    sequences = draw_sequences(contract.inputs, np.random.default_rng(0), batch_size, num_steps)
+    sequences = contract.draw(np.random.default_rng(0), batch_size, num_steps)
     return _after(contract, contract, sequences)
 
 

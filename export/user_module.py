@@ -5,21 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
 from torch import nn
 
+from ostinato.export.described_inputs import DescribedInputs, described_input, input_of_words, read_inputs
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.user_code import user_module
 from ostinato.export.version_directory import Exported
+from ostinato.export.weights import load_weights
 from ostinato.service.artifact.tensors import Input
 
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes."""
+    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes.
 
+    ``inputs``, ``context``: ``NAME:SHAPE[:DTYPE]`` each.
+    """
+
+    inputs: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    inputs_file: Path | None = None
+    weights: Path | None = None
+    steps_per_answer: int = 1
     input_shape: str = "B,T,1"
     input_dtype: str = "float32"
     features: tuple[str, ...] = ()
@@ -33,29 +42,32 @@ class ModuleOptions:
     description: str = ""
     licence: str = ""
 
+    def described(self) -> DescribedInputs:
+        """The inputs, contexts and names of outputs' numbers: those of the file, and those in words behind them; where
+        there are none, the one that shape, dtype and features describe.
+
+        Raises:
+            ExportError: they do not fit together.
+        """
+        in_file = read_inputs(self.inputs_file) if self.inputs_file is not None else DescribedInputs()
+        inputs = (*in_file.inputs, *map(input_of_words, self.inputs)) or (self.input(),)
+        return DescribedInputs(inputs, (*in_file.context, *map(input_of_words, self.context)), in_file.output_features)
+
     def input(self) -> Input:
-        """The input as the manifest has it; ``input_0``, ... where no features are named.
+        """The only input, as the manifest has it; ``input_0``, ... where no features are named.
 
         Raises:
             ExportError: shape, dtype and features do not fit together.
         """
-        shape = [int(axis) if axis.strip().isdecimal() else axis.strip() for axis in self.input_shape.split(",")]
-        num_features = 1
-        for axis in shape:
-            num_features *= axis if isinstance(axis, int) else 1
-        content = {
-            "name": "inputs",
-            "dtype": self.input_dtype,
-            "shape": shape,
-            "features": self.features or tuple(f"input_{index}" for index in range(num_features)),
-            "missing": self.missing,
-            "num_codes": self.num_codes or None,
-        }
-        try:
-            return Input.model_validate(content)
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in error.errors())
-            raise ExportError(f"the input as described by the options: {faults.strip()}") from error
+        return described_input(
+            {
+                "shape": self.input_shape,
+                "dtype": self.input_dtype,
+                "features": self.features,
+                "missing": self.missing,
+                "num_codes": self.num_codes or None,
+            }
+        )
 
     def feedback_map(self) -> dict[str, str]:
         """``output=input`` pairs as a mapping.
@@ -83,14 +95,17 @@ def export_source(
     Raises:
         ExportError: the function cannot be found or fails, does not return a module; or as ``export_module``.
     """
+    described = options.described()
     with user_module(source) as module:
         return export_module(
-            module,
-            options.input(),
+            module if options.weights is None else load_weights(module, options.weights),
+            described.inputs,
             repository,
+            context=described.context,
+            steps_per_answer=options.steps_per_answer,
             name=name or source.rpartition(":")[2].replace("_", "-"),
             version=version,
-            output_features=options.output_features,
+            output_features=options.output_features or described.output_features,
             state_names=options.states,
             feedback=options.feedback_map(),
             description=options.description,

@@ -57,6 +57,13 @@ def run_in_chunks(
     return answers[-1] if many_to_one else np.concatenate(answers, axis=1), states
 
 
+def failed_rows(outputs: Array) -> Array:
+    """Rows of outputs ``[B, ...]`` with NaN, bool ``[B]``: the service does not answer such a row, but fails it."""
+    if outputs.dtype.kind != "f":
+        return np.zeros(len(outputs), bool)
+    return np.asarray(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1))
+
+
 def _permutation(tensor: Tensor) -> tuple[int, ...]:
     sizes = iter(range(2, len(tensor.shape)))
     return tuple({"B": 0, "T": 1}[axis] if isinstance(axis, str) else next(sizes) for axis in tensor.shape)

@@ -12,11 +12,21 @@ from torch import Tensor, nn
 from ostinato.export.contracts.module import Tensors
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.errors import ExportError, first_line
+from ostinato.export.places import place_of_error
 
+_FIXED = (
+    "a size that was fixed in __init__, as the batch or the number of steps in a buffer or a view, does not fit "
+    "others: take it from x.shape"
+)
+_HIDDEN = re.compile(r"[Ee]xpected hidden(?:\[\d\])? size \(([\d, ]+)\), got \[([\d, ]+)\]")
 # What torch says of a run that failed, and what to do about it.
 _ADVICE = (
     (r"same dtype|scalar type|match weight dtype|dtype .*mismatch", "export network.float(), or say the input's dtype"),
-    (r"same device|expected device|device type", "make tensors where the input is, as by device=x.device"),
+    (
+        r"same device|expected device|device type|not compiled with CUDA|NVIDIA driver",
+        "make tensors where the input is, as by device=x.device: a network is exported on the CPU",
+    ),
+    (r"shape '.*' is invalid for input of size|size of tensor a .* must match", _FIXED),
 )
 
 
@@ -49,8 +59,8 @@ def _way_out(module: nn.Module, x: Tensor, states: Tensors, parameters: list[ins
         given = "h, c" if len(states) == 2 else ", ".join(f"state_{index}" for index in range(len(states)))
         return f"It takes the states as one tuple; unpack the tuple: forward(x, {given}) -> (y, {given})"
     return (
-        "More than one sequence input is not supported: join them into one along the features, and give anything else "
-        "a default"
+        "Say of each input which it is (--input NAME:SHAPE, again for each), of what is the same in all steps "
+        "--context, and give anything else a default"
     )
 
 
@@ -83,32 +93,59 @@ def initial_states(module: nn.Module, batch_size: int) -> Tensors:
     return tuple(state.detach().contiguous() for state in states)
 
 
-def attempt(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> Tensors:
-    """One run without gradients: the output, and the states behind it.
+def attempt(
+    module: nn.Module, given: Tensor | Sequence[Tensor], states: Sequence[Tensor], num_outputs: int = 1
+) -> Tensors:
+    """One run without gradients: the outputs, and the states behind them.
+
+    Args:
+        given: the input, or all inputs and contexts in their order.
 
     Raises:
         ExportError: it fails, or returns anything else.
     """
     try:
         with torch.no_grad():
-            return run(module, x, states)
+            return run(module, given, states, num_outputs)
     except ExportError:
         raise
     except Exception as error:  # a user's module may raise anything
-        dtype = str(x.dtype).removeprefix("torch.")
-        said = str(error)
-        advice = next((f"; {way_out}" for pattern, way_out in _ADVICE if re.search(pattern, said)), "")
-        raise ExportError(
-            f"{name_of(module)} fails on an input of shape {list(x.shape)} and dtype {dtype}: "
-            f"{type(error).__name__}: {said}{advice}"
-        ) from error
+        raise failure(module, [given] if isinstance(given, Tensor) else given, error) from error
 
 
-def run(module: nn.Module, x: Tensor, states: Sequence[Tensor]) -> Tensors:
+def failure(module: nn.Module, given: Sequence[Tensor], error: Exception) -> ExportError:
+    """What to raise where a run of a user's module raised ``error``: says of which sizes, in which line, what helps."""
+    if isinstance(error, ExportError):
+        return error
+    dtype = str(given[0].dtype).removeprefix("torch.")
+    said = str(error)
+    advice = next((f"; {way_out}" for pattern, way_out in _ADVICE if re.search(pattern, said)), "")
+    hidden = _HIDDEN.search(said)
+    if hidden is not None:
+        advice = f"; {_of_hidden(given[0], [int(size) for size in hidden[2].split(',')])}"
+    failed = ExportError(
+        f"{name_of(module)} fails on an input of shape {list(given[0].shape)} and dtype {dtype}: "
+        f"{type(error).__name__}: {said}{place_of_error(error)}{advice}"
+    )
+    failed.__cause__ = error
+    return failed
+
+
+def _of_hidden(x: Tensor, sizes: Sequence[int]) -> str:
+    """What to do about a state that a layer did not take: it is of the batch, or of a size that was fixed."""
+    if sizes[-2:-1] and sizes[-2] in x.shape[:2]:
+        return (
+            "a layer without batch_first=True takes the steps first: say --input x:T,B,F (shape=('T', 'B', F)), or "
+            "make it with batch_first=True"
+        )
+    return _FIXED
+
+
+def run(module: nn.Module, given: Tensor | Sequence[Tensor], states: Sequence[Tensor], num_outputs: int = 1) -> Tensors:
     """One run, what it returns checked."""
-    answer = module(x, *states)
+    answer = module(*([given] if isinstance(given, Tensor) else given), *states)
     is_list = isinstance(answer, tuple | list)
-    if not is_list or len(answer) != len(states) + 1 or not all(isinstance(part, Tensor) for part in answer):
+    if not is_list or len(answer) != len(states) + num_outputs or not all(isinstance(part, Tensor) for part in answer):
         raise ExportError(
             f"{name_of(module)}.forward must return the output and {len(states)} states, as initial_state gives; "
             f"it returned {_kind(answer)}{_way_to_return(answer)}"

@@ -11,19 +11,17 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ostinato.export.contracts.axes import to_axes
+from ostinato.export.contracts.adapter import Adapter
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.forward import attempt, initial_states
 from ostinato.export.contracts.module import Tensors
 from ostinato.export.contracts.preparation import unwrapped
-from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.numbers import largest_difference
-from ostinato.service.artifact.tensors import Input
 
 MAX_DIFFERENCE = 1e-4
 """Of a network in float64 from the same in float32, relative as parity is: what a proof lets pass at most."""
@@ -50,7 +48,7 @@ def in_float32(module: nn.Module) -> nn.Module:
     return narrow
 
 
-def check_float32(module: nn.Module, narrow: nn.Module, inputs: Input) -> tuple[str, ...]:
+def check_float32(module: nn.Module, contract: Contract) -> tuple[str, ...]:
     """What to tell of a network that was put into float32, if it was.
 
     Raises:
@@ -63,7 +61,7 @@ def check_float32(module: nn.Module, narrow: nn.Module, inputs: Input) -> tuple[
     name = str(dtype).removeprefix("torch.")
     held = "rounded" if dtype == torch.float64 else "which holds them exactly"
     told = f"the network's weights are {name}; it is exported in float32, {held}"
-    difference = _difference(copy.deepcopy(module).eval(), copy.deepcopy(narrow).eval(), inputs, dtype)
+    difference = _difference(copy.deepcopy(module).eval(), contract, dtype)
     if difference is None:
         return (f"{told}, and was not compared with itself in {name}, in which it does not run here",)
     if dtype == torch.float64 and not difference <= MAX_DIFFERENCE:
@@ -129,23 +127,26 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def _difference(module: nn.Module, narrow: nn.Module, inputs: Input, dtype: torch.dtype) -> float | None:
+def _difference(module: nn.Module, contract: Contract, dtype: torch.dtype) -> float | None:
     """How far the two are from each other over likely sequences; None where the module does not run in its dtype."""
-    batch_size, num_steps = _PROBES
-    sequence = draw_sequences(inputs, np.random.default_rng(0), batch_size, num_steps)
-    x = torch.from_numpy(to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs))
-    begin = initial_states(module, batch_size)
-    ways = ((x, begin), (_cast(x, dtype), begin), (_cast(x, dtype), _cast(begin, dtype)))
-    wanted = next((answer for given in ways if (answer := _answer(module, *given)) is not None), None)
+    narrow, batch_size = contract.module, _PROBES[0]
+    if isinstance(narrow, Adapter):
+        module = narrow.around(module)
+    drawn = contract.example(*_PROBES)
+    tensors = drawn[: len(drawn) - len(contract.states)]
+    begin, num_outputs = initial_states(module, batch_size), len(contract.made)
+    ways = ((tensors, begin), (_cast(tensors, dtype), begin), (_cast(tensors, dtype), _cast(begin, dtype)))
+    answers = (_answer(module, given, states, num_outputs) for given, states in ways)
+    wanted = next((answer for answer in answers if answer is not None), None)
     if wanted is None:
         return None
-    made = attempt(narrow, x, initial_states(narrow, batch_size))
+    made = attempt(narrow, tensors, initial_states(narrow, batch_size), num_outputs)
     pairs = zip(made, wanted, strict=True)
     return max(largest_difference(ours.numpy(), theirs.to(torch.float64).numpy()) for ours, theirs in pairs)
 
 
-def _answer(module: nn.Module, x: Tensor, states: Tensors) -> Tensors | None:
+def _answer(module: nn.Module, given: Tensors, states: Tensors, num_outputs: int) -> Tensors | None:
     try:
-        return attempt(module, x, states)
+        return attempt(module, given, states, num_outputs)
     except ExportError:
         return None

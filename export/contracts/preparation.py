@@ -67,13 +67,26 @@ def unwrapped(module: nn.Module) -> nn.Module:
             module = compiled
         elif isinstance(module, _WRAPPERS):
             module = cast("nn.Module", module.module)
+        elif (inner := _trained_by(module)) is not None:
+            module = inner
         else:
             return module
 
 
+def _trained_by(module: nn.Module) -> nn.Module | None:
+    """The network of a module that has steps of training around it and no ``forward`` of its own."""
+    if not hasattr(module, "training_step") or type(module).forward is not nn.Module.forward:
+        return None
+    networks = [part for part in module.children() if next(part.parameters(), None) is not None]
+    return networks[0] if len(networks) == 1 else None
+
+
 def name_of(module: nn.Module) -> str:
     """What a module is called in a message."""
-    return "the module" if type(module).__name__ == "OneStep" else type(module).__name__
+    kind = type(module).__name__
+    if kind == "Adapter":
+        return name_of(cast("nn.Module", module.module))
+    return "the module" if kind == "OneStep" else kind
 
 
 def _check_kinds(module: nn.Module) -> None:

@@ -33,6 +33,12 @@ def draw_sequences(inputs: Input, generator: np.random.Generator, batch_size: in
     return wide.reshape(batch_size, num_steps, *inputs.row_shape).astype(inputs.dtype)
 
 
+def likely_step(inputs: Input) -> NDArray[np.float64]:
+    """A step ``[F]`` without holes, as a probe has it."""
+    whole = inputs.model_copy(update={"missing": False})
+    return draw_sequences(whole, np.random.default_rng(0), 1, 1).reshape(-1).astype(np.float64)
+
+
 def _draw_feature(
     inputs: Input, generator: np.random.Generator, index: int, shape: tuple[int, int]
 ) -> NDArray[np.float64]:

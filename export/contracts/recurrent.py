@@ -7,127 +7,127 @@ begins with.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ostinato.export.contracts.axes import Array, States, run_in_chunks, to_axes
+from ostinato.export.contracts.adapter import Adapter
+from ostinato.export.contracts.adapting import adapt
+from ostinato.export.contracts.axes import from_axes, to_axes
 from ostinato.export.contracts.codes import check_declared, find_codes
-from ostinato.export.contracts.forward import attempt, check_signature, initial_states, run
+from ostinato.export.contracts.contract import Contract, ask_module
+from ostinato.export.contracts.forward import attempt, check_signature, initial_states
+from ostinato.export.contracts.frames import check_rate, in_frames
 from ostinato.export.contracts.preparation import name_of, prepared
-from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.probes import draw_sequences, likely_step
 from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Dtype, Input, Nested, Output, State
 
 AnyTensor = TypeVar("AnyTensor", Input, Output)
+FeatureNames: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
 
 OUTPUT_NAME = "outputs"
 # Rows and steps over which it is seen what is not finite in outputs and states.
 _TRIED_ROWS, _TRIED_LENGTHS = 32, (1, 2, 12)
 
 
-@dataclass(frozen=True)
-class Contract:
-    """A module in evaluation mode, the input that it takes, and what was found of its output and states."""
-
-    module: nn.Module
-    inputs: Input
-    output: Output
-    states: tuple[State, ...]
-
-    def initial_states(self, batch_size: int) -> States:
-        """The states of ``batch_size`` sequences that have not begun, as the module gives them."""
-        return tuple(state.numpy() for state in initial_states(self.module, batch_size))
-
-    def __call__(self, x: Array, states: States) -> tuple[Array, States]:
-        """One run of the module (a ``StepFunction``)."""
-        y, *after = attempt(self.module, torch.from_numpy(x), tuple(torch.from_numpy(state) for state in states))
-        return y.numpy(), tuple(state.numpy() for state in after)
-
-    def likely_step(self) -> Array:
-        """A step ``[F]`` without holes, as a probe has it."""
-        return _likely_step(self.inputs)
-
-    def ask(self, row: Array) -> list[bytes] | None:
-        """What the module makes of one step ``[F]``, output and states; None where it raises."""
-        return _ask(self.module, self.inputs, row)
-
-    def example(self, batch_size: int, num_steps: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """An input and states to trace the module with."""
-        num_steps = num_steps if self.inputs.time_axis is not None else 1
-        sequence = draw_sequences(self.inputs, np.random.default_rng(0), batch_size, num_steps)
-        return torch.from_numpy(to_axes(sequence, self.inputs)), initial_states(self.module, batch_size)
-
-
-class OneStep(nn.Module):
-    """A module for many steps, given one: the axis of the steps is put in before it and taken out behind it."""
-
-    def __init__(self, module: nn.Module, time_axis: int, output_time_axis: int | None) -> None:
-        super().__init__()
-        self.module = module
-        self.time_axis = time_axis
-        self.output_time_axis = output_time_axis
-
-    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
-        """That of the module."""
-        return initial_states(self.module, batch_size)
-
-    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """One step ``x [B, ...]`` and the states to the output and the states."""
-        y, *after = run(self.module, x.unsqueeze(self.time_axis), states)
-        return (y if self.output_time_axis is None else y.squeeze(self.output_time_axis), *after)
-
-
 def inspect_module(
-    module: nn.Module, inputs: Input, output_features: Sequence[str] = (), state_names: Sequence[str] = ()
+    module: nn.Module,
+    inputs: Input | Sequence[Input],
+    output_features: FeatureNames = (),
+    state_names: Sequence[str] = (),
+    context: Sequence[Input] = (),
+    steps_per_answer: int = 1,
 ) -> Contract:
-    """Find the output's and the states' names, dtypes and symbolic shapes, on a copy of the module.
+    """Find the outputs' and the states' names, dtypes and symbolic shapes, on a copy of the module.
 
     Args:
-        module: keeps the contract.
+        module: keeps the contract, or takes and returns its tensors in another structure.
         inputs: what goes in; its shape has ``T`` where the module takes many steps at once.
-        output_features: names of the output's numbers; ``output_0``, ... where none are given.
+        output_features: names of the output's numbers; ``output_0``, ... where none are given. Of several outputs, by
+            the name of each.
         state_names: names of the states; those of ``forward``'s arguments where none are given.
+        context: what is the same in all steps of a sequence.
+        steps_per_answer: how many steps the module takes for one answer.
 
     Raises:
         ExportError: the module breaks the contract; the message says where.
     """
+    given = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
+    _check_inputs(given, context)
     module = prepared(module)
-    if not callable(getattr(module, "initial_state", None)):
-        if callable(getattr(module, "encode", None)) and callable(getattr(module, "decode", None)):
-            raise ExportError(
-                f"{name_of(module)} is an encoder-decoder: call export_encoder_decoder of "
-                "ostinato.export.generation_exporter, as docs/encoder_decoder.md shows"
-            )
-        raise ExportError(
-            f"{name_of(module)} has no initial_state(batch_size): add one that returns the states of that many "
-            "sequences that have not begun"
-        )
-    begin = initial_states(module, 1)
-    check_signature(module, _example(inputs, 1, 1), begin)
-    names = _state_names(module, tuple(state_names), len(begin))
+    if steps_per_answer > 1:
+        given = tuple(in_frames(part, steps_per_answer) for part in given)
+        module = adapt(module, given, tuple(context), in_frames=True)
+    else:
+        check_rate(module, given, context)
+        module = _adapted(module, given, tuple(context))
+    parts = (*given, *context)
+    num_outputs = module.num_outputs if isinstance(module, Adapter) else 1
+    names = _state_names(module, tuple(state_names), len(initial_states(module, 1)))
     check_repeats(module, lambda: initial_states(module, 1), "initial_state")
-    ask, likely = partial(_ask, module, inputs), _likely_step(inputs)
-    check_declared(inputs, likely, ask)
-    found = find_codes(inputs, likely, ask)
-    tried = _answered(module, inputs, found)
-    check_repeats(module, lambda: _probe(module, tried, *PROBE_SIZES[0]))
-    answers = [_probe(module, tried, *sizes) for sizes in PROBE_SIZES]
+    found = []
+    for place, part in enumerate(parts):
+        ask = partial(ask_module, module, parts, num_outputs, place)
+        check_declared(part, likely_step(part), ask)
+        found.append(find_codes(part, likely_step(part), ask))
+    tried = _answered(module, parts, tuple(found), num_outputs)
+    check_repeats(module, lambda: _probe(module, tried, *PROBE_SIZES[0], num_outputs))
+    answers = [_probe(module, tried, *sizes, num_outputs) for sizes in PROBE_SIZES]
     states = tuple(
-        _find_state(module, name, position, [answer[position + 1] for answer in answers])
+        _find_state(module, name, position, [answer[position + num_outputs] for answer in answers])
         for position, name in enumerate(names)
     )
-    return _with_infinities(
-        Contract(module, found, _find_output([answer[0] for answer in answers], output_features), states)
-    )
+    made = _find_outputs(module, [answer[:num_outputs] for answer in answers], output_features)
+    notes = module.notes if isinstance(module, Adapter) else ()
+    contract = Contract(module, tuple(found[: len(given)]), made, states, tuple(found[len(given) :]), notes)
+    return _with_infinities(contract)
+
+
+def _check_inputs(given: tuple[Input, ...], context: Sequence[Input]) -> None:
+    if not given:
+        raise ExportError("a recurrent module takes an input at each step, and none was described")
+    if len({part.time_axis is None for part in given}) > 1:
+        without = next(part.name for part in given if part.time_axis is None)
+        raise ExportError(f"{without!r} has no 'T' and other inputs have: what is the same in all steps is context")
+    if timed := [part.name for part in context if part.time_axis is not None]:
+        raise ExportError(f"context {timed[0]!r} has 'T' in its shape: it is given once, and the same in all steps")
+
+
+def _adapted(module: nn.Module, given: tuple[Input, ...], context: tuple[Input, ...]) -> nn.Module:
+    """The module itself where it keeps the contract as it stands, or in an adapter.
+
+    Raises:
+        ExportError: it does not, and none was found.
+    """
+    has_states = callable(getattr(module, "initial_state", None))
+    if not has_states and callable(getattr(module, "encode", None)) and callable(getattr(module, "decode", None)):
+        raise ExportError(
+            f"{name_of(module)} is an encoder-decoder: call export_encoder_decoder of "
+            "ostinato.export.generation_exporter, as docs/encoder_decoder.md shows"
+        )
+    if not has_states or len(given) > 1 or context:
+        return adapt(module, given, context)
+    try:
+        begin = initial_states(module, 1)
+        check_signature(module, _example(given, 1, 1)[0], begin)
+        _probe(module, given, *PROBE_SIZES[0])
+    except ExportError as error:
+        try:
+            return adapt(module, given, context)
+        except Exception:  # what it lacks as it stands says more
+            if error.__cause__ is not None and not isinstance(error.__cause__, TypeError):
+                return module
+            raise error from None
+    return module
 
 
 def _with_infinities(contract: Contract) -> Contract:
@@ -136,63 +136,44 @@ def _with_infinities(contract: Contract) -> Contract:
     Raises:
         ExportError: the output is plus infinity, which no step is answered with.
     """
-    output, states = contract.output, list(contract.states)
+    made, states = list(contract.made), list(contract.states)
     for num_steps in _TRIED_LENGTHS:
         steps = num_steps if contract.inputs.time_axis is not None else 1
-        sequences = draw_sequences(contract.inputs, np.random.default_rng(0), _TRIED_ROWS, steps)
+        sequences = contract.draw(np.random.default_rng(0), _TRIED_ROWS, steps)
         try:
             y, after = contract(to_axes(sequences, contract.inputs), contract.initial_states(_TRIED_ROWS))
         except ExportError:  # the proof meets it, and says of what size it was
             break
-        numbers = np.moveaxis(y, output.batch_axis, 0).reshape(_TRIED_ROWS, -1)
-        if numbers.dtype.kind != "f":
-            break
-        sound = ~np.isnan(numbers).any(axis=1)
-        if (numbers[sound] == np.inf).any():
-            raise ExportError(
-                "the network's output is plus infinity for likely inputs, and no step could be answered with that: "
-                "bound it, as by clamp"
-            )
-        if (numbers[sound] == -np.inf).any():
-            output = output.model_copy(update={"minus_infinity": True})
-        for index, (state, made) in enumerate(zip(states, after, strict=True)):
-            kept = np.moveaxis(made, state.batch_axis, 0)[sound]
+        outputs = contract.named(from_axes(y, contract.output))
+        sound = ~contract.failed_rows(from_axes(y, contract.output))
+        for index, (place, numbers) in enumerate(outputs.items()):
+            if numbers.dtype.kind != "f":
+                continue
+            if (numbers[sound] == np.inf).any():
+                raise ExportError(
+                    f"the network's {place.removeprefix('the ')} is plus infinity for likely inputs, and no step could "
+                    "be answered with that: bound it, as by clamp"
+                )
+            if (numbers[sound] == -np.inf).any():
+                made[index] = made[index].model_copy(update={"minus_infinity": True})
+        for index, (state, made_state) in enumerate(zip(states, after, strict=True)):
+            kept = np.moveaxis(made_state, state.batch_axis, 0)[sound]
             if kept.dtype.kind == "f" and not np.isfinite(kept).all():
                 update = {
                     "missing": state.missing or bool(np.isnan(kept).any()),
                     "infinite": state.infinite or bool(np.isinf(kept).any()),
                 }
                 states[index] = state.model_copy(update=update)
-    return replace(contract, output=output, states=tuple(states))
-
-
-def one_step(contract: Contract) -> Contract:
-    """The same module, given one step at a time: the ``T`` of its input and output goes.
-
-    Raises:
-        ExportError: step by step the module answers otherwise than over the whole sequence, so it is not recurrent.
-    """
-    inputs, output = contract.inputs, contract.output
-    if inputs.time_axis is None:
-        return contract
-    module = OneStep(contract.module, inputs.time_axis, output.time_axis).eval()
-    short = replace(contract, module=module, inputs=_without_time(inputs), output=_without_time(output))
-    sequence = draw_sequences(inputs, np.random.default_rng(0), 3, 9)
-    whole, _ = run_in_chunks(contract, inputs, output, sequence, contract.initial_states(3))
-    steps, _ = run_in_chunks(short, short.inputs, short.output, sequence, short.initial_states(3))
-    if not np.allclose(whole, steps[:, -whole.shape[1] :], rtol=1e-4, atol=1e-4, equal_nan=True):
-        raise ExportError(
-            f"{name_of(contract.module)} answers otherwise step by step than over a whole sequence: its states do not "
-            "carry all that its output depends on, so it cannot be served in sessions; return what the steps carry as "
-            "a state, or, where an answer needs the whole sequence, export it with task 'sequence'"
-        )
-    return short
+    return replace(contract, made=tuple(made), states=tuple(states))
 
 
 def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> tuple[str, ...]:
     """Those given, or the names of ``forward``'s arguments, or ``state_0``, ... where it takes ``*state``."""
-    parameters = list(inspect.signature(module.forward).parameters.values())[1:]
-    named = tuple(parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
+    if isinstance(module, Adapter):
+        named = module.state_names
+    else:
+        parameters = list(inspect.signature(module.forward).parameters.values())[1:]
+        named = tuple(parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
     if given and len(given) != num_states:
         raise ExportError(f"{len(given)} state names for the {num_states} states of {name_of(module)}.initial_state")
     if given or len(named) >= num_states:
@@ -200,49 +181,66 @@ def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> 
     return tuple(f"state_{index}" for index in range(num_states))
 
 
-def _answered(module: nn.Module, inputs: Input, found: Input) -> Input:
-    """What to draw probes from: the input as it was declared, or as it was found where the module fails on that."""
-    if found != inputs:
+def _answered(
+    module: nn.Module, parts: tuple[Input, ...], found: tuple[Input, ...], num_outputs: int
+) -> tuple[Input, ...]:
+    """What to draw probes from: the inputs as declared, or as they were found where the module fails on that."""
+    if found != parts:
         try:
             for sizes in PROBE_SIZES:
-                _probe(module, inputs, *sizes)
+                _probe(module, parts, *sizes, num_outputs)
         except ExportError:
             return found
-    return inputs
+    return parts
 
 
-def _probe(module: nn.Module, inputs: Input, batch_size: int, num_steps: int) -> tuple[Tensor, ...]:
-    return attempt(module, _example(inputs, batch_size, num_steps), initial_states(module, batch_size))
+def _probe(
+    module: nn.Module, parts: Sequence[Input], batch_size: int, num_steps: int, num_outputs: int = 1
+) -> tuple[Tensor, ...]:
+    given = _example(parts, batch_size, num_steps)
+    return attempt(module, given, initial_states(module, batch_size), num_outputs)
 
 
-def _example(inputs: Input, batch_size: int, num_steps: int) -> Tensor:
-    sequence = draw_sequences(inputs, np.random.default_rng(0), batch_size, num_steps)
-    return torch.from_numpy(to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs))
+def _example(parts: Sequence[Input], batch_size: int, num_steps: int) -> list[Tensor]:
+    made = []
+    for part in parts:
+        sequence = draw_sequences(part, np.random.default_rng(0), batch_size, num_steps)
+        made.append(torch.from_numpy(to_axes(sequence if part.time_axis is not None else sequence[:, :1], part)))
+    return made
 
 
-def _likely_step(inputs: Input) -> Array:
-    whole = inputs.model_copy(update={"missing": False})
-    return draw_sequences(whole, np.random.default_rng(0), 1, 1).reshape(-1).astype(np.float64)
+def _find_outputs(module: nn.Module, answers: list[tuple[Tensor, ...]], features: FeatureNames) -> tuple[Output, ...]:
+    names = module.output_names if isinstance(module, Adapter) else (OUTPUT_NAME,)
+    by_name = _features_by_name(names, features)
+    made = []
+    for index, name in enumerate(names):
+        place = "the output" if len(names) == 1 else f"output {name!r}"
+        shape = symbolic_shape(place, [tuple(answer[index].shape) for answer in answers])
+        num_features = int(np.prod([size for size in shape if isinstance(size, int)], dtype=np.int64))
+        stem = "output" if len(names) == 1 else name
+        numbers = (name,) if len(names) > 1 and num_features == 1 else _numbered(stem, num_features)
+        named = tuple(by_name.get(name, ())) or numbers
+        made.append(_checked_output(name, shape, dtype_name(place, answers[0][index]), named))
+    return tuple(made)
 
 
-def _ask(module: nn.Module, inputs: Input, row: Array) -> list[bytes] | None:
-    x = to_axes(row.reshape(1, 1, *inputs.row_shape).astype(inputs.dtype), inputs)
+def _features_by_name(names: Sequence[str], features: FeatureNames) -> Mapping[str, Sequence[str]]:
+    if isinstance(features, Mapping):
+        if unknown := sorted(set(features) - set(names)):
+            raise ExportError(f"no output is called {unknown[0]!r}; the module gives {', '.join(names)}")
+        return features
+    if features and len(names) > 1:
+        raise ExportError(f"of several outputs say whose features: the module gives {', '.join(names)}")
+    return {names[0]: features}
+
+
+def _numbered(stem: str, number: int) -> tuple[str, ...]:
+    return tuple(f"{stem}_{index}" for index in range(number))
+
+
+def _checked_output(name: str, shape: Axes, dtype: Dtype, features: tuple[str, ...]) -> Output:
     try:
-        return [part.numpy().tobytes() for part in attempt(module, torch.from_numpy(x), initial_states(module, 1))]
-    except (ExportError, TypeError):  # of a dtype that numpy does not know, which is refused in its place
-        return None
-
-
-def _find_output(answers: list[Tensor], features: Sequence[str]) -> Output:
-    shape = symbolic_shape("the output", [tuple(answer.shape) for answer in answers])
-    num_features = int(np.prod([size for size in shape if isinstance(size, int)], dtype=np.int64))
-    names = tuple(features) or tuple(f"output_{index}" for index in range(num_features))
-    return _checked_output(shape, dtype_name("the output", answers[0]), names)
-
-
-def _checked_output(shape: Axes, dtype: Dtype, features: tuple[str, ...]) -> Output:
-    try:
-        return Output.model_validate({"name": OUTPUT_NAME, "dtype": dtype, "shape": shape, "features": features})
+        return Output.model_validate({"name": name, "dtype": dtype, "shape": shape, "features": features})
     except ValidationError as error:
         raise ExportError(f"the output: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
@@ -279,7 +277,3 @@ def _initial_row(place: str, state: Tensor, batch_axis: int) -> Nested:
     first = rows[0]
     uniform = first.size > 0 and (first == first.flat[0]).all()
     return cast("Nested", first.flat[0].item() if uniform else first.tolist())
-
-
-def _without_time(tensor: AnyTensor) -> AnyTensor:
-    return tensor.model_copy(update={"shape": tuple(axis for axis in tensor.shape if axis != "T")})

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.tidy import separate_outputs
 
@@ -43,10 +43,10 @@ def loops_over_steps(contract: Contract) -> bool:
         return False
     counts: list[int] = []
     for num_steps in _LENGTHS:
-        x, states = contract.example(2, num_steps)
+        tensors = contract.example(2, num_steps)
         with _Calls() as calls, torch.no_grad():
             try:
-                contract.module(x, *states)
+                contract.module(*tensors)
             except Exception:  # a user's module may raise anything; what it is shows in the trace
                 return False
         counts.append(calls.count)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States
-from ostinato.export.contracts.recurrent import Contract, one_step
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.files import save_graph
@@ -31,7 +32,6 @@ from ostinato.export.graphs.tidy import tidy
 from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
-from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.errors import ModelRejected
 
 OPSET_VERSION = 20
@@ -42,16 +42,18 @@ _NOISY = ("torch.onnx", "torch.export", "torch.fx", "torch._export", "onnxscript
 class StepGraph:
     """An ONNX file under onnxruntime on one thread, as a ``StepFunction``."""
 
-    def __init__(self, path: Path, inputs: Input, output: Output, states: Sequence[State]) -> None:
+    def __init__(self, path: Path, contract: Contract) -> None:
         self._session = open_exported(path)
-        self._input = inputs.name
-        self._states = tuple(state.input for state in states)
-        self._fetches = [output.name, *(state.output for state in states)]
+        self._contract = contract
+        self._names = [name for name, _ in Signature.of(contract, "").inputs]
+        self._fetches = [name for name, _ in Signature.of(contract, "").outputs]
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
         """One run of the graph."""
-        y, *after = self._session.run(self._fetches, {self._input: x, **dict(zip(self._states, states, strict=True))})
-        return y, tuple(after)
+        tensors = (*self._contract.tensors(x), *states)
+        made = self._session.run(self._fetches, dict(zip(self._names, tensors, strict=True)))
+        count = len(self._contract.made)
+        return self._contract.answer(made[:count]), tuple(made[count:])
 
 
 class _Flat(nn.Module):
@@ -80,11 +82,14 @@ class Signature:
     @classmethod
     def of(cls, contract: Contract, name: str) -> Signature:
         """That of a recurrent module."""
-        inputs, output, states = contract.inputs, contract.output, contract.states
+        states, parts = contract.states, (*contract.given, *contract.context)
         return cls(
             name,
-            inputs=((inputs.name, inputs.shape), *((state.input, state.shape) for state in states)),
-            outputs=((output.name, output.shape), *((state.output, state.shape) for state in states)),
+            inputs=(*((part.name, part.shape) for part in parts), *((state.input, state.shape) for state in states)),
+            outputs=(
+                *((part.name, part.shape) for part in contract.made),
+                *((state.output, state.shape) for state in states),
+            ),
             ranges=_ranges_of(contract),
         )
 
@@ -185,13 +190,12 @@ def _scanned(contract: Contract, signature: Signature) -> ir.Model:
 
 
 def _translated(contract: Contract, signature: Signature) -> ir.Model:
-    x, begin = contract.example(*TRACED_SIZES)
-    return translate(with_onnx_layers(contract.module), (x, *begin), signature)
+    return translate(with_onnx_layers(contract.module), contract.example(*TRACED_SIZES), signature)
 
 
 def _ranges_of(contract: Contract) -> dict[str, Range]:
     """Of the inputs that may be other than finite."""
-    ranges = {contract.inputs.name: MAY_BE_MISSING} if contract.inputs.missing else {}
+    ranges = {part.name: MAY_BE_MISSING for part in (*contract.given, *contract.context) if part.missing}
     for state in contract.states:
         if state.missing or state.infinite:
             ranges[state.input] = Range(np.inf if state.infinite else FINITE.bound, state.missing)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import onnx_ir as ir
-import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-import ostinato.export.contracts
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError, first_line
+from ostinato.export.places import place_of
 
-_OURS = Path(ostinato.export.contracts.__file__).parent.parent
-_LIBRARIES = (str(Path(torch.__file__).parent), str(_OURS), str(_OURS.resolve()))
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 _SOURCE = re.compile(r"\[(\d+)\]\.size\(\)\[(\d+)\]")
@@ -76,19 +72,6 @@ def untraced(error: Exception, shapes: Sequence[Axes]) -> ExportError:
     places = _places(error, shapes)
     faults = [f"axis {axis} is secretly static{places.get(axis, '')}: {_STATIC_ADVICE[axis]}" for axis in axes]
     return StaticAxes("; ".join(faults) or first_line(error), tuple(axes))
-
-
-def place_of(frames: Sequence[tuple[str, int | None, str | None]]) -> str:
-    """The line in the user's code that is nearest to what failed, in brackets; empty where none is known.
-
-    Args:
-        frames: file, line and text of each, the innermost last.
-    """
-    users = [frame for frame in frames if not frame[0].startswith((*_LIBRARIES, "<"))]
-    if not users:
-        return ""
-    file, line, code = users[-1]
-    return f" ({Path(file).name}, line {line}{': ' + code.strip() if code else ''})"
 
 
 def place_in(stack_trace: str) -> str:

@@ -16,8 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from ostinato.export.contracts.axes import Array, to_axes
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.manifest import ANY, Promise
@@ -103,7 +102,7 @@ def _differing(
     num_steps: int,
 ) -> ir.Node | None:
     generator = np.random.default_rng(rows)
-    sequences = draw_sequences(contract.inputs, generator, rows, num_steps)
+    sequences = contract.draw(generator, rows, num_steps)
     names = [name for _, each in shown for name in each]
     together = dict(zip(names, session.run(names, _feeds(contract, sequences)), strict=True))
     for row in range(rows):
@@ -117,7 +116,9 @@ def _differing(
 def _feeds(contract: Contract, sequences: Array) -> dict[str, Array]:
     states = contract.initial_states(len(sequences))
     feeds = {state.input: numbers for state, numbers in zip(contract.states, states, strict=True)}
-    return {contract.inputs.name: to_axes(sequences, contract.inputs), **feeds}
+    parts = (*contract.given, *contract.context)
+    tensors = contract.tensors(to_axes(sequences, contract.inputs))
+    return {**{part.name: array for part, array in zip(parts, tensors, strict=True)}, **feeds}
 
 
 def _is_same(together: Array, alone: Array, rows: int, row: int) -> bool:

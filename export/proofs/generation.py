@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.axes import Array, failed_rows
 from ostinato.export.contracts.decoder import attention_shape
 from ostinato.export.contracts.encoder_decoder import EncodeDecode, EncoderDecoder
 from ostinato.export.contracts.source_probes import PADDED_LENGTHS, Sources, draw_fed_codes, draw_padding
@@ -25,7 +25,6 @@ from ostinato.export.proofs.proof import (
     Measured,
     Proof,
     ProofReport,
-    failed_rows,
     identical,
     measure,
     worst_place,

@@ -2,7 +2,8 @@
 
 Keys are ``<case>/<name>``, names as in the graphs; B rows, N decoding steps.
 
-Recurrent: inputs, the outputs for them, and the last states, from the initial states; arrays have the graph's axes.
+Recurrent: each input and context, the outputs for them, and the last states, from the initial states; arrays have the
+graph's axes.
 
 Encoder-decoder:
 
@@ -24,13 +25,11 @@ from __future__ import annotations
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, from_axes, to_axes
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import attention_shape
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import draw_fed_codes
 from ostinato.export.errors import ExportError
-from ostinato.export.proofs.proof import failed_rows
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.decoder import Decoder
 
@@ -51,9 +50,13 @@ def golden_answers(contract: Contract) -> dict[str, Array]:
     for case, (batch_size, num_steps) in GOLDEN_CASES.items():
         steps = num_steps if contract.inputs.time_axis is not None else 1
         sequences = _draw_answered(contract, generator, batch_size, steps)
-        y, states = contract(to_axes(sequences, contract.inputs), contract.initial_states(len(sequences)))
-        golden[f"{case}/{contract.inputs.name}"] = to_axes(sequences, contract.inputs)
-        golden[f"{case}/{contract.output.name}"] = np.ascontiguousarray(y)
+        tensors = contract.tensors(to_axes(sequences, contract.inputs))
+        made = contract.run_module(tensors, contract.initial_states(len(sequences)))
+        for part, array in zip((*contract.given, *contract.context), tensors, strict=True):
+            golden[f"{case}/{part.name}"] = np.ascontiguousarray(array)
+        for output, array in zip(contract.made, made, strict=False):
+            golden[f"{case}/{output.name}"] = np.ascontiguousarray(array)
+        states = made[len(contract.made) :]
         for state, after in zip(contract.states, states, strict=True):
             golden[f"{case}/{state.output}"] = np.ascontiguousarray(after)
     return golden
@@ -66,9 +69,9 @@ def _draw_answered(contract: Contract, generator: np.random.Generator, batch_siz
         ExportError: there are none.
     """
     for length in [num_steps >> halved for halved in range(num_steps.bit_length())] + [1] * _NUM_TRIED:
-        sequences = draw_sequences(contract.inputs, generator, batch_size, length)
+        sequences = contract.draw(generator, batch_size, length)
         y, _ = contract(to_axes(sequences, contract.inputs), contract.initial_states(batch_size))
-        answered: Array = sequences[~failed_rows(from_axes(y, contract.output))]
+        answered: Array = sequences[~contract.failed_rows(from_axes(y, contract.output))]
         if len(answered):
             return answered
     raise ExportError(

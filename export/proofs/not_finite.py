@@ -6,13 +6,14 @@ one whose output is a number with that number.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from ostinato.export.contracts.axes import Array, StepFunction, from_axes, to_axes
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.axes import Array, StepFunction, failed_rows, from_axes, to_axes
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
-from ostinato.export.proofs.proof import failed_rows
+from ostinato.service.artifact.tensors import Input
 
 EXTREMES = (0.0, -1.0, 1.0, -1e3, 1e3, -1e6, 1e6)
 """What each amount is set to, one at a time, whatever it was in training."""
@@ -26,31 +27,38 @@ def find_nan(contract: Contract, graph: StepFunction) -> tuple[str, ...]:
     Raises:
         ExportError: the graph gives a number there.
     """
-    inputs = contract.inputs
-    if not inputs.dtype.startswith("float"):
-        return ()
-    codes = {*inputs.categories, *inputs.ranges}
-    amounts = [index for index, name in enumerate(inputs.features) if name not in codes][:_NUM_TRIED]
-    given = [(index, value) for index in amounts for value in EXTREMES]
+    parts = (*contract.given, *contract.context)
+    given = [
+        (place, index, value)
+        for place, part in enumerate(parts)
+        if part.dtype.startswith("float")
+        for index in _amounts(part)
+        for value in EXTREMES
+    ]
     if not given:
         return ()
-    likely = draw_sequences(inputs.model_copy(update={"missing": False}), np.random.default_rng(0), _NUM_TRIED, 1)
+    whole = [part.model_copy(update={"missing": False}) for part in parts]
+    count = len(contract.given)
+    without_holes = replace(contract, given=tuple(whole[:count]), context=tuple(whole[count:]))
+    likely = without_holes.draw(np.random.default_rng(0), _NUM_TRIED, 1)
     try:
         # Around a step that the network has an answer to, so that it is the number set that matters.
-        answered = likely[~failed_rows(_outputs(contract, contract, likely))]
+        answered = likely[~contract.failed_rows(_outputs(contract, contract, likely))]
         steps = np.repeat((answered if len(answered) else likely)[:1], len(given), axis=0)
-        flat = steps.reshape(len(given), inputs.num_features)
-        for row, (index, value) in enumerate(given):
-            flat[row, index] = value
+        flat = contract.rows.flat(steps.reshape(len(given), -1))
+        for row, (place, index, value) in enumerate(given):
+            flat[place][row, index] = value
         wanted = _outputs(contract, contract, steps)
     except ExportError:  # a network may refuse what it was not made for, as a code out of a table
         return ()
-    failed = failed_rows(wanted)
+    failed = contract.failed_rows(wanted)
     if not failed.any():
         return ()
-    check_fails(_outputs(contract, graph, steps), wanted)
+    check_failed(contract.failed_rows(_outputs(contract, graph, steps)), failed)
     named = [
-        f"{inputs.features[index]} = {value:g}" for (index, value), is_nan in zip(given, failed, strict=True) if is_nan
+        f"{parts[place].features[index]} = {value:g}"
+        for (place, index, value), is_nan in zip(given, failed, strict=True)
+        if is_nan
     ]
     more = f" and {len(named) - _NUM_NAMED} more" if len(named) > _NUM_NAMED else ""
     return (
@@ -59,13 +67,27 @@ def find_nan(contract: Contract, graph: StepFunction) -> tuple[str, ...]:
     )
 
 
+def _amounts(part: Input) -> list[int]:
+    codes = {*part.categories, *part.ranges}
+    return [index for index, name in enumerate(part.features) if name not in codes][:_NUM_TRIED]
+
+
 def check_fails(answer: Array, wanted: Array) -> None:
     """Refuse a graph that gives numbers in rows ``[B, ...]`` where the network gives NaN.
 
     Raises:
         ExportError: it does.
     """
-    lost = failed_rows(wanted) & ~failed_rows(answer)
+    check_failed(failed_rows(answer), failed_rows(wanted))
+
+
+def check_failed(failed: Array, wanted: Array) -> None:
+    """The same of the rows that have failed, bool ``[B]`` each.
+
+    Raises:
+        ExportError: one that should have has not.
+    """
+    lost = wanted & ~failed
     if lost.any():
         raise ExportError(
             f"the network gives NaN for {int(lost.sum())} of {len(lost)} probes where the graph gives numbers: an "

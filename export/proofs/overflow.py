@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array, States, run_in_chunks
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.axes import Array, States
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
 
 NUM_ROWS, NUM_STEPS = 2, 1000
@@ -23,12 +22,12 @@ def check_overflow(contract: Contract) -> None:
     Raises:
         ExportError: says of the output or a state after how many steps.
     """
-    sequences = draw_sequences(contract.inputs, np.random.default_rng(0), NUM_ROWS, NUM_STEPS)
+    sequences = contract.draw(np.random.default_rng(0), NUM_ROWS, NUM_STEPS)
     try:
         answer = _run(contract, sequences, contract.initial_states(NUM_ROWS))
     except ExportError:  # it fails at that size: the proof meets it, and says more of it
         return
-    if _find_infinity(contract, answer) or _has_nan(answer):
+    if _find_infinity(contract, answer) or _has_nan(contract, answer):
         _check_steps(contract, sequences)
 
 
@@ -38,7 +37,7 @@ def _check_steps(contract: Contract, sequences: Array) -> None:
     for step in range(NUM_STEPS):
         answer = _run(contract, sequences[:, step : step + 1], states)
         place = _find_infinity(contract, answer)
-        if not place and _has_nan(answer):
+        if not place and _has_nan(contract, answer):
             if largest < _HUGE:  # of another cause, as the logarithm of an input
                 return
             place = "the output"
@@ -49,23 +48,26 @@ def _check_steps(contract: Contract, sequences: Array) -> None:
                 "statistics what the network is sent"
             )
         states = answer[1]
-        numbers = [each for each in (answer[0], *states) if each.dtype.kind == "f" and each.size]
+        numbers = [
+            each for each in (*contract.named(answer[0]).values(), *states) if each.dtype.kind == "f" and each.size
+        ]
         largest = max([largest, *(float(np.abs(each[np.isfinite(each)]).max(initial=0.0)) for each in numbers)])
 
 
 def _run(contract: Contract, sequences: Array, states: States) -> tuple[Array, States]:
-    return run_in_chunks(contract, contract.inputs, contract.output, sequences, states)
+    return contract.run(contract, sequences, states)
 
 
 def _find_infinity(contract: Contract, answer: tuple[Array, States]) -> str:
     """What is infinite, and was not found to be so for short sequences; empty = nothing."""
-    if answer[0].dtype.kind == "f" and np.isposinf(answer[0]).any():
-        return "the output"
+    for place, numbers in contract.named(answer[0]).items():
+        if numbers.dtype.kind == "f" and np.isposinf(numbers).any():
+            return place
     for state, after in zip(contract.states, answer[1], strict=True):
         if after.dtype.kind == "f" and not state.infinite and np.isinf(after).any():
             return f"state {state.name!r}"
     return ""
 
 
-def _has_nan(answer: tuple[Array, States]) -> bool:
-    return answer[0].dtype.kind == "f" and bool(np.isnan(answer[0]).any())
+def _has_nan(contract: Contract, answer: tuple[Array, States]) -> bool:
+    return bool(contract.failed_rows(answer[0]).any())

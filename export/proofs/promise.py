@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.preparation import name_of
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
 from ostinato.service.catalogue.generation_checks import check_generation_promise, read_golden_outputs
@@ -45,6 +45,27 @@ def recurrent_promise(contract: Contract, path: Path, *, may_be_any: bool) -> Pr
         return find_promise(runner, probes, may_be_any=may_be_any)
 
 
+def check_module_rows(contract: Contract) -> None:
+    """Refuse a module whose rows are not their own, where it shows before there is a graph: the first beside others.
+
+    Raises:
+        ExportError: its answer is another there.
+    """
+    steps = 5 if contract.inputs.time_axis is not None else 1
+    sequences = contract.draw(np.random.default_rng(0), 3, steps)
+    beside = sequences.copy()
+    beside[1:] = beside[:1]
+    wanted, made = (contract.run(contract, each, contract.initial_states(3))[0][:1] for each in (sequences, beside))
+    pairs = zip(contract.named(made).values(), contract.named(wanted).values(), strict=True)
+    if not all(np.allclose(*pair, rtol=1e-3, atol=1e-3, equal_nan=True) for pair in pairs):
+        raise ExportError(
+            f"{name_of(contract.module)}: the rows of a batch depend on each other: with other sequences beside it, "
+            "the answer to the first one changes. Sequences share their runs with others, so each must be computed by "
+            "itself: look for a mean, a norm, a softmax or an attention over the batch, as nn.MultiheadAttention "
+            "without batch_first=True is, or a batch and steps that are swapped"
+        )
+
+
 def check_rows(contract: Contract, path: Path) -> None:
     """Find out whether it was for rows that depend on each other that a graph was not proved.
 
@@ -65,8 +86,9 @@ def _runner(contract: Contract, path: Path) -> Runner:
         version="1",
         task="recurrent",
         graphs={"step": GraphFile(file=path.name, sha256="0" * 64)},
-        inputs=(contract.inputs,),
-        outputs=(contract.output,),
+        inputs=contract.given,
+        outputs=contract.made,
+        context=contract.context,
         states=contract.states,
         promise=ANY,
     )
@@ -77,9 +99,13 @@ def _runner(contract: Contract, path: Path) -> Runner:
 def _probes(contract: Contract, runner: Runner) -> list[Probe]:
     probes = []
     for seed in range(NUM_SEEDS):
-        drawn = draw_sequences(contract.inputs, np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
-        sequences = drawn.reshape(NUM_ROWS, NUM_STEPS, contract.inputs.num_features)
-        probes += draw_probes(runner, [Probe(sequences, runner.initial_states(NUM_ROWS))], NUM_ROWS, seed)
+        drawn = contract.draw(np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
+        arrays = contract.rows.unpack(drawn.reshape(NUM_ROWS, NUM_STEPS, contract.rows.width))
+        count = len(contract.given)
+        sequences = runner.manifest.given.pack([np.ascontiguousarray(array) for array in arrays[:count]])
+        states = runner.initial_states(NUM_ROWS)[: len(contract.states)]
+        carried = (*states, *(np.ascontiguousarray(array[:, 0]) for array in arrays[count:]))
+        probes += draw_probes(runner, [Probe(sequences, carried)], NUM_ROWS, seed)
     return probes
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import numpy as np
-
 from ostinato.export.contracts.axes import Array
 from ostinato.service.artifact.manifest import Parity
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
@@ -84,13 +82,6 @@ def worst_place(given: Mapping[str, Array], wanted: Mapping[str, Array]) -> tupl
     differences = {place: largest_difference(given[place], wanted[place]) for place in wanted}
     place = max(differences, key=lambda name: differences[name])
     return place, differences[place]
-
-
-def failed_rows(outputs: Array) -> Array:
-    """Rows of outputs ``[B, ...]`` with NaN, bool ``[B]``: the service does not answer such a row, but fails it."""
-    if outputs.dtype.kind != "f":
-        return np.zeros(len(outputs), bool)
-    return np.asarray(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1))
 
 
 def identical(given: Iterable[Array], wanted: Iterable[Array]) -> bool:

@@ -14,19 +14,18 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
+from ostinato.export.contracts.axes import Array, States, StepFunction
 from ostinato.export.contracts.codes import are_narrower
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.probes import likely_step
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
-from ostinato.export.proofs.not_finite import check_fails, find_nan
+from ostinato.export.proofs.not_finite import check_failed, find_nan
 from ostinato.export.proofs.proof import (
     TOLERANCE,
     Measured,
     Proof,
     ProofReport,
-    failed_rows,
     identical,
     measure,
     worst_place,
@@ -85,10 +84,15 @@ def prove(
 
 
 def _code_notes(contract: Contract) -> tuple[str, ...]:
-    inputs = contract.inputs
-    if not are_narrower(inputs, contract.likely_step(), contract.ask):
+    parts = (*contract.given, *contract.context)
+    narrower = [
+        part
+        for place, part in enumerate(parts)
+        if are_narrower(part, likely_step(part), partial(contract.ask_of, place))
+    ]
+    if not narrower:
         return ()
-    ranges = ", ".join(f"{name} {limits.words}" for name, limits in inputs.ranges.items())
+    ranges = ", ".join(f"{name} {limits.words}" for part in narrower for name, limits in part.ranges.items())
     return (
         f"the service lets codes through within these ranges only, each by itself: {ranges}. The network takes some "
         "outside, too, with others next to them; declare other ranges as ranges of the Input if they are needed",
@@ -150,7 +154,7 @@ class _Prover:
         )
 
     def _draw(self, batch_size: int, length: int) -> Array:
-        return draw_sequences(self._contract.inputs, self._generator, batch_size, length)
+        return self._contract.draw(self._generator, batch_size, length)
 
     def _cuts(self, length: int, num_cuts: int) -> list[int]:
         return sorted(int(cut) for cut in self._generator.choice(np.arange(1, length), num_cuts, replace=False))
@@ -161,7 +165,7 @@ class _Prover:
         contract = self._contract
         states = contract.initial_states(len(sequences)) if states is None else states
         try:
-            return run_in_chunks(step, contract.inputs, contract.output, sequences, states, cuts)
+            return contract.run(step, sequences, states, cuts)
         except ExportError:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no base class
@@ -191,9 +195,9 @@ class _Prover:
         return worst
 
     def _difference(self, answer: Answer, wanted: Answer, sequences: Array, cuts: Sequence[int] = ()) -> float:
-        failed = failed_rows(wanted[0])
+        failed = self._contract.failed_rows(wanted[0])
         if failed.any():
-            check_fails(answer[0], wanted[0])
+            check_failed(self._contract.failed_rows(answer[0]), failed)
             answer, wanted = self._without(failed, answer), self._without(failed, wanted)
         place, difference = worst_place(self._named(answer), self._named(wanted))
         if not difference <= self._tolerance:
@@ -208,11 +212,12 @@ class _Prover:
 
     def _named(self, answer: Answer) -> dict[str, Array]:
         states = zip(self._contract.states, answer[1], strict=True)
-        return {"the output": answer[0], **{f"state {state.name!r}": numbers for state, numbers in states}}
+        return {**self._contract.named(answer[0]), **{f"state {state.name!r}": numbers for state, numbers in states}}
 
     def _check_recurrent(self, in_chunks: Answer, whole: Answer) -> None:
-        sound = ~(failed_rows(in_chunks[0]) & failed_rows(whole[0]))
-        difference = largest_difference(in_chunks[0][sound], whole[0][sound])
+        sound = ~(self._contract.failed_rows(in_chunks[0]) & self._contract.failed_rows(whole[0]))
+        pairs = (self._contract.named(answer[0][sound]).values() for answer in (in_chunks, whole))
+        difference = max(largest_difference(given, wanted) for given, wanted in zip(*pairs, strict=True))
         if not difference <= CHUNK_TOLERANCE:
             raise ExportError(
                 f"cut into chunks the network answers otherwise than over the whole sequence (difference "
@@ -233,7 +238,7 @@ class _Prover:
         return answer[0][~failed], tuple(np.compress(~failed, rows, state.batch_axis) for state, rows in states)
 
     def _equal(self, given: Answer, wanted: Answer) -> bool:
-        failed = failed_rows(given[0]) & failed_rows(wanted[0])
+        failed = self._contract.failed_rows(given[0]) & self._contract.failed_rows(wanted[0])
         if failed.any():
             given, wanted = self._without(failed, given), self._without(failed, wanted)
         return identical((given[0], *given[1]), (wanted[0], *wanted[1]))
@@ -250,7 +255,7 @@ class _Prover:
         sequences = self._draw(batch_size, TRACED_SIZES[1])
         states = self._contract.initial_states(batch_size)
         try:
-            run_in_chunks(self._graph, self._contract.inputs, self._contract.output, sequences, states)
+            self._contract.run(self._graph, sequences, states)
         except Exception:  # onnxruntime's own exceptions share no base class
             return "B"
         return "T"

@@ -14,12 +14,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array, run_in_chunks
+from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import Decode, Decoded
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
 from ostinato.export.contracts.module import Arrays
-from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE, worst_place
 from ostinato.export.proofs.teacher_forcing import Written, write_from
@@ -79,7 +78,7 @@ def encoder_decoder_rounding(
 def own_tolerance(contract: Contract) -> float:
     """What the graph of a recurrent network may differ by, over sequences as wide and as long as the proof's."""
     generator = np.random.default_rng(0)
-    drawn = (draw_sequences(contract.inputs, generator, *size) for size in _SIZES)
+    drawn = (contract.draw(generator, *size) for size in _SIZES)
     return tolerance_for(max(recurrent_rounding(contract, sequences) for sequences in drawn))
 
 
@@ -94,9 +93,9 @@ def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int 
         wide = in_doubles(contract)
         for start in range(0, sequences.shape[1], num_steps):
             part = sequences[:, start : start + num_steps]
-            given, after = run_in_chunks(contract, contract.inputs, contract.output, part, states)
+            given, after = contract.run(contract, part, states)
             wide_states = tuple(map(widened, states))
-            true, true_after = run_in_chunks(wide, wide.inputs, wide.output, widened(part), wide_states)
+            true, true_after = wide.run(wide, widened(part), wide_states)
             pairs = [(given, true), *zip(after, true_after, strict=True)]
             worst = max([worst, *(largest_difference(ours, theirs) for ours, theirs in pairs)])
             states = after

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +36,34 @@ def export(
     repository: Annotated[Path, typer.Option(help="Repository to write to.")] = Path("repository"),
     name: Annotated[str, typer.Option(help="Model's name.", show_default="the recipe's or the function's")] = "",
     version: Annotated[str, typer.Option(help="Version to write.")] = "1",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="An input of the module, again for each: its name, axes (B batch, T steps, and sizes) and dtype.",
+            metavar="NAME:SHAPE[:DTYPE]",
+            show_default="one, by --input-shape",
+        ),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is the same in all steps of a sequence, again for each: customer:B,4",
+            metavar="NAME:SHAPE[:DTYPE]",
+            show_default="none",
+        ),
+    ] = None,
+    inputs_file: Annotated[
+        Path | None,
+        typer.Option("--inputs", help="TOML or JSON with inputs, context and outputs.", show_default="none"),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint to load: .ckpt, .pt, .pth, .safetensors.", show_default="as returned"),
+    ] = None,
+    steps_per_answer: Annotated[
+        int, typer.Option(min=1, help="Steps that the module takes for one answer; a session's step is so many.")
+    ] = 1,
     input_shape: Annotated[
         str, typer.Option(help="Axes of the module's input: B batch, T steps, and sizes. Not for run directories.")
     ] = "B,T,1",
@@ -62,6 +93,9 @@ def export(
     ] = False,
     description: Annotated[str, typer.Option(help="What the model does, for people.", show_default="nothing")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model.", show_default="none")] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Export and prove, show what came of it, and write nothing.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     bentoml: Annotated[bool, typer.Option("--bentoml", help="Save to the BentoML model store, too.")] = False,
 ) -> None:
@@ -71,8 +105,11 @@ def export(
 
     Own module:  ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
 
-    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). The graph is
-    written with golden answers of the trained network and a manifest that says how near the graph comes to it.
+    Several inputs:  ostinato export net.py:load --input load:B,T,2 --input weekday:B,T:int64 --context customer:B,4
+
+    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size), or says the same in
+    another structure (forward(x, state=None), dicts, tuples): docs/export.md has a table. The graph is written with
+    golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
     require("torch", __name__)
     if bentoml:
@@ -82,6 +119,11 @@ def export(
 
     console = Console()
     options = ModuleOptions(
+        inputs=tuple(inputs or ()),
+        context=tuple(context or ()),
+        inputs_file=inputs_file,
+        weights=weights,
+        steps_per_answer=steps_per_answer,
         input_shape=input_shape,
         input_dtype=input_dtype,
         features=split_names(features),
@@ -95,22 +137,33 @@ def export(
         description=description,
         licence=licence,
     )
-    with progress_bar(console) as bar:
+    with progress_bar(console) as bar, _place(repository, check=check) as place:
         report = reporter(bar, f"export and prove {source}")
         if ":" in source:
-            exported = export_source(
-                source, options, repository, name=name, version=version, force=force, report=report
-            )
+            exported = export_source(source, options, place, name=name, version=version, force=force, report=report)
         else:
-            exported = export_run(Path(source), repository, name=name, version=version, force=force, report=report)
+            exported = export_run(Path(source), place, name=name, version=version, force=force, report=report)
     console.print(_proof(exported))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
-    console.print(export_summary(exported))
-    if bentoml:
+    title = f"task {exported.manifest.task}" if check else str(exported.directory)
+    console.print(export_summary(exported, title))
+    if check:
+        console.print("checked: nothing was written", highlight=False)
+    elif bentoml:
         from ostinato.export.bentoml_store import save_to_store
 
         console.print(f"BentoML model store: {save_to_store(exported.directory)}", highlight=False)
+
+
+@contextlib.contextmanager
+def _place(repository: Path, *, check: bool) -> Iterator[Path]:
+    """The repository, or one that is gone when all has been looked at."""
+    if not check:
+        yield repository
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def _proof(exported: Exported) -> Table:
@@ -136,10 +189,10 @@ def _bits(identical: bool) -> str:
     return "to the bit" if identical else "[yellow]to rounding[/]"
 
 
-def export_summary(exported: Exported) -> Table:
-    """What was exported: its tensors, and what they are called where there are several."""
+def export_summary(exported: Exported, title: str = "") -> Table:
+    """What was exported: its tensors, and what they are called where there are several; titled by its directory."""
     manifest = exported.manifest
-    table = Table(title=str(exported.directory), show_header=False)
+    table = Table(title=title or str(exported.directory), show_header=False)
     for given in manifest.inputs:
         what = "source" if manifest.task == "encoder_decoder" else "input"
         _add_tensor(table, f"{what} {given.name}" if len(manifest.inputs) > 1 else what, given)

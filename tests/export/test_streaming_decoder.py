@@ -10,9 +10,10 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States, StepFunction
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import Decode, Decoded, DecoderOptions
 from ostinato.export.contracts.module import Arrays
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import TOLERANCE, Measured

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from ostinato.commands.export import export
 from ostinato.export.errors import ExportError
+from ostinato.export.user_code import user_module
 from ostinato.export.user_module import ModuleOptions, load_module
 from ostinato.service.artifact.manifest import Manifest
 from tests.export.modules import NUM_TOKENS
@@ -90,6 +92,52 @@ def test_options_that_do_not_fit_together_are_refused(options: ModuleOptions, me
 def test_feedback_without_a_feature_is_refused() -> None:
     with pytest.raises(ExportError, match=r"--feedback 'load': write output=input"):
         ModuleOptions(feedback=("load",)).feedback_map()
+
+
+PANEL = """
+import torch
+from torch import nn
+
+class Panel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.layer = nn.Embedding(7, 2), nn.GRU(3 + 2, 4, batch_first=True)
+
+    def forward(self, load, weekday, customer, h=None):
+        codes = self.embedding(weekday)
+        y, h = self.layer(torch.cat([load, codes, customer[:, None].expand(-1, load.shape[1], -1)], -1), h)
+        return {"mean": y[..., :1], "last": h[-1]}, h
+
+def panel():
+    return Panel()
+"""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_check_shows_several_inputs_a_context_and_named_outputs_and_writes_nothing(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(PANEL, "utf-8")
+    (tmp_path / "inputs.toml").write_text('[[inputs]]\nname = "load"\nshape = "B,T,1"\nfeatures = ["power"]\n', "utf-8")
+    with user_module(f"{tmp_path / 'own.py'}:panel") as trained:
+        torch.save({"state_dict": {f"model.{name}": value for name, value in trained.state_dict().items()}}, "net.ckpt")
+    arguments = [f"{tmp_path / 'own.py'}:panel", "--repository", str(tmp_path / "repository"), "--check"]
+    options = ["--inputs", str(tmp_path / "inputs.toml"), "--input", "weekday:B,T:int64", "--context", "customer:B,2"]
+    result = CliRunner().invoke(app, [*arguments, *options, "--weights", "net.ckpt"])
+    assert result.exit_code == 0, result.output
+    for shown in (
+        "task recurrent",
+        "input load",
+        "power",
+        "input weekday",
+        "context customer",
+        "output mean",
+        "state h",
+    ):
+        assert shown in result.output
+    assert "checked: nothing was written" in result.output
+    assert not (tmp_path / "repository").exists()
 
 
 @pytest.mark.usefixtures("quick")

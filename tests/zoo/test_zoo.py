@@ -13,7 +13,7 @@ from tests.zoo.keeper import export_entry, stream_entry
 
 pytestmark = pytest.mark.xdist_group("zoo")
 
-FEW = ("normalised_window", "quantiles_from_a_named_tuple")
+FEW = ("normalised_window", "quantiles_from_a_named_tuple", "context_of_codes_and_two_inputs")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.export.contracts.codes import FAR, are_narrower
-from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.probes import draw_sequences, likely_step
 from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import FeatureRange, Input
@@ -54,7 +55,7 @@ class LooksUp(nn.Module):
     ids=["embedding", "one-hot", "index-select"],
 )
 def test_the_rows_of_a_table_are_the_codes_of_whole_numbers(look_up: Callable[[Any, Tensor], Tensor]) -> None:
-    assert inspect_module(LooksUp(look_up), TOKEN).inputs.num_codes == NUM_ROWS
+    assert inspect_module(LooksUp(look_up), TOKEN).given[0].num_codes == NUM_ROWS
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_the_rows_of_a_table_are_the_codes_of_whole_numbers(look_up: Callable[[A
 def test_what_lies_before_a_table_counts(
     inputs: Input, look_up: Callable[[Any, Tensor], Tensor], ranges: dict[str, FeatureRange]
 ) -> None:
-    found = inspect_module(LooksUp(look_up), inputs).inputs
+    found = inspect_module(LooksUp(look_up), inputs).given[0]
     assert (found.ranges, found.num_codes) == (ranges, None)
 
 
@@ -92,17 +93,17 @@ def test_codes_are_found_where_nothing_is_known_of_the_input(
     look_up: Callable[[Any, Tensor], Tensor], ranges: dict[str, tuple[int, int]]
 ) -> None:
     # Numbers are drawn around 0 there, and half of them are no row of any table.
-    found = inspect_module(LooksUp(look_up), WIDE).inputs
+    found = inspect_module(LooksUp(look_up), WIDE).given[0]
     assert found.ranges == {name: FeatureRange(least=least, most=most) for name, (least, most) in ranges.items()}
 
 
 def test_halves_that_lead_to_rows_of_their_own_are_no_codes() -> None:
-    limits = inspect_module(LooksUp(lambda net, x: net.embedding((x[..., 1] * 2).long())), PAIR).inputs.ranges["b"]
+    limits = inspect_module(LooksUp(lambda net, x: net.embedding((x[..., 1] * 2).long())), PAIR).given[0].ranges["b"]
     assert (limits.whole, 4.9 < limits.most < 5) == (False, True)
 
 
 def test_an_amount_that_is_also_cut_to_a_row_may_have_fractions() -> None:
-    found = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 1].long()) * x[..., 1:]), PAIR).inputs
+    found = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 1].long()) * x[..., 1:]), PAIR).given[0]
     limits = found.ranges["b"]
     assert not limits.whole
     # As a cast cuts: from above -1 to below 10.
@@ -118,7 +119,7 @@ def test_an_amount_that_is_also_cut_to_a_row_may_have_fractions() -> None:
 def test_a_range_that_is_open_on_one_side_ends_with_the_dtype(
     look_up: Callable[[Any, Tensor], Tensor], end: str
 ) -> None:
-    inputs = inspect_module(LooksUp(look_up), TOKEN).inputs
+    inputs = inspect_module(LooksUp(look_up), TOKEN).given[0]
     assert {"least": 0.0, "most": 9.0, end: {"least": -(2.0**63), "most": 2.0**63}[end]} == {
         "least": inputs.ranges["token"].least,
         "most": inputs.ranges["token"].most,
@@ -149,17 +150,17 @@ def test_ranges_that_are_declared_must_hold_together() -> None:
         return PAIR.model_copy(update={"ranges": {"a": limits, "b": limits}})
 
     network = LooksUp(DEPENDENT["sum"])
-    assert inspect_module(network, declared(4)).inputs == declared(4)
+    assert inspect_module(network, declared(4)).given[0] == declared(4)
     with pytest.raises(ExportError, match="what 'a', 'b' may be depends on each other"):
         inspect_module(network, declared(6))
 
 
 def test_a_row_for_each_pair_of_codes_is_what_each_may_be() -> None:
     contract = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 0] * 5 + x[..., 1])), WHOLE_PAIR)
-    assert contract.inputs.ranges == {"a": FeatureRange(least=0, most=1), "b": FeatureRange(least=0, most=4)}
-    assert are_narrower(contract.inputs, contract.likely_step(), contract.ask)
+    assert contract.given[0].ranges == {"a": FeatureRange(least=0, most=1), "b": FeatureRange(least=0, most=4)}
+    assert are_narrower(contract.given[0], likely_step(contract.given[0]), partial(contract.ask_of, 0))
     each = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 0]) * net.table[x[..., 1]]), WHOLE_PAIR)
-    assert not are_narrower(each.inputs, each.likely_step(), each.ask)
+    assert not are_narrower(each.given[0], likely_step(each.given[0]), partial(each.ask_of, 0))
 
 
 @pytest.mark.parametrize("declared", [{"num_codes": 12}, {"categories": {"token": tuple("abcdefghijkl")}}])
@@ -170,4 +171,4 @@ def test_more_codes_than_the_table_has_are_refused_by_name(declared: dict[str, A
 
 def test_fewer_codes_than_the_table_has_stay() -> None:
     fewer = TOKEN.model_copy(update={"num_codes": 4})
-    assert inspect_module(LooksUp(lambda net, x: net.embedding(x)), fewer).inputs == fewer
+    assert inspect_module(LooksUp(lambda net, x: net.embedding(x)), fewer).given[0] == fewer

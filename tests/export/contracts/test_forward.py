@@ -54,7 +54,7 @@ UNPACK = r"takes the states as one tuple; unpack the tuple: forward\(x, h, c\) -
         (states_in_a_list, UNPACK),
         (by_keyword, "h and c can be given by keyword only: make a state a positional argument"),
         (with_a_mask, "'mask'.* mask can be given by keyword only: .* give anything else a default"),
-        (with_lengths, "'lengths'.* join them into one along the features, and give anything else a default"),
+        (with_lengths, "'lengths'.* Say of each input which it is .*, and give anything else a default"),
     ],
 )
 def test_a_forward_that_cannot_be_called_is_named_with_its_way_out(forward: Callable[..., Any], sentence: str) -> None:

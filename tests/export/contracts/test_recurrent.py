@@ -109,7 +109,7 @@ class EncodesAndDecodes(nn.Module):
         (
             TwoInputs(),
             r"TwoInputs\.forward must take one sequence input, then the states, of which initial_state gives 1; "
-            r"its signature is forward\(x, mask, last\): .*'last'\. More than one sequence input is not supported",
+            r"its signature is forward\(x, mask, last\): .*'last'\. Say of each input which it is",
         ),
         (NoStateTaken(), r"initial_state gives 1; its signature is forward\(x\): too many positional arguments"),
         (OutputWithoutBatch(), r"the output has shapes .*exactly one axis"),
@@ -164,7 +164,7 @@ def test_what_is_not_finite_in_outputs_and_states_is_found(
 ) -> None:
     contract = inspect_module(Numbers(output, carried), amounts())
     (state,) = contract.states
-    assert (contract.output.minus_infinity, state.missing, state.infinite) == found
+    assert (contract.made[0].minus_infinity, state.missing, state.infinite) == found
 
 
 def test_plus_infinity_as_an_output_is_refused() -> None:

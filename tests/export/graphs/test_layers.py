@@ -87,7 +87,7 @@ def test_a_layer_may_have_a_forward_of_its_own_and_is_asked_for_its_attributes_a
 
     contract = inspect_module(Asks(), amounts())
     write_graph(contract, tmp_path / "model.onnx")
-    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract)
     x = np.random.default_rng(0).standard_normal((2, 8, 3)).astype(np.float32)
     begin = contract.initial_states(2)
     np.testing.assert_allclose(graph(x, begin)[0], contract(x, begin)[0], atol=1e-6)
@@ -109,7 +109,7 @@ def test_a_projected_layer_streams_and_is_the_same_to_the_bit_however_it_is_cut(
     module, options = projected_stack()
     contract = inspect_module(module, options["inputs"])
     write_graph(contract, tmp_path / "model.onnx")
-    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract)
     sequences = np.random.default_rng(0).standard_normal((3, 9, 3)).astype(np.float32)
     run = partial(run_in_chunks, inputs=contract.inputs, outputs=contract.output, sequence=sequences)
     whole, states = run(graph, states=contract.initial_states(3))

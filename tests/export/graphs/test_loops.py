@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, run_in_chunks
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
@@ -25,7 +26,7 @@ from tests.zoo.modules_loops import conv_lstm, holes_filled, only_the_last, rnn_
 
 def graph_of(contract: Contract, folder: Path) -> StepGraph:
     write_graph(contract, folder / "model.onnx")
-    return StepGraph(folder / "model.onnx", contract.inputs, contract.output, contract.states)
+    return StepGraph(folder / "model.onnx", contract)
 
 
 def test_a_loop_is_told_from_layers_over_all_steps_and_from_a_branch() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.export.contracts.axes import Array, States
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.graphs.nan_guard import guard, telling_columns
 from ostinato.export.graphs.ranges import MAY_BE_MISSING, Ranges
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
@@ -67,7 +68,7 @@ def graph_path(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def graph(contract: Contract, graph_path: Path) -> StepGraph:
-    return StepGraph(graph_path, contract.inputs, contract.output, contract.states)
+    return StepGraph(graph_path, contract)
 
 
 def run(step: Contract | StepGraph, contract: Contract, *rows: tuple[float, ...]) -> tuple[Array, States]:
@@ -106,7 +107,7 @@ def test_the_place_of_an_extreme_is_that_of_the_first_nan_as_in_the_network(tmp_
     inputs = {"name": "inputs", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b")}
     contract = inspect_module(Places(), Input.model_validate(inputs | {"statistics": POSITIVE}))
     write_graph(contract, tmp_path / "model.onnx")
-    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract)
     for pair in product((-1.0, 0.0, 1.0, 2.0), repeat=2):
         (wanted, _), (made, _) = (run(step, contract, pair) for step in (contract, graph))
         assert made.tolist() == wanted.tolist(), pair

@@ -32,7 +32,7 @@ def test_a_module_that_packs_whole_rows_streams(tmp_path: Path) -> None:
     module, options = packed_gru()
     contract = inspect_module(module, options["inputs"])
     write_graph(contract, tmp_path / "model.onnx")
-    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract)
     x, begin = np.random.default_rng(0).standard_normal((7, 2, 3)).astype(np.float32), contract.initial_states(2)
     y, (h,) = graph(x, begin)
     wanted, (last,) = contract(x, begin)

@@ -17,7 +17,7 @@ from tests.zoo.modules_layers import both_ways_along_frequency
 def graph_of(module: nn.Module, folder: Path) -> StepGraph:
     contract = inspect_module(module, amounts())
     write_graph(contract, folder / "model.onnx")
-    return StepGraph(folder / "model.onnx", contract.inputs, contract.output, contract.states)
+    return StepGraph(folder / "model.onnx", contract)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_layers_that_run_both_ways_along_the_steps_are_refused_and_along_another
     module, options = both_ways_along_frequency()
     contract = inspect_module(module, options["inputs"])
     write_graph(contract, tmp_path / "model.onnx")
-    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract)
     x = np.random.default_rng(0).standard_normal((2, 8, 6)).astype(np.float32)
     y, _ = graph(x, contract.initial_states(2))
     np.testing.assert_allclose(y, contract(x, contract.initial_states(2))[0], atol=1e-6)
@@ -105,7 +105,7 @@ def test_the_same_module_gives_the_same_file(tmp_path: Path) -> None:
 def test_a_state_called_as_an_inner_value_gets_its_name(tmp_path: Path) -> None:
     contract = inspect_module(Stacked(), amounts(), state_names=("getitem", "linear"))
     write_graph(contract, tmp_path / "model.onnx")
-    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    graph = StepGraph(tmp_path / "model.onnx", contract)
     state = np.zeros((2, 1, HIDDEN_SIZE), np.float32)
     y, _ = graph(np.zeros((1, 9, 3), np.float32), (state, state))
     assert y.shape == (1, 9, 2)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import write_graph
 from ostinato.export.proofs.promise import check_rows, recurrent_promise

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array, States
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.recurrent import prove
 from tests.export.modules import Stacked, amounts

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import Decoded
 from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
 from ostinato.export.contracts.module import Arrays
-from ostinato.export.contracts.recurrent import Contract, inspect_module
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import (

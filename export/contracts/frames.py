@@ -1,0 +1,94 @@
+"""Frames of steps: of a module that answers once in k steps, as a convolution with stride does, a frame is one step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ostinato.export.contracts.adapter import Call, Slot, begin_of
+from ostinato.export.contracts.axes import to_axes
+from ostinato.export.contracts.calls import Parameters, bindings, ways_to_give, with_states
+from ostinato.export.contracts.preparation import name_of
+from ostinato.export.contracts.probes import draw_sequences
+from ostinato.export.contracts.structures import flatten
+from ostinato.export.errors import ExportError
+from ostinato.service.artifact.tensors import Input
+
+_ROWS, _LENGTHS = 3, (120, 240)
+
+
+def in_frames(part: Input, num_steps: int) -> Input:
+    """An input whose step is a frame of ``num_steps`` of its steps, each behind the one before."""
+    axis = part.time_axis
+    if axis is None:
+        raise ExportError(f"{part.name!r} has no 'T' in its shape, so there are no steps to take together")
+    shape = (*part.shape[: axis + 1], num_steps, *part.shape[axis + 1 :])
+    features = tuple(f"{name}_{step}" for step in range(num_steps) for name in part.features)
+    of_each = {f"{name}_{step}": name for step in range(num_steps) for name in part.features}
+    update = {
+        "shape": shape,
+        "features": features,
+        "categories": {each: part.categories[name] for each, name in of_each.items() if name in part.categories},
+        "ranges": {each: part.ranges[name] for each, name in of_each.items() if name in part.ranges},
+        "statistics": None,
+    }
+    return part.model_copy(update=update)
+
+
+def check_rate(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input]) -> None:
+    """Refuse a module that answers once in several steps, where it shows.
+
+    Raises:
+        ExportError: says in how many, and what to say to export it.
+    """
+    if any(part.time_axis is None for part in inputs):
+        return
+    short, long = (_lengths(module, inputs, context, num_steps) for num_steps in _LENGTHS)
+    for one, other in zip(short, long, strict=False):
+        if 0 < one < _LENGTHS[0] and other == 2 * one and _LENGTHS[0] % one == 0:
+            rate = _LENGTHS[0] // one
+            raise ExportError(
+                f"{name_of(module)} gives {one} answers for {_LENGTHS[0]} steps, one in {rate}: export it with "
+                f"steps_per_answer={rate} (--steps-per-answer {rate}): a step of a session is then {rate} of its steps"
+            )
+
+
+def _lengths(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input], num_steps: int) -> list[int]:
+    """Sizes of the first thing that is answered without a state; none where that cannot be."""
+    module = copy.deepcopy(module)  # one that keeps something in itself is told so of its first run
+    parameters = Parameters(module)
+    tensors = _drawn(inputs, context, num_steps)
+    for slots in bindings(parameters, inputs, context):
+        try:
+            with torch.no_grad():
+                for call, states in _calls(module, parameters, slots, len(tensors)):
+                    leaves = [tensor for _, tensor in flatten(call.ask(module, [*tensors, *states]))[0]]
+                    return list(leaves[0].shape) if leaves else []
+        except Exception:  # a user's module may raise anything; whoever needs its answer says so
+            continue
+    return []
+
+
+def _calls(
+    module: nn.Module, parameters: Parameters, slots: dict[str, Slot], first: int
+) -> Iterator[tuple[Call, list[Tensor]]]:
+    begin = begin_of(module)
+    if begin is None:
+        yield parameters.call(slots), []
+        return
+    begun = begin(_ROWS)
+    for values in ways_to_give(parameters, parameters.free(slots), begun):
+        yield with_states(parameters, slots, values, first), [tensor for _, tensor in flatten(begun)[0]]
+
+
+def _drawn(inputs: Sequence[Input], context: Sequence[Input], num_steps: int) -> list[Tensor]:
+    generator = np.random.default_rng(0)
+    made = []
+    for part in (*inputs, *context):
+        steps = num_steps if part.time_axis is not None else 1
+        made.append(torch.from_numpy(to_axes(draw_sequences(part, generator, _ROWS, steps), part)))
+    return made
