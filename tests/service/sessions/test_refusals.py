@@ -225,3 +225,21 @@ async def test_an_ended_session_is_not_there_whatever_the_copy_says(place: Place
             body = b'{"inputs": [[1]]}' if action == "/step" else b""
             status, content = await ask(both.edge, method, f"{A}{action}", body)
             assert (status, content["code"]) == (410, "session_closed"), (method, action)
+
+
+async def test_a_reset_keeps_the_context_that_the_session_was_opened_with_elsewhere(place: Place) -> None:
+    customer = Input(name="customer", dtype="float32", shape=("B", 2), features=("age", "size"))
+    one, other = House(store=place()), House(store=place())
+    for house in (one, other):
+        add_model(house, name="who", context=(customer,))
+    async with edge_over(one) as edge, edge_over(other) as far_edge:
+        await one.sessions.open("who", session_id="a", context={"customer": [1, 2]})
+        assert await ask(far_edge, "DELETE", A) == (204, b"")
+        for house in (one, other):
+            house.clock.now += 1
+        await other.sessions.open("who", session_id="a", context={"customer": [3, 4]})
+        status, _ = await ask(edge, "POST", f"{A}/reset", b"{}")
+        assert status == 200
+        for house in (one, other):
+            snapshot = await house.sessions.snapshot(await house.sessions.find("a"))
+            assert [rows.tolist() for rows in snapshot.states] == [[0], [3, 4]]
