@@ -209,6 +209,7 @@ class Metrics:
     def __init__(self) -> None:
         self.gather: Callable[[], SeriesNumbers] | None = None
         self.steps = _counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
+        self.padding_steps = _counter("padding_steps_total", "Steps computed beyond the ends of sequences.", *_MODEL)
         self.sessions = _counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
         self.rejected = _counter("rejected_total", "Requests answered with an error, by its code.", "reason")
         self.seq_conflicts = _counter(
