@@ -28,6 +28,7 @@ ROWS: tuple[tuple[str, tuple[int, ...], Row], ...] = (
     ("the engine's own time", (10,), inside.iterations),
     ("live sessions", (7,), inside.live_sessions),
     ("idle versions", (18,), inside.idle_versions),
+    ("holds of the event loop", (19,), inside.holds),
     ("whole sequences inside the engine", (6,), whole_sequences.inside_the_engine),
     ("start to ready", (9,), start_up.start_up),
     ("misses of stored sessions", (13,), durability.misses),

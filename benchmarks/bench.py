@@ -43,6 +43,7 @@ class Options:
         stored_sessions: on disk, for targets 13 and 14.
         resident_sessions: of those, how many memory has room for.
         num_words: that are spelled, for targets 15 to 17.
+        message_bytes: of the largest message, for target 19.
     """
 
     rounds: int = 3
@@ -53,6 +54,7 @@ class Options:
     stored_sessions: int = 1_000_000
     resident_sessions: int = 100_000
     num_words: int = NUM_WORDS
+    message_bytes: int = 16 * 2**20
 
     @classmethod
     def quick(cls) -> Options:
@@ -79,6 +81,7 @@ class Options:
             stored_sessions=35_000,
             resident_sessions=1_000,
             num_words=300,
+            message_bytes=2**18,
         )
 
 

@@ -26,6 +26,7 @@ from benchmarks.errors import WrongAnswer
 from benchmarks.figures import Figures
 from benchmarks.house import House
 from benchmarks.inside_generation import generation
+from benchmarks.inside_holds import holds
 from benchmarks.inside_store import fill, journal_misses, misses
 from benchmarks.process import PAGE_BYTES
 from benchmarks.workloads import (
@@ -234,7 +235,7 @@ MEASUREMENTS = {
     measurement.__name__: measurement
     for measurement in (
         *(iterations, blocks, sequences, raw, live_sessions, idle_versions),
-        *(generation, fill, misses, journal_misses),
+        *(generation, fill, misses, journal_misses, holds),
     )
 }
 
@@ -252,6 +253,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--resident", type=int, default=100_000, help="sessions that memory has room for")
+    parser.add_argument("--bytes", type=int, default=16 * 2**20, help="the largest message")
     parser.add_argument("--state", type=Path, help="the folder of the store")
     arguments = parser.parse_args()
     figures = Figures()

@@ -22,6 +22,8 @@ RESTART_SECONDS = 5.0
 
 VERSION_BYTES = 10 * 2**20
 """What an idle version of W1's network may take: several times its weights, and less than a run of many rows."""
+HOLD_SECONDS = 0.050
+"""What one message may keep the event loop to itself."""
 FIRST_ITERATIONS = 5.0
 """What a first token may take, judged by the 99th percentile, in iterations of the run that it comes from."""
 
@@ -162,4 +164,5 @@ RULES: tuple[Rule, ...] = (
     _first_token("HTTP, first token of a stream, p99", "http_stream"),
     _first_token("engine, first token of a stream, p99", "engine_stream"),
     Rule(18, "an idle version", "versions/bytes", None, VERSION_BYTES, False, MEBIBYTES),
+    Rule(19, "longest hold of the event loop", "holds/longest", None, HOLD_SECONDS, False, MILLISECONDS),
 )

@@ -73,7 +73,7 @@ def export_module(
         state_names: names of the states; those of ``forward``'s arguments where none are given.
         feedback: output feature -> the input feature whose next value it forecasts.
         provenance: where the model comes from; the library versions are added.
-        step_by_step: export a module for many steps as a graph of one step: the way out for a Python loop over steps.
+        step_by_step: export a module for many steps as a graph of one step, a run a step.
         minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
             inputs lead to it, that is found without being told.
         decoder: of a module that decodes, what no run of it can tell; its output has the names of the step's output

@@ -8,9 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 from torch import nn
 
+from ostinato.export.contracts.arguments import answers_whole_sequences
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import ProofReport
+from ostinato.export.sequence_exporter import export_sequence
 from ostinato.export.user_code import user_module
 from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.tensors import Input
@@ -18,7 +20,7 @@ from ostinato.service.artifact.tensors import Input
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes."""
+    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes; no ``task``: it is found."""
 
     input_shape: str = "B,T,1"
     input_dtype: str = "float32"
@@ -30,6 +32,7 @@ class ModuleOptions:
     missing: bool = False
     step_by_step: bool = False
     minus_infinity: bool = False
+    task: str = ""
     description: str = ""
     licence: str = ""
 
@@ -83,7 +86,28 @@ def export_source(
     Raises:
         ExportError: the function cannot be found or fails, does not return a module; or as ``export_module``.
     """
+    if options.task not in ("", "recurrent", "sequence"):
+        raise ExportError(f"task {options.task!r}: one of 'recurrent' and 'sequence'; it is found where none is given")
     with user_module(source) as module:
+        if options.task == "sequence" or (not options.task and answers_whole_sequences(module)):
+            if options.states or options.feedback or options.step_by_step:
+                raise ExportError(
+                    "a module of the task 'sequence' has no states, steps or feedback: leave out --states, --feedback "
+                    "and --step-by-step, or say --task recurrent"
+                )
+            return export_sequence(
+                module,
+                options.input(),
+                repository,
+                name=name or source.rpartition(":")[2].replace("_", "-"),
+                version=version,
+                output_features=options.output_features,
+                minus_infinity=options.minus_infinity,
+                description=options.description,
+                provenance=_provenance(source, options),
+                force=force,
+                report=report,
+            )
         return export_module(
             module,
             options.input(),
@@ -94,13 +118,17 @@ def export_source(
             state_names=options.states,
             feedback=options.feedback_map(),
             description=options.description,
-            # Of a file its name alone: where it lay is nobody's business.
-            provenance={"source": Path(source).name, **({"licence": options.licence} if options.licence else {})},
+            provenance=_provenance(source, options),
             step_by_step=options.step_by_step,
             minus_infinity=options.minus_infinity,
             force=force,
             report=report,
         )
+
+
+def _provenance(source: str, options: ModuleOptions) -> dict[str, str]:
+    """Of a file its name alone: where it lay is nobody's business."""
+    return {"source": Path(source).name, **({"licence": options.licence} if options.licence else {})}
 
 
 def load_module(source: str) -> nn.Module:

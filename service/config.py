@@ -30,7 +30,7 @@ def _check_time_to_live(seconds: float) -> float:
     return seconds
 
 
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -75,7 +75,8 @@ class Settings(BaseSettings):
         ttl_seconds: how long a session may go without a chunk, a reset or a state put there, unless it says otherwise;
             at least a millisecond, or 0 = for ever.
         tombstone_seconds: how long a closed or expired id answers 410 before it is forgotten.
-        deadline_seconds: how long a request may take from its arrival; 0 = for ever.
+        deadline_seconds: how long a request may take from its arrival, and its answer stay unread; 0 = for ever. A body
+            that does not come, and an answer that is not read, then have 60 times ``head_seconds``.
         max_stream_frames: frames of one WebSocket stream accepted and not yet answered, inclusive; further ones wait
             in its connection.
         stream_idle_seconds: how long a stream may go without a message of its client's and with nothing under way
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
     max_connections: Positive = 10_000
     stream_origins: str = ""
     head_seconds: NotNegative = 10.0
-    ttl_seconds: Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS), AfterValidator(_check_time_to_live)] = 3600.0
+    ttl_seconds: Annotated[NotNegative, AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0
     deadline_seconds: NotNegative = 30.0
     max_stream_frames: Positive = 1024
@@ -155,7 +156,7 @@ def redacted(text: str) -> str:
     """What may be shown of an address: without what it may hold of a user and of passwords."""
     if text.startswith(("lmdb://", "memory://")):
         return text
-    hidden = re.sub(r"^([a-z+]*:?/*).*@", r"\1***@", text, flags=re.DOTALL | re.IGNORECASE)
+    hidden = re.sub(r"^([a-z+]*:/*)?.*@", r"\1***@", text, flags=re.DOTALL | re.IGNORECASE)
     return re.sub(r"((?:pass|secret|token)[a-z_]*=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 

@@ -17,11 +17,9 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |- UnknownRoute               no such path
     |- UpgradeRequired            the path is a WebSocket's, and the request is none
     |- OriginRefused              a browser's page of another site asks for a WebSocket
-    |- MalformedRequest           what came is not HTTP, or may be read in two ways
+    |- MalformedRequest           what came is not HTTP as it is spoken here, or may be read in two ways
     |- HeadTooLarge               a request's head is over its limits
-    |- RequestTimeout             a request's head did not come in time
-    |- UnknownTransferCoding      a body comes in a coding that is not read
-    |- UnknownHttpVersion         another version of HTTP than 1.0 and 1.1
+    |- RequestTimeout             a request's head or body did not come in time
     |- TooManyConnections         one more than may be open
     |- Overloaded                 refused before it was queued; carries when to try again
     |- Starting                   the models are still being checked
@@ -149,7 +147,7 @@ class OriginRefused(OstinatoError):
 
 
 class MalformedRequest(OstinatoError):
-    """What came is not HTTP, or could be read in two ways."""
+    """What came is not HTTP/1.1 or 1.0, comes in a transfer coding that is not read, or could be read in two ways."""
 
 
 class HeadTooLarge(OstinatoError):
@@ -157,15 +155,7 @@ class HeadTooLarge(OstinatoError):
 
 
 class RequestTimeout(OstinatoError):
-    """The head of a request was not there in time."""
-
-
-class UnknownTransferCoding(OstinatoError):
-    """The body comes in a transfer coding that is not read."""
-
-
-class UnknownHttpVersion(OstinatoError):
-    """The request is of a version of HTTP that is not spoken here."""
+    """The head or the body of a request was not there in time."""
 
 
 class TooManyConnections(OstinatoError):

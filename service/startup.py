@@ -13,7 +13,7 @@ import ostinato
 from ostinato.service.catalogue.repository import find_versions
 from ostinato.service.config import PREFIX, Settings, read_settings, redacted, unknown_variables
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
-from ostinato.service.state.address import open_store
+from ostinato.service.state.address import most_sessions, open_store
 
 ANNOUNCEMENT = "_OSTINATO_ANNOUNCEMENT"
 """The variable with what is printed when the server listens; ``ostinato serve`` sets it."""
@@ -100,7 +100,7 @@ def begin(settings: Settings) -> None:
 
 
 def _shown(settings: Settings, name: str) -> str:
-    value = getattr(settings, name)
+    value = most_sessions(settings) if name == "max_sessions" else getattr(settings, name)
     return str(value.human_readable()) if hasattr(value, "human_readable") else f"{value}"
 
 

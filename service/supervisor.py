@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 import time
@@ -20,12 +21,23 @@ import msgspec
 from bentoml._internal.utils import circus
 from circus.exc import ConflictError
 
-from ostinato.service.tether import MAX_MESSAGE_BYTES, VARIABLE, Notice, Orders, Release, SetAside
+from ostinato.service.tether import (
+    MAX_MESSAGE_BYTES,
+    VARIABLE,
+    Notice,
+    Orders,
+    Release,
+    SetAside,
+    keep_port,
+    share_port,
+)
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILED_STARTS = 3
-"""In a row, and no worker left: then another would not start, either."""
+"""In a row, where none has ever served: then another would not start, either. Those that have may again when a disk has
+room.
+"""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 """Between a start that failed and the next; it doubles."""
 POLL_SECONDS = 0.05
@@ -40,13 +52,13 @@ class WorkerRecord:
     """What the parent knows of one worker.
 
     Attributes:
-        loading: what it loads now.
+        loading: what it loads now, and since when (monotonic).
         is_up: it has started: it takes connections, or is about to.
         failure: why it said that it cannot start.
     """
 
     def __init__(self) -> None:
-        self.loading: Release | None = None
+        self.loading: tuple[Release, float] | None = None
         self.is_up = False
         self.failure = ""
 
@@ -56,18 +68,31 @@ class Casualties:
 
     def __init__(self) -> None:
         self.set_aside: list[SetAside] = []
-        self._num_kills: dict[Release, int] = {}
+        self._kills: dict[Release, tuple[int, float]] = {}
+        """How many, and when the last was counted."""
 
     def acquit(self, release: Release) -> None:
         """It was loaded after all."""
-        self._num_kills.pop(release, None)
+        self._kills.pop(release, None)
 
-    def judge(self, release: Release, exit_code: int) -> bool:
-        """Whether a release is set aside, a worker having died while it loaded it; ``exit_code`` as Popen's."""
+    def judge(self, release: Release, began_at: float, exit_code: int) -> bool:
+        """Whether a release is set aside, a worker having died while it loaded it.
+
+        Workers that are killed together while they load it, as by a memory that is short of it twice, are one kill.
+
+        Args:
+            began_at: when that load began (monotonic).
+            exit_code: as Popen's.
+        """
+        if any(aside.release == release for aside in self.set_aside):
+            return True  # another worker was at it, too
         name = signal_name(exit_code)
         if name == "SIGKILL":
-            self._num_kills[release] = self._num_kills.get(release, 0) + 1
-            if self._num_kills[release] < MAX_KILLS:
+            number, counted_at = self._kills.get(release, (0, -math.inf))
+            if began_at > counted_at:
+                number += 1
+                self._kills[release] = number, time.monotonic()
+            if number < MAX_KILLS:
                 return False
         elif name not in FAULTS and exit_code <= 0:
             return False  # told to end
@@ -117,7 +142,7 @@ class Supervisor(circus.Arbiter):
         self._num_failed_starts = 0
         self._not_before = 0.0
         self._last_words = ""
-        self._has_failed = False
+        self._has_served = self._has_failed = False
         # BentoML's plugins are processes of the arbiter's, too.
         self._services = [watcher for watcher in self.watchers if watcher.name == "service"]
         for watcher in self._services:
@@ -156,20 +181,29 @@ class Supervisor(circus.Arbiter):
             if wait_seconds > 0:
                 self.loop.call_later(wait_seconds + POLL_SECONDS, self._look)
                 return None
-        return super().manage_watchers()
-
-    def _look(self) -> None:
         try:
-            done = self.manage_watchers()
+            return super().manage_watchers()
         except ConflictError:  # something else is being done to the workers
             self.loop.call_later(POLL_SECONDS, self._look)
-            return
+            return None
+
+    def stop(self) -> Any:
+        """End, behind what is being done to the workers just now: to be told so then must not be for nothing."""
+        try:
+            return None if self._stopping else super().stop()
+        except ConflictError:
+            self.loop.call_later(POLL_SECONDS, self.stop)
+            return None
+
+    def _look(self) -> None:
+        done = self.manage_watchers()
         if done is not None:
             self.loop.add_future(done, lambda future: future.result())
 
     def _brief(self) -> None:
         """Write down what the next worker is told."""
-        orders = Orders(self._workers_end.fileno(), self._num_restarts, self._casualties.set_aside)
+        ports = [each.fileno() for each in self.sockets.values()]
+        orders = Orders(self._workers_end.fileno(), ports, self._num_restarts, self._casualties.set_aside)
         for watcher in self._services:
             watcher.env[VARIABLE] = orders.encode()
 
@@ -189,11 +223,11 @@ class Supervisor(circus.Arbiter):
                 continue
             record = self._records.setdefault(message.pid, WorkerRecord())
             if message.event == "started":
-                record.is_up, self._num_failed_starts = True, 0
+                record.is_up, self._num_failed_starts, self._has_served = True, 0, True
             elif message.event == "failed":
                 record.failure = message.reason
             elif message.event == "loading":
-                record.loading = message.release
+                record.loading = message.release and (message.release, time.monotonic())
             elif message.release is not None:
                 self._casualties.acquit(message.release)
                 record.loading = None
@@ -203,15 +237,16 @@ class Supervisor(circus.Arbiter):
         record = self._records.pop(process_pid, WorkerRecord())
         if self._stopping or self._has_failed:
             return
-        if not any(other.is_up for other in self._records.values()):
+        if not self._is_any_up():
             self._close_port()
         exit_code = exit_code or 0
         where = "while it served" if record.is_up else "before it could serve"
         outcome = "another is started"
         is_set_aside = False
         if record.loading is not None:
-            where = f"while it loaded {record.loading.model}/{record.loading.version}"
-            is_set_aside = self._casualties.judge(record.loading, exit_code)
+            release, began_at = record.loading
+            where = f"while it loaded {release.model}/{release.version}"
+            is_set_aside = self._casualties.judge(release, began_at, exit_code)
             if is_set_aside:
                 outcome += ", which will not load that version"
         if not (record.is_up or record.loading):
@@ -220,7 +255,7 @@ class Supervisor(circus.Arbiter):
             self._not_before = time.monotonic() + pause
             outcome = f"another is started in {pause:g} s"
             self._last_words = record.failure or self._last_words
-            if self._num_failed_starts >= MAX_FAILED_STARTS and not self._records:
+            if self._num_failed_starts >= MAX_FAILED_STARTS and not (self._records or self._has_served):
                 self._has_failed, outcome = True, "no other is started"
         was = "was " if exit_code < 0 else ""
         said = f" ({record.failure})" if record.failure else ""
@@ -234,11 +269,20 @@ class Supervisor(circus.Arbiter):
         self._num_restarts += 1
         self._brief()
 
+    def _is_any_up(self) -> bool:
+        return any(record.is_up for record in self._records.values())
+
     def _close_port(self) -> None:
         """Refuse connections until a worker listens again: it does so itself, when it is ready to."""
         for each in self.sockets.values():
             with contextlib.suppress(OSError):  # it refuses already
                 each.shutdown(socket.SHUT_RD)
+            keep_port(each)
+        self._read()
+        if self._is_any_up():  # one listened just before, which says so first
+            for each in self.sockets.values():
+                share_port(each)
+                each.listen(each.backlog)
 
     def _announce(self) -> None:
         if self._on_listening is None or self._stopping:

@@ -28,6 +28,18 @@ PR_SET_PDEATHSIG = 1
 logger = logging.getLogger(__name__)
 
 
+def keep_port(bound: socket.socket) -> None:
+    """Let no other socket be bound to the port of one that does not listen."""
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+
+def share_port(bound: socket.socket) -> None:
+    """The other way round, before it listens: its connections are bound to the port, too, and the kernel remembers them
+    for a minute, in which the next server could not have it.
+    """
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
 class Release(NamedTuple):
     """One version of a model, as its files are.
 
@@ -61,11 +73,13 @@ class Orders(msgspec.Struct):
 
     Attributes:
         descriptor: of the worker's end.
+        ports: descriptors of the sockets at which workers listen.
         restarts: how often a worker of this server was started in the place of one that ended.
         set_aside: releases at which workers died.
     """
 
     descriptor: int
+    ports: list[int] = []
     restarts: int = 0
     set_aside: list[SetAside] = []
 
@@ -83,6 +97,7 @@ class Tether:
 
     def __init__(self, orders: Orders | None = None) -> None:
         self._end: socket.socket | None = None
+        self._ports = orders.ports if orders else []
         self.restarts = orders.restarts if orders else 0
         self._reasons = {aside.release: aside.reason for aside in orders.set_aside} if orders else {}
         if orders:
@@ -108,9 +123,16 @@ class Tether:
         """Why a release is not to be loaded; None = it may be."""
         return self._reasons.get(release)
 
-    def tell(self, event: Literal["loading", "loaded", "started"], release: Release | None = None) -> None:
+    def tell(self, event: Literal["loading", "loaded"], release: Release) -> None:
         """Tell the parent; nothing is waited for."""
         self._send(Notice(os.getpid(), event, release))
+
+    def tell_started(self) -> None:
+        """Tell the parent, too, just before this worker listens."""
+        for descriptor in self._ports:
+            with socket.socket(fileno=os.dup(descriptor)) as port:
+                share_port(port)
+        self._send(Notice(os.getpid(), "started"))
 
     def fail(self, reason: str) -> None:
         """Tell the parent why this worker cannot start."""

@@ -26,7 +26,6 @@ from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import Streams
-from ostinato.service.errors import StateStoreUnavailable
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
 from ostinato.service.sessions.ledger import Ledger
@@ -127,10 +126,8 @@ class Worker:
         return ready, content
 
     async def start(self) -> None:
-        """Begin to load the models, and to look after sessions, slow requests and signals.
-
-        Raises:
-            StateStoreUnavailable, OSError: the store cannot be used.
+        """Begin to load the models, and to look after sessions, slow requests and signals. A store that cannot begin
+        is tried again, and until it has the service is not ready.
         """
         # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
         logging.getLogger("ostinato").setLevel(logging.INFO)
@@ -139,11 +136,6 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.desk.max_connections = connections_within(raise_limit(), self.settings.max_connections)
         self._descriptors.install(loop)
-        try:
-            await self._store.start()
-        except (StateStoreUnavailable, OSError) as error:
-            self._tether.fail(str(error))
-            raise
         loading = loop.create_task(self._load())
         self._tasks = [
             loading,
@@ -162,7 +154,7 @@ class Worker:
         if self.settings.workers > 1:
             # The port is the others', too: before its models are there, a worker would refuse its share of requests.
             await self._loaded.wait()
-        self._tether.tell("started")
+        self._tether.tell_started()
 
     async def stop(self) -> None:
         """Hand back whatever is still under way."""
@@ -232,11 +224,21 @@ class Worker:
             logger.exception("what is not served is not tried again")
 
     async def _ask_store(self) -> None:
-        """Ask the store, which may be on its way, until it has answered once."""
+        """Have the store begin, and ask it, which may be on its way, until it has answered once."""
+        while not await self._start_store():
+            await asyncio.sleep(ASK_STORE_SECONDS)
         await self._loaded.wait()
         while not await self._loader.find_missing():
             await asyncio.sleep(ASK_STORE_SECONDS)
         self._has_store_answered = True
+
+    async def _start_store(self) -> bool:
+        try:
+            await self._store.start()
+        except Exception as error:
+            self._loader.note_trouble(error)
+            return False
+        return True
 
     async def _load_all(self) -> None:
         await self._loader.load()

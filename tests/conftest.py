@@ -21,10 +21,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some tests import onnxruntime themselves, and it keeps an id of the machine under HOME unless it is told before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-TIMEOUT_SECONDS = 120.0
+HURRY = float(os.environ.get("OSTINATO_TESTS_HURRY", "1"))
+"""How many times sooner a test that hangs is failed: who plants faults expects some to."""
+
+TIMEOUT_SECONDS = 120.0 / HURRY
 """Of an asynchronous test."""
 
-PHASE_SECONDS = 400.0
+PHASE_SECONDS = 400.0 / HURRY
 """Of any test's set-up, of its call and of its end; less than the ``faulthandler_timeout`` of pyproject.toml."""
 
 PutNetworks = Callable[..., None]
@@ -73,6 +76,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             fixtures = [one for several in item._fixtureinfo.name2fixturedefs.values() for one in several]
             if any(fixture.scope == "module" for fixture in fixtures):
                 item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    """Tell xdist's scheduler of the groups. It knows them by what is behind an "@" in the ids that it gets now, and
+    xdist 3.8 itself puts that where pytest 9.2 does not look any more.
+    """
+    own_ids = {item: item.id for item in session.items}
+    if session.config.getoption("loadgroup", False):
+        for item, own_id in own_ids.items():
+            groups = sorted(str(mark.args[0]) for mark in item.iter_markers("xdist_group"))
+            if groups and "@" not in str(own_id):
+                item._id = own_id.parse(f"{own_id}@{'_'.join(groups)}")
+    try:
+        return (yield)
+    finally:
+        for item, own_id in own_ids.items():
+            item._id = own_id
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,41 +6,31 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 
 from benchmarks.redis_server import redis_executable
-from tests.redis_server import START_SECONDS, RedisServer
+from tests.redis_server import RedisServer, Started, kill_when_copied, wait_for, wait_until_copied
 from tests.server import free_port
 
 SERVICE = "sessions"
-PAUSE_MILLISECONDS = 60_000
 DOWN_MILLISECONDS = 60_000
 """Longer than a busy machine keeps any server from answering: a Sentinel that took one for dead would have its copy
 take the lead while it is still told what is then lost. They are told when one is.
 """
 
 
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    give_up_at = time.monotonic() + START_SECONDS
-    while time.monotonic() < give_up_at:
-        with contextlib.suppress(redis.exceptions.RedisError):
-            if condition():
-                return
-        time.sleep(0.01)
-    raise AssertionError(f"waited in vain for {what}")
+NOTICED_MILLISECONDS = 1000
+"""For a master that is dead by then."""
 
 
 def _sentinel(port: int) -> Any:  # redis.Redis, whose methods are not all typed
     return redis.Redis(port=port, decode_responses=True)
 
 
-class RedisPair:
+class RedisPair(Started):
     """A master, and a replica with all that it has. A context manager.
 
     What a master acknowledged is lost with it as long as no replica has it. So whoever takes the lead here does it when
@@ -49,19 +39,6 @@ class RedisPair:
 
     def __init__(self) -> None:
         self.master, self.replica = RedisServer(), RedisServer()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start both, and wait until one copies the other."""
@@ -78,29 +55,13 @@ class RedisPair:
         """Have the replica take the lead, and the master copy it. Nobody is thrown out."""
         with contextlib.closing(self.master.client()) as client:
             client.execute_command("FAILOVER", "TO", "127.0.0.1", self.replica.port)
-            _wait_until(lambda: client.execute_command("ROLE")[0] == "slave", "the master's end as such")
+            wait_for(lambda: client.execute_command("ROLE")[0] == "slave", "the master's end as such")
         self.master, self.replica = self.replica, self.master
         self.wait_until_copied()
 
-    def kill_master(self) -> None:
-        """Kill the master, when the replica has all that it acknowledged."""
-        with contextlib.closing(self.master.client()) as client:
-            client.execute_command("CLIENT", "PAUSE", PAUSE_MILLISECONDS, "WRITE")
-            _wait_until(lambda: self._offset(self.replica) == self._offset(self.master), "the last copy")
-        self.master.kill()
-
     def wait_until_copied(self) -> None:
-        """Wait until the replica is one, for the master too, and has all that the master has."""
-        with contextlib.closing(self.replica.client()) as client, contextlib.closing(self.master.client()) as master:
-            _wait_until(
-                lambda: (
-                    client.info("replication").get("master_link_status") == "up"
-                    # The master hears of it later, and hands its lead over to none before.
-                    and master.info("replication").get("slave0", {}).get("state") == "online"
-                    and self._offset(self.replica) == self._offset(self.master)
-                ),
-                "the replica's copy",
-            )
+        """Wait until the replica is one, and has all that the master has."""
+        wait_until_copied(self.master, self.replica)
 
     def _have_copied(self) -> None:
         for server in (self.master, self.replica):
@@ -109,13 +70,6 @@ class RedisPair:
                 if server is self.replica:
                     client.replicaof("127.0.0.1", self.master.port)
         self.wait_until_copied()
-
-    @staticmethod
-    def _offset(server: RedisServer) -> int:
-        with contextlib.closing(server.client()) as client:
-            facts = client.info("replication")
-        key = "slave_repl_offset" if facts["role"] == "slave" else "master_repl_offset"
-        return int(facts[key])
 
 
 class RedisSentinels(RedisPair):
@@ -148,7 +102,7 @@ class RedisSentinels(RedisPair):
                 self._processes.append(
                     subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
                 )
-        _wait_until(lambda: all(map(self._knows_all, self.ports)), "the Sentinels")
+        wait_for(lambda: all(map(self._knows_all, self.ports)), "the Sentinels")
 
     def stop(self) -> None:
         """See ``RedisPair.stop``."""
@@ -160,15 +114,27 @@ class RedisSentinels(RedisPair):
 
     def fail_over(self) -> None:
         """Kill the master, wait until the Sentinels have the replica take the lead, and start the other as its copy."""
-        self.kill_master()
+        kill_when_copied(self.master, self.replica)
         port = self.replica.port
         with contextlib.closing(_sentinel(self.ports[0])) as client:
             # It does not, as long as it knows too little of the replica.
-            _wait_until(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE), "a Sentinel's consent")
-        _wait_until(lambda: all(self.named_by(sentinel) == port for sentinel in self.ports), "the Sentinels' failover")
+            wait_for(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE), "a Sentinel's consent")
+        wait_for(lambda: all(self.named_by(sentinel) == port for sentinel in self.ports), "the Sentinels' failover")
         self.master, self.replica = self.replica, self.master
         self.replica.start()
         self._have_copied()
+
+    def lose_master(self) -> None:
+        """Kill the master whatever it has just acknowledged, and wait until the Sentinels, who take it for dead after a
+        second from now on, have found that out by themselves and name the replica.
+        """
+        for sentinel in self.ports:
+            with contextlib.closing(_sentinel(sentinel)) as client:
+                client.execute_command("SENTINEL", "SET", SERVICE, "down-after-milliseconds", NOTICED_MILLISECONDS)
+        self.master.kill()
+        port = self.replica.port
+        wait_for(lambda: all(self.named_by(sentinel) == port for sentinel in self.ports), "the Sentinels' failover")
+        self.master, self.replica = self.replica, self.master
 
     def named_by(self, sentinel: int) -> int:
         """The port of the server that a Sentinel names."""

@@ -123,3 +123,43 @@ def test_a_worker_s_ports_are_its_own_and_none_is_given_twice() -> None:
     assert len(set(ports)) == 50
     assert len({port % NUM_SHARES for port in ports}) == 1
     assert all(port in PORTS and port % NUM_SHARES == (port + 10_000) % NUM_SHARES for port in ports)
+
+
+SHARES = """
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def place():
+    yield
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_shares(place, number):
+    with open("seen", "a") as seen:
+        print(os.environ["PYTEST_XDIST_WORKER"], file=seen)
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_is_alone(number):
+    pass
+"""
+HOOKS = "from tests.conftest import pytest_collection_finish, pytest_collection_modifyitems\n"
+
+
+def test_tests_that_share_what_a_module_builds_run_in_one_process(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(HOOKS)
+    (tmp_path / "test_it.py").write_text(SHARES)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n2", "--dist", "loadgroup", "-p", "no:cacheprovider", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "16 passed" in done.stdout, done.stdout + done.stderr
+    seen = (tmp_path / "seen").read_text().split()
+    assert (len(seen), len(set(seen))) == (8, 1)

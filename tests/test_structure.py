@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -139,16 +140,26 @@ def wrong_arrows(module: str, imported: set[str]) -> list[str]:
     return sorted(wrong)
 
 
-IMPORTS = {module_name(path): imports(ast.parse(path.read_text(), str(path))) for path in source_files(*CODE)}
+CODE_FILES = {module_name(path): path for path in source_files(*CODE)}
 
 
-@pytest.mark.parametrize("module", IMPORTS)
+@functools.cache
+def imports_of(module: str) -> set[str]:
+    """What a module imports; it is read where a test asks, and not by each process that collects tests."""
+    return imports(ast.parse(CODE_FILES[module].read_text(), str(CODE_FILES[module])))
+
+
+def all_imports() -> dict[str, set[str]]:
+    return {module: imports_of(module) for module in CODE_FILES}
+
+
+@pytest.mark.parametrize("module", CODE_FILES)
 def test_the_arrows_point_one_way(module: str) -> None:
-    assert wrong_arrows(module, IMPORTS[module]) == []
+    assert wrong_arrows(module, imports_of(module)) == []
 
 
 def test_every_rule_is_about_a_module_that_exists() -> None:
-    assert [place for place in FORBIDDEN if place not in IMPORTS] == []
+    assert [place for place in FORBIDDEN if place not in CODE_FILES] == []
 
 
 @pytest.mark.parametrize(
@@ -193,9 +204,9 @@ def climbs(module: str, imported: set[str]) -> list[str]:
     return sorted(name for name, folder in folders.items() if folder != own and not floor_of[folder] > floor_of[own])
 
 
-@pytest.mark.parametrize("module", [name for name in IMPORTS if is_under(name, ("ostinato.service",))])
+@pytest.mark.parametrize("module", [name for name in CODE_FILES if is_under(name, ("ostinato.service",))])
 def test_what_the_service_imports_is_on_a_floor_below(module: str) -> None:
-    assert climbs(module, IMPORTS[module]) == []
+    assert climbs(module, imports_of(module)) == []
 
 
 @pytest.mark.parametrize(
@@ -219,7 +230,7 @@ def importers(library: str, modules: Mapping[str, set[str]]) -> list[str]:
 def test_one_module_opens_graphs() -> None:
     baselines = ROOT / "benchmarks" / "baselines"  # what others would write, which knows nothing of us
     ours = [path for path in source_files("benchmarks") if baselines not in path.parents]
-    modules = IMPORTS | {module_name(path): imports(ast.parse(path.read_text())) for path in ours}
+    modules = all_imports() | {module_name(path): imports(ast.parse(path.read_text())) for path in ours}
     assert importers("onnxruntime", modules) == [OPENER]
 
 
@@ -297,7 +308,7 @@ def circles(modules: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert circles(IMPORTS) == []
+    assert circles(all_imports()) == []
 
 
 def test_a_circle_of_imports_is_seen() -> None:
@@ -427,7 +438,7 @@ def test_what_is_listed_as_an_exception_is_there_and_mirrors_no_module() -> None
 
 def test_nothing_imports_the_app() -> None:
     app = ("ostinato.service.app",)
-    found = [module for module, imported in IMPORTS.items() if any(is_under(name, app) for name in imported)]
+    found = [module for module, imported in all_imports().items() if any(is_under(name, app) for name in imported)]
     assert found == []
 
 

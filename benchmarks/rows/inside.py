@@ -1,4 +1,4 @@
-"""Targets 7, 10 and 18, without a server: live sessions by the million, the engine's own time, idle versions."""
+"""Targets 7, 10, 18 and 19 in one process: live sessions by the million, the engine's time, idle versions, holds."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def iterations(bench: Bench) -> None:
 def idle_versions(bench: Bench) -> None:
     """What a version takes that nobody asks, in memory."""
     bench.take(bench.inside("idle_versions", bench.directory, "--rounds", bench.options.rounds))
+
+
+def holds(bench: Bench) -> None:
+    """How long one message keeps the event loop to itself, for each kind of large ones."""
+    options = bench.options
+    figures = bench.inside("holds", bench.directory, "--rounds", options.rounds, "--bytes", options.message_bytes)
+    bench.take(figures)
+    for name, values in sorted(figures.items(), key=lambda item: -min(item[1])):
+        bench.say(f"  {min(values) * 1e3:6.1f} ms  {name.removeprefix('holds/')}")

@@ -7,7 +7,8 @@ such a number with another row's, or with zeros, or fail; the service refuses wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -21,9 +22,13 @@ Row: TypeAlias = NDArray[np.float64]
 # What a network makes of a step ``[F]``, in any form that can be compared; None where it raises.
 Ask: TypeAlias = Callable[[Row], list[bytes] | None]
 
-# Beyond any table's size, and exact in float32.
-_FAR = 2.0**24
+FAR = 2.0**24
+"""Beyond any table's size, and exact in float32: a network that takes this much takes any more, if its dtype's end."""
+# Of so many features every corner of what they may be is tried, of more some that are drawn.
+_MAX_ALL_CORNERS = 8
+_NUM_DRAWN_CORNERS = 500
 _NUM_HALVINGS = 64
+_NUM_DRAWN_FAR = 6
 # What a code may be in a table of which nothing is known; tables with an offset begin anywhere.
 _TRIED_CODES = (*range(17), *(2**power for power in range(5, 21)), *range(-1, -17, -1))
 _FRACTIONS = (0.25, 0.5, 0.75)
@@ -39,13 +44,16 @@ def find_codes(inputs: Input, likely: Row, ask: Ask) -> Input:
 
     What is declared stays as it is: see ``check_declared``. Where the network answers no step that was tried, nothing
     is found.
+
+    Raises:
+        ExportError: what features may be depends on each other.
     """
     if inputs.dtype == "bool":
         return inputs
     declared = _declared(inputs)
     others = [index for index, name in enumerate(inputs.features) if name not in declared]
     ends = _ends(inputs.dtype)
-    if not others or all(ask(_set(likely, others, end)) is not None for end in ends):
+    if not others or all(ask(row) is not None for row in _far_rows(likely, others, ends)):
         return inputs
     answered = _answered(likely, others, ends, ask)
     if answered is None:
@@ -60,11 +68,25 @@ def find_codes(inputs: Input, likely: Row, ask: Ask) -> Input:
         limits = _narrowest(inputs, index, [limits for limits in each if limits is not None])
         if limits is not None:
             limited[inputs.features[index]] = limits
+            if limits.least == limits.most and limits != each[0]:
+                raise _dependent({**declared, **limited})
+    known = {**declared, **limited}
+    anything = FeatureRange(least=ends[0], most=ends[1])
+    _check_corners(inputs, likely, {name: known.get(name, anything) for name in inputs.features}, ask, list(limited))
     if not inputs.dtype.startswith("float") and len(limited) == len(inputs.features):
         mosts = {limits.most for limits in limited.values()}
-        if {limits.least for limits in limited.values()} == {0.0} and len(mosts) == 1:
+        if {limits.least for limits in limited.values()} == {0.0} and len(mosts) == 1 and max(mosts) < FAR:
             return inputs.model_copy(update={"num_codes": int(mosts.pop()) + 1})
     return inputs.model_copy(update={"ranges": {**inputs.ranges, **limited}})
+
+
+def _far_rows(likely: Row, others: list[int], ends: tuple[float, float]) -> Iterator[Row]:
+    """Steps that no table has rows for: at one end, at the other, and some that do not cancel each other out."""
+    yield from (_set(likely, others, end) for end in ends)
+    generator = np.random.default_rng(0)
+    for _ in range(_NUM_DRAWN_FAR):
+        far = np.trunc(generator.choice(ends, len(others)) * generator.uniform(0.5, 1.0, len(others)))
+        yield _set_each(likely, list(zip(others, far, strict=True)))
 
 
 def _answered(likely: Row, others: list[int], ends: tuple[float, float], ask: Ask) -> Row | None:
@@ -81,10 +103,53 @@ def _answered(likely: Row, others: list[int], ends: tuple[float, float], ask: As
     return row
 
 
-def depend_on_each_other(inputs: Input, likely: Row, ask: Ask) -> bool:
-    """Whether the network raises for features each of which is within its range."""
-    limits = [(inputs.features.index(name), found) for name, found in inputs.ranges.items()]
-    return any(ask(_set_each(likely, [(index, end(found)) for index, found in limits])) is None for end in _ENDS)
+def are_narrower(inputs: Input, likely: Row, ask: Ask) -> bool:
+    """Whether the network takes something right outside a range, too, with the other features as is likely."""
+    for name, limits in inputs.ranges.items():
+        index = inputs.features.index(name)
+        for beyond in (limits.least - 1.0, limits.most + 1.0):
+            if limits.whole and abs(beyond) < FAR and ask(_set(likely, [index], beyond)) is not None:
+                return True
+    return False
+
+
+def _check_corners(
+    inputs: Input, likely: Row, limited: Mapping[str, FeatureRange], ask: Ask, named: Sequence[str] = ()
+) -> None:
+    """Refuse features each of which is within its range where the network raises for all of them together.
+
+    Its graph would not raise, but take another row of the table. ``named``: those of them to name, if there are any.
+
+    Raises:
+        ExportError: names them.
+    """
+    if len(limited) < 2:
+        return
+    places = [inputs.features.index(name) for name in limited]
+    for corner in _corners([(limits.least, limits.most) for limits in limited.values()]):
+        if ask(_set_each(likely, list(zip(places, corner, strict=True)))) is None:
+            raise _dependent(named if len(named) > 1 else limited)
+
+
+def _corners(ends: list[tuple[float, float]]) -> Iterator[tuple[float, ...]]:
+    if len(ends) <= _MAX_ALL_CORNERS:
+        yield from product(*ends)
+        return
+    yield from zip(*ends, strict=True)
+    for chosen in np.random.default_rng(0).integers(2, size=(_NUM_DRAWN_CORNERS, len(ends))):
+        yield tuple(pair[end] for pair, end in zip(ends, chosen, strict=True))
+
+
+def _dependent(limited: Iterable[str]) -> ExportError:
+    names = list(limited)
+    some = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+    declared = ", ".join(f"{name!r}: FeatureRange(least=..., most=...)" for name in names[:2])
+    return ExportError(
+        f"what {some} may be depends on each other, as where one table is looked up by a sum of them: within the range "
+        "of each the network fails on some steps. The service looks at features one by one, and the graph would answer "
+        "such a step with another row of the table: give what is looked up as one feature, clamp it in forward, or "
+        f"declare ranges that hold together, as Input(..., ranges={{{declared}}})"
+    )
 
 
 def _declared(inputs: Input) -> dict[str, FeatureRange]:
@@ -114,6 +179,7 @@ def check_declared(inputs: Input, likely: Row, ask: Ask) -> None:
                     f"{name!r} is declared with codes {limits.words}, and the network fails on {end:g}: its table is "
                     "smaller; declare as many codes as it has rows"
                 )
+    _check_corners(inputs, least, declared, ask)
 
 
 def _narrowest(inputs: Input, index: int, ranges: list[FeatureRange]) -> FeatureRange | None:
@@ -133,6 +199,12 @@ def _find_range(inputs: Input, likely: Row, index: int, ask: Ask) -> FeatureRang
         return None
     is_whole = not inputs.dtype.startswith("float") or _is_code(likely, index, ask)
     least, most = (_boundary(likely, index, end, ask, is_whole=is_whole) + 0.0 for end in ends)  # no -0
+    furthest = np.finfo(inputs.dtype) if inputs.dtype.startswith("float") else np.iinfo(inputs.dtype)
+    if least == -FAR and ask(_set(likely, [index], float(furthest.min))) is not None:
+        least = float(furthest.min)
+    # As float64 the largest of 64 bits would be one more than there is.
+    if most == FAR and ask(_set(likely, [index], float(np.nextafter(float(furthest.max), 0.0)))) is not None:
+        most = float(furthest.max)
     return FeatureRange(least=least, most=most, whole=is_whole)
 
 
@@ -162,9 +234,9 @@ def _boundary(likely: Row, index: int, end: float, ask: Ask, *, is_whole: bool) 
 
 def _ends(dtype: str) -> tuple[float, float]:
     if dtype.startswith("float"):
-        return -_FAR, _FAR
+        return -FAR, FAR
     limits = np.iinfo(dtype)
-    return max(-_FAR, float(limits.min)), min(_FAR, float(limits.max))
+    return max(-FAR, float(limits.min)), min(FAR, float(limits.max))
 
 
 def _set(likely: Row, indexes: list[int], value: float) -> Row:

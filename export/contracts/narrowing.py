@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from ostinato.export.contracts.axes import to_axes
 from ostinato.export.contracts.forward import attempt, initial_states
+from ostinato.export.contracts.module import Tensors
 from ostinato.export.contracts.preparation import unwrapped
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.errors import ExportError
@@ -133,15 +134,18 @@ def _difference(module: nn.Module, narrow: nn.Module, inputs: Input, dtype: torc
     batch_size, num_steps = _PROBES
     sequence = draw_sequences(inputs, np.random.default_rng(0), batch_size, num_steps)
     x = torch.from_numpy(to_axes(sequence if inputs.time_axis is not None else sequence[:, :1], inputs))
-    wanted = None
-    for given in (x, _cast(x, dtype)):
-        try:
-            wanted = attempt(module, given, initial_states(module, batch_size))
-            break
-        except ExportError:
-            continue
+    begin = initial_states(module, batch_size)
+    ways = ((x, begin), (_cast(x, dtype), begin), (_cast(x, dtype), _cast(begin, dtype)))
+    wanted = next((answer for given in ways if (answer := _answer(module, *given)) is not None), None)
     if wanted is None:
         return None
     made = attempt(narrow, x, initial_states(narrow, batch_size))
     pairs = zip(made, wanted, strict=True)
     return max(largest_difference(ours.numpy(), theirs.to(torch.float64).numpy()) for ours, theirs in pairs)
+
+
+def _answer(module: nn.Module, x: Tensor, states: Tensors) -> Tensors | None:
+    try:
+        return attempt(module, x, states)
+    except ExportError:
+        return None

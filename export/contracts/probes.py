@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.codes import FAR
 from ostinato.service.artifact.tensors import Input
 
 _MISSING_FRACTION = 0.15
@@ -40,7 +41,8 @@ def _draw_feature(
         return generator.integers(num_codes, size=shape).astype(np.float64)
     limits = inputs.ranges.get(inputs.features[index])
     if limits is not None and limits.whole:
-        return generator.integers(int(limits.least), int(limits.most), size=shape, endpoint=True).astype(np.float64)
+        first, last = (int(np.clip(end, -FAR, FAR)) for end in (limits.least, limits.most))
+        return generator.integers(first, last, size=shape, endpoint=True).astype(np.float64)
     statistics = inputs.statistics
     if inputs.dtype.startswith("float"):
         normal = _wander(generator.standard_normal(shape))

@@ -2,9 +2,10 @@
 
 Where torch gives NaN, onnxruntime's CPU operators LSTM and GRU give a finite number as soon as they have a bias: what
 goes into a gate is clipped, and clipping loses NaN. Its maximum and minimum over an axis, or over a window, lose it,
-too. So what enters them is looked at in the graph, and where the network would give NaN the row's numbers are made NaN:
-the cell of an LSTM, the hidden state of a GRU, and by them whatever follows, as in the network. Where it can be shown
-that nothing can be NaN, as behind an embedding or a graph's input without holes, nothing is added.
+too, and the place of an extreme is not that of the first NaN, as in torch. So what enters them is looked at in the
+graph, and where the network would give NaN the row's numbers are made NaN: the cell of an LSTM, the hidden state of a
+GRU, and by them whatever follows, as in the network. Where it can be shown that nothing can be NaN, as behind an
+embedding or a graph's input without holes, nothing is added.
 
 An infinity alone is not NaN: it drives the gates to their ends, in torch and here. Two of them may cancel each other,
 and one times a weight of 0 is NaN: so a few columns of the weights are tried, enough of them to tell as all would.
@@ -48,6 +49,9 @@ def _guard_graph(graph: ir.Graph, ranges: Ranges) -> list[str]:
             if not given.may_be_nan:
                 continue
             _guard_extreme(graph, node)
+            guarded.append(node.name or node.op_type)
+        elif node.op_type in ("ArgMax", "ArgMin") and ranges.of(node.inputs[0]).may_be_nan:
+            _guard_place(graph, node)
             guarded.append(node.name or node.op_type)
     return guarded
 
@@ -143,6 +147,20 @@ def _guard_extreme(graph: ir.Graph, node: ir.Node) -> None:
         attributes["count_include_pad"] = 1  # or a window of padding alone would be 0 by 0
     taint = _insert(graph, node, _EXTREMES[node.op_type], [clipped, *node.inputs[1:]], attributes)
     _put_behind(graph, made, [ir.node("Add", [made, taint])])
+
+
+def _guard_place(graph: ir.Graph, node: ir.Node) -> None:
+    """Make the place of a maximum or minimum that of the first NaN, where there is one."""
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    keeps = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
+    is_nan = _insert(graph, node, "IsNaN", [node.inputs[0]])
+    marks = _insert(graph, node, "Cast", [is_nan], {"to": int(ir.DataType.FLOAT)})
+    place = _insert(graph, node, "ArgMax", [marks], {"axis": axis, "keepdims": keeps})
+    axes = _constant(graph, node, np.array([axis], np.int64))
+    number = _insert(graph, node, "ReduceSum", [marks, axes], {"keepdims": keeps})
+    has_nan = _insert(graph, node, "Cast", [number], {"to": int(ir.DataType.BOOL)})
+    made = node.outputs[0]
+    _put_behind(graph, made, [ir.node("Where", [has_nan, place, made])])
 
 
 def _restore_infinity(graph: ir.Graph, node: ir.Node) -> None:

@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
 _LENGTHS = "ostinato_lengths"
-_PACK = torch._VF._pack_padded_sequence
-_PAD = torch._VF._pad_packed_sequence
+_PACK, _PAD = "_pack_padded_sequence", "_pad_packed_sequence"
+"""What torch's functions of like names call, wherever a module has them from."""
 
 
 class PaddedPacking(TorchFunctionMode):
@@ -26,9 +26,10 @@ class PaddedPacking(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is _PACK:
+        name = getattr(func, "__name__", "")
+        if name == _PACK:
             return _pack(*args)
-        if func is _PAD and lengths_of(args[1]) is not None:
+        if name == _PAD and lengths_of(args[1]) is not None:
             return _pad(*args)
         return func(*args, **(kwargs or {}))
 

@@ -15,7 +15,8 @@ import ostinato.export.contracts
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError, first_line
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(ostinato.export.contracts.__file__).resolve().parent.parent))
+_OURS = Path(ostinato.export.contracts.__file__).parent.parent
+_LIBRARIES = (str(Path(torch.__file__).parent), str(_OURS), str(_OURS.resolve()))
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 _SOURCE = re.compile(r"\[(\d+)\]\.size\(\)\[(\d+)\]")

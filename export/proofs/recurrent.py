@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, States, StepFunction, run_in_chunks
-from ostinato.export.contracts.codes import depend_on_each_other
+from ostinato.export.contracts.codes import are_narrower
 from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import Contract
 from ostinato.export.errors import ExportError, first_line
@@ -85,12 +85,13 @@ def prove(
 
 
 def _code_notes(contract: Contract) -> tuple[str, ...]:
-    if not depend_on_each_other(contract.inputs, contract.likely_step(), contract.ask):
+    inputs = contract.inputs
+    if not are_narrower(inputs, contract.likely_step(), contract.ask):
         return ()
-    names = ", ".join(contract.inputs.ranges)
+    ranges = ", ".join(f"{name} {limits.words}" for name, limits in inputs.ranges.items())
     return (
-        f"what {names} may be depends on each other: within the ranges of each the network fails on some steps, which "
-        "are answered with run_failed",
+        f"the service lets codes through within these ranges only, each by itself: {ranges}. The network takes some "
+        "outside, too, with others next to them; declare other ranges as ranges of the Input if they are needed",
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
+from ostinato.client.addresses import shown
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
 from ostinato.client.arrays import Array, Context, Rows, States
 from ostinato.client.async_stream import AsyncStream
@@ -98,7 +99,7 @@ class AsyncClient:
         }
 
     def __repr__(self) -> str:
-        return f"<AsyncClient {', '.join(self.urls)}>"
+        return f"<AsyncClient {', '.join(map(shown, self.urls))}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return made_again(type(self), self.urls, self._settings)

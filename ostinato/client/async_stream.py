@@ -177,8 +177,7 @@ class _Line:
             self._is_lost = True
             return wire.lost_stream(error, self._where)
         finally:
-            del self._waiting[frame_id]
-            if not answered.done() or answered.cancelled():
+            if self._waiting.pop(frame_id, None) is not None:  # its answer was not heard, and may still come
                 self._given_up.add(frame_id)
 
     def hang_up(self) -> None:
@@ -220,7 +219,7 @@ class _Line:
             self._settle(frame_id, end)
 
     def _settle(self, frame_id: int, outcome: Outcome | UnexpectedAnswer) -> None:
-        waiting = self._waiting[frame_id]
+        waiting = self._waiting.pop(frame_id)
         if waiting.done():
             return
         if isinstance(outcome, UnexpectedAnswer):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.client import wire
+from ostinato.client.addresses import shown
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
 from ostinato.client.arrays import Array, Context, Rows, States
 from ostinato.client.connections import Connections, made_again
@@ -77,7 +78,7 @@ class Client:
         }
 
     def __repr__(self) -> str:
-        return f"<Client {', '.join(self.urls)}>"
+        return f"<Client {', '.join(map(shown, self.urls))}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return made_again(type(self), self.urls, self._settings)

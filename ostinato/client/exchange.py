@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ostinato.client.addresses import shown
 from ostinato.client.retry import Lost, Outcome, RetryPolicy, ServiceAnswer, Verdict, judge
 from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable, UnexpectedAnswer
 
@@ -122,7 +123,7 @@ class Exchanges:
             )
             if pause_seconds is None and isinstance(outcome, Lost):
                 raise ServiceUnreachable(
-                    f"no service answers at {outcome.where} ({outcome.reason}); 'ostinato serve' starts one"
+                    f"no service answers at {shown(outcome.where)} ({outcome.reason}); 'ostinato serve' starts one"
                 )
             if pause_seconds is None:
                 assert isinstance(outcome, ServiceAnswer)
@@ -166,7 +167,7 @@ def unexpected(answer: ServiceAnswer, why: str) -> UnexpectedAnswer:
     """
     if answer.hang_up is not None:
         answer.hang_up()
-    where = f"{answer.where}: " if answer.where else ""
+    where = f"{shown(answer.where)}: " if answer.where else ""
     detail = f"{where}an answer ({answer.status}) that is none to what was asked: {why}; is this the service?"
     return UnexpectedAnswer(detail, answer.status)
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from ostinato.client.addresses import shown
 from ostinato.client.arrays import from_json
 from ostinato.client.exchange import Send
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
@@ -59,9 +60,10 @@ def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
         try:
             parts = httpx2.URL(one)
         except (httpx2.InvalidURL, TypeError) as error:
-            raise ServiceUnreachable(f"{one!r} is no address of a service: {error}") from error
+            why = "" if "@" in str(one) else f": {error}"  # which may repeat a part of a password
+            raise ServiceUnreachable(f"{shown(str(one))!r} is no address of a service{why}") from None
         if parts.scheme not in ("http", "https") or not parts.host:
-            raise ServiceUnreachable(f"{one!r} is no address of a service; one is http://127.0.0.1:3000")
+            raise ServiceUnreachable(f"{shown(one)!r} is no address of a service; one is http://127.0.0.1:3000")
     return tuple(one.rstrip("/") for one in urls)
 
 

@@ -36,7 +36,7 @@ def backup(
 
     if not state.startswith(SCHEME):
         raise SettingsError(
-            f"--state {state.partition('://')[0]}://...: only lmdb:// is copied so; of a Redis, copy the file that "
+            f"--state {state.partition(':')[0]}:...: only lmdb:// is copied so; of a Redis, copy the file that "
             "BGSAVE or BGREWRITEAOF writes, and memory:// has nothing to copy"
         )
     folder = Path(unquote(state.removeprefix(SCHEME).partition("?")[0]))

@@ -55,11 +55,18 @@ def export(
     ] = 0,
     missing: Annotated[bool, typer.Option("--missing", help="The module takes NaN for a missing value.")] = False,
     step_by_step: Annotated[
-        bool, typer.Option("--step-by-step", help="One step a run: for a module that loops over the steps.")
+        bool, typer.Option("--step-by-step", help="A graph of one step, run once a step; loops need it not.")
     ] = False,
     minus_infinity: Annotated[
         bool, typer.Option("--minus-infinity", help="The output may be minus infinity (null in JSON), as log(0) is.")
     ] = False,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="recurrent: steps, with states; sequence: whole sequences, forward(x, lengths).",
+            show_default="found: 'sequence' for what reads both ways or takes lengths",
+        ),
+    ] = "",
     description: Annotated[str, typer.Option(help="What the model does, for people.", show_default="nothing")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model.", show_default="none")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
@@ -71,7 +78,8 @@ def export(
 
     Own module:  ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
 
-    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size). The graph is
+    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size), or answers whole
+    sequences, forward(x, lengths) -> y, as what reads them both ways does. The graph is
     written with golden answers of the trained network and a manifest that says how near the graph comes to it.
     """
     require("torch", __name__)
@@ -92,6 +100,7 @@ def export(
         missing=missing,
         step_by_step=step_by_step,
         minus_infinity=minus_infinity,
+        task=task,
         description=description,
         licence=licence,
     )
@@ -128,7 +137,7 @@ def _proof(exported: Exported) -> Table:
     )
     promise = exported.manifest.promise
     assert promise is not None, "every export has one"
-    table.caption = f"promise {promise}: {promise.sentence}"
+    table.caption = f"promise {promise}: {exported.manifest.promise_sentence}"
     return table
 
 

@@ -40,6 +40,7 @@ from ostinato.tools.sequence_files import (
 
 if TYPE_CHECKING:
     from ostinato.service.engine.recurrent.runner import Runner
+    from ostinato.service.engine.sequence.runner import SequenceRunner
 
 SECONDS_BEFORE_PROGRESS = 2.0
 
@@ -76,7 +77,8 @@ def run(
     fewest digits that give the same bits back.
 
     How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
-    the shape named there, 'alone' one row and one step a run.
+    the shape named there, 'alone' one row and one step a run. A model of the task 'sequence' is run over each sequence
+    by itself.
 
     [bold]Examples[/]
 
@@ -89,15 +91,12 @@ def run(
     ostinato run repository/digits/1 body.json --json
     """
     require("onnxruntime", __name__)
-    from ostinato.service.catalogue.recurrent_checks import load_model
-    from ostinato.service.config import Settings
-
     console = Console(stderr=True)
     if output is not None and output.suffix.lower() not in WRITTEN:
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
     with _progress(console, f"running {escape(file.name)}") as report:
-        runner = load_model(directory, Settings()).runner
+        runner = _runner(directory)
         part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
         given = read_sequences(
             file,
@@ -135,7 +134,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def find_version(directory: Path) -> Path:
-    """A version's directory, or that of a model's latest version; with one recurrent model in it.
+    """A version's directory, or that of a model's latest version; with a model of steps or of sequences in it.
 
     Raises:
         SettingsError: there is no version in it.
@@ -157,7 +156,7 @@ def find_version(directory: Path) -> Path:
             )
         directory = versions[-1]
     manifest = Manifest.read(directory)
-    if manifest.task != "recurrent":
+    if manifest.task not in ("recurrent", "sequence"):
         raise CommandError(
             f"{directory}: {manifest.name!r} is of the task {manifest.task!r} and answers no steps: serve it, and "
             f"write with it by 'ostinato generate --model {manifest.name}'"
@@ -165,7 +164,33 @@ def find_version(directory: Path) -> Path:
     return directory
 
 
-def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressReport) -> list[NDArray[Any]]:
+def _runner(directory: Path) -> Runner | SequenceRunner:
+    """The runner of a version that passed its checks.
+
+    Raises:
+        ModelRejected: it did not.
+        CommandError: it takes or gives several tensors a step, or a context, which no file here holds.
+    """
+    from ostinato.service.catalogue.loading import load_version
+    from ostinato.service.config import Settings
+    from ostinato.service.engine.recurrent.runner import Runner
+    from ostinato.service.engine.sequence.runner import SequenceRunner
+
+    loaded = load_version(directory, Settings())
+    runner = getattr(loaded, "runner", None)
+    assert isinstance(runner, Runner | SequenceRunner), "find_version lets no other task through"
+    manifest = runner.manifest
+    if len(manifest.inputs) > 1 or len(manifest.outputs) > 1 or manifest.context:
+        raise CommandError(
+            f"{directory}: {manifest.name!r} has several inputs or outputs, or a context, and 'ostinato run' reads and "
+            "writes one of each: ask the service by predict, in JSON"
+        )
+    return runner
+
+
+def answers(
+    runner: Runner | SequenceRunner, file: Path, given: SequenceFile, report: ProgressReport
+) -> list[NDArray[Any]]:
     """The outputs ``[n, O]`` of each sequence; those of one length are given to the runner together.
 
     Raises:
@@ -173,6 +198,7 @@ def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressRep
         RunFailed: the graph failed.
     """
     from ostinato.service.engine.recurrent.offline import run_offline
+    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
     from ostinato.service.errors import InvalidInput
     from ostinato.service.inputs.sequences import to_sequence
 
@@ -186,6 +212,13 @@ def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressRep
             raise InputError(f"{file}: {error.field}: {error}") from error
         by_length.setdefault(len(rows), []).append(index)
     total, done = sum(map(len, sequences)), 0
+    if isinstance(runner, SequenceRunner):
+        whole = []
+        for sequence in sequences:
+            whole.append(run_alone(runner, sequence))
+            done += len(sequence)
+            report(done, total)
+        return whole
     outputs: dict[int, NDArray[Any]] = {}
     for length, alike in by_length.items():
         made, _ = run_offline(

@@ -23,6 +23,11 @@ _EPOCHS = {
     "nanoseconds since 1970": (range(18, 21), 1_000_000_000),
 }
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?")
+_WITH_EXPONENT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+")
+_RUN_TOGETHER = re.compile(
+    r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){0,2}"
+)
+"""A date and a time of day with nothing between: 10, 12 or 14 digits, as many as numbers since 1970 have."""
 _YEAR = re.compile(r"[0-9]{4}")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _FINE = re.compile(r"[.,][0-9]{6}0*[1-9]")
@@ -51,6 +56,15 @@ class StampReader:
     def __init__(self) -> None:
         self._way = ""
         self._line = 0
+        self._run_together: str | None = None
+
+    @property
+    def run_together(self) -> str | None:
+        """The first stamp, where all read so far are numbers that are dates, too, as 2024013117; None = they are not.
+
+        Read as numbers since 1970 they would be a series like another one: hours a second apart.
+        """
+        return self._run_together
 
     @property
     def has_offsets(self) -> bool:
@@ -69,12 +83,16 @@ class StampReader:
             way, stamp = _of_one_cell(cells[0]) if len(cells) == 1 else (_NAIVE, _of_calendar(cells))
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{', '.join(cells)} is not a time: {error}") from error
+        is_date = len(cells) == 1 and way in _EPOCHS and _RUN_TOGETHER.fullmatch(cells[0]) is not None
         if not self._way:
             self._way, self._line = way, line
+            self._run_together = cells[0] if is_date else None
         elif way != self._way:
             raise ValueError(
                 f"{cells[0]} is {way}, and line {self._line} has {self._way}: write all times of a table in one way"
             )
+        elif not is_date:
+            self._run_together = None
         return stamp
 
 
@@ -100,6 +118,8 @@ def _of_one_cell(text: str) -> tuple[str, Stamp]:
         text = f"{text}-01-01"
     elif _MONTH.fullmatch(text):
         text = f"{text}-01"
+    if _WITH_EXPONENT.fullmatch(text):
+        raise ValueError("as a number since 1970 it is written without an exponent; or write ISO 8601")
     if _FINE.search(text):
         raise ValueError("it is finer than a microsecond")
     try:
@@ -160,6 +180,16 @@ def _advice(text: str) -> str:
     if first == second:
         return f"write it as ISO 8601: {day_first}"
     return f"it may be {day_first} or {month_first}; write it as ISO 8601, as one of these"
+
+
+def run_together_advice(text: str) -> str:
+    """How a date without anything between its parts is written; ``text``: as ``StampReader.run_together`` has it."""
+    time = ":".join(text[place : place + 2] for place in range(8, len(text), 2))
+    written = f"{text[:4]}-{text[4:6]}-{text[6:8]} {time}{':00' if len(text) == 10 else ''}"
+    return (
+        f"{text} may be {written} or a number since 1970: write it as ISO 8601 (digits alone tell a date only: "
+        f"{text[:8]})"
+    )
 
 
 def _iso(year: str, month: str, day: str) -> str:

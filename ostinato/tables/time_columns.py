@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ostinato.errors import TableError
-from ostinato.tables.stamps import CALENDAR_UNITS, StampReader, to_datetime
+from ostinato.tables.stamps import CALENDAR_UNITS, StampReader, run_together_advice, to_datetime
 from ostinato.tables.table import Table
 from ostinato.tables.timed_table import TimedTable
 
@@ -41,6 +41,9 @@ class TimeColumns:
             except ValueError as error:
                 place = f"line {line}, column {', '.join(map(repr, self.names))}"
                 raise TableError(f"{self.table.path}: {place}: {error}") from error
+        if reader.run_together is not None:
+            advice = run_together_advice(reader.run_together)
+            raise self.table.fault(lines[0], advice, self.names[0])
         return TimedTable(self.table, self.names, lines, stamps, has_offsets=reader.has_offsets)
 
     def cell(self, name: str, wall: int) -> str | None:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DECIMALS = 3
+FAR = 2.0**24
+"""What is drawn of codes without an end is not further from 0."""
 
 
 def draw_steps(model_input: Mapping[str, Any], num_steps: int, generator: np.random.Generator) -> list[list[float]]:
@@ -33,7 +35,8 @@ def _draw_feature(
         return generator.integers(len(words), size=num_steps)
     limits = model_input.get("ranges", {}).get(model_input["features"][position])
     if limits and limits["whole"]:
-        return generator.integers(int(limits["least"]), int(limits["most"]), size=num_steps, endpoint=True)
+        least, most = (int(np.clip(end, -FAR, FAR)) for end in (limits["least"], limits["most"]))
+        return generator.integers(least, most, size=num_steps, endpoint=True)
     if not str(model_input["dtype"]).startswith("float"):
         num_codes = 2 if model_input["dtype"] == "bool" else model_input.get("num_codes") or 2
         return generator.integers(num_codes, size=num_steps)

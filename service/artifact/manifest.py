@@ -184,6 +184,14 @@ class Manifest(Part):
     promise: Promise | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def is_unguarded(self) -> bool:
+        """Whether an exporter wrote it that did not yet guard against NaN and find the ranges of codes.
+
+        It had no promise to write, either; a manifest that was written by hand says nothing of libraries.
+        """
+        return self.promise is None and "libraries" in self.provenance
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def batch_invariant(self) -> bool:

@@ -59,6 +59,12 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
         ModelRejected: a check failed; the message names the file and the reason.
     """
     manifest = read_manifest(directory)
+    if manifest.is_unguarded:
+        logger.warning(
+            "%s: it was exported by a release that did not look for NaN within the network, nor for codes outside its "
+            "tables: either may be answered with a number. Export it again",
+            directory,
+        )
     if manifest.task in ("encoder_decoder", "generator"):
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
     if manifest.task == "sequence":
@@ -214,15 +220,20 @@ class Loader:
         try:
             self.missing = await self._store.missing_versions()
         except StateStoreUnavailable as error:
-            if str(error) != self.trouble:
-                logger.error("%s; it is asked again, and until it answers the service is not ready", error)
-            self.trouble = str(error)
+            self.note_trouble(error)
             return False
         except Exception:
             logger.exception("the sessions of versions that are not served could not be counted")
         for (model, version), count in self.missing.items():
             logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
         return True
+
+    def note_trouble(self, error: Exception) -> None:
+        """Say, once in the same words, why the store cannot be used yet."""
+        said = str(error) if isinstance(error, StateStoreUnavailable) else f"{type(error).__name__}: {error}"
+        if said != self.trouble:
+            logger.error("the store: %s; it is asked again, and until it answers the service is not ready", said)
+        self.trouble = said
 
     def _engine(self, loaded: LoadedModel) -> Engine:
         manifest = loaded.manifest

@@ -23,8 +23,8 @@ class AnsweringConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``: who reads nothing for as long as a request may take is cut off."""
         super().pause_writing()
-        if self._stalled is None and self._desk.deadline_seconds:
-            self._stalled = self.loop.call_later(self._desk.deadline_seconds, self._cut_off_unread)
+        if self._stalled is None and self._desk.patience_seconds:
+            self._stalled = self.loop.call_later(self._desk.patience_seconds, self._cut_off_unread)
 
     def resume_writing(self) -> None:
         """See ``asyncio.Protocol``."""

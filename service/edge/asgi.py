@@ -80,7 +80,7 @@ class Edge:
             response = await handler(Request(name, scope["query_string"], media_type, body))
             if isinstance(response, EventStream):
                 exchange.is_streaming = True
-                await _send_events(send, response, desk.deadline_seconds or None)
+                await _send_events(send, response, desk.patience_seconds or None)
         except asyncio.CancelledError:
             if exchange.reason is None:
                 raise
@@ -88,7 +88,7 @@ class Edge:
                 return
             assert exchange.task is not None
             exchange.task.uncancel()
-            response = self._refuse(desk.too_late(), scope)
+            response = self._refuse(desk.too_late() if exchange.is_read else desk.too_slow(), scope)
         except ClientGone:
             return
         except Exception as error:

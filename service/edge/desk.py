@@ -14,7 +14,7 @@ from ostinato.service.config import Settings
 from ostinato.service.edge.message import JSON
 from ostinato.service.edge.problems import CODES, Problem
 from ostinato.service.edge.repeats import Repeats, kind_of
-from ostinato.service.errors import DeadlineExceeded, TooLarge, TooManyConnections, UnsupportedMediaType
+from ostinato.service.errors import DeadlineExceeded, RequestTimeout, TooLarge, TooManyConnections, UnsupportedMediaType
 from ostinato.service.metrics.series import Histogram, Metrics
 
 SWEEP_SECONDS = 0.05
@@ -32,6 +32,8 @@ LOGGED_EVERY_SECONDS = {
 """Codes of errors that are for the operator, and how often the log is told: the last three meet every
 request, of all sessions or of one that the store has named, or every connection.
 """
+PATIENCE = 60
+"""A body may take so many times as long as a head, and an answer stay unread, where requests have no deadline."""
 UNREAD = "answer_unread"
 """How a client is counted that is cut off, since it does not read what it is answered."""
 OUT_OF_DESCRIPTORS = "out_of_descriptors"
@@ -41,11 +43,15 @@ OUT_OF_DESCRIPTORS = "out_of_descriptors"
 class RequestUnderWay(Protocol):
     """What the sweep asks of a request that is not answered yet.
 
-    ``is_streaming``: its answer is under way, which has no deadline.
+    ``is_read``: its body is there. ``is_streaming``: its answer is under way, which has no deadline.
     """
 
     arrived_at: float
     is_streaming: bool
+
+    @property
+    def is_read(self) -> bool:
+        """See above."""
 
     def expire(self) -> None:
         """End it, since its deadline has passed."""
@@ -59,7 +65,8 @@ class Desk:
 
     Attributes:
         max_body_bytes: inclusive.
-        deadline_seconds: 0 = none.
+        deadline_seconds: of a request, from its arrival; 0 = none.
+        patience_seconds: with the client: how long a body may take, and an answer may stay unread; 0 = for ever.
         head_seconds: of the head of a request; 0 = none.
         max_connections: inclusive.
         under_way: the requests that are not answered yet, oldest first.
@@ -72,6 +79,7 @@ class Desk:
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
         self.head_seconds = settings.head_seconds
+        self.patience_seconds = settings.deadline_seconds or PATIENCE * settings.head_seconds
         self.max_connections = settings.max_connections
         # A dictionary keeps the order of insertion.
         self.under_way: dict[RequestUnderWay, None] = {}
@@ -119,6 +127,10 @@ class Desk:
     def too_late(self) -> DeadlineExceeded:
         """The error of a request past its deadline."""
         return DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
+
+    def too_slow(self) -> RequestTimeout:
+        """The error of a request whose body does not come."""
+        return RequestTimeout(f"the request's body was not there within {self.patience_seconds:g} s")
 
     def too_many(self) -> TooManyConnections:
         """The error of one connection more than may be open."""
@@ -179,10 +191,15 @@ class Desk:
             if age < WATCH_AFTER_SECONDS:
                 break
             try:
-                if self.deadline_seconds and age > self.deadline_seconds and not request.is_streaming:
+                if self._is_late(request, age) and not request.is_streaming:
                     request.expire()
                 else:
                     request.look_after()
             except Exception as error:
                 self.note("the look after a request under way", error)
                 self.under_way.pop(request, None)
+
+    def _is_late(self, request: RequestUnderWay, age: float) -> bool:
+        if self.deadline_seconds:
+            return age > self.deadline_seconds
+        return 0 < self.patience_seconds < age and not request.is_read

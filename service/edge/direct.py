@@ -76,6 +76,11 @@ class DirectExchange:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def is_read(self) -> bool:
+        """Whether its body is there."""
+        return bool(self._path)
+
+    @property
     def message_event(self) -> DirectExchange:
         """An event that nobody waits for."""
         return self
@@ -140,7 +145,7 @@ class DirectExchange:
             self._task.cancel()
         else:
             self._is_cancelled = True
-            self._finish(self._refuse(self._desk.too_late()))
+            self._finish(self._refuse(self._desk.too_late() if self.is_read else self._desk.too_slow()))
 
     def look_after(self) -> None:
         """Its connection tells when the client hangs up."""

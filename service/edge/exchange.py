@@ -35,6 +35,11 @@ class Exchange:
         self.reason: type[DeadlineExceeded] | type[ClientGone] | None = None
         self.watcher: asyncio.Task[None] | None = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether its body is there."""
+        return self.read_at > 0
+
     def expire(self) -> None:
         """End it, since its deadline has passed."""
         self.cancel(DeadlineExceeded)

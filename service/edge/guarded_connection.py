@@ -13,17 +13,11 @@ from typing import Any
 
 import httptools
 
-from ostinato.service.edge.answering_connection import AnsweringConnection
 from ostinato.service.edge.answers import whole_answer
-from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, too_large
+from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, other_version, too_large
 from ostinato.service.edge.message import Response
-from ostinato.service.errors import (
-    MalformedRequest,
-    OstinatoError,
-    RequestTimeout,
-    UnknownHttpVersion,
-    UnknownTransferCoding,
-)
+from ostinato.service.edge.reading_connection import SLICE_BYTES, ReadingConnection
+from ostinato.service.errors import MalformedRequest, OstinatoError, RequestTimeout
 
 LINGER_SECONDS = 2.0
 """How long a client may take to read why its connection ends, and to end its side."""
@@ -42,7 +36,7 @@ class Reading(Enum):
 _NONE, _HEAD, _BODY = Reading
 
 
-class GuardedConnection(AnsweringConnection):
+class GuardedConnection(ReadingConnection):
     """One connection; the arguments are uvicorn's.
 
     One timer for each connection stays where it is and looks when it fires what its client owes; uvicorn sets and
@@ -83,11 +77,14 @@ class GuardedConnection(AnsweringConnection):
         """See ``asyncio.Protocol``."""
         if self._is_over:
             return
+        if (self._unread or len(data) > SLICE_BYTES) and not self._is_slicing:
+            self.read_in_slices(data)
+            return
         self._num_new_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade_when_answered(data[upgrade.args[0] :])
+            self._upgrade_when_answered(data[upgrade.args[0] :] + self.take_rest())
         except httptools.HttpParserError as error:
             self._refuse(self._fault or fault_of(error))
         else:
@@ -121,7 +118,8 @@ class GuardedConnection(AnsweringConnection):
         """Refuse a head that is over a limit, or says what cannot be done; it is read."""
         if (
             len(self.headers) > MAX_HEADERS
-            or self._num_head_bytes + self._num_new_bytes > MAX_HEAD_BYTES
+            or self._num_new_bytes > MAX_HEAD_BYTES
+            or self._head_since < math.inf  # it came in several reads, and began somewhere in the first
             or self._fault is not None
         ):
             self._check_head()
@@ -133,7 +131,7 @@ class GuardedConnection(AnsweringConnection):
         """Have ASGI answer the request whose head was read."""
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            self._fail(UnknownHttpVersion(f"HTTP/{version} is not spoken here; HTTP/1.1 is"))
+            self._fail(other_version())
         if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
             self._fail(MalformedRequest("HTTP/1.0 has no Transfer-Encoding"))
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -184,7 +182,7 @@ class GuardedConnection(AnsweringConnection):
         """Close a connection whose client owes something for too long; look again later at any other."""
         self.timeout_keep_alive_task = None
         now = self.loop.time()
-        patience_seconds = self._desk.deadline_seconds or math.inf
+        patience_seconds = self._desk.patience_seconds or math.inf
         if self.transport.is_closing():
             # It goes when its client has read the last answer.
             self._closing_since = min(self._closing_since, now)
@@ -221,7 +219,7 @@ class GuardedConnection(AnsweringConnection):
         if name == b"expect":
             self.expect_100_continue = self.expect_100_continue or value == b"100-continue"
         elif value != b"chunked":
-            self._fault = UnknownTransferCoding(
+            self._fault = MalformedRequest(
                 "a body may come in chunks (Transfer-Encoding: chunked), not otherwise coded"
             )
 

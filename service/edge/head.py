@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostinato.service.errors import HeadTooLarge, MalformedRequest, OstinatoError, UnknownHttpVersion
+from ostinato.service.errors import HeadTooLarge, MalformedRequest, OstinatoError
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
@@ -13,9 +13,14 @@ def too_large() -> HeadTooLarge:
     return HeadTooLarge(f"a request's head may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers")
 
 
+def other_version() -> MalformedRequest:
+    """The error of a request in another version of HTTP."""
+    return MalformedRequest("HTTP/1.1 is spoken here, and no other version than that and 1.0")
+
+
 def fault_of(error: Exception) -> OstinatoError:
     """What the parser of uvicorn found, in its own words, which quote nothing of the request."""
     text = str(error)
     if "HTTP version" in text or "PRI" in text or "HTTP/2" in text:
-        return UnknownHttpVersion("HTTP/1.1 is spoken here")
+        return other_version()
     return MalformedRequest(f"this is no HTTP request: {text}")

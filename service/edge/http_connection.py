@@ -20,6 +20,8 @@ from ostinato.service.edge.message import EventStream
 
 MAX_HELD_BYTES = 1024 * 1024
 """A larger body goes through ASGI, which reads no more of it than is asked for."""
+MAX_PARTS = 4096
+"""More of them are put together at once: of a million, each of a byte, that alone would take long."""
 
 
 class HttpConnection(GuardedConnection):
@@ -73,12 +75,13 @@ class HttpConnection(GuardedConnection):
             return
         self._parts.append(body)
         self._num_held += len(body)
+        if len(self._parts) > MAX_PARTS:
+            self._parts = [b"".join(self._parts)]
         if self._num_held > self._max_held_bytes:
             parts, self._parts = self._parts, None
             self._exchange.leave()
             self.begin_asgi()
-            for part in parts:
-                super().on_body(part)
+            super().on_body(b"".join(parts))
 
     def on_message_complete(self) -> None:
         """Have a request that was held back answered."""

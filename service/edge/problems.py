@@ -30,13 +30,11 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.HeadTooLarge: (431, "head_too_large"),
     errors.RunFailed: (500, "run_failed"),
     errors.RecordUnreadable: (500, "record_unreadable"),
-    errors.UnknownTransferCoding: (501, "unknown_transfer_coding"),
     errors.TooManyConnections: (503, "too_many_connections"),
     errors.Starting: (503, "starting"),
     errors.Draining: (503, "draining"),
     errors.StateStoreUnavailable: (503, "state_store_unavailable"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
-    errors.UnknownHttpVersion: (505, "unknown_http_version"),
 }
 INTERNAL = (500, "internal")
 CODES = tuple(dict.fromkeys(code for _, code in (*PROBLEMS.values(), INTERNAL)))

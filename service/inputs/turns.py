@@ -1,9 +1,10 @@
-"""Numbers converted a slice at a time: whatever else the event loop has to do has its turn between two slices."""
+"""Long work a slice at a time: whatever else the event loop has to do has its turn between two slices."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -16,6 +17,29 @@ SLICE_NUMBERS = 16_384
 
 THREAD_BYTES = 1024 * 1024
 """What is larger is worth a thread, where that works without Python's lock."""
+
+TURN_SECONDS = 0.003
+"""How long something long may go on before others have their turn."""
+
+
+class Pace:
+    """The pace of something long, which is done piece by piece."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    async def rest(self) -> None:
+        """Let others have their turn, where there was none for ``TURN_SECONDS``."""
+        if time.perf_counter() - self._since > TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.perf_counter()
+
+
+async def in_turns(pieces: Iterable[object]) -> None:
+    """Go through ``pieces``, each of which is some work that is done when it is asked for."""
+    pace = Pace()
+    for _ in pieces:
+        await pace.rest()
 
 
 async def to_numbers(rows: Any, least: int = SLICE_NUMBERS + 1) -> Any:

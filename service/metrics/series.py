@@ -221,9 +221,7 @@ class Metrics:
         )
         self.cancelled = _counter("cancelled_total", "Work dropped, its caller gone: outputs under way, too.", *_MODEL)
         self.commit_conflicts = _counter(
-            "commit_conflicts_total",
-            "Commits that another worker or replica was before; they were judged again.",
-            *_MODEL,
+            "commit_conflicts_total", "Commits that another worker or replica was before; judged again.", *_MODEL
         )
         self.store_errors = _counter(
             "store_errors_total", "Requests, rows of messages, and tasks of its own that the store failed."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.inputs.turns import Pace
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
@@ -22,6 +23,9 @@ from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.arena import Slots
 from ostinato.service.state.roster import Roster
+
+MAX_AT_ONCE = 64
+"""Rows that are asked again together."""
 
 
 class Columns(NamedTuple):
@@ -53,7 +57,13 @@ class Columns(NamedTuple):
 
 
 async def step_columns(
-    sessions: Sessions, ledger: Ledger, engine: Engine, columns: Columns, *, create_missing: bool = False
+    sessions: Sessions,
+    ledger: Ledger,
+    engine: Engine,
+    columns: Columns,
+    *,
+    create_missing: bool = False,
+    when_placed: Callable[[], object] = lambda: None,
 ) -> RowAnswers:
     """Apply each row to its session, and wait until all that can be are committed.
 
@@ -63,6 +73,8 @@ async def step_columns(
         engine: the version of the model that a missing session is opened with; a session of another is stepped too.
         create_missing: open a session for an id that is unknown; not for one that expired or was closed a while ago,
             nor where ``seq`` says that it has steps, so that no sequence begins anew unnoticed.
+        when_placed: called when each row has its place among its session's requests: what is put to a session then
+            comes behind it.
 
     Raises:
         TooLarge, Overloaded, Draining: refused before anything was queued.
@@ -76,11 +88,14 @@ async def step_columns(
         slots = slots.copy()
         slots[[*columns.errors, *columns.roster.repeated]] = -1
     others = ledger.step_ready(engine, slots, columns.inputs, columns.seqs, answers)
-    engine.leave(len(others))
+    num_admitted = len(others)
     waiting: list[asyncio.Future[StepAnswer]] = []
     found: dict[int, LiveSession] = {}
+    pace = Pace()
     try:
         for row in others:
+            num_admitted -= 1
+            engine.leave(1)  # it is admitted again with its session
             try:
                 if row in columns.errors:
                     raise columns.errors[row]
@@ -90,20 +105,26 @@ async def step_columns(
                 waiting[-1].add_done_callback(partial(_take, answers, row))
             except OstinatoError as error:
                 answers.fail([row], error)
+            await pace.rest()
+        when_placed()
         await answers.future
     except BaseException:
+        engine.leave(num_admitted)
         answers.future.cancel()
         for future in waiting:
             future.cancel()
         raise
-    doubtful = {row: error for row, error in answers.errors.items() if isinstance(error, REFUSALS)}
-    again = [
-        _step_anew(sessions, ledger, engine, columns, row, found.get(row), error, answers, create_missing)
-        for row, error in sorted(doubtful.items())
-        if row not in columns.errors
-    ]
-    if again:
-        await asyncio.gather(*again)
+    again = sorted(
+        row for row, error in answers.errors.items() if isinstance(error, REFUSALS) and row not in columns.errors
+    )
+    for start in range(0, len(again), MAX_AT_ONCE):
+        rows = again[start : start + MAX_AT_ONCE]
+        await asyncio.gather(
+            *(
+                _step_anew(sessions, ledger, engine, columns, row, found.get(row), answers, create_missing)
+                for row in rows
+            )
+        )
     return answers
 
 
@@ -150,11 +171,12 @@ async def _step_anew(
     columns: Columns,
     row: int,
     session: LiveSession | None,
-    error: OstinatoError,
     answers: RowAnswers,
     create_missing: bool,
 ) -> None:
     """Apply one row that was refused; ``session`` None = as one of a block of ``engine``'s."""
+    error = answers.errors[row]
+    assert isinstance(error, OstinatoError)
     if session is None:
         session = LiveSession(columns.roster.session_ids[row], engine, engine.arena, -1, answers.found_at)
     missing = engine if create_missing and not (_seq_of(columns, row) or 0) else None

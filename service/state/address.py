@@ -33,9 +33,7 @@ def open_store(settings: Settings) -> Store:
                 f"--workers {settings.workers}: memory:// serves one worker, since workers share no memory; lmdb:// "
                 "serves any number"
             )
-        return MemoryStore(
-            tombstone_seconds=settings.tombstone_seconds, max_sessions=settings.max_sessions or MAX_SESSIONS_IN_MEMORY
-        )
+        return MemoryStore(tombstone_seconds=settings.tombstone_seconds, max_sessions=most_sessions(settings))
     if scheme == "lmdb":
         return _open_lmdb(settings)
     if scheme in SCHEMES:
@@ -46,11 +44,18 @@ def open_store(settings: Settings) -> Store:
             tombstone_seconds=settings.tombstone_seconds,
             memory_budget=settings.memory_budget,
             record_schema=settings.record_schema,
-            max_sessions=settings.max_sessions or MAX_SESSIONS,
+            max_sessions=most_sessions(settings),
         )
     # Only what cannot hold a password is repeated.
     shown = re.match("[a-z+]{1,20}://|", settings.state)[0]  # type: ignore[index]  # it matches anything
     raise ValueError(f"--state {shown}...: there is no such store; there is {EXAMPLES}")
+
+
+def most_sessions(settings: Settings) -> int:
+    """How many sessions of a model version may be live in the store that ``settings.state`` names."""
+    if settings.max_sessions is not None:
+        return settings.max_sessions
+    return MAX_SESSIONS_IN_MEMORY if settings.state.startswith("memory:") else MAX_SESSIONS
 
 
 def absolute_address(address: str) -> str:
@@ -80,7 +85,7 @@ def _open_lmdb(settings: Settings) -> LmdbStore:
         sync_always=sync == "always",
         recovers=recover == "yes",
         record_schema=settings.record_schema,
-        max_sessions=settings.max_sessions or MAX_SESSIONS,
+        max_sessions=most_sessions(settings),
     )
 
 

@@ -18,8 +18,8 @@ from benchmarks.bench import Bench, Options
 from benchmarks.errors import OwnFault, SubjectFailed
 from benchmarks.subjects import ROOT, Ostinato
 
-BOUNDS = (0, 5, 7, len(benchmark.ROWS))
-"""Rows between two of these run in one process. From the seventh on they share servers."""
+BOUNDS = (0, 6, 8, len(benchmark.ROWS))
+"""Rows between two of these run in one process. From the eighth on they share servers."""
 
 
 @pytest.mark.parametrize(("first", "behind"), list(pairwise(BOUNDS)))

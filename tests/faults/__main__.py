@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 
+from tests import programs
 from tests.faults import report
 from tests.faults.play import Outcome, play
 from tests.faults.scenarios import SCENARIOS, STORES, Scenario
@@ -46,16 +46,15 @@ def main(
 
     python -m tests.faults --only stop-replica --faults 10 --sessions 16 --seed 7
     """
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for given, known in ((only, NAMES), (store, STORES)):
-        for word in given or ():
-            if word not in known:
-                raise typer.BadParameter(f"there is no {word!r}; there are {', '.join(known)}")
+    console = programs.console()
+    programs.check_known(only, NAMES)
+    programs.check_known(store, STORES)
     plan = [
         (scenario, name)
         for scenario in (*SCENARIOS, HISTORIES)
         for name in scenario.stores
         if (not only or scenario.name in only) and (not store or name in store)
+        if faults or scenario.num_quick or not quick
     ]
     if not plan:
         asked = f"{', '.join(only or NAMES)} over {', '.join(store or STORES)}"
@@ -86,15 +85,8 @@ def _play(
     is_quick: bool,
 ) -> Outcome:
     """Play a scenario behind a progress bar, and a line when it is over where nobody watches the bar."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[steps]:,} steps, {task.fields[retries]:,} retries"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    said = "{task.fields[steps]:,} steps, {task.fields[retries]:,} retries"
+    with programs.progress_bar(console, MofNCompleteColumn(), said=said) as bar:
         task = bar.add_task(f"{scenario.name}, {store}", total=num_faults, steps=0, retries=0)
 
         def show(outcome: Outcome) -> None:
@@ -119,12 +111,5 @@ def _play(
     return outcome
 
 
-def command_line() -> typer.Typer:
-    """The command with its flags."""
-    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command()(main)
-    return app
-
-
 if __name__ == "__main__":
-    command_line()(prog_name="python -m tests.faults")
+    programs.command_line(main)(prog_name="python -m tests.faults")

@@ -59,14 +59,20 @@ class DamageCopy(Saboteur):
     """
 
     async def _strike(self) -> None:
-        whole, damaged = (self.stage.folder / f"{name}-{self.num_strikes}" for name in ("whole", "damaged"))
+        names = ("whole", "read", "damaged")
+        whole, read, damaged = (self.stage.folder / f"{name}-{self.num_strikes}" for name in names)
         await asyncio.to_thread(self._copy, whole)
+        await asyncio.to_thread(shutil.copytree, whole, read)
+        expected = await asyncio.to_thread(_read, read, None)
+        assert isinstance(expected, dict), f"the copy that was not damaged is refused: {expected}"
+        assert set(expected.values()) - {"refused", "absent"}, "there is no session in the copy"
         for _ in range(NUM_DAMAGED):
             await asyncio.to_thread(shutil.copytree, whole, damaged)
             what = self.random.choice((self._flip, self._cut, self._remove))(damaged)
-            await asyncio.to_thread(_compare, whole, damaged, what)
+            await asyncio.to_thread(_compare, expected, damaged, what)
             await asyncio.to_thread(shutil.rmtree, damaged)
-        await asyncio.to_thread(shutil.rmtree, whole)
+        for folder in (whole, read):
+            await asyncio.to_thread(shutil.rmtree, folder)
 
     def _copy(self, target: Path) -> None:
         service = self.random.choice(self.stage.services)
@@ -101,10 +107,7 @@ class DamageCopy(Saboteur):
         return self.random.choice([path for path in paths if path.stat().st_size and is_meant(path)])
 
 
-def _compare(whole: Path, damaged: Path, what: str) -> None:
-    expected = _read(whole, None)
-    assert isinstance(expected, dict), f"the copy that was not damaged is refused: {expected}"
-    assert set(expected.values()) - {"refused", "absent"}, "there is no session in the copy"
+def _compare(expected: dict[str, str], damaged: Path, what: str) -> None:
     found = _read(damaged, list(expected))
     if isinstance(found, str):
         assert any(way in found for way in WAYS_OUT), f"{what}: it is refused without the way out: {found}"

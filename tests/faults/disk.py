@@ -9,14 +9,18 @@ import resource
 import httpx2
 import psutil
 
-from tests.faults.saboteurs import Saboteur
+from tests.faults.saboteurs import POLL_SECONDS, Saboteur
+from tests.server import START_SECONDS
 
 MAX_OPENED = 20_000
 FULL_SECONDS = 1.0
+NEED_SECONDS = 15.0
+"""In which a worker starts, or fails to, more than once."""
 
 
 class FillDisk(Saboteur):
-    """Lets no file of the service's grow, fills what room its store has left until it refuses, and gives room again.
+    """Lets no file of the service's grow, fills what room its store has left until it refuses, and gives room again. In
+    a long run a worker is killed meanwhile, and the next one starts on the full disk.
 
     The limit on the size of files (RLIMIT_FSIZE) stands for the full disk: it needs no privilege and can be lifted
     while the process runs. Its error has another number than a full disk's (EFBIG, not ENOSPC), and comes from the
@@ -34,11 +38,22 @@ class FillDisk(Saboteur):
                 await asyncio.sleep(FULL_SECONDS)
                 for session_id in opened[-1:]:  # what can be read, still can
                     assert (await http.get(f"/v1/sessions/{session_id}")).status_code == 200
+                if not self.is_quick:
+                    await self._kill_worker()
                 self._limit(resource.RLIM_INFINITY)
+                await asyncio.to_thread(stage.services[0].wait_until_ready)
                 for session_id in opened:
                     await self._check(http, session_id)
         finally:
             self._limit(resource.RLIM_INFINITY)
+
+    async def _kill_worker(self) -> None:
+        worker, *_ = workers = self.stage.services[0].workers()
+        worker.kill()
+        async with asyncio.timeout(START_SECONDS):
+            while not any(each not in workers for each in self.stage.services[0].workers()):
+                await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(self.random.uniform(0, NEED_SECONDS))
 
     def _limit(self, size_bytes: int) -> None:
         for service in self.stage.services:

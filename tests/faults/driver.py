@@ -30,7 +30,10 @@ from tests.faults.stream_sender import StreamSender
 Way = Callable[[Ledger, Chunk], Awaitable[Answer]]
 """How a session's chunks are sent and sent again until one is answered; raises Refused or GaveUp."""
 
-MAX_THINK_SECONDS = 0.05
+MAX_THINK_SECONDS, QUICK_THINK_SECONDS = 0.05, 0.2
+"""Between two chunks of a session. In a short run processes that start are waited for most of the time, and would be
+kept from it.
+"""
 DOUBLED_SHARE = 0.1
 FLOW_SECONDS = 90.0
 
@@ -46,6 +49,7 @@ class Driver:
         urls: the replicas; each request goes to a random one.
         seed: of what is sent.
         attempt_seconds: how long an answer may take before the request is sent again.
+        think_seconds: how long a session waits between two chunks, at most.
     """
 
     def __init__(
@@ -57,8 +61,10 @@ class Driver:
         seed: int,
         *,
         attempt_seconds: float,
+        think_seconds: float = MAX_THINK_SECONDS,
     ) -> None:
         self._random = random.Random(seed)
+        self._think_seconds = think_seconds
         self._retries = Retries(urls, self._random, attempt_seconds=attempt_seconds)
         self._ledgers = [Ledger(f"fault-{seed}-{number}") for number in range(num_sessions)]
         self._seed, self._num_features = seed, num_features
@@ -214,7 +220,7 @@ class Driver:
         return True
 
     async def _think(self) -> None:
-        await asyncio.sleep(self._random.uniform(0, MAX_THINK_SECONDS))
+        await asyncio.sleep(self._random.uniform(0, self._think_seconds))
 
     async def _step(self, ledger: Ledger, inputs: Steps, way: Way) -> bool:
         """Send a session's next chunk until it is answered; False = a fault was found, and the session is left."""

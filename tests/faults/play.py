@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.driver import Driver
+from tests.faults.driver import MAX_THINK_SECONDS, QUICK_THINK_SECONDS, Driver
 from tests.faults.judge import Fault, Finding
 from tests.faults.scenarios import Scenario
 from tests.faults.stage import MODEL, NUM_FEATURES, Stage
@@ -83,6 +83,7 @@ async def play(
         between=scenario.between,
         target=scenario.target,
         backing=scenario.backing,
+        further_models=scenario.further_models,
     )
     try:
         async with stage:
@@ -108,6 +109,7 @@ async def _play_on(
     async with Driver(
         *(stage.urls, MODEL, NUM_FEATURES, outcome.num_sessions, outcome.seed),
         attempt_seconds=scenario.attempt_seconds,
+        think_seconds=QUICK_THINK_SECONDS if outcome.is_quick else MAX_THINK_SECONDS,
     ) as driver:
         driver.start()
         try:

@@ -167,6 +167,15 @@ class KillMaster(Saboteur):
         await asyncio.to_thread(servers.fail_over)
 
 
+class KillNode(Saboteur):
+    """Kills a random server of a cluster, whose replica takes its place."""
+
+    async def _strike(self) -> None:
+        cluster = self.stage.cluster
+        assert cluster is not None
+        await asyncio.to_thread(cluster.kill_node, self.random.randrange(len(cluster.nodes)))
+
+
 class ChangePassword(Saboteur):
     """Gives Redis another password, throws everybody out, and lets replicas know later, or sooner."""
 

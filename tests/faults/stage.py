@@ -18,7 +18,7 @@ from tests.faults.chunk import Steps
 from tests.faults.clock import STEPPED_CLOCK_FILE
 from tests.faults.proxy import Proxy
 from tests.redis_failover import RedisPair, RedisSentinels
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisCluster, RedisServer
 from tests.server import ServerProcess, free_port
 
 SERVICE = "ostinato.service.app:Ostinato"
@@ -44,6 +44,8 @@ class Backing(Enum):
     """Another copies it, and may take its place."""
     SENTINELS = auto()
     """And Sentinels see to that."""
+    CLUSTER = auto()
+    """Three servers share the sessions, and each has a replica."""
 
 
 class Stage:
@@ -55,10 +57,12 @@ class Stage:
         backing: which Redis there is.
         settings: of the services, where they are not the default.
         target: what is served.
+        further_models: models besides the one that is stepped.
 
     Attributes:
         client_proxies, store_proxies: those in front of the replicas, and those in front of the store.
-        redis: the server that is the store, or began as it; ``pair``: that one and its copy.
+        redis: the server that is the store, or began as it; ``pair``: that one and its copy; ``cluster``: those
+            that share the sessions.
         password_file: what a locked Redis' password is read from.
     """
 
@@ -74,12 +78,14 @@ class Stage:
         backing: Backing = Backing.ONE,
         settings: Mapping[str, Any] | None = None,
         target: str = SERVICE,
+        further_models: Sequence[str] = (),
     ) -> None:
         self.store, self.folder = store, folder
         self.num_workers = num_workers
         self.services: list[ServerProcess] = []
         self.redis: RedisServer | None = None
         self.pair: RedisPair | None = None
+        self.cluster: RedisCluster | None = None
         self.password_file = folder / "password"
         self.client_proxies: list[Proxy] = []
         self.store_proxies: list[Proxy] = []
@@ -90,6 +96,7 @@ class Stage:
         self._num_replicas = num_replicas
         self._between = between
         self._target = target
+        self._further_models = further_models
         self._backing = backing
         self._random = generator
         self._exits = AsyncExitStack()
@@ -125,7 +132,8 @@ class Stage:
     def write_models(self, repository: Path) -> None:
         """Lay what is served into a repository."""
         golden_inputs = np.random.default_rng(0).normal(size=(3, 20, NUM_FEATURES)).astype(np.float32)
-        networks.lstm(NUM_FEATURES, hidden_size=16).named(MODEL).write(repository, golden_inputs)
+        for name in (MODEL, *self._further_models):
+            networks.lstm(NUM_FEATURES, hidden_size=16).named(name).write(repository, golden_inputs)
 
     async def start_replicas(self, states: Sequence[str]) -> AsyncIterator[int]:
         """Start a replica for each address of the store; yields the port of each when it is ready."""
@@ -159,6 +167,11 @@ class Stage:
             return ["memory://"]
         if self.store == "lmdb":
             return [f"lmdb://{self.state_folder}"] * self._num_replicas
+        if self._backing is Backing.CLUSTER:
+            self.cluster = RedisCluster(num_replicas=3)
+            self.at_end(asyncio.to_thread, self.cluster.stop)
+            await asyncio.to_thread(self.cluster.start)
+            return [self.cluster.url] * self._num_replicas
         redis = await self._open_redis()
         self.redis = redis
         if isinstance(self.pair, RedisSentinels):

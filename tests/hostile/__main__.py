@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from tests import programs
 from tests.faults.scenarios import STORES
 from tests.hostile import report
 from tests.hostile.apart import play_apart
@@ -46,11 +45,9 @@ def main(
 
     python -m tests.hostile --only cursors --seed 1 --case 5
     """
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for given, known in ((only, NAMES), (store, STORES)):
-        for word in given or ():
-            if word not in known:
-                raise typer.BadParameter(f"there is no {word!r}; there are {', '.join(known)}")
+    console = programs.console()
+    programs.check_known(only, NAMES)
+    programs.check_known(store, STORES)
     decoders = [each for each in DECODERS if not only or each.name in only or "decoders" in only]
     attacks = [each for each in ATTACKS if not only or each.name in only or "attacks" in only]
     numbers = None if case is None else [case]
@@ -103,12 +100,5 @@ async def besiege(
         return [Toll("start", breaches=[Breach("start", seed, 0, str(error))])]
 
 
-def command_line() -> typer.Typer:
-    """The command with its flags."""
-    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command()(main)
-    return app
-
-
 if __name__ == "__main__":
-    command_line()(prog_name="python -m tests.hostile")
+    programs.command_line(main)(prog_name="python -m tests.hostile")

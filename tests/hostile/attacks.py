@@ -37,9 +37,9 @@ SESSION, CODE_SESSION = "hostile", "hostile-codes"
 QUIET_SECONDS = 0.25
 """A connection on which nothing came for so long waits for more of a request."""
 
-FAIR = ("run_failed", "too_many_connections", "unknown_http_version", "unknown_transfer_coding")
+FAIR = ("run_failed", "too_many_connections")
 """Codes of a 5xx that blames nobody: numbers became more than the graph's dtype holds; there is no room for another
-connection; and RFC 9110 and 9112 want 505 for another version of HTTP, and 501 for a transfer coding that is not known.
+connection.
 """
 
 

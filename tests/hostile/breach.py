@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
-"""A folder for each decoder and attack: what once did harm, and is sent first and mutated ever since."""
+"""A folder for each decoder and attack: what once did harm, and its relatives, sent first and mutated ever since."""
 
 MAX_SHOWN_BYTES = 600
 

@@ -190,7 +190,9 @@ def _read_body(kind: type[Body], content: bytes) -> None:
     body = decode_json(content, msgspec.json.Decoder(kind), "the body")
     written = msgspec.json.encode(body)
     assert msgspec.json.encode(msgspec.json.decode(written, type=kind)) == written, "it is not what is read of it"
-    _read_numbers(body)
+    # Nested ones are read by the layout of a model's rows.
+    if not kind.__name__.startswith("Nested"):
+        _read_numbers(body)
 
 
 def _read_query(kind: type[Body], content: bytes) -> None:

@@ -20,7 +20,14 @@ GENERATE = (
 )
 OPEN = b'{"session_id": "a.b:c-d_1", "ttl_seconds": 60.5, "version": "1"}'
 
+NESTED = b'{"inputs": {"words": ["a", "b"], "numbers": [[1, [2, null]], [3, [4, 5]]]}}'
+
 BODIES: dict[type[Body], list[bytes]] = {
+    schemas.NestedStepBody: [NESTED],
+    schemas.NestedStepInput: [NESTED[:-1] + b', "session_id": "a"}'],
+    schemas.NestedColumnsBody: [NESTED[:-1] + b', "session_ids": ["a", "b"]}'],
+    schemas.NestedPredictBody: [b'{"sequences": [{"words": ["a"], "numbers": [[1]]}, [[1]]], "initial_state": null}'],
+    schemas.NestedPredictInput: [b'{"sequences": [["a", "b"]], "model": "lstm"}'],
     schemas.StepBody: [STEP, b'{"inputs": [[1, 2, 3]]}'],
     schemas.StepInput: [STEP[:-1] + b', "session_id": "a"}'],
     schemas.ColumnsBody: [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from ostinato.service.edge.v1 import schemas
-from ostinato.service.errors import InvalidInput, StateStoreUnavailable
+from ostinato.service.errors import InvalidInput, OstinatoError, StateStoreUnavailable
 from tests.hostile.apart import play_apart
-from tests.hostile.breach import CORPUS
+from tests.hostile.breach import CORPUS, kept
 from tests.hostile.deadly import DEADLY
 from tests.hostile.decoders import DECODERS, Decoder
 from tests.hostile.in_process import case, play_decoder
@@ -18,6 +21,8 @@ from tests.hostile.siege import ATTACKS
 
 NUM_CASES = 250
 SEED = 20_263
+SPARE_BYTES = 64 * 2**20
+"""Of memory, for all that a message of some kilobytes may make a decoder ask for."""
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=[decoder.name for decoder in DECODERS])
@@ -31,12 +36,50 @@ def test_a_decoder_reads_what_is_well_formed_and_bears_the_rest(decoder: Decoder
 
 def test_every_body_and_query_is_mutated() -> None:
     kinds = {kind for kind in vars(schemas).values() if isinstance(kind, type) and issubclass(kind, schemas.Body)}
-    assert kinds - BODIES.keys() - QUERIES.keys() == {schemas.Body, schemas.StreamFrame}  # the latter are "frames"
+    frames = {schemas.StreamFrame, schemas.NestedFrame}  # which have a decoder of their own
+    assert kinds - BODIES.keys() - QUERIES.keys() == {schemas.Body, *frames}
 
 
 def test_the_corpus_is_of_decoders_and_attacks_that_there_are() -> None:
     names = {each.name for each in DECODERS} | {each.name for each in ATTACKS}
     assert {path.name for path in CORPUS.iterdir()} <= names
+
+
+@pytest.mark.parametrize("name", ["arrow-rows", "arrow-sequences"])
+def test_what_a_message_declares_and_does_not_have_takes_no_memory(name: str) -> None:
+    (decoder,) = (each for each in DECODERS if each.name == name)
+    for seed in decoder.seeds():
+        decoder.read(seed)
+    contents = kept(name)
+    assert len(contents) > 20
+    # In a process of its own, whose memory can be bounded: to ask for more is a MemoryError at once.
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, _within_memory(decoder, contents).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert told.read() == "each was refused"
+    os.waitpid(child, 0)
+
+
+def _within_memory(decoder: Decoder, contents: list[bytes]) -> str:
+    """What came of ``contents``, read with ``SPARE_BYTES`` of memory."""
+    num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = num_pages * resource.getpagesize() + SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    for content in contents:
+        try:
+            decoder.read(content)
+        except OstinatoError as error:
+            if not isinstance(error.__cause__, MemoryError):
+                continue
+            return f"{content[:2000]!r} took all memory"
+        except BaseException as error:
+            return f"{content[:2000]!r}: {error!r}"
+        return f"{content[:2000]!r} was accepted"
+    return "each was refused"
 
 
 def _one() -> list[bytes]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,27 +26,31 @@ class Mutant:
     after: str
     test: str
 
-    @cached_property
-    def mutated(self) -> str:
+    def mutated(self, root: Path = ROOT) -> str:
         """The file's content with the fault in it.
 
         Raises:
             ValueError: what is to be changed does not stand in the file exactly once, or the test is not there.
         """
-        content = (ROOT / self.file).read_text(encoding="utf-8")
+        content = (root / self.file).read_text(encoding="utf-8")
         if (count := content.count(self.before)) != 1:
             raise ValueError(f"{self.file} has {count} times, not once: {self.before!r}")
         if self.before == self.after:
             raise ValueError(f"{self.what!r} changes nothing")
         path, *names = self.test.split("::")
-        if not (ROOT / path).is_file():
+        if not (root / path).is_file():
             raise ValueError(f"{self.what!r}: there is no file {path}")
-        text = (ROOT / path).read_text(encoding="utf-8")
+        text = (root / path).read_text(encoding="utf-8")
         for name in names:
             plain = re.escape(name.partition("[")[0])
             if not re.search(rf"^ *(async )?(def|class) {plain}\b", text, re.MULTILINE):
                 raise ValueError(f"{self.what!r}: {path} has no {name}")
         return content.replace(self.before, self.after)
+
+    def key(self, root: Path = ROOT) -> str:
+        """What is another when the fault, the file that it is planted in or its test's file is."""
+        test = (root / self.test.partition("::")[0]).read_text(encoding="utf-8")
+        return hashlib.sha256(json.dumps([asdict(self), self.mutated(root), test]).encode()).hexdigest()
 
 
 def planted(*only: str) -> list[Mutant]:

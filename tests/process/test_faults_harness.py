@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.faults.__main__ import command_line
+from tests.faults.__main__ import main
 from tests.faults.chunk import Steps
 from tests.faults.driver import Driver
 from tests.faults.judge import Fault
@@ -23,8 +23,12 @@ from tests.faults.report import explain
 from tests.faults.saboteurs import Saboteur
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.networks import offline
+from tests.programs import command_line
 from tests.server import ServerProcess, free_port
 from tests.waiting import until_true
+
+# One process runs these, since they share what takes long to start.
+on_the_shared_server = pytest.mark.xdist_group("server")
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -60,6 +64,7 @@ async def test_a_step_that_nobody_sent_is_seen() -> None:
     assert counts[Fault.SWAPPED] == counts[Fault.FAILED] == 0
 
 
+@on_the_shared_server
 async def test_an_output_that_is_off_by_its_last_bit_is_seen(server: ServerProcess, repository: Path) -> None:
     def almost(inputs: Steps) -> Steps:
         expected = offline(repository / "lstm" / "1", inputs)
@@ -142,6 +147,7 @@ def test_a_killed_server_leaves_no_process(repository: Path, tmp_path: Path) -> 
         server.stop()
 
 
+@on_the_shared_server
 def test_a_paused_server_does_not_answer_and_then_does(server: ServerProcess) -> None:
     server.pause()
     try:
@@ -158,6 +164,6 @@ def test_the_command_line_knows_what_there_is(capsys: pytest.CaptureFixture[str]
         (["--only", "disk-full", "--store", "redis"], "there is no disk-full over redis"),
     ):
         with pytest.raises(SystemExit) as exited:
-            command_line()(arguments)
+            command_line(main)(arguments)
         assert exited.value.code == 2
         assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())

@@ -59,6 +59,7 @@ def test_it_says_once_with_what_it_starts(deadly: ServerProcess) -> None:
         "Ostinato 0.",
         "store: memory://",
         "limits: workers 1, ",
+        ", max_sessions 100000, ",
         "models: lstm/1, sigabrt/1 in ",
         "Ostinato listens on 127.0.0.1:",
     ):

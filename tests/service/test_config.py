@@ -38,6 +38,9 @@ def test_a_store_that_is_not_there_is_refused() -> None:
             "OSTINATO_PORT 'redis://***@host': input should be",
         ),
         ("OSTINATO_REQUIRE_MODELS", "perhaps", "OSTINATO_REQUIRE_MODELS 'perhaps': input should be a valid boolean"),
+        ("OSTINATO_HEAD_SECONDS", "inf", "OSTINATO_HEAD_SECONDS 'inf': input should be a finite number"),
+        ("OSTINATO_TTL_SECONDS", "nan", "OSTINATO_TTL_SECONDS 'nan': input should be a finite number"),
+        ("OSTINATO_DEADLINE_SECONDS", "1e300", "OSTINATO_DEADLINE_SECONDS '1e300': input should be less than or equal"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(
@@ -64,6 +67,7 @@ def test_variables_that_are_no_settings_are_named() -> None:
         ("redis://me:s@cr/et@host:1/0", "redis://***@host:1/0"),
         ("rediss://:secret@host", "rediss://***@host"),
         ("redis:/me:secret@host", "redis:/***@host"),
+        ("secret@host", "***@host"),
         ("redis://host?password=secret&timeout_seconds=2", "redis://host?password=***&timeout_seconds=2"),
         ("lmdb:///var/a@b", "lmdb:///var/a@b"),
     ],

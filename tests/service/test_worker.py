@@ -77,3 +77,34 @@ async def test_it_is_not_ready_before_the_store_has_answered_nor_while_it_is_in_
         (False, "store_unavailable", "read-only"),
     ]
     worker.catalogue.close()
+
+
+async def test_a_store_that_opens_and_cannot_begin_is_tried_again_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    networks.accumulator().write(tmp_path / "repository", np.ones((2, 3, 1), np.float32))
+    worker = Worker(Settings(state=f"lmdb://{tmp_path}/state", repository=tmp_path / "repository"))
+    begin, tries = worker._store.start, []
+    failures: list[Exception] = [OSError(28, "No space left on device")] * 2 + [StateStoreUnavailable("it is locked")]
+
+    async def start() -> None:
+        tries.append(worker.readiness()[1])
+        if failures:
+            raise failures.pop(0)
+        await begin()
+
+    monkeypatch.setattr(worker._store, "start", start)
+    monkeypatch.setattr("ostinato.service.worker.ASK_STORE_SECONDS", 0)
+    await worker._load()
+    await worker._ask_store()
+    no_room = "OSError: [Errno 28] No space left on device"
+    assert [(each["status"], each.get("reason")) for each in tries] == [
+        ("starting", None),
+        *[("store_unavailable", no_room)] * 2,
+        ("store_unavailable", "it is locked"),
+    ]
+    assert worker.readiness()[0]
+    said = [record.getMessage() for record in caplog.records if "it is asked again" in record.getMessage()]
+    assert [line.partition(";")[0] for line in said] == [f"the store: {no_room}", "the store: it is locked"]
+    await worker._store.stop()
+    worker.catalogue.close()

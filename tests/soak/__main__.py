@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tests import programs
 from tests.faults.scenarios import STORES
 from tests.soak.play import Soak, play
 
@@ -37,11 +35,9 @@ def main(
 
     python -m tests.soak --minutes 2 --store redis --seed 7
     """
-    if store not in STORES:
-        raise typer.BadParameter(f"there is no {store!r}; there are {', '.join(STORES)}")
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    programs.check_known([store], STORES)
+    console = programs.console()
+    with programs.progress_bar(console) as bar:
         task = bar.add_task(f"soak, {store}", total=minutes * 60)
 
         def show(_: Soak, passed: float) -> None:
@@ -82,4 +78,4 @@ def words(soak: Soak) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    programs.command_line(main)(prog_name="python -m tests.soak")

@@ -5,13 +5,13 @@ Each function returns a module and what ``export_module`` is told of it; its doc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from tests.zoo.modules_loops import Entry, H, amounts
+from tests.zoo.entries import Entry, amounts
+
+H = 8
 
 
 class Layers(nn.Module):
@@ -191,20 +191,3 @@ def in_bfloat16() -> Entry:
             return torch.stack(outputs, 1), h, c
 
     return Network().bfloat16(), amounts()
-
-
-ENTRIES: dict[str, Callable[[], Entry]] = {
-    entry.__name__: entry
-    for entry in (
-        projected,
-        projected_stack,
-        packed,
-        packed_gru,
-        both_ways_along_frequency,
-        both_ways_in_a_loop,
-        in_float64,
-        in_float64_given_float32,
-        in_half,
-        in_bfloat16,
-    )
-}

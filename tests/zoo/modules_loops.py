@@ -5,27 +5,13 @@ Each function returns a module and what ``export_module`` is told of it; its doc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ostinato.service.artifact.tensors import Input
+from tests.zoo.entries import Entry, amounts
 
-Entry = tuple[nn.Module, dict[str, Any]]
 H = 8
-
-
-def amounts(*shape: int | str, **more: Any) -> dict[str, Any]:
-    """Options with an input of this shape, ``[B, T, 3]`` where none is given, its numbers called ``x0``, ``x1``, ..."""
-    shape = shape or ("B", "T", 3)
-    number = 1
-    for axis in shape:
-        number *= axis if isinstance(axis, int) else 1
-    content = {"name": "inputs", "dtype": "float32", "shape": shape, "features": [f"x{n}" for n in range(number)]}
-    return {"inputs": Input.model_validate(content | more)}
 
 
 class Looped(nn.Module):
@@ -586,36 +572,3 @@ def answers_of_one_number() -> Entry:
             return self.head(h).squeeze(-1), h
 
     return Cell(), amounts()
-
-
-ENTRIES: dict[str, Callable[[], Entry]] = {
-    entry.__name__: entry
-    for entry in (
-        lstm_cell_range,
-        gru_cell_unbind,
-        rnn_cell_time_major,
-        transposed_loop,
-        preallocated,
-        only_the_last,
-        stack_of_cells,
-        own_gru,
-        layer_norm_lstm,
-        peephole_lstm,
-        zoneout_lstm,
-        conv_lstm,
-        conv_gru,
-        tokens_by_cell,
-        fed_back,
-        holes_filled,
-        counts_steps,
-        min_gru,
-        state_space,
-        fast_weights,
-        window_attention,
-        layers_and_loop,
-        largest_so_far,
-        while_loop,
-        layer_one_step_at_a_time,
-        answers_of_one_number,
-    )
-}

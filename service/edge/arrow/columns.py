@@ -6,7 +6,7 @@ refused as it would be in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,19 +16,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import Input
+from ostinato.service.edge.arrow.doubts import is_null, judge, judge_rows
 from ostinato.service.edge.arrow.ipc import read_columns, without_limit, write_columns
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, check_width, is_finite, to_sequence
+from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite
 from ostinato.service.sessions.blocks import NO_SEQ
 
 ARROW = "application/vnd.apache.arrow.stream"
 
 MAX_ID_BYTES = 128
 """Ids that share their text are refused where they are longer than this on average."""
-
-
-MAX_NARROW = 256
-"""Numbers of a step up to which Arrow's own way to Python's is the faster one, inclusive."""
 
 
 class StepRows(NamedTuple):
@@ -57,6 +54,18 @@ def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int],
     Raises:
         InvalidInput: the message as a whole cannot be read; names the column. A row's own faults are in ``errors``.
     """
+    rows, judging = begin_rows(body, part, check_rows)
+    for _ in judging or ():
+        pass
+    return rows
+
+
+def begin_rows(
+    body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit
+) -> tuple[StepRows, Iterator[None] | None]:
+    """``read_rows`` up to the words for what may be wrong with a row's inputs: the iterator puts those into ``errors``,
+    a row at a time. None = nothing may be.
+    """
     required = {"session_id": _check_text, "inputs": lambda kind: _check_step(kind, part)}
     columns = read_columns(body, required, {"seq": _check_seq}, check_rows)
     id_column = _concatenated([_to_text(chunk) for chunk in columns["session_id"]])
@@ -65,19 +74,14 @@ def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int],
         raise InvalidInput("there is no row in it; send at least one", field="inputs")
     inputs, doubtful = _to_steps(inputs_column, part)
     errors: dict[int, InvalidInput] = {}
-    for row in np.flatnonzero(doubtful).tolist() if doubtful.any() else ():
-        try:
-            _judge([inputs_column[row]], part, "inputs")
-        except InvalidInput as error:
-            error.field = f"inputs[{row}]{(error.field or '').removeprefix('inputs[0]')}"
-            errors[row] = error
     seqs = _to_seqs(_concatenated(columns["seq"]), errors) if "seq" in columns else None
     session_ids = id_column.to_pylist()
     if id_column.null_count:
         for row in [row for row, session_id in enumerate(session_ids) if session_id is None]:
             session_ids[row] = ""
             errors[row] = InvalidInput("an id is needed, not null", field=f"session_id[{row}]")
-    return StepRows(session_ids, inputs, seqs, errors, id_column)
+    judging = judge_rows(inputs_column, part, np.flatnonzero(doubtful).tolist(), errors) if doubtful.any() else None
+    return StepRows(session_ids, inputs, seqs, errors, id_column), judging
 
 
 def write_rows(
@@ -151,9 +155,9 @@ def read_sequences(
         for index in range(len(column)):
             start, end = bounds[index : index + 2]
             if start == end or not column[index].is_valid:
-                _judge([] if column[index].is_valid else None, part, f"inputs[{index}]")
+                judge([] if column[index].is_valid else None, part, f"inputs[{index}]")
             for step in np.flatnonzero(doubtful[start:end]).tolist():
-                _judge([column.values[first + start + step]], part, f"inputs[{index}]", step)
+                judge([column.values[first + start + step]], part, f"inputs[{index}]", step)
     places = bounds.tolist()
     return [steps[start:end] for start, end in pairwise(places)]
 
@@ -194,7 +198,7 @@ def _to_text(column: pa.Array) -> pa.Array:
     elif pa.types.is_string_view(kind):
         # A view is 16 bytes, the first four of them the length of its text.
         lengths = np.frombuffer(column.buffers()[1], np.int32, 4 * len(column))[::4]
-        num_bytes = lengths.sum(where=~_is_null(column), dtype=np.int64)
+        num_bytes = lengths.sum(where=~is_null(column), dtype=np.int64)
     else:
         raise _unfit(kind, "text", "session_id")
     if num_bytes > MAX_ID_BYTES * len(column):
@@ -244,13 +248,13 @@ def _to_seqs(column: pa.Array, errors: dict[int, InvalidInput]) -> NDArray[np.in
     if seqs.min() < 0:  # or too large for int64
         for row in np.flatnonzero(seqs < 0).tolist():
             errors[row] = InvalidInput(f"{column[row]} is no number of steps", field=f"seq[{row}]")
-    return np.where(_is_null(column), NO_SEQ, seqs) if column.null_count else seqs
+    return np.where(is_null(column), NO_SEQ, seqs) if column.null_count else seqs
 
 
 def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Lists of F numbers as ``[n, F]`` in the dtype of the model's input, and bool ``[n]``: which are doubtful.
 
-    A doubtful step may have been misread; ``_judge`` tells what is wrong with it, if anything.
+    A doubtful step may have been misread; ``judge`` tells what is wrong with it, if anything.
     """
     num_steps, width = len(column), part.num_features
     doubtful = np.zeros(num_steps, bool)
@@ -266,7 +270,7 @@ def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.b
             return steps, doubtful
         values = column.values.slice(bounds[0], bounds[-1] - bounds[0])
     if column.null_count:
-        doubtful |= _is_null(column)
+        doubtful |= is_null(column)
     return _to_numbers(values, part, doubtful), doubtful
 
 
@@ -288,7 +292,7 @@ def _to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> N
                 lost |= np.abs(given) > EXACT_INTEGERS
             doubtful |= lost.any(axis=1)
     if values.null_count:
-        holes = _is_null(values).reshape(shape)
+        holes = is_null(values).reshape(shape)
         if part.missing:
             array = np.where(holes, array.dtype.type(np.nan), array)
         else:
@@ -303,41 +307,8 @@ def _to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> N
     return array
 
 
-def _judge(steps: list[pa.Scalar] | None, part: Input, field: str, first: int = 0) -> None:
-    """Raise what is wrong with steps, in the words in which their JSON would be refused.
-
-    ``first``: which of the sequence's steps the first of ``steps`` is.
-    """
-    if steps is None:
-        raise InvalidInput("a list is needed, not null", field=field)
-    for step, given in enumerate(steps, first):
-        if not given.is_valid:
-            raise InvalidInput("a list is needed, not null", field=f"{field}[{step}]")
-        check_width(len(given.values), part, f"{field}[{step}]")
-    is_narrow = part.num_features <= MAX_NARROW
-    rows: list[Any] = [given.as_py() if is_narrow else _row(given.values) for given in steps]
-    try:
-        to_sequence(rows, part, field)
-    except InvalidInput as error:
-        place = (error.field or field).removeprefix(field).removeprefix("[0]") if first else ""
-        raise InvalidInput(str(error), f"{field}[{first}]{place}" if first else error.field) from error
-
-
-def _row(values: pa.Array) -> NDArray[np.float64]:
-    """The numbers of a step as JSON's reader has them, NaN where one is null; an array, as there may be millions."""
-    numbers = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
-    row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
-    if values.null_count:
-        row[_is_null(values)] = np.nan
-    return row
-
-
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_null(column: pa.Array) -> NDArray[np.bool_]:
-    return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
 
 
 def _unfit(kind: pa.DataType, wanted: str, name: str) -> InvalidInput:

@@ -7,6 +7,7 @@ nothing but the numbers has its numbers at the same places, and its answer is th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from ostinato.service.edge.arrow.columns import read_rows, write_rows
+from ostinato.service.edge.arrow.columns import begin_rows, write_rows
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.sessions.blocks import RowAnswers
@@ -111,6 +112,17 @@ class Templates:
     def read(self, body: bytes, engine: Engine) -> tuple[Columns, Template]:
         """What a message says, and the template to answer it by: that of one like it, or its own.
 
+        Raises as ``begin``.
+        """
+        columns, template, judging = self.begin(body, engine)
+        for _ in judging or ():
+            pass
+        return columns, template
+
+    def begin(self, body: bytes, engine: Engine) -> tuple[Columns, Template, Iterator[None] | None]:
+        """``read`` up to what is wrong with the inputs of single rows: the iterator adds it to the columns' errors, a
+        row at a time. None = nothing is.
+
         Raises:
             InvalidInput: it cannot be read as a whole.
             TooLarge: it has more rows than may wait.
@@ -121,14 +133,15 @@ class Templates:
         for template in alike:
             known = template.again(body)
             if known is not None:
-                return known, template
-        rows = read_rows(body, manifest.inputs[0], engine.check_rows)
+                return known, template, None
+        rows, judging = begin_rows(body, manifest.inputs[0], engine.check_rows)
         columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
         template = Template(columns, rows.id_column)
         # Where a step cannot be packed as it is, each of its numbers is checked alone, which a template would not do.
-        if engine.pack_step is not None and len(body) <= MAX_BYTES and template.remember(body):
+        is_plain = judging is None and engine.pack_step is not None and len(body) <= MAX_BYTES
+        if is_plain and template.remember(body):
             self._keep(key, template)
-        return columns, template
+        return columns, template, judging
 
     def _keep(self, key: tuple[str, str, int], template: Template) -> None:
         if self._num_templates >= MAX_TEMPLATES:

@@ -16,6 +16,9 @@ from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 MAX_SEARCHED_BYTES = 65_536
 """A body that is not JSON is searched for NaN and infinity up to this size; the search reads it a second time."""
 
+MAX_PARAMETERS = 100
+"""Of a query."""
+
 BodyType = TypeVar("BodyType", bound=msgspec.Struct)
 
 
@@ -67,7 +70,10 @@ def decode_query(query_string: bytes, query_type: type[BodyType]) -> BodyType:
     """
     if not query_string:
         return query_type()
-    given = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+    try:
+        given = parse_qs(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError as error:
+        raise InvalidInput(f"a query of more than {MAX_PARAMETERS} parameters") from error
     try:
         return msgspec.convert({name: values[-1] for name, values in given.items()}, query_type, strict=False)
     except msgspec.ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.rows import count_steps, to_rows
 from ostinato.service.inputs.sequences import to_sequence
-from ostinato.service.inputs.turns import to_numbers
+from ostinato.service.inputs.turns import Pace, in_turns, to_numbers
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.rows import Columns, step_columns
@@ -53,12 +53,15 @@ class ColumnSteps:
         engine.check_rows(len(body.session_ids))
         if engine.given.is_flat:
             body.inputs = await to_numbers(body.inputs)
-        answers = await self._step(engine, read_columns(body, engine), body.create_missing or create_missing)
-        problems = self._row_problems(engine, answers)
+        columns = await read_columns(body, engine)
+        answers = await self._step(engine, columns, body.create_missing or create_missing)
+        problems = await self._row_problems(engine, answers)
         return await json_in_slices(columns_content(body.session_ids, answers, problems, engine.made))
 
-    async def answer_arrow(self, model: str, message: bytes, create_missing: bool) -> bytes:
-        """Apply an Arrow IPC stream; returns the answers as one.
+    async def answer_arrow(
+        self, model: str, message: bytes, create_missing: bool, when_placed: Callable[[], object] = lambda: None
+    ) -> bytes:
+        """Apply an Arrow IPC stream; returns the answers as one. ``when_placed``: see ``step_columns``.
 
         Raises:
             InvalidInput: the message as a whole cannot be read.
@@ -66,24 +69,39 @@ class ColumnSteps:
         """
         engine = self._catalogue.resolve(model)
         engine.check_room()
-        columns, template = self._templates.read(message, engine)
-        answers = await self._step(engine, columns, create_missing)
+        columns, template, judging = self._templates.begin(message, engine)
+        if judging is not None:
+            await in_turns(judging)
+        answers = await self._step(engine, columns, create_missing, when_placed)
         if not answers.errors:
             return template.answer(answers)
-        problems = self._row_problems(engine, answers)
+        problems = await self._row_problems(engine, answers)
         words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
         return write_rows(template.id_column, answers.seqs, answers.outputs, words)
 
-    async def _step(self, engine: Engine, columns: Columns, create_missing: bool) -> RowAnswers:
-        return await step_columns(self._sessions, self._ledger, engine, columns, create_missing=create_missing)
+    async def _step(
+        self,
+        engine: Engine,
+        columns: Columns,
+        create_missing: bool,
+        when_placed: Callable[[], object] = lambda: None,
+    ) -> RowAnswers:
+        return await step_columns(
+            self._sessions, self._ledger, engine, columns, create_missing=create_missing, when_placed=when_placed
+        )
 
-    def _row_problems(self, engine: Engine, answers: RowAnswers) -> dict[int, dict[str, Any]]:
+    async def _row_problems(self, engine: Engine, answers: RowAnswers) -> dict[int, dict[str, Any]]:
         """What is told of the rows that failed; each is refused as a request of its own would be."""
         what = f"a row of a message for model {engine.manifest.name}"
-        return {row: self._desk.refuse(error, what).row for row, error in sorted(answers.errors.items())}
+        problems = {}
+        pace = Pace()
+        for row, error in sorted(answers.errors.items()):
+            problems[row] = self._desk.refuse(error, what).row
+            await pace.rest()
+        return problems
 
 
-def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
+async def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     """A message in JSON.
 
     Raises:
@@ -103,7 +121,8 @@ def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     try:
         inputs = _to_rows(body.inputs, given, "inputs")
     except InvalidInput:
-        inputs = _sound_rows(body.inputs, given, errors)
+        inputs = given.zeros(num_rows)
+        await in_turns(_read_rows(body.inputs, given, inputs, errors))
     return Columns.of(body.session_ids, inputs, seqs, errors)
 
 
@@ -144,15 +163,15 @@ def _to_rows(given: Any, layout: RowLayout[Input], field: str) -> NDArray[Any]:
     return to_rows(given, layout, field)
 
 
-def _sound_rows(given: Any, layout: RowLayout[Input], errors: dict[int, OstinatoError]) -> NDArray[Any]:
-    """The rows ``[R, width]`` one by one, zero where one cannot be used; ``errors`` gets the reasons."""
-    num_rows = len(given) if layout.is_single else len(next(iter(given.values())))
-    inputs = layout.zeros(num_rows)
-    for row in range(num_rows):
+def _read_rows(
+    given: Any, layout: RowLayout[Input], inputs: NDArray[Any], errors: dict[int, OstinatoError]
+) -> Iterator[None]:
+    """Put the rows into ``inputs`` ``[R, width]``, one by one; ``errors`` gets the reasons of those that cannot be."""
+    for row in range(len(inputs)):
         alone = [given[row]] if layout.is_single else {name: [column[row]] for name, column in given.items()}
         try:
             inputs[row] = _to_rows(alone, layout, "inputs")[0]
         except InvalidInput as error:
             place = (error.field or "inputs").replace("[0]", f"[{row}]", 1)
             errors[row] = InvalidInput(str(error), field=place if f"[{row}]" in place else f"{place}[{row}]")
-    return inputs
+        yield

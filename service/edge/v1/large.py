@@ -1,7 +1,7 @@
 """Large bodies in JSON: decoded a slice at a time, their elements counted before.
 
 The decoder of JSON keeps the event loop to itself until it is done: for 16 MiB that is a second, in which nobody else
-is answered. So what is over ``LARGE_BYTES`` is first looked through for the commas between elements, by numpy and in
+is answered. So what ``is_large`` is first looked through for the commas between elements, by numpy and in
 blocks; then whoever asked hears how many there are, and refuses what is too many; then a slice of elements after the
 other is decoded. Between any two blocks or slices other requests have their turn, and the request may be cancelled.
 What comes of it, and the words in which it is refused, are those of ``codec.decode_body``.
@@ -22,16 +22,20 @@ from numpy.typing import NDArray
 
 from ostinato.service.edge.message import Request
 from ostinato.service.edge.v1.codec import check_json, decode_body, decode_json
-from ostinato.service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput, TooLarge
 
 LARGE_BYTES = 65_536
-"""Bodies up to this size are decoded in one go, inclusive."""
+"""Larger bodies are decoded a slice at a time; see ``is_large``."""
 SLICE_BYTES = BLOCK_BYTES = 32_768
+FEW_BYTES = 8192
+"""What is decoded in one go whatever it holds, inclusive."""
 MAX_MEMBERS = 4096
 """Of an object in a large body: no body, and no model's states, have as many."""
 
-MAX_NUMBER_BYTES = 32_768
-"""Of one number of a large body, however it is written."""
+MAX_NUMBER_BYTES = MAX_NAME_BYTES = 32_768
+"""Of one number of a large body, however it is written; of a member's name with the blanks around it."""
+MAX_TEXT_BYTES = 2 * 1024 * 1024
+"""Of one text of a large body, which is decoded in one go."""
 MAX_DEPTH = 8
 """Of what is larger than a slice: each level is looked through again."""
 
@@ -44,8 +48,13 @@ Convert = Callable[[list[Any]], Awaitable[list[Any]]]
 collector of garbage busy.
 """
 
-_KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:', re.DOTALL)
+_KEY = re.compile(rb'("(?:[^"\\]|\\.)*")\s*:', re.DOTALL)
 _INDEX = re.compile(r"\[(\d+)\](.*)", re.DOTALL)
+
+
+def is_large(text: bytes) -> bool:
+    """Whether JSON takes so long to decode that others are to have their turn in between."""
+    return len(text) > LARGE_BYTES or (len(text) > FEW_BYTES and _has_slow_numbers(text))
 
 
 async def read_body(
@@ -66,7 +75,7 @@ async def read_body(
         UnsupportedMediaType, InvalidInput: as ``decode_body``.
         Whatever ``begin`` does, and the check that it gives.
     """
-    if len(request.body) <= LARGE_BYTES:
+    if not is_large(request.body):
         return decode_body(request, decoder, reads_query=reads_query)
     check_json(request, reads_query=reads_query)
     return await read_large(request.body, decoder, begin, "the body", convert or {})
@@ -85,15 +94,9 @@ async def read_large(
         return decode_json(text, decoder, what)
     slices = _Slices(what, convert)
     members = await slices.members(text)
-    large = {name: value for name, value in members.items() if len(value) > SLICE_BYTES}
+    large = {name: value for name, value in members.items() if len(value) > _slice_bytes(value)}
     # What is large is left out at first: what is wrong with the rest is found before.
-    rest = [
-        b"%b:%b" % (msgspec.json.encode(name), {b"[": b"[]", b"{": b"{}"}.get(value[:1], value))
-        if name in large
-        else b"%b:%b" % (msgspec.json.encode(name), value)
-        for name, value in members.items()
-    ]
-    body = decode_json(b"{%b}" % b",".join(rest), decoder, what)
+    body = decode_json(_outline(members), decoder, what)
     if begin is not None:
         slices.check = begin(body)
     kinds = {field.encode_name: field.type for field in msgspec.structs.fields(decoder.type)}
@@ -101,6 +104,32 @@ async def read_large(
         if value[:1] in (b"[", b"{"):
             setattr(body, name, await slices.read(kinds[name], value, name))
     return body
+
+
+async def read_outline(text: bytes, what: str) -> bytes:
+    """A large object of JSON with nothing in its large lists and objects: what its small members say.
+
+    Raises:
+        InvalidInput, TooLarge: it is none.
+    """
+    return _outline(await _Slices(what, {}).members(text.strip(b" \n\r\t")))
+
+
+def _outline(members: dict[str, bytes]) -> bytes:
+    empty = {b"[": b"[]", b"{": b"{}"}
+    parts = []
+    for name, value in members.items():
+        shown = value
+        if len(value) > _slice_bytes(value):
+            _check_text(value, name)
+            shown = empty.get(value[:1], value)
+        parts.append(b"%b:%b" % (msgspec.json.encode(name), shown))
+    return b"{%b}" % b",".join(parts)
+
+
+def _check_text(value: bytes, place: str) -> None:
+    if value[:1] == b'"' and len(value) > MAX_TEXT_BYTES:
+        raise TooLarge(f"{place} is a text of {len(value)} bytes; the most is {MAX_TEXT_BYTES}")
 
 
 def _without_limit(*_: object) -> None:
@@ -118,7 +147,8 @@ class _Slices:
     async def read(self, kind: Any, text: bytes, place: str) -> Any:
         """A value of type ``kind``."""
         text = text.strip(b" \n\r\t")
-        if len(text) > SLICE_BYTES:
+        if len(text) > _slice_bytes(text):
+            _check_text(text, place)
             if place.count("[") + place.count(".") > MAX_DEPTH:
                 raise InvalidInput(f"{self._what} is nested too deeply")
             if text[:1] == b"[" and (item := _item_type(kind)) is not None:
@@ -140,24 +170,27 @@ class _Slices:
                 raise InvalidInput(f"an object of {count} members in {self._what}")
 
         bounds = (await self._bounds(text, check, "")).tolist()
-        if len(bounds) == 2 and not text[1:-1].strip(b" \n\r\t"):
+        if len(bounds) == 2 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
             return {}
         found: dict[str, bytes] = {}
         for start, end in pairwise(bounds):
-            key = _KEY.match(text, start + 1, end)
+            at = await _behind_blanks(text, start + 1, end)
+            key = _KEY.match(text, at, min(end, at + MAX_NAME_BYTES))
             if key is None:
-                raise self._no_json("a member without a name")
+                raise self._no_json(f"a member without a name, or with one of over {MAX_NAME_BYTES} bytes")
             name = self._decode(str, key[1], "", 0)
             found.pop(name, None)
             found[name] = text[key.end() : end].strip(b" \n\r\t")
             if not found[name]:
                 raise self._no_json(f"member {name[:100]!r} has no value")
+            if end - start > SLICE_BYTES:
+                await asyncio.sleep(0)
         return found
 
     async def _array(self, item: Any, text: bytes, place: str) -> list[Any]:
         bounds = await self._bounds(text, self.check, place)
         count = len(bounds) - 1
-        if count == 1 and not text[1:-1].strip(b" \n\r\t"):
+        if count == 1 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
             return []
         made: list[Any] = []
         kind = list[item]
@@ -165,7 +198,8 @@ class _Slices:
         first = 0
         while first < count:
             start = int(bounds[first]) + 1
-            last = int(np.searchsorted(bounds, start + SLICE_BYTES, side="right")) - 1
+            most = _slice_bytes(text[start : start + SLICE_BYTES])
+            last = int(np.searchsorted(bounds, start + most, side="right")) - 1
             last = min(max(last, first + 1), count)
             piece = text[start : int(bounds[last])]
             if last == first + 1:
@@ -231,6 +265,32 @@ class _Slices:
 
     def _no_json(self, why: str) -> InvalidInput:
         return InvalidInput(f"{self._what} is not JSON: {why}")
+
+
+def _slice_bytes(text: bytes) -> int:
+    """How much of ``text``, or of its first ``SLICE_BYTES``, is decoded in one go."""
+    return min(SLICE_BYTES, FEW_BYTES) if _has_slow_numbers(text[:SLICE_BYTES]) else SLICE_BYTES
+
+
+def _has_slow_numbers(text: bytes) -> bool:
+    """Whether there may be numbers with an exponent in it: a few of them, as 1e300, take 10 us each to be rounded as
+    they should, which is 400 times as long as others.
+    """
+    codes = np.frombuffer(text, np.uint8)
+    places = np.flatnonzero((codes[1:-1] | 0x20) == ord("e"))
+    before, behind = codes[places], codes[places + 2]
+    is_digit = (before >= ord("0")) & (before <= ord("9"))
+    return bool((is_digit & (behind <= ord("9")) & (behind >= ord("+"))).any())
+
+
+async def _behind_blanks(text: bytes, start: int, end: int) -> int:
+    """Where the first byte from ``start`` on is that is no blank; ``end`` where there is none."""
+    for at in range(start, end, BLOCK_BYTES):
+        block = text[at : min(at + BLOCK_BYTES, end)]
+        if left := block.lstrip(b" \n\r\t"):
+            return at + len(block) - len(left)
+        await asyncio.sleep(0)
+    return end
 
 
 @cache

@@ -27,7 +27,7 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.rows import count_steps, read_rows, to_context
 from ostinato.service.inputs.sequences import to_sequence, to_states
-from ostinato.service.inputs.turns import in_thread, to_numbers
+from ostinato.service.inputs.turns import Pace, in_thread, to_numbers
 
 SLICE_SEQUENCES = 64
 """Sequences that are read before other requests have their turn."""
@@ -99,7 +99,8 @@ class PredictRoute:
                 await asyncio.sleep(0)
         if body.go_backwards:
             sequences = _reversed(sequences)
-        predictions = await predict(engine, sequences, _beginnings(engine, body), with_states=body.return_state)
+        beginnings = await _beginnings(engine, body)
+        predictions = await predict(engine, sequences, beginnings, with_states=body.return_state)
         words = engine.made.words
         content: dict[str, Any] = {
             "model": manifest.name,
@@ -149,7 +150,7 @@ def _refuse_states(body: PredictBody) -> None:
             raise InvalidInput("a model of the task 'sequence' has no states: leave it out", field=field)
 
 
-def _beginnings(engine: Engine | SequenceEngine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
+async def _beginnings(engine: Engine | SequenceEngine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
     """What each sequence begins with: its states, and behind them its context; None = the model's own."""
     num_sequences, manifest = len(body.sequences), engine.manifest
     if body.initial_state is None and body.context is None and not manifest.context:
@@ -162,12 +163,12 @@ def _beginnings(engine: Engine | SequenceEngine, body: PredictBody) -> list[list
     def context_of(given: Mapping[str, Any] | None, place: str) -> Sequence[NDArray[Any]]:
         return to_context(given, manifest.context, place)
 
-    states = _for_each(body.initial_state, num_sequences, "initial_state", states_of)
-    context = _for_each(body.context, num_sequences, "context", context_of)
+    states = await _for_each(body.initial_state, num_sequences, "initial_state", states_of)
+    context = await _for_each(body.context, num_sequences, "context", context_of)
     return [[*own, *known] for own, known in zip(states, context, strict=True)]
 
 
-def _for_each(
+async def _for_each(
     given: Any, num_sequences: int, field: str, read: Callable[[Any, str], Sequence[NDArray[Any]]]
 ) -> list[Sequence[NDArray[Any]]]:
     """What is given of each sequence, or once for all."""
@@ -175,4 +176,9 @@ def _for_each(
         return [read(given, field)] * num_sequences
     if len(given) != num_sequences:
         raise InvalidInput(f"{len(given)} of them for {num_sequences} sequences", field=field)
-    return [read(each, f"{field}[{index}]") for index, each in enumerate(given)]
+    made = []
+    pace = Pace()
+    for index, each in enumerate(given):
+        made.append(read(each, f"{field}[{index}]"))
+        await pace.rest()
+    return made

@@ -14,7 +14,7 @@ from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.message import Request, Response, json_in_slices, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
-from ostinato.service.edge.v1.large import LARGE_BYTES, Check, read_body
+from ostinato.service.edge.v1.large import FEW_BYTES, Check, is_large, read_body
 from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepBody
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge, UpgradeRequired
@@ -72,7 +72,7 @@ class StepRoutes:
 
     def read(self, request: Request) -> tuple[LiveSession, StepBody] | None:
         """A chunk, and its session where that is in memory; None where it is not, or where the chunk is large."""
-        if len(request.body) > LARGE_BYTES:
+        if len(request.body) > FEW_BYTES and is_large(request.body):
             return None
         session = self._sessions.use(request.name)
         if session is None:

@@ -12,11 +12,12 @@ MESSAGE_TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 SHUTTING_DOWN = (1001, "the server is shutting down")
 
-StepColumns = Callable[[str, bytes, bool], Coroutine[Any, Any, bytes]]
-"""``(model, message, create_missing) -> message``: a columnar message, one step of many sessions, and its answer.
+StepColumns = Callable[[str, bytes, bool, Callable[[], object]], Coroutine[Any, Any, bytes]]
+"""``(model, message, create_missing, when_placed) -> message``: a columnar message, one step of many sessions, and its
+answer.
 
-Before it first waits it must have put the rows of all sessions that are in memory to them, so that what was sent
-first is applied first. It raises an ``OstinatoError`` where the message as a whole cannot be read or taken.
+It calls ``when_placed`` when all rows have been put to their sessions, so that what was sent first is applied first. It
+raises an ``OstinatoError`` where the message as a whole cannot be read or taken.
 """
 
 

@@ -34,12 +34,13 @@ from ostinato.service.edge.websocket.channel import (
 from ostinato.service.edge.websocket.stream import StepStream
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
 from ostinato.service.errors import MalformedRequest, UpgradeRequired
+from ostinato.service.inputs.turns import TURN_SECONDS
 
 CLOSE_SECONDS = 5.0
 """How long a client may take to close its side, too, before the connection is cut."""
 
-SLICE_BYTES = 32_768
-"""What is looked at in one turn of the event loop: as the smallest frames, which have six bytes, some 20 ms of work."""
+SLICE_BYTES = 8_192
+"""What is looked at in one go: as the smallest frames, which have six bytes, some 5 ms of work."""
 MAX_FRAGMENTS = 1_024
 MIN_FRAGMENT_BYTES = 1_024
 """A message may come in more fragments than ``MAX_FRAGMENTS`` where they have so many bytes each, on average."""
@@ -104,7 +105,7 @@ class WebSocketConnection(asyncio.Protocol):
         """See ``asyncio.Protocol``; the first data is the handshake, rebuilt by uvicorn."""
         if self._unseen:
             self._unseen += data
-        elif len(data) <= SLICE_BYTES:
+        elif len(data) <= SLICE_BYTES or self._protocol.state is State.CONNECTING:
             self._look_at(data)
         else:
             self._unseen = data
@@ -112,9 +113,15 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _look_at_slice(self) -> None:
         """Look at a part of what was read, and at the rest when others have had their turn."""
-        data, self._unseen = self._unseen[:SLICE_BYTES], self._unseen[SLICE_BYTES:]
-        self._look_at(data)
-        if self._unseen and self._transport is not None:
+        ends_at = time.perf_counter() + TURN_SECONDS
+        unseen, end = self._unseen, 0
+        while end < len(unseen) and time.perf_counter() < ends_at:
+            start, end = end, end + SLICE_BYTES
+            self._look_at(unseen[start:end])
+            if not self._unseen or self._transport is None:  # the connection is at its end
+                end = len(unseen)
+        self._unseen = unseen[end:]
+        if self._unseen:
             self._loop.call_soon(self._look_at_slice)
         self._read_or_pause()
 
@@ -204,7 +211,7 @@ class WebSocketConnection(asyncio.Protocol):
         if stream is None or self._protocol.state is not State.OPEN:
             return
         stream.sweep(now)
-        patience_seconds = self._streams.desk.deadline_seconds
+        patience_seconds = self._streams.desk.patience_seconds
         if patience_seconds and now - self._stalled_at > patience_seconds and self._transport is not None:
             self._streams.desk.count_refusal(UNREAD)
             self._end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 from collections.abc import Callable
 
@@ -13,16 +14,20 @@ from ostinato.service.edge.message import to_json
 from ostinato.service.edge.problems import Problem
 from ostinato.service.edge.v1.bodies import BodyForms
 from ostinato.service.edge.v1.codec import decode_json
-from ostinato.service.edge.v1.large import Check, read_large
+from ostinato.service.edge.v1.large import LARGE_BYTES, Check, read_large, read_outline
 from ostinato.service.edge.v1.schemas import FrameId, NestedFrame, SessionId, StreamFrame
 from ostinato.service.edge.v1.steps import check_chunk, step_content
 from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.rows import read_rows
-from ostinato.service.inputs.turns import to_numbers
+from ostinato.service.inputs.turns import Pace, to_numbers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
 
 FRAME = BodyForms(StreamFrame, NestedFrame)
+
+
+Addressee = tuple[str | None, str | int | None]
+"""``session_id`` and ``id``, None where there is none to be read."""
 
 
 class _Address(msgspec.Struct):
@@ -53,7 +58,7 @@ def read_frame(message: bytes, given: RowLayout[Input]) -> StreamFrame:
 async def read_large_frame(
     message: bytes, given: RowLayout[Input], find: Callable[[str], LiveSession | None]
 ) -> tuple[StreamFrame, None] | tuple[StreamFrame | None, OstinatoError]:
-    """``read_frame`` for a message over ``LARGE_BYTES``; or why it cannot be used, with a frame where it is known whose
+    """``read_frame`` for a message that ``is_large``; or why it cannot be used, with a frame where it is known whose
     it is. ``find`` gives the session of an id where that is in memory.
     """
     known: list[StreamFrame] = []
@@ -78,7 +83,7 @@ async def read_large_frame(
     return frame, None
 
 
-def read_address(message: bytes) -> tuple[str | None, str | int | None]:
+def read_address(message: bytes) -> Addressee:
     """``session_id`` and ``id`` of a message that is no frame, so that its sender may know which it was; None where
     there is none to be read.
     """
@@ -91,6 +96,32 @@ def read_address(message: bytes) -> tuple[str | None, str | int | None]:
         with contextlib.suppress(msgspec.ValidationError):
             frame_id = _FRAME_ID.decode(members.id)
     return session_id, frame_id
+
+
+def address_of(message: bytes) -> Addressee | None:
+    """``read_address`` of a message that may not even be text: None then."""
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return None
+    return read_address(message)
+
+
+async def address_of_large(message: bytes) -> Addressee | None:
+    """``address_of`` for a message that ``is_large``."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    pace = Pace()
+    try:
+        for start in range(0, len(message), LARGE_BYTES):
+            decoder.decode(message[start : start + LARGE_BYTES])
+            await pace.rest()
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return None
+    try:
+        return read_address(await read_outline(message, "the frame"))
+    except OstinatoError:
+        return None, None
 
 
 def answer_message(answer: StepAnswer, frame: StreamFrame) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.v1.large import LARGE_BYTES
+from ostinato.service.edge.v1.large import FEW_BYTES, is_large
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.v1.steps import chunk_inputs
 from ostinato.service.edge.websocket import frames
@@ -144,7 +144,7 @@ class StepStream:
                 break
             left -= 1
             message = self._messages[0]
-            if message.is_text and len(message.data) > LARGE_BYTES:
+            if message.is_text and len(message.data) > FEW_BYTES and is_large(message.data):
                 self._held = True  # it stays where it is until it is read, and so do those behind it
                 self._start(self._take_large(message))
                 continue
@@ -179,16 +179,17 @@ class StepStream:
         try:
             frame = frames.read_frame(message.data, self._given)
         except InvalidInput as error:
-            self._refuse_unread(message, error)
+            self._refuse_unread(message, error, frames.address_of(message.data))
         else:
             self._take_frame(frame, message)
 
     async def _take_large(self, message: Message) -> None:
         frame, error = await frames.read_large_frame(message.data, self._given, self._sessions.use)
+        address = None if frame is not None else await frames.address_of_large(message.data)
         self._messages.popleft()
         if frame is None:
             assert error is not None
-            self._refuse_unread(message, error)
+            self._refuse_unread(message, error, address)
         elif error is not None:
             self._fail(self._take(frame, message), error)
         else:
@@ -213,13 +214,14 @@ class StepStream:
         if self._draining:
             self._fail(pending, draining_error())
             return
-        pending.work = self._start(self._step_columns(self._model, message.data, self._create_missing))
+        # What came behind it is looked at when its rows have been put to their sessions.
+        self._held, hold = True, self._loop.create_future()
+        hold.add_done_callback(self._let_go)
+        pending.work = self._start(self._step_columns(self._model, message.data, self._create_missing, hold.cancel))
+        pending.work.add_done_callback(lambda _: hold.cancel())
         pending.work.add_done_callback(partial(self._answered, pending, None))
-        # What came behind it is looked at when its task has begun, for that puts its rows to their sessions.
-        self._held = True
-        self._loop.call_soon(self._let_go)
 
-    def _let_go(self) -> None:
+    def _let_go(self, *_: object) -> None:
         self._held = False
         self._go_on()
 
@@ -329,14 +331,12 @@ class StepStream:
         if self._draining:
             self._close_if_drained()
 
-    def _refuse_unread(self, message: Message, error: OstinatoError) -> None:
+    def _refuse_unread(self, message: Message, error: OstinatoError, address: frames.Addressee | None) -> None:
         """Answer a message that is no frame; one that is not even text ends the stream, as RFC 6455 (8.1) wants it."""
-        try:
-            message.data.decode()
-        except UnicodeDecodeError:
+        if address is None:
             self._channel.close(INVALID_DATA, "a text message was not UTF-8")
             return
-        status = self._refuse(error, *frames.read_address(message.data))
+        status = self._refuse(error, *address)
         self._desk.observe(ROUTE, status, time.perf_counter() - message.arrived_at)
 
     def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> int:

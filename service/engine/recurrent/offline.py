@@ -26,7 +26,8 @@ def run_offline(
 ) -> Answers:
     """Run whole sequences, rows ``[B, T, width]``, as the model's promise says.
 
-    ``any``: each sequence by itself and in one run of the graph, or a step a run where the graph takes one. ``fixed``:
+    ``any``: each sequence by itself and in one run of the graph, or a step a run where the graph takes one, and where
+    a step has no answer (NaN), which may leave the steps before it in the same run without theirs. ``fixed``:
     in runs of that shape, which are filled up. ``alone``: each by itself, a step a run.
 
     Args:
@@ -48,10 +49,18 @@ def run_offline(
         def report_rows(done: int, before: int = first, together: int = len(rows)) -> None:
             report(before * num_steps + done * together, num_rows * num_steps)
 
-        parts.append(run_sequence(runner, rows, num_steps if is_whole else 1, report_rows, begin=begun))
-    outputs = np.concatenate([made for made, _ in parts])
+        made = run_sequence(runner, rows, num_steps if is_whole else 1, report_rows, begin=begun)
+        if is_whole and num_steps > 1 and _lacks_answers(runner, made[0]):
+            made = run_sequence(runner, rows, 1, begin=begun)
+        parts.append(made)
+    outputs = np.concatenate([answered for answered, _ in parts])
     states = zip(*(behind for _, behind in parts), strict=True)
     return outputs, tuple(np.concatenate(rows) for rows in states)
+
+
+def _lacks_answers(runner: Runner, outputs: NDArray[Any]) -> bool:
+    layout = runner.manifest.made
+    return any(part.is_unsound(each).any() for part, each in zip(layout.parts, layout.flat(outputs), strict=True))
 
 
 def run_sequence(

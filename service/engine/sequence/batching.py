@@ -82,7 +82,7 @@ class Company(NamedTuple):
         return -(-num_steps >> shift) << shift
 
 
-class Run(NamedTuple):
+class SequenceRun(NamedTuple):
     """Sequences that run together, ``num_steps`` each, of which what is beyond a sequence's own is padding."""
 
     works: list[SequenceWork]
@@ -144,7 +144,7 @@ class SequenceLine:
         self._num_waiting = 0
         return works
 
-    def next_run(self) -> tuple[Run | None, list[SequenceWork]]:
+    def next_run(self) -> tuple[SequenceRun | None, list[SequenceWork]]:
         """Take the next run out.
 
         Returns:
@@ -198,8 +198,8 @@ class SequenceLine:
                 break
         return works
 
-    def _run_of(self, works: list[SequenceWork]) -> Run:
-        return Run(works, max(self._company.padded_steps(work.num_steps) for work in works))
+    def _run_of(self, works: list[SequenceWork]) -> SequenceRun:
+        return SequenceRun(works, max(self._company.padded_steps(work.num_steps) for work in works))
 
     def _forget(self) -> None:
         """Forget classes of which nothing waits, when they would begin anew with the others anyway."""

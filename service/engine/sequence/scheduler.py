@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from numpy.typing import NDArray
 
 from ostinato.service.engine.admission import Admission
-from ostinato.service.engine.sequence.batching import Company, Run, SequenceLine, SequenceWork
+from ostinato.service.engine.sequence.batching import Company, SequenceLine, SequenceRun, SequenceWork
 from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError, RunFailed
 from ostinato.service.metrics.sequences import SequenceMetrics
 
 PASS_SECONDS = 0.005
 """For so long runs follow each other before the event loop reads again."""
 
-Made: TypeAlias = list[NDArray[Any] | None]
+MadeRows: TypeAlias = list[NDArray[Any] | None]
 
 
 class RunCost(NamedTuple):
@@ -38,7 +38,7 @@ class WorksRunner(Protocol):
     company: Company
     max_batch_size: int
 
-    def run_works(self, works: Sequence[SequenceWork], num_steps: int) -> Made:
+    def run_works(self, works: Sequence[SequenceWork], num_steps: int) -> MadeRows:
         """The rows of each, None where it has no answer."""
         ...
 
@@ -100,7 +100,7 @@ class SequenceScheduler(Admission):
             self._loop.call_soon(self._iterate)
 
     def _iterate(self) -> None:
-        """Run for a while, or start one run in the thread; then again, while there is work."""
+        """SequenceRun for a while, or start one run in the thread; then again, while there is work."""
         has_started = False
         try:
             has_started = self._run_for_a_while()
@@ -129,10 +129,10 @@ class SequenceScheduler(Admission):
         self._fail_line()
         return False
 
-    def _start(self, run: Run, made: Callable[[], Made], run_at: float) -> None:
+    def _start(self, run: SequenceRun, made: Callable[[], MadeRows], run_at: float) -> None:
         running = self._loop.run_in_executor(self._thread, made)
 
-        def ran(running: asyncio.Future[Made]) -> None:
+        def ran(running: asyncio.Future[MadeRows]) -> None:
             try:
                 self._ran(run, running.result, run_at)
             finally:
@@ -140,12 +140,12 @@ class SequenceScheduler(Admission):
 
         running.add_done_callback(ran)
 
-    def _observe_queue(self, run: Run) -> float:
+    def _observe_queue(self, run: SequenceRun) -> float:
         now = self._clock()
         self._metrics.queue_seconds.observe_all([now - work.submitted_at for work in run.works if not work.alone])
         return now
 
-    def _ran(self, run: Run, made_by: Callable[[], Made], run_at: float) -> None:
+    def _ran(self, run: SequenceRun, made_by: Callable[[], MadeRows], run_at: float) -> None:
         """Take in what a run came to."""
         try:
             made = made_by()
@@ -168,7 +168,7 @@ class SequenceScheduler(Admission):
             if not work.future.done():
                 work.future.set_result(rows)
 
-    def _run_failed(self, run: Run, error: BaseException) -> None:
+    def _run_failed(self, run: SequenceRun, error: BaseException) -> None:
         """Let the works of a failed run each run alone, so that only the one at fault fails."""
         self._metrics.run_failures.inc()
         if len(run.works) > 1:

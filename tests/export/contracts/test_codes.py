@@ -3,12 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ostinato.export.contracts.codes import depend_on_each_other
+from ostinato.export.contracts.codes import FAR, are_narrower
+from ostinato.export.contracts.probes import draw_sequences
 from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import FeatureRange, Input
@@ -19,6 +21,7 @@ TOKEN = Input.model_validate({"name": "x", "dtype": "int64", "shape": ("B", "T")
 PAIR = Input.model_validate(
     {"name": "x", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b"), "statistics": WITHIN}
 )
+WHOLE_PAIR = Input.model_validate({"name": "x", "dtype": "int64", "shape": ("B", "T", 2), "features": ("a", "b")})
 WIDE = Input.model_validate({"name": "x", "dtype": "float32", "shape": ("B", "T", 3), "features": ("a", "b", "c")})
 
 
@@ -107,10 +110,56 @@ def test_an_amount_that_is_also_cut_to_a_row_may_have_fractions() -> None:
     assert 9.9999 < limits.most < 10
 
 
-def test_two_features_that_make_one_row_are_told() -> None:
-    contract = inspect_module(LooksUp(lambda net, x: net.embedding((x[..., 0] + x[..., 1]).long())), PAIR)
-    assert set(contract.inputs.ranges) == {"a", "b"}
-    assert depend_on_each_other(contract.inputs, contract.likely_step(), contract.ask)
+@pytest.mark.parametrize(
+    ("look_up", "end"),
+    [(lambda net, x: net.embedding(x.clamp(max=9)), "most"), (lambda net, x: net.embedding(x.clamp(min=0)), "least")],
+    ids=["no-most", "no-least"],
+)
+def test_a_range_that_is_open_on_one_side_ends_with_the_dtype(
+    look_up: Callable[[Any, Tensor], Tensor], end: str
+) -> None:
+    inputs = inspect_module(LooksUp(look_up), TOKEN).inputs
+    assert {"least": 0.0, "most": 9.0, end: {"least": -(2.0**63), "most": 2.0**63}[end]} == {
+        "least": inputs.ranges["token"].least,
+        "most": inputs.ranges["token"].most,
+    }
+    assert np.abs(draw_sequences(inputs, np.random.default_rng(0), 3, 9)).max() <= FAR
+
+
+DEPENDENT: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "sum": lambda net, x: net.embedding((x[..., 0] + x[..., 1]).long()),
+    "difference": lambda net, x: net.embedding((x[..., 0] - x[..., 1]).long()),
+    "product": lambda net, x: net.embedding((x[..., 0] * x[..., 1]).long()),
+}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "made"),
+    [(PAIR, "sum"), (PAIR, "difference"), (PAIR, "product"), (WHOLE_PAIR, "sum"), (WHOLE_PAIR, "difference")],
+)
+def test_features_that_make_one_row_together_are_refused(inputs: Input, made: str) -> None:
+    # Each alone has a range, and its graph would answer what is outside together with another row.
+    with pytest.raises(ExportError, match="what 'a', 'b' may be depends on each other"):
+        inspect_module(LooksUp(DEPENDENT[made]), inputs)
+
+
+def test_ranges_that_are_declared_must_hold_together() -> None:
+    def declared(most: int) -> Input:
+        limits = FeatureRange(least=1, most=most)
+        return PAIR.model_copy(update={"ranges": {"a": limits, "b": limits}})
+
+    network = LooksUp(DEPENDENT["sum"])
+    assert inspect_module(network, declared(4)).inputs == declared(4)
+    with pytest.raises(ExportError, match="what 'a', 'b' may be depends on each other"):
+        inspect_module(network, declared(6))
+
+
+def test_a_row_for_each_pair_of_codes_is_what_each_may_be() -> None:
+    contract = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 0] * 5 + x[..., 1])), WHOLE_PAIR)
+    assert contract.inputs.ranges == {"a": FeatureRange(least=0, most=1), "b": FeatureRange(least=0, most=4)}
+    assert are_narrower(contract.inputs, contract.likely_step(), contract.ask)
+    each = inspect_module(LooksUp(lambda net, x: net.embedding(x[..., 0]) * net.table[x[..., 1]]), WHOLE_PAIR)
+    assert not are_narrower(each.inputs, each.likely_step(), each.ask)
 
 
 @pytest.mark.parametrize("declared", [{"num_codes": 12}, {"categories": {"token": tuple("abcdefghijkl")}}])

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ostinato.export.contracts.axes import run_in_chunks
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import OnnxLayers, with_onnx_layers
+from ostinato.export.graphs.recurrent import StepGraph, write_graph
+from tests.zoo.modules_layers import projected_stack
 
 
 class ScaledLSTM(nn.LSTM):
@@ -36,14 +44,22 @@ def test_a_layer_that_stands_alone_is_rewired() -> None:
     assert isinstance(with_onnx_layers(nn.RNN(3, 4)), OnnxLayers)
 
 
-def test_gates_stand_in_the_order_of_onnx() -> None:
-    layer = nn.LSTM(1, 1, 1)
+@pytest.mark.parametrize(
+    ("layer", "order"),
+    [
+        (nn.LSTM(1, 1), [0, 3, 1, 2]),  # torch: input, forget, cell, output; ONNX: input, output, forget, cell
+        (nn.GRU(1, 1), [1, 0, 2]),  # torch: reset, update, new; ONNX: update, reset, new
+    ],
+)
+def test_gates_stand_in_the_order_of_onnx(layer: nn.RNNBase, order: list[int]) -> None:
     with torch.no_grad():
-        # torch: input, forget, cell, output.
-        layer.get_parameter("weight_ih_l0").copy_(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))
+        for begin, name in enumerate(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")):
+            part = layer.get_parameter(name)
+            part.copy_(10 * begin + torch.arange(len(order)).reshape(part.shape))
     rewired = with_onnx_layers(layer)
-    # ONNX: input, output, forget, cell.
-    assert rewired.get_buffer("weight_ih_l0").flatten().tolist() == [1.0, 4.0, 2.0, 3.0]
+    for begin, name in enumerate(("weight_ih_l0", "weight_hh_l0")):
+        assert rewired.get_buffer(name).flatten().tolist() == [10 * begin + gate for gate in order]
+    assert rewired.get_buffer("bias_l0").tolist() == [[begin + gate for begin in (20, 30) for gate in order]]
 
 
 def test_a_layer_without_bias_gets_zeros() -> None:
@@ -54,3 +70,19 @@ def test_a_layer_without_bias_gets_zeros() -> None:
 def test_a_layer_with_a_forward_of_its_own_is_refused() -> None:
     with pytest.raises(ExportError, match=r"layer 'layer' \(ScaledLSTM\) has a forward of its own"):
         with_onnx_layers(nn.ModuleDict({"layer": ScaledLSTM(3, 4)}))
+
+
+def test_a_projected_layer_streams_and_is_the_same_to_the_bit_however_it_is_cut(tmp_path: Path) -> None:
+    module, options = projected_stack()
+    contract = inspect_module(module, options["inputs"])
+    write_graph(contract, tmp_path / "model.onnx")
+    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    sequences = np.random.default_rng(0).standard_normal((3, 9, 3)).astype(np.float32)
+    run = partial(run_in_chunks, inputs=contract.inputs, outputs=contract.output, sequence=sequences)
+    whole, states = run(graph, states=contract.initial_states(3))
+    wanted, last = run(contract, states=contract.initial_states(3))
+    for given, true in zip((whole, *states), (wanted, *last), strict=True):
+        np.testing.assert_allclose(given, true, atol=1e-6)
+    in_chunks, after = run(graph, states=contract.initial_states(3), cuts=(1, 2, 7))
+    assert in_chunks.tobytes() == whole.tobytes()
+    assert [each.tobytes() for each in after] == [each.tobytes() for each in states]

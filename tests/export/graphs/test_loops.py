@@ -18,8 +18,9 @@ from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.recurrent import StepGraph, open_exported, write_graph
 from ostinato.export.graphs.tidy import tidy
 from tests.export.modules import LoopedCell, Stacked, amounts
+from tests.zoo.entries import Entry
 from tests.zoo.modules_layers import both_ways_in_a_loop
-from tests.zoo.modules_loops import Entry, conv_lstm, holes_filled, only_the_last, rnn_cell_time_major
+from tests.zoo.modules_loops import conv_lstm, holes_filled, only_the_last, rnn_cell_time_major
 
 
 def graph_of(contract: Contract, folder: Path) -> StepGraph:

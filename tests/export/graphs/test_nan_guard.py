@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.recurrent import Contract, inspect_module
-from ostinato.export.graphs.nan_guard import telling_columns
+from ostinato.export.graphs.nan_guard import guard, telling_columns
+from ostinato.export.graphs.ranges import MAY_BE_MISSING, Ranges
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.proofs.not_finite import find_nan
 from ostinato.service.artifact.tensors import Input
@@ -23,7 +27,7 @@ POSITIVE = {"mean": (2.0, 2.0), "std": (0.1, 0.1), "minimum": (1.0, 1.0), "maxim
 
 class Logarithms(nn.Module):
     """An LSTM of logarithms, two layers, a GRU behind the larger of both, a GRU whose input is never NaN, and the
-    maximum of a window.
+    least and the maximum of a window.
     """
 
     def __init__(self) -> None:
@@ -43,7 +47,8 @@ class Logarithms(nn.Module):
         third, beside = self.plain(x.clamp(-9.0, 9.0), beside)
         # Each a number of its own: which layer lost NaN shows.
         pooled = functional.max_pool1d(logarithms, 2)
-        outputs = torch.stack([first.sum(-1), second.sum(-1), third.sum(-1), pooled.sum(-1)], dim=-1)
+        least = logarithms.amin(dim=-1)
+        outputs = torch.stack([first.sum(-1), second.sum(-1), third.sum(-1), pooled.sum(-1), least], dim=-1)
         return outputs, h, c, above, beside
 
 
@@ -85,6 +90,28 @@ def test_a_row_with_nan_does_not_touch_the_rows_next_to_it(contract: Contract, g
     assert together[1].tobytes() == sound[1].tobytes()
 
 
+class Places(nn.Module):
+    """The places of the largest and the least of four logarithms, added up."""
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 1)
+
+    def forward(self, x: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        logarithms = torch.cat([x, 2.0 * x], dim=-1).log()
+        places = torch.stack([logarithms.argmax(dim=-1), logarithms.argmin(dim=-1)], dim=-1).float()
+        return places, total + places.sum(dim=(1, 2)).unsqueeze(1)
+
+
+def test_the_place_of_an_extreme_is_that_of_the_first_nan_as_in_the_network(tmp_path: Path) -> None:
+    inputs = {"name": "inputs", "dtype": "float32", "shape": ("B", "T", 2), "features": ("a", "b")}
+    contract = inspect_module(Places(), Input.model_validate(inputs | {"statistics": POSITIVE}))
+    write_graph(contract, tmp_path / "model.onnx")
+    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    for pair in product((-1.0, 0.0, 1.0, 2.0), repeat=2):
+        (wanted, _), (made, _) = (run(step, contract, pair) for step in (contract, graph))
+        assert made.tolist() == wanted.tolist(), pair
+
+
 def test_only_layers_that_may_meet_nan_are_guarded(graph_path: Path) -> None:
     nodes = onnx.load(graph_path).graph.node
     by_output = {name: node for node in nodes for name in node.output}
@@ -110,9 +137,54 @@ def test_columns_tell_nan_as_all_weights_would() -> None:
         generator.normal(size=(12, 3)),
         np.abs(generator.normal(size=(8, 3))),  # two infinities of one sign never cancel each other
         np.array([[1.0, 0.0, 2.0], [3.0, 1.0, -1.0]]),  # infinity times 0
+        np.array([[1.0, 2.0, 3.0], [3.0, 0.0, 1.0]]),  # and where the signs alone tell nothing new
+        np.array([[1.0, 2.0, 3.0], [3.0, -1.0, 1.0]]),  # two of one sign that only the second row makes opposite
     ):
         columns = telling_columns(weights)
         for step in product((-np.inf, np.inf, 1.0, np.nan), repeat=3):
             with np.errstate(invalid="ignore"):
                 wanted, told = weights @ np.array(step), np.array(step) @ columns
             assert np.isnan(told).any() == np.isnan(wanted).any(), (weights, step)
+
+
+def rows_with_nan(operator: str, may_be_missing: str, x: Array, lengths: list[int], begun: Array) -> list[bool]:
+    """For each row of ``x`` ``[T, B, 2]``, whether a guarded layer that begins with ``begun`` ``[B]`` ends with NaN."""
+    num_gates = {"LSTM": 4, "GRU": 3}[operator]
+    rows = num_gates * HIDDEN_SIZE
+    shapes = {"w": (1, rows, 2), "r": (1, rows, HIDDEN_SIZE), "b": (1, 2 * rows)}
+    generator = np.random.default_rng(0)
+    weights = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    hidden = np.repeat(begun.astype(np.float32)[None, :, None], HIDDEN_SIZE, axis=2)
+    states = {"h": hidden, "c": np.zeros_like(hidden)} if operator == "LSTM" else {"h": hidden}
+    feeds = {"x": x.astype(np.float32), "lengths": np.array(lengths, np.int32), **states}
+    layer = helper.make_node(operator, ["x", *weights, "lengths", *states], ["", "last"], hidden_size=HIDDEN_SIZE)
+    graph = helper.make_graph(
+        [layer],
+        "layer",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(feed.dtype), feed.shape)
+            for name, feed in feeds.items()
+        ],
+        [helper.make_tensor_value_info("last", TensorProto.FLOAT, feeds["h"].shape)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = ir.from_proto(made)
+    guard(model, Ranges({may_be_missing: MAY_BE_MISSING}))
+    session = InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    (last,) = session.run(["last"], feeds)
+    found: list[bool] = np.isnan(last).any(axis=(0, 2)).tolist()
+    return found
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU"])
+def test_nan_beyond_the_end_of_a_row_is_nothing_to_it_and_in_its_last_step_is(operator: str) -> None:
+    x = np.ones((3, 4, 2))
+    x[2, 0, 0] = x[2, 1, 0] = x[0, 2, 1] = np.nan
+    assert rows_with_nan(operator, "x", x, [2, 3, 1, 3], np.zeros(4)) == [False, True, True, False]
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU"])
+def test_a_row_that_begins_with_nan_has_it(operator: str) -> None:
+    begun = np.array([0.0, np.nan, 0.5])
+    assert rows_with_nan(operator, "h", np.ones((2, 3, 2)), [2, 2, 1], begun) == [False, True, False]

@@ -11,6 +11,7 @@ from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from tests.export.modules import HIDDEN_SIZE, FixedBatch, ManyToOne, OddStates, Stacked, amounts
+from tests.zoo.modules_layers import both_ways_along_frequency
 
 
 def graph_of(module: nn.Module, folder: Path) -> StepGraph:
@@ -60,6 +61,26 @@ def test_a_module_that_torch_cannot_trace_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ExportError, match="torch cannot trace the module"):
         graph_of(Branches(), tmp_path)
+
+
+def test_layers_that_run_both_ways_along_the_steps_are_refused_and_along_another_axis_are_not(tmp_path: Path) -> None:
+    class BothWays(Stacked):
+        def __init__(self) -> None:
+            super().__init__(nn.GRU, 1, bidirectional=True)
+            self.head = nn.Linear(2 * HIDDEN_SIZE, 2)
+
+        def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+            return (torch.zeros(2, batch_size, HIDDEN_SIZE),)
+
+    with pytest.raises(ExportError, match=r"layer 'layers' is bidirectional over the steps: .*task 'sequence'"):
+        graph_of(BothWays(), tmp_path)
+    module, options = both_ways_along_frequency()
+    contract = inspect_module(module, options["inputs"])
+    write_graph(contract, tmp_path / "model.onnx")
+    graph = StepGraph(tmp_path / "model.onnx", contract.inputs, contract.output, contract.states)
+    x = np.random.default_rng(0).standard_normal((2, 8, 6)).astype(np.float32)
+    y, _ = graph(x, contract.initial_states(2))
+    np.testing.assert_allclose(y, contract(x, contract.initial_states(2))[0], atol=1e-6)
 
 
 def test_one_value_may_be_output_and_state_and_a_state_may_pass_through(tmp_path: Path) -> None:

@@ -49,12 +49,15 @@ class SingleOnly(Writer):
         return super().decode(previous, states, memory, lengths)
 
 
-def rounding(module: Writer) -> float:
+def rounding(module: Writer, *rows: int) -> float:
+    """Over two sources, or some of them in this order."""
     contract = inspect_encoder_decoder(module, LETTERS, SOUNDS)
-    sources = Sources(np.array([[0, 1, 2, 3], [4, 3, 2, 1]]), np.array([4, 2]))
-    fed = np.array([[0, 2, 3], [0, 4, 5]])
+    chosen = list(rows or (0, 1))
+    sources = Sources(np.array([[0, 1, 2, 3], [4, 3, 2, 1]])[chosen], np.array([4, 2])[chosen])
+    fed = np.array([[0, 2, 3], [0, 4, 5]])[chosen]
     written = [
-        write_from(contract, contract.decoder, sources.without_padding(row), 3, fed[row : row + 1]) for row in (0, 1)
+        write_from(contract, contract.decoder, sources.without_padding(row), 3, fed[row : row + 1])
+        for row in range(len(chosen))
     ]
     return encoder_decoder_rounding(contract, contract.decoder, sources, written)
 
@@ -75,6 +78,12 @@ def test_a_small_network_rounds_by_some_bits() -> None:
 def test_a_network_that_cancels_rounds_by_as_much_as_it_loses() -> None:
     # Half a step of 2^-10 at most, as a number below 1 is compared absolutely.
     assert 1e-5 < rounding(Cancelling()) <= 2**-11
+
+
+def test_a_network_rounds_by_as_much_as_it_does_for_the_worst_source_wherever_that_is() -> None:
+    each = [rounding(Cancelling(), row) for row in (0, 1)]
+    assert each[0] != each[1]
+    assert rounding(Cancelling(), 0, 1) == rounding(Cancelling(), 1, 0) == max(each)
 
 
 def test_a_network_that_knows_no_float64_gets_the_plain_tolerance() -> None:

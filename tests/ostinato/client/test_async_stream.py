@@ -51,7 +51,10 @@ async def test_a_frame_that_is_lost_with_its_connection_is_sent_again(
     kind: str, fault: str, streams: FakeStreams
 ) -> None:
     streams.faults = iter(["", fault])
-    async with client_of(kind, streams) as client, client.stream("half", create_missing=True) as stream:
+    async with (
+        client_of(kind, streams, timeout_seconds=3600) as client,  # which nothing waits for
+        client.stream("half", create_missing=True) as stream,
+    ):
         assert (await stream.step("a", [[8.0]])).tolist() == [[8.0]]
         assert (await stream.step("a", [[8.0]])).tolist() == [[12.0]]
         assert stream.steps == {"a": 2}
@@ -196,4 +199,27 @@ async def test_a_step_that_is_cancelled_disturbs_nobody(streams: FakeStreams) ->
         assert (await stream.step("b", [[1.0]])).tolist() == [[1.0]]
         # It was applied: the same again is answered, and nothing is applied twice.
         assert (await stream.step("a", [[8.0]])).tolist() == [[12.0]]
+    assert (streams.num_connections, streams.service.num_applied) == (1, 3)
+
+
+async def test_the_late_answer_to_a_step_that_was_cancelled_is_nobody_elses(streams: FakeStreams) -> None:
+    late: list[dict[str, Any]] = []
+    held = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(answer: dict[str, Any]) -> list[dict[str, Any]]:
+        late.append(answer)
+        loop.call_soon_threadsafe(held.set)
+        return []
+
+    streams.faults = iter([hold, lambda answer: [*late, answer]])
+    async with (
+        client_of("async", streams, timeout_seconds=30) as client,
+        client.stream("half", create_missing=True) as stream,
+    ):
+        waiting = asyncio.create_task(stream.step("a", [[8.0]]))
+        await held.wait()
+        waiting.cancel()
+        assert (await stream.step("b", [[1.0]])).tolist() == [[1.0]]
+        assert (await stream.step("c", [[3.0]])).tolist() == [[3.0]]
     assert (streams.num_connections, streams.service.num_applied) == (1, 3)

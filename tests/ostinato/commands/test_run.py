@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import copy
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 from safetensors.numpy import load_file, save_file
 
+from ostinato.service.artifact.tensors import Output
 from tests import rounding_networks
-from tests.networks import lstm, offline
+from tests.networks import Network, accumulator, lstm, offline
 from tests.ostinato.conftest import RunCommand
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "repository"
@@ -23,11 +27,30 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network for any run, and two for a fixed shape and for none."""
     repository: Path = tmp_path_factory.mktemp("repository")
     lstm(num_outputs=2).named("any").write(repository, SEQUENCES)
-    lstm(num_outputs=2, seed=3).named("any", version="10").write(repository, SEQUENCES)
+    for seed, version in ((2, "9"), (3, "10")):
+        lstm(num_outputs=2, seed=seed).named("any", version=version).write(repository, SEQUENCES)
+    partly_infinite().named("partly").write(repository, np.arange(12, dtype=np.float32).reshape(1, 12, 1))
     for what in ("batch", "place"):
         whole = np.arange(12, dtype=np.float32).reshape(1, 12, 1)
         rounding_networks.planted(what).named(what).write(repository, whole)
     return repository
+
+
+def partly_infinite() -> Network:
+    """The accumulator with another output next to its own, which stays finite where that does not."""
+    network = accumulator()
+    model = copy.deepcopy(network.model)
+    (last,) = (node for node in model.graph.node if node.output[0] == "outputs")
+    last.output[0] = "quotient"
+    model.graph.node.append(helper.make_node("Concat", ["quotient", "so_far"], ["outputs"], axis=2))
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 2
+    output = Output(name="outputs", dtype="float32", shape=("B", "T", 2), features=("total", "sum"))
+
+    def reference(sequences: NDArray[Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        totals, states = network.reference(sequences)
+        return np.repeat(totals, 2, axis=2), states
+
+    return replace(network, model=model, reference=reference, manifest={**network.manifest, "outputs": (output,)})
 
 
 def expected(repository: Path, sequences: Any = SEQUENCES) -> list[NDArray[Any]]:
@@ -168,6 +191,11 @@ def test_numbers_that_are_not_finite_are_null_and_are_said(
     (tmp_path / "in.json").write_text("[[[1], [1e38]]]")
     result = run_command("run", repository / "place" / "1", tmp_path / "in.json", "--json")
     assert json.loads(result.stdout)["outputs"][0][1] == [None]
+    assert "no answer to 1 step (NaN or infinity): a live session refuses such a step" in result.stderr
+    result = run_command("run", repository / "partly", tmp_path / "in.json", "--json")
+    (total, other) = json.loads(result.stdout)["outputs"][0][1]
+    assert total is None
+    assert np.float32(other) == np.float32(1e38)
     assert "no answer to 1 step (NaN or infinity): a live session refuses such a step" in result.stderr
 
 

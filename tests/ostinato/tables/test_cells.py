@@ -80,3 +80,11 @@ def test_words_that_are_one_number_are_one_word_of_a_vocabulary() -> None:
     assert vocabulary(["07", "7", "08", "12e1", "120"]) == ("08", "120", "12e1", "7")
     assert vocabulary(["07", "7.0", "08"]) == ("07", "08")
     assert vocabulary(["-999.0", "1"], missing=["-999"]) == ("1",)
+
+
+@pytest.mark.parametrize("text", ["2.5", "1e-1", "10000000000000000000"])
+def test_a_model_of_whole_numbers_takes_no_other(text: str) -> None:
+    reader = CellReader(dtype="int64")
+    assert reader.number("2.0") == 2
+    with pytest.raises(ValueError, match="is not a whole number of 64 bits"):
+        reader.number(text)

@@ -19,6 +19,8 @@ def moments(*times: str) -> list[int]:
         ("1 hour", ["2024-02-28 22:30", "2024-02-28 23:30", "2024-02-29 00:30"]),
         ("1 month", ["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"]),
         ("1 month", ["2024-01-30", "2024-02-29", "2024-03-30", "2024-04-30"]),
+        ("1 month", ["2023-02-28", "2023-03-30", "2023-04-30"]),
+        ("1 month", ["2023-02-28", "2023-03-31", "2023-04-30"]),
         ("3 months", ["2023-11-15 06:00", "2024-02-15 06:00", "2024-05-15 06:00"]),
         ("1 year", ["2023-07-01", "2024-07-01", "2025-07-01"]),
         ("1 working day", ["2024-02-28 17:00", "2024-02-29 17:00", "2024-03-01 17:00", "2024-03-04 17:00"]),
@@ -55,3 +57,8 @@ def test_a_weekend_and_another_day_of_the_month_are_off_the_grid() -> None:
     monthly = Grid.of(moments("2024-01-15", "2024-02-15"), TimeStep.parse("1 month"))
     assert not working.is_near(*moments("2024-03-02"))
     assert not monthly.is_near(*moments("2024-03-16"))
+
+
+def test_ends_of_months_are_the_ends_also_of_longer_months() -> None:
+    grid = Grid.of(moments("2023-02-28", "2023-04-30"), TimeStep.parse("1 month"))
+    assert to_datetime(grid.at(1)) == datetime(2023, 3, 31)

@@ -63,10 +63,23 @@ def test_words_that_tell_no_step_are_refused_with_those_that_do(text: str) -> No
         (moments(["2001-01-01", "2002-01-01", "2005-01-01"]), "1 year"),
         (every(timedelta(days=1), [day for day in range(40) if day % 7 < 5 and day != 9]), "1 working day"),
         (every(timedelta(days=1), [day for day in range(12) if day % 7 < 5]), "1 day"),  # too short to tell
+        (
+            every(timedelta(days=1), [day for day in range(40) if day % 7 < 5 or day == 12]),
+            "1 day",
+        ),  # one is a Saturday
+        (every(timedelta(days=1), [day for day in range(40) if day % 7 in (0, 2)]), "1 day"),  # two days a week
     ],
 )
 def test_the_step_is_found_in_rows_some_of_which_are_missing(times: list[int], step: str) -> None:
     assert str(find_step(times)) == step
+
+
+@pytest.mark.parametrize(
+    ("text", "is_of_calendar"),
+    [("1 hour", False), ("36 hours", False), ("1 day", True), ("1 week", True), ("1 month", True), ("1 year", True)],
+)
+def test_whole_days_are_counted_by_the_calendar(text: str, is_of_calendar: bool) -> None:
+    assert TimeStep.parse(text).is_of_calendar is is_of_calendar
 
 
 def test_a_few_stray_rows_do_not_make_the_step_finer() -> None:

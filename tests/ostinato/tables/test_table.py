@@ -69,6 +69,10 @@ def test_an_empty_cell_of_the_only_column_is_a_row_and_a_blank_line_is_none(writ
     assert read(write('a\n""\n\n1\n')) == [(2, [""]), (4, ["1"])]
 
 
+def test_rows_of_nothing_but_delimiters_count_unless_they_are_the_last(write: WriteTable) -> None:
+    assert read(write("a,b\n1,2\n,\n,\n3,4\n,\n")) == [(2, ["1", "2"]), (3, ["", ""]), (4, ["", ""]), (5, ["3", "4"])]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.manifest import ANY, Promise
 from ostinato.service.catalogue import loading
 from ostinato.service.catalogue.loading import Loader, load_version
 from ostinato.service.config import Settings
@@ -155,6 +160,49 @@ async def test_what_the_system_refused_is_tried_again_and_told_once(
     assert sum("is not served" in record.getMessage() for record in caplog.records) == 1
 
 
+@contextlib.contextmanager
+def at_most(what: int, most: int) -> Iterator[None]:
+    """Within a limit that the system keeps for this process."""
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+
+
+async def test_at_the_systems_limit_of_open_files_what_could_not_be_read_is_put_off_and_then_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = networks.lstm().write(tmp_path, np.ones((2, 3, 3), np.float32))
+    stage = Stage(tmp_path)
+    monkeypatch.setattr(loading.Trial, "put_off", lambda _: None)
+    await asyncio.to_thread(os.getpid)  # there is a thread
+    free = os.dup(0)
+    os.close(free)
+    with at_most(resource.RLIMIT_NOFILE, free):
+        await stage.loader.load()
+        of_repository = str(stage.loader.failure)
+        monkeypatch.setattr(loading, "find_versions", lambda _: [directory])
+        await stage.loader.load()
+    (rejection,) = stage.house.catalogue.rejections
+    for said in (of_repository, rejection.reason):
+        assert "Too many open files" in said
+        assert said.endswith("it will be tried again")
+    await look_again(stage, monkeypatch)
+    assert (stage.served, stage.loader.failure) == ([directory.parent.name], None)
+
+
+async def test_a_load_needs_no_room_on_any_disk(tmp_path: Path) -> None:
+    name = networks.lstm().write(tmp_path, np.ones((2, 3, 3), np.float32)).parent.name
+    stage = Stage(tmp_path)
+    with at_most(resource.RLIMIT_FSIZE, 0):
+        with pytest.raises(OSError, match="File too large"), (tmp_path / "other").open("wb", buffering=0) as other:
+            other.write(b"x")
+        await stage.loader.load()
+    assert (stage.served, stage.house.catalogue.rejections) == ([name], [])
+
+
 def test_pauses_between_tries_grow_to_a_limit() -> None:
     trial = loading.Trial()
     pauses = [(trial.put_off(), trial.pause_seconds)[1] for _ in range(8)]  # type: ignore[func-returns-value]
@@ -188,3 +236,14 @@ async def test_a_repository_that_comes_later_is_served(tmp_path: Path, monkeypat
     name = networks.accumulator().write(tmp_path / "repository", INPUTS).parent.name
     await look_again(stage, monkeypatch)
     assert (stage.served, stage.loader.failure) == ([name], None)
+
+
+@pytest.mark.parametrize(("holds", "is_told"), [(None, True), (ANY, False)])
+def test_a_version_that_was_exported_before_guards_against_nan_and_wrong_codes_is_told_at_load(
+    holds: Promise | None, is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = networks.accumulator().named("old", promise=holds, provenance={"libraries": {"torch": "2.9.0"}})
+    load_version(network.write(tmp_path, INPUTS), Settings())
+    assert [record.levelname for record in caplog.records if "Export it again" in record.message] == (
+        ["WARNING"] if is_told else []
+    )

@@ -24,6 +24,12 @@ def os_error(number: int) -> OSError:
         (Exception("Error while opening: Too many open files (os error 24)"), True),
         (Exception("No such file or directory (os error 2)"), False),
         (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("Load model failed: Too many open files"), True),
+        # By the number alone: an error of input or output.
+        (Exception("the header cannot be read (os error 5)"), True),
+        (RuntimeError("GetFileLength failed, errcode = 5"), True),
+        (RuntimeError("mmap failed, error number 5"), True),
+        (Exception("[Errno 5] in a file"), True),
         (Exception("its SHA-256 is not the manifest's"), False),
     ],
     ids=repr,

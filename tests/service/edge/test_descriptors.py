@@ -19,7 +19,14 @@ from ostinato.service.edge.descriptors import (
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "found"), [(256, 4096, 4096), (256, resource.RLIM_INFINITY, 1_048_576), (9, 9, 9)]
+    ("soft", "hard", "found"),
+    [
+        (256, 4096, 4096),
+        (256, 2**30, 1_048_576),
+        (256, resource.RLIM_INFINITY, 1_048_576),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1_048_576),
+        (9, 9, 9),
+    ],
 )
 def test_the_soft_limit_is_raised_to_the_hard_one(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, found: int
@@ -64,10 +71,15 @@ def test_descriptors_that_are_used_up_are_counted_each_time_and_said_once_in_a_w
     watched.watch.probe()
     assert watched.count == 0
 
-    def used_up(*_: object) -> int:
-        raise OSError(errno.EMFILE, "Too many open files")
+    reason = errno.EACCES
 
-    monkeypatch.setattr(os, "open", used_up)
+    def fail(*_: object) -> int:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "open", fail)
+    watched.watch.probe()
+    assert watched.count == 0
+    reason = errno.EMFILE
     for _ in range(3):
         watched.watch.probe()
     assert watched.count == 3
@@ -76,6 +88,9 @@ def test_descriptors_that_are_used_up_are_counted_each_time_and_said_once_in_a_w
     watched.now += LOGGED_EVERY_SECONDS
     watched.watch.probe()
     assert "2 more times" in caplog.messages[-1]
+    watched.now += LOGGED_EVERY_SECONDS
+    watched.watch.probe()
+    assert "0 more times" in caplog.messages[-1]
 
 
 async def test_what_the_loop_tells_of_descriptors_is_taken_and_all_else_handed_on() -> None:
@@ -86,4 +101,5 @@ async def test_what_the_loop_tells_of_descriptors_is_taken_and_all_else_handed_o
     watched.watch.install(loop)
     loop.call_exception_handler({"message": "accept", "exception": OSError(errno.EMFILE, "Too many open files")})
     loop.call_exception_handler({"message": "another"})
-    assert (watched.count, [context["message"] for context in before]) == (1, ["another"])
+    loop.call_exception_handler({"message": "a reset", "exception": OSError(errno.ECONNRESET, "Connection reset")})
+    assert (watched.count, [context["message"] for context in before]) == (1, ["another", "a reset"])

@@ -308,8 +308,8 @@ async def test_a_handshake_and_a_probe_that_are_refused_are_counted() -> None:
 class Late:
     """A request of some age."""
 
-    def __init__(self, arrived_at: float, *, is_streaming: bool = False) -> None:
-        self.arrived_at, self.is_streaming = arrived_at, is_streaming
+    def __init__(self, arrived_at: float, *, is_streaming: bool = False, is_read: bool = True) -> None:
+        self.arrived_at, self.is_streaming, self.is_read = arrived_at, is_streaming, is_read
         self.told: list[str] = []
 
     def expire(self) -> None:
@@ -327,6 +327,16 @@ async def test_the_sweep_ends_what_is_too_old_and_watches_what_takes_long() -> N
     desk.sweep_once(20.0 - 5)
     assert [each.told for each in (too_old, streaming, slow, new)] == [["expire"], ["look after"], ["look after"], []]
     assert str(desk.too_late()).startswith("not answered within 10 s")
+
+
+async def test_without_a_deadline_the_sweep_ends_only_those_whose_body_does_not_come() -> None:
+    house = House(deadline_seconds=0, head_seconds=0.5)
+    desk = Desk(house.metrics, house.settings)
+    absent, coming, there = Late(0, is_read=False), Late(1, is_read=False), Late(0)
+    desk.under_way.update(dict.fromkeys((absent, coming, there)))
+    desk.sweep_once(30.5)
+    assert [each.told for each in (absent, coming, there)] == [["expire"], ["look after"], ["look after"]]
+    assert str(desk.too_slow()) == "the request's body was not there within 30 s"
 
 
 async def test_a_request_that_cannot_be_looked_after_keeps_no_other_from_its_deadline(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from typing import Any
 
 import pytest
 
+from ostinato.service.edge import guarded_connection
+from ostinato.service.edge.head import MAX_HEAD_BYTES
 from tests.service.edge.test_http_connection import (
     JSON_TYPE,
     STEP,
@@ -30,7 +33,8 @@ both_ways = pytest.mark.parametrize("direct", [True, False], ids=["past ASGI", "
 
 
 async def test_a_new_connection_that_says_nothing_is_closed() -> None:
-    async with serving(await house_with_a(head_seconds=0.1)) as server, Client.to(server) as client:
+    house = await house_with_a(head_seconds=0.1)
+    async with serving(house, timeout_keep_alive=3600) as server, Client.to(server) as client:
         assert await client.ends() == b""
 
 
@@ -76,6 +80,18 @@ async def test_a_head_over_a_limit_is_refused_before_its_end(lines: list[bytes])
         assert (status, problem["code"]) == (431, "head_too_large")
 
 
+async def test_a_head_that_goes_over_its_limit_with_its_last_bytes_is_refused() -> None:
+    async with serving(await house_with_a()) as server, Client.to(server) as client:
+        head = b"POST /v1/sessions/a/step HTTP/1.1\r\nhost: x\r\n" + b"a: %b\r\n" % (b"b" * 1000) * 62
+        await client.send(head)
+        assert len(head) < MAX_HEAD_BYTES
+        connections: set[Any] = server.state.connections
+        await until(lambda: any(connection.headers for connection in connections))
+        await client.send(b"a: %b\r\n" % (b"b" * 1000) * 10 + b"\r\n")
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (431, "head_too_large")
+
+
 async def test_heads_within_the_limits_are_read_however_many_come_at_once() -> None:
     request = post(STEP, '{"inputs": [[1]]}', *["a: " + "b" * 600] * 97)
     async with serving(await house_with_a()) as server, Client.to(server) as client:
@@ -105,8 +121,11 @@ async def test_one_connection_too_many_is_told_so_and_there_is_room_again_when_o
 
 @both_ways
 @pytest.mark.parametrize("asks_first", [False, True], ids=["plain", "Expect: 100-continue"])
-async def test_a_client_that_reads_no_answer_is_cut_off(direct: bool, asks_first: bool) -> None:
-    house = await house_with_a(deadline_seconds=0.3)
+@pytest.mark.parametrize("limits", [{"deadline_seconds": 0.3}, {"deadline_seconds": 0, "head_seconds": 0.01}])
+async def test_a_client_that_reads_no_answer_is_cut_off(
+    direct: bool, asks_first: bool, limits: dict[str, float]
+) -> None:
+    house = await house_with_a(**limits)
     expect = ("expect: 100-continue",) if asks_first else ()
     chunk = post(STEP, json.dumps({"inputs": [[0.5]] * 10_000, "seq": 0}), JSON_TYPE, *expect)
     async with serving(house, direct=direct) as server:
@@ -122,6 +141,26 @@ async def test_a_client_that_reads_no_answer_is_cut_off(direct: bool, asks_first
             await until(lambda: not server.state.connections)
             await asyncio.gather(sending, return_exceptions=True)
         assert not server.edge.desk.under_way
+    assert house.value('ostinato_rejected_total{reason="answer_unread"}') == 1
+
+
+async def test_the_last_answer_of_a_connection_is_waited_for_no_longer_than_others() -> None:
+    house = await house_with_a(deadline_seconds=0.3)
+    chunk = post(STEP, json.dumps({"inputs": [[0.5]] * 6000, "seq": 0}), JSON_TYPE, "connection: close")
+    async with serving(house, timeout_keep_alive=1) as server:
+        # So little room that a part of the answer stays with the server, and so much that it need not pause.
+        server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", server.port))
+            await loop.sock_sendall(client, chunk)
+            await until(lambda: server.state.total_requests)
+            connections: set[Any] = server.state.connections
+            transport = next(iter(connections)).transport
+            assert 0 < transport.get_write_buffer_size() < transport.get_write_buffer_limits()[1]
+            await until(lambda: not server.state.connections)
     assert house.value('ostinato_rejected_total{reason="answer_unread"}') == 1
 
 
@@ -179,11 +218,32 @@ async def test_a_body_that_goes_on_behind_its_refusal_is_not_read_for_ever() -> 
             await turns()
 
 
+@both_ways
+async def test_a_body_in_chunks_is_unknown_to_http_1_0(direct: bool) -> None:
+    request = post(STEP, b"10\r\n" + b'{"inputs":[[1]]}' + b"\r\n0\r\n\r\n", JSON_TYPE, "transfer-encoding: chunked")
+    house = await house_with_a()
+    async with serving(house, direct=direct) as server, Client.to(server) as client:
+        await client.send(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (400, "malformed_request")
+        assert house.engine.arena.steps[0] == 0
+
+
+async def test_what_goes_on_behind_junk_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_connection, "LINGER_SECONDS", 0.1)
+    async with serving(await house_with_a(), timeout_keep_alive=1) as server, Client.to(server) as client:
+        await client.send(b"\x00\x01 junk\r\n\r\n")
+        assert (await client.answer())[0] == 400
+        while server.state.connections:
+            client.writer.write(b"junk")
+            await turns()
+
+
 async def test_an_answer_to_a_body_that_never_came_closes_in_time(caplog: pytest.LogCaptureFixture) -> None:
     house = await house_with_a(deadline_seconds=0.2)
     async with serving(house, timeout_keep_alive=1) as server, Client.to(server) as client:
         await client.send(step(4)[:-1])
-        assert (await client.answer())[0] == 504
+        assert (await client.answer())[0] == 408
         assert await client.ends() == b""
     assert "Traceback" not in caplog.text
 

@@ -415,12 +415,14 @@ async def test_a_body_that_never_ends_is_not_applied_and_leaves_nothing() -> Non
         assert house.engine.arena.steps[0] == 0
 
 
-async def test_a_body_that_does_not_come_within_the_deadline_is_not_waited_for() -> None:
-    house = await house_with_a(deadline_seconds=0.2)
-    async with serving(house) as server, Client.to(server) as client:
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("limits", [{"deadline_seconds": 0.2}, {"deadline_seconds": 0, "head_seconds": 0.01}])
+async def test_a_body_that_does_not_come_in_time_is_not_waited_for(direct: bool, limits: dict[str, float]) -> None:
+    house = await house_with_a(**limits)
+    async with serving(house, direct=direct) as server, Client.to(server) as client:
         await client.send(step(4)[:-1])
         status, _, content = await client.answer()
-        assert (status, content["code"]) == (504, "deadline_exceeded")
+        assert (status, content["code"]) == (408, "request_timeout")
         await client.send(b"}")
         await turns()
         assert house.engine.arena.steps[0] == 0

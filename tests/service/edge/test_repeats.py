@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ostinato.service.edge.repeats import Repeats, kind_of
@@ -59,6 +61,24 @@ def test_kinds_are_told_apart_by_place_and_cause() -> None:
     assert kind_of(one) != kind_of(raised(KeyError("1")))
     assert kind_of(one) != kind_of(raised(ValueError("1"), cause=OSError("x")))
     assert kind_of(one) != kind_of(raised_elsewhere())
+    assert kind_of(raised_within(int, "x")) == kind_of(raised_within(int, "y"))
+    assert kind_of(raised_within(fail_here)) != kind_of(raised_within(fail_there)), "caught in one line"
+
+
+def fail_here() -> None:
+    raise ValueError("1")
+
+
+def fail_there() -> None:
+    raise ValueError("1")
+
+
+def raised_within(place: Callable[..., object], *given: object) -> Exception:
+    try:
+        place(*given)
+    except ValueError as caught:
+        return caught
+    raise AssertionError("it did not fail")
 
 
 def raised_elsewhere() -> Exception:

@@ -21,6 +21,7 @@ from ostinato.service.edge.answering_connection import AnsweringConnection
 from ostinato.service.edge.direct import DirectExchange
 from ostinato.service.edge.guarded_connection import GuardedConnection
 from ostinato.service.edge.http_connection import HttpConnection
+from ostinato.service.edge.reading_connection import ReadingConnection
 
 OVERRIDDEN = {
     "__init__",
@@ -60,7 +61,7 @@ READ = {
     "transport",
     "url",
 }
-OURS = (HttpConnection, GuardedConnection, AnsweringConnection)
+OURS = (HttpConnection, GuardedConnection, ReadingConnection, AnsweringConnection)
 ASKED_OF_A_CYCLE = {"disconnected", "keep_alive", "message_event", "response_complete"}
 ASKED_OF_A_CYCLE_WITH_A_BODY = {"body", "more_body"}
 """In members that are overridden, and reach uvicorn's with cycles of its own only."""

@@ -51,3 +51,15 @@ def test_slots_are_counted_and_end() -> None:
     assert (arena.num_used, arena.num_sessions) == (1, 0)
     assert arena.row_bytes == 2 * 3 * 4 + 8
     assert repr(arena) == "<Arena 0 sessions, 1/2 slots of 32 bytes>"
+
+
+def test_what_was_read_of_a_slot_stays_as_it_was_when_the_slot_goes_on() -> None:
+    arena = Arena(OF_TWO_STATES, capacity=2)
+    slots = np.array([arena.allocate("a")])
+    states, answer = arena.read(int(slots[0])), arena.answer(int(slots[0]))
+    arena.scatter(slots, [np.ones((1, 2, 3), np.float32), np.array([9])])
+    arena.keep_last_outputs(slots, np.full((1, 1), 3.0, np.float32))
+    assert (states[0] == 0.5).all()
+    assert states[1] == 7
+    assert answer.tolist() == [[0.0]]
+    assert arena.answer(int(slots[0])).tolist() == [[3.0]]

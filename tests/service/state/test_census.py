@@ -88,3 +88,11 @@ async def test_a_store_that_is_away_is_no_reason_to_refuse(caplog: pytest.LogCap
     await walks.begin()
     assert "could not be counted: away" in caplog.text
     await walks.census.stop()
+
+
+async def test_a_stop_ends_a_count_that_is_under_way() -> None:
+    walks = Walks(2)
+    walks.gate.clear()
+    await walks.begin()
+    await walks.census.stop()
+    assert walks.number == 0

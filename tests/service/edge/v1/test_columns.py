@@ -13,11 +13,15 @@ import pytest
 from pyarrow import ipc
 
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.edge.arrow import doubts
 from ostinato.service.edge.arrow.columns import ARROW
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.asgi import Edge
+from ostinato.service.edge.v1 import columns as columns_route
 from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.inputs import turns
 from ostinato.service.metrics.series import ModelMetrics
+from ostinato.service.sessions import rows as session_rows
 from ostinato.service.sessions.blocks import RowAnswers
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column, until
@@ -507,3 +511,91 @@ class TestPredictArrow:
             reply = await self.predict(edge, query="return_sequences=no")
             assert (reply.status, reply.content["field"]) == (422, "return_sequences")
             assert house.runner.iterations == []
+
+
+class Share:
+    """What is done to single rows between two turns of the event loop, counted; each pause that may be made is made."""
+
+    def __init__(self, edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most = self.total = 0
+        self._now = 0
+        monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
+        for owner, name in (
+            (doubts, "judge"),
+            (columns_route, "to_sequence"),
+            (session_rows, "_session_of"),
+            (session_rows, "_step_anew"),
+            (edge.desk, "refuse"),
+        ):
+            monkeypatch.setattr(owner, name, self._counted(getattr(owner, name)))
+
+    def _counted(self, call: Any) -> Any:
+        def count(*given: Any, **named: Any) -> Any:
+            self._now += 1
+            self.total += 1
+            self.most = max(self.most, self._now)
+            return call(*given, **named)
+
+        return count
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        async def turn() -> None:
+            while True:
+                self._now = 0
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(turn())
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+
+@pytest.mark.parametrize("kind", ["unknown", "seq", "values", "again", "model", "new"])
+@pytest.mark.parametrize("is_arrow", [False, True], ids=["json", "arrow"])
+async def test_rows_that_need_a_look_of_their_own_are_looked_at_a_few_at_a_time(
+    kind: str, is_arrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_rows = 300
+    ids = [f"s{row}" for row in range(num_rows)]
+    asked = {"unknown": [f"n{row}" for row in range(num_rows)], "new": ids, "again": ["s0"] * num_rows}.get(kind, ids)
+    async with edge_with(max_sessions=num_rows) as (house, edge):
+        other = "other" if kind == "model" else "sum"
+        if kind == "model":
+            add_model(house, name="other")
+        for session_id in [] if kind == "new" else ids:
+            await house.sessions.open(other, session_id=session_id)
+        numbers = [[None if kind == "values" else 1.0]] * num_rows
+        seq = [7] * num_rows if kind == "seq" else None
+        query = "create_missing=true" if kind == "new" else ""
+        share = Share(edge, monkeypatch)
+        async with share.watched():
+            if is_arrow:
+                reply = await post_arrow(edge, asked, numbers, seq, query=query)
+                failed = [code for code in reply.content["code"] if code]
+            else:
+                body = {"session_ids": asked, "inputs": numbers} | ({} if seq is None else {"seq": seq})
+                reply = await post_json(edge, body, query=query)
+                failed = reply.content["errors"]
+        assert reply.status == 200
+        assert len(failed) == (0 if kind in ("again", "new") else num_rows)
+        assert share.total >= num_rows - 1
+        assert share.most <= session_rows.MAX_AT_ONCE + 2
+
+
+async def test_a_message_that_is_given_up_while_its_rows_are_looked_at_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
+    async with edge_with("a", "b") as (house, _):
+        engine = house.engine
+        columns = session_rows.Columns.of(["a", *[f"n{row}" for row in range(50)]], column(*range(51)), None, {})
+        stepping = asyncio.create_task(session_rows.step_columns(house.sessions, house.ledger, engine, columns))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert engine.num_rows > 40
+        stepping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stepping
+        await until(lambda: engine.num_rows == 0)

@@ -92,6 +92,28 @@ async def test_a_body_in_slices_is_what_it_is_in_one_go(
             assert isinstance(made, InvalidInput), changed
 
 
+async def test_of_a_member_that_is_there_twice_the_last_counts_as_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "SLICE_BYTES", 8)
+    content = b'{"seq": 1, "inputs": [[1], [2], [3]], "seq": 2, "inputs": [[4], [5], [6]]}'
+    decoder = msgspec.json.Decoder(StepBody)
+    made = await read_large(content, decoder, None, "the body", {})
+    assert made == decoder.decode(content)
+    assert (made.inputs, made.seq) == ([[4], [5], [6]], 2)
+
+
+@pytest.mark.parametrize("num_escapes", [1, 2, 3])
+async def test_a_quote_may_stand_behind_escapes_wherever_a_block_ends(
+    num_escapes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "SLICE_BYTES", 8)
+    monkeypatch.setattr(large, "BLOCK_BYTES", 40)
+    decoder = msgspec.json.Decoder(ColumnsBody)
+    for length in range(40):
+        name = "a" * length + "\\" * (num_escapes // 2) + '"' * (num_escapes % 2) + "],["
+        content = json.dumps({"session_ids": [name, "b"], "inputs": [[1], [2]]}).encode()
+        assert await read_large(content, decoder, None, "the body", {}) == decoder.decode(content), length
+
+
 @pytest.mark.parametrize(
     ("body", "message", "field"),
     [
@@ -219,6 +241,71 @@ async def test_too_many_elements_are_refused_by_their_number_before_one_is_read(
         assert work.total["read"] == 0
         if len(body) > LARGE_BYTES:
             assert work.total["decoded"] < 100
+
+
+SLOW_NUMBERS = ["1e300", "-1.7976931348623157E+308", "4e-310", "8.5e299"]
+
+
+@pytest.mark.parametrize("number", SLOW_NUMBERS)
+@pytest.mark.parametrize("num_bytes", [10_000, 60_000, 300_000])
+@pytest.mark.parametrize("width", [1, 20_000])
+async def test_numbers_that_take_long_to_be_rounded_are_decoded_fewer_at_a_time(
+    number: str, num_bytes: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = num_bytes // len(number)
+    numbers = [number] * count
+    rows = ",".join(f"[{','.join(numbers[start : start + width])}]" for start in range(0, count, width))
+    async with edge_over(await house_of_all()) as edge:
+        work = Work(monkeypatch)
+        async with work.watched():
+            body = f'{{"inputs": [{rows}]}}'.encode()
+            status, _ = await Connection("POST", "/v1/sessions/a/step", body, content_type="application/json").through(
+                edge
+            )
+    assert status in (200, 413, 422)
+    assert work.most["decoded"] <= 2 * large.FEW_BYTES
+
+
+@pytest.mark.parametrize("text", [b"device", b"e", b"1.5", b"[-2.25,true,false,null]", b'"e1"', b"ee"])
+def test_ordinary_text_of_middling_size_is_decoded_in_one_go(text: bytes) -> None:
+    assert not large.is_large(b'{"inputs":[' + b",".join([text] * (60_000 // (len(text) + 1))) + b"]}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"%b": 1}' % (b"a" * 2_000_000),
+        b'{"%b": 1}' % (b'\\"' * 700_000),
+        b'{"inputs": {"%b": 1}}' % (b"a" * 2_000_000),
+        b'{"inputs"%b: [[1]]}' % (b" " * 2_000_000),
+    ],
+)
+async def test_a_name_as_long_as_a_body_is_refused_before_it_is_read(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with edge_over(await house_of_all()) as edge:
+        work = Work(monkeypatch)
+        for path in ("/v1/sessions/a/step", "/v1/models/sum/predict", "/v1/sessions/a/reset", "/v1/sessions/a/fork"):
+            status, problem = await Connection("POST", path, body, content_type="application/json").through(edge)
+            assert (status, problem["code"]) == (422, "invalid_input")
+        assert work.total["decoded"] < 1000
+
+
+async def test_blanks_before_a_name_are_passed_over_however_many() -> None:
+    body = b'{%b"inputs"\n:[[1],%b[2]]}' % (b" \n" * 50_000, b"\t" * 50_000)
+    assert (await read_large(body, msgspec.json.Decoder(StepBody), None, "the body", {})).inputs == [[1], [2]]
+
+
+@pytest.mark.parametrize("form", ['{"session_ids": ["%s"], "inputs": [[1]]}', '{"session_ids": "%s", "inputs": [[1]]}'])
+async def test_a_text_longer_than_any_is_refused_before_it_is_read(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = form.replace("%s", "\\u0041" * 500_000).encode()
+    async with edge_over(await house_of_all()) as edge:
+        work = Work(monkeypatch)
+        path = "/v1/models/sum/step"
+        status, problem = await Connection("POST", path, body, content_type="application/json").through(edge)
+        assert (status, problem["code"]) == (413, "too_large")
+        assert "3000002 bytes" in problem["detail"]
+        assert work.total["decoded"] < 1000
 
 
 async def test_a_large_body_may_be_cancelled_while_it_is_decoded() -> None:

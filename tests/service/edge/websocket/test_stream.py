@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,14 +75,18 @@ class Line:
         )
         self.recorder.stream = self.stream
 
-    async def step_columns(self, model: str, message: bytes, create_missing: bool) -> bytes:
+    async def step_columns(
+        self, model: str, message: bytes, create_missing: bool, when_placed: Callable[[], object]
+    ) -> bytes:
         """A message is ``<session>,<number>``; any other is refused."""
         self.columns.append((model, message, create_missing))
         session_id, _, number = message.decode().partition(",")
         session = self.house.sessions.use(session_id)
         if session is None:
             raise InvalidInput("this is no Arrow IPC stream")
-        answer = await self.house.ledger.step(session, column(float(number)))
+        stepping = self.house.ledger.step(session, column(float(number)))
+        when_placed()
+        answer = await stepping
         return b"%g" % answer.outputs[0, 0]
 
     @property
@@ -517,6 +521,40 @@ class TestColumns:
         texts = [answer["outputs"][0][0] for answer in sent if not isinstance(answer, bytes)]
         columns = [float(answer) for answer in sent if isinstance(answer, bytes)]
         assert (texts, columns) == ([1, 12, 1113], [11, 112, 1112])
+
+    async def test_what_comes_behind_one_waits_until_its_rows_are_put_to_their_sessions(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_read = asyncio.Event()
+        async with line_over(House(), "a") as line:
+            step_columns = line.step_columns
+
+            async def slow(*given: Any) -> bytes:
+                await is_read.wait()
+                return await step_columns(*given)
+
+            monkeypatch.setattr(line.stream, "_step_columns", slow)
+            line.say(b"a,10", {"session_id": "a", "inputs": [[1]]})
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not line.recorder.sent
+            is_read.set()
+            columns, text = sorted(await line.recorder.until(2), key=lambda answer: isinstance(answer, dict))
+        assert (columns, text["outputs"]) == (b"10", [[11.0]])
+
+    async def test_one_that_fails_before_its_rows_are_put_there_holds_nothing_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with line_over(House(), "a") as line:
+
+            async def refuse(*_: object) -> bytes:
+                await asyncio.sleep(0)
+                raise InvalidInput("no")
+
+            monkeypatch.setattr(line.stream, "_step_columns", refuse)
+            line.say(b"a,10", {"session_id": "a", "inputs": [[1]]})
+            await line.recorder.until(2)
+        assert line.recorder.codes == ["invalid_input", "ok"]
 
     async def test_a_bug_in_it_is_answered_and_its_words_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with line_over(House(), "a") as line:

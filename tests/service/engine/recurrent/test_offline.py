@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from ostinato.service.artifact.manifest import ANY, Promise
 from ostinato.service.catalogue.promise_checks import FIXED, TWO_ROWS
@@ -184,3 +185,26 @@ def test_the_graph_is_run_in_the_shape_that_is_promised(
     run_offline(runner, inputs, lambda done, total: report.append((done, total)))
     assert report[-1] == (24, 24)
     assert shape_of.runs == shapes
+
+
+def test_the_steps_before_one_without_an_answer_have_theirs_as_in_a_session(tmp_path: Path) -> None:
+    # As the exporter's guard does: NaN anywhere in a run is NaN in what the run begins with.
+    network = networks.accumulator()
+    nodes = network.model.graph.node
+    next(node for node in nodes if node.op_type == "Add" and "total3" in node.input).input[1] = "begun"
+    nodes.extend(
+        [
+            helper.make_node("Log", ["inputs"], ["logs"]),
+            helper.make_node("Clip", ["logs", "nothing", "nothing"], ["marks"]),
+            helper.make_node("ReduceSum", ["marks", "one"], ["mark"], keepdims=1),
+            helper.make_node("Add", ["total3", "mark"], ["begun"]),
+        ]
+    )
+    network.model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "nothing"))
+    golden = np.abs(draw(network.manifest["inputs"][0], np.random.default_rng(0), 3, 12)) + 1
+    runner = load_model(network.write(tmp_path, golden), Settings()).runner
+    inputs = np.array([[[3.0], [4.0], [-1.0], [5.0]], [[1.0], [1.0], [1.0], [1.0]]], np.float32)
+    outputs, _ = run_offline(runner, inputs)
+    assert outputs[:, :2, 0].tolist() == [[3.0, 7.0], [1.0, 2.0]]
+    assert np.isnan(outputs[0, 2]).all()
+    assert outputs[1, :, 0].tolist() == [1.0, 2.0, 3.0, 4.0]

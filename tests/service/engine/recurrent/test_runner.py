@@ -15,10 +15,12 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.batching import Iteration, Work
 from ostinato.service.engine.recurrent.buffers import aligned_memory
 from ostinato.service.engine.recurrent.offline import run_sequence
+from ostinato.service.engine.recurrent.runner import Soundness
 from ostinato.service.errors import ModelRejected, RunFailed
 from ostinato.service.state.arena import Arena
 from tests import networks
 from tests.networks import Network
+from tests.tensor_networks import panel
 
 Array = NDArray[Any]
 
@@ -107,6 +109,17 @@ def test_a_row_that_is_finite_in_part_has_failed_and_no_other_has(tmp_path: Path
     failed_rows = loaded.runner.run_iteration(Iteration(works, 3, 3), arena).failed_rows
     assert failed_rows is not None
     assert failed_rows.tolist() == [False, True, False]
+
+
+def test_a_row_fails_by_any_of_several_outputs(tmp_path: Path) -> None:
+    manifest = Manifest.read(panel().write(tmp_path))
+    outputs = manifest.made.zeros(4, 2)
+    level, _, summary = manifest.made.flat(outputs)
+    level[1, 0, 1], summary[2, 1, 3] = np.nan, np.inf
+    states = [np.zeros((4, *state.row_shape), np.float32) for state in manifest.states]
+    failed_rows = Soundness(manifest).failed_rows(outputs, states)
+    assert failed_rows is not None
+    assert failed_rows.tolist() == [False, True, True, False]
 
 
 def test_a_row_fails_whose_output_or_state_may_not_be_what_it_is_and_no_other(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def store_at(folder: Path) -> LmdbStore:
     return LmdbStore(folder, tombstone_seconds=10, memory_budget=1e6, clock=Clock())
 
 
+async def with_session(folder: Path) -> tuple[House, LmdbStore]:
+    """A store in a new folder, with the session ``a``."""
+    store = store_at(folder)
+    house = House(store=store)
+    await house.sessions.open("sum", session_id="a")
+    return house, store
+
+
 async def rotate(house: House, store: LmdbStore) -> None:
     """A step, and the segment that it is in ends."""
     await house.ledger.step(await house.sessions.find("a"), column(1))
@@ -58,9 +66,7 @@ def watched_names(store: LmdbStore, folder: Path, synced: Synced) -> list[tuple[
 async def test_the_database_names_only_segments_that_are_on_the_disk(
     num_behind: int, tmp_path: Path, synced: Synced
 ) -> None:
-    store = store_at(tmp_path)
-    house = House(store=store)
-    await house.sessions.open("sum", session_id="a")
+    house, store = await with_session(tmp_path)
     named = watched_names(store, tmp_path, synced)
     for _ in range(3):
         for _ in range(num_behind):
@@ -73,9 +79,7 @@ async def test_the_database_names_only_segments_that_are_on_the_disk(
 
 
 async def test_a_segment_is_on_the_disk_before_anybody_appends_to_it(tmp_path: Path, synced: Synced) -> None:
-    store = store_at(tmp_path)
-    house = House(store=store)
-    await house.sessions.open("sum", session_id="a")
+    house, store = await with_session(tmp_path)
     await store._checkpoint.store()
     for number in (2, 3, 4):
         size = synced[segment_path(tmp_path, number).stat().st_ino]
@@ -91,9 +95,7 @@ async def test_a_segment_is_on_the_disk_before_anybody_appends_to_it(tmp_path: P
 
 
 async def test_a_file_that_another_process_took_away_is_put_on_the_disk_again(tmp_path: Path, synced: Synced) -> None:
-    store = store_at(tmp_path)
-    house = House(store=store)
-    await house.sessions.open("sum", session_id="a")
+    house, store = await with_session(tmp_path)
     await store._checkpoint.store()
     other = store_at(tmp_path)  # opens the folder: what nobody has appended to goes
     assert not segment_path(tmp_path, 2).exists()
@@ -107,9 +109,7 @@ async def test_a_file_that_another_process_took_away_is_put_on_the_disk_again(tm
 
 
 async def test_a_folder_opens_whose_next_segment_was_on_the_disk_already(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    house = House(store=store)
-    await house.sessions.open("sum", session_id="a")
+    house, store = await with_session(tmp_path)
     await rotate(house, store)
     await store._checkpoint.store()
     await house.ledger.step(await house.sessions.find("a"), column(2))
@@ -154,11 +154,9 @@ async def test_what_the_store_cannot_do_by_itself_is_counted_and_logged(
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(checkpoint, "SYNC_SECONDS", 0.01)
-    store = store_at(tmp_path)
+    house, store = await with_session(tmp_path)
     failed = asyncio.Event()
     store.on_failure = failed.set
-    house = House(store=store)
-    await house.sessions.open("sum", session_id="a")
     await rotate(house, store)
     owner, _, name = part.partition(".")
     with monkeypatch.context() as patch:

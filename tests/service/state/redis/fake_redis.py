@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 
 Says = Callable[[int, list[bytes]], bytes | None]
-"""By the number of the connection and a command; None = what is usual."""
+"""By the number of the connection and a command; None = what is usual. It ends the connection by an ``OSError``."""
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 """Good until 2099: ``ca.pem``, and by it ``server.pem`` of the host redis.test and ``client.pem``, with their keys."""
@@ -31,6 +31,7 @@ class FakeRedis:
 
     Attributes:
         num_connections: made to it, also those that were over at once.
+        writers: of each connection, in the order in which they were made.
         commands: all that it was told, in upper case.
     """
 
@@ -46,6 +47,7 @@ class FakeRedis:
         self.host = host
         self.port = port
         self.num_connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
         self.commands: list[list[bytes]] = []
         self._context = context
         self._listener: asyncio.Server | None = None
@@ -59,13 +61,18 @@ class FakeRedis:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
         assert self._listener is not None
-        self._listener.close()
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
         await self._listener.wait_closed()
         await asyncio.sleep(0)  # the connections are told
+
+    def leave(self) -> None:
+        """Let nobody connect any more."""
+        assert self._listener is not None
+        self._listener.close()
 
     def said(self, name: bytes) -> list[list[bytes]]:
         """The arguments of each command of a name."""
@@ -77,6 +84,7 @@ class FakeRedis:
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
         self.num_connections += 1
+        self.writers.append(writer)
         number = self.num_connections
         commands = hiredis.Reader()  # a command looks like an answer that is a list
         try:

@@ -18,6 +18,7 @@ from tests.waiting import until_true
 AtEnd = list[Callable[[], Awaitable[object]]]
 
 GET = pack("GET", "a")
+SET = pack("SET", "a", "b")
 
 
 def link_to(port: int, at_end: AtEnd, timeout_seconds: float = 60) -> Link:
@@ -139,6 +140,24 @@ async def test_what_was_sent_before_is_still_answered_by_whom_it_was_sent_to(at_
         await link.close()
 
 
+@pytest.mark.usefixtures("_old_connections")
+async def test_a_connection_that_is_left_stays_until_its_last_answer_is_there(at_end: AtEnd) -> None:
+    def says(number: int, command: list[bytes]) -> bytes | None:
+        if (number, command[0]) == (2, b"ROLE"):
+            server.writers[0].write(b"rst\r\n")
+        if command[0] == b"SET" and number == 1:
+            return b"-READONLY no\r\n"
+        return b"+fi" if command[0] == b"ECHO" and number == 1 else None
+
+    async with FakeRedis(says) as server:
+        link = link_to(server.port, at_end)
+        await link.ask(GET)
+        changed, echoed = await asyncio.gather(link.ask(SET), link.ask(pack("ECHO", "a")))
+        assert (changed, echoed) == ([b"OK"], [b"first"])
+        assert server.num_connections == 2
+        await link.close()
+
+
 async def test_at_the_door_of_who_turns_everybody_away_nobody_asks_all_the_time(
     at_end: AtEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,4 +202,103 @@ async def test_a_connection_on_which_nothing_passes_any_more_is_made_anew(at_end
 
         await until_true(is_back, "a new connection")
         assert server.num_connections == 2
+        await link.close()
+
+
+async def test_what_was_sent_before_the_server_went_may_have_been_done(at_end: AtEnd) -> None:
+    def goes(_number: int, command: list[bytes]) -> bytes | None:
+        if command[0] != b"SET":
+            return None
+        server.leave()
+        raise ConnectionResetError
+
+    async with FakeRedis(goes) as server:
+        link = link_to(server.port, at_end)
+        with pytest.raises(AnswerLost):
+            await link.ask(SET)
+        with pytest.raises(Unreachable):  # of this one, nothing was sent
+            await link.ask(SET)
+        await link.close()
+
+
+async def test_a_change_is_never_sent_a_second_time_in_silence(at_end: AtEnd) -> None:
+    def ends(number: int, command: list[bytes]) -> bytes | None:
+        if command[0] == b"SET" and number == 1:
+            raise ConnectionResetError
+        return None
+
+    async with FakeRedis(ends) as server:
+        link = link_to(server.port, at_end)
+        resent: list[int] = []
+        assert await link.ask(SET, on_resend=lambda: resent.append(len(server.said(b"SET")))) == [b"OK"]
+        assert resent == [1], "whoever asks is told before it is sent again"
+        assert len(server.said(b"SET")) == 2
+        assert await link.ask(SET, on_resend=lambda: resent.append(0)) == [b"OK"]
+        assert resent == [1]
+        await link.close()
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_nobody_elses(at_end: AtEnd) -> None:
+    came = asyncio.Event()
+
+    def says(_number: int, command: list[bytes]) -> bytes | None:
+        if command == [b"ECHO", b"slow"]:
+            came.set()
+            return b"+sl"
+        return b"ow\r\n+quick\r\n" if command == [b"ECHO", b"quick"] else None
+
+    async with FakeRedis(says) as server:
+        link = link_to(server.port, at_end)
+        slow = asyncio.ensure_future(link.ask(pack("ECHO", "slow")))
+        await came.wait()
+        slow.cancel()
+        await asyncio.wait([slow])
+        assert await link.ask(pack("ECHO", "quick")) == [b"quick"]
+        assert server.num_connections == 1
+        await link.close()
+
+
+async def test_who_leaves_while_a_connection_is_made_takes_it_from_nobody(at_end: AtEnd) -> None:
+    greeted = asyncio.Event()
+
+    def says(_number: int, command: list[bytes]) -> bytes | None:
+        if command[0] == b"ROLE":
+            greeted.set()
+        return b"+%b\r\n" % command[1] if command[0] == b"ECHO" else None
+
+    async with FakeRedis(says) as server:
+        link = link_to(server.port, at_end)
+        asked = [asyncio.ensure_future(link.ask(pack("ECHO", name))) for name in "abc"]
+        await greeted.wait()
+        asked[0].cancel()
+        assert await asyncio.gather(*asked[1:]) == [[b"b"], [b"c"]]
+        assert server.num_connections == 1
+        await link.close()
+
+
+async def test_a_server_that_does_not_answer_the_second_sending_is_left_alone(at_end: AtEnd) -> None:
+    def says(number: int, command: list[bytes]) -> bytes | None:
+        if command[0] == b"SET" and number == 1:
+            raise ConnectionResetError
+        return b"+" if command[0] == b"SET" or number > 2 else None  # which is no whole answer
+
+    async with FakeRedis(says) as server:
+        link = link_to(server.port, at_end, timeout_seconds=0.2)
+        with pytest.raises(AnswerLost, match=r"did not answer for 0\.2 s"):
+            await link.ask(SET)
+        for _ in range(20):
+            with pytest.raises(Unreachable, match="does not answer"):
+                await link.ask(GET)
+        assert len(server.said(b"SET")) == 2
+        assert not server.said(b"GET")
+        await link.close()
+
+
+async def test_where_nobody_answers_while_a_connection_is_made_nothing_was_sent(at_end: AtEnd) -> None:
+    async with FakeRedis(lambda _number, _command: b"+") as server:
+        link = link_to(server.port, at_end, timeout_seconds=0.1)
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                await link.ask(SET)
+        assert not server.said(b"SET")
         await link.close()

@@ -470,6 +470,57 @@ async def test_when_the_sentinels_put_another_in_its_place_it_is_found_by_itself
             await each.store.stop()
 
 
+async def test_of_what_a_dead_master_acknowledged_nothing_is_lost_but_what_no_replica_got(at_end: AtEnd) -> None:
+    """The Sentinels find out by themselves that it is dead; what it acknowledged in its last moments may be gone."""
+    with RedisSentinels() as servers:
+        one = side_at(servers.url, at_end)
+        await one.store.start()
+        house = House(store=one.store)
+        still, busy = [await house.sessions.open("sum", session_id=session_id) for session_id in ("still", "busy")]
+        for each in (still, busy):
+            await house.ledger.step(each, column(1.0), 0)
+        await asyncio.to_thread(servers.wait_until_copied)
+        num_copied = num_acknowledged = 1
+
+        async def step_until_refused() -> None:
+            nonlocal num_acknowledged
+            while True:
+                await house.ledger.step(await house.sessions.find("busy"), column(1.0), num_acknowledged)
+                num_acknowledged += 1
+
+        dying = asyncio.create_task(asyncio.to_thread(servers.lose_master))
+        with pytest.raises(StateStoreUnavailable):
+            await step_until_refused()
+        await until_true(lambda: one.store.trouble is not None, "the watch")
+        await dying
+        await until_true(lambda: one.store.trouble is None, "the watch")
+        assert (await one.store.look("still", 101.0)).steps == num_copied
+        num_left = (await one.store.look("busy", 101.0)).steps
+        # It may also have what was not acknowledged any more.
+        assert num_copied <= num_left <= num_acknowledged + 1
+        for number in range(num_left, num_left + 3):
+            answer = await house.ledger.step(await house.sessions.find("busy"), column(1.0), number)
+            assert (answer.steps, answer.outputs.tolist()) == (number + 1, [[number + 1.0]])
+        await one.store.stop()
+
+
+async def test_when_a_servers_replica_takes_its_place_in_a_cluster_it_is_found_by_itself(at_end: AtEnd) -> None:
+    with RedisCluster(num_replicas=1) as cluster:
+        one = side_at(cluster.url, at_end)
+        ids = [f"session-{number}" for number in range(12)]  # some on each server
+        addresses = [await one.store.open(session_id, one.arena, ttl_seconds=0, now=100.0) for session_id in ids]
+        for address in addresses:
+            assert await one.step(address, 0, 1)
+        await asyncio.to_thread(cluster.kill_node, 0)
+        for address in addresses:
+            await step_until_taken(one, address, 1, 2)
+        other = side_at(cluster.url, at_end)
+        for session_id, address in zip(ids, addresses, strict=True):
+            assert facts(other.arena, await other.store.find(session_id, 101.0)) == facts(one.arena, address)
+        for each in (one, other):
+            await each.store.stop()
+
+
 async def test_a_password_that_was_changed_is_read_again_and_never_told(
     at_end: AtEnd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,49 @@
+"""What the programs among the tests, ``python -m tests.NAME``, share: how they are asked, and what they show."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+WIDTH = 140
+"""Of what is printed where there is no terminal."""
+
+
+def command_line(main: Callable[..., None]) -> typer.Typer:
+    """A program's command with its flags."""
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    app.command()(main)
+    return app
+
+
+def console() -> Console:
+    """Where a program prints."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+def check_known(given: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Let nobody ask for what there is not.
+
+    Raises:
+        typer.BadParameter: a word is not known; names those that are.
+    """
+    for word in given or ():
+        if word not in known:
+            raise typer.BadParameter(f"there is no {word!r}; there are {', '.join(known)}")
+
+
+def progress_bar(console: Console, *columns: ProgressColumn, said: str = "") -> Progress:
+    """A bar with the time that passed and is left, for whoever watches; a context manager.
+
+    Args:
+        columns: what stands between the bar and the time.
+        said: what stands behind, with the task's fields.
+    """
+    last = [TextColumn(said)] if said else []
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    shown = (TextColumn("{task.description}"), BarColumn(), *columns, *times, *last)
+    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
