@@ -16,8 +16,8 @@ MAX_ROW_STEPS = 4096
 """Rows x padded steps of a run; a sequence that is longer runs by itself. More would keep what comes waiting longer,
 and gains nothing.
 """
-MAX_PADDING = 0.25
-"""Of a run's steps, how many may be padding for the sake of company."""
+MAX_PADDING = 0.125
+"""Of a run's steps, how many may be padding when sequences of another class join it."""
 LEAST_PADDED_STEPS = 16
 """A padded length that follows from a sequence alone is a power of two from this on."""
 
