@@ -50,7 +50,7 @@ def runs_of(line: SequenceLine) -> list[SequenceRun]:
 def lengths_like_sentences(seed: int, number: int = 256) -> list[int]:
     """Most are short and a few are long."""
     drawn = np.random.default_rng(seed).lognormal(3.3, 0.7, number)
-    return np.clip(drawn.astype(int), 1, 400).tolist()
+    return [int(length) for length in np.clip(drawn, 1, 400)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
