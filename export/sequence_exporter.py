@@ -17,7 +17,12 @@ from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING
 from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
 from ostinato.export.proofs.proof import ProofReport
-from ostinato.export.proofs.sequence import golden_sequences, prove_sequences, sequence_promise
+from ostinato.export.proofs.sequence import (
+    check_sequences_of_network,
+    golden_sequences,
+    prove_sequences,
+    sequence_promise,
+)
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.manifest import ANY, GraphFile, Manifest, Promise
 from ostinato.service.artifact.tensors import Input
@@ -81,6 +86,7 @@ def export_sequence(
         if minus_infinity:
             outputs = tuple(part.model_copy(update={"minus_infinity": True}) for part in contract.outputs)
             contract = replace(contract, outputs=outputs)
+        check_sequences_of_network(contract)
         path = new.folder / SEQUENCE_FILE
         write_sequence_graph(contract, path)
         runner = _runner(contract, path)
