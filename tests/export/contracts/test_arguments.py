@@ -15,7 +15,7 @@ Y = Input(name="more", dtype="float32", shape=("B", "T", 1), features=("m",))
 WHO = Input(name="who", dtype="float32", shape=("B", 1), features=("w",))
 
 
-def module(forward: Any, *, both_ways: bool = False) -> nn.Module:
+def module(forward: Any, *, both_ways: bool = False) -> Any:
     made = type("Made", (nn.Module,), {"forward": forward})()
     made.layers = nn.LSTM(2, 3, bidirectional=both_ways)
     return made
