@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ostinato.export.contracts.narrowing import in_float32
@@ -27,7 +28,7 @@ from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.manifest import ANY, GraphFile, Manifest, Promise
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.engine.sequence.runner import SequenceRunner
-from ostinato.service.errors import ModelRejected
+from ostinato.service.errors import ModelRejected, RunFailed
 
 SEQUENCE_FILE = "sequence.onnx"
 _MAX_BATCH_SIZE = 256
@@ -90,6 +91,10 @@ def export_sequence(
         path = new.folder / SEQUENCE_FILE
         write_sequence_graph(contract, path)
         runner = _runner(contract, path)
+        if contract.lengths and not _takes_padding(contract, runner):
+            contract = contract.unpadded()
+            write_sequence_graph(contract, path)
+            runner = _runner(contract, path)
         proof = prove_sequences(contract, runner, report)
         promise = sequence_promise(contract, runner)
         if promise == ANY and not proof.batch_invariant:  # over longer sequences than those that tell the promise
@@ -150,13 +155,24 @@ def _runner(contract: SequenceContract, path: Path) -> SequenceRunner:
         raise ExportError(f"the exported graph: {error}") from error
 
 
+def _takes_padding(contract: SequenceContract, runner: SequenceRunner) -> bool:
+    """Whether the graph runs where no sequence is as long as the run: one that asks for the longest may not."""
+    rows, context = contract.draw(np.random.default_rng(0), [5])[0]
+    try:
+        runner.run([rows], [context], 8)
+        runner.run([rows], [context])
+    except RunFailed:
+        return False
+    return True
+
+
 def _notes(contract: SequenceContract) -> tuple[str, ...]:
     """What a user must know of how the module was understood."""
     called = name_of(contract.module.module)
     masks = [place.argument for place in contract.module.places if place.role in ("mask", "padding")]
     notes = [f"task 'sequence': {called} answers whole sequences; it is served by predict, without sessions"]
     if not contract.lengths:
-        notes.append("forward takes no lengths: each sequence is run with sequences of its own length only")
+        notes.append("the graph takes no lengths: each sequence is run with sequences of its own length only")
     for place in contract.module.places:
         if place.argument in masks:
             meaning = "within a sequence" if place.role == "mask" else "in the padding"

@@ -32,20 +32,32 @@ class Place(NamedTuple):
 class WholeSequences(nn.Module):
     """A user's module with plain arguments and answers: inputs, lengths where it takes them, context; a tuple of
     tensors.
+
+    Args:
+        is_unpadded: every sequence is as long as the run, so lengths are not an argument but follow from that.
     """
 
-    def __init__(self, module: nn.Module, places: Sequence[Place], num_inputs: int) -> None:
+    def __init__(
+        self, module: nn.Module, places: Sequence[Place], num_inputs: int, *, is_unpadded: bool = False
+    ) -> None:
         super().__init__()
         self.module = module
         self.places = tuple(places)
         self.num_inputs = num_inputs
-        self.takes_lengths = any(place.role in ("lengths", "mask", "padding") for place in places)
+        heeds_lengths = any(place.role in ("lengths", "mask", "padding") for place in places)
+        self.takes_lengths = heeds_lengths and not is_unpadded
+        # By position as far as that goes: a stand-in of a layer calls its arguments otherwise.
+        names = [each.name for each in _parameters(module) if each.kind is not each.KEYWORD_ONLY]
+        matching = [place.argument == name for place, name in zip(places, names, strict=False)]
+        self.num_positional = matching.index(False) if False in matching else len(matching)
         self.batch_axis, self.time_axis = 0, 1
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, nested ones one by one."""
         inputs, rest = tensors[: self.num_inputs], tensors[self.num_inputs :]
-        lengths = rest[0] if self.takes_lengths else None
+        x = inputs[0]
+        lengths = rest[0] if self.takes_lengths else x.new_full((x.shape[self.batch_axis],), x.shape[self.time_axis])
+        lengths = lengths.to(torch.int64)
         context = rest[1:] if self.takes_lengths else rest
         given: dict[str, Tensor] = {}
         for place in self.places:
@@ -54,13 +66,13 @@ class WholeSequences(nn.Module):
             elif place.role == "context":
                 given[place.argument] = context[place.number]
             else:
-                assert lengths is not None
                 given[place.argument] = lengths
                 if place.role != "lengths":
-                    steps = torch.arange(inputs[0].shape[self.time_axis])
+                    steps = torch.arange(x.shape[self.time_axis])
                     within = steps[None, :] < lengths[:, None]
                     given[place.argument] = within if place.role == "mask" else ~within
-        return tuple(tensor for _, tensor in flat_tensors(self.module(**given)))
+        by_position = [given.pop(place.argument) for place in self.places[: self.num_positional]]
+        return tuple(tensor for _, tensor in flat_tensors(self.module(*by_position, **given)))
 
 
 def answers_whole_sequences(module: nn.Module) -> bool:

@@ -115,6 +115,13 @@ class SequenceContract:
         lengths = np.maximum(1, num_steps - np.arange(batch_size, dtype=np.int64))
         return tuple(map(torch.from_numpy, [*tensors, *([lengths] if self.lengths else []), *context]))
 
+    def unpadded(self) -> SequenceContract:
+        """The same for sequences that are never padded, each as long as its run."""
+        whole, axes = self.module, (self.module.batch_axis, self.module.time_axis)
+        made = WholeSequences(whole.module, whole.places, whole.num_inputs, is_unpadded=True).eval()
+        made.batch_axis, made.time_axis = axes
+        return replace(self, module=made, lengths="")
+
     def in_doubles(self) -> SequenceContract:
         """The same network in float64."""
         return replace(self, module=copy.deepcopy(self.module).double(), is_wide=True)

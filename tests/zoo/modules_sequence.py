@@ -313,8 +313,73 @@ def whole_last_without_lengths() -> Entry:
     return Scored(), whole()
 
 
+def whole_of_longest() -> Entry:
+    """A mask as long as the longest sequence, which no padding goes beyond: each is run at its own length."""
+
+    class Longest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.head = nn.LSTM(3, 8, batch_first=True, bidirectional=True), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Any:
+            made, _ = packed(self.layers, x, lengths)
+            within = torch.arange(lengths.max())[None, :] < lengths[:, None]
+            return self.head((made * within.unsqueeze(-1)).max(dim=1).values)
+
+    return Longest(), whole()
+
+
+def whole_sorted() -> Entry:
+    """Sorted by length, packed, and put in order again by hand; the last true step of each is taken by ``gather``."""
+
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.head = nn.GRU(3, 8, batch_first=True, bidirectional=True), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Any:
+            falling, order = lengths.sort(0, descending=True)
+            made, _ = self.layers(pack_padded_sequence(x[order], falling.cpu(), batch_first=True))
+            made = pad_packed_sequence(made, batch_first=True)[0][order.argsort()]
+            last = (lengths - 1).view(-1, 1, 1).expand(-1, 1, made.shape[2])
+            return self.head(made.gather(1, last).squeeze(1))
+
+    return Sorted(), whole()
+
+
+def whole_transformer() -> Entry:
+    """torch's encoder of a transformer, told where the padding is."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.below = nn.Linear(3, 8)
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: Tensor, src_key_padding_mask: Tensor) -> Any:
+            return self.head(self.layers(self.below(x), src_key_padding_mask=src_key_padding_mask))
+
+    return Encoder(), whole()
+
+
+def whole_reversed() -> Entry:
+    """Two layers of one direction, one of them over ``flip``, as both directions were written by hand."""
+
+    class Reversed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ahead, self.back = nn.GRU(3, 8, batch_first=True), nn.GRU(3, 8, batch_first=True)
+
+        def forward(self, x: Tensor) -> Any:
+            return torch.cat([self.ahead(x)[0], self.back(x.flip(1))[0].flip(1)], dim=-1)
+
+    return Reversed(), whole()
+
+
 def whole_mask_argument() -> Entry:
-    """``forward(x, mask)``: a transformer's encoder layer, given where the padding is."""
+    """``forward(x, mask)``, the mask true within a sequence."""
 
     class Masked(nn.Module):
         def __init__(self) -> None:

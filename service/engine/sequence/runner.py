@@ -128,6 +128,12 @@ class SequenceRunner:
     def _cut(self, made: Sequence[NDArray[Any]], lengths: Sequence[int]) -> list[NDArray[Any]]:
         """The rows of each sequence, out of what the graph made of all."""
         parts = self._made.parts
+        for array, part in zip(made, parts, strict=True):
+            if array.ndim != len(part.shape):
+                raise RunFailed(
+                    f"output {part.name!r} has {array.ndim} axes, and {len(part.shape)} in the manifest: a squeeze "
+                    "that names no axis takes that of a batch of one, too (say squeeze(-1))"
+                )
         outputs = [array.transpose(np.argsort(permutation(part))) for array, part in zip(made, parts, strict=True)]
         are_steps = [part.time_axis is not None for part in parts]
         answers = []

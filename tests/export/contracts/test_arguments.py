@@ -86,7 +86,7 @@ def test_a_module_that_takes_lengths_or_reads_both_ways_answers_whole_sequences(
 
 def test_a_module_with_states_does_not() -> None:
     streams = module(with_lengths)
-    streams.initial_state = lambda batch_size: torch.zeros(batch_size, 1)  # type: ignore[assignment]
+    streams.initial_state = lambda batch_size: torch.zeros(batch_size, 1)
     assert not answers_whole_sequences(streams)
 
 
