@@ -51,9 +51,12 @@ class StaticAxes(ExportError):
         axes: their symbols.
     """
 
-    def __init__(self, message: str, axes: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.axes = tuple(axes)
+    def __init__(self, message: str, axes: tuple[str, ...] = ()) -> None:
+        super().__init__(message, axes)
+        self.axes = axes
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def untraced(error: Exception, shapes: Sequence[Axes]) -> ExportError:
@@ -72,7 +75,7 @@ def untraced(error: Exception, shapes: Sequence[Axes]) -> ExportError:
     axes = [axis for axis in ("T", "S", "B") if axis in violated.group(1).replace(",", " ").split()]
     places = _places(error, shapes)
     faults = [f"axis {axis} is secretly static{places.get(axis, '')}: {_STATIC_ADVICE[axis]}" for axis in axes]
-    return StaticAxes("; ".join(faults) or first_line(error), axes)
+    return StaticAxes("; ".join(faults) or first_line(error), tuple(axes))
 
 
 def place_of(frames: Sequence[tuple[str, int | None, str | None]]) -> str:

@@ -20,12 +20,14 @@ _AUTUMN, _SPRING = "autumn", "spring"
 _NORTH = {_SPRING: ((3, 7), (4, 8)), _AUTUMN: ((9, 20), (11, 8))}
 _SOUTH = {_SPRING: ((8, 14), (11, 8)), _AUTUMN: ((2, 14), (5, 16))}
 _Week: TypeAlias = tuple[int, int]
-_USUAL_WEEKS: dict[_Week, set[_Week]] = {
-    (10, -1): {(3, -1), (4, 1)},
-    (11, 1): {(3, 2)},
-    (4, 1): {(10, 1), (9, -1)},
+_USUAL_WEEKS: dict[_Week, tuple[_Week, ...]] = {
+    (10, -1): ((3, -1), (4, 1)),
+    (11, 1): ((3, 2),),
+    (4, 1): ((10, 1), (9, -1)),
 }
-"""When most zones set clocks back, and when they set them forward: a month, and which of its Sundays (-1 = last)."""
+"""When most zones set clocks back, and when they set them forward, the commonest first: a month, and which of its
+Sundays (-1 = last).
+"""
 _SUNDAY = 6
 
 
@@ -52,7 +54,7 @@ def find_clock_changes(walls: Sequence[int]) -> list[ClockChange]:
         for row, gap in enumerate(gaps, start=1)
         if _is_back(gap, step) and may_come_twice(walls[row], late) and _goes_on(walls, row)
     ]
-    back = _one_a_season(walls, back, set(_USUAL_WEEKS))
+    back = _one_a_season(walls, back, tuple(_USUAL_WEEKS))
     is_north = {_is_in(to_datetime(walls[row]), _NORTH[_AUTUMN]) for row in back}
     forward = [
         row
@@ -61,7 +63,7 @@ def find_clock_changes(walls: Sequence[int]) -> list[ClockChange]:
     ]
     seen = {_week(to_datetime(walls[row])) for row in back}
     usual = [weeks for week, weeks in _USUAL_WEEKS.items() if week in seen or not seen]
-    forward = _one_a_season(walls, forward, set().union(*usual))
+    forward = _one_a_season(walls, forward, tuple(week for weeks in usual for week in weeks))
     return sorted(ClockChange(row, row in back) for row in (*back, *forward))
 
 
@@ -109,12 +111,19 @@ def _may_be_skipped(walls: Sequence[int], skipped: int, late: int, is_north: set
     )
 
 
-def _one_a_season(walls: Sequence[int], rows: Sequence[int], usual: set[_Week]) -> list[int]:
-    """One row for each half of a year, in the week in which most years have one: the others are gaps or repetitions."""
+def _one_a_season(walls: Sequence[int], rows: Sequence[int], usual: Sequence[_Week]) -> list[int]:
+    """One row for each half of a year, in the week in which most years have one, or else in the commonest of the usual
+    ones: the others are gaps or repetitions.
+    """
     weeks = {row: _week(to_datetime(walls[row])) for row in rows}
     counts = Counter(weeks.values())
     best: dict[tuple[int, bool], int] = {}
-    for row in sorted(rows, key=lambda row: (counts[weeks[row]], weeks[row] in usual)):
+
+    def likelihood(row: int) -> tuple[int, int]:
+        week = weeks[row]
+        return counts[week], -usual.index(week) if week in usual else -len(usual)
+
+    for row in sorted(rows, key=likelihood):
         time = to_datetime(walls[row])
         best[time.year, time.month <= 6] = row
     return sorted(best.values())

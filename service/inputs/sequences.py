@@ -224,5 +224,9 @@ def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:
             lost = np.isinf(cast)
     if lost.any():
         place = "".join(f"[{index}]" for index in np.argwhere(lost)[0])
-        raise InvalidInput(f"{array[tuple(np.argwhere(lost)[0])]:g} does not fit {dtype}", field=f"{field}{place}")
+        number = array[tuple(np.argwhere(lost)[0])]
+        what = f"{number:g} does not fit {dtype}"
+        if abs(number) > EXACT_INTEGERS and abs(number) <= np.iinfo(np.int64).max and dtype == "int64":
+            what = f"{number:.0f} may be another number: those of JSON are exact to 2^53; send such as Arrow"
+        raise InvalidInput(what, field=f"{field}{place}")
     return cast

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tests.server import running_server
 from tests.zoo.entries import all_entries
-from tests.zoo.keeper import Outcome, export_entry, judge
+from tests.zoo.keeper import Outcome, export_all, judge
 
 
 def main(
@@ -30,17 +30,15 @@ def main(
     python -m tests.zoo --only lstm --only window
     """
     console = Console(width=None if sys.stdout.isatty() else 140)
-    chosen = {
-        name: entry for name, entry in sorted(all_entries().items()) if not only or any(part in name for part in only)
-    }
+    chosen = [name for name in sorted(all_entries()) if not only or any(part in name for part in only)]
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
         repository, directories = Path(folder, "repository"), []
-        for name, entry in track(chosen.items(), "export", console=console):
-            try:
-                directories.append(export_entry(name, entry, repository))
-            except Exception as error:  # whatever it is, the others are judged
-                outcomes.append(Outcome(name, "", f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
+        for name, exported in track(export_all(chosen, repository), "export", total=len(chosen), console=console):
+            if isinstance(exported, Path):
+                directories.append(exported)
+            else:
+                outcomes.append(Outcome(name, "", exported))
         if directories:
             with running_server(repository, Path(folder), require_models=True) as server:
                 judged = judge(directories, server)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
+import os
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +25,10 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
-from tests.live_sequences import Sequence, draw, plain
+from tests.live_sequences import Sequence as LiveSequence
+from tests.live_sequences import draw, plain
 from tests.server import ServerProcess
-from tests.zoo.entries import Entry
+from tests.zoo.entries import Entry, all_entries
 
 NUM_SESSIONS, NUM_STEPS, MAX_CHUNK_STEPS, NUM_SEQUENCES = 8, 40, 9, 6
 
@@ -50,6 +53,22 @@ def export_entry(name: str, entry: Callable[[], Entry], repository: Path) -> Pat
         ).directory
 
 
+def export_all(names: Sequence[str], repository: Path) -> Iterator[tuple[str, Path | str]]:
+    """Export modules by their names, a process for each core; yields each with its directory, or why there is none."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+        under_way = {pool.submit(_export_named, name, repository): name for name in names}
+        for done in as_completed(under_way):
+            yield under_way[done], done.result()
+
+
+def _export_named(name: str, repository: Path) -> Path | str:
+    try:
+        return export_entry(name, all_entries()[name], repository)
+    except Exception as error:  # whatever it is, the others are judged
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
 def stream_entry(directory: Path, server: ServerProcess, seed: int = 0) -> None:
     """Stream one version by concurrent sessions, and compare.
 
@@ -57,7 +76,7 @@ def stream_entry(directory: Path, server: ServerProcess, seed: int = 0) -> None:
         AssertionError: a number is not that of the offline run, or the service refused a chunk.
     """
     manifest = Manifest.read(directory)
-    sequences = [Sequence(manifest, seed + number, NUM_STEPS) for number in range(NUM_SESSIONS)]
+    sequences = [LiveSequence(manifest, seed + number, NUM_STEPS) for number in range(NUM_SESSIONS)]
 
     def live(number: int) -> None:
         sequence, generator = sequences[number], np.random.default_rng([seed, number])
@@ -119,7 +138,7 @@ def _as_sent(manifest: Manifest, steps: Any) -> Any:
     return rows if manifest.inputs[0].row_shape else [[row] for row in rows]
 
 
-def _offline(runner: Runner, sequence: Sequence) -> dict[str, NDArray[Any]]:
+def _offline(runner: Runner, sequence: LiveSequence) -> dict[str, NDArray[Any]]:
     """The offline run of one sequence by itself, by the names of its outputs."""
     manifest = runner.manifest
     rows = manifest.given.pack([array[None] for array in sequence.sent().values()])

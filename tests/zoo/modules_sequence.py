@@ -323,8 +323,8 @@ def whole_of_longest() -> Entry:
 
         def forward(self, x: Tensor, lengths: Tensor) -> Any:
             made, _ = packed(self.layers, x, lengths)
-            within = torch.arange(lengths.max())[None, :] < lengths[:, None]
-            return self.head((made * within.unsqueeze(-1)).max(dim=1).values)
+            within = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
+            return self.head((made * within.unsqueeze(-1)).sum(dim=1))
 
     return Longest(), whole()
 
@@ -348,7 +348,7 @@ def whole_sorted() -> Entry:
 
 
 def whole_transformer() -> Entry:
-    """torch's encoder of a transformer, told where the padding is."""
+    """Torch's encoder of a transformer, told where the padding is."""
 
     class Encoder(nn.Module):
         def __init__(self) -> None:

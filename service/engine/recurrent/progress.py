@@ -103,7 +103,7 @@ class Progress:
         for work in iteration.works:
             start, end = end, end + work.num_rows
             if failed_rows is not None and failed_rows[start:end].any():
-                work.error = _failure(self._arena.manifest.made.flat(outputs[start:end]))
+                work.error = _failure(self._arena.manifest.made.flat(outputs[start:end]), work)
             elif not self._advance(work, outputs[start:end].reshape(-1, outputs.shape[2]), num_steps):
                 self._line.append(work)
                 continue
@@ -151,8 +151,8 @@ class Progress:
         metrics.steps.inc(num_rows * num_steps)
 
 
-def _failure(outputs: list[NDArray[Any]]) -> RunFailed:
-    """Why rows with these outputs failed: what is not finite in them, or what they led to."""
+def _failure(outputs: list[NDArray[Any]], work: Work) -> RunFailed:
+    """Why a work with these outputs failed: what is not finite in them, or what they led to."""
     what = "the state that it leads to is not finite, and no step could be made from it"
     numbers = [each for each in outputs if each.dtype.kind == "f"]
     if not all(np.isfinite(each).all() for each in numbers):
@@ -160,6 +160,8 @@ def _failure(outputs: list[NDArray[Any]]) -> RunFailed:
         what = "its output is not finite: NaN" if has_nan else "its output is not finite: infinity"
         if not has_nan and any((each == -np.inf).any() for each in numbers):
             what += "; where minus infinity is meant, export the model with minus_infinity"
+    if work.private:
+        return RunFailed(f"the model has no answer to a step of this sequence: {what}")
     return RunFailed(f"the model has no answer to this step: {what}; the session is as it was")
 
 

@@ -105,3 +105,10 @@ def test_rows_in_disorder_are_no_change() -> None:
 def test_days_have_no_hours() -> None:
     day = to_moment(datetime(2023, 10, 27))
     assert find_clock_changes([day + number * 24 * HOUR for number in (0, 1, 2, 2, 3)]) == []
+
+
+def test_a_row_that_is_missing_on_the_sunday_after_the_change_is_not_taken_for_it() -> None:
+    walls = shown("Berlin", datetime(2023, 1, 1), datetime(2023, 12, 31), 60)
+    walls.remove(to_moment(datetime(2023, 4, 2, 2)))
+    forward = [walls[change.row] for change in find_clock_changes(walls) if not change.is_back]
+    assert forward == [to_moment(datetime(2023, 3, 26, 3))]

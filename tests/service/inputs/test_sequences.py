@@ -61,7 +61,7 @@ class TestToSequence:
             ([[1, 2.5]], CODES, r"2\.5 is no code of 'b'", "inputs[0][1]"),
             ([[1, 10]], CODES | {"dtype": "int64"}, "10 is no code of 'b'", "inputs[0][1]"),
             ([[1, 2.5], [1, 3.5]], AMOUNT, r"3\.5 is outside what 'b' may be, 0 to 3", "inputs[1][1]"),
-            ([[1, 2.0**53 + 2]], {"dtype": "int64"}, "does not fit int64", "inputs[0][1]"),
+            ([[1, 2.0**53 + 2]], {"dtype": "int64"}, "send such as Arrow", "inputs[0][1]"),
         ],
     )
     def test_what_does_not_fit_is_refused_by_its_place(
