@@ -323,7 +323,8 @@ def whole_of_longest() -> Entry:
 
         def forward(self, x: Tensor, lengths: Tensor) -> Any:
             made, _ = packed(self.layers, x, lengths)
-            within = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
+            longest: Any = lengths.max()
+            within = torch.arange(longest)[None, :] < lengths[:, None]
             return self.head((made * within.unsqueeze(-1)).sum(dim=1))
 
     return Longest(), whole()
