@@ -55,16 +55,43 @@ class EdgedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no type
         return worker().edge(super().to_asgi(is_main=is_main))
 
 
+_STEPS: dict[str, Any] = {
+    "oneOf": [  # of "anyOf" BentoML shows, and its client sends, the first form only
+        {
+            "type": "array",
+            "items": {"type": "array"},
+            "description": "steps of one input, each a list of its features, or nested in its shape; a word stands for "
+            "its code, and null for a missing value",
+        },
+        {
+            "type": "object",
+            "additionalProperties": {"type": "array"},
+            "description": "steps of each of several inputs, by name",
+        },
+    ]
+}
+
+
 def input_spec(body_type: type[Body]) -> type[BaseModel]:
     """A body as BentoML describes it to its page and its client: the members, their defaults and their bounds."""
     schema = msgspec.json.schema_components([body_type])[1][body_type.__name__]
+    properties = schema["properties"]
+    kinds: dict[str, Any] = {}
+    if body_type is StepInput:
+        properties["inputs"] = _STEPS
+        kinds = {"inputs": Any}
+    if body_type is PredictInput:
+        properties["sequences"]["items"] = _STEPS
+        kinds = {"sequences": list[Any]}
     # The model or the session first, then what must be given: BentoML's client takes arguments in this order.
     fields = sorted(
         msgspec.structs.fields(body_type),
         key=lambda field: (field.name not in ("model", "session_id"), not field.required),
     )
     schema["properties"] = {field.name: schema["properties"][field.name] for field in fields}
-    members: dict[str, Any] = {field.name: (field.type, ... if field.required else field.default) for field in fields}
+    members: dict[str, Any] = {
+        field.name: (kinds.get(field.name, field.type), ... if field.required else field.default) for field in fields
+    }
     config = ConfigDict(extra="forbid", json_schema_extra=lambda shown: shown.update(schema))
     return create_model(body_type.__name__, __config__=config, **members)
 

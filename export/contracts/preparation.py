@@ -6,7 +6,7 @@ What cannot be exported whatever it answers is refused here, before anything run
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 import torch
@@ -36,6 +36,10 @@ def prepared(module: nn.Module) -> nn.Module:
     _check_kinds(module)
     _check_weights(module)
     made = _copied(module).eval()
+    for part in made.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, torch.jit.ScriptFunction):
+                setattr(part, name, _called(value))
     for path, part in list(made.named_modules(remove_duplicate=False)):
         if path and unwrapped(part) is not part:
             made.set_submodule(path, unwrapped(part))
@@ -140,14 +144,22 @@ def _check_devices(module: nn.Module) -> None:
 def _copied(module: nn.Module) -> nn.Module:
     # torch copies no tensor that was computed with gradients, such as what weight_norm leaves as `weight`.
     computed = {id(tensor): tensor for part in module.modules() for tensor in _tensors(vars(part))}
-    memo = {key: tensor.detach().clone() for key, tensor in computed.items() if not tensor.is_leaf}
+    memo: dict[int, object] = {key: each.detach().clone() for key, each in computed.items() if not each.is_leaf}
+    # Nor a function that torch.jit.script made, which holds no numbers.
+    held = [each for part in module.modules() for each in vars(part).values()]
+    memo |= {id(each): each for each in held if isinstance(each, torch.jit.ScriptFunction)}
     try:
-        return copy.deepcopy(module, cast("dict[int, object]", memo))
+        return copy.deepcopy(module, memo)
     except Exception as error:  # whatever a user's module holds
         raise ExportError(
             f"{name_of(module)} cannot be copied ({type(error).__name__}: {first_line(error)}): keep what cannot be, "
             "as an open file, a lock or a generator, out of the module"
         ) from error
+
+
+def _called(function: Callable[..., object]) -> Callable[..., object]:
+    """A plain function in place of one that torch.jit.script made, which cannot be copied."""
+    return lambda *arguments: function(*arguments)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

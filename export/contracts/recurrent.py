@@ -183,7 +183,8 @@ def one_step(contract: Contract) -> Contract:
     if not np.allclose(whole, steps[:, -whole.shape[1] :], rtol=1e-4, atol=1e-4, equal_nan=True):
         raise ExportError(
             f"{name_of(contract.module)} answers otherwise step by step than over a whole sequence: its states do not "
-            "carry all that its output depends on, so it cannot be served in sessions"
+            "carry all that its output depends on, so it cannot be served in sessions; return what the steps carry as "
+            "a state, or, where an answer needs the whole sequence, export it with task 'sequence'"
         )
     return short
 

@@ -7,9 +7,10 @@ directions, which is what ``ostinato.models.networks.ragged.run_ragged`` becomes
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,31 +30,59 @@ PROJECTED = "ostinato::ProjectedLSTM"
 """An LSTM whose hidden state is projected, of which ``invariant_layers.py`` makes a ``Scan``."""
 
 
+STAND_IN = "as_onnx"
+"""Where a layer holds its stand-in."""
+_KINDS: tuple[type[nn.RNNBase], ...] = (nn.LSTM, nn.GRU, nn.RNN)
+
+
 def with_onnx_layers(module: nn.Module) -> nn.Module:
-    """A copy of the module in which each ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` stands as ONNX operators.
+    """A copy of the module in which each ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` holds what it is as ONNX operators.
 
-    The copy can be traced for export and not be run.
-
-    Raises:
-        ExportError: a layer has a ``forward`` of its own.
+    The layers stay what they are, with their attributes and a ``forward`` of their own; within ``onnx_forwards`` that
+    of torch gives way to the operators.
     """
     module = copy.deepcopy(module)
-    if isinstance(module, nn.RNNBase):
-        return OnnxLayers(module, type(module).__name__)
-    # A layer may be held under several names: each of them gets the same stand-in.
-    everywhere = list(module.named_modules(remove_duplicate=False))
-    layers = [(path, layer) for path, layer in everywhere if isinstance(layer, nn.RNNBase)]
-    stand_ins: dict[nn.RNNBase, OnnxLayers] = {}
-    for path, layer in layers:
-        parent, _, name = path.rpartition(".")
-        if layer not in stand_ins:
-            stand_ins[layer] = OnnxLayers(layer, path)
-        setattr(module.get_submodule(parent), name, stand_ins[layer])
+    for path, layer in list(module.named_modules()):
+        if isinstance(layer, nn.RNNBase):
+            stand_in = OnnxLayers(layer, path or type(layer).__name__)
+            layer.add_module(STAND_IN, stand_in)
+            # Some modules call it before each run, for the sake of another device.
+            vars(layer)["flatten_parameters"] = _nothing
+            vars(layer)["run_ragged"] = stand_in.run_ragged
     return module
 
 
+@contextlib.contextmanager
+def onnx_forwards() -> Iterator[None]:
+    """Within it, torch's layers that hold a stand-in run that."""
+    kept = [kind.forward for kind in _KINDS]
+    for kind, forward in zip(_KINDS, kept, strict=True):
+        setattr(kind, "forward", _forward_of(forward))  # noqa: B010
+    try:
+        yield
+    finally:
+        for kind, forward in zip(_KINDS, kept, strict=True):
+            setattr(kind, "forward", forward)  # noqa: B010
+
+
+def _forward_of(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(self: nn.RNNBase, input: Any, hx: Hidden = None) -> Any:  # noqa: A002
+        stand_in = dict(self.named_children()).get(STAND_IN)
+        return forward(self, input, hx) if stand_in is None else stand_in(input, hx)
+
+    return run
+
+
+def _nothing() -> None:
+    pass
+
+
 class OnnxLayers(nn.Module):
-    """Stands in for an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, whose shapes and arguments it has, while it is traced."""
+    """Stands in for an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, whose shapes and arguments it has, while it is traced.
+
+    Raises:
+        ExportError: the layer is of another kind.
+    """
 
     def __init__(self, layer: nn.RNNBase, path: str) -> None:
         super().__init__()
@@ -76,9 +105,6 @@ class OnnxLayers(nn.Module):
                 self.register_buffer(f"weight_hr_l{index}", torch.stack(projections))
             biases = [_onnx_bias(layer, suffix, self.operator) for suffix in suffixes]
             self.register_buffer(f"bias_l{index}", torch.cat(biases, dim=0))
-
-    def flatten_parameters(self) -> None:
-        """Nothing: some modules call it before each run, for the sake of another device."""
 
     def forward(self, x: Tensor | PackedSequence, hx: Hidden = None) -> tuple[Tensor | PackedSequence, Hidden]:
         """As torch's layer: ``x [B, T, F]`` or ``[T, B, F]``, ``hx [L D, B, H]`` (a pair of them for an LSTM)."""
@@ -162,12 +188,11 @@ class OnnxLayers(nn.Module):
 
 
 def _operator(layer: nn.RNNBase, path: str) -> str:
-    known: dict[str, type[nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
-    operator = next((name for name, kind in known.items() if isinstance(layer, kind)), None)
-    if operator is None or type(layer).forward is not known[operator].forward:
+    operator = next((kind.__name__ for kind in _KINDS if isinstance(layer, kind)), None)
+    if operator is None:
         raise ExportError(
-            f"layer {path!r} ({type(layer).__name__}) has a forward of its own: hold an nn.LSTM, nn.GRU or nn.RNN "
-            "and do the rest around it"
+            f"layer {path!r} ({type(layer).__name__}) is neither nn.LSTM nor nn.GRU nor nn.RNN, and ONNX has no other: "
+            "make it of these, or of cells in a loop over the steps"
         )
     return operator
 

@@ -22,7 +22,7 @@ from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
-from ostinato.export.graphs.layers import with_onnx_layers
+from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.packing import PaddedPacking
@@ -125,12 +125,7 @@ def write_graph(contract: Contract, path: Path, name: str = "step", places: dict
     """
     _check_directions(contract)
     signature = Signature.of(contract, name)
-    model = None if loops_over_steps(contract) else _translated_whole(contract, signature)
-    if model is None:
-        one = one_step(contract)
-        model = _translated(one, Signature.of(one, name))
-        carried = {state.input: state.output for state in contract.states}
-        scan_over_steps(model, dict(signature.inputs), dict(signature.outputs), carried)
+    model = _model_of(contract, signature)
     if places is not None:
         places |= places_of(model)
     made = finish(model, signature, path)
@@ -161,22 +156,32 @@ def _check_directions(contract: Contract) -> None:
         ) from error
 
 
-def _translated_whole(contract: Contract, signature: Signature) -> ir.Model | None:
-    """The graph over all steps; None where it would take one number of them, and step by step is the same.
+def _model_of(contract: Contract, signature: Signature) -> ir.Model:
+    """The graph over all steps, traced as it is; or, where that fails, of one step within a ``Scan``.
 
     Raises:
         ExportError: as ``write_graph``; of two reasons, that of the whole module.
     """
+    if loops_over_steps(contract):
+        return _scanned(contract, signature)
     try:
         return _translated(contract, signature)
-    except StaticAxes as error:
-        if error.axes != ("T",):
+    except ExportError as error:
+        is_of_steps = not isinstance(error, StaticAxes) or "T" in error.axes
+        if contract.inputs.time_axis is None or not is_of_steps:
             raise
         try:
-            one_step(contract)
+            return _scanned(contract, signature)
         except ExportError:
             raise error from None
-        return None
+
+
+def _scanned(contract: Contract, signature: Signature) -> ir.Model:
+    one = one_step(contract)
+    model = _translated(one, Signature.of(one, signature.name))
+    carried = {state.input: state.output for state in contract.states}
+    scan_over_steps(model, dict(signature.inputs), dict(signature.outputs), carried)
+    return model
 
 
 def _translated(contract: Contract, signature: Signature) -> ir.Model:
@@ -236,7 +241,7 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet(), PaddedPacking():
+    with _quiet(), onnx_forwards(), PaddedPacking():
         try:
             return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
         except ExportError:

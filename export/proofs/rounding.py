@@ -32,7 +32,7 @@ MAX_TOLERANCE = 1e-4
 # The graph and the network are rounded each on its own, and what was measured is not the worst that there is.
 _MARGIN = 5.0
 # Rows and steps over which the rounding of a recurrent network is measured.
-_SIZES = ((64, 200), (32, 1000))
+_SIZES = ((64, 200), (16, 1000))
 
 
 class Widened:

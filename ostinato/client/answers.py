@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.client.arrays import Array, to_outputs, to_outputs_with_holes
+from ostinato.client.arrays import Array, Outputs, to_outputs, to_outputs_with_holes
 from ostinato.client.exchange import accepted, unexpected
 from ostinato.client.retry import ServiceAnswer
 from ostinato.errors import UnexpectedAnswer
@@ -48,7 +48,7 @@ class SessionInfoPage:
 class Stepped:
     """A chunk's outputs, and how many steps the session has now."""
 
-    outputs: Array
+    outputs: Outputs
     steps: int
 
 
@@ -69,13 +69,14 @@ class ManyStepped:
     Attributes:
         session_ids: of the R rows.
         seq: int64 ``[R]``: steps applied before each row; -1 in rows that failed.
-        outputs: ``[R, O]``; NaN (0 for integers) in rows that failed; ``[R, 0]`` where all did.
+        outputs: ``[R, O]``, or ``[R, ...]`` of a nested output; NaN (0 for integers) in rows that failed; ``[R, 0]``
+            where all did. Of several outputs a dictionary of these by name.
         errors: of the rows that failed, by row.
     """
 
     session_ids: tuple[str, ...]
     seq: NDArray[np.int64]
-    outputs: Array
+    outputs: Outputs
     errors: tuple[RowError, ...]
 
 
@@ -144,18 +145,21 @@ def stepped(members: Mapping[str, Any], session: SessionInfo, num_steps: int, *,
     hold(members, session_id=session.session_id, seq=session.steps)
     steps = count_of(members["steps"], "steps")
     _check(steps == session.steps + num_steps, f"it has {steps} steps, after {session.steps} and {num_steps}")
-    outputs = to_outputs(members["outputs"])
-    _check(outputs.ndim == 2, "its outputs are no rows of numbers")
+    outputs = outputs_of(members["outputs"])
     num_rows = num_steps if return_sequences else 1
-    _check(len(outputs) in (1, num_rows), f"it has {len(outputs)} rows of outputs, for {num_steps} steps")
+    for made in arrays_of(outputs):
+        _check(made.ndim >= 2, "its outputs are no rows of numbers")
+        _check(len(made) in (1, num_rows), f"it has {len(made)} rows of outputs, for {num_steps} steps")
     return Stepped(outputs, steps)
 
 
-def forecast_of(members: Mapping[str, Any], *, session_id: str, horizon: int) -> Array:
-    """Outputs ``[horizon, O]``."""
+def forecast_of(members: Mapping[str, Any], *, session_id: str, horizon: int) -> Outputs:
+    """Outputs ``[horizon, O]``; one of several may be one row, if the model makes it once."""
     hold(members, session_id=session_id)
-    outputs = to_outputs(members["outputs"])
-    _check(outputs.ndim == 2 and len(outputs) == horizon, f"its outputs are not those of {horizon} steps")
+    outputs = outputs_of(members["outputs"])
+    numbers = (1, horizon) if isinstance(outputs, dict) else (horizon,)
+    for made in arrays_of(outputs):
+        _check(made.ndim >= 2 and len(made) in numbers, f"its outputs are not those of {horizon} steps")
     return outputs
 
 
@@ -167,33 +171,23 @@ def predicted(
     lengths: Sequence[int],
     return_sequences: bool,
     return_state: bool,
-) -> tuple[list[Array], list[dict[str, Array]]]:
+) -> tuple[list[Outputs], list[dict[str, Array]]]:
     """The outputs of sequences, and their states. As of a chunk, one row of outputs may be all that the model gives."""
     hold(members, model=model, version=version)
-    outputs = [to_outputs(each) for each in members["outputs"]]
+    outputs = [outputs_of(each) for each in members["outputs"]]
     _check(len(outputs) == len(lengths), f"it has outputs of {len(outputs)} sequences, and {len(lengths)} were sent")
-    for made, length in zip(outputs, lengths, strict=True):
-        if return_sequences:
-            _check(made.ndim == 2, "its outputs are no rows of numbers")
-            _check(len(made) in (1, length), f"it has {len(made)} rows of outputs, for {length} steps")
-        else:
-            _check(made.ndim == 1, "it has not one row of outputs for each sequence")
+    for words, length in zip(outputs, lengths, strict=True):
+        for made in arrays_of(words):
+            if return_sequences:
+                _check(made.ndim >= 2, "its outputs are no rows of numbers")
+                _check(len(made) in (1, length), f"it has {len(made)} rows of outputs, for {length} steps")
+            else:
+                _check(made.ndim >= 1, "it has not one row of outputs for each sequence")
     if not return_state:
         return outputs, []
     states = [{name: to_outputs(state, np.nan) for name, state in each.items()} for each in members["states"]]
     _check(len(states) == len(lengths), f"it has states of {len(states)} sequences, and {len(lengths)} were sent")
     return outputs, states
-
-
-def gives_one_row(members: Mapping[str, Any], model: str, version: str) -> bool:
-    """Whether a model gives one row of outputs for a whole chunk, by its manifest; True, too, where the manifest does
-    not tell, because it is another version's. An empty version stands for any.
-    """
-    hold(members, model=model)
-    manifest = members["manifest"]
-    if manifest is None or (version and manifest["version"] != version):
-        return True
-    return "T" in manifest["inputs"][0]["shape"] and "T" not in manifest["outputs"][0]["shape"]
 
 
 def many_stepped(
@@ -202,21 +196,38 @@ def many_stepped(
     """The answer to one step of each of R sessions, row by row as they were sent."""
     _check(members["session_ids"] == list(session_ids), "its rows are not those that were sent")
     num_rows = len(session_ids)
-    rows, seqs = members["outputs"], members["seq"]
-    _check(len(rows) == len(seqs) == num_rows, f"its columns are not of {num_rows} rows")
+    columns, seqs = members["outputs"], members["seq"]
+    named = columns if isinstance(columns, dict) else {"": columns}
+    lengths = {len(rows) for rows in (seqs, *named.values())}
+    _check(bool(named) and lengths == {num_rows}, f"its columns are not of {num_rows} rows")
     errors = tuple(
         RowError(count_of(error["row"], "row"), error["code"], error["detail"], error.get("expected_seq"))
         for error in members["errors"]
     )
     failed = {error.row for error in errors}
     _check(len(failed) == len(errors) and all(row < num_rows for row in failed), "its errors are not each of a row")
-    for row, (number, outputs) in enumerate(zip(seqs, rows, strict=True)):
-        is_there = number is not None and outputs is not None
+    for row, (number, *outputs) in enumerate(zip(seqs, *named.values(), strict=True)):
+        is_there = number is not None
+        _check(all((output is not None) == is_there for output in outputs), f"row {row} has only some of its members")
         _check(is_there != (row in failed), f"row {row} has not either outputs or an error")
         if is_there and seq is not None and seq[row] is not None:
             _check(number == seq[row], f"row {row} is of seq {number}, and {seq[row]} was asked for")
     numbers = np.array([-1 if number is None else count_of(number, "seq") for number in seqs], np.int64)
-    return ManyStepped(tuple(session_ids), numbers, to_outputs_with_holes(rows), errors)
+    made = {name: to_outputs_with_holes(rows) for name, rows in named.items()}
+    return ManyStepped(tuple(session_ids), numbers, made if columns is named else made[""], errors)
+
+
+def outputs_of(words: Any) -> Outputs:
+    """The outputs of an answer: an array, or a dictionary of arrays where they have names."""
+    if not isinstance(words, dict):
+        return to_outputs(words)
+    _check(bool(words), "it has no outputs")
+    return {name: to_outputs(each) for name, each in words.items()}
+
+
+def arrays_of(outputs: Outputs) -> list[Array]:
+    """The arrays among outputs."""
+    return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
 
 
 def check_state(file: bytes, session_id: str) -> None:

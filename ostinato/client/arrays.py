@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,23 @@ from ostinato.errors import UnexpectedAnswer
 
 Array = NDArray[Any]
 Row = Sequence[float | None] | Array
-Rows = Sequence[Row] | Array
+Rows = Sequence[Any] | Array | Mapping[str, Any]
 """A chunk or a whole sequence ``[n, F]``; None or NaN is a missing value.
 
 What ``given.py`` knows is taken in its place: a data frame, by the names of its columns; a tensor; and as a chunk one
-step ``[F]``, or numbers ``[n]`` for a model with one feature.
+step ``[F]``, or numbers ``[n]`` for a model with one feature. A nested input is ``[n, ...]``. Several inputs are a
+mapping of these by name, or a data frame with the columns of all. A word stands for its code where the model has words.
 """
-
-
+Outputs: TypeAlias = Any
+"""An array ``[n, O]``, or ``[n, ...]`` of a nested output; of a model with several, a dictionary of these by name, in
+which an output that is made once for all steps has one row.
+"""
 States = Mapping[str, Any]
 """State name -> one row of it, as nested lists or an array."""
-Context = Mapping[str, Any]
-"""Name -> what is the same in all steps of a sequence: a number or word, nested lists, or an array."""
+Context: TypeAlias = Any
+"""Name -> what is the same in all steps of a sequence: a number or word, nested lists, an array, or a row of a data
+frame; or one such row with all the columns of the context.
+"""
 
 
 def to_json(content: object, *, allow_infinity: bool = True) -> bytes:
@@ -86,11 +91,11 @@ def to_outputs(numbers: object, null: float = -np.inf) -> Array:
     return outputs
 
 
-def to_outputs_with_holes(rows: Sequence[Sequence[float] | None]) -> Array:
-    """Outputs ``[R, O]`` of rows, of which some are None: these are NaN, or 0 in integers; ``[R, 0]`` if all are."""
+def to_outputs_with_holes(rows: Sequence[Sequence[Any] | None]) -> Array:
+    """Outputs ``[R, ...]`` of rows, of which some are None: these are NaN, or 0 in integers; ``[R, 0]`` if all are."""
     made = to_outputs([row for row in rows if row is not None] or np.zeros((0, 0), np.float32))
     filler = np.nan if made.dtype.kind == "f" else 0
-    outputs = np.full((len(rows), made.shape[1]), filler, made.dtype)
+    outputs = np.full((len(rows), *made.shape[1:]), filler, made.dtype)
     outputs[[row is not None for row in rows]] = made
     return outputs
 

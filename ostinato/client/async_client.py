@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ostinato.client import wire
 from ostinato.client.addresses import shown
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
-from ostinato.client.arrays import Array, Context, Rows, States
+from ostinato.client.arrays import Array, Context, Outputs, Rows, States
 from ostinato.client.async_stream import AsyncStream
 from ostinato.client.connections import LoopConnections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
@@ -137,7 +137,7 @@ class AsyncClient:
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
-    ) -> list[Array]: ...
+    ) -> list[Outputs]: ...
 
     @overload
     async def predict(
@@ -151,7 +151,7 @@ class AsyncClient:
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
-    ) -> tuple[list[Array], list[dict[str, Array]]]: ...
+    ) -> tuple[list[Outputs], list[dict[str, Array]]]: ...
 
     async def predict(
         self,
@@ -164,7 +164,7 @@ class AsyncClient:
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
-    ) -> list[Array] | tuple[list[Array], list[dict[str, Array]]]:
+    ) -> list[Outputs] | tuple[list[Outputs], list[dict[str, Array]]]:
         """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
         float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
 

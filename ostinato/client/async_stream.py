@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from ostinato.client import wire
-from ostinato.client.arrays import Array, Rows
+from ostinato.client.arrays import Outputs, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out_async
 from ostinato.client.forks import cut_off, leave_alone, watch
 from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, of_no_frame, read_answer, too_big
@@ -76,9 +76,9 @@ class AsyncStream(StreamHandle):
         if self._line is not None:
             await self._line.close()
 
-    async def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Array:
+    async def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``, or the
-        last one ``[1, O]`` without ``return_sequences``; integers stay integers.
+        last one ``[1, O]`` without ``return_sequences``; integers stay integers. Several are a dictionary by name.
 
         Raises:
             SeqConflict: the session has another number of steps; ``steps`` stays as it is.

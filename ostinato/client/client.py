@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ostinato.client import wire
 from ostinato.client.addresses import shown
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
-from ostinato.client.arrays import Array, Context, Rows, States
+from ostinato.client.arrays import Array, Context, Outputs, Rows, States
 from ostinato.client.connections import Connections, made_again
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
 from ostinato.client.generation import (
@@ -116,7 +116,7 @@ class Client:
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
-    ) -> list[Array]: ...
+    ) -> list[Outputs]: ...
 
     @overload
     def predict(
@@ -130,7 +130,7 @@ class Client:
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
-    ) -> tuple[list[Array], list[dict[str, Array]]]: ...
+    ) -> tuple[list[Outputs], list[dict[str, Array]]]: ...
 
     def predict(
         self,
@@ -143,7 +143,7 @@ class Client:
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
         version: str | None = None,
-    ) -> list[Array] | tuple[list[Array], list[dict[str, Array]]]:
+    ) -> list[Outputs] | tuple[list[Outputs], list[dict[str, Array]]]:
         """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
         float32 ``[n, O]``, or the last one ``[O]`` without ``return_sequences``; integers stay integers.
         ``AsyncClient`` says what the options are.

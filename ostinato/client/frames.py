@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ostinato.client.answers import SessionInfo
-from ostinato.client.arrays import Array, Rows, from_json, to_json
+from ostinato.client.arrays import Outputs, Rows, from_json, to_json
+from ostinato.client.chunks import count_steps
 from ostinato.client.exchange import CONNECT, FRAME, ClientRequest, Exchanges, Plan, unexpected
 from ostinato.client.retry import ServiceAnswer
 from ostinato.client.verbs import ENDED, Verbs
@@ -45,7 +46,7 @@ class StreamHandle:
         path = stream_path(self.model, create_missing=self._create_missing)
         yield from self._exchanges.ask(ClientRequest(CONNECT, path))
 
-    def _step_plan(self, session_id: str, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
+    def _step_plan(self, session_id: str, inputs: Rows, *, return_sequences: bool) -> Plan[Outputs]:
         if (seq := self.steps.get(session_id)) is None:
             seq = yield from self._sync_plan(session_id)
         session = SessionInfo(session_id, self.model, "", seq, None, None)
@@ -62,7 +63,9 @@ class StreamHandle:
         settled = yield from self._frames.settle(ClientRequest(FRAME, "", body))
         if settled.answer.code in ENDED:
             self.steps.pop(session_id, None)
-        made = yield from self._verbs.stepped(settled.answer, session, len(inputs), return_sequences=return_sequences)
+        made = yield from self._verbs.stepped(
+            settled.answer, session, count_steps(inputs), return_sequences=return_sequences
+        )
         self.steps[session_id] = made.steps
         return made.outputs
 

@@ -18,6 +18,7 @@ from ostinato.client.events import EventParser
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
 from ostinato.client.given import columns_of
 from ostinato.client.retry import ServiceAnswer
+from ostinato.client.shapes import KnownModels
 from ostinato.errors import ServiceUnreachable, UnexpectedAnswer
 
 Source = str | Sequence[int] | Rows
@@ -126,7 +127,7 @@ class GenerationVerbs:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
-        self._chunks = Chunks(exchanges)
+        self._chunks = Chunks(KnownModels(exchanges))
 
     def generate(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Generation]:
         """All outputs at once."""

@@ -6,6 +6,7 @@ Nothing of theirs is imported: a data frame is known by its columns, a tensor by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,25 @@ def has_names(given: Any) -> bool:
 def columns_of(given: Any) -> list[str] | None:
     """The names of a data frame's columns; None where it is none, or they are numbers."""
     return _names(given.columns) if hasattr(given, "columns") and hasattr(given, "to_numpy") else None
+
+
+@dataclass(frozen=True)
+class NamedRow:
+    """One row of a data frame, by its columns."""
+
+    names: Sequence[str]
+    values: Sequence[Any]
+
+
+def to_named_row(given: Any) -> dict[str, Any] | None:
+    """A row of a data frame, or a frame of one row, by its names; None where it is neither."""
+    if isinstance(given, NamedRow):
+        return dict(zip(given.names, given.values, strict=True))
+    if (names := columns_of(given)) is not None:
+        rows = _rows(given)
+        return dict(zip(names, rows[0], strict=True)) if len(rows) == 1 else None
+    names = _index_of(given)
+    return None if names is None else dict(zip(names, _rows(given), strict=True))
 
 
 def to_mapping(given: Any) -> Any:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NoReturn, Protocol, TypeVar
 
 from ostinato.client.answers import SessionInfo
-from ostinato.client.arrays import Array, Row, Rows
+from ostinato.client.arrays import Outputs, Row, Rows
 from ostinato.client.exchange import Plan
 from ostinato.client.forks import watch
 from ostinato.client.verbs import ENDED, Verbs
@@ -89,15 +89,15 @@ class SessionHandle:
         if self._info is None:
             self._info = yield from self._begin()
 
-    def _step_plan(self, inputs: Rows, *, return_sequences: bool) -> Plan[Array]:
+    def _step_plan(self, inputs: Rows, *, return_sequences: bool) -> Plan[Outputs]:
         info = self._opened()
         made = yield from self._verbs.step(info, inputs, return_sequences=return_sequences)
         # Only now: a chunk that failed leaves the count as it was, and may be sent again.
         self._info = replace(info, steps=made.steps)
         return made.outputs
 
-    def _forecast_plan(self, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Array]:
-        return self._verbs.forecast(self._opened().session_id, horizon, known_future)
+    def _forecast_plan(self, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Outputs]:
+        return self._verbs.forecast(self._opened(), horizon, known_future)
 
     def _look_plan(self) -> Plan[SessionInfo]:
         return self._verbs.look(self._opened().session_id)
@@ -172,9 +172,9 @@ class Session(SessionHandle):
         with self._turn:
             self._run(self._exit_plan(error))
 
-    def step(self, inputs: Rows, *, return_sequences: bool = True) -> Array:
+    def step(self, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
-        ``[1, O]`` without ``return_sequences``; integers stay integers.
+        ``[1, O]`` without ``return_sequences``; integers stay integers. Several outputs are a dictionary by name.
 
         Raises:
             SeqConflict: the session has another number of steps; ``steps`` stays as it is.
@@ -182,8 +182,8 @@ class Session(SessionHandle):
         with self._turn:
             return self._run(self._step_plan(inputs, return_sequences=return_sequences))
 
-    def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Array:
-        """The next ``horizon`` outputs, float32 ``[horizon, O]``; the session is not changed.
+    def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Outputs:
+        """The next ``horizon`` outputs, float32 ``[horizon, O]``, several by name; the session is not changed.
 
         ``known_future``: feature -> values of the steps ahead, or rows of the features that are not forecast.
         """
@@ -272,9 +272,9 @@ class AsyncSession(SessionHandle):
             await self._run(self._open_plan())
         return self
 
-    async def step(self, inputs: Rows, *, return_sequences: bool = True) -> Array:
+    async def step(self, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
-        ``[1, O]`` without ``return_sequences``; integers stay integers.
+        ``[1, O]`` without ``return_sequences``; integers stay integers. Several outputs are a dictionary by name.
 
         Raises:
             SeqConflict: the session has another number of steps; ``steps`` stays as it is.
@@ -282,8 +282,8 @@ class AsyncSession(SessionHandle):
         async with self._turn:
             return await self._run(self._step_plan(inputs, return_sequences=return_sequences))
 
-    async def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Array:
-        """The next ``horizon`` outputs, float32 ``[horizon, O]``; the session is not changed.
+    async def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Outputs:
+        """The next ``horizon`` outputs, float32 ``[horizon, O]``, several by name; the session is not changed.
 
         ``known_future``: feature -> values of the steps ahead, or rows of the features that are not forecast.
         """

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from ostinato.client import wire
-from ostinato.client.arrays import Array, Rows
+from ostinato.client.arrays import Outputs, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out
 from ostinato.client.forks import cut_off, leave_alone, watch
 from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, of_no_frame, read_answer, too_big
@@ -76,9 +76,9 @@ class Stream(StreamHandle):
         with self._turn:
             self._hang_up()
 
-    def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Array:
+    def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``, or the
-        last one ``[1, O]`` without ``return_sequences``; integers stay integers.
+        last one ``[1, O]`` without ``return_sequences``; integers stay integers. Several are a dictionary by name.
 
         Raises:
             SeqConflict: the session has another number of steps; ``steps`` stays as it is.

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ostinato.client import answers
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage, Stepped, read
-from ostinato.client.arrays import Array, Context, Row, Rows, States, to_json
-from ostinato.client.chunks import Chunks
+from ostinato.client.arrays import Array, Context, Outputs, Row, Rows, States, to_json
+from ostinato.client.chunks import Chunks, count_steps
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
 from ostinato.client.given import to_mapping
 from ostinato.client.retry import ServiceAnswer
+from ostinato.client.shapes import KnownModels
 
 NUM_ID_BYTES = 16
 """128 random bits: nobody else has an id that the client made up."""
@@ -37,8 +38,8 @@ class Verbs:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
-        self._chunks = Chunks(exchanges)
-        self._gives_one_row: dict[tuple[str, str], bool] = {}
+        self._models = KnownModels(exchanges)
+        self._chunks = Chunks(self._models)
 
     def models(self) -> Plan[list[dict[str, Any]]]:
         """All models."""
@@ -66,9 +67,10 @@ class Verbs:
         context: Context | Sequence[Context | None] | None,
         go_backwards: bool,
         version: str | None,
-    ) -> Plan[tuple[list[Array], list[dict[str, Array]]]]:
+    ) -> Plan[tuple[list[Outputs], list[dict[str, Array]]]]:
         """Whole sequences: the outputs, and the states behind them where they were asked for."""
         sequences = yield from self._chunks.sequences(model, version or "", sequences)
+        context = yield from self._chunks.contexts(model, version or "", context)
         body = _given(
             sequences=sequences,
             return_sequences=return_sequences,
@@ -79,7 +81,7 @@ class Verbs:
             version=version,
         )
         answer = yield from self._post(_model_path(model, "/predict"), body)
-        lengths = [len(rows) for rows in sequences]
+        lengths = [count_steps(rows) for rows in sequences]
         found = read(
             answer,
             lambda members: answers.predicted(
@@ -91,8 +93,9 @@ class Verbs:
                 return_state=return_state,
             ),
         )
-        if any(return_sequences and len(made) < length for made, length in zip(found[0], lengths, strict=True)):
-            yield from self._hold_to_one_row(answer, model, (answer.members or {})["version"])
+        served = (answer.members or {})["version"]
+        for made, length in zip(found[0], lengths, strict=True):
+            yield from self._hold(answer, model, served, made, length if return_sequences else None)
         return found
 
     def step_many(
@@ -131,6 +134,7 @@ class Verbs:
     ) -> Plan[SessionInfo]:
         """Begin a session."""
         session_id = session_id or secrets.token_urlsafe(NUM_ID_BYTES)
+        context = yield from self._chunks.context(model, version or "", context)
         body = _given(session_id=session_id, ttl_seconds=ttl_seconds, version=version, context=context)
         path = _model_path(model, "/sessions")
         return (yield from self._begin(path, body, model=model, version=version, steps=0, repeated_steps=0))
@@ -157,7 +161,7 @@ class Verbs:
         inputs = yield from self.chunk(session, inputs)
         body = {"inputs": inputs, "seq": session.steps, "return_sequences": return_sequences}
         answer = yield from self._post(_path(session.session_id, "/step"), body)
-        return (yield from self.stepped(answer, session, len(inputs), return_sequences=return_sequences))
+        return (yield from self.stepped(answer, session, count_steps(inputs), return_sequences=return_sequences))
 
     def chunk(self, session: SessionInfo, inputs: Any) -> Plan[Any]:
         """Rows ``[n, F]`` of what was given for a session; its version is empty where it is not known."""
@@ -174,15 +178,21 @@ class Verbs:
             return answers.stepped(members, session, num_steps, return_sequences=return_sequences)
 
         made = read(answer, reader)
-        if return_sequences and len(made.outputs) < num_steps:
-            yield from self._hold_to_one_row(answer, session.model, session.version)
+        num_rows = num_steps if return_sequences else 1
+        yield from self._hold(answer, session.model, session.version, made.outputs, num_rows)
         return made
 
-    def forecast(self, session_id: str, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Array]:
+    def forecast(
+        self, session: SessionInfo, horizon: int, known_future: Mapping[str, Row] | Rows | None
+    ) -> Plan[Outputs]:
         """Look ahead."""
+        session_id = session.session_id
         body = _given(horizon=horizon, known_future=to_mapping(known_future))
         answer = yield from self._post(_path(session_id, "/forecast"), body)
-        return read(answer, lambda members: answers.forecast_of(members, session_id=session_id, horizon=horizon))
+        made = read(answer, lambda members: answers.forecast_of(members, session_id=session_id, horizon=horizon))
+        if isinstance(made, dict):
+            yield from self._hold_to_shape(answer, session.model, session.version, made, horizon, of_forecast=True)
+        return made
 
     def reset(self, session: SessionInfo) -> Plan[SessionInfo]:
         """Back to the initial state."""
@@ -237,16 +247,37 @@ class Verbs:
             ),
         )
 
-    def _hold_to_one_row(self, answer: ServiceAnswer, model: str, version: str) -> Plan[None]:
-        """Hold an answer with one row of outputs for several steps to its model, which alone knows whether it gives no
-        more; it is asked once.
+    def _hold(
+        self, answer: ServiceAnswer, model: str, version: str, outputs: Outputs, num_rows: int | None
+    ) -> Plan[None]:
+        """Hold outputs for so many steps (None = for one, without that axis) to the model, where they are not just rows
+        of numbers, one for each step.
         """
-        if (known := self._gives_one_row.get((model, version))) is None:
-            told = yield from self._exchanges.ask(ClientRequest("GET", _model_path(model)))
-            known = read(told, lambda members: answers.gives_one_row(members, model, version))
-            self._gives_one_row[model, version] = known
-        if not known:
-            raise unexpected(answer, "it has one row of outputs, and the model gives one for each step")
+        if isinstance(outputs, dict) or outputs.ndim != (1 if num_rows is None else 2):
+            yield from self._hold_to_shape(answer, model, version, outputs, num_rows)
+        elif num_rows is not None and len(outputs) < num_rows:
+            shape = yield from self._models.of(model, version)
+            if shape is not None and not shape.gives_one_row:
+                raise unexpected(answer, "it has one row of outputs, and the model gives one for each step")
+
+    def _hold_to_shape(
+        self,
+        answer: ServiceAnswer,
+        model: str,
+        version: str,
+        outputs: Outputs,
+        num_rows: int | None,
+        *,
+        of_forecast: bool = False,
+    ) -> Plan[None]:
+        """Hold outputs to their names and shapes, which the model alone knows; it is asked once."""
+        shape = yield from self._models.of(model, version)
+        if shape is None:  # another version's is all that is told
+            return
+        try:
+            shape.check(outputs, num_rows, of_forecast=of_forecast)
+        except ValueError as error:
+            raise unexpected(answer, str(error)) from error
 
     def _post(self, path: str, body: Mapping[str, Any], *, may_repeat: bool = True) -> Plan[ServiceAnswer]:
         return self._exchanges.ask(ClientRequest("POST", path, to_json(body), may_repeat=may_repeat))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -89,34 +89,50 @@ def bench(
 
 @dataclass(frozen=True)
 class Clients:
-    """What each session's client sends: a cycle of steps, inputs ``[sessions, CYCLE_STEPS, F]``."""
+    """What each session's client sends: a cycle of steps.
+
+    Attributes:
+        inputs: of each session, for each input by name, steps ``[CYCLE_STEPS, F]``.
+        contexts: what each session is opened with, by name; None of a model that takes none.
+    """
 
     shape: ModelShape
-    inputs: list[list[list[float]]]
+    inputs: list[dict[str, list[list[float]]]]
+    contexts: list[dict[str, list[float]] | None]
 
     @classmethod
     def draw(cls, shape: ModelShape, number: int) -> Clients:
         """Different ones for each, and the same in every run."""
         generator = np.random.default_rng(number)
-        return cls(shape, [draw_steps(shape.model_input, CYCLE_STEPS, generator) for _ in range(number)])
+        inputs, contexts = [], []
+        for _ in range(number):
+            inputs.append({part["name"]: draw_steps(part, CYCLE_STEPS, generator) for part in shape.inputs})
+            contexts.append(
+                {part["name"]: _of_shape(draw_steps(part, 1, generator)[0], part) for part in shape.context}
+            )
+        return cls(shape, inputs, [context or None for context in contexts])
 
     def requests(self, session_ids: list[str], host: str) -> list[list[bytes]]:
         """The requests of each session, in turn."""
         return [
             [
-                http_request(
-                    "POST", f"/v1/sessions/{session_id}/step", json.dumps({"inputs": [step]}).encode(), host=host
-                )
-                for step in steps
+                http_request("POST", f"/v1/sessions/{session_id}/step", self._body(session, [place]), host=host)
+                for place in range(CYCLE_STEPS)
             ]
-            for session_id, steps in zip(session_ids, self.inputs, strict=True)
+            for session, session_id in enumerate(session_ids)
         ]
 
-    def applied(self, session: int, num_steps: int) -> NDArray[Any]:
-        """The first ``num_steps`` steps ``[n, F]`` that a session got."""
-        cycle = np.array(self.inputs[session], self.shape.model_input["dtype"])
-        steps: NDArray[Any] = cycle[np.arange(num_steps) % CYCLE_STEPS]
-        return steps
+    def applied(self, session: int, num_steps: int) -> Any:
+        """The first ``num_steps`` steps that a session got, as they were given."""
+        return self._given(session, np.arange(num_steps) % CYCLE_STEPS)
+
+    def _body(self, session: int, places: Sequence[int]) -> bytes:
+        return json.dumps({"inputs": self._given(session, places)}).encode()
+
+    def _given(self, session: int, places: Iterable[int]) -> Any:
+        places = list(places)
+        by_name = {name: [steps[place] for place in places] for name, steps in self.inputs[session].items()}
+        return by_name if len(by_name) > 1 else by_name[self.shape.inputs[0]["name"]]
 
 
 class Offline:
@@ -138,13 +154,11 @@ class Offline:
             raise CommandError(f"{repository}: there is no {shape.name}/{shape.version}, which the service serves")
         self._runner = load_model(directory, Settings()).runner
         self.promise = self._runner.promise
-        self._output_dtype = self._runner.manifest.outputs[0].dtype
 
     def rate(self, num_sessions: int) -> float:
         """Steps a second with all sessions in one batch, or in the largest that the model takes."""
-        part = self._runner.manifest.inputs[0]
         batch_size = min(num_sessions, self._runner.max_batch_size)
-        inputs = np.zeros((batch_size, 1, part.num_features), part.dtype)
+        inputs = self._runner.manifest.given.zeros(batch_size, 1)
         states = self._runner.initial_states(batch_size)
         self._runner.run(inputs, states)
         number = 0
@@ -161,19 +175,26 @@ class Offline:
             WrongAnswer: one differs, or steps are lost or doubled.
         """
         from ostinato.service.engine.recurrent.offline import run_offline
+        from ostinato.service.inputs.rows import to_context, to_rows
 
+        manifest = self._runner.manifest
+        initial = self._runner.initial_states(1)[: len(manifest.states)]
         checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
         for session in checked:
             answer, num_steps = json.loads(load.last[session].body), load.num_steps[session]
             if answer["steps"] != num_steps:
                 raise WrongAnswer(f"a session has {answer['steps']} steps, and its client got {num_steps} answers")
-            steps = clients.applied(session, num_steps)[None]
-            expected = run_offline(self._runner, steps)[0][0, -1]
-            made = np.array(answer["outputs"][-1], self._output_dtype)
-            if made.tobytes() != expected.tobytes():
-                raise WrongAnswer(
-                    f"after {num_steps} steps a session answered {made.tolist()}; offline it is {expected.tolist()}"
-                )
+            steps = to_rows(clients.applied(session, num_steps), manifest.given, "inputs")[None]
+            context = to_context(clients.contexts[session], manifest.context, "context")
+            begin = (*initial, *(each[None] for each in context))
+            last = run_offline(self._runner, steps, begin=begin)[0][0, -1:]
+            for part, expected in zip(manifest.outputs, manifest.made.unpack(last), strict=True):
+                given = answer["outputs"][part.name] if len(manifest.outputs) > 1 else answer["outputs"]
+                made = np.array(given, part.dtype)
+                if made.tobytes() != expected.tobytes():
+                    raise WrongAnswer(
+                        f"after {num_steps} steps a session answered {made.tolist()}; offline it is {expected.tolist()}"
+                    )
         return len(checked)
 
 
@@ -191,7 +212,7 @@ def _load(url: str, clients: Clients, seconds: float) -> Load:
     address, host = _address(url)
     session_ids: list[str] = []
     try:
-        asyncio.run(_open(url, clients.shape.name, len(clients.inputs), session_ids))
+        asyncio.run(_open(url, clients.shape.name, clients.contexts, session_ids))
         load = closed_loop(address, clients.requests(session_ids, host), seconds)
     finally:
         asyncio.run(_close(url, session_ids))
@@ -201,11 +222,17 @@ def _load(url: str, clients: Clients, seconds: float) -> Load:
     return load
 
 
-async def _open(url: str, model: str, number: int, session_ids: list[str]) -> None:
+async def _open(url: str, model: str, contexts: Sequence[Any], session_ids: list[str]) -> None:
     async with AsyncClient(url) as client:
-        for _ in range(number):
+        for context in contexts:
             # One by one, so that those opened before a refusal are closed.
-            session_ids += [(await client.session(model, keep=True).open()).session_id]
+            session_ids += [(await client.session(model, context=context, keep=True).open()).session_id]
+
+
+def _of_shape(numbers: list[float], part: Mapping[str, Any]) -> list[float]:
+    """A context's numbers, nested as it is."""
+    nested: list[float] = np.reshape(numbers, [axis for axis in part["shape"] if axis != "B"] or [1]).tolist()
+    return nested
 
 
 async def _close(url: str, session_ids: list[str]) -> None:

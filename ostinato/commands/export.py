@@ -115,7 +115,7 @@ def export(
     console.print(_proof(exported))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
-    console.print(_summary(exported))
+    console.print(export_summary(exported))
     if bentoml:
         from ostinato.export.bentoml_store import save_to_store
 
@@ -145,13 +145,17 @@ def _bits(identical: bool) -> str:
     return "to the bit" if identical else "[yellow]to rounding[/]"
 
 
-def _summary(exported: Exported) -> Table:
+def export_summary(exported: Exported) -> Table:
+    """What was exported: its tensors, and what they are called where there are several."""
     manifest = exported.manifest
     table = Table(title=str(exported.directory), show_header=False)
     for given in manifest.inputs:
-        _add_tensor(table, "source" if manifest.task == "encoder_decoder" else "input", given)
+        what = "source" if manifest.task == "encoder_decoder" else "input"
+        _add_tensor(table, f"{what} {given.name}" if len(manifest.inputs) > 1 else what, given)
+    for known in manifest.context:
+        _add_tensor(table, f"context {known.name}", known)
     for made in manifest.outputs:
-        _add_tensor(table, "output", made)
+        _add_tensor(table, f"output {made.name}" if len(manifest.outputs) > 1 else "output", made)
     for state in manifest.states:
         table.add_row(f"state {state.name}", f"{state.dtype} {_shape(state.shape)}")
     if manifest.decoder is not None:

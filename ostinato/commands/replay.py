@@ -33,6 +33,7 @@ from ostinato.tables.table import Table
 from ostinato.tools.input_table import InputTable
 from ostinato.tools.replay import ModelShape, Replayed, ReplayOptions, rows_of_sessions
 from ostinato.tools.replay import replay as replay_rows
+from ostinato.tools.tensor_files import read_context
 
 
 def replay(
@@ -57,6 +58,14 @@ def replay(
     column: RenamedColumns = None,
     time: TimeNames = "",
     gaps: GapsOption = None,
+    context: Annotated[
+        str,
+        typer.Option(
+            help="What is the same in all steps of a session, for a model that takes such: an object of JSON, or a "
+            "file of it.",
+            show_default="none",
+        ),
+    ] = "",
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Stream the rows of a table (CSV) through sessions of a running service, one step a row, and score its forecasts.
@@ -84,6 +93,7 @@ def replay(
         horizon=horizon,
         known=split_names(known),
         rows_per_second=rate,
+        context=read_context(context),
     )
     console = Console()
     Table(file)  # what is wrong with the file is told before a service is asked for

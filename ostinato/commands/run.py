@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,7 @@ from ostinato.commands.options import (
 from ostinato.commands.progress import ProgressReport, progress_bar, reporter
 from ostinato.errors import CommandError, InputError, SettingsError
 from ostinato.extras import require
+from ostinato.tables.gaps import Gaps
 from ostinato.tools.sequence_files import (
     WRITTEN,
     SequenceFile,
@@ -37,8 +38,18 @@ from ostinato.tools.sequence_files import (
     shown,
     write_outputs,
 )
+from ostinato.tools.tensor_files import (
+    TensorFile,
+    count_steps,
+    plain_context,
+    read_context,
+    read_tensor_file,
+    shown_tensors,
+    write_tensor_file,
+)
 
 if TYPE_CHECKING:
+    from ostinato.service.artifact.manifest import Manifest
     from ostinato.service.engine.recurrent.runner import Runner
     from ostinato.service.engine.sequence.runner import SequenceRunner
 
@@ -67,6 +78,14 @@ def run(
     gaps: GapsOption = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
+    context: Annotated[
+        str,
+        typer.Option(
+            help="What is the same in all steps, for a model that takes such: an object of JSON, or a file of it; a "
+            "list has one for each sequence.",
+            show_default="the file's",
+        ),
+    ] = "",
 ) -> None:
     """Run a model offline over whole sequences, from its initial state: the numbers that a live session's answers equal
     to the bit, however the sequence was cut and whatever shared its batch. Needs no service and no torch.
@@ -76,9 +95,11 @@ def run(
     list of sequences, or one sequence. NaN and null are missing values. Numbers are written in the
     fewest digits that give the same bits back.
 
+    Of a model with several inputs, a table has the columns of all, and arrays are found by the names of the inputs and
+    of its context; JSON has objects by name, as predict takes them.
+
     How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
-    the shape named there, 'alone' one row and one step a run. A model of the task 'sequence' is run over each sequence
-    by itself.
+    the shape named there, 'alone' one row and one step a run; a model of whole sequences over each by itself.
 
     [bold]Examples[/]
 
@@ -89,14 +110,28 @@ def run(
     ostinato run repository/digits/1 recordings.npz --output answers.npz
 
     ostinato run repository/digits/1 body.json --json
+
+    ostinato run repository/panel/1 days.csv --context '{"customer": [0.5, 1, 2]}'
     """
     require("onnxruntime", __name__)
+    from ostinato.service.catalogue.loading import load_runner
+    from ostinato.service.config import Settings
+
     console = Console(stderr=True)
     if output is not None and output.suffix.lower() not in WRITTEN:
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
     with _progress(console, f"running {escape(file.name)}") as report:
-        runner = _runner(directory)
+        runner = load_runner(directory, Settings())
+        manifest = runner.manifest
+        may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
+        is_flat = manifest.given.is_flat and manifest.made.is_flat
+        if not is_flat or manifest.context or context or may_have_words:
+            tensors = _read_tensors(manifest, file, context, column, time, gaps, first, limit)
+            _warn(console, file, tensors.warnings)
+            rows = tensor_answers(runner, file, tensors, report)
+            _write_tensors(console, runner, tensors, rows, output, as_json=as_json)
+            return
         part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
         given = read_sequences(
             file,
@@ -107,26 +142,87 @@ def run(
             first=first,
             limit=limit or None,
         )
-        for warning in given.warnings:
-            console.print(f"[yellow]{escape(f'{file}: {warning}')}[/]", highlight=False, soft_wrap=True)
+        _warn(console, file, given.warnings)
         outputs = answers(runner, file, given, report)
-    if unsound := sum(int(runner.manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs):
+    _tell_unsound(console, sum(int(manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs))
+    if output is not None:
+        write_outputs(output, given, outputs, made)
+        _tell_written(console, output, runner, len(outputs), sum(map(len, given.sequences)))
+    else:
+        sys.stdout.write(shown(print_json if as_json else print_csv, given, outputs, made))
+
+
+def _read_tensors(
+    manifest: Manifest,
+    file: Path,
+    context: str,
+    column: list[str] | None,
+    time: str,
+    gaps: Gaps | None,
+    first: str,
+    limit: int,
+) -> TensorFile:
+    inputs, contexts = (
+        [part.model_dump(mode="json") for part in parts] for parts in (manifest.inputs, manifest.context)
+    )
+    return read_tensor_file(
+        file,
+        inputs,
+        contexts,
+        read_context(context),
+        renamed=renamed_columns(column),
+        time=split_names(time),
+        gaps=gaps,
+        first=first,
+        limit=limit or None,
+    )
+
+
+def _write_tensors(
+    console: Console,
+    runner: Runner | SequenceRunner,
+    given: TensorFile,
+    outputs: list[NDArray[Any]],
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    made = runner.manifest.made
+    unsound = 0
+    for rows in outputs:
+        flat = zip(made.parts, made.flat(rows), strict=True)
+        unsound += int(np.any([part.is_unsound(numbers).any(axis=-1) for part, numbers in flat], axis=0).sum())
+    _tell_unsound(console, unsound)
+    if output is None:
+        sys.stdout.write(shown_tensors(given, outputs, made, as_json=as_json))
+        return
+    write_tensor_file(output, given, outputs, made)
+    _tell_written(console, output, runner, len(outputs), sum(map(count_steps, given.sequences)))
+
+
+def _warn(console: Console, file: Path, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        console.print(f"[yellow]{escape(f'{file}: {warning}')}[/]", highlight=False, soft_wrap=True)
+
+
+def _tell_unsound(console: Console, num_steps: int) -> None:
+    if num_steps:
         console.print(
-            f"[yellow]no answer to {_count(unsound, 'step')} (NaN or infinity): a live session refuses such a step, "
+            f"[yellow]no answer to {_count(num_steps, 'step')} (NaN or infinity): a live session refuses such a step, "
             "and is then as it was before it[/]",
             highlight=False,
             soft_wrap=True,
         )
-    if output is not None:
-        write_outputs(output, given, outputs, made)
-        steps = sum(map(len, given.sequences))
-        console.print(
-            escape(f"{output}: {_count(len(outputs), 'sequence')}, {_count(steps, 'step')}, promise {runner.promise}"),
-            highlight=False,
-            soft_wrap=True,
-        )
-    else:
-        sys.stdout.write(shown(print_json if as_json else print_csv, given, outputs, made))
+
+
+def _tell_written(
+    console: Console, output: Path, runner: Runner | SequenceRunner, num_sequences: int, num_steps: int
+) -> None:
+    console.print(
+        escape(f"{output}: {_count(num_sequences, 'sequence')}, {_count(num_steps, 'step')}, promise {runner.promise}"),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _count(number: int, noun: str) -> str:
@@ -134,7 +230,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def find_version(directory: Path) -> Path:
-    """A version's directory, or that of a model's latest version; with a model of steps or of sequences in it.
+    """A version's directory, or that of a model's latest version; which answers steps or sequences.
 
     Raises:
         SettingsError: there is no version in it.
@@ -164,30 +260,6 @@ def find_version(directory: Path) -> Path:
     return directory
 
 
-def _runner(directory: Path) -> Runner | SequenceRunner:
-    """The runner of a version that passed its checks.
-
-    Raises:
-        ModelRejected: it did not.
-        CommandError: it takes or gives several tensors a step, or a context, which no file here holds.
-    """
-    from ostinato.service.catalogue.loading import load_version
-    from ostinato.service.config import Settings
-    from ostinato.service.engine.recurrent.runner import Runner
-    from ostinato.service.engine.sequence.runner import SequenceRunner
-
-    loaded = load_version(directory, Settings())
-    runner = getattr(loaded, "runner", None)
-    assert isinstance(runner, Runner | SequenceRunner), "find_version lets no other task through"
-    manifest = runner.manifest
-    if len(manifest.inputs) > 1 or len(manifest.outputs) > 1 or manifest.context:
-        raise CommandError(
-            f"{directory}: {manifest.name!r} has several inputs or outputs, or a context, and 'ostinato run' reads and "
-            "writes one of each: ask the service by predict, in JSON"
-        )
-    return runner
-
-
 def answers(
     runner: Runner | SequenceRunner, file: Path, given: SequenceFile, report: ProgressReport
 ) -> list[NDArray[Any]]:
@@ -211,14 +283,9 @@ def answers(
         except InvalidInput as error:
             raise InputError(f"{file}: {error.field}: {error}") from error
         by_length.setdefault(len(rows), []).append(index)
-    total, done = sum(map(len, sequences)), 0
     if isinstance(runner, SequenceRunner):
-        whole = []
-        for sequence in sequences:
-            whole.append(run_alone(runner, sequence))
-            done += len(sequence)
-            report(done, total)
-        return whole
+        return [run_alone(runner, sequence) for sequence in sequences]
+    total, done = sum(map(len, sequences)), 0
     outputs: dict[int, NDArray[Any]] = {}
     for length, alike in by_length.items():
         made, _ = run_offline(
@@ -227,6 +294,40 @@ def answers(
         outputs |= dict(zip(alike, made, strict=True))
         done += length * len(alike)
     return [outputs[index] for index in range(len(sequences))]
+
+
+def tensor_answers(
+    runner: Runner | SequenceRunner, file: Path, given: TensorFile, report: ProgressReport
+) -> list[NDArray[Any]]:
+    """The outputs of each sequence, rows ``[n, width]``, each begun from the initial state with its context.
+
+    Raises:
+        InputError: a sequence or context is none of the model's; names it and the place.
+        RunFailed: the graph failed.
+    """
+    from ostinato.service.engine.recurrent.offline import run_offline
+    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
+    from ostinato.service.errors import InvalidInput
+    from ostinato.service.inputs.rows import to_context, to_rows
+
+    manifest = runner.manifest
+    total, done = sum(map(count_steps, given.sequences)), 0
+    outputs = []
+    for index, (sequence, context) in enumerate(zip(given.sequences, given.contexts, strict=True)):
+        try:
+            rows = to_rows(sequence, manifest.given, f"sequences[{index}]")
+            known = to_context(plain_context(context), manifest.context, f"context[{index}]")
+        except InvalidInput as error:
+            raise InputError(f"{file}: {error.field}: {error}") from error
+        if isinstance(runner, SequenceRunner):
+            outputs.append(run_alone(runner, rows, tuple(known)))
+            continue
+        initial = runner.initial_states(1)[: len(manifest.states)]
+        begin = (*initial, *(each[None] for each in known))
+        made, _ = run_offline(runner, rows[None], partial(_add, report, done, total), begin=begin)
+        outputs.append(made[0])
+        done += len(rows)
+    return outputs
 
 
 def _add(report: ProgressReport, before: int, total: int, done: int, _of: int) -> None:

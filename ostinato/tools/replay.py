@@ -9,16 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ostinato.client.arrays import Outputs
 from ostinato.client.async_client import AsyncClient
 from ostinato.errors import CommandError, ServiceError
 from ostinato.tools.input_table import InputRow
+from ostinato.tools.merged_input import merged_input, split_steps
 
 WARM_UP_CHUNK_STEPS = 200
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a replay must know of a model, from its manifest."""
+    """What a replay must know of a model, from its manifest.
+
+    Attributes:
+        model_input: of several inputs, one with the features of all (``merged_input``).
+        features, outputs: of all inputs and outputs, in their order.
+        inputs, context: entries of the manifest.
+    """
 
     name: str
     version: str
@@ -26,6 +34,8 @@ class ModelShape:
     features: tuple[str, ...]
     outputs: tuple[str, ...]
     feedback: dict[str, str]
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    context: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> ModelShape:
@@ -40,15 +50,22 @@ class ModelShape:
             raise CommandError(f"no version of {model.get('model')!r} is served. {reasons}".rstrip(". ") + ".")
         if manifest["task"] != "recurrent":
             raise CommandError(f"{manifest['name']!r} is of task {manifest['task']!r}; sessions are for 'recurrent'")
-        model_input = manifest["inputs"][0]
+        inputs = tuple(manifest["inputs"])
+        model_input = merged_input(inputs)
         return cls(
             manifest["name"],
             manifest["version"],
             model_input,
             tuple(model_input["features"]),
-            tuple(manifest["outputs"][0]["features"]),
+            tuple(feature for part in manifest["outputs"] for feature in part["features"]),
             dict(manifest["feedback"]),
+            inputs,
+            tuple(manifest.get("context", ())),
         )
+
+    def steps(self, rows: Sequence[Sequence[Any]]) -> Any:
+        """Steps of all features, as a session takes them."""
+        return split_steps(self.inputs, rows) if len(self.inputs) > 1 else rows
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,7 @@ class ReplayOptions:
         known: features whose future the forecast may read from the file, as a calendar or another forecast would tell.
         rows_per_second: of each session; 0 = as fast as the service answers.
         keep_open: leave the sessions open.
+        context: of every session, by name; None = the model takes none.
     """
 
     sessions: int = 1
@@ -72,6 +90,7 @@ class ReplayOptions:
     known: tuple[str, ...] = ()
     rows_per_second: float = 0.0
     keep_open: bool = False
+    context: Any = None
 
 
 @dataclass(frozen=True)
@@ -214,7 +233,8 @@ class _ReplayedSession:
         self._last_seen: dict[str, float] = {}
         # Position of a row -> its forecasts, by target.
         self._pending: dict[int, dict[str, tuple[float, float | None]]] = {}
-        self._handle = client.session(shape.name, keep=True)
+        context = {} if options.context is None else {"context": options.context}
+        self._handle = client.session(shape.name, keep=True, **context)
 
     @property
     def session_id(self) -> str:
@@ -270,13 +290,12 @@ class _ReplayedSession:
     async def _step(self, rows: Sequence[InputRow]) -> list[float]:
         """Apply rows; returns the last output."""
         try:
-            outputs = await self._handle.step([row.inputs for row in rows], return_sequences=False)
+            outputs = await self._handle.step(self._shape.steps([row.inputs for row in rows]), return_sequences=False)
         except ServiceError as error:
             place = f"rows {rows[0].number} to {rows[-1].number}" if len(rows) > 1 else f"row {rows[0].number}"
             error.args = (f"{place}: {error}",)  # of the same class, with all that it carries
             raise
-        last: list[float] = outputs[-1].tolist()
-        return last
+        return _last_step(outputs)
 
     def _note_values(self, row: InputRow) -> None:
         for target, (_, feature) in self._targets.items():
@@ -294,7 +313,13 @@ class _ReplayedSession:
             known = {
                 name: [row.inputs[self._shape.features.index(name)] for row in ahead] for name in self._options.known
             }
-            outputs = (await self._handle.forecast(horizon, known))[-1].tolist()
+            outputs = _last_step(await self._handle.forecast(horizon, known))
         self._pending[position + horizon] = {
             target: (outputs[source], self._last_seen.get(target)) for target, (source, _) in self._targets.items()
         }
+
+
+def _last_step(outputs: Outputs) -> list[float]:
+    """The numbers of the last step, of all outputs behind each other."""
+    arrays = outputs.values() if isinstance(outputs, dict) else [outputs]
+    return [number for array in arrays for number in array[-1].ravel().tolist()]

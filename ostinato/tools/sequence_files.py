@@ -70,7 +70,7 @@ def read_sequences(
     try:
         if kind == ".json":
             return _from_json(path, json.loads(path.read_bytes()))
-        return _from_arrays(path, _read_arrays(path, kind))
+        return _from_arrays(path, read_arrays(path, kind))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -95,19 +95,28 @@ def write_outputs(path: Path, given: SequenceFile, outputs: Sequence[NDArray[Any
             with path.open("w", encoding="utf-8", newline="") as file:
                 (print_csv if kind == ".csv" else print_json)(file, given, outputs, output)
             return
-        arrays = _named_outputs(given, outputs, str(output["name"]))
-        if kind == ".npy":
-            if len(arrays) > 1:
-                raise InputError(f"{path}: .npy holds one array, and these are {len(arrays)}; write .npz")
-            np.save(path, next(iter(arrays.values())))
-        elif kind == ".npz":
-            np.savez(path, allow_pickle=False, **arrays)
-        else:
-            from safetensors.numpy import save_file
-
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        save_arrays(path, _named_outputs(given, outputs, str(output["name"])))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by the end of the file's name: .npy, .npz or .safetensors.
+
+    Raises:
+        InputError: .npy cannot hold so many. OSError: the file cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        if len(arrays) > 1:
+            raise InputError(f"{path}: .npy holds one array, and these are {len(arrays)}; write .npz")
+        np.save(path, next(iter(arrays.values())))
+    elif kind == ".npz":
+        np.savez(path, allow_pickle=False, **arrays)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 def print_csv(file: TextIO, given: SequenceFile, outputs: Sequence[NDArray[Any]], output: Mapping[str, Any]) -> None:
@@ -123,7 +132,7 @@ def print_csv(file: TextIO, given: SequenceFile, outputs: Sequence[NDArray[Any]]
         first = len(given.sequences[index]) - len(made)
         for step, numbers in enumerate(made, start=first):
             label = given.labels[step] if given.labels else str(step + 1)
-            writer.writerow([*name, label, *(_digits(number) for number in numbers)])
+            writer.writerow([*name, label, *(digits(number) for number in numbers)])
 
 
 def print_json(file: TextIO, given: SequenceFile, outputs: Sequence[NDArray[Any]], output: Mapping[str, Any]) -> None:
@@ -142,17 +151,22 @@ def shown(
     return text.getvalue()
 
 
-def _digits(number: Any) -> str:
+def digits(number: Any) -> str:
     """The number in the fewest digits that give it back."""
     return str(number.item()) if number.dtype.kind != "f" else str(number)
 
 
 def _json_row(numbers: NDArray[Any]) -> str:
-    cells = (_digits(number) if number.dtype.kind != "f" or np.isfinite(number) else "null" for number in numbers)
+    cells = (digits(number) if number.dtype.kind != "f" or np.isfinite(number) else "null" for number in numbers)
     return "[" + ", ".join(cells) + "]"
 
 
-def _read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a file by their names; that of .npy has none.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
     if kind == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.numpy import load_file

@@ -8,8 +8,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load
 
 from ostinato.client.client import Client
 from ostinato.client.session import Session
@@ -46,9 +48,17 @@ def import_session(
     if model is None:
         raise CommandError(f"{path}: it names no model; say which with --model")
     try:
-        if version is None and former_version in client.model(model)["versions"]:
+        served = client.model(model)
+        if version is None and former_version in served["versions"]:
             version = former_version
-        opened = client.session(model, session_id=session_id, version=version, ttl_seconds=ttl_seconds, keep=True)
+        opened = client.session(
+            model,
+            session_id=session_id,
+            version=version,
+            ttl_seconds=ttl_seconds,
+            context=_context(content, served),
+            keep=True,
+        )
     except ServiceError as error:
         if error.code == "session_exists":
             raise CommandError(
@@ -63,6 +73,13 @@ def import_session(
             opened.close()
         raise CommandError(f"{path}: {error}") from error
     return opened
+
+
+def _context(content: bytes, served: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a file has of the context that a session of the model is opened with; None of a model without one."""
+    names = [part["name"] for part in (served.get("manifest") or {}).get("context", ())]
+    tensors = load(content) if names else {}
+    return {name: tensors[name] for name in names if name in tensors} or None
 
 
 def read_file(path: Path) -> tuple[bytes, dict[str, str]]:

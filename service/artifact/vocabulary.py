@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ostinato.service.errors import InvalidInput
 
@@ -17,6 +24,8 @@ class Vocabulary(BaseModel):
     ``separator``: what stands between symbols in text; empty where each character is a symbol.
     ``special``: symbols that no text holds, as those for start, stop and padding.
     ``lowercase``: whether text is taken in lower case.
+    ``unknown``: the symbol that stands for all that is no symbol; it may be special. None = such text is refused. It is
+    left out of the file then: an older release refuses keys that it does not know.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,6 +34,12 @@ class Vocabulary(BaseModel):
     separator: str = ""
     special: tuple[str, ...] = ()
     lowercase: bool = False
+    unknown: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        return {key: value for key, value in content.items() if key != "unknown" or value is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Vocabulary:
@@ -32,6 +47,8 @@ class Vocabulary(BaseModel):
             raise ValueError("a symbol stands twice")
         if unknown := sorted(set(self.special) - set(self.symbols)):
             raise ValueError(f"special: {unknown} are not among the symbols")
+        if self.unknown is not None and self.unknown not in self.symbols:
+            raise ValueError(f"unknown: {self.unknown!r} is not among the symbols")
         for symbol in self.symbols:
             if symbol in self.special:
                 continue
@@ -52,22 +69,27 @@ class Vocabulary(BaseModel):
         special = set(self.special)
         return frozenset(code for code, symbol in enumerate(self.symbols) if symbol in special)
 
+    @cached_property
+    def _unknown_code(self) -> int | None:
+        return None if self.unknown is None else self.symbols.index(self.unknown)
+
     def encode(self, text: str, field: str) -> list[int]:
         """The codes of a text.
 
         Raises:
-            InvalidInput: a symbol is unknown; names it and its place: the character's, or the word's, counted from 0.
+            InvalidInput: a symbol is unknown, and none stands for such; names it and its place: the character's, or the
+                word's, counted from 0.
         """
-        known = self.codes
+        known, of_unknown = self.codes, self._unknown_code
         # Character by character: some capitals become two small letters, and places must stay those of the caller.
         given = [part for part in text.split(self.separator) if part] if self.separator else list(text)
         codes = []
         for place, written in enumerate(given):
-            code = known.get(written.lower() if self.lowercase else written)
+            code = known.get(written.lower() if self.lowercase else written, of_unknown)
             if code is None:
                 what = "symbol" if self.separator else "character"
                 raise InvalidInput(
-                    f"unknown {what} {written!r} at position {place}; this model knows {self._known()}", field
+                    f"unknown {what} {written[:60]!r} at position {place}; this model knows {self._known()}", field
                 )
             codes.append(code)
         return codes

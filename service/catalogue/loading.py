@@ -19,8 +19,10 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Owner
+from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
 from ostinato.service.engine.sequence.engine import SequenceEngine
+from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
@@ -70,6 +72,18 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
     if manifest.task == "sequence":
         return load_sequence_model(manifest, directory, settings)
     return load_model(directory, settings)
+
+
+def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
+    """The runner of a version that answers steps or whole sequences, checked.
+
+    Raises:
+        ModelRejected: a check failed, or it does neither.
+    """
+    loaded = load_version(directory, settings)
+    if isinstance(loaded, LoadedGenerator):
+        raise ModelRejected(f"{directory}: task {loaded.manifest.task!r} has no steps")
+    return loaded.runner
 
 
 class Loader:

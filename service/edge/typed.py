@@ -11,15 +11,21 @@ from typing import TypeVar
 
 import msgspec
 
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.message import EventStream, Request, Response
+from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.generate import GenerateRoutes
-from ostinato.service.edge.v1.large import Check, Convert, read_body
+from ostinato.service.edge.v1.large import Check, read_body
 from ostinato.service.edge.v1.predict import CONVERT, PredictRoute
 from ostinato.service.edge.v1.schemas import (
     Body,
     ForecastInput,
     GenerateInput,
     GenerateStreamInput,
+    NestedPredictInput,
+    NestedStepInput,
     PredictInput,
     StepInput,
 )
@@ -27,6 +33,18 @@ from ostinato.service.edge.v1.steps import StepRoutes
 from ostinato.service.errors import InvalidInput
 
 BodyType = TypeVar("BodyType", bound=Body)
+
+
+class _Named(msgspec.Struct):
+    """Whom a body names; the rest of it is passed over."""
+
+    model: str = ""
+    session_id: str = ""
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+_STEP = BodyForms(StepInput, NestedStepInput)
+_PREDICT: BodyForms[PredictInput | NestedPredictInput] = BodyForms(PredictInput, NestedPredictInput, "sequences")
 TypedHandler = Callable[[Request], Awaitable[Response | EventStream]]
 
 
@@ -38,16 +56,23 @@ def typed_handlers(predict: PredictRoute, steps: StepRoutes, generate: GenerateR
             raise InvalidInput("this route streams; /generate does not", field="stream")
         return await generate.answer_body(body.model, body)
 
+    async def run(request: Request) -> Response:
+        async def given() -> RowLayout[Input]:
+            return predict.given(decode_json(request.body, _NAMED, "the body").model)
+
+        body = await _PREDICT.read_of(request, given, lambda body: predict.check(body.model, body), convert=CONVERT)
+        return await predict.answer_body(body.model, body)
+
+    async def step(request: Request) -> Response:
+        async def given() -> RowLayout[Input]:
+            return await steps.given(decode_json(request.body, _NAMED, "the body").session_id)
+
+        body = await _STEP.read_of(request, given, lambda body: steps.check(body.session_id))
+        return await steps.step_body(body.session_id, body)
+
     return {
-        "/predict": _reading(
-            PredictInput,
-            lambda body: predict.answer_body(body.model, body),
-            lambda body: predict.check(body.model, body),
-            CONVERT,
-        ),
-        "/step": _reading(
-            StepInput, lambda body: steps.step_body(body.session_id, body), lambda body: steps.check(body.session_id)
-        ),
+        "/predict": run,
+        "/step": step,
         "/forecast": _reading(
             ForecastInput,
             lambda body: steps.forecast_body(body.session_id, body),
@@ -66,12 +91,11 @@ def _reading(
     body_type: type[BodyType],
     answer: Callable[[BodyType], Awaitable[Response | EventStream]],
     begin: Callable[[BodyType], Check],
-    convert: dict[str, Convert] | None = None,
 ) -> TypedHandler:
-    """A handler that gives ``answer`` the body; ``begin`` and ``convert`` are for a large one, see ``read_body``."""
+    """A handler that gives ``answer`` the body; ``begin`` is for a large one, see ``read_body``."""
     decoder = msgspec.json.Decoder(body_type)
 
     async def handle(request: Request) -> Response | EventStream:
-        return await answer(await read_body(request, decoder, begin, convert=convert))
+        return await answer(await read_body(request, decoder, begin))
 
     return handle

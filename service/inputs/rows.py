@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import check_width, to_sequence
+from ostinato.service.inputs.sequences import MAX_SHOWN, check_width, few, to_sequence
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 _PLACE = re.compile(r"(.*)\[(\d+)\]\[(\d+)\]", re.DOTALL)
@@ -224,9 +224,9 @@ def _in_codes(step: Any, part: Input, place: str) -> Any:
 def _code(word: str, part: Input, name: str, place: str) -> int:
     words = part.categories.get(name)
     if words is None:
-        raise InvalidInput(f"{word!r} is no number, and {name!r} has no words", place)
+        raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no number, and {name!r} has no words", place)
     if word not in words:
-        raise InvalidInput(f"{word!r} is no word of {name!r}; it has {', '.join(words)}", place)
+        raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no word of {name!r}; it has {few(words)}", place)
     return words.index(word)
 
 

@@ -21,6 +21,15 @@ np.seterr(over="ignore")
 EXACT_INTEGERS = 2**53 - 1
 """Whole numbers up to this one are exact in float64, which is what they are read as; the next one may be another's."""
 
+MAX_SHOWN = 60
+"""Words, or characters of one, that an error names at most: a thousand rows of a message may each have one."""
+
+
+def few(words: Sequence[str], count: int | None = None) -> str:
+    """The first of some words, and how many more there are; ``count``: of all, where these are the first of them."""
+    more = (len(words) if count is None else count) - MAX_SHOWN
+    return ", ".join(words[:MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
 
 def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> NDArray[Any]:
     """A sequence ``[n, F]`` in the dtype of the model's input, NaN where a value is missing.
@@ -137,7 +146,7 @@ def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
         wrong = ~(np.isnan(array[:, feature]) | np.isin(array[:, feature], np.arange(len(words))))
         if wrong.any():
             step = int(np.argmax(wrong))
-            codes = ", ".join(f"{code} {word}" for code, word in enumerate(words))
+            codes = few([f"{code} {word}" for code, word in enumerate(words[: MAX_SHOWN + 1])], len(words))
             raise InvalidInput(
                 f"{array[step, feature]:g} is no code of {name!r}; codes are {codes}", f"{field}[{step}][{feature}]"
             )

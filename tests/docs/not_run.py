@@ -29,6 +29,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
+    ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
     ("docs/stores.md", "$ ostinato serve --state lmdb://backups/monday"): "it needs what is copied above it",

@@ -15,13 +15,22 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
+from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, State
-from ostinato.service.edge.arrow.columns import read_rows, read_sequences, write_rows, write_sequences
+from ostinato.service.edge.arrow.columns import (
+    begin_tensor_rows,
+    read_any_sequences,
+    read_rows,
+    read_sequences,
+    write_rows,
+    write_sequences,
+)
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.v1.codec import decode_json, decode_query
 from ostinato.service.edge.v1.schemas import Body
 from ostinato.service.edge.websocket.frames import read_address, read_frame
 from ostinato.service.errors import OstinatoError
+from ostinato.service.inputs.rows import to_context, to_rows
 from ostinato.service.inputs.sequences import step_packer, to_sequence, to_states, to_steps
 from ostinato.service.sessions.blocks import NO_SEQ
 from ostinato.service.sessions.session_file import MAX_STEPS, read_session, write_session
@@ -40,6 +49,13 @@ from tests.service.puppet import MANIFEST
 
 FLOATS = Input(name="inputs", dtype="float32", shape=("B", "T", 3), features=("a", "b", "c"))
 CODES = Input(name="inputs", dtype="int64", shape=("B", "T", 1), features=("word",), num_codes=7)
+TENSORS = RowLayout(
+    (
+        Input(name="frame", dtype="float32", shape=("B", "T", 2, 2), features=("a", "b", "c", "d")),
+        Input(name="code", dtype="int64", shape=("B", "T"), features=("code",), num_codes=7),
+        Input(name="word", dtype="int64", shape=("B", "T"), features=("word",), categories={"word": ("dry", "wet")}),
+    )
+)
 STATES = (
     State(name="h", input="h", output="h_next", shape=("B", 3), dtype="float32"),
     State(name="count", input="count", output="count_next", shape=("B",), dtype="int64"),
@@ -137,8 +153,9 @@ def _read_rows(part: Input, content: bytes) -> None:
 
 def _compare_with_template(content: bytes, part: Input, rows: Any) -> None:
     """What is read by the template of a well-formed message says what is read without one."""
-    manifest = SimpleNamespace(name="a", version="1", inputs=(part,))
-    engine = cast(Any, SimpleNamespace(manifest=manifest, pack_step=step_packer(part), check_rows=lambda *_: None))
+    manifest = SimpleNamespace(name="a", version="1")
+    members = {"given": RowLayout((part,)), "made": MODEL.made, "pack_step": step_packer(part)}
+    engine = cast(Any, SimpleNamespace(manifest=manifest, check_rows=lambda *_: None, **members))
     templates = Templates()
     for seed in arrow_rows()[:2]:
         if len(seed) == len(content):
@@ -159,6 +176,60 @@ def _read_sequences(content: bytes) -> None:
         assert len(sequence), "an empty sequence was taken"
         assert np.isfinite(sequence).all(), "a number that is not finite was taken"
     ipc.open_stream(write_sequences(sequences)).read_all().validate(full=True)
+
+
+@cache
+def arrow_tensors() -> list[bytes]:
+    """Steps of three inputs by name: nested, a code, and a word."""
+    ids = pa.array(["a", "b"])
+    frames = pa.array([[[1, 2], [3, 4]]] * 2, pa.list_(pa.list_(pa.float32(), 2), 2))
+    loose = frames.cast(pa.list_(pa.list_(pa.float32())))
+    codes, words = pa.array([0, 6]), pa.array(["wet", "dry"])
+    by_feature = pa.StructArray.from_arrays([codes.cast(pa.int8())], ["code"])
+    forms = [(frames, codes, words), (loose, codes, words.dictionary_encode()), (frames, by_feature, words)]
+    return [
+        stream({"session_id": ids, "inputs": pa.StructArray.from_arrays(form, [part.name for part in TENSORS.parts])})
+        for form in forms
+    ]
+
+
+@cache
+def arrow_tensor_sequences() -> list[bytes]:
+    """Whole sequences of three inputs by name, with a context each."""
+    steps = [
+        pa.array([[[[1, 2], [3, 4]]] * 2, [[[5, 6], [7, 8]]]], pa.list_(pa.list_(pa.list_(pa.float32(), 2)))),
+        pa.array([[0, 6], [1]]),
+        pa.array([["wet", "dry"], ["dry"]]),
+    ]
+    inputs = pa.StructArray.from_arrays(steps, [part.name for part in TENSORS.parts])
+    context = pa.StructArray.from_arrays([pa.array([[1, 2, 3]] * 2, pa.list_(pa.float32(), 3))], ["inputs"])
+    return [stream({"inputs": inputs, "context": context})]
+
+
+def _read_tensors(content: bytes) -> None:
+    rows, judging = begin_tensor_rows(content, TENSORS)
+    for _ in judging or ():
+        pass
+    num_rows = len(rows.session_ids)
+    assert rows.inputs.shape == (num_rows, TENSORS.width), f"inputs of shape {rows.inputs.shape}"
+    sound = [row for row in range(num_rows) if row not in rows.errors]
+    _check_tensors(rows.inputs[sound])
+
+
+def _read_tensor_sequences(content: bytes) -> None:
+    sequences, contexts = read_any_sequences(content, TENSORS, (FLOATS,))
+    assert len(sequences) == len(contexts) > 0, "sequences without a context each"
+    for sequence, (context,) in zip(sequences, contexts, strict=True):
+        assert len(sequence), "an empty sequence was taken"
+        assert np.isfinite(context).all(), "a context that is not finite was taken"
+        _check_tensors(sequence)
+
+
+def _check_tensors(rows: Any) -> None:
+    frame, code, word = TENSORS.unpack(rows)
+    assert np.isfinite(frame).all(), "a number that is not finite was taken"
+    assert ((code >= 0) & (code < 7)).all(), "a code that there is not was taken"
+    assert np.isin(word, [0, 1]).all(), "a word that there is not was taken"
 
 
 @cache
@@ -202,6 +273,9 @@ def _read_query(kind: type[Body], content: bytes) -> None:
 
 def _read_numbers(body: Any) -> None:
     """What a handler makes of a body that was read."""
+    if type(body).__name__.startswith("Nested"):
+        _read_nested(body)
+        return
     for part in (FLOATS, CODES):
         if hasattr(body, "seq") and isinstance(body.inputs, list):
             steps = _or_refusal(partial(to_steps, body.inputs, part, step_packer(part), "inputs"))
@@ -216,6 +290,18 @@ def _read_numbers(body: Any) -> None:
         if state is not None:
             rows = _or_refusal(partial(to_states, state, MODEL, "initial_state"))
             assert rows is None or all(np.isfinite(each).all() for each in rows), "a state that is not finite was taken"
+
+
+def _read_nested(body: Any) -> None:
+    for layout in (TENSORS, RowLayout((FLOATS,))):
+        for given in getattr(body, "sequences", [getattr(body, "inputs", None)]):
+            rows = _or_refusal(partial(to_rows, given, layout, "inputs"))
+            if rows is not None and layout is TENSORS:
+                _check_tensors(rows)
+    given = getattr(body, "context", None)
+    for context in given if isinstance(given, list) else [given]:
+        for array in _or_refusal(partial(to_context, context, TENSORS.parts, "context")) or ():
+            assert np.isfinite(array).all(), "a context that is not finite was taken"
 
 
 def _or_refusal(read: Callable[[], Any]) -> Any:
@@ -333,6 +419,8 @@ DECODERS = (
     Decoder("arrow-rows", arrow_rows, partial(_read_rows, FLOATS)),
     Decoder("arrow-codes", arrow_codes, partial(_read_rows, CODES)),
     Decoder("arrow-sequences", arrow_sequences, _read_sequences),
+    Decoder("arrow-tensors", arrow_tensors, _read_tensors),
+    Decoder("arrow-tensor-sequences", arrow_tensor_sequences, _read_tensor_sequences),
     Decoder("session-files", session_files, _read_session, JSON_WORDS),
     *(
         Decoder(f"json-{kind.__name__}", partial(BODIES.__getitem__, kind), partial(_read_body, kind), JSON_WORDS)

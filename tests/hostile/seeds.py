@@ -27,7 +27,10 @@ BODIES: dict[type[Body], list[bytes]] = {
     schemas.NestedStepInput: [NESTED[:-1] + b', "session_id": "a"}'],
     schemas.NestedColumnsBody: [NESTED[:-1] + b', "session_ids": ["a", "b"]}'],
     schemas.NestedPredictBody: [b'{"sequences": [{"words": ["a"], "numbers": [[1]]}, [[1]]], "initial_state": null}'],
-    schemas.NestedPredictInput: [b'{"sequences": [["a", "b"]], "model": "lstm"}'],
+    schemas.NestedPredictInput: [
+        b'{"sequences": [["a", "b"]], "model": "lstm"}',
+        b'{"sequences": [{"a": [[[1, 2, 3]]]}, [[["wet"]]]], "context": [{"b": 1}, null], "model": "lstm"}',
+    ],
     schemas.StepBody: [STEP, b'{"inputs": [[1, 2, 3]]}'],
     schemas.StepInput: [STEP[:-1] + b', "session_id": "a"}'],
     schemas.ColumnsBody: [

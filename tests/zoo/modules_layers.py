@@ -191,3 +191,24 @@ def in_bfloat16() -> Entry:
             return torch.stack(outputs, 1), h, c
 
     return Network().bfloat16(), amounts()
+
+
+def layer_of_ones_own() -> Entry:
+    """A subclass of ``nn.LSTM`` that is the whole network, and asks for its own attributes."""
+
+    class Network(nn.LSTM):
+        def __init__(self) -> None:
+            torch.manual_seed(0)
+            super().__init__(3, H, 2, batch_first=True)
+            self.norm = nn.LayerNorm(H)
+
+        def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
+            zeros = torch.zeros(self.num_layers, batch_size, self.hidden_size)
+            return zeros, zeros.clone()
+
+        def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            self.flatten_parameters()
+            hidden, after = super().forward(x * (2.0 if self.bidirectional else 0.5), (h, c))
+            return (self.norm(hidden), *after)
+
+    return Network(), amounts()

@@ -7,25 +7,36 @@ refused as it would be in JSON.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.ma  # pyarrow looks for it: not when all descriptors are in use
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.arrow.doubts import is_null, judge, judge_rows
-from ostinato.service.edge.arrow.ipc import read_columns, without_limit, write_columns
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.edge.arrow.cells import is_list, is_null, is_text, to_numbers, unfit
+from ostinato.service.edge.arrow.doubts import judge, judge_rows
+from ostinato.service.edge.arrow.ipc import CheckType, read_columns, without_limit, write_columns
+from ostinato.service.edge.arrow.keys import check_seq, check_text, to_seqs, to_text
+from ostinato.service.edge.arrow.tensor_types import check_context, check_tensor_sequences, check_tensors
+from ostinato.service.edge.arrow.tensors import (
+    begin_tensors,
+    read_context,
+    read_tensors_of_sequences,
+    to_column,
+    to_sequences_column,
+)
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite
-from ostinato.service.sessions.blocks import NO_SEQ
 
 ARROW = "application/vnd.apache.arrow.stream"
 
-MAX_ID_BYTES = 128
-"""Ids that share their text are refused where they are longer than this on average."""
+
+class _OtherForm(Exception):
+    """Steps that are no lists of numbers, but words, or structs of features."""
 
 
 class StepRows(NamedTuple):
@@ -46,6 +57,9 @@ class StepRows(NamedTuple):
     id_column: Any
 
 
+Begun: TypeAlias = tuple[StepRows, Iterator[None] | None]
+
+
 def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit) -> StepRows:
     """Columns ``session_id`` (text), ``inputs`` (lists of F numbers) and perhaps ``seq`` (integers), R rows.
 
@@ -61,27 +75,73 @@ def read_rows(body: bytes | memoryview, part: Input, check_rows: Callable[[int],
 
 
 def begin_rows(
-    body: bytes | memoryview, part: Input, check_rows: Callable[[int], None] = without_limit
-) -> tuple[StepRows, Iterator[None] | None]:
+    body: bytes | memoryview,
+    part: Input,
+    check_rows: Callable[[int], None] = without_limit,
+    check_form: CheckType = without_limit,
+) -> Begun:
     """``read_rows`` up to the words for what may be wrong with a row's inputs: the iterator puts those into ``errors``,
-    a row at a time. None = nothing may be.
+    a row at a time. None = nothing may be. ``check_form``: looks at the type of the inputs before it is judged.
     """
-    required = {"session_id": _check_text, "inputs": lambda kind: _check_step(kind, part)}
-    columns = read_columns(body, required, {"seq": _check_seq}, check_rows)
-    id_column = _concatenated([_to_text(chunk) for chunk in columns["session_id"]])
+
+    def check(kind: pa.DataType) -> None:
+        check_form(kind)
+        _check_step(kind, part)
+
+    columns, id_column = _read_steps(body, check, check_rows)
     inputs_column = _concatenated(columns["inputs"])
+    inputs, doubtful = _to_steps(inputs_column, part)
+    rows = _step_rows(columns, id_column, inputs, {})
+    if not doubtful.any():
+        return rows, None
+    return rows, judge_rows(inputs_column, part, np.flatnonzero(doubtful).tolist(), rows.errors)
+
+
+def begin_any_rows(
+    body: bytes | memoryview, given: RowLayout[Input], check_rows: Callable[[int], None] = without_limit
+) -> Begun:
+    """``begin_rows`` of one flat input, which is the quicker way, and ``begin_tensor_rows`` of all else."""
+    if given.is_flat:
+        with suppress(_OtherForm):
+            return begin_rows(body, given.parts[0], check_rows, _check_form)
+    return begin_tensor_rows(body, given, check_rows)
+
+
+def begin_tensor_rows(
+    body: bytes | memoryview, given: RowLayout[Input], check_rows: Callable[[int], None] = without_limit
+) -> Begun:
+    """``begin_rows`` for whatever a model takes: ``inputs`` is a struct by name where it takes several, nested lists or
+    tensors of fixed shape where one is nested, and may have words for codes. Its rows are ``[R, width]``.
+    """
+    columns, id_column = _read_steps(body, lambda kind: check_tensors(kind, given, "inputs"), check_rows)
+    try:
+        inputs, errors, judging = begin_tensors(_concatenated(columns["inputs"]), given, "inputs")
+    except pa.ArrowException as error:
+        raise _unreadable(error) from error
+    return _step_rows(columns, id_column, inputs, errors), judging
+
+
+def _read_steps(
+    body: bytes | memoryview, check_inputs: CheckType, check_rows: Callable[[int], None]
+) -> tuple[dict[str, list[pa.Array]], pa.Array]:
+    """The columns of a message, and its ids."""
+    columns = read_columns(body, {"session_id": check_text, "inputs": check_inputs}, {"seq": check_seq}, check_rows)
+    id_column = _concatenated([to_text(chunk) for chunk in columns["session_id"]])
     if not len(id_column):
         raise InvalidInput("there is no row in it; send at least one", field="inputs")
-    inputs, doubtful = _to_steps(inputs_column, part)
-    errors: dict[int, InvalidInput] = {}
-    seqs = _to_seqs(_concatenated(columns["seq"]), errors) if "seq" in columns else None
+    return columns, id_column
+
+
+def _step_rows(
+    columns: Mapping[str, list[pa.Array]], id_column: pa.Array, inputs: NDArray[Any], errors: dict[int, InvalidInput]
+) -> StepRows:
+    seqs = to_seqs(_concatenated(columns["seq"]), errors) if "seq" in columns else None
     session_ids = id_column.to_pylist()
     if id_column.null_count:
         for row in [row for row, session_id in enumerate(session_ids) if session_id is None]:
             session_ids[row] = ""
             errors[row] = InvalidInput("an id is needed, not null", field=f"session_id[{row}]")
-    judging = judge_rows(inputs_column, part, np.flatnonzero(doubtful).tolist(), errors) if doubtful.any() else None
-    return StepRows(session_ids, inputs, seqs, errors, id_column), judging
+    return StepRows(session_ids, inputs, seqs, errors, id_column)
 
 
 def write_rows(
@@ -89,13 +149,15 @@ def write_rows(
     seqs: NDArray[np.int64],
     outputs: NDArray[Any],
     errors: Mapping[int, tuple[str, str]],
+    made: RowLayout[Output] | None = None,
 ) -> bytes:
     """Columns ``session_id``, ``seq`` (int64), ``outputs`` (fixed-size lists of O), ``code`` and ``detail`` (text).
 
     Args:
         session_ids: R ids, or the ``id_column`` that they were read from, which need not be encoded again.
         seqs: int64 ``[R]``, the steps applied before each.
-        outputs: ``[R, O]``.
+        outputs: ``[R, O]``; rows ``[R, width]`` of ``made``.
+        made: what the outputs are, where they are not numbers of one flat output: ``to_column`` says how they stand.
         errors: row -> code and detail; its ``seq`` and ``outputs`` become null. In other rows these two are.
     """
     num_rows, width = outputs.shape
@@ -113,7 +175,11 @@ def write_rows(
     columns = {
         "session_id": session_ids if isinstance(session_ids, pa.Array) else pa.array(session_ids, pa.utf8()),
         "seq": pa.array(seqs, mask=failed),
-        "outputs": pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), width, mask=mask),
+        "outputs": (
+            pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), width, mask=mask)
+            if made is None or made.is_flat
+            else to_column(made, outputs, mask)
+        ),
         "code": code,
         "detail": detail,
     }
@@ -125,12 +191,14 @@ def read_sequences(
     part: Input,
     check_rows: Callable[[int], None] = without_limit,
     check_length: Callable[[int, str], None] = without_limit,
+    check_form: CheckType = without_limit,
 ) -> list[NDArray[Any]]:
     """Column ``inputs``, one row a sequence: lists of any lengths of lists of F numbers.
 
     Args:
         check_rows, check_length: raise where so many sequences, or steps at a place, are too many; before a number is
             read.
+        check_form: as of ``begin_rows``.
 
     Returns:
         Arrays ``[n, F]`` in the dtype of the model's input, NaN where a value is missing; views, often read-only.
@@ -138,7 +206,12 @@ def read_sequences(
     Raises:
         InvalidInput: the message cannot be read, or a sequence in it; names the column or the place.
     """
-    required = {"inputs": lambda kind: _check_sequence(kind, part)}
+
+    def check(kind: pa.DataType) -> None:
+        check_form(kind)
+        _check_sequence(kind, part)
+
+    required = {"inputs": check}
     column = _concatenated(read_columns(body, required, {}, check_rows)["inputs"])
     if not len(column):
         raise InvalidInput("there is no sequence in it; send at least one", field="inputs")
@@ -162,12 +235,49 @@ def read_sequences(
     return [steps[start:end] for start, end in pairwise(places)]
 
 
-def write_sequences(outputs: Sequence[NDArray[Any]]) -> bytes:
+def read_any_sequences(
+    body: bytes | memoryview,
+    given: RowLayout[Input],
+    context: Sequence[Input],
+    check_rows: Callable[[int], None] = without_limit,
+    check_length: Callable[[int, str], None] = without_limit,
+) -> tuple[list[NDArray[Any]], list[list[NDArray[Any]]]]:
+    """``read_sequences`` for whatever a model takes: lists of steps, in a struct by name where it takes several inputs;
+    and the context of each sequence from the column ``context``, a struct by name.
+
+    Returns:
+        Rows ``[n, width]`` of each sequence, and its contexts, each an array of its ``row_shape``.
+    """
+    if given.is_flat and not context:
+        with suppress(_OtherForm):
+            sequences = read_sequences(body, given.parts[0], check_rows, check_length, _check_list_form)
+            return sequences, [[] for _ in sequences]
+    required: dict[str, CheckType] = {"inputs": lambda kind: check_tensor_sequences(kind, given, "inputs")}
+    optional: dict[str, CheckType] = {"context": lambda kind: check_context(kind, context, "context")}
+    columns = read_columns(body, required, optional, check_rows)
+    try:
+        column = _concatenated(columns["inputs"])
+        if not len(column):
+            raise InvalidInput("there is no sequence in it; send at least one", field="inputs")
+        contexts = _concatenated(columns["context"]) if "context" in columns else None
+        known = read_context(contexts, context, len(column), "context")
+        return read_tensors_of_sequences(column, given, "inputs", check_length), known
+    except pa.ArrowException as error:
+        raise _unreadable(error) from error
+
+
+def write_sequences(outputs: Sequence[NDArray[Any]], made: RowLayout[Output] | None = None) -> bytes:
     """Column ``outputs``, one row a sequence: lists of fixed-size lists of O, or these alone.
 
     Args:
         outputs: at least one array, all ``[n, O]`` with any n or, where only last steps were asked for, all ``[O]``.
+        made: as of ``write_rows``.
     """
+    if made is not None and not made.is_flat:
+        is_last = outputs[0].ndim == 1
+        return write_columns(
+            {"outputs": to_column(made, np.stack(outputs)) if is_last else to_sequences_column(made, outputs)}
+        )
     if outputs[0].ndim == 1:
         return write_columns({"outputs": _fixed_size_lists(np.stack(outputs))})
     bounds = np.zeros(len(outputs) + 1, np.int32)
@@ -177,84 +287,47 @@ def write_sequences(outputs: Sequence[NDArray[Any]]) -> bytes:
     )
 
 
+def _unreadable(error: pa.ArrowException) -> InvalidInput:
+    return InvalidInput(f"Arrow cannot read the columns: {str(error).partition(chr(10))[0]}")
+
+
 def _concatenated(chunks: list[pa.Array]) -> pa.Array:
     return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
 
 
-def _to_text(column: pa.Array) -> pa.Array:
-    """Ids as plain utf8, in whichever of Arrow's forms they came.
-
-    Raises:
-        InvalidInput: they are not text; or many rows share a long text, which would be written out for each of them.
-    """
-    kind = column.type
-    if pa.types.is_string(kind):
-        return column
-    if pa.types.is_large_string(kind):
-        return column.cast(pa.utf8())
-    if pa.types.is_dictionary(kind):
-        words = _to_text(column.dictionary)
-        num_bytes = pc.sum(pc.binary_length(words).take(column.indices)).as_py() or 0
-    elif pa.types.is_string_view(kind):
-        # A view is 16 bytes, the first four of them the length of its text.
-        lengths = np.frombuffer(column.buffers()[1], np.int32, 4 * len(column))[::4]
-        num_bytes = lengths.sum(where=~is_null(column), dtype=np.int64)
-    else:
-        raise _unfit(kind, "text", "session_id")
-    if num_bytes > MAX_ID_BYTES * len(column):
-        raise InvalidInput(f"ids of more than {MAX_ID_BYTES} characters", field="session_id")
-    if pa.types.is_dictionary(kind):
-        return words.take(column.indices)
-    # Arrow's own cast follows even the views of nulls, which nobody has checked, out of its buffers.
-    return pa.array(column.to_pylist(), pa.utf8())
+def _check_form(kind: pa.DataType) -> None:
+    if pa.types.is_struct(kind) or is_text(kind) or (is_list(kind) and is_text(kind.value_type)):
+        raise _OtherForm
 
 
-def _check_text(kind: pa.DataType) -> None:
-    words = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(words) or pa.types.is_large_string(words) or pa.types.is_string_view(words)):
-        raise _unfit(words, "text", "session_id")
-
-
-def _check_seq(kind: pa.DataType) -> None:
-    if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise _unfit(kind, "integers", "seq")
+def _check_list_form(kind: pa.DataType) -> None:
+    if is_list(kind):
+        _check_form(kind.value_type)
 
 
 def _check_step(kind: pa.DataType, part: Input) -> None:
     """Refuse what is not lists of F numbers; a list of no number needs no byte, and there may be any number of them."""
     width = part.num_features
-    number = kind.value_type if _is_list(kind) else pa.null()
+    number = kind.value_type if is_list(kind) else pa.null()
     is_bool = pa.types.is_boolean(number) and part.dtype == "bool"
     if not (pa.types.is_floating(number) or pa.types.is_integer(number) or is_bool):
-        raise _unfit(kind, f"lists of {width} numbers", "inputs")
+        raise unfit(kind, f"lists of {width} numbers", "inputs")
     if pa.types.is_fixed_size_list(kind) and kind.list_size != width:
         raise InvalidInput(f"lists of {kind.list_size}; a step has {width}: {part.few_features}", field="inputs")
 
 
 def _check_sequence(kind: pa.DataType, part: Input) -> None:
-    if not _is_list(kind) or not _is_list(kind.value_type):
-        raise _unfit(kind, "lists (sequences) of lists (steps) of numbers", "inputs")
+    if not is_list(kind) or not is_list(kind.value_type):
+        raise unfit(kind, "lists (sequences) of lists (steps) of numbers", "inputs")
     if pa.types.is_fixed_size_list(kind) and not kind.list_size:
         raise InvalidInput("there is no step in its sequences; send at least one", field="inputs")
     _check_step(kind.value_type, part)
 
 
-def _to_seqs(column: pa.Array, errors: dict[int, InvalidInput]) -> NDArray[np.int64]:
-    """int64 ``[R]``, ``NO_SEQ`` where null; negative ones are added to ``errors``."""
-    if pa.types.is_null(column.type):
-        return np.full(len(column), NO_SEQ)
-    given = column.fill_null(0) if column.null_count else column
-    seqs: NDArray[np.int64] = given.to_numpy().astype(np.int64, copy=False)
-    if seqs.min() < 0:  # or too large for int64
-        for row in np.flatnonzero(seqs < 0).tolist():
-            errors[row] = InvalidInput(f"{column[row]} is no number of steps", field=f"seq[{row}]")
-    return np.where(is_null(column), NO_SEQ, seqs) if column.null_count else seqs
-
-
 def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Lists of F numbers as ``[n, F]`` in the dtype of the model's input, and bool ``[n]``: which are doubtful.
 
-    A doubtful step may have been misread; ``judge`` tells what is wrong with it, if anything.
+    A doubtful step may have been misread; ``_judge`` tells what is wrong with it, if anything.
     """
     num_steps, width = len(column), part.num_features
     doubtful = np.zeros(num_steps, bool)
@@ -271,48 +344,7 @@ def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.b
         values = column.values.slice(bounds[0], bounds[-1] - bounds[0])
     if column.null_count:
         doubtful |= is_null(column)
-    return _to_numbers(values, part, doubtful), doubtful
-
-
-def _to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> NDArray[Any]:
-    """Values, n * F of them, as ``[n, F]``; steps whose values the model may not take are marked in ``doubtful``."""
-    shape = (len(doubtful), part.num_features)
-    plain = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
-    given = plain.to_numpy(zero_copy_only=False).reshape(shape)
-    given = given if given.flags.aligned else given.copy()
-    array: NDArray[Any] = given
-    if given.dtype != part.dtype:
-        # Through float64, as a number in JSON goes.
-        source = given.astype(np.float64) if given.dtype.kind in "iu" and part.dtype.startswith("float") else given
-        with np.errstate(all="ignore"):
-            array = source.astype(part.dtype)
-        if not part.dtype.startswith("float"):
-            lost = array != given
-            if given.dtype.kind == "f":
-                lost |= np.abs(given) > EXACT_INTEGERS
-            doubtful |= lost.any(axis=1)
-    if values.null_count:
-        holes = is_null(values).reshape(shape)
-        if part.missing:
-            array = np.where(holes, array.dtype.type(np.nan), array)
-        else:
-            doubtful |= holes.any(axis=1)
-    if array.dtype.kind == "f" and not is_finite(array):
-        doubtful |= (np.isinf(array) if part.missing else ~np.isfinite(array)).any(axis=1)
-    if part.is_limited:
-        try:
-            check_codes(array, part, "inputs")
-        except InvalidInput:
-            doubtful[:] = True
-    return array
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _unfit(kind: pa.DataType, wanted: str, name: str) -> InvalidInput:
-    return InvalidInput(f"column {name!r} is of {kind}, not of {wanted}", field=name)
+    return to_numbers(values, part, doubtful), doubtful
 
 
 def _fixed_size_lists(rows: NDArray[Any]) -> pa.Array:

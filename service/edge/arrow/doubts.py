@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import Input
+from ostinato.service.edge.arrow.cells import to_plain_row
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import check_width, to_sequence
 
@@ -41,23 +40,9 @@ def judge(steps: list[pa.Scalar] | None, part: Input, field: str, first: int = 0
             raise InvalidInput("a list is needed, not null", field=f"{field}[{step}]")
         check_width(len(given.values), part, f"{field}[{step}]")
     is_narrow = part.num_features <= MAX_NARROW
-    rows: list[Any] = [given.as_py() if is_narrow else _row(given.values) for given in steps]
+    rows: list[Any] = [given.as_py() if is_narrow else to_plain_row(given.values) for given in steps]
     try:
         to_sequence(rows, part, field)
     except InvalidInput as error:
         place = (error.field or field).removeprefix(field).removeprefix("[0]") if first else ""
         raise InvalidInput(str(error), f"{field}[{first}]{place}" if first else error.field) from error
-
-
-def _row(values: pa.Array) -> NDArray[np.float64]:
-    """The numbers of a step as JSON's reader has them, NaN where one is null; an array, as there may be millions."""
-    numbers = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
-    row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
-    if values.null_count:
-        row[is_null(values)] = np.nan
-    return row
-
-
-def is_null(column: pa.Array) -> NDArray[np.bool_]:
-    """Which values are null, bool ``[n]``."""
-    return np.asarray(column.is_null().to_numpy(zero_copy_only=False))

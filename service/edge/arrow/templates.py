@@ -15,7 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from ostinato.service.edge.arrow.columns import begin_rows, write_rows
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Output
+from ostinato.service.edge.arrow.columns import begin_any_rows, write_rows
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.sessions.blocks import RowAnswers
@@ -35,11 +37,13 @@ class Template:
     Attributes:
         columns: what it said, when it was first read; without its numbers, once it is remembered.
         id_column: its ids as Arrow has them.
+        made: what its answers hold.
     """
 
-    def __init__(self, columns: Columns, id_column: Any) -> None:
+    def __init__(self, columns: Columns, id_column: Any, made: RowLayout[Output]) -> None:
         self.columns = columns
         self.id_column = id_column
+        self.made = made
         self._constant: list[tuple[int, int, bytes]] = []
         self._inputs_at = 0
         self._seqs_at: int | None = None
@@ -87,8 +91,9 @@ class Template:
 
     def answer(self, answers: RowAnswers) -> bytes:
         """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
-        if answers.outputs.dtype == np.bool_:  # of which Arrow keeps eight in a byte
-            return write_rows(self.id_column, answers.seqs, answers.outputs, {})
+        # Of bools Arrow keeps eight in a byte; what is not flat has its numbers in several places.
+        if answers.outputs.dtype == np.bool_ or not self.made.is_flat:
+            return write_rows(self.id_column, answers.seqs, answers.outputs, {}, self.made)
         if self._answer is None:
             written = write_rows(self.id_column, answers.seqs, answers.outputs, {})
             base = pa.py_buffer(written)
@@ -134,9 +139,9 @@ class Templates:
             known = template.again(body)
             if known is not None:
                 return known, template, None
-        rows, judging = begin_rows(body, manifest.inputs[0], engine.check_rows)
+        rows, judging = begin_any_rows(body, engine.given, engine.check_rows)
         columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
-        template = Template(columns, rows.id_column)
+        template = Template(columns, rows.id_column, engine.made)
         # Where a step cannot be packed as it is, each of its numbers is checked alone, which a template would not do.
         is_plain = judging is None and engine.pack_step is not None and len(body) <= MAX_BYTES
         if is_plain and template.remember(body):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -63,7 +63,30 @@ class BodyForms(Generic[BodyType]):
                 raise
             return await read_body(request, self.nested, begin, reads_query=reads_query)
 
+    async def read_of(
+        self,
+        request: Request,
+        given: Callable[[], Awaitable[RowLayout[Input]]],
+        begin: Callable[[BodyType], Check],
+        *,
+        convert: dict[str, Convert] | None = None,
+    ) -> BodyType:
+        """``read`` where the body itself says of which model its steps are: they are taken for flat numbers first, and
+        ``given`` is asked where they are none.
+        """
+        try:
+            return await read_body(request, self.flat, begin, convert=convert)
+        except InvalidInput as error:
+            if not self._is_of_steps(error):
+                raise
+            layout = await given()
+            if layout.is_flat and not self.may_be_words(error, layout):
+                raise
+        return await read_body(request, self.nested, begin)
+
     def may_be_words(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
         """Whether what was refused as no number may be a word for a code."""
-        has_words = given.is_flat and bool(given.parts[0].categories)
-        return has_words and (error.field or "").startswith(self._member)
+        return given.is_flat and bool(given.parts[0].categories) and self._is_of_steps(error)
+
+    def _is_of_steps(self, error: InvalidInput) -> bool:
+        return (error.field or "").startswith(self._member)

@@ -77,7 +77,7 @@ class ColumnSteps:
             return template.answer(answers)
         problems = await self._row_problems(engine, answers)
         words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
-        return write_rows(template.id_column, answers.seqs, answers.outputs, words)
+        return write_rows(template.id_column, answers.seqs, answers.outputs, words, engine.made)
 
     async def _step(
         self,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.edge.arrow.columns import ARROW, read_sequences, write_sequences
+from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences, write_sequences
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
@@ -116,20 +116,19 @@ class PredictRoute:
         options = codec.decode_query(request.query_string, PredictQuery)
         engine = self._catalogue.resolve_predictor(request.name, options.version)
         engine.check_room()
-        part = engine.manifest.inputs[0]
+        given, context = engine.given, engine.manifest.context
         # Arrow and numpy do most of it without holding Python's lock.
-        sequences = await in_thread(
-            len(request.body), read_sequences, request.body, part, engine.check_rows, engine.check_length
+        sequences, known = await in_thread(
+            len(request.body), read_any_sequences, request.body, given, context, engine.check_rows, engine.check_length
         )
+        beginnings = [[*engine.initial_states, *each] if context else None for each in known]
         if options.go_backwards:
             sequences = _reversed(sequences)
-        if engine.manifest.context:
-            raise InvalidInput("this model needs a context for each sequence; give it in JSON", field="context")
-        outputs = [made.outputs for made in await predict(engine, sequences, [None] * len(sequences))]
+        outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]
         if not options.return_sequences:
             outputs = [made[-1] for made in outputs]
         num_bytes = sum(made.nbytes for made in outputs)
-        return Response(200, await in_thread(num_bytes, write_sequences, outputs), ARROW)
+        return Response(200, await in_thread(num_bytes, write_sequences, outputs, engine.made), ARROW)
 
 
 def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:

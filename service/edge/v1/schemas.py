@@ -138,16 +138,16 @@ class NestedPredictBody(PredictBody, kw_only=True):
     sequences: list[Any]
 
 
-class NestedPredictInput(NestedPredictBody, kw_only=True):
-    """``POST /predict``, as ``NestedStepBody``."""
-
-    model: str
-
-
 class PredictInput(PredictBody, kw_only=True):
     """``POST /predict``."""
 
     model: str
+
+
+class NestedPredictInput(PredictInput, kw_only=True):
+    """``POST /predict``, as ``NestedStepBody``."""
+
+    sequences: list[Any]
 
 
 class ForecastBody(Body):

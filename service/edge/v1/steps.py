@@ -46,6 +46,14 @@ class StepRoutes:
         body = await STEP.read(request, session.engine.given, lambda _: check_chunk(session))
         return await self.step_body(request.name, body)
 
+    async def given(self, session_id: str) -> RowLayout[Input]:
+        """What a session's model takes.
+
+        Raises:
+            UnknownSession and its like: there is none.
+        """
+        return (await self._sessions.find(session_id)).engine.given
+
     def check(self, session_id: str) -> Check:
         """What holds a large chunk to the limits of its session's model, see ``read_body``."""
         return check_chunk(self._sessions.use(session_id))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -170,3 +171,24 @@ def test_wrappers_are_taken_off_at_the_top_and_within() -> None:
     for wrap in wrappers:
         assert type(prepared(wrap(nn.DataParallel(layer)))) is nn.Linear
         assert [type(part) for part in prepared(wrap(Holder(wrap(layer)))).modules()] == [Holder, nn.Linear]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_a_function_that_torch_jit_made_may_be_held_and_copied_again() -> None:
+    class Holds(Stacked):
+        def __init__(self) -> None:
+            super().__init__()
+            self.twice = torch.jit.script(_twice)
+
+        def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            y, *after = super().forward(x, *state)
+            return (self.twice(y), *after)
+
+    network = Holds()
+    again = copy.deepcopy(prepared(network))
+    with torch.no_grad():
+        assert torch.equal(again(STEPS, *STATES)[0], network.eval()(STEPS, *STATES)[0])
+
+
+def _twice(x: Tensor) -> Tensor:
+    return x + x

@@ -263,7 +263,8 @@ def test_whole_sequences_are_run_each_by_itself(tmp_path: Path, run_command: Run
     (tmp_path / "body.json").write_text(json.dumps({"sequences": given}))
     result = run_command("run", directory, tmp_path / "body.json", "--output", tmp_path / "out.npz")
     assert result.exit_code == 0, result.output
-    answers = np.load(tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as file:
+        answers = dict(file)
     for index, rows in enumerate(given):
         # A little for each of the 16 steps that it is padded to, as its promise says.
         wanted = 2 * np.array(rows, np.float32) + np.float32(16 * 2.0**-18)

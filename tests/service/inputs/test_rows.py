@@ -109,3 +109,13 @@ def test_a_context_that_may_be_missing_is_nan_where_it_is_not_given() -> None:
 def test_a_word_may_be_a_context() -> None:
     kinds = part("kind", "float32", 1, categories={"kind_0": ("shop", "home")})
     assert to_context({"kind": ["home"]}, [kinds], "context")[0].tolist() == [1]
+
+
+def test_an_unknown_word_s_error_shows_a_few_of_many_words_and_not_all_of_a_long_one() -> None:
+    words = tuple(f"word{number}" for number in range(1000))
+    part = Input(name="x", dtype="int64", shape=("B", "T"), features=("x",), categories={"x": words})
+    for given in ([["?" * 100_000]], [[5000]]):
+        with pytest.raises(InvalidInput) as refused:
+            to_rows(given, RowLayout((part,)), "inputs")
+        assert "and 940 more" in str(refused.value)
+        assert len(str(refused.value)) < 1000

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -548,3 +551,33 @@ class TestWriteSequences:
         column = read_back(write_sequences([np.array([1, 2], np.float32), np.array([3, 4], np.float32)])).column(0)
         assert column.type == FLOATS
         assert column.to_pylist() == [[1, 2], [3, 4]]
+
+
+def test_nothing_is_imported_while_messages_are_read_and_written() -> None:
+    # Where all descriptors are in use, no module can be read any more.
+    script = """
+        import sys
+        import numpy as np, pyarrow as pa
+        from ostinato.service.artifact.tensors import Input
+        from ostinato.service.edge.arrow.columns import read_rows, read_sequences, write_rows, write_sequences
+
+        def stream(columns):
+            table, sink = pa.table(columns), pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+            return sink.getvalue().to_pybytes()
+
+        part = Input(name="inputs", dtype="float32", shape=("B", "T", 2), features=("a", "b"))
+        step = pa.list_(pa.float32(), 2)
+        ids, seqs = pa.array(["a", "b"]), pa.array([0, None], pa.int64())
+        rows = stream({"session_id": ids, "inputs": pa.array([[1, 2], [3, 4]], step), "seq": seqs})
+        sequences = stream({"inputs": pa.array([[[1, 2]]], pa.list_(step))})
+        known = set(sys.modules)
+        read_rows(rows, part)
+        write_rows(ids, np.array([0, 1]), np.ones((2, 2), np.float32), {1: ("code", "detail")})
+        write_sequences([np.ones((2, 2), np.float32)])
+        read_sequences(sequences, part, lambda count: None, lambda count, place: None)
+        print(sorted(set(sys.modules) - known))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

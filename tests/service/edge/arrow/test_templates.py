@@ -104,7 +104,9 @@ def like(engine: Any, **changes: Any) -> Any:
     other = manifest.model_copy(update=names)
     checks_each = bool(changes.get("ranges"))
     pack_step = None if checks_each else engine.pack_step
-    return SimpleNamespace(manifest=other, pack_step=pack_step, check_rows=engine.check_rows)
+    return SimpleNamespace(
+        manifest=other, given=other.given, made=other.made, pack_step=pack_step, check_rows=engine.check_rows
+    )
 
 
 @pytest.mark.parametrize("name", ["name", "version"])

@@ -1,0 +1,82 @@
+"""Cells of a column: which types hold numbers or text, and numbers as a model takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite
+
+MAX_SHOWN_TYPE = 200
+"""Characters of a column's type that an error shows."""
+
+
+def to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> NDArray[Any]:
+    """Values, n * F of them, as ``[n, F]``; steps whose values the model may not take are marked in ``doubtful``."""
+    shape = (len(doubtful), part.num_features)
+    plain = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
+    given = plain.to_numpy(zero_copy_only=False).reshape(shape)
+    given = given if given.flags.aligned else given.copy()
+    array: NDArray[Any] = given
+    if given.dtype != part.dtype:
+        # Through float64, as a number in JSON goes.
+        source = given.astype(np.float64) if given.dtype.kind in "iu" and part.dtype.startswith("float") else given
+        with np.errstate(all="ignore"):
+            array = source.astype(part.dtype)
+        if not part.dtype.startswith("float"):
+            lost = array != given
+            if given.dtype.kind == "f":
+                lost |= np.abs(given) > EXACT_INTEGERS
+            doubtful |= lost.any(axis=1)
+    if values.null_count:
+        holes = is_null(values).reshape(shape)
+        if part.missing:
+            array = np.where(holes, array.dtype.type(np.nan), array)
+        else:
+            doubtful |= holes.any(axis=1)
+    if array.dtype.kind == "f" and not is_finite(array):
+        doubtful |= (np.isinf(array) if part.missing else ~np.isfinite(array)).any(axis=1)
+    if part.is_limited:
+        try:
+            check_codes(array, part, "inputs")
+        except InvalidInput:
+            doubtful[:] = True
+    return array
+
+
+def to_plain_row(values: pa.Array) -> NDArray[np.float64]:
+    """The numbers of a step as JSON's reader has them, NaN where one is null; an array, as there may be millions."""
+    numbers = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
+    if values.null_count:
+        row[is_null(values)] = np.nan
+    return row
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether it is lists, of a fixed size or of any."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is text, or a dictionary of it; views may share what they show, and so are not taken for words."""
+    words = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(words) or pa.types.is_large_string(words))
+
+
+def is_null(column: pa.Array) -> NDArray[np.bool_]:
+    """Which cells are null, bool ``[n]``."""
+    return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
+
+
+def unfit(kind: pa.DataType, wanted: str, name: str) -> InvalidInput:
+    """The error that a column is of another type than is wanted."""
+    shown = str(kind)
+    shown = shown if len(shown) <= MAX_SHOWN_TYPE else f"{shown[:MAX_SHOWN_TYPE]}..."
+    return InvalidInput(f"column {name!r} is of {shown}, not of {wanted}", field=name)

@@ -1,0 +1,180 @@
+"""``ostinato run`` over models of several inputs, outputs and contexts, and of nested shapes: any kind of file in and
+out gives one plain run of the graph, to the bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from ostinato.errors import InputError
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.tools.tensor_files import read_context, read_tensor_file
+from tests import tensor_networks
+from tests.live_sequences import draw
+from tests.ostinato.conftest import RunCommand
+
+Array = NDArray[Any]
+NUM_SEQUENCES, NUM_STEPS = 3, 7
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    tensor_networks.panel().write(folder)
+    tensor_networks.frames().write(folder)
+    return folder
+
+
+def drawn(repository: Path, model: str) -> tuple[dict[str, Array], dict[str, Array], list[dict[str, Array]]]:
+    """Inputs ``[B, T, ...]`` and contexts ``[B, ...]``, and what one run of each sequence gives."""
+    directory = repository / model / "1"
+    inputs, context = draw(Manifest.read(directory), np.random.default_rng(4), NUM_SEQUENCES, NUM_STEPS)
+    golden = [
+        tensor_networks.offline(
+            directory, {name: array[row] for name, array in inputs.items()}, {n: a[row] for n, a in context.items()}
+        )
+        for row in range(NUM_SEQUENCES)
+    ]
+    return dict(inputs), dict(context), golden
+
+
+def write(path: Path, inputs: dict[str, Array], context: dict[str, Array]) -> Path:
+    arrays = {**inputs, **context}
+    if path.suffix == ".npz":
+        np.savez(path, allow_pickle=False, **arrays)
+    elif path.suffix == ".npy":
+        np.save(path, next(iter(inputs.values())))
+    elif path.suffix == ".safetensors":
+        save_file(arrays, path)
+    else:
+        rows = range(NUM_SEQUENCES)
+        body: dict[str, Any] = {"sequences": [named(inputs, row) for row in rows]}
+        if context:
+            body["context"] = [{name: array[row] for name, array in context.items()} for row in rows]
+        path.write_bytes(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+    return path
+
+
+def named(inputs: dict[str, Array], row: int) -> Any:
+    found = {name: array[row] for name, array in inputs.items()}
+    return found if len(found) > 1 else next(iter(found.values()))
+
+
+def check(made: Sequence[dict[str, Any]], golden: Sequence[dict[str, Array]]) -> None:
+    for outputs, wanted in zip(made, golden, strict=True):
+        for name, array in wanted.items():
+            assert np.array(outputs[name], array.dtype).reshape(array.shape).tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "wanted"),
+    [
+        ("panel", ".npz", ".json"),
+        ("panel", ".json", ".safetensors"),
+        ("panel", ".safetensors", ".npz"),
+        ("frames", ".npy", ".npy"),
+        ("frames", ".json", ".json"),
+    ],
+)
+def test_sequences_come_back_by_name_and_in_their_shape(
+    model: str, given: str, wanted: str, repository: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    inputs, context, golden = drawn(repository, model)
+    file, output = write(tmp_path / f"in{given}", inputs, context), tmp_path / f"out{wanted}"
+    result = run_command("run", repository / model, file, "--output", output)
+    assert result.exit_code == 0, result.output
+    assert "3 sequences, 21 steps, promise any" in result.stderr
+    names = list(golden[0])
+    if wanted == ".json":
+        outputs = json.loads(output.read_text())["outputs"]
+        made = [each if isinstance(each, dict) else {names[0]: each} for each in outputs]
+    else:
+        loaded: Any = load_file(output) if wanted == ".safetensors" else np.load(output)
+        arrays = {names[0]: loaded} if wanted == ".npy" else {name: loaded[name] for name in names}
+        made = [{name: arrays[name][row] for name in names} for row in range(NUM_SEQUENCES)]
+    check(made, golden)
+
+
+def test_a_table_has_the_columns_of_all_inputs_and_the_context_comes_apart(
+    repository: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    inputs, context, golden = drawn(repository, "panel")
+    file = tmp_path / "days.csv"
+    with file.open("w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["weekday", "price", "load"])
+        for (load, price), day in zip(inputs["load"][0].tolist(), inputs["weekday"][0].tolist(), strict=True):
+            writer.writerow([day, repr(price), repr(load)])
+    told = orjson.dumps({name: array[0] for name, array in context.items()}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    result = run_command("run", repository / "panel" / "1", file, "--context", told)
+    assert result.exit_code == 0, result.output
+    header, *rows = csv.reader(result.stdout.splitlines())
+    assert header == ["step", "next", "after", "kind", "a", "b", "c", "d"]
+    assert [row[4:] for row in rows[:-1]] == [[""] * 4] * (NUM_STEPS - 1)
+    made = {"level": [row[1:3] for row in rows], "kind": [row[3] for row in rows], "summary": rows[-1][4:]}
+    check([{name: np.array(cells, np.float64) for name, cells in made.items()}], golden[:1])
+    kept = tmp_path / "context.json"
+    kept.write_text(told)
+    assert run_command("run", repository / "panel" / "1", file, "--context", kept).stdout == result.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "error"),
+    [
+        ({"weekday": None}, [], "input 'weekday' is absent; arrays are found by the names load, weekday"),
+        ({"other": np.zeros(3, np.float32)}, [], "the model has no input 'other'; it takes load, weekday"),
+        ({"weekday": np.zeros((3, 7, 1, 1), np.int64)}, [], "several one axis more in front"),
+        ({"weekday": np.zeros((2, 7), np.int64)}, [], "differ in their number of sequences"),
+        ({"customer": np.zeros((2, 3), np.float32)}, [], "one such for each of 3 sequences"),
+        ({"customer": None}, [], "context[0]: 'customer' is absent"),
+        ({"weekday": np.full((3, 7), 9)}, [], "sequences[0].weekday[0][0]: 9 is no code"),
+        ({}, ["--context", "{"], "--context: it is not JSON"),
+        ({}, ["--context", "nowhere.json"], "give an object of JSON, or a file of it"),
+        ({}, ["--context", "[{}]"], "1 contexts for 3 sequences"),
+        ({}, ["--limit", "3"], "are for tables"),
+    ],
+    ids=range(11),
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(
+    changes: dict[str, Any],
+    options: list[str],
+    error: str,
+    repository: Path,
+    tmp_path: Path,
+    run_command: RunCommand,
+) -> None:
+    inputs, context, _ = drawn(repository, "panel")
+    arrays = {name: array for name, array in {**inputs, **context, **changes}.items() if array is not None}
+    file = write(tmp_path / "in.npz", arrays, {})
+    result = run_command("run", repository / "panel" / "1", file, *options)
+    assert result.exit_code == 1
+    assert error in " ".join(result.stderr.split())
+
+
+def test_one_sequence_needs_no_axis_for_them(repository: Path, tmp_path: Path) -> None:
+    manifest = Manifest.read(repository / "panel" / "1")
+    parts = [[part.model_dump(mode="json") for part in group] for group in (manifest.inputs, manifest.context)]
+    inputs, context, _ = drawn(repository, "panel")
+    file = write(tmp_path / "in.npz", {n: a[0] for n, a in inputs.items()}, {n: a[0] for n, a in context.items()})
+    read = read_tensor_file(file, *parts)
+    assert read.is_one
+    assert read.sequences[0]["load"].tolist() == inputs["load"][0].tolist()
+    assert read.contexts[0]["customer"].tolist() == context["customer"][0].tolist()
+
+
+def test_a_feature_that_two_inputs_have_is_no_column(tmp_path: Path) -> None:
+    file = tmp_path / "in.csv"
+    file.write_text("x\n1\n")
+    part = {"shape": ["B", "T", 1], "dtype": "float32", "features": ["x"]}
+    with pytest.raises(InputError, match="several inputs have a feature 'x'"):
+        read_tensor_file(file, [{"name": "a", **part}, {"name": "b", **part}], [], read_context("{}"))

@@ -1,0 +1,442 @@
+"""Models of several inputs, outputs and contexts, of nested shapes and of words, over every way in: each gives what one
+plain run of the graph gives, to the bit.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from pyarrow import ipc
+from typer.testing import CliRunner, Result
+from websockets.sync.client import connect
+
+from ostinato import AsyncClient, Client, ServiceError
+from ostinato.cli import app
+from ostinato.service.artifact.manifest import Manifest
+from tests import networks, tensor_networks
+from tests.live_sequences import draw
+from tests.server import ServerProcess, running_server
+from tests.waiting import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.xdist_group("tensor_ways")
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+ROOT = Path(__file__).parents[2]
+ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+NUM_STEPS = 12
+WEATHER = ("dry", "wet", "snow")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    tensor_networks.panel().write(folder)
+    tensor_networks.frames().write(folder)
+    words = networks.token_counter(len(WEATHER), "int64")
+    part = words.manifest["inputs"][0].model_copy(update={"num_codes": None})
+    part = part.model_copy(update={"categories": {part.features[0]: WEATHER}})
+    words.named("weather", inputs=(part,)).write(folder, np.array([[[0], [1], [2]]]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with running_server(repository, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def http(server: ServerProcess) -> Iterator[httpx2.Client]:
+    with server.client() as client:
+        yield client
+
+
+class Drawn:
+    """A sequence that a model takes, its context, and what one run of the graph gives for it."""
+
+    def __init__(self, repository: Path, model: str, seed: int, num_steps: int = NUM_STEPS) -> None:
+        directory = repository / model / "1"
+        self.manifest = Manifest.read(directory)
+        inputs, context = draw(self.manifest, np.random.default_rng(seed), 1, num_steps)
+        self.inputs: Arrays = {name: array[0] for name, array in inputs.items()}
+        self.context: Arrays = {name: array[0] for name, array in context.items()}
+        self.golden = tensor_networks.offline(directory, self.inputs, self.context)
+
+    def given(self, steps: slice) -> Any:
+        """Steps as a client gives them."""
+        part = {name: array[steps] for name, array in self.inputs.items()}
+        return part if len(part) > 1 else next(iter(part.values()))
+
+    def check(self, made: list[Any]) -> None:
+        """Hold outputs of all steps, in their order, to the golden ones."""
+        for part in self.manifest.outputs:
+            arrays = [each[part.name] if isinstance(each, dict) else each for each in made]
+            whole = np.concatenate(arrays if part.time_axis is not None else arrays[-1:])
+            golden = self.golden[part.name]
+            assert whole.dtype == golden.dtype
+            assert whole.reshape(golden.shape).tobytes() == golden.tobytes(), part.name
+
+
+def struct(arrays: Arrays) -> Any:
+    """Steps as a column of Arrow: a struct by name, or the only tensor's column."""
+    columns = {name: tensor_column(array) for name, array in arrays.items()}
+    return (
+        pa.StructArray.from_arrays(list(columns.values()), list(columns)) if len(columns) > 1 else columns.popitem()[1]
+    )
+
+
+def tensor_column(array: Array) -> pa.Array:
+    column = pa.array(array.ravel())
+    for size in reversed(array.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
+
+
+def message(**columns: Any) -> bytes:
+    batch = pa.record_batch(columns)
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def outputs_of(answer: bytes, manifest: Manifest, row: int) -> Any:
+    """One row's outputs in an answer in Arrow, as the client has them."""
+    value = ipc.open_stream(answer).read_all()["outputs"][row].as_py()
+    if len(manifest.outputs) > 1:
+        return {part.name: np.array(value[part.name], part.dtype) for part in manifest.outputs}
+    return np.array(value, manifest.outputs[0].dtype)
+
+
+def opened(http: httpx2.Client, drawn: Drawn, session_id: str) -> str:
+    body: dict[str, Any] = {"session_id": session_id}
+    if drawn.context:
+        body["context"] = drawn.context
+    content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    path = f"/v1/models/{drawn.manifest.name}/sessions"
+    answer = http.post(path, content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 201, answer.text
+    return session_id
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_a_client_s_session_its_fork_and_a_stream_answer_as_one_run(
+    model: str, repository: Path, server: ServerProcess
+) -> None:
+    drawn = Drawn(repository, model, 1)
+    with Client(server.url) as client:
+        session = client.session(model, context=drawn.context or None, keep=True)
+        made = [session.step(drawn.given(slice(0, 3))), session.step(drawn.given(slice(3, 4)))]
+        last = session.step(drawn.given(slice(4, 6)), return_sequences=False)
+        fork = session.fork()
+        with client.stream(model) as stream:
+            tail = [stream.step(session.session_id, drawn.given(slice(6, NUM_STEPS)))]
+        forked = [fork.step(drawn.given(slice(6, NUM_STEPS)))]
+        names = [part.name for part in drawn.manifest.outputs]
+        pairs = zip(tail, forked, strict=True)
+        assert all(np.array_equal(_named(a, names)[name], _named(b, names)[name]) for a, b in pairs for name in names)
+        resumed = client.resume(session.session_id)
+        assert resumed.steps == NUM_STEPS
+        for name in names:
+            part = next(part for part in drawn.manifest.outputs if part.name == name)
+            if part.time_axis is not None:
+                whole = [_named(each, names)[name] for each in [*made, last, *tail]]
+                golden = np.delete(drawn.golden[name], 4, axis=0)  # of the chunk that was answered by its last step
+                assert np.concatenate(whole).tobytes() == golden.tobytes()
+        assert _named(last, names)[names[-1]].shape[0] == 1
+
+
+def _named(made: Any, names: list[str]) -> Arrays:
+    return made if isinstance(made, dict) else {names[0]: made}
+
+
+async def test_a_client_predicts_steps_many_and_forecasts(repository: Path, server: ServerProcess) -> None:
+    panels = [Drawn(repository, "panel", seed, 4 + seed) for seed in range(3)]
+    frames = Drawn(repository, "frames", 5)
+    async with AsyncClient(server.url) as client:
+        contexts = [each.context for each in panels]
+        made = await client.predict("panel", [each.given(slice(None)) for each in panels], context=contexts)
+        for drawn, outputs in zip(panels, made, strict=True):
+            drawn.check([outputs])
+        last = await client.predict(
+            "panel", [panels[0].given(slice(None))], context=contexts[0], return_sequences=False
+        )
+        assert last[0]["level"].tolist() == made[0]["level"][-1].tolist()
+        assert last[0]["summary"].tolist() == made[0]["summary"][0].tolist()
+        [pictures] = await client.predict("frames", [frames.given(slice(None))])
+        frames.check([pictures])
+        handles = [await client.session("panel", context=each.context, keep=True).open() for each in panels]
+        ids = [handle.session_id for handle in handles]
+        rows = {name: np.stack([each.inputs[name][0] for each in panels]) for name in panels[0].inputs}
+        stepped = await client.step_many(
+            "panel", [*ids, "nobody"], {n: [*a, a[0]] for n, a in rows.items()}, seq=[0] * 4
+        )
+        assert [error.row for error in stepped.errors] == [3]
+        assert stepped.outputs["level"][:3].tolist() == [outputs["level"][0].tolist() for outputs in made]
+        assert np.isnan(stepped.outputs["level"][3]).all()
+        session = client.resume(ids[0])
+        async with session:
+            future = {"price": [1.0, 2.0], "weekday": [3, 4]}
+            ahead = await session.forecast(3, known_future=future)
+        assert {name: len(array) for name, array in ahead.items()} == {"level": 3, "kind": 3, "summary": 1}
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_steps_in_arrow_over_http_and_a_stream_answer_as_one_run(
+    model: str, repository: Path, server: ServerProcess, http: httpx2.Client
+) -> None:
+    drawn = [Drawn(repository, model, 10 + seed) for seed in range(3)]
+    ids = [opened(http, each, f"arrow-{model}-{seed}") for seed, each in enumerate(drawn)]
+    made: list[list[Any]] = [[] for _ in drawn]
+    url = f"ws://127.0.0.1:{server.port}/v1/models/{model}/stream"
+    with connect(url, close_timeout=PATIENCE_SECONDS, open_timeout=PATIENCE_SECONDS) as stream:
+        for step in range(NUM_STEPS):
+            rows = {name: np.stack([each.inputs[name][step] for each in drawn]) for name in drawn[0].inputs}
+            content = message(session_id=pa.array(ids), inputs=struct(rows), seq=pa.array([step] * len(ids)))
+            if step % 2:
+                stream.send(content)
+                answer: Any = stream.recv(PATIENCE_SECONDS)
+            else:
+                answer = http.post(f"/v1/models/{model}/step", content=content, headers=ARROW).content
+            assert ipc.open_stream(answer).read_all()["code"].null_count == len(ids), answer
+            for row, each in enumerate(drawn):
+                outputs = outputs_of(answer, each.manifest, row)
+                made[row].append(
+                    {name: array[None] for name, array in outputs.items()}
+                    if isinstance(outputs, dict)
+                    else outputs[None]
+                )
+    for each, outputs in zip(drawn, made, strict=True):
+        each.check(outputs)
+
+
+def test_a_row_in_arrow_fails_alone(repository: Path, http: httpx2.Client) -> None:
+    drawn = Drawn(repository, "panel", 3)
+    ids = [opened(http, drawn, f"alone-{row}") for row in range(2)]
+    inputs = struct({"load": np.ones((2, 2), np.float32), "weekday": np.array([1, 9])})
+    answer = http.post(
+        "/v1/models/panel/step", content=message(session_id=pa.array(ids), inputs=inputs), headers=ARROW
+    ).content
+    table = ipc.open_stream(answer).read_all()
+    assert table["code"].to_pylist() == [None, "invalid_input"]
+    assert "codes are 0 to 6" in table["detail"][1].as_py()
+    assert table["outputs"][1].as_py() is None
+    assert [http.get(f"/v1/sessions/{each}").json()["steps"] for each in ids] == [1, 0]
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_sequences_in_arrow_answer_as_one_run(model: str, repository: Path, http: httpx2.Client) -> None:
+    drawn = [Drawn(repository, model, 20 + seed, 3 + 2 * seed) for seed in range(3)]
+    names = list(drawn[0].inputs)
+    bounds = pa.array(np.cumsum([0] + [len(each.inputs[names[0]]) for each in drawn]), pa.int32())
+    lists = {
+        name: pa.ListArray.from_arrays(bounds, tensor_column(np.concatenate([each.inputs[name] for each in drawn])))
+        for name in names
+    }
+    columns = {"inputs": pa.StructArray.from_arrays(list(lists.values()), names) if len(names) > 1 else lists[names[0]]}
+    if drawn[0].context:
+        columns["context"] = struct(
+            {name: np.stack([each.context[name] for each in drawn]) for name in drawn[0].context}
+        )
+    path = f"/v1/models/{model}/predict"
+    answer = http.post(path, content=message(**columns), headers=ARROW)
+    assert answer.status_code == 200, answer.text
+    for row, each in enumerate(drawn):
+        each.check([outputs_of(answer.content, each.manifest, row)])
+    last = http.post(f"{path}?return_sequences=false", content=message(**columns), headers=ARROW)
+    for row, each in enumerate(drawn):
+        outputs = outputs_of(last.content, each.manifest, row)
+        for part in each.manifest.outputs:
+            made = outputs[part.name] if isinstance(outputs, dict) else outputs
+            golden = each.golden[part.name]
+            assert made.tobytes() == (golden[-1] if part.time_axis is not None else golden).tobytes()
+
+
+def test_a_context_that_is_absent_in_arrow_is_refused_with_the_way_out(http: httpx2.Client) -> None:
+    inputs = pa.StructArray.from_arrays(
+        [pa.array([[[1.0, 2.0]]], pa.list_(pa.list_(pa.float32(), 2))), pa.array([[1]])], ["load", "weekday"]
+    )
+    answer = http.post("/v1/models/panel/predict", content=message(inputs=inputs), headers=ARROW)
+    assert (answer.status_code, answer.json()["field"]) == (422, "context")
+    assert "a column 'context', of structs" in answer.json()["detail"]
+
+
+def test_words_stand_for_codes_over_every_way(server: ServerProcess, http: httpx2.Client) -> None:
+    wanted = http.post("/v1/models/weather/predict", json={"sequences": [[[1], [2], [1]]]}).json()["outputs"][0]
+    words = ["wet", "snow", "wet"]
+    with Client(server.url) as client:
+        assert client.predict("weather", [[[word] for word in words]])[0].tolist() == wanted
+        with client.session("weather") as session:
+            assert session.step([[word] for word in words]).tolist() == wanted
+            with pytest.raises(ServiceError, match="'fog' is no word"):
+                session.step([["fog"]])
+    assert http.post("/predict", json={"model": "weather", "sequences": [[[word] for word in words]]}).json()[
+        "outputs"
+    ] == [wanted]
+    http.post("/v1/models/weather/sessions", json={"session_id": "words"})
+    for word in words:
+        column = pa.array([word]).dictionary_encode()
+        content = message(session_id=pa.array(["words"]), inputs=column)
+        answer = http.post("/v1/models/weather/step", content=content, headers=ARROW)
+        assert answer.status_code == 200, answer.text
+    assert ipc.open_stream(answer.content).read_all()["outputs"].to_pylist() == wanted  # the counts behind all of them
+
+
+def test_bentomls_own_client_sends_objects_by_name_and_nested_lists(
+    repository: Path, server: ServerProcess, http: httpx2.Client
+) -> None:
+    drawn = Drawn(repository, "panel", 7, 2)
+    session = opened(http, drawn, "bento")
+    plain = orjson.loads(orjson.dumps([drawn.inputs, drawn.context], option=orjson.OPT_SERIALIZE_NUMPY))
+    program = (
+        "import bentoml, json\n"
+        f"inputs, context = {plain!r}\n"
+        f"with bentoml.SyncHTTPClient({server.url!r}) as client:\n"
+        f"    print(json.dumps(client.step({session!r}, inputs)['outputs']))\n"
+        "    print(json.dumps(client.predict('panel', [inputs], context=context)['outputs'][0]))\n"
+        "    print(json.dumps(client.predict('frames', [[[[[0.5] * 4] * 3] * 2]])['outputs'][0]))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    stepped, predicted, frame = map(orjson.loads, ran.stdout.splitlines())
+    assert stepped == predicted
+    drawn.check([{part.name: np.array(stepped[part.name], part.dtype) for part in drawn.manifest.outputs}])
+    assert frame == [[[[4.0] * 4] * 3] * 2]
+    shown = http.get("/docs.json").json()["paths"]
+    step = shown["/step"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]
+    assert [form["type"] for form in step["oneOf"]] == ["array", "object"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        ("/step", {"session_id": "typed", "inputs": [[1, 2]]}, 422, "inputs"),
+        ("/step", {"session_id": "typed", "inputs": {"load": [[1, 2]], "weekday": [[9]]}}, 422, "inputs.weekday[0][0]"),
+        ("/step", {"session_id": "never", "inputs": {"load": [[1, 2]], "weekday": [[1]]}}, 404, None),
+        ("/predict", {"model": "never", "sequences": [{}]}, 404, None),
+        ("/predict", {"model": "frames", "sequences": [{"frames": 1}]}, 422, "sequences[0]"),
+        ("/predict", {"model": "panel", "sequences": [{"load": [[1, 2]], "weekday": [[1]]}]}, 422, "context"),
+        ("/predict", {"model": "weather", "sequences": [[["fog"]]]}, 422, "sequences[0][0][0]"),
+    ],
+)
+def test_typed_routes_refuse_by_the_place(
+    repository: Path, http: httpx2.Client, path: str, body: dict[str, Any], status: int, field: str | None
+) -> None:
+    if http.get("/v1/sessions/typed").status_code != 200:
+        opened(http, Drawn(repository, "panel", 1), "typed")
+    answer = http.post(path, json=body)
+    assert (answer.status_code, answer.json().get("field")) == (status, field), answer.text
+
+
+def test_a_large_body_by_name_is_taken_by_the_typed_routes(repository: Path, http: httpx2.Client) -> None:
+    drawn = Drawn(repository, "panel", 9, 4000)
+    body = {"model": "panel", "sequences": [drawn.inputs], "context": drawn.context}
+    content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    answer = http.post("/predict", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    outputs = answer.json()["outputs"][0]
+    drawn.check([{part.name: np.array(outputs[part.name], part.dtype) for part in drawn.manifest.outputs}])
+
+
+def run_command(*arguments: object) -> Result:
+    """Call the command line in this process."""
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_bench_draws_inputs_and_contexts_and_compares_all_outputs(
+    model: str, repository: Path, server: ServerProcess
+) -> None:
+    load = ("--sessions", 2, "--seconds", 0.1, "--repository", repository)
+    result = run_command("bench", "--model", model, "--url", server.url, *load)
+    assert result.exit_code == 0, result.output
+    assert "equal an offline run, to the bit" in result.output
+
+
+def test_an_offline_run_takes_words_as_predict_does(repository: Path, tmp_path: Path) -> None:
+    made = []
+    for steps in ([["wet"], ["snow"]], [[1], [2]]):
+        file = tmp_path / "body.json"
+        file.write_bytes(orjson.dumps({"sequences": [steps]}))
+        result = run_command("run", repository / "weather", file, "--json")
+        assert result.exit_code == 0, result.output
+        made.append(orjson.loads(result.stdout))
+    assert made[0] == made[1] == {"outputs": [[[0, 1, 1]]]}
+
+
+def test_a_replay_reads_all_inputs_from_one_table_and_forecasts_by_the_output_that_is_fed_back(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    file = tmp_path / "days.csv"
+    rows = [f"{step / 8},{step / 4},{step % 7}" for step in range(12)]
+    file.write_text("\n".join(["load,price,weekday", *rows]) + "\n")
+    context = '{"customer": [0.5, -1, 2], "region": 3}'
+    options = ("--horizon", 2, "--known", "price,weekday", "--context", context)
+    result = run_command("replay", file, "--model", "panel", "--url", server.url, *options)
+    assert result.exit_code == 0, result.output
+    assert "load" in result.output
+    refused = run_command("replay", file, "--model", "panel", "--url", server.url)
+    assert refused.exit_code == 1
+    assert "'customer' is absent" in " ".join(refused.output.split())
+
+
+def test_a_session_with_a_context_moves_by_its_file(
+    repository: Path, server: ServerProcess, http: httpx2.Client, tmp_path: Path
+) -> None:
+    drawn = Drawn(repository, "panel", 30)
+    opened(http, drawn, "moved")
+    with Client(server.url) as client:
+        before = client.resume("moved").step(drawn.given(slice(0, 5)))
+        exported = run_command("sessions", "export", "moved", "--output", tmp_path, "--url", server.url)
+        assert exported.exit_code == 0, exported.output
+        file = tmp_path / "moved.safetensors"
+        imported = run_command("sessions", "import", file, "--session-id", "moved-again", "--url", server.url)
+        assert imported.exit_code == 0, imported.output
+        after = client.resume("moved-again").step(drawn.given(slice(5, NUM_STEPS)))
+    drawn.check([before, after])
+
+
+def test_verify_checks_models_of_several_tensors(repository: Path) -> None:
+    result = run_command("verify", repository)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("ok") == 3
+
+
+def test_the_page_s_example_prints_what_the_page_shows(
+    server: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    program, shown = re.findall(r"```(?:python not-run|text)\n(.*?)```", page, re.DOTALL)
+    exec(compile(program.replace("http://127.0.0.1:3000", server.url), "docs/inputs.md", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == shown
+
+
+def test_the_page_s_bodies_are_taken(http: httpx2.Client) -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    opening, step, answer, sequences = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    headers = {"content-type": "application/json"}
+    assert http.post("/v1/models/panel/sessions", content=opening, headers=headers).status_code == 201
+    made = http.post("/v1/sessions/shop-7/step", content=step, headers=headers)
+    assert made.status_code == 200, made.text
+    assert _form(made.json()) == _form(orjson.loads(answer))
+    assert http.post("/v1/models/panel/predict", content=sequences, headers=headers).status_code == 200
+
+
+def _form(value: Any) -> Any:
+    """What is told, without the numbers."""
+    if isinstance(value, dict):
+        return {name: _form(each) for name, each in value.items()}
+    return [_form(each) for each in value] if isinstance(value, list) else type(value)

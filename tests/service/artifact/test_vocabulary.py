@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.errors import InvalidInput
+
+LETTERS: dict[str, Any] = {"symbols": ("<unk>", "a", "b"), "special": ("<unk>",)}
+WORDS: dict[str, Any] = {"symbols": ("the", "cat", "other"), "separator": " "}
+
+
+@pytest.mark.parametrize(
+    ("members", "text", "codes"),
+    [
+        ({**LETTERS, "unknown": "<unk>"}, "aXb", [1, 0, 2]),
+        ({**LETTERS, "unknown": "<unk>", "lowercase": True}, "AxB", [1, 0, 2]),
+        ({**LETTERS, "unknown": "b"}, "a?b", [1, 2, 2]),
+        ({**WORDS, "unknown": "other"}, "the  dog cat", [0, 2, 1]),
+    ],
+)
+def test_what_is_no_symbol_gets_the_code_of_the_unknown_symbol(
+    members: dict[str, Any], text: str, codes: list[int]
+) -> None:
+    vocabulary = Vocabulary(**members)
+    assert vocabulary.encode(text, "inputs[0]") == codes
+    assert vocabulary == Vocabulary.model_validate_json(vocabulary.model_dump_json())
+
+
+@pytest.mark.parametrize(("members", "text"), [(LETTERS, "aXb"), (WORDS, "the dog")])
+def test_without_an_unknown_symbol_it_is_refused_by_its_place(members: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidInput, match="at position 1"):
+        Vocabulary(**members).encode(text, "inputs[0]")
+
+
+def test_a_special_symbol_is_no_text_and_so_is_unknown_itself() -> None:
+    vocabulary = Vocabulary(symbols=("<s>", "<unk>", "a"), special=("<s>", "<unk>"), separator=" ", unknown="<unk>")
+    assert vocabulary.encode("a <s> <unk>", "inputs[0]") == [2, 1, 1]
+    assert vocabulary.decode([2, 1, 0]) == "a"
+
+
+def test_the_unknown_symbol_is_one_of_the_symbols() -> None:
+    with pytest.raises(ValidationError, match="unknown: '<unk>' is not among the symbols"):
+        Vocabulary(symbols=("a",), unknown="<unk>")
+
+
+def test_a_file_without_one_has_no_such_key() -> None:
+    assert "unknown" not in Vocabulary(**LETTERS).model_dump(mode="json")
+    assert Vocabulary(**LETTERS, unknown="a").model_dump(mode="json")["unknown"] == "a"
