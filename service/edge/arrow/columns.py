@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.ma  # pyarrow looks for it: not when all descriptors are in use
 import pyarrow as pa
 from numpy.typing import NDArray
 

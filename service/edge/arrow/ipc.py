@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+import numpy.ma  # noqa: F401  # pyarrow's arrays look for it: not when all descriptors are in use
 import pyarrow as pa
 from pyarrow import ipc
 
