@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from ostinato.export.contracts.arguments import answers_whole_sequences
 from ostinato.export.described_inputs import DescribedInputs, described_input, input_of_words, read_inputs
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import ProofReport
+from ostinato.export.sequence_exporter import export_sequence
 from ostinato.export.user_code import user_module
 from ostinato.export.version_directory import Exported
 from ostinato.export.weights import load_weights
@@ -19,7 +22,7 @@ from ostinato.service.artifact.tensors import Input
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes.
+    """What the command line says of a module; ``num_codes`` 0 = not known, or no codes; no ``task``: it is found.
 
     ``inputs``, ``context``: ``NAME:SHAPE[:DTYPE]`` each.
     """
@@ -39,6 +42,7 @@ class ModuleOptions:
     missing: bool = False
     step_by_step: bool = False
     minus_infinity: bool = False
+    task: str = ""
     description: str = ""
     licence: str = ""
 
@@ -95,27 +99,46 @@ def export_source(
     Raises:
         ExportError: the function cannot be found or fails, does not return a module; or as ``export_module``.
     """
+    if options.task not in ("", "recurrent", "sequence"):
+        raise ExportError(f"task {options.task!r}: one of 'recurrent' and 'sequence'; it is found where none is given")
     described = options.described()
     with user_module(source) as module:
+        if options.weights is not None:
+            module = load_weights(module, options.weights)
+        whole = options.task == "sequence" or (not options.task and answers_whole_sequences(module))
+        of_any: dict[str, Any] = {
+            "name": name or source.rpartition(":")[2].replace("_", "-"),
+            "version": version,
+            "context": described.context,
+            "output_features": options.output_features or described.output_features,
+            "minus_infinity": options.minus_infinity,
+            "description": options.description,
+            "provenance": _provenance(source, options),
+            "force": force,
+            "report": report,
+        }
+        if whole:
+            if options.states or options.feedback or options.step_by_step or options.steps_per_answer > 1:
+                raise ExportError(
+                    "a module of the task 'sequence' has no states, steps or feedback: leave out --states, --feedback, "
+                    "--step-by-step and --steps-per-answer, or say --task recurrent"
+                )
+            return export_sequence(module, described.inputs, repository, **of_any)
         return export_module(
-            module if options.weights is None else load_weights(module, options.weights),
+            module,
             described.inputs,
             repository,
-            context=described.context,
             steps_per_answer=options.steps_per_answer,
-            name=name or source.rpartition(":")[2].replace("_", "-"),
-            version=version,
-            output_features=options.output_features or described.output_features,
             state_names=options.states,
             feedback=options.feedback_map(),
-            description=options.description,
-            # Of a file its name alone: where it lay is nobody's business.
-            provenance={"source": Path(source).name, **({"licence": options.licence} if options.licence else {})},
             step_by_step=options.step_by_step,
-            minus_infinity=options.minus_infinity,
-            force=force,
-            report=report,
+            **of_any,
         )
+
+
+def _provenance(source: str, options: ModuleOptions) -> dict[str, str]:
+    """Of a file its name alone: where it lay is nobody's business."""
+    return {"source": Path(source).name, **({"licence": options.licence} if options.licence else {})}
 
 
 def load_module(source: str) -> nn.Module:

@@ -54,6 +54,10 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ostinato", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"),
         (),
     ),
+    "ostinato.service.engine.sequence.batching": (
+        ("ostinato", "asyncio", "numpy", "time", "threading", "random", "onnxruntime"),
+        ("ostinato.service.artifact",),
+    ),
     "ostinato.service.sessions": (("bentoml", "starlette", *EDGE), ()),
     "ostinato.service.inference": (("bentoml", "starlette", *EDGE), ()),
     "ostinato.service.catalogue": (("ostinato.service.sessions", "bentoml", "starlette", *EDGE), ()),

@@ -91,6 +91,13 @@ def export(
     minus_infinity: Annotated[
         bool, typer.Option("--minus-infinity", help="The output may be minus infinity (null in JSON), as log(0) is.")
     ] = False,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="recurrent: steps, with states; sequence: whole sequences, forward(x, lengths).",
+            show_default="found: 'sequence' for what reads both ways or takes lengths",
+        ),
+    ] = "",
     description: Annotated[str, typer.Option(help="What the model does, for people.", show_default="nothing")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model.", show_default="none")] = "",
     check: Annotated[
@@ -108,8 +115,9 @@ def export(
     Several inputs:  ostinato export net.py:load --input load:B,T,2 --input weekday:B,T:int64 --context customer:B,4
 
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size), or says the same in
-    another structure (forward(x, state=None), dicts, tuples): docs/export.md has a table. The graph is written with
-    golden answers of the trained network and a manifest that says how near the graph comes to it.
+    another structure (forward(x, state=None), dicts, tuples): docs/export.md has a table. Or it answers whole
+    sequences, forward(x, lengths) -> y, as what reads them both ways does. The graph is written with golden answers of
+    the trained network and a manifest that says how near the graph comes to it.
     """
     require("torch", __name__)
     if bentoml:
@@ -134,6 +142,7 @@ def export(
         missing=missing,
         step_by_step=step_by_step,
         minus_infinity=minus_infinity,
+        task=task,
         description=description,
         licence=licence,
     )
@@ -181,7 +190,7 @@ def _proof(exported: Exported) -> Table:
     )
     promise = exported.manifest.promise
     assert promise is not None, "every export has one"
-    table.caption = f"promise {promise}: {promise.sentence}"
+    table.caption = f"promise {promise}: {exported.manifest.promise_sentence}"
     return table
 
 

@@ -51,6 +51,7 @@ from ostinato.tools.tensor_files import (
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
     from ostinato.service.engine.recurrent.runner import Runner
+    from ostinato.service.engine.sequence.runner import SequenceRunner
 
 SECONDS_BEFORE_PROGRESS = 2.0
 
@@ -98,7 +99,7 @@ def run(
     of its context; JSON has objects by name, as predict takes them.
 
     How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
-    the shape named there, 'alone' one row and one step a run.
+    the shape named there, 'alone' one row and one step a run; a model of whole sequences over each by itself.
 
     [bold]Examples[/]
 
@@ -113,7 +114,7 @@ def run(
     ostinato run repository/panel/1 days.csv --context '{"customer": [0.5, 1, 2]}'
     """
     require("onnxruntime", __name__)
-    from ostinato.service.catalogue.recurrent_checks import load_model
+    from ostinato.service.catalogue.loading import load_runner
     from ostinato.service.config import Settings
 
     console = Console(stderr=True)
@@ -121,7 +122,7 @@ def run(
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
     with _progress(console, f"running {escape(file.name)}") as report:
-        runner = load_model(directory, Settings()).runner
+        runner = load_runner(directory, Settings())
         manifest = runner.manifest
         may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
         is_flat = manifest.given.is_flat and manifest.made.is_flat
@@ -179,7 +180,7 @@ def _read_tensors(
 
 def _write_tensors(
     console: Console,
-    runner: Runner,
+    runner: Runner | SequenceRunner,
     given: TensorFile,
     outputs: list[NDArray[Any]],
     output: Path | None,
@@ -214,7 +215,9 @@ def _tell_unsound(console: Console, num_steps: int) -> None:
         )
 
 
-def _tell_written(console: Console, output: Path, runner: Runner, num_sequences: int, num_steps: int) -> None:
+def _tell_written(
+    console: Console, output: Path, runner: Runner | SequenceRunner, num_sequences: int, num_steps: int
+) -> None:
     console.print(
         escape(f"{output}: {_count(num_sequences, 'sequence')}, {_count(num_steps, 'step')}, promise {runner.promise}"),
         highlight=False,
@@ -227,7 +230,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def find_version(directory: Path) -> Path:
-    """A version's directory, or that of a model's latest version; with one recurrent model in it.
+    """A version's directory, or that of a model's latest version; which answers steps or sequences.
 
     Raises:
         SettingsError: there is no version in it.
@@ -249,7 +252,7 @@ def find_version(directory: Path) -> Path:
             )
         directory = versions[-1]
     manifest = Manifest.read(directory)
-    if manifest.task != "recurrent":
+    if manifest.task not in ("recurrent", "sequence"):
         raise CommandError(
             f"{directory}: {manifest.name!r} is of the task {manifest.task!r} and answers no steps: serve it, and "
             f"write with it by 'ostinato generate --model {manifest.name}'"
@@ -257,7 +260,9 @@ def find_version(directory: Path) -> Path:
     return directory
 
 
-def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressReport) -> list[NDArray[Any]]:
+def answers(
+    runner: Runner | SequenceRunner, file: Path, given: SequenceFile, report: ProgressReport
+) -> list[NDArray[Any]]:
     """The outputs ``[n, O]`` of each sequence; those of one length are given to the runner together.
 
     Raises:
@@ -265,6 +270,7 @@ def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressRep
         RunFailed: the graph failed.
     """
     from ostinato.service.engine.recurrent.offline import run_offline
+    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
     from ostinato.service.errors import InvalidInput
     from ostinato.service.inputs.sequences import to_sequence
 
@@ -277,6 +283,8 @@ def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressRep
         except InvalidInput as error:
             raise InputError(f"{file}: {error.field}: {error}") from error
         by_length.setdefault(len(rows), []).append(index)
+    if isinstance(runner, SequenceRunner):
+        return [run_alone(runner, sequence) for sequence in sequences]
     total, done = sum(map(len, sequences)), 0
     outputs: dict[int, NDArray[Any]] = {}
     for length, alike in by_length.items():
@@ -288,7 +296,9 @@ def answers(runner: Runner, file: Path, given: SequenceFile, report: ProgressRep
     return [outputs[index] for index in range(len(sequences))]
 
 
-def tensor_answers(runner: Runner, file: Path, given: TensorFile, report: ProgressReport) -> list[NDArray[Any]]:
+def tensor_answers(
+    runner: Runner | SequenceRunner, file: Path, given: TensorFile, report: ProgressReport
+) -> list[NDArray[Any]]:
     """The outputs of each sequence, rows ``[n, width]``, each begun from the initial state with its context.
 
     Raises:
@@ -296,12 +306,12 @@ def tensor_answers(runner: Runner, file: Path, given: TensorFile, report: Progre
         RunFailed: the graph failed.
     """
     from ostinato.service.engine.recurrent.offline import run_offline
+    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
     from ostinato.service.errors import InvalidInput
     from ostinato.service.inputs.rows import to_context, to_rows
 
     manifest = runner.manifest
     total, done = sum(map(count_steps, given.sequences)), 0
-    initial = runner.initial_states(1)[: len(manifest.states)]
     outputs = []
     for index, (sequence, context) in enumerate(zip(given.sequences, given.contexts, strict=True)):
         try:
@@ -309,6 +319,10 @@ def tensor_answers(runner: Runner, file: Path, given: TensorFile, report: Progre
             known = to_context(plain_context(context), manifest.context, f"context[{index}]")
         except InvalidInput as error:
             raise InputError(f"{file}: {error.field}: {error}") from error
+        if isinstance(runner, SequenceRunner):
+            outputs.append(run_alone(runner, rows, tuple(known)))
+            continue
+        initial = runner.initial_states(1)[: len(manifest.states)]
         begin = (*initial, *(each[None] for each in known))
         made, _ = run_offline(runner, rows[None], partial(_add, report, done, total), begin=begin)
         outputs.append(made[0])

@@ -15,15 +15,14 @@ from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
-    from ostinato.service.catalogue.generation_checks import LoadedGenerator
-    from ostinato.service.catalogue.recurrent_checks import LoadedModel
+    from ostinato.service.catalogue.loading import Loaded
 
 
 class Verified(NamedTuple):
     """What the checks of one version's directory found; ``reason`` says what failed, where ``loaded`` is None."""
 
     directory: Path
-    loaded: LoadedModel | LoadedGenerator | None
+    loaded: Loaded | None
     reason: str
 
     @property

@@ -87,6 +87,11 @@ class Promise(Part):
     ``any``: in any batch and however its steps are cut, with ``rows`` rows at least (2 where a batch of one is rounded
     otherwise than others; a row is then run twice); ``steps`` is 0. Offline is one run over the whole sequence.
     ``fixed``: always ``rows`` rows, of ``steps`` steps; offline, too. ``alone``: one row and one step a run.
+
+    Of a model of whole sequences ``steps`` is always 0, since each of them is run at once. ``any``: a sequence may be
+    padded to any length, in any company. ``fixed``: always ``rows`` rows, padded to a length that follows from the
+    sequence alone, the least power of two that holds it, from 16 on; or of its own length, where the graph takes no
+    lengths. ``alone``: by itself, at its own length. Offline each sequence is run by itself.
     """
 
     holds: Literal["any", "fixed", "alone"]
@@ -95,10 +100,8 @@ class Promise(Part):
 
     @model_validator(mode="after")
     def _check_promise(self) -> Promise:
-        if self.steps != (self.holds != "any"):
-            raise ValueError(
-                "a graph that is not run in any shape is run a step at a time: steps is 0 with 'any', else 1"
-            )
+        if self.steps and self.holds == "any":
+            raise ValueError("a run of any shape has any number of steps: steps is 0 with 'any', else 1")
         if self.holds == "alone" and self.rows != 1:
             raise ValueError("a row that is run alone is the only one: rows is 1")
         return self
@@ -106,7 +109,9 @@ class Promise(Part):
     def __str__(self) -> str:
         if self.holds == "any":
             return "any" if self.rows == 1 else f"any, of {self.rows} rows at least"
-        return f"fixed at {self.rows} x {self.steps}" if self.holds == "fixed" else "alone"
+        if self.holds == "fixed":
+            return f"fixed at {self.rows} x {self.steps}" if self.steps else f"fixed at {self.rows} rows"
+        return "alone"
 
     @property
     def sentence(self) -> str:
@@ -126,6 +131,18 @@ class Promise(Part):
 
 ANY = Promise(holds="any")
 ALONE = Promise(holds="alone", steps=1)
+BY_ITSELF = Promise(holds="alone")
+"""Of whole sequences."""
+
+
+_SENTENCES_OF_SEQUENCES = {
+    "any": "a sequence's answer equals one offline run of it, whatever shares its batch and however it is padded",
+    "fixed": (
+        "answers equal those of 'ostinato run', both in runs of so many rows, padded to a power of two: one sequence "
+        "alone costs what so many do"
+    ),
+    "alone": "answers equal those of 'ostinato run', both one sequence a run: nothing shares a batch",
+}
 
 
 class Manifest(Part):
@@ -183,6 +200,12 @@ class Manifest(Part):
         return self.promise is None or self.promise.holds == "any"
 
     @property
+    def promise_sentence(self) -> str:
+        """What the promise means for whoever serves the model, and what it costs."""
+        assert self.promise is not None, "every export has one, and loading finds it"
+        return _SENTENCES_OF_SEQUENCES[self.promise.holds] if self.task == "sequence" else self.promise.sentence
+
+    @property
     def given(self) -> RowLayout[Input]:
         """What goes in at a step, as a row."""
         return RowLayout(self.inputs)
@@ -214,7 +237,7 @@ class Manifest(Part):
         if not isinstance(is_invariant, bool):
             raise ValueError("batch_invariant is true or false")
         if members.get("promise") is None and not is_invariant:
-            members["promise"] = ALONE
+            members["promise"] = BY_ITSELF if members.get("task") == "sequence" else ALONE
         return members
 
     @model_validator(mode="after")
@@ -248,13 +271,8 @@ class Manifest(Part):
         for source, target in self.feedback.items():
             if source not in made or target not in given:
                 raise ValueError(f"feedback {source!r} -> {target!r} does not lead from an output to an input feature")
-            if made[source] > 1:
-                raise ValueError(f"feedback {source!r} -> {target!r}: several outputs have a feature {source!r}")
-        if self.feedback and (twice := [name for name, count in given.items() if count > 1]):
-            raise ValueError(
-                f"several inputs have a feature {twice[0]!r}: a forecast knows features by their names, so with "
-                "feedback each has its own"
-            )
+            if made[source] > 1 or max(given.values()) > 1:
+                raise ValueError(f"with feedback {source!r}, each feature of the inputs and it needs a name of its own")
 
     def _check_task(self) -> None:
         roles = set(self.graphs)
@@ -274,6 +292,11 @@ class Manifest(Part):
                 raise ValueError("a model of whole sequences has no states, and all its inputs have 'T'")
         elif self.lengths:
             raise ValueError("lengths are of models of whole sequences")
+        if self.promise is not None and self.promise.holds != "any" and self.promise.steps != (self.task != "sequence"):
+            raise ValueError(
+                "a graph that is not run in any shape is run a step at a time: steps is 0 with 'any', else 1; a graph "
+                "of whole sequences is run over all of their steps: steps is 0"
+            )
         if self.task not in ("recurrent", "sequence") and self.context:
             raise ValueError("only models of sessions and of whole sequences have context")
         if self.task == "encoder_decoder" and (len(self.inputs) != 1 or roles != {"encode", "decode"}):

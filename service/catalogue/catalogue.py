@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.engine.sequence.engine import SequenceEngine
 from ostinato.service.errors import InvalidInput, Starting, UnknownModel
 from ostinato.service.state.arena import Arena
+
+AnyEngine: TypeAlias = Engine | GenerationEngine | SequenceEngine
 
 _TASKS = {"encoder_decoder": "encoder-decoder", "generator": "autoregressive generator"}
 
@@ -33,7 +37,7 @@ class Catalogue:
     """The engines by model and version. Empty and not ``complete`` until the repository has been read."""
 
     def __init__(self) -> None:
-        self._engines: dict[str, dict[str, Engine | GenerationEngine]] = {}
+        self._engines: dict[str, dict[str, AnyEngine]] = {}
         self._by_arena: dict[Arena, Engine] = {}
         self.rejections: list[Rejection] = []
         self.complete = False
@@ -43,7 +47,7 @@ class Catalogue:
         loading = "" if self.complete else ", loading"
         return f"<Catalogue {sorted(self._engines)}, {len(self.rejections)} rejected{loading}>"
 
-    def add(self, engine: Engine | GenerationEngine) -> None:
+    def add(self, engine: AnyEngine) -> None:
         """Serve an engine from now on; one that comes while the catalogue drains takes no work."""
         if self._is_draining:
             engine.drain()
@@ -83,7 +87,7 @@ class Catalogue:
         return [engine for engine in self.served if isinstance(engine, Engine)]
 
     @property
-    def served(self) -> list[Engine | GenerationEngine]:
+    def served(self) -> list[AnyEngine]:
         """All engines, by model and rising version."""
         return [engine for name in sorted(self._engines) for engine in self._engines[name].values()]
 
@@ -97,7 +101,7 @@ class Catalogue:
         """Names of all models that are served or were rejected."""
         return sorted({*self._engines, *(rejection.model for rejection in self.rejections)})
 
-    def versions(self, model: str) -> dict[str, Engine | GenerationEngine]:
+    def versions(self, model: str) -> dict[str, AnyEngine]:
         """The served versions of a model, the latest last; empty where every one was rejected.
 
         Raises:
@@ -125,11 +129,26 @@ class Catalogue:
             InvalidInput: the model has no sessions.
         """
         engine = self._resolve(model, version)
+        if isinstance(engine, SequenceEngine):
+            raise InvalidInput(
+                f"model {model!r} is of the task 'sequence': it answers whole sequences, and has no steps, sessions or "
+                "forecasts: predict with it"
+            )
         if not isinstance(engine, Engine):
             raise InvalidInput(
                 f"model {model!r} is an {_TASKS[engine.manifest.task]} and has no steps or sessions: generate with it"
             )
         return engine
+
+    def resolve_predictor(self, model: str, version: str | None = None) -> Engine | SequenceEngine:
+        """The engine of a version that answers whole sequences; of the latest served where none is named.
+
+        Raises:
+            UnknownModel, Starting: as ``resolve``.
+            InvalidInput: the model generates, and does not predict.
+        """
+        engine = self._resolve(model, version)
+        return engine if isinstance(engine, SequenceEngine) else self.resolve(model, version)
 
     def resolve_generator(self, model: str, version: str | None = None) -> Engine | GenerationEngine:
         """The engine of a version that generates; of the latest served where none is named.
@@ -139,11 +158,13 @@ class Catalogue:
             InvalidInput: the model does not generate.
         """
         engine = self._resolve(model, version)
+        if isinstance(engine, SequenceEngine):
+            raise InvalidInput(f"model {model!r} is of the task 'sequence' and cannot generate: predict with it")
         if isinstance(engine, Engine) and engine.generator is None:
             raise InvalidInput(f"model {model!r} has no decoder and cannot generate: predict with it, or open sessions")
         return engine
 
-    def _resolve(self, model: str, version: str | None) -> Engine | GenerationEngine:
+    def _resolve(self, model: str, version: str | None) -> AnyEngine:
         versions = self.versions(model)
         if version is None and versions:
             return next(reversed(versions.values()))

@@ -7,17 +7,24 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.catalogue.passing import is_passing
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
 from ostinato.service.catalogue.repository import find_versions, mark_of, read_manifest
+from ostinato.service.catalogue.sequence_checks import NUM_TIMED_STEPS, LoadedSequence, load_sequence_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Owner
+from ostinato.service.engine.recurrent.runner import Runner
+from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
+from ostinato.service.engine.sequence.engine import SequenceEngine
+from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
+from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
 from ostinato.service.state.base import Store
 from ostinato.service.tether import Release, Tether
@@ -28,6 +35,9 @@ LOOK_SECONDS = 1.0
 """How often what is not served is looked at; nothing is, where everything is served."""
 MAX_PAUSE_SECONDS = 60.0
 """Between two tries of what the system refused. They begin with a second, and it doubles."""
+
+
+Loaded: TypeAlias = LoadedModel | LoadedGenerator | LoadedSequence
 
 
 @dataclass
@@ -43,7 +53,7 @@ class Trial:
         self.pause_seconds = min(2 * self.pause_seconds, MAX_PAUSE_SECONDS)
 
 
-def load_version(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
+def load_version(directory: Path, settings: Settings) -> Loaded:
     """Read one version and check it: the manifest, the files, the graphs against the manifest, golden inputs against
     golden outputs, and whether rows are independent of what shares their run.
 
@@ -59,7 +69,21 @@ def load_version(directory: Path, settings: Settings) -> LoadedModel | LoadedGen
         )
     if manifest.task in ("encoder_decoder", "generator"):
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
+    if manifest.task == "sequence":
+        return load_sequence_model(manifest, directory, settings)
     return load_model(directory, settings)
+
+
+def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
+    """The runner of a version that answers steps or whole sequences, checked.
+
+    Raises:
+        ModelRejected: a check failed, or it does neither.
+    """
+    loaded = load_version(directory, settings)
+    if isinstance(loaded, LoadedGenerator):
+        raise ModelRejected(f"{directory}: task {loaded.manifest.task!r} has no steps")
+    return loaded.runner
 
 
 class Loader:
@@ -173,12 +197,14 @@ class Loader:
     def _count(self) -> None:
         self._metrics.models_failed.labels().set(len(self._catalogue.rejections))
 
-    def serve(self, loaded: LoadedModel | LoadedGenerator) -> None:
+    def serve(self, loaded: Loaded) -> None:
         """Build the engine of a version that passed its checks, and serve it from now on."""
         manifest = loaded.manifest
-        engine: Engine | GenerationEngine
+        engine: Engine | GenerationEngine | SequenceEngine
         if isinstance(loaded, LoadedGenerator):
             engine = self._generation_engine(loaded)
+        elif isinstance(loaded, LoadedSequence):
+            engine = self._sequence_engine(loaded)
         else:
             engine = self._engine(loaded)
             self._store.attach(engine.arena)
@@ -252,7 +278,13 @@ class Loader:
             in_thread=self._choose_mode(loaded, "decode"),
         )
 
-    def _choose_mode(self, loaded: LoadedModel | LoadedGenerator, graph: str) -> bool:
+    def _sequence_engine(self, loaded: LoadedSequence) -> SequenceEngine:
+        manifest = loaded.manifest
+        self._choose_mode(loaded, "sequence")  # of a step of a full batch; each run is judged by itself
+        metrics = SequenceMetrics(self._metrics, manifest.name, manifest.version)
+        return SequenceEngine(loaded.runner, loaded.cost, self._settings, metrics)
+
+    def _choose_mode(self, loaded: Loaded, graph: str) -> bool:
         """Whether a graph runs in a thread, which the series tell from now on."""
         in_thread = self._is_long(loaded)
         for mode, is_it in (("inline", not in_thread), ("thread", in_thread)):
@@ -260,5 +292,8 @@ class Loader:
             self._metrics.run_mode.labels(**labels).set(float(is_it))
         return in_thread
 
-    def _is_long(self, loaded: LoadedModel | LoadedGenerator) -> bool:
+    def _is_long(self, loaded: Loaded) -> bool:
+        if isinstance(loaded, LoadedSequence):
+            largest = loaded.cost.of(MAX_ROW_STEPS // NUM_TIMED_STEPS, NUM_TIMED_STEPS)
+            return largest > self._settings.inline_run_seconds
         return loaded.step_seconds > self._settings.inline_run_seconds

@@ -64,7 +64,7 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     """
     manifest = read_manifest(directory)
     if manifest.task != "recurrent":
-        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} is not served yet")
+        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} has no steps")
     runner = _runner(manifest, directory, settings)
     cases = read_golden(manifest, directory)
     if manifest != (seen := _with_seen_states(manifest, cases)):

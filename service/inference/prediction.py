@@ -14,6 +14,7 @@ from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.engine.sequence.engine import SequenceEngine
 from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
 from ostinato.service.inputs.rows import to_rows
 from ostinato.service.inputs.sequences import check_codes
@@ -33,13 +34,13 @@ class Prediction(NamedTuple):
 
 
 async def predict(
-    engine: Engine,
+    engine: Engine | SequenceEngine,
     sequences: Sequence[NDArray[Any]],
     initial_states: Sequence[Rows | None],
     *,
     with_states: bool = False,
 ) -> list[Prediction]:
-    """Run whole sequences, each as a short-lived session; their lengths may differ and nothing is padded.
+    """Run whole sequences of any lengths: each as a short-lived session, or at once, where the model has no steps.
 
     Args:
         sequences: rows ``[n, width]`` of the engine's ``given``, n at most its ``max_chunk_steps``.
@@ -49,6 +50,8 @@ async def predict(
         TooLarge (more sequences than the queue holds), Overloaded, Draining: refused before anything ran.
         RunFailed: the graph failed; names no partial result.
     """
+    if isinstance(engine, SequenceEngine):
+        return [Prediction(made, ()) for made in await engine.run(sequences, initial_states)]
     engine.admit(len(sequences))
     works = [
         engine.start(engine.take_slot(states), sequence)

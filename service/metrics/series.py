@@ -209,6 +209,7 @@ class Metrics:
     def __init__(self) -> None:
         self.gather: Callable[[], SeriesNumbers] | None = None
         self.steps = _counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
+        self.padding_steps = _counter("padding_steps_total", "Steps computed beyond the ends of sequences.", *_MODEL)
         self.sessions = _counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
         self.rejected = _counter("rejected_total", "Requests answered with an error, by its code.", "reason")
         self.seq_conflicts = _counter(
@@ -220,9 +221,7 @@ class Metrics:
         )
         self.cancelled = _counter("cancelled_total", "Work dropped, its caller gone: outputs under way, too.", *_MODEL)
         self.commit_conflicts = _counter(
-            "commit_conflicts_total",
-            "Commits that another worker or replica was before; they were judged again.",
-            *_MODEL,
+            "commit_conflicts_total", "Commits that another worker or replica was before; judged again.", *_MODEL
         )
         self.store_errors = _counter(
             "store_errors_total", "Requests, rows of messages, and tasks of its own that the store failed."

@@ -7,16 +7,14 @@ import signal
 from pathlib import Path
 
 from ostinato.service.catalogue import loading
-from ostinato.service.catalogue.generation_checks import LoadedGenerator
-from ostinato.service.catalogue.loading import load_version
-from ostinato.service.catalogue.recurrent_checks import LoadedModel
+from ostinato.service.catalogue.loading import Loaded, load_version
 from ostinato.service.config import Settings
 
 SOUND_FILE = "sound"
 """In a version's directory: it is loaded like any other."""
 
 
-def load_and_die(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
+def load_and_die(directory: Path, settings: Settings) -> Loaded:
     name = directory.parent.name.upper()
     if name in signal.Signals.__members__ and not (directory / SOUND_FILE).exists():
         os.kill(os.getpid(), signal.Signals[name])

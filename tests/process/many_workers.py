@@ -6,15 +6,13 @@ import time
 from pathlib import Path
 
 from ostinato.service.catalogue import loading
-from ostinato.service.catalogue.generation_checks import LoadedGenerator
-from ostinato.service.catalogue.loading import load_version
-from ostinato.service.catalogue.recurrent_checks import LoadedModel
+from ostinato.service.catalogue.loading import Loaded, load_version
 from ostinato.service.config import Settings
 
 LOAD_SECONDS = 0.2
 
 
-def load_slowly(directory: Path, settings: Settings) -> LoadedModel | LoadedGenerator:
+def load_slowly(directory: Path, settings: Settings) -> Loaded:
     time.sleep(LOAD_SECONDS)
     return load_version(directory, settings)
 

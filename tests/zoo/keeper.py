@@ -20,14 +20,17 @@ import torch
 from numpy.typing import NDArray
 
 from ostinato.export.exporter import export_module
+from ostinato.export.sequence_exporter import export_sequence
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
+from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
 from tests.live_sequences import Sequence as LiveSequence
+from tests.live_sequences import draw, plain
 from tests.server import ServerProcess
 from tests.zoo.entries import Entry, all_entries
 
-NUM_SESSIONS, NUM_STEPS, MAX_CHUNK_STEPS = 8, 40, 9
+NUM_SESSIONS, NUM_STEPS, MAX_CHUNK_STEPS, NUM_SEQUENCES = 8, 40, 9, 6
 
 
 class Outcome(NamedTuple):
@@ -42,9 +45,10 @@ def export_entry(name: str, entry: Callable[[], Entry], repository: Path) -> Pat
     """Export one module; returns its version's directory."""
     torch.manual_seed(0)
     module, options = entry()
+    export = export_sequence if options.pop("task", "") == "sequence" else export_module
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        return export_module(
+        return export(
             module.eval(), options.pop("inputs"), repository, name=name.replace("_", "-"), **options
         ).directory
 
@@ -94,6 +98,46 @@ def stream_entry(directory: Path, server: ServerProcess, seed: int = 0) -> None:
         sequence.check(_offline(runner, sequence))
 
 
+def predict_entry(directory: Path, server: ServerProcess, seed: int = 0) -> None:
+    """Have one version of whole sequences answer ragged requests of concurrent clients, and compare.
+
+    Raises:
+        AssertionError: a number is not that of the offline run, or the service refused a request.
+    """
+    manifest = Manifest.read(directory)
+    runner = SequenceRunner(manifest, directory, max_batch_size=256)
+    lengths = np.random.default_rng(seed).integers(1, NUM_STEPS, (NUM_SESSIONS, NUM_SEQUENCES))
+
+    def ask(number: int) -> None:
+        drawn = [draw(manifest, np.random.default_rng([seed, number, n]), 1, n) for n in lengths[number].tolist()]
+        inputs = [{name: array[0] for name, array in inputs.items()} for inputs, _ in drawn]
+        context = [{name: array[0] for name, array in context.items()} for _, context in drawn]
+        body: dict[str, Any] = {"sequences": [_as_sent(manifest, plain(each)) for each in inputs]}
+        if manifest.context:
+            body["context"] = [plain(each) for each in context]
+        with server.client() as client:
+            answer = client.post(f"/v1/models/{manifest.name}/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        for given, known, made in zip(inputs, context, answer.json()["outputs"], strict=True):
+            wanted = run_alone(runner, manifest.given.pack(list(given.values())), tuple(known.values()))
+            for part, numbers in zip(manifest.outputs, manifest.made.unpack(wanted), strict=True):
+                golden = numbers if part.time_axis is not None else numbers[-1:]
+                ours = np.array(made[part.name] if isinstance(made, dict) else made, part.dtype)
+                assert ours.size == golden.size
+                assert ours.tobytes() == golden.tobytes(), f"{manifest.name}: {part.name}"
+
+    with ThreadPoolExecutor(NUM_SESSIONS) as pool:
+        list(pool.map(ask, range(NUM_SESSIONS)))
+
+
+def _as_sent(manifest: Manifest, steps: Any) -> Any:
+    """A sequence in the form in which the model takes it."""
+    if len(steps) > 1:
+        return steps
+    (rows,) = steps.values()
+    return rows if manifest.inputs[0].row_shape else [[row] for row in rows]
+
+
 def _offline(runner: Runner, sequence: LiveSequence) -> dict[str, NDArray[Any]]:
     """The offline run of one sequence by itself, by the names of its outputs."""
     manifest = runner.manifest
@@ -111,7 +155,7 @@ def judge(directories: Iterable[Path], server: ServerProcess) -> Iterable[Outcom
         manifest = Manifest.read(directory)
         failure = ""
         try:
-            stream_entry(directory, server)
+            (predict_entry if manifest.task == "sequence" else stream_entry)(directory, server)
         except AssertionError as error:
             failure = str(error).partition("\n")[0]
         yield Outcome(manifest.name, str(manifest.promise), failure)

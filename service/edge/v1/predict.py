@@ -22,6 +22,7 @@ from ostinato.service.edge.v1.large import Check, Convert
 from ostinato.service.edge.v1.schemas import NestedPredictBody, PredictBody, PredictQuery
 from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.engine.sequence.engine import SequenceEngine
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.rows import count_steps, read_rows, to_context
@@ -60,11 +61,11 @@ class PredictRoute:
         Raises:
             UnknownModel.
         """
-        return self._catalogue.resolve(model).given
+        return self._catalogue.resolve_predictor(model).given
 
     def check(self, model: str, body: PredictBody) -> Check:
         """What holds a large body to the limits of its model, see ``read_body``."""
-        engine = self._catalogue.resolve(model, body.version)
+        engine = self._catalogue.resolve_predictor(model, body.version)
         engine.check_room()
 
         def check(place: str, count: int) -> None:
@@ -81,8 +82,10 @@ class PredictRoute:
 
     async def answer_body(self, model: str, body: PredictBody) -> Response:
         """Run what a body asks for: outputs ``[n, O]`` of each sequence, or ``[O]`` without ``return_sequences``."""
-        engine = self._catalogue.resolve(model, body.version)
+        engine = self._catalogue.resolve_predictor(model, body.version)
         manifest = engine.manifest
+        if isinstance(engine, SequenceEngine):
+            _refuse_states(body)
         if not body.sequences:
             raise InvalidInput("there is no sequence in it; send at least one", field="sequences")
         engine.check_rows(len(body.sequences))
@@ -112,7 +115,7 @@ class PredictRoute:
 
     async def _answer_arrow(self, request: Request) -> Response:
         options = codec.decode_query(request.query_string, PredictQuery)
-        engine = self._catalogue.resolve(request.name, options.version)
+        engine = self._catalogue.resolve_predictor(request.name, options.version)
         engine.check_room()
         given, context = engine.given, engine.manifest.context
         # Arrow and numpy do most of it without holding Python's lock.
@@ -133,14 +136,21 @@ def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
 
 
-async def _read(engine: Engine, rows: Any, place: str, holds_numbers: bool) -> NDArray[Any]:
+async def _read(engine: Engine | SequenceEngine, rows: Any, place: str, holds_numbers: bool) -> NDArray[Any]:
     """One sequence as rows."""
     if holds_numbers and engine.given.is_flat and not engine.manifest.inputs[0].categories:
         return to_sequence(await to_numbers(rows), engine.manifest.inputs[0], place)
     return (await read_rows(rows, engine.given, place)).rows
 
 
-async def _beginnings(engine: Engine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
+def _refuse_states(body: PredictBody) -> None:
+    """Refuse what there is none of in a model of task ``sequence``."""
+    for field in ("return_state", "initial_state"):
+        if getattr(body, field):
+            raise InvalidInput("a model of the task 'sequence' has no states: leave it out", field=field)
+
+
+async def _beginnings(engine: Engine | SequenceEngine, body: PredictBody) -> list[list[NDArray[Any]] | None]:
     """What each sequence begins with: its states, and behind them its context; None = the model's own."""
     num_sequences, manifest = len(body.sequences), engine.manifest
     if body.initial_state is None and body.context is None and not manifest.context:

@@ -17,6 +17,7 @@ from ostinato.service.artifact.tensors import Output
 from tests import rounding_networks
 from tests.networks import Network, accumulator, lstm, offline
 from tests.ostinato.conftest import RunCommand
+from tests.sequence_networks import planted as planted_sequences
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "repository"
 SEQUENCES = np.random.default_rng(7).normal(size=(3, 11, 3)).astype(np.float32)
@@ -254,3 +255,24 @@ def test_a_mistake_is_one_line(
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_whole_sequences_are_run_each_by_itself(tmp_path: Path, run_command: RunCommand) -> None:
+    directory = planted_sequences(tmp_path / "repository", "steps")
+    given = [[[1.0], [2.5]], [[3.0]]]
+    (tmp_path / "body.json").write_text(json.dumps({"sequences": given}))
+    result = run_command("run", directory, tmp_path / "body.json", "--output", tmp_path / "out.npz")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "out.npz") as file:
+        answers = dict(file)
+    for index, rows in enumerate(given):
+        # A little for each of the 16 steps that it is padded to, as its promise says.
+        wanted = 2 * np.array(rows, np.float32) + np.float32(16 * 2.0**-18)
+        assert answers[f"outputs_{index}"].tobytes() == wanted.tobytes()
+
+
+def test_whole_sequences_are_verified(tmp_path: Path, run_command: RunCommand) -> None:
+    planted_sequences(tmp_path / "repository", "nothing")
+    result = run_command("verify", tmp_path / "repository")
+    assert result.exit_code == 0, result.output
+    assert "sequence" in result.stdout

@@ -57,11 +57,11 @@ def test_an_initial_state_is_a_number_or_a_row() -> None:
         ({"feedback": {"total": "y"}}, "does not lead from an output to an input"),
         (
             {"inputs": [MANIFEST.inputs[0].model_dump(), {**WEEKDAY, "features": ["x"]}]},
-            "several inputs have a feature 'x'",
+            "needs a name of its own",
         ),
         (
             {"outputs": [MANIFEST.outputs[0].model_dump(), MANIFEST.outputs[0].model_dump() | {"name": "other"}]},
-            "several outputs have a feature 'total'",
+            "needs a name of its own",
         ),
         ({"graphs": {"encode": MANIFEST.graphs["step"].model_dump()}}, "one graph, 'step'"),
     ],
