@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import msgspec
@@ -17,6 +18,17 @@ from ostinato.service.edge.v1.schemas import Body
 from ostinato.service.errors import InvalidInput
 
 BodyType = TypeVar("BodyType", bound=Body)
+
+
+@contextmanager
+def first(error: InvalidInput) -> Iterator[None]:
+    """What cannot be read in the other form, either, nobody knows where, is refused for what was wrong at first."""
+    try:
+        yield
+    except InvalidInput as second:
+        if second.field is None:
+            raise error from None
+        raise
 
 
 class BodyForms(Generic[BodyType]):
@@ -49,7 +61,8 @@ class BodyForms(Generic[BodyType]):
         except InvalidInput as error:
             if not self.may_be_nested(error, given):
                 raise
-            return decode_body(request, self.nested)
+            with first(error):
+                return decode_body(request, self.nested)
 
     async def read(
         self,
@@ -67,7 +80,8 @@ class BodyForms(Generic[BodyType]):
         except InvalidInput as error:
             if not self.may_be_nested(error, given):
                 raise
-            return await read_body(request, self.nested, begin, reads_query=reads_query)
+            with first(error):
+                return await read_body(request, self.nested, begin, reads_query=reads_query)
 
     async def read_of(
         self,
@@ -88,7 +102,8 @@ class BodyForms(Generic[BodyType]):
             layout = await given()
             if layout.is_flat and not self.may_be_nested(error, layout):
                 raise
-        return await read_body(request, self.nested, begin)
+            with first(error):
+                return await read_body(request, self.nested, begin)
 
     def may_be_nested(self, error: InvalidInput, given: RowLayout[Input]) -> bool:
         """Whether what was refused as no row of numbers may be words, true and false, or for another version."""

@@ -11,7 +11,7 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.message import to_json
 from ostinato.service.edge.problems import Problem
-from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.bodies import BodyForms, first
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.large import LARGE_BYTES, Check, read_large, read_outline
 from ostinato.service.edge.v1.schemas import FrameId, NestedFrame, SessionId, StreamFrame
@@ -51,7 +51,8 @@ def read_frame(message: bytes, given: RowLayout[Input]) -> StreamFrame:
     except InvalidInput as error:
         if not FRAME.may_be_nested(error, given):
             raise
-        return decode_json(message, FRAME.nested, "the frame")
+        with first(error):
+            return decode_json(message, FRAME.nested, "the frame")
 
 
 async def read_large_frame(
@@ -72,7 +73,8 @@ async def read_large_frame(
         except InvalidInput as error:
             if not FRAME.may_be_nested(error, engine.given):
                 raise
-            frame = await read_large(message, FRAME.nested, begin, "the frame", {})
+            with first(error):
+                frame = await read_large(message, FRAME.nested, begin, "the frame", {})
         await prepare_inputs(frame, sessions, frame.session_id, engine)
     except OstinatoError as error:
         return known[0] if known else None, error
