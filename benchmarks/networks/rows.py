@@ -57,7 +57,7 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "gated feedback, simple": ("Chung et al. 2015", {**_FEEDBACK, "feedback_cell": "rnn"}),
     "gated feedback, LSTM": ("Chung et al. 2015", {**_FEEDBACK, "feedback_cell": "lstm"}),
     "gated feedback, GRU": ("Chung et al. 2015", {**_FEEDBACK, "feedback_cell": "gru"}),
-    "clockwork, periods 1 2 4 8": ("Koutnik et al. 2014", {"cell": "clockwork"}),
+    "clockwork, periods 1 2 4 8": ("Koutník et al. 2014", {"cell": "clockwork"}),
     "time delay, two layers": ("Waibel et al. 1989", {"cell": "time_delay", "taps": 5, "delay": 3, "num_layers": 2}),
     "NARX": ("Lin et al. 1996", {"cell": "narx", "taps": 8, "output_taps": 4, "fed_back_size": 4}),
     "convolution over steps, then LSTM": ("Waibel et al. 1989", {"cell": ["time_delay", "lstm"], "taps": 5}),
