@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class Player:
         beliefs: shared by the clients of a history.
         verbs: the names of its methods, and how often each is chosen, relative to the others.
         ttl_seconds: times to live of which one is chosen; None = the request does not say.
+        serving: while it is not set, nothing is asked.
     """
 
     def __init__(
@@ -96,15 +98,18 @@ class Player:
         num_replicas: int,
         verbs: Mapping[str, float],
         ttl_seconds: Sequence[float | None],
+        serving: asyncio.Event,
     ) -> None:
         self._history, self._sender, self._random = history, sender, generator
         self._names, self._beliefs = names, beliefs
         self._num_replicas, self._verbs, self._ttl_seconds = num_replicas, verbs, ttl_seconds
+        self._serving = serving
         self._files: list[tuple[StateFile, bytes]] = []
 
     async def play(self, num_requests: int) -> None:
         """Ask so often."""
         for verb in self._random.choices(list(self._verbs), list(self._verbs.values()), k=num_requests):
+            await self._serving.wait()
             await getattr(self, verb)(self._random.randrange(self._num_replicas))
 
     async def open(self, replica: int) -> None:
