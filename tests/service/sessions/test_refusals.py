@@ -230,6 +230,17 @@ async def test_an_ended_session_is_not_there_whatever_the_copy_says(place: Place
 CUSTOMER = Input(name="customer", dtype="float32", shape=("B", 2), features=("age", "size"))
 
 
+async def test_a_session_whose_context_may_be_missing_can_begin_with_its_first_step(place: Place) -> None:
+    house = House(store=place())
+    engine = add_model(house, name="who", context=(CUSTOMER.model_copy(update={"missing": True}),))
+    async with edge_over(house):
+        session = await house.sessions.find_or_begin("a", engine)
+        total, customer = session.arena.read(session.slot)
+        assert total.tolist() == [0]
+        assert np.isnan(customer).all()
+        house.sessions.abandon(session)
+
+
 async def test_what_cannot_begin_with_a_step_is_looked_for_where_the_sessions_are(place: Place) -> None:
     one, other = House(store=place()), House(store=place())
     for house in (one, other):
