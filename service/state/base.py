@@ -71,7 +71,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def initial(cls, arena: Arena, context: Rows = ()) -> Snapshot:
-        """A sequence that has not begun, of this ``context``: arrays, each of its ``row_shape``; none = it is missing."""
+        """A sequence that has not begun, of this ``context``: arrays, each of its ``row_shape``; none = missing."""
         nothing = np.zeros((1, arena.last_output.shape[1]), arena.last_output.dtype)
         missing = arena.initial_rows[arena.num_states :]
         return cls((*arena.initial_rows[: arena.num_states], *(context or missing)), 0, nothing)
