@@ -212,9 +212,9 @@ def check_state(numbers: NDArray[Any], state: State, field: str) -> None:
     unsound = np.argwhere(state.is_unsound(numbers))
     if len(unsound):
         place = "".join(f"[{index}]" for index in unsound[0])
+        what = "a state of this model, whose own are finite there" if state.output else "a context, which is finite"
         raise InvalidInput(
-            f"{numbers[tuple(unsound[0])]:g} in a state of this model, whose own are finite there: no step could be "
-            "made from it",
+            f"{numbers[tuple(unsound[0])]:g} in {what}: no step could be made from it",
             field=f"{field}{place}",
         )
 

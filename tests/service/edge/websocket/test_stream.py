@@ -258,6 +258,15 @@ async def test_each_frame_that_waits_for_a_missing_session_is_judged_by_its_own_
     assert [answer["outputs"] for answer in line.recorder.sent[1:]] == [[[10.0]], [[110.0]]]
 
 
+async def test_a_frame_that_may_open_nothing_is_not_refused_for_the_context_that_an_opening_needs() -> None:
+    house = House()
+    house.engine.needs_context = True
+    async with line_over(house, create_missing=True) as line:
+        line.say(*({"session_id": "new", "inputs": [[1]], "seq": seq} for seq in (0, 5, 0)))
+        await line.recorder.until(3)
+    assert line.recorder.codes == ["invalid_input", "unknown_session", "invalid_input"]
+
+
 async def test_create_missing_does_not_begin_a_closed_session_anew() -> None:
     house = House()
     async with line_over(house, "a", create_missing=True) as line:
