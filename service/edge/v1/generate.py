@@ -11,8 +11,8 @@ import msgspec
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import EventStream, Request, Response, event, json_in_slices
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import Check, read_body
-from ostinato.service.edge.v1.place import Place
 from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
@@ -123,7 +123,7 @@ def _check(engine: Engine | GenerationEngine) -> Check:
     num_features = engine.manifest.inputs[0].num_features if engine.manifest.inputs else 1
     most = max(generator.max_source_steps, generator.max_output_steps, num_features)
 
-    def check(place: Place, count: int) -> None:
+    def check(place: BodyPlace, count: int) -> None:
         if not place.depth:
             generator.check_rows(count)
         elif count > most:

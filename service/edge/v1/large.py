@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.edge.message import Request
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.codec import check_json, decode_body, decode_json
-from ostinato.service.edge.v1.place import Place
 from ostinato.service.errors import InvalidInput, TooLarge
 
 LARGE_BYTES = 65_536
@@ -41,7 +41,7 @@ MAX_DEPTH = 8
 """Of what is larger than a slice: each level is looked through again."""
 
 BodyType = TypeVar("BodyType", bound=msgspec.Struct)
-Check = Callable[[Place, int], None]
+Check = Callable[[BodyPlace, int], None]
 """``(place, number of elements)``: raises where an array has too many. Asked of those longer than a slice."""
 
 Convert = Callable[[list[Any]], Awaitable[list[Any]]]
@@ -103,7 +103,7 @@ async def read_large(
     kinds = {field.encode_name: field.type for field in msgspec.structs.fields(decoder.type)}
     for name, value in large.items():
         if value[:1] in (b"[", b"{"):
-            setattr(body, name, await slices.read(kinds[name], value, Place(name)))
+            setattr(body, name, await slices.read(kinds[name], value, BodyPlace(name)))
     return body
 
 
@@ -145,7 +145,7 @@ class _Slices:
         self._convert = convert
         self.check: Check = _without_limit
 
-    async def read(self, kind: Any, text: bytes, place: Place) -> Any:
+    async def read(self, kind: Any, text: bytes, place: BodyPlace) -> Any:
         """A value of type ``kind``."""
         text = text.strip(b" \n\r\t")
         if len(text) > _slice_bytes(text):
@@ -166,11 +166,11 @@ class _Slices:
     async def members(self, text: bytes) -> dict[str, bytes]:
         """The members of an object by their names, the last of each."""
 
-        def check(_: Place, count: int) -> None:
+        def check(_: BodyPlace, count: int) -> None:
             if count > MAX_MEMBERS:
                 raise InvalidInput(f"an object of {count} members in {self._what}")
 
-        bounds = (await self._bounds(text, check, Place(""))).tolist()
+        bounds = (await self._bounds(text, check, BodyPlace(""))).tolist()
         if len(bounds) == 2 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
             return {}
         found: dict[str, bytes] = {}
@@ -188,7 +188,7 @@ class _Slices:
                 await asyncio.sleep(0)
         return found
 
-    async def _array(self, item: Any, text: bytes, place: Place) -> list[Any]:
+    async def _array(self, item: Any, text: bytes, place: BodyPlace) -> list[Any]:
         bounds = await self._bounds(text, self.check, place)
         count = len(bounds) - 1
         if count == 1 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
@@ -214,7 +214,7 @@ class _Slices:
             await asyncio.sleep(0)
         return made
 
-    async def _bounds(self, text: bytes, check: Check, place: Place) -> NDArray[np.int64]:
+    async def _bounds(self, text: bytes, check: Check, place: BodyPlace) -> NDArray[np.int64]:
         """Where the elements of an array, or the members of an object, begin and end: at its brackets, and the commas
         between them. ``check`` hears how many there are.
         """

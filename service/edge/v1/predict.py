@@ -18,8 +18,8 @@ from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences, write
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import Check, Convert
-from ostinato.service.edge.v1.place import Place
 from ostinato.service.edge.v1.schemas import NestedPredictBody, PredictBody, PredictQuery
 from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
@@ -69,7 +69,7 @@ class PredictRoute:
         engine = self._catalogue.resolve_predictor(model, body.version)
         engine.check_room()
 
-        def check(place: Place, count: int) -> None:
+        def check(place: BodyPlace, count: int) -> None:
             if place.is_member:
                 engine.check_rows(count)
             elif place.member == "sequences" and place.depth == 1:
