@@ -18,6 +18,7 @@ from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences, write
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import Check, Convert
 from ostinato.service.edge.v1.schemas import NestedPredictBody, PredictBody, PredictQuery
 from ostinato.service.edge.v1.steps import check_width_of
@@ -68,12 +69,12 @@ class PredictRoute:
         engine = self._catalogue.resolve_predictor(model, body.version)
         engine.check_room()
 
-        def check(place: str, count: int) -> None:
-            if place in ("sequences", "initial_state", "context"):
+        def check(place: BodyPlace, count: int) -> None:
+            if place.is_member:
                 engine.check_rows(count)
-            elif place.startswith("sequences") and place.count("[") == 1:
+            elif place.member == "sequences" and place.depth == 1:
                 engine.check_length(count, place)
-            elif place.startswith("sequences"):
+            elif place.member == "sequences":
                 check_width_of(engine.given, count, place)
             elif count > max((math.prod(state.row_shape) for state in engine.manifest.carried), default=0):
                 raise InvalidInput(f"{count} elements, and no state has as many", field=place)
@@ -175,7 +176,8 @@ async def _for_each(
     if given is None or isinstance(given, dict):
         return [read(given, field)] * num_sequences
     if len(given) != num_sequences:
-        raise InvalidInput(f"{len(given)} of them for {num_sequences} sequences", field=field)
+        told = f"{len(given)} objects for {num_sequences} sequences; one for each, or one for all in no list"
+        raise InvalidInput(told, field=field)
     made = []
     pace = Pace()
     for index, each in enumerate(given):
