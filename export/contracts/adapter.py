@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.structures import Rebuild, flatten
@@ -65,7 +66,7 @@ class Call:
         if not self.answer_frames:
             return outputs
         frames = zip(outputs, self.answer_frames, strict=True)
-        return [each if of is None else each.unflatten(of[0], (-1, of[1])) for each, of in frames]
+        return [each if of is None else torch.unflatten(each, of[0], (-1, of[1])) for each, of in frames]
 
 
 BEGINNERS = (

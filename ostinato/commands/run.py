@@ -6,9 +6,10 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import typer
@@ -41,6 +42,7 @@ from ostinato.tools.sequence_files import (
 from ostinato.tools.tensor_files import (
     TensorFile,
     count_steps,
+    cut_steps,
     plain_context,
     read_context,
     read_tensor_file,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from ostinato.service.engine.recurrent.runner import Runner
     from ostinato.service.engine.sequence.runner import SequenceRunner
 
+AnyFile = TypeVar("AnyFile", SequenceFile, TensorFile)
 SECONDS_BEFORE_PROGRESS = 2.0
 
 
@@ -78,6 +81,10 @@ def run(
     gaps: GapsOption = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="Put outputs that have a delay by the steps that they speak of."),
+    ] = False,
     context: Annotated[
         str,
         typer.Option(
@@ -130,6 +137,9 @@ def run(
             tensors = _read_tensors(manifest, file, context, column, time, gaps, first, limit)
             _warn(console, file, tensors.warnings)
             rows = tensor_answers(runner, file, tensors, report)
+            _tell_delay(console, manifest, align=align)
+            if align:
+                rows, tensors = _aligned(manifest, rows, tensors)
             _write_tensors(console, runner, tensors, rows, output, as_json=as_json)
             return
         part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
@@ -144,6 +154,9 @@ def run(
         )
         _warn(console, file, given.warnings)
         outputs = answers(runner, file, given, report)
+        _tell_delay(console, manifest, align=align)
+        if align:
+            outputs, given = _aligned(manifest, outputs, given)
     _tell_unsound(console, sum(int(manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs))
     if output is not None:
         write_outputs(output, given, outputs, made)
@@ -198,6 +211,26 @@ def _write_tensors(
         return
     write_tensor_file(output, given, outputs, made)
     _tell_written(console, output, runner, len(outputs), sum(map(count_steps, given.sequences)))
+
+
+def _aligned(manifest: Manifest, outputs: list[NDArray[Any]], given: AnyFile) -> tuple[list[NDArray[Any]], AnyFile]:
+    """Outputs by the steps that they speak of, and of the sequences those steps."""
+    aligned = [manifest.made.align(rows) for rows in outputs]
+    longest = max(part.delay for part in manifest.outputs)
+    sequences = [cut_steps(each, max(count_steps(each) - longest, 0)) for each in given.sequences]
+    return aligned, replace(given, sequences=sequences)
+
+
+def _tell_delay(console: Console, manifest: Manifest, *, align: bool) -> None:
+    late = [part for part in manifest.outputs if part.delay]
+    if late and not align:
+        words = ", ".join(f"{part.name} {_count(part.delay, 'step')}" for part in late)
+        console.print(
+            f"[yellow]outputs speak of a step before ({escape(words)}): --align puts them by the steps that they speak "
+            "of[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _warn(console: Console, file: Path, warnings: Sequence[str]) -> None:

@@ -265,10 +265,18 @@ class Manifest(Part):
                 "some inputs have 'T' and some have none: what is the same in all steps of a sequence is context"
             )
 
+        is_timed = any(part.time_axis is not None for part in self.inputs)
+        for made in self.outputs:
+            if made.delay and (self.task != "recurrent" or (is_timed and made.time_axis is None)):
+                raise ValueError(f"output {made.name!r} has a delay: only what a session answers at each step has one")
+
     def _check_feedback(self) -> None:
         given = Counter(feature for part in self.inputs for feature in part.features)
         made = Counter(feature for part in self.outputs for feature in part.features)
+        late = {feature for part in self.outputs if part.delay for feature in part.features}
         for source, target in self.feedback.items():
+            if source in late:
+                raise ValueError(f"feedback {source!r}: it has a delay, so it speaks of a step before, not of the next")
             if source not in made or target not in given:
                 raise ValueError(f"feedback {source!r} -> {target!r} does not lead from an output to an input feature")
             if made[source] > 1 or max(given.values()) > 1:
