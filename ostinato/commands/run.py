@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,9 +26,10 @@ from ostinato.commands.options import (
     split_names,
 )
 from ostinato.commands.progress import ProgressReport, progress_bar, reporter
-from ostinato.errors import CommandError, InputError, SettingsError
+from ostinato.errors import CommandError, SettingsError
 from ostinato.extras import require
 from ostinato.tables.gaps import Gaps
+from ostinato.tools.offline_answers import answers, tensor_answers
 from ostinato.tools.sequence_files import (
     WRITTEN,
     SequenceFile,
@@ -43,7 +43,6 @@ from ostinato.tools.tensor_files import (
     TensorFile,
     count_steps,
     cut_steps,
-    plain_context,
     read_context,
     read_tensor_file,
     shown_tensors,
@@ -291,80 +290,6 @@ def find_version(directory: Path) -> Path:
             f"write with it by 'ostinato generate --model {manifest.name}'"
         )
     return directory
-
-
-def answers(
-    runner: Runner | SequenceRunner, file: Path, given: SequenceFile, report: ProgressReport
-) -> list[NDArray[Any]]:
-    """The outputs ``[n, O]`` of each sequence; those of one length are given to the runner together.
-
-    Raises:
-        InputError: a sequence is none of the model's; names it and the place.
-        RunFailed: the graph failed.
-    """
-    from ostinato.service.engine.recurrent.offline import run_offline
-    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
-    from ostinato.service.errors import InvalidInput
-    from ostinato.service.inputs.sequences import to_sequence
-
-    part = runner.manifest.inputs[0]
-    by_length: dict[int, list[int]] = {}
-    sequences = []
-    for index, rows in enumerate(given.sequences):
-        try:
-            sequences.append(to_sequence(rows, part, given.names[index] if given.names else f"sequences[{index}]"))
-        except InvalidInput as error:
-            raise InputError(f"{file}: {error.field}: {error}") from error
-        by_length.setdefault(len(rows), []).append(index)
-    if isinstance(runner, SequenceRunner):
-        return [run_alone(runner, sequence) for sequence in sequences]
-    total, done = sum(map(len, sequences)), 0
-    outputs: dict[int, NDArray[Any]] = {}
-    for length, alike in by_length.items():
-        made, _ = run_offline(
-            runner, np.stack([sequences[index] for index in alike]), partial(_add, report, done, total)
-        )
-        outputs |= dict(zip(alike, made, strict=True))
-        done += length * len(alike)
-    return [outputs[index] for index in range(len(sequences))]
-
-
-def tensor_answers(
-    runner: Runner | SequenceRunner, file: Path, given: TensorFile, report: ProgressReport
-) -> list[NDArray[Any]]:
-    """The outputs of each sequence, rows ``[n, width]``, each begun from the initial state with its context.
-
-    Raises:
-        InputError: a sequence or context is none of the model's; names it and the place.
-        RunFailed: the graph failed.
-    """
-    from ostinato.service.engine.recurrent.offline import run_offline
-    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
-    from ostinato.service.errors import InvalidInput
-    from ostinato.service.inputs.rows import to_context, to_rows
-
-    manifest = runner.manifest
-    total, done = sum(map(count_steps, given.sequences)), 0
-    outputs = []
-    for index, (sequence, context) in enumerate(zip(given.sequences, given.contexts, strict=True)):
-        try:
-            rows = to_rows(sequence, manifest.given, f"sequences[{index}]")
-            known = to_context(plain_context(context), manifest.context, f"context[{index}]")
-        except InvalidInput as error:
-            raise InputError(f"{file}: {error.field}: {error}") from error
-        if isinstance(runner, SequenceRunner):
-            outputs.append(run_alone(runner, rows, tuple(known)))
-            continue
-        initial = runner.initial_states(1)[: len(manifest.states)]
-        begin = (*initial, *(each[None] for each in known))
-        made, _ = run_offline(runner, rows[None], partial(_add, report, done, total), begin=begin)
-        outputs.append(made[0])
-        done += len(rows)
-    return outputs
-
-
-def _add(report: ProgressReport, before: int, total: int, done: int, _of: int) -> None:
-    report(before + done, total)
 
 
 @contextlib.contextmanager

@@ -218,7 +218,7 @@ class Manifest(Part):
     @property
     def carried(self) -> tuple[State, ...]:
         """All that a session carries from step to step: the states, and behind them its context, which stays."""
-        return (*self.states, *(_kept(part) for part in self.context))
+        return (*self.states, *(State.kept(part) for part in self.context))
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -336,20 +336,6 @@ class Manifest(Part):
         """Write ``model.json`` into a version's directory, keys in the schema's order."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
-
-
-def _kept(part: Input) -> State:
-    """A context as a session carries it; the graph does not give it back."""
-    initial = float("nan") if part.missing else 0.0
-    return State(
-        name=part.name,
-        input=part.name,
-        output="",
-        shape=part.shape,
-        dtype=part.dtype,
-        initial=initial,
-        missing=part.missing,
-    )
 
 
 def _fault(fault: Any) -> str:

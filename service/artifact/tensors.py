@@ -235,6 +235,20 @@ class State(Part):
     infinite: bool = False
     bounded: bool = False
 
+    @classmethod
+    def kept(cls, part: Input) -> State:
+        """A context as a session carries it; the graph does not give it back."""
+        initial = float("nan") if part.missing else 0.0
+        return cls(
+            name=part.name,
+            input=part.name,
+            output="",
+            shape=part.shape,
+            dtype=part.dtype,
+            initial=initial,
+            missing=part.missing,
+        )
+
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return _content(self, write)

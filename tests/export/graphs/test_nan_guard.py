@@ -131,11 +131,11 @@ def test_only_layers_that_may_meet_nan_are_guarded(graph_path: Path) -> None:
 def test_the_guard_keeps_the_sign_of_a_zero_that_a_run_begins_with(layer: nn.RNNBase, tmp_path: Path) -> None:
     """Within a run nothing is added to a state, so nothing may be added where a run begins."""
     with torch.no_grad():
-        for weights in (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_hh_l0):
+        for weights in layer.parameters():
             weights.zero_()
         # The state is kept, whatever comes in: an LSTM's forget gate open and its input closed, a GRU's update gate 1.
         gates = (-200.0, 200.0, -1.0, 200.0) if isinstance(layer, nn.LSTM) else (0.0, 200.0, -1.0)
-        layer.bias_ih_l0.copy_(torch.tensor(gates).repeat_interleave(HIDDEN_SIZE))
+        layer.get_parameter("bias_ih_l0").copy_(torch.tensor(gates).repeat_interleave(HIDDEN_SIZE))
     inputs = {"name": "inputs", "dtype": "float32", "shape": ("B", "T", 1), "features": ("a",), "missing": True}
     contract = inspect_module(layer, Input.model_validate(inputs))
     write_graph(contract, tmp_path / "model.onnx")
