@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.delays import with_delays
 from ostinato.export.contracts.narrowing import check_float32, in_float32
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.preparation import unwrapped
@@ -45,6 +46,7 @@ def export_module(
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
     steps_per_answer: int = 1,
+    delay: int | Mapping[str, int] = 0,
     step_by_step: bool = False,
     minus_infinity: bool = False,
     decoder: DecoderOptions | None = None,
@@ -83,6 +85,8 @@ def export_module(
         provenance: where the model comes from; the library versions are added.
         steps_per_answer: k, where the module answers once in k steps, as behind a convolution with stride k: a step of
             the graph is then a frame of k steps, ``[B, T, k, ...]``.
+        delay: d, where the answer to step t speaks of step t - d, as that of a network that is trained to wait; of
+            several outputs by name, or one for all that are made at each step. The graph stays as it is.
         step_by_step: export a module for many steps as a graph of one step, a run a step.
         minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
             inputs lead to it, that is found without being told.
@@ -104,6 +108,7 @@ def export_module(
         if minus_infinity:
             made = (part.model_copy(update={"minus_infinity": True}) for part in contract.made)
             contract = replace(contract, made=tuple(made))
+        contract = replace(contract, made=with_delays(contract.made, contract.given[0], delay))
         check_module_rows(contract)
         check_overflow(contract)
         places: dict[str, str] = {}

@@ -7,9 +7,10 @@ structure: all of them are tensors in some order, and the rest of the exporter s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ostinato.export.contracts.structures import Rebuild, flatten
@@ -38,6 +39,8 @@ class Call:
         states: the same, in the order in which the states are given.
         frame_axes: of each tensor that is given, where a step is a frame of several: the axis of the frames, and behind
             it that of the steps in one.
+        answer_frames: of each output that has several answers for one frame: the axis of all of them, and how many they
+            are for each; () = no output has.
     """
 
     args: tuple[Slot, ...]
@@ -45,6 +48,7 @@ class Call:
     outputs: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
     frame_axes: tuple[int | None, ...] = ()
+    answer_frames: tuple[tuple[int, int] | None, ...] = ()
 
     def ask(self, module: nn.Module, tensors: Sequence[Tensor]) -> Any:
         """The answer as the module gives it."""
@@ -55,6 +59,14 @@ class Call:
             tensors = (*steps, *tensors[count:])
         args = [slot.value(tensors) for slot in self.args]
         return module(*args, **{name: slot.value(tensors) for name, slot in self.kwargs.items()})
+
+    def outputs_of(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs among the tensors of an answer, those of one frame together."""
+        outputs = [leaves[place] for place in self.outputs]
+        if not self.answer_frames:
+            return outputs
+        frames = zip(outputs, self.answer_frames, strict=True)
+        return [each if of is None else torch.unflatten(each, of[0], (-1, of[1])) for each, of in frames]
 
 
 BEGINNERS = (
@@ -103,10 +115,24 @@ class Adapter(nn.Module):
         """How many there are."""
         return len(self.output_names)
 
+    def answers_in_frame(self, output: int) -> int:
+        """How many answers an output has in one step."""
+        frames = self._call.answer_frames
+        of = frames[output] if frames else None
+        return 1 if of is None else of[1]
+
+    def framed(self, answer_frames: tuple[tuple[int, int] | None, ...]) -> Adapter:
+        """The same with several answers of an output in one step, as ``Call`` has them."""
+        call = replace(self._call, answer_frames=answer_frames)
+        return self._like(self.module, call)
+
     def around(self, module: nn.Module) -> Adapter:
         """The same around another module of its class."""
+        return self._like(module, self._call)
+
+    def _like(self, module: nn.Module, call: Call) -> Adapter:
         begin = None if self._begin is None else list(zip(self._firsts(), self._begin, strict=True))
-        return Adapter(module, self._call, begin, (self.output_names, self.state_names), self.notes)
+        return Adapter(module, call, begin, (self.output_names, self.state_names), self.notes)
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """The states of ``batch_size`` sequences that have not begun, one by one."""
@@ -122,8 +148,8 @@ class Adapter(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Outputs and states, one by one."""
-        leaves, _ = flatten(self._call.ask(self.module, tensors))
-        return tuple(leaves[place][1] for place in (*self._call.outputs, *self._call.states))
+        leaves = [tensor for _, tensor in flatten(self._call.ask(self.module, tensors))[0]]
+        return (*self._call.outputs_of(leaves), *(leaves[place] for place in self._call.states))
 
     def _firsts(self) -> list[Tensor]:
         return [self.get_buffer(f"begin_{place}") for place in range(len(self._begin or ()))]

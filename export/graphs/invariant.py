@@ -15,9 +15,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from ostinato.export.graphs.invariant_einsum import rewrite_einsum
 from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_projected, rewrite_recurrence
 from ostinato.export.graphs.layers import PROJECTED
-from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
+from ostinato.export.graphs.nodes import Nodes, integers_of
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _IN_FLOAT32 = {"Softplus", "Mish", "Sin", "Cos", "Atan", "Asin", "Acos"}
@@ -177,37 +178,34 @@ def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     return [nodes.op("Add", scaled, nodes.op("Unsqueeze", bias, one))]
 
 
-def _einsum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """Of two, ``...k,ko->...o`` and ``...k,ok->...o`` as a product with weights; of more, two after two."""
-    terms, arrow, wanted = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    letters, given = terms.split(","), list(node.inputs)
-    if not arrow or "." in terms or len(given) < 2:
+def _matmul(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
+    """By each of many matrices, where the number of rows or columns is open, or many matrices share one."""
+    left, right = node.inputs
+    if left is None or right is None or left.shape is None or right.shape is None:
         return None
-    left, value = letters[0], given[0]
-    for index, (right, other) in enumerate(zip(letters[1:], given[1:], strict=True), start=2):
-        needed = wanted + "".join(letters[index:])
-        kept = wanted if index == len(given) else "".join(dict.fromkeys(at for at in left + right if at in needed))
-        product = _product(nodes, (left, right, kept), value, other)
-        if product is None and len(given) == 2:
-            return None
-        value = nodes.op("Einsum", value, other, equation=f"{left},{right}->{kept}") if product is None else product
-        left = kept
-    assert value is not None
-    return [value]
+    ranks = len(left.shape), len(right.shape)
+    if ranks[1] < 3 or ranks[0] < 2:
+        return None
+    has_open_rows, has_open_columns = (
+        not isinstance(shape[at], int) for shape, at in ((left.shape, -2), (right.shape, -1))
+    )
+    if has_open_columns and not has_open_rows:
+        turned = [
+            nodes.op("Transpose", each, perm=_turned(rank)) for each, rank in zip((right, left), ranks, strict=True)
+        ]
+        if ranks[0] == 2:
+            made = nodes.op("MatMul", *turned)
+        else:
+            made = nodes.product(*turned, is_one_column=left.shape[-2] == 1)
+        return [nodes.op("Transpose", made, perm=_turned(max(ranks)))]
+    are_pairs = ranks[0] == ranks[1] and list(left.shape[:-2]) == list(right.shape[:-2])
+    if has_open_columns or ranks[0] < 3 or (are_pairs and not has_open_rows):
+        return None
+    return [nodes.product(left, right, is_one_column=right.shape[-1] == 1)]
 
 
-def _product(
-    nodes: Nodes, letters: tuple[str, str, str], value: ir.Value | None, weights: ir.Value | None
-) -> ir.Value | None:
-    left, right, wanted = letters
-    if len(right) != 2 or constant_of(weights) is None:
-        return None
-    summed, kept = left[-1:], right.replace(left[-1:], "")
-    if len(kept) != 1 or summed not in right or wanted != left[:-1] + kept or kept in left:
-        return None
-    if right[0] != summed:
-        weights = nodes.op("Transpose", weights, perm=[1, 0])
-    return nodes.op("MatMul", value, weights)
+def _turned(rank: int) -> list[int]:
+    return [*range(rank - 2), rank - 1, rank - 2]
 
 
 def _given(node: ir.Node) -> ir.Value:
@@ -236,7 +234,8 @@ _REWRITES: dict[str, Rewrite] = {
     "ReduceSum": _reduce_sum,
     "ReduceMean": _reduce_mean,
     "InstanceNormalization": _instance_norm,
-    "Einsum": _einsum,
+    "MatMul": _matmul,
+    "Einsum": rewrite_einsum,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
     PROJECTED: rewrite_projected,

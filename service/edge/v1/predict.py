@@ -103,11 +103,13 @@ class PredictRoute:
             sequences = _reversed(sequences)
         beginnings = await _beginnings(engine, body)
         predictions = await predict(engine, sequences, beginnings, with_states=body.return_state)
-        words = engine.made.words
+        words, align = engine.made.words, engine.made.align if body.align else _as_made
         content: dict[str, Any] = {
             "model": manifest.name,
             "version": manifest.version,
-            "outputs": [words(made.outputs if body.return_sequences else made.outputs[-1]) for made in predictions],
+            "outputs": [
+                words(align(made.outputs) if body.return_sequences else made.outputs[-1]) for made in predictions
+            ],
         }
         if body.return_state:
             names = [state.name for state in manifest.states]
@@ -129,8 +131,14 @@ class PredictRoute:
         outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]
         if not options.return_sequences:
             outputs = [made[-1] for made in outputs]
+        elif options.align:
+            outputs = [engine.made.align(made) for made in outputs]
         num_bytes = sum(made.nbytes for made in outputs)
         return Response(200, await in_thread(num_bytes, write_sequences, outputs, engine.made), ARROW)
+
+
+def _as_made(outputs: NDArray[Any]) -> NDArray[Any]:
+    return outputs
 
 
 def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
