@@ -6,12 +6,13 @@ structure: all of them are tensors in some order, and the rest of the exporter s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from ostinato.export.contracts.beginnings import begin_of
 from ostinato.export.contracts.structures import Rebuild, flatten
 
 
@@ -38,6 +39,8 @@ class Call:
         states: the same, in the order in which the states are given.
         frame_axes: of each tensor that is given, where a step is a frame of several: the axis of the frames, and behind
             it that of the steps in one.
+        joined: places of outputs whose first axis is batch and steps in one, as ``view(-1, H)`` makes it -> those two
+            axes of the first tensor that is given, the outer one first.
     """
 
     args: tuple[Slot, ...]
@@ -45,6 +48,17 @@ class Call:
     outputs: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
     frame_axes: tuple[int | None, ...] = ()
+    joined: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    def parts(self, answer: Any, first: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+        """Outputs and states in an answer to the tensor ``first``; None where it has not so many."""
+        leaves = [tensor for _, tensor in flatten(answer)[0]]
+        if max((*self.outputs, *self.states)) >= len(leaves):
+            return None
+        for place, axes in self.joined.items():
+            sizes = [first.shape[axis] for axis in axes]
+            leaves[place] = leaves[place].reshape(*sizes, *leaves[place].shape[1:])
+        return [leaves[place] for place in self.outputs], [leaves[place] for place in self.states]
 
     def ask(self, module: nn.Module, tensors: Sequence[Tensor]) -> Any:
         """The answer as the module gives it."""
@@ -55,18 +69,6 @@ class Call:
             tensors = (*steps, *tensors[count:])
         args = [slot.value(tensors) for slot in self.args]
         return module(*args, **{name: slot.value(tensors) for name, slot in self.kwargs.items()})
-
-
-BEGINNERS = (
-    *("initial_state", "init_hidden", "init_state", "initial_states", "get_initial_state", "zero_state"),
-    *("initHidden", "begin_state", "init_states", "initial_hidden"),
-)
-"""What people call the method that gives the states of so many sequences that have not begun; ours first."""
-
-
-def begin_of(module: nn.Module) -> Callable[[int], Any] | None:
-    """A module's method for the states of so many sequences that have not begun; None where it has none."""
-    return next((found for name in BEGINNERS if callable(found := getattr(module, name, None))), None)
 
 
 class Adapter(nn.Module):
@@ -122,8 +124,9 @@ class Adapter(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Outputs and states, one by one."""
-        leaves, _ = flatten(self._call.ask(self.module, tensors))
-        return tuple(leaves[place][1] for place in (*self._call.outputs, *self._call.states))
+        parts = self._call.parts(self._call.ask(self.module, tensors), tensors[0])
+        assert parts is not None
+        return (*parts[0], *parts[1])
 
     def _firsts(self) -> list[Tensor]:
         return [self.get_buffer(f"begin_{place}") for place in range(len(self._begin or ()))]
