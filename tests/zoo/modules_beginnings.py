@@ -158,3 +158,31 @@ def frames_by_a_view() -> Entry:
             return self.gru(self.pictures(clips.view(b * t, c, height, width)).view(b, t, -1), h)
 
     return Video(), amounts("B", "T", 1, 4, 4)
+
+
+class Carried:
+    """What a class of one's own carries."""
+
+    def __init__(self, h, c, label=""):
+        self.h, self.c, self.label = h, c, label
+
+
+def states_in_an_object() -> Entry:
+    """A class of one's own, ``torch.zeros(len(x), H)`` and writes into an output of ``len(x)`` rows."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.cell = nn.LSTMCell(3, H)
+
+        def forward(self, x, state=None):
+            state = state or Carried(torch.zeros(len(x), H), torch.zeros(len(x), H))
+            h, c = state.h, state.c
+            outputs = torch.zeros(len(x), x.shape[1], H)
+            for t in range(x.shape[1]):
+                h, c = self.cell(x[:, t], (h, c))
+                outputs[:, t] = h
+            return outputs, Carried(h, c)
+
+    return Network(), amounts()

@@ -55,6 +55,7 @@ FOUND: list[tuple[Callable[[], Entry], list[str], list[str]]] = [
     (beginnings.any_number_of_states, ["outputs"], ["state_0", "state_1"]),
     (beginnings.rows_of_batch_and_steps, ["outputs"], ["hidden"]),
     (beginnings.rows_of_steps_and_batch, ["outputs"], ["hidden"]),
+    (beginnings.states_in_an_object, ["outputs"], ["h", "c"]),
     (beginnings.frames_by_a_view, ["outputs"], ["h"]),
 ]
 

@@ -114,8 +114,7 @@ def test_a_graph_as_near_to_float64_as_its_network_may_differ_from_it_by_more() 
         y, after = contract(x, states)
         return y + np.float32(1e-3), after
 
-    own = own_tolerance(contract)
-    assert own < proved_tolerance(contract, contract) <= MAX_PROVED_TOLERANCE == 1e-3
+    assert 0.0 < proved_tolerance(contract, contract) < own_tolerance(contract) < MAX_PROVED_TOLERANCE == 1e-3
     assert proved_tolerance(contract, wrong) == 0.0
 
 
