@@ -107,7 +107,8 @@ def export_source(
     with user_module(source) as module:
         if options.weights is not None:
             module = load_weights(module, options.weights)
-        whole = options.task == "sequence" or (not options.task and answers_whole_sequences(module))
+        named = [part.name for part in (*described.inputs, *described.context)]
+        whole = options.task == "sequence" or (not options.task and answers_whole_sequences(module, named))
         of_any: dict[str, Any] = {
             "name": name or source.rpartition(":")[2].replace("_", "-"),
             "version": version,

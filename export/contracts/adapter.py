@@ -6,13 +6,14 @@ structure: all of them are tensors in some order, and the rest of the exporter s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ostinato.export.contracts.beginnings import begin_of
 from ostinato.export.contracts.structures import Rebuild, flatten
 
 
@@ -41,6 +42,8 @@ class Call:
             it that of the steps in one.
         answer_frames: of each output that has several answers for one frame: the axis of all of them, and how many they
             are for each; () = no output has.
+        joined: places of outputs whose first axis is batch and steps in one, as ``view(-1, H)`` makes it -> those two
+            axes of the first tensor that is given, the outer one first.
     """
 
     args: tuple[Slot, ...]
@@ -49,6 +52,23 @@ class Call:
     states: tuple[int, ...] = ()
     frame_axes: tuple[int | None, ...] = ()
     answer_frames: tuple[tuple[int, int] | None, ...] = ()
+    joined: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    def parts(self, answer: Any, first: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+        """Outputs, those of one frame together, and states in an answer to the tensor ``first``; None where it has not
+        so many.
+        """
+        leaves = [tensor for _, tensor in flatten(answer)[0]]
+        if max((*self.outputs, *self.states)) >= len(leaves):
+            return None
+        for place, axes in self.joined.items():
+            sizes = [first.shape[axis] for axis in axes]
+            leaves[place] = leaves[place].reshape(*sizes, *leaves[place].shape[1:])
+        outputs = [leaves[place] for place in self.outputs]
+        for place, frames in enumerate(self.answer_frames):
+            if frames is not None:
+                outputs[place] = torch.unflatten(outputs[place], frames[0], (-1, frames[1]))
+        return outputs, [leaves[place] for place in self.states]
 
     def ask(self, module: nn.Module, tensors: Sequence[Tensor]) -> Any:
         """The answer as the module gives it."""
@@ -59,26 +79,6 @@ class Call:
             tensors = (*steps, *tensors[count:])
         args = [slot.value(tensors) for slot in self.args]
         return module(*args, **{name: slot.value(tensors) for name, slot in self.kwargs.items()})
-
-    def outputs_of(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs among the tensors of an answer, those of one frame together."""
-        outputs = [leaves[place] for place in self.outputs]
-        if not self.answer_frames:
-            return outputs
-        frames = zip(outputs, self.answer_frames, strict=True)
-        return [each if of is None else torch.unflatten(each, of[0], (-1, of[1])) for each, of in frames]
-
-
-BEGINNERS = (
-    *("initial_state", "init_hidden", "init_state", "initial_states", "get_initial_state", "zero_state"),
-    *("initHidden", "begin_state", "init_states", "initial_hidden"),
-)
-"""What people call the method that gives the states of so many sequences that have not begun; ours first."""
-
-
-def begin_of(module: nn.Module) -> Callable[[int], Any] | None:
-    """A module's method for the states of so many sequences that have not begun; None where it has none."""
-    return next((found for name in BEGINNERS if callable(found := getattr(module, name, None))), None)
 
 
 class Adapter(nn.Module):
@@ -148,8 +148,9 @@ class Adapter(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Outputs and states, one by one."""
-        leaves = [tensor for _, tensor in flatten(self._call.ask(self.module, tensors))[0]]
-        return (*self._call.outputs_of(leaves), *(leaves[place] for place in self._call.states))
+        parts = self._call.parts(self._call.ask(self.module, tensors), tensors[0])
+        assert parts is not None
+        return (*parts[0], *parts[1])
 
     def _firsts(self) -> list[Tensor]:
         return [self.get_buffer(f"begin_{place}") for place in range(len(self._begin or ()))]

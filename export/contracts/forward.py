@@ -26,6 +26,11 @@ _ADVICE = (
         r"same device|expected device|device type|not compiled with CUDA|NVIDIA driver",
         "make tensors where the input is, as by device=x.device: a network is exported on the CPU",
     ),
+    (
+        r"NoneType",
+        "it was run without a state, and cannot begin so: add an initial_state(batch_size) that returns the states of "
+        "that many sequences that have not begun, or let None mean zeros",
+    ),
     (r"shape '.*' is invalid for input of size|size of tensor a .* must match", _FIXED),
 )
 

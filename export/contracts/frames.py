@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.adapter import Adapter, Call, Slot, begin_of
+from ostinato.export.contracts.adapter import Adapter, Call, Slot
 from ostinato.export.contracts.axes import to_axes
+from ostinato.export.contracts.beginnings import begin_of
 from ostinato.export.contracts.calls import Parameters, bindings, ways_to_give, with_states
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.contracts.probes import draw_sequences

@@ -205,7 +205,8 @@ def _example(parts: Sequence[Input], batch_size: int, num_steps: int) -> list[Te
     made = []
     for part in parts:
         sequence = draw_sequences(part, np.random.default_rng(0), batch_size, num_steps)
-        made.append(torch.from_numpy(to_axes(sequence if part.time_axis is not None else sequence[:, :1], part)))
+        drawn = to_axes(sequence if part.time_axis is not None else sequence[:, :1], part)
+        made.append(torch.from_numpy(np.ascontiguousarray(drawn)))  # as a user's `view` has it
     return made
 
 

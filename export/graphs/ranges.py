@@ -148,7 +148,8 @@ def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
 def _range_of(numbers: NDArray[Any]) -> Range:
     if numbers.dtype.kind != "f":
         return Range(float(np.abs(numbers.astype(np.float64)).max(initial=0.0)), False)
-    largest = float(np.nanmax(np.abs(numbers), initial=0.0)) if numbers.size else 0.0
+    known = np.abs(numbers[~np.isnan(numbers)])
+    largest = float(known.max(initial=0.0))
     return Range(largest, bool(np.isnan(numbers).any()))
 
 

@@ -21,11 +21,13 @@ from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
+from ostinato.export.graphs.decompositions import WithoutShortcuts, decomposed
 from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
+from ostinato.export.graphs.open_lengths import open_lengths
 from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
 from ostinato.export.graphs.tidy import tidy
@@ -223,7 +225,10 @@ def translate(module: nn.Module, example: Sequence[Tensor], signature: Signature
     program = _trace(_Flat(module).eval(), tuple(example), signature)
     with _quiet():
         try:
+            program = decomposed(program)
             converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
+        except ExportError:
+            raise
         except Exception as error:  # the translator's exceptions share no base class
             raise untranslated(error) from error
     assert converted is not None
@@ -245,7 +250,7 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet(), onnx_forwards(), PaddedPacking():
+    with _quiet(), onnx_forwards(), PaddedPacking(), WithoutShortcuts(), open_lengths(module):
         try:
             return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
         except ExportError:

@@ -26,8 +26,8 @@ _STATIC_ADVICE = {
         "does this: use nn.LSTM or nn.GRU by ostinato.models.networks.ragged.run_ragged"
     ),
     "B": (
-        "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) and "
-        "[n] * x.shape[0] do, and x.shape[0] and x.new_full(x.shape[:1], n) do not"
+        "its graph would take that many sequences only: do not read the size of the batch as a number, as "
+        "int(x.shape[0]) and [n] * x.shape[0] do, and x.shape[0] and x.new_full(x.shape[:1], n) do not"
     ),
 }
 _ADVICE = (

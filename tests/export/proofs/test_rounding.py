@@ -14,11 +14,13 @@ from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import (
+    MAX_PROVED_TOLERANCE,
     MAX_TOLERANCE,
     Widened,
     encoder_decoder_rounding,
     in_doubles,
     own_tolerance,
+    proved_tolerance,
     recurrent_rounding,
     tolerance_for,
     widened,
@@ -103,6 +105,17 @@ def test_a_recurrent_network_is_measured_over_whole_sequences() -> None:
     contract = inspect_module(Stacked(), amounts())
     sequences = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
     assert 1e-9 < recurrent_rounding(contract, sequences) < 1e-6
+
+
+def test_a_graph_as_near_to_float64_as_its_network_may_differ_from_it_by_more() -> None:
+    contract = inspect_module(Stacked(), amounts())
+
+    def wrong(x: Array, states: Arrays) -> tuple[Array, Arrays]:
+        y, after = contract(x, states)
+        return y + np.float32(1e-3), after
+
+    assert 0.0 < proved_tolerance(contract, contract) < own_tolerance(contract) < MAX_PROVED_TOLERANCE == 1e-3
+    assert proved_tolerance(contract, wrong) == 0.0
 
 
 def test_a_recurrent_network_that_knows_no_float64_has_no_rounding_error() -> None:
