@@ -16,7 +16,7 @@ from ostinato.export.contracts.sequence import SequenceContract, inspect_sequenc
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING
-from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
+from ostinato.export.graphs.recurrent import Signature, open_exported, write_whole
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.sequence import (
     check_sequences_of_network,
@@ -132,7 +132,8 @@ def write_sequence_graph(contract: SequenceContract, path: Path) -> None:
         outputs=tuple((part.name, part.shape) for part in contract.outputs),
         ranges={part.name: MAY_BE_MISSING for part in (*contract.inputs, *contract.context) if part.missing},
     )
-    write_module(with_onnx_layers(contract.module), contract.example(*TRACED_SIZES), signature, path)
+    place = len(contract.inputs) if contract.lengths else None
+    write_whole(with_onnx_layers(contract.module), contract.example, signature, path, place)
 
 
 def _runner(contract: SequenceContract, path: Path) -> SequenceRunner:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
+from ostinato.export.graphs.counted import NUM_TRACED, CountedSteps
 from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
-from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
+from ostinato.export.graphs.loops import is_called_more_often, loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
+from ostinato.export.graphs.rerolled import reroll
 from ostinato.export.graphs.tidy import tidy
 from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
@@ -59,12 +61,17 @@ class StepGraph:
 class _Flat(nn.Module):
     """The module with all its arguments as one: a fixed signature to trace, whatever the module's own is."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, counted: CountedSteps | None) -> None:
         super().__init__()
         self.module = module
+        self.counted = counted
 
     def forward(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(self.module(*arguments))
+        if self.counted is None:
+            return tuple(self.module(*arguments))
+        with self.counted.run(arguments) as settled:
+            made: tuple[Tensor, ...] = settled(tuple(self.module(*arguments)))
+            return made
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,12 @@ class Signature:
             ),
             ranges=_ranges_of(contract),
         )
+
+    @property
+    def time_axes(self) -> list[tuple[int, int]]:
+        """Of each input that has steps, or a source's steps: its place and their axis."""
+        places = enumerate(shape for _, shape in self.inputs)
+        return [(place, axis) for place, shape in places for axis, size in enumerate(shape) if size in ("T", "S")]
 
     def dynamic_shapes(self, symbols: Mapping[str, torch.export.Dim]) -> list[dict[int, torch.export.Dim]]:
         """The open axes of each input, as ``torch.export`` wants them."""
@@ -202,6 +215,30 @@ def _ranges_of(contract: Contract) -> dict[str, Range]:
     return ranges
 
 
+def write_whole(
+    module: nn.Module,
+    example: Callable[[int, int], Sequence[Tensor]],
+    signature: Signature,
+    path: Path,
+    lengths: int | None = None,
+) -> Mapping[str, Range]:
+    """As ``write_module``, of a module of whole sequences, which may loop over their steps in Python.
+
+    Args:
+        example: arguments of so many sequences of so many steps.
+        lengths: the place among them of the sequences' lengths.
+    """
+    traced = example(*TRACED_SIZES)
+    if not is_called_more_often(lambda num_steps: module(*example(2, num_steps))):
+        return write_module(module, traced, signature, path)
+    counted = CountedSteps(signature.time_axes, lengths)
+    try:
+        model = translate(module, example(TRACED_SIZES[0], NUM_TRACED), signature, counted)
+    except ExportError:
+        return write_module(module, traced, signature, path)  # whose reason names the line
+    return finish(model, signature, path)
+
+
 def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> Mapping[str, Range]:
     """Trace a module of tensors to a tuple of tensors, its axes left open as the signature says, and write the file.
 
@@ -214,19 +251,27 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
     return finish(translate(module, example, signature), signature, path)
 
 
-def translate(module: nn.Module, example: Sequence[Tensor], signature: Signature) -> ir.Model:
+def translate(
+    module: nn.Module, example: Sequence[Tensor], signature: Signature, counted: CountedSteps | None = None
+) -> ir.Model:
     """The graph of a module as torch makes it.
+
+    Args:
+        counted: of a module that loops over its steps; each of its loops is one ``Scan``.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
     """
-    program = _trace(_Flat(module).eval(), tuple(example), signature)
+    program = _trace(_Flat(module, counted).eval(), tuple(example), signature)
     with _quiet():
         try:
-            converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
+            converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False, optimize=counted is None)
         except Exception as error:  # the translator's exceptions share no base class
             raise untranslated(error) from error
-    assert converted is not None
+        assert converted is not None
+        if counted is not None:
+            reroll(converted.model, counted.time)
+            converted.optimize()
     return converted.model
 
 
