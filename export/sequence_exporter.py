@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from ostinato.export.contracts.narrowing import in_float32
+from ostinato.export.contracts.narrowing import PROBES, check_answers_in_float32, in_float32
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.contracts.sequence import SequenceContract, inspect_sequence_module
 from ostinato.export.errors import ExportError
@@ -83,7 +84,9 @@ def export_sequence(
     """
     given = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
     with new_version(repository, name, version, force=force) as new:
-        contract = inspect_sequence_module(in_float32(module), given, context, output_features)
+        narrow = in_float32(module)
+        contract = inspect_sequence_module(narrow, given, context, output_features)
+        notes = check_answers_in_float32(module, narrow, partial(_answers, contract))
         if minus_infinity:
             outputs = tuple(part.model_copy(update={"minus_infinity": True}) for part in contract.outputs)
             contract = replace(contract, outputs=outputs)
@@ -104,7 +107,7 @@ def export_sequence(
             return promise
 
         return new.finish(
-            replace(proof, notes=(*_notes(contract), *proof.notes)),
+            replace(proof, notes=(*_notes(contract), *notes, *proof.notes)),
             golden_sequences(contract),
             {"sequence": SEQUENCE_FILE},
             provenance,
@@ -165,6 +168,12 @@ def _takes_padding(contract: SequenceContract, runner: SequenceRunner) -> bool:
     except RunFailed:
         return False
     return True
+
+
+def _answers(contract: SequenceContract, module: nn.Module, cast: Callable[[Any], Any]) -> tuple[Tensor, ...]:
+    """What a module with the contract's arguments answers to likely sequences."""
+    made: tuple[Tensor, ...] = contract.module.around(module)(*cast(contract.example(*PROBES)))
+    return made
 
 
 def _notes(contract: SequenceContract) -> tuple[str, ...]:

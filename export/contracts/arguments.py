@@ -7,6 +7,7 @@ An argument with ``len`` in its name is given the lengths, int64 ``[B]``; one wi
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -51,6 +52,12 @@ class WholeSequences(nn.Module):
         matching = [place.argument == name for place, name in zip(places, names, strict=False)]
         self.num_positional = matching.index(False) if False in matching else len(matching)
         self.batch_axis, self.time_axis = 0, 1
+
+    def around(self, module: nn.Module) -> WholeSequences:
+        """The same around another module with the same arguments."""
+        made = copy.copy(self)
+        made._modules = {"module": module}
+        return made
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, nested ones one by one."""
