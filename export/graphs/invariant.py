@@ -134,29 +134,52 @@ def _reduce_sum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
 
 def _reduce_mean(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     reduced = _sum_over_axes(nodes, node)
-    return None if reduced is None else [nodes.op("Div", reduced[0], nodes.number(float(reduced[1])))]
+    return None if reduced is None else [nodes.op("Div", *reduced)]
 
 
-def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, int] | None:
-    """Sums over axes of known sizes, as products with ones, and how many numbers are in each."""
+def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """Sums over axes, and how many numbers are in each: of known sizes as products with ones, of the one that is open
+    step after step, which zeros in the padding do not change.
+    """
     x = _given(node)
     axes = integers_of(node.inputs[1]) if len(node.inputs) > 1 else None
     if not axes or x.shape is None:
         return None
     rank = len(x.shape)
     axes = sorted({axis % rank for axis in axes})
-    sizes = [x.shape[axis] for axis in axes]
-    if not all(isinstance(size, int) for size in sizes):
+    if sum(not isinstance(x.shape[axis], int) for axis in axes) > 1:
         return None
-    total, number = x, 1
+    total, number = x, nodes.number(1.0)
     for axis in axes:
         size = x.shape[axis]
-        assert isinstance(size, int)
-        total, number = nodes.sum_over(total, axis, rank, size), number * size
+        if isinstance(size, int):
+            total, count = nodes.sum_over(total, axis, rank, size), nodes.number(float(size))
+        else:
+            total, count = nodes.sum_along(total, axis), nodes.size(x, axis)
+        number = count if axis == axes[0] else nodes.op("Mul", number, count)
     keeps = node.attributes.get("keepdims")
     if keeps is not None and not keeps.as_int():
         total = nodes.op("Squeeze", total, nodes.integers(axes))
     return total, number
+
+
+def _attended(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
+    """A product of what the network makes, over an open axis or to one, by one row more: one row alone is computed
+    otherwise than two.
+    """
+    left, right = node.inputs
+    if left is None or right is None or left.shape is None or right.shape is None:
+        return None
+    rank = len(left.shape)
+    if rank < 3 or len(right.shape) != rank or constant_of(right) is not None or constant_of(left) is not None:
+        return None
+    num_rows, summed, made = left.shape[-2], left.shape[-1], right.shape[-1]
+    is_open = not isinstance(summed, int) or not isinstance(made, int)
+    if not is_open or (isinstance(num_rows, int) and num_rows > 1):
+        return None
+    axis, first = nodes.integers([rank - 2]), [nodes.integers([end]) for end in (0, 1)]
+    more = nodes.op("Concat", left, nodes.op("Slice", left, *first, axis), axis=rank - 2)
+    return [nodes.op("Slice", nodes.op("MatMul", more, right), nodes.integers([0]), nodes.integers([-1]), axis)]
 
 
 def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
@@ -237,6 +260,7 @@ _REWRITES: dict[str, Rewrite] = {
     "ReduceMean": _reduce_mean,
     "InstanceNormalization": _instance_norm,
     "Einsum": _einsum,
+    "MatMul": _attended,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
     PROJECTED: rewrite_projected,
