@@ -18,6 +18,8 @@ from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING
 from ostinato.export.graphs.recurrent import Signature, open_exported, write_whole
+from ostinato.export.graphs.untranslated import unloadable
+from ostinato.export.proofs.fault import sequence_promise_notes
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.sequence import (
     check_sequences_of_network,
@@ -92,16 +94,20 @@ def export_sequence(
             contract = replace(contract, outputs=outputs)
         check_sequences_of_network(contract)
         path = new.folder / SEQUENCE_FILE
-        write_sequence_graph(contract, path)
-        runner = _runner(contract, path)
+        places: dict[str, str] = {}
+        write_sequence_graph(contract, path, places)
+        runner = _runner(contract, path, places)
         if contract.lengths and not _takes_padding(contract, runner):
             contract = contract.unpadded()
-            write_sequence_graph(contract, path)
-            runner = _runner(contract, path)
+            write_sequence_graph(contract, path, places)
+            runner = _runner(contract, path, places)
         proof = prove_sequences(contract, runner, report)
         promise = sequence_promise(contract, runner)
         if promise == ANY and not proof.batch_invariant:  # over longer sequences than those that tell the promise
             promise = sequence_promise(contract, runner, may_be_any=False)
+
+        sentence = runner.manifest.model_copy(update={"promise": promise}).promise_sentence
+        notes += sequence_promise_notes(contract, path, promise, sentence, places)
 
         def find_promise(_manifest: Manifest, _folder: Path) -> Promise:
             return promise
@@ -121,8 +127,11 @@ def export_sequence(
         )
 
 
-def write_sequence_graph(contract: SequenceContract, path: Path) -> None:
+def write_sequence_graph(contract: SequenceContract, path: Path, places: dict[str, str] | None = None) -> None:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    Args:
+        places: is filled with the line of the user's code that each node comes from, by its name, in brackets.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
@@ -136,10 +145,10 @@ def write_sequence_graph(contract: SequenceContract, path: Path) -> None:
         ranges={part.name: MAY_BE_MISSING for part in (*contract.inputs, *contract.context) if part.missing},
     )
     place = len(contract.inputs) if contract.lengths else None
-    write_whole(with_onnx_layers(contract.module), contract.example, signature, path, place)
+    write_whole(with_onnx_layers(contract.module), contract.example, signature, path, place, places)
 
 
-def _runner(contract: SequenceContract, path: Path) -> SequenceRunner:
+def _runner(contract: SequenceContract, path: Path, places: Mapping[str, str]) -> SequenceRunner:
     """The graph as the service runs it, in any shape."""
     described = Manifest(
         name=path.stem,
@@ -152,7 +161,10 @@ def _runner(contract: SequenceContract, path: Path) -> SequenceRunner:
         lengths=contract.lengths,
         promise=ANY,
     )
-    open_exported(path)
+    try:
+        open_exported(path)
+    except ExportError as error:
+        raise unloadable(error, places) from error
     try:
         return SequenceRunner(described, path.parent, max_batch_size=_MAX_BATCH_SIZE)
     except ModelRejected as error:

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_projected, rewrite_recurrence
+from ostinato.export.graphs.invariant_products import rewrite_einsum, rewrite_product
 from ostinato.export.graphs.layers import PROJECTED
-from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
+from ostinato.export.graphs.nodes import Nodes, integers_of
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _IN_FLOAT32 = {"Softplus", "Mish", "Sin", "Cos", "Atan", "Asin", "Acos"}
@@ -163,25 +164,6 @@ def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, ir.Value] | N
     return total, number
 
 
-def _attended(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """A product of what the network makes, over an open axis or to one, by one row more: one row alone is computed
-    otherwise than two.
-    """
-    left, right = node.inputs
-    if left is None or right is None or left.shape is None or right.shape is None:
-        return None
-    rank = len(left.shape)
-    if rank < 3 or len(right.shape) != rank or constant_of(right) is not None or constant_of(left) is not None:
-        return None
-    num_rows, summed, made = left.shape[-2], left.shape[-1], right.shape[-1]
-    is_open = not isinstance(summed, int) or not isinstance(made, int)
-    if not is_open or (isinstance(num_rows, int) and num_rows > 1):
-        return None
-    axis, first = nodes.integers([rank - 2]), [nodes.integers([end]) for end in (0, 1)]
-    more = nodes.op("Concat", left, nodes.op("Slice", left, *first, axis), axis=rank - 2)
-    return [nodes.op("Slice", nodes.op("MatMul", more, right), nodes.integers([0]), nodes.integers([-1]), axis)]
-
-
 def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     """Of ``[N, C, L]``, which a group norm becomes, by sums that are products with ones."""
     x, scale, bias = node.inputs
@@ -198,39 +180,6 @@ def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     one = nodes.integers([1])
     scaled = nodes.op("Mul", normal, nodes.op("Unsqueeze", scale, one))
     return [nodes.op("Add", scaled, nodes.op("Unsqueeze", bias, one))]
-
-
-def _einsum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """Of two, ``...k,ko->...o`` and ``...k,ok->...o`` as a product with weights; of more, two after two."""
-    terms, arrow, wanted = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    letters, given = terms.split(","), list(node.inputs)
-    if not arrow or "." in terms or len(given) < 2:
-        return None
-    left, value = letters[0], given[0]
-    for index, (right, other) in enumerate(zip(letters[1:], given[1:], strict=True), start=2):
-        needed = wanted + "".join(letters[index:])
-        kept = wanted if index == len(given) else "".join(dict.fromkeys(at for at in left + right if at in needed))
-        product = _product(nodes, (left, right, kept), value, other)
-        if product is None and len(given) == 2:
-            return None
-        value = nodes.op("Einsum", value, other, equation=f"{left},{right}->{kept}") if product is None else product
-        left = kept
-    assert value is not None
-    return [value]
-
-
-def _product(
-    nodes: Nodes, letters: tuple[str, str, str], value: ir.Value | None, weights: ir.Value | None
-) -> ir.Value | None:
-    left, right, wanted = letters
-    if len(right) != 2 or constant_of(weights) is None:
-        return None
-    summed, kept = left[-1:], right.replace(left[-1:], "")
-    if len(kept) != 1 or summed not in right or wanted != left[:-1] + kept or kept in left:
-        return None
-    if right[0] != summed:
-        weights = nodes.op("Transpose", weights, perm=[1, 0])
-    return nodes.op("MatMul", value, weights)
 
 
 def _given(node: ir.Node) -> ir.Value:
@@ -259,8 +208,8 @@ _REWRITES: dict[str, Rewrite] = {
     "ReduceSum": _reduce_sum,
     "ReduceMean": _reduce_mean,
     "InstanceNormalization": _instance_norm,
-    "Einsum": _einsum,
-    "MatMul": _attended,
+    "Einsum": rewrite_einsum,
+    "MatMul": rewrite_product,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
     PROJECTED: rewrite_projected,

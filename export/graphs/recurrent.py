@@ -221,21 +221,23 @@ def write_whole(
     signature: Signature,
     path: Path,
     lengths: int | None = None,
+    places: dict[str, str] | None = None,
 ) -> Mapping[str, Range]:
     """As ``write_module``, of a module of whole sequences, which may loop over their steps in Python.
 
     Args:
         example: arguments of so many sequences of so many steps.
         lengths: the place among them of the sequences' lengths.
+        places: as of ``write_graph``.
     """
-    traced = example(*TRACED_SIZES)
-    if not is_called_more_often(lambda num_steps: module(*example(2, num_steps))):
-        return write_module(module, traced, signature, path)
-    counted = CountedSteps(signature.time_axes, lengths)
-    try:
-        model = translate(module, example(TRACED_SIZES[0], NUM_TRACED), signature, counted)
-    except ExportError:
-        return write_module(module, traced, signature, path)  # whose reason names the line
+    model: ir.Model | None = None
+    if is_called_more_often(lambda num_steps: module(*example(2, num_steps))):
+        counted = CountedSteps(signature.time_axes, lengths)
+        with contextlib.suppress(ExportError):  # the reason of the whole module names the line
+            model = translate(module, example(TRACED_SIZES[0], NUM_TRACED), signature, counted)
+    model = model or translate(module, example(*TRACED_SIZES), signature)
+    if places is not None:
+        places |= places_of(model)
     return finish(model, signature, path)
 
 
