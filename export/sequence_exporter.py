@@ -17,8 +17,9 @@ from ostinato.export.contracts.sequence import SequenceContract, inspect_sequenc
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING
-from ostinato.export.graphs.recurrent import Signature, open_exported, write_whole
+from ostinato.export.graphs.recurrent import Signature, open_exported
 from ostinato.export.graphs.untranslated import unloadable
+from ostinato.export.graphs.whole import write_whole
 from ostinato.export.proofs.fault import sequence_promise_notes
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.sequence import (

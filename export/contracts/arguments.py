@@ -7,7 +7,6 @@ An argument with ``len`` in its name is given the lengths, int64 ``[B]``; one wi
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -45,6 +44,7 @@ class WholeSequences(nn.Module):
         self.module = module
         self.places = tuple(places)
         self.num_inputs = num_inputs
+        self.is_unpadded = is_unpadded
         heeds_lengths = any(place.role in ("lengths", "mask", "padding") for place in places)
         self.takes_lengths = heeds_lengths and not is_unpadded
         # By position as far as that goes: a stand-in of a layer calls its arguments otherwise.
@@ -55,8 +55,8 @@ class WholeSequences(nn.Module):
 
     def around(self, module: nn.Module) -> WholeSequences:
         """The same around another module with the same arguments."""
-        made = copy.copy(self)
-        made._modules = {"module": module}
+        made = WholeSequences(module, self.places, self.num_inputs, is_unpadded=self.is_unpadded).eval()
+        made.batch_axis, made.time_axis = self.batch_axis, self.time_axis
         return made
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:

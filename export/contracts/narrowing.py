@@ -30,7 +30,7 @@ _CASTS = {Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.float}
 _METHODS = ("forward", "encode", "decode")
 PROBES = (8, 40)
 """Sequences, and their steps."""
-Run: TypeAlias = Callable[[nn.Module, Callable[[Any], Any]], Tensors]
+Probing: TypeAlias = Callable[[nn.Module, Callable[[Any], Any]], Tensors]
 
 
 def in_float32(module: nn.Module) -> nn.Module:
@@ -59,7 +59,7 @@ def check_float32(module: nn.Module, contract: Contract) -> tuple[str, ...]:
     return float32_notes(module, lambda wide, dtype: _difference(wide, contract, dtype))
 
 
-def check_answers_in_float32(module: nn.Module, narrow: nn.Module, run: Run) -> tuple[str, ...]:
+def check_answers_in_float32(module: nn.Module, narrow: nn.Module, run: Probing) -> tuple[str, ...]:
     """The same of a network without states.
 
     Args:
@@ -176,7 +176,7 @@ def _answer(module: nn.Module, given: Tensors, states: Tensors, num_outputs: int
         return None
 
 
-def _difference_of_answers(wide: nn.Module, narrow: nn.Module, run: Run, dtype: torch.dtype) -> float | None:
+def _difference_of_answers(wide: nn.Module, narrow: nn.Module, run: Probing, dtype: torch.dtype) -> float | None:
     with torch.no_grad():
         made = run(narrow, lambda value: value)
         for cast in (lambda value: value, lambda value: _cast(value, dtype)):

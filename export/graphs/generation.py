@@ -18,7 +18,8 @@ from ostinato.export.contracts.source_probes import draw_source
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING, Range
-from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module, write_whole
+from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
+from ostinato.export.graphs.whole import write_whole
 from ostinato.service.artifact.decoder import Decoder
 
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
-from ostinato.export.graphs.counted import NUM_TRACED, CountedSteps
+from ostinato.export.graphs.counted import CountedSteps
 from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
-from ostinato.export.graphs.loops import is_called_more_often, loops_over_steps, scan_over_steps
+from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
@@ -215,32 +215,6 @@ def _ranges_of(contract: Contract) -> dict[str, Range]:
     return ranges
 
 
-def write_whole(
-    module: nn.Module,
-    example: Callable[[int, int], Sequence[Tensor]],
-    signature: Signature,
-    path: Path,
-    lengths: int | None = None,
-    places: dict[str, str] | None = None,
-) -> Mapping[str, Range]:
-    """As ``write_module``, of a module of whole sequences, which may loop over their steps in Python.
-
-    Args:
-        example: arguments of so many sequences of so many steps.
-        lengths: the place among them of the sequences' lengths.
-        places: as of ``write_graph``.
-    """
-    model: ir.Model | None = None
-    if is_called_more_often(lambda num_steps: module(*example(2, num_steps))):
-        counted = CountedSteps(signature.time_axes, lengths)
-        with contextlib.suppress(ExportError):  # the reason of the whole module names the line
-            model = translate(module, example(TRACED_SIZES[0], NUM_TRACED), signature, counted)
-    model = model or translate(module, example(*TRACED_SIZES), signature)
-    if places is not None:
-        places |= places_of(model)
-    return finish(model, signature, path)
-
-
 def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signature, path: Path) -> Mapping[str, Range]:
     """Trace a module of tensors to a tuple of tensors, its axes left open as the signature says, and write the file.
 
@@ -254,17 +228,23 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
 
 
 def translate(
-    module: nn.Module, example: Sequence[Tensor], signature: Signature, counted: CountedSteps | None = None
+    module: nn.Module,
+    example: Sequence[Tensor],
+    signature: Signature,
+    counted: CountedSteps | None = None,
+    *,
+    defers: bool = False,
 ) -> ir.Model:
     """The graph of a module as torch makes it.
 
     Args:
         counted: of a module that loops over its steps; each of its loops is one ``Scan``.
+        defers: let pass what torch would have of open axes and that their sizes do not show.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
     """
-    program = _trace(_Flat(module, counted).eval(), tuple(example), signature)
+    program = _trace(_Flat(module, counted).eval(), tuple(example), signature, defers)
     with _quiet():
         try:
             converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False, optimize=counted is None)
@@ -290,11 +270,19 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
     return made
 
 
-def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], signature: Signature, defers: bool
+) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
     with _quiet(), onnx_forwards(), PaddedPacking():
         try:
-            return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
+            return torch.export.export(
+                module,
+                (example,),
+                dynamic_shapes=(tuple(open_axes),),
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=defers,
+            )
         except ExportError:
             raise
         except Exception as error:  # tracing a user's module may raise anything

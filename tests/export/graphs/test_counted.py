@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.graphs.recurrent import Signature, open_exported, write_whole
+from ostinato.export.graphs.recurrent import Signature, open_exported
+from ostinato.export.graphs.whole import write_whole
 
 Forward = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.export.errors import ExportError
-from ostinato.export.graphs.recurrent import Signature, open_exported, write_whole
+from ostinato.export.graphs.recurrent import Signature, open_exported
+from ostinato.export.graphs.whole import write_whole
 
 INPUTS = (("x", ("B", "T", 3)), ("lengths", ("B",)))
 
