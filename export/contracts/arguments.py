@@ -45,6 +45,7 @@ class WholeSequences(nn.Module):
         self.module = module
         self.places = tuple(places)
         self.num_inputs = num_inputs
+        self.is_unpadded = is_unpadded
         heeds_lengths = any(place.role in ("lengths", "mask", "padding") for place in places)
         self.takes_lengths = heeds_lengths and not is_unpadded
         # By position as far as that goes: a stand-in of a layer calls its arguments otherwise.
@@ -52,6 +53,12 @@ class WholeSequences(nn.Module):
         matching = [place.argument == name for place, name in zip(places, names, strict=False)]
         self.num_positional = matching.index(False) if False in matching else len(matching)
         self.batch_axis, self.time_axis = 0, 1
+
+    def around(self, module: nn.Module) -> WholeSequences:
+        """The same around another module with the same arguments."""
+        made = WholeSequences(module, self.places, self.num_inputs, is_unpadded=self.is_unpadded).eval()
+        made.batch_axis, made.time_axis = self.batch_axis, self.time_axis
+        return made
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, nested ones one by one."""

@@ -17,6 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ostinato.export.graphs.invariant_einsum import rewrite_einsum
 from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_projected, rewrite_recurrence
+from ostinato.export.graphs.invariant_products import rewrite_matmul, rewrite_open_einsum, rewrite_open_product
 from ostinato.export.graphs.layers import PROJECTED
 from ostinato.export.graphs.nodes import Nodes, integers_of
 
@@ -38,15 +39,19 @@ def make_invariant(model: ir.Model) -> None:
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    rewrite = _REWRITES.get(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
+    name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    rewrites = [table[name] for table in (_REWRITES, _REWRITES_OF_OPEN_SUMS) if name in table]
     given = node.inputs[0] if node.inputs else None
-    if rewrite is None or given is None or given.dtype not in _FLOATS:
+    if not rewrites or given is None or given.dtype not in _FLOATS:
         return
     if node.op_type in _IN_FLOAT32 and given.dtype != ir.DataType.FLOAT:
         return
-    nodes = Nodes(given.dtype.numpy())
-    made = rewrite(nodes, node)
-    if made is None:
+    for rewrite in rewrites:
+        nodes = Nodes(given.dtype.numpy())
+        made = rewrite(nodes, node)
+        if made is not None:
+            break
+    else:
         return
     for old, new in zip(node.outputs, made, strict=True):
         new.type, new.shape = old.type, old.shape
@@ -135,25 +140,29 @@ def _reduce_sum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
 
 def _reduce_mean(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     reduced = _sum_over_axes(nodes, node)
-    return None if reduced is None else [nodes.op("Div", reduced[0], nodes.number(float(reduced[1])))]
+    return None if reduced is None else [nodes.op("Div", *reduced)]
 
 
-def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, int] | None:
-    """Sums over axes of known sizes, as products with ones, and how many numbers are in each."""
+def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """Sums over axes, and how many numbers are in each: of known sizes as products with ones, of the one that is open
+    step after step, which zeros in the padding do not change.
+    """
     x = _given(node)
     axes = integers_of(node.inputs[1]) if len(node.inputs) > 1 else None
     if not axes or x.shape is None:
         return None
     rank = len(x.shape)
     axes = sorted({axis % rank for axis in axes})
-    sizes = [x.shape[axis] for axis in axes]
-    if not all(isinstance(size, int) for size in sizes):
+    if sum(not isinstance(x.shape[axis], int) for axis in axes) > 1:
         return None
-    total, number = x, 1
+    total, number = x, nodes.number(1.0)
     for axis in axes:
         size = x.shape[axis]
-        assert isinstance(size, int)
-        total, number = nodes.sum_over(total, axis, rank, size), number * size
+        if isinstance(size, int):
+            total, count = nodes.sum_over(total, axis, rank, size), nodes.number(float(size))
+        else:
+            total, count = nodes.sum_along(total, axis), nodes.size(x, axis)
+        number = count if axis == axes[0] else nodes.op("Mul", number, count)
     keeps = node.attributes.get("keepdims")
     if keeps is not None and not keeps.as_int():
         total = nodes.op("Squeeze", total, nodes.integers(axes))
@@ -176,36 +185,6 @@ def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     one = nodes.integers([1])
     scaled = nodes.op("Mul", normal, nodes.op("Unsqueeze", scale, one))
     return [nodes.op("Add", scaled, nodes.op("Unsqueeze", bias, one))]
-
-
-def _matmul(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """By each of many matrices, where the number of rows or columns is open, or many matrices share one."""
-    left, right = node.inputs
-    if left is None or right is None or left.shape is None or right.shape is None:
-        return None
-    ranks = len(left.shape), len(right.shape)
-    if ranks[1] < 3 or ranks[0] < 2:
-        return None
-    has_open_rows, has_open_columns = (
-        not isinstance(shape[at], int) for shape, at in ((left.shape, -2), (right.shape, -1))
-    )
-    if has_open_columns and not has_open_rows:
-        turned = [
-            nodes.op("Transpose", each, perm=_turned(rank)) for each, rank in zip((right, left), ranks, strict=True)
-        ]
-        if ranks[0] == 2:
-            made = nodes.op("MatMul", *turned)
-        else:
-            made = nodes.product(*turned, is_one_column=left.shape[-2] == 1)
-        return [nodes.op("Transpose", made, perm=_turned(max(ranks)))]
-    are_pairs = ranks[0] == ranks[1] and list(left.shape[:-2]) == list(right.shape[:-2])
-    if has_open_columns or ranks[0] < 3 or (are_pairs and not has_open_rows):
-        return None
-    return [nodes.product(left, right, is_one_column=right.shape[-1] == 1)]
-
-
-def _turned(rank: int) -> list[int]:
-    return [*range(rank - 2), rank - 1, rank - 2]
 
 
 def _given(node: ir.Node) -> ir.Value:
@@ -234,9 +213,11 @@ _REWRITES: dict[str, Rewrite] = {
     "ReduceSum": _reduce_sum,
     "ReduceMean": _reduce_mean,
     "InstanceNormalization": _instance_norm,
-    "MatMul": _matmul,
+    "MatMul": rewrite_matmul,
     "Einsum": rewrite_einsum,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
     PROJECTED: rewrite_projected,
 }
+_REWRITES_OF_OPEN_SUMS: dict[str, Rewrite] = {"MatMul": rewrite_open_product, "Einsum": rewrite_open_einsum}
+"""What is tried where the size of what is summed is open, and so has no form of the above."""

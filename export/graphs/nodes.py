@@ -105,6 +105,17 @@ class Nodes:
         total = self.op("MatMul", last, self.constant(np.ones((size, 1))))
         return total if is_last else self.op("Transpose", total, perm=[order.index(other) for other in range(rank)])
 
+    def sum_along(self, x: ir.Value, axis: int) -> ir.Value:
+        """The sum over one axis of any size, which stays, one number after the other."""
+        sums = self.op("CumSum", x, self.op("Constant", value=ir.tensor(np.array(axis, np.int64))))
+        return self.op("Gather", sums, self.integers([-1]), axis=axis)
+
+    def size(self, x: ir.Value, axis: int) -> ir.Value:
+        """The size of an axis, as one of the numbers."""
+        number = self.op("Gather", self.op("Shape", x), self.integers([axis]), axis=0)
+        kind = ir.DataType.from_numpy(np.dtype(self._dtype))
+        return self.op("Squeeze", self.op("Cast", number, to=int(kind)))
+
 
 def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
     """The array that a value always is: a weight, or a constant; None where it is neither."""

@@ -331,9 +331,37 @@ def test_what_is_beyond_numbers_stays_what_it_was(name: str) -> None:
         (helper.make_node("ReduceSum", ["x", "axis"], ["y"]), {"axis": np.array([0], np.int64)}),
         (helper.make_node("Einsum", ["x", "x"], ["y"], equation="btf,btf->btf"), {}),
         (helper.make_node("Einsum", ["x", "x"], ["y"], equation="btf,bsf->bts"), {}),
+        (helper.make_node("Einsum", ["x", "x"], ["y"], equation="btf,btg->fg"), {}),
         (helper.make_node("Tanh", ["x"], ["y"]), {}),
     ],
 )
 def test_what_has_no_other_form_stays(node: NodeProto, constants: dict[str, Array]) -> None:
     model = model_of(([node], constants), 4)
     assert [each.op_type for each in rewritten(model).graph.node] == [node.op_type]
+
+
+@pytest.mark.parametrize("operator", ["ReduceSum", "MatMul", "Einsum"])
+def test_sums_over_the_steps_are_the_same_with_zeros_behind_them(operator: str) -> None:
+    """Of 1 to 64 steps, alone, padded and in company: the mean as a sum, and weights times rows as attention has it."""
+    nodes = {
+        "ReduceSum": [helper.make_node("ReduceSum", ["x", "axis"], ["y"])],
+        "Einsum": [helper.make_node("Einsum", ["x", "x"], ["y"], equation="bth,bth->hb")],
+        "MatMul": [
+            helper.make_node("Slice", ["x", "0", "axis", "2"], ["first"]),
+            helper.make_node("Transpose", ["first"], ["weights"], perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["weights", "x"], ["y"]),
+        ],
+    }
+    numbers = {"axis": [1], "0": [0], "2": [2]}
+    constants = {name: np.array(each, np.int64) for name, each in numbers.items()}
+    run = runs(rewritten(model_of((nodes[operator], constants), 8)))
+    generator = np.random.default_rng(0)
+    for length in (1, 3, 16, 33, 64):
+        rows = generator.normal(size=(1, length, 8)).astype(np.float32)
+        alone = run(rows)
+        for num_steps, batch_size in ((length + 1, 1), (64 + length, 1), (length, 5), (90, 17)):
+            wide = generator.normal(size=(batch_size, num_steps, 8)).astype(np.float32)
+            wide[-1] = 0
+            wide[-1, :length] = rows[0]
+            own, made = (each.T if operator == "Einsum" else each for each in (alone, run(wide)))
+            assert made[-1].tobytes() == own[0].tobytes()
