@@ -25,6 +25,7 @@ from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
+from ostinato.export.graphs.medians import SortedMedians
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
@@ -245,7 +246,7 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet(), onnx_forwards(), PaddedPacking():
+    with _quiet(), onnx_forwards(), PaddedPacking(), SortedMedians():
         try:
             return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
         except ExportError:
