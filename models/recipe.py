@@ -1,23 +1,25 @@
-"""A recipe: the TOML file that says what to train, on which columns of which CSV, and how."""
+"""A recipe: the TOML file that says what to train, on which data, and how; what recipes of all kinds have in common."""
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import torch
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ostinato.models.errors import RecipeError
-from ostinato.tables.cells import MISSING_WORDS
-from ostinato.tables.gaps import Gaps
-from ostinato.tables.steps import TimeStep
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Optimizer: TypeAlias = Literal["adamw", "adam", "nadam", "rmsprop", "adagrad", "sgd"]
+Schedule: TypeAlias = Literal["cosine", "linear", "constant", "step", "exponential", "plateau"]
 AnyRecipe = TypeVar("AnyRecipe", bound="Section")
 
 
@@ -38,14 +40,57 @@ class FileRecipe(Section):
     licence: str = ""
 
 
-class SeededRecipe(Section):
-    """How it is trained: what every kind's training depends on.
+class TrainingRecipe(Section):
+    """How a network is trained; a kind adds what only it has.
 
-    ``num_threads``: another number of threads rounds its sums otherwise, so it belongs to the recipe.
+    ``seed``: of the first weights, the order of batches, dropout; the same recipe, data, libraries and kind of machine
+    give the same weights. ``num_threads``: another number rounds sums otherwise, so it belongs to the recipe.
+    ``device``: where it is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    ``batch_size``: sequences that one step of the optimiser learns from.
+    ``max_epochs``, ``patience_epochs``: training ends after so many epochs, or so many without a better validation
+    error (None = never before its end); the best epoch's weights stay. ``num_epochs`` is a former name.
+    ``optimizer``: AdamW (Loshchilov and Hutter, 2019), Adam (Kingma and Ba, 2015), NAdam (Dozat, 2016), RMSprop
+    (Tieleman and Hinton, 2012), Adagrad (Duchi et al., 2011), or gradient descent, whose Nesterov ``momentum`` it is;
+    RMSprop has it too.
+    ``weight_decay``: the part of each weight that an update takes away is this times the learning rate; ``adam`` and
+    the older ones add it to the gradient, as is usual for them.
+    ``learning_rate``: the highest; ``warm_up_epochs``: over which it rises from nearly 0.
+    ``schedule``: how it falls after that: to 0 at ``max_epochs`` along a ``cosine`` (Loshchilov and Hutter, 2017,
+    "SGDR") or a line; not at all (``constant``); times ``decay_factor`` every ``decay_epochs`` (``step``), the same
+    without stairs (``exponential``), or each time so many epochs brought no better validation error (``plateau``).
+    ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013). ``max_gradient_value``: each
+    number of a gradient is cut to this. None = not.
+    ``l1``, ``l2``: times the sum of ``|w|`` and of ``w^2`` over all weight matrices, added to the loss, not of biases.
     """
 
     seed: int = 0
     num_threads: Count = 1
+    device: str = "cpu"
+    batch_size: Count = 64
+    max_epochs: Count = Field(default=10, validation_alias=AliasChoices("max_epochs", "num_epochs"))
+    patience_epochs: Count | None = None
+    optimizer: Optimizer = "adamw"
+    momentum: Fraction = 0.0
+    weight_decay: NotNegative = 0.0
+    learning_rate: Annotated[float, Field(gt=0, le=1e36)] = 2e-3
+    schedule: Schedule = "cosine"
+    warm_up_epochs: NotNegative = 0.0
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    decay_epochs: Count = 5
+    max_gradient_norm: Positive | None = 1.0
+    max_gradient_value: Positive | None = None
+    l1: NotNegative = 0.0
+    l2: NotNegative = 0.0
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{name!r} cannot be trained on here ({reason}); 'cpu' always can") from error
+        return name
 
 
 class RunRecipe(Section):
@@ -56,11 +101,11 @@ class RunRecipe(Section):
     description: str = ""
     data: FileRecipe
     network: Section
-    training: SeededRecipe
+    training: TrainingRecipe
 
     @classmethod
     def read(cls, path: Path, seed: int | None = None) -> Self:
-        """The recipe in a TOML file; ``data.file`` is made absolute.
+        """The recipe in a TOML file; its paths are made absolute.
 
         Args:
             seed: replaces the recipe's own where it is not None.
@@ -68,12 +113,16 @@ class RunRecipe(Section):
         Raises:
             RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
         """
-        recipe = read_recipe(path, cls)
-        file = path.parent.resolve() / recipe.data.file
-        changed: dict[str, Section] = {"data": recipe.data.model_copy(update={"file": file})}
-        if seed is not None:
-            changed["training"] = recipe.training.model_copy(update={"seed": seed})
-        return recipe.model_copy(update=changed)
+        recipe = read_recipe(path, cls).located(path.parent.resolve())
+        return recipe if seed is None else recipe.seeded(seed)
+
+    def located(self, folder: Path) -> Self:
+        """The recipe with its paths, which start at its own folder, made absolute."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"file": folder / self.data.file})})
+
+    def seeded(self, seed: int) -> Self:
+        """The recipe with another seed."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"seed": seed})})
 
     def portable(self) -> dict[str, Any]:
         """The recipe without where on this machine its data lay."""
@@ -82,105 +131,12 @@ class RunRecipe(Section):
         return content
 
 
-class DataRecipe(FileRecipe):
-    """Where the rows come from and what they mean.
-
-    ``file``: a table as ``docs/tables.md`` says; a relative path starts at the recipe's own folder.
-    ``features``: the input columns in the order in which a client sends them; ``target`` is one of them.
-    ``categorical``: those features whose words are codes and not amounts.
-    ``missing``: the cells that stand for a missing value; given, they are all of them.
-    ``time``: one ISO 8601 column, or whole-number columns: year, month, day, and optionally hour, minute, second.
-    ``gaps``: ``fill`` puts in the steps that have no row, their values missing; ``refuse`` refuses a file that has such
-    steps; ``ignore`` takes rows as consecutive steps, whatever their times.
-    ``step``: how far steps are apart, as ``1 hour``; None = as the rows show it.
-    ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment.
-    ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
-    """
-
-    target: str
-    features: Annotated[tuple[str, ...], Field(min_length=1)]
-    categorical: tuple[str, ...] = ()
-    time: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
-    missing: tuple[str, ...] = MISSING_WORDS
-    gaps: Gaps = "fill"
-    step: str | None = None
-    validation_from: datetime
-    test_from: datetime
-    season_steps: Count = 24
-
-    @model_validator(mode="before")
-    @classmethod
-    def _dates_are_midnights(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {key: _naive_utc(value) for key, value in given.items()}
-
-    @model_validator(mode="after")
-    def _check(self) -> DataRecipe:
-        if len(set(self.features)) != len(self.features):
-            raise ValueError("features: a column stands twice")
-        if self.target not in self.features:
-            raise ValueError(f"target: {self.target!r} must be one of the features {list(self.features)}")
-        if self.target in self.categorical:
-            raise ValueError(f"target: {self.target!r} is categorical; a forecast needs an amount")
-        if unknown := set(self.categorical) - set(self.features):
-            raise ValueError(f"categorical: {sorted(unknown)} are not among the features {list(self.features)}")
-        if len(self.time) == 2:
-            raise ValueError("time: give one ISO 8601 column, or year, month, day and smaller units")
-        if self.step is not None:
-            try:
-                TimeStep.parse(self.step)
-            except ValueError as error:
-                raise ValueError(f"step: {error}") from error
-        if self.step is not None and self.gaps == "ignore":
-            raise ValueError(
-                "step: gaps = 'ignore' takes rows as they come, whatever their times; leave one of them out"
-            )
-        if self.validation_from >= self.test_from:
-            raise ValueError("validation_from must be earlier than test_from")
-        return self
-
-
-class NetworkRecipe(Section):
-    """The network: ``dropout`` stands between layers only, so it does nothing where ``num_layers`` is 1."""
-
-    cell: Literal["lstm", "gru"]
-    hidden_size: Count = 64
-    num_layers: Count = 1
-    dropout: Fraction = 0.0
-
-
-class TrainingRecipe(SeededRecipe):
-    """How it is trained.
-
-    ``num_streams``: into how many rows of a batch the training part is cut.
-    ``window_steps``: over how many steps the gradient flows back; the state is carried on from window to window.
-    ``patience_epochs``: after how many epochs without a better validation error training stops.
-    ``max_gradient_norm``: longer gradients are shortened to this.
-    ``num_threads``: layers of this size gain nothing by more than one, and lose much where the other cores are busy.
-    """
-
-    num_streams: Count = 32
-    window_steps: Count = 48
-    max_epochs: Count = 40
-    patience_epochs: Count = 6
-    learning_rate: Positive = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_gradient_norm: Positive = 1.0
-
-
-class Recipe(RunRecipe):
-    """All that one forecaster's training depends on."""
-
-    kind: Literal["forecaster"] = "forecaster"
-    data: DataRecipe
-    network: NetworkRecipe
-    training: TrainingRecipe = TrainingRecipe()
-
-
 def read_recipe(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     """The recipe of one kind in a TOML file, paths as they are written there.
 
     Raises:
-        RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
+        RecipeError: the file is absent, is not TOML, or keys are unknown, missing or wrong; it names all of them, and
+            for one that is misspelt the nearest that there is.
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -189,19 +145,36 @@ def read_recipe(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: is not TOML: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(_fault(fault) for fault in error.errors(include_url=False))
+        faults = "; ".join(_fault(fault, kind) for fault in error.errors(include_url=False))
         raise RecipeError(f"{path}: {faults}") from error
 
 
-def _naive_utc(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-    if isinstance(value, date):
-        return datetime.combine(value, datetime.min.time())
-    return value
+def meant(word: object, known: Sequence[str]) -> str:
+    """``; did you mean 'x'?`` where one of the known words is near, else nothing."""
+    near = difflib.get_close_matches(str(word), known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _fault(fault: Any) -> str:
+def _fault(fault: Any, kind: type[Section]) -> str:
+    *section, key = fault["loc"] or ("",)
     place = ".".join(str(part) for part in fault["loc"])
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        known = list(_section_at(kind, section).model_fields)
+        where = ".".join(map(str, section)) or "a recipe"
+        return f"{place}: is no key of {where}{meant(key, known) or ', which has ' + ', '.join(known)}"
+    if fault["type"] == "literal_error":
+        message += meant(fault["input"], fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
     return f"{place}: {message}" if place else message
+
+
+def _section_at(kind: type[Section], path: Sequence[Any]) -> type[Section]:
+    """The table of a recipe that a path leads to, as far as it leads to one."""
+    for part in path:
+        field = kind.model_fields.get(str(part))
+        inner = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        found = [one for one in inner if isinstance(one, type) and issubclass(one, Section)]
+        if not found:
+            return kind
+        kind = found[0]
+    return kind

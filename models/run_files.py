@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,6 +17,7 @@ from torch import nn
 
 from ostinato.models.errors import RunError
 from ostinato.models.recipe import RunRecipe
+from ostinato.models.report import ReportPart
 from ostinato.models.training.fitting import Fitted
 
 RUN_FILE = "run.json"
@@ -38,45 +40,51 @@ class TrainedRun(Protocol):
 AnyRun = TypeVar("AnyRun", bound=TrainedRun)
 
 
-def write_run(
-    directory: Path | None,
-    network: nn.Module,
-    recipe: RunRecipe,
-    fitted: Fitted,
-    *,
-    data: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    **of_the_kind: Any,
-) -> Path:
+@dataclass(frozen=True)
+class Trained:
+    """What a kind's training gives: all that is written of it.
+
+    ``data``: what the network learned from: its SHA-256 and how much of it is in each part.
+    ``metrics``: how good the network is. ``sections``: the same and more, to be shown.
+    ``of_the_kind``: what else loading and exporting need, such as vocabularies.
+    """
+
+    network: nn.Module
+    fitted: Fitted
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    sections: Sequence[ReportPart] = ()
+    of_the_kind: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_run(directory: Path, recipe: RunRecipe, trained: Trained, identity: str = "") -> None:
     """Write ``model.safetensors`` and ``run.json``, the same for each kind: recipe, data, metrics, how training went.
 
     Args:
-        directory: is made where it does not exist; ``runs/<name of the recipe>`` where None.
-        data: what the network learned from: its SHA-256 and how much of it is in each part.
-        metrics: how good the network is.
-        of_the_kind: what else loading and exporting need, such as vocabularies.
-
-    Returns:
-        the directory.
+        directory: is made where it does not exist.
+        identity: of recipe and data, so that a training that has ended is not resumed.
     """
-    directory = directory or Path("runs") / recipe.name
+    fitted, network = trained.fitted, trained.network
     content = {
         "kind": recipe.kind,
         "recipe": recipe.portable(),
-        **of_the_kind,
-        "data": data,
-        "metrics": metrics,
+        **trained.of_the_kind,
+        "data": trained.data,
+        "metrics": trained.metrics,
+        "validation": fitted.validation,
         "num_epochs": fitted.num_epochs,
         "best_epoch": fitted.best_epoch,
         "training_seconds": round(fitted.training_seconds, 1),
+        "history": [asdict(past) for past in fitted.history],
         "num_parameters": sum(weight.numel() for weight in network.parameters()),
         "libraries": {"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
+        "identity": identity,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({name: weight.contiguous() for name, weight in network.state_dict().items()}, directory / WEIGHTS_FILE)
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in network.state_dict().items()}
+    save_file(weights, directory / WEIGHTS_FILE)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
-    return directory
 
 
 def check_directory(directory: Path | None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ostinato.errors import InputError
+from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
-from ostinato.models.recipe import DataRecipe
 from ostinato.tables.steps import TimeStep
 from ostinato.tables.table import NamedColumns, Table
 from ostinato.tables.text import read_lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.models.data.files import read_series
+from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
-from ostinato.models.recipe import DataRecipe
-from ostinato.models.report import Report
 from ostinato.tables.cells import CellReader, vocabulary
 from ostinato.tables.stamps import SECOND
 from ostinato.tables.table import NamedColumns
@@ -125,10 +124,10 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     )
 
 
-def tell_notes(dataset: Dataset, report: Report) -> None:
-    """Report what is unusual in the file, before anything is learned from it."""
+def tell_notes(dataset: Dataset, tell: Callable[[str], None]) -> None:
+    """Tell what is unusual in the file, before anything is learned from it."""
     for note in dataset.notes:
-        report(0, 0, note)
+        tell(note)
 
 
 def check_target(dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from torch import Tensor
 
 from ostinato.models.data.digits import (
@@ -29,11 +29,12 @@ from ostinato.models.data.digits import (
 from ostinato.models.data.series import Floats
 from ostinato.models.data.spellings import EDGE, EDGE_CODE
 from ostinato.models.networks.caption import Captioner, spell
-from ostinato.models.recipe import Count, Fraction, RunRecipe, Section
-from ostinato.models.report import Report, ScoreTable
-from ostinato.models.run_files import read_run, write_run
-from ostinato.models.training.fitting import Fitted, FittingRecipe, fit, reproducible
+from ostinato.models.recipe import Count, Fraction, RunRecipe, Section, TrainingRecipe
+from ostinato.models.report import ScoreTable
+from ostinato.models.run_files import Trained, read_run
+from ostinato.models.training.fitting import Fitted, fit_rows
 from ostinato.models.training.generation import loss_of
+from ostinato.models.training.job import Job
 
 
 class CaptionNetworkRecipe(Section):
@@ -45,10 +46,10 @@ class CaptionNetworkRecipe(Section):
     dropout: Fraction = 0.0
 
 
-class CaptionTrainingRecipe(FittingRecipe):
+class CaptionTrainingRecipe(TrainingRecipe):
     """How it is trained; ``max_shift``: by how many pixels at most a picture is moved each time it is learned from."""
 
-    num_epochs: Count = 60
+    max_epochs: Count = Field(default=60, validation_alias=AliasChoices("max_epochs", "num_epochs"))
     max_shift: Annotated[int, Field(ge=0, lt=IMAGE_SIZE)] = 1
 
 
@@ -59,6 +60,9 @@ class CaptionRecipe(RunRecipe):
     data: DigitsRecipe
     network: CaptionNetworkRecipe = CaptionNetworkRecipe()
     training: CaptionTrainingRecipe = CaptionTrainingRecipe()
+
+
+RECIPE = CaptionRecipe
 
 
 @dataclass(frozen=True)
@@ -79,30 +83,28 @@ class CaptionRun:
     content: dict[str, Any]
 
 
-def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
-    """Train what a recipe says into a run directory, as ``ostinato.models.kinds.registry`` has it.
+def train(recipe: CaptionRecipe, job: Job) -> Trained:
+    """Train what a recipe says, as ``ostinato.models.kinds.registry`` has it.
 
     Raises:
-        TrainingError: the recipe or the data cannot be used, or training fails.
+        TrainingError: the data cannot be used, or training fails.
     """
-    plan = CaptionRecipe.read(recipe, seed)
-    parts = split(plan.data, load_digits(plan.data.file))
-    with reproducible(plan.training.seed, plan.training.num_threads):
-        network, fitted = train(plan, parts.training, parts.validation, report)
-        scores = score(network, parts.training, parts.test)
-    directory = write_run(
-        directory,
+    parts = split(recipe.data, load_digits(recipe.data.file))
+    network, fitted = fit(recipe, parts.training, parts.validation, job)
+    scores = score(network, parts.training, parts.test)
+    return Trained(
         network,
-        plan,
         fitted,
-        data=_data(plan, parts),
+        data=_data(recipe, parts),
         metrics=asdict(scores),
-        vocabularies={"target": {"symbols": SYMBOLS, "separator": "", "special": (EDGE,)}},
-        start=EDGE_CODE,
-        stop=EDGE_CODE,
-        statistics=_statistics(parts.training.pixels),
+        sections=(_table(scores, fitted),),
+        of_the_kind={
+            "vocabularies": {"target": {"symbols": SYMBOLS, "separator": "", "special": (EDGE,)}},
+            "start": EDGE_CODE,
+            "stop": EDGE_CODE,
+            "statistics": _statistics(parts.training.pixels),
+        },
     )
-    return directory, [_table(scores, fitted)]
 
 
 def load_run(directory: Path) -> CaptionRun:
@@ -118,7 +120,7 @@ def _build(content: dict[str, Any]) -> CaptionRun:
     return CaptionRun(build_captioner(CaptionRecipe.model_validate(content["recipe"]).network), content)
 
 
-def train(recipe: CaptionRecipe, training: Digits, validation: Digits, report: Report) -> tuple[Captioner, Fitted]:
+def fit(recipe: CaptionRecipe, training: Digits, validation: Digits, job: Job) -> tuple[Captioner, Fitted]:
     """A network trained on one part of the digits, with the weights of its best epoch by the loss on another.
 
     Raises:
@@ -133,16 +135,15 @@ def train(recipe: CaptionRecipe, training: Digits, validation: Digits, report: R
         moved = shifted(pixels[rows], torch.randint(-shift, shift + 1, (len(rows), 2)))
         return loss_of(network(moved, given[rows]), wanted[rows])
 
-    fitted = fit(
+    fitted = fit_rows(
         network,
         len(pixels),
         recipe.training,
         loss,
         lambda: mean_loss(network, validation),
-        report,
+        job,
         "validation loss",
     )
-    network.eval()
     return network, fitted
 
 

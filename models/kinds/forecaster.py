@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.models.data.series import check_target, load_dataset, tell_notes
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.networks.recurrent import AnyForecaster, Features, build_forecaster
-from ostinato.models.recipe import Recipe
-from ostinato.models.report import Report, ScoreTable
-from ostinato.models.run_files import read_run, write_run
+from ostinato.models.report import ScoreTable
+from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores.forecaster import ForecastScores, check_scores, score
-from ostinato.models.training.fitting import Fitted, reproducible
-from ostinato.models.training.forecasting import train
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.forecasting import fit
+from ostinato.models.training.job import Job
+
+RECIPE = Recipe
 
 
 @dataclass(frozen=True)
@@ -25,24 +28,20 @@ class ForecasterRun:
     content: dict[str, Any]
 
 
-def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+def train(recipe: Recipe, job: Job) -> Trained:
     """Train on the training part, stop by the validation part, score once on the test part (models/kinds/registry.py).
 
     Raises:
-        TrainingError: the recipe or the data cannot be used, or training fails.
+        TrainingError: the data cannot be used, or training fails.
     """
-    plan = Recipe.read(recipe, seed)
-    dataset = load_dataset(plan.data)
-    tell_notes(dataset, report)
+    dataset = load_dataset(recipe.data)
+    tell_notes(dataset, job.tell)
     check_target(dataset)
-    check_scores(dataset, plan.data.season_steps)
-    network, fitted = train(plan, dataset, report)
-    with reproducible(plan.training.seed, plan.training.num_threads):
-        scores = score(network, dataset, plan.data.season_steps)
-    directory = write_run(
-        directory,
+    check_scores(dataset, recipe.data.season_steps)
+    network, fitted = fit(recipe, dataset, job)
+    scores = score(network, dataset, recipe.data.season_steps)
+    return Trained(
         network,
-        plan,
         fitted,
         data=dataset.parts(),
         metrics={
@@ -50,10 +49,9 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
             "improvement_over_persistence": scores.improvement_over_persistence,
             "validation_mae": fitted.validation,
         },
-        features=asdict(Features.of(dataset)),
-        categories=dataset.categories,
+        sections=(_table(recipe, scores, fitted),),
+        of_the_kind={"features": asdict(Features.of(dataset)), "categories": dataset.categories},
     )
-    return directory, [_table(plan, scores, fitted)]
 
 
 def load_run(directory: Path) -> ForecasterRun:

@@ -15,11 +15,12 @@ from ostinato.models.data.lexicon import PARTS, Lexicon, load_lexicon
 from ostinato.models.data.pairs import IGNORED
 from ostinato.models.data.spellings import EDGE, EDGE_CODE, Spellings
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
-from ostinato.models.recipe import FileRecipe, RunRecipe
-from ostinato.models.report import Report, ScoreTable
-from ostinato.models.run_files import read_run, write_run
+from ostinato.models.recipe import FileRecipe, RunRecipe, TrainingRecipe
+from ostinato.models.report import ScoreTable
+from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores.ngram import NGram
-from ostinato.models.training.fitting import Fitted, FittingRecipe, fit, reproducible
+from ostinato.models.training.fitting import Fitted, fit_rows
+from ostinato.models.training.job import Job
 
 # Of the n-gram models that are tried; the validation words choose the one that the network is compared with.
 NGRAM_ORDERS = range(3, 11)
@@ -35,7 +36,10 @@ class SpellingRecipe(RunRecipe):
     kind: Literal["language_model"]
     data: FileRecipe
     network: LanguageModelRecipe = LanguageModelRecipe()
-    training: FittingRecipe = FittingRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+
+
+RECIPE = SpellingRecipe
 
 
 @dataclass(frozen=True)
@@ -72,35 +76,31 @@ class LanguageModelScores:
     num_symbols: int
 
 
-def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+def train(recipe: SpellingRecipe, job: Job) -> Trained:
     """Train on the training words, choose by the validation words, score once on the test words.
 
     Raises:
-        TrainingError: the recipe or the dictionary cannot be used, or training fails.
+        TrainingError: the dictionary cannot be used, or training fails.
     """
-    plan = SpellingRecipe.read(recipe, seed)
-    lexicon = load_lexicon(plan.data.file, stress=False)
+    lexicon = load_lexicon(recipe.data.file, stress=False)
     symbols = (EDGE, *lexicon.letters)
-    with reproducible(plan.training.seed, plan.training.num_threads):
-        network, fitted = train(plan, lexicon, symbols, report)
-        scores = score(network, lexicon, symbols)
-    directory = write_run(
-        directory,
+    network, fitted = fit(recipe, lexicon, symbols, job)
+    scores = score(network, lexicon, symbols)
+    return Trained(
         network,
-        plan,
         fitted,
         data={"sha256": lexicon.sha256, "num_words": {part: len(lexicon.parts[part]) for part in PARTS}},
         metrics=asdict(scores),
-        vocabularies={"target": {"symbols": symbols, "separator": "", "special": (EDGE,), "lowercase": True}},
-        start=EDGE_CODE,
-        stop=EDGE_CODE,
+        sections=(_table(scores, fitted),),
+        of_the_kind={
+            "vocabularies": {"target": {"symbols": symbols, "separator": "", "special": (EDGE,), "lowercase": True}},
+            "start": EDGE_CODE,
+            "stop": EDGE_CODE,
+        },
     )
-    return directory, [_table(scores, fitted)]
 
 
-def train(
-    recipe: SpellingRecipe, lexicon: Lexicon, symbols: Sequence[str], report: Report
-) -> tuple[LanguageModel, Fitted]:
+def fit(recipe: SpellingRecipe, lexicon: Lexicon, symbols: Sequence[str], job: Job) -> tuple[LanguageModel, Fitted]:
     """A network with the weights of its best epoch by the perplexity of the validation words.
 
     Raises:
@@ -114,16 +114,15 @@ def train(
     def loss(rows: Tensor) -> Tensor:
         return surprise(network, training, rows, part_size) / training.lengths[rows].sum()
 
-    fitted = fit(
+    fitted = fit_rows(
         network,
         len(training),
         recipe.training,
         loss,
         lambda: perplexity(network, validation),
-        report,
+        job,
         "validation perplexity",
     )
-    network.eval()
     return network, fitted
 
 

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 
 from ostinato.models.data.series import Dataset, check_target, load_dataset, tell_notes
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
 from ostinato.models.networks.recurrent import AnyForecaster, Features
-from ostinato.models.recipe import Recipe
-from ostinato.models.report import Report, ScoreTable
-from ostinato.models.run_files import read_run, write_run
+from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores.multi_horizon import check_scores, score, score_tables
-from ostinato.models.training.forecasting import train as train_one_step
-from ostinato.models.training.multi_horizon import train
+from ostinato.models.training.fitting import reproducible
+from ostinato.models.training.forecasting import fit as fit_one_step
+from ostinato.models.training.job import Job
+from ostinato.models.training.multi_horizon import fit
+
+RECIPE = MultiHorizonRecipe
 
 
 @dataclass(frozen=True)
@@ -31,33 +34,30 @@ class MultiHorizonRun:
     content: dict[str, Any]
 
 
-def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+def train(recipe: MultiHorizonRecipe, job: Job) -> Trained:
     """Train on the training part, stop by the validation part, score once on the test part (models/kinds/registry.py).
 
     Raises:
-        TrainingError: the recipe or the data cannot be used, or training fails.
+        TrainingError: the data cannot be used, or training fails.
     """
-    plan = MultiHorizonRecipe.read(recipe, seed)
-    dataset = load_dataset(plan.data)
-    tell_notes(dataset, report)
+    dataset = load_dataset(recipe.data)
+    tell_notes(dataset, job.tell)
     check_target(dataset)
-    check_series(dataset, plan)
-    check_scores(dataset, num_steps=plan.training.horizon_steps, season_steps=plan.data.season_steps)
-    one_step = None if plan.one_step is None else _one_step(recipe.parent / plan.one_step, dataset, report)
-    network, fitted = train(plan, dataset, report)
+    check_series(dataset, recipe)
+    check_scores(dataset, num_steps=recipe.training.horizon_steps, season_steps=recipe.data.season_steps)
+    one_step = None if recipe.one_step is None else _one_step(recipe.one_step, dataset, job)
+    network, fitted = fit(recipe, dataset, job)
     scores = score(
         network,
-        plan.network.quantiles,
+        recipe.network.quantiles,
         dataset,
-        num_steps=plan.training.horizon_steps,
-        season_steps=plan.data.season_steps,
+        num_steps=recipe.training.horizon_steps,
+        season_steps=recipe.data.season_steps,
         one_step=one_step,
-        cycles=plan.data.cycles,
+        cycles=recipe.data.cycles,
     )
-    directory = write_run(
-        directory,
+    return Trained(
         network,
-        plan,
         fitted,
         data=dataset.parts(),
         metrics={
@@ -65,10 +65,9 @@ def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Re
             **asdict(scores),
             "validation_loss": fitted.validation,
         },
-        features=asdict(Features.of(dataset)),
-        categories=dataset.categories,
+        sections=score_tables(scores, recipe.data.target),
+        of_the_kind={"features": asdict(Features.of(dataset)), "categories": dataset.categories},
     )
-    return directory, score_tables(scores, plan.data.target)
 
 
 def load_run(directory: Path) -> MultiHorizonRun:
@@ -120,18 +119,14 @@ def check_series(dataset: Dataset, recipe: MultiHorizonRecipe) -> None:
             )
 
 
-def _one_step(recipe: Path, multi_horizon: Dataset, report: Report) -> tuple[AnyForecaster, Dataset]:
+def _one_step(recipe: Path, multi_horizon: Dataset, job: Job) -> tuple[AnyForecaster, Dataset]:
     plan = Recipe.read(recipe)
     dataset = load_dataset(plan.data)
     # Compared with each other, neither may have learned from what the other is scored on.
     if _scored_on(dataset) != _scored_on(multi_horizon):
         raise RecipeError(f"one_step: {recipe} has another file, target or test part")
-
-    def relay(done: int, total: int, text: str) -> None:
-        # It is trained before what the bar counts.
-        report(0, total, f"{plan.name}  epoch {done + 1}/{total}  {text}")
-
-    network, _ = train_one_step(plan, dataset, relay)
+    with reproducible(plan.training):
+        network, _ = fit_one_step(plan, dataset, job.relay(plan.name))
     return network, dataset
 
 

@@ -12,8 +12,8 @@ from ostinato.models.data.lexicon import PARTS, Entries, Lexicon, load_lexicon
 from ostinato.models.data.pairs import Pairs
 from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
 from ostinato.models.recipe import FileRecipe, RunRecipe
-from ostinato.models.report import Report, ScoreTable
-from ostinato.models.run_files import read_run, write_run
+from ostinato.models.report import ScoreTable
+from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores.pronunciation import (
     NUM_BEAMS,
     Alphabet,
@@ -22,8 +22,9 @@ from ostinato.models.scores.pronunciation import (
     pronounce,
     score,
 )
-from ostinato.models.training.fitting import Fitted, reproducible
-from ostinato.models.training.generation import GenerationTraining, fit
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.generation import GenerationTraining, fit_pairs
+from ostinato.models.training.job import Job
 
 START, STOP = "<start>", "<stop>"
 
@@ -47,6 +48,9 @@ class PronunciationRecipe(RunRecipe):
     training: GenerationTraining = GenerationTraining()
 
 
+RECIPE = PronunciationRecipe
+
+
 @dataclass(frozen=True)
 class PronunciationRun:
     """A trained network with what its codes stand for, and the content of ``run.json``."""
@@ -56,36 +60,34 @@ class PronunciationRun:
     content: dict[str, Any]
 
 
-def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
+def train(recipe: PronunciationRecipe, job: Job) -> Trained:
     """Train on the training words, stop by the validation words, score once on the test words.
 
     Raises:
-        TrainingError: the recipe or the dictionary cannot be used, or training fails.
+        TrainingError: the dictionary cannot be used, or training fails.
     """
-    plan = PronunciationRecipe.read(recipe, seed)
-    lexicon = load_lexicon(plan.data.file, plan.data.stress)
+    lexicon = load_lexicon(recipe.data.file, recipe.data.stress)
     alphabet = alphabet_of(lexicon)
-    with reproducible(plan.training.seed, plan.training.num_threads):
-        network, fitted = train(plan, lexicon, alphabet, report)
-        scores = score(network, lexicon.parts["test"], alphabet)
-    directory = write_run(
-        directory,
+    network, fitted = fit(recipe, lexicon, alphabet, job)
+    scores = score(network, lexicon.parts["test"], alphabet)
+    return Trained(
         network,
-        plan,
         fitted,
         data=_data(lexicon),
         metrics={**asdict(scores), "num_beams": NUM_BEAMS, "validation_word_error": fitted.validation},
-        vocabularies={
-            "source": {"symbols": alphabet.letters, "separator": "", "special": (), "lowercase": True},
-            "target": {"symbols": alphabet.phonemes, "separator": " ", "special": (START, STOP)},
+        sections=(_table(scores, fitted),),
+        of_the_kind={
+            "vocabularies": {
+                "source": {"symbols": alphabet.letters, "separator": "", "special": (), "lowercase": True},
+                "target": {"symbols": alphabet.phonemes, "separator": " ", "special": (START, STOP)},
+            },
+            "start": alphabet.start,
+            "stop": alphabet.stop,
         },
-        start=alphabet.start,
-        stop=alphabet.stop,
     )
-    return directory, [_table(scores, fitted)]
 
 
-def train(recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, report: Report) -> tuple[Seq2Seq, Fitted]:
+def fit(recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, job: Job) -> tuple[Seq2Seq, Fitted]:
     """A network trained on the training words, with the weights of its best epoch by the validation words."""
     network = build_network(recipe.network, alphabet)
     held_out = lexicon.parts["validation"]
@@ -94,9 +96,7 @@ def train(recipe: PronunciationRecipe, lexicon: Lexicon, alphabet: Alphabet, rep
         return error_rates(pronounce(network, list(held_out), alphabet), held_out, alphabet).word_error
 
     pairs = pairs_of(lexicon.parts["training"], alphabet)
-    fitted = fit(network, pairs, recipe.training, word_error, report, "validation word error")
-    network.eval()
-    return network, fitted
+    return network, fit_pairs(network, pairs, recipe.training, word_error, job, "validation word error")
 
 
 def load_run(directory: Path) -> PronunciationRun:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from ostinato.models.recipe import Count, DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
+from ostinato.models.data.series_recipe import DataRecipe, NetworkRecipe, Recipe, StreamTraining
+from ostinato.models.recipe import Count
 
 Quantile: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
@@ -51,7 +52,7 @@ class MultiHorizonNetwork(NetworkRecipe):
         return self
 
 
-class MultiHorizonTraining(TrainingRecipe):
+class MultiHorizonTraining(StreamTraining):
     """How it is trained.
 
     ``horizon_steps``: how far ahead it learns to forecast, and is scored.
@@ -76,6 +77,11 @@ class MultiHorizonRecipe(Recipe):
     network: MultiHorizonNetwork
     training: MultiHorizonTraining = MultiHorizonTraining()
     one_step: Path | None = None
+
+    def located(self, folder: Path) -> Self:
+        """The recipe with its paths, which start at its own folder, made absolute."""
+        recipe = super().located(folder)
+        return recipe.model_copy(update={"one_step": self.one_step and folder / self.one_step})
 
     def portable(self) -> dict[str, Any]:
         """The recipe without where on this machine its data and the other recipe lay."""

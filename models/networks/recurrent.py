@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.models.data.series import Dataset, TrainingStatistics
+from ostinato.models.data.series_recipe import NetworkRecipe
 from ostinato.models.networks.encoders import recurrent_layers
-from ostinato.models.recipe import NetworkRecipe
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0

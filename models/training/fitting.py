@@ -1,8 +1,8 @@
 """Fitting a network: the one training loop, whatever is trained.
 
-``fit_epochs`` is the loop: epochs of batches, each batch one step of the optimiser, the best epoch's weights kept. What
-is trained says by ``Epoch`` how its batches come about, and by ``Course`` how weights change. ``fit`` is the loop with
-rows in a new order each epoch and a learning rate that rises and falls.
+``fit_epochs`` is the loop: epochs of batches, each batch one step of the optimiser, the best epoch's weights kept, a
+checkpoint after each epoch. What is trained says by ``Epoch`` how its batches come about. ``fit_rows`` is the loop with
+rows in a new order each epoch.
 """
 
 from __future__ import annotations
@@ -12,16 +12,29 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from dataclasses import asdict, dataclass, field
+from typing import TypeAlias
 
+import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ostinato.models.errors import Diverged
-from ostinato.models.recipe import Count, Positive, SeededRecipe
-from ostinato.models.report import Report
+from ostinato.models.recipe import TrainingRecipe
+from ostinato.models.training.job import Job
+from ostinato.models.training.optimisation import (
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    penalty,
+    set_learning_rate,
+)
+
+# Progress within an epoch is reported so often.
+REPORT_SECONDS = 0.2
+# More than any training has: no two epochs of two seeds draw the same numbers.
+_EPOCHS = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,8 @@ class Epoch:
     losses: Iterator[Tensor]
 
 
-# Asked at the beginning of each epoch, counted from 1, the network in training mode.
+# Asked at the beginning of each epoch, counted from 1, the network in training mode. What it draws at random must come
+# from torch, or from epoch_random: both begin anew in each epoch, so that a resumed training draws the same.
 BeginEpoch: TypeAlias = Callable[[int], Epoch]
 # The loss of some rows of the training part, int64 [B].
 RowLoss: TypeAlias = Callable[[Tensor], Tensor]
@@ -44,50 +58,33 @@ RowLoss: TypeAlias = Callable[[Tensor], Tensor]
 Validate: TypeAlias = Callable[[], float]
 
 
-class FittingRecipe(SeededRecipe):
-    """How a network is trained, by AdamW (Loshchilov and Hutter, 2019), for a fixed number of epochs.
-
-    ``learning_rate``: the highest; it is reached after a tenth of the batches and falls to 0 along a cosine (Smith and
-    Topin, 2018, "Super-convergence").
-    ``weight_decay``: the part of each weight that is lost in a batch is this times the learning rate.
-    ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013).
-    """
-
-    batch_size: Count = 64
-    num_epochs: Count = 10
-    learning_rate: Positive = 5e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_gradient_norm: Positive = 1.0
-
-
 @dataclass(frozen=True)
-class Course:
-    """How weights are changed, and for how long.
+class PastEpoch:
+    """One epoch that has ended.
 
-    ``schedule``: of the optimiser's learning rate; it is stepped after each batch, or after each epoch where
-    ``schedule_by_epoch``.
-    ``max_gradient_norm``: longer gradients are shortened to this.
-    ``patience_epochs``: after how many epochs without a better validation error training stops.
-    ``report_batches``: progress is reported after so many batches, and after each epoch.
+    ``loss``: the mean of its batches, penalties left out. ``validation``: the error after it.
+    ``learning_rate``, ``gradient_norm``: of the last batch; the mean over its batches, before any clipping.
     """
 
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    max_gradient_norm: float
-    max_epochs: int
-    patience_epochs: int
-    schedule_by_epoch: bool = False
-    report_batches: int = 20
+    loss: float
+    validation: float
+    learning_rate: float
+    gradient_norm: float
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """How training went: ``validation`` is the error of the best epoch, whose weights the network has."""
+    """How training went: ``validation`` is the error of the best epoch, whose weights the network has.
+
+    ``label``: what the validation error is called where it is shown.
+    """
 
     num_epochs: int
     best_epoch: int
     validation: float
     training_seconds: float
+    history: tuple[PastEpoch, ...] = ()
+    label: str = "validation error"
 
     def sentence(self) -> str:
         """How long it took, to be shown."""
@@ -95,20 +92,25 @@ class Fitted:
 
 
 @contextlib.contextmanager
-def reproducible(seed: int, num_threads: int) -> Iterator[None]:
+def reproducible(recipe: TrainingRecipe) -> Iterator[None]:
     """Seed and number of threads as a recipe says; the caller's own stay as they were."""
     threads_before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(num_threads)
+        torch.manual_seed(recipe.seed)
+        torch.set_num_threads(recipe.num_threads)
         try:
             yield
         finally:
             torch.set_num_threads(threads_before)
 
 
+def epoch_random(recipe: TrainingRecipe, epoch: int) -> np.random.Generator:
+    """Random numbers of one epoch: they follow from the seed and the epoch alone."""
+    return np.random.default_rng((abs(recipe.seed), epoch))
+
+
 def fit_epochs(
-    network: nn.Module, course: Course, begin_epoch: BeginEpoch, validate: Validate, report: Report, label: str
+    network: nn.Module, recipe: TrainingRecipe, begin_epoch: BeginEpoch, validate: Validate, job: Job, label: str
 ) -> Fitted:
     """Train until the validation error stops falling, or ``max_epochs``; the best epoch's weights stay.
 
@@ -117,84 +119,140 @@ def fit_epochs(
 
     Raises:
         Diverged: the loss or the validation error is no longer a finite number.
+        RunError: the checkpoint to resume is of another training.
     """
-    started = time.perf_counter()
-    best, best_epoch, best_weights = math.inf, 0, network.state_dict()
-    shown = ""
-    for epoch in range(1, course.max_epochs + 1):
-        network.train()
-        _train_epoch(network, course, epoch, begin_epoch(epoch), report, shown)
-        network.eval()
-        validation = validate()
-        if not math.isfinite(validation):
-            raise Diverged(f"the validation error is {validation} in epoch {epoch}: lower training.learning_rate")
-        shown = f"{label} {validation:.4f}"
-        report(epoch, course.max_epochs, shown)
-        if validation < best:
-            best, best_epoch, best_weights = validation, epoch, copy.deepcopy(network.state_dict())
-        elif epoch - best_epoch >= course.patience_epochs:
-            break
-    network.load_state_dict(best_weights)
-    return Fitted(epoch, best_epoch, best, time.perf_counter() - started)
+    course = _Course(network, recipe, job, label)
+    course.resume()
+    while not course.is_over():
+        course.train_epoch(begin_epoch)
+        course.end_epoch(validate())
+    return course.finish()
 
 
-def fit(
-    network: nn.Module,
-    num_rows: int,
-    recipe: FittingRecipe,
-    loss: RowLoss,
-    validate: Validate,
-    report: Report,
-    label: str,
+def fit_rows(
+    network: nn.Module, num_rows: int, recipe: TrainingRecipe, loss: RowLoss, validate: Validate, job: Job, label: str
 ) -> Fitted:
-    """Train for all epochs, each row once in each; the weights of the epoch with the least validation error stay.
+    """Train on rows, each once in each epoch; as ``fit_epochs``.
 
     Args:
         num_rows: of the training part.
-        label: what the validation error is called where it is shown.
-
-    Raises:
-        Diverged: the loss or the validation error is no longer a finite number.
     """
-    num_batches = math.ceil(num_rows / recipe.batch_size)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        recipe.learning_rate,
-        total_steps=num_batches * recipe.num_epochs,
-        pct_start=0.1,
-        cycle_momentum=False,
-    )
-    course = Course(optimizer, schedule, recipe.max_gradient_norm, recipe.num_epochs, recipe.num_epochs)
 
     def begin_epoch(_epoch: int) -> Epoch:
         batches = torch.split(torch.randperm(num_rows), recipe.batch_size)
-        return Epoch(num_batches, map(loss, batches))
+        return Epoch(len(batches), map(loss, batches))
 
-    return fit_epochs(network, course, begin_epoch, validate, report, label)
+    return fit_epochs(network, recipe, begin_epoch, validate, job, label)
 
 
-def _train_epoch(
-    network: nn.Module, course: Course, epoch: int, batches: Epoch, report: Report, validation: str
-) -> None:
-    total = 0.0
-    for number, loss in enumerate(batches.losses, start=1):
-        batch_loss = _train_batch(network, course, loss)
+@dataclass
+class _Course:
+    """A training under way: what has been learned, and what came of each epoch."""
+
+    network: nn.Module
+    recipe: TrainingRecipe
+    job: Job
+    label: str
+    history: list[PastEpoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    seconds: float = 0.0
+    _begun: float = field(default_factory=time.perf_counter)
+    _losses: list[float] = field(default_factory=list)
+    _norms: list[float] = field(default_factory=list)
+    _rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.optimizer: Optimizer = build_optimizer(self.network, self.recipe)
+
+    def resume(self) -> None:
+        """Begin where the checkpoint is, if there is one."""
+        checkpoint = self.job.checkpoints.read()
+        if checkpoint is None:
+            return
+        checkpoint.restore(self.network, self.optimizer)
+        self.best = checkpoint.best
+        self.best_epoch, self.seconds = checkpoint.content["best_epoch"], checkpoint.content["seconds"]
+        self.history = [PastEpoch(**past) for past in checkpoint.content["history"]]
+        self.job.tell(f"resumed after epoch {len(self.history)} of {self.recipe.max_epochs}")
+        self._report()
+
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or patience is."""
+        patience = self.recipe.patience_epochs
+        waited = len(self.history) - self.best_epoch
+        return len(self.history) >= self.recipe.max_epochs or (patience is not None and waited >= patience)
+
+    def train_epoch(self, begin_epoch: BeginEpoch) -> None:
+        """Learn from all batches of the next epoch once."""
+        number = len(self.history) + 1
+        self._losses, self._norms = [], []
+        shown = time.perf_counter()
+        self.network.train()
+        torch.manual_seed((self.recipe.seed * _EPOCHS + number) % 2**63)
+        epoch = begin_epoch(number)
+        for loss in epoch.losses:
+            self._train_batch(loss, number, epoch.num_batches)
+            if time.perf_counter() - shown > REPORT_SECONDS:
+                shown = time.perf_counter()
+                done = len(self._losses)
+                self._report(f"batch {done}/{epoch.num_batches}  loss {sum(self._losses) / done:.4f}  ")
+        self.network.eval()
+
+    def end_epoch(self, validation: float) -> None:
+        """Note what came of an epoch, and keep it.
+
+        Raises:
+            Diverged: the validation error is no finite number.
+        """
+        number = len(self.history) + 1
+        if not math.isfinite(validation):
+            raise Diverged(f"the validation error is {validation} in epoch {number}: lower training.learning_rate")
+        if not self.best or validation < self.history[self.best_epoch - 1].validation:
+            self.best, self.best_epoch = copy.deepcopy(self.network.state_dict()), number
+        count = max(1, len(self._losses))
+        self.history.append(PastEpoch(sum(self._losses) / count, validation, self._rate, sum(self._norms) / count))
+        self._report()
+        self.job.checkpoints.write(
+            self.network,
+            self.best,
+            self.optimizer,
+            {
+                "best_epoch": self.best_epoch,
+                "seconds": self._seconds(),
+                "history": [asdict(past) for past in self.history],
+            },
+        )
+
+    def finish(self) -> Fitted:
+        """Put the best weights in their place."""
+        self.network.load_state_dict(self.best)
+        self.network.eval()
+        return Fitted(
+            len(self.history),
+            self.best_epoch,
+            self.history[self.best_epoch - 1].validation,
+            self._seconds(),
+            tuple(self.history),
+            self.label,
+        )
+
+    def _train_batch(self, loss: Tensor, number: int, num_batches: int) -> None:
+        batch_loss = loss.item()
         if not math.isfinite(batch_loss):
-            raise Diverged(f"the loss is {batch_loss} in epoch {epoch}: lower training.learning_rate")
-        total += batch_loss
-        if number % course.report_batches == 0:
-            text = f"batch {number}/{batches.num_batches}  loss {total / number:.4f}  {validation}"
-            report(epoch - 1, course.max_epochs, text.rstrip())
-    if course.schedule_by_epoch:
-        course.schedule.step()
+            raise Diverged(f"the loss is {batch_loss} in epoch {number}: lower training.learning_rate")
+        epochs = number - 1 + len(self._losses) / num_batches
+        self._rate = learning_rate(self.recipe, epochs, [past.validation for past in self.history])
+        set_learning_rate(self.optimizer, self._rate)
+        self.optimizer.zero_grad()
+        (loss + penalty(self.network, self.recipe)).backward()  # type: ignore[no-untyped-call]
+        self._norms.append(clip_gradients(self.network, self.recipe))
+        self.optimizer.step()
+        self._losses.append(batch_loss)
 
+    def _report(self, within: str = "") -> None:
+        before = f"{self.label} {self.history[-1].validation:.4f}" if self.history else ""
+        self.job.report(len(self.history), self.recipe.max_epochs, f"{within}{before}".rstrip())
 
-def _train_batch(network: nn.Module, course: Course, loss: Tensor) -> float:
-    course.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), course.max_gradient_norm)
-    course.optimizer.step()
-    if not course.schedule_by_epoch:
-        course.schedule.step()
-    return loss.item()
+    def _seconds(self) -> float:
+        return self.seconds + time.perf_counter() - self._begun

@@ -10,19 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.networks.recurrent import AnyForecaster, Features, States, build_forecaster
-from ostinato.models.recipe import Recipe
-from ostinato.models.report import Report
-from ostinato.models.training.fitting import Fitted, reproducible
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.job import Job
 from ostinato.models.training.streams import Stretch, check_streams, cut_windows, fit_streams
 
 # How many steps before a scored part a network sees without being scored, so that its state is that of a live session.
 WARM_UP_STEPS = 336
 
 
-def train(
-    recipe: Recipe, dataset: Dataset, report: Report = lambda _done, _total, _text: None
-) -> tuple[AnyForecaster, Fitted]:
+def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
     """Train on the training part and stop by the mean absolute error in the validation part.
 
     The same recipe, data and library versions give the same weights on the same kind of machine.
@@ -34,27 +32,26 @@ def train(
     training = dataset.values[: dataset.validation_start]
     inputs, targets = next_steps(training, dataset.target_index)
     check_streams(len(training), len(inputs), recipe.training)
-    with reproducible(recipe.training.seed, recipe.training.num_threads):
-        network = build_forecaster(Features.of(dataset), recipe.network)
+    network = build_forecaster(Features.of(dataset), recipe.network)
 
-        def loss(x: Tensor, target: Tensor, states: States) -> tuple[Tensor, States]:
-            forecast, *after = network(x, *states)
-            return masked_mean_absolute_error(forecast, target) / network.change_std, tuple(after)
+    def loss(x: Tensor, target: Tensor, states: States) -> tuple[Tensor, States]:
+        forecast, *after = network(x, *states)
+        return masked_mean_absolute_error(forecast, target) / network.change_std, tuple(after)
 
-        def validate() -> float:
-            return _validation_mae(network, dataset)
+    def validate() -> float:
+        return _validation_mae(network, dataset)
 
-        fitted = fit_streams(
-            network,
-            network.initial_state,
-            inputs,
-            targets,
-            recipe.training,
-            loss,
-            validate,
-            report,
-            "validation loss (MAE)",
-        )
+    fitted = fit_streams(
+        network,
+        network.initial_state,
+        inputs,
+        targets,
+        recipe.training,
+        loss,
+        validate,
+        job,
+        "validation loss (MAE)",
+    )
     return network, fitted
 
 

@@ -12,8 +12,8 @@ from ostinato.models.data.series import Dataset, Floats
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe, MultiHorizonTraining
 from ostinato.models.networks.recurrent import Features, States
-from ostinato.models.report import Report
-from ostinato.models.training.fitting import Fitted, reproducible
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.job import Job
 from ostinato.models.training.origins import join_rows, states_at
 from ostinato.models.training.streams import check_streams, fit_streams
 
@@ -63,7 +63,7 @@ def futures(target: Floats, horizon_steps: int) -> Tensor:
     return torch.from_numpy(np.lib.stride_tricks.sliding_window_view(padded, horizon_steps).copy())
 
 
-def train(recipe: MultiHorizonRecipe, dataset: Dataset, report: Report) -> tuple[AnyMultiHorizon, Fitted]:
+def fit(recipe: MultiHorizonRecipe, dataset: Dataset, job: Job) -> tuple[AnyMultiHorizon, Fitted]:
     """Train on the training part and stop by the validation part; the test part is not looked at.
 
     The same recipe, data and library versions give the same weights on the same kind of machine.
@@ -77,29 +77,28 @@ def train(recipe: MultiHorizonRecipe, dataset: Dataset, report: Report) -> tuple
     check_streams(len(training), len(training), recipe.training)
     target = training[:, dataset.target_index]
     loss = PinballLoss(recipe.network.quantiles, persistence_errors(target, horizon_steps))
-    with reproducible(recipe.training.seed, recipe.training.num_threads):
-        network = build_multi_horizon(Features.of(dataset), recipe.network, recipe.data.cycles, recipe.data.least)
+    network = build_multi_horizon(Features.of(dataset), recipe.network, recipe.data.cycles, recipe.data.least)
 
-        def window_loss(x: Tensor, truth: Tensor, states: States) -> tuple[Tensor, States]:
-            return _window_loss(network, x, truth, states, recipe.training, loss)
+    def window_loss(x: Tensor, truth: Tensor, states: States) -> tuple[Tensor, States]:
+        return _window_loss(network, x, truth, states, recipe.training, loss)
 
-        def validate() -> float:
-            return _validation_loss(network, dataset, recipe.training, loss)
+    def validate() -> float:
+        return _validation_loss(network, dataset, recipe.training, loss)
 
-        inputs = torch.from_numpy(training)
-        # Of the training part alone: what lies beyond its end is not known here.
-        ahead = futures(target, horizon_steps)
-        fitted = fit_streams(
-            network,
-            network.initial_state,
-            inputs,
-            ahead,
-            recipe.training,
-            window_loss,
-            validate,
-            report,
-            "validation loss",
-        )
+    inputs = torch.from_numpy(training)
+    # Of the training part alone: what lies beyond its end is not known here.
+    ahead = futures(target, horizon_steps)
+    fitted = fit_streams(
+        network,
+        network.initial_state,
+        inputs,
+        ahead,
+        recipe.training,
+        window_loss,
+        validate,
+        job,
+        "validation loss",
+    )
     return network, fitted
 
 

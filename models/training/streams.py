@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
+from ostinato.models.data.series_recipe import StreamTraining
 from ostinato.models.errors import DataError
 from ostinato.models.networks.recurrent import States
-from ostinato.models.recipe import TrainingRecipe
-from ostinato.models.report import Report
-from ostinato.models.training.fitting import Course, Epoch, Fitted, Validate, fit_epochs
+from ostinato.models.training.fitting import Epoch, Fitted, Validate, epoch_random, fit_epochs
+from ostinato.models.training.job import Job
 
 # How many sequences, to their states before the first step.
 InitialState: TypeAlias = Callable[[int], States]
@@ -32,10 +30,10 @@ def fit_streams(
     initial_state: InitialState,
     inputs: Tensor,
     targets: Tensor,
-    recipe: TrainingRecipe,
+    recipe: StreamTraining,
     loss: WindowLoss,
     validate: Validate,
-    report: Report,
+    job: Job,
     label: str,
 ) -> Fitted:
     """Train on a series until the validation error stops falling; the best epoch's weights stay.
@@ -50,27 +48,16 @@ def fit_streams(
     Raises:
         Diverged: the loss is no longer a finite number.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    course = Course(
-        optimizer,
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.max_epochs),
-        recipe.max_gradient_norm,
-        recipe.max_epochs,
-        recipe.patience_epochs,
-        schedule_by_epoch=True,
-        report_batches=1,
-    )
-    offsets = np.random.default_rng(recipe.seed)
 
-    def begin_epoch(_epoch: int) -> Epoch:
-        offset = int(offsets.integers(recipe.window_steps))
-        batches = list(cut_windows(inputs, targets, recipe.num_streams, recipe.window_steps, offset))
-        return Epoch(len(batches), _carried_losses(batches, initial_state(recipe.num_streams), loss))
+    def begin_epoch(epoch: int) -> Epoch:
+        offset = int(epoch_random(recipe, epoch).integers(recipe.window_steps))
+        batches = list(cut_windows(inputs, targets, recipe.batch_size, recipe.window_steps, offset))
+        return Epoch(len(batches), _carried_losses(batches, initial_state(recipe.batch_size), loss))
 
-    return fit_epochs(network, course, begin_epoch, validate, report, label)
+    return fit_epochs(network, recipe, begin_epoch, validate, job, label)
 
 
-def check_streams(num_steps: int, num_targets: int, recipe: TrainingRecipe) -> None:
+def check_streams(num_steps: int, num_targets: int, recipe: StreamTraining) -> None:
     """Whether each stream has more than two windows, wherever an epoch begins.
 
     Args:
@@ -80,10 +67,10 @@ def check_streams(num_steps: int, num_targets: int, recipe: TrainingRecipe) -> N
     Raises:
         DataError: it has not.
     """
-    if num_targets // recipe.num_streams <= 2 * recipe.window_steps:
+    if num_targets // recipe.batch_size <= 2 * recipe.window_steps:
         raise DataError(
-            f"the training part has {num_steps} steps, too few for {recipe.num_streams} streams of more than two "
-            f"windows of {recipe.window_steps}: lower training.num_streams or training.window_steps"
+            f"the training part has {num_steps} steps, too few for {recipe.batch_size} streams of more than two "
+            f"windows of {recipe.window_steps}: lower training.batch_size or training.window_steps"
         )
 
 

@@ -1,4 +1,4 @@
-"""``ostinato train``: a recipe and its data become a run directory."""
+"""``ostinato train``: a recipe and its data become a run directory; ``--init`` writes a recipe to begin with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.errors import InputError
 from ostinato.extras import require
 
 if TYPE_CHECKING:
@@ -17,46 +19,69 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="TOML file: data, network and training settings.", metavar="RECIPE")],
+    recipe: Annotated[
+        Path, typer.Argument(help="TOML file: data, network and training; with --init, your data.", metavar="RECIPE")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run directory to write.", show_default="runs/<name>")
+        Path | None,
+        typer.Option("--output", "-o", help="Run directory, or recipe, to write.", show_default="runs/NAME, or shown"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="the recipe's")] = None,
+    seeds: Annotated[int, typer.Option(help="Train so often, of seeds that follow; the best is the run.", min=1)] = 1,
+    backtest: Annotated[int, typer.Option(help="Train and test again from so many rolling origins.", min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Write a recipe of this kind for a file of yours.", metavar="KIND")
+    ] = None,
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.
 
-    A recipe's `kind` says what: each module of ostinato/models/kinds is one. Without a kind it is a forecaster on any
-    CSV.
+    A recipe's `kind` says what is learned; without one it is a forecaster. docs/training.md says what each kind reads
+    and every key that a recipe may have; docs/tables.md says how tables are read.
 
-    A table (CSV) may be compressed (.xz, .gz, .bz2); its header is cut at the commas, semicolons, tabs or bars that it
-    has most of. An empty cell, NA, NaN, null, ? or what the recipe lists under data.missing is a missing value. Numbers
-    have a decimal point and no separator of thousands. Rows are steps in time: what is missing between two of them is
-    told and put in as missing values, or refused, as data.gaps of the recipe says. docs/tables.md says it all.
+    The run directory gets weights, run.json, and report.html: curves, scores, rivals. After each epoch what has been
+    learned is kept there too: an interrupted training goes on with --resume, to the weights it would have had.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
+
+    Your own: ostinato train --init forecaster load.csv --output load.toml
 
     Then:     ostinato export runs/beijing-lstm --repository repository
     """
     require("torch", __name__)
-    from ostinato.models.kinds.registry import kind_of, load_kind
-    from ostinato.models.run_files import check_directory
+    from ostinato.models.kinds.registry import kind_of, write_draft
+    from ostinato.models.trainer import Wishes, train_recipe
 
-    check_directory(output)
     console = Console()
-    kind = load_kind(kind_of(recipe))
-    with progress_bar(console, "epochs") as bar:
-        directory, tables = kind.train_run(recipe, output, seed, reporter(bar, f"train {recipe.stem}"))
+    if init is not None:
+        _check_alone(seed=seed, seeds=seeds > 1, backtest=backtest, resume=resume)
+        text = write_draft(init, recipe, output)
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            console.print(f"written to {output}; then: ostinato train {output}", highlight=False, soft_wrap=True)
+        return
+    kind_of(recipe)
+    wishes = Wishes(output, seed, seeds, backtest, resume)
+    with progress_bar(console, "epochs", has_remaining=True) as bar:
+        directory, tables = train_recipe(recipe, wishes, reporter(bar, f"train {recipe.stem}"))
     for table in tables:
         console.print(_shown(table))
         if table.note:
             console.print(table.note, highlight=False)
-    console.print(f"written to {directory}", highlight=False)
+    console.print(f"written to {directory}; look at {directory / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _check_alone(**others: object) -> None:
+    for name, given in others.items():
+        if given:
+            raise InputError(f"--init writes a recipe and trains nothing: --{name} has no part in it")
 
 
 def _shown(scores: ScoreTable) -> Table:
-    table = Table(title=scores.title)
+    table = Table(title=escape(scores.title))
     for place, column in enumerate(scores.columns):
-        table.add_column(column, justify="right" if place else "left")
+        table.add_column(escape(column), justify="right" if place else "left")
     for row in scores.rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.models.recipe import DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
+from ostinato.models.data.series_recipe import DataRecipe, NetworkRecipe, Recipe, StreamTraining
 
 WriteCsv = Callable[[str], Path]
 
@@ -44,7 +44,7 @@ def wave_recipe(tmp_path: Path) -> Recipe:
             }
         ),
         network=NetworkRecipe(cell="gru", hidden_size=8),
-        training=TrainingRecipe(
-            seed=3, num_streams=4, window_steps=12, max_epochs=30, patience_epochs=30, learning_rate=2e-2
+        training=StreamTraining(
+            seed=3, batch_size=4, window_steps=12, max_epochs=30, patience_epochs=30, learning_rate=2e-2
         ),
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError
-from ostinato.models.recipe import Recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "beijing_pm25"
 TEXT = """
@@ -48,7 +48,7 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ('cell = "lstm"', 'cell = "elman"', r"recipe\.toml: network\.cell: Input should be 'lstm' or 'gru'"),
-        ('cell = "lstm"', 'cell = "lstm"\nlayers = 2', r"network\.layers: Extra inputs are not permitted"),
+        ('cell = "lstm"', 'cell = "lstm"\nlayers = 2', r"network\.layers: is no key of network; did you mean '"),
         ('target = "load"\n', "", r"data\.target: Field required"),
         ('target = "load"', 'target = "sun"', r"data: target: 'sun' must be one of the features"),
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["sun"]', r"categorical: \['sun'\] are not among"),
@@ -75,7 +75,7 @@ def test_another_seed_stands_in_for_the_recipes_own(tmp_path: Path) -> None:
     path.write_text(TEXT + "[training]\nseed = 3\nnum_streams = 4\n", encoding="utf-8")
     assert Recipe.read(path).training.seed == 3
     training = Recipe.read(path, seed=0).training
-    assert (training.seed, training.num_streams) == (0, 4)
+    assert (training.seed, training.batch_size) == (0, 4)
 
 
 def test_a_portable_recipe_names_its_file_alone_and_is_a_recipe(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from ostinato.commands.train import train
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError, RunError
-from ostinato.models.recipe import Recipe
 
 RECIPE = """
 name = "wave"
@@ -43,7 +43,12 @@ def test_train_writes_a_run_and_shows_the_scores(app: typer.Typer, wave_recipe: 
     (tmp_path / "recipe.toml").write_text(RECIPE)
     result = CliRunner().invoke(app, [str(tmp_path / "recipe.toml"), "--output", str(tmp_path / "run"), "--seed", "5"])
     assert result.exit_code == 0, result.output
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"run.json", "model.safetensors"}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        "run.json",
+        "model.safetensors",
+        "report.html",
+        "report.json",
+    }
     assert '"seed": 5' in (tmp_path / "run" / "run.json").read_text()
     for word in ("network", "persistence", "seasonal naive (24 steps)"):
         assert word in result.output

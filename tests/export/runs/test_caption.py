@@ -8,8 +8,9 @@ import torch
 
 from ostinato.export.runs.registry import export_run
 from ostinato.models.data.digits import PIXELS, load_digits
-from ostinato.models.kinds.caption import CaptionRecipe, load_run, train_run
+from ostinato.models.kinds.caption import CaptionRecipe, load_run
 from ostinato.models.networks.caption import spell
+from tests.training import train_run
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
 
@@ -18,7 +19,7 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
 def run(tmp_path: Path) -> Path:
     text = EXAMPLE.read_text().replace("digits.csv.xz", str(EXAMPLE.parent / "digits.csv.xz"))
     (tmp_path / "caption.toml").write_text(text.replace("num_epochs = 60", "num_epochs = 2"))
-    directory, _ = train_run(tmp_path / "caption.toml", tmp_path / "run", None, lambda _done, _total, _text: None)
+    directory, _ = train_run(tmp_path / "caption.toml", tmp_path / "run")
     return directory
 
 

@@ -10,7 +10,8 @@ import torch
 
 from ostinato.export.runs.registry import export_run
 from ostinato.models.errors import RunError
-from ostinato.models.kinds.language_model import load_run, train_run
+from ostinato.models.kinds.language_model import load_run
+from tests.training import train_run
 
 RECIPE = """
 kind = "language_model"
@@ -30,7 +31,7 @@ num_epochs = 1
 def run(tmp_path: Path) -> Path:
     (tmp_path / "words.dict").write_text("".join(f"{'ab' * (n % 9)}{'c' * (n // 9)} K AE1\n" for n in range(1, 200)))
     (tmp_path / "toy.toml").write_text(RECIPE)
-    directory, _ = train_run(tmp_path / "toy.toml", tmp_path / "run", None, lambda _done, _total, _text: None)
+    directory, _ = train_run(tmp_path / "toy.toml", tmp_path / "run")
     return directory
 
 

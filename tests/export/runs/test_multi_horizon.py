@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.export.runs.registry import export_run
-from ostinato.models.kinds.multi_horizon import train_run
+from tests.training import train_run
 
 RECIPE = """
 kind = "multi_horizon"
@@ -42,7 +42,7 @@ def test_a_run_is_exported_with_its_quantiles_by_name(tmp_path: Path) -> None:
     ]
     (tmp_path / "wave.csv").write_text("\n".join(["time,level,wind", *rows]) + "\n", encoding="utf-8")
     (tmp_path / "waves.toml").write_text(RECIPE, encoding="utf-8")
-    run, _ = train_run(tmp_path / "waves.toml", tmp_path / "run", None, lambda _done, _total, _text: None)
+    run, _ = train_run(tmp_path / "waves.toml", tmp_path / "run")
     exported = export_run(run, tmp_path / "repository")
     manifest = exported.manifest
     assert exported.directory == tmp_path / "repository" / "waves" / "1"

@@ -9,10 +9,10 @@ from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import MAX_TOLERANCE
 from ostinato.export.runs.pronunciation import _examples
 from ostinato.export.runs.registry import export_run
-from ostinato.models.kinds.pronunciation import train_run
 from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
+from tests.training import train_run
 
 RECIPE = """
 kind = "pronunciation"
@@ -41,7 +41,7 @@ def run_directory(tmp_path: Path) -> Path:
     lines = [f"{word} {' '.join(SOUNDS[letter] for letter in word)}" for word in words]
     (tmp_path / "small.dict").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    directory, _ = train_run(tmp_path / "recipe.toml", tmp_path / "run", None, lambda _done, _total, _text: None)
+    directory, _ = train_run(tmp_path / "recipe.toml", tmp_path / "run")
     return directory
 
 

@@ -18,11 +18,12 @@ from ostinato.export.errors import ExportError
 from ostinato.export.runs.registry import export_run
 from ostinato.export.version_directory import Exported
 from ostinato.models.errors import RunError
-from ostinato.models.kinds.forecaster import load_run, train_run
+from ostinato.models.kinds.forecaster import load_run
 from ostinato.models.kinds.registry import kind_names
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import TableTimes
 from ostinato.tables.cells import MISSING_WORDS
+from tests.training import train_run
 
 RECIPE = """
 name = "wave"
@@ -57,7 +58,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00,{level:.4f},{wind}")
     (folder / "wave.csv").write_text("\n".join(["time,level,wind", *rows]), encoding="utf-8")
     (folder / "wave.toml").write_text(RECIPE, encoding="utf-8")
-    directory, _ = train_run(folder / "wave.toml", folder / "run", None, lambda _done, _total, _text: None)
+    directory, _ = train_run(folder / "wave.toml", folder / "run")
     return directory
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from ostinato.models.data.files import read_columns
 from ostinato.models.data.series import check_target, load_dataset, tell_notes
+from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
-from ostinato.models.recipe import DataRecipe
 from tests.models.conftest import WriteCsv
 
 SERIES = """time,load,wind,month
@@ -279,9 +279,9 @@ def test_a_target_that_cannot_be_learned_is_named_with_its_cause(
 
 def test_notes_are_reported_as_sentences(write_csv: WriteCsv) -> None:
     dataset = load_dataset(hourly(write_csv(HOURS)))
-    told: list[tuple[int, int, str]] = []
-    tell_notes(dataset, lambda *report: told.append(report))
-    assert told == [(0, 0, note) for note in dataset.notes]
+    told: list[str] = []
+    tell_notes(dataset, told.append)
+    assert told == list(dataset.notes)
 
 
 def test_a_feature_without_a_value_in_a_part_is_said(write_csv: WriteCsv) -> None:

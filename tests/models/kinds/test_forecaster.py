@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ostinato.models.data.series import load_dataset
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RunError
-from ostinato.models.kinds.forecaster import load_run, train_run
+from ostinato.models.kinds.forecaster import load_run
 from ostinato.models.networks.recurrent import Features
-from ostinato.models.recipe import Recipe
 from ostinato.models.scores.forecaster import score
-from ostinato.models.training.forecasting import train
+from tests.training import train, train_run
 
 RECIPE = """
 name = "wave"
@@ -45,7 +45,7 @@ def recipe(wave_recipe: Recipe, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def directory(recipe: Path, tmp_path: Path) -> Path:
-    written, _ = train_run(recipe, tmp_path / "run", None, lambda _done, _total, _text: None)
+    written, _ = train_run(recipe, tmp_path / "run")
     return written
 
 

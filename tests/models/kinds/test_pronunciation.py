@@ -8,8 +8,9 @@ import torch
 
 from ostinato.models.data.lexicon import PARTS, load_lexicon
 from ostinato.models.errors import Diverged, RecipeError, RunError
-from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_run, train_run
+from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_run
 from ostinato.models.scores.pronunciation import pronounce
+from tests.training import train_run
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "cmudict"
 RECIPE = """
@@ -66,8 +67,9 @@ def test_a_run_learns_writes_what_it_needs_and_shows_its_scores(recipe: Path, tm
         f"{metrics['greedy']['phoneme_error']:.2%}",
     )
     assert [row[0] for row in table.rows] == ["greedily", "by 5 beams"]
-    assert [done for done, _, _ in seen] == list(range(1, content["num_epochs"] + 1))
-    assert all(total == 12 and "validation word error" in text for _, total, text in seen)
+    # Within an epoch, too, where it takes long.
+    assert sorted({done for done, _, _ in seen} - {0}) == list(range(1, content["num_epochs"] + 1))
+    assert all(total == 12 and "validation word error" in text for done, total, text in seen if done)
 
 
 def test_a_run_is_read_back_with_the_weights_it_was_scored_with(recipe: Path, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_the_examples_are_valid_and_their_data_lies_beside_them(name: str) -> No
     ("old", "new", "message"),
     [
         ("[network]", '[network]\nscore = "euclid"', r"recipe\.toml: network\.score: Input should be 'dot', 'general'"),
-        ("[network]", "[network]\nlayers = 2", r"network\.layers: Extra inputs are not permitted"),
+        ("[network]", "[network]\nlayers = 2", r"network\.layers: is no key of network; did you mean '"),
         ("[network]", '[network]\nscore = "dot"\ndecoder_layers = 0', r"network\.decoder_layers: Input should be gr"),
         ("decoder_size = 24", 'score = "dot"\ndecoder_size = 9', r"network: score: 'dot' compares vectors of one size"),
         ('file = "small.dict"', "", r"data\.file: Field required"),

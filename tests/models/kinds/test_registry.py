@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError
 from ostinato.models.kinds.registry import FORECASTER, kind_names, kind_of, load_kind
-from ostinato.models.recipe import Recipe
+from tests.training import train_run
 
 RECIPE = """
 name = "wave"
@@ -63,7 +65,8 @@ def test_every_kind_trains_and_loads() -> None:
     assert kind_names() == ["caption", "forecaster", "language_model", "multi_horizon", "pronunciation"]
     for name in kind_names():
         module = load_kind(name)
-        assert callable(module.train_run)
+        assert callable(module.train)
+        assert get_args(module.RECIPE.model_fields["kind"].annotation) == (name,)
         assert callable(getattr(module, "load_run", None))
 
 
@@ -82,7 +85,7 @@ def test_a_forecaster_is_trained_by_its_kind(tmp_path: Path, wave_recipe: Recipe
         assert "loss" in text
         seen.append((done, total))
 
-    directory, (table,) = load_kind(kind_of(recipe)).train_run(recipe, tmp_path / "run", 5, report)
+    directory, (table,) = train_run(recipe, tmp_path / "run", 5, report)
     assert directory == tmp_path / "run"
     assert json.loads((directory / "run.json").read_text())["recipe"]["training"]["seed"] == 5
     assert [row[0] for row in table.rows] == ["network", "persistence", "seasonal naive (24 steps)"]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ostinato.models.data.series import Dataset, Floats, TrainingStatistics
+from ostinato.models.data.series_recipe import NetworkRecipe
 from ostinato.models.networks.recurrent import Features, InputEncoder, build_forecaster, fill_last_seen
-from ostinato.models.recipe import NetworkRecipe
 
 # Two amounts and a code of three words.
 FEATURES = Features(

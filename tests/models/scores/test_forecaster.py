@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ostinato.models.data.series import Dataset, TrainingStatistics
+from ostinato.models.data.series_recipe import NetworkRecipe
 from ostinato.models.errors import DataError
 from ostinato.models.networks.recurrent import Features, build_forecaster
-from ostinato.models.recipe import NetworkRecipe
 from ostinato.models.scores.forecaster import check_scores, score
 
 NAN = float("nan")

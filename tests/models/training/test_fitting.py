@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.errors import Diverged
-from ostinato.models.training.fitting import FittingRecipe, fit, reproducible
-
-
-def silent(_done: int, _total: int, _text: str) -> None:
-    """Nobody looks."""
+from ostinato.models.recipe import TrainingRecipe
+from ostinato.models.training.fitting import fit_rows, reproducible
+from ostinato.models.training.job import Job
+from tests.training import NOBODY
 
 
 def test_each_row_comes_once_an_epoch_whoever_shares_its_batch() -> None:
@@ -24,7 +23,7 @@ def test_each_row_comes_once_an_epoch_whoever_shares_its_batch() -> None:
         return network.weight.square().sum()
 
     torch.manual_seed(0)
-    fit(network, 10, FittingRecipe(batch_size=4, num_epochs=2), loss, lambda: 1.0, silent, "error")
+    fit_rows(network, 10, TrainingRecipe(batch_size=4, max_epochs=2), loss, lambda: 1.0, NOBODY, "error")
     # 10 rows in batches of 4: 4, 4, 2, and again.
     assert [len(rows) for rows in seen] == [4, 4, 2, 4, 4, 2]
     first, second = ([row for batch in epoch for row in batch] for epoch in (seen[:3], seen[3:]))
@@ -46,8 +45,8 @@ def test_the_weights_of_the_epoch_with_the_least_error_stay() -> None:
         assert network.training
         return (network.weight - 7).square().sum()
 
-    recipe = FittingRecipe(batch_size=1, num_epochs=3)
-    fitted = fit(network, 2, recipe, loss, validate, lambda *step: shown.append(step), "error")
+    recipe = TrainingRecipe(batch_size=1, max_epochs=3)
+    fitted = fit_rows(network, 2, recipe, loss, validate, Job(lambda *step: shown.append(step)), "error")
     assert (fitted.num_epochs, fitted.best_epoch, fitted.validation) == (3, 2, 0.2)
     assert network.weight.item() == after[1] != after[2]
     assert shown == [(1, 3, "error 0.5000"), (2, 3, "error 0.2000"), (3, 3, "error 0.3000")]
@@ -63,8 +62,8 @@ def test_a_batch_learns_from_its_own_gradient_alone() -> None:
 
     hook = register_optimizer_step_pre_hook(note)
     try:
-        recipe = FittingRecipe(batch_size=1, num_epochs=2, max_gradient_norm=1e9)
-        fit(network, 3, recipe, lambda _rows: 2 * network.weight.sum(), lambda: 1.0, silent, "error")
+        recipe = TrainingRecipe(batch_size=1, max_epochs=2, max_gradient_norm=1e9)
+        fit_rows(network, 3, recipe, lambda _rows: 2 * network.weight.sum(), lambda: 1.0, NOBODY, "error")
     finally:
         hook.remove()
     # Of twice the weight it is 2, in each of three batches and two epochs.
@@ -78,7 +77,7 @@ def test_the_callers_threads_and_random_numbers_come_back() -> None:
     torch.manual_seed(5)
 
     def train() -> None:
-        with reproducible(9, threads + 1):
+        with reproducible(TrainingRecipe(seed=9, num_threads=threads + 1)):
             assert torch.get_num_threads() == threads + 1
             torch.rand(1)
             raise Diverged
@@ -92,17 +91,17 @@ def test_the_callers_threads_and_random_numbers_come_back() -> None:
 @pytest.mark.parametrize("error", [math.nan, math.inf])
 def test_a_validation_error_that_is_no_number_ends_training_with_what_to_change(error: float) -> None:
     network = nn.Linear(1, 1)
-    recipe = FittingRecipe(num_epochs=2)
+    recipe = TrainingRecipe(max_epochs=2)
     with pytest.raises(Diverged, match=r"the validation error is (nan|inf) in epoch 1: lower training\.learning_rate"):
-        fit(network, 1, recipe, lambda _rows: network.weight.sum(), lambda: error, silent, "error")
+        fit_rows(network, 1, recipe, lambda _rows: network.weight.sum(), lambda: error, NOBODY, "error")
 
 
 def test_a_gradient_is_shortened_and_a_loss_that_is_no_number_is_told_with_what_to_change() -> None:
     network = nn.Linear(1, 1, bias=False)
-    recipe = FittingRecipe(num_epochs=1, max_gradient_norm=0.5)
-    fit(network, 1, recipe, lambda _rows: 1e6 * network.weight.sum(), lambda: 1.0, silent, "error")
+    recipe = TrainingRecipe(max_epochs=1, max_gradient_norm=0.5)
+    fit_rows(network, 1, recipe, lambda _rows: 1e6 * network.weight.sum(), lambda: 1.0, NOBODY, "error")
     assert network.weight.grad is not None
     # The loss is a million times the weight.
     assert network.weight.grad.norm().item() == pytest.approx(0.5)
     with pytest.raises(Diverged, match=r"the loss is nan in epoch 1: lower training\.learning_rate"):
-        fit(network, 1, recipe, lambda _rows: math.nan * network.weight.sum(), lambda: 1.0, silent, "error")
+        fit_rows(network, 1, recipe, lambda _rows: math.nan * network.weight.sum(), lambda: 1.0, NOBODY, "error")

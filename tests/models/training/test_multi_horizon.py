@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.data.series import load_dataset
+from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import DataError, RecipeError, RunError
-from ostinato.models.kinds.multi_horizon import check_series, load_run, train_run
+from ostinato.models.kinds.multi_horizon import check_series, load_run
 from ostinato.models.networks.multi_horizon import GRUMultiHorizon, build_multi_horizon, forecast
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork, MultiHorizonRecipe
 from ostinato.models.networks.recurrent import Features, States
-from ostinato.models.recipe import Recipe
 from ostinato.models.scores.multi_horizon import (
     check_scores,
     coverage,
@@ -27,8 +27,10 @@ from ostinato.models.scores.multi_horizon import (
     score,
     seasonal_naive,
 )
-from ostinato.models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors, train
+from ostinato.models.training.multi_horizon import PinballLoss, forecast_origins, futures, persistence_errors
 from ostinato.models.training.origins import Recurrent, join_rows
+from tests.training import train_multi_horizon as train
+from tests.training import train_run
 
 NAN = float("nan")
 
@@ -94,7 +96,7 @@ def test_the_seasonal_naive_forecast_knows_nothing_after_its_origin() -> None:
 
 def test_training_lowers_the_loss_and_beats_persistence(waves: MultiHorizonRecipe) -> None:
     dataset = load_dataset(waves.data)
-    network, _ = train(waves, dataset, no_report)
+    network, _ = train(waves, dataset)
     scores = score(network, waves.network.quantiles, dataset, num_steps=4, season_steps=12)
     assert scores.mean_mae("network") < 0.7 * scores.mean_mae("persistence")
     # The wave repeats after 12 hours to the rounding of the file.
@@ -105,12 +107,12 @@ def test_what_lies_beyond_a_part_changes_nothing_that_is_learned_from_it(waves: 
     dataset = load_dataset(waves.data)
     training = waves.training.model_copy(update={"max_epochs": 1})
     short = waves.model_copy(update={"training": training})
-    network, fitted = train(short, dataset, no_report)
+    network, fitted = train(short, dataset)
     # The gradient of a quantile knows the sign of an error alone: both signs are tried.
     for start, level in ((dataset.test_start, 1e3), (dataset.validation_start, 1e3), (dataset.validation_start, -1e3)):
         changed = dataset.values.copy()
         changed[start:, 0] = level
-        other, other_fitted = train(short, replace(dataset, values=changed), no_report)
+        other, other_fitted = train(short, replace(dataset, values=changed))
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
         assert (fitted.validation == other_fitted.validation) is (start == dataset.test_start)
 
@@ -133,7 +135,7 @@ def test_an_origin_is_scored_on_the_steps_right_after_it(
     monkeypatch.setattr(GRUMultiHorizon, "forward", noted_chunk)
     monkeypatch.setattr(PinballLoss, "__call__", noted_truth)
     training = waves.training.model_copy(update={"max_epochs": 1})
-    train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    train(waves.model_copy(update={"training": training}), load_dataset(waves.data))
     # The first window: three chunks of 4 steps, with an origin at the end of each and a horizon of 4.
     num_streams = len(chunks[0])
     for origin in (0, 1):
@@ -152,7 +154,7 @@ def test_each_origin_of_a_window_is_forecast_from_its_own_state(
 
     monkeypatch.setattr("ostinato.models.training.multi_horizon.join_rows", noted)
     training = waves.training.model_copy(update={"max_epochs": 1})
-    train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+    train(waves.model_copy(update={"training": training}), load_dataset(waves.data))
     # An origin every 4 steps of a window of 12.
     assert len(windows[0]) == 3
     for before, after in pairwise(windows[0]):
@@ -169,7 +171,7 @@ def test_gradients_are_clipped(waves: MultiHorizonRecipe) -> None:
     training = waves.training.model_copy(update={"max_gradient_norm": 0.01, "max_epochs": 1})
     hook = register_optimizer_step_pre_hook(note)
     try:
-        train(waves.model_copy(update={"training": training}), load_dataset(waves.data), no_report)
+        train(waves.model_copy(update={"training": training}), load_dataset(waves.data))
     finally:
         hook.remove()
     # 240 hours in 4 streams are 60 steps in each, less 2 at most for where they begin: 5 windows of 12.
@@ -215,7 +217,7 @@ def test_a_one_step_network_scored_on_other_days_is_refused(tmp_path: Path) -> N
     )
     (tmp_path / "one.toml").write_text('name = "one"\n' + DATA.replace("-14", "-15") + NETWORK)
     with pytest.raises(RecipeError, match=r"one_step: .*one\.toml has another file, target or test part"):
-        train_run(recipe, tmp_path / "run", None, lambda _done, _total, _text: None)
+        train_run(recipe, tmp_path / "run")
 
 
 @pytest.mark.usefixtures("wave_recipe")

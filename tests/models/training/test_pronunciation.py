@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.kinds.pronunciation import train_run
 from ostinato.models.networks.seq2seq import Seq2Seq
+from tests.training import train_run
 
 RECIPE = """
 kind = "pronunciation"
@@ -39,7 +39,7 @@ def train(folder: Path, sampling_rate: float = 0.0, label_smoothing: float = 0.0
     (folder / "small.dict").write_text("\n".join(lines) + "\n", encoding="utf-8")
     recipe = RECIPE.format(sampling_rate=sampling_rate, label_smoothing=label_smoothing)
     (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
-    train_run(folder / "recipe.toml", folder / "run", None, lambda _done, _total, _text: None)
+    train_run(folder / "recipe.toml", folder / "run")
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ostinato.models.data.series_recipe import StreamTraining
 from ostinato.models.networks.recurrent import States
-from ostinato.models.recipe import TrainingRecipe
 from ostinato.models.training.streams import fit_streams
+from tests.training import NOBODY
 
 
 def test_windows_begin_at_another_step_in_each_epoch_and_the_same_seed_begins_alike() -> None:
@@ -20,8 +21,8 @@ def test_windows_begin_at_another_step_in_each_epoch_and_the_same_seed_begins_al
         series = torch.arange(200.0).unsqueeze(1)
         # The error falls in each epoch, so that all of them are trained.
         errors = iter(range(8, 0, -1))
-        recipe = TrainingRecipe(seed=seed, num_streams=1, window_steps=50, max_epochs=8, learning_rate=1e-9)
-        fit_streams(network, lambda _: (), series, series, recipe, loss, lambda: next(errors), lambda *_: None, "error")
+        recipe = StreamTraining(seed=seed, batch_size=1, window_steps=50, max_epochs=8, learning_rate=1e-9)
+        fit_streams(network, lambda _: (), series, series, recipe, loss, lambda: next(errors), NOBODY, "error")
         # A window is 50 steps: what is less than 50 is the first of its epoch.
         return [step for step in seen if step < 50]
 

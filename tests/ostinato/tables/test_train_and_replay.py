@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from ostinato.errors import TableError
 from ostinato.export.run_content import series_input
 from ostinato.models.data.series import Dataset, load_dataset
+from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
 from ostinato.models.networks.recurrent import Features
-from ostinato.models.recipe import DataRecipe
 from ostinato.service.inputs.sequences import to_sequence
 from ostinato.tools.input_table import InputTable
 

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from ostinato.models.data.files import read_text_lines
+from ostinato.models.data.series_recipe import StreamTraining
+from ostinato.models.draft import Draft
 from ostinato.models.networks.recurrent import States
-from ostinato.models.recipe import FileRecipe, RunRecipe, TrainingRecipe
-from ostinato.models.report import Report, ScoreTable
-from ostinato.models.run_files import read_run, write_run
-from ostinato.models.training.fitting import reproducible
+from ostinato.models.recipe import FileRecipe, RunRecipe
+from ostinato.models.report import ScoreTable
+from ostinato.models.run_files import Trained, read_run
+from ostinato.models.training.job import Job
 from ostinato.models.training.streams import check_streams, fit_streams
 from tests.toy_kind.network import NextNumber, NextNumberNetwork
 
@@ -26,7 +28,7 @@ class NextNumberRecipe(RunRecipe):
     kind: Literal["next_number"]
     data: FileRecipe
     network: NextNumberNetwork = NextNumberNetwork()
-    training: TrainingRecipe = TrainingRecipe()
+    training: StreamTraining = StreamTraining()
 
 
 @dataclass(frozen=True)
@@ -37,36 +39,41 @@ class NextNumberRun:
     content: dict[str, Any]
 
 
-def train_run(recipe: Path, directory: Path | None, seed: int | None, report: Report) -> tuple[Path, list[ScoreTable]]:
-    plan = NextNumberRecipe.read(recipe, seed)
-    series = torch.tensor([[float(line)] for line in read_text_lines(plan.data.file)])
+RECIPE = NextNumberRecipe
+
+
+def train(recipe: NextNumberRecipe, job: Job) -> Trained:
+    series = torch.tensor([[float(line)] for line in read_text_lines(recipe.data.file)])
     num_training, num_validation = len(series) * 6 // 10, len(series) * 8 // 10
     training = series[:num_training]
-    check_streams(len(training), len(training) - 1, plan.training)
-    with reproducible(plan.training.seed, plan.training.num_threads):
-        network = NextNumber(plan.network)
+    check_streams(len(training), len(training) - 1, recipe.training)
+    network = NextNumber(recipe.network)
 
-        def loss(x: Tensor, target: Tensor, states: States) -> tuple[Tensor, States]:
-            y, *after = network(x, *states)
-            return (y - target).abs().mean(), tuple(after)
+    def loss(x: Tensor, target: Tensor, states: States) -> tuple[Tensor, States]:
+        y, *after = network(x, *states)
+        return (y - target).abs().mean(), tuple(after)
 
-        fitted = fit_streams(
-            network,
-            network.initial_state,
-            training[:-1],
-            training[1:],
-            plan.training,
-            loss,
-            lambda: error(network, series[num_training:num_validation]),
-            report,
-            "validation loss",
-        )
-        test = series[num_validation:]
-        scores = {"mae": error(network, test), "persistence_mae": (test[1:] - test[:-1]).abs().mean().item()}
-    data = {"sha256": hashlib.sha256(plan.data.file.read_bytes()).hexdigest(), "num_steps": len(series)}
-    directory = write_run(directory, network, plan, fitted, data=data, metrics=scores)
+    fitted = fit_streams(
+        network,
+        network.initial_state,
+        training[:-1],
+        training[1:],
+        recipe.training,
+        loss,
+        lambda: error(network, series[num_training:num_validation]),
+        job,
+        "validation loss",
+    )
+    test = series[num_validation:]
+    scores = {"mae": error(network, test), "persistence_mae": (test[1:] - test[:-1]).abs().mean().item()}
+    data = {"sha256": hashlib.sha256(recipe.data.file.read_bytes()).hexdigest(), "num_steps": len(series)}
     rows = tuple((name, f"{mae:.3f}") for name, mae in scores.items())
-    return directory, [ScoreTable("the next number", ("forecast", "MAE"), rows, fitted.sentence())]
+    table = ScoreTable("the next number", ("forecast", "MAE"), rows, fitted.sentence())
+    return Trained(network, fitted, data=data, metrics=scores, sections=(table,))
+
+
+def begin(file: Path) -> Draft:
+    return Draft(f"The next number of {file.name}", {"network": {"hidden_size": 8}})
 
 
 def load_run(directory: Path) -> NextNumberRun:

@@ -1,0 +1,206 @@
+"""The trainer: a recipe's way from its file to a run directory with a report, whatever its kind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ostinato.models.errors import RecipeError, RunError
+from ostinato.models.kinds.registry import Kind, kind_of, load_kind
+from ostinato.models.recipe import RunRecipe
+from ostinato.models.report import LineChart, Report, ReportPart, ScoreTable
+from ostinato.models.report_page import read_sections, write_report
+from ostinato.models.run_files import RUN_FILE, WEIGHTS_FILE, check_directory, read_content, write_run
+from ostinato.models.training.checkpoints import CHECKPOINT_FILE, Checkpoints
+from ostinato.models.training.fitting import Fitted, reproducible
+from ostinato.models.training.job import Job
+
+# How many plain numbers of a run's metrics are compared between seeds, and between folds.
+_MAX_COMPARED = 12
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is wished for besides the recipe.
+
+    ``directory``: of the run; ``runs/<name of the recipe>`` where None. ``seed``: in place of the recipe's own.
+    ``num_seeds``: how many trainings, of seeds that follow each other; the best by its validation error is the run.
+    ``num_folds``: of a backtest, whose networks are trained besides; 0 = none.
+    ``resume``: whether what was interrupted goes on.
+    """
+
+    directory: Path | None = None
+    seed: int | None = None
+    num_seeds: int = 1
+    num_folds: int = 0
+    resume: bool = False
+
+
+def train_recipe(path: Path, wishes: Wishes, report: Report) -> tuple[Path, list[ScoreTable]]:
+    """Train what a recipe says into a run directory.
+
+    Returns:
+        the directory, and what to show.
+
+    Raises:
+        TrainingError: the recipe or the data cannot be used, or training fails.
+    """
+    check_directory(wishes.directory)
+    kind = load_kind(kind_of(path))
+    recipe = kind.RECIPE.read(path, wishes.seed)
+    directory = wishes.directory or Path("runs") / recipe.name
+    folds = _folds(kind, recipe, wishes.num_folds)
+    if wishes.num_seeds > 1:
+        _train_seeds(kind, recipe, directory, wishes, report)
+    else:
+        _train_one(kind, recipe, directory, wishes.resume, report)
+    if folds:
+        _backtest(kind, folds, directory, wishes.resume, report)
+    printed = [part for part in read_sections(directory) if isinstance(part, ScoreTable) and part.printed]
+    return directory, printed
+
+
+def _folds(kind: Kind, recipe: RunRecipe, num_folds: int) -> Sequence[RunRecipe]:
+    if not num_folds:
+        return ()
+    if (folds := getattr(kind, "folds", None)) is None:
+        raise RecipeError(f"--backtest: a recipe of kind {recipe.kind!r} has no order in time to roll along")
+    found: Sequence[RunRecipe] = folds(recipe, num_folds)
+    return found
+
+
+def _train_one(kind: Kind, recipe: RunRecipe, directory: Path, resume: bool, report: Report) -> None:
+    """Train once, and report."""
+    identity = _identity(recipe)
+    if resume and _finished(directory, identity):
+        report(0, 0, f"{directory}: is trained already, by this recipe: nothing was left to resume")
+        return
+    if not resume and (directory / CHECKPOINT_FILE).exists():
+        report(0, 0, f"{directory}: holds an interrupted training, which begins anew; --resume would have gone on")
+    checkpoints = Checkpoints(directory, identity, resume)
+    with reproducible(recipe.training):
+        trained = kind.train(recipe, Job(report, checkpoints))
+    write_run(directory, recipe, trained, identity)
+    _report(directory, [*trained.sections, *_curves(trained.fitted)])
+    checkpoints.remove()
+
+
+def _train_seeds(kind: Kind, recipe: RunRecipe, directory: Path, wishes: Wishes, report: Report) -> None:
+    first = recipe.training.seed
+    seeds = range(first, first + wishes.num_seeds)
+    runs = [directory / "seeds" / str(seed) for seed in seeds]
+    for seed, run in zip(seeds, runs, strict=True):
+        _train_one(kind, recipe.seeded(seed), run, wishes.resume, _titled(report, f"seed {seed}"))
+    validations = [read_content(run)["validation"] for run in runs]
+    best = validations.index(min(validations))
+    for name in (RUN_FILE, WEIGHTS_FILE):
+        shutil.copy2(runs[best] / name, directory / name)
+    compared = _compared(f"{len(seeds)} seeds", "seed", [str(seed) for seed in seeds], runs)
+    note = f"the run is that of seed {seeds[best]}, whose validation error is the least"
+    _report(directory, [replace(compared, note=note), *read_sections(runs[best])])
+
+
+def _backtest(kind: Kind, folds: Sequence[RunRecipe], directory: Path, resume: bool, report: Report) -> None:
+    """Train a network for each rolling origin, each told as a run of its own, and compare them."""
+    numbers = [str(number) for number in range(1, len(folds) + 1)]
+    runs = [directory / "backtest" / number for number in numbers]
+    for number, fold, run in zip(numbers, folds, runs, strict=True):
+        _train_one(kind, fold, run, resume, _titled(report, f"fold {number}/{len(folds)}"))
+    compared = _compared(
+        f"backtest: {len(folds)} rolling origins, each with a network of its own", "fold", numbers, runs
+    )
+    begins = [str(getattr(fold.data, "test_from", "")) for fold in folds]
+    kept = [part for part in read_sections(directory) if not part.title.startswith("backtest:")]
+    _report(directory, [replace(compared, note=f"tested from {', '.join(begins)}" if all(begins) else ""), *kept])
+
+
+def _report(directory: Path, sections: Sequence[ReportPart]) -> None:
+    content = read_content(directory)
+    write_report(directory, content["recipe"]["name"], content["recipe"]["description"], _facts(content), sections)
+
+
+def _compared(title: str, what: str, names: Sequence[str], runs: Sequence[Path]) -> ScoreTable:
+    """The plain numbers among the metrics of several runs, their mean and spread."""
+    metrics = [
+        _plain({"validation error": content["validation"], **content["metrics"]}) for content in map(read_content, runs)
+    ]
+    shared = [name for name in metrics[0] if all(name in one for one in metrics)][:_MAX_COMPARED]
+    rows = [(name, *(f"{one[key]:.4g}" for key in shared)) for name, one in zip(names, metrics, strict=True)]
+    # One fold has no spread.
+    for label, of_all in (("mean", fmean), ("standard deviation", stdev))[: len(runs)]:
+        rows.append((label, *(f"{of_all([one[key] for one in metrics]):.4g}" for key in shared)))
+    return ScoreTable(title, (what, *shared), tuple(rows))
+
+
+def _plain(metrics: dict[str, Any]) -> dict[str, float]:
+    """Numbers, those of tables within by a path; counts and moments left out."""
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            found |= {f"{name} {inner}": number for inner, number in _plain(value).items()}
+        elif isinstance(value, float):
+            found[name] = value
+    return found
+
+
+def _curves(fitted: Fitted) -> list[ReportPart]:
+    epochs = list(range(1, len(fitted.history) + 1))
+    losses = [past.loss for past in fitted.history]
+    validations = [past.validation for past in fitted.history]
+    rates = [past.learning_rate for past in fitted.history]
+    norms = [past.gradient_norm for past in fitted.history]
+    note = f"{fitted.sentence()}; its weights are those of the run"
+    return [
+        LineChart("loss by epoch", "epoch", "loss of the training part", {"loss": (epochs, losses)}, note=note),
+        LineChart(f"{fitted.label} by epoch", "epoch", fitted.label, {fitted.label: (epochs, validations)}),
+        LineChart("learning rate by epoch", "epoch", "learning rate", {"learning rate": (epochs, rates)}),
+        LineChart("length of the gradient by epoch", "epoch", "mean norm before clipping", {"norm": (epochs, norms)}),
+    ]
+
+
+def _facts(content: dict[str, Any]) -> list[tuple[str, str]]:
+    recipe = content["recipe"]
+    return [
+        ("kind", content["kind"]),
+        ("data", f"{recipe['data']['file']}, SHA-256 {content['data'].get('sha256', '')[:12]}..."),
+        ("source", f"{recipe['data']['source'] or 'not told'}; licence: {recipe['data']['licence'] or 'not told'}"),
+        ("network", ", ".join(f"{key} {value}" for key, value in recipe["network"].items())),
+        ("parameters", f"{content['num_parameters']:,}"),
+        ("training", ", ".join(f"{key} {value}" for key, value in recipe["training"].items())),
+        ("epochs", f"{content['num_epochs']}, the best was number {content['best_epoch']}"),
+        ("time", f"{content['training_seconds']:,} s"),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in content["libraries"].items())),
+    ]
+
+
+def _identity(recipe: RunRecipe) -> str:
+    """What must be the same for a training to go on: the recipe, and each byte of its data."""
+    told = recipe.portable()
+    # What says nothing about weights.
+    told.pop("description")
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    file = recipe.data.file
+    for path in sorted(file.rglob("*")) if file.is_dir() else (file,):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _finished(directory: Path, identity: str) -> bool:
+    try:
+        return bool(read_content(directory).get("identity") == identity)
+    except RunError:
+        return False
+
+
+def _titled(report: Report, title: str) -> Report:
+    def titled(done: int, total: int, text: str) -> None:
+        report(done, total, f"{title}  {text}")
+
+    return titled

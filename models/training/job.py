@@ -1,0 +1,31 @@
+"""A job: what is asked of one training besides its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ostinato.models.report import Report
+from ostinato.models.training.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a training keeps itself while it runs, and who is told how far it is.
+
+    ``checkpoints``: of a training that may be resumed; those of nowhere write nothing.
+    """
+
+    report: Report = lambda _done, _total, _text: None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence of its own."""
+        self.report(0, 0, sentence)
+
+    def relay(self, label: str) -> Job:
+        """A job for something that is trained before what this one counts, and is never resumed."""
+
+        def report(done: int, total: int, text: str) -> None:
+            self.report(0, total, f"{label}  epoch {done + 1}/{total}  {text}")
+
+        return Job(report)
