@@ -28,6 +28,8 @@ HOSTILE ?=
 ZOO ?=
 # Passed on to the soak: make soak SOAK="--minutes 2"
 SOAK ?=
+# Passed on to the libraries: make libraries LIBRARIES="--only darts"
+LIBRARIES ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
 MUTANTS ?=
 
@@ -80,7 +82,7 @@ zoo: setup ## export, serve and stream every module of the zoo, and compare each
 
 .PHONY: libraries
 libraries: .venv-libraries/.ready ## train with darts, neuralforecast and others, serve, and compare with what they predict; some minutes
-	@.venv-libraries/bin/python -m tests.libraries
+	@.venv-libraries/bin/python -m tests.libraries $(LIBRARIES)
 
 .PHONY: soak
 soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")

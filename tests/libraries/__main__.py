@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
+import warnings
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -21,13 +24,17 @@ TOLERANCE = 1e-4
 """Of the largest number: a graph rounds in another order than torch, and a window's scaler multiplies that."""
 
 
-def main() -> None:
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Library, again for each.")] = None,
+) -> None:
     """Train, export, serve and stream every network of docs/windows.md, and compare its answers with what its library
     predicts. Exit status 1 where one differs.
     """
+    logging.disable(logging.WARNING)  # the libraries tell of much that is as it should be
+    warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder, "repository")
-        trained = list(all_trained(Path(folder)))
+        trained = list(all_trained(Path(folder), only or ()))
         for each in trained:
             exported(each, repository)
         with running_server(repository, Path(folder), require_models=True) as server, Client(server.url) as client:

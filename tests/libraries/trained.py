@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import runpy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,14 +48,18 @@ class Trained(NamedTuple):
     """Steps to forecast; 0 where the last answer is the whole horizon."""
 
 
-def all_trained(folder: Path) -> Iterator[Trained]:
-    """Every network that the page tells how to export."""
+def all_trained(folder: Path, only: Collection[str] = ()) -> Iterator[Trained]:
+    """Every network that the page tells how to export, of all libraries where none are named."""
     steps, rng = np.arange(NUM_STEPS), np.random.default_rng(0)
     load = (100 + 20 * np.sin(steps / 5) + rng.standard_normal(NUM_STEPS)).astype(np.float32)
-    yield from from_lightning(load, folder)
-    yield from from_darts(load, np.cos(steps / 5).astype(np.float32), folder)
-    yield from from_neuralforecast(load, folder)
-    yield from from_pytorch_forecasting(load, folder)
+    libraries = {
+        "lightning": from_lightning,
+        "darts": from_darts,
+        "neuralforecast": from_neuralforecast,
+        "pytorch-forecasting": from_pytorch_forecasting,
+    }
+    for name in only or libraries:
+        yield from libraries[name](load, folder)
 
 
 def from_lightning(load: NDArray[np.float32], folder: Path) -> Iterator[Trained]:
@@ -97,9 +101,10 @@ def from_lightning(load: NDArray[np.float32], folder: Path) -> Iterator[Trained]
         yield Trained(name, trainer, x[0].numpy(), predicted)
 
 
-def from_darts(load: NDArray[np.float32], other: NDArray[np.float32], folder: Path) -> Iterator[Trained]:
+def from_darts(load: NDArray[np.float32], folder: Path) -> Iterator[Trained]:
     """Block networks with past covariates and with their own normalisation, and one with a state."""
     page = code("from_darts.py")
+    other = np.cos(np.arange(NUM_STEPS) / 5).astype(np.float32)
     series, covariates = TimeSeries.from_values(load), TimeSeries.from_values(other)
     options = {"random_state": 0, "n_epochs": 1, "pl_trainer_kwargs": QUIET, "hidden_dim": 16}
     block = BlockRNNModel(LENGTH, HORIZON, model="LSTM", **options)
@@ -125,11 +130,12 @@ def from_neuralforecast(load: NDArray[np.float32], folder: Path) -> Iterator[Tra
     times = pd.date_range("2020", periods=len(load), freq="h")
     table = pd.DataFrame({"unique_id": "load", "ds": times, "y": load})
     options = {"h": HORIZON, "input_size": LENGTH, "max_steps": 3} | QUIET
+    small = [[16, 16]] * 3
     networks = [
         LSTM(scaler_type="robust", encoder_hidden_size=16, alias="robust", **options),
         GRU(scaler_type="standard", encoder_hidden_size=16, alias="standard", **options),
-        NHITS(scaler_type="minmax", alias="minmax", **options),
-        NHITS(scaler_type="identity", alias="identity", **options),
+        NHITS(scaler_type="minmax", alias="minmax", mlp_units=small, **options),
+        NHITS(scaler_type="identity", alias="identity", mlp_units=small, **options),
     ]
     forecaster = NeuralForecast(networks, freq="h")
     forecaster.fit(table)
