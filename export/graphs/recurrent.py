@@ -27,6 +27,7 @@ from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
+from ostinato.export.graphs.medians import SortedMedians
 from ostinato.export.graphs.nan_guard import guard
 from ostinato.export.graphs.open_lengths import open_lengths
 from ostinato.export.graphs.packing import PaddedPacking
@@ -279,7 +280,7 @@ def _trace(
     module: nn.Module, example: tuple[Tensor, ...], signature: Signature, defers: bool
 ) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet(), onnx_forwards(), PaddedPacking(), WithoutShortcuts(), open_lengths(module):
+    with _quiet(), onnx_forwards(), PaddedPacking(), WithoutShortcuts(), SortedMedians(), open_lengths(module):
         try:
             return torch.export.export(
                 module,

@@ -273,6 +273,61 @@ def test_sequences_in_arrow_answer_as_one_run(model: str, repository: Path, http
             assert made.tobytes() == (golden[-1] if part.time_axis is not None else golden).tobytes()
 
 
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_sequences_turned_round_answer_as_one_run_of_what_was_turned(
+    model: str, repository: Path, server: ServerProcess, http: httpx2.Client
+) -> None:
+    """Keras' ``go_backwards`` in JSON, in Arrow and by the client; alone, and with ``return_sequences`` off."""
+    drawn = Drawn(repository, model, 40)
+    turned = {name: array[::-1].copy() for name, array in drawn.inputs.items()}
+    golden = tensor_networks.offline(repository / model / "1", turned, drawn.context)
+    names = list(drawn.inputs)
+    lists = {
+        name: pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), tensor_column(array))
+        for name, array in drawn.inputs.items()
+    }
+    columns = {"inputs": pa.StructArray.from_arrays(list(lists.values()), names) if len(names) > 1 else lists[names[0]]}
+    columns |= (
+        {"context": struct({name: array[None] for name, array in drawn.context.items()})} if drawn.context else {}
+    )
+    body: dict[str, Any] = {"sequences": [drawn.given(slice(None))], "go_backwards": True}
+    body |= {"context": drawn.context} if drawn.context else {}
+    path = f"/v1/models/{model}/predict"
+    with Client(server.url) as client:
+        for whole in (True, False):
+            content = orjson.dumps({**body, "return_sequences": whole}, option=orjson.OPT_SERIALIZE_NUMPY)
+            in_json = http.post(path, content=content, headers={"content-type": "application/json"}).json()
+            query = f"go_backwards=true&return_sequences={str(whole).lower()}"
+            in_arrow = http.post(f"{path}?{query}", content=message(**columns), headers=ARROW)
+            by_client = client.predict(
+                model, body["sequences"], context=drawn.context or None, go_backwards=True, return_sequences=whole
+            )
+            for made in (in_json["outputs"][0], outputs_of(in_arrow.content, drawn.manifest, 0), by_client[0]):
+                for part in drawn.manifest.outputs:
+                    array = np.array(made[part.name] if isinstance(made, dict) else made, part.dtype)
+                    wanted = golden[part.name] if whole or part.time_axis is None else golden[part.name][-1]
+                    assert array.tobytes() == wanted.tobytes(), part.name
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_the_state_of_one_predict_begins_the_next_and_a_session(
+    model: str, repository: Path, server: ServerProcess
+) -> None:
+    """Keras' ``return_state``, ``initial_state`` and ``stateful``, cut anywhere, for several inputs and a context."""
+    drawn = Drawn(repository, model, 41)
+    context = drawn.context or None
+    with Client(server.url) as client:
+        [first], [states] = client.predict(model, [drawn.given(slice(3))], context=context, return_state=True)
+        [second] = client.predict(model, [drawn.given(slice(3, None))], context=context, initial_state=states)
+        drawn.check([first, second])
+        with client.session(model, context=context) as session, client.session(model, context=context) as other:
+            session.step(drawn.given(slice(3)))
+            other.put_state(session.state())
+            drawn.check([first, other.step(drawn.given(slice(3, None)))])
+            other.reset()
+            drawn.check([other.step(drawn.given(slice(None)))])
+
+
 def test_a_context_that_is_absent_in_arrow_is_refused_with_the_way_out(http: httpx2.Client) -> None:
     inputs = pa.StructArray.from_arrays(
         [pa.array([[[1.0, 2.0]]], pa.list_(pa.list_(pa.float32(), 2))), pa.array([[1]])], ["load", "weekday"]
