@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import fields, replace
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -118,8 +118,9 @@ def recurrent_rounding(
             part = sequences[:, start : start + num_steps]
             given, after = contract.run(step or contract, part, states)
             wide_states = tuple(map(widened, states))
-            true, true_after = wide.run(wide, widened(part), wide_states)
-            pairs = [(given, true), *zip(after, true_after, strict=True)]
+            true, true_after = wide.run(wide, part, wide_states)
+            outputs = zip(contract.named(given).values(), contract.named(true).values(), strict=True)
+            pairs = [*outputs, *zip(after, true_after, strict=True)]
             worst = max([worst, *(largest_difference(ours, theirs) for ours, theirs in pairs)])
             states = after
     except Exception:  # a user's module may raise anything where it meets another dtype
@@ -137,8 +138,18 @@ def written_difference(given: Written, true: Written, decoder: Decoder) -> float
 
 
 def in_doubles(contract: AnyContract) -> AnyContract:
-    """The same network in float64."""
-    return replace(contract, module=copy.deepcopy(contract.module).double())
+    """The same network in float64; a recurrent one still takes rows as they are."""
+    wide = replace(contract, module=copy.deepcopy(contract.module).double())
+    if isinstance(wide, Contract):
+        return cast("AnyContract", _WideContract(**{part.name: getattr(wide, part.name) for part in fields(wide)}))
+    return wide
+
+
+class _WideContract(Contract):
+    """A contract with a network in float64, whose inputs and contexts are widened where they leave their rows."""
+
+    def tensors(self, x: Array) -> tuple[Array, ...]:
+        return tuple(map(widened, super().tensors(x)))
 
 
 def widened(array: Array) -> Array:

@@ -26,6 +26,7 @@ from ostinato.export.proofs.rounding import (
     widened,
 )
 from ostinato.export.proofs.teacher_forcing import write_from
+from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.modules import Offset, Stacked, amounts
 from tests.export.writers import LETTERS, PAIRS, SOUNDS, NumberWriter, States, Writer
@@ -131,6 +132,18 @@ def test_the_tolerance_of_a_recurrent_network_is_that_of_its_own_rounding() -> N
     assert own_tolerance(inspect_module(Stacked(), amounts())) == TOLERANCE
     # Of many numbers some are off by nearly 2^-16 = 1.5e-5; five times that is 7.6e-5.
     assert 7e-5 < own_tolerance(inspect_module(Offset(), amounts())) <= 7.7e-5
+
+
+def test_a_network_with_a_context_and_several_outputs_is_measured_as_any_other() -> None:
+    class Both(Offset):
+        def forward(self, x: Tensor, size: Tensor, *state: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            y, *after = super().forward(x * size.unsqueeze(1), *state)
+            return (y, y / 2, *after)
+
+    size = Input(name="size", dtype="float32", shape=("B", 1), features=("size",))
+    contract = inspect_module(Both(), amounts(), context=(size,))
+    assert len(contract.made) == 2
+    assert 7e-5 < own_tolerance(contract) <= 7.7e-5
 
 
 def test_the_network_itself_stays_in_float32() -> None:
