@@ -23,7 +23,7 @@ from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import check_module_rows, check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
-from ostinato.export.proofs.rounding import own_tolerance
+from ostinato.export.proofs.rounding import own_rounding
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.tensors import Input
@@ -113,7 +113,10 @@ def export_module(
         except ExportError as error:
             raise unloadable(error, places) from error
         try:
-            proof = prove(contract, graph, tolerance=own_tolerance(contract), report=report)
+            rounding = own_rounding(contract)
+            proof = prove(
+                contract, graph, tolerance=rounding.tolerance, carried_steps=rounding.carried_steps, report=report
+            )
         except ExportError:
             check_rows(contract, new.folder / GRAPH_FILE)
             raise
@@ -122,6 +125,7 @@ def export_module(
         described = None
         promise = recurrent_promise(contract, new.folder / GRAPH_FILE, may_be_any=proof.batch_invariant)
         notes += promise_notes(contract, new.folder / GRAPH_FILE, promise, places)
+        notes += (rounding.note,) if rounding.note else ()
         proof = replace(proof, notes=(*notes, *proof.notes))
         if begins_decoder(unwrapped(module)):
             options = decoder or DecoderOptions(output_features=_only(output_features))
