@@ -24,7 +24,7 @@ from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import check_module_rows, check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
-from ostinato.export.proofs.rounding import own_tolerance, proved_tolerance
+from ostinato.export.proofs.rounding import own_rounding, proved_tolerance
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.tensors import Input
@@ -117,21 +117,24 @@ def export_module(
             graph = StepGraph(new.folder / GRAPH_FILE, contract)
         except ExportError as error:
             raise unloadable(error, places) from error
-        tolerance = own_tolerance(contract)
+        rounding = own_rounding(contract)
+        rounded = (rounding.note,) if rounding.note else ()
         try:
-            proof = prove(contract, graph, tolerance=tolerance, report=report)
+            proof = prove(
+                contract, graph, tolerance=rounding.tolerance, carried_steps=rounding.carried_steps, report=report
+            )
         except ExportError:
             check_rows(contract, new.folder / GRAPH_FILE)
             proved = proved_tolerance(contract, graph)
-            if proved <= tolerance:
+            if proved <= rounding.tolerance:
                 raise
-            proof = prove(contract, graph, tolerance=proved, report=report)
+            proof, rounded = prove(contract, graph, tolerance=proved, report=report), ()
         golden = golden_answers(contract)
         graphs = {"step": GRAPH_FILE}
         described = None
         promise = recurrent_promise(contract, new.folder / GRAPH_FILE, may_be_any=proof.batch_invariant)
         notes += promise_notes(contract, new.folder / GRAPH_FILE, promise, places)
-        proof = replace(proof, notes=(*notes, *proof.notes))
+        proof = replace(proof, notes=(*notes, *rounded, *proof.notes))
         if begins_decoder(unwrapped(module)):
             options = decoder or DecoderOptions(output_features=_only(output_features))
             path = new.folder / DECODER_FILE
