@@ -16,6 +16,7 @@ import torch
 import typer
 from torch import nn
 
+from benchmarks.networks import training
 from benchmarks.networks.rows import NetworkRow, all_rows
 from benchmarks.networks.series import Floats
 from benchmarks.networks.training import answer
@@ -32,8 +33,11 @@ COLUMNS = ("network", "source", "task", "NRMSE", "rival", "parity", "promise", "
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Part of a network's name, again for each.")] = None,
+    costs: Annotated[bool, typer.Option(help="Train for a moment only: what a step costs, and no figures.")] = False,
 ) -> None:
     """Train, export and measure each network, and print the rows of docs/models.md."""
+    if costs:
+        training.NUM_EPOCHS = training.NUM_UPDATES = 1
     torch.set_num_threads(1)
     _print(COLUMNS)
     _print(["---"] * len(COLUMNS))
