@@ -53,7 +53,7 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "GRU": ("Cho et al. 2014", {"cell": "gru"}),
     "GRU, `reset_after` false": ("Cho et al. 2014", {"cell": "gru", "reset_after": False, "initialiser": "keras"}),
-    "stack of GRU and LSTM": ("", {"cell": ["gru", "lstm"]}),
+    "stack of GRU and LSTM": ("none: any cells may be stacked", {"cell": ["gru", "lstm"]}),
     "gated feedback, simple": ("Chung et al. 2015", {**_FEEDBACK, "feedback_cell": "rnn"}),
     "gated feedback, LSTM": ("Chung et al. 2015", {**_FEEDBACK, "feedback_cell": "lstm"}),
     "gated feedback, GRU": ("Chung et al. 2015", {**_FEEDBACK, "feedback_cell": "gru"}),
