@@ -26,8 +26,6 @@ from ostinato.models.networks.encoders import recurrent_layers
 from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork
 from ostinato.models.networks.recurrent import Features, InputEncoder, States, fill_last_seen
 
-Layers: TypeAlias = nn.LSTM | nn.GRU
-
 
 def remember(memory: Tensor, outputs: Tensor) -> Tensor:
     """Put the outputs ``[B, T, R]`` of new steps before what is remembered, ``[B, M, R]``; the oldest are forgotten.
@@ -241,7 +239,7 @@ def _zeroed(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
-def _run(layers: Layers, inputs: Tensor, hidden: States) -> tuple[Tensor, States]:
+def _run(layers: nn.LSTM | nn.GRU, inputs: Tensor, hidden: States) -> tuple[Tensor, States]:
     """Run recurrent layers, whose states are ``(h, c)`` or ``(h,)``."""
     # By what is carried: an exporter may have put layers of its own in the place of torch's.
     if len(hidden) == 2:
