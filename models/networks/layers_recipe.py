@@ -95,7 +95,9 @@ class LayersRecipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> LayersRecipe:
-        given = self.model_fields_set
+        # What is said as it is without being said, as a run's recipe says all, is no wish.
+        fields = type(self).model_fields
+        given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
         if "num_layers" in given and len(self.cells) != self.num_layers:
             raise ValueError(f"num_layers: is {self.num_layers}, but cell lists {len(self.cells)}")
         for option, cells in OPTIONS.items():

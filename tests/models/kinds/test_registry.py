@@ -62,7 +62,7 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, text: str, message:
 
 
 def test_every_kind_trains_and_loads() -> None:
-    assert kind_names() == ["caption", "forecaster", "language_model", "multi_horizon", "pronunciation"]
+    assert kind_names() == ["caption", "forecaster", "language_model", "pronunciation"]
     for name in kind_names():
         module = load_kind(name)
         assert callable(module.train)
@@ -88,7 +88,12 @@ def test_a_forecaster_is_trained_by_its_kind(tmp_path: Path, wave_recipe: Recipe
     directory, (table,) = train_run(recipe, tmp_path / "run", 5, report)
     assert directory == tmp_path / "run"
     assert json.loads((directory / "run.json").read_text())["recipe"]["training"]["seed"] == 5
-    assert [row[0] for row in table.rows] == ["network", "persistence", "seasonal naive (24 steps)"]
+    assert [row[0] for row in table.rows] == [
+        "network",
+        "persistence",
+        "seasonal naive (24 steps)",
+        "linear autoregression",
+    ]
     assert table.note.startswith("2 epochs in ")
     assert seen == sorted(seen)
     assert seen[-1] == (2, 2)

@@ -109,12 +109,16 @@ def test_what_lies_beyond_a_part_changes_nothing_that_is_learned_from_it(waves: 
     short = waves.model_copy(update={"training": training})
     network, fitted = train(short, dataset)
     # The gradient of a quantile knows the sign of an error alone: both signs are tried.
-    for start, level in ((dataset.test_start, 1e3), (dataset.validation_start, 1e3), (dataset.validation_start, -1e3)):
-        changed = dataset.values.copy()
+    for start, level in (
+        (dataset.only.test_start, 1e3),
+        (dataset.only.validation_start, 1e3),
+        (dataset.only.validation_start, -1e3),
+    ):
+        changed = dataset.only.values.copy()
         changed[start:, 0] = level
         other, other_fitted = train(short, replace(dataset, values=changed))
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
-        assert (fitted.validation == other_fitted.validation) is (start == dataset.test_start)
+        assert (fitted.validation == other_fitted.validation) is (start == dataset.only.test_start)
 
 
 def test_an_origin_is_scored_on_the_steps_right_after_it(
@@ -183,10 +187,10 @@ def test_forecasts_at_many_origins_are_those_of_a_session(waves: MultiHorizonRec
     torch.manual_seed(5)
     network = build_multi_horizon(Features.of(dataset), waves.network).eval()
     torch.nn.init.normal_(network.head.weight)
-    together = forecast_origins(network, dataset.values, range(30, 60, 7), 4)
+    together = forecast_origins(network, dataset.only.values, range(30, 60, 7), 4)
     with torch.no_grad():
         for row, origin in enumerate(range(30, 60, 7)):
-            x = torch.from_numpy(dataset.values[: origin + 1]).unsqueeze(0)
+            x = torch.from_numpy(dataset.only.values[: origin + 1]).unsqueeze(0)
             _, *states = network(x, *network.initial_state(1))
             alone = forecast(network, tuple(states), 4)
             assert torch.allclose(together[row : row + 1], alone, rtol=1e-5, atol=1e-4)
@@ -305,8 +309,8 @@ def test_a_test_part_that_cannot_be_scored_at_each_horizon_is_refused(waves: Mul
     ):
         check_scores(dataset, num_steps=4, season_steps=313)
     # Of the test part only its first value is known: nothing can be scored two steps ahead.
-    values = dataset.values.copy()
-    values[dataset.test_start + 1 :] = np.nan
+    values = dataset.only.values.copy()
+    values[dataset.only.test_start + 1 :] = np.nan
     with pytest.raises(DataError, match=r"no forecast 2 steps ahead can be scored: .* a value of 'level'"):
         check_scores(replace(dataset, values=values), num_steps=4, season_steps=12)
 
