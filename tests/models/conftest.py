@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.models.data.series_recipe import DataRecipe, ForecasterNetwork, Recipe, ForecasterTraining
+from ostinato.models.data.series_recipe import DataRecipe, ForecasterNetwork, ForecasterTraining, Recipe
 
 WriteCsv = Callable[[str], Path]
 

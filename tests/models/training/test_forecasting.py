@@ -36,6 +36,17 @@ def test_windows_go_through_each_stream_in_order_with_the_next_step_as_target() 
         assert torch.equal(target, x + 1)
 
 
+def test_persistence_errors_leave_holes_out() -> None:
+    # One ahead: |2-1| and |7-5|; two ahead: |5-2| alone, for 1 and 7 stand beside the hole; three ahead: |5-1|, |7-2|.
+    series = np.array([1, 2, NAN, 5, 7], np.float32)
+    assert persistence_errors([series], 3) == [1.5, 3.0, 4.5]
+
+
+def test_futures_are_the_steps_after_each_and_unknown_beyond_the_end() -> None:
+    table = futures(np.array([[1], [2], [3]], np.float32), 2)
+    assert torch.equal(table[..., 0].nan_to_num(-1), torch.tensor([[2.0, 3.0], [3.0, -1.0], [-1.0, -1.0]]))
+
+
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
     short = with_training(wave_recipe, max_epochs=2)
