@@ -28,6 +28,8 @@ HOSTILE ?=
 ZOO ?=
 # Passed on to the soak: make soak SOAK="--minutes 2"
 SOAK ?=
+# Passed on to the libraries: make libraries LIBRARIES="--only darts"
+LIBRARIES ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
 MUTANTS ?=
 
@@ -78,6 +80,10 @@ hostile: setup ## send decoders and a real server what no client should, next to
 zoo: setup ## export, serve and stream every module of the zoo, and compare each with its offline run; some minutes
 	@$(BIN)/python -m tests.zoo $(ZOO)
 
+.PHONY: libraries
+libraries: .venv-libraries/.ready ## train with darts, neuralforecast and others, serve, and compare with what they predict; some minutes
+	@.venv-libraries/bin/python -m tests.libraries $(LIBRARIES)
+
 .PHONY: soak
 soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")
 	@$(BIN)/python -m tests.soak $(SOAK)
@@ -99,7 +105,7 @@ lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches
-	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton runs repository state build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries runs repository state build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -126,6 +132,16 @@ $(READY): requirements/dev.lock pyproject.toml
 		| tee $(LOG) | $(PROGRESS) || { tail -n 40 $(LOG); exit 1; }
 	@touch $@
 	@echo "==> set up"
+
+# darts asks for an older part of Lightning than neuralforecast does, and works with its own: it comes last.
+.venv-libraries/.ready: requirements/libraries.txt requirements/dev.lock
+	@echo "==> making .venv-libraries (minutes the first time)"
+	@[ -x $(@D)/bin/pip ] || $(PYTHON) -m venv $(@D)
+	@{ $(@D)/bin/pip install --quiet --no-input -r requirements/dev.lock -r requirements/libraries.txt && \
+		$(@D)/bin/pip install --quiet --no-input --constraint requirements/dev.lock 'u8darts[torch]==0.41.0' && \
+		$(@D)/bin/pip install --quiet --no-deps --no-build-isolation --editable .; } >$(@D)/install.log 2>&1 \
+		|| { tail -n 40 $(@D)/install.log; exit 1; }
+	@touch $@
 
 # The last file that each command writes stands for all of them.
 runs/beijing-%/run.json: examples/beijing_pm25/%.toml $(wildcard examples/beijing_pm25/*.xz) $(shell find models -name '*.py') | $(READY)

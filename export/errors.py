@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_COLOUR = re.compile(r"\x1b\[\d*m")
+
 
 class ExportError(Exception):
     """The module cannot be exported as it stands; the message says what is wrong with it and what to do."""
@@ -9,4 +13,5 @@ class ExportError(Exception):
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error of a library or a user's module says; its class where it says nothing."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = _COLOUR.sub("", str(error)).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ostinato.export.contracts.decoder import DecoderOptions
+from ostinato.export.contracts.delays import with_delays
 from ostinato.export.contracts.narrowing import check_float32, in_float32
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.preparation import unwrapped
@@ -23,7 +24,7 @@ from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import check_module_rows, check_rows, recurrent_promise
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.recurrent import prove
-from ostinato.export.proofs.rounding import own_tolerance
+from ostinato.export.proofs.rounding import own_rounding, proved_tolerance
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.tensors import Input
@@ -45,6 +46,7 @@ def export_module(
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
     steps_per_answer: int = 1,
+    delay: int | Mapping[str, int] = 0,
     step_by_step: bool = False,
     minus_infinity: bool = False,
     decoder: DecoderOptions | None = None,
@@ -83,6 +85,8 @@ def export_module(
         provenance: where the model comes from; the library versions are added.
         steps_per_answer: k, where the module answers once in k steps, as behind a convolution with stride k: a step of
             the graph is then a frame of k steps, ``[B, T, k, ...]``.
+        delay: d, where the answer to step t speaks of step t - d, as that of a network that is trained to wait; of
+            several outputs by name, or one for all that are made at each step. The graph stays as it is.
         step_by_step: export a module for many steps as a graph of one step, a run a step.
         minus_infinity: the output may be minus infinity, as the logarithm of a probability that becomes 0; where likely
             inputs lead to it, that is found without being told.
@@ -104,6 +108,7 @@ def export_module(
         if minus_infinity:
             made = (part.model_copy(update={"minus_infinity": True}) for part in contract.made)
             contract = replace(contract, made=tuple(made))
+        contract = replace(contract, made=with_delays(contract.made, contract.given[0], delay))
         check_module_rows(contract)
         check_overflow(contract)
         places: dict[str, str] = {}
@@ -112,17 +117,24 @@ def export_module(
             graph = StepGraph(new.folder / GRAPH_FILE, contract)
         except ExportError as error:
             raise unloadable(error, places) from error
+        rounding = own_rounding(contract)
+        rounded = (rounding.note,) if rounding.note else ()
         try:
-            proof = prove(contract, graph, tolerance=own_tolerance(contract), report=report)
+            proof = prove(
+                contract, graph, tolerance=rounding.tolerance, carried_steps=rounding.carried_steps, report=report
+            )
         except ExportError:
             check_rows(contract, new.folder / GRAPH_FILE)
-            raise
+            proved = proved_tolerance(contract, graph)
+            if proved <= rounding.tolerance:
+                raise
+            proof, rounded = prove(contract, graph, tolerance=proved, report=report), ()
         golden = golden_answers(contract)
         graphs = {"step": GRAPH_FILE}
         described = None
         promise = recurrent_promise(contract, new.folder / GRAPH_FILE, may_be_any=proof.batch_invariant)
         notes += promise_notes(contract, new.folder / GRAPH_FILE, promise, places)
-        proof = replace(proof, notes=(*notes, *proof.notes))
+        proof = replace(proof, notes=(*notes, *rounded, *proof.notes))
         if begins_decoder(unwrapped(module)):
             options = decoder or DecoderOptions(output_features=_only(output_features))
             path = new.folder / DECODER_FILE

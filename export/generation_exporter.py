@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
 from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import DecoderOptions, valid_decoder
-from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
+from ostinato.export.contracts.encoder_decoder import EncoderDecoder, inspect_encoder_decoder
+from ostinato.export.contracts.module import Tensors, run_decoder, run_encoder
+from ostinato.export.contracts.narrowing import PROBES, check_answers_in_float32, check_float32, in_float32
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.recurrent import inspect_module
-from ostinato.export.contracts.source_probes import draw_fed_codes
+from ostinato.export.contracts.source_probes import draw_fed_codes, draw_source
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.generation import GenerationGraphs, write_decoder, write_encoder
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
@@ -98,11 +101,14 @@ def export_encoder_decoder(
     with new_version(repository, name, version, force=force) as new:
         whole_source = _with_codes(source, words.get("source"))
         max_steps = limits.max_source_steps if limits else 0
-        contract = inspect_encoder_decoder(module, whole_source, options, examples, max_steps)
+        narrow = in_float32(module)
+        contract = inspect_encoder_decoder(narrow, whole_source, options, examples, max_steps)
+        notes = check_answers_in_float32(module, narrow, partial(_answers, contract))
         paths = new.folder / ENCODER_FILE, new.folder / DECODER_FILE
         encoded = write_encoder(contract, paths[0])
         decoder = write_decoder(contract.module, contract.decoder, paths[1], encoded)
         proof = prove_generation(contract, GenerationGraphs(*paths, contract, decoder), decoder, report=report)
+        proof = replace(proof, notes=(*notes, *proof.notes))
         return new.finish(
             proof,
             golden_generation(contract, decoder),
@@ -150,7 +156,9 @@ def export_generator(
         raise ExportError("a generator writes codes: give num_codes or a target vocabulary")
     with new_version(repository, name, version, force=force) as new:
         codes = Input(name="previous", dtype="int64", shape=("B", "T"), features=("code",), num_codes=options.num_codes)
-        whole = inspect_module(module, codes, options.output_features, state_names)
+        narrow = in_float32(module)
+        whole = inspect_module(narrow, codes, options.output_features, state_names)
+        notes = check_float32(module, whole)
         check_overflow(whole)
         decoder, contract = _one_step_of(whole, options)
         write_graph(contract, new.folder / DECODER_FILE, name="decode")
@@ -158,6 +166,7 @@ def export_generator(
         texts = draw_fed_codes(options.num_codes, start, np.random.default_rng(0), _NUM_TEXTS, 4 * _CARRIED_STEPS)
         tolerance = tolerance_for(recurrent_rounding(whole, texts, _CARRIED_STEPS))
         proof = prove(contract, graph, tolerance=tolerance, carried_steps=_CARRIED_STEPS, report=report)
+        proof = replace(proof, notes=(*notes, *proof.notes))
         return new.finish(
             proof,
             golden_text(whole, decoder),
@@ -170,6 +179,21 @@ def export_generator(
             vocabularies=words,
             limits=limits or Limits(),
         )
+
+
+def _answers(contract: EncoderDecoder, module: nn.Module, cast: Callable[[Any], Any]) -> Tensors:
+    """What a module makes of likely sources: memory, states, and the first step that is written."""
+    source = torch.from_numpy(draw_source(contract.source, np.random.default_rng(0), *PROBES))
+    lengths = torch.full(PROBES[:1], PROBES[1]) if contract.encoder_lengths else None
+    memory, states = run_encoder(module, cast(source), lengths)
+    decoder, previous = contract.decoder, None
+    if decoder.previous is not None:
+        rows = np.broadcast_to(
+            np.asarray(decoder.start, decoder.previous.dtype), (PROBES[0], *decoder.previous.row_shape)
+        )
+        previous = torch.from_numpy(rows.copy())
+    output, after, _ = run_decoder(module, cast(previous), states, memory, lengths)
+    return (*memory, *states, output, *after)
 
 
 def _one_step_of(whole: Contract, options: DecoderOptions) -> tuple[Decoder, Contract]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from ostinato.export.contracts.narrowing import in_float32
+from ostinato.export.contracts.narrowing import PROBES, check_answers_in_float32, in_float32
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.contracts.sequence import SequenceContract, inspect_sequence_module
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING
-from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
+from ostinato.export.graphs.recurrent import Signature, open_exported
+from ostinato.export.graphs.untranslated import unloadable
+from ostinato.export.graphs.whole import write_whole
+from ostinato.export.proofs.fault import sequence_promise_notes
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.proofs.sequence import (
     check_sequences_of_network,
@@ -83,28 +87,34 @@ def export_sequence(
     """
     given = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
     with new_version(repository, name, version, force=force) as new:
-        contract = inspect_sequence_module(in_float32(module), given, context, output_features)
+        narrow = in_float32(module)
+        contract = inspect_sequence_module(narrow, given, context, output_features)
+        notes = check_answers_in_float32(module, narrow, partial(_answers, contract))
         if minus_infinity:
             outputs = tuple(part.model_copy(update={"minus_infinity": True}) for part in contract.outputs)
             contract = replace(contract, outputs=outputs)
         check_sequences_of_network(contract)
         path = new.folder / SEQUENCE_FILE
-        write_sequence_graph(contract, path)
-        runner = _runner(contract, path)
+        places: dict[str, str] = {}
+        write_sequence_graph(contract, path, places)
+        runner = _runner(contract, path, places)
         if contract.lengths and not _takes_padding(contract, runner):
             contract = contract.unpadded()
-            write_sequence_graph(contract, path)
-            runner = _runner(contract, path)
+            write_sequence_graph(contract, path, places)
+            runner = _runner(contract, path, places)
         proof = prove_sequences(contract, runner, report)
         promise = sequence_promise(contract, runner)
         if promise == ANY and not proof.batch_invariant:  # over longer sequences than those that tell the promise
             promise = sequence_promise(contract, runner, may_be_any=False)
 
+        sentence = runner.manifest.model_copy(update={"promise": promise}).promise_sentence
+        notes += sequence_promise_notes(contract, path, promise, sentence, places)
+
         def find_promise(_manifest: Manifest, _folder: Path) -> Promise:
             return promise
 
         return new.finish(
-            replace(proof, notes=(*_notes(contract), *proof.notes)),
+            replace(proof, notes=(*_notes(contract), *notes, *proof.notes)),
             golden_sequences(contract),
             {"sequence": SEQUENCE_FILE},
             provenance,
@@ -118,8 +128,11 @@ def export_sequence(
         )
 
 
-def write_sequence_graph(contract: SequenceContract, path: Path) -> None:
+def write_sequence_graph(contract: SequenceContract, path: Path, places: dict[str, str] | None = None) -> None:
     """Trace the module with ``B`` and ``T`` left open and write the ONNX file.
+
+    Args:
+        places: is filled with the line of the user's code that each node comes from, by its name, in brackets.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
@@ -132,10 +145,11 @@ def write_sequence_graph(contract: SequenceContract, path: Path) -> None:
         outputs=tuple((part.name, part.shape) for part in contract.outputs),
         ranges={part.name: MAY_BE_MISSING for part in (*contract.inputs, *contract.context) if part.missing},
     )
-    write_module(with_onnx_layers(contract.module), contract.example(*TRACED_SIZES), signature, path)
+    place = len(contract.inputs) if contract.lengths else None
+    write_whole(with_onnx_layers(contract.module), contract.example, signature, path, place, places)
 
 
-def _runner(contract: SequenceContract, path: Path) -> SequenceRunner:
+def _runner(contract: SequenceContract, path: Path, places: Mapping[str, str]) -> SequenceRunner:
     """The graph as the service runs it, in any shape."""
     described = Manifest(
         name=path.stem,
@@ -148,7 +162,10 @@ def _runner(contract: SequenceContract, path: Path) -> SequenceRunner:
         lengths=contract.lengths,
         promise=ANY,
     )
-    open_exported(path)
+    try:
+        open_exported(path)
+    except ExportError as error:
+        raise unloadable(error, places) from error
     try:
         return SequenceRunner(described, path.parent, max_batch_size=_MAX_BATCH_SIZE)
     except ModelRejected as error:
@@ -164,6 +181,12 @@ def _takes_padding(contract: SequenceContract, runner: SequenceRunner) -> bool:
     except RunFailed:
         return False
     return True
+
+
+def _answers(contract: SequenceContract, module: nn.Module, cast: Callable[[Any], Any]) -> tuple[Tensor, ...]:
+    """What a module with the contract's arguments answers to likely sequences."""
+    made: tuple[Tensor, ...] = contract.module.around(module)(*cast(contract.example(*PROBES)))
+    return made
 
 
 def _notes(contract: SequenceContract) -> tuple[str, ...]:

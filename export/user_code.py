@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import sysconfig
@@ -62,7 +63,7 @@ def user_module(source: str) -> Iterator[nn.Module]:
                 found = _find(module, function)
                 if isinstance(found, nn.Module):  # called, it would ask for its inputs
                     raise ExportError(f"{source}: is a network; name a function that returns it")
-                network = found()
+                network = _made(found, source)
         except ExportError:
             raise
         except (Exception, SystemExit) as error:  # a user's code may raise anything
@@ -70,6 +71,23 @@ def user_module(source: str) -> Iterator[nn.Module]:
         if not isinstance(network, nn.Module):
             raise ExportError(f"{source}: returned {type(network).__name__}, not a torch.nn.Module")
         yield network
+
+
+def _made(function: Any, source: str) -> Any:
+    """What a function returns; a class is called, too, where it needs nothing."""
+    if isinstance(function, type) and issubclass(function, nn.Module):
+        parameters = inspect.signature(function).parameters.values()
+        rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [each.name for each in parameters if each.default is each.empty and each.kind not in rest]
+    else:
+        needed = []
+    if needed:
+        place, _, name = source.rpartition(":")
+        raise ExportError(
+            f"{source}: needs {', '.join(needed)}, and is called without arguments: add a function that gives them, as "
+            f"def network(): return {name}({', '.join(f'{each}=...' for each in needed)}), and name it: {place}:network"
+        )
+    return function()
 
 
 def _import(name: str, folder: Path) -> ModuleType:

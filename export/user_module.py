@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ostinato.export.contracts.arguments import answers_whole_sequences
+from ostinato.export.contracts.delays import delay_of_words
 from ostinato.export.described_inputs import DescribedInputs, described_input, input_of_words, read_inputs
 from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
@@ -32,6 +33,7 @@ class ModuleOptions:
     inputs_file: Path | None = None
     weights: Path | None = None
     steps_per_answer: int = 1
+    delay: tuple[str, ...] = ()
     input_shape: str = "B,T,1"
     input_dtype: str = "float32"
     features: tuple[str, ...] = ()
@@ -105,7 +107,8 @@ def export_source(
     with user_module(source) as module:
         if options.weights is not None:
             module = load_weights(module, options.weights)
-        whole = options.task == "sequence" or (not options.task and answers_whole_sequences(module))
+        named = [part.name for part in (*described.inputs, *described.context)]
+        whole = options.task == "sequence" or (not options.task and answers_whole_sequences(module, named))
         of_any: dict[str, Any] = {
             "name": name or source.rpartition(":")[2].replace("_", "-"),
             "version": version,
@@ -118,10 +121,16 @@ def export_source(
             "report": report,
         }
         if whole:
-            if options.states or options.feedback or options.step_by_step or options.steps_per_answer > 1:
+            if (
+                options.states
+                or options.feedback
+                or options.step_by_step
+                or options.steps_per_answer > 1
+                or options.delay
+            ):
                 raise ExportError(
                     "a module of the task 'sequence' has no states, steps or feedback: leave out --states, --feedback, "
-                    "--step-by-step and --steps-per-answer, or say --task recurrent"
+                    "--step-by-step, --steps-per-answer and --delay, or say --task recurrent"
                 )
             return export_sequence(module, described.inputs, repository, **of_any)
         return export_module(
@@ -129,6 +138,7 @@ def export_source(
             described.inputs,
             repository,
             steps_per_answer=options.steps_per_answer,
+            delay=delay_of_words(options.delay),
             state_names=options.states,
             feedback=options.feedback_map(),
             step_by_step=options.step_by_step,

@@ -39,6 +39,10 @@ class FileRecipe(Section):
     source: str = ""
     licence: str = ""
 
+    def located(self, folder: Path) -> Self:
+        """With paths made absolute, which start at the recipe's own folder."""
+        return self.model_copy(update={"file": folder / self.file})
+
 
 class TrainingRecipe(Section):
     """How a network is trained; a kind adds what only it has.
@@ -118,7 +122,7 @@ class RunRecipe(Section):
 
     def located(self, folder: Path) -> Self:
         """The recipe with its paths, which start at its own folder, made absolute."""
-        return self.model_copy(update={"data": self.data.model_copy(update={"file": folder / self.data.file})})
+        return self.model_copy(update={"data": self.data.located(folder)})
 
     def seeded(self, seed: int) -> Self:
         """The recipe with another seed."""

@@ -129,7 +129,7 @@ def panel() -> TensorNetwork:
         ),
         "feedback": {"next": "load"},
     }
-    return _built(nodes, constants, manifest)
+    return build(nodes, constants, manifest)
 
 
 def frames() -> TensorNetwork:
@@ -155,10 +155,12 @@ def frames() -> TensorNetwork:
         "one": np.array([1], np.int64),
         "eight": np.array(8, np.float32),
     }
-    return _built(nodes, constants, manifest)
+    return build(nodes, constants, manifest)
 
 
-def _built(nodes: list[onnx.NodeProto], constants: Arrays, manifest: dict[str, Any]) -> TensorNetwork:
+def build(nodes: list[onnx.NodeProto], constants: Arrays, manifest: dict[str, Any]) -> TensorNetwork:
+    """A network of one graph; ``manifest`` without what is the same for all."""
+
     def value(name: str, dtype: str, shape: tuple[Any, ...]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ostinato.models.data.series import Dataset, Floats, Series
-from ostinato.models.data.series_recipe import Recipe
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon
 from ostinato.models.networks.recurrent import Forecaster
 from ostinato.models.report import Report, ScoreTable

@@ -6,12 +6,14 @@ structure: all of them are tensors in some order, and the rest of the exporter s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ostinato.export.contracts.beginnings import begin_of
 from ostinato.export.contracts.structures import Rebuild, flatten
 
 
@@ -38,6 +40,10 @@ class Call:
         states: the same, in the order in which the states are given.
         frame_axes: of each tensor that is given, where a step is a frame of several: the axis of the frames, and behind
             it that of the steps in one.
+        answer_frames: of each output that has several answers for one frame: the axis of all of them, and how many they
+            are for each; () = no output has.
+        joined: places of outputs whose first axis is batch and steps in one, as ``view(-1, H)`` makes it -> those two
+            axes of the first tensor that is given, the outer one first.
     """
 
     args: tuple[Slot, ...]
@@ -45,6 +51,24 @@ class Call:
     outputs: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
     frame_axes: tuple[int | None, ...] = ()
+    answer_frames: tuple[tuple[int, int] | None, ...] = ()
+    joined: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    def parts(self, answer: Any, first: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+        """Outputs, those of one frame together, and states in an answer to the tensor ``first``; None where it has not
+        so many.
+        """
+        leaves = [tensor for _, tensor in flatten(answer)[0]]
+        if max((*self.outputs, *self.states)) >= len(leaves):
+            return None
+        for place, axes in self.joined.items():
+            sizes = [first.shape[axis] for axis in axes]
+            leaves[place] = leaves[place].reshape(*sizes, *leaves[place].shape[1:])
+        outputs = [leaves[place] for place in self.outputs]
+        for place, frames in enumerate(self.answer_frames):
+            if frames is not None:
+                outputs[place] = torch.unflatten(outputs[place], frames[0], (-1, frames[1]))
+        return outputs, [leaves[place] for place in self.states]
 
     def ask(self, module: nn.Module, tensors: Sequence[Tensor]) -> Any:
         """The answer as the module gives it."""
@@ -55,18 +79,6 @@ class Call:
             tensors = (*steps, *tensors[count:])
         args = [slot.value(tensors) for slot in self.args]
         return module(*args, **{name: slot.value(tensors) for name, slot in self.kwargs.items()})
-
-
-BEGINNERS = (
-    *("initial_state", "init_hidden", "init_state", "initial_states", "get_initial_state", "zero_state"),
-    *("initHidden", "begin_state", "init_states", "initial_hidden"),
-)
-"""What people call the method that gives the states of so many sequences that have not begun; ours first."""
-
-
-def begin_of(module: nn.Module) -> Callable[[int], Any] | None:
-    """A module's method for the states of so many sequences that have not begun; None where it has none."""
-    return next((found for name in BEGINNERS if callable(found := getattr(module, name, None))), None)
 
 
 class Adapter(nn.Module):
@@ -103,10 +115,24 @@ class Adapter(nn.Module):
         """How many there are."""
         return len(self.output_names)
 
+    def answers_in_frame(self, output: int) -> int:
+        """How many answers an output has in one step."""
+        frames = self._call.answer_frames
+        of = frames[output] if frames else None
+        return 1 if of is None else of[1]
+
+    def framed(self, answer_frames: tuple[tuple[int, int] | None, ...]) -> Adapter:
+        """The same with several answers of an output in one step, as ``Call`` has them."""
+        call = replace(self._call, answer_frames=answer_frames)
+        return self._like(self.module, call)
+
     def around(self, module: nn.Module) -> Adapter:
         """The same around another module of its class."""
+        return self._like(module, self._call)
+
+    def _like(self, module: nn.Module, call: Call) -> Adapter:
         begin = None if self._begin is None else list(zip(self._firsts(), self._begin, strict=True))
-        return Adapter(module, self._call, begin, (self.output_names, self.state_names), self.notes)
+        return Adapter(module, call, begin, (self.output_names, self.state_names), self.notes)
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """The states of ``batch_size`` sequences that have not begun, one by one."""
@@ -122,8 +148,9 @@ class Adapter(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Outputs and states, one by one."""
-        leaves, _ = flatten(self._call.ask(self.module, tensors))
-        return tuple(leaves[place][1] for place in (*self._call.outputs, *self._call.states))
+        parts = self._call.parts(self._call.ask(self.module, tensors), tensors[0])
+        assert parts is not None
+        return (*parts[0], *parts[1])
 
     def _firsts(self) -> list[Tensor]:
         return [self.get_buffer(f"begin_{place}") for place in range(len(self._begin or ()))]

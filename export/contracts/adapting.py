@@ -7,8 +7,7 @@ two chunks answer as one run does.
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.adapter import Adapter, Call, Slot, begin_of
+from ostinato.export.contracts.adapter import Adapter, Call, Slot
 from ostinato.export.contracts.axes import to_axes
+from ostinato.export.contracts.beginnings import alike, begin_of, blanks, repeated, rows_of, takes_no_size
 from ostinato.export.contracts.calls import (
-    REST,
     Parameters,
     Values,
     bindings,
@@ -29,9 +28,17 @@ from ostinato.export.contracts.calls import (
     with_states,
 )
 from ostinato.export.contracts.forward import failure
+from ostinato.export.contracts.naming import names_of, notes_on_joined
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.contracts.probes import draw_sequences
-from ostinato.export.contracts.reasons import signature_words, swapped, what_looks_ahead
+from ostinato.export.contracts.reasons import (
+    begun_anew,
+    signature_words,
+    swapped,
+    what_looks_ahead,
+    with_lost_state,
+    without_states,
+)
 from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.structures import flatten
 from ostinato.export.errors import ExportError
@@ -81,20 +88,31 @@ class _Search:
         self._failures: list[tuple[Sequence[Tensor], Exception]] = []
         self._odd = ""
 
-    def with_given_states(self, begin: Callable[[int], Any]) -> Adapter:
+    def with_given_states(self, begin: Callable[..., Any]) -> Adapter:
         """Where a method tells what they are."""
+        is_one = takes_no_size(begin)
         try:
-            begun = begin(_ROWS)
+            begun = begin() if is_one else begin(_ROWS)
         except Exception:  # it asks for more than the size of the batch, so it is none
             return self.with_inferred_states()
-        states = [tensor for _, tensor in flatten(begun)[0]]
+        for rows in rows_of(begun) if is_one else [None]:
+            several = begun if rows is None else flatten(begun)[1](iter(repeated(rows, _ROWS)))
+            found = self._found_with(several, [tensor for _, tensor in flatten(several)[0]])
+            if found is not None:
+                return Adapter(self._module, found.call, rows, self._names(found), notes_on_joined(found.call))
+        if not is_one:
+            raise self._refusal()
+        self._failures.clear()  # it may begin what the module keeps in itself
+        return self.with_inferred_states()
+
+    def _found_with(self, begun: Any, states: list[Tensor]) -> _Found | None:
         tensors = self._draw(_ROWS, _STEPS)
         for slots in bindings(self._parameters, self._inputs, self._context):
             for values in ways_to_give(self._parameters, self._parameters.free(slots), begun):
                 found = self._try(slots, values, states, tensors)
                 if found is not None:
-                    return Adapter(self._module, found.call, None, self._names(found))
-        raise self._refusal()
+                    return found
+        return None
 
     def with_inferred_states(self) -> Adapter:
         """Where only a run tells: it is begun without states."""
@@ -109,14 +127,36 @@ class _Search:
             if answer is None:
                 continue
             self._check_axes(bare, answer)
-            for values in states_in(answer, free):
+            for values in states_in(answer, free, has_rest=self._parameters.has_rest):
                 states = [tensor for value in values.values() for _, tensor in flatten(value)[0]]
                 found = self._try(slots, values, states, tensors) if states else None
                 if found is not None:
                     return self._begun(found, bare, tensors)
+        blank = self._blank(tensors)
+        if blank is not None:
+            return blank
         if not self._failures or not has_states:
             self._check_remembers(tensors)
         raise self._refusal()
+
+    def _blank(self, tensors: list[Tensor]) -> Adapter | None:
+        """Where states are wanted and nothing tells what they begin with: zeros of the shapes in which they return."""
+        failures = self._failures[:]
+        for slots in bindings(self._parameters, self._inputs, self._context):
+            wanted = [name for name in self._parameters.free(slots) if self._parameters.needed(name)]
+            for values in blanks(self._module, wanted, _ROWS) if wanted else []:
+                states = [tensor for value in values.values() for _, tensor in flatten(value)[0]]
+                found = self._try(slots, dict(values), states, tensors)
+                if found is not None:
+                    begin = [(state.narrow(axis, 0, 1), axis) for state in states for axis in [state.dim() - 2]]
+                    names = self._names(found)
+                    note = (
+                        f"{name_of(self._module)} has no initial_state and does not begin without states: it is begun "
+                        f"with zeros; its states are {', '.join(names[1])}"
+                    )
+                    return Adapter(self._module, found.call, begin, names, (note, *notes_on_joined(found.call)))
+        self._failures = failures
+        return None
 
     def _try(
         self, slots: dict[str, Slot], values: Values, states: list[Tensor], tensors: list[Tensor]
@@ -126,10 +166,21 @@ class _Search:
         if answer is None:
             return None
         for outputs, after in places_of_states(answer, states, values):
-            found = replace(call, outputs=outputs, states=after)
-            if self._carries(found, states, tensors):
-                return _Found(found, values, states, answer)
+            for joined in self._ways_to_part(answer, outputs):
+                found = replace(call, outputs=outputs, states=after, joined=joined)
+                if self._carries(found, states, tensors):
+                    return _Found(found, values, states, answer)
         return None
+
+    def _ways_to_part(self, answer: Any, outputs: Sequence[int]) -> list[dict[int, tuple[int, int]]]:
+        """Outputs of batch and steps in one axis, and how they lie in it: as in the input, or the other way round."""
+        first = self._inputs[0]
+        leaves = [tensor for _, tensor in flatten(answer)[0]]
+        places = [place for place in outputs if leaves[place].shape[:1] == (_ROWS * _STEPS,)]
+        if not places or first.time_axis is None:
+            return [{}]
+        axes = sorted((first.shape.index("B"), first.time_axis))
+        return [dict.fromkeys(places, (axes[0], axes[1])), dict.fromkeys(places, (axes[1], axes[0]))]
 
     def _carries(self, call: Call, states: list[Tensor], tensors: list[Tensor]) -> bool:
         """Whether two chunks answer as the whole."""
@@ -156,13 +207,15 @@ class _Search:
     def _begun(self, found: _Found, bare: Call, tensors: list[Tensor]) -> Adapter:
         """With the states with which it begins where it is given none: zeros, or tensors of its own."""
         shaped = [self._row_of(found, place, bare) for place in range(len(found.states))]
-        wanted = self._leaves(replace(bare, outputs=found.call.outputs, states=found.call.states), tensors)
+        wanted = self._leaves(
+            replace(bare, outputs=found.call.outputs, states=found.call.states, joined=found.call.joined), tensors
+        )
         assert wanted is not None
         own = [tensor.detach() for tensor in (*self._module.parameters(), *self._module.buffers())]
-        options = [[torch.zeros_like(row), *_alike(own, row)] for row, _ in shaped]
+        options = [[torch.zeros_like(row), *alike(own, row)] for row, _ in shaped]
         for firsts in itertools.islice(itertools.product(*options), _MOST_BEGINS):
             begin = [(first, axis) for first, (_, axis) in zip(firsts, shaped, strict=True)]
-            states = [first.expand([_ROWS if at == axis else -1 for at in range(first.dim())]) for first, axis in begin]
+            states = repeated(begin, _ROWS)
             made = self._leaves(found.call, [*tensors, *states])
             if made is not None and all(map(_is_close, (*made[0], *made[1]), (*wanted[0], *wanted[1]))):
                 names = self._names(found)
@@ -172,7 +225,7 @@ class _Search:
                     f"{name_of(self._module)} has no initial_state: run without states it begins with {begins}, as was "
                     f"measured; its states are {', '.join(names[1])}"
                 )
-                return Adapter(self._module, found.call, begin, names, (note,))
+                return Adapter(self._module, found.call, begin, names, (note, *notes_on_joined(found.call)))
         raise ExportError(
             f"{name_of(self._module)} begins with something else than zeros where it is given no state: add an "
             "initial_state(batch_size) that returns what it begins with"
@@ -227,59 +280,41 @@ class _Search:
             return [tensor for _, tensor in flatten(call.ask(self._module, tensors))[0]]
 
     def _refusal(self) -> ExportError:
-        name = name_of(self._module)
-        takes = ", ".join([part.name for part in (*self._inputs, *self._context)])
-        words = signature_words(self._module)
         if self._odd:
-            return ExportError(f"{name}: {self._odd}; {what_looks_ahead(self._module)}")
-        if callable(getattr(self._module, "initial_state", None)):
-            if self._failures:
-                tensors, error = self._failures[0]
-                return failure(self._module, tensors, error)
-            return ExportError(
-                f"{name}.forward{words} was not found to return the states that initial_state gives, in their shapes, "
-                "with its outputs: return (y, states) with all of them"
-            )
-        answers = self._answers()
-        if answers is None and self._failures:
-            tensors, error = self._failures[0]
+            self._check_remembers(self._draw(_ROWS, _STEPS))
+            return ExportError(f"{name_of(self._module)}: {self._odd}; {what_looks_ahead(self._module)}")
+        answer, failures = None, self._failures[:1]
+        has_begin = callable(getattr(self._module, "initial_state", None))
+        with begun_anew(self._module) as layers:
+            if not has_begin:
+                answer = self._first_answer()
+        if answer is None and self._failures:
+            tensors, error = (failures or self._failures)[0]
             return failure(self._module, tensors, error)
-        free = {
-            name
-            for slots in bindings(self._parameters, self._inputs, self._context)
-            for name in self._parameters.free(slots)
-        }
-        if not free:
+        if has_begin:
             return ExportError(
-                f"{name} has no initial_state(batch_size): add one that returns the states of that many sequences that "
-                f"have not begun, and let forward{words}, which takes none beside {takes}, take and return them; a "
-                "network that is trained on windows streams by ostinato.export.Window, one that needs the whole "
-                "sequence is of task 'sequence'"
+                f"{name_of(self._module)}.forward{signature_words(self._module)} was not found to return the states "
+                "that initial_state gives, in their shapes, with its outputs: return (y, states) with all of them"
             )
+        ways = bindings(self._parameters, self._inputs, self._context)
+        free = {name for slots in ways for name in self._parameters.free(slots)}
+        if not free:
+            return without_states(self._module, [part.name for part in (*self._inputs, *self._context)], layers)
         state = sorted(free, key=[*self._parameters.positional, *self._parameters.named].index)[0]
-        return ExportError(
-            f"{name}.forward{words} takes {state!r} and does not return it as it takes it, so what it has seen is lost "
-            f"between two steps; it returned {answers}: return (y, {state}), an LSTM's with both h and c"
-        )
+        return with_lost_state(self._module, state, flatten(answer)[0], _STEPS)
 
-    def _answers(self) -> str | None:
-        """What the first call that works returns, in words."""
+    def _first_answer(self) -> Any:
+        """What the first call that works returns; None where none does."""
         tensors = self._draw(_ROWS, _STEPS)
-        for slots in bindings(self._parameters, self._inputs, self._context):
-            answer = self._ask(self._parameters.call(slots), tensors)
-            if answer is not None:
-                found = flatten(answer)[0]
-                return ", ".join(f"{key or 'a tensor'} {list(tensor.shape)}" for key, tensor in found) or "no tensor"
-        return None
+        ways = bindings(self._parameters, self._inputs, self._context)
+        answers = (self._ask(self._parameters.call(slots), tensors) for slots in ways)
+        return next((answer for answer in answers if answer is not None), None)
 
     def _leaves(self, call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]] | None:
         answer = self._ask(call, tensors)
         if answer is None:
             return None
-        leaves = [tensor for _, tensor in flatten(answer)[0]]
-        if max((*call.outputs, *call.states)) >= len(leaves):
-            return None
-        return [leaves[place] for place in call.outputs], [leaves[place] for place in call.states]
+        return call.parts(answer, tensors[0])
 
     def _ask(self, call: Call, tensors: Sequence[Tensor]) -> Any:
         try:
@@ -294,43 +329,19 @@ class _Search:
         made = []
         for part in (*self._inputs, *self._context):
             steps = num_steps if part.time_axis is not None else 1
-            made.append(torch.from_numpy(to_axes(draw_sequences(part, generator, batch_size, steps), part)))
+            drawn = to_axes(draw_sequences(part, generator, batch_size, steps), part)
+            made.append(torch.from_numpy(np.ascontiguousarray(drawn)))
         return made
+
+    def _names(self, found: _Found) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return names_of(found.call, found.answer, found.values, [part.name for part in (*self._inputs, *self._context)])
 
     def _cut(self, tensors: list[Tensor], start: int, end: int) -> list[Tensor]:
         parts = (*self._inputs, *self._context)
         return [
-            tensor if part.time_axis is None else tensor.narrow(part.time_axis, start, end - start)
+            tensor if part.time_axis is None else tensor.narrow(part.time_axis, start, end - start).contiguous()
             for part, tensor in zip(parts, tensors, strict=True)
         ]
-
-    def _names(self, found: _Found) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        taken = [part.name for part in (*self._inputs, *self._context)]
-        ways = [name for name, _ in flatten(found.answer)[0]]
-        outputs = _short([ways[place] for place in found.call.outputs], "output", [])
-        if len(outputs) == 1 and outputs[0] == "output_0":
-            outputs = ["outputs"]
-        states = [
-            way for name, value in found.values.items() for way, _ in flatten(value, name.replace(REST, "state"))[0]
-        ]
-        shorter = _short([way.removeprefix(f"{next(iter(found.values))}_") for way in states], "", taken)
-        named = shorter if len(found.values) == 1 and all(shorter) and REST not in found.values else states
-        return tuple(outputs), tuple(f"state_{name}" if name in taken else name for name in named)
-
-
-def _short(ways: Sequence[str], word: str, taken: Sequence[str]) -> list[str]:
-    """Ways without the places at their beginning, or ``word`` and a number where nothing is left."""
-    names = [re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"^(\d+(_|$))+", "", way)) for way in ways]
-    if len(set(names)) != len(names) or set(names) & set(taken) or (not word and not all(names)):
-        names = [""] * len(names)
-    return [name or (f"{word}_{place}" if word else "") for place, name in enumerate(names)]
-
-
-def _alike(tensors: Sequence[Tensor], row: Tensor) -> Iterator[Tensor]:
-    """Those that could be such a row, in its shape."""
-    for tensor in tensors:
-        if tensor.numel() == row.numel() and tensor.dtype == row.dtype and bool(tensor.any()):
-            yield tensor.reshape(row.shape)
 
 
 def _is_close(given: Tensor, wanted: Tensor) -> bool:

@@ -8,12 +8,13 @@ An argument with ``len`` in its name is given the lengths, int64 ``[B]``; one wi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from ostinato.export.contracts.calls import is_word_of_states
 from ostinato.export.contracts.preparation import name_of, unwrapped
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Input
@@ -44,6 +45,7 @@ class WholeSequences(nn.Module):
         self.module = module
         self.places = tuple(places)
         self.num_inputs = num_inputs
+        self.is_unpadded = is_unpadded
         heeds_lengths = any(place.role in ("lengths", "mask", "padding") for place in places)
         self.takes_lengths = heeds_lengths and not is_unpadded
         # By position as far as that goes: a stand-in of a layer calls its arguments otherwise.
@@ -51,6 +53,12 @@ class WholeSequences(nn.Module):
         matching = [place.argument == name for place, name in zip(places, names, strict=False)]
         self.num_positional = matching.index(False) if False in matching else len(matching)
         self.batch_axis, self.time_axis = 0, 1
+
+    def around(self, module: nn.Module) -> WholeSequences:
+        """The same around another module with the same arguments."""
+        made = WholeSequences(module, self.places, self.num_inputs, is_unpadded=self.is_unpadded).eval()
+        made.batch_axis, made.time_axis = self.batch_axis, self.time_axis
+        return made
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, nested ones one by one."""
@@ -75,18 +83,29 @@ class WholeSequences(nn.Module):
         return tuple(tensor for _, tensor in flat_tensors(self.module(*by_position, **given)))
 
 
-def answers_whole_sequences(module: nn.Module) -> bool:
+def answers_whole_sequences(module: nn.Module, named: Collection[str] = ()) -> bool:
     """Whether a module is one of whole sequences by all that can be told without being said: it has no states of its
     own to begin with, and takes lengths or reads its sequences both ways.
+
+    Args:
+        named: arguments that are inputs or contexts. Beside a state, a mask that is one of them, as of what was
+            measured, tells nothing, nor do lengths or a mask that may be left out: such a module streams.
     """
     module = unwrapped(module)
     if any(callable(getattr(module, name, None)) for name in ("initial_state", "encode", "decode")):
         return False
-    names = list(inspect.signature(module.forward).parameters)[1:]
-    if any("len" in name.lower() or "mask" in name.lower() for name in names):
-        return True
     both_ways = any(isinstance(part, nn.RNNBase) and part.bidirectional for part in module.modules())
-    return both_ways and len(_required(module)) == 1
+    others = _parameters(module)[1:]
+    heeding = [each for each in others if _is_heeding(each.name)]
+    has_states = any(is_word_of_states(each.name) for each in others if each.name not in named)
+    needed = {each.name for each in others if each.default is each.empty}.difference(named)
+    if heeding and (both_ways or not has_states or any(each.name in needed for each in heeding)):
+        return True
+    return both_ways and not needed
+
+
+def _is_heeding(name: str) -> bool:
+    return "len" in name.lower() or "mask" in name.lower()
 
 
 def find_places(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input]) -> list[Place]:
@@ -103,7 +122,7 @@ def find_places(module: nn.Module, inputs: Sequence[Input], context: Sequence[In
     for parameter in parameters:
         name = parameter.name
         found: tuple[Role, int] | None = known.get(name)
-        if found is None and ("len" in name.lower() or "mask" in name.lower()) and places:
+        if found is None and _is_heeding(name) and places:
             found = (_heeding(name), 0)
         elif found is None and waiting:
             found = waiting.pop(0)
@@ -135,10 +154,6 @@ def _heeding(name: str) -> Role:
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [each for each in inspect.signature(module.forward).parameters.values() if each.kind in kinds]
-
-
-def _required(module: nn.Module) -> list[str]:
-    return [each.name for each in _parameters(module) if each.default is each.empty]
 
 
 def flat_tensors(answer: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

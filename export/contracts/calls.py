@@ -23,6 +23,12 @@ _FLAGS = (bool, int, float, str)
 _STATE_WORDS = ("state", "states", "hidden", "hiddens", "hx", "h", "memory", "cache", "carry", "past_key_values")
 
 
+def is_word_of_states(name: str) -> bool:
+    """Whether an argument is called as states are: ``hidden``, ``h0``, ``prev_state``."""
+    parts = name.lower().rstrip("0123456789_").split("_")
+    return any(part in (*_STATE_WORDS, "hc") for part in parts)
+
+
 class Parameters:
     """The parameters of a ``forward``, and those that are not taken yet."""
 
@@ -117,8 +123,12 @@ def ways_to_give(parameters: Parameters, free: Sequence[str], begun: Any) -> Ite
             yield {name: [begun]}
 
 
-def states_in(answer: Any, free: Sequence[str]) -> Iterator[Values]:
-    """What of an answer may be the states, and the parameters that it may be given by: the likeliest first."""
+def states_in(answer: Any, free: Sequence[str], *, has_rest: bool = False) -> Iterator[Values]:
+    """What of an answer may be the states, and the parameters that it may be given by: the likeliest first.
+
+    Args:
+        has_rest: the parameters end in one that takes any number, as ``*states`` does.
+    """
     parts = parts_of(answer)
     if parts is not None and is_named(answer):
         found = {name: value for name in free if (value := _named(parts, name)) is not None}
@@ -141,6 +151,10 @@ def states_in(answer: Any, free: Sequence[str]) -> Iterator[Values]:
             if len(values) > 2:
                 yield {name: tuple(values[1:])}
                 yield {name: list(values[1:])}
+        if has_rest:
+            yield {REST: values[1:]}
+            if last is not None:
+                yield {REST: list(last.values())}
     for name in free:
         yield {name: answer}
 

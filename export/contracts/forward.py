@@ -26,6 +26,12 @@ _ADVICE = (
         r"same device|expected device|device type|not compiled with CUDA|NVIDIA driver",
         "make tensors where the input is, as by device=x.device: a network is exported on the CPU",
     ),
+    (
+        r"NoneType",
+        "it was run without a state, and cannot begin so: add an initial_state(batch_size) that returns the states of "
+        "that many sequences that have not begun, or let None mean zeros",
+    ),
+    (r"Cell: Expected input to be 1D or 2D", "a cell takes one step a run: say --input x:B,F (shape=('B', F))"),
     (r"shape '.*' is invalid for input of size|size of tensor a .* must match", _FIXED),
 )
 

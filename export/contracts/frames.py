@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.adapter import Call, Slot, begin_of
+from ostinato.export.contracts.adapter import Adapter, Call, Slot
 from ostinato.export.contracts.axes import to_axes
+from ostinato.export.contracts.beginnings import begin_of
 from ostinato.export.contracts.calls import Parameters, bindings, ways_to_give, with_states
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.contracts.probes import draw_sequences
@@ -18,7 +19,7 @@ from ostinato.export.contracts.structures import flatten
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Input
 
-_ROWS, _LENGTHS = 3, (120, 240)
+_ROWS, _LENGTHS, _FRAMES = 3, (120, 240), (6, 7)
 
 
 def in_frames(part: Input, num_steps: int) -> Input:
@@ -39,6 +40,26 @@ def in_frames(part: Input, num_steps: int) -> Input:
     return part.model_copy(update=update)
 
 
+def in_answer_frames(adapter: Adapter, inputs: Sequence[Input], context: Sequence[Input]) -> Adapter:
+    """The same, where an output has several answers for each frame: those of one frame are one step's, side by side."""
+    shapes = []
+    for num_frames in _FRAMES:
+        with torch.no_grad():
+            made = adapter(*_drawn(inputs, context, num_frames), *adapter.initial_state(_ROWS))
+        shapes.append([tuple(tensor.shape) for tensor in made[: adapter.num_outputs]])
+    frames = tuple(_answers_in(*each) for each in zip(*shapes, strict=True))
+    return adapter.framed(frames) if any(frames) else adapter
+
+
+def _answers_in(fewer: tuple[int, ...], more: tuple[int, ...]) -> tuple[int, int] | None:
+    """The axis along which there are several answers for each frame, and how many."""
+    for axis, sizes in enumerate(zip(fewer, more, strict=False)):
+        number = sizes[1] - sizes[0]
+        if number > 1 and sizes == (_FRAMES[0] * number, _FRAMES[1] * number):
+            return axis, number
+    return None
+
+
 def check_rate(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input]) -> None:
     """Refuse a module that answers once in several steps, where it shows.
 
@@ -47,8 +68,9 @@ def check_rate(module: nn.Module, inputs: Sequence[Input], context: Sequence[Inp
     """
     if any(part.time_axis is None for part in inputs):
         return
-    short, long = (_lengths(module, inputs, context, num_steps) for num_steps in _LENGTHS)
-    for one, other in zip(short, long, strict=False):
+    short, long = (_shapes(module, inputs, context, num_steps) for num_steps in _LENGTHS)
+    sizes = [pair for shapes in zip(short, long, strict=False) for pair in zip(*shapes, strict=False)]
+    for one, other in sizes:
         if 0 < one < _LENGTHS[0] and other == 2 * one and _LENGTHS[0] % one == 0:
             rate = _LENGTHS[0] // one
             raise ExportError(
@@ -57,8 +79,10 @@ def check_rate(module: nn.Module, inputs: Sequence[Input], context: Sequence[Inp
             )
 
 
-def _lengths(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input], num_steps: int) -> list[int]:
-    """Sizes of the first thing that is answered without a state; none where that cannot be."""
+def _shapes(
+    module: nn.Module, inputs: Sequence[Input], context: Sequence[Input], num_steps: int
+) -> list[tuple[int, ...]]:
+    """Of all that is answered to sequences that begin; none where that cannot be asked."""
     module = copy.deepcopy(module)  # one that keeps something in itself is told so of its first run
     parameters = Parameters(module)
     tensors = _drawn(inputs, context, num_steps)
@@ -66,8 +90,7 @@ def _lengths(module: nn.Module, inputs: Sequence[Input], context: Sequence[Input
         try:
             with torch.no_grad():
                 for call, states in _calls(module, parameters, slots, len(tensors)):
-                    leaves = [tensor for _, tensor in flatten(call.ask(module, [*tensors, *states]))[0]]
-                    return list(leaves[0].shape) if leaves else []
+                    return [tuple(each.shape) for _, each in flatten(call.ask(module, [*tensors, *states]))[0]]
         except Exception:  # a user's module may raise anything; whoever needs its answer says so
             continue
     return []

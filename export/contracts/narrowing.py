@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,9 @@ MAX_DIFFERENCE = 1e-4
 _OTHERS = (torch.float64, torch.float16, torch.bfloat16)
 _CASTS = {Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.float}
 _METHODS = ("forward", "encode", "decode")
-_PROBES = (8, 40)
+PROBES = (8, 40)
+"""Sequences, and their steps."""
+Probing: TypeAlias = Callable[[nn.Module, Callable[[Any], Any]], Tensors]
 
 
 def in_float32(module: nn.Module) -> nn.Module:
@@ -49,7 +51,29 @@ def in_float32(module: nn.Module) -> nn.Module:
 
 
 def check_float32(module: nn.Module, contract: Contract) -> tuple[str, ...]:
+    """What to tell of a recurrent network that was put into float32, if it was.
+
+    Raises:
+        ExportError: it was in float64, and answers otherwise.
+    """
+    return float32_notes(module, lambda wide, dtype: _difference(wide, contract, dtype))
+
+
+def check_answers_in_float32(module: nn.Module, narrow: nn.Module, run: Probing) -> tuple[str, ...]:
+    """The same of a network without states.
+
+    Args:
+        narrow: the network in float32.
+        run: what a network answers to likely sequences, whose floats are first put into another dtype.
+    """
+    return float32_notes(module, lambda wide, dtype: _difference_of_answers(wide, narrow, run, dtype))
+
+
+def float32_notes(module: nn.Module, measure: Callable[[nn.Module, torch.dtype], float | None]) -> tuple[str, ...]:
     """What to tell of a network that was put into float32, if it was.
+
+    Args:
+        measure: how far the one in float32 is from a copy of the module, in its dtype; None where that does not run.
 
     Raises:
         ExportError: it was in float64, and answers otherwise.
@@ -61,7 +85,7 @@ def check_float32(module: nn.Module, contract: Contract) -> tuple[str, ...]:
     name = str(dtype).removeprefix("torch.")
     held = "rounded" if dtype == torch.float64 else "which holds them exactly"
     told = f"the network's weights are {name}; it is exported in float32, {held}"
-    difference = _difference(copy.deepcopy(module).eval(), contract, dtype)
+    difference = measure(copy.deepcopy(module).eval(), dtype)
     if difference is None:
         return (f"{told}, and was not compared with itself in {name}, in which it does not run here",)
     if dtype == torch.float64 and not difference <= MAX_DIFFERENCE:
@@ -70,7 +94,7 @@ def check_float32(module: nn.Module, contract: Contract) -> tuple[str, ...]:
             f"answers otherwise by {difference:.2g}, over {MAX_DIFFERENCE:g}: scale what it is given and carries so "
             "that float32 holds it, or train it in float32"
         )
-    return (f"{told}; over {_PROBES[1]} steps its answers differ from those in {name} by {difference:.1e} at most",)
+    return (f"{told}; over {PROBES[1]} steps its answers differ from those in {name} by {difference:.1e} at most",)
 
 
 def _dtype_to_leave(module: nn.Module) -> torch.dtype | None:
@@ -129,10 +153,10 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 def _difference(module: nn.Module, contract: Contract, dtype: torch.dtype) -> float | None:
     """How far the two are from each other over likely sequences; None where the module does not run in its dtype."""
-    narrow, batch_size = contract.module, _PROBES[0]
+    narrow, batch_size = contract.module, PROBES[0]
     if isinstance(narrow, Adapter):
         module = narrow.around(module)
-    drawn = contract.example(*_PROBES)
+    drawn = contract.example(*PROBES)
     tensors = drawn[: len(drawn) - len(contract.states)]
     begin, num_outputs = initial_states(module, batch_size), len(contract.made)
     ways = ((tensors, begin), (_cast(tensors, dtype), begin), (_cast(tensors, dtype), _cast(begin, dtype)))
@@ -150,3 +174,16 @@ def _answer(module: nn.Module, given: Tensors, states: Tensors, num_outputs: int
         return attempt(module, given, states, num_outputs)
     except ExportError:
         return None
+
+
+def _difference_of_answers(wide: nn.Module, narrow: nn.Module, run: Probing, dtype: torch.dtype) -> float | None:
+    with torch.no_grad():
+        made = run(narrow, lambda value: value)
+        for cast in (lambda value: value, lambda value: _cast(value, dtype)):
+            try:
+                wanted = run(wide, cast)
+            except Exception:  # a user's module may raise anything where it meets another dtype
+                continue
+            pairs = zip(made, wanted, strict=True)
+            return max(largest_difference(ours.numpy(), theirs.to(torch.float64).numpy()) for ours, theirs in pairs)
+    return None

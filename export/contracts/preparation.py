@@ -20,6 +20,8 @@ from ostinato.export.errors import ExportError, first_line
 # What holds the user's module under this attribute, and adds nothing to what it answers.
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+_TRAINERS = ("lightning.pytorch.", "pytorch_lightning.")
+"""Where the base classes of Lightning are, under both names of its package."""
 _NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -75,10 +77,16 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 def _trained_by(module: nn.Module) -> nn.Module | None:
     """The network of a module that has steps of training around it and no ``forward`` of its own."""
-    if not hasattr(module, "training_step") or type(module).forward is not nn.Module.forward:
+    if not hasattr(module, "training_step") or _has_forward(module):
         return None
     networks = [part for part in module.children() if next(part.parameters(), None) is not None]
     return networks[0] if len(networks) == 1 else None
+
+
+def _has_forward(module: nn.Module) -> bool:
+    """Whether somebody wrote a ``forward``: torch's own raises, and that of a trainer's base class calls it."""
+    owner = next(kind for kind in type(module).__mro__ if "forward" in vars(kind))
+    return owner is not nn.Module and not owner.__module__.startswith(_TRAINERS)
 
 
 def name_of(module: nn.Module) -> str:

@@ -20,8 +20,9 @@ def draw_sequences(inputs: Input, generator: np.random.Generator, batch_size: in
 
     A feature with ``categories``, a range of codes, or of an input with ``num_codes`` is a code; others wander around
     their training mean within minimum and maximum, or around 0 with a standard deviation of 1 where there are no
-    statistics; whole numbers are drawn from minimum to maximum, 0 and 1 without statistics. Where the input may have
-    holes, so have the probes: single ones, long runs, a feature that a sequence never has, and one sequence of nothing
+    statistics; whole numbers are drawn from minimum to maximum, 0 and 1 without statistics, as is what is called a
+    mask. Where the input may have holes, so have the probes: single ones, long runs, a feature that a sequence never
+    has, and one sequence of nothing
     but holes.
     """
     wide = np.stack(
@@ -51,6 +52,8 @@ def _draw_feature(
         return generator.integers(first, last, size=shape, endpoint=True).astype(np.float64)
     statistics = inputs.statistics
     if inputs.dtype.startswith("float"):
+        if statistics is None and limits is None and "mask" in inputs.name.lower():
+            return generator.integers(0, 1, size=shape, endpoint=True).astype(np.float64)
         normal = _wander(generator.standard_normal(shape))
         amount = normal
         if statistics is not None:

@@ -23,7 +23,7 @@ from ostinato.export.contracts.axes import from_axes, to_axes
 from ostinato.export.contracts.codes import check_declared, find_codes
 from ostinato.export.contracts.contract import Contract, ask_module
 from ostinato.export.contracts.forward import attempt, check_signature, initial_states
-from ostinato.export.contracts.frames import check_rate, in_frames
+from ostinato.export.contracts.frames import check_rate, in_answer_frames, in_frames
 from ostinato.export.contracts.preparation import name_of, prepared
 from ostinato.export.contracts.probes import draw_sequences, likely_step
 from ostinato.export.contracts.repeats import check_repeats
@@ -66,7 +66,7 @@ def inspect_module(
     module = prepared(module)
     if steps_per_answer > 1:
         given = tuple(in_frames(part, steps_per_answer) for part in given)
-        module = adapt(module, given, tuple(context), in_frames=True)
+        module = in_answer_frames(adapt(module, given, tuple(context), in_frames=True), given, context)
     else:
         check_rate(module, given, context)
         module = _adapted(module, given, tuple(context))
@@ -205,7 +205,8 @@ def _example(parts: Sequence[Input], batch_size: int, num_steps: int) -> list[Te
     made = []
     for part in parts:
         sequence = draw_sequences(part, np.random.default_rng(0), batch_size, num_steps)
-        made.append(torch.from_numpy(to_axes(sequence if part.time_axis is not None else sequence[:, :1], part)))
+        drawn = to_axes(sequence if part.time_axis is not None else sequence[:, :1], part)
+        made.append(torch.from_numpy(np.ascontiguousarray(drawn)))  # as a user's `view` has it
     return made
 
 
@@ -219,7 +220,7 @@ def _find_outputs(module: nn.Module, answers: list[tuple[Tensor, ...]], features
         num_features = int(np.prod([size for size in shape if isinstance(size, int)], dtype=np.int64))
         stem = "output" if len(names) == 1 else name
         numbers = (name,) if len(names) > 1 and num_features == 1 else _numbered(stem, num_features)
-        named = tuple(by_name.get(name, ())) or numbers
+        named = _in_frame(by_name.get(name, ()), module, index) or numbers
         made.append(_checked_output(name, shape, dtype_name(place, answers[0][index]), named))
     return tuple(made)
 
@@ -232,6 +233,12 @@ def _features_by_name(names: Sequence[str], features: FeatureNames) -> Mapping[s
     if features and len(names) > 1:
         raise ExportError(f"of several outputs say whose features: the module gives {', '.join(names)}")
     return {names[0]: features}
+
+
+def _in_frame(names: Sequence[str], module: nn.Module, output: int) -> tuple[str, ...]:
+    """The names of an output's numbers; of several answers in a step, those of each by its place."""
+    number = module.answers_in_frame(output) if isinstance(module, Adapter) else 1
+    return tuple(names) if number == 1 else tuple(f"{name}_{step}" for step in range(number) for name in names)
 
 
 def _numbered(stem: str, number: int) -> tuple[str, ...]:

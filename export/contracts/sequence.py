@@ -80,18 +80,7 @@ class SequenceContract:
             ExportError: the network fails.
         """
         lengths = [len(rows) for rows in sequences]
-        num_steps = max(num_steps, *lengths)
-        tensors = []
-        for index, part in enumerate(self.inputs):
-            wide = np.full((len(sequences), num_steps, *part.row_shape), self._padding(part, padding), part.dtype)
-            for row, rows in enumerate(sequences):
-                wide[row, : len(rows)] = self.given.unpack(rows)[index]
-            tensors.append(to_axes(wide, part))
-        context = [
-            to_axes(np.stack([known[index] for known in contexts])[:, None], part)
-            for index, part in enumerate(self.context)
-        ]
-        arrays = [*tensors, *([np.array(lengths)] if self.lengths else []), *context]
+        arrays = list(self.feeds(sequences, contexts, num_steps, padding).values())
         if self.is_wide:
             arrays = [_widened(each) for each in arrays]
         outputs = [
@@ -99,6 +88,28 @@ class SequenceContract:
             for each, part in zip(_attempt(self.module, arrays), self.outputs, strict=True)
         ]
         return self._rows(outputs, lengths)
+
+    def feeds(
+        self,
+        sequences: Sequence[Array],
+        contexts: Sequence[tuple[Array, ...]],
+        num_steps: int = 0,
+        padding: float = 0.0,
+    ) -> dict[str, Array]:
+        """Sequences padded side by side, as the graph's inputs by their names, in order; arguments as of ``answer``."""
+        lengths = [len(rows) for rows in sequences]
+        num_steps = max(num_steps, *lengths)
+        feeds: dict[str, Array] = {}
+        for index, part in enumerate(self.inputs):
+            wide = np.full((len(sequences), num_steps, *part.row_shape), self._padding(part, padding), part.dtype)
+            for row, rows in enumerate(sequences):
+                wide[row, : len(rows)] = self.given.unpack(rows)[index]
+            feeds[part.name] = to_axes(wide, part)
+        if self.lengths:
+            feeds[self.lengths] = np.array(lengths)
+        for index, part in enumerate(self.context):
+            feeds[part.name] = to_axes(np.stack([known[index] for known in contexts])[:, None], part)
+        return feeds
 
     def alone(self, rows: Array, context: tuple[Array, ...] = ()) -> Array:
         """What the network answers to one sequence at its own length: of two that are the same, since a batch of one

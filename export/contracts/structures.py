@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Rebuild: TypeAlias = Callable[[Iterator[Tensor]], Any]
 """Puts a structure together from its tensors, in their order."""
@@ -41,7 +42,15 @@ def parts_of(value: object) -> dict[str, Any] | None:
         return dict(zip(names, value, strict=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if _is_plain(value):
+        return dict(vars(value))
     return None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is of a class of one's own that holds tensors as its attributes."""
+    own = getattr(value, "__dict__", {})
+    return not isinstance(value, nn.Module | type) and any(isinstance(part, Tensor) for part in own.values())
 
 
 def is_named(value: object) -> bool:
@@ -56,5 +65,9 @@ def _like(value: object, parts: dict[str, Any]) -> Any:
         return type(value)(*parts.values())
     if isinstance(value, tuple | list):
         return type(value)(parts.values())
+    if not dataclasses.is_dataclass(value):
+        plain = copy.copy(value)
+        vars(plain).update(parts)
+        return plain
     made = [field.name for field in dataclasses.fields(cast("Any", value)) if field.init]
     return cast("Any", type(value))(**{name: parts[name] for name in made})

@@ -19,6 +19,7 @@ from ostinato.export.contracts.symbols import Axes
 from ostinato.export.graphs.layers import with_onnx_layers
 from ostinato.export.graphs.ranges import MAY_BE_MISSING, Range
 from ostinato.export.graphs.recurrent import TRACED_SIZES, Signature, open_exported, write_module
+from ostinato.export.graphs.whole import write_whole
 from ostinato.service.artifact.decoder import Decoder
 
 
@@ -82,15 +83,22 @@ def write_encoder(contract: EncoderDecoder, path: Path) -> Mapping[str, Range]:
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
     """
-    source = draw_source(contract.source, np.random.default_rng(0), *TRACED_SIZES)
-    example = [torch.from_numpy(source)]
     inputs: list[tuple[str, Axes]] = [(contract.source.name, contract.source.shape)]
     if contract.encoder_lengths:
-        example.append(_traced_lengths())
         inputs.append((contract.encoder_lengths, ("B",)))
+
+    def example(batch_size: int, num_steps: int) -> list[Tensor]:
+        source = draw_source(contract.source, np.random.default_rng(0), batch_size, num_steps)
+        tensors = [torch.from_numpy(source)]
+        return [*tensors, _traced_lengths(batch_size, num_steps)] if contract.encoder_lengths else tensors
+
     ranges = {contract.source.name: MAY_BE_MISSING} if contract.source.missing else {}
     signature = Signature("encode", tuple(inputs), tuple(encoder_outputs(contract.decoder)), ranges)
-    return write_module(_Encode(with_onnx_layers(contract.module)), example, signature, path)
+    place = 1 if contract.encoder_lengths else None
+    module = _Encode(with_onnx_layers(contract.module))
+    if contract.source.source_axis is None:
+        return write_module(module, example(*TRACED_SIZES), signature, path)
+    return write_whole(module, example, signature, path, place)
 
 
 def write_decoder(
@@ -123,7 +131,7 @@ def write_decoder(
         example.insert(0, torch.from_numpy(rows.copy()))
     if decoder.lengths:
         inputs.append((decoder.lengths, ("B",)))
-        example.append(_traced_lengths())
+        example.append(_traced_lengths(*TRACED_SIZES))
     outputs: list[tuple[str, Axes]] = [(decoder.output.name, decoder.output.shape)]
     outputs += [(state.output, state.shape) for state in decoder.states]
     if decoder.attention:
@@ -136,8 +144,8 @@ def write_decoder(
     return _without_unused_lengths(decoder, path)
 
 
-def _traced_lengths() -> Tensor:
-    return torch.full((TRACED_SIZES[0],), TRACED_SIZES[1], dtype=torch.int64)
+def _traced_lengths(batch_size: int, num_steps: int) -> Tensor:
+    return torch.full((batch_size,), num_steps, dtype=torch.int64)
 
 
 def _without_unused_lengths(decoder: Decoder, path: Path) -> Decoder:

@@ -15,9 +15,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from ostinato.export.graphs.invariant_einsum import rewrite_einsum
 from ostinato.export.graphs.invariant_layers import rewrite_convolution, rewrite_projected, rewrite_recurrence
+from ostinato.export.graphs.invariant_products import rewrite_matmul, rewrite_open_einsum, rewrite_open_product
 from ostinato.export.graphs.layers import PROJECTED
-from ostinato.export.graphs.nodes import Nodes, constant_of, integers_of
+from ostinato.export.graphs.nodes import Nodes, integers_of
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _IN_FLOAT32 = {"Softplus", "Mish", "Sin", "Cos", "Atan", "Asin", "Acos"}
@@ -37,15 +39,19 @@ def make_invariant(model: ir.Model) -> None:
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    rewrite = _REWRITES.get(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
+    name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    rewrites = [table[name] for table in (_REWRITES, _REWRITES_OF_OPEN_SUMS) if name in table]
     given = node.inputs[0] if node.inputs else None
-    if rewrite is None or given is None or given.dtype not in _FLOATS:
+    if not rewrites or given is None or given.dtype not in _FLOATS:
         return
     if node.op_type in _IN_FLOAT32 and given.dtype != ir.DataType.FLOAT:
         return
-    nodes = Nodes(given.dtype.numpy())
-    made = rewrite(nodes, node)
-    if made is None:
+    for rewrite in rewrites:
+        nodes = Nodes(given.dtype.numpy())
+        made = rewrite(nodes, node)
+        if made is not None:
+            break
+    else:
         return
     for old, new in zip(node.outputs, made, strict=True):
         new.type, new.shape = old.type, old.shape
@@ -134,25 +140,29 @@ def _reduce_sum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
 
 def _reduce_mean(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     reduced = _sum_over_axes(nodes, node)
-    return None if reduced is None else [nodes.op("Div", reduced[0], nodes.number(float(reduced[1])))]
+    return None if reduced is None else [nodes.op("Div", *reduced)]
 
 
-def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, int] | None:
-    """Sums over axes of known sizes, as products with ones, and how many numbers are in each."""
+def _sum_over_axes(nodes: Nodes, node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """Sums over axes, and how many numbers are in each: of known sizes as products with ones, of the one that is open
+    step after step, which zeros in the padding do not change.
+    """
     x = _given(node)
     axes = integers_of(node.inputs[1]) if len(node.inputs) > 1 else None
     if not axes or x.shape is None:
         return None
     rank = len(x.shape)
     axes = sorted({axis % rank for axis in axes})
-    sizes = [x.shape[axis] for axis in axes]
-    if not all(isinstance(size, int) for size in sizes):
+    if sum(not isinstance(x.shape[axis], int) for axis in axes) > 1:
         return None
-    total, number = x, 1
+    total, number = x, nodes.number(1.0)
     for axis in axes:
         size = x.shape[axis]
-        assert isinstance(size, int)
-        total, number = nodes.sum_over(total, axis, rank, size), number * size
+        if isinstance(size, int):
+            total, count = nodes.sum_over(total, axis, rank, size), nodes.number(float(size))
+        else:
+            total, count = nodes.sum_along(total, axis), nodes.size(x, axis)
+        number = count if axis == axes[0] else nodes.op("Mul", number, count)
     keeps = node.attributes.get("keepdims")
     if keeps is not None and not keeps.as_int():
         total = nodes.op("Squeeze", total, nodes.integers(axes))
@@ -175,39 +185,6 @@ def _instance_norm(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     one = nodes.integers([1])
     scaled = nodes.op("Mul", normal, nodes.op("Unsqueeze", scale, one))
     return [nodes.op("Add", scaled, nodes.op("Unsqueeze", bias, one))]
-
-
-def _einsum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """Of two, ``...k,ko->...o`` and ``...k,ok->...o`` as a product with weights; of more, two after two."""
-    terms, arrow, wanted = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    letters, given = terms.split(","), list(node.inputs)
-    if not arrow or "." in terms or len(given) < 2:
-        return None
-    left, value = letters[0], given[0]
-    for index, (right, other) in enumerate(zip(letters[1:], given[1:], strict=True), start=2):
-        needed = wanted + "".join(letters[index:])
-        kept = wanted if index == len(given) else "".join(dict.fromkeys(at for at in left + right if at in needed))
-        product = _product(nodes, (left, right, kept), value, other)
-        if product is None and len(given) == 2:
-            return None
-        value = nodes.op("Einsum", value, other, equation=f"{left},{right}->{kept}") if product is None else product
-        left = kept
-    assert value is not None
-    return [value]
-
-
-def _product(
-    nodes: Nodes, letters: tuple[str, str, str], value: ir.Value | None, weights: ir.Value | None
-) -> ir.Value | None:
-    left, right, wanted = letters
-    if len(right) != 2 or constant_of(weights) is None:
-        return None
-    summed, kept = left[-1:], right.replace(left[-1:], "")
-    if len(kept) != 1 or summed not in right or wanted != left[:-1] + kept or kept in left:
-        return None
-    if right[0] != summed:
-        weights = nodes.op("Transpose", weights, perm=[1, 0])
-    return nodes.op("MatMul", value, weights)
 
 
 def _given(node: ir.Node) -> ir.Value:
@@ -236,8 +213,11 @@ _REWRITES: dict[str, Rewrite] = {
     "ReduceSum": _reduce_sum,
     "ReduceMean": _reduce_mean,
     "InstanceNormalization": _instance_norm,
-    "Einsum": _einsum,
+    "MatMul": rewrite_matmul,
+    "Einsum": rewrite_einsum,
     "Conv": rewrite_convolution,
     "RNN": rewrite_recurrence,
     PROJECTED: rewrite_projected,
 }
+_REWRITES_OF_OPEN_SUMS: dict[str, Rewrite] = {"MatMul": rewrite_open_product, "Einsum": rewrite_open_einsum}
+"""What is tried where the size of what is summed is open, and so has no form of the above."""

@@ -14,38 +14,79 @@ _LAST = np.iinfo(np.int64).max
 
 
 def rewrite_convolution(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
-    """``Conv`` of ``[B, C, L]`` with weights ``[O, C, K]``: what each tap sees side by side, times the weights.
+    """``Conv`` of ``[B, C, L...]`` with weights ``[O, C / groups, K...]``: what each tap sees, times the weights.
 
-    None for more axes, groups, strides or padding.
+    Any strides, dilations, groups and padding. None where all sizes are known, as of a convolution over features: then
+    each row is summed in the same order in any run.
     """
     x, weights = node.inputs[0], constant_of(node.inputs[1])
-    if x is None or weights is None or weights.ndim != 3 or not _is_plain(node):
+    bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    auto_pad = node.attributes.get("auto_pad")
+    if x is None or weights is None or (auto_pad is not None and auto_pad.as_string() not in ("NOTSET", "VALID")):
         return None
-    num_taps = weights.shape[2]
-    dilation = _integers(node, "dilations", [1])[0]
-    axis = nodes.integers([2])
+    sizes = [] if x.shape is None else [x.shape[axis] for axis in range(2, len(x.shape))]
+    if sizes and all(isinstance(size, int) for size in sizes):
+        return None
+    num_axes = weights.ndim - 2
+    pads = _integers(node, "pads", [0] * 2 * num_axes)
+    if any(pads):
+        x = nodes.op("Pad", x, nodes.integers([0, 0, *pads[:num_axes], 0, 0, *pads[num_axes:]]))
+    group = node.attributes.get("group")
+    num_groups = 1 if group is None else group.as_int()
+    per_group = len(weights) // num_groups
+    strides, dilations = (_integers(node, name, [1] * num_axes) for name in ("strides", "dilations"))
+    if weights.shape[1] == 1:
+        channels = nodes.integers(np.repeat(np.arange(num_groups), per_group).tolist())
+        x = x if per_group == 1 else nodes.op("Gather", x, channels, axis=1)
+        return [_channel_by_channel(nodes, _seen(nodes, x, weights, strides, dilations), weights, bias)]
+    made = []
+    for index, part in enumerate(np.split(weights, num_groups)):
+        ends = (nodes.integers([(index + end) * weights.shape[1]]) for end in (0, 1))
+        given = x if num_groups == 1 else nodes.op("Slice", x, *ends, nodes.integers([1]))
+        added = None if bias is None else bias[index * per_group : (index + 1) * per_group]
+        made.append(_all_channels(nodes, _seen(nodes, given, part, strides, dilations), part, added))
+    return [nodes.op("Concat", *made, axis=1) if num_groups > 1 else made[0]]
+
+
+def _seen(nodes: Nodes, x: ir.Value, weights: NDArray[Any], strides: list[int], dilations: list[int]) -> list[ir.Value]:
+    """What each tap of the weights ``[O, C, K...]`` sees of ``x [B, C, L...]``, the last axis' taps first."""
+    num_taps = weights.shape[2:]
+    axes = nodes.integers(range(2, weights.ndim))
+    steps = nodes.integers(strides)
     seen = []
-    for tap in range(num_taps):
-        behind = (num_taps - 1 - tap) * dilation
-        start, end = nodes.integers([tap * dilation]), nodes.integers([-behind if behind else _LAST])
-        seen.append(nodes.op("Slice", x, start, end, axis) if num_taps > 1 else x)
-    side_by_side = nodes.op("Concat", *seen, axis=1) if num_taps > 1 else x
-    # [O, C, K] as [K C, O]: a tap's channels stand together.
-    flat = weights.transpose(2, 1, 0).reshape(-1, weights.shape[0])
-    made = nodes.op("MatMul", nodes.op("Transpose", side_by_side, perm=[0, 2, 1]), nodes.constant(flat))
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        made = nodes.op("Add", made, node.inputs[2])
-    return [nodes.op("Transpose", made, perm=[0, 2, 1])]
+    for tap in np.ndindex(*num_taps):
+        begins = [at * dilation for at, dilation in zip(tap, dilations, strict=True)]
+        behind = [(size - 1) * each - at for size, each, at in zip(num_taps, dilations, begins, strict=True)]
+        ends = nodes.integers([-each if each else _LAST for each in behind])
+        is_whole = not any(begins + behind) and set(strides) == {1}
+        seen.append(x if is_whole else nodes.op("Slice", x, nodes.integers(begins), ends, axes, steps))
+    return seen
 
 
-def _is_plain(node: ir.Node) -> bool:
-    group, auto_pad = node.attributes.get("group"), node.attributes.get("auto_pad")
-    return (
-        (group is None or group.as_int() == 1)
-        and (auto_pad is None or auto_pad.as_string() in ("NOTSET", "VALID"))
-        and set(_integers(node, "strides", [1])) == {1}
-        and set(_integers(node, "pads", [0])) == {0}
-    )
+def _all_channels(nodes: Nodes, seen: list[ir.Value], weights: NDArray[Any], bias: NDArray[Any] | None) -> ir.Value:
+    """``[B, O, L...]``, by a product of all that the taps see, side by side."""
+    rank = weights.ndim
+    side_by_side = nodes.op("Concat", *seen, axis=1) if len(seen) > 1 else seen[0]
+    # [O, C, K...] as [K... C, O]: a tap's channels stand together.
+    flat = weights.reshape(*weights.shape[:2], -1).transpose(2, 1, 0).reshape(-1, len(weights))
+    last = nodes.op("Transpose", side_by_side, perm=[0, *range(2, rank), 1])
+    made = nodes.op("MatMul", last, nodes.constant(flat))
+    if bias is not None:
+        made = nodes.op("Add", made, nodes.constant(bias))
+    return nodes.op("Transpose", made, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def _channel_by_channel(
+    nodes: Nodes, seen: list[ir.Value], weights: NDArray[Any], bias: NDArray[Any] | None
+) -> ir.Value:
+    """``[B, O, L...]``, where each output sees one channel: tap after tap."""
+    one_each = (-1, *[1] * (weights.ndim - 2))
+    made = None if bias is None else nodes.constant(bias.reshape(one_each))
+    for given, factors in zip(seen, weights.reshape(len(weights), -1).T, strict=True):
+        product = nodes.op("Mul", given, nodes.constant(factors.reshape(one_each)))
+        made = product if made is None else nodes.op("Add", made, product)
+    assert made is not None, "there is a tap at least"
+    return made
 
 
 def _integers(node: ir.Node, name: str, default: list[int]) -> list[int]:

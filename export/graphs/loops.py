@@ -41,12 +41,16 @@ def loops_over_steps(contract: Contract) -> bool:
     """Whether a module calls torch more often for more steps; False where it cannot run them."""
     if contract.inputs.time_axis is None:
         return False
+    return is_called_more_often(lambda num_steps: contract.module(*contract.example(2, num_steps)))
+
+
+def is_called_more_often(run: Callable[[int], Any]) -> bool:
+    """Whether a run of so many steps calls torch more often for more of them; False where it fails."""
     counts: list[int] = []
     for num_steps in _LENGTHS:
-        tensors = contract.example(2, num_steps)
         with _Calls() as calls, torch.no_grad():
             try:
-                contract.module(*tensors)
+                run(num_steps)
             except Exception:  # a user's module may raise anything; what it is shows in the trace
                 return False
         counts.append(calls.count)

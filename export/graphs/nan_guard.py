@@ -101,7 +101,7 @@ def _guard_layer(graph: ir.Graph, node: ir.Node, ranges: Ranges) -> bool:
     for taint in taints:
         begun = node.inputs[target]
         assert begun is not None, "a layer's states are always given"
-        node.replace_input_with(target, _insert(graph, node, "Add", [begun, taint]))
+        node.replace_input_with(target, _insert(graph, node, "Sub", [begun, taint]))
     return bool(taints)
 
 
@@ -135,7 +135,7 @@ def _is_within(graph: ir.Graph, node: ir.Node, given: ir.Value, lengths: ir.Valu
 
 
 def _guard_extreme(graph: ir.Graph, node: ir.Node) -> None:
-    """Add to a maximum or minimum NaN where one of its numbers is, and 0 elsewhere."""
+    """Take from a maximum or minimum NaN where one of its numbers is, and 0 elsewhere."""
     given, made = node.inputs[0], node.outputs[0]
     assert given is not None
     dtype = (given.dtype or ir.DataType.FLOAT).numpy()
@@ -146,7 +146,7 @@ def _guard_extreme(graph: ir.Graph, node: ir.Node) -> None:
     if node.op_type == "MaxPool":
         attributes["count_include_pad"] = 1  # or a window of padding alone would be 0 by 0
     taint = _insert(graph, node, _EXTREMES[node.op_type], [clipped, *node.inputs[1:]], attributes)
-    _put_behind(graph, made, [ir.node("Add", [made, taint])])
+    _put_behind(graph, made, [ir.node("Sub", [made, taint])])
 
 
 def _guard_place(graph: ir.Graph, node: ir.Node) -> None:

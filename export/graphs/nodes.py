@@ -83,6 +83,20 @@ class Nodes:
         inner = self.op("Add", self.op("Mul", self.op("Mul", series, square), part), part)
         return self.op("Mul", self.op("Sign", x), self.op("Add", angle, inner))
 
+    def product(self, left: ir.Value, right: ir.Value, *, is_one_column: bool) -> ir.Value:
+        """``left [..., M, K] x right [..., K, N]``, as the part of a product that has a row more.
+
+        onnxruntime multiplies one row, or by one column, otherwise than several, unless it knows the right one
+        beforehand; and several matrices by one are rows of one.
+        """
+        one_more, begin, end = self.integers([0, 1]), self.integers([0]), self.integers([-1])
+        rows, columns = self.integers([-2]), self.integers([-1])
+        if is_one_column:
+            right = self.op("Pad", right, one_more, None, columns)
+        made = self.op("MatMul", self.op("Pad", left, one_more, None, rows), right)
+        made = self.op("Slice", made, begin, end, rows)
+        return self.op("Slice", made, begin, end, columns) if is_one_column else made
+
     def sum_over(self, x: ir.Value, axis: int, rank: int, size: int) -> ir.Value:
         """The sum over one axis, which stays, as a product with ones."""
         order = [*(other for other in range(rank) if other != axis), axis]
@@ -90,6 +104,17 @@ class Nodes:
         last = x if is_last else self.op("Transpose", x, perm=order)
         total = self.op("MatMul", last, self.constant(np.ones((size, 1))))
         return total if is_last else self.op("Transpose", total, perm=[order.index(other) for other in range(rank)])
+
+    def sum_along(self, x: ir.Value, axis: int) -> ir.Value:
+        """The sum over one axis of any size, which stays, one number after the other."""
+        sums = self.op("CumSum", x, self.op("Constant", value=ir.tensor(np.array(axis, np.int64))))
+        return self.op("Gather", sums, self.integers([-1]), axis=axis)
+
+    def size(self, x: ir.Value, axis: int) -> ir.Value:
+        """The size of an axis, as one of the numbers."""
+        number = self.op("Gather", self.op("Shape", x), self.integers([axis]), axis=0)
+        kind = ir.DataType.from_numpy(np.dtype(self._dtype))
+        return self.op("Squeeze", self.op("Cast", number, to=int(kind)))
 
 
 def constant_of(value: ir.Value | None) -> NDArray[Any] | None:

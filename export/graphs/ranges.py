@@ -148,8 +148,8 @@ def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
 def _range_of(numbers: NDArray[Any]) -> Range:
     if numbers.dtype.kind != "f":
         return Range(float(np.abs(numbers.astype(np.float64)).max(initial=0.0)), False)
-    largest = float(np.nanmax(np.abs(numbers), initial=0.0)) if numbers.size else 0.0
-    return Range(largest, bool(np.isnan(numbers).any()))
+    missing = np.isnan(numbers)  # all of them, where a constant is NaN
+    return Range(float(np.abs(numbers[~missing]).max(initial=0.0)), bool(missing.any()))
 
 
 def _either(ranges: Sequence[Range]) -> Range:

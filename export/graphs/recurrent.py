@@ -21,13 +21,18 @@ from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.symbols import Axes
 from ostinato.export.errors import ExportError
+from ostinato.export.graphs.counted import CountedSteps
+from ostinato.export.graphs.decompositions import WithoutShortcuts, decomposed
 from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.invariant import make_invariant
 from ostinato.export.graphs.layers import onnx_forwards, with_onnx_layers
 from ostinato.export.graphs.loops import loops_over_steps, scan_over_steps
+from ostinato.export.graphs.medians import SortedMedians
 from ostinato.export.graphs.nan_guard import guard
+from ostinato.export.graphs.open_lengths import open_lengths
 from ostinato.export.graphs.packing import PaddedPacking
 from ostinato.export.graphs.ranges import FINITE, MAY_BE_MISSING, Range, Ranges
+from ostinato.export.graphs.rerolled import reroll
 from ostinato.export.graphs.tidy import tidy
 from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
@@ -59,12 +64,17 @@ class StepGraph:
 class _Flat(nn.Module):
     """The module with all its arguments as one: a fixed signature to trace, whatever the module's own is."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, counted: CountedSteps | None) -> None:
         super().__init__()
         self.module = module
+        self.counted = counted
 
     def forward(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(self.module(*arguments))
+        if self.counted is None:
+            return tuple(self.module(*arguments))
+        with self.counted.run(arguments) as settled:
+            made: tuple[Tensor, ...] = settled(tuple(self.module(*arguments)))
+            return made
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,12 @@ class Signature:
             ),
             ranges=_ranges_of(contract),
         )
+
+    @property
+    def time_axes(self) -> list[tuple[int, int]]:
+        """Of each input that has steps, or a source's steps: its place and their axis."""
+        places = enumerate(shape for _, shape in self.inputs)
+        return [(place, axis) for place, shape in places for axis, size in enumerate(shape) if size in ("T", "S")]
 
     def dynamic_shapes(self, symbols: Mapping[str, torch.export.Dim]) -> list[dict[int, torch.export.Dim]]:
         """The open axes of each input, as ``torch.export`` wants them."""
@@ -214,19 +230,36 @@ def write_module(module: nn.Module, example: Sequence[Tensor], signature: Signat
     return finish(translate(module, example, signature), signature, path)
 
 
-def translate(module: nn.Module, example: Sequence[Tensor], signature: Signature) -> ir.Model:
+def translate(
+    module: nn.Module,
+    example: Sequence[Tensor],
+    signature: Signature,
+    counted: CountedSteps | None = None,
+    *,
+    defers: bool = False,
+) -> ir.Model:
     """The graph of a module as torch makes it.
+
+    Args:
+        counted: of a module that loops over its steps; each of its loops is one ``Scan``.
+        defers: let pass what torch would have of open axes and that their sizes do not show.
 
     Raises:
         ExportError: an axis is secretly static, or torch cannot trace or translate the module.
     """
-    program = _trace(_Flat(module).eval(), tuple(example), signature)
+    program = _trace(_Flat(module, counted).eval(), tuple(example), signature, defers)
     with _quiet():
         try:
-            converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False)
+            program = decomposed(program)
+            converted = torch.onnx.export(program, opset_version=OPSET_VERSION, verbose=False, optimize=counted is None)
+        except ExportError:
+            raise
         except Exception as error:  # the translator's exceptions share no base class
             raise untranslated(error) from error
-    assert converted is not None
+        assert converted is not None
+        if counted is not None:
+            reroll(converted.model, counted.time)
+            converted.optimize()
     return converted.model
 
 
@@ -243,11 +276,19 @@ def finish(model: ir.Model, signature: Signature, path: Path) -> Mapping[str, Ra
     return made
 
 
-def _trace(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> torch.export.ExportedProgram:
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], signature: Signature, defers: bool
+) -> torch.export.ExportedProgram:
     open_axes = signature.dynamic_shapes({symbol: torch.export.Dim(symbol, min=1) for symbol in "BTS"})
-    with _quiet(), onnx_forwards(), PaddedPacking():
+    with _quiet(), onnx_forwards(), PaddedPacking(), WithoutShortcuts(), SortedMedians(), open_lengths(module):
         try:
-            return torch.export.export(module, (example,), dynamic_shapes=(tuple(open_axes),), strict=False)
+            return torch.export.export(
+                module,
+                (example,),
+                dynamic_shapes=(tuple(open_axes),),
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=defers,
+            )
         except ExportError:
             raise
         except Exception as error:  # tracing a user's module may raise anything

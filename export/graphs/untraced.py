@@ -22,12 +22,12 @@ _STATIC_ADVICE = {
         "let it follow from x, or export the module one step at a time (step_by_step=True, --step-by-step)"
     ),
     "S": (
-        "its graph would take sources of that length only. A Python loop over the source or a size read as a number "
-        "does this: use nn.LSTM or nn.GRU by ostinato.models.networks.ragged.run_ragged"
+        "its graph would take sources of that length only. A size read as a number does this, or a Python loop over "
+        "the source whose rounds are not alike: use nn.LSTM or nn.GRU by ostinato.models.networks.ragged.run_ragged"
     ),
     "B": (
-        "its graph would take that many sequences only: do not read the size of the batch as a number, as len(x) and "
-        "[n] * x.shape[0] do, and x.shape[0] and x.new_full(x.shape[:1], n) do not"
+        "its graph would take that many sequences only: do not read the size of the batch as a number, as "
+        "int(x.shape[0]) and [n] * x.shape[0] do, and x.shape[0] and x.new_full(x.shape[:1], n) do not"
     ),
 }
 _ADVICE = (

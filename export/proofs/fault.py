@@ -17,11 +17,16 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from ostinato.export.contracts.axes import Array, to_axes
 from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.sequence import SequenceContract
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.manifest import ANY, Promise
 
 _ROWS, _LENGTHS = (17, 6, 3, 2), (1, 5)
+_ALIKE = tuple(((length,) * rows, length) for length in (1, 5, 33) for rows in _ROWS)
+_RAGGED = (*_ALIKE, *(((length,), padded) for length in (1, 5, 13, 33, 47) for padded in (length + 1, 16, 64)))
+"""Lengths of sequences, and what they are padded to."""
+_MOVING = {"Slice", "Transpose", "Concat", "Reshape", "Gather", "Expand", "Pad", "ReverseSequence", "Range", "Shape"}
 
 
 def promise_notes(contract: Contract, path: Path, promise: Promise, places: Mapping[str, str]) -> tuple[str, ...]:
@@ -41,13 +46,8 @@ def find_fault(contract: Contract, path: Path, places: Mapping[str, str]) -> str
         path: the graph's file.
         places: name of a node -> the line in the user's code, in brackets.
     """
-    model = ir.load(path)
-    ShapeInferencePass()(model)
-    shown = list(_show(model.graph))
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            ir.save(model, Path(folder) / "shown.onnx")
-            session = open_graph(Path(folder) / "shown.onnx")
+        session, shown = _opened(path)
         for rows in _ROWS:
             for num_steps in _LENGTHS if contract.inputs.time_axis is not None else (1,):
                 found = _differing(contract, session, shown, rows, num_steps)
@@ -56,6 +56,83 @@ def find_fault(contract: Contract, path: Path, places: Mapping[str, str]) -> str
     except Exception:  # onnxruntime's exceptions share no base class; that nothing is found costs a word only
         return ""
     return ""
+
+
+def sequence_promise_notes(
+    contract: SequenceContract, path: Path, promise: Promise, sentence: str, places: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The same of a graph over whole sequences.
+
+    Args:
+        sentence: what the promise means there.
+    """
+    if promise.holds == "any":
+        return ()
+    fault = find_fault_of_sequences(contract, path, places)
+    if not fault:
+        return ()
+    return (f"{fault} rounds a sequence otherwise where its run has another shape, so {sentence}",)
+
+
+def find_fault_of_sequences(contract: SequenceContract, path: Path, places: Mapping[str, str]) -> str:
+    """As ``find_fault``, of a graph over whole sequences: in company, and padded."""
+    try:
+        session, shown = _opened(path)
+        for lengths, num_steps in _RAGGED if contract.lengths else _ALIKE:
+            found = _differing_sequence(contract, session, shown, lengths, num_steps)
+            if found is not None:
+                return f"{found.op_type}{places.get(found.name or '', '')}"
+    except Exception:  # onnxruntime's exceptions share no base class; that nothing is found costs a word only
+        return ""
+    return ""
+
+
+def _opened(path: Path) -> tuple[Any, list[tuple[ir.Node, list[str]]]]:
+    """The graph with all that it makes on its way, and each node with the names of what it makes."""
+    model = ir.load(path)
+    ShapeInferencePass()(model)
+    shown = list(_show(model.graph))
+    with tempfile.TemporaryDirectory() as folder:
+        ir.save(model, Path(folder) / "shown.onnx")
+        return open_graph(Path(folder) / "shown.onnx"), shown
+
+
+def _differing_sequence(
+    contract: SequenceContract,
+    session: Any,
+    shown: list[tuple[ir.Node, list[str]]],
+    lengths: tuple[int, ...],
+    num_steps: int,
+) -> ir.Node | None:
+    """The first operator whose numbers differ, though those it is given do not: what only moves them is none."""
+    drawn = contract.draw(np.random.default_rng(len(lengths)), lengths)
+    rows, contexts = [rows for rows, _ in drawn], [context for _, context in drawn]
+    names = [name for _, each in shown for name in each]
+    feeds = contract.feeds(rows, contexts, num_steps)
+    together = feeds | dict(zip(names, session.run(names, feeds), strict=True))
+    for row, (steps, context) in enumerate(drawn):
+        own = contract.feeds([steps], [context])
+        alone = own | dict(zip(names, session.run(names, own), strict=True))
+        same = {name: _is_same_cut(together[name], alone[name], len(drawn), row) for name in together}
+        for node, made in shown:
+            given = [value.name or "" for value in node.inputs if value is not None and not value.is_initializer()]
+            differs = not all(same[name] for name in made if together[name].dtype.kind == "f")
+            if differs and node.op_type not in _MOVING and all(same.get(name, False) for name in given):
+                return node
+    return None
+
+
+def _is_same_cut(together: Array, alone: Array, rows: int, row: int) -> bool:
+    """Whether a row's part of what all made is what it made by itself, what stands behind its end cut off."""
+    part = together
+    if together.ndim != alone.ndim:
+        return False
+    for axis, (size, own) in enumerate(zip(together.shape, alone.shape, strict=True)):
+        if size == rows * own and rows > 1 and part.shape == together.shape:
+            part = np.take(part, range(row * own, (row + 1) * own), axis=axis)
+        elif size != own:
+            part = np.take(part, range(min(own, size)), axis=axis)
+    return part.tobytes() == np.ascontiguousarray(alone).tobytes()
 
 
 def _show(graph: ir.Graph) -> Iterator[tuple[ir.Node, list[str]]]:

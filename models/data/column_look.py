@@ -13,8 +13,8 @@ from ostinato.tables.cells import MISSING_WORDS, CellReader
 from ostinato.tables.stamps import CALENDAR_UNITS, StampReader
 from ostinato.tables.table import Table
 
-Kind: TypeAlias = Literal["amount", "word"]
-AMOUNT: Kind = "amount"
+ColumnKind: TypeAlias = Literal["amount", "word"]
+AMOUNT: ColumnKind = "amount"
 CALENDAR = (
     *("year", "quarter", "month", "week", "day", "hour", "minute", "second"),
     *("weekday", "dayofweek", "day_of_week", "dow", "dayofyear", "day_of_year", "hour_of_day", "holiday", "is_holiday"),
@@ -49,7 +49,7 @@ class ColumnLook:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     num_words: int
     num_known: int
     odd: tuple[str, ...] = ()

@@ -6,17 +6,16 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 from ostinato.models.data.files import read_text_lines
+from ostinato.models.data.parts import PARTS, PartName
 from ostinato.models.errors import DataError
 
 Phonemes: TypeAlias = tuple[str, ...]
-PartName: TypeAlias = Literal["training", "validation", "test"]
 # word -> its pronunciations, each once, in the order of the file
 Entries: TypeAlias = dict[str, tuple[Phonemes, ...]]
 
-PARTS: tuple[PartName, ...] = get_args(PartName)
 # Where, between 0 and 1, the words of the validation and of the test part begin: 90 %, 5 % and 5 % of the words.
 _VALIDATION_FROM, _TEST_FROM = 0.90, 0.95
 

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from ostinato.models.data.first_look import begin_series
-from ostinato.models.data.folds import rolling_origins
 from ostinato.models.data.series import Dataset, Floats, Series, check_target, load_dataset, tell_notes
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
@@ -24,6 +23,7 @@ from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores import forecaster as scores
 from ostinato.models.scores.forecast_report import forecast_sections
 from ostinato.models.training.fitting import Fitted, reproducible
+from ostinato.models.training.folds import rolling_origins
 from ostinato.models.training.forecasting import answers_of, fit, origins_of
 from ostinato.models.training.job import Job
 from ostinato.models.training.multi_horizon import fit as fit_multi_horizon
@@ -178,7 +178,7 @@ def _origins(recipe: Recipe, dataset: Dataset) -> list[tuple[Series, range]]:
     return [(series, origins[::every]) for series, origins in found]
 
 
-def _forecast(network: Forecaster | AnyMultiHorizon, recipe: Recipe, dataset: Dataset) -> scores.Forecaster:
+def _forecast(network: Forecaster | AnyMultiHorizon, recipe: Recipe, dataset: Dataset) -> scores.ForecastOf:
     """How a network forecasts after some steps of a series, ``[n, H, K, P]``."""
     num_steps = recipe.training.horizon_steps
     if recipe.network.forecast == "attention":
@@ -198,7 +198,7 @@ def _array(tensor: torch.Tensor) -> Floats:
     return array
 
 
-def _one_step(path: Path, recipe: Recipe, dataset: Dataset, job: Job) -> scores.Forecaster:
+def _one_step(path: Path, recipe: Recipe, dataset: Dataset, job: Job) -> scores.ForecastOf:
     """A network of one step to compare with, trained by a recipe of its own."""
     plan = Recipe.read(path)
     own = load_dataset(plan.data)

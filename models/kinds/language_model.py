@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.data.lexicon import PARTS, Lexicon, load_lexicon
+from ostinato.models.data.lexicon import Lexicon, load_lexicon
 from ostinato.models.data.pairs import IGNORED
+from ostinato.models.data.parts import PARTS
 from ostinato.models.data.spellings import EDGE, EDGE_CODE, Spellings
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
 from ostinato.models.recipe import FileRecipe, RunRecipe, TrainingRecipe

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ostinato.models.data.lexicon import PARTS, Entries, Lexicon, load_lexicon
+from ostinato.models.data.lexicon import Entries, Lexicon, load_lexicon
 from ostinato.models.data.pairs import Pairs
+from ostinato.models.data.parts import PARTS
 from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
 from ostinato.models.recipe import FileRecipe, RunRecipe
 from ostinato.models.report import ScoreTable

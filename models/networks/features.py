@@ -16,7 +16,7 @@ _SAME_CHANGE = 1e-4
 
 
 @dataclass(frozen=True)
-class Columns:
+class GivenColumns:
     """Some columns of a table. ``num_codes``: how many codes a categorical one has, 0 for an amount."""
 
     names: tuple[str, ...]
@@ -45,15 +45,15 @@ class Target:
     unit: float
 
 
-NO_COLUMNS = Columns((), (), NOTHING)
+NO_COLUMNS = GivenColumns((), (), NOTHING)
 
 
 @dataclass(frozen=True)
-class Features(Columns):
+class Features(GivenColumns):
     """The columns that come with each step, what is forecast of them, and those that come once, with a series."""
 
     targets: tuple[Target, ...] = ()
-    static: Columns = NO_COLUMNS
+    static: GivenColumns = NO_COLUMNS
 
     @property
     def target_index(self) -> int:
@@ -71,14 +71,14 @@ class Features(Columns):
             _num_codes(dataset, dataset.features),
             dataset.statistics,
             tuple(_target(dataset, index, name, place) for index, (name, place) in enumerate(targets)),
-            Columns(dataset.static, _num_codes(dataset, dataset.static), dataset.static_statistics),
+            GivenColumns(dataset.static, _num_codes(dataset, dataset.static), dataset.static_statistics),
         )
 
     @classmethod
     def of_content(cls, content: Mapping[str, Any]) -> Features:
         """As ``run.json`` has them, of which ``dataclasses.asdict`` made the content."""
         targets = tuple(Target(**target) for target in content["targets"])
-        return cls(*_columns_of(content), targets, Columns(*_columns_of(content["static"])))
+        return cls(*_columns_of(content), targets, GivenColumns(*_columns_of(content["static"])))
 
 
 def _columns_of(content: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...], TrainingStatistics]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ostinato.models.data.series_recipe import Loss, Recipe
+from ostinato.models.networks.forecaster_recipe import Loss, Recipe
 
 _LEAST_SPREAD = 1e-3
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ostinato.models.networks.activations import Activation, GateActivation
 from ostinato.models.networks.gated_feedback import FeedbackCell
 from ostinato.models.networks.initialisers import Initialiser
-from ostinato.models.recipe import Count, Fraction, Positive, Section
+from ostinato.models.recipe import Count, Fraction, Positive, Section, meant
 
 CellName: TypeAlias = Literal[
     "rnn",
@@ -42,6 +42,8 @@ OPTIONS: Mapping[str, tuple[CellName, ...]] = {
     "leak": ("echo_state",),
 }
 """What a recipe may say of some cells only, and of which."""
+_ALSO: Mapping[str, CellName] = {"elman": "rnn", "simple_rnn": "rnn"}
+"""What cells are called, too."""
 _FORGETTING: tuple[CellName, ...] = ("lstm", "gated_feedback")
 
 
@@ -88,6 +90,16 @@ class LayersRecipe(Section):
     input_scaling: Positive = 0.5
     leak: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    @field_validator("cell", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        names = [given] if isinstance(given, str) else given
+        known = get_args(CellName)
+        for name in names if isinstance(names, (list, tuple)) else [names]:
+            if name not in (*known, *_ALSO):
+                raise ValueError(f"{name!r} is none of {', '.join(known)}{meant(name, [*known, *_ALSO])}")
+        return _ALSO.get(given, given) if isinstance(given, str) else tuple(_ALSO.get(name, name) for name in names)
+
     @property
     def cells(self) -> tuple[CellName, ...]:
         """Of each layer, the first first."""
@@ -95,7 +107,7 @@ class LayersRecipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> LayersRecipe:
-        # What is said as it is without being said, as a run's recipe says all, is no wish.
+        # A recipe that a run has kept says all of them: what is as it would be anyhow asks for nothing.
         fields = type(self).model_fields
         given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
         if "num_layers" in given and len(self.cells) != self.num_layers:

@@ -21,10 +21,10 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.data.series_recipe import ForecasterNetwork
 from ostinato.models.networks.attention import Attention
 from ostinato.models.networks.encoders import Cell, recurrent_layers
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
 from ostinato.models.networks.forecasts import quantiles_around
 from ostinato.models.networks.recurrent import InputEncoder, States, fill_last_seen
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.networks.features import Columns, Features
+from ostinato.models.networks.features import Features, GivenColumns
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers import LayersRecipe, build_layers
 
@@ -67,7 +67,7 @@ class InputEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: GivenColumns) -> None:
         super().__init__()
         amounts = [index for index, num_codes in enumerate(columns.num_codes) if not num_codes]
         self.amounts = amounts

@@ -26,7 +26,7 @@ NETWORK, PERSISTENCE, SEASONAL_NAIVE, AUTOREGRESSION = (
 _LEVELS = (0.1, 0.5, 0.9)
 
 # After some origins of a series, to what is forecast there, [n, H, K, P].
-Forecaster: TypeAlias = Callable[[Series, range], Floats]
+ForecastOf: TypeAlias = Callable[[Series, range], Floats]
 # The same of one target, [n, H].
 Rival: TypeAlias = Callable[[Series, range], Floats]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -100,13 +100,13 @@ class Judged:
 
 
 def judge(
-    forecast: Forecaster,
+    forecast: ForecastOf,
     forecasts: Forecasts,
     dataset: Dataset,
     found: Sequence[tuple[Series, range]],
     num_steps: int,
     season_steps: int,
-    others: Mapping[str, Forecaster] | None = None,
+    others: Mapping[str, ForecastOf] | None = None,
 ) -> list[Judged]:
     """What a network's forecasts are worth, for each target.
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ostinato.models.data.series import Dataset, Floats, Series
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.recurrent import Forecaster, States, StaticForecaster, build_forecaster
 from ostinato.models.training.fitting import Fitted

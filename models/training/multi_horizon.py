@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ostinato.models.data.series import Dataset, Floats
-from ostinato.models.data.series_recipe import ForecasterTraining, Recipe
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import ForecasterTraining, Recipe
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast
 from ostinato.models.networks.recurrent import States

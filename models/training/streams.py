@@ -38,7 +38,7 @@ class SeriesStretch(NamedTuple):
     static: Tensor
 
 
-class Streams(NamedTuple):
+class StreamGroup(NamedTuple):
     """Rows that go side by side: inputs ``[B, N, F]``, targets ``[B, N, K]``, and ``[B, S]`` of each row as a whole."""
 
     inputs: Tensor
@@ -133,7 +133,7 @@ def cut_windows(inputs: Tensor, targets: Tensor, num_streams: int, window_steps:
     yield from streams.windows(window_steps)
 
 
-def cut_streams(series: Sequence[SeriesStretch], num_streams: int, offset: int, window_steps: int) -> list[Streams]:
+def cut_streams(series: Sequence[SeriesStretch], num_streams: int, offset: int, window_steps: int) -> list[StreamGroup]:
     """Streams of about equal length, ``num_streams`` at most in each group; of one series, all steps' from ``offset``.
 
     A series has as many streams as its length asks for, one at least. Shorter ones end in steps that are missing and
@@ -146,30 +146,32 @@ def cut_streams(series: Sequence[SeriesStretch], num_streams: int, offset: int, 
     for one in series:
         first = offset if len(one.inputs) > 2 * window_steps + offset else 0
         cut.append(_cut(one, max(1, round((len(one.inputs) - first) / typical)), first))
-    rows = [Streams(*(part[row : row + 1] for part in streams)) for streams in cut for row in range(len(streams[0]))]
+    rows = [
+        StreamGroup(*(part[row : row + 1] for part in streams)) for streams in cut for row in range(len(streams[0]))
+    ]
     # Those of like lengths go side by side.
     rows.sort(key=lambda row: -row.inputs.shape[1])
     return [_side_by_side(rows[start : start + num_streams]) for start in range(0, len(rows), num_streams)]
 
 
-def _cut(one: SeriesStretch, num_streams: int, offset: int) -> Streams:
+def _cut(one: SeriesStretch, num_streams: int, offset: int) -> StreamGroup:
     num_steps = (len(one.inputs) - offset) // num_streams
     part = slice(offset, offset + num_steps * num_streams)
     x, y = (each[part].reshape(num_streams, num_steps, -1) for each in (one.inputs, one.targets))
-    return Streams(x, y, one.static.expand(num_streams, -1))
+    return StreamGroup(x, y, one.static.expand(num_streams, -1))
 
 
-def _side_by_side(rows: Sequence[Streams]) -> Streams:
+def _side_by_side(rows: Sequence[StreamGroup]) -> StreamGroup:
     longest = max(row.inputs.shape[1] for row in rows)
 
     def joined(part: int) -> Tensor:
         return torch.cat([pad(row[part], (0, 0, 0, longest - row[part].shape[1]), value=math.nan) for row in rows])
 
-    return Streams(joined(0), joined(1), torch.cat([row.static for row in rows]))
+    return StreamGroup(joined(0), joined(1), torch.cat([row.static for row in rows]))
 
 
 def _carried_losses(
-    batches: Iterable[tuple[Streams, Sequence[Stretch]]], initial_state: InitialState, loss: PanelLoss
+    batches: Iterable[tuple[StreamGroup, Sequence[Stretch]]], initial_state: InitialState, loss: PanelLoss
 ) -> Iterator[Tensor]:
     for streams, windows in batches:
         states = initial_state(len(streams.inputs))

@@ -171,6 +171,7 @@ def predicted(
     lengths: Sequence[int],
     return_sequences: bool,
     return_state: bool,
+    align: bool,
 ) -> tuple[list[Outputs], list[dict[str, Array]]]:
     """The outputs of sequences, and their states. As of a chunk, one row of outputs may be all that the model gives."""
     hold(members, model=model, version=version)
@@ -179,8 +180,9 @@ def predicted(
     for words, length in zip(outputs, lengths, strict=True):
         for made in arrays_of(words):
             if return_sequences:
-                _check(made.ndim >= 2, "its outputs are no rows of numbers")
-                _check(len(made) in (1, length), f"it has {len(made)} rows of outputs, for {length} steps")
+                _check(made.ndim >= 2 or (align and not len(made)), "its outputs are no rows of numbers")
+                is_known = len(made) <= length if align else len(made) in (1, length)
+                _check(is_known, f"it has {len(made)} rows of outputs, for {length} steps")
             else:
                 _check(made.ndim >= 1, "it has not one row of outputs for each sequence")
     if not return_state:

@@ -136,6 +136,7 @@ class AsyncClient:
         initial_state: States | Sequence[States | None] | None = None,
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
+        align: bool = False,
         version: str | None = None,
     ) -> list[Outputs]: ...
 
@@ -150,6 +151,7 @@ class AsyncClient:
         initial_state: States | Sequence[States | None] | None = None,
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
+        align: bool = False,
         version: str | None = None,
     ) -> tuple[list[Outputs], list[dict[str, Array]]]: ...
 
@@ -163,6 +165,7 @@ class AsyncClient:
         initial_state: States | Sequence[States | None] | None = None,
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
+        align: bool = False,
         version: str | None = None,
     ) -> list[Outputs] | tuple[list[Outputs], list[dict[str, Array]]]:
         """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
@@ -174,6 +177,7 @@ class AsyncClient:
             initial_state: to start from: one for all sequences, or a list with one (or None) for each.
             context: what is the same in all steps of a sequence, likewise.
             go_backwards: run each sequence from its last step to its first.
+            align: outputs with a delay by the steps that they speak of: ``[n - D, O]``, where D is the longest delay.
         """
         outputs, states = await self._run(
             self._verbs.predict(
@@ -184,6 +188,7 @@ class AsyncClient:
                 initial_state=initial_state,
                 context=context,
                 go_backwards=go_backwards,
+                align=align,
                 version=version,
             )
         )

@@ -115,6 +115,7 @@ class Client:
         initial_state: States | Sequence[States | None] | None = None,
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
+        align: bool = False,
         version: str | None = None,
     ) -> list[Outputs]: ...
 
@@ -129,6 +130,7 @@ class Client:
         initial_state: States | Sequence[States | None] | None = None,
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
+        align: bool = False,
         version: str | None = None,
     ) -> tuple[list[Outputs], list[dict[str, Array]]]: ...
 
@@ -142,6 +144,7 @@ class Client:
         initial_state: States | Sequence[States | None] | None = None,
         context: Context | Sequence[Context | None] | None = None,
         go_backwards: bool = False,
+        align: bool = False,
         version: str | None = None,
     ) -> list[Outputs] | tuple[list[Outputs], list[dict[str, Array]]]:
         """Run whole sequences, each ``[n, F]`` (None or NaN = missing), in no session; returns the outputs of each,
@@ -157,6 +160,7 @@ class Client:
                 initial_state=initial_state,
                 context=context,
                 go_backwards=go_backwards,
+                align=align,
                 version=version,
             )
         )

@@ -44,17 +44,19 @@ class TensorShape:
 
 @dataclass(frozen=True)
 class ModelTensors:
-    """A version of a model."""
+    """A version of a model; ``delay``: the longest of its outputs, in steps."""
 
     inputs: tuple[TensorShape, ...]
     outputs: tuple[TensorShape, ...]
     context: tuple[TensorShape, ...]
+    delay: int = 0
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> ModelTensors:
         """By its manifest."""
-        groups = (manifest.get(name) or () for name in ("inputs", "outputs", "context"))
-        return cls(*(tuple(map(TensorShape.of, parts)) for parts in groups))
+        groups = [tuple(map(TensorShape.of, manifest.get(name) or ())) for name in ("inputs", "outputs", "context")]
+        delay = max((part.get("delay", 0) for part in manifest.get("outputs") or ()), default=0)
+        return cls(groups[0], groups[1], groups[2], delay)
 
     @property
     def gives_one_row(self) -> bool:

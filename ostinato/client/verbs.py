@@ -66,6 +66,7 @@ class Verbs:
         initial_state: States | Sequence[States | None] | None,
         context: Context | Sequence[Context | None] | None,
         go_backwards: bool,
+        align: bool,
         version: str | None,
     ) -> Plan[tuple[list[Outputs], list[dict[str, Array]]]]:
         """Whole sequences: the outputs, and the states behind them where they were asked for."""
@@ -78,6 +79,7 @@ class Verbs:
             initial_state=initial_state,
             context=context,
             go_backwards=go_backwards,
+            align=align or None,
             version=version,
         )
         answer = yield from self._post(_model_path(model, "/predict"), body)
@@ -91,11 +93,18 @@ class Verbs:
                 lengths=lengths,
                 return_sequences=return_sequences,
                 return_state=return_state,
+                align=align,
             ),
         )
         served = (answer.members or {})["version"]
+        if align and return_sequences:
+            shape = yield from self._models.of(model, served)
+            if shape is None:  # another version's is all that is told
+                return found
+            lengths = [max(length - shape.delay, 0) for length in lengths]
         for made, length in zip(found[0], lengths, strict=True):
-            yield from self._hold(answer, model, served, made, length if return_sequences else None)
+            if length:
+                yield from self._hold(answer, model, served, made, length if return_sequences else None)
         return found
 
     def step_many(

@@ -64,6 +64,14 @@ def export(
     steps_per_answer: Annotated[
         int, typer.Option(min=1, help="Steps that the module takes for one answer; a session's step is so many.")
     ] = 1,
+    delay: Annotated[
+        str,
+        typer.Option(
+            help="The answer to step t speaks of step t - D: 3, or of several outputs by name: mean=3,kind=0",
+            metavar="D",
+            show_default="none",
+        ),
+    ] = "",
     input_shape: Annotated[
         str, typer.Option(help="Axes of the module's input: B batch, T steps, and sizes. Not for run directories.")
     ] = "B,T,1",
@@ -132,6 +140,7 @@ def export(
         inputs_file=inputs_file,
         weights=weights,
         steps_per_answer=steps_per_answer,
+        delay=split_names(delay),
         input_shape=input_shape,
         input_dtype=input_dtype,
         features=split_names(features),
@@ -221,6 +230,8 @@ def export_summary(exported: Exported, title: str = "") -> Table:
 
 def _add_tensor(table: Table, what: str, part: Input | Output) -> None:
     table.add_row(what, f"{part.dtype} {_shape(part.shape)}")
+    if delay := getattr(part, "delay", 0):
+        table.add_row("", f"speaks of {delay} step{'s' if delay > 1 else ''} before")
     table.add_row("", _names(part.features))
 
 

@@ -6,9 +6,9 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import typer
@@ -26,9 +26,10 @@ from ostinato.commands.options import (
     split_names,
 )
 from ostinato.commands.progress import ProgressReport, progress_bar, reporter
-from ostinato.errors import CommandError, InputError, SettingsError
+from ostinato.errors import CommandError, SettingsError
 from ostinato.extras import require
 from ostinato.tables.gaps import Gaps
+from ostinato.tools.offline_answers import answers, tensor_answers
 from ostinato.tools.sequence_files import (
     WRITTEN,
     SequenceFile,
@@ -41,7 +42,7 @@ from ostinato.tools.sequence_files import (
 from ostinato.tools.tensor_files import (
     TensorFile,
     count_steps,
-    plain_context,
+    cut_steps,
     read_context,
     read_tensor_file,
     shown_tensors,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from ostinato.service.engine.recurrent.runner import Runner
     from ostinato.service.engine.sequence.runner import SequenceRunner
 
+AnyFile = TypeVar("AnyFile", SequenceFile, TensorFile)
 SECONDS_BEFORE_PROGRESS = 2.0
 
 
@@ -78,6 +80,10 @@ def run(
     gaps: GapsOption = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="Put outputs that have a delay by the steps that they speak of."),
+    ] = False,
     context: Annotated[
         str,
         typer.Option(
@@ -130,6 +136,9 @@ def run(
             tensors = _read_tensors(manifest, file, context, column, time, gaps, first, limit)
             _warn(console, file, tensors.warnings)
             rows = tensor_answers(runner, file, tensors, report)
+            _tell_delay(console, manifest, align=align)
+            if align:
+                rows, tensors = _aligned(manifest, rows, tensors)
             _write_tensors(console, runner, tensors, rows, output, as_json=as_json)
             return
         part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
@@ -144,6 +153,9 @@ def run(
         )
         _warn(console, file, given.warnings)
         outputs = answers(runner, file, given, report)
+        _tell_delay(console, manifest, align=align)
+        if align:
+            outputs, given = _aligned(manifest, outputs, given)
     _tell_unsound(console, sum(int(manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs))
     if output is not None:
         write_outputs(output, given, outputs, made)
@@ -198,6 +210,26 @@ def _write_tensors(
         return
     write_tensor_file(output, given, outputs, made)
     _tell_written(console, output, runner, len(outputs), sum(map(count_steps, given.sequences)))
+
+
+def _aligned(manifest: Manifest, outputs: list[NDArray[Any]], given: AnyFile) -> tuple[list[NDArray[Any]], AnyFile]:
+    """Outputs by the steps that they speak of, and of the sequences those steps."""
+    aligned = [manifest.made.align(rows) for rows in outputs]
+    longest = max(part.delay for part in manifest.outputs)
+    sequences = [cut_steps(each, max(count_steps(each) - longest, 0)) for each in given.sequences]
+    return aligned, replace(given, sequences=sequences)
+
+
+def _tell_delay(console: Console, manifest: Manifest, *, align: bool) -> None:
+    late = [part for part in manifest.outputs if part.delay]
+    if late and not align:
+        words = ", ".join(f"{part.name} {_count(part.delay, 'step')}" for part in late)
+        console.print(
+            f"[yellow]outputs speak of a step before ({escape(words)}): --align puts them by the steps that they speak "
+            "of[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _warn(console: Console, file: Path, warnings: Sequence[str]) -> None:
@@ -258,80 +290,6 @@ def find_version(directory: Path) -> Path:
             f"write with it by 'ostinato generate --model {manifest.name}'"
         )
     return directory
-
-
-def answers(
-    runner: Runner | SequenceRunner, file: Path, given: SequenceFile, report: ProgressReport
-) -> list[NDArray[Any]]:
-    """The outputs ``[n, O]`` of each sequence; those of one length are given to the runner together.
-
-    Raises:
-        InputError: a sequence is none of the model's; names it and the place.
-        RunFailed: the graph failed.
-    """
-    from ostinato.service.engine.recurrent.offline import run_offline
-    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
-    from ostinato.service.errors import InvalidInput
-    from ostinato.service.inputs.sequences import to_sequence
-
-    part = runner.manifest.inputs[0]
-    by_length: dict[int, list[int]] = {}
-    sequences = []
-    for index, rows in enumerate(given.sequences):
-        try:
-            sequences.append(to_sequence(rows, part, given.names[index] if given.names else f"sequences[{index}]"))
-        except InvalidInput as error:
-            raise InputError(f"{file}: {error.field}: {error}") from error
-        by_length.setdefault(len(rows), []).append(index)
-    if isinstance(runner, SequenceRunner):
-        return [run_alone(runner, sequence) for sequence in sequences]
-    total, done = sum(map(len, sequences)), 0
-    outputs: dict[int, NDArray[Any]] = {}
-    for length, alike in by_length.items():
-        made, _ = run_offline(
-            runner, np.stack([sequences[index] for index in alike]), partial(_add, report, done, total)
-        )
-        outputs |= dict(zip(alike, made, strict=True))
-        done += length * len(alike)
-    return [outputs[index] for index in range(len(sequences))]
-
-
-def tensor_answers(
-    runner: Runner | SequenceRunner, file: Path, given: TensorFile, report: ProgressReport
-) -> list[NDArray[Any]]:
-    """The outputs of each sequence, rows ``[n, width]``, each begun from the initial state with its context.
-
-    Raises:
-        InputError: a sequence or context is none of the model's; names it and the place.
-        RunFailed: the graph failed.
-    """
-    from ostinato.service.engine.recurrent.offline import run_offline
-    from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
-    from ostinato.service.errors import InvalidInput
-    from ostinato.service.inputs.rows import to_context, to_rows
-
-    manifest = runner.manifest
-    total, done = sum(map(count_steps, given.sequences)), 0
-    outputs = []
-    for index, (sequence, context) in enumerate(zip(given.sequences, given.contexts, strict=True)):
-        try:
-            rows = to_rows(sequence, manifest.given, f"sequences[{index}]")
-            known = to_context(plain_context(context), manifest.context, f"context[{index}]")
-        except InvalidInput as error:
-            raise InputError(f"{file}: {error.field}: {error}") from error
-        if isinstance(runner, SequenceRunner):
-            outputs.append(run_alone(runner, rows, tuple(known)))
-            continue
-        initial = runner.initial_states(1)[: len(manifest.states)]
-        begin = (*initial, *(each[None] for each in known))
-        made, _ = run_offline(runner, rows[None], partial(_add, report, done, total), begin=begin)
-        outputs.append(made[0])
-        done += len(rows)
-    return outputs
-
-
-def _add(report: ProgressReport, before: int, total: int, done: int, _of: int) -> None:
-    report(before + done, total)
 
 
 @contextlib.contextmanager

@@ -192,6 +192,13 @@ def count_steps(sequence: Any) -> int:
     return len(next(iter(sequence.values()))) if isinstance(sequence, Mapping) else len(sequence)
 
 
+def cut_steps(sequence: Any, num_steps: int) -> Any:
+    """The first steps of a sequence."""
+    if isinstance(sequence, Mapping):
+        return {name: rows[:num_steps] for name, rows in sequence.items()}
+    return sequence[:num_steps]
+
+
 def _for_each(path: Path, context: Any, num_sequences: int) -> list[Any]:
     """One context for each sequence."""
     if not isinstance(context, list):

@@ -218,7 +218,7 @@ class Manifest(Part):
     @property
     def carried(self) -> tuple[State, ...]:
         """All that a session carries from step to step: the states, and behind them its context, which stays."""
-        return (*self.states, *(_kept(part) for part in self.context))
+        return (*self.states, *(State.kept(part) for part in self.context))
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -265,10 +265,18 @@ class Manifest(Part):
                 "some inputs have 'T' and some have none: what is the same in all steps of a sequence is context"
             )
 
+        is_timed = any(part.time_axis is not None for part in self.inputs)
+        for made in self.outputs:
+            if made.delay and (self.task != "recurrent" or (is_timed and made.time_axis is None)):
+                raise ValueError(f"output {made.name!r} has a delay: only what a session answers at each step has one")
+
     def _check_feedback(self) -> None:
         given = Counter(feature for part in self.inputs for feature in part.features)
         made = Counter(feature for part in self.outputs for feature in part.features)
+        late = {feature for part in self.outputs if part.delay for feature in part.features}
         for source, target in self.feedback.items():
+            if source in late:
+                raise ValueError(f"feedback {source!r}: it has a delay, so it speaks of a step before, not of the next")
             if source not in made or target not in given:
                 raise ValueError(f"feedback {source!r} -> {target!r} does not lead from an output to an input feature")
             if made[source] > 1 or max(given.values()) > 1:
@@ -328,20 +336,6 @@ class Manifest(Part):
         """Write ``model.json`` into a version's directory, keys in the schema's order."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
-
-
-def _kept(part: Input) -> State:
-    """A context as a session carries it; the graph does not give it back."""
-    initial = float("nan") if part.missing else 0.0
-    return State(
-        name=part.name,
-        input=part.name,
-        output="",
-        shape=part.shape,
-        dtype=part.dtype,
-        initial=initial,
-        missing=part.missing,
-    )
 
 
 def _fault(fault: Any) -> str:

@@ -30,12 +30,18 @@ class RowLayout(Generic[Part]):
         width: numbers of a row, so that rows are arrays ``[..., width]``.
         is_single: whether there is one tensor.
         is_flat: whether it is the only one, and a step of it a list of numbers.
+        delay: of outputs that speak of a step before; by name where there are several; None where none does.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts: tuple[Part, ...] = tuple(parts)
         self.is_single = len(self.parts) == 1
         self.is_flat = self.is_single and len(self.parts[0].row_shape) <= 1
+        self._delays: list[int] = [getattr(part, "delay", 0) for part in self.parts]  # inputs have none
+        late = {part.name: delay for part, delay in zip(self.parts, self._delays, strict=True) if delay}
+        self.delay: int | dict[str, int] | None = None
+        if late:
+            self.delay = next(iter(late.values())) if self.is_single else late
         self._places: list[slice] = []
         end = 0
         for part in self.parts:
@@ -90,6 +96,19 @@ class RowLayout(Generic[Part]):
                 tensor[-1:] if is_once and rows.ndim > 1 and not of_many else tensor
             )
         return named
+
+    def align(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Of rows ``[n, width]`` the answers by the steps that they speak of: of n steps without the last D, where D is
+        the longest delay, since nothing speaks of those yet.
+        """
+        longest = max(self._delays, default=0)
+        if self.is_single or not longest:
+            return rows[longest:]
+        aligned = self.zeros(max(len(rows) - longest, 0))
+        for place, delay, is_once in zip(self._places, self._delays, self._is_once, strict=True):
+            first = longest if is_once else delay
+            aligned[:, place] = rows[first : first + len(aligned), place]
+        return aligned
 
     def settle(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Rows ``[..., n, width]`` in which a tensor that is made once a run, among others that are made at each step,

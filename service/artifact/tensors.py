@@ -26,6 +26,7 @@ _LEFT_OUT: dict[str, Any] = {
     "missing": False,
     "infinite": False,
     "bounded": False,
+    "delay": 0,
 }
 """Members that stand in the file only where they say more than this: a release that is rolled back to knows no such
 keys, and refuses what it does not know.
@@ -189,10 +190,13 @@ class Output(Tensor):
 
     ``minus_infinity``: whether a number of it may be minus infinity, as a logarithm of a probability or a score that is
     masked; ``null`` in JSON. Without it, a row with an infinity fails, as one with NaN or plus infinity always does.
+    ``delay``: the row of step t speaks of step t - ``delay``: so long the network waits before it answers. It changes
+    no number; the first rows speak of no step.
     """
 
     features: tuple[str, ...]
     minus_infinity: bool = False
+    delay: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -230,6 +234,20 @@ class State(Part):
     missing: bool = False
     infinite: bool = False
     bounded: bool = False
+
+    @classmethod
+    def kept(cls, part: Input) -> State:
+        """A context as a session carries it; the graph does not give it back."""
+        initial = float("nan") if part.missing else 0.0
+        return cls(
+            name=part.name,
+            input=part.name,
+            output="",
+            shape=part.shape,
+            dtype=part.dtype,
+            initial=initial,
+            missing=part.missing,
+        )
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -38,8 +38,8 @@ BodyType = TypeVar("BodyType", bound=Body)
 class _Named(msgspec.Struct):
     """Whom a body names; the rest of it is passed over."""
 
-    model: str = ""
-    session_id: str = ""
+    model: str | None = None
+    session_id: str | None = None
 
 
 _NAMED = msgspec.json.Decoder(_Named)
@@ -58,14 +58,14 @@ def typed_handlers(predict: PredictRoute, steps: StepRoutes, generate: GenerateR
 
     async def run(request: Request) -> Response:
         async def given() -> RowLayout[Input]:
-            return predict.given(decode_json(request.body, _NAMED, "the body").model)
+            return predict.given(_name_in(request, "model"))
 
         body = await _PREDICT.read_of(request, given, lambda body: predict.check(body.model, body), convert=CONVERT)
         return await predict.answer_body(body.model, body)
 
     async def step(request: Request) -> Response:
         async def given() -> RowLayout[Input]:
-            return await steps.given(decode_json(request.body, _NAMED, "the body").session_id)
+            return await steps.given(_name_in(request, "session_id"))
 
         body = await _STEP.read_of(request, given, lambda body: steps.check(body.session_id))
         return await steps.step_body(body.session_id, body)
@@ -85,6 +85,18 @@ def typed_handlers(predict: PredictRoute, steps: StepRoutes, generate: GenerateR
         ),
         "/generate_stream": _reading(GenerateStreamInput, stream, lambda body: generate.check(body.model, body)),
     }
+
+
+def _name_in(request: Request, member: str) -> str:
+    """Whom a body names as its ``member``.
+
+    Raises:
+        InvalidInput: nobody.
+    """
+    name: str | None = getattr(decode_json(request.body, _NAMED, "the body"), member)
+    if name is None:
+        raise InvalidInput(f"Object missing required field `{member}`", member)
+    return name
 
 
 def _reading(

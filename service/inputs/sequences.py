@@ -101,12 +101,14 @@ def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[
         InvalidInput: a state is absent, unknown, of a wrong shape, or holds what is no finite number of its dtype.
     """
     if unknown := sorted(set(given) - {state.name for state in manifest.states}):
-        raise InvalidInput(f"the model has no state {unknown[0]!r}", field=f"{field}.{unknown[0]}")
+        is_context = unknown[0] in {part.name for part in manifest.context}
+        has = "it is of the context: give it there" if is_context else f"it has {_names_of(manifest)}"
+        raise InvalidInput(f"the model has no state {unknown[0]!r}; {has}", field=f"{field}.{unknown[0]}")
     states = []
     for state in manifest.states:
         place = f"{field}.{state.name}"
         if state.name not in given:
-            raise InvalidInput(f"state {state.name!r} is absent", field=field)
+            raise InvalidInput(f"state {state.name!r} is absent; give all: {_names_of(manifest)}", field=field)
         try:
             plain = np.array(given[state.name])
             # Where it may also hold an infinity, null may have been one: JSON has neither.
@@ -125,6 +127,10 @@ def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[
             raise InvalidInput("not an array of numbers: true or false is in it", field=place)
         states.append(_cast(plain, state.dtype, place))
     return states
+
+
+def _names_of(manifest: Manifest) -> str:
+    return few([state.name for state in manifest.states]) or "none"
 
 
 def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
@@ -169,7 +175,8 @@ def check_width(width: int, part: Input, field: str) -> None:
         InvalidInput: names the step.
     """
     if width != len(part.features):
-        raise InvalidInput(f"{width} features; a step has {len(part.features)}: {part.few_features}", field=field)
+        whose = "a step" if part.time_axis is not None else repr(part.name)
+        raise InvalidInput(f"{width} features; {whose} has {len(part.features)}: {part.few_features}", field=field)
 
 
 def _wrong_width(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> InvalidInput:
@@ -212,9 +219,9 @@ def check_state(numbers: NDArray[Any], state: State, field: str) -> None:
     unsound = np.argwhere(state.is_unsound(numbers))
     if len(unsound):
         place = "".join(f"[{index}]" for index in unsound[0])
+        what = "a state of this model, whose own are finite there" if state.output else "a context, which is finite"
         raise InvalidInput(
-            f"{numbers[tuple(unsound[0])]:g} in a state of this model, whose own are finite there: no step could be "
-            "made from it",
+            f"{numbers[tuple(unsound[0])]:g} in {what}: no step could be made from it",
             field=f"{field}{place}",
         )
 

@@ -114,9 +114,9 @@ async def step_columns(
         for future in waiting:
             future.cancel()
         raise
-    again = sorted(
-        row for row, error in answers.errors.items() if isinstance(error, REFUSALS) and row not in columns.errors
-    )
+    # What cannot begin, and is not there, no copy has refused.
+    final = {*columns.errors, *(row for row in others if row not in found)}
+    again = sorted(row for row, error in answers.errors.items() if isinstance(error, REFUSALS) and row not in final)
     for start in range(0, len(again), MAX_AT_ONCE):
         rows = again[start : start + MAX_AT_ONCE]
         await asyncio.gather(

@@ -138,7 +138,7 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
     states = []
     for state in manifest.carried:
         if state.name not in tensors:
-            raise InvalidInput(f"state {state.name!r} is absent", field=state.name)
+            raise InvalidInput(f"{_kind(state)} {state.name!r} is absent", field=state.name)
         states.append(_state(tensors[state.name], state))
         check_state(states[-1], state, state.name)
     for part, numbers in zip(manifest.context, states[len(manifest.states) :], strict=True):
@@ -185,15 +185,20 @@ def _check_origin(metadata: Mapping[str, str], manifest: Manifest) -> None:
         )
 
 
+def _kind(state: State) -> str:
+    """What a tensor that is carried is called."""
+    return "state" if state.output else "context"
+
+
 def _state(tensor: Mapping[str, Any], state: State) -> NDArray[Any]:
     """A tensor as the state that it shall be."""
     given = str(tensor["dtype"])
     if _TENSOR_DTYPES.get(given) != state.dtype:
         wanted = next(name for name, dtype in _TENSOR_DTYPES.items() if dtype == state.dtype)
-        raise InvalidInput(f"dtype {given} where the state has {wanted} ({state.dtype})", field=state.name)
+        raise InvalidInput(f"dtype {given} where the {_kind(state)} has {wanted} ({state.dtype})", field=state.name)
     if tuple(tensor["shape"]) != state.row_shape:
         raise InvalidInput(
-            f"shape {list(tensor['shape'])} where the state has {list(state.row_shape)}", field=state.name
+            f"shape {list(tensor['shape'])} where the {_kind(state)} has {list(state.row_shape)}", field=state.name
         )
     numbers = np.frombuffer(tensor["data"], np.dtype(state.dtype).newbyteorder("<"))
     if state.dtype == "bool" and (numbers.view(np.uint8) > 1).any():

@@ -115,7 +115,7 @@ class Sessions:
         return await self._found(session_id, self._store.find_newest(session_id, now), now)
 
     async def find_or_begin(self, session_id: str, engine: Engine) -> LiveSession:
-        """``find``; or where the id is unknown, a session that is there as soon as its first chunk is.
+        """``find_newest``; or where the id is unknown, a session that is there as soon as its first chunk is.
 
         Who asked puts a chunk to it at once, or abandons it. Raises as ``find`` and ``open``, UnknownSession apart; a
         session that needs a context cannot begin so.
@@ -124,7 +124,7 @@ class Sessions:
         engine.admit(0)
         if engine.needs_context:
             try:
-                return await self.find(session_id)
+                return await self.find_newest(session_id)
             except UnknownSession as error:
                 names = ", ".join(part.name for part in engine.manifest.context)
                 raise InvalidInput(

@@ -71,9 +71,10 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def initial(cls, arena: Arena, context: Rows = ()) -> Snapshot:
-        """A sequence that has not begun, of this ``context``: arrays, each of its ``row_shape``."""
+        """A sequence that has not begun, of this ``context``: arrays, each of its ``row_shape``; none = missing."""
         nothing = np.zeros((1, arena.last_output.shape[1]), arena.last_output.dtype)
-        return cls((*arena.initial_rows[: arena.num_states], *context), 0, nothing)
+        missing = arena.initial_rows[arena.num_states :]
+        return cls((*arena.initial_rows[: arena.num_states], *(context or missing)), 0, nothing)
 
     @classmethod
     def of(cls, address: Address) -> Snapshot:

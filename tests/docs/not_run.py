@@ -13,6 +13,7 @@ from tests.docs.markdown import ROOT, Command
 _TRAINS = "it trains for minutes"
 _TRAINED = "it needs what is trained above it"
 _CLUSTER = "it changes a cluster"
+_LIBRARY = "it needs a library that is not installed here; tests/libraries runs it with it"
 _GATE = "it runs these tests, or longer ones"
 
 NOT_RUN: dict[tuple[str, str], str] = {
@@ -23,12 +24,16 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
     ("CONTRIBUTING.md", "$ make hostile"): _GATE,
     ("CONTRIBUTING.md", "$ make zoo"): _GATE,
+    ("CONTRIBUTING.md", "$ make libraries"): _GATE,
     ("CONTRIBUTING.md", "$ make soak"): _GATE,
     ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy builds the Bento",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
+    ("docs/windows.md", "# from_darts.py"): _LIBRARY,
+    ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
+    ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",

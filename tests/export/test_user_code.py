@@ -207,6 +207,10 @@ ERRORS = {
         "from torch import nn\nbuild = nn.Linear(1, 1)\n",
         r"build: is a network; name a function that returns it$",
     ),
+    "class": (
+        "from torch import nn\nclass build(nn.Module):\n    def __init__(self, size, *, layers): ...\n",
+        r"needs size, layers, .*def network\(\): return build\(size=\.\.\., layers=\.\.\.\), .*net\.py:network$",
+    ),
     "argument": ("def build(size): ...\n", r"TypeError: build\(\) missing 1 required positional argument: 'size'$"),
 }
 

@@ -29,6 +29,7 @@ LONG = (
         lost_to_clients=0.01,
         settings=FEW_IN_MEMORY | {"tombstone_seconds": 2.0},
         pauses=True,
+        kill_share=0.02,
     ),
     Conditions(
         *("redis", "redis"),
@@ -37,6 +38,7 @@ LONG = (
         lost_to_store=0.02,
         settings={"tombstone_seconds": 2.0},
         pauses=True,
+        kill_share=0.02,
     ),
 )
-"""Servers, which are paused, for each store."""
+"""Servers, which are paused and, where sessions outlive them, killed, for each store."""

@@ -14,12 +14,14 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from ostinato.service.artifact.tensors import Input, Output, State
+from tests.histories import panel
+from tests.histories.panel import CONTEXT_FACTORS
 from tests.networks import Array, Network, build_network
 
 MODULUS = 8_388_593
 """The largest prime below 2^23."""
 
-FACTORS = (1, 40_507)
+FACTORS = (1, 40_507, 7_919)
 """Of an input's features."""
 
 
@@ -28,7 +30,8 @@ class Kind:
     """A version of a model as the judge knows it.
 
     Attributes:
-        can_forecast: whether its output is fed back as its input.
+        can_forecast: whether its output is fed back as its first feature.
+        num_context: numbers of a context; with one, inputs, outputs and states are several tensors, see ``panel``.
     """
 
     model: str
@@ -37,22 +40,29 @@ class Kind:
     factor: int
     addend: int
     can_forecast: bool
+    num_context: int = 0
+
+    @property
+    def num_known(self) -> int:
+        """Features whose future a forecast must be told."""
+        return self.num_features - 1
 
     @property
     def state_name(self) -> str:
         """What the manifest calls its state."""
         return f"{self.model}-state"
 
-    def step(self, state: int, inputs: tuple[int, ...]) -> int:
+    def step(self, state: int, inputs: tuple[int, ...], context: tuple[int, ...] = ()) -> int:
         """The state after one step, which is the step's output, too."""
         mixed = sum(number * FACTORS[place] for place, number in enumerate(inputs))
+        mixed += sum(number * CONTEXT_FACTORS[place] for place, number in enumerate(context))
         return (state * self.factor + mixed + self.addend) % MODULUS
 
-    def fold(self, state: int, chunk: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    def fold(self, state: int, chunk: tuple[tuple[int, ...], ...], context: tuple[int, ...] = ()) -> tuple[int, ...]:
         """The outputs of a chunk's steps, of which the last is the state after them."""
         outputs = []
         for inputs in chunk:
-            state = self.step(state, inputs)
+            state = self.step(state, inputs, context)
             outputs.append(state)
         return tuple(outputs)
 
@@ -97,16 +107,21 @@ KINDS = {
         Kind("narrow", "1", 1, 1_664_525, 1_013_904, can_forecast=True),
         Kind("narrow", "2", 1, 1_103_515, 12_345, can_forecast=True),
         Kind("wide", "1", 2, 6_364_136, 1_442_695, can_forecast=False),
+        Kind("panel", "1", 3, 2_862_933, 3_037_000, can_forecast=True, num_context=3),
     )
 }
-"""Two models of different widths, and two versions of one: a session opened anew as another is seen."""
+"""Three models of different widths, and two versions of one: a session opened anew as another is seen."""
 
 WIDTHS = {model: kind.num_features for (model, _), kind in KINDS.items()}
-LATEST = {"narrow": "2", "wide": "1"}
+LATEST = {"narrow": "2", "wide": "1", "panel": "1"}
+CONTEXT_SIZES = {model: kind.num_context for (model, _), kind in KINDS.items()}
 
 
 def write_repository(folder: Path) -> None:
     """Lay all of them into a repository."""
     generator = np.random.default_rng(0)
     for kind in KINDS.values():
+        if kind.num_context:
+            panel.network(FACTORS, kind.factor, kind.addend, MODULUS, kind.version).write(folder)
+            continue
         kind.network().write(folder, generator.integers(0, 1000, (3, 1, kind.num_features)).astype(np.float32))

@@ -64,12 +64,14 @@ class StateFile:
         state: the state, for each history another number.
         steps: None = it does not say.
         last_output: None = it does not say.
+        context: what its session is about; empty = it has none.
     """
 
     model: str
     state: int
     steps: int | None = None
     last_output: int | None = None
+    context: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Asked:
     Attributes:
         model, version: of what is opened, or to which a step is sent.
         inputs: of a step.
+        context: of what is opened; empty = none is given.
+        future: of a forecast, what is known of each step ahead; None = nothing is given.
         flaw: the code with which any session refuses it: ``invalid_input`` where the body is not one,
             ``too_large``, ``unsupported_media_type``; empty = there is none.
         source: of a paste, the number of the copy's operation.
@@ -97,6 +101,8 @@ class Asked:
     file: StateFile | None = None
     flaw: str = ""
     source: int | None = None
+    context: tuple[int, ...] = ()
+    future: Inputs | None = None
 
     def __str__(self) -> str:
         said: list[str] = [self.verb.value]
@@ -106,12 +112,15 @@ class Asked:
             said += [_short(self.inputs), f"seq {self.seq}", f"by {self.way.value}"]
         if self.creates:
             said.append("create_missing")
+        if self.context:
+            said.append(f"about {self.context}")
         if self.ttl_seconds is not None:
             said.append(f"ttl {self.ttl_seconds:g}")
         if self.verb is Verb.FORECAST:
-            said.append(f"{self.horizon} steps")
+            said.append(f"{self.horizon} steps" + ("" if self.future is None else f" with {_short(self.future)}"))
         if self.file is not None:
             said.append(f"{self.file.model} {self.file.state} after {self.file.steps} steps")
+            said += [f"about {self.file.context}"] if self.file.context else []
         if self.source is not None:
             said.append(f"of #{self.source}")
         if self.flaw:

@@ -37,6 +37,7 @@ class Conditions:
         settings: of the services.
         ttl_seconds: see ``Player``.
         pauses: whether replicas are stopped (SIGSTOP) and continued meanwhile.
+        kill_share: of these times, those at which a replica is killed (SIGKILL) and started again.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Conditions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     ttl_seconds: tuple[float | None, ...] = LONG_LIVES
     pauses: bool = False
+    kill_share: float = 0.0
 
     @property
     def between(self) -> Between:
@@ -96,6 +98,8 @@ class Playing:
         conditions, history = self._conditions, History()
         names = [(f"{seed}-{number}", f"{seed}-{number}-copy") for number in range(conditions.num_pairs)]
         beliefs: dict[str, Belief] = {}
+        serving, over = asyncio.Event(), asyncio.Event()
+        serving.set()
 
         async def client(number: int) -> None:
             async with Sender(self.stage.urls) as sender:
@@ -104,26 +108,39 @@ class Playing:
                     num_replicas=conditions.num_replicas,
                     verbs=STEADY if seed % 2 else EVERYTHING,
                     ttl_seconds=conditions.ttl_seconds,
+                    serving=serving,
                 )
                 await player.play(num_requests // conditions.num_clients)
 
-        pausing = asyncio.create_task(self._pause(random.Random(seed)))
+        disturbing = asyncio.create_task(self._disturb(random.Random(seed), serving, over))
         try:
             async with asyncio.TaskGroup() as clients:
                 for number in range(conditions.num_clients):
                     clients.create_task(client(number))
         finally:
-            pausing.cancel()
-            await asyncio.gather(pausing, return_exceptions=True)
+            over.set()
+            await disturbing
         async with Sender(self.stage.urls) as sender:
             await take_leave(history, sender, [name for pair in names for name in pair], conditions.num_replicas)
         return history
 
-    async def _pause(self, generator: random.Random) -> None:
-        """Stop and continue replicas, until this is cancelled."""
-        while self._conditions.pauses:
+    async def _disturb(self, generator: random.Random, serving: asyncio.Event, over: asyncio.Event) -> None:
+        """Stop and continue replicas, or kill and start them, until it is ``over``.
+
+        What is under way at a kill is not answered; what would be asked until all serve again, waits for ``serving``.
+        """
+        while self._conditions.pauses and not over.is_set():
             await asyncio.sleep(generator.uniform(0, 0.3))
             service = generator.choice(self.stage.services)
+            if generator.random() < self._conditions.kill_share:
+                serving.clear()
+                try:
+                    await asyncio.to_thread(service.kill)
+                    service.start()
+                    await asyncio.to_thread(service.wait_until_ready)
+                finally:
+                    serving.set()
+                continue
             service.pause()
             try:
                 await asyncio.sleep(generator.uniform(0, 0.5))

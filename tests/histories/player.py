@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,21 @@ import numpy as np
 from safetensors.numpy import save
 
 from tests.faults.http_sender import ARROW, arrow_message
+from tests.histories import panel
 from tests.histories.history import History, Walk
-from tests.histories.network import KINDS, MODULUS, WIDTHS
+from tests.histories.network import CONTEXT_SIZES, KINDS, MODULUS, WIDTHS
 from tests.histories.operation import Answered, Asked, Inputs, Operation, StateFile, Verb, Way
 from tests.histories.sender import NotSent, Reply, Sender
-from tests.histories.wording import STATE, read_answer, read_columns, read_columns_frame, read_file, read_frame, shown
+from tests.histories.wording import (
+    STATE,
+    read_answer,
+    read_columns,
+    read_columns_frame,
+    read_file,
+    read_frame,
+    read_outputs,
+    shown,
+)
 
 LIMIT = 3
 """Rows of a page of a list: a walk has several pages."""
@@ -73,6 +84,7 @@ class Player:
         beliefs: shared by the clients of a history.
         verbs: the names of its methods, and how often each is chosen, relative to the others.
         ttl_seconds: times to live of which one is chosen; None = the request does not say.
+        serving: while it is not set, nothing is asked.
     """
 
     def __init__(
@@ -86,15 +98,18 @@ class Player:
         num_replicas: int,
         verbs: Mapping[str, float],
         ttl_seconds: Sequence[float | None],
+        serving: asyncio.Event,
     ) -> None:
         self._history, self._sender, self._random = history, sender, generator
         self._names, self._beliefs = names, beliefs
         self._num_replicas, self._verbs, self._ttl_seconds = num_replicas, verbs, ttl_seconds
+        self._serving = serving
         self._files: list[tuple[StateFile, bytes]] = []
 
     async def play(self, num_requests: int) -> None:
         """Ask so often."""
         for verb in self._random.choices(list(self._verbs), list(self._verbs.values()), k=num_requests):
+            await self._serving.wait()
             await getattr(self, verb)(self._random.randrange(self._num_replicas))
 
     async def open(self, replica: int) -> None:
@@ -111,9 +126,12 @@ class Player:
             named,
             self._random.choice(self._ttl_seconds),
             flaw=self._flaw(0.04),
+            context=self._context(model),
         )
         body: dict[str, Any] = {"session_id": name, "version": named, "ttl_seconds": asked.ttl_seconds}
         body = {key: value for key, value in body.items() if value is not None}
+        if asked.context:
+            body["context"] = panel.context_object(asked.context)
         if asked.flaw:
             body |= self._random.choice([{"ttl_seconds": -1}, {"version": 1}, {"nothing": 1}, {"ttl_seconds": "long"}])
         done = await self._do(asked, replica, "POST", f"/v1/models/{model}/sessions", body)
@@ -136,14 +154,14 @@ class Player:
         in_arrow, creates, on_stream = self._chance(0.5), self._chance(0.4), self._chance(0.3)
         model = self._random.choice(list(WIDTHS))
         names = [self._name() for _ in range(self._random.randint(1, 5))]
-        width = WIDTHS[model] if self._chance(MATCHING_SHARE) else 3 - WIDTHS[model]
+        width = self._width(model)
         chunks = [self._chunk(self._belief(name), width=width, num_steps=1) for name in names]
         has_seq = self._chance(0.7)
-        rows = [(inputs, seq if has_seq else None) for inputs, seq in chunks]
+        rows = [(chunk, seq if has_seq else None) for chunk, seq in chunks]
         way = Way.ARROW if in_arrow else Way.COLUMNS
         asked = [
-            Asked(Verb.STEP, name, model, None, inputs=inputs, seq=seq, way=way, creates=creates)
-            for name, (inputs, seq) in zip(names, rows, strict=True)
+            Asked(Verb.STEP, name, model, None, inputs=chunk, seq=seq, way=way, creates=creates)
+            for name, (chunk, seq) in zip(names, rows, strict=True)
         ]
         begun: list[Operation] = []
         for each in asked:
@@ -151,7 +169,8 @@ class Player:
             begun.append(self._history.call(each, replica, earlier))
         seqs = [seq for _, seq in rows]
         query = f"create_missing={str(creates).lower()}"
-        message = arrow_message(names, np.array([inputs[0] for inputs, _ in rows], np.float32), seqs)
+        inputs = tuple(chunk[0] for chunk, _ in rows)
+        message = _arrow_message(names, inputs, seqs)
         try:
             if in_arrow and on_stream:
                 path = f"/v1/models/{model}/stream?{query}"
@@ -163,7 +182,7 @@ class Player:
                     await self._sender.ask(replica, "POST", path, content=message, media_type=ARROW), len(names)
                 )
             else:
-                body = {"session_ids": names, "inputs": [inputs[0] for inputs, _ in rows], "create_missing": creates}
+                body = {"session_ids": names, "inputs": _inputs_in_json(inputs), "create_missing": creates}
                 path = f"/v1/models/{model}/step"
                 answers = read_columns(
                     await self._sender.ask(replica, "POST", path, json=body | ({"seq": seqs} if has_seq else {})),
@@ -182,7 +201,7 @@ class Player:
         ahead: dict[str, int] = {}
         for _ in range(self._random.randint(1, 4)):
             name = self._random.choice([*ahead, self._name()])
-            width = WIDTHS[model] if self._chance(MATCHING_SHARE) else None
+            width = self._width(model)
             inputs, seq = self._chunk(self._belief(name), width=width, more=ahead.get(name, 0))
             asked = Asked(
                 Verb.STEP,
@@ -228,8 +247,11 @@ class Player:
         name = self._name()
         flaw = self._flaw(0.1, TOO_LARGE)
         horizon = {"": self._random.randint(1, 4), TOO_LARGE: LIMITS["max_horizon"] + 1}.get(flaw, 0)
-        asked = Asked(Verb.FORECAST, name, horizon=horizon, flaw=flaw)
-        await self._do(asked, replica, *self._route(name, "forecast", {"horizon": horizon}))
+        num_known = KINDS[self._belief(name).model, "1"].num_known
+        future = self._inputs(num_known, max(horizon - 1, 0)) if num_known == 2 and self._chance(0.9) else None
+        asked = Asked(Verb.FORECAST, name, horizon=horizon, flaw=flaw, future=future)
+        body = {"horizon": horizon, **({} if future is None else {"known_future": panel.future_object(future)})}
+        await self._do(asked, replica, *self._route(name, "forecast", body))
 
     async def get_state(self, replica: int) -> None:
         """Take a session's state, to put it somewhere later."""
@@ -244,8 +266,8 @@ class Player:
             file, content = self._random.choice(self._files[-4:])
         else:
             model = self._belief(name).model if self._chance(0.8) else self._random.choice(list(WIDTHS))
-            file = StateFile(model, self._random.randrange(MODULUS))
-            content = save({f"{model}-state": np.array([file.state], np.int64)})
+            file = StateFile(model, self._random.randrange(MODULUS), context=self._context(model))
+            content = _file_content(file)
         asked = Asked(Verb.PUT, name, file=file, flaw=self._flaw(0.06, WRONG_TYPE))
         if asked.flaw == INVALID:
             content = content[: len(content) // 2]
@@ -297,14 +319,17 @@ class Player:
         """Run whole sequences, which is no session's affair."""
         (model, version), kind = self._random.choice(list(KINDS.items()))
         sequences = [self._inputs(kind.num_features, self._random.randint(1, 5)) for _ in range(3)]
-        reply = await self._ask(
-            replica, "POST", f"/v1/models/{model}/predict", json_body={"sequences": sequences, "version": version}
-        )
+        contexts = [self._inputs(kind.num_context, 1)[0] for _ in sequences]
+        body = {"sequences": [_inputs_in_json(sequence) for sequence in sequences], "version": version}
+        if kind.num_context:
+            body["context"] = [panel.context_object(context) for context in contexts]
+        reply = await self._ask(replica, "POST", f"/v1/models/{model}/predict", json_body=body)
         if reply is None or isinstance(reply, NotSent) or reply.status in (429, 503):
             return
-        expected = [[[float(output)] for output in kind.fold(0, sequence)] for sequence in sequences]
-        if reply.status != 200 or reply.content["outputs"] != expected:
-            self._history.found("predict", f"{sequences} of {model} gave {reply.body.decode()}, not {expected}")
+        expected = [kind.fold(0, *each) for each in zip(sequences, contexts, strict=True)]
+        if reply.status != 200 or [read_outputs(made) for made in reply.content["outputs"]] != expected:
+            given = f"{sequences} about {contexts} of {model}"
+            self._history.found("predict", f"{given} gave {reply.body.decode()}, not {expected}")
 
     def _flaw(self, share: float, other: str = INVALID) -> str:
         """Mostly none."""
@@ -315,6 +340,16 @@ class Player:
         if self._chance(0.15):
             return "POST", f"/{action}", {"session_id": name, **body}
         return "POST", f"/v1/sessions/{name}/{action}", body
+
+    def _width(self, model: str) -> int:
+        """Mostly that which a model wants."""
+        if self._chance(MATCHING_SHARE):
+            return WIDTHS[model]
+        return self._random.choice([width for width in WIDTHS.values() if width != WIDTHS[model]])
+
+    def _context(self, model: str) -> tuple[int, ...]:
+        """Mostly what a model needs, and otherwise none."""
+        return self._inputs(CONTEXT_SIZES[model], 1)[0] if self._chance(MATCHING_SHARE) else ()
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share
@@ -334,7 +369,7 @@ class Player:
     ) -> tuple[Inputs, int | None]:
         """A chunk and its ``seq``: what fits, what was sent before, or neither. ``more``: steps under way."""
         if width is None:
-            width = WIDTHS[belief.model] if self._chance(0.95) else 3 - WIDTHS[belief.model]
+            width = self._width(belief.model)
         seq, inputs = belief.last
         if inputs and self._chance(0.12) and num_steps in (None, len(inputs)) and len(inputs[0]) == width:
             return inputs, seq
@@ -346,7 +381,7 @@ class Player:
         return inputs, belief.steps + more
 
     def _worded(self, asked: Asked) -> object:
-        return self._random.choice(INVALID_INPUTS) if asked.flaw == INVALID else asked.inputs
+        return self._random.choice(INVALID_INPUTS) if asked.flaw == INVALID else _inputs_in_json(asked.inputs)
 
     def _begin(self, asked: Asked, replica: int) -> Operation:
         return self._history.call(asked, replica)
@@ -376,6 +411,24 @@ class Player:
         if asked.verb is Verb.STEP and operation.answered.status == 200:
             belief.last = content["seq"], asked.inputs
             belief.steps = content["seq"] + len(asked.inputs)
+
+
+def _inputs_in_json(inputs: Inputs) -> object:
+    """Steps, of a chunk or one for each of many sessions, as the model of their width has them."""
+    return panel.inputs_object(inputs) if len(inputs[0]) == WIDTHS["panel"] else inputs
+
+
+def _arrow_message(names: Sequence[str], inputs: Inputs, seqs: Sequence[int | None]) -> bytes:
+    if len(inputs[0]) == WIDTHS["panel"]:
+        return panel.arrow_message(names, inputs, seqs)
+    return arrow_message(names, np.array(inputs, np.float32), seqs)
+
+
+def _file_content(file: StateFile) -> bytes:
+    """A file without metadata."""
+    if file.model == "panel":
+        return panel.file_of(file.state, file.context or None)
+    return save({f"{file.model}-state": np.array([file.state], np.int64)})
 
 
 async def take_state(history: History, sender: Sender, name: str, replica: int) -> tuple[StateFile, bytes] | None:

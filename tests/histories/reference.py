@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tests.histories.network import KINDS, LATEST, WIDTHS, Kind
+from tests.histories.network import CONTEXT_SIZES, KINDS, LATEST, WIDTHS, Kind
 from tests.histories.operation import Asked, Inputs, Operation, Verb, Way
 
 CLOCK_SECONDS = 0.05
@@ -51,6 +51,7 @@ class Live(NamedTuple):
         state: of the network.
         last: None = there is none that could be sent again.
         last_output: None = it is not known.
+        context: given when it was opened, or by the state that was put.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Live(NamedTuple):
     ttl_seconds: float
     earliest: float
     latest: float
+    context: tuple[int, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -157,10 +159,12 @@ class Reference:
             yield from _flawed(asked, session)
         elif (asked.model, version) not in KINDS:
             yield Outcome(404, session, "unknown_model")
+        elif len(asked.context) != KINDS[asked.model or "", version].num_context:
+            yield Outcome(422, session, "invalid_input")
         elif isinstance(session, Live):
             yield Outcome(409, session, "session_exists")
         else:
-            yield _shown(201, self._new(operation, version))
+            yield _shown(201, self._new(operation, version, context=asked.context))
 
     def _paste(self, operation: Operation, session: Session, copied: Live | None) -> Iterator[Outcome]:
         if copied is None:
@@ -187,7 +191,10 @@ class Reference:
                 yield from _step_live(operation, session)
         elif not asked.way.names_model or _fits(asked, WIDTHS[asked.model or ""]):
             if not asked.flaw and asked.creates and not asked.seq and isinstance(session, Absent):
-                yield from _apply(operation, self._new(operation, LATEST[asked.model or ""]))
+                if CONTEXT_SIZES[asked.model or ""]:
+                    yield Outcome(422, session, "invalid_input")  # it begins with what no step can say
+                else:
+                    yield from _apply(operation, self._new(operation, LATEST[asked.model or ""]))
             else:
                 yield from _not_live(asked, session)
         else:
@@ -248,7 +255,7 @@ def _step_live(operation: Operation, session: Live) -> Iterator[Outcome]:
 
 def _apply(operation: Operation, session: Live) -> Iterator[Outcome]:
     asked = operation.asked
-    outputs = session.kind.fold(session.state, asked.inputs)
+    outputs = session.kind.fold(session.state, asked.inputs, session.context)
     last = LastChunk(session.steps, asked.inputs, outputs)
     steps = session.steps + len(asked.inputs)
     after = session._replace(steps=steps, state=outputs[-1], last=last, last_output=outputs[-1]).renewed(operation)
@@ -274,22 +281,25 @@ def _of_live(operation: Operation, session: Live) -> Iterator[Outcome]:
         yield Outcome(201, session)
     elif asked.verb is Verb.GET:
         content = {"model": session.model, "version": session.version, "steps": session.steps, "state": session.state}
+        content["context"] = session.context
         yield Outcome(200, session, content={**content, "last_output": session.last_output if session.steps else None})
     elif asked.verb is Verb.RESET:
         yield _replaced(operation, session, 0, 0, None)
     elif asked.verb is Verb.PUT:
         file = asked.file
         assert file is not None
-        if file.model != session.model:
+        if file.model != session.model or len(file.context) != len(session.context):
             yield Outcome(422, session, "invalid_input")
         else:
             steps = session.steps if file.steps is None else file.steps
-            yield _replaced(operation, session, steps, file.state, file.last_output)
+            put = session._replace(context=file.context)
+            yield _replaced(operation, put, steps, file.state, file.last_output)
     elif asked.verb is Verb.FORECAST:
-        if not session.kind.can_forecast or not session.steps or session.last_output is None:
-            yield Outcome(422, session, "invalid_input")
+        can_begin = session.kind.can_forecast and session.steps and session.last_output is not None
+        if can_begin and _fits_ahead(asked, session.kind.num_known):
+            yield Outcome(200, session, content={"outputs": _forecast(session, asked.horizon, asked.future or ())})
         else:
-            yield Outcome(200, session, content={"outputs": _forecast(session, asked.horizon)})
+            yield Outcome(422, session, "invalid_input")
 
 
 def _replaced(operation: Operation, session: Live, steps: int, state: int, last_output: int | None) -> Outcome:
@@ -297,11 +307,17 @@ def _replaced(operation: Operation, session: Live, steps: int, state: int, last_
     return _shown(200, after)
 
 
-def _forecast(session: Live, horizon: int) -> tuple[int, ...]:
+def _fits_ahead(asked: Asked, num_known: int) -> bool:
+    """Whether a forecast is told of the future what it must be told, and nothing else."""
+    return asked.future is not None if num_known and asked.horizon > 1 else num_known > 0 or asked.future is None
+
+
+def _forecast(session: Live, horizon: int, future: Inputs) -> tuple[int, ...]:
     assert session.last_output is not None
     outputs, state = [session.last_output], session.state
     while len(outputs) < horizon:
-        state = session.kind.step(state, (outputs[-1],))
+        known = future[len(outputs) - 1] if future else ()
+        state = session.kind.step(state, (outputs[-1], *known), session.context)
         outputs.append(state)
     return tuple(outputs)
 

@@ -88,6 +88,7 @@ class Written:
     def state(self, called: float, returned: float, steps: int, state: int, **changes: Any) -> int:
         """A state that was taken."""
         shown = {"model": "narrow", "version": "1", "steps": steps, "state": state, "last_output": state}
+        shown["context"] = ()
         return self.add(called, returned, Asked(Verb.GET, "a"), Answered(200, content=shown | changes))
 
     def close(self, called: float, returned: float, name: str = "a") -> int:
@@ -111,6 +112,26 @@ class Written:
 
 
 A_STEP = Asked(Verb.STEP, "a", inputs=((1,),))
+
+
+def about(*context: int) -> Written:
+    """A session of ``panel`` with a context, and a step of it."""
+    written = Written(opened=False)
+    shown = {"model": "panel", "version": "1", "steps": 0, "expires_at": OPENED_AT + 3600.1}
+    written.add(0, 0.1, Asked(Verb.OPEN, "a", "panel", "1", context=context), Answered(201, content=shown))
+    return written
+
+
+def panel_step(written: Written, called: float, at: int, output: int) -> int:
+    asked = Asked(Verb.STEP, "a", inputs=((1, 2, 3),))
+    content = {"session_id": "a", "seq": at, "steps": at + 1, "outputs": (output,)}
+    return written.add(called, called + 1, asked, Answered(200, content=content))
+
+
+def panel_output(context: tuple[int, int, int], state: int = 0) -> int:
+    """What ``panel`` answers to (1, 2, 3), by its equation."""
+    always = 7 * context[0] + 104_729 * context[1] + 1_299_709 * context[2] + 3_037_000
+    return (state * 2_862_933 + 1 + 2 * 40_507 + 3 * 7_919 + always) % MODULUS
 
 
 # Histories that are as they should be.
@@ -139,6 +160,23 @@ def sequential() -> Written:
 
 def shown_at(returned: float, steps: int) -> dict[str, Any]:
     return {"model": "narrow", "version": "1", "steps": steps, "expires_at": OPENED_AT + returned + 3600.0}
+
+
+def a_context_that_stays_until_a_state_is_put() -> Written:
+    written = about(4, 5, 6)
+    first = panel_output((4, 5, 6))
+    panel_step(written, 1, 0, first)
+    panel_step(written, 3, 1, panel_output((4, 5, 6), first))
+    shown = {"model": "panel", "version": "1", "expires_at": OPENED_AT + 3606}
+    written.add(5, 6, Asked(Verb.RESET, "a"), Answered(200, content=shown | {"steps": 0}))
+    panel_step(written, 7, 0, first)
+    file = StateFile("panel", 9, 3, 9, (1, 2, 3))
+    put = Asked(Verb.PUT, "a", file=file)
+    written.add(9, 10, put, Answered(200, content=shown | {"steps": 3, "expires_at": OPENED_AT + 3610}))
+    panel_step(written, 11, 3, panel_output((1, 2, 3), 9))
+    lacking = Asked(Verb.PUT, "a", file=StateFile("panel", 9))
+    written.refused(13, 14, lacking, 422, "invalid_input")
+    return written
 
 
 def two_at_once() -> Written:
@@ -247,6 +285,7 @@ def an_overload() -> Written:
     "written",
     [
         sequential,
+        a_context_that_stays_until_a_state_is_put,
         two_at_once,
         one_without_an_answer_that_takes_effect_late,
         one_without_an_answer_that_never_does,
@@ -285,6 +324,30 @@ def a_chunk_sent_again_that_was_applied_again() -> tuple[Written, int]:
     written.step(1, 2, (1,), fold(1), seq=0)
     written.step(3, 4, (1,), fold(1), seq=0)
     return written, written.look(5, 6, steps=2)
+
+
+def a_context_of_another() -> tuple[Written, int]:
+    written = about(4, 5, 6)
+    return written, panel_step(written, 1, 0, panel_output((4, 5, 7)))
+
+
+def a_context_that_a_reset_took_away() -> tuple[Written, int]:
+    written = about(4, 5, 6)
+    shown = {"model": "panel", "version": "1", "steps": 0, "expires_at": OPENED_AT + 3602}
+    written.add(1, 2, Asked(Verb.RESET, "a"), Answered(200, content=shown))
+    return written, panel_step(written, 3, 0, panel_output((0, 0, 0)))
+
+
+def an_opening_without_its_context() -> tuple[Written, int]:
+    written = about()
+    return written, 0
+
+
+def a_step_that_opened_what_needs_a_context() -> tuple[Written, int]:
+    written = Written(opened=False)
+    asked = Asked(Verb.STEP, "a", "panel", inputs=((1, 2, 3),), way=Way.FRAME, creates=True)
+    content = {"session_id": "a", "seq": 0, "steps": 1, "outputs": (panel_output((0, 0, 0)),)}
+    return written, written.add(1, 2, asked, Answered(200, content=content))
 
 
 def a_lost_step() -> tuple[Written, int]:
@@ -472,6 +535,10 @@ def an_error_that_should_not_be() -> tuple[Written, int]:
         a_step_that_was_applied_twice,
         a_step_without_an_answer_that_was_applied_twice,
         a_chunk_sent_again_that_was_applied_again,
+        a_context_of_another,
+        a_context_that_a_reset_took_away,
+        an_opening_without_its_context,
+        a_step_that_opened_what_needs_a_context,
         a_lost_step,
         a_201_with_the_steps_of_the_session_before,
         a_reset_that_undoes_what_was_acknowledged_after_it,

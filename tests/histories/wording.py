@@ -12,6 +12,7 @@ from safetensors.numpy import load
 
 from ostinato.service.edge.problems import PROBLEMS
 from tests.faults.http_sender import ARROW
+from tests.histories import panel
 from tests.histories.operation import Answered, StateFile
 from tests.histories.sender import Reply
 
@@ -44,14 +45,17 @@ def shown(content: Mapping[str, Any]) -> dict[str, Any]:
     """The members of an answer, in numbers that can be compared."""
     made = {name: value for name, value in content.items() if name not in ("opened_at", "id")}
     if "outputs" in made:
-        made["outputs"] = _outputs(made["outputs"])
+        made["outputs"] = read_outputs(made["outputs"])
     if "expires_at" in made:
         told = made["expires_at"]
         made["expires_at"] = float("inf") if told is None else datetime.fromisoformat(told).timestamp()
     return made
 
 
-def _outputs(rows: Sequence[Sequence[float]]) -> tuple[int | float, ...]:
+def read_outputs(rows: Sequence[Sequence[float]] | Mapping[str, Any]) -> tuple[Any, ...]:
+    """The numbers that some steps gave, whatever tensors they stand in."""
+    if isinstance(rows, Mapping):
+        return panel.read_outputs(rows)
     return tuple(int(value) if float(value).is_integer() else value for (value,) in rows)
 
 
@@ -69,9 +73,11 @@ def read_columns(reply: Reply | None, num_rows: int) -> list[Answered | None]:
     if reply.media_type.startswith(ARROW):
         return _rows_of_arrow(reply.body)
     content = reply.content
+    outputs = content["outputs"]
+    rows = panel.each_step(outputs) if isinstance(outputs, dict) else [each and [each] for each in outputs]
     answers = [
         None if output is None else _row(name, seq, output)
-        for name, seq, output in zip(content["session_ids"], content["seq"], content["outputs"], strict=True)
+        for name, seq, output in zip(content["session_ids"], content["seq"], rows, strict=True)
     ]
     refused: list[Answered | None] = list(answers)
     for error in content["errors"]:
@@ -91,24 +97,33 @@ def _rows_of_arrow(body: bytes) -> list[Answered | None]:
     codes = columns.get("code", [None] * len(columns["session_id"]))
     details = columns.get("detail", codes)
     return [
-        _refused({"code": code, "detail": detail}) if code else _row(name, seq, output)
+        _refused({"code": code, "detail": detail}) if code else _row(name, seq, _one_step(output))
         for name, seq, output, code, detail in zip(
             columns["session_id"], columns["seq"], columns["outputs"], codes, details, strict=True
         )
     ]
 
 
-def _row(session_id: str, seq: int, output: Sequence[float]) -> Answered:
-    return Answered(200, content={"session_id": session_id, "seq": seq, "outputs": _outputs([output])})
+def _one_step(output: Sequence[float] | Mapping[str, Any]) -> Sequence[Sequence[float]] | Mapping[str, Any]:
+    return {name: [value] for name, value in output.items()} if isinstance(output, Mapping) else [output]
+
+
+def _row(session_id: str, seq: int, outputs: Sequence[Sequence[float]] | Mapping[str, Any]) -> Answered:
+    return Answered(200, content={"session_id": session_id, "seq": seq, "outputs": read_outputs(outputs)})
 
 
 def read_file(body: bytes) -> tuple[StateFile, Answered]:
     """A state file, and what it says."""
     header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
-    metadata = header["__metadata__"]
-    (state,) = load(body)[f"{metadata['model']}-state"].tolist()
-    last_output = metadata.get("last_output")
-    last = None if last_output is None else int(json.loads(last_output)[0])
-    file = StateFile(metadata["model"], state, int(metadata["steps"]), last)
+    metadata, tensors = header["__metadata__"], load(body)
+    model, said = metadata["model"], metadata.get("last_output")
+    context: tuple[int, ...] = ()
+    if model == "panel":
+        state, context = panel.read_tensors(tensors)
+        last = None if said is None else panel.read_last_output(said)
+    else:
+        (state,) = tensors[f"{model}-state"].tolist()
+        last = None if said is None else int(json.loads(said)[0])
+    file = StateFile(model, state, int(metadata["steps"]), last, context)
     content = {"model": file.model, "version": metadata["version"], "steps": file.steps}
-    return file, Answered(200, content={**content, "state": state, "last_output": last})
+    return file, Answered(200, content={**content, "state": state, "context": context, "last_output": last})

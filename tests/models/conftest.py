@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.models.data.series_recipe import DataRecipe, ForecasterNetwork, ForecasterTraining, Recipe
+from ostinato.models.data.series_recipe import DataRecipe
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork, ForecasterTraining, Recipe
 
 WriteCsv = Callable[[str], Path]
 

@@ -143,7 +143,7 @@ class TestBadInput:
             ('{"inputs": []}', 422, "invalid_input", "inputs"),
             ('{"inputs": 1}', 422, "invalid_input", "inputs"),
             ('{"inputs": [[1]', 422, "invalid_input", None),
-            ("{}", 422, "invalid_input", None),
+            ("{}", 422, "invalid_input", "inputs"),
             ('{"inputs": [[1]], "seq": "0"}', 422, "invalid_input", "seq"),
             ('{"inputs": [[1]], "seq": -1}', 422, "invalid_input", "seq"),
             ('{"inputs": [[1]], "seq": 1' + "0" * 30 + "}", 422, "invalid_input", "seq"),
@@ -321,12 +321,12 @@ class TestTypedApis:
         assert (backwards["outputs"], backwards["states"]) == ([[[2.0], [3.0]]], [{"total": [3.0]}])
         for path, content in (("/predict", body), ("/step", {"session_id": session, "inputs": [[1]]})):
             misspelt = http.post(path, json={**content, "Seq": 5})
-            assert problem(misspelt) == (422, "invalid_input", None)
+            assert problem(misspelt) == (422, "invalid_input", "Seq")
             assert "`Seq`" in misspelt.json()["detail"]
         assert http.get(f"/v1/sessions/{session}").json()["steps"] == 0
-        for bad in (b"{", b"[]", b"{}"):
+        for bad, field in ((b"{", None), (b"[]", None), (b"{}", "session_id")):
             broken = http.post("/step", content=bad, headers={"content-type": "application/json"})
-            assert problem(broken) == (422, "invalid_input", None)
+            assert problem(broken) == (422, "invalid_input", field)
 
     def test_they_are_counted_by_route(self, http: httpx2.Client) -> None:
         def counted() -> tuple[float, float]:

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.data.series_recipe import Recipe
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.service.artifact.manifest import Manifest
 from tests.networks import Array
 from tests.server import CHECKOUT, ServerProcess, running_server

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from pyarrow import ipc
+from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 from websockets.sync.client import connect
 
@@ -44,6 +46,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     tensor_networks.panel().write(folder)
     tensor_networks.frames().write(folder)
+    for network, name, delays in (
+        (tensor_networks.panel(), "late", (2, 1, 0)),
+        (tensor_networks.frames(), "late-frames", (3,)),
+    ):
+        outputs = zip(network.manifest["outputs"], delays, strict=True)
+        late = tuple(part.model_copy(update={"delay": delay}) for part, delay in outputs)
+        replace(network, manifest={**network.manifest, "name": name, "outputs": late, "feedback": {}}).write(folder)
     words = networks.token_counter(len(WEATHER), "int64")
     part = words.manifest["inputs"][0].model_copy(update={"num_codes": None})
     part = part.model_copy(update={"categories": {part.features[0]: WEATHER}})
@@ -264,6 +273,61 @@ def test_sequences_in_arrow_answer_as_one_run(model: str, repository: Path, http
             assert made.tobytes() == (golden[-1] if part.time_axis is not None else golden).tobytes()
 
 
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_sequences_turned_round_answer_as_one_run_of_what_was_turned(
+    model: str, repository: Path, server: ServerProcess, http: httpx2.Client
+) -> None:
+    """Keras' ``go_backwards`` in JSON, in Arrow and by the client; alone, and with ``return_sequences`` off."""
+    drawn = Drawn(repository, model, 40)
+    turned = {name: array[::-1].copy() for name, array in drawn.inputs.items()}
+    golden = tensor_networks.offline(repository / model / "1", turned, drawn.context)
+    names = list(drawn.inputs)
+    lists = {
+        name: pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), tensor_column(array))
+        for name, array in drawn.inputs.items()
+    }
+    columns = {"inputs": pa.StructArray.from_arrays(list(lists.values()), names) if len(names) > 1 else lists[names[0]]}
+    columns |= (
+        {"context": struct({name: array[None] for name, array in drawn.context.items()})} if drawn.context else {}
+    )
+    body: dict[str, Any] = {"sequences": [drawn.given(slice(None))], "go_backwards": True}
+    body |= {"context": drawn.context} if drawn.context else {}
+    path = f"/v1/models/{model}/predict"
+    with Client(server.url) as client:
+        for whole in (True, False):
+            content = orjson.dumps({**body, "return_sequences": whole}, option=orjson.OPT_SERIALIZE_NUMPY)
+            in_json = http.post(path, content=content, headers={"content-type": "application/json"}).json()
+            query = f"go_backwards=true&return_sequences={str(whole).lower()}"
+            in_arrow = http.post(f"{path}?{query}", content=message(**columns), headers=ARROW)
+            by_client = client.predict(
+                model, body["sequences"], context=drawn.context or None, go_backwards=True, return_sequences=whole
+            )
+            for made in (in_json["outputs"][0], outputs_of(in_arrow.content, drawn.manifest, 0), by_client[0]):
+                for part in drawn.manifest.outputs:
+                    array = np.array(made[part.name] if isinstance(made, dict) else made, part.dtype)
+                    wanted = golden[part.name] if whole or part.time_axis is None else golden[part.name][-1]
+                    assert array.tobytes() == wanted.tobytes(), part.name
+
+
+@pytest.mark.parametrize("model", ["panel", "frames"])
+def test_the_state_of_one_predict_begins_the_next_and_a_session(
+    model: str, repository: Path, server: ServerProcess
+) -> None:
+    """Keras' ``return_state``, ``initial_state`` and ``stateful``, cut anywhere, for several inputs and a context."""
+    drawn = Drawn(repository, model, 41)
+    context = drawn.context or None
+    with Client(server.url) as client:
+        [first], [states] = client.predict(model, [drawn.given(slice(3))], context=context, return_state=True)
+        [second] = client.predict(model, [drawn.given(slice(3, None))], context=context, initial_state=states)
+        drawn.check([first, second])
+        with client.session(model, context=context) as session, client.session(model, context=context) as other:
+            session.step(drawn.given(slice(3)))
+            other.put_state(session.state())
+            drawn.check([first, other.step(drawn.given(slice(3, None)))])
+            other.reset()
+            drawn.check([other.step(drawn.given(slice(None)))])
+
+
 def test_a_context_that_is_absent_in_arrow_is_refused_with_the_way_out(http: httpx2.Client) -> None:
     inputs = pa.StructArray.from_arrays(
         [pa.array([[[1.0, 2.0]]], pa.list_(pa.list_(pa.float32(), 2))), pa.array([[1]])], ["load", "weekday"]
@@ -412,7 +476,7 @@ def test_a_session_with_a_context_moves_by_its_file(
 def test_verify_checks_models_of_several_tensors(repository: Path) -> None:
     result = run_command("verify", repository)
     assert result.exit_code == 0, result.output
-    assert result.output.count("ok") == 3
+    assert result.output.count("ok") == 5
 
 
 def test_the_page_s_example_prints_what_the_page_shows(
@@ -440,3 +504,44 @@ def _form(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _form(each) for name, each in value.items()}
     return [_form(each) for each in value] if isinstance(value, list) else type(value)
+
+
+def test_an_output_with_a_delay_is_as_ever_and_what_it_speaks_of_is_said(
+    repository: Path, server: ServerProcess, http: httpx2.Client, tmp_path: Path
+) -> None:
+    late, frames = Drawn(repository, "late", 3), Drawn(repository, "late-frames", 4)
+    described = http.get("/v1/models/late").json()["manifest"]["outputs"]
+    assert {part["name"]: part.get("delay") for part in described} == {"level": 2, "kind": 1, "summary": None}
+    for each, spoken_of in ((late, {"level": 3, "kind": 4}), (frames, 2)):
+        path = f"/v1/sessions/{opened(http, each, each.manifest.name)}/step"
+        for steps in (slice(0, 5), slice(5, NUM_STEPS)):
+            content = orjson.dumps({"inputs": each.given(steps)}, option=orjson.OPT_SERIALIZE_NUMPY)
+            answer = http.post(path, content=content, headers={"content-type": "application/json"}).json()
+        assert (answer["seq"], answer["speaks_of"]) == (5, spoken_of)
+    with Client(server.url) as client:
+        [plain] = client.predict("late", [late.given(slice(None))], context=late.context)
+        late.check([plain])
+        [aligned] = client.predict("late", [late.given(slice(None))], context=late.context, align=True)
+        [pictures] = client.predict("late-frames", [frames.given(slice(None))], align=True)
+        assert [len(made) for made in client.predict("late-frames", [frames.given(slice(2))], align=True)] == [0]
+    is_spoken_of = {"level": late.golden["level"][2:], "kind": late.golden["kind"][1:-1].reshape(-1, 1)}
+    is_spoken_of["summary"] = late.golden["summary"][None]
+    assert {name: made.tolist() for name, made in aligned.items()} == {n: a.tolist() for n, a in is_spoken_of.items()}
+    assert pictures.tolist() == frames.golden["so_far"][3:].tolist()
+    columns = {"inputs": pa.ListArray.from_arrays([0, NUM_STEPS], tensor_column(frames.given(slice(None))))}
+    made = http.post("/v1/models/late-frames/predict?align=true", content=message(**columns), headers=ARROW).content
+    assert ipc.open_stream(made).read_all()["outputs"].to_pylist() == [pictures.tolist()]
+
+    given = {name: np.asarray(array) for name, array in {**late.inputs, **late.context}.items()}
+    save_file(given, tmp_path / "given.safetensors")
+    offline = run_command(
+        "run", repository / "late", tmp_path / "given.safetensors", "--align", "-o", tmp_path / "made.npz"
+    )
+    assert offline.exit_code == 0, offline.output
+    with np.load(tmp_path / "made.npz") as arrays:
+        assert arrays["level"].tolist() == is_spoken_of["level"].tolist()
+    table = run_command("run", repository / "late", tmp_path / "given.safetensors", "--align").stdout.splitlines()
+    assert [line.partition(",")[0] for line in table[1:]] == [str(step + 1) for step in range(NUM_STEPS - 2)]
+    assert table[1].split(",")[1] == str(late.golden["level"][2, 0])
+    unaligned = run_command("run", repository / "late", tmp_path / "given.safetensors")
+    assert "level 2 steps, kind 1 step" in unaligned.output

@@ -418,6 +418,24 @@ def whole_residual_norm() -> Entry:
     return Residual(), whole()
 
 
+def whole_strided() -> Entry:
+    """Halved by a stride, brought back by a transposed convolution, and cut to the steps: a small U-Net."""
+
+    class Strided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.Conv1d(3, 8, 4, stride=2, padding=2)
+            self.up = nn.ConvTranspose1d(8, 6, 4, stride=2, padding=1)
+            self.out = nn.Conv1d(9, 2, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            y = x.transpose(1, 2)
+            up = torch.relu(self.up(torch.relu(self.down(y))))[:, :, : y.size(2)]
+            return self.out(torch.cat([y, up], dim=1)).transpose(1, 2)
+
+    return Strided(), whole()
+
+
 def whole_two_outputs() -> Entry:
     """A class of the sequence and a number at each step, by name."""
 

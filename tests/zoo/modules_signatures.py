@@ -555,9 +555,18 @@ def lightning() -> Entry:
 
 
 def lightning_around_a_network() -> Entry:
-    """A LightningModule without a ``forward``: the network is its only part that has weights."""
+    """A LightningModule without a ``forward``: the network is its only part that has weights.
 
-    class Litmus(nn.Module):
+    Lightning's class has one that hands all on to torch's, which raises; it is known by where it is from.
+    """
+
+    class LightningModule(nn.Module):
+        def forward(self, *args, **kwargs):
+            return super().forward(*args, **kwargs)
+
+    LightningModule.__module__ = "lightning.pytorch.core.module"
+
+    class Litmus(LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.model = state_or_none()[0]

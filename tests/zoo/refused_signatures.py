@@ -41,7 +41,11 @@ def no_state_at_all() -> Refused:
     def forward(self, x):
         return self.head(self.gru(x)[0])
 
-    return written(forward), amounts(), r"has no initial_state\(batch_size\): add one .*Window.*task 'sequence'"
+    return (
+        written(forward),
+        amounts(),
+        rf"has no initial_state\(batch_size\): add one .*'gru' \({HERE}: return.*Window.*task 'sequence'",
+    )
 
 
 def state_not_returned() -> Refused:
@@ -329,3 +333,37 @@ def scripted() -> Refused:
         warnings.simplefilter("ignore")
         module = torch.jit.script(nn.GRU(3, H))
     return module, amounts(), "made by torch.jit, which cannot be traced again"
+
+
+def normed_by_what_it_is_given() -> Refused:
+    """Batch normalisation that keeps no running statistics."""
+
+    class Network(Base):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3, track_running_stats=False)
+
+        def forward(self, x, h=None):
+            return self.gru(self.norm(x.transpose(1, 2)).transpose(1, 2), h)
+
+    return Network(), amounts(), "BatchNorm1d 'norm' keeps no running statistics.*track_running_stats=True.*LayerNorm"
+
+
+def grows_with_the_steps() -> Refused:
+    """A cache of all keys."""
+
+    def forward(self, x, cache=None):
+        keys = x if cache is None else torch.cat([cache, x], 1)
+        return (x @ keys.transpose(1, 2)).mean(-1), keys
+
+    return written(forward), amounts(), r"takes 'cache'.*What grows with the steps.*cache\[:, -L:\]"
+
+
+def begins_from_nothing() -> Refused:
+    """A dict of states that it cannot begin without."""
+
+    def forward(self, x, state):
+        y, h = self.gru(x, state["h"])
+        return y, {"h": h}
+
+    return written(forward), amounts(), f"NoneType.*{HERE}: y, h.*cannot begin so: add an initial_state"

@@ -19,6 +19,9 @@ from pyarrow import ipc
 
 from ostinato.service.errors import InvalidInput
 
+# Of its first array pyarrow asks for pandas, and imports it where it is there: not while messages are served.
+pa.array([0])
+
 MAX_MESSAGES = 1024
 """A stream has at most so many, its schema among them: each costs some time, however little it holds."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -20,6 +22,12 @@ MAX_PARAMETERS = 100
 """Of a query."""
 
 BodyType = TypeVar("BodyType", bound=msgspec.Struct)
+
+_ANY_KEY = "[...]"
+"""What msgspec says for the key of an object whose members are of one type."""
+_MEMBER = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`", re.DOTALL)
+_MAX_SHOWN = 60
+"""Characters of a member's name that an error shows."""
 
 
 def decode_body(request: Request, decoder: msgspec.json.Decoder[BodyType], *, reads_query: bool = False) -> BodyType:
@@ -53,7 +61,7 @@ def decode_json(text: bytes, decoder: msgspec.json.Decoder[BodyType], what: str)
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise _misfit(error) from error
+        raise _misfit(error, decoder.type, text) from error
     except RecursionError as error:
         raise InvalidInput(f"{what} is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -77,7 +85,7 @@ def decode_query(query_string: bytes, query_type: type[BodyType]) -> BodyType:
     try:
         return msgspec.convert({name: values[-1] for name, values in given.items()}, query_type, strict=False)
     except msgspec.ValidationError as error:
-        raise _misfit(error) from error
+        raise _misfit(error, query_type) from error
 
 
 def known_future(
@@ -101,9 +109,36 @@ def known_future(
     return {name: [row[column] for row in given] for column, name in enumerate(features)}
 
 
-def _misfit(error: msgspec.ValidationError) -> InvalidInput:
+def _misfit(error: msgspec.ValidationError, kind: Any, text: bytes = b"") -> InvalidInput:
     message, _, place = str(error).partition(" - at `$")
-    return InvalidInput(message, field=place.strip("`").removeprefix(".") or None)
+    place = place.removesuffix("`").removeprefix(".")
+    if found := _MEMBER.fullmatch(message):
+        name = found[1][:_MAX_SHOWN]
+        if name == "context" and "unknown" in message:
+            message += "; a session's context is given when it is opened, and stays"
+        place = f"{place}.{name}".removeprefix(".")
+    elif _ANY_KEY in place:
+        place = _with_key(place, kind, text)
+    return InvalidInput(message, field=place or None)
+
+
+def _with_key(place: str, kind: Any, text: bytes) -> str:
+    """A place in an object whose members are of one type, with the name of the first that does not fit; as it is where
+    that cannot be found: what comes behind it has not been read, and may be anything.
+    """
+    head, _, rest = place.partition(_ANY_KEY)
+    kinds: dict[str, Any] = {"": kind}
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = msgspec.json.decode(text)
+        members = value.get(head) if head and isinstance(value, dict) else value
+        for name, each in members.items() if isinstance(members, dict) and head in kinds else ():
+            try:
+                msgspec.convert({name: each}, kinds[head])
+            except msgspec.ValidationError:
+                return f"{head}.{name[:_MAX_SHOWN]}{rest}".removeprefix(".")
+    return place
 
 
 def _non_finite_place(body: bytes) -> str | None:

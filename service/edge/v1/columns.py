@@ -18,6 +18,7 @@ from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery, NestedColumnsBody
 from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
@@ -130,9 +131,9 @@ async def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     return Columns.of(body.session_ids, inputs, seqs, errors)
 
 
-def _check(engine: Engine, place: str, count: int) -> None:
+def _check(engine: Engine, place: BodyPlace, count: int) -> None:
     """Hold a large message to the limits of its model."""
-    if "[" in place:
+    if place.depth:
         check_width_of(engine.given, count, place)
     else:
         engine.check_rows(count)

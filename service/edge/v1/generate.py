@@ -11,6 +11,7 @@ import msgspec
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import EventStream, Request, Response, event, json_in_slices
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import Check, read_body
 from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
 from ostinato.service.engine.generation.engine import GenerationEngine
@@ -122,8 +123,8 @@ def _check(engine: Engine | GenerationEngine) -> Check:
     num_features = engine.manifest.inputs[0].num_features if engine.manifest.inputs else 1
     most = max(generator.max_source_steps, generator.max_output_steps, num_features)
 
-    def check(place: str, count: int) -> None:
-        if "[" not in place:
+    def check(place: BodyPlace, count: int) -> None:
+        if not place.depth:
             generator.check_rows(count)
         elif count > most:
             raise TooLarge(f"{place} has {count} elements; the most is {most}")

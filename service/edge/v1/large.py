@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.edge.message import Request
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.codec import check_json, decode_body, decode_json
 from ostinato.service.errors import InvalidInput, TooLarge
 
@@ -40,7 +41,7 @@ MAX_DEPTH = 8
 """Of what is larger than a slice: each level is looked through again."""
 
 BodyType = TypeVar("BodyType", bound=msgspec.Struct)
-Check = Callable[[str, int], None]
+Check = Callable[[BodyPlace, int], None]
 """``(place, number of elements)``: raises where an array has too many. Asked of those longer than a slice."""
 
 Convert = Callable[[list[Any]], Awaitable[list[Any]]]
@@ -102,7 +103,7 @@ async def read_large(
     kinds = {field.encode_name: field.type for field in msgspec.structs.fields(decoder.type)}
     for name, value in large.items():
         if value[:1] in (b"[", b"{"):
-            setattr(body, name, await slices.read(kinds[name], value, name))
+            setattr(body, name, await slices.read(kinds[name], value, BodyPlace(name)))
     return body
 
 
@@ -144,18 +145,18 @@ class _Slices:
         self._convert = convert
         self.check: Check = _without_limit
 
-    async def read(self, kind: Any, text: bytes, place: str) -> Any:
+    async def read(self, kind: Any, text: bytes, place: BodyPlace) -> Any:
         """A value of type ``kind``."""
         text = text.strip(b" \n\r\t")
         if len(text) > _slice_bytes(text):
             _check_text(text, place)
-            if place.count("[") + place.count(".") > MAX_DEPTH:
+            if place.num_levels > MAX_DEPTH:
                 raise InvalidInput(f"{self._what} is nested too deeply")
             if text[:1] == b"[" and (item := _item_type(kind)) is not None:
                 return await self._array(item, text, place)
             if text[:1] == b"{" and (item := _value_type(kind)) is not None:
                 members = await self.members(text)
-                return {name: await self.read(item, value, f"{place}.{name}") for name, value in members.items()}
+                return {name: await self.read(item, value, place.value(name)) for name, value in members.items()}
             if text[:1] in (b"[", b"{"):  # where there should be none, which is seen at once
                 text = text[:1] + (b"]" if text[:1] == b"[" else b"}")
             elif text[:1] != b'"' and len(text) > MAX_NUMBER_BYTES:
@@ -165,11 +166,11 @@ class _Slices:
     async def members(self, text: bytes) -> dict[str, bytes]:
         """The members of an object by their names, the last of each."""
 
-        def check(_: str, count: int) -> None:
+        def check(_: BodyPlace, count: int) -> None:
             if count > MAX_MEMBERS:
                 raise InvalidInput(f"an object of {count} members in {self._what}")
 
-        bounds = (await self._bounds(text, check, "")).tolist()
+        bounds = (await self._bounds(text, check, BodyPlace(""))).tolist()
         if len(bounds) == 2 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
             return {}
         found: dict[str, bytes] = {}
@@ -187,7 +188,7 @@ class _Slices:
                 await asyncio.sleep(0)
         return found
 
-    async def _array(self, item: Any, text: bytes, place: str) -> list[Any]:
+    async def _array(self, item: Any, text: bytes, place: BodyPlace) -> list[Any]:
         bounds = await self._bounds(text, self.check, place)
         count = len(bounds) - 1
         if count == 1 and await _behind_blanks(text, 1, len(text) - 1) == len(text) - 1:
@@ -203,7 +204,7 @@ class _Slices:
             last = min(max(last, first + 1), count)
             piece = text[start : int(bounds[last])]
             if last == first + 1:
-                elements = [await self.read(item, piece, f"{place}[{first}]")]
+                elements = [await self.read(item, piece, place.element(first))]
             else:
                 elements = self._decode(kind, b"[%b]" % piece, place, first)
             made += elements if convert is None else await convert(elements)
@@ -213,7 +214,7 @@ class _Slices:
             await asyncio.sleep(0)
         return made
 
-    async def _bounds(self, text: bytes, check: Check, place: str) -> NDArray[np.int64]:
+    async def _bounds(self, text: bytes, check: Check, place: BodyPlace) -> NDArray[np.int64]:
         """Where the elements of an array, or the members of an object, begin and end: at its brackets, and the commas
         between them. ``check`` hears how many there are.
         """

@@ -18,6 +18,7 @@ from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences, write
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import Check, Convert
 from ostinato.service.edge.v1.schemas import NestedPredictBody, PredictBody, PredictQuery
 from ostinato.service.edge.v1.steps import check_width_of
@@ -68,12 +69,12 @@ class PredictRoute:
         engine = self._catalogue.resolve_predictor(model, body.version)
         engine.check_room()
 
-        def check(place: str, count: int) -> None:
-            if place in ("sequences", "initial_state", "context"):
+        def check(place: BodyPlace, count: int) -> None:
+            if place.is_member:
                 engine.check_rows(count)
-            elif place.startswith("sequences") and place.count("[") == 1:
+            elif place.member == "sequences" and place.depth == 1:
                 engine.check_length(count, place)
-            elif place.startswith("sequences"):
+            elif place.member == "sequences":
                 check_width_of(engine.given, count, place)
             elif count > max((math.prod(state.row_shape) for state in engine.manifest.carried), default=0):
                 raise InvalidInput(f"{count} elements, and no state has as many", field=place)
@@ -102,11 +103,13 @@ class PredictRoute:
             sequences = _reversed(sequences)
         beginnings = await _beginnings(engine, body)
         predictions = await predict(engine, sequences, beginnings, with_states=body.return_state)
-        words = engine.made.words
+        words, align = engine.made.words, engine.made.align if body.align else _as_made
         content: dict[str, Any] = {
             "model": manifest.name,
             "version": manifest.version,
-            "outputs": [words(made.outputs if body.return_sequences else made.outputs[-1]) for made in predictions],
+            "outputs": [
+                words(align(made.outputs) if body.return_sequences else made.outputs[-1]) for made in predictions
+            ],
         }
         if body.return_state:
             names = [state.name for state in manifest.states]
@@ -128,8 +131,14 @@ class PredictRoute:
         outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]
         if not options.return_sequences:
             outputs = [made[-1] for made in outputs]
+        elif options.align:
+            outputs = [engine.made.align(made) for made in outputs]
         num_bytes = sum(made.nbytes for made in outputs)
         return Response(200, await in_thread(num_bytes, write_sequences, outputs, engine.made), ARROW)
+
+
+def _as_made(outputs: NDArray[Any]) -> NDArray[Any]:
+    return outputs
 
 
 def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -175,7 +184,8 @@ async def _for_each(
     if given is None or isinstance(given, dict):
         return [read(given, field)] * num_sequences
     if len(given) != num_sequences:
-        raise InvalidInput(f"{len(given)} of them for {num_sequences} sequences", field=field)
+        told = f"{len(given)} objects for {num_sequences} sequences; one for each, or one for all in no list"
+        raise InvalidInput(told, field=field)
     made = []
     pace = Pace()
     for index, each in enumerate(given):

@@ -121,10 +121,14 @@ class ResetBody(Body):
 
 
 class PredictQuery(Body):
-    """What is in the query of a ``predict`` in Arrow."""
+    """What is in the query of a ``predict`` in Arrow.
+
+    ``align``: outputs that have a delay by the steps that they speak of (``RowLayout.align``).
+    """
 
     return_sequences: bool = True
     go_backwards: bool = False
+    align: bool = False
     version: str | None = None
 
 

@@ -15,6 +15,7 @@ from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.message import Request, Response, json_in_slices, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import FEW_BYTES, Check, is_large, read_body
 from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepBody
 from ostinato.service.engine.recurrent.engine import Engine
@@ -97,7 +98,7 @@ class StepRoutes:
         """What holds a large body to the limits of its session's model, see ``read_body``."""
         session = self._sessions.use(session_id)
 
-        def check(place: str, count: int) -> None:
+        def check(place: BodyPlace, count: int) -> None:
             if session is not None:
                 most = max(session.engine.max_horizon, *(len(part.features) for part in session.engine.given.parts))
                 if count > most:
@@ -125,10 +126,10 @@ class StepRoutes:
 def check_chunk(session: LiveSession | None) -> Check:
     """What holds a large chunk to the limits of its session's model, see ``read_body``; nothing without a session."""
 
-    def check(place: str, count: int) -> None:
+    def check(place: BodyPlace, count: int) -> None:
         if session is None:
             return
-        if "[" in place:
+        if place.depth:
             check_width_of(session.engine.given, count, place)
         else:
             session.engine.check_length(count, "the chunk")
@@ -198,4 +199,12 @@ def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
     session_id, seq, steps, outputs, made = answer
     if not body.return_sequences:
         outputs = outputs[-1:]
-    return {"session_id": session_id, "seq": seq, "steps": steps, "outputs": made.words(outputs)}
+    content = {"session_id": session_id, "seq": seq, "steps": steps, "outputs": made.words(outputs)}
+    if made.delay is not None:
+        content["speaks_of"] = _first_spoken_of(steps - len(outputs), made.delay)
+    return content
+
+
+def _first_spoken_of(first: int, delay: int | dict[str, int]) -> int | dict[str, int]:
+    """The step of which the first row of an answer speaks, of each output with a delay; negative before the first."""
+    return first - delay if isinstance(delay, int) else {name: first - each for name, each in delay.items()}

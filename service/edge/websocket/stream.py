@@ -245,10 +245,9 @@ class StepStream:
             pending.work.add_done_callback(partial(self._answered, pending, session))
 
     def _begin_anew(self, pending: Pending, session: LiveSession, error: OstinatoError) -> None:
-        frame = pending.frame
-        assert frame is not None
-        missing = self._sessions.engine_of(self._model) if self._may_begin(frame) else None
-        attempt = partial(self._step, frame=frame)
+        assert pending.frame is not None
+        missing = self._sessions.engine_of(self._model) if self._may_begin(pending.frame) else None
+        attempt = partial(self._step, frame=pending.frame)
         pending.work = self._start(apply_anew(self._sessions, session, error, attempt, missing))
         pending.work.add_done_callback(partial(self._answered, pending, None))
 
@@ -274,8 +273,9 @@ class StepStream:
             # The deadline of others has passed.
             waiting = [pending for pending in self._lookups.pop(session_id) if pending in self._pending]
         for place, pending in enumerate(waiting):
-            if place and isinstance(outcome, UnknownSession) and self._may_begin(pending.frame):
-                self._lookups[session_id] = waiting[place:]  # this one may open what the first could not
+            is_other = self._may_begin(pending.frame) is not self._may_begin(waiting[0].frame)
+            if is_other and isinstance(outcome, UnknownSession | InvalidInput):
+                self._lookups[session_id] = waiting[place:]  # it may open what the first may not, or the other way
                 self._start(self._look_up(session_id))
                 break
             if isinstance(outcome, LiveSession):

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Output
 from ostinato.service.engine.recurrent.batching import Iteration, Line, Work
 from ostinato.service.engine.recurrent.protocols import Finished, IterationRunner
 from ostinato.service.engine.recurrent.runner import Result
@@ -103,7 +105,7 @@ class Progress:
         for work in iteration.works:
             start, end = end, end + work.num_rows
             if failed_rows is not None and failed_rows[start:end].any():
-                work.error = _failure(self._arena.manifest.made.flat(outputs[start:end]), work)
+                work.error = _failure(outputs[start:end], self._arena.manifest.made, work)
             elif not self._advance(work, outputs[start:end].reshape(-1, outputs.shape[2]), num_steps):
                 self._line.append(work)
                 continue
@@ -151,15 +153,18 @@ class Progress:
         metrics.steps.inc(num_rows * num_steps)
 
 
-def _failure(outputs: list[NDArray[Any]], work: Work) -> RunFailed:
-    """Why a work with these outputs failed: what is not finite in them, or what they led to."""
+def _failure(outputs: NDArray[Any], made: RowLayout[Output], work: Work) -> RunFailed:
+    """Why a work with these outputs, rows of ``made``, failed: what may not be in them, or what they led to."""
     what = "the state that it leads to is not finite, and no step could be made from it"
-    numbers = [each for each in outputs if each.dtype.kind == "f"]
-    if not all(np.isfinite(each).all() for each in numbers):
-        has_nan = any(np.isnan(each).any() for each in numbers)
-        what = "its output is not finite: NaN" if has_nan else "its output is not finite: infinity"
-        if not has_nan and any((each == -np.inf).any() for each in numbers):
+    for part, numbers in zip(made.parts, made.flat(outputs), strict=True):
+        wrong = numbers[part.is_unsound(numbers)]
+        if not len(wrong):
+            continue
+        name = "" if made.is_single else f" {part.name!r}"
+        what = f"its output{name} is not finite: {'NaN' if np.isnan(wrong).any() else 'infinity'}"
+        if (wrong == -np.inf).all():
             what += "; where minus infinity is meant, export the model with minus_infinity"
+        break
     if work.private:
         return RunFailed(f"the model has no answer to a step of this sequence: {what}")
     return RunFailed(f"the model has no answer to this step: {what}; the session is as it was")

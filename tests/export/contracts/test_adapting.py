@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from ostinato.export.contracts.adapting import adapt
 from ostinato.export.contracts.preparation import prepared
 from ostinato.export.contracts.recurrent import inspect_module
+from tests.zoo import modules_beginnings as beginnings
 from tests.zoo import modules_signatures as zoo
 from tests.zoo.entries import Entry
 
@@ -45,6 +47,16 @@ FOUND: list[tuple[Callable[[], Entry], list[str], list[str]]] = [
     (zoo.context_behind_the_state, ["outputs"], ["h"]),
     (zoo.lightning_around_a_network, ["outputs"], ["state_0", "state_1"]),
     (zoo.strided, ["outputs"], ["h"]),
+    (beginnings.state_of_one_name, ["outputs"], ["hidden"]),
+    (beginnings.state_of_one_sequence_behind_the_layers, ["outputs"], ["hidden_0", "hidden_1"]),
+    (beginnings.device_beside_the_batch, ["outputs"], ["hidden"]),
+    (beginnings.cells_that_want_their_states, ["outputs"], ["state_0", "state_1"]),
+    (beginnings.own_cell_that_wants_its_state, ["outputs"], ["h"]),
+    (beginnings.any_number_of_states, ["outputs"], ["state_0", "state_1"]),
+    (beginnings.rows_of_batch_and_steps, ["outputs"], ["hidden"]),
+    (beginnings.rows_of_steps_and_batch, ["outputs"], ["hidden"]),
+    (beginnings.states_in_an_object, ["outputs"], ["h", "c"]),
+    (beginnings.frames_by_a_view, ["outputs"], ["h"]),
 ]
 
 
@@ -82,6 +94,38 @@ def test_zeros_are_inferred_and_said() -> None:
     assert begun.shape == (1, 4, zoo.H)
     assert not begun.any()
     assert "has no initial_state: run without states it begins with zeros, as was measured" in adapter.notes[0]
+
+
+def test_zeros_are_said_where_nothing_tells_what_a_module_begins_with() -> None:
+    adapter = adapt(prepared(beginnings.own_cell_that_wants_its_state()[0]), [zoo.one("x", "B", "T", 3)])
+    (begun,) = adapter.initial_state(4)
+    assert begun.shape == (4, 5)
+    assert not begun.any()
+    assert "does not begin without states: it is begun with zeros; its states are h" in adapter.notes[0]
+
+
+def test_the_state_of_one_sequence_is_that_of_each() -> None:
+    module = beginnings.state_of_one_sequence_behind_the_layers()[0]
+    h, c = adapt(prepared(module), [zoo.one("x", "B", "T", 3)]).initial_state(3)
+    assert h.shape == c.shape == (1, 3, zoo.H)
+    assert not h.any()
+    assert bool((c == 1).all())
+
+
+@pytest.mark.parametrize("entry", [beginnings.rows_of_batch_and_steps, beginnings.rows_of_steps_and_batch])
+def test_rows_of_batch_and_steps_are_given_their_axes(entry: Callable[[], Entry]) -> None:
+    module, options = entry()
+    given = options["inputs"]
+    adapter = adapt(prepared(module), [given])
+    sizes = {"B": 2, "T": 3}
+    shape = [size if isinstance(size, int) else sizes[size] for size in given.shape]
+    x = torch.arange(math.prod(shape)).reshape(shape).to(getattr(torch, given.dtype))
+    states = adapter.initial_state(2)
+    made = adapter(x, *states)[0]
+    assert made.shape[:2] == x.shape[:2]
+    rows = module.eval()(x, *states)[0]
+    torch.testing.assert_close(made.flatten(0, 1), rows, rtol=0, atol=0)
+    assert "batch and steps in one axis" in adapter.notes[-1]
 
 
 def test_a_first_state_that_was_learned_is_found_among_the_parameters() -> None:

@@ -126,3 +126,9 @@ class Multiplies(nn.Module):
 def test_a_run_that_fails_says_what_torch_says_and_what_helps(by: Tensor, way_out: str) -> None:
     with pytest.raises(ExportError, match=rf"Multiplies fails on an input of shape \[2, 5, 3\] and dtype .*{way_out}"):
         attempt(Multiplies(by), X, (STATE,))
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_a_cell_that_is_given_steps_is_told_that_it_takes_one(cell: Callable[..., nn.Module]) -> None:
+    with pytest.raises(ExportError, match=r"a cell takes one step a run: say --input x:B,F"):
+        attempt(cell(NUM_FEATURES, 4), X, ())

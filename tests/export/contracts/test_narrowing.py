@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.export.contracts.narrowing import check_float32, in_float32
+from ostinato.export.contracts.narrowing import check_answers_in_float32, check_float32, in_float32
 from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Input
@@ -66,3 +69,20 @@ def test_a_network_that_needs_float64_is_refused() -> None:
     contract = inspect_module(in_float32(network), amounts())
     with pytest.raises(ExportError, match=r"in float32 it answers otherwise by .*, over 0\.0001: scale"):
         check_float32(network, contract)
+
+
+@pytest.mark.parametrize(("dtype", "said"), [(torch.float16, "holds them exactly"), (torch.float64, "rounded")])
+def test_what_float32_changes_is_told_of_a_network_without_states(dtype: torch.dtype, said: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.GRU(4, 4, batch_first=True)).to(dtype)
+    narrow = in_float32(network)
+    x = torch.randn(2, 9, 3)
+
+    def run(module: nn.Module, cast: Callable[[Any], Any]) -> tuple[Tensor, ...]:
+        return (module(cast(x))[0],)
+
+    assert narrow(x)[0].dtype == torch.float32
+    (note,) = check_answers_in_float32(network, narrow, run)
+    assert said in note
+    assert f"its answers differ from those in {str(dtype).removeprefix('torch.')} by" in note
+    assert check_answers_in_float32(narrow, narrow, run) == ()

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from ostinato.export.contracts.preparation import prepared
 from ostinato.export.errors import ExportError
 from tests.export.modules import HIDDEN_SIZE, NUM_FEATURES, Stacked
+from tests.zoo.modules_signatures import lightning, lightning_around_a_network
 
 STATES = (torch.zeros(2, 1, HIDDEN_SIZE), torch.zeros(2, 1, HIDDEN_SIZE))
 STEPS = torch.linspace(-1.0, 1.0, 5 * NUM_FEATURES).reshape(1, 5, NUM_FEATURES)
@@ -192,3 +193,11 @@ def test_a_function_that_torch_jit_made_may_be_held_and_copied_again() -> None:
 
 def _twice(x: Tensor) -> Tensor:
     return x + x
+
+
+def test_a_trainer_whose_base_class_only_hands_on_is_its_network() -> None:
+    trainer, _ = lightning_around_a_network()
+    assert type(trainer).forward is not nn.Module.forward
+    assert type(prepared(trainer)) is type(trainer.model)
+    with_forward, _ = lightning()
+    assert type(prepared(with_forward)) is type(with_forward)

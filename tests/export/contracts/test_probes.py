@@ -50,3 +50,8 @@ def test_there_are_holes_of_all_kinds_only_where_there_may_be() -> None:
     assert holes[-1].all()
     assert holes[20].all(axis=0).any()
     assert not holes.all()
+
+
+def test_what_is_called_a_mask_is_0_or_1_unless_something_else_is_said_of_it() -> None:
+    assert set(np.unique(draw(name="observed_mask"))) == {0.0, 1.0}
+    assert len(np.unique(draw(name="mask", statistics=STATISTICS))) > 100

@@ -118,13 +118,31 @@ def test_only_layers_that_may_meet_nan_are_guarded(graph_path: Path) -> None:
     by_output = {name: node for node in nodes for name in node.output}
     layers = [node for node in nodes if node.op_type in ("LSTM", "GRU")]
     begun = [by_output.get(node.input[6 if node.op_type == "LSTM" else 5]) for node in layers]
-    is_guarded = [node is not None and node.op_type == "Add" for node in begun]
+    is_guarded = [node is not None and node.op_type == "Sub" for node in begun]
     assert sorted(zip([node.op_type for node in layers], is_guarded, strict=True)) == [
         ("GRU", False),
         ("GRU", True),
         ("LSTM", True),
         ("LSTM", True),
     ]
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(1, HIDDEN_SIZE, batch_first=True), nn.GRU(1, HIDDEN_SIZE, batch_first=True)])
+def test_the_guard_keeps_the_sign_of_a_zero_that_a_run_begins_with(layer: nn.RNNBase, tmp_path: Path) -> None:
+    """Within a run nothing is added to a state, so nothing may be added where a run begins."""
+    with torch.no_grad():
+        for weights in layer.parameters():
+            weights.zero_()
+        # The state is kept, whatever comes in: an LSTM's forget gate open and its input closed, a GRU's update gate 1.
+        gates = (-200.0, 200.0, -1.0, 200.0) if isinstance(layer, nn.LSTM) else (0.0, 200.0, -1.0)
+        layer.get_parameter("bias_ih_l0").copy_(torch.tensor(gates).repeat_interleave(HIDDEN_SIZE))
+    inputs = {"name": "inputs", "dtype": "float32", "shape": ("B", "T", 1), "features": ("a",), "missing": True}
+    contract = inspect_module(layer, Input.model_validate(inputs))
+    write_graph(contract, tmp_path / "model.onnx")
+    assert "Clip" in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    states = tuple(np.full((1, 1, HIDDEN_SIZE), -0.0, np.float32) for _ in contract.states)
+    _, after = StepGraph(tmp_path / "model.onnx", contract)(np.ones((1, 3, 1), np.float32), states)
+    assert all(np.signbit(state).all() and not state.any() for state in after)
 
 
 def test_the_proof_says_where_the_network_gives_nan(contract: Contract, graph: StepGraph) -> None:

@@ -72,6 +72,11 @@ def test_what_may_be_nan_is_told(found: ir.Value) -> None:
     assert Ranges({}).of(found).may_be_nan
 
 
+def test_a_constant_may_be_nan_alone() -> None:
+    assert Ranges({}).of(constant(np.nan)) == Range(0.0, True)
+    assert Ranges({}).of(constant(np.nan, -3.0)) == Range(3.0, True)
+
+
 def test_numbers_of_float32_overflow() -> None:
     # 3.4e38 / 0.5 is more than float32 holds; one such infinity is not NaN, and another layer may make it that.
     halved = made("Div", value(), constant(0.5))

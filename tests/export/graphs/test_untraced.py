@@ -30,9 +30,9 @@ class ByItem(Kept):
         return x, h
 
 
-class ByLen(Kept):
+class BySize(Kept):
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        number = len(x)
+        number = int(x.shape[0])
         return x.reshape(number, -1, 3), h
 
 
@@ -49,7 +49,11 @@ class ByLen(Kept):
             "if largest.item() > 100.0:",
             "torch cannot trace the module {}: what the numbers are decides there",
         ),
-        (ByLen(), "number = len(x)", "axis B is secretly static {}: its graph would take that many sequences only"),
+        (
+            BySize(),
+            "number = int(x.shape[0])",
+            "axis B is secretly static {}: its graph would take that many sequences only",
+        ),
     ],
 )
 def test_what_cannot_be_traced_is_told_with_its_line_and_the_way_out(

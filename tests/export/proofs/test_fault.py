@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from ostinato.export.contracts.recurrent import inspect_module
+from ostinato.export.contracts.sequence import inspect_sequence_module
 from ostinato.export.graphs import recurrent
 from ostinato.export.graphs.recurrent import write_graph
-from ostinato.export.proofs.fault import promise_notes
+from ostinato.export.proofs.fault import promise_notes, sequence_promise_notes
 from ostinato.service.artifact.manifest import ANY, Promise
 from tests.export.modules import amounts
 
@@ -59,3 +64,33 @@ def test_a_graph_without_fault_is_told_nothing_of(tmp_path: Path) -> None:
     contract = inspect_module(Logarithms(loops=False), amounts())
     write_graph(contract, tmp_path / "model.onnx")
     assert promise_notes(contract, tmp_path / "model.onnx", FIXED, {}) == ()
+
+
+def test_the_operator_that_heeds_the_length_of_a_sequences_run_is_named_with_its_line(tmp_path: Path) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor, lengths: Tensor) -> Any:
+            within = torch.arange(x.shape[1])[None] < lengths[:, None]
+            return torch.tanh((x * within.unsqueeze(-1)).sum(dim=1))
+
+    contract = inspect_sequence_module(Mean(), (amounts(),))
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Slice", ["x", "start", "end"], ["moved"]),
+        helper.make_node("ReduceSum", ["moved", "axis"], ["sum"], name="the_sum", keepdims=0),
+        helper.make_node("Tanh", ["sum"], ["outputs"]),
+    ]
+    numbers = {"axis": [1], "start": [0], "end": [2**40]}
+    given = [
+        helper.make_tensor_value_info(contract.inputs[0].name, TensorProto.FLOAT, ["B", "T", 3]),
+        helper.make_tensor_value_info("lengths", TensorProto.INT64, ["B"]),
+    ]
+    nodes[0].input[0] = nodes[1].input[0] = contract.inputs[0].name
+    made = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["B", 3])]
+    weights = [numpy_helper.from_array(np.array(each, np.int64), name) for name, each in numbers.items()]
+    graph = helper.make_graph(nodes, "mean", given, made, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), tmp_path / "m.onnx")
+    places = {"the_sum": " (mean.py, line 3)"}
+    (note,) = sequence_promise_notes(contract, tmp_path / "m.onnx", FIXED, "16 rows run", places)
+    assert note.startswith("ReduceSum (mean.py, line 3) rounds a sequence otherwise")
+    assert note.endswith("so 16 rows run")
+    assert sequence_promise_notes(contract, tmp_path / "m.onnx", ANY, "any run", places) == ()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.contracts.contract import Contract
@@ -12,18 +14,22 @@ from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.source_probes import Sources
+from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import (
+    MAX_PROVED_TOLERANCE,
     MAX_TOLERANCE,
     Widened,
     encoder_decoder_rounding,
     in_doubles,
-    own_tolerance,
+    own_rounding,
+    proved_tolerance,
     recurrent_rounding,
     tolerance_for,
     widened,
 )
 from ostinato.export.proofs.teacher_forcing import write_from
+from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.modules import Offset, Stacked, amounts
 from tests.export.writers import LETTERS, PAIRS, SOUNDS, NumberWriter, States, Writer
@@ -105,6 +111,17 @@ def test_a_recurrent_network_is_measured_over_whole_sequences() -> None:
     assert 1e-9 < recurrent_rounding(contract, sequences) < 1e-6
 
 
+def test_a_graph_as_near_to_float64_as_its_network_may_differ_from_it_by_more() -> None:
+    contract = inspect_module(Stacked(), amounts())
+
+    def wrong(x: Array, states: Arrays) -> tuple[Array, Arrays]:
+        y, after = contract(x, states)
+        return y + np.float32(1e-3), after
+
+    assert 0.0 < proved_tolerance(contract, contract) < own_rounding(contract).tolerance < MAX_PROVED_TOLERANCE == 1e-3
+    assert proved_tolerance(contract, wrong) == 0.0
+
+
 def test_a_recurrent_network_that_knows_no_float64_has_no_rounding_error() -> None:
     class Single(Stacked):
         def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -115,9 +132,21 @@ def test_a_recurrent_network_that_knows_no_float64_has_no_rounding_error() -> No
 
 
 def test_the_tolerance_of_a_recurrent_network_is_that_of_its_own_rounding() -> None:
-    assert own_tolerance(inspect_module(Stacked(), amounts())) == TOLERANCE
+    assert own_rounding(inspect_module(Stacked(), amounts())) == (TOLERANCE, 0, "")
     # Of many numbers some are off by nearly 2^-16 = 1.5e-5; five times that is 7.6e-5.
-    assert 7e-5 < own_tolerance(inspect_module(Offset(), amounts())) <= 7.7e-5
+    assert 7e-5 < own_rounding(inspect_module(Offset(), amounts())).tolerance <= 7.7e-5
+
+
+def test_a_network_with_a_context_and_several_outputs_is_measured_as_any_other() -> None:
+    class Both(Offset):
+        def forward(self, x: Tensor, size: Tensor, *state: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            y, *after = super().forward(x * size.unsqueeze(1), *state)
+            return (y, y / 2, *after)
+
+    size = Input(name="size", dtype="float32", shape=("B", 1), features=("size",))
+    contract = inspect_module(Both(), amounts(), context=(size,))
+    assert len(contract.made) == 2
+    assert 7e-5 < own_rounding(contract).tolerance <= 7.7e-5
 
 
 def test_the_network_itself_stays_in_float32() -> None:
@@ -142,3 +171,30 @@ def test_a_widened_decoder_is_given_float64(previous: Array | None) -> None:
 
     one = np.ones((1, 2), np.float32)
     assert Widened(Seen()).decode(previous, (one, np.ones(1, np.int64)), (one,), np.ones(1, np.int64)).attention is None
+
+
+class Chaotic(nn.Module):
+    """The logistic map: what differs by a bit is another number after fifty steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(3.99))
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor]:
+        return (torch.full((batch_size, 1), 0.3),)
+
+    def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        answers = []
+        for step in x.unbind(1):
+            level = self.rate * level * (1 - level)
+            answers.append(level + 0 * step[:, :1])
+        return torch.stack(answers, dim=1), level
+
+
+def test_a_chaotic_network_is_compared_in_stretches_and_said_to_be(tmp_path: Path) -> None:
+    found = own_rounding(inspect_module(Chaotic(), amounts()))
+    assert found.carried_steps == 16
+    assert "what is rounded off grows from step to step" in found.note
+    exported = export_module(Chaotic(), amounts(), tmp_path, name="chaotic")
+    assert found.note in exported.proof.notes
+    assert exported.proof.parity.max_difference < 1e-4

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RunError
 from ostinato.models.kinds.forecaster import load_run
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.scores.forecaster import NETWORK
 from tests.training import judged, train, train_run
 

@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError
 from ostinato.models.kinds.registry import FORECASTER, kind_names, kind_of, load_kind
+from ostinato.models.networks.forecaster_recipe import Recipe
 from tests.training import train_run
 
 RECIPE = """
@@ -62,7 +62,14 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, text: str, message:
 
 
 def test_every_kind_trains_and_loads() -> None:
-    assert kind_names() == ["caption", "forecaster", "language_model", "pronunciation"]
+    assert kind_names() == [
+        "caption",
+        "forecaster",
+        "labels",
+        "language_model",
+        "pronunciation",
+        "tags",
+    ]
     for name in kind_names():
         module = load_kind(name)
         assert callable(module.train)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ostinato.models.data.series import Dataset, Series, TrainingStatistics
-from ostinato.models.networks.features import Columns, Features
+from ostinato.models.networks.features import Features, GivenColumns
 
 NAN = float("nan")
 STATISTICS = TrainingStatistics((1.0,), (1.0,), (0.0,), (2.0,), (0.0,))
@@ -53,7 +53,7 @@ def test_a_target_that_is_no_feature_is_counted_from_its_mean_in_its_spread() ->
 
 def test_what_stands_for_a_code_never_seen_is_a_code() -> None:
     statistics = TrainingStatistics((10.0, 0.6), (1.0,) * 2, (0.0,) * 2, (9.0,) * 2, (0.0,) * 2)
-    assert Columns(("level", "wind"), (0, 3), statistics).initial_values() == [10.0, 1.0]
+    assert GivenColumns(("level", "wind"), (0, 3), statistics).initial_values() == [10.0, 1.0]
 
 
 def test_what_a_run_keeps_is_read_back_the_same() -> None:

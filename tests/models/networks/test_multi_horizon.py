@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ostinato.models.data.series import TrainingStatistics
-from ostinato.models.data.series_recipe import ForecasterNetwork
 from ostinato.models.networks.features import Features, Target
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
 from ostinato.models.networks.forecasts import quantiles_around, squareplus
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast, remember
 from ostinato.models.networks.recurrent import States

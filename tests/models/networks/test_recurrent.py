@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ostinato.models.data.series import Floats, TrainingStatistics
-from ostinato.models.networks.features import Columns, Features, Target
+from ostinato.models.networks.features import Features, GivenColumns, Target
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.networks.recurrent import InputEncoder, StaticForecaster, build_forecaster, fill_last_seen
@@ -159,7 +159,9 @@ HOURS = Features(
     num_codes=(0, 24),
     statistics=TrainingStatistics((10.0, 11.0), (2.0, 7.0), (5.0, 0.0), (15.0, 23.0), (0.0, 0.0)),
     targets=(Target("level", 0, 10.0, 0.5), Target("flow", None, 100.0, 50.0)),
-    static=Columns(("shop", "area"), (3, 0), TrainingStatistics((1.2, 40.0), (1.0, 10.0), (0.0,) * 2, (2.0, 90.0), ())),
+    static=GivenColumns(
+        ("shop", "area"), (3, 0), TrainingStatistics((1.2, 40.0), (1.0, 9.0), (0.0,) * 2, (2.0, 90.0), ())
+    ),
 )
 
 

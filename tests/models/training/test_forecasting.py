@@ -10,9 +10,9 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import DataError, Diverged
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
 from ostinato.models.scores.forecaster import NETWORK, PERSISTENCE, SEASONAL_NAIVE
 from ostinato.models.training import fitting

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.data.series_recipe import ForecasterNetwork, Recipe
 from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.forecaster import check_series, load_run
 from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork, Recipe
 from ostinato.models.networks.multi_horizon import GRUMultiHorizon, build_multi_horizon, forecast
 from ostinato.models.networks.recurrent import States
 from ostinato.models.training.forecasting import futures

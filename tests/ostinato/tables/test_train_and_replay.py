@@ -199,15 +199,15 @@ def test_rows_that_were_dropped_come_back_with_all_that_the_calendar_tells(dropp
     filled = load_dataset(recipe)
     # Words keep their codes: each is there in many hours of the training part.
     assert filled.categories["hour"] == full.categories["hour"] or len(filled.categories["hour"]) < 24
-    expected = full.values.copy()
+    expected = full.only.values.copy()
     expected[sorted(dropped), :2] = np.nan
-    np.testing.assert_array_equal(filled.values[:, :2], expected[:, :2])
-    hours = [filled.categories["hour"][int(code)] for code in filled.values[:, 2] if not np.isnan(code)]
+    np.testing.assert_array_equal(filled.only.values[:, :2], expected[:, :2])
+    hours = [filled.categories["hour"][int(code)] for code in filled.only.values[:, 2] if not np.isnan(code)]
     known = [f"{hour % 24:02}" for hour in range(NUM_HOURS) if f"{hour % 24:02}" in filled.categories["hour"]]
     assert hours == known
-    assert (filled.times == full.only.times).all()
+    assert (filled.only.times == full.only.times).all()
     assert filled.num_filled == len(dropped)
-    assert sent_by_replay(path, filled, recipe).tobytes() == filled.values.tobytes()
+    assert sent_by_replay(path, filled, recipe).tobytes() == filled.only.values.tobytes()
 
 
 def test_a_replay_does_about_gaps_what_the_training_did(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_axes_are_found_wherever_they_stand() -> None:
 
 CONTEXT = {"name": "customer", "dtype": "float32", "shape": ["B", 2], "features": ["age", "region"]}
 WEEKDAY = {"name": "weekday", "dtype": "int64", "shape": ["B", "T"], "features": ["weekday"]}
+LATE = MANIFEST.outputs[0].model_dump() | {"delay": 1}
 
 
 def test_an_initial_state_is_a_number_or_a_row() -> None:
@@ -113,6 +114,16 @@ def test_context_and_lengths_are_left_out_of_the_file_where_there_are_none(tmp_p
     assert Manifest.read(tmp_path) == with_context
 
 
+def test_a_delay_is_left_out_of_the_file_where_there_is_none(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path)
+    assert "delay" not in json.loads((tmp_path / "model.json").read_bytes())["outputs"][0]
+    late = MANIFEST.model_copy(
+        update={"outputs": (MANIFEST.outputs[0].model_copy(update={"delay": 3}),), "feedback": {}}
+    )
+    late.write(tmp_path)
+    assert Manifest.read(tmp_path).outputs[0].delay == 3
+
+
 def sequence(**changes: Any) -> dict[str, Any]:
     graphs = {"sequence": MANIFEST.graphs["step"].model_dump()}
     return content(task="sequence", graphs=graphs, states=[], feedback={}, lengths="lengths", **changes)
@@ -130,6 +141,9 @@ def test_a_model_of_whole_sequences_has_lengths_and_no_states() -> None:
         (content(inputs=[MANIFEST.inputs[0].model_dump(), WEEKDAY | {"shape": ["B"]}]), "some have none"),
         (content(outputs=[MANIFEST.outputs[0].model_dump()] * 2), "graph output is named twice"),
         (content(outputs=[]), "an output or more"),
+        (content(outputs=[LATE | {"shape": ["B", 1]}], feedback={}), "has a delay"),
+        (content(outputs=[LATE]), "speaks of a step before"),
+        (sequence(outputs=[LATE]), "has a delay"),
         (content(lengths="lengths"), "lengths are of models of whole sequences"),
         (sequence() | {"states": [MANIFEST.states[0].model_dump()]}, "has no states"),
         (sequence() | {"lengths": "inputs"}, "graph input is named twice"),

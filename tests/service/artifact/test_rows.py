@@ -86,3 +86,25 @@ def test_where_no_output_has_steps_each_row_is_a_step_of_its_own() -> None:
     layout = RowLayout([output("level", "B", 2), output("summary", "B", 3)])
     rows = layout.settle(layout.pack([np.ones((4, 2), np.float32), np.ones((4, 3), np.float32)]))
     assert layout.words(rows)["summary"].tolist() == [[1, 1, 1]] * 4
+
+
+def test_outputs_with_a_delay_are_put_by_the_steps_that_they_speak_of() -> None:
+    level = Output(name="level", dtype="float32", shape=("B", "T", 2), features=("a", "b"), delay=2)
+    kind = Output(name="kind", dtype="int64", shape=("B", "T"), features=("kind",), delay=1)
+    summary = Output(name="summary", dtype="float32", shape=("B", 1), features=("summary",))
+    steps = np.arange(6)
+    levels = np.stack([steps, steps + 0.5], axis=1).astype(np.float32)
+    assert RowLayout([level]).align(levels).tolist() == levels[2:].tolist()
+    layout = RowLayout([level, kind, summary])
+    assert layout.delay == {"level": 2, "kind": 1}
+    aligned = layout.words(layout.align(layout.pack([levels, steps, steps[:, None].astype(np.float32)])))
+    assert aligned["level"].tolist() == levels[2:].tolist()
+    assert aligned["kind"].ravel().tolist() == [1, 2, 3, 4]
+    assert aligned["summary"].tolist() == [[5]]
+    assert layout.align(layout.zeros(2)).shape == (0, layout.width)
+
+
+def test_without_a_delay_rows_stay_as_they_are() -> None:
+    layout = RowLayout([Output(name="y", dtype="float32", shape=("B", "T", 1), features=("y",))])
+    assert layout.delay is None
+    assert layout.align(layout.zeros(4)).shape == (4, 1)

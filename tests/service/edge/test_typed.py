@@ -144,3 +144,17 @@ async def test_limits_hold_as_everywhere(method: str, headers: dict[str, str], s
         found, content = await Connection(method, "/predict", b"{}", **headers).through(edge)
     assert (found, content["code"]) == (status, code)
     assert house.value(f'ostinato_rejected_total{{reason="{code}"}}') == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/predict", {"sequences": [{"load": [[1]]}]}, "model"),
+        ("/step", {"inputs": {"load": [[1]]}}, "session_id"),
+        ("/step", {"inputs": [[1]], "session_id": "a", "context": {}}, "context"),
+        ("/step", {"session_id": "a"}, "inputs"),
+    ],
+)
+async def test_a_member_that_is_absent_or_unknown_is_the_field(path: str, body: dict[str, Any], field: str) -> None:
+    status, problem = await post(await house_of_all(), path, body)
+    assert (status, problem["code"], problem["field"]) == (422, "invalid_input", field)

@@ -151,3 +151,9 @@ def test_an_unknown_word_s_error_shows_a_few_of_many_words_and_not_all_of_a_long
             to_rows(given, RowLayout((part,)), "inputs")
         assert "and 940 more" in str(refused.value)
         assert len(str(refused.value)) < 1000
+
+
+def test_a_context_of_another_width_is_told_in_its_own_name() -> None:
+    with pytest.raises(InvalidInput, match="1 features; 'customer' has 2: customer_0, customer_1") as refusal:
+        to_context({"customer": [1]}, [part("customer", "float32", 2)], "context")
+    assert refusal.value.field == "context.customer"

@@ -86,7 +86,7 @@ class TestToStates:
         ("given", "message", "field"),
         [
             ({}, "state 'total' is absent", "s"),
-            ({"total": [1], "h": [2]}, "no state 'h'", "s.h"),
+            ({"total": [1], "h": [2]}, "no state 'h'; it has total", "s.h"),
             ({"total": [1, 2]}, r"shape \[2\] where the state has \[1\]", "s.total"),
             ({"total": ["x"]}, "not an array of numbers", "s.total"),
             ({"total": ["inf"]}, "not an array of numbers", "s.total"),

@@ -227,11 +227,41 @@ async def test_an_ended_session_is_not_there_whatever_the_copy_says(place: Place
             assert (status, content["code"]) == (410, "session_closed"), (method, action)
 
 
-async def test_a_reset_keeps_the_context_that_the_session_was_opened_with_elsewhere(place: Place) -> None:
-    customer = Input(name="customer", dtype="float32", shape=("B", 2), features=("age", "size"))
+CUSTOMER = Input(name="customer", dtype="float32", shape=("B", 2), features=("age", "size"))
+
+
+async def test_a_session_whose_context_may_be_missing_can_begin_with_its_first_step(place: Place) -> None:
+    house = House(store=place())
+    engine = add_model(house, name="who", context=(CUSTOMER.model_copy(update={"missing": True}),))
+    async with edge_over(house):
+        session = await house.sessions.find_or_begin("a", engine)
+        total, customer = session.arena.read(session.slot)
+        assert total.tolist() == [0]
+        assert np.isnan(customer).all()
+        house.sessions.abandon(session)
+
+
+async def test_what_cannot_begin_with_a_step_is_looked_for_where_the_sessions_are(place: Place) -> None:
     one, other = House(store=place()), House(store=place())
     for house in (one, other):
-        add_model(house, name="who", context=(customer,))
+        add_model(house, name="who", context=(CUSTOMER,))
+    async with edge_over(one) as edge, edge_over(other) as far_edge:
+        await one.sessions.open("sum", session_id="a")
+        assert await ask(far_edge, "DELETE", A) == (204, b"")
+        line = Line(one, "who", create_missing=True)
+        line.say({"session_id": "a", "inputs": [[1]]})
+        await line.recorder.until(1)
+        line.stream.end()
+        assert line.recorder.codes == ["session_closed"]  # and not that it is another model's
+        body = b'{"session_ids": ["a"], "inputs": [[1]], "create_missing": true}'
+        reply = await post(edge, "/v1/models/who/step", body)
+        assert [error["code"] for error in reply.content["errors"]] == ["session_closed"]
+
+
+async def test_a_reset_keeps_the_context_that_the_session_was_opened_with_elsewhere(place: Place) -> None:
+    one, other = House(store=place()), House(store=place())
+    for house in (one, other):
+        add_model(house, name="who", context=(CUSTOMER,))
     async with edge_over(one) as edge, edge_over(other) as far_edge:
         await one.sessions.open("who", session_id="a", context={"customer": [1, 2]})
         assert await ask(far_edge, "DELETE", A) == (204, b"")

@@ -33,10 +33,12 @@ from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.rows import Columns, step_columns
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.base import Commit
 from ostinato.service.state.memory import MemoryStore
 from ostinato.service.state.roster import Roster
 from tests import networks
+from tests.service.edge.v1.test_columns import add_model
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column, until
 
 IN_THREAD = pytest.mark.parametrize("in_thread", [False, True], ids=["on the loop", "in a thread"])
@@ -846,6 +848,27 @@ async def test_messages_and_single_steps_together_fold_to_one_offline_run(
         for number in range(num_sessions):
             expected = networks.offline(directory, sequences[number])[:, 0]
             assert made[number].tobytes() == expected.tobytes(), f"{seed=}, {number=}"
+
+
+async def test_what_could_not_begin_is_not_blamed_on_a_session_that_another_opens_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with house_with() as house:
+        house.engine.needs_context = True
+        add_model(house, name="other")
+        find_newest = house.sessions.find_newest
+
+        async def find_then_open(session_id: str) -> LiveSession:
+            try:
+                return await find_newest(session_id)
+            except UnknownSession:
+                house.clock.now += 1
+                await house.sessions.open("other", session_id=session_id)
+                raise
+
+        monkeypatch.setattr(house.sessions, "find_newest", find_then_open)
+        answers = await send(house, ["a"], [1], create_missing=True)
+        assert kinds(answers) == {0: InvalidInput}  # and not that it was closed, which it never was
 
 
 async def test_in_memory_a_missing_session_is_there_with_its_first_step_and_not_before() -> None:

@@ -243,6 +243,17 @@ def test_a_context_that_could_not_be_given_cannot_be_put(context: dict[str, Any]
     assert refusal(file(sound | context), model).field == field
 
 
+def test_a_file_without_the_context_says_that_it_is_the_context() -> None:
+    customer = Input(name="customer", dtype="float32", shape=("B", 2), features=("age", "size"))
+    model = manifest(state(), context=(customer,))
+    half = {"h": np.array(0.5, np.float32)}
+    assert str(refusal(save(half), model)).startswith("context 'customer' is absent")
+    short = half | {"customer": np.zeros(1, np.float32)}
+    assert "where the context has [2]" in str(refusal(save(short), model))
+    hollow = half | {"customer": np.array([np.nan, 1], np.float32)}
+    assert "nan in a context" in str(refusal(save(hollow), model))
+
+
 def test_a_bool_is_0_or_1() -> None:
     model = manifest(state("h", "bool", 2))
     header = {"h": {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2]}}

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ostinato.service.artifact.tensors import Output, State
-from ostinato.service.state.arena import Arena
+from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.state.arena import Arena, session_bytes
 from tests.service.puppet import MANIFEST
 
 STATES = (
@@ -63,3 +63,13 @@ def test_what_was_read_of_a_slot_stays_as_it_was_when_the_slot_goes_on() -> None
     assert states[1] == 7
     assert answer.tolist() == [[0.0]]
     assert arena.answer(int(slots[0])).tolist() == [[3.0]]
+
+
+def test_a_context_takes_room_like_a_state() -> None:
+    who = Input(name="who", dtype="float64", shape=("B", 100), features=tuple(f"who_{index}" for index in range(100)))
+    without, within = Arena(OF_TWO_STATES, 2), OF_TWO_STATES.model_copy(update={"context": (who,)})
+    arena = Arena(within, 2)
+    for each in (without, arena):
+        each.allocate("a")
+    assert arena.memory_bytes - without.memory_bytes == 800
+    assert session_bytes(within) - session_bytes(OF_TWO_STATES) == 800

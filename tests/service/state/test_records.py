@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ostinato.service.artifact.tensors import State
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Commit, Snapshot
@@ -139,3 +140,42 @@ def test_a_snapshots_record_is_checked_too() -> None:
     )
     assert is_sound("a", record)
     assert layout.read("a", read_head("a", record), record).answer.tolist() == [[1.0], [2.0]]
+
+
+def about(*names: str, dtype: str = "float32") -> Manifest:
+    """The model of two states with contexts of two numbers each."""
+    context = [
+        Input.model_validate({"name": name, "dtype": dtype, "shape": ("B", 2), "features": ("a", "b")})
+        for name in names
+    ]
+    return MANIFEST_OF_TWO.model_copy(update={"context": tuple(context)})
+
+
+def test_a_context_is_in_the_record_to_the_bit() -> None:
+    arena = Arena(about("who", "where"), 4)
+    given = [np.array([-0.0, 1e-45], np.float32), np.array([3.4028235e38, -7], np.float32)]
+    snapshot = Snapshot.initial(arena, given)
+    layout = Layout(arena)
+    record = layout.record("a", snapshot, stamp=1, opened_at=5.0, ttl_seconds=7.0, expires_at=12.0)
+    read = layout.read("a", read_head("a", record), record)
+    assert [rows.tobytes() for rows in read.states[2:]] == [rows.tobytes() for rows in given]
+
+
+@pytest.mark.parametrize(
+    ("written", "reads"),
+    [
+        (MANIFEST_OF_TWO, about("who")),
+        (about("who"), MANIFEST_OF_TWO),
+        (about("who"), about("whom")),
+        (about("who"), about("who", "where")),
+        (about("who", "where"), about("where", "who")),
+        (about("who"), about("who", dtype="int32")),
+    ],
+    ids=["none before", "none now", "another name", "one more", "another order", "another dtype"],
+)
+def test_a_record_with_other_contexts_than_the_model_has_is_not_read(written: Manifest, reads: Manifest) -> None:
+    arena = Arena(written, 4)
+    begun = Snapshot.initial(arena)
+    record = Layout(arena).record("a", begun, stamp=1, opened_at=5.0, ttl_seconds=7.0, expires_at=12.0)
+    with pytest.raises(RecordUnreadable, match="session 'a': sum/1 has another graph or other states"):
+        Layout(Arena(reads, 4)).read("a", read_head("a", record), record)

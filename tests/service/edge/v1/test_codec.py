@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from ostinato.service.edge.message import Request
 from ostinato.service.edge.v1 import codec
-from ostinato.service.edge.v1.schemas import OpenBody, PageQuery, PredictQuery, StepBody
+from ostinato.service.edge.v1.schemas import ForecastBody, OpenBody, PageQuery, PredictQuery, StepBody
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 
 STEP = msgspec.json.Decoder(StepBody)
@@ -26,12 +28,17 @@ class TestDecodeBody:
             (b'{"inputs": [[1, "a"]]}', "Expected `float | null`, got `str`", "inputs[0][1]"),
             (b'{"inputs": [[1, true]]}', "got `bool`", "inputs[0][1]"),
             (b'{"inputs": 3}', "Expected `array`, got `int`", "inputs"),
-            (b"{}", "missing required field `inputs`", None),
+            (b"{}", "missing required field `inputs`", "inputs"),
             (b"[]", "Expected `object`, got `array`", None),
             (b'{"inputs": [[1]], "seq": 1.5}', "Expected `int | null`", "seq"),
             (b'{"inputs": [[1]], "seq": -1}', ">= 0", "seq"),
             (b'{"inputs": [[1]], "seq": 1' + b"0" * 4000 + b"}", "<= 9223372036854775807", "seq"),
-            (b'{"inputs": [[1]], "sequence": 1}', "unknown field `sequence`", None),
+            (
+                b'{"inputs": [[1]], "sequence": 1}',
+                "unknown field `sequence`",
+                "sequence",
+            ),
+            (b'{"inputs": [[1]], "context": {}}', "a session's context is given when it is opened", "context"),
             (b'{"inputs": [[1e999]]}', "Number out of range", "inputs[0][0]"),
             (b'{"inputs": [[1, 2], [3, NaN]]}', "NaN and infinity are not JSON", "inputs[1][1]"),
             (b'{"inputs": [[-Infinity]]}', "NaN and infinity are not JSON", "inputs[0][0]"),
@@ -71,7 +78,7 @@ def test_a_query_is_read_as_a_body_is() -> None:
         (b"go_backwards=perhaps", PredictQuery, "go_backwards", "bool"),
         (b"limit=1001", PageQuery, "limit", "<= 1000"),
         (b"limit=1.5", PageQuery, "limit", "int"),
-        (b"limits=10", PageQuery, None, "unknown field `limits`"),
+        (b"limits=10", PageQuery, "limits", "unknown field `limits`"),
     ):
         with pytest.raises(InvalidInput, match=message) as refusal:
             codec.decode_query(query, query_type)
@@ -84,3 +91,32 @@ def test_known_future_comes_by_name_or_in_rows() -> None:
     assert codec.known_future([[1, 2], [3, None]], ("u", "v")) == {"u": [1, 3], "v": [2, None]}
     with pytest.raises(InvalidInput, match="1 values; a row has 2: u, v"):
         codec.known_future([[1]], ("u", "v"))
+
+
+@pytest.mark.parametrize(
+    ("future", "field"),
+    [
+        ({"price": [1], "a[0].b": [1, True]}, "known_future.a[0].b[1]"),
+        ({"price": [1], "day": [[1]]}, "known_future.day[0]"),
+        ({"price": 1}, "known_future.price"),
+    ],
+)
+def test_a_member_that_anybody_has_named_is_told_by_its_name(future: Any, field: str) -> None:
+    body = msgspec.json.encode({"horizon": 2, "known_future": future})
+    with pytest.raises(InvalidInput) as refusal:
+        codec.decode_body(request(body), msgspec.json.Decoder(ForecastBody))
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"horizon": 2, "known_future": {"a": [true], "b": [1}',
+        b'{"horizon": 2, "known_future": {"a": [true]}, "known_future": [[1]]}',
+        b'{"horizon": 2, "known_future": {"a": [true]}, "known_future": ' + b"[" * 100_000,
+        b'{"horizon": 2, "known_future": {"a": [true]}, "b": "\xff"}',
+    ],
+)
+def test_what_comes_behind_a_fault_may_be_anything(body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        codec.decode_body(request(body), msgspec.json.Decoder(ForecastBody))

@@ -203,7 +203,7 @@ async def test_codes_out_of_range_fail_their_row() -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, None),
+        ({}, "session_ids"),
         ({"session_ids": [], "inputs": []}, "session_ids"),
         ({"session_ids": ["a"], "inputs": []}, "inputs"),
         ({"session_ids": ["a"], "inputs": [[1], [2]]}, "inputs"),
@@ -219,7 +219,7 @@ async def test_codes_out_of_range_fail_their_row() -> None:
         ({"session_ids": ["a"], "inputs": [["1"]]}, "inputs[0][0]"),
         ({"session_ids": ["a"], "inputs": [[True]]}, "inputs[0][0]"),
         ({"session_ids": ["a"], "inputs": [[1]], "create_missing": 1}, "create_missing"),
-        ({"session_ids": ["a"], "inputs": [[1]], "session_id": "a"}, None),
+        ({"session_ids": ["a"], "inputs": [[1]], "session_id": "a"}, "session_id"),
         ([], None),
     ],
     ids=lambda value: str(value)[:60],

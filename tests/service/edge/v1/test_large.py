@@ -19,6 +19,7 @@ from ostinato.service.edge.v1.schemas import (
     ColumnsBody,
     ForecastBody,
     GenerateBody,
+    NestedStepBody,
     PredictBody,
     ScoreBody,
     StepBody,
@@ -121,7 +122,7 @@ async def test_a_quote_may_stand_behind_escapes_wherever_a_block_ends(
         ('{"inputs": [%s, [1, true], %s]}', "got `bool`", "inputs[20000][1]"),
         ('{"inputs": [%s, 3]}', "Expected `array`, got `int`", "inputs[20000]"),
         ('{"inputs": [%s, [1]], "seq": 1.5}', "Expected `int | null`", "seq"),
-        ('{"inputs": [%s], "sequence": 1}', "unknown field `sequence`", None),
+        ('{"inputs": [%s], "sequence": 1}', "unknown field `sequence`", "sequence"),
         ('{"inputs": [[1]], "seq": [%s]}', "Expected `int | null`, got `array`", "seq"),
         ('{"inputs": [%s,, [1]]}', "the body is not JSON", None),
         ('{"inputs": [%s,]}', "the body is not JSON", None),
@@ -367,3 +368,17 @@ async def test_errors_of_a_check_are_raised_as_they_are() -> None:
     body = b'{"inputs": [%b]}' % b",".join([b"[1]"] * 20_000)
     with pytest.raises(OstinatoError, match="inputs 20000"):
         await read_large(body, msgspec.json.Decoder(StepBody), lambda _: refuse, "the body", {})
+
+
+@pytest.mark.parametrize("name", ["load", "a[0][1].b[2]", "." * 20, "[" * 20])
+async def test_brackets_and_dots_in_the_name_of_an_input_are_no_lists_and_objects(name: str) -> None:
+    seen = []
+
+    def begin(_: StepBody) -> large.Check:
+        return lambda place, count: seen.append((place.member, str(place), place.depth, count))
+
+    steps = [[float(index), 0.5] for index in range(9000)]
+    body = json.dumps({"inputs": {name: steps, "flag": [0] * 20_000}}).encode()
+    read = await read_large(body, msgspec.json.Decoder(NestedStepBody), begin, "the body", {})
+    assert read.inputs == {name: steps, "flag": [0] * 20_000}
+    assert seen == [("inputs", f"inputs.{name}", 0, 9000), ("inputs", "inputs.flag", 0, 20_000)]

@@ -173,10 +173,10 @@ async def test_frames_of_one_session_are_applied_in_the_order_sent() -> None:
         (b"{", None, None, "invalid_input", None),
         (b"", None, None, "invalid_input", None),
         (b"[1]", None, None, "invalid_input", None),
-        (b'{"inputs": [[1]], "id": 5}', None, 5, "invalid_input", None),
+        (b'{"inputs": [[1]], "id": 5}', None, 5, "invalid_input", "session_id"),
         (b'{"session_id": "a", "inputs": [["x"]], "id": "i"}', "a", "i", "invalid_input", "inputs[0][0]"),
         (b'{"session_id": "a", "inputs": [[NaN]]}', None, None, "invalid_input", "inputs[0][0]"),
-        (b'{"session_id": "a", "inputs": [[1]], "sequence": 3}', "a", None, "invalid_input", None),
+        (b'{"session_id": "a", "inputs": [[1]], "sequence": 3}', "a", None, "invalid_input", "sequence"),
         (b'{"session_id": "no/id", "inputs": [[1]], "id": 5}', None, 5, "invalid_input", "session_id"),
         (b'{"session_id": "a", "inputs": [[1]], "id": [1]}', "a", None, "invalid_input", "id"),
         (b'{"session_id": "a", "inputs": [[1]], "id": "%s"}' % (b"i" * 129), "a", None, "invalid_input", "id"),
@@ -256,6 +256,15 @@ async def test_each_frame_that_waits_for_a_missing_session_is_judged_by_its_own_
         await line.recorder.until(3)
     assert line.recorder.codes == ["unknown_session", "ok", "ok"]
     assert [answer["outputs"] for answer in line.recorder.sent[1:]] == [[[10.0]], [[110.0]]]
+
+
+async def test_a_frame_that_may_open_nothing_is_not_refused_for_the_context_that_an_opening_needs() -> None:
+    house = House()
+    house.engine.needs_context = True
+    async with line_over(house, create_missing=True) as line:
+        line.say(*({"session_id": "new", "inputs": [[1]], "seq": seq} for seq in (0, 5, 0)))
+        await line.recorder.until(3)
+    assert line.recorder.codes == ["invalid_input", "unknown_session", "invalid_input"]
 
 
 async def test_create_missing_does_not_begin_a_closed_session_anew() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Output
 from ostinato.service.engine.recurrent.batching import Iteration, Line, Work
 from ostinato.service.engine.recurrent.progress import Over, Progress
 from ostinato.service.engine.recurrent.runner import Result
@@ -19,8 +22,8 @@ Floats = NDArray[np.float32]
 class Stage:
     """An arena of ten slots, the first four of them sessions', and a line."""
 
-    def __init__(self, *, answers_every_step: bool = True) -> None:
-        self.arena = Arena(MANIFEST, 10)
+    def __init__(self, *, answers_every_step: bool = True, manifest: Manifest = MANIFEST) -> None:
+        self.arena = Arena(manifest, 10)
         self.sessions = [self.arena.allocate(name) for name in "abcd"]
         self.line = Line(max_batch_size=8, max_iteration_steps=64)
         self.metrics = ModelMetrics(Metrics(), "sum", "1")
@@ -131,3 +134,34 @@ def test_a_run_is_counted_with_its_rows_steps_and_time() -> None:
     assert stage.metrics.steps.value == 4
     assert (stage.metrics.batch_size.total, stage.metrics.iteration_steps.total) == (2, 2)
     assert stage.metrics.run_seconds.total == 0.25
+
+
+SEVERAL = tuple(
+    Output(name=name, dtype="float32", shape=("B", "T"), features=(name,), minus_infinity=name == "score")
+    for name in ("level", "score")
+)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "level", "score", "told"),
+    [
+        (SEVERAL, -np.inf, 0, "its output 'level' is not finite: infinity; where minus infinity is meant, export"),
+        (SEVERAL, np.inf, -np.inf, "its output 'level' is not finite: infinity;"),
+        (SEVERAL, 0, np.nan, "its output 'score' is not finite: NaN;"),
+        (SEVERAL, 0, -np.inf, "the state that it leads to is not finite"),
+        (SEVERAL[1:], 0, -np.inf, "the state that it leads to is not finite"),
+        (SEVERAL[:1], np.nan, 0, "its output is not finite: NaN;"),
+    ],
+)
+def test_a_failed_step_is_told_by_the_output_that_is_at_fault(
+    outputs: tuple[Output, ...], level: float, score: float, told: str
+) -> None:
+    manifest = MANIFEST.model_copy(update={"outputs": outputs, "feedback": {}})
+    stage = Stage(manifest=manifest)
+    given = {"level": level, "score": score}
+    made = manifest.made.pack([np.array([[[given[part.name]]]], np.float32) for part in outputs])
+    work = stage.chunk(0, 1)
+    result = Result(made, (np.zeros((1, 1), np.float32),), np.array([True]), np.array(work.slots), np.zeros((1, 1)))
+    stage.progress.take(Iteration([work], 1, 1), result, 0.25)
+    assert told in str(work.error)
+    assert ("export the model with" in str(work.error)) is ("meant, export" in told)

@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 
 from ostinato.models.data.series import Dataset
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import DataError
+from ostinato.models.networks.forecaster_recipe import Recipe
 
 # Of all of the time that a file spans, from where on it is tested.
 _FIRST_TEST = 0.5

@@ -1,0 +1,84 @@
+"""Export of classifiers of sequences."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ostinato.export.exporter import export_module
+from ostinato.export.proofs.proof import ProofReport
+from ostinato.export.run_content import label
+from ostinato.export.sequence_exporter import export_sequence
+from ostinato.export.version_directory import Exported
+from ostinato.models.kinds.labels import load_run
+from ostinato.models.networks.classifier import AnyClassifier, WholeClassifier
+from ostinato.models.networks.step_encoder import StepFeatures
+from ostinato.service.artifact.tensors import Input, Statistics
+
+
+def export_run(
+    run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
+) -> Exported:
+    """Export the classifier of a run directory; its outputs have the classes' names, and are their probabilities.
+
+    Raises:
+        RunError: the run directory is absent or damaged.
+        ExportError: as ``export_sequence``, and ``export_module`` of one that streams.
+    """
+    run = load_run(run_directory)
+    return export_classifier(
+        run.network, run.features, run.content, repository, name=name, version=version, force=force, report=report
+    )
+
+
+def export_classifier(
+    network: AnyClassifier,
+    features: StepFeatures,
+    content: dict[str, Any],
+    repository: Path,
+    *,
+    name: str,
+    version: str,
+    force: bool,
+    report: ProofReport,
+) -> Exported:
+    """Export a classifier, by the task that its directions ask for.
+
+    Raises:
+        ExportError: as ``export_sequence`` and ``export_module``.
+    """
+    given = Input(
+        name="inputs",
+        dtype="float32",
+        shape=("B", "T", len(features.names)),
+        features=features.names,
+        missing=True,
+        missing_words=content["recipe"]["data"]["missing"],
+        categories=content["categories"],
+        statistics=Statistics(**asdict(features.statistics)),
+    )
+    described = label(content, name)
+    classes = tuple(content["classes"])
+    if isinstance(network, WholeClassifier):
+        return export_sequence(
+            network,
+            given,
+            repository,
+            version=version,
+            output_features=classes,
+            force=force,
+            report=report,
+            **described,
+        )
+    return export_module(
+        network,
+        given,
+        repository,
+        version=version,
+        output_features=classes,
+        state_names=network.state_names,
+        force=force,
+        report=report,
+        **described,
+    )

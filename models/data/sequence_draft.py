@@ -1,0 +1,155 @@
+"""Drafts of recipes for labelled sequences: what a file's columns are most likely to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ostinato.errors import InputError
+from ostinato.models.data.labelled import BLOCKS
+from ostinato.models.data.sequences import read_blocks, read_folders, read_ts, suffix_of
+from ostinato.models.draft import Draft
+from ostinato.models.errors import DataError
+from ostinato.tables.cells import MISSING_WORDS, CellReader
+from ostinato.tables.table import Table
+
+_ANSWERS = re.compile(
+    r"^(label|class|tag|target|y|category|kind|state|activity|pos|ner|answer|species)s?$", re.IGNORECASE
+)
+_NAMES = re.compile(
+    r"(^|[_ ])(id|uuid|name|key|sequence|seq|series|case|trial|sample|sentence|subject)([_ ]|$)|id$", re.IGNORECASE
+)
+_TIMES = re.compile(r"^(time|timestamp|date|datetime|step|t|index|frame|row|seconds|ms)$", re.IGNORECASE)
+_LOOKED_AT = 20_000
+# More classes than this are rather amounts, or names.
+_MAX_CLASSES = 1000
+
+
+def draft_of_sequences(file: Path, *, tagged: bool) -> Draft:
+    """A recipe for labels or tags, by the form of a file.
+
+    Raises:
+        DataError: the file is of no form that is read, or no column can be the answer.
+    """
+    what = "tag for each step" if tagged else "label for each sequence"
+    description = f"A {what} of {file.name}"
+    if file.is_dir():
+        found = read_folders(file, ())
+        return _draft(
+            description,
+            found.features,
+            _words_of(found.features, [list(one.rows) for one in found.sequences[:20]]),
+            {},
+            tagged,
+        )
+    if suffix_of(file) == ".ts":
+        read_ts(file)
+        return _draft(description, (), (), {}, tagged)
+    if tagged and (suffix_of(file) in BLOCKS or not _has_columns(file)):
+        read_blocks(file)
+        return _draft(description, (), (), {}, tagged)
+    return _draft_of_table(file, description, tagged)
+
+
+def _draft_of_table(file: Path, description: str, tagged: bool) -> Draft:
+    try:
+        table = Table(file)
+        rows = [row.cells for row in islice(table.rows(), _LOOKED_AT)]
+    except InputError as error:
+        raise DataError(str(error)) from error
+    if not rows:
+        raise DataError(f"{file}: has no row below its header")
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(table.header)}
+    answer = _answer(file, columns, tagged)
+    name = _name(columns, answer, tagged)
+    times = [column for column in columns if _TIMES.match(column) and column not in (answer, name)]
+    features = tuple(column for column in columns if column not in (answer, name, *times))
+    if not features:
+        raise DataError(f"{file}: has no column besides {answer!r} that a network could be given")
+    words = tuple(column for column in features if not _is_amount(columns[column]))
+    if not tagged and not name:
+        raise DataError(
+            f"{file}: no column tells its sequences apart; give each row the name of its sequence, in a column such as "
+            "'id', or put each sequence into a file of its own, in a folder of its label's name"
+        )
+    return _draft(description, features, words, {"id": name, "answer": answer}, tagged)
+
+
+def _draft(
+    description: str, features: Sequence[str], words: Sequence[str], columns: dict[str, str], tagged: bool
+) -> Draft:
+    data: dict[str, Any] = {key: value for key, value in columns.items() if value}
+    data |= {"features": list(features), "categorical": list(words)} if features else {}
+    data |= {"validation_fraction": 0.15, "test_fraction": 0.15}
+    network: dict[str, Any] = {"cell": "lstm", "hidden_size": 64, "dropout": 0.2, "bidirectional": True}
+    if not tagged:
+        network["pooling"] = "last"
+    training = {"batch_size": 16, "max_epochs": 20 if tagged else 60, "patience_epochs": 4 if tagged else 15}
+    return Draft(
+        description,
+        {"data": data, "network": network, "training": {**training, "learning_rate": 5e-3, "seed": 0}},
+        {
+            "data.id": "tells sequences apart; their rows are steps in the order of the file",
+            "data.answer": "what is to be answered",
+            "data.categorical": "those features that are words",
+            "data.test_fraction": "held out and scored; or give another file as test_file",
+            "network.bidirectional": "false: it streams, with an answer after every step",
+            "network.pooling": "or max, or attention",
+        },
+    )
+
+
+def _has_columns(file: Path) -> bool:
+    """Whether it is a table with a header, and not words with their tags."""
+    try:
+        table = Table(file)
+        first = next(iter(table.rows()), None)
+    except InputError:
+        return False
+    named = [name for name in table.header if _ANSWERS.match(name)]
+    return len(table.header) > 1 and first is not None and (bool(named) or len(table.header) > 2)
+
+
+def _answer(file: Path, columns: dict[str, list[str]], tagged: bool) -> str:
+    """The column that is named as an answer is, else the last one of few words."""
+    named = [column for column in columns if _ANSWERS.match(column)]
+    few = [column for column, cells in columns.items() if 2 <= len(set(cells)) <= min(_MAX_CLASSES, len(cells) // 2)]
+    words = [column for column in few if not _is_amount(columns[column]) and not _NAMES.search(column)]
+    for found in (named, words, few):
+        if found:
+            return found[-1]
+    what = "the tag of each row" if tagged else "the label of its sequence, in each row"
+    raise DataError(f"{file}: no column looks like {what}; name one 'label'")
+
+
+def _name(columns: dict[str, list[str]], answer: str, tagged: bool) -> str:
+    """The column whose cells are the same for stretches of rows, in each of which a label is the same; empty = none."""
+    fits: list[str] = []
+    for column, cells in columns.items():
+        if column == answer or len(set(cells)) < 2 or len(set(cells)) > len(cells) // 2:
+            continue
+        labels: dict[str, set[str]] = {}
+        for own, label in zip(cells, columns[answer], strict=True):
+            labels.setdefault(own, set()).add(label)
+        if tagged or all(len(found) == 1 for found in labels.values()):
+            fits.append(column)
+    named = [column for column in fits if _NAMES.search(column)]
+    if named:
+        return named[0]
+    return "" if tagged or not fits else fits[0]
+
+
+def _is_amount(cells: Sequence[str]) -> bool:
+    reader = CellReader((), MISSING_WORDS)
+    try:
+        return any(reader.number(cell) is not None for cell in cells)
+    except ValueError:
+        return False
+
+
+def _words_of(features: Sequence[str], sequences: list[list[tuple[str, ...]]]) -> tuple[str, ...]:
+    cells = {name: [row[place] for rows in sequences for row in rows] for place, name in enumerate(features)}
+    return tuple(name for name in features if not _is_amount(cells[name]))

@@ -1,0 +1,168 @@
+"""A class for each sequence, of any lengths (``kind = "labels"``): who speaks, which gesture, which fault."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ostinato.models.data.labelled import Labelled, LabelledSequence, SequencesRecipe, load_labelled
+from ostinato.models.data.sequence_draft import draft_of_sequences
+from ostinato.models.draft import Draft
+from ostinato.models.networks.classifier import (
+    AnyClassifier,
+    LabelNetworkRecipe,
+    StreamClassifier,
+    WholeClassifier,
+)
+from ostinato.models.networks.step_encoder import StepFeatures
+from ostinato.models.recipe import RunRecipe, TrainingRecipe
+from ostinato.models.report import LineChart, ReportPart, ScoreTable
+from ostinato.models.run_files import Trained, read_run
+from ostinato.models.scores.labelled import ClassScores, class_table, confusion_chart, nearest_neighbours
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.job import Job
+from ostinato.models.training.labelled import fit, probabilities
+
+
+class LabelsRecipe(RunRecipe):
+    """All that one training run depends on."""
+
+    kind: Literal["labels"]
+    data: SequencesRecipe
+    network: LabelNetworkRecipe = LabelNetworkRecipe()
+    training: TrainingRecipe = TrainingRecipe(batch_size=16, max_epochs=60, patience_epochs=15, learning_rate=5e-3)
+
+
+RECIPE = LabelsRecipe
+
+
+@dataclass(frozen=True)
+class LabelsRun:
+    """A trained classifier, ready to export, with the content of ``run.json``."""
+
+    network: AnyClassifier
+    features: StepFeatures
+    content: dict[str, Any]
+
+
+def train(recipe: LabelsRecipe, job: Job) -> Trained:
+    """Train on one part of the sequences, stop by another, score once on the third (models/kinds/registry.py).
+
+    Raises:
+        TrainingError: the data cannot be used, or training fails.
+    """
+    data = load_labelled(recipe.data, tagged=False)
+    features = StepFeatures.of(data)
+    network = build(recipe, features, len(data.classes))
+    training = [_for(network, sequence) for sequence in data.parts["training"]]
+    validation = [_for(network, sequence) for sequence in data.parts["validation"]]
+    fitted = fit(network, training, validation, recipe.training, job)
+    metrics, sections = _scored(network, data, fitted)
+    return Trained(
+        network,
+        fitted,
+        data=data.content(),
+        metrics=metrics,
+        sections=sections,
+        of_the_kind={"features": asdict(features), "categories": data.categories, "classes": data.classes},
+    )
+
+
+def load_run(directory: Path) -> LabelsRun:
+    """The network of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> LabelsRun:
+    recipe = LabelsRecipe.model_validate(content["recipe"])
+    features = StepFeatures.of_content(content["features"])
+    return LabelsRun(build(recipe, features, len(content["classes"])), features, content)
+
+
+def build(recipe: LabelsRecipe, features: StepFeatures, num_classes: int) -> AnyClassifier:
+    """The network that a recipe asks for, untrained."""
+    if recipe.network.bidirectional:
+        return WholeClassifier(features, recipe.network, num_classes, recipe.network.pooling)
+    return StreamClassifier(features, recipe.network, num_classes)
+
+
+def begin(file: Path) -> Draft:
+    """A recipe for a ``.ts`` file, a folder of folders, or a table whose rows are steps.
+
+    Raises:
+        DataError: the file is none of these.
+    """
+    return draft_of_sequences(file, tagged=False)
+
+
+def _for(network: AnyClassifier, sequence: LabelledSequence) -> LabelledSequence:
+    """With its label at every step, for a network that answers at every step."""
+    if not isinstance(network, StreamClassifier):
+        return sequence
+    return LabelledSequence(sequence.name, sequence.x, np.repeat(sequence.answers, len(sequence.x)))
+
+
+def _scored(network: AnyClassifier, data: Labelled, fitted: Fitted) -> tuple[dict[str, Any], list[ReportPart]]:
+    test, training = data.parts["test"], data.parts["training"]
+    found = probabilities(network, test)
+    answers = np.array([steps[-1].argmax() for steps in found])
+    truth = np.array([int(sequence.answers[0]) for sequence in test])
+    num_classes = len(data.classes)
+    most_frequent = np.bincount([int(sequence.answers[0]) for sequence in training]).argmax()
+    scores = {
+        "network": ClassScores.of(answers, truth, num_classes),
+        "nearest neighbour, dynamic time warping": ClassScores.of(
+            nearest_neighbours(training, test, data.statistics), truth, num_classes
+        ),
+        "always the most frequent": ClassScores.of(np.full(len(test), most_frequent), truth, num_classes),
+    }
+    rows = tuple(
+        (name, f"{one.accuracy:.1%}", f"{one.balanced_accuracy:.1%}", f"{one.macro_f1:.3f}")
+        for name, one in scores.items()
+    )
+    columns = ("label by", "right", "mean of classes", "macro F1")
+    table = ScoreTable(f"labels of {len(test):,} held-out sequences", columns, rows, fitted.sentence())
+    sections: list[ReportPart] = [table, confusion_chart(answers, truth, data.classes)]
+    sections.append(class_table(answers, truth, data.classes))
+    if isinstance(network, StreamClassifier):
+        sections.append(_by_step(found, truth))
+    sections.append(_mistakes(data, found, answers, truth))
+    names = ("network", "nearest_neighbour", "most_frequent")
+    metrics = {name: asdict(one) for name, one in zip(names, scores.values(), strict=True)}
+    return {**metrics, "num_scored": len(test)}, sections
+
+
+def _by_step(found: list[Any], truth: Any) -> LineChart:
+    """How many are right after so many steps, those that are at their end among them."""
+    longest = max(map(len, found))
+    shown = range(1, longest + 1, max(1, longest // 200))
+    right = [
+        float(
+            np.mean(
+                [steps[min(count, len(steps)) - 1].argmax() == label for steps, label in zip(found, truth, strict=True)]
+            )
+        )
+        for count in shown
+    ]
+    return LineChart("right after so many steps", "steps seen", "part that is right", {"right": (list(shown), right)})
+
+
+def _mistakes(data: Labelled, found: list[Any], answers: Any, truth: Any) -> ScoreTable:
+    wrong = np.flatnonzero(answers != truth)[:20]
+    rows = tuple(
+        (
+            data.parts["test"][place].name,
+            data.classes[truth[place]],
+            data.classes[answers[place]],
+            f"{found[place][-1].max():.1%}",
+        )
+        for place in wrong
+    )
+    return ScoreTable("mistakes, the first", ("sequence", "true", "answered", "how sure"), rows, printed=False)

@@ -1,0 +1,141 @@
+"""A class for each step of a sequence (``kind = "tags"``): parts of speech, names, states of a machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ostinato.models.data.labelled import Labelled, SequencesRecipe, load_labelled
+from ostinato.models.data.sequence_draft import draft_of_sequences
+from ostinato.models.draft import Draft
+from ostinato.models.networks.classifier import (
+    AnyClassifier,
+    ClassifierRecipe,
+    StreamClassifier,
+    WholeClassifier,
+)
+from ostinato.models.networks.step_encoder import StepFeatures
+from ostinato.models.recipe import RunRecipe, TrainingRecipe
+from ostinato.models.report import ReportPart, ScoreTable
+from ostinato.models.run_files import Trained, read_run
+from ostinato.models.scores.labelled import ClassScores, class_table, confusion_chart
+from ostinato.models.scores.linear_chain import LinearChain, most_frequent_tags
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.job import Job
+from ostinato.models.training.labelled import fit, probabilities
+
+
+class TagsRecipe(RunRecipe):
+    """All that one training run depends on."""
+
+    kind: Literal["tags"]
+    data: SequencesRecipe
+    network: ClassifierRecipe = ClassifierRecipe()
+    training: TrainingRecipe = TrainingRecipe(batch_size=16, max_epochs=20, patience_epochs=4, learning_rate=5e-3)
+
+
+RECIPE = TagsRecipe
+
+
+@dataclass(frozen=True)
+class TagsRun:
+    """A trained tagger, ready to export, with the content of ``run.json``."""
+
+    network: AnyClassifier
+    features: StepFeatures
+    content: dict[str, Any]
+
+
+def train(recipe: TagsRecipe, job: Job) -> Trained:
+    """Train on one part of the sequences, stop by another, score once on the third (models/kinds/registry.py).
+
+    Raises:
+        TrainingError: the data cannot be used, or training fails.
+    """
+    data = load_labelled(recipe.data, tagged=True)
+    features = StepFeatures.of(data)
+    network = build(recipe, features, len(data.classes))
+    fitted = fit(network, data.parts["training"], data.parts["validation"], recipe.training, job)
+    metrics, sections = _scored(network, data, features, fitted)
+    return Trained(
+        network,
+        fitted,
+        data=data.content(),
+        metrics=metrics,
+        sections=sections,
+        of_the_kind={"features": asdict(features), "categories": data.categories, "classes": data.classes},
+    )
+
+
+def load_run(directory: Path) -> TagsRun:
+    """The network of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> TagsRun:
+    recipe = TagsRecipe.model_validate(content["recipe"])
+    features = StepFeatures.of_content(content["features"])
+    return TagsRun(build(recipe, features, len(content["classes"])), features, content)
+
+
+def build(recipe: TagsRecipe, features: StepFeatures, num_classes: int) -> AnyClassifier:
+    """The network that a recipe asks for, untrained."""
+    if recipe.network.bidirectional:
+        return WholeClassifier(features, recipe.network, num_classes, None)
+    return StreamClassifier(features, recipe.network, num_classes)
+
+
+def begin(file: Path) -> Draft:
+    """A recipe for words with their tags line by line, or a table whose rows are steps.
+
+    Raises:
+        DataError: the file is none of these.
+    """
+    return draft_of_sequences(file, tagged=True)
+
+
+def _scored(
+    network: AnyClassifier, data: Labelled, features: StepFeatures, fitted: Fitted
+) -> tuple[dict[str, Any], list[ReportPart]]:
+    test, training = data.parts["test"], data.parts["training"]
+    answers = np.concatenate([steps.argmax(axis=1) for steps in probabilities(network, test)])
+    truth = np.concatenate([sequence.answers for sequence in test])
+    chain = LinearChain(features, len(data.classes))
+    chain.learn(training)
+    rivals = {
+        "network": answers,
+        "linear chain (CRF)": np.concatenate([chain.answer(sequence) for sequence in test]),
+        "the most frequent of each word": most_frequent_tags(training, test, features),
+    }
+    scores = {
+        name: {
+            **asdict(ClassScores.of(found, truth, len(data.classes))),
+            "sequences_all_right": _whole_right(found, [sequence.answers for sequence in test]),
+        }
+        for name, found in rivals.items()
+    }
+    rows = tuple(
+        (name, f"{one['accuracy']:.2%}", f"{one['macro_f1']:.3f}", f"{one['sequences_all_right']:.1%}")
+        for name, one in scores.items()
+    )
+    title = f"tags of {len(truth):,} steps in {len(test):,} held-out sequences"
+    table = ScoreTable(title, ("tags by", "right", "macro F1", "sequences all right"), rows, fitted.sentence())
+    sections: list[ReportPart] = [table, confusion_chart(answers, truth, data.classes)]
+    sections.append(class_table(answers, truth, data.classes))
+    metrics = dict(zip(("network", "linear_chain", "most_frequent"), scores.values(), strict=True))
+    return {**metrics, "num_scored": len(truth)}, sections
+
+
+def _whole_right(answers: Any, truths: list[Any]) -> float:
+    """The part of the sequences that have no wrong tag."""
+    ends = np.cumsum([len(truth) for truth in truths])
+    return float(
+        np.mean([bool((own == truth).all()) for own, truth in zip(np.split(answers, ends[:-1]), truths, strict=True)])
+    )

@@ -1,0 +1,121 @@
+"""Scores of classifiers of sequences, and what needs no training: the most frequent, the nearest neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.models.data.labelled import LabelledSequence
+from ostinato.models.data.series import Floats, TrainingStatistics
+from ostinato.models.report import Matrix, ScoreTable
+
+# Steps compared with steps that the nearest neighbours may cost; beyond, fewer training sequences are looked at.
+_MAX_COMPARISONS = 4e9
+_MAX_CLASSES_SHOWN = 40
+
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How answers compare with the truth.
+
+    ``balanced_accuracy``: the mean of each class' recall; ``macro_f1``: the mean of each class' F1, classes that were
+    never there nor answered left out.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+    @classmethod
+    def of(cls, answers: Codes, truth: Codes, num_classes: int) -> ClassScores:
+        """Of answers and truth ``[N]``."""
+        counts = confusion(answers, truth, num_classes)
+        right, there, answered = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+        known = there > 0
+        seen = there + answered > 0
+        return cls(
+            accuracy=float(right.sum() / max(1, counts.sum())),
+            balanced_accuracy=float((right[known] / there[known]).mean()),
+            macro_f1=float((2 * right[seen] / (there + answered)[seen]).mean()),
+        )
+
+
+def confusion(answers: Codes, truth: Codes, num_classes: int) -> Codes:
+    """How often each true class (row) was answered as each (column)."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (truth, answers), 1)
+    return counts
+
+
+def nearest_neighbours(
+    training: Sequence[LabelledSequence], asked: Sequence[LabelledSequence], statistics: TrainingStatistics
+) -> Codes:
+    """The label of the training sequence that is nearest to each by dynamic time warping over all features at once.
+
+    The distance is the least sum of squared differences along any path that pairs all steps in order (Sakoe and Chiba,
+    1978); features are normalised first, and a missing number is the feature's mean.
+    """
+    known = [_normalised(sequence.x, statistics) for sequence in training]
+    per_asked = sum(map(len, known)) * max(len(sequence.x) for sequence in asked)
+    every = max(1, int(np.ceil(per_asked * len(asked) / _MAX_COMPARISONS)))
+    chosen = range(0, len(known), every)
+    lengths = np.array([len(known[place]) for place in chosen])
+    stacked = np.zeros((len(chosen), lengths.max(), known[0].shape[1]))
+    for row, place in enumerate(chosen):
+        stacked[row, : len(known[place])] = known[place]
+    labels = np.array([int(training[place].answers[0]) for place in chosen])
+    return np.array(
+        [labels[_warped(_normalised(sequence.x, statistics), stacked, lengths).argmin()] for sequence in asked]
+    )
+
+
+def _warped(x: NDArray[np.float64], others: NDArray[np.float64], lengths: Codes) -> NDArray[np.float64]:
+    """The distances ``[N]`` of ``x [T, F]`` to ``others [N, S, F]`` of these lengths."""
+    num_others, num_steps, _ = others.shape
+    costs = np.full((num_others, num_steps + 1), np.inf)
+    costs[:, 0] = 0.0
+    for step in x:
+        apart = ((others - step) ** 2).sum(axis=-1)
+        before = np.minimum(costs[:, :-1], costs[:, 1:])
+        after = np.full_like(costs, np.inf)
+        for place in range(num_steps):
+            after[:, place + 1] = apart[:, place] + np.minimum(before[:, place], after[:, place])
+        costs = after
+    distances: NDArray[np.float64] = costs[np.arange(num_others), lengths]
+    return distances
+
+
+def _normalised(x: Floats, statistics: TrainingStatistics) -> NDArray[np.float64]:
+    std = np.array(statistics.std)
+    scaled = (x.astype(np.float64) - np.array(statistics.mean)) / np.where(std > 0, std, 1.0)
+    filled: NDArray[np.float64] = np.nan_to_num(scaled)
+    return filled
+
+
+def class_table(answers: Codes, truth: Codes, classes: Sequence[str]) -> ScoreTable:
+    """Precision, recall and F1 of each class, the most frequent ones first."""
+    counts = confusion(answers, truth, len(classes))
+    right, there, answered = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    rows = []
+    for place in np.argsort(-there, kind="stable")[:_MAX_CLASSES_SHOWN]:
+        shares = (right[place] / max(1, answered[place]), right[place] / max(1, there[place]))
+        f1 = 2 * right[place] / max(1, there[place] + answered[place])
+        rows.append((classes[place], f"{there[place]:,}", *(f"{share:.1%}" for share in (*shares, f1))))
+    note = f"the {_MAX_CLASSES_SHOWN} most frequent of {len(classes)}" if len(classes) > _MAX_CLASSES_SHOWN else ""
+    return ScoreTable(
+        "each class, held out", ("class", "true", "precision", "recall", "F1"), tuple(rows), note, printed=False
+    )
+
+
+def confusion_chart(answers: Codes, truth: Codes, classes: Sequence[str]) -> Matrix:
+    """How often each true class was answered as each, in parts of the true class."""
+    counts = confusion(answers, truth, len(classes))
+    shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:_MAX_CLASSES_SHOWN])
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    names = [classes[place] for place in shown]
+    return Matrix("confusion", "answered", "true", names, names, shares[np.ix_(shown, shown)].tolist())
