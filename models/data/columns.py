@@ -21,6 +21,9 @@ MAX_LOST_CHANGES = 0.01
 LEAST_CHANGE = 1e-6
 """Of a column's range: a smaller change tells a network nothing."""
 
+MAX_BREAKS = 0.01
+"""Of the steps of a cycle, the share where it may not count on by one, as where a clock is set back."""
+
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]
 
@@ -38,6 +41,16 @@ class SeriesSteps(NamedTuple):
         """Those of the table."""
         steps = self.found.axis.steps[: self.validation_start]
         return [self.found.rows[step.row] for step in steps if step.row is not None]
+
+
+def breaks_of_cycle(codes: Floats, num_codes: int) -> NDArray[np.int64]:
+    """After which steps of ``[N]`` a code does not count on by one; none where they are too few to be more than breaks.
+
+    Holes are no breaks.
+    """
+    moved = (codes[1:] - codes[:-1]) % num_codes
+    breaks = np.flatnonzero(~np.isnan(moved) & (moved != 1))
+    return breaks if len(breaks) > MAX_BREAKS * len(moved) else breaks[:0]
 
 
 def read_words(recipe: DataRecipe, name: str, cells: list[str]) -> tuple[str, ...]:

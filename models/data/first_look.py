@@ -14,12 +14,14 @@ import numpy as np
 
 from ostinato.errors import InputError
 from ostinato.models.data.column_look import AMOUNT, CALENDAR, ColumnLook, find_series, find_time, look_at
+from ostinato.models.data.columns import breaks_of_cycle
 from ostinato.models.data.files import read_series
 from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 from ostinato.tables.cells import MISSING_WORDS
+from ostinato.tables.stamps import SECOND
 from ostinato.tables.steps import TimeStep
 from ostinato.tables.table import Table
 
@@ -130,7 +132,9 @@ def _looked(file: Path, table: Table, looks: Mapping[str, ColumnLook], cells: Ma
             f"{file}: no column of amounts that change is left to forecast: its columns are "
             f"{', '.join(map(repr, table.header))}"
         )
-    hinted = [name for name in amounts if name.lower() in _TARGET_NAMES]
+    hinted = sorted(
+        (name for name in amounts if name.lower() in _TARGET_NAMES), key=lambda name: _TARGET_NAMES.index(name.lower())
+    )
     words = [name for name in (*features, *static) if own[name].kind != AMOUNT]
     odd = sorted({word for name in amounts for word in own[name].odd})
     return _Look(
@@ -186,17 +190,18 @@ def _times_of(found: _Look, far: datetime) -> list[datetime]:
     walls = np.unique([step.wall for one in rows for step in one.axis.steps if step.row is not None])
     if len(walls) < 10:
         raise DataError(f"{found.file}: {len(walls)} moments are too few to train, to stop and to test on")
-    # Stamps that are some seconds late say nothing of where to split.
-    minutes = np.unique(walls.astype("datetime64[us]").astype("datetime64[m]")) if len(walls) else walls
-    plain = minutes.astype("datetime64[us]") if len(minutes) == len(walls) else walls.astype("datetime64[us]")
-    return [cast(datetime, wall.item()) for wall in plain]
+    step = rows[0].axis.step
+    if step is not None and (step.is_of_calendar or step.microseconds >= 60 * SECOND):
+        # Stamps that are some seconds late say nothing of where to split.
+        walls = np.unique(walls // (60 * SECOND) * (60 * SECOND))
+    return [cast(datetime, wall.item()) for wall in walls.astype("datetime64[us]")]
 
 
 def _is_cycle(dataset: Dataset, name: str) -> bool:
     """Whether a column's codes count on by one at each step."""
     place, num_codes = dataset.features.index(name), len(dataset.categories[name])
-    moved = np.concatenate([np.diff(one.values[: one.validation_start, place]) % num_codes for one in dataset.series])
-    return num_codes > 1 and len(moved) > num_codes and bool((np.isnan(moved) | (moved == 1)).all())
+    parts = [one.values[: one.validation_start, place] for one in dataset.series]
+    return 1 < num_codes < max(map(len, parts)) and not any(len(breaks_of_cycle(part, num_codes)) for part in parts)
 
 
 def _draft(found: _Look, dataset: Dataset, validation_from: datetime, test_from: datetime) -> Draft:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
+from ostinato.models.data.columns import breaks_of_cycle
 from ostinato.models.data.first_look import begin_series
 from ostinato.models.data.series import Dataset, Floats, Series, check_target, load_dataset, tell_notes
 from ostinato.models.draft import Draft
@@ -144,8 +144,7 @@ def check_series(dataset: Dataset, recipe: Recipe) -> None:
 
 def _check_cycle(name: str, series: Series, dataset: Dataset) -> None:
     codes = series.values[: series.validation_start, dataset.features.index(name)]
-    moved = (codes[1:] - codes[:-1]) % len(dataset.categories[name])
-    if (wrong := np.flatnonzero(~np.isnan(moved) & (moved != 1))).size:
+    if (wrong := breaks_of_cycle(codes, len(dataset.categories[name]))).size:
         before, after = (series.times[wrong[0] + place] for place in (0, 1))
         raise DataError(
             f"cycles: the codes of {name!r} do not count on by one at each step: not from {before} to {after}"
