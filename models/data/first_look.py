@@ -164,12 +164,19 @@ def _split(found: _Look) -> tuple[Dataset, datetime, datetime]:
     """
     far = datetime(9000, 1, 1)
     early: datetime = datetime(1, 1, 1)
-    for _ in range(len(found.features) + len(found.static) + 2):
+    for _ in range(len(found.features) + len(found.static) + 3):
         try:
             times = _times_of(found, far)
             early = times[min(int(len(times) * _TRAINING), len(times) - 1)]
             late = times[min(int(len(times) * (_TRAINING + _VALIDATION)), len(times) - 1)]
-            return load_dataset(found.recipe(early, late)), early, late
+            dataset = load_dataset(found.recipe(early, late))
+            absent = {
+                wrong[1] for note in dataset.notes if "has no value in" in note and (wrong := _COLUMN.search(note))
+            }
+            if not absent & {*found.features} - {found.target}:
+                return dataset, early, late
+            for name in absent - {found.target}:
+                found.leave_out(name, "has no value that the training part knows later on")
         except DataError as error:
             wrong = _COLUMN.search(str(error))
             name = wrong[1] if wrong else ""

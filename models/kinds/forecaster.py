@@ -152,6 +152,8 @@ def _check_cycle(name: str, series: Series, dataset: Dataset) -> None:
 
 
 def _build(content: dict[str, Any]) -> ForecasterRun:
+    if "targets" not in content["features"]:
+        raise ValueError("it was trained by an earlier release; train it again")
     recipe = Recipe.model_validate(content["recipe"])
     features = Features.of_content(content["features"])
     return ForecasterRun(_network(features, recipe), features, recipe, content)

@@ -20,6 +20,7 @@ from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
+from tests.export.writers import small_proofs
 from tests.networks import Array
 from tests.server import ServerProcess, running_server
 from tests.training import train_run
@@ -56,7 +57,12 @@ def trained(file: Path, folder: Path, name: str, changes: dict[str, str]) -> tup
     """The run of a recipe that ``--init`` writes, with a few keys changed."""
     recipe = folder / f"{name}.toml"
     text = write_draft("forecaster", file, recipe)
-    for old, new in {**changes, "batch_size = 1": "batch_size = 4", "hidden_size = 32": "hidden_size = 8", "max_epochs = 30": "max_epochs = 2"}.items():
+    for old, new in {
+        **changes,
+        "batch_size = 1": "batch_size = 4",
+        "hidden_size = 32": "hidden_size = 8",
+        "max_epochs = 30": "max_epochs = 2",
+    }.items():
         assert old in text, text
         text = text.replace(old, new)
     recipe.write_text(text, encoding="utf-8")
