@@ -23,14 +23,16 @@ def main() -> None:
     target = HERE / "beijing_panel_daily.csv.xz"
     with lzma.open(target, "wt", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("date", "series", "part_of_day", "hour", "weekday", *COLUMNS))
+        writer.writerow(("date", "series", "part_of_day", "hour", "month", "weekday", *COLUMNS))
         for hour in HOURS:
             part = "day" if hour in (12, 18) else "night"
             for row in rows:
                 if int(row["hour"]) == hour:
                     day = date(*(int(row[unit]) for unit in ("year", "month", "day")))
                     cells = (row[column] for column in COLUMNS)
-                    writer.writerow((day.isoformat(), f"at-{hour:02d}", part, hour, day.strftime("%a"), *cells))
+                    writer.writerow(
+                        (day.isoformat(), f"at-{hour:02d}", part, hour, day.month, day.strftime("%a"), *cells)
+                    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.errors import InputError
-from ostinato.extras import require
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 _MAGIC = b"PAR1"
@@ -31,9 +30,8 @@ def parquet_records(path: Path) -> Iterator[list[str]]:
 
     Raises:
         InputError: the file cannot be read, or holds no columns of single values.
-        MissingExtra: the library that reads it is not installed.
+        ModuleNotFoundError: the library that reads it is not installed.
     """
-    require("pyarrow", f"{path}: a Parquet file")
     import pyarrow as arrow
     from pyarrow import parquet
 
