@@ -11,6 +11,7 @@ from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label
 from ostinato.export.sequence_exporter import export_sequence
 from ostinato.export.version_directory import Exported
+from ostinato.models.data.labelled import UNKNOWN
 from ostinato.models.kinds.labels import load_run
 from ostinato.models.networks.classifier import AnyClassifier, WholeClassifier
 from ostinato.models.networks.step_encoder import StepFeatures
@@ -56,6 +57,7 @@ def export_classifier(
         missing=True,
         missing_words=content["recipe"]["data"]["missing"],
         categories=content["categories"],
+        unknown=dict.fromkeys(content["categories"], UNKNOWN),
         statistics=Statistics(**asdict(features.statistics)),
     )
     described = label(content, name)

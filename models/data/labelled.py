@@ -27,6 +27,8 @@ from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe, Fraction
 from ostinato.tables.cells import MISSING_WORDS, CellReader
 
+# What stands for words that the training part does not have often enough.
+UNKNOWN = "<unknown>"
 # Ends of files that have a word and its tag in each line.
 BLOCKS = (".conll", ".conllu", ".iob", ".bio", ".pos", ".tagged")
 
@@ -163,7 +165,10 @@ class _Encoder:
         classes: tuple[str, ...],
     ) -> None:
         self._features = features
-        self._readers = [CellReader(categories.get(name, ()), recipe.missing) for name in features]
+        self._readers = [
+            CellReader(categories.get(name, ()), recipe.missing, unknown=UNKNOWN if name in categories else None)
+            for name in features
+        ]
         self._classes = {name: place for place, name in enumerate(classes)}
 
     def encode(self, sequence: WrittenSequence) -> LabelledSequence:
@@ -237,10 +242,15 @@ def _cut(
 
 def _words(recipe: SequencesRecipe, place: int, name: str, training: Sequence[WrittenSequence]) -> tuple[str, ...]:
     counts = Counter(row[place] for sequence in training for row in sequence.rows)
-    words = [word for word, count in counts.most_common() if count >= recipe.min_count and word not in recipe.missing]
+    words = [
+        word
+        for word, count in counts.most_common()
+        if count >= recipe.min_count and word not in (*recipe.missing, UNKNOWN)
+    ]
     if not words:
         raise DataError(f"{recipe.file}: {name!r} has no word that the training part has {recipe.min_count} times")
-    return tuple(words)
+    # The words that were not met are the network's last code.
+    return (*words, UNKNOWN)
 
 
 def _statistics(recipe: SequencesRecipe, features: tuple[str, ...], steps: Floats) -> TrainingStatistics:

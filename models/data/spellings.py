@@ -28,7 +28,7 @@ class Spellings:
     lengths: Tensor
 
     @classmethod
-    def of(cls, words: Sequence[str], symbols: Sequence[str]) -> Spellings:
+    def of(cls, words: Sequence[Sequence[str]], symbols: Sequence[str]) -> Spellings:
         """Each word by itself."""
         codes = {symbol: code for code, symbol in enumerate(symbols)}
         spelled = [[codes[letter] for letter in word] for word in words]

@@ -17,7 +17,9 @@ MAX_DEVIATIONS = 10.0
 
 @dataclass(frozen=True)
 class StepFeatures:
-    """What a network must know of its input; ``num_words``: how many words a feature has, 0 for an amount."""
+    """What a network must know of its input; ``num_words``: how many words a feature has, the last of which stands for
+    all that are unknown; 0 for an amount.
+    """
 
     names: tuple[str, ...]
     num_words: tuple[int, ...]
@@ -61,10 +63,10 @@ class StepEncoder(nn.Module):
         self.register_buffer("std", torch.tensor([statistics.std[place] or 1.0 for place in self.amounts]))
         means = zip(statistics.mean, features.num_words, strict=True)
         self.register_buffer("before", torch.tensor([0.0 if num_words else mean for mean, num_words in means]))
-        # Few words need few numbers. The last row is the unknown word.
+        # Few words need few numbers.
         self.num_words = [features.num_words[place] for place in self.words]
-        sizes = [min(embedding_size, count + 1) for count in self.num_words]
-        self.embeddings = nn.ModuleList(map(nn.Embedding, [count + 1 for count in self.num_words], sizes))
+        sizes = [min(embedding_size, count) for count in self.num_words]
+        self.embeddings = nn.ModuleList(map(nn.Embedding, self.num_words, sizes))
         self.encoded_size = 2 * len(self.amounts) + sum(sizes)
 
     def initial_last_seen(self, batch_size: int) -> Tensor:
@@ -78,7 +80,7 @@ class StepEncoder(nn.Module):
             amounts = ((filled[..., self.amounts] - self.mean) / self.std).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
             parts += [amounts, seen[..., self.amounts].to(filled.dtype)]
         for place, num_words, table in zip(self.words, self.num_words, self.embeddings, strict=True):
-            parts.append(table(self._codes(filled[..., place], seen[..., place], num_words)))
+            parts.append(table(self._codes(filled[..., place], seen[..., place], num_words - 1)))
         return torch.cat(parts, dim=-1)
 
     def _codes(self, words: Tensor, seen: Tensor, unknown: int) -> Tensor:

@@ -39,7 +39,7 @@ class LinearChain(nn.Module):
         self.register_buffer("mean", torch.tensor([features.statistics.mean[place] for place in self.amounts]))
         self.register_buffer("std", torch.tensor([features.statistics.std[place] or 1.0 for place in self.amounts]))
         # The last row, of unknown words, stays 0.
-        self.tables = nn.ModuleList(nn.Embedding(count + 1, num_tags, padding_idx=count) for _, count in self.words)
+        self.tables = nn.ModuleList(nn.Embedding(count, num_tags, padding_idx=count - 1) for _, count in self.words)
         for table in self.tables:
             nn.init.zeros_(table.weight)  # type: ignore[arg-type]
         self.linear = nn.Linear(len(self.amounts), num_tags) if self.amounts else None
@@ -78,7 +78,7 @@ class LinearChain(nn.Module):
         if self.linear is not None:
             scores = scores + self.linear(torch.nan_to_num((x[..., self.amounts] - self.mean) / self.std))
         for (place, count), table in zip(self.words, self.tables, strict=True):
-            scores = scores + table(torch.nan_to_num(x[..., place], nan=count).to(torch.int64))
+            scores = scores + table(torch.nan_to_num(x[..., place], nan=count - 1).to(torch.int64))
         return scores
 
     def _surprise(self, sequences: Sequence[LabelledSequence]) -> Tensor:

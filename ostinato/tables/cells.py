@@ -53,24 +53,33 @@ class CellReader:
         words: what the codes 0, 1, ... stand for; empty = the cells are amounts.
         missing: what stands for a missing value. A word that is in both is a word.
         dtype: of the model's input, as ``float32``.
+        unknown: the word that all which are none stand for.
     """
 
     def __init__(
-        self, words: Sequence[str] = (), missing: Sequence[str] = MISSING_WORDS, dtype: str = "float32"
+        self,
+        words: Sequence[str] = (),
+        missing: Sequence[str] = MISSING_WORDS,
+        dtype: str = "float32",
+        unknown: str | None = None,
     ) -> None:
         self._words = Words(words) if words else None
         self._missing = Words(missing)
+        self._unknown = unknown
         self._is_whole = not dtype.startswith("float")
         self._end = _FLOAT32_END if dtype == "float32" else math.inf
 
     def number(self, text: str) -> float | int | None:
-        """A cell's number, whole where the input is; None = missing. So is a word that the training did not meet.
+        """A cell's number, whole where the input is; None = missing. So is a word that the training did not meet, where
+        no word stands for such.
 
         Raises:
             ValueError: it is no number, or none that the input can hold.
         """
         if self._words is not None:
             code = self._words.find(text)
+            if code is None and self._unknown is not None and text not in self._missing:
+                code = self._words.find(self._unknown)
             return None if code is None else code if self._is_whole else float(code)
         if text in self._missing:
             return None

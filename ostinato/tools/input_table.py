@@ -199,6 +199,11 @@ def _find_columns(table: Table, model_input: Mapping[str, Any], renamed: dict[st
         except TableError as error:
             raise TableError(f"{error}. --column '{feature}=NAME' says which column holds {feature!r}") from error
         words = tuple(model_input.get("categories", {}).get(feature, ()))
-        reader = CellReader(words, MISSING_WORDS if missing is None else missing, model_input.get("dtype", "float32"))
+        reader = CellReader(
+            words,
+            MISSING_WORDS if missing is None else missing,
+            model_input.get("dtype", "float32"),
+            model_input.get("unknown", {}).get(feature),
+        )
         columns.append(_InputColumn(name, position, words, bool(model_input.get("missing")), reader))
     return columns

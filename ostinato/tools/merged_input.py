@@ -30,6 +30,7 @@ def merged_input(inputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         "missing_words": first("missing_words"),
         "times": first("times"),
         "categories": {name: words for part in inputs for name, words in part.get("categories", {}).items()},
+        "unknown": {name: word for part in inputs for name, word in part.get("unknown", {}).items()},
     }
 
 

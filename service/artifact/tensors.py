@@ -27,6 +27,7 @@ _LEFT_OUT: dict[str, Any] = {
     "infinite": False,
     "bounded": False,
     "delay": 0,
+    "unknown": {},
 }
 """Members that stand in the file only where they say more than this: a release that is rolled back to knows no such
 keys, and refuses what it does not know.
@@ -134,6 +135,7 @@ class Input(Tensor):
     ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
     ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
     ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
+    ``unknown``: for some of these, the word that every word which is none of them is taken for; others are refused.
     ``ranges``: of other features that the network takes within limits only, as a column that is looked up in a table:
     what they may be. The exporter finds it.
     ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
@@ -146,6 +148,7 @@ class Input(Tensor):
     times: TableTimes | None = None
     num_codes: Annotated[int, Field(ge=1)] | None = None
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    unknown: dict[str, str] = Field(default_factory=dict)
     ranges: dict[str, FeatureRange] = Field(default_factory=dict)
     statistics: Statistics | None = None
 
@@ -163,7 +166,9 @@ class Input(Tensor):
         """The same with one feature alone."""
         words = {key: found for key, found in self.categories.items() if key == name}
         ranges = {key: found for key, found in self.ranges.items() if key == name}
-        return self.model_copy(update={"features": (name,), "categories": words, "ranges": ranges})
+        unknown = {key: word for key, word in self.unknown.items() if key == name}
+        update = {"features": (name,), "categories": words, "unknown": unknown, "ranges": ranges}
+        return self.model_copy(update=update)
 
     @model_serializer(mode="wrap")
     def _leave_out_tables(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -176,6 +181,9 @@ class Input(Tensor):
             raise ValueError(f"{self.name!r}: ranges for features that it does not have: {sorted(unknown)}")
         if unknown := set(self.categories) - set(self.features):
             raise ValueError(f"{self.name!r}: categories for features that it does not have: {sorted(unknown)}")
+        for name, word in self.unknown.items():
+            if word not in self.categories.get(name, ()):
+                raise ValueError(f"{self.name!r}: unknown: {word!r} is none of the categories of {name!r}")
         if self.missing and not self.dtype.startswith("float"):
             raise ValueError(f"{self.name!r}: missing values need a floating dtype, not {self.dtype}")
         if self.num_codes is not None and "int" not in self.dtype:

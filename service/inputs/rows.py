@@ -187,7 +187,7 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     given = _steps(given, field)
     if isinstance(given, list):
         if part.categories:
-            codes = {name: _codes(words) for name, words in part.categories.items()}
+            codes = {name: _codes(words, part.unknown.get(name)) for name, words in part.categories.items()}
             given = [_in_codes(step, part, codes, f"{field}[{index}]") for index, step in enumerate(given)]
         given = _checked(given, part, field)
     rank = len(part.row_shape)
@@ -259,10 +259,24 @@ def _check_shape(value: Any, shape: Sequence[int], place: str) -> None:
         _check_shape(inner, shape[1:], f"{place}[{index}]")
 
 
+class _Codes(dict[str, int]):
+    """What each word stands for. ``unknown``: the code of all others; None = they have none."""
+
+    unknown: int | None = None
+
+    def __missing__(self, word: str) -> int:
+        # It is not kept: whoever sends words must not fill the memory with them.
+        if self.unknown is None:
+            raise KeyError(word)
+        return self.unknown
+
+
 @lru_cache
-def _codes(words: tuple[str, ...]) -> dict[str, int]:
-    """What each word stands for; there may be many thousands."""
-    return {word: code for code, word in enumerate(words)}
+def _codes(words: tuple[str, ...], unknown: str | None) -> _Codes:
+    """There may be many thousands of words."""
+    codes = _Codes((word, code) for code, word in enumerate(words))
+    codes.unknown = None if unknown is None else codes[unknown]
+    return codes
 
 
 def _in_codes(step: Any, part: Input, codes: Mapping[str, Mapping[str, int]], place: str) -> Any:
@@ -282,10 +296,11 @@ def _in_codes(step: Any, part: Input, codes: Mapping[str, Mapping[str, int]], pl
 def _code(word: str, codes: Mapping[str, int] | None, name: str, place: str) -> int:
     if codes is None:
         raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no number, and {name!r} has no words", place)
-    if word not in codes:
+    try:
+        return codes[word]
+    except KeyError:
         has = few(list(islice(codes, MAX_SHOWN + 1)), len(codes))
-        raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no word of {name!r}; it has {has}", place)
-    return codes[word]
+        raise InvalidInput(f"{word[:MAX_SHOWN]!r} is no word of {name!r}; it has {has}", place) from None
 
 
 def _in_shape(place: str | None, part: Input) -> str | None:

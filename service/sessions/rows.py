@@ -191,7 +191,7 @@ async def _step_anew(
 
 
 def _taken(manifest: Manifest) -> list[Any]:
-    limits = [(part.missing, part.num_codes, part.categories, part.ranges) for part in manifest.inputs]
+    limits = [(part.missing, part.num_codes, part.categories, part.unknown, part.ranges) for part in manifest.inputs]
     return [*_numbers(manifest.inputs), limits]
 
 

@@ -117,7 +117,7 @@ def test_a_toy_keeps_what_every_kind_promises(recipe: Path, tmp_path: Path) -> N
 
 
 def test_without_its_file_a_kind_is_none(recipe: Path) -> None:
-    with pytest.raises(RecipeError, match="kind: 'next_number' is none of caption, forecaster, "):
+    with pytest.raises(RecipeError, match="kind: 'next_number' is none of captions, forecaster, "):
         kind_of(recipe)
 
 

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import ipc
 
 from ostinato.export.runs.registry import export_run
 from ostinato.models.kinds.registry import write_draft
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.edge.arrow.columns import ARROW
 from tests.server import ServerProcess, running_server
 from tests.training import train_run
 from tests.zoo.keeper import predict_entry, stream_entry
@@ -120,3 +123,22 @@ def test_words_go_in_and_classes_come_out_by_name(repository: Path, server: Serv
     assert answer.status_code == 200, answer.text
     tags = [manifest.outputs[0].features[int(np.argmax(step))] for step in answer.json()["outputs"][0]]
     assert tags == ["DET", "NOUN", "VERB"]
+
+
+@pytest.mark.parametrize("word", ["zebra", "", "\u72d7", "<unknown>"])
+def test_a_word_that_the_training_did_not_meet_is_taken_for_the_unknown_one(server: ServerProcess, word: str) -> None:
+    with server.client() as client:
+        asked = [[["the"], [word], ["walk"]], [["the"], ["<unknown>"], ["walk"]]]
+        answer = client.post("/v1/models/tags/predict", json={"sequences": asked})
+        table = pa.table({"inputs": pa.array([[[row[0]] for row in one] for one in asked])})
+        sink = pa.BufferOutputStream()
+        with ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        headers = {"content-type": ARROW, "accept": ARROW}
+        arrow = client.post("/v1/models/tags/predict", content=sink.getvalue().to_pybytes(), headers=headers)
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["outputs"]
+    assert first == second
+    assert arrow.status_code == 200, arrow.content
+    made = ipc.open_stream(arrow.content).read_all()["outputs"].to_pylist()
+    assert np.array(made, np.float32).tobytes() == np.array([first, second], np.float32).tobytes()

@@ -297,7 +297,9 @@ def _to_codes(values: pa.Array, part: Input) -> tuple[pa.Array, NDArray[np.bool_
             holes[place::width] = no_word.to_numpy(zero_copy_only=False)
         else:
             found = pc.index_in(of_feature.cast(pa.utf8()), value_set=words)
-        codes[place::width] = found.fill_null(-1).to_numpy()
+        unknown = part.unknown.get(name)
+        of_others = -1 if unknown is None else part.categories[name].index(unknown)
+        codes[place::width] = found.fill_null(of_others).to_numpy()
     return pa.array(np.maximum(codes, 0), mask=holes), (codes < 0) & ~holes
 
 

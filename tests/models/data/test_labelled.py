@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ostinato.models.data.labelled import SequencesRecipe, load_labelled
+from ostinato.models.data.labelled import UNKNOWN, SequencesRecipe, load_labelled
 from ostinato.models.errors import DataError
 
 
@@ -28,7 +28,7 @@ def table(folder: Path, num_sequences: int = 40, change: tuple[str, str] = ("", 
 def test_sequences_are_numbers_words_codes_and_holes(tmp_path: Path) -> None:
     data = load_labelled(table(tmp_path), tagged=False)
     assert data.classes == ("down", "up")
-    assert set(data.categories["wind"]) == {"NE", "SW"}
+    assert set(data.categories["wind"]) == {"NE", "SW", UNKNOWN}
     sizes = {part: len(own) for part, own in data.parts.items()}
     assert sum(sizes.values()) == 40
     # 15 % of 40 are six.
@@ -63,18 +63,17 @@ def test_tags_are_one_a_step(tmp_path: Path) -> None:
     words = load_labelled(SequencesRecipe(file=tmp_path / "w.conll"), tagged=True)
     assert words.features == ("word",)
     assert words.classes == ("EVEN", "ODD")
-    assert set(words.categories["word"]) == {f"w{number}" for number in range(7)}
+    assert set(words.categories["word"]) == {*(f"w{number}" for number in range(7)), UNKNOWN}
 
 
-def test_words_that_are_rare_or_not_in_the_training_part_are_missing(tmp_path: Path) -> None:
+def test_words_that_are_rare_or_not_in_the_training_part_are_unknown(tmp_path: Path) -> None:
     (tmp_path / "train.conll").write_text("a\tX\nb\tY\na\tX\n\n" * 20 + "rare\tX\n", encoding="utf-8")
     (tmp_path / "test.conll").write_text("a\tX\nrare\tX\nnew\tY\n", encoding="utf-8")
     recipe = SequencesRecipe(file=tmp_path / "train.conll", test_file=tmp_path / "test.conll", min_count=2)
     data = load_labelled(recipe, tagged=True)
-    assert set(data.categories["word"]) == {"a", "b"}
+    assert data.categories["word"] == ("a", "b", UNKNOWN)
     [test] = data.parts["test"]
-    assert np.isnan(test.x[1:, 0]).all()
-    assert not np.isnan(test.x[0, 0])
+    assert test.x[:, 0].tolist() == [0, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_recipes_kind_is_the_one_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('kind = "translation"', r"recipe\.toml: kind: 'translation' is none of caption, forecaster, "),
+        ('kind = "translation"', r"recipe\.toml: kind: 'translation' is none of captions, forecaster, "),
         ("kind = 3", r"kind: 3 is none of"),
         ('kind = ["forecaster"]', r"kind: \['forecaster'\] is none of"),
         # Modules that are near the kinds, and are none.
@@ -63,7 +63,7 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, text: str, message:
 
 def test_every_kind_trains_and_loads() -> None:
     assert kind_names() == [
-        "caption",
+        "captions",
         "forecaster",
         "labels",
         "language_model",

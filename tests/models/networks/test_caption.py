@@ -15,7 +15,7 @@ from ostinato.models.networks.caption import Captioner, ImageEncoder, spell
 @pytest.fixture
 def network() -> Captioner:
     torch.manual_seed(3)
-    return Captioner(num_codes=5, num_channels=4, embedding_size=3, hidden_size=6).eval()
+    return Captioner(5, num_channels=4, embedding_size=3, hidden_size=6, shape=(1, 8, 8), most=16.0).eval()
 
 
 def pictures(num: int) -> Tensor:
@@ -23,7 +23,7 @@ def pictures(num: int) -> Tensor:
 
 
 def test_the_picture_is_read_row_by_row_and_moving_it_moves_what_a_convolution_sees() -> None:
-    encoder = ImageEncoder(num_channels=1, output_size=1, dropout=0.0)
+    encoder = ImageEncoder(num_channels=1, output_size=1, dropout=0.0, shape=(1, 8, 8), most=16.0)
     with torch.no_grad():
         for convolution in (encoder.layers[0], encoder.layers[3]):
             assert isinstance(convolution, nn.Conv2d)
@@ -68,7 +68,7 @@ class _Scripted(Captioner):
 
 
 def test_spelling_feeds_back_what_it_chose_and_ends_before_the_stop() -> None:
-    network = _Scripted(num_codes=3, num_channels=1, embedding_size=1, hidden_size=1)
+    network = _Scripted(3, num_channels=1, embedding_size=1, hidden_size=1, shape=(1, 8, 8), most=16.0)
     assert spell(network, pictures(2), start=0, stop=0, max_steps=9) == [[2, 1], [2, 1]]
     # Nothing ever says 3, so that only the number of steps ends it.
     assert spell(network, pictures(1), start=0, stop=3, max_steps=4) == [[2, 1, 0, 2]]

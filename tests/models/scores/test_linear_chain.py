@@ -14,7 +14,7 @@ from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.scores.linear_chain import LinearChain, most_frequent_tags
 
 FEATURES = StepFeatures(
-    ("word", "level"), (3, 0), TrainingStatistics((0.0, 1.0), (1.0, 2.0), (0.0, -9.0), (2.0, 9.0), (0.0, 0.0))
+    ("word", "level"), (4, 0), TrainingStatistics((0.0, 1.0), (1.0, 2.0), (0.0, -9.0), (2.0, 9.0), (0.0, 0.0))
 )
 
 

@@ -9,19 +9,15 @@ from ostinato.export.generation_exporter import export_encoder_decoder
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, vocabularies_of
 from ostinato.export.version_directory import Exported
-from ostinato.models.data.digits import IMAGE_SIZE, NAMES, PIXELS
-from ostinato.models.kinds.caption import load_run
+from ostinato.models.kinds.captions import load_run
 from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input, Statistics
-
-# Far more than the longest name has letters.
-MAX_OUTPUT_STEPS = 4 * max(map(len, NAMES))
 
 
 def export_run(
     run_directory: Path, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
 ) -> Exported:
-    """Export the captioner of a run directory: pixels in, letters out.
+    """Export the captioner of a run directory: pixels in, symbols out.
 
     Raises:
         RunError: the run directory is absent or damaged.
@@ -37,7 +33,8 @@ def export_run(
         stop=run.content["stop"],
         state_names=("h",),
         vocabularies=vocabularies_of(run_directory, run.content),
-        limits=Limits(max_output_steps=MAX_OUTPUT_STEPS),
+        # Far more than the longest text has.
+        limits=Limits(max_output_steps=max(16, 4 * run.content["max_symbols"])),
         force=force,
         report=report,
         **label(run.content, name),
@@ -45,11 +42,12 @@ def export_run(
 
 
 def picture(content: dict[str, Any]) -> Input:
-    """A picture as it is sent, 8 rows of 8 pixels from the top left, 0 (paper) to 16 (ink)."""
+    """A picture as it is sent: rows of pixels from the top left, in the channel's own list where there are several."""
+    channels, height, width = content["pictures"]["shape"]
     return Input(
         name="pixels",
         dtype="float32",
-        shape=("B", IMAGE_SIZE, IMAGE_SIZE),
-        features=PIXELS,
+        shape=("B", height, width) if channels == 1 else ("B", channels, height, width),
+        features=tuple(content["pictures"]["names"]),
         statistics=Statistics.model_validate(content["statistics"]),
     )

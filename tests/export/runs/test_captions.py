@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from ostinato.export.runs.registry import export_run
-from ostinato.models.data.digits import PIXELS, load_digits
-from ostinato.models.kinds.caption import CaptionRecipe, load_run
+from ostinato.models.data.pictures import load_pictures
+from ostinato.models.kinds.captions import CaptionsRecipe, load_run
 from ostinato.models.networks.caption import spell
 from tests.training import train_run
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "caption.toml"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     text = EXAMPLE.read_text().replace("digits.csv.xz", str(EXAMPLE.parent / "digits.csv.xz"))
-    (tmp_path / "caption.toml").write_text(text.replace("num_epochs = 60", "num_epochs = 2"))
-    directory, _ = train_run(tmp_path / "caption.toml", tmp_path / "run")
+    (tmp_path / "captions.toml").write_text(text.replace("max_epochs = 60", "max_epochs = 2"))
+    directory, _ = train_run(tmp_path / "captions.toml", tmp_path / "run")
     return directory
 
 
@@ -29,12 +29,12 @@ def test_an_exported_captioner_writes_what_the_trained_one_does(run: Path, tmp_p
     manifest, decoder = exported.manifest, exported.manifest.decoder
     assert (manifest.name, manifest.task, manifest.batch_invariant) == ("digit-names", "encoder_decoder", True)
     assert manifest.inputs[0].shape == ("B", 8, 8)
-    assert manifest.inputs[0].features == PIXELS
+    assert manifest.inputs[0].features[8] == "pixel_1_0"
     assert decoder is not None
     assert (decoder.start, decoder.stop) == (0, 0)
     assert manifest.provenance["licence"] == "CC BY 4.0"
     assert manifest.vocabularies["target"].decode([manifest.vocabularies["target"].codes["z"], 0]) == "z"
-    source = load_digits(CaptionRecipe.read(EXAMPLE).data.file).part(0, 3).pixels
+    source = load_pictures(CaptionsRecipe.read(EXAMPLE).data).parts["test"].pixels[:3]
     graphs = [onnxruntime.InferenceSession(str(exported.directory / f"{role}.onnx")) for role in ("encode", "decode")]
     (state,) = graphs[0].run([decoder.begun_by["h"]], {"pixels": source.reshape(3, 8, 8)})
     previous = torch.zeros(3, dtype=torch.int64).numpy()

@@ -1,0 +1,269 @@
+"""A text for each picture, symbol by symbol (``kind = "captions"``): names of digits, short descriptions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ostinato.models.data.picture_draft import draft_of_pictures
+from ostinato.models.data.pictures import PictureParts, Pictures, PicturesRecipe, load_pictures, shifted
+from ostinato.models.data.spellings import EDGE, EDGE_CODE, Spellings
+from ostinato.models.draft import Draft
+from ostinato.models.errors import DataError
+from ostinato.models.networks.caption import Captioner, spell
+from ostinato.models.recipe import Count, Fraction, RunRecipe, Section, TrainingRecipe
+from ostinato.models.report import BarChart, ReportPart, ScoreTable
+from ostinato.models.run_files import Trained, read_run
+from ostinato.models.scores.captions import (
+    CaptionScores,
+    most_frequent_text,
+    nearest_texts,
+)
+from ostinato.models.training.fitting import Fitted, fit_rows
+from ostinato.models.training.generation import loss_of
+from ostinato.models.training.job import Job
+
+_SCORED = 512
+_EXAMPLES = 25
+
+
+class CaptionNetworkRecipe(Section):
+    """Sizes; ``num_channels`` is that of the first convolution, ``dropout`` is of the picture's features.
+
+    ``unit``: what is written in one step, a character or a word.
+    """
+
+    unit: Literal["characters", "words"] = "characters"
+    num_channels: Count = 32
+    embedding_size: Count = 16
+    hidden_size: Count = 64
+    dropout: Fraction = 0.3
+
+
+class CaptionTrainingRecipe(TrainingRecipe):
+    """How it is trained; ``max_shift``: by how many pixels at most a picture is moved each time it is learned from."""
+
+    max_epochs: Count = 40
+    learning_rate: Annotated[float, Field(gt=0, le=1e36)] = 6e-3
+    warm_up_epochs: Annotated[float, Field(ge=0)] = 4.0
+    max_shift: Annotated[int, Field(ge=0)] = 1
+
+
+class CaptionsRecipe(RunRecipe):
+    """All that one training run depends on."""
+
+    kind: Literal["captions"]
+    data: PicturesRecipe
+    network: CaptionNetworkRecipe = CaptionNetworkRecipe()
+    training: CaptionTrainingRecipe = CaptionTrainingRecipe()
+
+
+RECIPE = CaptionsRecipe
+
+
+@dataclass(frozen=True)
+class CaptionsRun:
+    """A trained captioner, ready to export, with the content of ``run.json``."""
+
+    network: Captioner
+    content: dict[str, Any]
+
+
+def train(recipe: CaptionsRecipe, job: Job) -> Trained:
+    """Train on one part of the pictures, stop by another, score once on the third (models/kinds/registry.py).
+
+    Raises:
+        TrainingError: the data cannot be used, or training fails.
+    """
+    data = load_pictures(recipe.data)
+    symbols = _symbols(recipe, data)
+    network = build(recipe, len(symbols), data.shape, data.most)
+    fitted = fit(network, recipe, data, symbols, job)
+    metrics, sections = _scored(network, recipe, data, symbols, fitted)
+    separator = " " if recipe.network.unit == "words" else ""
+    training = data.parts["training"].pixels.reshape(len(data.parts["training"].texts), -1)
+    return Trained(
+        network,
+        fitted,
+        data=data.content(),
+        metrics=metrics,
+        sections=sections,
+        of_the_kind={
+            "vocabularies": {"target": {"symbols": symbols, "separator": separator, "special": (EDGE,)}},
+            "start": EDGE_CODE,
+            "stop": EDGE_CODE,
+            "pictures": {"shape": data.shape, "most": data.most, "names": data.names},
+            "max_symbols": max(len(units(text, recipe)) for part in data.parts.values() for text in part.texts),
+            "statistics": {
+                "mean": training.mean(axis=0).tolist(),
+                "std": training.std(axis=0).tolist(),
+                "minimum": training.min(axis=0).tolist(),
+                "maximum": training.max(axis=0).tolist(),
+            },
+        },
+    )
+
+
+def load_run(directory: Path) -> CaptionsRun:
+    """The captioner of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> CaptionsRun:
+    recipe = CaptionsRecipe.model_validate(content["recipe"])
+    channels, height, width = content["pictures"]["shape"]
+    num_codes = len(content["vocabularies"]["target"]["symbols"])
+    return CaptionsRun(build(recipe, num_codes, (channels, height, width), content["pictures"]["most"]), content)
+
+
+def build(recipe: CaptionsRecipe, num_codes: int, shape: tuple[int, int, int], most: float) -> Captioner:
+    """The network that a recipe asks for, untrained."""
+    sizes = recipe.network
+    return Captioner(
+        num_codes,
+        sizes.num_channels,
+        sizes.embedding_size,
+        sizes.hidden_size,
+        sizes.dropout,
+        shape=shape,
+        most=most,
+    )
+
+
+def begin(file: Path) -> Draft:
+    """A recipe for a table of pixels, a table that names files, or a folder with such a table.
+
+    Raises:
+        DataError: the file is none of these.
+    """
+    return draft_of_pictures(file)
+
+
+def fit(network: Captioner, recipe: CaptionsRecipe, data: PictureParts, symbols: tuple[str, ...], job: Job) -> Fitted:
+    """Train until the validation loss stops falling; the best epoch's weights stay.
+
+    Raises:
+        Diverged: the loss is no longer a finite number.
+    """
+    device = recipe.training.device
+    network.to(device)
+    training, validation = data.parts["training"], data.parts["validation"]
+    pixels = torch.from_numpy(training.pixels).to(device)
+    texts = _spelled(training, recipe, symbols)
+    given, wanted = texts.given.to(device), texts.wanted.to(device)
+    shift = min(recipe.training.max_shift, *(side - 1 for side in data.shape[1:]))
+
+    def loss(rows: Tensor) -> Tensor:
+        moved = shifted(pixels[rows], torch.randint(-shift, shift + 1, (len(rows), 2)).to(device))
+        return loss_of(network(moved, given[rows]), wanted[rows])
+
+    fitted = fit_rows(
+        network,
+        len(pixels),
+        recipe.training,
+        loss,
+        lambda: mean_loss(network, validation, recipe, symbols),
+        job,
+        "validation loss",
+    )
+    network.cpu()
+    return fitted
+
+
+@torch.no_grad()
+def mean_loss(network: Captioner, pictures: Pictures, recipe: CaptionsRecipe, symbols: tuple[str, ...]) -> float:
+    """The mean cross-entropy of a symbol, the edge behind the last one among them, in nats."""
+    device = next(network.parameters()).device
+    texts = _spelled(pictures, recipe, symbols)
+    total = 0.0
+    for rows in torch.split(torch.arange(len(texts)), _SCORED):
+        scores = network(torch.from_numpy(pictures.pixels[rows.numpy()]).to(device), texts.given[rows].to(device))
+        wanted = texts.wanted[rows].to(device)
+        total += loss_of(scores, wanted).item() * int(texts.lengths[rows].sum())
+    return total / texts.num_symbols
+
+
+def units(text: str, recipe: CaptionsRecipe) -> list[str]:
+    """A text as what is written step by step."""
+    return text.split() if recipe.network.unit == "words" else list(text)
+
+
+def _symbols(recipe: CaptionsRecipe, data: PictureParts) -> tuple[str, ...]:
+    """The edge, and all that texts are written with.
+
+    Raises:
+        DataError: a held-out text has a symbol that no text of the training part has.
+    """
+    known = {unit for text in data.parts["training"].texts for unit in units(text, recipe)}
+    for part in ("validation", "test"):
+        for text in data.parts[part].texts:
+            if new := sorted(set(units(text, recipe)) - known):
+                raise DataError(
+                    f"{recipe.data.file}: {new[0]!r} in {text!r} is in no text of the training part: nothing can learn "
+                    "to write it; give more rows, or data.validation_from and data.test_from further behind"
+                )
+    return (EDGE, *sorted(known - {EDGE}))
+
+
+def _spelled(pictures: Pictures, recipe: CaptionsRecipe, symbols: tuple[str, ...]) -> Spellings:
+    return Spellings.of([units(text, recipe) for text in pictures.texts], symbols)
+
+
+def _scored(
+    network: Captioner, recipe: CaptionsRecipe, data: PictureParts, symbols: tuple[str, ...], fitted: Fitted
+) -> tuple[dict[str, Any], list[ReportPart]]:
+    test, training = data.parts["test"], data.parts["training"]
+    longest = max(len(units(text, recipe)) for part in data.parts.values() for text in part.texts)
+    joint = " " if recipe.network.unit == "words" else ""
+    written: list[str] = []
+    for rows in np.array_split(np.arange(len(test.texts)), -(-len(test.texts) // _SCORED)):
+        codes = spell(network, torch.from_numpy(test.pixels[rows]), EDGE_CODE, EDGE_CODE, max_steps=2 * longest)
+        written += [joint.join(symbols[code] for code in row) for row in codes]
+    texts = [joint.join(units(text, recipe)) for text in test.texts]
+    rivals = {
+        "network": written,
+        "nearest picture, its text": nearest_texts(training, test.pixels),
+        "nearest mean picture, its text": nearest_texts(_means(training), test.pixels),
+        "always the most frequent": [most_frequent_text(training)] * len(texts),
+    }
+    scores = {name: CaptionScores.of(found, texts) for name, found in rivals.items()}
+    table = ScoreTable(
+        title=f"texts of {len(texts):,} held-out pictures",
+        columns=("captions", "right, to the letter", "wrong letters"),
+        rows=tuple((name, f"{one.right:.1%}", f"{one.letter_error:.1%}") for name, one in scores.items()),
+        note=fitted.sentence(),
+    )
+    wrong = [(true, found) for true, found in zip(texts, written, strict=True) if true != found][:_EXAMPLES]
+    mistakes = ScoreTable("mistakes, the first", ("true", "written"), tuple(wrong), printed=False)
+    names = ("network", "nearest_picture", "nearest_mean_picture", "most_frequent")
+    metrics = {name: asdict(one) for name, one in zip(names, scores.values(), strict=True)}
+    return {**metrics, "num_scored": len(texts)}, [table, _by_text(texts, written), mistakes]
+
+
+def _means(pictures: Pictures) -> Pictures:
+    """For each text the mean of its pictures."""
+    places: dict[str, list[int]] = {}
+    for row, text in enumerate(pictures.texts):
+        places.setdefault(text, []).append(row)
+    return Pictures(np.stack([pictures.pixels[rows].mean(axis=0) for rows in places.values()]), tuple(places))
+
+
+def _by_text(texts: list[str], written: list[str]) -> BarChart:
+    """How many of each text came out right, the most frequent texts first."""
+    counts = Counter(texts)
+    shown = [text for text, _ in counts.most_common(20)]
+    right = Counter(true for true, found in zip(texts, written, strict=True) if true == found)
+    return BarChart(
+        "right, by text", "text", "part that is right", shown, {"right": [right[t] / counts[t] for t in shown]}
+    )

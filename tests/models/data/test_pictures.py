@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ostinato.models.data.pictures import PicturesRecipe, load_pictures, shifted
+from ostinato.models.errors import DataError, RecipeError
+from ostinato.models.kinds.captions import CaptionsRecipe
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
+
+
+def table(folder: Path, count: int = 30) -> PicturesRecipe:
+    """Pictures of 4 x 6 pixels, each its number in the first pixel, and a text."""
+    names = [f"p{place}" for place in range(24)]
+    lines = [";".join([*names, "text"])]
+    lines += [";".join([str(number), *["0"] * 23, f"number {number % 3}"]) for number in range(count)]
+    (folder / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    return PicturesRecipe(file=folder / "t.csv", text="text", height=4, width=6)
+
+
+def files(folder: Path, **keys: object) -> PicturesRecipe:
+    """Pictures in files, each of one colour, and a table that lists them."""
+    (folder / "pictures").mkdir()
+    lines = ["picture,caption"]
+    for number in range(20):
+        name = f"pictures/{number}.{'png' if number % 2 else 'bmp'}"
+        Image.new("RGB", (12, 8), (10 * number, 0, 255)).save(folder / name)
+        lines.append(f"{name},a red of {number}")
+    (folder / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    return PicturesRecipe.model_validate({"file": folder / "list.csv", "text": "caption", "picture": "picture", **keys})
+
+
+def test_the_digits_are_there_and_as_they_were_published() -> None:
+    recipe = CaptionsRecipe.read(EXAMPLE).data
+    data = load_pictures(recipe)
+    whole = [data.parts[part] for part in ("training", "validation", "test")]
+    assert [len(part.texts) for part in whole] == [1197, 200, 400]
+    texts = [text for part in whole for text in part.texts]
+    counts = [texts.count(name) for name in recipe.spelled.values()]
+    assert counts == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert data.shape == (1, 8, 8)
+    assert data.most == 16.0
+    assert whole[0].pixels[0, 0, 0].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
+    assert data.names[:2] == ("pixel_0_0", "pixel_0_1")
+
+
+def test_pixels_are_in_columns_row_by_row_and_every_picture_is_in_one_part(tmp_path: Path) -> None:
+    data = load_pictures(table(tmp_path))
+    assert data.shape == (1, 4, 6)
+    sizes = {part: len(own.texts) for part, own in data.parts.items()}
+    assert sizes == {"training": 22, "validation": 4, "test": 4}
+    numbers = [number for own in data.parts.values() for number in own.pixels[:, 0, 0, 0].tolist()]
+    assert sorted(numbers) == list(range(30))
+    for own in data.parts.values():
+        assert own.texts == tuple(f"number {int(number) % 3}" for number in own.pixels[:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_pictures_are_read_from_files_in_grey_or_colour_and_made_of_one_size(tmp_path: Path, colour: bool) -> None:
+    data = load_pictures(files(tmp_path, colour=colour, height=4, width=6))
+    assert data.shape == (3 if colour else 1, 4, 6)
+    for own in data.parts.values():
+        for pixels, text in zip(own.pixels, own.texts, strict=True):
+            number = int(text.split()[-1])
+            if colour:
+                assert {tuple(pixel) for pixel in pixels.reshape(3, -1).T.tolist()} == {(10.0 * number, 0.0, 255.0)}
+            else:
+                # The brightness of ITU-R 601: 0.299 red and 0.114 blue.
+                np.testing.assert_allclose(pixels, 0.299 * 10 * number + 0.114 * 255, atol=1)
+
+
+def test_without_a_size_it_is_that_of_the_first_file(tmp_path: Path) -> None:
+    assert load_pictures(files(tmp_path)).shape == (1, 8, 12)
+
+
+def test_what_cannot_be_read_is_named_by_its_line(tmp_path: Path) -> None:
+    recipe = files(tmp_path)
+    (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"line 5: .*3\.png: is no picture"):
+        load_pictures(recipe)
+    (tmp_path / "pictures" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"line 5: .*3\.png: No such file"):
+        load_pictures(recipe)
+    with pytest.raises(DataError, match=r"has no column 'captions'; did you mean 'caption'\?"):
+        load_pictures(recipe.model_copy(update={"text": "captions"}))
+    pixels = table(tmp_path)
+    with pytest.raises(DataError, match="has 24 columns besides 'text', and a picture 5 x 5 pixels"):
+        load_pictures(pixels.model_copy(update={"height": None, "width": None}))
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("\n7;", "\nseven;"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 9, column 'p0': 'seven' is no number"):
+        load_pictures(pixels)
+    with pytest.raises(DataError, match=r"'number 0' is not among data\.spelled: 0"):
+        load_pictures(pixels.model_copy(update={"spelled": {"0": "zero"}}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("test_from = 1397", "test_from = 1197", "data: validation_from must be smaller than test_from"),
+        ("test_from = 1397\n", "", "data: validation_from and test_from: give both, or none of them"),
+        ('text = "digit"', 'text = "digit"\nheight = 8', "data: height and width: give both, or none of them"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "captions.toml"
+    path.write_text(EXAMPLE.read_text().replace(old, new), encoding="utf-8")
+    with pytest.raises(RecipeError, match=message):
+        CaptionsRecipe.read(path)
+
+
+def test_pictures_are_moved_each_its_own_way_and_nothing_comes_in() -> None:
+    pixels = torch.zeros(3, 2, 4, 8)
+    pixels[:, 1, 0, 7] = 5.0
+    moved = shifted(pixels, torch.tensor([[1, -2], [0, 0], [0, 1]]))
+    assert moved[0].nonzero().tolist() == [[1, 1, 5]]
+    assert moved[1].nonzero().tolist() == [[1, 0, 7]]
+    assert moved[2].sum() == 0
