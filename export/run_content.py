@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ostinato.models.errors import RunError
-from ostinato.models.networks.recurrent import Features
+from ostinato.models.networks.features import Features
 from ostinato.models.run_files import RUN_FILE
 from ostinato.service.artifact.tensors import Input, Statistics, TableTimes
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -36,7 +36,7 @@ def series_input(features: Features, content: dict[str, Any]) -> Input:
         missing=True,
         missing_words=table["missing"],
         times=_table_times(table, content.get("data", {}).get("step")),
-        categories=content["categories"],
+        categories={name: words for name, words in content["categories"].items() if name in features.names},
         statistics=Statistics(**asdict(features.statistics)),
     )
 

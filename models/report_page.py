@@ -152,7 +152,7 @@ def _label(chart: LineChart | BarChart, axes: Axes, num_names: int) -> None:
     axes.set_ylabel(_words(chart.y_label))
     axes.margins(x=0.01)
     if num_names > 1:
-        axes.legend(frameon=False, ncols=2)
+        axes.legend(frameon=False, ncols=2, loc="upper right")
 
 
 def _ticks(set_ticks: Any, labels: Sequence[str], rotation: int = 0) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ostinato.errors import InputError
 from ostinato.models.data.series_recipe import DataRecipe
@@ -12,7 +14,7 @@ from ostinato.tables.table import NamedColumns, Table
 from ostinato.tables.text import read_lines
 from ostinato.tables.time_axis import TimeAxis
 from ostinato.tables.time_columns import TimeColumns
-from ostinato.tables.timed_table import AxisRules
+from ostinato.tables.timed_table import AxisRules, TimedTable
 
 
 def read_columns(path: Path, names: tuple[str, ...]) -> NamedColumns:
@@ -27,11 +29,22 @@ def read_columns(path: Path, names: tuple[str, ...]) -> NamedColumns:
         raise DataError(str(error)) from error
 
 
-def read_series(recipe: DataRecipe) -> tuple[NamedColumns, TimeAxis]:
-    """The columns of a recipe's features, as they are written, and how their rows lie in time.
+class SeriesRows(NamedTuple):
+    """A series of a table: what it is called, which rows are its own, in their order, and how they lie in time."""
+
+    name: str
+    rows: list[int]
+    axis: TimeAxis
+
+
+def read_series(recipe: DataRecipe) -> tuple[NamedColumns, list[SeriesRows]]:
+    """The columns that a recipe names, as they are written, and its series, in the order in which they begin.
+
+    All have the step of the longest, unless the recipe tells it. A series is called as its id is written; the only one
+    of a file without ids is called nothing.
 
     Raises:
-        DataError: as ``read_columns``, or the times are not those of one series in steps.
+        DataError: as ``read_columns``, or the times of a series are not those of one in steps.
     """
     rules = AxisRules(
         gaps=recipe.gaps,
@@ -39,15 +52,43 @@ def read_series(recipe: DataRecipe) -> tuple[NamedColumns, TimeAxis]:
         gaps_option='data.gaps = "{}"',
         step_option="data.step",
         step_owner="" if recipe.step is None else " (data.step)",
+        series_option='say data.series = "{}"',
     )
+    ids = () if recipe.series is None else (recipe.series,)
+    wanted = (*recipe.time, *recipe.features, *recipe.targets, *recipe.static, *ids)
     try:
         table = Table(recipe.file)
         times = TimeColumns(table, recipe.time)
-        columns = table.columns((*recipe.time, *recipe.features))
-        cells = zip(*(columns.cells[name] for name in recipe.time), strict=True)
-        return columns, times.read(columns.lines, cells).lay_out(rules)
+        columns = table.columns(tuple(dict.fromkeys(wanted)))
+        found = _rows_of_series(recipe, columns)
+        axes: dict[str, TimeAxis] = {}
+        for name, rows in sorted(found.items(), key=lambda item: -len(item[1])):
+            cells = [[columns.cells[column][row] for column in recipe.time] for row in rows]
+            axes[name] = _axis(recipe, name, times.read([columns.lines[row] for row in rows], cells), rules)
+            rules = replace(rules, step=rules.step or axes[name].step)
+        return columns, [SeriesRows(name, rows, axes[name]) for name, rows in found.items()]
     except InputError as error:
         raise DataError(str(error)) from error
+
+
+def _axis(recipe: DataRecipe, name: str, table: TimedTable, rules: AxisRules) -> TimeAxis:
+    try:
+        return table.lay_out(rules)
+    except InputError as error:
+        raise DataError(f"{error}" + (f" ({recipe.series} {name!r})" if name else "")) from error
+
+
+def _rows_of_series(recipe: DataRecipe, columns: NamedColumns) -> dict[str, list[int]]:
+    if recipe.series is None:
+        return {"": list(range(len(columns.lines)))}
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(columns.cells[recipe.series]):
+        if not name:
+            raise DataError(
+                f"{recipe.file}: line {columns.lines[row]}, column {recipe.series!r}: a row without it is of no series"
+            )
+        found.setdefault(name, []).append(row)
+    return found
 
 
 def read_text_lines(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Series of a table as arrays: parts in order of time, missing values as NaN, words as codes, statistics."""
+"""Series of a table, one or several, as arrays: parts in order of time, missing values as NaN, codes, statistics."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.files import read_series
+from ostinato.models.data.columns import Floats, SeriesSteps, Times, read_numbers, read_static, read_words
+from ostinato.models.data.files import SeriesRows, read_series
 from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
-from ostinato.tables.cells import CellReader, vocabulary
 from ostinato.tables.stamps import SECOND
-from ostinato.tables.table import NamedColumns
 from ostinato.tables.time_axis import TimeAxis
-from ostinato.tables.time_columns import calendar_cell
 
-MAX_LOST_CHANGES = 0.01
-"""Of the changes from one value of a column to the next, the share that may be lost in float32."""
-LEAST_CHANGE = 1e-6
-"""Of a column's range: a smaller change tells a network nothing."""
 MAX_TARGET = 1e30
+MAX_NOTES = 6
+PARTS = ("training", "validation", "test")
 
-Floats: TypeAlias = NDArray[np.float32]
-Times: TypeAlias = NDArray[np.datetime64]
+__all__ = ["Dataset", "Floats", "Series", "Times", "TrainingStatistics", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -41,85 +36,145 @@ class TrainingStatistics:
     missing_fraction: tuple[float, ...]
 
 
+NOTHING = TrainingStatistics((), (), (), (), ())
+"""Of no columns."""
+
+
 @dataclass(frozen=True)
-class Dataset:
+class Series:
     """One series, ready to train on.
 
+    ``name``: its id; empty where the file has none.
     ``values``: float32 ``[N, F]``, raw units, codes for words, NaN where missing; steps without a row are among them.
-    ``times``: ``[N]``, of the clock. Training is ``[:validation_start]``, test ``[test_start:]``.
-    ``categories``: for a categorical feature, the words of the training part that the codes 0, 1, ... stand for.
+    ``truth``: the targets, float32 ``[N, K]``.
+    ``static``: what is the same in all steps, float32 ``[S]``; NaN where missing.
+    ``times``: ``[N]``, of the clock. Training is ``[:validation_start]``, test ``[test_start:]``; a part may be empty.
+    """
+
+    name: str
+    values: Floats
+    truth: Floats
+    static: Floats
+    times: Times
+    validation_start: int
+    test_start: int
+
+    def span(self, part: str) -> tuple[int, int]:
+        """Where the part ``training``, ``validation`` or ``test`` begins and ends."""
+        ends = (0, self.validation_start, self.test_start, len(self.values))
+        place = PARTS.index(part)
+        return ends[place], ends[place + 1]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One series or several, with what they share.
+
+    ``categories``: for a categorical feature or static column, the words of the training part that the codes 0, 1, ...
+    stand for.
+    ``statistics``, ``target_statistics``, ``static_statistics``: of the features, the targets, the static columns.
     ``step``: how far the steps are apart, in words; None = they are rows, whatever their times.
     ``num_filled``: how many steps have no row. ``notes``: sentences about what is unusual in the file.
     """
 
     features: tuple[str, ...]
-    target: str
-    values: Floats
-    times: Times
-    validation_start: int
-    test_start: int
+    targets: tuple[str, ...]
+    series: tuple[Series, ...]
     categories: dict[str, tuple[str, ...]]
     statistics: TrainingStatistics
+    target_statistics: TrainingStatistics
     sha256: str
+    static: tuple[str, ...] = ()
+    static_statistics: TrainingStatistics = NOTHING
     step: str | None = None
     num_filled: int = 0
     notes: tuple[str, ...] = ()
 
     @property
-    def target_index(self) -> int:
-        """The target's position among the features."""
-        return self.features.index(self.target)
+    def only(self) -> Series:
+        """The series of a file that holds one."""
+        assert len(self.series) == 1
+        return self.series[0]
+
+    @property
+    def target_places(self) -> tuple[int | None, ...]:
+        """Each target's position among the features; None = it is none of them."""
+        return tuple(self.features.index(name) if name in self.features else None for name in self.targets)
+
+    def num_steps(self, part: str) -> int:
+        """Of all series, of the part ``training``, ``validation`` or ``test``."""
+        return sum(end - start for start, end in (series.span(part) for series in self.series))
 
     def parts(self) -> dict[str, Any]:
         """The SHA-256 of the file, and how many steps each part has and from when to when."""
-        ends = (0, self.validation_start, self.test_start, len(self.values))
-        spans = zip(("training", "validation", "test"), ends, ends[1:], strict=False)
-        return {
+        content: dict[str, Any] = {
             "sha256": self.sha256,
-            "num_steps": len(self.values),
+            "num_steps": sum(len(series.values) for series in self.series),
             "step": self.step,
             "num_filled_steps": self.num_filled,
-            **{
-                part: {
-                    "num_steps": end - start,
-                    "first": str(self.times[start]),
-                    "last": str(self.times[end - 1]),
-                }
-                for part, start, end in spans
-            },
         }
+        if len(self.series) > 1 or self.series[0].name:
+            content["num_series"] = len(self.series)
+        for part in PARTS:
+            spans = [(series.times, *series.span(part)) for series in self.series]
+            content[part] = {
+                "num_steps": self.num_steps(part),
+                "first": str(min(times[start] for times, start, end in spans if end > start)),
+                "last": str(max(times[end - 1] for times, start, end in spans if end > start)),
+            }
+        return content
 
 
 def load_dataset(recipe: DataRecipe) -> Dataset:
-    """Read, check, split and encode the CSV that a recipe names.
+    """Read, check, split and encode the table that a recipe names.
 
     Raises:
         DataError: the file, a column or a value is not what the recipe says, or a part of the split is empty.
     """
-    columns, axis = read_series(recipe)
-    times = _times(axis)
-    validation_start, test_start = _split(recipe, times)
-    num_training_rows = sum(step.row is not None for step in axis.steps[:validation_start])
-    categories = {name: _words(recipe, name, columns.cells[name][:num_training_rows]) for name in recipe.categorical}
-    numbers = [_numbers(recipe, name, columns, axis, categories.get(name, ())) for name in recipe.features]
-    values = np.stack(numbers, axis=1)
-    target = values[:, recipe.features.index(recipe.target)]
-    _check_target(recipe, target, validation_start, test_start)
-    statistics = training_statistics(recipe, values[:validation_start])
-    parts = {"validation": values[validation_start:test_start], "test": values[test_start:]}
-    notes = (*axis.all_notes(), *_constants(recipe, statistics), *_absent(recipe, parts))
+    columns, found = read_series(recipe)
+    found = [rows._replace(axis=rows.axis.part(0, _end(recipe, rows.axis))) for rows in found]
+    places = [SeriesSteps(rows, _times(rows.axis), *_split(recipe, rows)) for rows in found]
+    _check_parts(recipe, places)
+    # Those of series that have no training part are not known beforehand.
+    known = [row for place in places for row in place.training_rows]
+    categories = {
+        name: read_words(recipe, name, [columns.cells[name][row] for row in known]) for name in recipe.categorical
+    }
+    made = {name: read_numbers(recipe, name, columns, places, categories.get(name, ())) for name in recipe.features}
+    truths = {name: made.get(name) or read_numbers(recipe, name, columns, places, ()) for name in recipe.targets}
+    statics = {name: read_static(recipe, name, columns, places, categories.get(name, ())) for name in recipe.static}
+    series = tuple(
+        Series(
+            name=place.found.name,
+            values=np.stack([made[name][index] for name in recipe.features], axis=1),
+            truth=np.stack([truths[name][index] for name in recipe.targets], axis=1),
+            static=np.array([statics[name][index] for name in recipe.static], np.float32),
+            times=place.times,
+            validation_start=place.validation_start,
+            test_start=place.test_start,
+        )
+        for index, place in enumerate(places)
+    )
+    _check_target(recipe, series)
+    trained = [one for one in series if one.validation_start]
+    statistics = training_statistics(
+        recipe, np.concatenate([one.values[: one.validation_start] for one in trained]), recipe.features
+    )
+    training = np.concatenate([one.truth[: one.validation_start] for one in trained])
+    target_statistics = training_statistics(recipe, training, recipe.targets)
+    notes = (*_axis_notes(places), *_constants(recipe, statistics), *_absent(recipe, series))
     return Dataset(
         features=recipe.features,
-        target=recipe.target,
-        values=values,
-        times=times,
-        validation_start=validation_start,
-        test_start=test_start,
+        targets=recipe.targets,
+        series=series,
         categories=categories,
         statistics=statistics,
+        target_statistics=target_statistics,
+        static=recipe.static,
+        static_statistics=training_statistics(recipe, np.stack([one.static for one in trained]), recipe.static),
         sha256=hashlib.sha256(recipe.file.read_bytes()).hexdigest(),
-        step=None if axis.step is None else str(axis.step),
-        num_filled=axis.num_filled,
+        step=next((str(place.found.axis.step) for place in places if place.found.axis.step is not None), None),
+        num_filled=sum(place.found.axis.num_filled for place in places),
         notes=tuple(f"{recipe.file}: {note}" for note in notes),
     )
 
@@ -134,31 +189,32 @@ def check_target(dataset: Dataset) -> None:
     """Whether there is something to learn.
 
     Raises:
-        DataError: the target never changes in the training part, or is too large to add up.
+        DataError: a target never changes in the training part, or is too large to add up.
     """
-    least, most = (
-        statistic[dataset.target_index] for statistic in (dataset.statistics.minimum, dataset.statistics.maximum)
-    )
-    if least == most:
-        raise DataError(
-            f"the target, {dataset.target!r}, has the one value {least:g} in all of the training part: there is "
-            "nothing to learn; check data.target and data.validation_from"
-        )
-    if max(abs(least), abs(most)) > MAX_TARGET:
-        raise DataError(
-            f"the target, {dataset.target!r}, goes from {least:g} to {most:g}, and sums of such numbers overflow "
-            "float32: give it in a larger unit"
-        )
+    statistics = dataset.target_statistics
+    for name, least, most in zip(dataset.targets, statistics.minimum, statistics.maximum, strict=True):
+        if least == most:
+            raise DataError(
+                f"the target, {name!r}, has the one value {least:g} in all of the training part: there is "
+                "nothing to learn; check data.target and data.validation_from"
+            )
+        if max(abs(least), abs(most)) > MAX_TARGET:
+            raise DataError(
+                f"the target, {name!r}, goes from {least:g} to {most:g}, and sums of such numbers overflow "
+                "float32: give it in a larger unit"
+            )
 
 
-def training_statistics(recipe: DataRecipe, training: Floats) -> TrainingStatistics:
-    """Per-feature statistics of the training part ``[N, F]``, computed in float64, NaN left out.
+def training_statistics(recipe: DataRecipe, training: Floats, names: Sequence[str]) -> TrainingStatistics:
+    """Per-column statistics of the training part ``[N, F]``, computed in float64, NaN left out.
 
     Raises:
-        DataError: a feature is missing throughout, so nothing is known of it.
+        DataError: a column is missing throughout, so nothing is known of it.
     """
+    if not names:
+        return NOTHING
     present = ~np.isnan(training)
-    for name, num_present in zip(recipe.features, present.sum(axis=0), strict=True):
+    for name, num_present in zip(names, present.sum(axis=0), strict=True):
         if num_present == 0:
             raise DataError(
                 f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}: leave it out of "
@@ -181,7 +237,16 @@ def _times(axis: TimeAxis) -> Times:
     return (walls // SECOND).astype("datetime64[s]")
 
 
-def _split(recipe: DataRecipe, times: Times) -> tuple[int, int]:
+def _end(recipe: DataRecipe, axis: TimeAxis) -> int | None:
+    """How many steps there are before ``test_until``; None = all."""
+    if recipe.test_until is None:
+        return None
+    late = np.append(_times(axis) >= np.datetime64(recipe.test_until, "us"), True)
+    return int(late.argmax())
+
+
+def _split(recipe: DataRecipe, found: SeriesRows) -> tuple[int, int]:
+    times = _times(found.axis)
     # The first of each: the hour that comes twice in autumn is not sorted.
     validation_start, test_start = (
         int(np.append(times >= np.datetime64(begin, "us"), True).argmax())
@@ -195,25 +260,42 @@ def _split(recipe: DataRecipe, times: Times) -> tuple[int, int]:
                 f"{recipe.file}: {times[start + early[0]]} comes after {times[start]}, and data.{key} lies between: "
                 'rows that are out of order cannot be split, whatever data.gaps = "ignore" takes; sort them'
             )
-    sizes = {"training": validation_start, "validation": test_start - validation_start, "test": len(times) - test_start}
+    return validation_start, test_start
+
+
+def _check_parts(recipe: DataRecipe, places: Sequence[SeriesSteps]) -> None:
+    sizes = {
+        "training": sum(place.validation_start for place in places),
+        "validation": sum(place.test_start - place.validation_start for place in places),
+        "test": sum(len(place.times) - place.test_start for place in places),
+    }
+    filled = [place.times for place in places if len(place.times)]
     for part, num_steps in sizes.items():
         if num_steps < 2:
-            span = f"{times[0]} to {times[-1]}" if len(times) else "no row at all"
+            span = f"{min(t[0] for t in filled)} to {max(t[-1] for t in filled)}" if filled else "no row at all"
             raise DataError(
                 f"{recipe.file}: {num_steps} rows fall into the {part} part; the file has {span}: "
                 "change data.validation_from or data.test_from"
             )
-    return validation_start, test_start
 
 
-def _check_target(recipe: DataRecipe, target: Floats, validation_start: int, test_start: int) -> None:
+def _check_target(recipe: DataRecipe, series: Sequence[Series]) -> None:
     """Without a value to compare with, a part cannot be scored."""
-    for part, steps in (("validation", target[validation_start:test_start]), ("test", target[test_start:])):
-        if np.isnan(steps).all():
-            raise DataError(
-                f"{recipe.file}: column {recipe.target!r} has no value in the {part} part: change "
-                "data.validation_from or data.test_from"
-            )
+    for part in ("validation", "test"):
+        steps = np.concatenate([one.truth[slice(*one.span(part))] for one in series])
+        for name, missing in zip(recipe.targets, np.isnan(steps).all(axis=0), strict=True):
+            if missing:
+                raise DataError(
+                    f"{recipe.file}: column {name!r} has no value in the {part} part: change "
+                    "data.validation_from or data.test_from"
+                )
+
+
+def _axis_notes(places: Sequence[SeriesSteps]) -> list[str]:
+    """What is unusual in each series, of many only in the first few."""
+    found = [(place.found.name, note) for place in places for note in place.found.axis.all_notes()]
+    notes = [f"{name}: {note}" if name else note for name, note in found[:MAX_NOTES]]
+    return notes + ([f"and {len(found) - MAX_NOTES} more of the kind"] if len(found) > MAX_NOTES else [])
 
 
 def _constants(recipe: DataRecipe, statistics: TrainingStatistics) -> list[str]:
@@ -224,69 +306,16 @@ def _constants(recipe: DataRecipe, statistics: TrainingStatistics) -> list[str]:
     ]
 
 
-def _absent(recipe: DataRecipe, parts: dict[str, Floats]) -> list[str]:
+def _absent(recipe: DataRecipe, series: Sequence[Series]) -> list[str]:
+    parts = {
+        part: np.concatenate([one.values[slice(*one.span(part))] for one in series]) for part in ("validation", "test")
+    }
     return [
         f"column {name!r} has no value in the {part} part"
         for part, values in parts.items()
         for name, column in zip(recipe.features, values.T, strict=True)
         if np.isnan(column).all()
     ]
-
-
-def _words(recipe: DataRecipe, name: str, cells: list[str]) -> tuple[str, ...]:
-    words = vocabulary(cells, recipe.missing)
-    if not words:
-        raise DataError(f"{recipe.file}: column {name!r} has no word in the training part")
-    return words
-
-
-def _numbers(recipe: DataRecipe, name: str, columns: NamedColumns, axis: TimeAxis, words: tuple[str, ...]) -> Floats:
-    """A column ``[N]``; a word that the training part does not have is missing.
-
-    Of a step without a row only the calendar is known.
-    """
-    reader = CellReader(words, recipe.missing)
-    numbers = np.full(len(axis.steps), np.nan)
-    for position, (row, _, wall) in enumerate(axis.steps):
-        cell = calendar_cell(recipe.time, name, wall) if row is None else columns.cells[name][row]
-        if cell is None:
-            continue
-        try:
-            number = reader.number(cell)
-        except ValueError as error:
-            raise _unreadable(recipe, name, columns.lines, row, error) from error
-        if number is not None:
-            numbers[position] = number
-    _check_told_apart(recipe, name, numbers)
-    return numbers.astype(np.float32)
-
-
-def _check_told_apart(recipe: DataRecipe, name: str, numbers: NDArray[np.float64]) -> None:
-    """Refuse a column ``[N]`` much of whose change is lost in float32, which networks compute in.
-
-    Raises:
-        DataError: names two numbers that are one to a network.
-    """
-    present = numbers[~np.isnan(numbers)]
-    before, after = present[:-1], present[1:]
-    changed = before != after
-    # What is nothing next to the column's range, or to float32 itself, is no loss.
-    least = max(float(np.ptp(present)) * LEAST_CHANGE, float(np.finfo(np.float32).tiny)) if len(present) else 0.0
-    lost = (np.abs(after - before) > least) & (before.astype(np.float32) == after.astype(np.float32))
-    if lost.sum() <= MAX_LOST_CHANGES * changed.sum():
-        return
-    place = int(lost.argmax())
-    raise DataError(
-        f"{recipe.file}: column {name!r} has numbers that float32 cannot tell apart, as {before[place]:.15g} and "
-        f"{after[place]:.15g}; networks compute in float32: subtract what all of them have in common, or leave the "
-        "column out of data.features (the time of a row belongs under data.time)"
-    )
-
-
-def _unreadable(recipe: DataRecipe, name: str, lines: Sequence[int], row: int | None, error: ValueError) -> DataError:
-    assert row is not None, "what a calendar shows is a number"
-    advice = "list it under data.missing if it stands for a missing value, or the column under data.categorical"
-    return DataError(f"{recipe.file}: line {lines[row]}, column {name!r}: {error}; {advice}")
 
 
 def _rounded(numbers: NDArray[np.float64]) -> tuple[float, ...]:

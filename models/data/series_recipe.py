@@ -1,13 +1,13 @@
-"""A forecaster's recipe: which columns of which table are learned from, the network, and streams to train on."""
+"""A table's part of a recipe: which columns of which file are learned from; and streams to train on."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, model_validator
 
-from ostinato.models.recipe import Count, FileRecipe, Fraction, RunRecipe, Section, TrainingRecipe
+from ostinato.models.recipe import Count, FileRecipe, TrainingRecipe
 from ostinato.tables.cells import MISSING_WORDS
 from ostinato.tables.gaps import Gaps
 from ostinato.tables.steps import TimeStep
@@ -17,27 +17,51 @@ class DataRecipe(FileRecipe):
     """Where the rows come from and what they mean.
 
     ``file``: a table as ``docs/tables.md`` says; a relative path starts at the recipe's own folder.
-    ``features``: the input columns in the order in which a client sends them; ``target`` is one of them.
-    ``categorical``: those features whose words are codes and not amounts.
+    ``target``: what is forecast, one column or several; those that are no features are learned from, and not given.
+    ``features``: the input columns in the order in which a client sends them.
+    ``series``: the column that tells several series in one file apart; None = it holds one.
+    ``static``: columns with one value in all rows of a series, as where it is: a session is opened with them.
+    ``categorical``: those features and static columns whose words are codes and not amounts.
+    ``known_future``: those features that whoever forecasts knows ahead, as a price or a holiday.
+    ``cycles``: those categorical features whose code counts on by one each step and begins anew after the last, like
+    the hour of the day: where one is missing, as in a forecast, the network counts on by itself.
+    ``least``: what no target can fall below, 0 for a concentration; no forecast does.
     ``missing``: the cells that stand for a missing value; given, they are all of them.
     ``time``: one ISO 8601 column, or whole-number columns: year, month, day, and optionally hour, minute, second.
     ``gaps``: ``fill`` puts in the steps that have no row, their values missing; ``refuse`` refuses a file that has such
     steps; ``ignore`` takes rows as consecutive steps, whatever their times.
     ``step``: how far steps are apart, as ``1 hour``; None = as the rows show it.
     ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment.
+    ``test_until``: where the third ends, before this moment; None = with the file.
     ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
     """
 
-    target: str
+    target: str | Annotated[tuple[str, ...], Field(min_length=1)]
     features: Annotated[tuple[str, ...], Field(min_length=1)]
+    series: str | None = None
+    static: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    known_future: tuple[str, ...] = ()
+    cycles: tuple[str, ...] = ()
+    least: float | None = None
     time: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
     missing: tuple[str, ...] = MISSING_WORDS
     gaps: Gaps = "fill"
     step: str | None = None
     validation_from: datetime
     test_from: datetime
+    test_until: datetime | None = None
     season_steps: Count = 24
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are forecast."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
+    def unseen_targets(self) -> tuple[str, ...]:
+        """Those of them that are no features."""
+        return tuple(name for name in self.targets if name not in self.features)
 
     @model_validator(mode="before")
     @classmethod
@@ -46,14 +70,10 @@ class DataRecipe(FileRecipe):
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:
-        if len(set(self.features)) != len(self.features):
-            raise ValueError("features: a column stands twice")
-        if self.target not in self.features:
-            raise ValueError(f"target: {self.target!r} must be one of the features {list(self.features)}")
-        if self.target in self.categorical:
-            raise ValueError(f"target: {self.target!r} is categorical; a forecast needs an amount")
-        if unknown := set(self.categorical) - set(self.features):
-            raise ValueError(f"categorical: {sorted(unknown)} are not among the features {list(self.features)}")
+        for key, names in (("features", self.features), ("target", self.targets), ("static", self.static)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{key}: a column stands twice")
+        self._check_columns()
         if len(self.time) == 2:
             raise ValueError("time: give one ISO 8601 column, or year, month, day and smaller units")
         if self.step is not None:
@@ -67,16 +87,25 @@ class DataRecipe(FileRecipe):
             )
         if self.validation_from >= self.test_from:
             raise ValueError("validation_from must be earlier than test_from")
+        if self.test_until is not None and self.test_from >= self.test_until:
+            raise ValueError("test_from must be earlier than test_until")
         return self
 
-
-class NetworkRecipe(Section):
-    """The network: ``dropout`` stands between layers only, so it does nothing where ``num_layers`` is 1."""
-
-    cell: Literal["lstm", "gru"]
-    hidden_size: Count = 64
-    num_layers: Count = 1
-    dropout: Fraction = 0.0
+    def _check_columns(self) -> None:
+        if both := set(self.static) & {*self.features, *self.targets}:
+            raise ValueError(f"static: {sorted(both)} are features or targets, which change from step to step")
+        if codes := set(self.targets) & set(self.categorical):
+            raise ValueError(f"target: {sorted(codes)[0]!r} is categorical; a forecast needs an amount")
+        for key, names, known in (
+            ("categorical", self.categorical, (*self.features, *self.static)),
+            ("known_future", self.known_future, self.features),
+            ("cycles", self.cycles, [name for name in self.categorical if name in self.features]),
+        ):
+            if unknown := set(names) - set(known):
+                what = "categorical features" if key == "cycles" else "features"
+                raise ValueError(f"{key}: {sorted(unknown)} are not among the {what} {list(known)}")
+        if forecast := set(self.known_future) & set(self.targets):
+            raise ValueError(f"known_future: {sorted(forecast)} are what is forecast")
 
 
 class StreamTraining(TrainingRecipe):
@@ -90,15 +119,6 @@ class StreamTraining(TrainingRecipe):
     max_epochs: Count = Field(default=40, validation_alias=AliasChoices("max_epochs", "num_epochs"))
     patience_epochs: Count | None = 6
     window_steps: Count = 48
-
-
-class Recipe(RunRecipe):
-    """All that one forecaster's training depends on."""
-
-    kind: Literal["forecaster"] = "forecaster"
-    data: DataRecipe
-    network: NetworkRecipe
-    training: StreamTraining = StreamTraining()
 
 
 def _naive_utc(value: Any) -> Any:

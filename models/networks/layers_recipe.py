@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from ostinato.models.networks.activations import Activation, GateActivation
 from ostinato.models.networks.gated_feedback import FeedbackCell
 from ostinato.models.networks.initialisers import Initialiser
-from ostinato.models.recipe import Count, Fraction, Positive, Section
+from ostinato.models.recipe import Count, Fraction, Positive, Section, meant
 
 CellName: TypeAlias = Literal[
     "rnn",
@@ -42,6 +42,8 @@ OPTIONS: Mapping[str, tuple[CellName, ...]] = {
     "leak": ("echo_state",),
 }
 """What a recipe may say of some cells only, and of which."""
+_ALSO: Mapping[str, CellName] = {"elman": "rnn", "simple_rnn": "rnn"}
+"""What cells are called, too."""
 _FORGETTING: tuple[CellName, ...] = ("lstm", "gated_feedback")
 
 
@@ -95,6 +97,16 @@ class LayersRecipe(Section):
     sparsity: Fraction = 0.9
     input_scaling: Positive = 0.5
     leak: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @field_validator("cell", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        names = [given] if isinstance(given, str) else given
+        known = get_args(CellName)
+        for name in names if isinstance(names, (list, tuple)) else [names]:
+            if name not in (*known, *_ALSO):
+                raise ValueError(f"{name!r} is none of {', '.join(known)}{meant(name, [*known, *_ALSO])}")
+        return _ALSO.get(given, given) if isinstance(given, str) else tuple(_ALSO.get(name, name) for name in names)
 
     @property
     def cells(self) -> tuple[CellName, ...]:

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.models.networks.attention import Attention
-from ostinato.models.networks.encoders import recurrent_layers
-from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork
-from ostinato.models.networks.recurrent import Features, InputEncoder, States, fill_last_seen
+from ostinato.models.networks.encoders import Cell, recurrent_layers
+from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
+from ostinato.models.networks.forecasts import quantiles_around
+from ostinato.models.networks.recurrent import InputEncoder, States, fill_last_seen
 
 
 def remember(memory: Tensor, outputs: Tensor) -> Tensor:
@@ -34,34 +36,6 @@ def remember(memory: Tensor, outputs: Tensor) -> Tensor:
     any cut of the steps.
     """
     return torch.cat([outputs.flip(1), memory], dim=1)[:, : memory.shape[1]]
-
-
-def squareplus(x: Tensor) -> Tensor:
-    """``(x + sqrt(x^2 + 1)) / 2``, positive everywhere (Barron, 2021, "Squareplus").
-
-    Made of operations that are rounded correctly, so it is the same number alone and in any batch; softplus is not.
-    """
-    return 0.5 * (x + torch.sqrt(x * x + 1.0))
-
-
-def quantiles_around(last: Tensor, learned: Tensor, unit: float) -> Tensor:
-    """What was learned in multiples of ``unit``, ``[..., O]``, as quantiles, ``[..., O]``, the lowest first.
-
-    The middle one is ``last [..., 1]`` plus a change; each of the others lies a positive distance beyond the one next
-    to it on the middle's side. With ``u`` what was learned, ``s`` the unit and ``m`` the middle::
-
-        q_m = last + s u_m
-        q_j = q_{j-1} + s squareplus(u_j)       j > m
-        q_j = q_{j+1} - s squareplus(u_j)       j < m
-    """
-    centre = learned.shape[-1] // 2
-    distances = unit * squareplus(learned)
-    quantiles = [last + unit * learned[..., centre : centre + 1]]
-    for index in range(centre, 0, -1):
-        quantiles.insert(0, quantiles[0] - distances[..., index - 1 : index])
-    for index in range(centre + 1, learned.shape[-1]):
-        quantiles.append(quantiles[-1] + distances[..., index : index + 1])
-    return torch.cat(quantiles, dim=-1)
 
 
 class MultiHorizonForecaster(nn.Module):
@@ -82,7 +56,7 @@ class MultiHorizonForecaster(nn.Module):
     cycle_lengths: Tensor
 
     def __init__(
-        self, features: Features, recipe: MultiHorizonNetwork, cycles: tuple[str, ...], least: float | None
+        self, features: Features, recipe: ForecasterNetwork, cycles: tuple[str, ...], least: float | None
     ) -> None:
         super().__init__()
         self.target_index = features.target_index
@@ -97,8 +71,9 @@ class MultiHorizonForecaster(nn.Module):
         self.inputs = InputEncoder(features)
         hidden_size = recipe.hidden_size
         sizes = (self.inputs.encoded_size, hidden_size, recipe.num_layers)
-        self.encoder = recurrent_layers(recipe.cell, *sizes, dropout=recipe.dropout)
-        self.decoder = recurrent_layers(recipe.cell, *sizes, dropout=recipe.dropout)
+        cell: Cell = "lstm" if recipe.cell == "lstm" else "gru"
+        self.encoder = recurrent_layers(cell, *sizes, dropout=recipe.dropout)
+        self.decoder = recurrent_layers(cell, *sizes, dropout=recipe.dropout)
         memory_size = recipe.memory_size
         self.remembered = nn.Linear(hidden_size, memory_size)
         self.query = nn.Linear(hidden_size, memory_size)
@@ -107,7 +82,7 @@ class MultiHorizonForecaster(nn.Module):
         self.joined = nn.Linear(hidden_size + memory_size, hidden_size)
         self.dropout = nn.Dropout(recipe.dropout)
         self.median = len(recipe.quantiles) // 2
-        self.change_std = features.change_std
+        self.change_std = features.targets[0].unit
         self.head = _zeroed(nn.Linear(hidden_size, len(recipe.quantiles)))
         self.correction = _zeroed(nn.Linear(hidden_size, len(recipe.quantiles)))
 
@@ -210,9 +185,9 @@ AnyMultiHorizon: TypeAlias = LSTMMultiHorizon | GRUMultiHorizon
 
 
 def build_multi_horizon(
-    features: Features, recipe: MultiHorizonNetwork, cycles: tuple[str, ...] = (), least: float | None = None
+    features: Features, recipe: ForecasterNetwork, cycles: tuple[str, ...] = (), least: float | None = None
 ) -> AnyMultiHorizon:
-    """The network that a recipe asks for, untrained; ``cycles`` and ``least`` are as in ``MultiHorizonData``."""
+    """The network that a recipe asks for, untrained; ``cycles`` and ``least`` are as in ``DataRecipe``."""
     kind = LSTMMultiHorizon if recipe.cell == "lstm" else GRUMultiHorizon
     return kind(features, recipe, cycles, least)
 

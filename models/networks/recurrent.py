@@ -1,76 +1,26 @@
-"""Forecasters: stacked LSTM or GRU, raw units in and out, holes in the input allowed.
+"""Forecasters: recurrent layers of any cell, raw units in and out, holes in the input allowed.
 
-They keep the exporter's contract: ``forward(x, *state) -> (y, *state)`` and ``initial_state(batch_size)``.
+They keep the exporter's contract: ``forward(x, *state) -> (y, *state)`` and ``initial_state(batch_size)``; where
+something is known of a series as a whole, ``forward(x, static, *state)``.
 The forecast is the last seen value of the target plus a learned change, so a network that has learned nothing is
 the persistence forecast.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.data.series import Dataset, TrainingStatistics
-from ostinato.models.data.series_recipe import NetworkRecipe
-from ostinato.models.networks.encoders import recurrent_layers
+from ostinato.models.networks.features import Features, GivenColumns
+from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.networks.layers import LayersRecipe, build_layers
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0
-# Changes of the target that are spread by less than this part of the largest are one, and its rounding errors.
-_SAME_CHANGE = 1e-4
 
 States: TypeAlias = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the network must know of its input.
-
-    ``num_codes``: how many codes a categorical feature has, 0 for an amount.
-    ``change_std``: the typical size of the target's change from one step to the next; the unit of the linear head.
-    """
-
-    names: tuple[str, ...]
-    num_codes: tuple[int, ...]
-    target_index: int
-    statistics: TrainingStatistics
-    change_std: float
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Features:
-        """As the training part of a dataset has them."""
-        training = torch.from_numpy(dataset.values[: dataset.validation_start, dataset.target_index]).double()
-        changes = training.diff()
-        changes = changes[~changes.isnan()]
-        largest = float(changes.abs().max()) if len(changes) else 0.0
-        spread = float(changes.std(correction=0)) if len(changes) else 0.0
-        return cls(
-            names=dataset.features,
-            num_codes=tuple(len(dataset.categories.get(name, ())) for name in dataset.features),
-            target_index=dataset.target_index,
-            statistics=dataset.statistics,
-            # A target that always changes by the same has a spread of rounding errors, and no unit in it.
-            change_std=spread if spread > _SAME_CHANGE * largest else largest or 1.0,
-        )
-
-    @classmethod
-    def of_content(cls, content: dict[str, Any]) -> Features:
-        """As ``run.json`` has them, of which ``dataclasses.asdict`` made the content."""
-        return cls(
-            names=tuple(content["names"]),
-            num_codes=tuple(content["num_codes"]),
-            target_index=content["target_index"],
-            statistics=TrainingStatistics(**{name: tuple(numbers) for name, numbers in content["statistics"].items()}),
-            change_std=content["change_std"],
-        )
-
-    def initial_values(self) -> list[float]:
-        """What stands for a feature that was never seen, ``[F]``: its mean; for a code, the nearest code to it."""
-        means = zip(self.statistics.mean, self.num_codes, strict=True)
-        return [float(round(mean)) if num_codes else mean for mean, num_codes in means]
 
 
 def fill_last_seen(x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,97 +44,145 @@ def fill_last_seen(x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
     return torch.gather(table, 1, row), seen
 
 
+def count_on(filled: Tensor, seen: Tensor, lengths: Tensor) -> Tensor:
+    """Codes that were filled, moved on by one for each step since they were seen: the hour after 23 is 0.
+
+    Whole numbers far below 2^24, so exact for any cut of the steps.
+
+    Args:
+        filled, seen: as ``fill_last_seen`` makes them, ``[B, T, F]``.
+        lengths: float32 ``[F]``, how many codes a cycle has; 0 = it is none, and left as it is.
+    """
+    steps = torch.cumsum(torch.ones_like(filled), dim=1)
+    nowhere = torch.zeros_like(steps[:, 0])
+    last, _ = fill_last_seen(torch.where(seen, steps, torch.nan), nowhere)
+    moved = filled + (steps - last)
+    length = lengths.clamp(min=1.0)
+    return torch.where(lengths > 0, moved - length * torch.floor(moved / length), filled)
+
+
 class InputEncoder(nn.Module):
     """Raw steps to numbers of one size: filled, normalised, codes one-hot, and a mask of what was seen."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, columns: GivenColumns) -> None:
         super().__init__()
-        amounts = [index for index, num_codes in enumerate(features.num_codes) if not num_codes]
+        amounts = [index for index, num_codes in enumerate(columns.num_codes) if not num_codes]
         self.amounts = amounts
-        self.codes = [(index, num) for index, num in enumerate(features.num_codes) if num]
-        statistics = features.statistics
+        self.codes = [(index, num) for index, num in enumerate(columns.num_codes) if num]
+        statistics = columns.statistics
         self.register_buffer("mean", torch.tensor([statistics.mean[index] for index in amounts]))
         self.register_buffer("std", torch.tensor([statistics.std[index] or 1.0 for index in amounts]))
-        self.encoded_size = len(amounts) + sum(num for _, num in self.codes) + len(features.names)
+        self.encoded_size = len(amounts) + sum(num for _, num in self.codes) + len(columns.names)
 
     def forward(self, filled: Tensor, seen: Tensor) -> Tensor:
-        """``[B, T, F]`` and its mask to ``[B, T, encoded_size]``.
+        """``[..., F]`` and its mask to ``[..., encoded_size]``.
 
         A code that is none of the known ones becomes all zeros: a wrong number must not fail a batch.
         """
-        parts = [((filled[..., self.amounts] - self.mean) / self.std).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)]
+        parts = []
+        if self.amounts:
+            normal = (filled[..., self.amounts] - self.mean) / self.std
+            parts.append(normal.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS))
         for index, num_codes in self.codes:
-            parts.append((filled[..., index : index + 1] == torch.arange(num_codes)).to(filled.dtype))
+            codes = torch.arange(num_codes, device=filled.device)
+            parts.append((filled[..., index : index + 1] == codes).to(filled.dtype))
         parts.append(seen.to(filled.dtype))
         return torch.cat(parts, dim=-1)
 
 
 class Forecaster(nn.Module):
-    """What both cells share: the filling, the encoding and the linear head; subclasses bring the recurrent layers."""
+    """Filling, encoding, recurrent layers, and a linear head. States: ``last_seen [B, F]`` and the layers' own.
+
+    Args:
+        cycles: features whose codes count on by one at each step.
+    """
 
     initial_values: Tensor
-    layers: nn.LSTM | nn.GRU
+    cycle_lengths: Tensor
+    bases: Tensor
+    units: Tensor
 
-    def __init__(self, features: Features, recipe: NetworkRecipe) -> None:
+    def __init__(
+        self, features: Features, recipe: LayersRecipe, forecasts: Forecasts, cycles: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
-        self.target_index = features.target_index
-        self.change_std = features.change_std
+        self.forecasts = forecasts
+        self.places = tuple(target.place for target in features.targets)
+        self.has_cycles = bool(cycles)
+        lengths = [num if name in cycles else 0 for name, num in zip(features.names, features.num_codes, strict=True)]
+        self.register_buffer("cycle_lengths", torch.tensor(lengths, dtype=torch.float32), persistent=False)
         self.register_buffer("initial_values", torch.tensor(features.initial_values()))
+        self.register_buffer("bases", torch.tensor([target.base for target in features.targets]))
+        self.register_buffer("units", torch.tensor([[target.unit] for target in features.targets]))
         self.encoder = InputEncoder(features)
-        self.layers = recurrent_layers(
-            recipe.cell, self.encoder.encoded_size, recipe.hidden_size, recipe.num_layers, dropout=recipe.dropout
-        )
-        self.head = nn.Linear(recipe.hidden_size, 1)
+        self.layers = build_layers(recipe, self.encoder.encoded_size + self._static_size(features))
+        self.state_names = ("last_seen", *self.layers.state_names)
+        num_targets = len(features.targets)
+        self.head = nn.Linear(self.layers.output_size, forecasts.num_steps * num_targets * len(forecasts.parts))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def _initial_hidden(self, batch_size: int) -> Tensor:
-        return self.head.weight.new_zeros(self.layers.num_layers, batch_size, self.layers.hidden_size)
+    def _static_size(self, _features: Features) -> int:
+        """How many numbers tell of a series as a whole."""
+        return 0
 
-    def _initial_last_seen(self, batch_size: int) -> Tensor:
-        return self.initial_values.expand(batch_size, -1).clone()
+    def initial_state(self, batch_size: int) -> States:
+        """last_seen ``[B, F]`` and the layers' states of sequences that have not begun."""
+        return self.initial_values.expand(batch_size, -1).clone(), *self.layers.initial_state(batch_size)
 
-    def _forecast(self, filled: Tensor, hidden: Tensor) -> Tensor:
-        last_target = filled[..., self.target_index : self.target_index + 1]
-        change: Tensor = self.head(hidden)
-        return last_target + self.change_std * change
+    def forward(self, x: Tensor, *states: Tensor) -> States:
+        """``x [B, T, F]`` in raw units, NaN where missing, to the forecasts at each step, ``[B, T, O]``."""
+        filled, encoded = self._encoded(x, states[0])
+        return self._answered(filled, encoded, states[1:])
 
-
-class LSTMForecaster(Forecaster):
-    """Stacked LSTM (Hochreiter and Schmidhuber, 1997; with the forget gate of Gers et al., 2000)."""
-
-    def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """last_seen ``[B, F]``, h and c ``[L, B, H]`` of a sequence that has not begun."""
-        hidden = self._initial_hidden(batch_size)
-        return self._initial_last_seen(batch_size), hidden, hidden.clone()
-
-    def forward(self, x: Tensor, last_seen: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``x [B, T, F]`` in raw units, NaN where missing, to the target one step ahead of each, ``[B, T, 1]``."""
+    def _encoded(self, x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
         filled, seen = fill_last_seen(x, last_seen)
-        hidden, (h_next, c_next) = self.layers(self.encoder(filled, seen), (h, c))
-        return self._forecast(filled, hidden), filled[:, -1], h_next, c_next
+        if self.has_cycles:
+            filled = count_on(filled, seen, self.cycle_lengths)
+            seen = seen | (self.cycle_lengths > 0)
+        return filled, self.encoder(filled, seen)
+
+    def _answered(self, filled: Tensor, encoded: Tensor, states: States) -> States:
+        hidden, *after = self.layers(encoded, *states)
+        learned = self.forecasts.apart(self.head(hidden), len(self.places))
+        last = [
+            self.bases[index].expand_as(filled[..., :1]) if place is None else filled[..., place : place + 1]
+            for index, place in enumerate(self.places)
+        ]
+        base = torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1)
+        return self.forecasts.values(base, learned, self.units).flatten(-3), filled[:, -1], *after
 
 
-class GRUForecaster(Forecaster):
-    """Stacked GRU (Cho et al., 2014)."""
+class StaticForecaster(Forecaster):
+    """With something that is known of a series as a whole, next to each of its steps."""
 
-    def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """last_seen ``[B, F]`` and h ``[L, B, H]`` of a sequence that has not begun."""
-        return self._initial_last_seen(batch_size), self._initial_hidden(batch_size)
+    initial_static: Tensor
 
-    def forward(self, x: Tensor, last_seen: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``x [B, T, F]`` in raw units, NaN where missing, to the target one step ahead of each, ``[B, T, 1]``."""
-        filled, seen = fill_last_seen(x, last_seen)
-        hidden, h_next = self.layers(self.encoder(filled, seen), h)
-        return self._forecast(filled, hidden), filled[:, -1], h_next
+    def __init__(
+        self, features: Features, recipe: LayersRecipe, forecasts: Forecasts, cycles: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(features, recipe, forecasts, cycles)
+        self.register_buffer("initial_static", torch.tensor(features.static.initial_values()))
+        self.static_encoder = InputEncoder(features.static)
+
+    def _static_size(self, features: Features) -> int:
+        return InputEncoder(features.static).encoded_size
+
+    def forward(self, x: Tensor, static: Tensor, *states: Tensor) -> States:  # type: ignore[override]
+        """As ``Forecaster``, with ``static [B, S]``, NaN where missing."""
+        filled, encoded = self._encoded(x, states[0])
+        known = ~torch.isnan(static)
+        of_series = self.static_encoder(torch.where(known, static, self.initial_static), known)
+        of_steps = of_series.unsqueeze(1).expand(-1, x.shape[1], -1)
+        return self._answered(filled, torch.cat([encoded, of_steps], dim=-1), states[1:])
 
 
-AnyForecaster: TypeAlias = LSTMForecaster | GRUForecaster
-
-
-def build_forecaster(features: Features, recipe: NetworkRecipe) -> AnyForecaster:
+def build_forecaster(
+    features: Features, recipe: LayersRecipe, forecasts: Forecasts | None = None, cycles: tuple[str, ...] = ()
+) -> Forecaster:
     """The network that a recipe asks for, untrained: it forecasts persistence until it has learned."""
-    return LSTMForecaster(features, recipe) if recipe.cell == "lstm" else GRUForecaster(features, recipe)
+    kind = StaticForecaster if features.static.names else Forecaster
+    return kind(features, recipe, forecasts or Forecasts(), cycles)

@@ -1,71 +1,188 @@
-"""Scores of a forecaster one step ahead, next to two forecasts that need no training."""
+"""Scores of a forecaster over the test part: its errors next to those of simple rivals, and its quantiles' coverage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.data.series import Dataset, Floats, Series, Times
 from ostinato.models.errors import DataError
-from ostinato.models.networks.recurrent import AnyForecaster
-from ostinato.models.training.forecasting import forecast_part, mean_absolute
+from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.scores.rivals import Autoregression, persistence, seasonal_naive
+from ostinato.models.training.forecasting import futures, origins_of
+
+NETWORK, PERSISTENCE, SEASONAL_NAIVE, AUTOREGRESSION = (
+    "network",
+    "persistence",
+    "seasonal naive",
+    "linear autoregression",
+)
+# Of a Gaussian forecast, where quantiles are shown.
+_LEVELS = (0.1, 0.5, 0.9)
+
+# After some origins of a series, to what is forecast there, [n, H, K, P].
+ForecastOf: TypeAlias = Callable[[Series, range], Floats]
+# The same of one target, [n, H].
+Rival: TypeAlias = Callable[[Series, range], Floats]
+Bools: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class ForecastScores:
-    """Mean absolute errors one step ahead, in the target's unit, all three over the same scored steps."""
+class Judged:
+    """Forecasts of one target, made after each of ``n`` steps, next to what came, at each of H steps ahead.
 
-    mae: float
-    persistence_mae: float
-    seasonal_naive_mae: float
-    num_scored_steps: int
-    first_time: str
-    last_time: str
+    ``points``: forecast -> its numbers ``[n, H]``, the network's first. ``scored``: where the value is known and every
+    forecast is a number, ``[n, H]``.
+    ``levels``, ``quantiles``: those that the network answers, ``[n, H, Q]``; none where it answers none.
+    ``variances``: that of the network's forecast, ``[n, H]``, where it says one.
+    ``times``: of the steps ahead, ``[n, H]``. ``origins``: of the steps after which forecasts are made.
+    ``series``: of which series each is, ``[n]``.
+    """
+
+    target: str
+    truth: Floats
+    points: Mapping[str, Floats]
+    scored: Bools
+    levels: tuple[float, ...]
+    quantiles: Floats
+    variances: Floats | None
+    times: Times
+    origins: Times
+    series: NDArray[np.int64]
+    names: tuple[str, ...]
 
     @property
-    def improvement_over_persistence(self) -> float:
+    def num_steps(self) -> int:
+        """H."""
+        return int(self.truth.shape[1])
+
+    def maes(self, forecast: str) -> tuple[float, ...]:
+        """The mean absolute error at each step ahead, in the target's unit."""
+        return mean_absolute_errors(self.points[forecast], self.truth, self.scored)
+
+    def mean_mae(self, forecast: str) -> float:
+        """The same, averaged over the steps ahead."""
+        return float(np.mean(self.maes(forecast)))
+
+    @property
+    def improvement(self) -> float:
         """By which fraction the network's error is below that of persistence."""
-        return 1.0 - self.mae / self.persistence_mae
+        return 1.0 - self.mean_mae(NETWORK) / self.mean_mae(PERSISTENCE)
+
+    def metrics(self) -> dict[str, Any]:
+        """All of it in numbers."""
+        found: dict[str, Any] = {}
+        if self.num_steps == 1:
+            times = self.times[self.scored]
+            found = {f"{name.replace(' ', '_')}_mae": self.maes(name)[0] for name in self.points if name != NETWORK}
+            found = {"mae": self.maes(NETWORK)[0], **found, "improvement_over_persistence": self.improvement}
+            found |= {"num_scored_steps": int(self.scored.sum())}
+            found |= {"first_time": str(times.min()) if len(times) else "", "last_time": str(times.max())}
+        else:
+            found = {
+                "mean_mae": {name: self.mean_mae(name) for name in self.points},
+                "mae": {name: self.maes(name) for name in self.points},
+                "num_scored": tuple(int(count) for count in self.scored.sum(axis=0)),
+                "num_origins": len(self.origins),
+                "first_origin": str(self.origins.min()),
+                "last_origin": str(self.origins.max()),
+            }
+        if self.levels:
+            found["quantiles"] = self.levels
+            found["coverage"] = coverage(self.quantiles, self.truth, self.scored)
+            found["interval_coverage"] = interval_coverage(self.quantiles, self.truth, self.scored)
+        return found
 
 
-def score(network: AnyForecaster, dataset: Dataset, season_steps: int) -> ForecastScores:
-    """Score the test part one step ahead, and persistence and the seasonal naive forecast with it."""
-    start, end = dataset.test_start, len(dataset.values)
-    # The forecast made at step t is for t + 1, so the first one for the test part is made one step before it.
-    forecast = forecast_part(network, dataset.values, start - 1, end - 1)
-    truth, persistence, seasonal = _known_beforehand(dataset, season_steps)
-    scored = ~np.isnan(truth) & ~np.isnan(persistence) & ~np.isnan(seasonal)
-    times = dataset.times[start:end][scored]
-    return ForecastScores(
-        mae=mean_absolute(forecast - truth, scored),
-        persistence_mae=mean_absolute(persistence - truth, scored),
-        seasonal_naive_mae=mean_absolute(seasonal - truth, scored),
-        num_scored_steps=int(scored.sum()),
-        first_time=str(times[0]) if len(times) else "",
-        last_time=str(times[-1]) if len(times) else "",
-    )
+def judge(
+    forecast: ForecastOf,
+    forecasts: Forecasts,
+    dataset: Dataset,
+    found: Sequence[tuple[Series, range]],
+    num_steps: int,
+    season_steps: int,
+    others: Mapping[str, ForecastOf] | None = None,
+) -> list[Judged]:
+    """What a network's forecasts are worth, for each target.
+
+    Args:
+        forecasts: what the numbers of them are.
+        found: the series and their origins, as ``origins_of`` has them.
+        others: more networks to compare with, of the same targets; their first part is the point.
+    """
+    answers = np.concatenate([forecast(series, origins) for series, origins in found])
+    more = {
+        name: np.concatenate([other(series, origins) for series, origins in found])
+        for name, other in (others or {}).items()
+    }
+    judged = []
+    for index, target in enumerate(dataset.targets):
+        rivals = _rivals(dataset, index, num_steps, season_steps)
+        points = {NETWORK: answers[:, :, index, forecasts.point]}
+        for name, rival in rivals.items():
+            points[name] = np.concatenate([rival(series, origins) for series, origins in found])
+        points |= {name: other[:, :, index, 0] for name, other in more.items()}
+        truth = _truth(found, index, num_steps)
+        scored = ~np.isnan(truth) & ~np.isnan(np.stack(list(points.values()))).any(axis=0)
+        levels, quantiles = quantiles_of(forecasts, answers[:, :, index])
+        counts = [len(origins) for _, origins in found]
+        judged.append(
+            Judged(
+                target,
+                truth,
+                points,
+                scored,
+                levels,
+                quantiles,
+                _variances(forecasts, answers[:, :, index]),
+                np.concatenate([_times_ahead(series, origins, num_steps) for series, origins in found]),
+                np.concatenate([series.times[list(origins)] for series, origins in found]),
+                np.repeat(np.arange(len(found)), counts),
+                tuple(series.name for series, _ in found),
+            )
+        )
+    return judged
 
 
-def check_scores(dataset: Dataset, season_steps: int) -> None:
-    """Whether the test part can be scored, which is known before anything is trained.
+def check_scores(dataset: Dataset, num_steps: int, season_steps: int) -> None:
+    """Whether the test part can be scored at each step ahead, which is known before anything is trained.
 
     Raises:
         DataError: it cannot, or the simple forecasts are without fault there, so that none can be better.
     """
     check_season(dataset, season_steps)
-    truth, persistence, seasonal = _known_beforehand(dataset, season_steps)
-    scored = ~np.isnan(truth) & ~np.isnan(persistence) & ~np.isnan(seasonal)
-    if not scored.any():
-        raise DataError(
-            f"no step of the test part can be scored: none has a value of {dataset.target!r}, one before it, and one "
-            f"whole seasons of {season_steps} steps (data.season_steps) before it"
-        )
-    if (truth == persistence)[scored].all():
-        raise DataError(
-            f"{dataset.target!r} never changes in the test part: the last seen value is always right, and no forecast "
-            "can be compared with that; change data.test_from"
-        )
+    found = origins_of(dataset, "test", num_steps)
+    for index, target in enumerate(dataset.targets):
+        truth = _truth(found, index, num_steps) if found else np.empty((0, num_steps), np.float32)
+        rivals = _rivals(dataset, index, num_steps, season_steps)
+        simple = {
+            name: np.concatenate([rivals[name](series, origins) for series, origins in found]) if found else truth
+            for name in (PERSISTENCE, SEASONAL_NAIVE)
+        }
+        scored = ~np.isnan(np.stack([truth, *simple.values()])).any(axis=0)
+        for ahead, num_scored in enumerate(scored.sum(axis=0), start=1):
+            if not num_scored:
+                raise DataError(_unscored(target, ahead, num_steps, season_steps))
+        if (truth == simple[PERSISTENCE])[scored].all():
+            raise DataError(
+                f"{target!r} never changes in the test part: the last seen value is always right, and no forecast "
+                "can be compared with that; change data.test_from"
+            )
+
+
+def _unscored(target: str, ahead: int, num_steps: int, season_steps: int) -> str:
+    seasons = f"one whole seasons of {season_steps} steps (data.season_steps) before it"
+    if num_steps == 1:
+        return f"no step of the test part can be scored: none has a value of {target!r}, one before it, and {seasons}"
+    return (
+        f"no forecast {ahead} steps ahead can be scored: nowhere in the test part is there a value of {target!r}, one "
+        f"known {ahead} steps before it, and {seasons}"
+    )
 
 
 def check_season(dataset: Dataset, season_steps: int) -> None:
@@ -74,31 +191,72 @@ def check_season(dataset: Dataset, season_steps: int) -> None:
     Raises:
         DataError: there is not.
     """
-    if season_steps > dataset.test_start:
+    longest = max(dataset.series, key=lambda series: series.test_start)
+    if season_steps > longest.test_start:
         raise DataError(
-            f"data.season_steps is {season_steps}, and the history before the test part has {dataset.test_start} steps "
-            f"(the file {len(dataset.values)}): the seasonal naive forecast, which is scored for comparison, needs a "
+            f"data.season_steps is {season_steps}, and the history before the test part has {longest.test_start} steps "
+            f"(the file {len(longest.values)}): the seasonal naive forecast, which is scored for comparison, needs a "
             "whole season; lower it"
         )
 
 
-def last_seen_values(series: Floats) -> Floats:
-    """Each step's last value that is not NaN, ``[N]``; NaN before the first."""
-    rows = np.where(np.isnan(series), 0, np.arange(len(series)))
-    return series[np.maximum.accumulate(rows)]
+def quantiles_of(forecasts: Forecasts, answers: Floats) -> tuple[tuple[float, ...], Floats]:
+    """The quantiles in answers ``[n, H, P]``, which they are of, and themselves, ``[n, H, Q]``."""
+    if forecasts.loss == "pinball":
+        return forecasts.quantiles, answers
+    if forecasts.loss != "gaussian":
+        return (), answers[..., :0]
+    deviations = [NormalDist().inv_cdf(level) for level in _LEVELS]
+    return _LEVELS, np.stack([answers[..., 0] + d * answers[..., 1] for d in deviations], axis=-1)
 
 
-def last_seen_of_season(series: Floats, season_steps: int) -> Floats:
-    """For each step the value one season before it; where that is missing, the one a season earlier, and so on."""
-    forecast = np.full_like(series, np.nan)
-    for phase in range(season_steps):
-        forecast[phase + season_steps :: season_steps] = last_seen_values(series[phase::season_steps])[:-1]
-    return forecast
+def mean_absolute_errors(forecasts: Floats, truth: Floats, scored: Bools) -> tuple[float, ...]:
+    """At each horizon of ``[n, K]``, over what is scored; NaN where nothing is."""
+    errors = np.where(scored, np.abs(forecasts.astype(np.float64) - truth), 0.0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return tuple(float(error) for error in errors / scored.sum(axis=0))
 
 
-def _known_beforehand(dataset: Dataset, season_steps: int) -> tuple[Floats, Floats, Floats]:
-    """The values of the test part, and both simple forecasts of them."""
-    start, end = dataset.test_start, len(dataset.values)
-    target = dataset.values[:, dataset.target_index]
-    persistence = last_seen_values(target)[start - 1 : end - 1]
-    return target[start:end], persistence, last_seen_of_season(target, season_steps)[start:end]
+def coverage(forecasts: Floats, truth: Floats, scored: Bools) -> tuple[float, ...]:
+    """At each quantile of ``[n, K, O]`` the part of the scored values at or below it."""
+    return tuple(float(part) for part in (truth[..., None] <= forecasts)[scored].mean(axis=0))
+
+
+def interval_coverage(forecasts: Floats, truth: Floats, scored: Bools) -> tuple[float, ...]:
+    """At each horizon the part of the scored values from the lowest to the highest quantile of ``[n, K, O]``."""
+    inside = (forecasts[..., 0] <= truth) & (truth <= forecasts[..., -1]) & scored
+    with np.errstate(invalid="ignore"):
+        return tuple(float(part) for part in inside.sum(axis=0) / scored.sum(axis=0))
+
+
+def _variances(forecasts: Forecasts, answers: Floats) -> Floats | None:
+    if forecasts.loss == "gaussian":
+        return answers[..., 1] ** 2
+    if forecasts.loss == "counts":
+        mean = answers[..., 0]
+        return mean + answers[..., 1] * mean**2 if forecasts.has_dispersion else mean
+    return None
+
+
+def _rivals(dataset: Dataset, index: int, num_steps: int, season_steps: int) -> dict[str, Rival]:
+    rivals: dict[str, Rival] = {
+        PERSISTENCE: lambda series, origins: persistence(series.truth[:, index], origins, num_steps),
+        SEASONAL_NAIVE: lambda series, origins: seasonal_naive(
+            series.truth[:, index], origins, num_steps, season_steps
+        ),
+    }
+    autoregression = Autoregression.fit(dataset.series, index, season_steps)
+    if autoregression is not None:
+        rivals[AUTOREGRESSION] = lambda series, origins: autoregression.forecast(
+            series.truth[:, index], origins, num_steps
+        )
+    return rivals
+
+
+def _truth(found: Sequence[tuple[Series, range]], index: int, num_steps: int) -> Floats:
+    tables = [futures(series.truth[:, index : index + 1], num_steps)[origins, :, 0] for series, origins in found]
+    return np.concatenate([table.numpy() for table in tables])
+
+
+def _times_ahead(series: Series, origins: range, num_steps: int) -> Times:
+    return series.times[np.array(origins)[:, None] + np.arange(1, num_steps + 1)]

@@ -1,27 +1,32 @@
-"""Training of forecasters one step ahead, by the mean absolute error of the steps whose target is known."""
+"""Training of forecasters that answer at each step: by the loss of the recipe, over the values that are known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ostinato.models.data.series import Dataset, Floats
-from ostinato.models.data.series_recipe import Recipe
-from ostinato.models.networks.recurrent import AnyForecaster, Features, States, build_forecaster
+from ostinato.models.data.series import Dataset, Floats, Series
+from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
+from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.networks.recurrent import Forecaster, States, StaticForecaster, build_forecaster
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
-from ostinato.models.training.streams import Stretch, check_streams, cut_windows, fit_streams
+from ostinato.models.training.losses import ForecastLoss
+from ostinato.models.training.streams import SeriesStretch, Stretch, check_streams, cut_windows, fit_panel
 
 # How many steps before a scored part a network sees without being scored, so that its state is that of a live session.
 WARM_UP_STEPS = 336
+# How many series are read side by side where nothing is learned.
+_ROWS = 64
 
 
-def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
-    """Train on the training part and stop by the mean absolute error in the validation part.
+def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]:
+    """Train on the training part and stop by the loss of the validation part.
 
     The same recipe, data and library versions give the same weights on the same kind of machine.
 
@@ -29,40 +34,82 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitt
         Diverged: the loss is no longer a finite number.
         DataError: the training part is too short for the recipe's streams.
     """
-    training = dataset.values[: dataset.validation_start]
-    inputs, targets = next_steps(training, dataset.target_index)
-    check_streams(len(training), len(inputs), recipe.training)
-    network = build_forecaster(Features.of(dataset), recipe.network)
+    features, forecasts = Features.of(dataset), Forecasts.of(recipe)
+    stretches = training_stretches(dataset, forecasts.num_steps)
+    check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
+    network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles).to(recipe.training.device)
+    stretches = [SeriesStretch(*(part.to(recipe.training.device) for part in one)) for one in stretches]
+    scale = units(dataset, features, forecasts.num_steps).to(recipe.training.device)
+    loss = ForecastLoss(forecasts, scale)
+    shape = tuple(scale.shape)
 
-    def loss(x: Tensor, target: Tensor, states: States) -> tuple[Tensor, States]:
-        forecast, *after = network(x, *states)
-        return masked_mean_absolute_error(forecast, target) / network.change_std, tuple(after)
+    def of_window(x: Tensor, target: Tensor, static: Tensor, states: States) -> tuple[Tensor, States]:
+        answers, *after = run(network, x, static, states)
+        apart = forecasts.apart(answers, len(features.targets))
+        return loss(apart, target.reshape(*target.shape[:-1], *shape)), tuple(after)
+
+    is_plain = forecasts.loss == "absolute" and scale.numel() == 1
+    judge = ForecastLoss(forecasts, torch.ones_like(scale)) if is_plain else loss
+    label = "validation loss (MAE)" if is_plain else "validation loss"
 
     def validate() -> float:
-        return _validation_mae(network, dataset)
+        return _validation_loss(network, dataset, judge)
 
-    fitted = fit_streams(
-        network,
-        network.initial_state,
-        inputs,
-        targets,
-        recipe.training,
-        loss,
-        validate,
-        job,
-        "validation loss (MAE)",
-    )
-    return network, fitted
+    fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
+    return network.cpu(), fitted
 
 
-def masked_mean_absolute_error(forecast: Tensor, target: Tensor) -> Tensor:
-    """The mean of ``|forecast - target|`` over the steps whose target is not NaN; 0 where there is none.
+def run(network: Forecaster, x: Tensor, static: Tensor, states: States) -> States:
+    """Answers ``[B, T, O]`` and the states after them, whether the network is told of the series or not."""
+    if isinstance(network, StaticForecaster):
+        return network(x, static, *states)  # type: ignore[no-any-return]
+    return network(x, *states)  # type: ignore[no-any-return]
 
-    A missing target has no part in the error and none in the gradient.
+
+def training_stretches(dataset: Dataset, num_steps: int) -> list[SeriesStretch]:
+    """Of each series the steps of its training part that have a next one, and the ``num_steps`` after each in it."""
+    made = []
+    for series in dataset.series:
+        end = series.validation_start
+        if end < 2:
+            continue
+        truth = futures(series.truth[:end], num_steps)[: end - 1].flatten(1)
+        made.append(SeriesStretch(torch.from_numpy(series.values[: end - 1]), truth, torch.from_numpy(series.static)))
+    return made
+
+
+def units(dataset: Dataset, features: Features, num_steps: int) -> Tensor:
+    """In what the loss of each step ahead and target is counted, ``[H, K]``.
+
+    One step ahead it is the target's unit; of several, how far the target moves by then, at its mean.
     """
-    scored = ~torch.isnan(target)
-    error = torch.where(scored, forecast - torch.nan_to_num(target), 0.0)
-    return error.abs().sum() / scored.sum().clamp(min=1)
+    if num_steps == 1:
+        return torch.tensor([[target.unit for target in features.targets]])
+    columns = []
+    for index, target in enumerate(features.targets):
+        parts = [series.truth[: series.validation_start, index] for series in dataset.series]
+        columns.append(persistence_errors(parts, num_steps) if target.place is not None else [target.unit] * num_steps)
+    return torch.tensor(columns).T.contiguous()
+
+
+def persistence_errors(parts: Sequence[Floats], num_steps: int) -> list[float]:
+    """Mean ``|y(t + k) - y(t)|`` of series ``[N]``, for k from 1 to ``num_steps``; pairs with a hole left out.
+
+    1 where there is no pair, or never a change.
+    """
+    means = []
+    for ahead in range(1, num_steps + 1):
+        changes = np.concatenate([np.abs(part[ahead:].astype(np.float64) - part[:-ahead]) for part in parts])
+        known = changes[~np.isnan(changes)]
+        means.append(float(known.mean()) if known.any() else 1.0)
+    return means
+
+
+def futures(truth: Floats, num_steps: int) -> Tensor:
+    """For each step of targets ``[N, K]`` the ``H`` after it, ``[N, H, K]``; NaN beyond the end."""
+    padded = np.concatenate([truth[1:], np.full((num_steps, truth.shape[1]), np.nan, np.float32)])
+    table = np.lib.stride_tricks.sliding_window_view(padded, num_steps, axis=0)
+    return torch.from_numpy(table.transpose(0, 2, 1).copy())
 
 
 def windows(values: Floats, target_index: int, num_streams: int, window_steps: int, offset: int) -> Iterator[Stretch]:
@@ -70,29 +117,71 @@ def windows(values: Floats, target_index: int, num_streams: int, window_steps: i
 
     A target is the step after its input and never lies beyond the series.
     """
-    return cut_windows(*next_steps(values, target_index), num_streams, window_steps, offset)
-
-
-def next_steps(values: Floats, target_index: int) -> Stretch:
-    """The steps of a series ``[N, F]`` that have a next one, ``[N - 1, F]``, and the targets then, ``[N - 1, 1]``."""
-    return torch.from_numpy(values[:-1]), torch.from_numpy(values[1:, target_index : target_index + 1])
+    inputs, targets = torch.from_numpy(values[:-1]), torch.from_numpy(values[1:, target_index : target_index + 1])
+    return cut_windows(inputs, targets, num_streams, window_steps, offset)
 
 
 @torch.no_grad()
-def forecast_part(network: AnyForecaster, values: Floats, start: int, end: int) -> Floats:
-    """The forecasts ``[end - start]`` made at the steps ``start`` to ``end``, with a warm-up on the steps before."""
-    warm_start = max(0, start - WARM_UP_STEPS)
+def answers_of(network: Forecaster, spans: Sequence[tuple[Series, int, int]]) -> list[Tensor]:
+    """The answers ``[end - start, H, K, P]`` made at the steps ``start`` to ``end`` of each series.
+
+    Each has a warm-up on the steps before.
+    """
     network.eval()
-    forecast, *_ = network(torch.from_numpy(values[warm_start:end]).unsqueeze(0), *network.initial_state(1))
-    part: Floats = forecast[0, start - warm_start :, 0].numpy()
+    device = network.initial_values.device
+    made: list[Tensor] = [torch.empty(0)] * len(spans)
+    for places in _side_by_side(spans):
+        chosen = [spans[place] for place in places]
+        firsts = [max(0, start - WARM_UP_STEPS) for _, start, _ in chosen]
+        longest = max(end - first for first, (_, _, end) in zip(firsts, chosen, strict=True))
+        x = torch.full((len(chosen), longest, chosen[0][0].values.shape[1]), torch.nan)
+        for row, (first, (series, _, end)) in enumerate(zip(firsts, chosen, strict=True)):
+            x[row, : end - first] = torch.from_numpy(series.values[first:end])
+        static = torch.from_numpy(np.stack([series.static for series, _, _ in chosen]))
+        answers, *_ = run(network, x.to(device), static.to(device), network.initial_state(len(chosen)))
+        apart = network.forecasts.apart(answers.cpu(), len(network.places))
+        for row, (place, first, (_, start, end)) in enumerate(zip(places, firsts, chosen, strict=True)):
+            made[place] = apart[row, start - first : end - first]
+    return made
+
+
+def forecast_part(network: Forecaster, series: Series, start: int, end: int) -> Floats:
+    """The point forecasts ``[end - start]`` of the only target at the steps ``start`` to ``end`` of a series."""
+    [answers] = answers_of(network, [(series, start, end)])
+    part: Floats = answers[:, 0, 0, network.forecasts.point].numpy()
     return part
 
 
-def _validation_mae(network: AnyForecaster, dataset: Dataset) -> float:
-    start, end = dataset.validation_start, dataset.test_start
-    forecast = forecast_part(network, dataset.values, start - 1, end - 1)
-    truth = dataset.values[start:end, dataset.target_index]
-    return mean_absolute(forecast - truth, ~np.isnan(truth))
+def origins_of(dataset: Dataset, part: str, num_steps: int) -> list[tuple[Series, range]]:
+    """The steps after which forecasts are made whose ``num_steps`` all lie in a part, for each series that has some.
+
+    The first one is right before the part, or the first step of a series that begins in it.
+    """
+    found = []
+    for series in dataset.series:
+        start, end = series.span(part)
+        origins = range(max(start - 1, 0), end - num_steps)
+        if len(origins):
+            found.append((series, origins))
+    return found
+
+
+def _side_by_side(spans: Sequence[tuple[Series, int, int]]) -> list[list[int]]:
+    """Places among the spans, those of like lengths together."""
+    order = sorted(range(len(spans)), key=lambda place: spans[place][2] - spans[place][1])
+    return [order[start : start + _ROWS] for start in range(0, len(order), _ROWS)]
+
+
+def _validation_loss(network: Forecaster, dataset: Dataset, loss: ForecastLoss) -> float:
+    """Over the forecasts that are made from right before the validation part on, as far as they end in it."""
+    num_steps = network.forecasts.num_steps
+    found = origins_of(dataset, "validation", 1)
+    answers = answers_of(network, [(series, origins.start, origins.stop) for series, origins in found])
+    truths = [
+        futures(series.truth[: series.test_start], num_steps)[origins.start : origins.stop] for series, origins in found
+    ]
+    together = loss(torch.cat(answers).double(), torch.cat(truths).double())
+    return together.item()
 
 
 def mean_absolute(error: Floats, scored: NDArray[np.bool_]) -> float:

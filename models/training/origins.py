@@ -8,8 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ostinato.models.networks.recurrent import States
-from ostinato.models.training.forecasting import WARM_UP_STEPS
+from ostinato.models.data.series import Series
+from ostinato.models.networks.recurrent import Forecaster, States
+from ostinato.models.training.forecasting import WARM_UP_STEPS, run
 
 
 class Recurrent(Protocol):
@@ -20,6 +21,22 @@ class Recurrent(Protocol):
 
     def initial_state(self, batch_size: int) -> States:
         """The states of sequences that have not begun."""
+
+
+class OfSeries:
+    """A forecaster that has been told which series it is about."""
+
+    def __init__(self, network: Forecaster, series: Series) -> None:
+        self._network = network
+        self._static = torch.from_numpy(series.static)
+
+    def __call__(self, x: Tensor, /, *states: Tensor) -> tuple[Tensor, ...]:
+        """As ``Recurrent`` says."""
+        return run(self._network, x, self._static.expand(len(x), -1), states)
+
+    def initial_state(self, batch_size: int) -> States:
+        """The states of sequences that have not begun."""
+        return self._network.initial_state(batch_size)
 
 
 def states_at(network: Recurrent, values: Tensor, origins: Sequence[int]) -> Iterator[tuple[Tensor, States]]:
@@ -44,3 +61,34 @@ def join_rows(network: Recurrent, rows: Sequence[States]) -> States:
         for alone, pair in zip(network.initial_state(1), network.initial_state(2), strict=True)
     ]
     return tuple(torch.cat(parts, dim=axis) for axis, parts in zip(axes, zip(*rows, strict=True), strict=True))
+
+
+@torch.no_grad()
+def feed_back(
+    network: Forecaster, features: Sequence[str], series: Series, origins: range, num_steps: int, known: Sequence[str]
+) -> Tensor:
+    """Forecasts of a network of one step that reads its own as the targets' next values, ``[n, num_steps, K, P]``.
+
+    Args:
+        known: features whose future is known; of all others it is missing.
+    """
+    network.eval()
+    told = OfSeries(network, series)
+    values = torch.from_numpy(series.values)
+    along = list(states_at(told, values, origins))
+    y = torch.cat([answer for answer, _ in along])
+    states = join_rows(told, [states for _, states in along])
+    forecasts = network.forecasts
+    made = [forecasts.apart(y, len(network.places))[:, 0]]
+    at = torch.tensor(list(origins))
+    for ahead in range(1, num_steps):
+        step = torch.full((len(y), len(features)), float("nan"))
+        for name in known:
+            step[:, features.index(name)] = values[at + ahead, features.index(name)]
+        for place, answer in zip(network.places, made[-1].unbind(1), strict=True):
+            if place is not None:
+                step[:, place] = answer[:, forecasts.point]
+        answer, *after = told(step.unsqueeze(1), *states)
+        states = tuple(after)
+        made.append(forecasts.apart(answer[:, -1], len(network.places))[:, 0])
+    return torch.stack(made, dim=1)

@@ -1,4 +1,4 @@
-"""A table in a text file (CSV): a header, and below it rows of cells as they are written."""
+"""A table in a file, of text (CSV) or Parquet: a header, and below it rows of cells as they are written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ostinato.errors import TableError
+from ostinato.tables.parquet import is_parquet, parquet_records
 from ostinato.tables.text import read_lines
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -35,12 +36,15 @@ class Table:
     this order. Quotes are ``"``, doubled within a cell. Blank lines are passed over, and so is a delimiter at the end
     of the header or of every row, and rows of nothing but delimiters at the end of the file.
 
+    Of a Parquet file the columns are the header, and the rows are counted as if they were lines below it.
+
     Raises:
         InputError: the file cannot be read. TableError: its header cannot.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._is_parquet = is_parquet(path)
         headers = {delimiter: header for delimiter in DELIMITERS if (header := self._try_header(delimiter)) is not None}
         if not headers:
             next(self._records(DELIMITERS[0]))  # raises what is wrong
@@ -121,6 +125,9 @@ class Table:
 
     def _records(self, delimiter: str) -> Iterator[TableRow]:
         """Header and rows."""
+        if self._is_parquet:
+            yield from (TableRow(line, cells) for line, cells in enumerate(parquet_records(self.path), start=1))
+            return
         text = ""
 
         def noted(line: str) -> str:

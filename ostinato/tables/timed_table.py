@@ -32,6 +32,8 @@ class AxisRules:
         step_option: how a user says which step it is; empty = there is no way.
         step_owner: whose step ``step`` is, as `` of the model``.
         may_fill: whether the model takes missing values.
+        series_option: how a user says which column tells series apart, with ``{}`` in its place; empty = there is no
+            way.
     """
 
     gaps: Gaps = "fill"
@@ -40,6 +42,7 @@ class AxisRules:
     step_option: str = ""
     step_owner: str = ""
     may_fill: bool = True
+    series_option: str = ""
 
     def said(self, gaps: Gaps) -> str:
         """How a user chooses ``gaps``."""
@@ -162,9 +165,9 @@ class TimedTable:
                 f"17:00 ({rules.said('ignore')} takes all rows as consecutive steps)"
             )
         names = ", ".join(map(repr, column.series[:3])) + (", ..." if len(column.series) > 3 else "")
-        return (
-            f"{place}: the table holds {len(column.series)} series, told apart by column {column.name!r} ({names}); a "
-            "table is one series, so give each a file of its own"
+        told = f"{place}: the table holds {len(column.series)} series, told apart by column {column.name!r} ({names}); "
+        return told + (
+            rules.series_option.format(column.name) or "a table is one series, so give each a file of its own"
         )
 
     def _twice(self, row: int, same: int, rules: AxisRules) -> str:

@@ -39,6 +39,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
     ("docs/stores.md", "$ ostinato serve --state lmdb://backups/monday"): "it needs what is copied above it",
     ("docs/stores.md", "$ ostinato serve --state 'lmdb:///var/lib"): "a folder that was damaged",
+    ("examples/beijing_panel/README.md", "$ ostinato train examples/beijing_panel/panel.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/lstm.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/g2p.toml"): _TRAINS,

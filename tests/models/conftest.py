@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.models.data.series_recipe import DataRecipe, NetworkRecipe, Recipe, StreamTraining
+from ostinato.models.data.series_recipe import DataRecipe
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork, ForecasterTraining, Recipe
 
 WriteCsv = Callable[[str], Path]
 
@@ -43,8 +44,8 @@ def wave_recipe(tmp_path: Path) -> Recipe:
                 "season_steps": 12,
             }
         ),
-        network=NetworkRecipe(cell="gru", hidden_size=8),
-        training=StreamTraining(
+        network=ForecasterNetwork(cell="gru", hidden_size=8),
+        training=ForecasterTraining(
             seed=3, batch_size=4, window_steps=12, max_epochs=30, patience_epochs=30, learning_rate=2e-2
         ),
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError
+from ostinato.models.networks.forecaster_recipe import Recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "beijing_pm25"
 TEXT = """
@@ -47,10 +47,27 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('cell = "lstm"', 'cell = "elman"', r"recipe\.toml: network\.cell: Input should be 'lstm' or 'gru'"),
+        ('cell = "lstm"', 'cell = "lstn"', r"recipe\.toml: network\.cell: 'lstn' is none of .*; did you mean 'lstm'\?"),
+        ('cell = "lstm"', 'cell = ["gru", 3]', r"network\.cell: 3 is none of rnn, jordan, "),
+        ('cell = "lstm"\n', "", r"network\.cell: Field required"),
         ('cell = "lstm"', 'cell = "lstm"\nlayers = 2', r"network\.layers: is no key of network; did you mean '"),
         ('target = "load"\n', "", r"data\.target: Field required"),
-        ('target = "load"', 'target = "sun"', r"data: target: 'sun' must be one of the features"),
+        ('target = "load"', 'target = ["load", "load"]', r"data: target: a column stands twice"),
+        ('time = ["time"]', 'time = ["time"]\nstatic = ["wind"]', r"static: \['wind'\] are features or targets"),
+        (
+            'time = ["time"]',
+            'time = ["time"]\nknown_future = ["load"]',
+            r"known_future: \['load'\] are what is forecast",
+        ),
+        ('time = ["time"]', 'time = ["time"]\ncycles = ["wind"]', r"cycles: \['wind'\] are not among the categorical"),
+        (
+            'cell = "lstm"',
+            'cell = "lstm"\nquantiles = [0.2, 0.5, 0.8]',
+            r"quantiles: are of training\.loss = 'pinball'",
+        ),
+        ('cell = "lstm"', 'cell = "lstm"\nmemory_steps = 3', r"memory_steps: is of forecast = 'attention'"),
+        ('cell = "lstm"', 'cell = "rnn"\nforecast = "attention"', r"by attention it is lstm or gru"),
+        ('cell = "lstm"', 'cell = "lstm"\nforecast = "attention"', r"network\.forecast: by attention the quantiles"),
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["sun"]', r"categorical: \['sun'\] are not among"),
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["load"]', r"target: 'load' is categorical"),
         ('time = ["time"]', 'time = ["day", "hour"]', r"time: give one ISO 8601 column"),

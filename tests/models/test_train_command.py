@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from ostinato.commands.train import train
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError, RunError
+from ostinato.models.networks.forecaster_recipe import Recipe
 
 RECIPE = """
 name = "wave"

@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import equal
 
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.report import ScoreTable
 from ostinato.models.trainer import Wishes, train_recipe
 from ostinato.models.training.checkpoints import CHECKPOINT_FILE

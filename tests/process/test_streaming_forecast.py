@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.networks.multi_horizon_recipe import MultiHorizonRecipe
+from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.service.artifact.manifest import Manifest
 from tests.networks import Array
 from tests.server import CHECKOUT, ServerProcess, running_server
@@ -33,8 +33,8 @@ CHUNKS = (1, 1, 5, 23, 1, 2, 180, 1, 64)
 @pytest.fixture(scope="module")
 def hours() -> Array:
     """420 hours from June 4, 2014 on, ``[T, F]``; 17 lack their PM2.5, 14 of them among the first 200."""
-    dataset = load_dataset(MultiHorizonRecipe.read(EXAMPLE / "seq2seq.toml").data)
-    return dataset.values[dataset.test_start + 3700 :][:420]
+    dataset = load_dataset(Recipe.read(EXAMPLE / "seq2seq.toml").data)
+    return dataset.only.values[dataset.only.test_start + 3700 :][:420]
 
 
 @pytest.fixture(scope="module")

@@ -39,16 +39,16 @@ def recipe(path: Path, **changes: object) -> DataRecipe:
 
 def test_missing_values_become_nan_and_words_codes(write_csv: WriteCsv) -> None:
     dataset = load_dataset(recipe(write_csv(SERIES)))
-    np.testing.assert_array_equal(dataset.values[:, 0], [1, np.nan, 3, 100, 200, 300, np.nan])
-    np.testing.assert_array_equal(dataset.values[:4, 1], [0, 1, 0, 0])
-    assert dataset.values.dtype == np.float32
+    np.testing.assert_array_equal(dataset.only.values[:, 0], [1, np.nan, 3, 100, 200, 300, np.nan])
+    np.testing.assert_array_equal(dataset.only.values[:4, 1], [0, 1, 0, 0])
+    assert dataset.only.values.dtype == np.float32
     assert dataset.categories["wind"] == ("NE", "SW")
 
 
 def test_a_word_that_training_never_saw_is_missing(write_csv: WriteCsv) -> None:
     dataset = load_dataset(recipe(write_csv(SERIES)))
-    assert np.isnan(dataset.values[4, 1])
-    assert np.isnan(dataset.values[6, 1])
+    assert np.isnan(dataset.only.values[4, 1])
+    assert np.isnan(dataset.only.values[6, 1])
 
 
 def test_words_that_are_numbers_are_coded_in_the_order_of_numbers(write_csv: WriteCsv) -> None:
@@ -57,7 +57,7 @@ def test_words_that_are_numbers_are_coded_in_the_order_of_numbers(write_csv: Wri
 
 def test_a_part_begins_with_the_first_row_of_its_date(write_csv: WriteCsv) -> None:
     dataset = load_dataset(recipe(write_csv(SERIES)))
-    assert (dataset.validation_start, dataset.test_start) == (3, 5)
+    assert (dataset.only.validation_start, dataset.only.test_start) == (3, 5)
 
 
 def test_statistics_are_of_the_training_part_without_its_holes(write_csv: WriteCsv) -> None:
@@ -94,7 +94,7 @@ def test_time_may_stand_in_columns_of_whole_numbers(write_csv: WriteCsv) -> None
             test_from="2024-02-06T00:00",
         )
     )
-    assert dataset.times[0] == np.datetime64("2024-02-01T07:00:00")
+    assert dataset.only.times[0] == np.datetime64("2024-02-01T07:00:00")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def without(text: str, *hours: str) -> str:
 def test_steps_without_a_row_are_put_in_as_missing_values_and_said(write_csv: WriteCsv) -> None:
     full = load_dataset(hourly(write_csv(HOURS)))
     dataset = load_dataset(hourly(write_csv(without(HOURS, "2024-01-01T05", "2024-01-01T06", "2024-01-03T07"))))
-    expected = full.values.copy()
+    expected = full.only.values.copy()
     expected[[5, 6, 55]] = np.nan
-    np.testing.assert_array_equal(dataset.values, expected)
-    assert (dataset.times == full.times).all()
-    assert (dataset.validation_start, dataset.test_start) == (24, 48)
+    np.testing.assert_array_equal(dataset.only.values, expected)
+    assert (dataset.only.times == full.only.times).all()
+    assert (dataset.only.validation_start, dataset.only.test_start) == (24, 48)
     assert dataset.statistics.missing_fraction[0] == pytest.approx(2 / 24)
     assert (
         "series.csv: 3 of 72 steps of 1 hour have no row, in 2 gaps, the first after line 6, 2024-01-01 05:00"
@@ -169,7 +169,7 @@ def test_steps_without_a_row_are_put_in_as_missing_values_and_said(write_csv: Wr
 
 def test_what_is_done_about_gaps_is_the_recipes_to_say(write_csv: WriteCsv) -> None:
     path = write_csv(without(HOURS, "2024-01-01T05"))
-    assert len(load_dataset(hourly(path, gaps="ignore")).values) == 71
+    assert len(load_dataset(hourly(path, gaps="ignore")).only.values) == 71
     with pytest.raises(DataError, match=r'1 of 72 steps .*data\.gaps = "fill" puts .*data\.gaps = "ignore" takes rows'):
         load_dataset(hourly(path, gaps="refuse"))
     assert load_dataset(hourly(write_csv(HOURS), gaps="refuse")).num_filled == 0
@@ -180,7 +180,7 @@ def test_a_step_that_does_not_show_may_be_told(write_csv: WriteCsv) -> None:
     path = write_csv(text)
     assert load_dataset(hourly(path)).step == "2 hours"
     told = load_dataset(hourly(path, step="1 hour"))
-    assert (told.step, len(told.values), told.num_filled) == ("1 hour", 71, 35)
+    assert (told.step, len(told.only.values), told.num_filled) == ("1 hour", 71, 35)
     with pytest.raises(
         DataError, match=r"03:00.* is between|line 3: .*its rows are 2 hours apart, and a step .* 3 hours"
     ):
@@ -196,8 +196,8 @@ def test_steps_may_be_parts_of_a_second(write_csv: WriteCsv) -> None:
             test_from="2024-01-01T00:00:03",
         )
     )
-    assert (dataset.step, len(dataset.values), dataset.num_filled) == ("100 milliseconds", 40, 1)
-    assert dataset.times[7] == np.datetime64("2024-01-01T00:00:00.700")
+    assert (dataset.step, len(dataset.only.values), dataset.num_filled) == ("100 milliseconds", 40, 1)
+    assert dataset.only.times[7] == np.datetime64("2024-01-01T00:00:00.700")
 
 
 def test_a_part_begins_after_the_clock_was_set_back_where_its_date_does(write_csv: WriteCsv) -> None:
@@ -206,7 +206,7 @@ def test_a_part_begins_after_the_clock_was_set_back_where_its_date_does(write_cs
     path = write_csv("time,load,wind,month\n" + "".join(rows))
     dataset = load_dataset(recipe(path, validation_from="2023-10-29T03:00", test_from="2023-10-30T00:00"))
     # Behind 22, 23, 0, 1, 2 and 2 o'clock, and 21 hours later.
-    assert (dataset.validation_start, dataset.test_start) == (6, 27)
+    assert (dataset.only.validation_start, dataset.only.test_start) == (6, 27)
     assert dataset.num_filled == 0
     assert "the clock is set back by an hour once, in line 7" in dataset.notes[0]
 
@@ -297,4 +297,4 @@ def test_rows_out_of_order_are_not_split_even_where_times_are_ignored(write_csv:
     with pytest.raises(DataError, match=r"comes after .*data\.validation_from lies between: .*sort them"):
         load_dataset(hourly(path, gaps="ignore"))
     twice = write_csv("".join([header, *(line for line in lines for _ in range(2))]))
-    assert len(load_dataset(hourly(twice, gaps="ignore")).values) == 144
+    assert len(load_dataset(hourly(twice, gaps="ignore")).only.values) == 144

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RunError
 from ostinato.models.kinds.forecaster import load_run
-from ostinato.models.networks.recurrent import Features
-from ostinato.models.scores.forecaster import score
-from tests.training import train, train_run
+from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
+from ostinato.models.scores.forecaster import NETWORK
+from tests.training import judged, train, train_run
 
 RECIPE = """
 name = "wave"
@@ -68,7 +68,8 @@ def test_a_run_says_what_it_was_made_of(recipe: Path, directory: Path) -> None:
     network, fitted = train(plan, dataset)
     content = json.loads((directory / "run.json").read_text())
     assert content["kind"] == "forecaster"
-    assert content["metrics"]["mae"] == score(network, dataset, 24).mae
+    [scores] = judged(network, plan, dataset)
+    assert content["metrics"]["mae"] == scores.mean_mae(NETWORK)
     assert (content["num_epochs"], content["best_epoch"]) == (fitted.num_epochs, fitted.best_epoch)
     assert content["recipe"]["training"]["seed"] == 3
     assert content["libraries"]["torch"].startswith("2.")

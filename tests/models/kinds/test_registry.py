@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import RecipeError
 from ostinato.models.kinds.registry import FORECASTER, kind_names, kind_of, load_kind
+from ostinato.models.networks.forecaster_recipe import Recipe
 from tests.training import train_run
 
 RECIPE = """
@@ -67,7 +67,6 @@ def test_every_kind_trains_and_loads() -> None:
         "forecaster",
         "labels",
         "language_model",
-        "multi_horizon",
         "pronunciation",
         "tags",
     ]
@@ -96,7 +95,12 @@ def test_a_forecaster_is_trained_by_its_kind(tmp_path: Path, wave_recipe: Recipe
     directory, (table,) = train_run(recipe, tmp_path / "run", 5, report)
     assert directory == tmp_path / "run"
     assert json.loads((directory / "run.json").read_text())["recipe"]["training"]["seed"] == 5
-    assert [row[0] for row in table.rows] == ["network", "persistence", "seasonal naive (24 steps)"]
+    assert [row[0] for row in table.rows] == [
+        "network",
+        "persistence",
+        "seasonal naive (24 steps)",
+        "linear autoregression",
+    ]
     assert table.note.startswith("2 epochs in ")
     assert seen == sorted(seen)
     assert seen[-1] == (2, 2)

@@ -7,16 +7,11 @@ import torch
 from torch import Tensor
 
 from ostinato.models.data.series import TrainingStatistics
-from ostinato.models.networks.multi_horizon import (
-    AnyMultiHorizon,
-    build_multi_horizon,
-    forecast,
-    quantiles_around,
-    remember,
-    squareplus,
-)
-from ostinato.models.networks.multi_horizon_recipe import MultiHorizonNetwork
-from ostinato.models.networks.recurrent import Features, States
+from ostinato.models.networks.features import Features, Target
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
+from ostinato.models.networks.forecasts import quantiles_around, squareplus
+from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon, forecast, remember
+from ostinato.models.networks.recurrent import States
 
 NAN = float("nan")
 CELLS: tuple[Literal["lstm", "gru"], ...] = ("lstm", "gru")
@@ -25,14 +20,13 @@ MEMORY_STEPS = 6
 FEATURES = Features(
     names=("level", "wind", "hour"),
     num_codes=(0, 2, 4),
-    target_index=0,
     statistics=TrainingStatistics((10.0, 0.4, 1.5), (4.0, 0.5, 1.1), (0.0,) * 3, (20.0, 1.0, 3.0), (0.1, 0.0, 0.0)),
-    change_std=2.0,
+    targets=(Target("level", 0, 10.0, 2.0),),
 )
 
 
 def untrained(cell: Literal["lstm", "gru"], least: float | None = None) -> AnyMultiHorizon:
-    recipe = MultiHorizonNetwork(cell=cell, hidden_size=8, memory_steps=MEMORY_STEPS, memory_size=5)
+    recipe = ForecasterNetwork(cell=cell, forecast="attention", hidden_size=8, memory_steps=MEMORY_STEPS, memory_size=5)
     torch.manual_seed(0)
     return build_multi_horizon(FEATURES, recipe, cycles=("hour",), least=least).eval()
 

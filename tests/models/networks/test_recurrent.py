@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ostinato.models.data.series import Dataset, Floats, TrainingStatistics
-from ostinato.models.data.series_recipe import NetworkRecipe
-from ostinato.models.networks.recurrent import Features, InputEncoder, build_forecaster, fill_last_seen
+from ostinato.models.data.series import Floats, TrainingStatistics
+from ostinato.models.networks.features import Features, GivenColumns, Target
+from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.networks.layers_recipe import LayersRecipe
+from ostinato.models.networks.recurrent import InputEncoder, StaticForecaster, build_forecaster, fill_last_seen
 
 # Two amounts and a code of three words.
 FEATURES = Features(
     names=("level", "flow", "wind"),
     num_codes=(0, 0, 3),
-    target_index=0,
     statistics=TrainingStatistics(
         mean=(10.0, 100.0, 0.6),
         std=(2.0, 50.0, 0.7),
@@ -23,7 +24,7 @@ FEATURES = Features(
         maximum=(15.0, 300.0, 2.0),
         missing_fraction=(0.1, 0.0, 0.0),
     ),
-    change_std=0.5,
+    targets=(Target("level", 0, 10.0, 0.5),),
 )
 NAN = float("nan")
 
@@ -99,27 +100,23 @@ def test_the_encoder_bounds_outliers_and_takes_unknown_codes_for_none() -> None:
 
 def test_a_constant_feature_does_not_divide_by_zero() -> None:
     constant = TrainingStatistics((1.0,), (0.0,), (1.0,), (1.0,), (0.0,))
-    encoder = InputEncoder(Features(("level",), (0,), 0, constant, 1.0))
+    encoder = InputEncoder(Features(("level",), (0,), constant))
     assert encoder(torch.ones(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool)).flatten().tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_an_untrained_network_forecasts_the_last_seen_target(cell: str) -> None:
-    network = build_forecaster(FEATURES, NetworkRecipe.model_validate({"cell": cell, "hidden_size": 4})).eval()
+    network = build_forecaster(FEATURES, LayersRecipe.model_validate({"cell": cell, "hidden_size": 4})).eval()
     x = torch.tensor([[[NAN, 1.0, 0.0], [12.5, 1.0, 0.0], [NAN, 1.0, 0.0]]])
     forecast, *_ = network(x, *network.initial_state(1))
     # 10 is the training mean, what stands for a target that was never seen.
     assert forecast.flatten().tolist() == [10.0, 12.5, 12.5]
 
 
-def test_what_stands_for_a_code_never_seen_is_a_code() -> None:
-    assert FEATURES.initial_values() == [10.0, 100.0, 1.0]
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_chunks_with_the_state_carried_answer_what_the_whole_does(cell: str, num_layers: int) -> None:
-    recipe = NetworkRecipe.model_validate(
+    recipe = LayersRecipe.model_validate(
         {"cell": cell, "hidden_size": 5, "num_layers": num_layers, "dropout": 0.5 if num_layers > 1 else 0.0}
     )
     torch.manual_seed(0)
@@ -136,17 +133,16 @@ def test_chunks_with_the_state_carried_answer_what_the_whole_does(cell: str, num
 
 
 def test_states_are_the_last_seen_row_and_one_hidden_row_a_layer() -> None:
-    network = build_forecaster(FEATURES, NetworkRecipe(cell="lstm", hidden_size=5, num_layers=2))
+    network = build_forecaster(FEATURES, LayersRecipe(cell="lstm", hidden_size=5, num_layers=2))
     shapes = [tuple(state.shape) for state in network.initial_state(7)]
     assert shapes == [(7, 3), (2, 7, 5), (2, 7, 5)]
 
 
 def test_dropout_stands_between_layers_only() -> None:
-    one = build_forecaster(FEATURES, NetworkRecipe(cell="gru", hidden_size=5, num_layers=1, dropout=0.5))
-    two = build_forecaster(FEATURES, NetworkRecipe(cell="gru", hidden_size=5, num_layers=2, dropout=0.5))
-    assert (one.layers.dropout, two.layers.dropout) == (0.0, 0.5)
-    assert answers_alike(one)
-    assert not answers_alike(two)
+    assert answers_alike(build_forecaster(FEATURES, LayersRecipe(cell="gru", hidden_size=5, num_layers=1, dropout=0.5)))
+    assert not answers_alike(
+        build_forecaster(FEATURES, LayersRecipe(cell="gru", hidden_size=5, num_layers=2, dropout=0.5))
+    )
 
 
 def answers_alike(network: torch.nn.Module) -> bool:
@@ -158,24 +154,63 @@ def answers_alike(network: torch.nn.Module) -> bool:
     return torch.equal(runs[0], runs[1])
 
 
-def unit_of(target: list[float]) -> float:
-    """``change_std`` of a training part."""
-    dataset = Dataset(
-        features=("level",),
-        target="level",
-        values=np.array(target, np.float32)[:, None],
-        times=np.arange(len(target)).astype("datetime64[s]"),
-        validation_start=len(target),
-        test_start=len(target),
-        categories={},
-        statistics=FEATURES.statistics,
-        sha256="",
-    )
-    return Features.of(dataset).change_std
+HOURS = Features(
+    names=("level", "hour"),
+    num_codes=(0, 24),
+    statistics=TrainingStatistics((10.0, 11.0), (2.0, 7.0), (5.0, 0.0), (15.0, 23.0), (0.0, 0.0)),
+    targets=(Target("level", 0, 10.0, 0.5), Target("flow", None, 100.0, 50.0)),
+    static=GivenColumns(
+        ("shop", "area"), (3, 0), TrainingStatistics((1.2, 40.0), (1.0, 9.0), (0.0,) * 2, (2.0, 90.0), ())
+    ),
+)
 
 
-def test_the_unit_of_changes_is_their_spread_and_where_they_are_one_their_size() -> None:
-    # By 4 up and by 2 down: 3 from the mean each.
-    assert unit_of([0.0, 4.0, 2.0, 6.0, 4.0]) == pytest.approx(3.0)
-    assert unit_of([0.1 * step for step in range(50)]) == pytest.approx(0.1, rel=1e-3)
-    assert unit_of([1.0, NAN, 2.0]) == unit_of([1.0, 1.0]) == 1.0
+def random_network(forecasts: Forecasts, cell: str = "gru") -> StaticForecaster:
+    torch.manual_seed(0)
+    recipe = LayersRecipe.model_validate({"cell": cell, "hidden_size": 6})
+    network = build_forecaster(HOURS, recipe, forecasts, ("hour",)).eval()
+    torch.nn.init.normal_(network.head.weight)
+    assert isinstance(network, StaticForecaster)
+    return network
+
+
+@pytest.mark.parametrize("forecasts", [Forecasts("gaussian"), Forecasts("pinball", (0.1, 0.5, 0.9), num_steps=3)])
+def test_several_targets_with_statics_answer_in_chunks_what_the_whole_does(forecasts: Forecasts) -> None:
+    network = random_network(forecasts)
+    x = torch.tensor([[[10.0, 22.0], [NAN, NAN], [12.0, NAN], [11.0, NAN], [NAN, 2.0]]])
+    static = torch.tensor([[2.0, NAN]])
+    with torch.no_grad():
+        whole, *_ = network(x, static, *network.initial_state(1))
+        states = network.initial_state(1)
+        parts = []
+        for step in range(5):
+            y, *after = network(x[:, step : step + 1], static, *states)
+            parts.append(y)
+            states = tuple(after)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+    assert whole.shape == (1, 5, len(forecasts.names(("level", "flow"))))
+
+
+def test_an_hour_that_is_missing_is_the_next_one_and_counts_as_seen() -> None:
+    network = random_network(Forecasts())
+    static = torch.tensor([[0.0, 50.0]])
+    told = torch.tensor([[[10.0, 22.0], [11.0, 23.0], [12.0, 0.0], [13.0, 1.0]]])
+    left_out = told.clone()
+    left_out[:, 1:, 1] = NAN
+    with torch.no_grad():
+        one, other = (network(x, static, *network.initial_state(1)) for x in (told, left_out))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_what_is_known_of_a_series_changes_its_forecast_and_what_is_missing_is_the_usual() -> None:
+    network = random_network(Forecasts())
+    x = torch.tensor([[[10.0, 22.0]]])
+    with torch.no_grad():
+        shops = [network(x, torch.tensor([[shop, 50.0]]), *network.initial_state(1))[0] for shop in (0.0, 1.0)]
+    assert not torch.equal(shops[0], shops[1])
+
+
+def test_untrained_a_target_that_is_no_feature_is_forecast_at_its_mean() -> None:
+    network = build_forecaster(HOURS, LayersRecipe(cell="rnn", hidden_size=3))
+    y, *_ = network(torch.tensor([[[7.0, 1.0]]]), torch.zeros(1, 2), *network.initial_state(1))
+    assert y.flatten().tolist() == [7.0, 100.0]

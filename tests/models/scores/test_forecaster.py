@@ -3,67 +3,106 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ostinato.models.data.series import Dataset, TrainingStatistics
-from ostinato.models.data.series_recipe import NetworkRecipe
+from ostinato.models.data.series import Dataset, Series, TrainingStatistics
 from ostinato.models.errors import DataError
-from ostinato.models.networks.recurrent import Features, build_forecaster
-from ostinato.models.scores.forecaster import check_scores, score
+from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.scores.forecaster import (
+    NETWORK,
+    PERSISTENCE,
+    SEASONAL_NAIVE,
+    check_scores,
+    coverage,
+    interval_coverage,
+    judge,
+    mean_absolute_errors,
+)
+from ostinato.models.scores.rivals import persistence
+from ostinato.models.training.forecasting import origins_of
 
 NAN = float("nan")
+STATISTICS = TrainingStatistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,))
 
 
-def test_scores_are_those_of_the_test_part_over_steps_that_all_three_can_forecast() -> None:
-    values = np.array([1, 2, 3, 4, 10, NAN, 13, 11], np.float32)[:, None]
-    statistics = TrainingStatistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,))
-    dataset = Dataset(
-        features=("level",),
-        target="level",
-        values=values,
-        times=np.arange(8).astype("datetime64[h]").astype("datetime64[s]"),
-        validation_start=3,
-        test_start=4,
-        categories={},
-        statistics=statistics,
-        sha256="",
-    )
-    network = build_forecaster(Features(("level",), (0,), 0, statistics, 1.0), NetworkRecipe(cell="gru"))
-    scores = score(network, dataset, season_steps=2)
-    # Scored: 10, 13 and 11. Untrained, the network is persistence: 4, then 10 over the hole, then 13.
-    assert scores.num_scored_steps == 3
-    assert scores.persistence_mae == scores.mae == pytest.approx((6 + 3 + 2) / 3)
-    # Two steps before: 3, 10, and 4 for the hole two steps before 11.
-    assert scores.seasonal_naive_mae == pytest.approx((7 + 3 + 7) / 3)
-    assert (scores.first_time, scores.last_time) == ("1970-01-01T04:00:00", "1970-01-01T07:00:00")
+def one(level: list[float], test_start: int, validation_start: int, name: str = "") -> Series:
+    values = np.array(level, np.float32)[:, None]
+    times = np.arange(len(values)).astype("datetime64[h]").astype("datetime64[s]")
+    return Series(name, values, values, np.empty(0, np.float32), times, validation_start, test_start)
+
+
+def dataset_of(*series: Series) -> Dataset:
+    return Dataset(("level",), ("level",), series, {}, STATISTICS, STATISTICS, "")
 
 
 def series(level: list[float], test_start: int) -> Dataset:
-    values = np.array(level, np.float32)[:, None]
-    return Dataset(
-        features=("level",),
-        target="level",
-        values=values,
-        times=np.arange(len(values)).astype("datetime64[h]").astype("datetime64[s]"),
-        validation_start=test_start - 1,
-        test_start=test_start,
-        categories={},
-        statistics=TrainingStatistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,)),
-        sha256="",
+    return dataset_of(one(level, test_start, test_start - 1))
+
+
+def test_scores_are_those_of_the_test_part_over_steps_that_all_can_forecast() -> None:
+    dataset = dataset_of(one([1, 2, 3, 4, 10, NAN, 13, 11], 4, 3))
+    # A network that is persistence, as one that has learned nothing.
+    [scores] = judge(
+        lambda given, origins: persistence(given.truth[:, 0], origins, 1)[:, :, None, None],
+        Forecasts(),
+        dataset,
+        origins_of(dataset, "test", 1),
+        1,
+        season_steps=2,
     )
+    # Scored: 10, 13 and 11: 4, then 10 over the hole, then 13.
+    assert scores.scored.sum() == 3
+    assert scores.mean_mae(PERSISTENCE) == scores.mean_mae(NETWORK) == pytest.approx((6 + 3 + 2) / 3)
+    # Two steps before: 3, 10, and 4 for the hole two steps before 11.
+    assert scores.mean_mae(SEASONAL_NAIVE) == pytest.approx((7 + 3 + 7) / 3)
+    metrics = scores.metrics()
+    assert (metrics["first_time"], metrics["last_time"]) == ("1970-01-01T04:00:00", "1970-01-01T07:00:00")
+
+
+def test_each_series_of_a_panel_is_scored_by_its_own_past() -> None:
+    dataset = dataset_of(one([1, 2, 3, 4, 6], 4, 3, "a"), one([100, 100, 100, 100, 90, 85], 4, 3, "b"))
+    [scores] = judge(
+        lambda given, origins: persistence(given.truth[:, 0], origins, 1)[:, :, None, None],
+        Forecasts(),
+        dataset,
+        origins_of(dataset, "test", 1),
+        1,
+        season_steps=1,
+    )
+    assert scores.names == ("a", "b")
+    assert scores.mean_mae(PERSISTENCE) == pytest.approx((2 + 10 + 5) / 3)
+    assert scores.series.tolist() == [0, 1, 1]
+
+
+def test_errors_and_coverage_by_hand() -> None:
+    truth = np.array([[5.0, 1.0], [2.0, 9.0]], np.float32)
+    forecasts = np.array([[[1, 4, 6], [2, 3, 4]], [[2, 3, 8], [0, 5, 6]]], np.float32)
+    scored = np.array([[True, True], [True, False]])
+    # One ahead: |4-5| and |3-2|; two ahead: |3-1|, and 9 is not scored.
+    assert mean_absolute_errors(forecasts[..., 1], truth, scored) == (1.0, 2.0)
+    # Of 5, 1, 2 at or below the low: 1, 2; the median: 1, 2; the high: all.
+    assert coverage(forecasts, truth, scored) == pytest.approx((2 / 3, 2 / 3, 1.0))
+    # One ahead 5 in 1..6 and 2 in 2..8; two ahead 1 is not in 2..4.
+    assert interval_coverage(forecasts, truth, scored) == (1.0, 0.0)
 
 
 def test_a_season_longer_than_the_history_is_refused_with_both_numbers() -> None:
-    check_scores(series([1, 2, 3, 4, 5, 6], 4), season_steps=4)
+    check_scores(series([1, 2, 3, 4, 5, 6], 4), 1, season_steps=4)
     with pytest.raises(DataError, match=r"data\.season_steps is 5, and the history before the test part has 4 steps"):
-        check_scores(series([1, 2, 3, 4, 5, 6], 4), season_steps=5)
+        check_scores(series([1, 2, 3, 4, 5, 6], 4), 1, season_steps=5)
 
 
 def test_a_test_part_that_cannot_be_scored_is_refused() -> None:
     # The only value of the test part is at the fifth step, and three before it there is none.
     with pytest.raises(DataError, match=r"no step of the test part can be scored: .*one whole seasons of 3 steps"):
-        check_scores(series([1, NAN, 3, NAN, 5, NAN], 4), season_steps=3)
-    check_scores(series([1, NAN, 3, NAN, 5, NAN], 4), season_steps=2)
+        check_scores(series([1, NAN, 3, NAN, 5, NAN], 4), 1, season_steps=3)
+    check_scores(series([1, NAN, 3, NAN, 5, NAN], 4), 1, season_steps=2)
+
+
+def test_a_test_part_that_cannot_be_scored_at_each_horizon_is_refused() -> None:
+    # Of the test part only its first value is known: nothing can be scored two steps ahead.
+    with pytest.raises(DataError, match=r"no forecast 2 steps ahead can be scored: .* a value of 'level'"):
+        check_scores(series([1, 2, 3, 4, 5, NAN, NAN], 4), 2, season_steps=2)
 
 
 def test_a_target_that_never_changes_in_the_test_part_is_refused() -> None:
     with pytest.raises(DataError, match=r"'level' never changes in the test part"):
-        check_scores(series([1, 2, 3, 4, 4, 4], 4), season_steps=2)
+        check_scores(series([1, 2, 3, 4, 4, 4], 4), 1, season_steps=2)

@@ -10,37 +10,20 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.data.series_recipe import Recipe
 from ostinato.models.errors import DataError, Diverged
-from ostinato.models.networks.recurrent import Features, GRUForecaster, build_forecaster
-from ostinato.models.scores.forecaster import score
+from ostinato.models.networks.features import Features
+from ostinato.models.networks.forecaster_recipe import Recipe
+from ostinato.models.networks.recurrent import Forecaster, build_forecaster
+from ostinato.models.scores.forecaster import NETWORK, PERSISTENCE, SEASONAL_NAIVE
 from ostinato.models.training import fitting
-from ostinato.models.training.forecasting import forecast_part, masked_mean_absolute_error, windows
-from tests.training import train
+from ostinato.models.training.forecasting import forecast_part, futures, persistence_errors, windows
+from tests.training import judged, train
 
 NAN = float("nan")
 
 
 def with_training(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=changes)})
-
-
-def test_a_missing_target_counts_neither_in_the_error_nor_in_the_gradient() -> None:
-    forecast = torch.tensor([1.0, 5.0, 9.0], requires_grad=True)
-    loss = masked_mean_absolute_error(forecast, torch.tensor([2.0, NAN, 6.0]))
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == (1 + 3) / 2
-    assert forecast.grad is not None
-    assert forecast.grad.tolist() == [-0.5, 0.0, 0.5]
-
-
-def test_targets_all_missing_are_no_error_and_no_gradient() -> None:
-    forecast = torch.tensor([1.0], requires_grad=True)
-    loss = masked_mean_absolute_error(forecast, torch.tensor([NAN]))
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == 0.0
-    assert forecast.grad is not None
-    assert forecast.grad.tolist() == [0.0]
 
 
 def test_windows_go_through_each_stream_in_order_with_the_next_step_as_target() -> None:
@@ -51,6 +34,17 @@ def test_windows_go_through_each_stream_in_order_with_the_next_step_as_target() 
     assert [x[1, :, 0].tolist() for x, _ in pairs] == [[12, 13, 14, 15], [16, 17, 18, 19], [20, 21]]
     for x, target in pairs:
         assert torch.equal(target, x + 1)
+
+
+def test_persistence_errors_leave_holes_out() -> None:
+    # One ahead: |2-1| and |7-5|; two ahead: |5-2| alone, for 1 and 7 stand beside the hole; three ahead: |5-1|, |7-2|.
+    series = np.array([1, 2, NAN, 5, 7], np.float32)
+    assert persistence_errors([series], 3) == [1.5, 3.0, 4.5]
+
+
+def test_futures_are_the_steps_after_each_and_unknown_beyond_the_end() -> None:
+    table = futures(np.array([[1], [2], [3]], np.float32), 2)
+    assert torch.equal(table[..., 0].nan_to_num(-1), torch.tensor([[2.0, 3.0], [3.0, -1.0], [-1.0, -1.0]]))
 
 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(wave_recipe: Recipe) -> None:
@@ -75,12 +69,12 @@ def test_training_leaves_the_callers_random_numbers_and_threads_alone(wave_recip
 def test_a_wave_is_learned_far_better_than_persistence(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
     network, _ = train(wave_recipe, dataset)
-    scores = score(network, dataset, wave_recipe.data.season_steps)
+    [scores] = judged(network, wave_recipe, dataset)
     # The level moves by 1.6 an hour on average; a season of 12 hours later it is the same.
-    assert scores.persistence_mae == pytest.approx(1.66, abs=0.1)
-    assert scores.seasonal_naive_mae < 0.01
-    assert scores.mae < 0.5 * scores.persistence_mae
-    assert scores.improvement_over_persistence > 0.5
+    assert scores.mean_mae(PERSISTENCE) == pytest.approx(1.66, abs=0.1)
+    assert scores.mean_mae(SEASONAL_NAIVE) < 0.01
+    assert scores.mean_mae(NETWORK) < 0.5 * scores.mean_mae(PERSISTENCE)
+    assert scores.improvement > 0.5
 
 
 def test_training_stops_when_the_validation_error_no_longer_falls(wave_recipe: Recipe) -> None:
@@ -100,9 +94,9 @@ def test_the_weights_kept_are_those_of_the_best_epoch(wave_recipe: Recipe) -> No
     # The last epoch was worse than the one before it.
     assert fitted.num_epochs == len(errors) == fitted.best_epoch + 1 < 30
     assert fitted.best_epoch == 1 + errors.index(min(errors))
-    part = slice(dataset.validation_start, dataset.test_start)
-    forecast = forecast_part(network, dataset.values, part.start - 1, part.stop - 1)
-    truth = dataset.values[part, dataset.target_index]
+    part = slice(dataset.only.validation_start, dataset.only.test_start)
+    forecast = forecast_part(network, dataset.only, part.start - 1, part.stop - 1)
+    truth = dataset.only.truth[part, 0]
     assert np.abs(forecast - truth).mean() == pytest.approx(fitted.validation, rel=1e-6)
     assert fitted.validation == pytest.approx(min(errors), abs=1e-4)
 
@@ -112,9 +106,9 @@ def test_the_state_is_carried_from_window_to_window_and_begins_anew_in_each_epoc
 ) -> None:
     given: list[torch.Tensor] = []
     made: list[torch.Tensor] = []
-    forward = GRUForecaster.forward
+    forward = Forecaster.forward
 
-    def noted(network: GRUForecaster, x: torch.Tensor, last_seen: torch.Tensor, h: torch.Tensor) -> Any:
+    def noted(network: Forecaster, x: torch.Tensor, last_seen: torch.Tensor, h: torch.Tensor) -> Any:
         answer = forward(network, x, last_seen, h)
         if network.training:
             assert not h.requires_grad
@@ -122,7 +116,7 @@ def test_the_state_is_carried_from_window_to_window_and_begins_anew_in_each_epoc
             made.append(answer[2].detach().clone())
         return answer
 
-    monkeypatch.setattr(GRUForecaster, "forward", noted)
+    monkeypatch.setattr(Forecaster, "forward", noted)
     train(with_training(wave_recipe, max_epochs=2), load_dataset(wave_recipe.data))
     # 239 hours with a next one, in 4 streams, less where the epoch begins: 5 windows of 12, in each of two epochs.
     assert len(given) == 10
@@ -157,10 +151,10 @@ def test_a_scored_part_is_forecast_as_by_a_session_that_has_read_all_before_it(w
     network = build_forecaster(Features.of(dataset), wave_recipe.network).eval()
     torch.nn.init.normal_(network.head.weight)
     with torch.no_grad():
-        whole, *_ = network(torch.from_numpy(dataset.values[:60]).unsqueeze(0), *network.initial_state(1))
-    part = forecast_part(network, dataset.values, 50, 60)
+        whole, *_ = network(torch.from_numpy(dataset.only.values[:60]).unsqueeze(0), *network.initial_state(1))
+    part = forecast_part(network, dataset.only, 50, 60)
     assert part == pytest.approx(whole[0, 50:, 0].numpy(), rel=1e-5)
-    cold = forecast_part(network, dataset.values[50:], 0, 10)
+    cold = forecast_part(network, replace(dataset.only, values=dataset.only.values[50:]), 0, 10)
     assert part != pytest.approx(cold, rel=1e-3)
 
 
@@ -178,7 +172,7 @@ def test_progress_counts_windows_and_epochs(wave_recipe: Recipe, monkeypatch: py
 
 def test_a_loss_that_is_no_number_is_reported_with_what_to_change(wave_recipe: Recipe) -> None:
     with pytest.raises(Diverged, match=r"the loss is (inf|nan) in epoch \d+: lower training\.learning_rate"):
-        train(with_training(wave_recipe, learning_rate=1e36), load_dataset(wave_recipe.data))
+        train(with_training(wave_recipe, loss="squared", learning_rate=1e36), load_dataset(wave_recipe.data))
 
 
 def test_too_short_a_training_part_is_refused_with_the_keys_to_change(wave_recipe: Recipe) -> None:
@@ -188,11 +182,12 @@ def test_too_short_a_training_part_is_refused_with_the_keys_to_change(wave_recip
 
 def test_the_test_part_changes_neither_the_weights_nor_when_training_stops(wave_recipe: Recipe) -> None:
     dataset = load_dataset(wave_recipe.data)
-    changed = dataset.values.copy()
-    changed[dataset.test_start :, 0] = 1000.0
+    changed = dataset.only.values.copy()
+    changed[dataset.only.test_start :, 0] = 1000.0
     recipe = with_training(wave_recipe, max_epochs=3)
     first, first_fitted = train(recipe, dataset)
-    second, second_fitted = train(recipe, replace(dataset, values=changed))
+    other = replace(dataset.only, values=changed, truth=changed[:, :1])
+    second, second_fitted = train(recipe, replace(dataset, series=(other,)))
     assert first_fitted.validation == second_fitted.validation
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, second.state_dict()[name])

@@ -21,7 +21,7 @@ from ostinato.export.run_content import series_input
 from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
-from ostinato.models.networks.recurrent import Features
+from ostinato.models.networks.features import Features
 from ostinato.service.inputs.sequences import to_sequence
 from ostinato.tools.input_table import InputTable
 
@@ -98,7 +98,7 @@ def recipe_of(path: Path, num_rows: int, missing: list[str] | None) -> DataRecip
 
 def sent_by_replay(path: Path, dataset: Dataset, recipe: DataRecipe) -> NDArray[Any]:
     """What the service makes of the rows that a replay sends, [n, F]."""
-    features = Features(dataset.features, (0, 0, 0), dataset.target_index, dataset.statistics, 1.0)
+    features = Features(dataset.features, (0, 0, 0), dataset.statistics)
     content = {
         "categories": dataset.categories,
         "data": dataset.parts(),
@@ -120,8 +120,8 @@ def test_training_and_replay_of_one_table_give_the_network_the_same_numbers(
     path.write_bytes(content)
     recipe = recipe_of(path, num_steps, missing)
     dataset = load_dataset(recipe)
-    assert len(dataset.values) == num_steps
-    assert sent_by_replay(path, dataset, recipe).tobytes() == dataset.values.tobytes()
+    assert len(dataset.only.values) == num_steps
+    assert sent_by_replay(path, dataset, recipe).tobytes() == dataset.only.values.tobytes()
 
 
 @pytest.mark.parametrize("cell", ["1,5", "1 000", "inf", "1e39", "high", "None"])
@@ -158,7 +158,7 @@ def test_known_cells_become_known_numbers(tmp_path: Path) -> None:
     assert dataset.categories == {"wind": ("N", "NE"), "hour, local": ("07", "8")}
     hole = np.nan
     known = [[7, 0, 0], [hole, hole, 1], [100, 1, 0], [0.5, 0, 1], [1, hole, hole], [2, 1, 1], [3, 0, 0]]
-    np.testing.assert_array_equal(dataset.values, np.array(known, np.float32))
+    np.testing.assert_array_equal(dataset.only.values, np.array(known, np.float32))
     np.testing.assert_array_equal(sent_by_replay(path, dataset, recipe), np.array(known, np.float32))
 
 
@@ -199,15 +199,15 @@ def test_rows_that_were_dropped_come_back_with_all_that_the_calendar_tells(dropp
     filled = load_dataset(recipe)
     # Words keep their codes: each is there in many hours of the training part.
     assert filled.categories["hour"] == full.categories["hour"] or len(filled.categories["hour"]) < 24
-    expected = full.values.copy()
+    expected = full.only.values.copy()
     expected[sorted(dropped), :2] = np.nan
-    np.testing.assert_array_equal(filled.values[:, :2], expected[:, :2])
-    hours = [filled.categories["hour"][int(code)] for code in filled.values[:, 2] if not np.isnan(code)]
+    np.testing.assert_array_equal(filled.only.values[:, :2], expected[:, :2])
+    hours = [filled.categories["hour"][int(code)] for code in filled.only.values[:, 2] if not np.isnan(code)]
     known = [f"{hour % 24:02}" for hour in range(NUM_HOURS) if f"{hour % 24:02}" in filled.categories["hour"]]
     assert hours == known
-    assert (filled.times == full.times).all()
+    assert (filled.only.times == full.only.times).all()
     assert filled.num_filled == len(dropped)
-    assert sent_by_replay(path, filled, recipe).tobytes() == filled.values.tobytes()
+    assert sent_by_replay(path, filled, recipe).tobytes() == filled.only.values.tobytes()
 
 
 def test_a_replay_does_about_gaps_what_the_training_did(tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_a_replay_does_about_gaps_what_the_training_did(tmp_path: Path) -> None:
     path.write_text(calendar_rows([5, 6]))
     ignoring = calendar_recipe(path, gaps="ignore")
     dataset = load_dataset(ignoring)
-    assert len(dataset.values) == NUM_HOURS - 2
-    assert sent_by_replay(path, dataset, ignoring).tobytes() == dataset.values.tobytes()
+    assert len(dataset.only.values) == NUM_HOURS - 2
+    assert sent_by_replay(path, dataset, ignoring).tobytes() == dataset.only.values.tobytes()
     refusing = calendar_recipe(path, gaps="refuse")
     with pytest.raises(DataError, match=r'2 of 72 steps of 1 hour have no row, .*data\.gaps = "fill" puts them in'):
         load_dataset(refusing)

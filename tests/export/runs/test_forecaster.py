@@ -9,7 +9,7 @@ from ostinato.export.runs.registry import export_run
 from tests.training import train_run
 
 RECIPE = """
-kind = "multi_horizon"
+kind = "forecaster"
 name = "waves"
 description = "a wave"
 [data]
@@ -24,9 +24,11 @@ season_steps = 12
 [network]
 cell = "gru"
 hidden_size = 4
+forecast = "attention"
 memory_steps = 12
 memory_size = 3
 [training]
+loss = "pinball"
 num_streams = 4
 window_steps = 12
 max_epochs = 1

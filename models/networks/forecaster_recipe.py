@@ -1,0 +1,112 @@
+"""A forecaster's recipe: which table is learned from, the network, what it forecasts, and how it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from ostinato.models.data.series_recipe import DataRecipe, StreamTraining
+from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
+from ostinato.models.recipe import Count, RunRecipe, Section
+
+Quantile: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+Loss: TypeAlias = Literal["absolute", "squared", "pinball", "gaussian", "counts"]
+
+
+class ForecasterNetwork(LayersRecipe):
+    """The network.
+
+    ``cell``: has no default.
+    ``forecast``: ``fed_back``: the next step, which is fed back to look further ahead; ``direct``: each step ahead up
+    to ``training.horizon_steps`` at once; ``attention``: a decoder (LSTM or GRU) that attends to what was remembered of
+    the last ``memory_steps``, and forecasts as far as it is asked.
+    ``memory_size``: how many numbers are remembered of each step.
+    ``quantiles``: of the loss ``pinball``: rising, as many below the median as above it.
+    """
+
+    cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)]
+    forecast: Literal["fed_back", "direct", "attention"] = "fed_back"
+    memory_steps: Count = 168
+    memory_size: Count = 32
+    quantiles: Annotated[tuple[Quantile, ...], Field(min_length=1)] = (0.1, 0.5, 0.9)
+
+    @model_validator(mode="after")
+    def _check_forecast(self) -> ForecasterNetwork:
+        if list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(f"quantiles: {list(self.quantiles)} do not rise")
+        if self.quantiles[len(self.quantiles) // 2] != 0.5 or len(self.quantiles) % 2 == 0:
+            raise ValueError(f"quantiles: 0.5 must stand in the middle of {list(self.quantiles)}")
+        if self.forecast == "attention" and self.cell not in ("lstm", "gru"):
+            raise ValueError("cell: of a network whose forecast is by attention it is lstm or gru")
+        given = [name for name in ("memory_steps", "memory_size") if getattr(self, name) != _default(type(self), name)]
+        if self.forecast != "attention" and given:
+            raise ValueError(f"{given[0]}: is of forecast = 'attention'")
+        return self
+
+
+class ForecasterTraining(StreamTraining):
+    """How it is trained.
+
+    ``loss``: what is learned: the median (``absolute``), the mean (``squared``), quantiles (``pinball``), mean and
+    spread (``gaussian``), or the mean of counts (``counts``), which are distributed as ``counts`` says.
+    ``horizon_steps``: how far ahead it is scored; and, of a direct forecast, answers.
+    ``origin_steps``: of a forecast by attention: in training one is made after every so many steps of a window.
+    ``validation_origin_steps``: the same in the validation part.
+    """
+
+    loss: Loss = "absolute"
+    counts: Literal["poisson", "negative_binomial"] = "negative_binomial"
+    horizon_steps: Count = 1
+    origin_steps: Count = 8
+    validation_origin_steps: Count = 5
+
+
+class Recipe(RunRecipe):
+    """All that one forecaster's training depends on.
+
+    ``one_step``: of a forecast by attention, the recipe of a forecaster of one step that is trained, too, and compared,
+    fed its own output; a relative path starts at this recipe's own folder.
+    """
+
+    kind: Literal["forecaster"] = "forecaster"
+    data: DataRecipe
+    network: ForecasterNetwork
+    training: ForecasterTraining = ForecasterTraining()
+    one_step: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Recipe:
+        if self.network.quantiles != _default(ForecasterNetwork, "quantiles") and self.training.loss != "pinball":
+            raise ValueError("network.quantiles: are of training.loss = 'pinball'")
+        if self.network.forecast == "fed_back" and self.training.horizon_steps > 1 and self.data.unseen_targets:
+            raise ValueError(
+                f"training.horizon_steps: {self.data.unseen_targets[0]!r} is no feature, so its forecast cannot be fed "
+                "back; network.forecast = 'direct' looks so far ahead at once"
+            )
+        if self.network.forecast != "attention":
+            if self.one_step is not None:
+                raise ValueError("one_step: is of network.forecast = 'attention'")
+            return self
+        if self.training.loss != "pinball" or len(self.data.targets) > 1 or self.data.unseen_targets:
+            raise ValueError(
+                "network.forecast: by attention the quantiles (training.loss = 'pinball') of one target are forecast, "
+                "which is a feature; 'direct' takes any"
+            )
+        if self.data.static:
+            raise ValueError("network.forecast: by attention nothing is known of data.static; 'direct' takes them")
+        return self
+
+    def located(self, folder: Path) -> Self:
+        """The recipe with its paths, which start at its own folder, made absolute."""
+        recipe = super().located(folder)
+        return recipe.model_copy(update={"one_step": self.one_step and folder / self.one_step})
+
+    def portable(self) -> dict[str, Any]:
+        """The recipe without where on this machine its data and the other recipe lay."""
+        return super().portable() | {"one_step": self.one_step and self.one_step.name}
+
+
+def _default(section: type[Section], key: str) -> Any:
+    return section.model_fields[key].default

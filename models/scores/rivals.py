@@ -1,0 +1,101 @@
+"""Rivals: forecasts that need no training, or hardly any, and that a network must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.models.data.series import Floats, Series
+
+# Of the autoregression: so many of the last steps, and how many rows for each weight it takes to learn them.
+_LAST_STEPS = 6
+_ROWS_PER_WEIGHT = 5
+# Keeps weights finite where lags say the same: of the mean square of a lag.
+_RIDGE = 1e-6
+
+
+def last_seen_values(series: Floats) -> Floats:
+    """Each step's last value that is not NaN, ``[N]``; NaN before the first."""
+    rows = np.where(np.isnan(series), 0, np.arange(len(series)))
+    return series[np.maximum.accumulate(rows)]
+
+
+def last_seen_of_season(series: Floats, season_steps: int) -> Floats:
+    """For each step the value one season before it; where that is missing, the one a season earlier, and so on."""
+    forecast = np.full_like(series, np.nan)
+    for phase in range(min(season_steps, max(0, len(series) - season_steps))):
+        forecast[phase + season_steps :: season_steps] = last_seen_values(series[phase::season_steps])[:-1]
+    return forecast
+
+
+def persistence(target: Floats, origins: range, num_steps: int) -> Floats:
+    """The last value seen at each origin, for all steps ahead, ``[n, num_steps]``."""
+    return np.repeat(last_seen_values(target)[origins, None], num_steps, axis=1)
+
+
+def seasonal_naive(target: Floats, origins: range, num_steps: int, season_steps: int) -> Floats:
+    """The value whole seasons before each step ahead, as known at the origin, ``[n, num_steps]``.
+
+    It is the one a season before; of more than a season ahead, or where it is missing, the one a season earlier.
+    """
+    by_season = last_seen_of_season(np.concatenate([target, np.full(season_steps, np.nan, np.float32)]), season_steps)
+    columns = []
+    for ahead in range(1, num_steps + 1):
+        # How far ahead the same phase of the season first comes: the later ones have the same forecast.
+        first = (ahead - 1) % season_steps + 1
+        columns.append(by_season[[origin + first for origin in origins]])
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class Autoregression:
+    """A linear autoregression, ``y(t) = c + sum over the lags l of w_l y(t - l)``, its own forecasts fed back.
+
+    The lags are the last few steps and those around a season before; where a value is missing, that before it counts.
+    """
+
+    lags: tuple[int, ...]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, series: Sequence[Series], target: int, season_steps: int) -> Autoregression | None:
+        """By least squares on the training parts; None = there is too little to learn from."""
+        season = {season_steps - 1, season_steps, season_steps + 1} if season_steps > _LAST_STEPS + 1 else set[int]()
+        lags = tuple(sorted({*range(1, _LAST_STEPS + 1), *season}))
+        rows, truths = [], []
+        for one in series:
+            known = one.truth[: one.validation_start, target]
+            steps = np.arange(lags[-1], len(known))
+            if not len(steps):
+                continue
+            filled = last_seen_values(known).astype(np.float64)
+            rows.append(np.stack([filled[steps - lag] for lag in lags], axis=1))
+            truths.append(known[steps])
+        if not rows:
+            return None
+        table, truth = np.concatenate(rows), np.concatenate(truths).astype(np.float64)
+        table = np.concatenate([table, np.ones((len(table), 1))], axis=1)
+        whole = ~np.isnan(table).any(axis=1) & ~np.isnan(truth)
+        table, truth = table[whole], truth[whole]
+        if len(truth) < _ROWS_PER_WEIGHT * table.shape[1]:
+            return None
+        ridge = _RIDGE * np.mean(table[:, :-1] ** 2, axis=0).mean() * len(table)
+        penalty = np.diag([ridge] * len(lags) + [0.0])
+        return cls(lags, np.linalg.solve(table.T @ table + penalty, table.T @ truth))
+
+    def forecast(self, target: Floats, origins: range, num_steps: int) -> Floats:
+        """``[n, num_steps]``; before its first value a series counts as if it had begun with it."""
+        filled = last_seen_values(target).astype(np.float64)
+        begun = filled[~np.isnan(filled)]
+        filled = np.where(np.isnan(filled), begun[0] if len(begun) else np.nan, filled)
+        at = np.array(origins)
+        made: list[NDArray[np.float64]] = []
+        for ahead in range(1, num_steps + 1):
+            forecast = np.full(len(at), self.weights[-1])
+            for lag, weight in zip(self.lags, self.weights[:-1], strict=True):
+                forecast += weight * (made[ahead - lag - 1] if lag < ahead else filled[np.maximum(at + ahead - lag, 0)])
+            made.append(forecast)
+        return np.stack(made, axis=1).astype(np.float32)
