@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from dataclasses import fields, replace
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from ostinato.export.contracts.axes import Array
+from ostinato.export.contracts.axes import Array, StepFunction
 from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import Decode, Decoded
 from ostinato.export.contracts.encoder_decoder import EncoderDecoder
@@ -28,8 +28,11 @@ from ostinato.service.artifact.numbers import largest_difference
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
 
 MAX_TOLERANCE = 1e-4
+MAX_PROVED_TOLERANCE = 1e-3
+"""Of a graph that was seen to be as near to the network in float64 as the network itself is."""
 # The graph and the network are rounded each on its own, and what was measured is not the worst that there is.
 _MARGIN = 5.0
+_PROVED_MARGIN, _AS_NEAR = 20.0, 2.0
 # Rows and steps over which the rounding of a recurrent network is measured.
 _SIZES = ((64, 200), (16, 1000))
 # Steps over which a chaotic network is compared.
@@ -109,10 +112,30 @@ def own_rounding(contract: Contract) -> OwnRounding:
     return OwnRounding(tolerance_for(stretch), _STRETCH, note)
 
 
-def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int = 0) -> float:
+def proved_tolerance(contract: Contract, graph: StepFunction) -> float:
+    """What a graph may differ by where it is as near to the network in float64 as the network itself: neither is wrong
+    then, however far the two are apart.
+
+    0 where it is not as near. A network that is rounded much, as normalisation within a cell and sums over thousands of
+    steps are, is that far from itself.
+    """
+    generator = np.random.default_rng(0)
+    drawn = [contract.draw(generator, *size) for size in _SIZES]
+    own = max(recurrent_rounding(contract, sequences) for sequences in drawn)
+    graphs = max(recurrent_rounding(contract, sequences, step=graph) for sequences in drawn)
+    is_as_near = 0.0 < graphs <= _AS_NEAR * own
+    return min(float(f"{_PROVED_MARGIN * own:.1e}"), MAX_PROVED_TOLERANCE) if is_as_near else 0.0
+
+
+def recurrent_rounding(
+    contract: Contract, sequences: Array, carried_steps: int = 0, step: StepFunction | None = None
+) -> float:
     """The same for a recurrent network, over whole sequences ``[B, T, ...]``: its output and last states.
 
     After each ``carried_steps`` steps both continue from the network's own states; 0 = never.
+
+    Args:
+        step: is measured in place of the network itself.
     """
     num_steps = carried_steps or sequences.shape[1]
     worst, states = 0.0, contract.initial_states(len(sequences))
@@ -120,10 +143,11 @@ def recurrent_rounding(contract: Contract, sequences: Array, carried_steps: int 
         wide = in_doubles(contract)
         for start in range(0, sequences.shape[1], num_steps):
             part = sequences[:, start : start + num_steps]
-            given, after = contract.run(contract, part, states)
+            given, after = contract.run(step or contract, part, states)
             wide_states = tuple(map(widened, states))
-            true, true_after = wide.run(wide, widened(part), wide_states)
-            pairs = [(given, true), *zip(after, true_after, strict=True)]
+            true, true_after = wide.run(wide, part, wide_states)
+            outputs = zip(contract.named(given).values(), contract.named(true).values(), strict=True)
+            pairs = [*outputs, *zip(after, true_after, strict=True)]
             worst = max([worst, *(largest_difference(ours, theirs) for ours, theirs in pairs)])
             states = after
     except Exception:  # a user's module may raise anything where it meets another dtype
@@ -141,8 +165,18 @@ def written_difference(given: Written, true: Written, decoder: Decoder) -> float
 
 
 def in_doubles(contract: AnyContract) -> AnyContract:
-    """The same network in float64."""
-    return replace(contract, module=copy.deepcopy(contract.module).double())
+    """The same network in float64; a recurrent one still takes rows as they are."""
+    wide = replace(contract, module=copy.deepcopy(contract.module).double())
+    if isinstance(wide, Contract):
+        return cast("AnyContract", _WideContract(**{part.name: getattr(wide, part.name) for part in fields(wide)}))
+    return wide
+
+
+class _WideContract(Contract):
+    """A contract with a network in float64, whose inputs and contexts are widened where they leave their rows."""
+
+    def tensors(self, x: Array) -> tuple[Array, ...]:
+        return tuple(map(widened, super().tensors(x)))
 
 
 def widened(array: Array) -> Array:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ostinato.models.networks.clockwork import Clockwork
+from ostinato.models.networks.delays import NARX, TimeDelay
+from ostinato.models.networks.echo_state import EchoStateRecipe, Reservoir
+from ostinato.models.networks.gated_feedback import GatedFeedback
 from ostinato.models.networks.gru import ResetGRU
 from ostinato.models.networks.jordan import Jordan
 from ostinato.models.networks.layer import Layer
 from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
 from ostinato.models.networks.lstm import PeepholeLSTM
+from ostinato.models.networks.minimal import MinimalGatedRNN, MinimalRNN
 from ostinato.models.networks.torch_layers import Nonlinearity, TorchCell, TorchLayers
 
 
@@ -17,6 +22,8 @@ def build_stack(cell: CellName, recipe: LayersRecipe, input_size: int, num_layer
     torchs = _torchs(cell, recipe)
     if torchs is not None:
         return [_torch_layers(torchs, recipe, input_size, num_layers)]
+    if cell == "gated_feedback":
+        return [_gated_feedback(recipe, input_size, num_layers)]
     layers: list[Layer] = []
     for _ in range(num_layers):
         layers.append(_OWN[cell](recipe, layers[-1].output_size if layers else input_size))
@@ -78,4 +85,70 @@ def _gru(recipe: LayersRecipe, input_size: int) -> Layer:
     )
 
 
-_OWN: Mapping[CellName, Callable[[LayersRecipe, int], Layer]] = {"jordan": _jordan, "lstm": _lstm, "gru": _gru}
+def _gated_feedback(recipe: LayersRecipe, input_size: int, num_layers: int) -> Layer:
+    return GatedFeedback(
+        recipe.feedback_cell,
+        input_size,
+        recipe.hidden_size,
+        num_layers,
+        dropout=recipe.dropout,
+        recurrent_dropout=recipe.recurrent_dropout,
+    )
+
+
+def _clockwork(recipe: LayersRecipe, input_size: int) -> Layer:
+    return Clockwork(
+        input_size,
+        recipe.hidden_size,
+        recipe.periods,
+        activation=recipe.activation,
+        recurrent_dropout=recipe.recurrent_dropout,
+    )
+
+
+def _time_delay(recipe: LayersRecipe, input_size: int) -> Layer:
+    return TimeDelay(input_size, recipe.hidden_size, recipe.taps, recipe.delay, activation=recipe.activation)
+
+
+def _narx(recipe: LayersRecipe, input_size: int) -> Layer:
+    return NARX(
+        input_size,
+        recipe.hidden_size,
+        recipe.fed_back_size,
+        taps=recipe.taps,
+        output_taps=recipe.output_taps,
+        activation=recipe.activation,
+        recurrent_dropout=recipe.recurrent_dropout,
+    )
+
+
+def _minimal(recipe: LayersRecipe, input_size: int) -> Layer:
+    return MinimalRNN(input_size, recipe.hidden_size, recurrent_dropout=recipe.recurrent_dropout)
+
+
+def _minimal_gated(recipe: LayersRecipe, input_size: int) -> Layer:
+    return MinimalGatedRNN(input_size, recipe.hidden_size, recurrent_dropout=recipe.recurrent_dropout)
+
+
+def _echo_state(recipe: LayersRecipe, input_size: int) -> Layer:
+    reservoir = EchoStateRecipe(
+        reservoir_size=recipe.hidden_size,
+        spectral_radius=recipe.spectral_radius,
+        sparsity=recipe.sparsity,
+        input_scaling=recipe.input_scaling,
+        leak=recipe.leak,
+    )
+    return Reservoir(reservoir, input_size)
+
+
+_OWN: Mapping[CellName, Callable[[LayersRecipe, int], Layer]] = {
+    "jordan": _jordan,
+    "lstm": _lstm,
+    "gru": _gru,
+    "clockwork": _clockwork,
+    "time_delay": _time_delay,
+    "narx": _narx,
+    "minimal": _minimal,
+    "minimal_gated": _minimal_gated,
+    "echo_state": _echo_state,
+}

@@ -30,12 +30,11 @@ def initialise(module: nn.Module, initialiser: Initialiser, hidden_size: int) ->
         hidden_size: H; a recurrent matrix of ``G H`` rows has G gates.
     """
     for name, weight in module.named_parameters():
-        leaf = name.rpartition(".")[2]
         if initialiser == "torch":
             nn.init.uniform_(weight, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
         elif weight.dim() == 1:
             nn.init.zeros_(weight)
-        elif leaf.startswith(("recurrent", "weight_hh")):
+        elif any(part.startswith(("recurrent", "weight_hh")) for part in name.split(".")):
             _make_orthogonal(weight, hidden_size, by_gate=initialiser == "orthogonal")
         else:
             _make_glorot(weight, hidden_size, by_gate=initialiser == "orthogonal")

@@ -36,7 +36,7 @@ class Layer(nn.Module):
 
     def weight_like(self) -> Tensor:
         """A tensor of its dtype and device."""
-        return next(iter([*self.parameters(), *self.buffers()]))
+        return next(each for each in (*self.parameters(), *self.buffers()) if each.is_floating_point())
 
 
 class SteppedLayer(Layer):

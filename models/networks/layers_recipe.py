@@ -8,19 +8,41 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from ostinato.models.networks.activations import Activation, GateActivation
+from ostinato.models.networks.gated_feedback import FeedbackCell
 from ostinato.models.networks.initialisers import Initialiser
-from ostinato.models.recipe import Count, Fraction, Section
+from ostinato.models.recipe import Count, Fraction, Positive, Section
 
-CellName: TypeAlias = Literal["rnn", "jordan", "lstm", "gru"]
+CellName: TypeAlias = Literal[
+    "rnn",
+    "jordan",
+    "lstm",
+    "gru",
+    "clockwork",
+    "gated_feedback",
+    "echo_state",
+    "time_delay",
+    "narx",
+    "minimal",
+    "minimal_gated",
+]
 OPTIONS: Mapping[str, tuple[CellName, ...]] = {
-    "activation": ("rnn", "jordan", "lstm", "gru"),
+    "activation": ("rnn", "jordan", "lstm", "gru", "clockwork", "time_delay", "narx"),
     "gate_activation": ("lstm", "gru"),
     "peepholes": ("lstm",),
     "reset_after": ("gru",),
-    "fed_back_size": ("jordan",),
+    "fed_back_size": ("jordan", "narx"),
+    "periods": ("clockwork",),
+    "feedback_cell": ("gated_feedback",),
+    "taps": ("time_delay", "narx"),
+    "delay": ("time_delay",),
+    "output_taps": ("narx",),
+    "spectral_radius": ("echo_state",),
+    "sparsity": ("echo_state",),
+    "input_scaling": ("echo_state",),
+    "leak": ("echo_state",),
 }
 """What a recipe may say of some cells only, and of which."""
-_FORGETTING: tuple[CellName, ...] = ("lstm",)
+_FORGETTING: tuple[CellName, ...] = ("lstm", "gated_feedback")
 
 
 class LayersRecipe(Section):
@@ -32,10 +54,16 @@ class LayersRecipe(Section):
     ``recurrent_dropout``: of what a step gives to the next, with one mask a sequence; 0 = none.
     ``forget_bias``: of an LSTM's forget gates at first; None = as the initialiser has it (``keras`` 1, else none).
     ``initialiser``: ``torch``, ``orthogonal`` or ``keras``.
-    ``activation``: of ``rnn`` (``tanh`` or ``relu``), ``jordan``, ``lstm`` and ``gru``.
+    ``activation``: of the hidden units; ``linear`` is nothing that ``rnn`` has.
     ``gate_activation``: of the gates of ``lstm`` and ``gru``: ``hard_sigmoid`` is that of Keras 3.
     ``peepholes``: of ``lstm``. ``reset_after``: of ``gru``: True is torch's and Keras' default, False Cho's.
-    ``fed_back_size``: of ``jordan``, features of the output that it feeds back; None = H.
+    ``fed_back_size``: of ``jordan`` and ``narx``, features of the output that is fed back; None = H.
+    ``periods``: of ``clockwork``, in steps, one for each group; H is a multiple of their number.
+    ``feedback_cell``: of ``gated_feedback``: what its layers are.
+    ``taps``: of ``time_delay`` and ``narx``, how many steps of the input are read; ``delay``: of ``time_delay``, how
+    many steps they are apart; ``output_taps``: of ``narx``, how many of its own outputs.
+    ``spectral_radius``, ``sparsity``, ``input_scaling``, ``leak``: of ``echo_state``, as in ``EchoStateRecipe``; its
+    weights never learn.
     """
 
     cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)] = "lstm"
@@ -50,6 +78,15 @@ class LayersRecipe(Section):
     peepholes: bool = False
     reset_after: bool = True
     fed_back_size: Count | None = None
+    periods: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    feedback_cell: FeedbackCell = "gru"
+    taps: Count = 3
+    delay: Count = 1
+    output_taps: Count = 3
+    spectral_radius: Positive = 0.9
+    sparsity: Fraction = 0.9
+    input_scaling: Positive = 0.5
+    leak: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
     def cells(self) -> tuple[CellName, ...]:
@@ -68,6 +105,11 @@ class LayersRecipe(Section):
                 raise ValueError(f"{option}: is of {' and '.join(cells)}, and no layer is that")
         if self.forget_bias is not None and not set(_FORGETTING) & set(self.cells):
             raise ValueError(f"forget_bias: is of {' and '.join(_FORGETTING)}, and no layer is that")
+        if "clockwork" in self.cells and self.hidden_size % len(self.periods):
+            raise ValueError(
+                f"hidden_size: {self.hidden_size} units make no {len(self.periods)} groups of one size, one for each "
+                "of periods"
+            )
         if self.activation == "linear" and "rnn" in self.cells:
             raise ValueError("activation: of rnn it is tanh or relu")
         return self

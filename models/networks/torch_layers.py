@@ -73,13 +73,8 @@ class TorchLayers(Layer):
         return tuple(h.clone() for _ in self.state_names)
 
     def set_forget_bias(self, value: float) -> None:
-        """Of an LSTM: torch adds two biases, so one has it and the other none."""
-        if self.cell != "lstm":
-            return
-        with torch.no_grad():
-            for name, weight in self.layers.named_parameters():
-                if name.startswith("bias"):
-                    weight[self.output_size : 2 * self.output_size] = value if name.startswith("bias_ih") else 0.0
+        """Of an LSTM."""
+        set_forget_bias(self.layers, value)
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """As ``Layer`` says."""
@@ -116,6 +111,17 @@ class TorchLayers(Layer):
         z = torch.sigmoid(z + z_h)
         n = torch.tanh(n + torch.sigmoid(r + r_h) * n_h)
         return ((1 - z) * n + z * states[0],)
+
+
+def set_forget_bias(layers: nn.RNNBase, value: float) -> None:
+    """Of an LSTM's forget gates; other layers have none. torch adds two biases, so one has it and the other is 0."""
+    if not isinstance(layers, nn.LSTM):
+        return
+    gate = slice(layers.hidden_size, 2 * layers.hidden_size)
+    with torch.no_grad():
+        for name, weight in layers.named_parameters():
+            if name.startswith("bias"):
+                weight[gate] = value if name.startswith("bias_ih") else 0.0
 
 
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

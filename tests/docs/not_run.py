@@ -28,6 +28,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
+    ("docs/models.md", "$ python -m benchmarks.networks.echo_state"): "it needs a Python that has reservoirpy",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",

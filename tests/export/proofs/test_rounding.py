@@ -17,16 +17,19 @@ from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import (
+    MAX_PROVED_TOLERANCE,
     MAX_TOLERANCE,
     Widened,
     encoder_decoder_rounding,
     in_doubles,
     own_rounding,
+    proved_tolerance,
     recurrent_rounding,
     tolerance_for,
     widened,
 )
 from ostinato.export.proofs.teacher_forcing import write_from
+from ostinato.service.artifact.tensors import Input
 from tests.export.contracts.test_encoder_decoder import LOADS
 from tests.export.modules import Offset, Stacked, amounts
 from tests.export.writers import LETTERS, PAIRS, SOUNDS, NumberWriter, States, Writer
@@ -108,6 +111,17 @@ def test_a_recurrent_network_is_measured_over_whole_sequences() -> None:
     assert 1e-9 < recurrent_rounding(contract, sequences) < 1e-6
 
 
+def test_a_graph_as_near_to_float64_as_its_network_may_differ_from_it_by_more() -> None:
+    contract = inspect_module(Stacked(), amounts())
+
+    def wrong(x: Array, states: Arrays) -> tuple[Array, Arrays]:
+        y, after = contract(x, states)
+        return y + np.float32(1e-3), after
+
+    assert 0.0 < proved_tolerance(contract, contract) < own_rounding(contract).tolerance < MAX_PROVED_TOLERANCE == 1e-3
+    assert proved_tolerance(contract, wrong) == 0.0
+
+
 def test_a_recurrent_network_that_knows_no_float64_has_no_rounding_error() -> None:
     class Single(Stacked):
         def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -121,6 +135,18 @@ def test_the_tolerance_of_a_recurrent_network_is_that_of_its_own_rounding() -> N
     assert own_rounding(inspect_module(Stacked(), amounts())) == (TOLERANCE, 0, "")
     # Of many numbers some are off by nearly 2^-16 = 1.5e-5; five times that is 7.6e-5.
     assert 7e-5 < own_rounding(inspect_module(Offset(), amounts())).tolerance <= 7.7e-5
+
+
+def test_a_network_with_a_context_and_several_outputs_is_measured_as_any_other() -> None:
+    class Both(Offset):
+        def forward(self, x: Tensor, size: Tensor, *state: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            y, *after = super().forward(x * size.unsqueeze(1), *state)
+            return (y, y / 2, *after)
+
+    size = Input(name="size", dtype="float32", shape=("B", 1), features=("size",))
+    contract = inspect_module(Both(), amounts(), context=(size,))
+    assert len(contract.made) == 2
+    assert 7e-5 < own_rounding(contract).tolerance <= 7.7e-5
 
 
 def test_the_network_itself_stays_in_float32() -> None:

@@ -7,6 +7,7 @@ import torch
 from ostinato.models.networks.activations import GateActivation
 from ostinato.models.networks.gru import ResetGRU
 from ostinato.models.networks.initialisers import initialise
+from tests.docs.keras_page import KerasLayers
 from tests.models.networks.plain import GATES, Floats, run_layer, weights_of
 
 
@@ -44,3 +45,22 @@ def test_with_the_reset_gate_behind_it_is_torchs() -> None:
     layer.load_state_dict(dict(zip(names, torchs.parameters(), strict=True)))
     x = torch.randn(2, 7, 3)
     torch.testing.assert_close(layer(x, *layer.initial_state(2)), torchs(x))
+
+
+@pytest.mark.parametrize(("name", "reset_after"), [("gru", True), ("gru_reset_before", False)])
+def test_it_answers_as_keras_did(name: str, reset_after: bool) -> None:
+    layers = KerasLayers()
+    kernel, recurrent, bias = (torch.as_tensor(weight) for weight in layers.weights(name))
+    layer = ResetGRU(len(kernel), len(recurrent), reset_after=reset_after)
+
+    def in_our_order(gates: torch.Tensor) -> torch.Tensor:
+        """Keras has z r n."""
+        z, r, n = gates.chunk(3, dim=-1)
+        return torch.cat([r, z, n], dim=-1)
+
+    content = {"input_weight": in_our_order(kernel).T, "recurrent_weight": in_our_order(recurrent).T}
+    biases = {"bias": bias[0], "recurrent_bias": bias[1]} if reset_after else {"bias": bias}
+    layer.load_state_dict(content | {place: in_our_order(value) for place, value in biases.items()})
+    x = torch.as_tensor(layers["x"])
+    made = layer(x, *layer.initial_state(len(x)))[0].detach().numpy()
+    np.testing.assert_allclose(made, layers[f"{name}/y"], atol=1e-6)

@@ -7,6 +7,7 @@ import torch
 from ostinato.models.networks.activations import GateActivation
 from ostinato.models.networks.initialisers import initialise
 from ostinato.models.networks.lstm import PeepholeLSTM
+from tests.docs.keras_page import KerasLayers
 from tests.models.networks.plain import GATES, Floats, run_layer, weights_of
 
 
@@ -53,3 +54,13 @@ def test_without_peepholes_it_is_torchs() -> None:
     made, h, c = layer(x, *layer.initial_state(2))
     wanted, last = torchs(x)
     torch.testing.assert_close((made, h, c), (wanted, *last))
+
+
+def test_with_a_hard_sigmoid_it_answers_as_keras_did() -> None:
+    layers = KerasLayers()
+    kernel, recurrent, bias = (torch.as_tensor(weight) for weight in layers.weights("lstm_hard"))
+    layer = PeepholeLSTM(len(kernel), len(recurrent), peepholes=False, gate_activation="hard_sigmoid")
+    layer.load_state_dict({"input_weight": kernel.T, "recurrent_weight": recurrent.T, "bias": bias})
+    x = torch.as_tensor(layers["x"])
+    made = layer(x, *layer.initial_state(len(x)))[0].detach().numpy()
+    np.testing.assert_allclose(made, layers["lstm_hard/y"], atol=1e-6)
