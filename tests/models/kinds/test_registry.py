@@ -62,7 +62,15 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, text: str, message:
 
 
 def test_every_kind_trains_and_loads() -> None:
-    assert kind_names() == ["caption", "forecaster", "labels", "language_model", "multi_horizon", "pronunciation", "tags"]
+    assert kind_names() == [
+        "caption",
+        "forecaster",
+        "labels",
+        "language_model",
+        "multi_horizon",
+        "pronunciation",
+        "tags",
+    ]
     for name in kind_names():
         module = load_kind(name)
         assert callable(module.train)
