@@ -1,4 +1,4 @@
-"""Moving digits: frames in which two handwritten digits fly and bounce off the edges; writes ``moving.npz`` here.
+"""Moving digits: frames in which a handwritten digit flies and bounces off the edges; writes ``moving.npz`` here.
 
 In the manner of Srivastava et al. (2015, "Unsupervised Learning of Video Representations using LSTMs"), from the digits
 of ``digits.csv.xz``. No digit is in two sequences. The same file comes out each time.
@@ -13,22 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent
-NUM_SEQUENCES, NUM_FRAMES, DIGITS_A_FRAME = 300, 12, 2
+NUM_SEQUENCES, NUM_FRAMES = 300, 12
 DIGIT_SIDE, SIDE = 8, 16
 MAX_SPEED = 2
 
 
 def moving_digits(digits: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
-    """Frames ``[N, T, 16, 16]`` from digits ``[M, 8, 8]``; where two lie on each other, there is the ink of both."""
+    """Frames ``[N, T, 16, 16]`` from digits ``[M, 8, 8]``."""
     generator = np.random.default_rng(seed)
-    drawn = generator.permutation(len(digits))[: NUM_SEQUENCES * DIGITS_A_FRAME].reshape(NUM_SEQUENCES, DIGITS_A_FRAME)
+    drawn = generator.permutation(len(digits))[:NUM_SEQUENCES]
     frames = np.zeros((NUM_SEQUENCES, NUM_FRAMES, SIDE, SIDE), np.uint8)
-    for sequence, own in zip(frames, drawn, strict=True):
-        for digit in digits[own]:
-            ways = [path(generator) for _axis in range(2)]
-            for frame, row, column in zip(sequence, *ways, strict=True):
-                under = frame[row : row + DIGIT_SIDE, column : column + DIGIT_SIDE]
-                np.maximum(under, digit, out=under)
+    for sequence, digit in zip(frames, digits[drawn], strict=True):
+        ways = [path(generator) for _axis in range(2)]
+        for frame, row, column in zip(sequence, *ways, strict=True):
+            frame[row : row + DIGIT_SIDE, column : column + DIGIT_SIDE] = digit
     return frames
 
 

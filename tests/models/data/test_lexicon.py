@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.models.data.parts import PARTS
 from ostinato.models.data.lexicon import load_lexicon, part_of
+from ostinato.models.data.parts import PARTS
 from ostinato.models.errors import DataError
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "cmudict.dict.xz"

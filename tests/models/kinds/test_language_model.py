@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ostinato.models.data.parts import PARTS
 from ostinato.models.data.lexicon import load_lexicon
+from ostinato.models.data.parts import PARTS
 from ostinato.models.data.spellings import EDGE, Spellings
 from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.kinds.language_model import (

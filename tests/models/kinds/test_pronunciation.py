@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ostinato.models.data.parts import PARTS
 from ostinato.models.data.lexicon import load_lexicon
+from ostinato.models.data.parts import PARTS
 from ostinato.models.errors import Diverged, RecipeError, RunError
 from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_run
 from ostinato.models.scores.pronunciation import pronounce
