@@ -12,8 +12,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from ostinato.models.data.files import read_columns
+from ostinato.models.data.lines import EDGE, Lines
 from ostinato.models.data.series import Floats
-from ostinato.models.data.spellings import EDGE, Spellings
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe
 from ostinato.tables.cells import CellReader
@@ -112,8 +112,9 @@ def names_to_codes(digits: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
     Given: the edge and the letters. Wanted: the letters and the edge, ``IGNORED`` beyond.
     """
-    names = Spellings.of([NAMES[digit] for digit in digits], SYMBOLS)
-    return names.given, names.wanted
+    codes = {symbol: code for code, symbol in enumerate(SYMBOLS)}
+    names = Lines.of([[codes[letter] for letter in NAMES[digit]] for digit in digits])
+    return names.batch(torch.arange(len(names)))
 
 
 def shifted(pixels: Tensor, shifts: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ from ostinato.models.data.digits import (
     shifted,
     split,
 )
+from ostinato.models.data.lines import EDGE, EDGE_CODE
 from ostinato.models.data.series import Floats
-from ostinato.models.data.spellings import EDGE, EDGE_CODE
 from ostinato.models.networks.caption import Captioner, spell
 from ostinato.models.recipe import Count, Fraction, RunRecipe, Section, TrainingRecipe
 from ostinato.models.report import ScoreTable

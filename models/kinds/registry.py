@@ -34,7 +34,7 @@ from ostinato.models.training.job import Job
 # What a recipe or a run without the key `kind` is.
 FORECASTER = "forecaster"
 # What kinds were called before.
-FORMER: dict[str, str] = {}
+FORMER = {"language_model": "text", "pronunciation": "pairs"}
 
 
 class Kind(Protocol):

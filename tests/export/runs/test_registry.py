@@ -122,7 +122,7 @@ def test_a_stream_with_holes_is_filled_across_chunks_as_the_network_fills_it(
 @pytest.mark.parametrize("kind", ["translation", "registry", "../kinds/caption", 3, None, ["forecaster"]])
 def test_a_run_of_a_kind_that_there_is_not_is_refused(kind: object, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"kind": kind}))
-    with pytest.raises(ExportError, match=r"a run of kind .*; known are caption, forecaster, language_model, "):
+    with pytest.raises(ExportError, match=r"a run of kind .*; known are caption, forecaster, labels, "):
         export_run(tmp_path, tmp_path / "repository")
 
 
