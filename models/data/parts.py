@@ -13,6 +13,9 @@ PARTS: tuple[PartName, ...] = get_args(PartName)
 # Of the data, what is held out as validation or as test part.
 PartFraction: TypeAlias = Annotated[float, Field(gt=0, lt=0.5)]
 
+LEAST_NAMES = 20
+"""Of fewer, all are in every part: what little there is had better be learned."""
+
 
 def part_of(name: str, validation_fraction: float, test_fraction: float) -> PartName:
     """The part of what has this name, by the name alone: what is added or removed moves nothing else."""
@@ -30,7 +33,7 @@ def split_by_name(
     A part that chance left empty is given one of the training part, the same for the same names.
     """
     parts = {name: part_of(name, validation_fraction, test_fraction) for name in names}
-    if len(parts) < len(PARTS):
+    if len(parts) < LEAST_NAMES:
         return dict.fromkeys(parts, PARTS)
     for part in PARTS:
         if part not in (given := list(parts.values())):

@@ -41,7 +41,8 @@ def draft_of_text(file: Path) -> Draft:
 
 def _draft(file: Path, data: dict[str, Any], num_symbols: int, num_lines: int, *, is_lines: bool) -> Draft:
     batch_size, window_steps = (64, 64) if is_lines else (32, 64)
-    num_updates = num_lines / batch_size if is_lines else num_symbols / (batch_size * window_steps)
+    # A short running text is cut into fewer streams, each of four windows at least.
+    num_updates = num_lines / batch_size if is_lines else max(4.0, num_symbols / (batch_size * window_steps))
     max_epochs = max(4, min(20, _SYMBOLS // num_symbols), math.ceil(_LEAST_UPDATES / max(1.0, num_updates)))
     training: dict[str, Any] = {"batch_size": batch_size, "max_epochs": max_epochs, "warm_up_epochs": 0.5}
     if not is_lines:

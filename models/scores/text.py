@@ -18,8 +18,10 @@ from ostinato.models.training.text import continue_text, perplexity
 
 # Orders of n-gram models are tried upwards until the validation part is predicted worse, from here to there.
 FIRST_ORDER, LAST_ORDER = 2, 10
-# Of a longer text, n-grams learn from its end.
-_MAX_NGRAM_SYMBOLS = 2_000_000
+# N-grams learn from so much of a longer text: from the end of a running one, which is nearest to what is held out, and
+# from the first lines. Each of their symbols takes kilobytes of memory, and more of them where lines differ.
+_MAX_RUNNING_SYMBOLS = 400_000
+_MAX_LINE_SYMBOLS = 1_000_000
 _WRITTEN_STEPS = 120
 _BEGUN_STEPS = 12
 
@@ -36,7 +38,8 @@ class Perplexities:
 class TextScores:
     """The network and models that need no training, all by the same texts and symbols.
 
-    ``ngram``: of the order ``ngram_order``, learned from the same training part; the validation part chose the order.
+    ``ngram``: of the order ``ngram_order``, learned from the same training part, or ``num_ngram_symbols`` of it
+    where it is long; the validation part chose the order.
     ``uniform``: all symbols are equally likely.
     ``num_texts``, ``num_symbols``: of the test part, the end of each text among its symbols.
     ``num_unknown``: those of them that the training part does not have; they are not scored.
@@ -45,6 +48,7 @@ class TextScores:
     network: Perplexities
     ngram: Perplexities
     ngram_order: int
+    num_ngram_symbols: int
     uniform: float
     num_texts: int
     num_symbols: int
@@ -59,6 +63,7 @@ def score(network: LanguageModel, text: Text) -> TextScores:
         network=Perplexities(*(perplexity(network, text.parts[part], text) for part in ("validation", "test"))),
         ngram=ngram,
         ngram_order=order,
+        num_ngram_symbols=sum(map(len, ngram_texts(text))),
         uniform=float(len(text.symbols)),
         num_texts=len(test),
         num_symbols=sum(len(codes) + 1 for codes in test),
@@ -68,10 +73,8 @@ def score(network: LanguageModel, text: Text) -> TextScores:
 
 def best_ngram(text: Text) -> tuple[int, Perplexities]:
     """The order that predicts the validation part best, and how well both held-out parts are predicted with it."""
-    training, validation, test = (
-        [as_characters(codes) for codes in text.parts[part]] for part in ("training", "validation", "test")
-    )
-    training = [characters[-_MAX_NGRAM_SYMBOLS:] for characters in training]
+    training = ngram_texts(text)
+    validation, test = (list(map(as_characters, text.parts[part])) for part in ("validation", "test"))
     unknown = "" if text.symbols.unknown is None else chr(text.symbols.unknown)
     best_order, best = 0, Perplexities(math.inf, math.inf)
     for order in range(FIRST_ORDER, LAST_ORDER + 1):
@@ -81,6 +84,15 @@ def best_ngram(text: Text) -> tuple[int, Perplexities]:
             break
         best_order, best = order, Perplexities(found, model.perplexity(test, unknown))
     return best_order, best
+
+
+def ngram_texts(text: Text) -> list[str]:
+    """What n-gram models learn from."""
+    texts = list(map(as_characters, text.parts["training"]))
+    if text.is_running:
+        return [characters[-_MAX_RUNNING_SYMBOLS:] for characters in texts]
+    ends = itertools.accumulate(map(len, texts))
+    return [characters for characters, end in zip(texts, ends, strict=True) if end <= _MAX_LINE_SYMBOLS] or texts[:1]
 
 
 def as_characters(codes: Sequence[int]) -> str:
@@ -94,9 +106,11 @@ def sections_of(network: LanguageModel, text: Text, scores: TextScores, fitted: 
 
 
 def _table(text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
+    is_whole = scores.num_ngram_symbols == sum(map(len, text.parts["training"]))
+    of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {text.symbols.unit}"
     rows = (
         ("network", scores.network),
-        (f"{scores.ngram_order}-gram, Kneser-Ney", scores.ngram),
+        (f"{scores.ngram_order}-gram, Kneser-Ney{of_part}", scores.ngram),
         ("all symbols equally likely", Perplexities(scores.uniform, scores.uniform)),
     )
     unit = text.symbols.unit

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ostinato.models.data.parts import PARTS, part_of, split_by_name
+from ostinato.models.data.parts import LEAST_NAMES, PARTS, part_of, split_by_name
 
 
 @pytest.mark.parametrize(("part", "word"), [("training", "abacus"), ("validation", "headless"), ("test", "topknot")])
@@ -15,7 +15,7 @@ def test_parts_are_near_their_fractions() -> None:
     assert [parts.count(part) / 5_000 for part in PARTS] == pytest.approx([0.7, 0.2, 0.1], abs=0.02)
 
 
-@pytest.mark.parametrize("number", [3, 4, 10, 40])
+@pytest.mark.parametrize("number", [LEAST_NAMES, 21, 40])
 def test_few_names_leave_no_part_empty(number: int) -> None:
     parts = [part for parts in split_by_name(map(str, range(number)), 0.05, 0.05).values() for part in parts]
     assert len(parts) == number
@@ -24,3 +24,4 @@ def test_few_names_leave_no_part_empty(number: int) -> None:
 
 def test_too_few_names_are_in_every_part() -> None:
     assert split_by_name(["a", "b"], 0.05, 0.05) == {"a": PARTS, "b": PARTS}
+    assert set(split_by_name(map(str, range(LEAST_NAMES - 1)), 0.3, 0.3).values()) == {PARTS}
