@@ -40,6 +40,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def to(self, device: str) -> Pairs:
+        """On another device."""
+        parts = (self.source, self.lengths, self.target_in, self.target_out, self.target_lengths)
+        return Pairs(*(part.to(device) for part in parts))
+
     def batch(self, rows: Tensor) -> Pairs:
         """Some of the pairs, padded to the longest of them and no further."""
         lengths, target_lengths = self.lengths[rows], self.target_lengths[rows]

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ostinato.models.data.lines import EDGE, EDGE_CODE, Lines
 from ostinato.models.data.picture_draft import draft_of_pictures
 from ostinato.models.data.pictures import PictureParts, Pictures, PicturesRecipe, load_pictures, shifted
-from ostinato.models.data.spellings import EDGE, EDGE_CODE, Spellings
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 from ostinato.models.networks.caption import Captioner, spell
@@ -160,8 +160,7 @@ def fit(network: Captioner, recipe: CaptionsRecipe, data: PictureParts, symbols:
     network.to(device)
     training, validation = data.parts["training"], data.parts["validation"]
     pixels = torch.from_numpy(training.pixels).to(device)
-    texts = _spelled(training, recipe, symbols)
-    given, wanted = texts.given.to(device), texts.wanted.to(device)
+    given, wanted = (codes.to(device) for codes in _whole(_spelled(training, recipe, symbols)))
     shift = min(recipe.training.max_shift, *(side - 1 for side in data.shape[1:]))
 
     def loss(rows: Tensor) -> Tensor:
@@ -188,10 +187,10 @@ def mean_loss(network: Captioner, pictures: Pictures, recipe: CaptionsRecipe, sy
     texts = _spelled(pictures, recipe, symbols)
     total = 0.0
     for rows in torch.split(torch.arange(len(texts)), _SCORED):
-        scores = network(torch.from_numpy(pictures.pixels[rows.numpy()]).to(device), texts.given[rows].to(device))
-        wanted = texts.wanted[rows].to(device)
-        total += loss_of(scores, wanted).item() * int(texts.lengths[rows].sum())
-    return total / texts.num_symbols
+        given, wanted = texts.batch(rows)
+        scores = network(torch.from_numpy(pictures.pixels[rows.numpy()]).to(device), given.to(device))
+        total += loss_of(scores, wanted.to(device)).item() * int(texts.lengths[rows].sum())
+    return total / int(texts.lengths.sum())
 
 
 def units(text: str, recipe: CaptionsRecipe) -> list[str]:
@@ -216,8 +215,14 @@ def _symbols(recipe: CaptionsRecipe, data: PictureParts) -> tuple[str, ...]:
     return (EDGE, *sorted(known - {EDGE}))
 
 
-def _spelled(pictures: Pictures, recipe: CaptionsRecipe, symbols: tuple[str, ...]) -> Spellings:
-    return Spellings.of([units(text, recipe) for text in pictures.texts], symbols)
+def _spelled(pictures: Pictures, recipe: CaptionsRecipe, symbols: tuple[str, ...]) -> Lines:
+    codes = {symbol: code for code, symbol in enumerate(symbols)}
+    return Lines.of([[codes[unit] for unit in units(text, recipe)] for text in pictures.texts])
+
+
+def _whole(lines: Lines) -> tuple[Tensor, Tensor]:
+    """Given and wanted of all lines."""
+    return lines.batch(torch.arange(len(lines)))
 
 
 def _scored(

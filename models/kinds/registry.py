@@ -34,7 +34,7 @@ from ostinato.models.training.job import Job
 # What a recipe or a run without the key `kind` is.
 FORECASTER = "forecaster"
 # What kinds were called before.
-FORMER = {"caption": "captions", "multi_horizon": FORECASTER}
+FORMER = {"caption": "captions", "language_model": "text", "multi_horizon": FORECASTER, "pronunciation": "pairs"}
 
 
 class Kind(Protocol):

@@ -1,4 +1,4 @@
-"""A character n-gram model, what a language model must beat: interpolated Kneser-Ney smoothing.
+"""An n-gram model, what a language model must beat: interpolated Kneser-Ney smoothing.
 
 With ``h`` the up to ``n - 1`` symbols before, ``h'`` those without the first of them, and a discount ``D`` an order::
 
@@ -22,16 +22,16 @@ Counts: TypeAlias = dict[str, Counter[str]]
 
 
 class NGram:
-    """A character n-gram model of words, each word by itself.
+    """An n-gram model of texts, each by itself; a symbol is a character, whatever it stands for.
 
     Args:
         order: n, at least 1.
-        words: what it learns from.
-        num_symbols: V, the symbols that may come next, the end of the word among them.
+        words: the texts that it learns from.
+        num_symbols: V, the symbols that may come next, the end of the text among them.
     """
 
-    # Stands for what is before a word and for its end.
-    EDGE = "\n"
+    # Stands for what is before a text and for its end.
+    EDGE = "\0"
 
     def __init__(self, order: int, words: Iterable[str], num_symbols: int) -> None:
         self._num_symbols = num_symbols
@@ -49,8 +49,26 @@ class NGram:
         self._discounts = [_discount(each) for each in self._counts]
 
     def probability(self, symbol: str, context: str) -> float:
-        """Of ``symbol`` (``EDGE``: the end of the word) after ``context``, all that came before it in the word."""
-        before = self.EDGE + context
+        """Of ``symbol`` (``EDGE``: the end of the text) after ``context``, all that came before it in the text."""
+        return self._probability(symbol, self.EDGE + context)
+
+    def perplexity(self, words: Iterable[str], unknown: str = "") -> float:
+        """``exp`` of the mean of ``-log p`` over all symbols of the texts, the end of each text among them.
+
+        Args:
+            unknown: a symbol that counts for nothing.
+        """
+        reach = len(self._counts) - 1
+        surprises = [
+            -math.log(self._probability(symbol, before[max(0, place - reach) : place]))
+            for word in words
+            for before in (self.EDGE + word,)
+            for place, symbol in enumerate(word + self.EDGE, start=1)
+            if symbol != unknown
+        ]
+        return math.exp(math.fsum(surprises) / max(1, len(surprises)))
+
+    def _probability(self, symbol: str, before: str) -> float:
         probability = 1.0 / self._num_symbols
         for length, (counts, discount) in enumerate(zip(self._counts, self._discounts, strict=True)):
             followers = counts.get(before[len(before) - length :]) if length <= len(before) else None
@@ -60,15 +78,6 @@ class NGram:
             own = max(followers[symbol] - discount, 0.0) if symbol in followers else 0.0
             probability = (own + discount * len(followers) * probability) / total
         return probability
-
-    def perplexity(self, words: Iterable[str]) -> float:
-        """``exp`` of the mean of ``-log p`` over all symbols of the words, the end of each word among them."""
-        surprises = [
-            -math.log(self.probability(symbol, word[:place]))
-            for word in words
-            for place, symbol in enumerate(word + self.EDGE)
-        ]
-        return math.exp(math.fsum(surprises) / len(surprises))
 
 
 def _grouped(counts: Counter[tuple[str, str]]) -> Counts:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ class GenerationTraining(TrainingRecipe):
 
     ``label_smoothing``: what part of the probability all codes share (Szegedy et al., 2016).
     ``sampling_rate``: scheduled sampling rises from 0 in the first epoch to this in the last; 0 is teacher forcing.
+    ``unknown_rate``: how often a symbol of a source is read as the unknown one, where there is such a one, so that the
+    network learns what to make of it.
     """
 
     batch_size: Count = 128
@@ -28,6 +31,7 @@ class GenerationTraining(TrainingRecipe):
     warm_up_epochs: NotNegative = 0.5
     label_smoothing: Fraction = 0.0
     sampling_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    unknown_rate: Fraction = 0.005
 
 
 def fit_pairs(
@@ -37,12 +41,14 @@ def fit_pairs(
     validate: Callable[[Seq2Seq], float],
     job: Job,
     label: str,
+    unknown: int | None = None,
 ) -> Fitted:
     """Train until the validation error stops falling, or ``max_epochs``; the best epoch's weights stay.
 
     Args:
         validate: what to stop by, of the network as it is: less is better.
         label: what the validation error is called where it is shown.
+        unknown: the code of what is no symbol of a source, if there is one.
 
     Raises:
         Diverged: the loss is no longer a finite number.
@@ -53,8 +59,12 @@ def fit_pairs(
         sampling_rate = recipe.sampling_rate * (epoch - 1) / max(1, recipe.max_epochs - 1)
 
         def loss(rows: Tensor) -> Tensor:
-            batch = pairs.batch(rows)
-            scores = network(batch.source, batch.lengths, batch.target_in, sampling_rate)
+            batch = pairs.batch(rows).to(recipe.device)
+            source = batch.source
+            if unknown is not None and recipe.unknown_rate > 0.0:
+                forgotten = torch.rand(source.shape, device=source.device) < recipe.unknown_rate
+                source = source.masked_fill(forgotten, unknown)
+            scores = network(source, batch.lengths, batch.target_in, sampling_rate)
             return loss_of(scores, batch.target_out, recipe.label_smoothing)
 
         return Epoch(num_batches, map(loss, bucketed_batches(pairs, recipe.batch_size, epoch_random(recipe, epoch))))

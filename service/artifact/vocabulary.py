@@ -73,6 +73,10 @@ class Vocabulary(BaseModel):
     def _unknown_code(self) -> int | None:
         return None if self.unknown is None else self.symbols.index(self.unknown)
 
+    @cached_property
+    def _are_words(self) -> bool:
+        return self.separator == " " and all(symbol.split() == [symbol] for symbol in self.codes)
+
     def encode(self, text: str, field: str) -> list[int]:
         """The codes of a text.
 
@@ -82,7 +86,7 @@ class Vocabulary(BaseModel):
         """
         known, of_unknown = self.codes, self._unknown_code
         # Character by character: some capitals become two small letters, and places must stay those of the caller.
-        given = [part for part in text.split(self.separator) if part] if self.separator else list(text)
+        given = self._cut(text)
         codes = []
         for place, written in enumerate(given):
             code = known.get(written.lower() if self.lowercase else written, of_unknown)
@@ -93,6 +97,14 @@ class Vocabulary(BaseModel):
                 )
             codes.append(code)
         return codes
+
+    def _cut(self, text: str) -> list[str]:
+        """A text as it is written, symbol by symbol; words are cut at any space, where no word holds one."""
+        if not self.separator:
+            return list(text)
+        if self._are_words:
+            return text.split()
+        return [part for part in text.split(self.separator) if part]
 
     def decode(self, codes: Iterable[int]) -> str:
         """The text of codes; special symbols are left out."""

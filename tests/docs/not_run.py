@@ -43,10 +43,12 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/lstm.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/g2p.toml"): _TRAINS,
-    ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/language_model.toml"): _TRAINS,
+    ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/spelling.toml"): _TRAINS,
+    ("examples/dates/README.md", "$ ostinato train examples/dates/dates.toml"): _TRAINS,
     ("examples/digits/README.md", "$ ostinato train examples/digits/caption.toml"): _TRAINS,
     ("examples/digits/README.md", "$ ostinato serve"): _TRAINED,
     ("examples/digits/README.md", "$ curl"): _TRAINED,
+    ("examples/python_topics/README.md", "$ ostinato train examples/python_topics/topics.toml"): _TRAINS,
 }
 """Page and how the block begins -> why it is not run."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ostinato.models.data.lexicon import Entries, load_lexicon
+from ostinato.models.data.written_pairs import Entries, PairsData, load_pairs
 from tests.server import ServerProcess, running_server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cmudict"
@@ -18,7 +18,7 @@ WORDS_PER_REQUEST = 200
 
 @pytest.fixture(scope="module")
 def held_out() -> Entries:
-    return load_lexicon(EXAMPLE / "cmudict.dict.xz", stress=False).parts["test"]
+    return load_pairs(PairsData(file=EXAMPLE / "cmudict.dict.xz", form="cmudict", unknown=False)).parts["test"]
 
 
 @pytest.fixture(scope="module")

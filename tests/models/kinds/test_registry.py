@@ -41,7 +41,7 @@ def test_a_recipe_without_a_kind_is_a_forecasters(tmp_path: Path) -> None:
 
 
 def test_a_recipes_kind_is_the_one_it_names(tmp_path: Path) -> None:
-    assert kind_of(recipe_of(tmp_path, 'kind = "pronunciation"')) == "pronunciation"
+    assert kind_of(recipe_of(tmp_path, 'kind = "pairs"')) == "pairs"
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,7 @@ def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, text: str, message:
 
 
 def test_every_kind_trains_and_loads() -> None:
-    assert kind_names() == [
-        "captions",
-        "forecaster",
-        "frames",
-        "labels",
-        "language_model",
-        "pronunciation",
-        "tags",
-    ]
+    assert kind_names() == ["captions", "forecaster", "frames", "labels", "pairs", "tags", "text"]
     for name in kind_names():
         module = load_kind(name)
         assert callable(module.train)

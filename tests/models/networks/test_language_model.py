@@ -26,7 +26,7 @@ def test_one_step_is_the_equations_of_an_lstm() -> None:
     torch.manual_seed(4)
     network = LanguageModel(3, LanguageModelRecipe(embedding_size=2, hidden_size=2)).eval()
     h, c = torch.randn(1, 1, 2), torch.randn(1, 1, 2)
-    weights = network.layers.state_dict()
+    weights = {name.rpartition(".")[2]: weight for name, weight in network.layers.state_dict().items()}
     with torch.no_grad():
         x = network.embedding.weight[1]
         gates = weights["weight_ih_l0"] @ x + weights["bias_ih_l0"]

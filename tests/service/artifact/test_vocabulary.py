@@ -49,3 +49,9 @@ def test_the_unknown_symbol_is_one_of_the_symbols() -> None:
 def test_a_file_without_one_has_no_such_key() -> None:
     assert "unknown" not in Vocabulary(**LETTERS).model_dump(mode="json")
     assert Vocabulary(**LETTERS, unknown="a").model_dump(mode="json")["unknown"] == "a"
+
+
+def test_words_are_cut_at_any_space_where_no_word_holds_one() -> None:
+    assert Vocabulary(symbols=("sky", "the"), separator=" ").encode(" the\tsky\n\u00a0the", "text") == [1, 0, 1]
+    spaced = Vocabulary(symbols=("a\tb", "c"), separator=" ")
+    assert spaced.encode("c a\tb", "text") == [1, 0]

@@ -14,10 +14,11 @@ from ostinato.models.networks.seq2seq import Seq2Seq
 from tests.training import train_run
 
 RECIPE = """
-kind = "pronunciation"
+kind = "pairs"
 name = "small"
 [data]
 file = "small.dict"
+form = "cmudict"
 [network]
 embedding_size = 4
 encoder_size = 4

@@ -7,19 +7,18 @@ from safetensors.numpy import load_file
 
 from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import MAX_TOLERANCE
-from ostinato.export.runs.pronunciation import _examples
 from ostinato.export.runs.registry import export_run
-from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 from tests.training import train_run
 
 RECIPE = """
-kind = "pronunciation"
+kind = "pairs"
 name = "small"
 description = "four letters"
 [data]
 file = "small.dict"
+form = "cmudict"
 source = "made up"
 [network]
 embedding_size = 4
@@ -57,17 +56,8 @@ def test_a_run_becomes_a_version_that_loads(run_directory: Path, tmp_path: Path)
     assert manifest.parity is not None
     assert TOLERANCE <= manifest.parity.tolerance <= MAX_TOLERANCE
     assert manifest.provenance["data"]["source"] == "made up"
-    assert manifest.provenance["metrics"]["num_words"] > 0
+    assert manifest.provenance["metrics"]["num_sources"] > 0
     loaded = load_version(exported.directory, Settings(max_batch_size=8))
     assert loaded.golden_difference <= manifest.parity.tolerance
     golden = load_file(exported.directory / "golden.safetensors")
     assert golden["short/source"].max() < len(manifest.vocabularies["source"].symbols)
-
-
-def test_words_are_tried_without_the_letters_that_the_alphabet_lacks() -> None:
-    alphabet = Vocabulary(symbols=tuple("abkmot"))
-    words = ["".join(alphabet.symbols[code] for code in example) for example in _examples(alphabet)]
-    assert words[:5] == ["a", "t", "o", "t", "at"]  # a, it, ox, the, cat
-    assert "bakb" in words  # blackberry
-    assert max(map(len, words)) == 14
-    assert _examples(Vocabulary(symbols=tuple("абв"))) == []

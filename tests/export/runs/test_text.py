@@ -10,14 +10,15 @@ import torch
 
 from ostinato.export.runs.registry import export_run
 from ostinato.models.errors import RunError
-from ostinato.models.kinds.language_model import load_run
+from ostinato.models.kinds.text import load_run
 from tests.training import train_run
 
 RECIPE = """
-kind = "language_model"
+kind = "text"
 name = "toy"
 [data]
 file = "words.dict"
+form = "cmudict"
 licence = "CC0"
 [network]
 embedding_size = 4

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ostinato.models.data.lexicon import load_lexicon
-from ostinato.models.data.parts import PARTS
+from ostinato.models.data.written_pairs import PairsData, load_pairs
 from ostinato.models.errors import Diverged, RecipeError, RunError
-from ostinato.models.kinds.pronunciation import PronunciationRecipe, load_run
-from ostinato.models.scores.pronunciation import pronounce
+from ostinato.models.kinds.pairs import PairsRecipe, load_run
+from ostinato.models.scores.pairs import write_for
 from tests.training import train_run
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "cmudict"
 RECIPE = """
-kind = "pronunciation"
+kind = "pairs"
 name = "small"
 [data]
 file = "small.dict"
+form = "cmudict"
 [network]
 embedding_size = 8
 encoder_size = 12
@@ -52,34 +52,36 @@ def test_a_run_learns_writes_what_it_needs_and_shows_its_scores(recipe: Path, tm
     seen: list[tuple[int, int, str]] = []
     directory, (table,) = train_run(recipe, tmp_path / "run", 4, lambda *step: seen.append(step))
     content = json.loads((directory / "run.json").read_text())
-    assert content["kind"] == "pronunciation"
+    assert content["kind"] == "pairs"
     assert content["recipe"]["training"]["seed"] == 4
     assert content["recipe"]["data"]["file"] == "small.dict"
     assert content["vocabularies"]["target"]["symbols"][: content["stop"] + 1] == ["<start>", "<stop>"]
     metrics = content["metrics"]
     # Untrained, hardly a word of four phonemes would be right.
-    assert metrics["greedy"]["word_error"] < 0.5
-    assert metrics["greedy"]["phoneme_error"] <= metrics["greedy"]["word_error"]
-    assert metrics["num_words"] == content["data"]["num_words"]["test"] > 0
-    assert 0 <= metrics["num_beam_below_greedy"] <= metrics["num_words"]
+    assert metrics["greedy"]["wrong"] < 0.5
+    assert metrics["greedy"]["symbol_error"] <= metrics["greedy"]["wrong"]
+    assert metrics["num_sources"] == content["data"]["num_sources"]["test"] > 0
+    assert 0 <= metrics["num_beam_below_greedy"] <= metrics["num_sources"]
     assert table.rows[0] == (
-        "greedily",
-        f"{metrics['greedy']['word_error']:.2%}",
-        f"{metrics['greedy']['phoneme_error']:.2%}",
+        "network, greedily",
+        f"{1 - metrics['greedy']['wrong']:.2%}",
+        f"{metrics['greedy']['wrong']:.2%}",
+        f"{metrics['greedy']['symbol_error']:.2%}",
     )
-    assert [row[0] for row in table.rows] == ["greedily", "by 5 beams"]
+    assert len(table.rows) == 5  # two ways, three rivals
     # Within an epoch, too, where it takes long.
     assert sorted({done for done, _, _ in seen} - {0}) == list(range(1, content["num_epochs"] + 1))
-    assert all(total == 12 and "validation word error" in text for done, total, text in seen if done)
+    assert all(total == 12 and "validation: wrong" in text for done, total, text in seen if done)
 
 
 def test_a_run_is_read_back_with_the_weights_it_was_scored_with(recipe: Path, tmp_path: Path) -> None:
     directory, _ = train_run(recipe, tmp_path / "run", None, no_report)
     run = load_run(directory)
-    entries = load_lexicon(tmp_path / "small.dict", stress=False).parts["test"]
-    written = pronounce(run.network, list(entries), run.alphabet)
-    right = [run.alphabet.spoken(one.codes) in all_ for one, all_ in zip(written, entries.values(), strict=True)]
-    assert 1 - sum(right) / len(right) == pytest.approx(run.content["metrics"]["greedy"]["word_error"])
+    data = load_pairs(PairsData(file=tmp_path / "small.dict", form="cmudict"))
+    entries = data.parts["test"]
+    written = write_for(run.network, list(entries), data)
+    right = [run.targets.units(one.codes) in all_ for one, all_ in zip(written, entries.values(), strict=True)]
+    assert 1 - sum(right) / len(right) == pytest.approx(run.content["metrics"]["greedy"]["wrong"])
     assert not run.network.training
 
 
@@ -100,13 +102,11 @@ def test_scheduled_sampling_and_label_smoothing_are_trained_with(recipe: Path, t
     added = "\nsampling_rate = 0.5\nlabel_smoothing = 0.1\n"
     recipe.write_text(RECIPE + added)
     directory, _ = train_run(recipe, tmp_path / "run", None, no_report)
-    assert json.loads((directory / "run.json").read_text())["metrics"]["greedy"]["word_error"] < 0.5
+    assert json.loads((directory / "run.json").read_text())["metrics"]["greedy"]["wrong"] < 0.5
 
 
 def test_with_stress_the_phonemes_have_their_digits(recipe: Path, tmp_path: Path) -> None:
-    recipe.write_text(
-        RECIPE.replace('"small.dict"', '"small.dict"\nstress = true').replace("= 12\nlearn", "= 1\nlearn")
-    )
+    recipe.write_text(RECIPE.replace("form =", "stress = true\nform =").replace("= 12\nlearn", "= 1\nlearn"))
     directory, _ = train_run(recipe, tmp_path / "run", None, no_report)
     symbols = json.loads((directory / "run.json").read_text())["vocabularies"]["target"]["symbols"]
     assert symbols == ["<start>", "<stop>", "AE1", "B", "K", "M", "OW0", "T"]
@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_is_reported_with_what_to_change(recipe: Path, 
 
 @pytest.mark.parametrize("name", ["g2p", "g2p_quick", "g2p_fixed"])
 def test_the_examples_are_valid_and_their_data_lies_beside_them(name: str) -> None:
-    recipe = PronunciationRecipe.read(EXAMPLES / f"{name}.toml")
+    recipe = PairsRecipe.read(EXAMPLES / f"{name}.toml")
     assert recipe.data.file == EXAMPLES / "cmudict.dict.xz"
     assert recipe.data.file.is_file()
     assert (recipe.network.context == "attention") == (name != "g2p_fixed")
@@ -146,10 +146,6 @@ def test_a_wrong_recipe_is_refused_with_file_and_key(recipe: Path, old: str, new
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a run directory"):
         load_run(tmp_path)
-    (tmp_path / "run.json").write_text('{"kind": "pronunciation"}')
+    (tmp_path / "run.json").write_text('{"kind": "pairs"}')
     with pytest.raises(RunError, match=r"run\.json is damaged"):
         load_run(tmp_path)
-
-
-def test_the_parts_have_the_names_that_the_run_counts() -> None:
-    assert PARTS == ("training", "validation", "test")

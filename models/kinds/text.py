@@ -1,0 +1,101 @@
+"""Language models of any text, its characters or words, from a prompt or from nothing (``kind = "text"``)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ostinato.models.data.lines import EDGE_CODE
+from ostinato.models.data.symbols import Symbols
+from ostinato.models.data.text import Text, TextData, load_text
+from ostinato.models.data.text_draft import draft_of_text
+from ostinato.models.draft import Draft
+from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
+from ostinato.models.recipe import RunRecipe
+from ostinato.models.run_files import Trained, read_run
+from ostinato.models.scores.text import score, sections_of
+from ostinato.models.training.job import Job
+from ostinato.models.training.text import TextTraining, fit
+
+# The least that a service may be asked to read, and to write, of lines, however short all of them are.
+_LEAST_PROMPT, _LEAST_OUTPUT = 64, 128
+
+
+class TextRecipe(RunRecipe):
+    """All that one training run depends on."""
+
+    kind: Literal["text"]
+    data: TextData
+    network: LanguageModelRecipe = LanguageModelRecipe()
+    training: TextTraining = TextTraining()
+
+
+RECIPE = TextRecipe
+
+
+@dataclass(frozen=True)
+class TextRun:
+    """A trained language model with what its codes stand for, and the content of ``run.json``."""
+
+    network: LanguageModel
+    symbols: Symbols
+    content: dict[str, Any]
+
+
+def train(recipe: TextRecipe, job: Job) -> Trained:
+    """Train on the training part, choose by the validation part, score once on the test part.
+
+    Raises:
+        TrainingError: the text cannot be used, or training fails.
+    """
+    text = load_text(recipe.data)
+    network = LanguageModel(len(text.symbols), recipe.network)
+    fitted = fit(network, text, recipe.training, job)
+    scores = score(network, text)
+    return Trained(
+        network,
+        fitted,
+        data=text.content(),
+        metrics=asdict(scores),
+        sections=sections_of(network, text, scores, fitted),
+        of_the_kind={
+            "vocabularies": {"target": text.symbols.content()},
+            "start": EDGE_CODE,
+            "stop": EDGE_CODE,
+            "limits": _limits(text),
+        },
+    )
+
+
+def load_run(directory: Path) -> TextRun:
+    """The network of a run directory, with its weights.
+
+    Raises:
+        RunError: a file is absent or does not hold what training wrote.
+    """
+    return read_run(directory, _build)
+
+
+def _build(content: dict[str, Any]) -> TextRun:
+    recipe = TextRecipe.model_validate(content["recipe"])
+    symbols = Symbols.of_content(content["vocabularies"]["target"])
+    return TextRun(LanguageModel(len(symbols), recipe.network), symbols, content)
+
+
+def begin(file: Path) -> Draft:
+    """A recipe for a text file.
+
+    Raises:
+        DataError: the file cannot be read, or is empty.
+    """
+    return draft_of_text(file)
+
+
+def _limits(text: Text) -> dict[str, int]:
+    """How long prompts and outputs may be; 0 = as the server has it."""
+    if text.is_running:
+        return {"max_source_steps": 0, "max_output_steps": 0}
+    longest = max(len(codes) for texts in text.parts.values() for codes in texts)
+    least = 1 << (longest - 1).bit_length()
+    return {"max_source_steps": max(_LEAST_PROMPT, least), "max_output_steps": max(_LEAST_OUTPUT, 2 * least)}

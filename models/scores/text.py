@@ -1,0 +1,145 @@
+"""Scores of language models: perplexity, next to n-grams that learned from the same text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ostinato.models.data.text import Text
+from ostinato.models.networks.language_model import LanguageModel
+from ostinato.models.report import ReportPart, ScoreTable
+from ostinato.models.scores.ngram import NGram
+from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.text import continue_text, perplexity
+
+# Orders of n-gram models are tried upwards until the validation part is predicted worse, from here to there.
+FIRST_ORDER, LAST_ORDER = 2, 10
+# N-grams learn from so much of a longer text: from the end of a running one, which is nearest to what is held out, and
+# from the first lines. Each of their symbols takes kilobytes of memory, and more of them where lines differ.
+_MAX_RUNNING_SYMBOLS = 400_000
+_MAX_LINE_SYMBOLS = 1_000_000
+_WRITTEN_STEPS = 120
+_BEGUN_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Perplexities:
+    """``exp`` of the mean surprise of a symbol, the end of each text among them, in both held-out parts."""
+
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """The network and models that need no training, all by the same texts and symbols.
+
+    ``ngram``: of the order ``ngram_order``, learned from the same training part, or ``num_ngram_symbols`` of it
+    where it is long; the validation part chose the order.
+    ``uniform``: all symbols are equally likely.
+    ``num_texts``, ``num_symbols``: of the test part, the end of each text among its symbols.
+    ``num_unknown``: those of them that the training part does not have; they are not scored.
+    """
+
+    network: Perplexities
+    ngram: Perplexities
+    ngram_order: int
+    num_ngram_symbols: int
+    uniform: float
+    num_texts: int
+    num_symbols: int
+    num_unknown: int
+
+
+def score(network: LanguageModel, text: Text) -> TextScores:
+    """The network and the best n-gram model, by the validation and by the test part."""
+    order, ngram = best_ngram(text)
+    test, unknown = text.parts["test"], text.symbols.unknown
+    return TextScores(
+        network=Perplexities(*(perplexity(network, text.parts[part], text) for part in ("validation", "test"))),
+        ngram=ngram,
+        ngram_order=order,
+        num_ngram_symbols=sum(map(len, ngram_texts(text))),
+        uniform=float(len(text.symbols)),
+        num_texts=len(test),
+        num_symbols=sum(len(codes) + 1 for codes in test),
+        num_unknown=sum(code == unknown for codes in test for code in codes),
+    )
+
+
+def best_ngram(text: Text) -> tuple[int, Perplexities]:
+    """The order that predicts the validation part best, and how well both held-out parts are predicted with it."""
+    training = ngram_texts(text)
+    validation, test = (list(map(as_characters, text.parts[part])) for part in ("validation", "test"))
+    unknown = "" if text.symbols.unknown is None else chr(text.symbols.unknown)
+    best_order, best = 0, Perplexities(math.inf, math.inf)
+    for order in range(FIRST_ORDER, LAST_ORDER + 1):
+        model = NGram(order, training, len(text.symbols))
+        found = model.perplexity(validation, unknown)
+        if found >= best.validation:
+            break
+        best_order, best = order, Perplexities(found, model.perplexity(test, unknown))
+    return best_order, best
+
+
+def ngram_texts(text: Text) -> list[str]:
+    """What n-gram models learn from."""
+    texts = list(map(as_characters, text.parts["training"]))
+    if text.is_running:
+        return [characters[-_MAX_RUNNING_SYMBOLS:] for characters in texts]
+    ends = itertools.accumulate(map(len, texts))
+    return [characters for characters, end in zip(texts, ends, strict=True) if end <= _MAX_LINE_SYMBOLS] or texts[:1]
+
+
+def as_characters(codes: Sequence[int]) -> str:
+    """A character for each code, as n-gram models take symbols; that of the edge is theirs."""
+    return "".join(map(chr, codes))
+
+
+def sections_of(network: LanguageModel, text: Text, scores: TextScores, fitted: Fitted) -> list[ReportPart]:
+    """What is shown: perplexities, and what the network writes."""
+    return [_table(text, scores, fitted), _written(network, text)]
+
+
+def _table(text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
+    is_whole = scores.num_ngram_symbols == sum(map(len, text.parts["training"]))
+    of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {text.symbols.unit}"
+    rows = (
+        ("network", scores.network),
+        (f"{scores.ngram_order}-gram, Kneser-Ney{of_part}", scores.ngram),
+        ("all symbols equally likely", Perplexities(scores.uniform, scores.uniform)),
+    )
+    unit = text.symbols.unit
+    symbols = f"{scores.num_symbols:,} {unit} with their ends"
+    held_out = f"{scores.num_texts:,} held-out lines, {symbols}"
+    if text.is_running:
+        held_out = f"{scores.num_symbols:,} held-out {unit}"
+    if not text.held_out:
+        held_out = f"{symbols}, the same that were learned from: there is too little text to hold any of it out"
+    unknown = f"{scores.num_unknown:,} that the training part does not have are not scored; " * (scores.num_unknown > 0)
+    return ScoreTable(
+        title=held_out,
+        columns=("perplexity of a symbol", "validation", "held out", "bits"),
+        rows=tuple(
+            (name, f"{found.validation:.3f}", f"{found.test:.3f}", f"{math.log2(found.test):.3f}")
+            for name, found in rows
+        ),
+        note=unknown + fitted.sentence(),
+    )
+
+
+def _written(network: LanguageModel, text: Text) -> ScoreTable:
+    """What the network writes from nothing and from beginnings of the test part, the likeliest and drawn."""
+    texts = itertools.islice(text.parts["test"], 3)
+    beginnings = [[], *(codes[: min(_BEGUN_STEPS, max(1, len(codes) // 2))] for codes in texts)]
+    rows = []
+    torch.manual_seed(0)
+    for begun in beginnings:
+        for way, temperature in (("the likeliest", 0.0), ("drawn", 1.0)):
+            written = continue_text(network, begun, _WRITTEN_STEPS, temperature)
+            rows.append((text.symbols.text(begun), text.symbols.text(written), way))
+    return ScoreTable("what it writes", ("begun", "written", "how"), tuple(rows), printed=False)
