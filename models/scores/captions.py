@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ostinato.models.data.pictures import Pictures, Pixels
+from ostinato.models.scores.pairs import edit_distance
 
 _CHUNK = 64
 
@@ -28,19 +29,9 @@ class CaptionScores:
         pairs = list(zip(written, texts, strict=True))
         return cls(
             right=sum(one == two for one, two in pairs) / len(pairs),
-            letter_error=sum(edits(one, two) for one, two in pairs) / max(1, sum(map(len, texts))),
+            letter_error=sum(edit_distance(tuple(one), tuple(two)) for one, two in pairs)
+            / max(1, sum(map(len, texts))),
         )
-
-
-def edits(one: Sequence[str], two: Sequence[str]) -> int:
-    """The least number of insertions, deletions and changes from one to the other (Levenshtein, 1966)."""
-    before = list(range(len(two) + 1))
-    for row, symbol in enumerate(one, start=1):
-        after = [row]
-        for column, other in enumerate(two, start=1):
-            after.append(min(before[column] + 1, after[-1] + 1, before[column - 1] + (symbol != other)))
-        before = after
-    return before[-1]
 
 
 def nearest_texts(known: Pictures, pixels: Pixels) -> list[str]:

@@ -1,28 +1,10 @@
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 
 from ostinato.models.data.pictures import Pictures
-from ostinato.models.scores.captions import CaptionScores, edits, most_frequent_text, nearest_texts
-
-
-def by_definition(one: str, two: str) -> int:
-    @cache
-    def least(row: int, column: int) -> int:
-        if not row or not column:
-            return row + column
-        changed = least(row - 1, column - 1) + (one[row - 1] != two[column - 1])
-        return min(least(row - 1, column) + 1, least(row, column - 1) + 1, changed)
-
-    return least(len(one), len(two))
-
-
-@pytest.mark.parametrize("pair", [("", ""), ("", "abc"), ("kitten", "sitting"), ("seven", "even"), ("abab", "baba")])
-def test_edits_are_the_fewest(pair: tuple[str, str]) -> None:
-    assert edits(*pair) == edits(*reversed(pair)) == by_definition(*pair)
+from ostinato.models.scores.captions import CaptionScores, most_frequent_text, nearest_texts
 
 
 def test_scores_are_of_whole_texts_and_of_letters() -> None:
