@@ -26,6 +26,8 @@ FAULTS ?=
 HOSTILE ?=
 # Passed on to the zoo: make zoo ZOO="--only lstm"
 ZOO ?=
+# Passed on to the comparison of networks: make networks NETWORKS="--only LSTM"
+NETWORKS ?=
 # Passed on to the soak: make soak SOAK="--minutes 2"
 SOAK ?=
 # Passed on to the libraries: make libraries LIBRARIES="--only darts"
@@ -67,6 +69,10 @@ check: setup tools ## the one gate: lint, format, types, tests
 .PHONY: bench
 bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)
 	@$(BIN)/python -m benchmarks $(if $(BENCH),$(BENCH),--docs)
+
+.PHONY: networks
+networks: setup ## train every network small, export it, and print the table of docs/models.md; a quarter of an hour
+	@$(BIN)/python -m benchmarks.networks $(NETWORKS)
 
 .PHONY: faults
 faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)

@@ -16,6 +16,7 @@ import torch
 import typer
 from torch import nn
 
+from benchmarks.networks import training
 from benchmarks.networks.rows import NetworkRow, all_rows
 from benchmarks.networks.series import Floats
 from benchmarks.networks.training import answer
@@ -32,8 +33,11 @@ COLUMNS = ("network", "source", "task", "NRMSE", "rival", "parity", "promise", "
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Part of a network's name, again for each.")] = None,
+    costs: Annotated[bool, typer.Option(help="Train for a moment only: what a step costs, and no figures.")] = False,
 ) -> None:
     """Train, export and measure each network, and print the rows of docs/models.md."""
+    if costs:
+        training.NUM_EPOCHS = training.NUM_UPDATES = 1
     torch.set_num_threads(1)
     _print(COLUMNS)
     _print(["---"] * len(COLUMNS))
@@ -90,7 +94,7 @@ def _statistics(x: Floats) -> Statistics:
 
 
 def step_microseconds(manifest: Manifest, directory: Path, batch_size: int) -> float:
-    """What a step costs in a bare run of the graph on one thread, all rows together; the best of some rounds.
+    """Processor time of a step in a bare run of the graph on one thread, all rows together; the best of some rounds.
 
     Of sessions it is a run of one step, over as many steps as the slowest clock has; of whole sequences a hundredth of
     a run of 100 steps.
@@ -114,11 +118,11 @@ def step_microseconds(manifest: Manifest, directory: Path, batch_size: int) -> f
     outputs = [made.name for made in session.get_outputs()]
     best = float("inf")
     for _ in range(_ROUNDS):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         for _ in range(_RUNS):
             made = dict(zip(outputs, session.run(None, feeds), strict=True))
             feeds |= {names[name]: made[name] for name in names}
-        best = min(best, (time.perf_counter() - begun) / _RUNS)
+        best = min(best, (time.thread_time() - begun) / _RUNS)
     return best / num_steps * 1e6
 
 

@@ -18,10 +18,11 @@ from benchmarks.networks.series import Task, mackey_glass, narma10
 from ostinato.models.networks.echo_state import EchoStateNetwork, EchoStateRecipe
 
 NUM_SEEDS = 10
-SHARED = {"reservoir_size": 300, "sparsity": 0.9, "bias_scaling": 0.1, "ridge": 1e-8, "washout_steps": 100}
+SHARED = {"reservoir_size": 300, "sparsity": 0.9, "bias_scaling": 0.1, "washout_steps": 100}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mackey_glass": {"spectral_radius": 1.2, "leak": 0.6, "input_scaling": 1.0, **SHARED},
-    "narma10": {"spectral_radius": 0.9, "leak": 1.0, "input_scaling": 0.1, **SHARED},
+    "mackey_glass": {"spectral_radius": 1.2, "leak": 0.6, "input_scaling": 1.0, "ridge": 1e-8, **SHARED},
+    # With less of either, the read-out differs large numbers, and float32 has no digits left for what remains.
+    "narma10": {"spectral_radius": 0.9, "leak": 1.0, "input_scaling": 0.3, "ridge": 1e-6, **SHARED},
 }
 
 

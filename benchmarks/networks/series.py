@@ -70,11 +70,21 @@ def narma10(num_steps: int = 6000, split: int = 4000, seed: int = 0) -> Task:
     return Task("NARMA-10", u[10:, None].astype(np.float32), y[11:, None].astype(np.float32), split)
 
 
-def noisy(num_steps: int = 6000, split: int = 4000, seed: int = 0) -> Task:
-    """The same series under noise of half its spread; asked for is the series itself, at the same step."""
+def gaps(num_steps: int = 12000, split: int = 8000, seed: int = 0) -> Task:
+    """The chaotic series of which 9 steps in 10 are hidden; asked for is what it was at every step.
+
+    The input is the value, 0 where it is hidden, and whether it was seen.
+    """
     clean = mackey_glass(num_steps, split, ahead=0).x
-    noise = np.random.default_rng(seed).normal(0.0, 0.5 * clean.std(), clean.shape)
-    return Task("Mackey-Glass without its noise", (clean + noise).astype(np.float32), clean, split)
+    seen = (np.random.default_rng(seed).random(clean.shape) < 0.1).astype(np.float32)
+    return Task("Mackey-Glass, 9 of 10 steps hidden", np.hstack([clean * seen, seen]), clean, split)
+
+
+def interpolated(task: Task) -> Floats:
+    """Straight lines between what is seen of ``gaps``."""
+    places = np.flatnonzero(task.x[:, 1])
+    made: Floats = np.interp(np.arange(len(task.x)), places, task.x[places, 0]).astype(np.float32)[:, None]
+    return made
 
 
 def filtered(constants: Floats, num_steps: int = 3000, split: int = 2000, seed: int = 0) -> Task:
@@ -87,7 +97,7 @@ def filtered(constants: Floats, num_steps: int = 3000, split: int = 2000, seed: 
     return Task("a linear system with constants", x, y, split)
 
 
-def bouncing(num_steps: int = 3000, split: int = 2000, size: int = 8, seed: int = 0) -> Task:
+def bouncing(num_steps: int = 6000, split: int = 4000, size: int = 8, seed: int = 0) -> Task:
     """Frames ``[1, P, P]`` of a soft dot that bounces off the walls; asked for is the next frame."""
     generator = np.random.default_rng(seed)
     place, speed = generator.uniform(1, size - 2, 2), generator.uniform(0.4, 0.9, 2)

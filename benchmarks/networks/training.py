@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from benchmarks.networks.series import Floats, Task
 
 NUM_STREAMS, WINDOW_STEPS, NUM_EPOCHS, LEARNING_RATE = 16, 50, 80, 5e-3
+NUM_UPDATES = 1500  # of whole sequences
 
 
 class Headed(nn.Module):
@@ -27,8 +28,17 @@ class Headed(nn.Module):
         return states
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Of constants, where there are some, between ``x`` and the states."""
+        """``x [B, T, F]`` to ``[B, T, O]``, and the states."""
         hidden, *after = self.layers(x, *states)
+        return (self.head(hidden), *after)
+
+
+class HeadedWithConstants(Headed):
+    """The same for layers with constants."""
+
+    def forward(self, x: Tensor, constants: Tensor, *states: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """``x [B, T, F]`` and constants ``[B, K]`` to ``[B, T, O]``, and the states."""
+        hidden, *after = self.layers(x, constants, *states)
         return (self.head(hidden), *after)
 
 
@@ -52,7 +62,9 @@ class PictureHead(nn.Module):
         return (self.head(hidden.movedim(2, -1)).movedim(-1, 2), *after)
 
 
-def train_streamed(network: nn.Module, task: Task, constants: Tensor | None = None) -> None:
+def train_streamed(
+    network: nn.Module, task: Task, constants: Tensor | None = None, learning_rate: float = LEARNING_RATE
+) -> None:
     """Truncated backpropagation through time over streams that lie side by side, the states carried on.
 
     Args:
@@ -61,7 +73,7 @@ def train_streamed(network: nn.Module, task: Task, constants: Tensor | None = No
     num_steps = task.split // NUM_STREAMS
     x, y = (_side_by_side(part, num_steps) for part in (task.x, task.y))
     known = () if constants is None else (constants.expand(NUM_STREAMS, -1),)
-    optimiser = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], LEARNING_RATE)
+    optimiser = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, NUM_EPOCHS)
     for _ in range(NUM_EPOCHS):
         states = network.initial_state(NUM_STREAMS)  # type: ignore[operator]
@@ -77,7 +89,8 @@ def train_whole(network: nn.Module, task: Task) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.from_numpy(task.x), torch.from_numpy(task.y)
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
-    for _ in range(NUM_EPOCHS * 5):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, NUM_UPDATES)
+    for _ in range(NUM_UPDATES):
         starts = torch.randint(0, task.split - WINDOW_STEPS, (NUM_STREAMS,), generator=generator).tolist()
         lengths = torch.randint(WINDOW_STEPS // 2, WINDOW_STEPS + 1, (NUM_STREAMS,), generator=generator)
         rows = torch.stack([x[start : start + WINDOW_STEPS] for start in starts])
@@ -85,6 +98,7 @@ def train_whole(network: nn.Module, task: Task) -> None:
         is_true = (torch.arange(WINDOW_STEPS) < lengths.unsqueeze(1)).unsqueeze(-1)
         made = network(rows, lengths)
         _learn(optimiser, network, ((made - true) * is_true).square().sum() / is_true.sum())
+        schedule.step()
 
 
 @torch.no_grad()

@@ -19,9 +19,15 @@ from ostinato.models.networks.classifier import (
 )
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.recipe import RunRecipe, TrainingRecipe
-from ostinato.models.report import LineChart, ReportPart, ScoreTable
+from ostinato.models.report import ReportPart, ScoreTable
 from ostinato.models.run_files import Trained, read_run
-from ostinato.models.scores.labelled import ClassScores, class_table, confusion_chart, nearest_neighbours
+from ostinato.models.scores.labelled import (
+    ClassScores,
+    class_table,
+    confusion_chart,
+    nearest_neighbours,
+    right_by_step,
+)
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.labelled import fit, probabilities
@@ -132,26 +138,11 @@ def _scored(network: AnyClassifier, data: Labelled, fitted: Fitted) -> tuple[dic
     sections: list[ReportPart] = [table, confusion_chart(answers, truth, data.classes)]
     sections.append(class_table(answers, truth, data.classes))
     if isinstance(network, StreamClassifier):
-        sections.append(_by_step(found, truth))
+        sections.append(right_by_step(found, truth))
     sections.append(_mistakes(data, found, answers, truth))
     names = ("network", "nearest_neighbour", "most_frequent")
     metrics = {name: asdict(one) for name, one in zip(names, scores.values(), strict=True)}
     return {**metrics, "num_scored": len(test)}, sections
-
-
-def _by_step(found: list[Any], truth: Any) -> LineChart:
-    """How many are right after so many steps, those that are at their end among them."""
-    longest = max(map(len, found))
-    shown = range(1, longest + 1, max(1, longest // 200))
-    right = [
-        float(
-            np.mean(
-                [steps[min(count, len(steps)) - 1].argmax() == label for steps, label in zip(found, truth, strict=True)]
-            )
-        )
-        for count in shown
-    ]
-    return LineChart("right after so many steps", "steps seen", "part that is right", {"right": (list(shown), right)})
 
 
 def _mistakes(data: Labelled, found: list[Any], answers: Any, truth: Any) -> ScoreTable:

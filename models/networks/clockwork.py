@@ -15,7 +15,7 @@ from ostinato.models.networks.layer import Keep, SteppedLayer
 class Clockwork(SteppedLayer):
     """A simple recurrent layer of groups that compute only when their clocks tick.
 
-    Of Koutnik et al. (2014, "A Clockwork RNN"). Group k has the period ``P_k`` and reads itself and all slower groups,
+    Of Koutník et al. (2014, "A Clockwork RNN"). Group k has the period ``P_k`` and reads itself and all slower groups,
     so ``U`` is block upper triangular; with the step's number t counted from 0::
 
         h_t[k] = a(W_k x_t + sum over l >= k of U_kl h_{t-1}[l] + b_k)      where t mod P_k = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from ostinato.models.networks.activations import Activation, GateActivation
 from ostinato.models.networks.gated_feedback import FeedbackCell
@@ -47,6 +47,11 @@ _ALSO: Mapping[str, CellName] = {"elman": "rnn", "simple_rnn": "rnn"}
 _FORGETTING: tuple[CellName, ...] = ("lstm", "gated_feedback")
 
 
+def _form_of(cell: object) -> str:
+    """So that what is wrong is told of the form that was meant."""
+    return "name" if isinstance(cell, str) else "list"
+
+
 class LayersRecipe(Section):
     """A stack of recurrent layers.
 
@@ -68,7 +73,10 @@ class LayersRecipe(Section):
     weights never learn.
     """
 
-    cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)] = "lstm"
+    cell: Annotated[
+        Annotated[CellName, Tag("name")] | Annotated[tuple[CellName, ...], Field(min_length=1), Tag("list")],
+        Discriminator(_form_of),
+    ] = "lstm"
     hidden_size: Count = 64
     num_layers: Count = 1
     dropout: Fraction = 0.0

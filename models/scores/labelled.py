@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ostinato.models.data.labelled import LabelledSequence
 from ostinato.models.data.series import Floats, TrainingStatistics
-from ostinato.models.report import Matrix, ScoreTable
+from ostinato.models.report import LineChart, Matrix, ScoreTable
 
 # Steps compared with steps that the nearest neighbours may cost; beyond, fewer training sequences are looked at.
 _MAX_COMPARISONS = 4e9
@@ -119,3 +119,20 @@ def confusion_chart(answers: Codes, truth: Codes, classes: Sequence[str]) -> Mat
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     names = [classes[place] for place in shown]
     return Matrix("confusion", "answered", "true", names, names, shares[np.ix_(shown, shown)].tolist())
+
+
+def right_by_step(found: Sequence[NDArray[np.float32]], truth: Codes) -> LineChart:
+    """How many are right after so many steps, those that are at their end among them.
+
+    Args:
+        found: of each sequence, the classes' probabilities ``[T, K]``.
+        truth: the class of each.
+    """
+    longest = max(map(len, found))
+    shown = range(1, longest + 1, max(1, longest // 200))
+    pairs = list(zip(found, truth, strict=True))
+    right = [
+        float(np.mean([steps[min(count, len(steps)) - 1].argmax() == label for steps, label in pairs]))
+        for count in shown
+    ]
+    return LineChart("right after so many steps", "steps seen", "part that is right", {"right": (list(shown), right)})

@@ -35,7 +35,7 @@ def fit(
     lengths = np.array([len(sequence.x) for sequence in training])
 
     def begin_epoch(epoch: int) -> Epoch:
-        batches = _batches(lengths, recipe.batch_size, epoch_random(recipe, epoch))
+        batches = like_lengths(lengths, recipe.batch_size, epoch_random(recipe, epoch))
         return Epoch(len(batches), (loss_of(network, [training[row] for row in rows]) for rows in batches))
 
     def validate() -> float:
@@ -100,7 +100,7 @@ def cut(sequences: Sequence[LabelledSequence]) -> Iterator[Sequence[LabelledSequ
         yield sequences[start : start + _SCORED_SEQUENCES]
 
 
-def _batches(lengths: NDArray[np.int64], batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+def like_lengths(lengths: NDArray[np.int64], batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
     """The rows of one epoch's batches: like lengths together, who exactly and in which order drawn anew."""
     # Within a tenth of a length who shares a batch is chance.
     order = np.lexsort((random.random(len(lengths)), np.log(lengths) // 0.1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ostinato.cli import COMMANDS
+from ostinato.models.networks.layers_recipe import OPTIONS, CellName
 from ostinato.service.config import Settings
 from ostinato.service.edge.problems import INTERNAL, PROBLEMS
 from tests.docs.markdown import PAGES, ROOT, without_blocks
@@ -50,6 +52,14 @@ def test_every_route_stands_there() -> None:
     source = (ROOT / "service" / "edge" / "routes.py").read_text()
     served = {f"{method} {path}" for method, path in re.findall(r'\("([A-Z]+)", "(/v1[^"]*)"\)', source)}
     assert {re.sub(r"\{\w+\}", "{}", route) for route in written} == served
+
+
+def test_every_cell_stands_there_with_the_keys_of_its_own() -> None:
+    (_, *rows) = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) ?\|$", TEXTS["docs/models.md"], re.MULTILINE)
+    written = {cell: {key for key in re.findall(r"`(\w+)`", keys) if key in OPTIONS} for cell, keys in rows}
+    assert written == {
+        cell: {option for option, cells in OPTIONS.items() if cell in cells} for cell in get_args(CellName)
+    }
 
 
 def test_every_command_stands_there() -> None:

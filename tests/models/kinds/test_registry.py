@@ -65,6 +65,7 @@ def test_every_kind_trains_and_loads() -> None:
     assert kind_names() == [
         "captions",
         "forecaster",
+        "frames",
         "labels",
         "language_model",
         "pronunciation",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from ostinato.models.errors import RecipeError
 from ostinato.models.networks.layers import Layers, LayersRecipe, build_layers
+from ostinato.models.recipe import read_recipe
 
 RECIPES: dict[str, dict[str, Any]] = {
     "elman": {"cell": "rnn", "num_layers": 2},
@@ -122,6 +125,22 @@ def test_layers_of_one_cell_are_one_of_torchs_stacks() -> None:
     assert layers.state_names == ("h_0", "c_0", "h_1")
     assert [state.shape for state in layers.initial_state(5)] == [(2, 5, 6), (2, 5, 6), (1, 5, 6)]
     assert layers_of({"cell": "lstm", "num_layers": 3}).state_names == ("h", "c")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_that_was_written_out_is_read_again(name: str) -> None:
+    recipe = recipe_of(RECIPES[name])
+    assert LayersRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize("cell", ["lstn", ["gru", "lstn"]])
+def test_a_misspelt_cell_is_told_once_with_the_nearest(cell: Any, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f"cell = {cell!r}\n")
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(path, LayersRecipe)
+    assert str(refused.value).count("Input should be") == 1
+    assert str(refused.value).endswith("did you mean 'lstm'?")
 
 
 @pytest.mark.parametrize(
