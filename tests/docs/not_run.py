@@ -44,7 +44,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/g2p.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/language_model.toml"): _TRAINS,
-    ("examples/digits/README.md", "$ ostinato train examples/digits/caption.toml"): _TRAINS,
+    ("examples/digits/README.md", "$ ostinato train examples/digits/captions.toml"): _TRAINS,
     ("examples/digits/README.md", "$ ostinato serve"): _TRAINED,
     ("examples/digits/README.md", "$ curl"): _TRAINED,
 }
