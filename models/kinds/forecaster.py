@@ -137,6 +137,13 @@ def check_series(dataset: Dataset, recipe: Recipe) -> None:
             f"training.horizon_steps is {horizon_steps}, and the validation and test parts have {validation} "
             f"and {test} steps: a forecast must end in its part"
         )
+    if recipe.training.loss == "counts":
+        least = dict(zip(dataset.targets, dataset.target_statistics.minimum, strict=True))
+        if negative := [name for name in dataset.targets if least[name] < 0]:
+            raise DataError(
+                f"training.loss is 'counts', and {negative[0]!r} goes down to {least[negative[0]]:g}: a count is not "
+                "negative; take another loss"
+            )
     for name in recipe.data.cycles:
         for series in dataset.series:
             _check_cycle(name, series, dataset)

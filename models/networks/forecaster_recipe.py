@@ -85,6 +85,11 @@ class Recipe(RunRecipe):
                 f"training.horizon_steps: {self.data.unseen_targets[0]!r} is no feature, so its forecast cannot be fed "
                 "back; network.forecast = 'direct' looks so far ahead at once"
             )
+        if self.data.known_future and self.network.forecast != "fed_back":
+            raise ValueError(
+                f"data.known_future: what is forecast by {self.network.forecast!r} reads nothing of the future, except "
+                "data.cycles; network.forecast = 'fed_back' does"
+            )
         if self.network.forecast != "attention":
             if self.one_step is not None:
                 raise ValueError("one_step: is of network.forecast = 'attention'")

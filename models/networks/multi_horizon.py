@@ -91,7 +91,7 @@ class MultiHorizonForecaster(nn.Module):
         hidden = empty(layers.num_layers, batch_size, layers.hidden_size)
         memory = empty(batch_size, self.memory_steps, self.remembered.out_features)
         last_seen = self.initial_values.expand(batch_size, -1).clone()
-        return last_seen, hidden, memory, torch.zeros(batch_size, dtype=torch.int64)
+        return last_seen, hidden, memory, empty(batch_size, dtype=torch.int64)
 
     def _encode(
         self, x: Tensor, last_seen: Tensor, hidden: States, memory: Tensor, num_remembered: Tensor

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ostinato.models.data.series import load_dataset
-from ostinato.models.errors import RunError
+from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.forecaster import load_run
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecaster_recipe import Recipe
@@ -100,3 +101,59 @@ def test_a_file_cut_short_is_refused(directory: Path, file: str) -> None:
     (directory / file).write_bytes(content[: len(content) // 2])
     with pytest.raises(RunError, match="is damaged"):
         load_run(directory)
+
+
+def run_of(recipe: Path, name: str, *changes: tuple[str, str]) -> dict[str, Any]:
+    """The content of the run of the recipe with some of its lines changed."""
+    text = recipe.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    changed = recipe.with_name(f"{name}.toml")
+    changed.write_text(text)
+    directory, _ = train_run(changed, recipe.with_name(name))
+    assert load_run(directory).recipe.network.cell
+    content: dict[str, Any] = json.loads((directory / "run.json").read_text())
+    return content
+
+
+def test_each_loss_trains_and_says_how_sure_it_is(recipe: Path) -> None:
+    training = "max_epochs = 2"
+    gaussian = run_of(recipe, "gaussian", (training, 'max_epochs = 2\nloss = "gaussian"'))
+    assert gaussian["metrics"]["quantiles"] == [0.1, 0.5, 0.9]
+    assert 0.0 < gaussian["metrics"]["interval_coverage"][0] <= 1.0
+    quantiles = run_of(
+        recipe, "quantiles", (training, 'max_epochs = 2\nloss = "pinball"'), ("hidden_size = 4", "quantiles = [0.5]")
+    )
+    assert quantiles["metrics"]["quantiles"] == [0.5]
+    for loss in ('loss = "squared"', 'loss = "counts"', 'loss = "counts"\ncounts = "poisson"'):
+        assert run_of(recipe, "other", (training, f"max_epochs = 2\n{loss}"))["metrics"]["mae"] > 0.0
+
+
+def test_fed_back_and_direct_are_scored_at_each_step_ahead(recipe: Path) -> None:
+    ahead = ("max_epochs = 2", "max_epochs = 2\nhorizon_steps = 3")
+    for name, network in (("fed-back", 'cell = "elman"'), ("direct", 'cell = ["gru", "rnn"]\nforecast = "direct"')):
+        content = run_of(recipe, name, ahead, ('cell = "gru"', network))
+        assert [len(maes) for maes in content["metrics"]["mae"].values()] == [3, 3, 3, 3]
+
+
+def test_counts_are_not_negative(recipe: Path) -> None:
+    file = recipe.with_name("wave.csv")
+    file.write_text(file.read_text().replace("T05:00,", "T05:00,-"))
+    with pytest.raises(DataError, match=r"training\.loss is 'counts', and 'level' goes down to -"):
+        run_of(recipe, "counts", ("max_epochs = 2", 'max_epochs = 2\nloss = "counts"'))
+
+
+def test_an_earlier_releases_run_is_told_to_be_trained_again(directory: Path) -> None:
+    content = json.loads((directory / "run.json").read_text())
+    del content["features"]["targets"]
+    (directory / "run.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="it was trained by an earlier release; train it again"):
+        load_run(directory)
+
+
+def test_a_direct_forecast_that_is_told_of_the_future_is_refused(recipe: Path) -> None:
+    known = ('time = ["time"]', 'time = ["time"]\nknown_future = ["wind"]')
+    with pytest.raises(RecipeError, match=r"data\.known_future: what is forecast by 'direct' reads nothing"):
+        run_of(recipe, "direct", known, ('cell = "gru"', 'cell = "gru"\nforecast = "direct"'))
+    run_of(recipe, "fed-back", known, ("max_epochs = 2", "max_epochs = 1\nhorizon_steps = 2"))
