@@ -28,7 +28,8 @@ ARRAYS = (".npz", ".npy")
 _LISTS = (".csv", ".tsv", ".txt")
 _FRAMES = ("frames", "x", "X", "sequences", "images", "videos", "data", "arr_0")
 _LABELS = ("labels", "label", "y", "Y", "classes", "targets", "target", "tags", "arr_1")
-_CHANNELS = (1, 3, 4)
+# So many channels may be told from height and width.
+_MAX_CHANNELS = 4
 _MAX_FILE_PIXELS = 50_000_000
 
 
@@ -178,7 +179,7 @@ def _of_arrays(recipe: FrameFilesRecipe) -> StoredFrames:
 
 
 def _channels(frame: tuple[int, ...]) -> Literal["first", "last"]:
-    return "last" if frame[-1] in _CHANNELS and frame[0] not in _CHANNELS else "first"
+    return "last" if frame[-1] <= _MAX_CHANNELS and frame[-1] < frame[0] else "first"
 
 
 def _labels(file: Path, name: str, labels: Stored, shape: tuple[int, ...]) -> list[Sequence[str]]:

@@ -33,9 +33,12 @@ class FrameForm:
     @classmethod
     def of(cls, shape: tuple[int, ...], layout: Layout) -> Self:
         """Of a frame as it is stored."""
-        if layout == "none":
-            return cls(1, *shape, layout)
-        return cls(*shape, layout) if layout == "first" else cls(shape[2], shape[0], shape[1], layout)
+        channels, height, width = {
+            "none": (1, *shape),
+            "first": shape,
+            "last": (*shape[-1:], *shape[:-1]),
+        }[layout]
+        return cls(channels, height, width, layout)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -105,7 +108,7 @@ class FrameParts:
 
     def content(self) -> dict[str, Any]:
         """SHA-256, and how many sequences and frames are in each part."""
-        counts = {
+        counts: dict[str, Any] = {
             part: {"num_sequences": len(own), "num_frames": sum(len(each.frames) for each in own)}
             for part, own in self.parts.items()
         }

@@ -89,14 +89,16 @@ class FrameScale(nn.Module):
         """``[B, T, C, H, W]`` to ``[B, T, C P P, H / P, W / P]``."""
         if self.patch_size == 1:
             return frames
-        patches = frames.unflatten(4, (self.size[1], self.patch_size)).unflatten(3, (self.size[0], self.patch_size))
-        return patches.permute(0, 1, 2, 4, 6, 3, 5).flatten(2, 4)
+        (rows, columns), side = self.size, self.patch_size
+        parts = frames.reshape(*frames.shape[:3], rows, side, columns, side)
+        return parts.permute(0, 1, 2, 4, 6, 3, 5).flatten(2, 4)
 
     def join(self, patches: Tensor) -> Tensor:
         """What ``cut`` undoes."""
         if self.patch_size == 1:
             return patches
-        parts = patches.unflatten(2, (self.form.channels, self.patch_size, self.patch_size))
+        side = self.patch_size
+        parts = patches.reshape(*patches.shape[:2], self.form.channels, side, side, *self.size)
         return parts.permute(0, 1, 2, 5, 3, 6, 4).flatten(5, 6).flatten(3, 4)
 
 

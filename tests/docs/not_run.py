@@ -45,8 +45,6 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/g2p.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/spelling.toml"): _TRAINS,
     ("examples/dates/README.md", "$ ostinato train examples/dates/dates.toml"): _TRAINS,
-    ("examples/digits/README.md", "$ ostinato train examples/digits/caption.toml"): _TRAINS,
-    ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/language_model.toml"): _TRAINS,
     ("examples/digits/README.md", "$ ostinato train examples/digits/captions.toml"): _TRAINS,
     ("examples/digits/README.md", "$ ostinato serve"): _TRAINED,
     ("examples/digits/README.md", "$ curl"): _TRAINED,

@@ -15,6 +15,7 @@ from ostinato.export.runs.registry import export_run
 from ostinato.models.data.frames import FrameForm
 from ostinato.models.kinds.frames import load_run
 from ostinato.models.kinds.registry import write_draft
+from ostinato.models.networks.frames import FramePredictor
 from ostinato.models.scores.frames import roll_out
 from ostinato.service.artifact.manifest import Manifest
 from tests.server import ServerProcess, running_server
@@ -78,7 +79,7 @@ def trained(file: Path, folder: Path, name: str, changes: dict[str, str]) -> Pat
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("trained")
-    small = {"num_channels = 16": "num_channels = 8"}
+    small = {"num_channels = 16": "num_channels = 4"}
     quick = {"learning_rate = 0.005": "learning_rate = 0.02"}
     return {
         "movie": trained(movie(folder), folder, "movie", {**small, **quick, "num_layers = 2": "num_layers = 1"}),
@@ -122,6 +123,7 @@ def test_streams_of_frames_are_answered_as_offline(name: str, repository: Path, 
 
 def test_a_whole_frame_is_fed_back(runs: dict[str, Path], repository: Path, server: ServerProcess) -> None:
     run = load_run(runs["movie"])
+    assert isinstance(run.network, FramePredictor)
     assert run.form == FrameForm(2, SIDE, SIDE, "last")
     assert len(Manifest.read(repository / "movie" / "1").feedback) == 2 * SIDE * SIDE
     frames, _ = bars(1, 4, 3)

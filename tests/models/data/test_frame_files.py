@@ -27,7 +27,13 @@ def write_png(path: Path, grey: int, size: tuple[int, int] = (5, 4)) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "layout"),
-    [((3, 2, 5, 6), "none"), ((3, 2, 1, 5, 6), "first"), ((3, 2, 5, 6, 3), "last"), ((3, 2, 3, 6, 4), "first")],
+    [
+        ((3, 2, 5, 6), "none"),
+        ((3, 2, 1, 5, 6), "first"),
+        ((3, 2, 5, 6, 3), "last"),
+        ((3, 2, 8, 8, 2), "last"),
+        ((3, 2, 2, 6, 4), "first"),
+    ],
 )
 def test_sizes_tell_where_the_channels_are(shape: tuple[int, ...], layout: str, tmp_path: Path) -> None:
     stored = read_frames(recipe(save(tmp_path, clips=np.zeros(shape), note=np.zeros(7, "U3"))))

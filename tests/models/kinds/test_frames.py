@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,6 @@ def test_a_run_is_loaded_as_it_was_trained(predict: str, tmp_path: Path) -> None
 def test_the_example_is_a_recipe_whose_data_are_what_its_script_writes() -> None:
     example = FramesRecipe.read(EXAMPLES / "moving.toml")
     assert isinstance(example, RunRecipe)
-    namespace: dict[str, Any] = {"__file__": str(EXAMPLES / "moving.py"), "__name__": "moving"}
-    exec(compile((EXAMPLES / "moving.py").read_text(encoding="utf-8"), "moving.py", "exec"), namespace)
+    script = runpy.run_path(str(EXAMPLES / "moving.py"))
     with np.load(example.data.file) as stored:
-        np.testing.assert_array_equal(stored["frames"], namespace["moving_digits"](namespace["read_digits"]()))
+        np.testing.assert_array_equal(stored["frames"], script["moving_digits"](script["read_digits"]()))

@@ -65,7 +65,7 @@ def test_a_predictor_may_leave_the_range_where_the_recipe_lets_it() -> None:
 @pytest.mark.parametrize("kind", ["predictor", "classifier"])
 def test_frames_answer_as_their_chunks_wherever_they_are_cut(kind: str) -> None:
     torch.manual_seed(0)
-    recipe = FrameNetworkRecipe(cell=["gru", "lstm"], hidden_size=5, num_channels=3)
+    recipe = FrameNetworkRecipe(cell=("gru", "lstm"), hidden_size=5, num_channels=3)
     form = FrameForm(2, 8, 12, "last")
     own = FrameScale(form, (0.0, 0.0), (1.0, 2.0), 2)
     network = (
