@@ -12,13 +12,13 @@ from ostinato.models.errors import DataError
 
 Phonemes: TypeAlias = tuple[str, ...]
 # word -> its pronunciations, each once, in the order of the file
-Entries: TypeAlias = dict[str, tuple[Phonemes, ...]]
+Spoken: TypeAlias = dict[str, tuple[Phonemes, ...]]
 
 _ALTERNATIVE = re.compile(r"\(\d+\)$")
 _PHONEME = re.compile(r"^[A-Z]+[0-2]?$")
 
 
-def read_lexicon(path: Path, stress: bool) -> Entries:
+def read_lexicon(path: Path, stress: bool) -> Spoken:
     """Read a dictionary as CMUdict is written, plain or compressed: ``word P1 P2 ... # comment``, ``word(2) ...``.
 
     Args:

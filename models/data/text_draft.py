@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,8 +14,10 @@ from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 
 _LOOKED_AT = 200
-# Lines of fewer words than this are names or words, each a text of its own.
+# Lines of fewer words and characters than this, which end without a full stop, are names, each a text of its own.
 _WORDS_OF_A_NAME = 3.0
+_LENGTH_OF_A_NAME = 24.0
+_FULL_STOPS = tuple(".!?:;…。\N{FULLWIDTH EXCLAMATION MARK}\N{FULLWIDTH QUESTION MARK}")
 _SHORT = 2_000
 # So many updates teach a small network a short text by heart; and a training of two minutes has this many symbols.
 _LEAST_UPDATES = 300
@@ -34,9 +37,14 @@ def draft_of_text(file: Path) -> Draft:
         names = [line.split(maxsplit=1)[0] for line in lines]
         return _draft(file, {"form": "cmudict"}, sum(map(len, names)), len(names), is_lines=True)
     num_symbols = sum(len(line) + 1 for line in lines)
-    words = fmean(len(line.split()) for line in lines)
-    is_lines = words < _WORDS_OF_A_NAME if len(lines) > 1 else num_symbols < _SHORT
+    is_lines = _are_names(lines) if len(lines) > 1 else num_symbols < _SHORT
     return _draft(file, {"unit": "characters", "lines": is_lines}, num_symbols, len(lines), is_lines=is_lines)
+
+
+def _are_names(lines: Sequence[str]) -> bool:
+    words, length = fmean(len(line.split()) for line in lines), fmean(map(len, lines))
+    num_sentences = sum(line.rstrip().endswith(_FULL_STOPS) for line in lines)
+    return words < _WORDS_OF_A_NAME and length < _LENGTH_OF_A_NAME and num_sentences < len(lines) / 2
 
 
 def _draft(file: Path, data: dict[str, Any], num_symbols: int, num_lines: int, *, is_lines: bool) -> Draft:

@@ -91,6 +91,7 @@ def test_a_compressed_file_is_read(tmp_path: Path) -> None:
         ("the clouds are in the sky", "text", True),
         ("Anna\nBert\nCarla Maria\n", "text", True),
         ("It was a bright cold day.\nThe clocks were striking, all of them.\n", "text", False),
+        ("雲在天上飄、天是藍的。\n鳥在飛、魚在水裡游。\n", "text", False),
         ("OX AA1 K S\nAXE AE1 K S\n", "cmudict", True),
     ],
 )

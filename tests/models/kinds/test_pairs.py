@@ -126,6 +126,12 @@ def test_the_examples_are_valid_and_their_data_lies_beside_them(name: str) -> No
     assert (recipe.network.context == "attention") == (name != "g2p_fixed")
 
 
+def test_the_example_of_dates_has_its_columns() -> None:
+    data = load_pairs(PairsRecipe.read(EXAMPLES.parent / "dates" / "dates.toml").data)
+    assert sum(map(len, data.parts.values())) > 5_900
+    assert all(len("".join(target)) == 10 for own in data.parts["test"].values() for target in own)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

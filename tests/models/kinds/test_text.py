@@ -15,7 +15,7 @@ from ostinato.models.scores.text import FIRST_ORDER, LAST_ORDER, as_characters, 
 from ostinato.models.training.text import perplexity
 from tests.training import train_run
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "cmudict" / "spelling.toml"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 SYMBOLS = (EDGE, "a", "b", "c")
 RECIPE = """
 kind = "text"
@@ -94,6 +94,11 @@ def test_a_loss_that_is_no_number_is_reported_with_what_to_change(recipe: Path, 
     recipe.write_text(RECIPE.replace("2e-2", "1e36"))
     with pytest.raises(Diverged, match=r"the loss is (inf|nan) in epoch \d: lower training\.learning_rate"):
         train_run(recipe, tmp_path / "run", None, silent)
+
+
+@pytest.mark.parametrize("name", ["cmudict/spelling.toml", "python_topics/topics.toml"])
+def test_the_examples_are_valid_and_their_data_lies_beside_them(name: str) -> None:
+    assert TextRecipe.read(EXAMPLES / name).data.file.is_file()
 
 
 @pytest.mark.parametrize(
