@@ -65,6 +65,7 @@ def test_every_kind_trains_and_loads() -> None:
     assert kind_names() == [
         "caption",
         "forecaster",
+        "frames",
         "labels",
         "language_model",
         "multi_horizon",
