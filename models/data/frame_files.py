@@ -21,7 +21,7 @@ from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe, Fraction, meant
 
 Stored: TypeAlias = NDArray[Any]
-Layout: TypeAlias = Literal["none", "first", "last"]
+ChannelLayout: TypeAlias = Literal["none", "first", "last"]
 # Larger pictures are made smaller: a small network sees no more in them.
 MAX_SIDE = 128
 ARRAYS = (".npz", ".npy")
@@ -90,7 +90,7 @@ class StoredFrames:
     """All sequences of a file or folder; ``layout``: whether frames have channels, and which axis they are."""
 
     sequences: tuple[StoredSequence, ...]
-    layout: Layout
+    layout: ChannelLayout
     sha256: str
 
 
@@ -166,7 +166,7 @@ def _of_arrays(recipe: FrameFilesRecipe) -> StoredFrames:
         labels = labels.T if labels is not None and labels.ndim == 2 else labels
     if 0 in frames.shape:
         raise DataError(f"{recipe.file}: {frames_name} has the shape {list(frames.shape)}: there is nothing in it")
-    layout: Layout = "none" if frames.ndim == 4 else recipe.channels or _channels(frames.shape[2:])
+    layout: ChannelLayout = "none" if frames.ndim == 4 else recipe.channels or _channels(frames.shape[2:])
     if frames.dtype.kind == "f" and not (finite := np.isfinite(frames)).all():
         at = [int(place) for place in np.argwhere(~finite)[0]]
         raise DataError(f"{recipe.file}: {frames_name}{at} is no finite number: fill what is missing, or leave it out")
@@ -247,14 +247,18 @@ def _of_list(recipe: FrameFilesRecipe, words: FrameList) -> StoredFrames:
         raise DataError(f"{words.file}: no column names pictures ({', '.join(PICTURES)}); say it as data.picture")
     reader = _Reader(recipe)
     reader.digest.update(words.file.read_bytes())
+    listed = words.sequences()
+    # Rows are frames: where no sequence has two labels, a label is the sequence's.
+    is_one_each = all(len({row.label for row in rows}) == 1 for rows in listed.values())
     sequences = []
-    for name, rows in words.sequences().items():
+    for name, rows in listed.items():
         frames = []
         for row in rows:
             beside, within = words.file.parent / row.picture, words.file.parent / name / row.picture
             path = within if not beside.exists() and within.exists() else beside
             frames.append(reader.read(path, f"{words.file}: line {row.line}: {path}"))
         labels = tuple(row.label for row in rows) if recipe.predict == "label" and words.has_labels else ()
+        labels = labels[:1] if is_one_each else labels
         sequences.append(StoredSequence(name, np.stack(frames), labels))
     return StoredFrames(tuple(sequences), reader.layout, reader.digest.hexdigest())
 
@@ -264,7 +268,7 @@ class _Reader:
 
     def __init__(self, recipe: FrameFilesRecipe) -> None:
         self.digest = hashlib.sha256()
-        self.layout: Layout = "last" if recipe.colour else "none"
+        self.layout: ChannelLayout = "last" if recipe.colour else "none"
         self._mode = "RGB" if recipe.colour else "L"
         self._size = None if recipe.height is None or recipe.width is None else (recipe.width, recipe.height)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.frame_files import FrameFilesRecipe, Layout, Stored, StoredSequence, read_frames
+from ostinato.models.data.frame_files import ChannelLayout, FrameFilesRecipe, Stored, StoredSequence, read_frames
 from ostinato.models.data.parts import PartName
 from ostinato.models.data.series import Floats
 from ostinato.models.errors import DataError
@@ -28,10 +28,10 @@ class FrameForm:
     channels: int
     height: int
     width: int
-    layout: Layout
+    layout: ChannelLayout
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], layout: Layout) -> Self:
+    def of(cls, shape: tuple[int, ...], layout: ChannelLayout) -> Self:
         """Of a frame as it is stored."""
         channels, height, width = {
             "none": (1, *shape),

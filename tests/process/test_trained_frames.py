@@ -79,11 +79,13 @@ def trained(file: Path, folder: Path, name: str, changes: dict[str, str]) -> Pat
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("trained")
-    small = {"num_channels = 16": "num_channels = 4"}
-    quick = {"learning_rate = 0.005": "learning_rate = 0.02"}
+    next_frame = {"num_channels = 16": "num_channels = 4", "num_layers = 2": "num_layers = 1"}
+    label = {"num_channels = 16": "num_channels = 8", "hidden_size = 64": "hidden_size = 16"}
     return {
-        "movie": trained(movie(folder), folder, "movie", {**small, **quick, "num_layers = 2": "num_layers = 1"}),
-        "clips": trained(pictures(folder), folder, "clips", {**small, "hidden_size = 64": "hidden_size = 16"}),
+        "movie": trained(
+            movie(folder), folder, "movie", {**next_frame, "learning_rate = 0.005": "learning_rate = 0.02"}
+        ),
+        "clips": trained(pictures(folder), folder, "clips", {**label, "learning_rate = 0.002": "learning_rate = 0.01"}),
     }
 
 

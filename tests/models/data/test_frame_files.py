@@ -115,6 +115,14 @@ def test_a_list_names_files_by_the_table_or_by_the_sequence(tmp_path: Path) -> N
     assert (only.name, only.labels, only.frames[:, 0, 0].tolist()) == ("s", ("x", "y"), [1, 2])
 
 
+def test_a_list_whose_sequences_have_one_label_each_has_labels_of_sequences(tmp_path: Path) -> None:
+    for name in "abc":
+        write_png(tmp_path / f"{name}.png", 1)
+    (tmp_path / "list.csv").write_text("id,file,label\ns,a.png,x\ns,b.png,x\nt,c.png,y\n", encoding="utf-8")
+    stored = read_frames(recipe(tmp_path / "list.csv", predict="label"))
+    assert [one.labels for one in stored.sequences] == [("x",), ("y",)]
+
+
 def test_a_picture_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture", encoding="utf-8")
     (tmp_path / "list.csv").write_text("id,file\ns,a.png\n", encoding="utf-8")
