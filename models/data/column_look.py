@@ -120,6 +120,8 @@ def find_time(file: Path, looks: Mapping[str, ColumnLook], cells: Mapping[str, l
     if named:
         return (named[0],)
     columns = ", ".join(map(repr, looks))
+    if not any(cells.values()):
+        raise DataError(f"{file}: is empty" if not looks else f"{file}: has no row below its header")
     for name, column in cells.items():
         if name not in timed and (wrong := _wrong_form(column[:_SAMPLE])):
             raise DataError(f"{file}: no column tells when its rows were; {name!r} would, but {wrong}")
@@ -190,7 +192,7 @@ def _are_times(cells: Sequence[str]) -> bool:
 
 
 def _wrong_form(cells: Sequence[str]) -> str:
-    """What is wrong with a column of dates that cannot all be read, as days that come first; empty where it has none."""
+    """What is wrong with dates that cannot all be read, as days that come first; empty where these are no dates."""
     reader = StampReader()
     if sum(_DATE.match(cell) is not None for cell in cells) < (1 - _ODD) * len(cells):
         return ""

@@ -85,7 +85,9 @@ def test_times_that_no_step_fits_are_taken_as_steps(tmp_path: Path) -> None:
     ("header", "rows", "message"),
     [
         ("a,b", ["1,2"] * 20, "no column tells when its rows were"),
-        ("Datum,level", ["31.01.2024 17:00,1"] * 20, "'Datum' would, but 31.01.2024 17:00 is not a time: its day comes"),
+        ("Datum,level", ["31.01.2024 17:00,1"] * 20, "'Datum' would, but 31.01.2024 17:00 is not a time: its day"),
+        ("", [], "is empty"),
+        ("time,level", [], "has no row below its header"),
         ("when,level", [f"{day},1" for day in days()] + [",1"], "'when' would, but the row has no time"),
         ("time,level", ["2024-01-01,1"] * 20, "has times more than once, and no column tells their rows apart"),
         ("time,word", [f"{day},w{day.day}" for day in days()], "no column of amounts that change is left"),
