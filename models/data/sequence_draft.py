@@ -45,11 +45,10 @@ def draft_of_sequences(file: Path, *, tagged: bool) -> Draft:
             {},
             tagged,
         )
-    if suffix_of(file) == ".ts":
-        read_ts(file)
-        return _draft(description, (), (), {}, tagged)
-    if tagged and (suffix_of(file) in BLOCKS or not _has_columns(file)):
-        read_blocks(file)
+    is_ts = suffix_of(file) == ".ts"
+    if is_ts or (tagged and (suffix_of(file) in BLOCKS or not _has_columns(file))):
+        if not (read_ts(file) if is_ts else read_blocks(file)).sequences:
+            raise DataError(f"{file}: has no sequence")
         return _draft(description, (), (), {}, tagged)
     return _draft_of_table(file, description, tagged)
 
