@@ -78,10 +78,16 @@ def _folds(kind: Kind, recipe: RunRecipe, num_folds: int) -> Sequence[RunRecipe]
 def _train_one(kind: Kind, recipe: RunRecipe, directory: Path, resume: bool, report: Report) -> None:
     """Train once, and report."""
     identity = _identity(recipe)
+    has_checkpoint = (directory / CHECKPOINT_FILE).exists()
     if resume and _finished(directory, identity):
         report(0, 0, f"{directory}: is trained already, by this recipe: nothing was left to resume")
         return
-    if not resume and (directory / CHECKPOINT_FILE).exists():
+    if resume and not has_checkpoint and (directory / RUN_FILE).exists():
+        raise RunError(
+            f"{directory}: holds a run of another recipe, seed or data, and nothing to resume; leave --resume out to "
+            "train anew in its place, or give another --output"
+        )
+    if not resume and has_checkpoint:
         report(0, 0, f"{directory}: holds an interrupted training, which begins anew; --resume would have gone on")
     checkpoints = Checkpoints(directory, identity, resume)
     with reproducible(recipe.training):
