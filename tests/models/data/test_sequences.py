@@ -119,3 +119,13 @@ def test_a_row_of_no_sequence_is_refused(tmp_path: Path, ids: tuple[str, ...], l
 def test_a_draft_of_no_sequence_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(DataError, match="has no sequence"):
         draft_of_sequences(written(tmp_path, name, text), tagged=True)
+
+
+def test_the_more_steps_there_are_the_fewer_are_the_epochs_of_a_draft(tmp_path: Path) -> None:
+    epochs = []
+    for count in (100, 1000):
+        rows = "".join(f"{number},{step},{number % 2}\n" for number in range(count) for step in range(25))
+        file = written(tmp_path, f"{count}.csv", "id,x,label\n" + rows)
+        epochs.append(draft_of_sequences(file, tagged=False).tables["training"]["max_epochs"])
+    few, many = epochs
+    assert 5 <= many < few
