@@ -24,8 +24,8 @@ _NAMES = re.compile(
 )
 _TIMES = re.compile(r"^(time|timestamp|date|datetime|step|t|index|frame|row|seconds|ms)$", re.IGNORECASE)
 _LOOKED_AT = 20_000
-# Steps of all epochs that are learned from within about a minute on one core.
-_STEPS, _LEAST_EPOCHS = 300_000, 5
+# Steps of all epochs that are learned from within half a minute on one core.
+_STEPS, _LEAST_EPOCHS = 1_000_000, 5
 # More classes than this are rather amounts, or names.
 _MAX_CLASSES = 1000
 
