@@ -26,6 +26,7 @@ _TIMES = re.compile(r"^(time|timestamp|date|datetime|step|t|index|frame|row|seco
 _LOOKED_AT = 20_000
 # Steps of all epochs that are learned from within half a minute on one core.
 _STEPS, _LEAST_EPOCHS = 1_000_000, 5
+_LEAST_SEQUENCES = 4
 # More classes than this are rather amounts, or names.
 _MAX_CLASSES = 1000
 
@@ -51,8 +52,9 @@ def draft_of_sequences(file: Path, *, tagged: bool) -> Draft:
     is_ts = suffix_of(file) == ".ts"
     if is_ts or (tagged and (suffix_of(file) in BLOCKS or not _has_columns(file))):
         sequences = (read_ts(file) if is_ts else read_blocks(file)).sequences
-        if not sequences:
-            raise DataError(f"{file}: has no sequence")
+        if len(sequences) < _LEAST_SEQUENCES:
+            form = "" if is_ts else "; a line is a word and its tag, and blank lines are between sentences"
+            raise DataError(f"{file}: has {len(sequences)} sequences, too few to train, to stop and to test on{form}")
         return _draft(description, (), (), {}, tagged, sum(len(one.rows) for one in sequences))
     return _draft_of_table(file, description, tagged)
 

@@ -115,9 +115,12 @@ def test_a_row_of_no_sequence_is_refused(tmp_path: Path, ids: tuple[str, ...], l
         read_table(path, ("word",), "tag", "id")
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.ts", ""), ("a.conll", "\n\n"), ("a.csv", "")])
-def test_a_draft_of_no_sequence_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    with pytest.raises(DataError, match="has no sequence"):
+@pytest.mark.parametrize(
+    ("name", "text", "count"),
+    [("a.ts", "", 0), ("a.conll", "\n\n", 0), ("a.csv", "", 0), ("a.txt", "the/DT dog/NN\na/DT cat/NN\n", 1)],
+)
+def test_a_draft_of_too_few_sequences_is_refused(tmp_path: Path, name: str, text: str, count: int) -> None:
+    with pytest.raises(DataError, match=f"has {count} sequences, too few"):
         draft_of_sequences(written(tmp_path, name, text), tagged=True)
 
 
