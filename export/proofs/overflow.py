@@ -10,6 +10,7 @@ import numpy as np
 from ostinato.export.contracts.axes import Array, States
 from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError
+from ostinato.export.proofs.sizes import num_steps
 
 NUM_ROWS, NUM_STEPS = 2, 1000
 # What is larger was on its way beyond float32, 3.4e38, when NaN came of it, as infinity less infinity is.
@@ -22,7 +23,7 @@ def check_overflow(contract: Contract) -> None:
     Raises:
         ExportError: says of the output or a state after how many steps.
     """
-    sequences = contract.draw(np.random.default_rng(0), NUM_ROWS, NUM_STEPS)
+    sequences = contract.draw(np.random.default_rng(0), NUM_ROWS, num_steps(contract, NUM_STEPS))
     try:
         answer = _run(contract, sequences, contract.initial_states(NUM_ROWS))
     except ExportError:  # it fails at that size: the proof meets it, and says more of it
@@ -34,7 +35,7 @@ def check_overflow(contract: Contract) -> None:
 def _check_steps(contract: Contract, sequences: Array) -> None:
     """One step at a time, until something is not finite."""
     largest, states = 0.0, contract.initial_states(NUM_ROWS)
-    for step in range(NUM_STEPS):
+    for step in range(sequences.shape[1]):
         answer = _run(contract, sequences[:, step : step + 1], states)
         place = _find_infinity(contract, answer)
         if not place and _has_nan(contract, answer):

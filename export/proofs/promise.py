@@ -14,6 +14,7 @@ import numpy as np
 from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.preparation import name_of
 from ostinato.export.errors import ExportError
+from ostinato.export.proofs.sizes import num_rows, num_steps
 from ostinato.service.artifact.manifest import ALONE, ANY, GraphFile, Manifest, Promise
 from ostinato.service.catalogue.generation_checks import check_generation_promise, read_golden_outputs
 from ostinato.service.catalogue.probes import Probe, draw_probes
@@ -92,20 +93,26 @@ def _runner(contract: Contract, path: Path) -> Runner:
         states=contract.states,
         promise=ANY,
     )
-    max_batch_size, max_iteration_steps = LARGEST
-    return Runner(described, path.parent, max_batch_size=max_batch_size, max_iteration_steps=max_iteration_steps)
+    rows, steps = LARGEST
+    return Runner(
+        described,
+        path.parent,
+        max_batch_size=num_rows(contract, rows),
+        max_iteration_steps=num_steps(contract, steps),
+    )
 
 
 def _probes(contract: Contract, runner: Runner) -> list[Probe]:
     probes = []
+    rows, steps = num_rows(contract, NUM_ROWS), num_steps(contract, NUM_STEPS)
     for seed in range(NUM_SEEDS):
-        drawn = contract.draw(np.random.default_rng(seed), NUM_ROWS, NUM_STEPS)
-        arrays = contract.rows.unpack(drawn.reshape(NUM_ROWS, NUM_STEPS, contract.rows.width))
+        drawn = contract.draw(np.random.default_rng(seed), rows, steps)
+        arrays = contract.rows.unpack(drawn.reshape(rows, steps, contract.rows.width))
         count = len(contract.given)
         sequences = runner.manifest.given.pack([np.ascontiguousarray(array) for array in arrays[:count]])
-        states = runner.initial_states(NUM_ROWS)[: len(contract.states)]
+        states = runner.initial_states(rows)[: len(contract.states)]
         carried = (*states, *(np.ascontiguousarray(array[:, 0]) for array in arrays[count:]))
-        probes += draw_probes(runner, [Probe(sequences, carried)], NUM_ROWS, seed)
+        probes += draw_probes(runner, [Probe(sequences, carried)], rows, seed)
     return probes
 
 

@@ -30,6 +30,7 @@ from ostinato.export.proofs.proof import (
     measure,
     worst_place,
 )
+from ostinato.export.proofs.sizes import num_rows, num_steps, up_to
 from ostinato.service.artifact.numbers import largest_difference
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
@@ -69,15 +70,15 @@ def prove(
             network is not recurrent: in chunks it answers something else.
     """
     prover = _Prover(contract, graph, np.random.default_rng(seed), tolerance, carried_steps)
-    lengths = ONE_STEP_LENGTHS if contract.inputs.time_axis is None else LENGTHS
+    lengths = prover.lengths
     tasks: list[Callable[[], Measured]] = [partial(prover.batches, length) for length in lengths]
     tasks += [prover.chunkings, prover.long_run]
     proof = measure(
         tasks,
         report,
         tolerance=tolerance,
-        batch_sizes=BATCH_SIZES,
-        lengths=(*lengths, LONG_RUN[1]),
+        batch_sizes=prover.batch_sizes,
+        lengths=(*lengths, prover.long_steps),
         num_chunkings=NUM_CHUNKINGS,
     )
     return replace(proof, notes=(*find_nan(contract, graph), *_code_notes(contract)))
@@ -113,27 +114,32 @@ class _Prover:
         self._contract = contract
         self._graph = graph
         self._generator = generator
+        usual = ONE_STEP_LENGTHS if contract.inputs.time_axis is None else LENGTHS
+        self.lengths = up_to(usual, num_steps(contract, max(usual)))
+        self.batch_sizes = up_to(BATCH_SIZES, num_rows(contract, max(BATCH_SIZES)))
+        self.long_steps = num_steps(contract, LONG_RUN[1])
 
     def batches(self, length: int) -> Measured:
         """All batch sizes at one length, each run whole; every row also alone."""
-        sequences = self._draw(max(BATCH_SIZES), length)
-        alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(max(BATCH_SIZES))]
+        most = max(self.batch_sizes)
+        sequences = self._draw(most, length)
+        alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(most)]
         worst, same = 0.0, True
-        for batch_size in BATCH_SIZES:
+        for batch_size in self.batch_sizes:
             part = sequences[:batch_size]
             answer = self._run(self._graph, part)
             worst = max(worst, self._compare(answer, part))
             same &= self._equal(answer, self._join(alone[:batch_size]))
-        return Measured("whole", f"B 1 to {max(BATCH_SIZES)}, T {length}", worst, same)
+        return Measured("whole", f"B 1 to {most}, T {length}", worst, same)
 
     def chunkings(self) -> Measured:
         """Sequences cut at random places, the state carried, against the network so cut and the graph whole."""
-        length = max(LENGTHS) if self._contract.inputs.time_axis is not None else max(ONE_STEP_LENGTHS)
+        length = max(self.lengths)
         worst, same = 0.0, True
         for index in range(NUM_CHUNKINGS):
-            batch_size = BATCH_SIZES[index % len(BATCH_SIZES)]
+            batch_size = self.batch_sizes[index % len(self.batch_sizes)]
             sequences = self._draw(batch_size, length)
-            cuts = self._cuts(length, num_cuts=(length - 1, 3, 20)[index % 3])
+            cuts = self._cuts(length, num_cuts=min(length - 1, (length - 1, 3, 20)[index % 3]))
             answer = self._run(self._graph, sequences, cuts)
             worst = max(worst, self._compare(answer, sequences, cuts))
             alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(batch_size)]
@@ -142,7 +148,7 @@ class _Prover:
 
     def long_run(self) -> Measured:
         """One long sequence or two: differences must not grow with the steps."""
-        batch_size, length = LONG_RUN
+        batch_size, length = LONG_RUN[0], self.long_steps
         sequences = self._draw(batch_size, length)
         answer = self._run(self._graph, sequences)
         alone = [self._run(self._graph, sequences[row : row + 1]) for row in range(batch_size)]

@@ -21,6 +21,7 @@ from ostinato.export.contracts.encoder_decoder import EncoderDecoder
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.source_probes import Sources
 from ostinato.export.proofs.proof import TOLERANCE, worst_place
+from ostinato.export.proofs.sizes import num_rows, num_steps
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.decoder import Decoder
 from ostinato.service.artifact.numbers import largest_difference
@@ -99,7 +100,7 @@ def own_rounding(contract: Contract) -> OwnRounding:
     what it answers. Nothing can be compared over many of its steps then, so it is in stretches.
     """
     generator = np.random.default_rng(0)
-    drawn = [contract.draw(generator, *size) for size in _SIZES]
+    drawn = [contract.draw(generator, num_rows(contract, rows), num_steps(contract, steps)) for rows, steps in _SIZES]
     whole = max(recurrent_rounding(contract, sequences) for sequences in drawn)
     if _MARGIN * whole <= MAX_TOLERANCE:
         return OwnRounding(tolerance_for(whole))
@@ -120,11 +121,21 @@ def proved_tolerance(contract: Contract, graph: StepFunction) -> float:
     steps are, is that far from itself.
     """
     generator = np.random.default_rng(0)
-    drawn = [contract.draw(generator, *size) for size in _SIZES]
+    drawn = [contract.draw(generator, num_rows(contract, rows), num_steps(contract, steps)) for rows, steps in _SIZES]
     own = max(recurrent_rounding(contract, sequences) for sequences in drawn)
     graphs = max(recurrent_rounding(contract, sequences, step=graph) for sequences in drawn)
-    is_as_near = 0.0 < graphs <= _AS_NEAR * own
-    return min(float(f"{_PROVED_MARGIN * own:.1e}"), MAX_PROVED_TOLERANCE) if is_as_near else 0.0
+    if not 0.0 < graphs <= _AS_NEAR * own:
+        return 0.0
+    # Of answers in the tens of thousands, as pixels of 16 bits are, the least are rounded as the largest are.
+    most = max(MAX_PROVED_TOLERANCE, TOLERANCE * largest_answer(contract, drawn[0]))
+    return min(float(f"{_PROVED_MARGIN * own:.1e}"), most)
+
+
+def largest_answer(contract: Contract, sequences: Array) -> float:
+    """The largest number that a network answers to sequences ``[B, T, ...]``, or carries behind them."""
+    made, after = contract.run(contract, sequences, contract.initial_states(len(sequences)))
+    numbers = [array for array in (*contract.named(made).values(), *after) if array.dtype.kind == "f" and array.size]
+    return max((float(np.abs(array[np.isfinite(array)]).max(initial=0.0)) for array in numbers), default=0.0)
 
 
 def recurrent_rounding(

@@ -22,8 +22,9 @@ from ostinato.models.recipe import Count, FileRecipe, Fraction, meant
 
 Stored: TypeAlias = NDArray[Any]
 ChannelLayout: TypeAlias = Literal["none", "first", "last"]
-# Larger pictures are made smaller: a small network sees no more in them.
 MAX_SIDE = 128
+# Larger pictures are made smaller where no size is told: a small network sees no more in them.
+_USUAL_SIDE = 64
 ARRAYS = (".npz", ".npy")
 _LISTS = (".csv", ".tsv", ".txt")
 _FRAMES = ("frames", "x", "X", "sequences", "images", "videos", "data", "arr_0")
@@ -45,7 +46,7 @@ class FrameFilesRecipe(FileRecipe):
     ``channels``: whether they are the first or the last axis of a frame; None = what its sizes tell.
     ``time_first``: arrays are ``[T, N, ...]``.
     ``colour``: pictures are read with three channels, and not in grey. ``height``, ``width``: they are made so large;
-    None = as the first one.
+    None = as the first one, 64 at most.
     ``window``: longer sequences are cut into pieces of so many frames. None = they are not; where there are fewer than
     three sequences, they are.
     ``horizon``: frames ahead that are scored, each made of the one before. None = half of a sequence, 10 at most.
@@ -284,7 +285,7 @@ class _Reader:
             reason = "is no picture" if isinstance(error, UnidentifiedImageError) else error.strerror or str(error)
             raise DataError(f"{place}: {reason}") from error
         if self._size is None:
-            shrunk = min(1.0, MAX_SIDE / max(image.size))
+            shrunk = min(1.0, _USUAL_SIDE / max(image.size))
             self._size = (max(4, round(image.width * shrunk)), max(4, round(image.height * shrunk)))
         if image.size != self._size:
             image = image.resize(self._size, Image.Resampling.BILINEAR)

@@ -71,7 +71,7 @@ def test_a_command_goes_on_below_where_a_shell_would_ask_for_more() -> None:
     [
         ("make everything", "make has no target everything"),
         ("ostinato train examples/nothing.toml --output runs/x", "examples/nothing.toml is not in the checkout"),
-        ("ostinato train examples/digits/caption.toml --outputs runs/x", "--outputs"),
+        ("ostinato train examples/digits/captions.toml --outputs runs/x", "--outputs"),
         ("ostinato practise", "practise"),
         ("ostinato sessions lists", "lists"),
         ("ostinato serve --workers many", "valid integer"),
@@ -88,7 +88,7 @@ def test_a_command_that_is_not_run_and_could_not_be(command: str, fault: str) ->
     "command",
     [
         "make faults FAULTS=--quick   # minutes",
-        "ostinato train examples/digits/caption.toml --output runs/x",
+        "ostinato train examples/digits/captions.toml --output runs/x",
         "ostinato sessions export station-7 --output states",
         "kubectl apply --kustomize deploy/lmdb",
     ],

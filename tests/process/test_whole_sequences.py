@@ -167,4 +167,4 @@ def test_the_catalogue_tells_its_task_and_promise(server: ServerProcess) -> None
     listed = {each["model"]: each["task"] for each in server.get("/v1/models").json()["models"]}
     assert set(listed.values()) == {"sequence"}
     manifest = server.get("/v1/models/whole-attention-pooling").json()["manifest"]
-    assert manifest["promise"] == {"holds": "fixed", "rows": 16, "steps": 0}
+    assert manifest["promise"]["holds"] == "any"

@@ -135,3 +135,10 @@ def test_sixteen_bits_stay_sixteen_bits_and_sizes_become_one(tmp_path: Path) -> 
     Image.fromarray(np.full((8, 10), 4000, np.uint16)).save(tmp_path / "b.png")
     (only,) = read_frames(recipe(tmp_path)).sequences
     assert only.frames[:, 0, 0].tolist() == [3000, 4000]
+
+
+def test_large_pictures_are_made_smaller_unless_a_size_is_told(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", 9, (256, 128))
+    for keys, shape in (({}, (1, 32, 64)), ({"height": 100, "width": 90}, (1, 100, 90))):
+        (only,) = read_frames(recipe(tmp_path, **keys)).sequences
+        assert only.frames.shape == shape
