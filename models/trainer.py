@@ -78,10 +78,16 @@ def _folds(kind: Kind, recipe: RunRecipe, num_folds: int) -> Sequence[RunRecipe]
 def _train_one(kind: Kind, recipe: RunRecipe, directory: Path, resume: bool, report: Report) -> None:
     """Train once, and report."""
     identity = _identity(recipe)
+    has_checkpoint = (directory / CHECKPOINT_FILE).exists()
     if resume and _finished(directory, identity):
         report(0, 0, f"{directory}: is trained already, by this recipe: nothing was left to resume")
         return
-    if not resume and (directory / CHECKPOINT_FILE).exists():
+    if resume and not has_checkpoint and (directory / RUN_FILE).exists():
+        raise RunError(
+            f"{directory}: holds a run of another recipe, seed or data, and nothing to resume; leave --resume out to "
+            "train anew in its place, or give another --output"
+        )
+    if not resume and has_checkpoint:
         report(0, 0, f"{directory}: holds an interrupted training, which begins anew; --resume would have gone on")
     checkpoints = Checkpoints(directory, identity, resume)
     with reproducible(recipe.training):
@@ -95,8 +101,9 @@ def _train_seeds(kind: Kind, recipe: RunRecipe, directory: Path, wishes: Wishes,
     first = recipe.training.seed
     seeds = range(first, first + wishes.num_seeds)
     runs = [directory / "seeds" / str(seed) for seed in seeds]
+    told: set[str] = set()
     for seed, run in zip(seeds, runs, strict=True):
-        _train_one(kind, recipe.seeded(seed), run, wishes.resume, _titled(report, f"seed {seed}"))
+        _train_one(kind, recipe.seeded(seed), run, wishes.resume, _titled(report, f"seed {seed}", told))
     validations = [read_content(run)["validation"] for run in runs]
     best = validations.index(min(validations))
     for name in (RUN_FILE, WEIGHTS_FILE):
@@ -110,8 +117,9 @@ def _backtest(kind: Kind, folds: Sequence[RunRecipe], directory: Path, resume: b
     """Train a network for each rolling origin, each told as a run of its own, and compare them."""
     numbers = [str(number) for number in range(1, len(folds) + 1)]
     runs = [directory / "backtest" / number for number in numbers]
+    told: set[str] = set()
     for number, fold, run in zip(numbers, folds, runs, strict=True):
-        _train_one(kind, fold, run, resume, _titled(report, f"fold {number}/{len(folds)}"))
+        _train_one(kind, fold, run, resume, _titled(report, f"fold {number}/{len(folds)}", told))
     compared = _compared(
         f"backtest: {len(folds)} rolling origins, each with a network of its own", "fold", numbers, runs
     )
@@ -199,8 +207,14 @@ def _finished(directory: Path, identity: str) -> bool:
         return False
 
 
-def _titled(report: Report, title: str) -> Report:
+def _titled(report: Report, title: str, told: set[str]) -> Report:
+    """A report of one of several trainings. ``told``: what others have said of their data, and is not repeated."""
+
     def titled(done: int, total: int, text: str) -> None:
+        if not total and text in told:
+            return
+        if not total:
+            told.add(text)
         report(done, total, f"{title}  {text}")
 
     return titled

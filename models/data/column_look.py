@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ _TIME_NAMES = (
     "date",
     "datetime",
     "timestamp",
+    "stamp",
+    "ts",
+    "epoch",
+    "unix",
+    "unixtime",
     "ds",
     "day",
     "moment",
@@ -38,6 +44,8 @@ _SERIES_NAMES = ("id", "series", "unique_id", "series_id", "key", "name", "store
 # Of a column's cells, how many may be something else than numbers in a column of numbers.
 _ODD = 0.05
 _MAX_WORDS = 64
+# Days, months and years in some order; what may stand behind them does not count.
+_DATE = re.compile(r"(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?!\d)")
 _SAMPLE = 400
 
 
@@ -112,6 +120,11 @@ def find_time(file: Path, looks: Mapping[str, ColumnLook], cells: Mapping[str, l
     if named:
         return (named[0],)
     columns = ", ".join(map(repr, looks))
+    if not any(cells.values()):
+        raise DataError(f"{file}: is empty" if not looks else f"{file}: has no row below its header")
+    for name, column in cells.items():
+        if name not in timed and (wrong := _wrong_form(column[:_SAMPLE])):
+            raise DataError(f"{file}: no column tells when its rows were; {name!r} would, but {wrong}")
     raise DataError(
         f"{file}: no column tells when its rows were (its columns are {columns}); write one with times as "
         "2024-01-31T17:00, or columns year, month, day, hour"
@@ -176,6 +189,19 @@ def _are_times(cells: Sequence[str]) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
+
+
+def _wrong_form(cells: Sequence[str]) -> str:
+    """What is wrong with dates that cannot all be read, as days that come first; empty where these are no dates."""
+    reader = StampReader()
+    if sum(_DATE.match(cell) is not None for cell in cells) < (1 - _ODD) * len(cells):
+        return ""
+    for line, cell in enumerate(cells):
+        try:
+            reader.read(line, [cell])
+        except ValueError as error:
+            return str(error)
+    return ""
 
 
 def _is_called(name: str, words: Sequence[str]) -> bool:

@@ -118,7 +118,7 @@ def _looked(file: Path, table: Table, looks: Mapping[str, ColumnLook], cells: Ma
     own = {name: look for name, look in looks.items() if name not in (*time, series) or name.lower() in CALENDAR}
     own.pop(series or "", None)
     # Of a calendar's columns those are features that come again: the year only grows.
-    left_out = {name: "the time tells it" for name in time if name.lower() not in CALENDAR or name.lower() == "year"}
+    left_out = {name: "the time tells it" for name in time if len(time) == 1 or name.lower() == "year"}
     own = {name: look for name, look in own.items() if name not in left_out}
     static = []
     if series is not None:

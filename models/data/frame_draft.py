@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ostinato.models.data.frame_files import (
     ARRAYS,
     FrameFilesRecipe,
@@ -19,6 +17,7 @@ from ostinato.models.data.frame_files import (
 )
 from ostinato.models.data.frame_lists import FrameList, read_list
 from ostinato.models.data.frames import FrameForm
+from ostinato.models.data.pictures import are_coloured
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 
@@ -96,7 +95,7 @@ def _found(file: Path) -> dict[str, Any]:
         is_nested = all(len(folder.relative_to(file).parts) == 2 for folder in folders)
         has_labels = is_nested if words is None else words.has_labels
         named = {} if words is None else _columns(words)
-        return {**_predict(has_labels), **named, "colour": _is_coloured(pictures_in(folders[0])[0])}
+        return {**_predict(has_labels), **named, "colour": are_coloured(pictures_in(folders[0]))}
     if file.suffix.lower() in ARRAYS:
         frames, label = frames_and_labels(FrameFilesRecipe(file=file))
         names = {"frames": frames, "label": label} if file.suffix.lower() == ".npz" else {}
@@ -107,7 +106,7 @@ def _found(file: Path) -> dict[str, Any]:
     first = words.rows[0]
     paths = (file.parent / first.picture, file.parent / first.sequence / first.picture)
     path = next((path for path in paths if path.exists()), paths[0])
-    return {**_predict(words.has_labels), **_columns(words), "colour": _is_coloured(path)}
+    return {**_predict(words.has_labels), **_columns(words), "colour": are_coloured((path,))}
 
 
 def _predict(has_labels: bool) -> dict[str, Any]:
@@ -127,17 +126,6 @@ def _stored(file: Path, found: dict[str, Any]) -> StoredFrames:
         if not 2 <= len(labels) <= _MAX_CLASSES:
             found["predict"] = "next_frame"
     return stored
-
-
-def _is_coloured(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;"):
-                return False
-            red, green, blue = image.convert("RGB").split()
-            return red.tobytes() != green.tobytes() or green.tobytes() != blue.tobytes()
-    except OSError as error:
-        raise DataError(f"{path}: is no picture: {error}") from error
 
 
 def _patch(form: FrameForm, least_side: int) -> int:

@@ -81,24 +81,15 @@ def read_list(file: Path, sequence: str = "", picture: str = "", label: str = ""
     Raises:
         DataError: the table cannot be read, lacks a named column, or a cell is empty.
     """
-    try:
-        table = Table(file)
-        header, rows = table.header, list(table.rows())
-        for column in filter(None, (sequence, picture, label)):
-            if column not in header:
-                raise DataError(f"{file}: has no column {column!r}{meant(column, header)}; it has {list(header)}")
-            table.position(column)
-    except InputError as error:
-        raise DataError(str(error)) from error
-    has_no_header = any(map(_is_picture, header))
-    if has_no_header:
-        # What should be the header is a row already.
-        rows = [TableRow(1, list(header)), *rows]
-        header = tuple(f"column {place + 1}" for place in range(len(header)))
+    header, rows = listed_rows(file)
+    # The first line of a file is its header, or else a row.
+    has_no_header = bool(rows) and rows[0].line == 1
+    for column in filter(None, (sequence, picture, label)):
+        position_of(file, header, column)
     if not rows:
         raise DataError(f"{file}: has no row below its header")
     cells = {name: [row.cells[place] for row in rows] for place, name in enumerate(header)}
-    picture = picture or next((name for name, own in cells.items() if _is_picture(own[0])), "")
+    picture = picture or next((name for name, own in cells.items() if is_picture(own[0])), "")
     left = [name for name in header if name != picture]
     label = label or next((name for name in left if name != sequence and _LABELS.fullmatch(name)), "")
     left = [name for name in left if name != label]
@@ -115,5 +106,36 @@ def read_list(file: Path, sequence: str = "", picture: str = "", label: str = ""
     return FrameList(file, sequence, picture, label, tuple(found), has_no_header)
 
 
-def _is_picture(cell: str) -> bool:
-    return cell.lower().endswith(PICTURES)
+def listed_rows(file: Path) -> tuple[tuple[str, ...], list[TableRow]]:
+    """The header of a list of pictures, and its rows; where the first row has a picture, the columns are 1, 2, ...
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    try:
+        table = Table(file)
+        header, rows = table.header, list(table.rows())
+    except InputError as error:
+        raise DataError(str(error)) from error
+    if any(map(is_picture, header)):
+        # What should be the header is a row already.
+        return tuple(str(place + 1) for place in range(len(header))), [TableRow(1, list(header)), *rows]
+    return header, rows
+
+
+def position_of(file: Path, header: tuple[str, ...], name: str) -> int:
+    """Where a column is.
+
+    Raises:
+        DataError: it is not there, or more than once.
+    """
+    if name not in header:
+        raise DataError(f"{file}: has no column {name!r}{meant(name, header)}; it has {list(header)}")
+    if header.count(name) > 1:
+        raise DataError(f"{file}: has more than one column {name!r}; give each a name of its own")
+    return header.index(name)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name is one of a picture."""
+    return name.lower().endswith(PICTURES)

@@ -24,7 +24,7 @@ from ostinato.models.data.sequences import (
 )
 from ostinato.models.data.series import Floats, TrainingStatistics
 from ostinato.models.errors import DataError
-from ostinato.models.recipe import Count, FileRecipe, Fraction
+from ostinato.models.recipe import Count, FileRecipe, Fraction, meant
 from ostinato.tables.cells import MISSING_WORDS, CellReader
 
 # What stands for words that the training part does not have often enough.
@@ -136,7 +136,10 @@ def load_labelled(recipe: SequencesRecipe, *, tagged: bool) -> Labelled:
     is_words = written.features == ("word",) and not recipe.features
     categorical = ("word",) if is_words else recipe.categorical
     if unknown := set(categorical) - set(written.features):
-        raise DataError(f"data.categorical: {sorted(unknown)} are not among the features {list(written.features)}")
+        raise DataError(
+            f"data.categorical: {sorted(unknown)} are not among the features {list(written.features)}"
+            f"{meant(min(unknown), written.features)}"
+        )
     categories = {name: _words(recipe, written.features.index(name), name, training) for name in categorical}
     classes = tuple(sorted({answer for sequence in training for answer in sequence.answers}, key=_natural))
     if len(classes) < 2:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ostinato.errors import InputError
+from ostinato.models.data.frame_lists import is_picture, listed_rows
+from ostinato.models.data.pictures import are_coloured
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 from ostinato.tables.cells import CellReader
-from ostinato.tables.table import Table
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 _BATCH_SIZE, _UPDATES = 16, 3000
+_LOOKED_AT = 50
 _TEXTS = ("text", "caption", "label", "name", "description", "title", "class", "target")
 
 
@@ -27,26 +26,24 @@ def draft_of_pictures(file: Path) -> Draft:
         lists = sorted(found for found in file.iterdir() if found.suffix.lower() in (".csv", ".tsv", ".txt"))
         advice = f"give {lists[0]} in place of it" if lists else "write a table (CSV) with the columns picture and text"
         raise DataError(f"{file}: is a folder; a recipe reads the table that lists its pictures: {advice}")
-    try:
-        table = Table(file)
-        rows = [row.cells for row in islice(table.rows(), 2000)]
-    except InputError as error:
-        raise DataError(str(error)) from error
-    if not rows:
+    header, listed = listed_rows(file)
+    if not listed:
         raise DataError(f"{file}: has no row below its header")
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(table.header)}
-    files = [name for name, cells in columns.items() if cells[0].lower().endswith(_PICTURES)]
+    rows = [row.cells for row in listed]
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    files = [name for name, cells in columns.items() if is_picture(cells[0])]
     words = [name for name in columns if name not in files and not _are_numbers(columns[name])]
     named = [name for name in columns if name.lower() in _TEXTS and name not in files]
     candidates = named or words
     if not candidates and not files:
         # A number to be written, such as a digit: the column of fewest values that is not a pixel's.
-        candidates = [table.header[-1]]
+        candidates = [header[-1]]
     if not candidates:
         raise DataError(f"{file}: no column looks like the pictures' text; name one 'text'")
     data: dict[str, Any] = {"text": candidates[-1]}
     if files:
-        data |= {"picture": files[0], "colour": False}
+        looked_at = columns[files[0]][:: max(1, len(rows) // _LOOKED_AT)]
+        data |= {"picture": files[0], "colour": are_coloured(file.parent / name for name in looked_at)}
     data |= {"validation_fraction": 0.15, "test_fraction": 0.15}
     # Few pictures are looked at more often.
     max_epochs = min(100, max(10, _UPDATES * _BATCH_SIZE // len(rows)))
@@ -73,7 +70,7 @@ def draft_of_pictures(file: Path) -> Draft:
         {
             "data.text": "what is written of a picture",
             "data.picture": "the pictures' files; paths start at the table",
-            "data.colour": "true: three channels",
+            "data.colour": "true: three channels; false: grey",
             "network.unit": "or characters" if has_words else "or words",
             "training.max_shift": "pixels by which pictures are moved at most, each time anew",
         },

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias
 
 import numpy as np
@@ -15,12 +16,11 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ostinato.errors import InputError
+from ostinato.models.data.frame_lists import listed_rows, position_of
 from ostinato.models.data.parts import PARTS, PartName
 from ostinato.models.errors import DataError
-from ostinato.models.recipe import Count, FileRecipe, Fraction, meant
+from ostinato.models.recipe import Count, FileRecipe, Fraction
 from ostinato.tables.cells import CellReader
-from ostinato.tables.table import Table
 
 Pixels: TypeAlias = NDArray[np.float32]
 # Larger ones are made smaller: a small network sees no more in them.
@@ -32,7 +32,8 @@ class PicturesRecipe(FileRecipe):
     """Where pictures and their texts lie.
 
     ``file``: a table, plain or compressed; a row is a picture.
-    ``text``: the column of the texts. ``spelled``: what is written for a cell of it, as ``one`` for ``1``.
+    ``text``: the column of the texts; in a list whose first row has a picture, columns are called ``1``, ``2``, ...
+    ``spelled``: what is written for a cell of it, as ``one`` for ``1``.
     ``picture``: the column with the pictures' files (PNG, JPEG, ...), whose paths start at the table; without it every
     other column is a pixel, row by row from the top left.
     ``height``, ``width``: of the pictures; those of files are made so large. None = a square, and as the first file.
@@ -101,21 +102,18 @@ def load_pictures(recipe: PicturesRecipe) -> PictureParts:
     Raises:
         DataError: the table or a file cannot be read, pictures have not one size, or a part is empty.
     """
-    try:
-        table = Table(recipe.file)
-        for column in filter(None, (recipe.text, recipe.picture)):
-            if column not in table.header:
-                raise DataError(f"{recipe.file}: has no column {column!r}{meant(column, table.header)}")
-        pixels = () if recipe.picture else tuple(column for column in table.header if column != recipe.text)
-        columns = table.columns((recipe.text, *((recipe.picture,) if recipe.picture else pixels)))
-    except InputError as error:
-        raise DataError(str(error)) from error
-    texts = _texts(recipe, columns.cells[recipe.text], columns.lines)
+    header, rows = listed_rows(recipe.file)
+    lines = [row.line for row in rows]
+    pixels = () if recipe.picture else tuple(column for column in header if column != recipe.text)
+    wanted = (recipe.text, *((recipe.picture,) if recipe.picture else pixels))
+    places = {name: position_of(recipe.file, header, name) for name in wanted}
+    cells = {name: [row.cells[place] for row in rows] for name, place in places.items()}
+    texts = _texts(recipe, cells[recipe.text], lines)
     if recipe.picture:
-        drawn, sha256 = _of_files(recipe, columns.cells[recipe.picture], columns.lines)
+        drawn, sha256 = _of_files(recipe, cells[recipe.picture], lines)
         names = _names(drawn.shape[1:])
     else:
-        drawn = _of_columns(recipe, [columns.cells[name] for name in pixels], pixels, columns.lines)
+        drawn = _of_columns(recipe, [cells[name] for name in pixels], pixels, lines)
         names, sha256 = pixels, hashlib.sha256(recipe.file.read_bytes()).hexdigest()
     whole = Pictures(drawn, texts)
     return PictureParts(_cut(recipe, whole), names, float(drawn.max()) or 1.0, sha256)
@@ -179,6 +177,27 @@ def _of_files(recipe: PicturesRecipe, names: Sequence[str], lines: Sequence[int]
             raise DataError(f"{recipe.file}: line {line}: {path}: {reason}") from error
     drawn = np.stack(pictures)
     return (np.moveaxis(drawn, -1, 1) if recipe.colour else drawn[:, None]).copy(), digest.hexdigest()
+
+
+def are_coloured(paths: Iterable[Path]) -> bool:
+    """Whether one of some pictures has colours.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    return any(map(_is_coloured, paths))
+
+
+def _is_coloured(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;"):
+                return False
+            red, green, blue = image.convert("RGB").split()
+            return red.tobytes() != green.tobytes() or green.tobytes() != blue.tobytes()
+    except OSError as error:
+        reason = "is no picture" if isinstance(error, UnidentifiedImageError) else error.strerror or str(error)
+        raise DataError(f"{path}: {reason}") from error
 
 
 def _names(shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ _NAMES = re.compile(
 )
 _TIMES = re.compile(r"^(time|timestamp|date|datetime|step|t|index|frame|row|seconds|ms)$", re.IGNORECASE)
 _LOOKED_AT = 20_000
+# Steps of all epochs that are learned from within half a minute on one core.
+_STEPS, _LEAST_EPOCHS = 1_000_000, 5
+_LEAST_SEQUENCES = 4
 # More classes than this are rather amounts, or names.
 _MAX_CLASSES = 1000
 
@@ -44,20 +47,24 @@ def draft_of_sequences(file: Path, *, tagged: bool) -> Draft:
             _words_of(found.features, [list(one.rows) for one in found.sequences[:20]]),
             {},
             tagged,
+            sum(len(one.rows) for one in found.sequences),
         )
-    if suffix_of(file) == ".ts":
-        read_ts(file)
-        return _draft(description, (), (), {}, tagged)
-    if tagged and (suffix_of(file) in BLOCKS or not _has_columns(file)):
-        read_blocks(file)
-        return _draft(description, (), (), {}, tagged)
+    is_ts = suffix_of(file) == ".ts"
+    if is_ts or (tagged and (suffix_of(file) in BLOCKS or not _has_columns(file))):
+        sequences = (read_ts(file) if is_ts else read_blocks(file)).sequences
+        if len(sequences) < _LEAST_SEQUENCES:
+            form = "" if is_ts else "; a line is a word and its tag, and blank lines are between sentences"
+            raise DataError(f"{file}: has {len(sequences)} sequences, too few to train, to stop and to test on{form}")
+        return _draft(description, (), (), {}, tagged, sum(len(one.rows) for one in sequences))
     return _draft_of_table(file, description, tagged)
 
 
 def _draft_of_table(file: Path, description: str, tagged: bool) -> Draft:
     try:
         table = Table(file)
-        rows = [row.cells for row in islice(table.rows(), _LOOKED_AT)]
+        written = table.rows()
+        rows = [row.cells for row in islice(written, _LOOKED_AT)]
+        num_steps = len(rows) + sum(1 for _ in written)
     except InputError as error:
         raise DataError(str(error)) from error
     if not rows:
@@ -75,11 +82,16 @@ def _draft_of_table(file: Path, description: str, tagged: bool) -> Draft:
             f"{file}: no column tells its sequences apart; give each row the name of its sequence, in a column such as "
             "'id', or put each sequence into a file of its own, in a folder of its label's name"
         )
-    return _draft(description, features, words, {"id": name, "answer": answer}, tagged)
+    return _draft(description, features, words, {"id": name, "answer": answer}, tagged, num_steps)
 
 
 def _draft(
-    description: str, features: Sequence[str], words: Sequence[str], columns: dict[str, str], tagged: bool
+    description: str,
+    features: Sequence[str],
+    words: Sequence[str],
+    columns: dict[str, str],
+    tagged: bool,
+    num_steps: int,
 ) -> Draft:
     data: dict[str, Any] = {key: value for key, value in columns.items() if value}
     data |= {"features": list(features), "categorical": list(words)} if features else {}
@@ -87,7 +99,8 @@ def _draft(
     network: dict[str, Any] = {"cell": "lstm", "hidden_size": 64, "dropout": 0.2, "bidirectional": True}
     if not tagged:
         network["pooling"] = "last"
-    training = {"batch_size": 16, "max_epochs": 20 if tagged else 60, "patience_epochs": 4 if tagged else 15}
+    max_epochs = max(_LEAST_EPOCHS, min(20 if tagged else 60, _STEPS // max(1, num_steps)))
+    training = {"batch_size": 16, "max_epochs": max_epochs, "patience_epochs": 4 if tagged else 15}
     return Draft(
         description,
         {"data": data, "network": network, "training": {**training, "learning_rate": 5e-3, "seed": 0}},

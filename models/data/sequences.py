@@ -14,7 +14,7 @@ from ostinato.errors import InputError
 from ostinato.models.data.files import read_text_lines
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import meant
-from ostinato.tables.table import Table
+from ostinato.tables.table import NamedColumns, Table
 from ostinato.tables.text import read_lines
 
 _COMPRESSED = (".xz", ".gz", ".bz2")
@@ -93,7 +93,7 @@ def read_table(path: Path, features: tuple[str, ...], answer: str, name: str = "
         name: the column that tells sequences apart, their rows in the order of the file; without one all rows are one.
 
     Raises:
-        DataError: a column is absent, or the table cannot be read.
+        DataError: a column is absent, a row is of no sequence, or the table cannot be read.
     """
     try:
         table = Table(path)
@@ -107,7 +107,7 @@ def read_table(path: Path, features: tuple[str, ...], answer: str, name: str = "
     except InputError as error:
         raise DataError(str(error)) from error
     steps: dict[str, list[int]] = {}
-    names = columns.cells[name] if name else [""] * len(columns.lines)
+    names = _ids(path, name, columns) if name else [""] * len(columns.lines)
     for row, own in enumerate(names):
         steps.setdefault(own, []).append(row)
     cells = [columns.cells[feature] for feature in features]
@@ -123,6 +123,25 @@ def read_table(path: Path, features: tuple[str, ...], answer: str, name: str = "
             for own, rows in steps.items()
         ),
     )
+
+
+def _ids(path: Path, name: str, columns: NamedColumns) -> list[str]:
+    """The id of the sequence that each row is of; one that is written in a sequence's first row alone holds below it.
+
+    Raises:
+        DataError: a row is of no sequence.
+    """
+    cells = columns.cells[name]
+    if all(cells):
+        return cells
+    written = [cell for cell in cells if cell]
+    if not cells[0] or len(set(written)) < len(written):
+        raise DataError(
+            f"{path}: line {columns.lines[cells.index('')]}, column {name!r}: is empty; the id of a sequence stands in "
+            "each of its rows, or in the first one of each alone"
+        )
+    own = ""
+    return [own := cell or own for cell in cells]
 
 
 def read_folders(path: Path, features: tuple[str, ...]) -> WrittenSequences:

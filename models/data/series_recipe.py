@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, model_validator
 
-from ostinato.models.recipe import Count, FileRecipe, TrainingRecipe
+from ostinato.models.recipe import Count, FileRecipe, TrainingRecipe, meant
 from ostinato.tables.cells import MISSING_WORDS
 from ostinato.tables.gaps import Gaps
 from ostinato.tables.steps import TimeStep
@@ -103,7 +103,8 @@ class DataRecipe(FileRecipe):
         ):
             if unknown := set(names) - set(known):
                 what = "categorical features" if key == "cycles" else "features"
-                raise ValueError(f"{key}: {sorted(unknown)} are not among the {what} {list(known)}")
+                near = meant(min(unknown), list(known))
+                raise ValueError(f"{key}: {sorted(unknown)} are not among the {what} {list(known)}{near}")
         if forecast := set(self.known_future) & set(self.targets):
             raise ValueError(f"known_future: {sorted(forecast)} are what is forecast")
 

@@ -81,7 +81,7 @@ def _check_alone(**others: object) -> None:
 def _shown(scores: ScoreTable) -> Table:
     table = Table(title=escape(scores.title))
     for place, column in enumerate(scores.columns):
-        table.add_column(escape(column), justify="right" if place else "left")
+        table.add_column(escape(column), justify="right" if place else "left", overflow="fold")
     for row in scores.rows:
         table.add_row(*map(escape, row))
     return table

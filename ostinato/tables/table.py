@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,8 @@ class Table:
             raise TableError(f"{self.path}: has more than one column {name!r}; give each a name of its own")
         names = ", ".join(map(repr, self.header))
         by = DELIMITER_NAMES[self.delimiter]
-        raise TableError(f"{self.path}: has no column {name!r}; its columns, cut at {by}, are {names}")
+        near = "".join(f"; did you mean {word!r}?" for word in get_close_matches(name, self.header, 1))
+        raise TableError(f"{self.path}: has no column {name!r}{near}; its columns, cut at {by}, are {names}")
 
     def rows(self) -> Iterator[TableRow]:
         """The rows below the header, one by one; those with nothing but delimiters at the end are passed over.

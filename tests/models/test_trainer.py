@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import equal
 
-from ostinato.models.errors import RecipeError
+from ostinato.models.errors import RecipeError, RunError
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.report import ScoreTable
 from ostinato.models.trainer import Wishes, train_recipe
@@ -110,6 +110,23 @@ def test_a_finished_training_is_not_repeated_and_a_kind_without_time_has_no_back
     assert again == tables
     assert (first / "report.html").stat().st_mtime_ns == before
     assert all(isinstance(table, ScoreTable) for table in again)
+
+
+def test_what_is_said_of_the_data_is_said_once_by_several_trainings(recipe: Path, tmp_path: Path) -> None:
+    rows = (tmp_path / "wave.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "wave.csv").write_text("\n".join(rows[:20] + rows[21:]), encoding="utf-8")
+    told: list[str] = []
+    train_recipe(recipe, Wishes(tmp_path / "run", num_seeds=2), lambda _done, _total, text: told.append(text))
+    assert len([text for text in told if "have no row" in text or "has no row" in text]) == 1
+
+
+def test_a_run_of_another_recipe_is_not_written_over_by_resuming(recipe: Path, tmp_path: Path) -> None:
+    train_recipe(recipe, Wishes(tmp_path / "run"), silent)
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    recipe.write_text(RECIPE.format(max_epochs=2), encoding="utf-8")
+    with pytest.raises(RunError, match="holds a run of another recipe, seed or data, and nothing to resume"):
+        train_recipe(recipe, Wishes(tmp_path / "run", resume=True), silent)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
 KILLED = """

@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(f"{number}.png\t{text}")
     (folder / "list.tsv").write_text("\n".join(lines), encoding="utf-8")
     recipe = folder / "recipes" / "bars.toml"
-    text = write_draft("captions", folder / "list.tsv", recipe).replace("colour = false", "colour = true")
+    text = write_draft("captions", folder / "list.tsv", recipe)
     recipe.write_text(text.replace("num_channels = 32", "num_channels = 8"), encoding="utf-8")
     directory, (table,) = train_run(recipe, folder / "run")
     assert float(table.rows[0][1].rstrip("%")) >= 90 > float(table.rows[3][1].rstrip("%"))

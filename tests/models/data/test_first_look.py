@@ -85,6 +85,10 @@ def test_times_that_no_step_fits_are_taken_as_steps(tmp_path: Path) -> None:
     ("header", "rows", "message"),
     [
         ("a,b", ["1,2"] * 20, "no column tells when its rows were"),
+        ("Datum,level", ["31.01.2024 17:00,1"] * 20, "'Datum' would, but 31.01.2024 17:00 is not a time: its day"),
+        ("", [], "is empty"),
+        ("time,level", [], "has no row below its header"),
+        ("when,level", [f"{day},1" for day in days()] + [",1"], "'when' would, but the row has no time"),
         ("time,level", ["2024-01-01,1"] * 20, "has times more than once, and no column tells their rows apart"),
         ("time,word", [f"{day},w{day.day}" for day in days()], "no column of amounts that change is left"),
         ("time,level", [f"{day},{day.day}" for day in days()[:8]], "8 moments are too few"),
@@ -93,3 +97,17 @@ def test_times_that_no_step_fits_are_taken_as_steps(tmp_path: Path) -> None:
 def test_what_cannot_be_forecast_is_refused(tmp_path: Path, header: str, rows: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         begin_series(written(tmp_path, header, *rows))
+
+
+@pytest.mark.parametrize("name", ["ts", "epoch", "unix_time", "event_ts"])
+def test_a_column_of_seconds_since_1970_tells_the_time(tmp_path: Path, name: str) -> None:
+    rows = [f"{1_700_000_000 + 300 * number},{number % 7}" for number in range(NUM_DAYS)]
+    data = begin_series(written(tmp_path, f"{name},level", *rows)).tables["data"]
+    assert (data["time"], data["features"], data["season_steps"]) == ((name,), ["level"], 12)
+
+
+def test_a_month_that_is_the_time_is_left_out_as_that(tmp_path: Path) -> None:
+    rows = [f"{1980 + number // 12}-{number % 12 + 1:02},{number % 12}" for number in range(144)]
+    draft = begin_series(written(tmp_path, "Month,Passengers", *rows))
+    assert draft.tables["data"]["features"] == ["Passengers"]
+    assert "left out: Month: the time tells it" in draft.words["data.features"]

@@ -20,7 +20,7 @@ def write(folder: Path, text: str) -> Path:
         ("Class;Path;Clip\nx;a.PNG;1\n", ("Clip", "Path", "Class")),
         ("u\tv\tw\n1\ta.png\tx\n", ("u", "v", "w")),
         ("u,v\n1,a.png\n", ("u", "v", "")),
-        ("1,a.png,x\n", ("column 1", "column 2", "column 3")),
+        ("1,a.png,x\n", ("1", "2", "3")),
     ],
 )
 def test_columns_are_told_by_name_and_content(text: str, columns: tuple[str, str, str], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ostinato.models.data.picture_draft import draft_of_pictures
 from ostinato.models.data.pictures import PicturesRecipe, load_pictures, shifted
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.kinds.captions import CaptionsRecipe
@@ -120,3 +121,23 @@ def test_pictures_are_moved_each_its_own_way_and_nothing_comes_in() -> None:
     assert moved[0].nonzero().tolist() == [[1, 1, 5]]
     assert moved[1].nonzero().tolist() == [[1, 0, 7]]
     assert moved[2].sum() == 0
+
+
+def test_a_list_without_a_header_loses_no_picture_and_a_draft_of_it_trains(tmp_path: Path) -> None:
+    files(tmp_path)
+    rows = (tmp_path / "list.csv").read_text(encoding="utf-8").splitlines()[1:]
+    (tmp_path / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    data = draft_of_pictures(tmp_path / "list.csv").tables["data"]
+    assert (data["picture"], data["text"]) == ("1", "2")
+    parts = load_pictures(PicturesRecipe.model_validate({"file": tmp_path / "list.csv", **data})).parts
+    assert sum(len(part.texts) for part in parts.values()) == 20
+
+
+def test_a_draft_reads_pictures_in_colour_where_one_has_some(tmp_path: Path) -> None:
+    recipe = files(tmp_path)
+    for number in range(20):
+        grey = Image.new("RGB", (12, 8), (10 * number,) * 3)
+        grey.save(tmp_path / f"pictures/{number}.{'png' if number % 2 else 'bmp'}")
+    assert draft_of_pictures(recipe.file).tables["data"]["colour"] is False
+    Image.new("RGB", (12, 8), (9, 0, 0)).save(tmp_path / "pictures/7.png")
+    assert draft_of_pictures(recipe.file).tables["data"]["colour"] is True

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.models.data.sequence_draft import draft_of_sequences
 from ostinato.models.data.sequences import read_blocks, read_folders, read_table, read_ts
 from ostinato.models.errors import DataError
 
@@ -99,3 +100,35 @@ def test_conllu_is_words_and_parts_of_speech(tmp_path: Path) -> None:
     lines = ["# text = can't", "1-2\tcan't\t_\t_\t_", "1\tca\tcan\tAUX\tMD", "2\tn't\tnot\tPART\tRB", "2.1\tx\tx\tX\tX"]
     [found] = read_blocks(written(tmp_path, "a.conllu", "\n".join(lines) + "\n\n")).sequences
     assert (found.rows, found.answers) == ((("ca",), ("n't",)), ("AUX", "PART"))
+
+
+def test_an_id_that_is_written_in_the_first_row_of_a_sequence_alone_holds_for_the_rows_below(tmp_path: Path) -> None:
+    path = written(tmp_path, "t.csv", "id,word,tag\n1,a,x\n,b,y\n,c,x\n2,d,y\n")
+    found = read_table(path, ("word",), "tag", "id")
+    assert [(one.name, one.answers) for one in found.sequences] == [("1", ("x", "y", "x")), ("2", ("y",))]
+
+
+@pytest.mark.parametrize(("ids", "line"), [(("1", "1", "", "2"), 4), (("", "1", "2", ""), 2)])
+def test_a_row_of_no_sequence_is_refused(tmp_path: Path, ids: tuple[str, ...], line: int) -> None:
+    path = written(tmp_path, "t.csv", "id,word,tag\n" + "".join(f"{own},a,x\n" for own in ids))
+    with pytest.raises(DataError, match=f"line {line}, column 'id': is empty"):
+        read_table(path, ("word",), "tag", "id")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "count"),
+    [("a.ts", "", 0), ("a.conll", "\n\n", 0), ("a.csv", "", 0), ("a.txt", "the/DT dog/NN\na/DT cat/NN\n", 1)],
+)
+def test_a_draft_of_too_few_sequences_is_refused(tmp_path: Path, name: str, text: str, count: int) -> None:
+    with pytest.raises(DataError, match=f"has {count} sequences, too few"):
+        draft_of_sequences(written(tmp_path, name, text), tagged=True)
+
+
+def test_the_more_steps_there_are_the_fewer_are_the_epochs_of_a_draft(tmp_path: Path) -> None:
+    epochs = []
+    for count in (100, 1000):
+        rows = "".join(f"{number},{step},{number % 2}\n" for number in range(count) for step in range(25))
+        file = written(tmp_path, f"{count}.csv", "id,x,label\n" + rows)
+        epochs.append(draft_of_sequences(file, tagged=False).tables["training"]["max_epochs"])
+    few, many = epochs
+    assert 5 <= many < few

@@ -94,6 +94,7 @@ def test_a_row_that_cannot_be_read_is_told_with_its_line(text: str, message: str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("aa;A\n", r"has no column 'a'; did you mean 'aa'\?; its columns, cut at semicolons, are 'aa', 'A'"),
         ("b;c\n", "has no column 'a'; its columns, cut at semicolons, are 'b', 'c'"),
         ("a,b, a\n", "has more than one column 'a'"),
         ("", "has no column 'a'; it is empty"),
