@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ostinato.export.contracts.contract import Contract
 from ostinato.export.contracts.decoder import DecoderOptions
 from ostinato.export.contracts.delays import with_delays
 from ostinato.export.contracts.narrowing import check_float32, in_float32
@@ -22,9 +23,9 @@ from ostinato.export.proofs.fault import promise_notes
 from ostinato.export.proofs.golden import golden_answers
 from ostinato.export.proofs.overflow import check_overflow
 from ostinato.export.proofs.promise import check_module_rows, check_rows, recurrent_promise
-from ostinato.export.proofs.proof import ProofReport
+from ostinato.export.proofs.proof import Proof, ProofReport
 from ostinato.export.proofs.recurrent import prove
-from ostinato.export.proofs.rounding import own_rounding, proved_tolerance
+from ostinato.export.proofs.rounding import OwnRounding, own_rounding, proved_tolerance, stretched_rounding
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.tensors import Input
@@ -117,18 +118,7 @@ def export_module(
             graph = StepGraph(new.folder / GRAPH_FILE, contract)
         except ExportError as error:
             raise unloadable(error, places) from error
-        rounding = own_rounding(contract)
-        rounded = (rounding.note,) if rounding.note else ()
-        try:
-            proof = prove(
-                contract, graph, tolerance=rounding.tolerance, carried_steps=rounding.carried_steps, report=report
-            )
-        except ExportError:
-            check_rows(contract, new.folder / GRAPH_FILE)
-            proved = proved_tolerance(contract, graph)
-            if proved <= rounding.tolerance:
-                raise
-            proof, rounded = prove(contract, graph, tolerance=proved, report=report), ()
+        proof, rounded = _prove(contract, graph, new.folder / GRAPH_FILE, report)
         golden = golden_answers(contract)
         graphs = {"step": GRAPH_FILE}
         described = None
@@ -158,6 +148,38 @@ def export_module(
             feedback=dict(feedback or {}),
             decoder=described,
         )
+
+
+def _prove(contract: Contract, graph: StepGraph, path: Path, report: ProofReport) -> tuple[Proof, tuple[str, ...]]:
+    """The proof of a graph, and what a user must know of how it came about.
+
+    What is over the tolerance may be rounding that has grown: it is, where the graph is as near to the network in
+    float64 as the network itself, or right in each stretch of some steps.
+
+    Raises:
+        ExportError: the graph is not that of the network.
+    """
+    rounding = own_rounding(contract)
+    try:
+        return _prove_by(contract, graph, rounding, report)
+    except ExportError as error:
+        check_rows(contract, path)
+        proved = proved_tolerance(contract, graph)
+        if proved > rounding.tolerance:
+            return _prove_by(contract, graph, OwnRounding(proved), report)
+        if rounding.carried_steps:
+            raise
+        try:
+            return _prove_by(contract, graph, stretched_rounding(contract), report)
+        except ExportError:
+            raise error from None  # the first says more: over how many steps
+
+
+def _prove_by(
+    contract: Contract, graph: StepGraph, rounding: OwnRounding, report: ProofReport
+) -> tuple[Proof, tuple[str, ...]]:
+    proof = prove(contract, graph, tolerance=rounding.tolerance, carried_steps=rounding.carried_steps, report=report)
+    return proof, (rounding.note,) if rounding.note else ()
 
 
 def _only(features: FeatureNames) -> tuple[str, ...]:
