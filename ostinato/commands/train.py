@@ -31,7 +31,8 @@ def train(
     backtest: Annotated[int, typer.Option(help="Train and test again from so many rolling origins.", min=0)] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
     init: Annotated[
-        str | None, typer.Option(help="Write a recipe of this kind for a file of yours.", metavar="KIND")
+        str | None,
+        typer.Option(help="Write a recipe of this kind for a file of yours.", metavar="KIND", show_default="train"),
     ] = None,
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.

@@ -37,6 +37,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
+    ("docs/models.md", "import torch"): "it needs the environment that trains, which a reader has from elsewhere",
     ("docs/stores.md", "$ ostinato serve --state lmdb://backups/monday"): "it needs what is copied above it",
     ("docs/stores.md", "$ ostinato serve --state 'lmdb:///var/lib"): "a folder that was damaged",
     ("examples/beijing_panel/README.md", "$ ostinato train examples/beijing_panel/panel.toml"): _TRAINS,
