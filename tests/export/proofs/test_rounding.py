@@ -14,7 +14,6 @@ from ostinato.export.contracts.encoder_decoder import inspect_encoder_decoder
 from ostinato.export.contracts.module import Arrays
 from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.contracts.source_probes import Sources
-from ostinato.export.errors import ExportError
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import TOLERANCE
 from ostinato.export.proofs.rounding import (
@@ -199,13 +198,3 @@ def test_a_chaotic_network_is_compared_in_stretches_and_said_to_be(tmp_path: Pat
     exported = export_module(Chaotic(), amounts(), tmp_path, name="chaotic")
     assert found.note in exported.proof.notes
     assert exported.proof.parity.max_difference < 1e-4
-
-
-def test_a_chaotic_network_whose_states_do_not_carry_what_it_answers_is_refused_all_the_same(tmp_path: Path) -> None:
-    class OfChunks(Chaotic):
-        def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-            y, after = super().forward(x, level)
-            return y + x.mean(dim=(1, 2), keepdim=True), after
-
-    with pytest.raises(ExportError, match="cut into chunks the network answers otherwise"):
-        export_module(OfChunks(), amounts(), tmp_path, name="chunks")
