@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ostinato.export.contracts.contract import Contract
 
-# Numbers of a row's step and states beyond which a proof is made smaller: that of 64 x 64 pixels would take an hour.
+# Numbers of a row's step and states beyond which a proof is made smaller: that of 64 x 64 pixels took many minutes.
 _WHOLE = 1024
 _LEAST_ROWS, _LEAST_STEPS = 5, 24
 
