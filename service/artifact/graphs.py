@@ -9,7 +9,7 @@ import onnxruntime
 
 from ostinato.service.errors import ModelRejected
 
-_ERRORS_ONLY = 3
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
 # A tensor's field of a file that holds its numbers: the key "location", and the file's name with its length.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
@@ -33,6 +33,13 @@ def data_files(content: bytes) -> list[str]:
     """Names of the files that an ONNX file reads its weights from; empty where it holds them all itself."""
     starts = ((found.end(), found[1][0]) for found in _LOCATION.finditer(content))
     return sorted({content[start : start + length].decode(errors="replace") for start, length in starts})
+
+
+def saying_nothing() -> onnxruntime.RunOptions:
+    """Options of a run that may fail, which is told by its exception and not on standard error."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return options
 
 
 def giving_memory_back() -> onnxruntime.RunOptions:
