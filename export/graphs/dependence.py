@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.nodes import constant_of
-from ostinato.export.graphs.observed import Exposed, Feeds, InputAxes
+from ostinato.export.graphs.observed import Exposed, Feeds, InputAxes, used_by
 from ostinato.export.graphs.rewiring import Obstacle, name_of
 from ostinato.service.artifact.tensors import State
 
@@ -140,11 +140,11 @@ def _found(exposed: Exposed, pieces: _Pieces) -> Obstacle | None:
     """Of the nodes that answer otherwise the first one that data go through."""
     of_data = {id(value) for value in exposed.inputs}
     for node in exposed.nodes:
-        given = [value for value in node.inputs if value is not None]
+        given = used_by(node)
         if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):
             continue
         of_data |= {id(value) for value in node.outputs}
-        if any(pieces.differs(value.name or "") for value in node.outputs if value.name and value.uses()):
+        if any(pieces.differs(value.name or "") for value in node.outputs if value.name):
             counted = [v for v in given if id(v) not in of_data and pieces.differs(v.name or "")]
             return Obstacle(name_of(node), node.op_type, _reason(node, counted, pieces))
     return None
@@ -153,7 +153,7 @@ def _found(exposed: Exposed, pieces: _Pieces) -> Obstacle | None:
 def _reason(node: ir.Node, counted: Sequence[ir.Value], pieces: _Pieces) -> str:
     """Why a node answers otherwise in pieces."""
     operator = node.op_type
-    if any((value.name or "") in pieces.whole for value in counted) and operator not in _SELECTS:
+    if any((value.name or "") in pieces.whole for value in counted) and operator not in {*_SELECTS, "Scan", "Loop"}:
         return "it takes what depends on the number of a step, counted from the beginning of what it is given"
     if operator in ("Softmax", "LogSoftmax", "MatMul", "Gemm", "Einsum", "Attention", "MultiHeadAttention"):
         return "it puts all steps together, as attention does: what it answers depends on steps still to come"

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import NameFixPass
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.files import save_graph
@@ -98,7 +99,7 @@ class Feeding:
         return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
 
 
-class Values(dict[str, Array]):
+class RunValues(dict[str, Array]):
     """The arrays of one run, by the names of the values."""
 
     def __init__(self, batch_size: int, num_steps: int, arrays: Mapping[str, Array]) -> None:
@@ -107,9 +108,11 @@ class Values(dict[str, Array]):
 
 
 class Observed:
-    """Values of a graph in a base run and in others: fewer rows, more steps, another first row, other numbers."""
+    """RunValues of a graph in a base run and in others: fewer rows, more steps, another first row, other numbers."""
 
-    def __init__(self, base: Values, narrower: Values, longer: Values, first_row: Values, other: Values) -> None:
+    def __init__(
+        self, base: RunValues, narrower: RunValues, longer: RunValues, first_row: RunValues, other: RunValues
+    ) -> None:
         self.base, self.narrower, self.longer, self.first_row, self.other = base, narrower, longer, first_row, other
 
     def merge(self, more: Observed) -> None:
@@ -118,7 +121,7 @@ class Observed:
             own |= {name: array for name, array in others.items() if name not in own}
 
     @property
-    def _runs(self) -> tuple[Values, ...]:
+    def _runs(self) -> tuple[RunValues, ...]:
         return self.base, self.narrower, self.longer, self.first_row, self.other
 
     def sizes(self, value: ir.Value | None) -> tuple[Size, ...] | None:
@@ -153,7 +156,7 @@ class Observed:
 
 
 def observe(model: ir.Model, axes: InputAxes, constants: Feeds, *, opposite: bool = False) -> Observed:
-    """Values a graph with all its values exposed.
+    """RunValues a graph with all its values exposed.
 
     Args:
         opposite: of each ``If`` the branch that is not taken.
@@ -192,11 +195,11 @@ def _observed(
     other = feeder(rows, steps, 1)
     first_row = {name: _with_first_row(feeder, name, base[name], other[name]) for name in base}
     return Observed(
-        Values(rows, steps, exposed.run(base)),
-        Values(fewer, steps, exposed.run(feeder(fewer, steps, 2))),
-        Values(rows, more, exposed.run(feeder(rows, more, 3))),
-        Values(rows, steps, exposed.run(first_row)),
-        Values(rows, steps, exposed.run(other)),
+        RunValues(rows, steps, exposed.run(base)),
+        RunValues(fewer, steps, exposed.run(feeder(fewer, steps, 2))),
+        RunValues(rows, more, exposed.run(feeder(rows, more, 3))),
+        RunValues(rows, steps, exposed.run(first_row)),
+        RunValues(rows, steps, exposed.run(other)),
     )
 
 
@@ -258,6 +261,7 @@ def flattened(model: ir.Model, feeds: Feeds, *, opposite: bool = False) -> ir.Mo
         taken = dict(feeds) | dict(zip(names, opened(probe).run(names, dict(feeds)), strict=True)) if missing else feeds
         for node, name in zip(choices, names, strict=True):
             put_branch(flat.graph, node, bool(np.all(taken[name])) != opposite)
+    NameFixPass()(flat)
     return flat
 
 
@@ -294,3 +298,31 @@ def all_nodes(graph: ir.Graph) -> Iterator[tuple[ir.Node, tuple[ir.Node, ...]]]:
         for body in bodies_of(node):
             for inner, around in all_nodes(body):
                 yield inner, (node, *around)
+
+
+def used_by(node: ir.Node) -> list[ir.Value]:
+    """What a node is given, and what the nodes within it use."""
+    used = [value for value in node.inputs if value is not None]
+    for body in bodies_of(node):
+        used.extend(value for inner in body for value in used_by(inner))
+        used.extend(body.outputs)
+    return used
+
+
+def ancestors(value: ir.Value) -> list[ir.Node]:
+    """The nodes that a value is made by, past what only looks at shapes."""
+    found: dict[int, ir.Node] = {}
+    waiting = [value]
+    while waiting:
+        producer = waiting.pop().producer()
+        if producer is None or id(producer) in found or producer.op_type in ("Shape", "Size"):
+            continue
+        found[id(producer)] = producer
+        waiting.extend(used_by(producer))
+    return list(found.values())
+
+
+def sources(value: ir.Value) -> list[ir.Value]:
+    """The values that nothing in the graph makes, which a value is made of."""
+    made = [each for node in ancestors(value) for each in used_by(node)]
+    return [each for each in (value, *made) if each.producer() is None]

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
-from ostinato.export.graphs.observed import Observed
+from ostinato.export.graphs.observed import Observed, ancestors, sources
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.tensors import Axis, State
 
@@ -154,7 +154,7 @@ class Rewiring:
         if array is None:
             raise Hindered("what it begins with could not be seen in a run")
         if value.const_value is None and not self.observed.is_constant(value):
-            is_random = any(node.op_type in _RANDOM for node in _ancestors(value))
+            is_random = any(node.op_type in _RANDOM for node in ancestors(value))
             begin = "random numbers" if is_random else "what the graph makes of its inputs"
             raise Hindered(f"it begins with {begin}, so that no state can be known before the first step")
         return _nested(self._row(array, layout))
@@ -173,7 +173,7 @@ class Rewiring:
         """Whether a value is made of inputs of the graph and not of their shapes only, and is other for others."""
         if value is None or value.const_value is not None or self.observed.is_constant(value):
             return False
-        return any(source.is_graph_input() for source in _sources(value))
+        return any(source.is_graph_input() for source in sources(value))
 
     def add_state(self, node: ir.Node, label: str, layout: Placement, dtype: ir.DataType, initial: Any) -> ir.Value:
         """A new input of the graph, as the state is outside."""
@@ -265,24 +265,3 @@ def _nested(row: Array) -> Any:
 
 def _words(initial: Any) -> str:
     return "a learned row" if isinstance(initial, list) else f"{initial:g}"
-
-
-def _ancestors(value: ir.Value) -> list[ir.Node]:
-    """The nodes that a value is made by, past what only looks at shapes."""
-    found: dict[int, ir.Node] = {}
-    waiting = [value]
-    while waiting:
-        producer = waiting.pop().producer()
-        if producer is None or id(producer) in found or producer.op_type in ("Shape", "Size"):
-            continue
-        found[id(producer)] = producer
-        waiting.extend(each for each in producer.inputs if each is not None)
-        for body in bodies_of(producer):
-            waiting.extend(each for inner in body for each in inner.inputs if each is not None)
-    return list(found.values())
-
-
-def _sources(value: ir.Value) -> list[ir.Value]:
-    """The values that nothing in the graph makes, which a value is made of."""
-    made = [each for node in _ancestors(value) for each in node.inputs if each is not None]
-    return [each for each in (value, *made) if each.producer() is None]
