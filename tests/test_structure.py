@@ -35,7 +35,10 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ostinato.service.errors": (UNKNOWN_TO_LEAVES, ()),
     "ostinato.service.config": (UNKNOWN_TO_LEAVES, ()),
     "ostinato.service.metrics": (UNKNOWN_TO_LEAVES, ("ostinato.service.metrics",)),
-    "ostinato.service.artifact": (UNKNOWN_TO_LEAVES, ("ostinato.service.artifact", "ostinato.service.errors")),
+    "ostinato.service.artifact": (
+        UNKNOWN_TO_LEAVES,
+        ("ostinato.service.artifact", "ostinato.service.errors", "ostinato.byte_pairs"),
+    ),
     "ostinato.service.state": (
         ("ostinato",),
         (
@@ -65,9 +68,11 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # The reader of tables is a leaf: what trains and what sends rows to a service read them alike.
     "ostinato.tables": (("ostinato", "numpy", *TRAINING), ("ostinato.tables", "ostinato.errors")),
     "ostinato.errors": (("ostinato",), ()),
+    # What trains and what serves cut text alike.
+    "ostinato.byte_pairs": (("ostinato",), ()),
     "ostinato.models": (
         ("ostinato", "bentoml", "onnxruntime", "onnx"),
-        ("ostinato.models", "ostinato.tables", "ostinato.errors"),
+        ("ostinato.models", "ostinato.tables", "ostinato.errors", "ostinato.byte_pairs"),
     ),
     # Each on its floor: what is learned from, networks, how they are trained, how good they are, and the kinds.
     "ostinato.models.data": (tuple(f"ostinato.models.{name}" for name in ("networks", *ABOVE_NETWORKS)), ()),

@@ -1,0 +1,112 @@
+"""Foreign graphs made to stream: operators that begin from a constant, and keep what they know, take and give states.
+
+A graph that somebody exported for whole sequences has recurrent operators that begin with zeros. Here what they begin
+with becomes an input, and what they end with an output, so that a sequence may come in pieces. What runs along another
+axis than that of the steps stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, NameFixPass, RemoveUnusedNodesPass
+
+from ostinato.export.contracts.axes import Array
+from ostinato.export.graphs.dependence import first_dependence
+from ostinato.export.graphs.observed import CannotRun, Feeding, InputAxes, Observed, all_nodes, observe
+from ostinato.export.graphs.rewired_layers import LAYERS, rewire_layer, steps_first
+from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring, name_of
+from ostinato.service.artifact.tensors import State
+
+__all__ = ["InputAxes", "Obstacle", "Rewired", "first_dependence", "rewire"]
+
+_REWRITES = {**dict.fromkeys(LAYERS, rewire_layer)}
+
+
+@dataclass(frozen=True)
+class Rewired:
+    """A graph whose recurrent operators take and give their states.
+
+    ``states``: those that it was given, the names of its inputs and outputs among them.
+    ``obstacles``: what hinders it to stream, each by node, operator and reason; empty where nothing does.
+    ``words``: a sentence for each state.
+    """
+
+    model: ir.Model
+    states: tuple[State, ...]
+    obstacles: tuple[Obstacle, ...]
+    words: tuple[str, ...]
+
+
+def rewire(
+    model: ir.Model,
+    batch_and_time: InputAxes,
+    *,
+    constants: Mapping[str, Array] | None = None,
+    states: Sequence[State] = (),
+) -> Rewired:
+    """Make recurrent operators that begin from a constant take and give their states.
+
+    Args:
+        model: stays as it is; what is given back is another.
+        batch_and_time: name of an input -> the axis of the batch and the axis of the steps, None where it has none.
+        constants: inputs that are the same in every run.
+        states: those that the graph has already.
+    """
+    made = model.clone()
+    InlinePass()(made)
+    steps_first(made.graph)
+    _tidy(made)
+    axes = dict(batch_and_time) | {state.input: (state.batch_axis, None) for state in states}
+    given = dict(constants or {})
+    try:
+        rewiring = Rewiring(made, _observed(made, axes, given))
+    except CannotRun as error:
+        return Rewired(made, (), (_cannot_run(made, error),), ())
+    for node, _ in list(all_nodes(made.graph)):
+        try:
+            if rewrite := _REWRITES.get(node.op_type):
+                rewrite(rewiring, node)
+        except Hindered as error:
+            rewiring.hinder(node, str(error))
+    _tidy(made)
+    if not rewiring.obstacles:
+        rewiring.obstacles.extend(_dependence(rewiring, axes, given, (*states, *rewiring.states)))
+    return Rewired(made, tuple(rewiring.states), tuple(rewiring.obstacles), tuple(rewiring.words))
+
+
+def _observed(model: ir.Model, axes: InputAxes, constants: Mapping[str, Array]) -> Observed:
+    """The values of a graph, in branches that no run took, too, where they can run."""
+    observed = observe(model, axes, constants)
+    if any(node.op_type in _REWRITES and around for node, around in all_nodes(model.graph)):
+        with contextlib.suppress(CannotRun):
+            observed.merge(observe(model, axes, constants, opposite=True))
+    return observed
+
+
+def _dependence(
+    rewiring: Rewiring, axes: InputAxes, constants: Mapping[str, Array], states: Sequence[State]
+) -> list[Obstacle]:
+    """What still answers otherwise in pieces, as far as runs show."""
+    base = rewiring.observed.longer
+    feeding = Feeding(rewiring.model.graph, axes, constants)
+    if not feeding.has_steps or feeding.fixed(1) is not None:
+        return []
+    carried = {state.input for state in states}
+    drawn = {name: array for name, array in feeding(base.batch_size, base.num_steps, 4).items() if name not in carried}
+    found = first_dependence(rewiring.model, drawn, axes, states)
+    return [] if found is None else [found]
+
+
+def _tidy(model: ir.Model) -> None:
+    for node, _ in all_nodes(model.graph):
+        node.name = name_of(node)
+    NameFixPass()(model)
+    RemoveUnusedNodesPass()(model)
+
+
+def _cannot_run(model: ir.Model, error: CannotRun) -> Obstacle:
+    return Obstacle(model.graph.name or "", "graph", f"it runs with none of the lengths that were tried: {error}")
