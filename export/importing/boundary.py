@@ -16,11 +16,11 @@ import onnx_ir as ir
 
 from ostinato.export.graphs.nodes import Nodes
 from ostinato.export.graphs.tidy import separate_outputs
-from ostinato.export.importing.layouts import Roles, normal
+from ostinato.export.importing.layouts import AxisRoles, normal
 
 
 @dataclass(frozen=True)
-class Edge:
+class ServedTensor:
     """An input or output as it is in the file, and what it becomes.
 
     Attributes:
@@ -30,7 +30,7 @@ class Edge:
 
     name: str
     served: str
-    roles: Roles
+    roles: AxisRoles
 
     @property
     def shape(self) -> tuple[int | str, ...]:
@@ -39,7 +39,11 @@ class Edge:
 
 
 def serve_edges(
-    model: ir.Model, inputs: Sequence[Edge], outputs: Sequence[Edge], rows: int | None, constants: Sequence[str] = ()
+    model: ir.Model,
+    inputs: Sequence[ServedTensor],
+    outputs: Sequence[ServedTensor],
+    rows: int | None,
+    constants: Sequence[str] = (),
 ) -> None:
     """Give, in place, a graph the inputs and outputs of a manifest.
 
@@ -63,8 +67,8 @@ def serve_edges(
 
 def _without_units(
     graph: ir.Graph,
-    inputs: Sequence[Edge],
-    outputs: Sequence[Edge],
+    inputs: Sequence[ServedTensor],
+    outputs: Sequence[ServedTensor],
     given: Sequence[ir.Value],
     made: Sequence[ir.Value],
     opset: int,
@@ -97,8 +101,8 @@ def _without_units(
 
 def _over_rows(
     model: ir.Model,
-    inputs: Sequence[Edge],
-    outputs: Sequence[Edge],
+    inputs: Sequence[ServedTensor],
+    outputs: Sequence[ServedTensor],
     given: Sequence[ir.Value],
     made: Sequence[ir.Value],
     rows: int,
@@ -166,7 +170,7 @@ def _over_rows(
     )
 
 
-def _axes(roles: Roles, *which: str) -> list[int]:
+def _axes(roles: AxisRoles, *which: str) -> list[int]:
     return [axis for axis, role in enumerate(roles) if role in which]
 
 

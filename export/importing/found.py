@@ -1,4 +1,4 @@
-"""What was found of a foreign graph, to be shown before anything is written."""
+"""Findings of a foreign graph, to be shown before anything is written."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.files import save_graph
 from ostinato.export.graphs.recurrent import StepGraph
 from ostinato.export.graphs.tidy import tidy
-from ostinato.export.importing.boundary import Edge, serve_edges
+from ostinato.export.importing.boundary import ServedTensor, serve_edges
 from ostinato.export.importing.codes import find_num_codes
 from ostinato.export.importing.files import Workbench
 from ostinato.export.importing.flow import Flow
@@ -188,12 +188,12 @@ class _Reading:
         assert self._surveyed is not None
         return self._surveyed
 
-    def _edges(self) -> tuple[list[Edge], list[Edge]]:
+    def _edges(self) -> tuple[list[ServedTensor], list[ServedTensor]]:
         layout, states = self.surveyed.layout, {pair.given: pair.made for pair in self.pairs}
         fed = [port.name for port in self._fed_ports]
-        given = [Edge(name, self._served[name], layout.roles[name]) for name in (*fed, *states)]
+        given = [ServedTensor(name, self._served[name], layout.roles[name]) for name in (*fed, *states)]
         shown = [port.name for port in self._outputs if port.name not in states.values()]
-        made = [Edge(name, self._served[name], self.surveyed.made[name]) for name in (*shown, *states.values())]
+        made = [ServedTensor(name, self._served[name], self.surveyed.made[name]) for name in (*shown, *states.values())]
         return given, made
 
     def contract(self, features: Sequence[str]) -> Contract:
@@ -304,7 +304,7 @@ def _opened(model: ir.Model, ports: Sequence[Port]) -> ir.Model:
     return copy
 
 
-def _input(edge: Edge, dtype: str, num_codes: int | None, features: Sequence[str]) -> Input:
+def _input(edge: ServedTensor, dtype: str, num_codes: int | None, features: Sequence[str]) -> Input:
     count = int(np.prod([size for size in edge.shape if isinstance(size, int)], dtype=np.int64))
     if features and len(features) != count:
         raise ExportError(f"--features: input {edge.name!r} has {count} numbers a step, and {len(features)} names")
@@ -313,7 +313,7 @@ def _input(edge: Edge, dtype: str, num_codes: int | None, features: Sequence[str
     return Input.model_validate(content)
 
 
-def _output(edge: Edge, dtype: str) -> Output:
+def _output(edge: ServedTensor, dtype: str) -> Output:
     count = int(np.prod([size for size in edge.shape if isinstance(size, int)], dtype=np.int64))
     names = tuple(f"{edge.served}_{place}" for place in range(count))
     return Output.model_validate({"name": edge.served, "dtype": dtype, "shape": edge.shape, "features": names})

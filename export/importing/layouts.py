@@ -9,12 +9,12 @@ from itertools import product
 from typing import TypeAlias
 
 from ostinato.export.errors import ExportError
-from ostinato.export.importing.ports import Port, Size, is_nameless
+from ostinato.export.importing.ports import AxisSize, Port, is_nameless
 
-Role: TypeAlias = int | str
+AxisRole: TypeAlias = int | str
 """``B``, ``T``, a number of a step's numbers, or ``1`` as a string: an axis of one, which is left out."""
 
-Roles: TypeAlias = tuple[Role, ...]
+AxisRoles: TypeAlias = tuple[AxisRole, ...]
 
 _BATCH = frozenset({
     "b", "n", "batch", "batches", "bs", "bsz", "nb", "batchsize", "num_envs", "envs", "num_sequences", "rows",
@@ -26,7 +26,7 @@ _STEPS = frozenset({
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """What the axes of a graph's inputs are.
 
     Attributes:
@@ -35,7 +35,7 @@ class Layout:
         how: of an input, in words, how its axes were found.
     """
 
-    roles: Mapping[str, Roles]
+    roles: Mapping[str, AxisRoles]
     rows: int | None
     how: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,13 +45,13 @@ class Layout:
         return any("T" in roles for roles in self.roles.values())
 
 
-def normal(roles: Roles) -> tuple[int | str, ...]:
+def normal(roles: AxisRoles) -> tuple[int | str, ...]:
     """The shape that a manifest has of axes: without those that are left out, and with a batch."""
     kept = tuple(role for role in roles if role != "1")
     return kept if "B" in kept else ("B", *kept)
 
 
-def left_out(roles: Sequence[Role]) -> Roles:
+def left_out(roles: Sequence[AxisRole]) -> AxisRoles:
     """The same with axes of one left out; of a step that is one number its last axis stays."""
     kept = list(roles)
     sizes = [axis for axis, role in enumerate(kept) if isinstance(role, int)]
@@ -65,7 +65,7 @@ def left_out(roles: Sequence[Role]) -> Roles:
 
 def likely_layouts(
     fed: Sequence[Port], states: Sequence[Port], said: Mapping[str, Sequence[str | int]]
-) -> Iterator[Layout]:
+) -> Iterator[AxisLayout]:
     """Layouts that the names and sizes of axes bear out, the likeliest first.
 
     Args:
@@ -90,7 +90,7 @@ def likely_layouts(
             yield from _settled(fed, states, roles | known)
 
 
-def _said_roles(port: Port, said: Sequence[str | int]) -> Roles:
+def _said_roles(port: Port, said: Sequence[str | int]) -> AxisRoles:
     roles = tuple(said)
     where = f"--axes {port.name}={','.join(map(str, roles))}"
     if not _is_sound(roles) or not all(role in ("B", "T") or isinstance(role, int) for role in roles):
@@ -103,11 +103,11 @@ def _said_roles(port: Port, said: Sequence[str | int]) -> Roles:
     return roles
 
 
-def _is_sound(roles: Roles) -> bool:
+def _is_sound(roles: AxisRoles) -> bool:
     return roles.count("B") <= 1 and roles.count("T") <= 1
 
 
-def _meanings(fed: Sequence[Port], states: Sequence[Port]) -> Iterator[dict[Size, Role]]:
+def _meanings(fed: Sequence[Port], states: Sequence[Port]) -> Iterator[dict[AxisSize, AxisRole]]:
     """What the names of open axes may mean, the likeliest first."""
     of_states = {size for port in states for size in port.known_sizes if isinstance(size, str)}
     places: dict[str, list[int]] = {}
@@ -121,7 +121,7 @@ def _meanings(fed: Sequence[Port], states: Sequence[Port]) -> Iterator[dict[Size
         yield dict(zip(places, (each[pick] for each, pick in zip(choices, picks, strict=True)), strict=True))
 
 
-def _choices(name: str, axes: Sequence[int], is_of_states: bool) -> tuple[Role, ...]:
+def _choices(name: str, axes: Sequence[int], is_of_states: bool) -> tuple[AxisRole, ...]:
     """What an open axis may be."""
     if is_of_states:
         return ("B",)
@@ -134,23 +134,25 @@ def _choices(name: str, axes: Sequence[int], is_of_states: bool) -> tuple[Role, 
     return ("B", "T") if axes[0] == 0 else ("T", "B")
 
 
-def _settled(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Roles]) -> Iterator[Layout]:
+def _settled(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, AxisRoles]) -> Iterator[AxisLayout]:
     """Layouts in which each input has a batch or none has: as the axes are; where some lack one, by axes of one."""
     lacking = [port for port in (*fed, *states) if "B" not in roles[port.name]]
     if not lacking:
-        yield Layout(_without_units(fed, states, roles), None)
+        yield AxisLayout(_without_units(fed, states, roles), None)
         return
     for freed in _freed(lacking, states, roles):
-        yield Layout(_without_units(fed, states, {**roles, **freed}), None, dict.fromkeys(freed, "freed"))
+        yield AxisLayout(_without_units(fed, states, {**roles, **freed}), None, dict.fromkeys(freed, "freed"))
     shared = _shared_rows(lacking, states, roles)
     found = {port.name: _with_batch(roles[port.name], port in states, shared) for port in lacking}
     rows = shared if any("B" in each for each in found.values()) else 0
     if any("B" in roles[port.name] for port in (*fed, *states)):
         rows = max(rows, 1)
-    yield Layout(_without_units(fed, states, {**roles, **found}), rows)
+    yield AxisLayout(_without_units(fed, states, {**roles, **found}), rows)
 
 
-def _freed(lacking: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Roles]) -> Iterator[dict[str, Roles]]:
+def _freed(
+    lacking: Sequence[Port], states: Sequence[Port], roles: Mapping[str, AxisRoles]
+) -> Iterator[dict[str, AxisRoles]]:
     """Ways to take axes of one for the batch, in all inputs that lack it."""
     for prefer in (0, 1, 2):
         found = {}
@@ -163,7 +165,7 @@ def _freed(lacking: Sequence[Port], states: Sequence[Port], roles: Mapping[str, 
         yield found
 
 
-def _shared_rows(lacking: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Roles]) -> int:
+def _shared_rows(lacking: Sequence[Port], states: Sequence[Port], roles: Mapping[str, AxisRoles]) -> int:
     """The size of a fixed batch: one that all inputs have, where it is more than 1 the first of what is fed."""
     fed = [port for port in lacking if port not in states]
     first = roles[fed[0].name][:1] if fed else ()
@@ -171,7 +173,7 @@ def _shared_rows(lacking: Sequence[Port], states: Sequence[Port], roles: Mapping
     return size if size > 1 and all(size in roles[port.name] for port in lacking) and len(lacking) > 1 else 1
 
 
-def _with_batch(roles: Roles, is_state: bool, rows: int) -> Roles:
+def _with_batch(roles: AxisRoles, is_state: bool, rows: int) -> AxisRoles:
     """The same with a fixed batch of so many rows, where an axis has that size."""
     axes = [axis for axis, role in enumerate(roles) if role == rows]
     if not axes:
@@ -181,12 +183,12 @@ def _with_batch(roles: Roles, is_state: bool, rows: int) -> Roles:
     return _put(roles, axis, "B")
 
 
-def _without_units(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Roles]) -> dict[str, Roles]:
+def _without_units(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, AxisRoles]) -> dict[str, AxisRoles]:
     return {
         **{port.name: left_out(roles[port.name]) for port in fed},
         **{port.name: roles[port.name] for port in states},
     }
 
 
-def _put(roles: Roles, axis: int, role: Role) -> Roles:
+def _put(roles: AxisRoles, axis: int, role: AxisRole) -> AxisRoles:
     return (*roles[:axis], role, *roles[axis + 1 :])

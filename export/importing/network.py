@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ostinato.export.importing.layouts import Roles, normal
+from ostinato.export.importing.layouts import AxisRoles, normal
 from ostinato.service.artifact.graphs import saying_nothing
 from ostinato.service.artifact.tensors import State
-
-Arrays = Sequence[NDArray[Any]]
 
 
 class ForeignNetwork:
@@ -31,8 +29,8 @@ class ForeignNetwork:
     def __init__(
         self,
         session: Any,
-        roles: Mapping[str, Roles],
-        made_roles: Mapping[str, Roles],
+        roles: Mapping[str, AxisRoles],
+        made_roles: Mapping[str, AxisRoles],
         rows: int | None,
         constants: Mapping[str, NDArray[Any]],
     ) -> None:
@@ -42,7 +40,7 @@ class ForeignNetwork:
         self._constants = dict(constants)
         self._options = saying_nothing()
 
-    def __call__(self, tensors: Arrays) -> list[NDArray[Any]]:
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """One run: outputs and next states, in the order of ``made_roles``."""
         if self._rows is None:
             feeds = {
@@ -60,7 +58,7 @@ class ForeignNetwork:
         axes = [normal(roles).index("B") for roles in self._made.values()]
         return [np.stack(parts, axis) for parts, axis in zip(zip(*rows, strict=True), axes, strict=True)]
 
-    def _row(self, tensors: Arrays) -> list[NDArray[Any]]:
+    def _row(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """One row, tensors without their batch."""
         feeds = {}
         for (name, roles), tensor in zip(self._given.items(), tensors, strict=True):
@@ -100,9 +98,9 @@ class ForeignModule(nn.Module):
         return tuple(torch.from_numpy(each) for each in rows)
 
 
-def _with_units(tensor: NDArray[Any], roles: Roles) -> NDArray[Any]:
+def _with_units(tensor: NDArray[Any], roles: AxisRoles) -> NDArray[Any]:
     return np.expand_dims(tensor, tuple(axis for axis, role in enumerate(roles) if role == "1"))
 
 
-def _without(tensor: NDArray[Any], roles: Roles) -> NDArray[Any]:
+def _without(tensor: NDArray[Any], roles: AxisRoles) -> NDArray[Any]:
     return np.squeeze(tensor, tuple(axis for axis, role in enumerate(roles) if role == "1"))

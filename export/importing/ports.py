@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.tensors import Dtype
 
-Size: TypeAlias = int | str
+AxisSize: TypeAlias = int | str
 """Of an axis: a number, or the name that the file has for one that is open; ``?...`` where it has none."""
 
 _DTYPES = frozenset(get_args(Dtype))
@@ -32,11 +32,11 @@ class Port:
 
     name: str
     dtype: str
-    sizes: tuple[Size, ...] | None
+    sizes: tuple[AxisSize, ...] | None
     default: NDArray[Any] | None = None
 
     @property
-    def known_sizes(self) -> tuple[Size, ...]:
+    def known_sizes(self) -> tuple[AxisSize, ...]:
         """The sizes of a port whose axes are known."""
         assert self.sizes is not None
         return self.sizes
@@ -49,7 +49,7 @@ class Port:
         return f"{self.dtype} [{', '.join('?' if is_nameless(size) else str(size) for size in self.sizes)}]"
 
 
-def is_nameless(size: Size) -> bool:
+def is_nameless(size: AxisSize) -> bool:
     """Whether an axis is open and the file has no name for it."""
     return isinstance(size, str) and size.startswith("?")
 
@@ -89,10 +89,10 @@ def _dtype_name(dtype: ir.DataType) -> str:
         return dtype.name.lower()
 
 
-def _sizes(value: ir.Value) -> tuple[Size, ...] | None:
+def _sizes(value: ir.Value) -> tuple[AxisSize, ...] | None:
     if value.shape is None:
         return None
-    sizes: list[Size] = []
+    sizes: list[AxisSize] = []
     for axis, size in enumerate(value.shape):
         known = size if isinstance(size, int) else size.value
         if isinstance(known, int) and known <= 0:  # as some exporters write an axis that is open

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.export.errors import first_line
-from ostinato.export.importing.layouts import Layout, Role, Roles, left_out, normal
+from ostinato.export.importing.layouts import AxisLayout, AxisRole, AxisRoles, left_out, normal
 from ostinato.export.importing.network import ForeignNetwork
 from ostinato.export.importing.ports import Port
 from ostinato.service.artifact.graphs import saying_nothing
@@ -39,8 +39,8 @@ class Surveyed:
         carries: whether in chunks it answers as in one run; why not otherwise.
     """
 
-    layout: Layout
-    made: Mapping[str, Roles]
+    layout: AxisLayout
+    made: Mapping[str, AxisRoles]
     carries: str = ""
 
 
@@ -92,7 +92,7 @@ class Survey:
         self._outputs = list(outputs)
         self._constants = dict(constants)
 
-    def look(self, layout: Layout) -> Surveyed:
+    def look(self, layout: AxisLayout) -> Surveyed:
         """Run the graph in the sizes that a layout says.
 
         Raises:
@@ -117,7 +117,7 @@ class Survey:
         roles |= {name: surveyed.layout.roles[name] for name in self._states}
         return ForeignNetwork(self._session, roles, made, surveyed.layout.rows, self._constants)
 
-    def draw(self, layout: Layout, rows: int, steps: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    def draw(self, layout: AxisLayout, rows: int, steps: int, seed: int = 0) -> dict[str, NDArray[Any]]:
         """What goes into a run, in the axes of a manifest; states as they begin."""
         generator = np.random.default_rng(seed)
         sizes = {"B": rows, "T": steps}
@@ -130,7 +130,7 @@ class Survey:
                 feeds[name] = self._drawer.draw(name, shape, generator)
         return feeds
 
-    def _begin(self, name: str, roles: Roles, rows: int) -> NDArray[Any]:
+    def _begin(self, name: str, roles: AxisRoles, rows: int) -> NDArray[Any]:
         shape = [rows if axis == "B" else axis for axis in normal(roles)]
         initial = self._drawer.initial.get(name)
         dtype = np.dtype(self._drawer.ports[name].dtype)
@@ -138,12 +138,12 @@ class Survey:
             return np.zeros(shape, dtype)  # type: ignore[arg-type]
         return np.broadcast_to(np.expand_dims(initial, normal(roles).index("B")), shape).astype(dtype)  # type: ignore[arg-type]
 
-    def _roles_of_outputs(self, layout: Layout) -> dict[str, Roles]:
+    def _roles_of_outputs(self, layout: AxisLayout) -> dict[str, AxisRoles]:
         """What the axes of the outputs are: those whose sizes follow the batch, and those that follow the steps."""
         sizes = [(rows if layout.rows is None else max(layout.rows, 1), steps) for rows, steps in _SIZES]
         shapes = [self._shapes(layout, *size) for size in dict.fromkeys(sizes)]
         sizes = list(dict.fromkeys(sizes))
-        found: dict[str, Roles] = {}
+        found: dict[str, AxisRoles] = {}
         for name in self._outputs:
             seen = [each[name] for each in shapes]
             if len({len(shape) for shape in seen}) > 1:
@@ -154,9 +154,9 @@ class Survey:
         return found
 
     def _roles(
-        self, name: str, layout: Layout, seen: Sequence[tuple[int, ...]], sizes: Sequence[tuple[int, int]]
-    ) -> Roles:
-        roles: list[Role] = []
+        self, name: str, layout: AxisLayout, seen: Sequence[tuple[int, ...]], sizes: Sequence[tuple[int, int]]
+    ) -> AxisRoles:
+        roles: list[AxisRole] = []
         for axis in range(len(seen[0])):
             along = [shape[axis] for shape in seen]
             if len(set(along)) == 1:
@@ -176,7 +176,7 @@ class Survey:
             return tuple(roles)
         return left_out(roles)
 
-    def _with_rows(self, name: str, roles: list[Role], layout: Layout) -> list[Role]:
+    def _with_rows(self, name: str, roles: list[AxisRole], layout: AxisLayout) -> list[AxisRole]:
         """The same with the axis of a fixed batch: of a state that of its input, else the first of that size."""
         given = next((given for given, made in self._states.items() if made == name), None)
         own = layout.roles[given] if given is not None else ()
@@ -189,7 +189,7 @@ class Survey:
             return roles
         return [*roles[:axis], "B", *roles[axis + 1 :]]
 
-    def _shapes(self, layout: Layout, rows: int, steps: int) -> dict[str, tuple[int, ...]]:
+    def _shapes(self, layout: AxisLayout, rows: int, steps: int) -> dict[str, tuple[int, ...]]:
         generator = np.random.default_rng(0)
         sizes = {"B": rows, "T": steps, "1": 1}
         feeds = {}
@@ -241,7 +241,9 @@ class Survey:
                 return f"in two chunks {name!r} differs by {difference:.2g} from that of one run"
         return ""
 
-    def _cut(self, layout: Layout, feeds: Mapping[str, NDArray[Any]], start: int, end: int) -> dict[str, NDArray[Any]]:
+    def _cut(
+        self, layout: AxisLayout, feeds: Mapping[str, NDArray[Any]], start: int, end: int
+    ) -> dict[str, NDArray[Any]]:
         cut = {}
         for name, array in feeds.items():
             shape = normal(layout.roles[name])
