@@ -149,7 +149,9 @@ def _input(graph: ir.Graph, name: str, axes: WindowAxes) -> tuple[int, ir.Value]
 
 def _order(axes: WindowAxes) -> list[int]:
     """Where in ``[B, T, W, ...]`` each axis of the graph's own input is."""
-    ahead = {symbol: place for place, symbol in enumerate(each for each in ("B", "T", "W") if each in axes)}
+    ahead: dict[str, int] = {
+        symbol: place for place, symbol in enumerate(each for each in ("B", "T", "W") if each in axes)
+    }
     sizes = iter(range(len(ahead), len(axes)))
     return [next(sizes) if isinstance(axis, int) else ahead[axis] for axis in axes]
 
