@@ -121,6 +121,7 @@ def run(
     """
     require("onnxruntime", __name__)
     from ostinato.service.catalogue.loading import load_runner
+    from ostinato.service.catalogue.tried import try_version
     from ostinato.service.config import Settings
 
     console = Console(stderr=True)
@@ -128,6 +129,7 @@ def run(
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
     with _progress(console, f"running {escape(file.name)}") as report:
+        try_version(directory, Settings())
         runner = load_runner(directory, Settings())
         manifest = runner.manifest
         may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
