@@ -111,6 +111,26 @@ class Described:
         windows = [self._window_axes(edge) for edge in self.inputs[: len(self.finding.fed)]]
         return FramedNetwork(network, windows, len(self.made), len(self.finding.pairs), self.framing)
 
+    def file_network(self, session: Any) -> ForeignNetwork:
+        """The file as it is over whole runs, given what is fed; its answers alone."""
+        origin = self.finding.of_file
+        begun = {pair.given: pair.given for pair in origin.pairs}
+        return ForeignNetwork(
+            session,
+            {edge.name: edge.roles for edge in self.inputs[: len(self.finding.fed)]},
+            [(edge.name, edge.roles) for edge in self.shown_edges],
+            self.finding.rows_of_file,
+            self.finding.constants,
+            self.finding.lengths,
+            {name: (origin.layout.roles[name], self._row(name)) for name in begun},
+            self.shown_before,
+        )
+
+    @property
+    def shown_before(self) -> dict[str, str]:
+        """Outputs that were added, and what of the file they show."""
+        return {f"{pair.made}_shown": pair.made for pair in self.finding.pairs}
+
     def contract(self, network: Network) -> Contract:
         """The network as the exporter proves it: of frames, where there is framing."""
         given, made = self.given, self.made
@@ -200,7 +220,12 @@ class Described:
 
     def _found(self, edge: ServedTensor, role: str, how: str) -> FoundTensor:
         axes = f"[{', '.join(map(str, edge.shape))}]"
-        return FoundTensor(edge.name, role, self.finding.port(edge.name).words, edge.served, axes, how)
+        return FoundTensor(edge.name, role, self._declared(edge.name), edge.served, axes, how)
+
+    def _declared(self, name: str) -> str:
+        """What the file itself says of an input or output."""
+        known = {port.name: port for port in (*self.finding.of_file.inputs, *self.finding.of_file.outputs)}
+        return known[name].words if name in known else "not in the file"
 
     def _input(self, edge: ServedTensor) -> Input:
         shape = edge.shape

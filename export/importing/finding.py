@@ -55,6 +55,7 @@ class Finding:
         surveyed: its axes.
         survey: how it was run.
         constants: inputs that are the same in every run.
+        origin: what was found of the file's own graph, where this one was rewired.
         rewired, obstacles, notes: sentences.
     """
 
@@ -69,6 +70,7 @@ class Finding:
     survey: Survey
     constants: Mapping[str, NDArray[Any]]
     codes: Mapping[str, int]
+    origin: Finding | None = None
     rewired: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -92,6 +94,28 @@ class Finding:
     def shown(self) -> list[str]:
         """Outputs that are answers."""
         return [name for name in self.surveyed.made if name not in self.state_names.values()]
+
+    @property
+    def of_file(self) -> Finding:
+        """What was found of the file's own graph."""
+        return self.origin or self
+
+    @property
+    def rows_of_file(self) -> int | None:
+        """The batch that the file takes; None = any."""
+        fixed = [self._size_of(name, "B") for name, roles in self.of_file.layout.roles.items() if "B" in roles]
+        sizes = [size for size in fixed if isinstance(size, int)]
+        return max(sizes) if sizes else self.layout.rows
+
+    @property
+    def steps_of_file(self) -> int | None:
+        """The steps that the file takes in each run; None = any."""
+        fixed = [self._size_of(name, "T") for name, roles in self.of_file.layout.roles.items() if "T" in roles]
+        return next((size for size in fixed if isinstance(size, int)), None)
+
+    def _size_of(self, name: str, symbol: str) -> int | str | None:
+        port = self.of_file.port(name)
+        return None if port.sizes is None else port.sizes[self.of_file.layout.roles[name].index(symbol)]
 
     def port(self, name: str) -> Port:
         """An input or output."""
@@ -340,7 +364,7 @@ class _Finder:
         made = finder._finding(survey, surveyed, found.constants)
         if surveyed.carries:
             return replace(found, obstacles=(surveyed.carries,))
-        return replace(made, rewired=tuple(words), obstacles=())
+        return replace(made, rewired=tuple(words), obstacles=(), origin=found)
 
 
 def _nothing_carried(found: Finding) -> str:

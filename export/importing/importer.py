@@ -91,7 +91,7 @@ def import_graph(
             raise ExportError("not confirmed: nothing was written")
         with new_version(repository, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
-            return finish(new, described, path, report)
+            return finish(new, described, path, report, is_unchanged=model is None)
 
 
 def _at(path: Path, error: ExportError) -> ExportError:

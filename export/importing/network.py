@@ -108,9 +108,9 @@ class ForeignNetwork:
     def _beginning(self, roles: AxisRoles, row: NDArray[Any], feeds: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         if "B" not in roles:
             return row
-        name, axes = next((name, axes) for name, axes in self._given.items() if "B" in axes)
+        sizes = (feeds[name].shape[axes.index("B")] for name, axes in self._given.items() if "B" in axes)
         axis = roles.index("B")
-        return np.repeat(np.expand_dims(row, axis), feeds[name].shape[axes.index("B")], axis)
+        return np.repeat(np.expand_dims(row, axis), next(sizes, self._rows or 1), axis)
 
 
 class FramedNetwork:

@@ -11,7 +11,7 @@ from ostinato.export.contracts.contract import Contract
 _WHOLE = 1024
 _LEAST_ROWS, _LEAST_STEPS = 5, 24
 # So many weights cost about what a number of a step does.
-_WEIGHTS = 128
+_WEIGHTS = 64
 
 
 def share(contract: Contract) -> float:
