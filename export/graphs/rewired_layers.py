@@ -29,8 +29,6 @@ def rewire_layer(rewiring: Rewiring, node: ir.Node) -> None:
     if direction != "forward":
         ways = "both ways" if direction == "bidirectional" else "backwards"
         raise Hindered(f"it runs {ways} along the steps: what it answers depends on steps still to come")
-    if any(each.op_type not in ("If",) for each in rewiring.around(node)):
-        raise Hindered(f"it is within a {rewiring.around(node)[0].op_type}, and begins anew in each of its rounds")
     _drop_lengths(rewiring, node, sizes[0])
     if all(rewiring.begins_with_inputs(given) for given in _given_states(node)):
         return

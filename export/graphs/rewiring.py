@@ -11,7 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
-from ostinato.export.graphs.observed import Observed, ancestors, sources
+from ostinato.export.graphs.observed import Observed
+from ostinato.export.graphs.sources import ancestors, sources
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.tensors import Axis, State
 
@@ -72,7 +73,7 @@ class Placement:
     def shape(self) -> tuple[Axis, ...]:
         """Outside."""
         if self.axis is None:
-            return ("B", *self.sizes)
+            return ("B", *self.sizes)  # as outside there is always one
         before, after = self.sizes[: self.axis], self.sizes[self.axis + 1 :]
         if self.fold.is_plain:
             return (*before, "B", *after)
@@ -204,15 +205,6 @@ class Rewiring:
         made.outputs[0].name, made.outputs[0].type = state.output, given.type
         made.outputs[0].shape = ir.Shape(state.shape)
         self.model.graph.outputs.append(made.outputs[0])
-
-    def around(self, node: ir.Node) -> list[ir.Node]:
-        """The nodes that a node is within, the innermost first."""
-        found: list[ir.Node] = []
-        graph = node.graph
-        while graph is not None and id(graph) in self._around:
-            found.append(self._around[id(graph)])
-            graph = found[-1].graph
-        return found
 
     def _free(self, name: str) -> str:
         number, free = 1, name
