@@ -58,7 +58,10 @@ class _Pieces:
         """Pieces along an axis, each with some steps of the one before."""
         overlap, more = divmod(sum(sizes) - size, len(parts) - 1)
         others = {part.shape[:axis] + part.shape[axis + 1 :] for part in parts}
-        if more or overlap < 0 or overlap > min(sizes) or len(others) > 1:
+        new = [each - overlap for each in sizes]
+        if more or overlap < 0 or min(new) <= 0 or len(others) > 1:
+            return
+        if any(each * self.lengths[0] != new[0] * length for each, length in zip(new, self.lengths, strict=True)):
             return
         yield np.concatenate(
             [parts[0], *(part.take(range(overlap, part.shape[axis]), axis) for part in parts[1:])], axis

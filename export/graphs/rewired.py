@@ -17,6 +17,7 @@ from onnx_ir.passes.common import InlinePass, NameFixPass, RemoveUnusedNodesPass
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.dependence import first_dependence
 from ostinato.export.graphs.observed import CannotRun, Feeding, InputAxes, Observed, observe
+from ostinato.export.graphs.opsets import with_new_operators
 from ostinato.export.graphs.rewired_layers import LAYERS, rewire_layer, steps_first
 from ostinato.export.graphs.rewired_loops import rewire_loop
 from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring, name_of
@@ -62,6 +63,7 @@ def rewire(
     """
     made = model.clone()
     InlinePass()(made)
+    made = with_new_operators(made)
     steps_first(made.graph)
     _tidy(made)
     axes = dict(batch_and_time) | {state.input: (state.batch_axis, None) for state in states}
