@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,7 +117,7 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
             state.input: parts[-1].get(state.output, carried[state.input]) for state in states if state.input in given
         }
         first += length
-    return _found(exposed, _Pieces(whole, parts, lengths))
+    return _found(exposed, _Pieces(whole, parts, lengths), begin)
 
 
 def _lengths(num_steps: int) -> list[int]:
@@ -140,9 +140,9 @@ def _failed(exposed: Exposed, message: str, length: int) -> Obstacle:
     return Obstacle(name_of(node), node.op_type, f"it cannot run with a piece of {length} steps: {message}")
 
 
-def _found(exposed: Exposed, pieces: _Pieces) -> Obstacle | None:
+def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obstacle | None:
     """Of the nodes that answer otherwise the first one that data go through."""
-    of_data = {id(value) for value in exposed.inputs}
+    of_data = {id(value) for value in exposed.inputs if value.name not in carried}
     for node in exposed.nodes:
         given = used_by(node)
         if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):
