@@ -126,6 +126,15 @@ class Observed:
         for own, others in zip(self._runs, more._runs, strict=True):
             own |= {name: array for name, array in others.items() if name not in own}
 
+    def settled(self, value: ir.Value) -> Array | None:
+        """What a value is in all runs; None where they differ."""
+        if value.const_value is not None:
+            return value.const_value.numpy()
+        arrays = [run.get(value.name or "") for run in self._runs]
+        first = arrays[0]
+        is_same = first is not None and all(array is not None and np.array_equal(first, array) for array in arrays)
+        return first if is_same else None
+
     def truths(self, value: ir.Value) -> set[bool]:
         """What a condition is in all the runs."""
         if value.const_value is not None:

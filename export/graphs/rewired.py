@@ -20,6 +20,12 @@ from ostinato.export.graphs.observed import CannotRun, Feeding, InputAxes, Obser
 from ostinato.export.graphs.opsets import with_new_operators
 from ostinato.export.graphs.rewired_layers import LAYERS, rewire_layer, steps_first
 from ostinato.export.graphs.rewired_loops import rewire_loop
+from ostinato.export.graphs.rewired_pasts import (
+    rewire_concatenation,
+    rewire_convolution,
+    rewire_padding,
+    rewire_running_sum,
+)
 from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring, name_of
 from ostinato.export.graphs.settled import settle
 from ostinato.export.graphs.sources import all_nodes
@@ -29,6 +35,13 @@ from ostinato.service.artifact.tensors import State
 __all__ = ["InputAxes", "Obstacle", "Rewired", "first_dependence", "rewire"]
 
 _REWRITES = {**dict.fromkeys(LAYERS, rewire_layer), "Scan": rewire_loop, "Loop": rewire_loop}
+_REWRITES_OF_PASTS = {
+    **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), rewire_convolution),
+    "Pad": rewire_padding,
+    "Concat": rewire_concatenation,
+    "CumSum": rewire_running_sum,
+}
+"""What only looks back. What stands in the way of these may matter to nobody: it is named where it does."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,9 @@ def rewire(
                 _REWRITES[node.op_type](rewiring, node)
             except Hindered as error:
                 rewiring.hinder(node, str(error))
+        if node.op_type in _REWRITES_OF_PASTS and all(each.op_type == "If" for each in around):
+            with contextlib.suppress(Hindered):
+                _REWRITES_OF_PASTS[node.op_type](rewiring, node)
     _tidy(made)
     _infer_shapes(made)
     if not rewiring.obstacles:
@@ -90,7 +106,7 @@ def rewire(
 def _observed(model: ir.Model, axes: InputAxes, constants: Mapping[str, Array]) -> Observed:
     """The values of a graph, in branches that no run took, too, where they can run."""
     observed = observe(model, axes, constants)
-    if any(node.op_type in _REWRITES and around for node, around in all_nodes(model.graph)):
+    if any(node.op_type in (*_REWRITES, *_REWRITES_OF_PASTS) and around for node, around in all_nodes(model.graph)):
         with contextlib.suppress(CannotRun):
             observed.merge(observe(model, axes, constants, opposite=True))
     return observed

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ostinato.export.graphs.observed import Size
-from ostinato.export.graphs.rewiring import Hindered, Placement, Rewiring, reshaped
+from ostinato.export.graphs.rewiring import Hindered, Placement, Rewiring
 
 _BODY_OFFSETS = {"Scan": (0, 0, 0), "Loop": (2, 2, 1)}
 """Where carried values begin among a node's inputs, its body's inputs, and its body's outputs."""
@@ -174,31 +174,17 @@ def _placement(rewiring: Rewiring, carried: _Carried) -> Placement | None:
     sizes, begun = rewiring.observed.sizes(carried.last), rewiring.observed.sizes(carried.begin)
     if sizes is None or any(size.is_of_steps for size in (*sizes, *(begun or ()))):
         return None
-    numbers = [int(size.rest) for size in sizes]
-    observed = rewiring.observed
-    if observed.base.batch_size == observed.narrower.batch_size == 1:
-        axis = numbers.index(1) if 1 in numbers else None
-    else:
-        axis = next((place for place, size in enumerate(sizes) if size.batch), None)
-        if axis is None:
-            raise Hindered(f"what it carries, {carried.given.name!r}, is one for all rows of a batch")
-    if axis is None:
-        return Placement(tuple(numbers), None)
-    numbers[axis] = -1
-    return Placement(tuple(numbers), axis, rewiring.fold_of(carried.last, axis))
+    try:
+        return rewiring.placement_of(carried.last, {})
+    except Hindered as error:
+        raise Hindered(f"{error}: {carried.given.name!r}") from error
 
 
 def _make_state(rewiring: Rewiring, node: ir.Node, carried: _Carried, placement: Placement) -> None:
     initial = rewiring.initial_of(carried.begin, placement)
-    dtype = ir.DataType.from_numpy(rewiring.observed.base[carried.last.name or ""].dtype)
+    dtype = rewiring.dtype_of(carried.last)
     state = rewiring.add_state(node, str(carried.place), placement, dtype, initial)
-    inner, last = state, carried.last
-    last.type, last.name = state.type, last.name or None
-    if not placement.is_plain:
-        inner = reshaped(node, state, placement.sizes, before=True)
-        last = reshaped(node, last, placement.shape, before=False)
-    node.replace_input_with(carried.place, inner)
-    rewiring.end_state(state, last)
+    rewiring.put_state(node, placement, state, carried.place, node.outputs.index(carried.last))
 
 
 def _integers(node: ir.Node, name: str, count: int) -> list[int]:

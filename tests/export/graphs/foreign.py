@@ -18,7 +18,7 @@ from ostinato.service.artifact.tensors import State
 
 LENGTHS = (2, 1, 5, 4)
 """Of the pieces that a sequence comes in."""
-HEADER = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>\n'
+HEADER = '<ir_version: 8, opset_import: ["" : 18, "com.microsoft" : 1]>\n'
 
 
 def parsed(text: str, **weights: Any) -> ir.Model:
