@@ -9,7 +9,7 @@ import onnxruntime
 
 from ostinato.service.errors import ModelRejected
 
-_ERRORS_ONLY = 3
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
 # A tensor's field of a file that holds its numbers: the key "location", and the file's name with its length.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
@@ -27,6 +27,13 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+
+
+def without_messages() -> onnxruntime.RunOptions:
+    """Options of a run that may fail, whose failure is not written to the terminal."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return options
 
 
 def data_files(content: bytes) -> list[str]:
