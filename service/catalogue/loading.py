@@ -19,10 +19,8 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Owner
-from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
 from ostinato.service.engine.sequence.engine import SequenceEngine
-from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
@@ -74,8 +72,8 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
     return load_model(directory, settings)
 
 
-def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
-    """The runner of a version that answers steps or whole sequences, checked.
+def load_offline(directory: Path, settings: Settings) -> LoadedModel | LoadedSequence:
+    """A version that answers steps or whole sequences, checked.
 
     Raises:
         ModelRejected: a check failed, or it does neither.
@@ -83,7 +81,7 @@ def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
     loaded = load_version(directory, settings)
     if isinstance(loaded, LoadedGenerator):
         raise ModelRejected(f"{directory}: task {loaded.manifest.task!r} has no steps")
-    return loaded.runner
+    return loaded
 
 
 class Loader:
