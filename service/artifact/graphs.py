@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import onnxruntime
@@ -10,8 +9,6 @@ import onnxruntime
 from ostinato.service.errors import ModelRejected
 
 _ERRORS_ONLY = 3
-# A tensor's field of a file that holds its numbers: the key "location", and the file's name with its length.
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 
 def open_graph(path: Path) -> onnxruntime.InferenceSession:
@@ -27,12 +24,6 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
-
-
-def data_files(content: bytes) -> list[str]:
-    """Names of the files that an ONNX file reads its weights from; empty where it holds them all itself."""
-    starts = ((found.end(), found[1][0]) for found in _LOCATION.finditer(content))
-    return sorted({content[start : start + length].decode(errors="replace") for start, length in starts})
 
 
 def giving_memory_back() -> onnxruntime.RunOptions:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import NamedTuple, TypeAlias
 
 MAX_DEPTH = 64
@@ -14,7 +15,7 @@ MAX_DEPTH = 64
 MAX_MESSAGES = 4_000_000
 """Nodes, attributes, tensors and what they hold, in a file: read, each takes a hundred bytes; on the disk, two."""
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | mmap
 
 
 class BrokenWire(ValueError):
@@ -73,6 +74,8 @@ _INSIDE: dict[str, Mapping[int, str]] = {
     "sparse": {1: _TENSOR, 2: _TENSOR},
 }
 """Kind of a message -> its fields in which there may be a tensor, and of what kind these are."""
+_CONTINUED = bytes(range(0x80, 0x100))
+MAX_NAME_BYTES = 4096
 _TYPED_SIZES = {4: 4, 5: 0, 6: 0, 7: 0, 10: 8, 11: 0}
 """Of a tensor's fields of numbers: bytes of each number where they are packed, 0 = one or more."""
 
@@ -131,13 +134,13 @@ def tensors(content: Buffer) -> Iterator[WireTensor]:
     return _Walk(content).message("model", 0, len(content), "", 0)
 
 
-def external_files(content: bytes) -> list[str]:
+def external_files(content: Buffer) -> list[str]:
     """Names of the files that an ONNX file reads its weights from; empty where it holds them all itself.
 
     Raises:
         BrokenWire: as ``tensors``.
     """
-    if b"location" not in content:  # as nearly always, which spares the walk
+    if content.find(b"location") < 0:  # as nearly always, which spares the walk
         return []
     return sorted({tensor.external.get("location", "") for tensor in tensors(content) if tensor.external})
 
@@ -192,6 +195,8 @@ class _Walk:
                 made.raw_bytes = each.end - each.start
             elif each.number == 13 and each.kind == LENGTH:
                 key, value = self._entry(each)
+                if key in made.external:
+                    raise BrokenWire(f"{place or 'a tensor'} says twice what its {key} is")
                 made.external[key] = value
             elif each.number == 14 and each.kind == VARINT:
                 made.is_external = each.value == 1
@@ -221,10 +226,10 @@ class _Walk:
             return 1
         if size:
             return (each.end - each.start) // size
-        return sum(byte < 0x80 for byte in bytes(self._content[each.start : each.end]))
+        return len(self._content[each.start : each.end].translate(None, _CONTINUED))
 
     def _text(self, each: Field) -> str:
-        return bytes(self._content[each.start : each.end][:1000]).decode(errors="replace")
+        return self._content[each.start : min(each.end, each.start + MAX_NAME_BYTES)].decode(errors="replace")
 
 
 def _signed(value: int) -> int:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.catalogue.passing import is_passing
-from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_recurrent_model
 from ostinato.service.catalogue.repository import find_versions, mark_of, read_manifest
 from ostinato.service.catalogue.sequence_checks import NUM_TIMED_STEPS, LoadedSequence, load_sequence_model
 from ostinato.service.catalogue.verdicts import Verdicts
@@ -72,7 +72,7 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
     if manifest.task == "sequence":
         return load_sequence_model(manifest, directory, settings)
-    return load_model(directory, settings)
+    return load_recurrent_model(manifest, directory, settings)
 
 
 def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:

@@ -65,6 +65,15 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     manifest = read_manifest(directory)
     if manifest.task != "recurrent":
         raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} has no steps")
+    return load_recurrent_model(manifest, directory, settings)
+
+
+def load_recurrent_model(manifest: Manifest, directory: Path, settings: Settings) -> LoadedModel:
+    """Load a recurrent model whose manifest was read, and check it.
+
+    Raises:
+        ModelRejected: a check failed; the message names the file and the reason.
+    """
     runner = _runner(manifest, directory, settings)
     cases = read_golden(manifest, directory)
     if manifest != (seen := _with_seen_states(manifest, cases)):
