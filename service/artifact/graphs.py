@@ -23,7 +23,7 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+        raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {' '.join(str(error).split())}") from error
 
 
 def giving_memory_back() -> onnxruntime.RunOptions:

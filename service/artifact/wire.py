@@ -44,7 +44,7 @@ class WireTensor:
         place: what it is of, in words.
         dtype: ONNX' number of its type.
         dims: as they stand there, which is anything.
-        raw_bytes: in the file itself; None = it has no such field.
+        raw: where its bytes begin and end in the file itself; None = it has no such field.
         typed: field of numbers of their type -> how many there are, at least.
         external: of a tensor whose numbers are in another file: key -> word.
     """
@@ -53,11 +53,16 @@ class WireTensor:
     name: str = ""
     dtype: int = 0
     dims: list[int] = field(default_factory=list)
-    raw_bytes: int | None = None
+    raw: tuple[int, int] | None = None
     typed: dict[int, int] = field(default_factory=dict)
     external: dict[str, str] = field(default_factory=dict)
     is_external: bool = False
     is_segment: bool = False
+
+    @property
+    def raw_bytes(self) -> int | None:
+        """How many bytes of it the file itself holds; None = it has no such field."""
+        return None if self.raw is None else self.raw[1] - self.raw[0]
 
 
 LENGTH, VARINT = 2, 0
@@ -76,6 +81,7 @@ _INSIDE: dict[str, Mapping[int, str]] = {
 """Kind of a message -> its fields in which there may be a tensor, and of what kind these are."""
 _CONTINUED = bytes(range(0x80, 0x100))
 MAX_NAME_BYTES = 4096
+MAX_PLACE = 200
 _TYPED_SIZES = {4: 4, 5: 0, 6: 0, 7: 0, 10: 8, 11: 0}
 """Of a tensor's fields of numbers: bytes of each number where they are packed, 0 = one or more."""
 
@@ -153,7 +159,7 @@ class _Walk:
     def message(self, kind: str, start: int, end: int, place: str, depth: int) -> Iterator[WireTensor]:
         """The tensors in a message of a kind."""
         if depth > MAX_DEPTH:
-            raise BrokenWire(f"{place or 'it'} holds graphs in graphs, deeper than any sound one does")
+            raise BrokenWire("it holds graphs in graphs, deeper than any sound one does")
         if kind == _TENSOR:
             yield self._tensor(start, end, place)
             return
@@ -176,7 +182,7 @@ class _Walk:
         if kind == "graph":
             return above
         own = f"{kind} {name!r}"
-        return f"{own} of {above}" if above else own
+        return f"{own} of {above}"[:MAX_PLACE] if above else own
 
     def _tensor(self, start: int, end: int, place: str) -> WireTensor:
         made = WireTensor(place)
@@ -192,7 +198,7 @@ class _Walk:
             elif each.number == 8 and each.kind == LENGTH:
                 made.name = self._text(each)
             elif each.number == 9 and each.kind == LENGTH:
-                made.raw_bytes = each.end - each.start
+                made.raw = each.start, each.end
             elif each.number == 13 and each.kind == LENGTH:
                 key, value = self._entry(each)
                 if key in made.external:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.weights import weights_with_nan
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.catalogue.passing import is_passing
@@ -68,6 +70,16 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
             "tables: either may be answered with a number. Export it again",
             directory,
         )
+    try:
+        return _load_checked(manifest, directory, settings)
+    except ModelRejected as error:
+        for graph in manifest.graphs.values():
+            if cause := weights_with_nan(directory / graph.file):
+                raise ModelRejected(f"{error}; {cause}") from error
+        raise
+
+
+def _load_checked(manifest: Manifest, directory: Path, settings: Settings) -> Loaded:
     if manifest.task in ("encoder_decoder", "generator"):
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
     if manifest.task == "sequence":
