@@ -348,6 +348,8 @@ def test_a_part_is_imported_by_its_one_name(part: str) -> None:
 
 NAMED_TUPLE = {"_replace", "_asdict", "_make", "_fields", "_field_defaults"}
 """Open to everybody, whatever the underscore says: a named tuple's fields have the names without."""
+OF_THE_SYSTEM = {"_exit"}
+"""Likewise: the end of a fork (``os._exit``)."""
 
 
 def private_names(tree: ast.AST) -> set[str]:
@@ -377,7 +379,9 @@ def private_reaches(tree: ast.AST) -> list[str]:
     taken = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and not is_own(node.value) and node.attr not in own | NAMED_TUPLE
+        if isinstance(node, ast.Attribute)
+        and not is_own(node.value)
+        and node.attr not in own | NAMED_TUPLE | OF_THE_SYSTEM
     ]
     found = [*((name, name) for name in imported), *((node.attr, ast.unparse(node)) for node in taken)]
     return [place for name, place in found if re.match(r"_[^_]", name)]

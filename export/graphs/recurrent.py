@@ -37,6 +37,7 @@ from ostinato.export.graphs.tidy import tidy
 from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
+from ostinato.service.catalogue.tried import try_graph
 from ostinato.service.errors import ModelRejected
 
 OPSET_VERSION = 20
@@ -118,12 +119,13 @@ class Signature:
 
 
 def open_exported(path: Path) -> Any:
-    """A graph under onnxruntime, an ``InferenceSession``, as the service opens it.
+    """A graph under onnxruntime, an ``InferenceSession``, as the service opens it; a process of its own did before.
 
     Raises:
-        ExportError: onnxruntime cannot load it.
+        ExportError: onnxruntime cannot load it, or dies of it.
     """
     try:
+        try_graph(path)
         return open_graph(path)
     except ModelRejected as error:
         raise ExportError(f"the exported graph: {error}") from error

@@ -22,6 +22,7 @@ from ostinato.service.artifact.promise import ALONE as ALONE
 from ostinato.service.artifact.promise import ANY as ANY
 from ostinato.service.artifact.promise import BY_ITSELF as BY_ITSELF
 from ostinato.service.artifact.promise import Promise as Promise
+from ostinato.service.artifact.regular_files import read_regular
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Constant, Input, Output, Part, State
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -29,6 +30,7 @@ from ostinato.service.errors import ModelRejected
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
+MAX_MANIFEST_BYTES = 2**28
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -311,7 +313,7 @@ class Manifest(Part):
         """
         path = directory / MANIFEST_FILE
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_regular(path, MAX_MANIFEST_BYTES))
         except OSError as error:
             raise ModelRejected(f"{path}: {error.strerror}") from error
         except ValidationError as error:

@@ -62,9 +62,18 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     Raises:
         ModelRejected: a check failed, or its task is another; the message names the file and the reason.
     """
-    of_sessions = read_manifest(directory)
-    if of_sessions.task != "recurrent":
-        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {of_sessions.task!r} has no steps")
+    manifest = read_manifest(directory)
+    if manifest.task != "recurrent":
+        raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} has no steps")
+    return load_recurrent_model(manifest, directory, settings)
+
+
+def load_recurrent_model(of_sessions: Manifest, directory: Path, settings: Settings) -> LoadedModel:
+    """Load a recurrent model whose manifest was read, and check it.
+
+    Raises:
+        ModelRejected: a check failed; the message names the file and the reason.
+    """
     manifest = of_sessions.of_graph
     runner = _runner(manifest, directory, settings)
     cases = read_golden(manifest, directory)
