@@ -161,7 +161,7 @@ def export(
             exported = export_source(source, options, place, name=name, version=version, force=force, report=report)
         else:
             exported = export_run(Path(source), place, name=name, version=version, force=force, report=report)
-    console.print(_proof(exported))
+    console.print(proof_table(exported, "the graph against the trained network"))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     title = f"task {exported.manifest.task}" if check else str(exported.directory)
@@ -184,8 +184,9 @@ def _place(repository: Path, *, check: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _proof(exported: Exported) -> Table:
-    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: the graph against the trained network")
+def proof_table(exported: Exported, title: str) -> Table:
+    """The proof, line by line, and the promise that it led to."""
+    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: {title}")
     table.add_column("run")
     table.add_column("sizes")
     table.add_column("largest difference", justify="right")

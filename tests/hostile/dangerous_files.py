@@ -217,7 +217,7 @@ def _node(**changes: str) -> Callable[[onnx.ModelProto], object]:
 
 
 def _words(made: onnx.ModelProto) -> None:
-    made.graph.initializer.append(helper.make_tensor("words", TensorProto.STRING, [1], [b"a"]))
+    made.graph.initializer.append(helper.make_tensor("words", TensorProto.STRING, [1], ["a"]))
 
 
 NO_ONNX = (
