@@ -114,6 +114,8 @@ class Manifest(Part):
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
     ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
     and ``of_graph`` has them as the graph does. Left out of the file where there is none.
+    ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
+    numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
     encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
     """
@@ -138,6 +140,7 @@ class Manifest(Part):
     limits: Limits = Limits()
     parity: Parity | None = None
     promise: Promise | None = None
+    quantized: Literal["", "int8"] = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -195,7 +198,8 @@ class Manifest(Part):
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what an older release does not know, where it says nothing."""
         content: dict[str, Any] = write(self)
-        return {key: value for key, value in content.items() if value or key not in ("context", "lengths", "framing")}
+        may_be_absent = ("context", "lengths", "framing", "quantized")
+        return {key: value for key, value in content.items() if value or key not in may_be_absent}
 
     @model_validator(mode="before")
     @classmethod
@@ -288,6 +292,8 @@ class Manifest(Part):
                 raise ValueError("a model of whole sequences has no states, and all its inputs have 'T'")
         elif self.lengths:
             raise ValueError("lengths are of models of whole sequences")
+        if self.quantized and (self.promise is None or self.promise.holds != "alone"):
+            raise ValueError("quantized: rows that share a scale are run alone, so promise is 'alone'")
         if self.promise is not None and self.promise.holds != "any" and self.promise.steps != (self.task != "sequence"):
             raise ValueError(
                 "a graph that is not run in any shape is run a step at a time: steps is 0 with 'any', else 1; a graph "
