@@ -121,6 +121,7 @@ def run(
     """
     require("onnxruntime", __name__)
     from ostinato.service.catalogue.loading import load_offline
+    from ostinato.service.catalogue.tried import try_version
     from ostinato.service.config import Settings
 
     console = Console(stderr=True)
@@ -128,6 +129,7 @@ def run(
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
     with _progress(console, f"running {escape(file.name)}") as report:
+        try_version(directory, Settings())
         loaded = load_offline(directory, Settings())
         manifest, runner = loaded.manifest, loaded.runner
         may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
