@@ -1,4 +1,4 @@
-"""Layer: the weights of a recurrent layer as ONNX has them, out of what another framework keeps, and back.
+"""LayerWeights: the weights of a recurrent layer as ONNX has them, out of what another framework keeps, and back.
 
 ONNX's operators are the common ground: what is read from PyTorch, Keras, TensorFlow 1, cuDNN, MXNet, DyNet or Paddle
 becomes the same few arrays, and these become a file to import, a module of PyTorch, or weights of Keras. All functions
@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
+
+from ostinato.export.contracts.axes import Array
 
 if TYPE_CHECKING:
     from torch import nn
 
-Array: TypeAlias = NDArray[np.float32]
-Kind: TypeAlias = Literal["LSTM", "GRU", "RNN"]
+Operator: TypeAlias = Literal["LSTM", "GRU", "RNN"]
 GATES: dict[str, str] = {"LSTM": "iofg", "GRU": "zrn", "RNN": "n"}
 """The gates of ONNX's operators in their order: input, output, forget and new; update, reset and new."""
 TORCH: dict[str, str] = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "n"}
@@ -33,7 +34,7 @@ _OPSET = 17
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerWeights:
     """A layer of one direction. Gates stand in the order of ``GATES``.
 
     Attributes:
@@ -44,7 +45,7 @@ class Layer:
         peepholes: ``[3, H]`` of an LSTM whose gates i, o and f see the cell.
     """
 
-    kind: Kind
+    kind: Operator
     w: Array
     r: Array
     wb: Array
@@ -123,7 +124,7 @@ def lstm(
     forget_bias: float = 0.0,
     hard: tuple[float, float] | None = None,
     peepholes: ArrayLike | None = None,
-) -> Layer:
+) -> LayerWeights:
     """An LSTM of any framework: ``[4 H, F]``, ``[4 H, H]``, and one bias ``[4 H]`` or two.
 
     Args:
@@ -134,7 +135,7 @@ def lstm(
     w, r, b, rb = _arrays(w, r, b, rb, order, GATES["LSTM"])
     b[len(b) // 2 : len(b) // 4 * 3] += forget_bias
     seen = None if peepholes is None else np.asarray(peepholes, np.float32)
-    return Layer("LSTM", w, r, b, rb, hard=hard, peepholes=seen)
+    return LayerWeights("LSTM", w, r, b, rb, hard=hard, peepholes=seen)
 
 
 def gru(
@@ -147,7 +148,7 @@ def gru(
     reset_after: bool,
     is_inverted: bool = False,
     hard: tuple[float, float] | None = None,
-) -> Layer:
+) -> LayerWeights:
     """A GRU of any framework: ``[3 H, F]``, ``[3 H, H]``, and one bias ``[3 H]`` or two.
 
     Args:
@@ -159,24 +160,24 @@ def gru(
     if is_inverted:
         for each in arrays:
             each[: len(each) // 3] *= -1
-    return Layer("GRU", *arrays, reset_after=reset_after, hard=hard)
+    return LayerWeights("GRU", *arrays, reset_after=reset_after, hard=hard)
 
 
 def from_torch(
     weight_ih: ArrayLike, weight_hh: ArrayLike, bias_ih: ArrayLike | None = None, bias_hh: ArrayLike | None = None
-) -> Layer:
+) -> LayerWeights:
     """A layer of ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` (tanh), by how many gates there are; of MXNet's Gluon and of
     ``paddle.nn`` as well, whose weights and order are the same.
     """
     rows, hidden = np.shape(weight_hh)
-    kind: Kind = {4: "LSTM", 3: "GRU", 1: "RNN"}[rows // hidden]  # type: ignore[assignment]
+    kind: Operator = {4: "LSTM", 3: "GRU", 1: "RNN"}[rows // hidden]  # type: ignore[assignment]
     bias = np.zeros(rows) if bias_ih is None else bias_ih
-    return Layer(kind, *_arrays(weight_ih, weight_hh, bias, bias_hh, TORCH[kind], GATES[kind]))
+    return LayerWeights(kind, *_arrays(weight_ih, weight_hh, bias, bias_hh, TORCH[kind], GATES[kind]))
 
 
 def from_keras(
-    kind: Kind, weights: Sequence[ArrayLike], *, reset_after: bool = True, hard: tuple[float, float] | None = None
-) -> Layer:
+    kind: Operator, weights: Sequence[ArrayLike], *, reset_after: bool = True, hard: tuple[float, float] | None = None
+) -> LayerWeights:
     """A layer by its ``get_weights()``: kernel ``[F, G H]``, recurrent kernel ``[H, G H]`` and bias ``[G H]``, or
     ``[2, 3 H]`` of a GRU with ``reset_after``; without a bias where it has none. ``unit_forget_bias`` is in the bias
     already.
@@ -188,10 +189,10 @@ def from_keras(
     biases = np.asarray(weights[2]) if len(weights) > 2 else np.zeros(len(w))
     b, rb = biases if biases.ndim == 2 else (biases, None)
     arrays = _arrays(w, r, b, rb, KERAS[kind], GATES[kind])
-    return Layer(kind, *arrays, reset_after=reset_after, hard=hard)
+    return LayerWeights(kind, *arrays, reset_after=reset_after, hard=hard)
 
 
-def from_basic_lstm_cell(kernel: ArrayLike, bias: ArrayLike, *, forget_bias: float = 1.0) -> Layer:
+def from_basic_lstm_cell(kernel: ArrayLike, bias: ArrayLike, *, forget_bias: float = 1.0) -> LayerWeights:
     """TensorFlow 1's ``BasicLSTMCell`` and ``LSTMCell``: one kernel ``[F + H, 4 H]`` for input and state, bias
     ``[4 H]``, gates i j f o, and a forget bias that is in no file.
     """
@@ -202,14 +203,16 @@ def from_basic_lstm_cell(kernel: ArrayLike, bias: ArrayLike, *, forget_bias: flo
 
 def from_tensorflow_gru_cell(
     gates_kernel: ArrayLike, gates_bias: ArrayLike, candidate_kernel: ArrayLike, candidate_bias: ArrayLike
-) -> Layer:
+) -> LayerWeights:
     """TensorFlow 1's ``GRUCell``: kernels ``[F + H, 2 H]`` of r and u, and ``[F + H, H]``; it resets before."""
     columns = np.concatenate([np.asarray(gates_kernel).T, np.asarray(candidate_kernel).T])
     bias, hidden = np.concatenate([np.asarray(gates_bias), np.asarray(candidate_bias)]), len(columns) // 3
     return gru(columns[:, :-hidden], columns[:, -hidden:], bias, order="rzn", reset_after=False)
 
 
-def from_cudnn(kind: Kind, buffer: ArrayLike, input_size: int, hidden_size: int, num_layers: int = 1) -> list[Layer]:
+def from_cudnn(
+    kind: Operator, buffer: ArrayLike, input_size: int, hidden_size: int, num_layers: int = 1
+) -> list[LayerWeights]:
     """The layers of cuDNN's one buffer, and of MXNet's operator ``RNN``, one way: of each layer the matrices of the
     input, gate by gate, and those of the state; behind all layers their biases, of each the input's and the state's.
 
@@ -229,12 +232,12 @@ def from_cudnn(kind: Kind, buffer: ArrayLike, input_size: int, hidden_size: int,
     return [from_torch(weights[k], weights[k + 1], biases[k], biases[k + 1]) for k in each]
 
 
-def from_dynet_lstm(wx: ArrayLike, wh: ArrayLike, b: ArrayLike, *, forget_gate_bias: float = 1.0) -> Layer:
+def from_dynet_lstm(wx: ArrayLike, wh: ArrayLike, b: ArrayLike, *, forget_gate_bias: float = 1.0) -> LayerWeights:
     """A layer of DyNet's ``VanillaLSTMBuilder``: gates i f o g, and a forget bias of 1 that is in no file."""
     return lstm(wx, wh, b, order="ifog", forget_bias=forget_gate_bias)
 
 
-def from_dynet_gru(parameters: Sequence[ArrayLike]) -> Layer:
+def from_dynet_gru(parameters: Sequence[ArrayLike]) -> LayerWeights:
     """A layer of DyNet's ``GRUBuilder``: ``x2z, h2z, bz, x2r, h2r, br, x2h, h2h, bh``; z lets the new in, and it resets
     before.
     """
@@ -249,7 +252,7 @@ def from_fluid_gru(
     bias: ArrayLike,
     *,
     origin_mode: bool = False,
-) -> Layer:
+) -> LayerWeights:
     """Paddle's ``fluid.layers.dynamic_gru`` with the ``fc`` before it: projection ``[F, 3 H]``, weight ``[H, 3 H]``
     whose memory is ``[H, 2 H]`` of u and r and then ``[H, H]``, bias ``[1, 3 H]``. Without ``origin_mode``, u lets the
     new in.
@@ -263,7 +266,7 @@ def from_fluid_gru(
 
 def from_fluid_lstm(
     projection: ArrayLike, projection_bias: ArrayLike | None, weight: ArrayLike, bias: ArrayLike
-) -> Layer:
+) -> LayerWeights:
     """Paddle's ``fluid.layers.dynamic_lstm`` with the ``fc`` before it: projection ``[F, 4 H]``, weight ``[H, 4 H]``
     and bias ``[1, 4 H]``, gates c i f o; ``[1, 7 H]`` with peepholes of i, f and o behind, as it has them unless told
     otherwise.
@@ -275,7 +278,11 @@ def from_fluid_lstm(
 
 
 def write_model(
-    layers: Sequence[Layer], path: Path | str, head: tuple[ArrayLike, ArrayLike] | None = None, *, name: str = "network"
+    layers: Sequence[LayerWeights],
+    path: Path | str,
+    head: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    name: str = "network",
 ) -> None:
     """Write an ONNX file of layers behind each other, ``x [B, T, F]`` to ``y [B, T, O]``, for ``ostinato import``.
 

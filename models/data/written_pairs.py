@@ -164,7 +164,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
                 yield number, [_unquoted(cell.strip()) for cell in line.split("\t")]
         return
     try:
-        table = Table(path)
+        table = Table(path, as_written=True)
         yield 1, table.header
         yield from ((row.line, row.cells) for row in table.rows())
     except InputError as error:

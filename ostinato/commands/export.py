@@ -171,7 +171,7 @@ def export(
             return export_run(Path(source), repository, name=name, version=version, force=force, report=report)
 
         exported = make_quantized(make, place, to=quantize, force=force)
-    console.print(_proof(exported))
+    console.print(proof_table(exported, "the graph against the trained network"))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     title = f"task {exported.manifest.task}" if check else str(exported.directory)
@@ -194,8 +194,9 @@ def _place(repository: Path, *, check: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _proof(exported: Exported) -> Table:
-    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: the graph against the trained network")
+def proof_table(exported: Exported, title: str) -> Table:
+    """The proof, line by line, and the promise that it led to."""
+    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: {title}")
     table.add_column("run")
     table.add_column("sizes")
     table.add_column("largest difference", justify="right")

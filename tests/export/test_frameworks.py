@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ostinato.export import frameworks
-from ostinato.export.frameworks import HARD, Layer, write_model
+from ostinato.export.frameworks import HARD, LayerWeights, write_model
 from ostinato.service.artifact.graphs import open_graph
 from tests.docs.keras_page import KerasLayers
 
@@ -39,9 +39,9 @@ def over_steps(step: Callable[..., Sequence[Array]], num_states: int, x: Array =
     return np.stack(answers, axis=1)
 
 
-def answers(layers: Layer | Sequence[Layer], folder: Path, x: Array = X, **options: Any) -> Array:
+def answers(layers: LayerWeights | Sequence[LayerWeights], folder: Path, x: Array = X, **options: Any) -> Array:
     """What onnxruntime answers for the file of layers."""
-    write_model([layers] if isinstance(layers, Layer) else layers, folder / "layer.onnx", **options)
+    write_model([layers] if isinstance(layers, LayerWeights) else layers, folder / "layer.onnx", **options)
     made: Array = open_graph(folder / "layer.onnx").run(["y"], {"x": x})[0]
     return made
 
