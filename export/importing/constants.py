@@ -44,7 +44,11 @@ class TriedConstants:
         wanted = answers(self.values)
         for other in self.others:
             made = answers(other)
-            if wanted is None or made is None or any(a.tobytes() != b.tobytes() for a, b in zip(wanted, made, strict=True)):
+            if (
+                wanted is None
+                or made is None
+                or any(a.tobytes() != b.tobytes() for a, b in zip(wanted, made, strict=True))
+            ):
                 raise ExportError(self.unsaid)
         return True
 

@@ -144,7 +144,9 @@ def _without_defaults(model: ir.Model, wishes: Wishes) -> list[str]:
             continue
         model.graph.inputs.remove(value)
         if value.uses() and value.const_value is not None and value.const_value.size <= 16:
-            notes.append(f"input {name!r} has a default, {value.const_value.numpy().tolist()}, which it is in every run")
+            notes.append(
+                f"input {name!r} has a default, {value.const_value.numpy().tolist()}, which it is in every run"
+            )
     return notes
 
 
@@ -282,9 +284,7 @@ class _Finder:
             {"name": pair.given, "input": pair.given, "output": pair.made, "shape": shape, "dtype": "float32"}
         )
 
-    def _with_states(
-        self, found: Finding, model: ir.Model, states: Sequence[State], words: Sequence[str]
-    ) -> Finding:
+    def _with_states(self, found: Finding, model: ir.Model, states: Sequence[State], words: Sequence[str]) -> Finding:
         known = {pair.given for pair in self._pairs}
         added = [state for state in states if state.input not in known]
         inputs, outputs = ports_of(model)

@@ -112,10 +112,10 @@ class Manifest(Part):
     share a run with sources of their own length.
     ``vocabularies``: ``source`` and ``target``, for models that take or give text.
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
-    ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
-    numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
     and ``of_graph`` has them as the graph does. Left out of the file where there is none.
+    ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
+    numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
     encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
     """
@@ -198,8 +198,8 @@ class Manifest(Part):
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what an older release does not know, where it says nothing."""
         content: dict[str, Any] = write(self)
-        left_out = ("context", "lengths", "framing", "quantized")
-        return {key: value for key, value in content.items() if value or key not in left_out}
+        may_be_absent = ("context", "lengths", "framing", "quantized")
+        return {key: value for key, value in content.items() if value or key not in may_be_absent}
 
     @model_validator(mode="before")
     @classmethod

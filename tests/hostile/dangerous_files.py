@@ -217,7 +217,7 @@ def _node(**changes: str) -> Callable[[onnx.ModelProto], object]:
 
 
 def _words(made: onnx.ModelProto) -> None:
-    made.graph.initializer.append(helper.make_tensor("words", TensorProto.STRING, [1], ["a"]))
+    made.graph.initializer.append(numpy_helper.from_array(np.array(["a"], object), "words"))
 
 
 NO_ONNX = (
