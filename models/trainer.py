@@ -158,6 +158,8 @@ def _plain(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def _curves(fitted: Fitted) -> list[ReportPart]:
+    if not fitted.history:
+        return []
     epochs = list(range(1, len(fitted.history) + 1))
     losses = [past.loss for past in fitted.history]
     validations = [past.validation for past in fitted.history]

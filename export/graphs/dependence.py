@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.nodes import constant_of
-from ostinato.export.graphs.observed import Exposed, Feeds, InputAxes, used_by
+from ostinato.export.graphs.observed import Exposed, Feeds, InputAxes
 from ostinato.export.graphs.rewiring import Obstacle, name_of
+from ostinato.export.graphs.sources import used_by
 from ostinato.service.artifact.tensors import State
 
 PIECES = (0.4, 0.1, 0.5)
@@ -57,7 +58,10 @@ class _Pieces:
         """Pieces along an axis, each with some steps of the one before."""
         overlap, more = divmod(sum(sizes) - size, len(parts) - 1)
         others = {part.shape[:axis] + part.shape[axis + 1 :] for part in parts}
-        if more or overlap < 0 or overlap > min(sizes) or len(others) > 1:
+        new = [each - overlap for each in sizes]
+        if more or overlap < 0 or min(new) <= 0 or len(others) > 1:
+            return
+        if any(each * self.lengths[0] != new[0] * length for each, length in zip(new, self.lengths, strict=True)):
             return
         yield np.concatenate(
             [parts[0], *(part.take(range(overlap, part.shape[axis]), axis) for part in parts[1:])], axis
@@ -113,7 +117,7 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
             state.input: parts[-1].get(state.output, carried[state.input]) for state in states if state.input in given
         }
         first += length
-    return _found(exposed, _Pieces(whole, parts, lengths))
+    return _found(exposed, _Pieces(whole, parts, lengths), begin)
 
 
 def _lengths(num_steps: int) -> list[int]:
@@ -136,9 +140,9 @@ def _failed(exposed: Exposed, message: str, length: int) -> Obstacle:
     return Obstacle(name_of(node), node.op_type, f"it cannot run with a piece of {length} steps: {message}")
 
 
-def _found(exposed: Exposed, pieces: _Pieces) -> Obstacle | None:
+def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obstacle | None:
     """Of the nodes that answer otherwise the first one that data go through."""
-    of_data = {id(value) for value in exposed.inputs}
+    of_data = {id(value) for value in exposed.inputs if value.name not in carried}
     for node in exposed.nodes:
         given = used_by(node)
         if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):

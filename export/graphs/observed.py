@@ -6,22 +6,18 @@ in runs. A graph is run flat: of each ``If`` the branch that is taken stands in 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes.common import NameFixPass
 
 from ostinato.export.contracts.axes import Array
-from ostinato.export.graphs.files import save_graph
-from ostinato.export.graphs.tidy import bodies_of
-from ostinato.service.artifact.graphs import open_graph
+from ostinato.export.graphs.branches import flattened, opened
+from ostinato.service.artifact.graphs import without_messages
 
 Feeds: TypeAlias = Mapping[str, Array]
 Feeder: TypeAlias = Callable[[int, int, int], dict[str, Array]]
@@ -108,17 +104,43 @@ class RunValues(dict[str, Array]):
 
 
 class Observed:
-    """RunValues of a graph in a base run and in others: fewer rows, more steps, another first row, other numbers."""
+    """Values of a graph in a base run and in others: fewer rows, more steps, another first row, other numbers.
+
+    ``smallest``: runs of one row, of one step, and of both; empty where it cannot run them.
+    """
 
     def __init__(
-        self, base: RunValues, narrower: RunValues, longer: RunValues, first_row: RunValues, other: RunValues
+        self,
+        base: RunValues,
+        narrower: RunValues,
+        longer: RunValues,
+        first_row: RunValues,
+        other: RunValues,
+        smallest: Sequence[RunValues] = (),
     ) -> None:
         self.base, self.narrower, self.longer, self.first_row, self.other = base, narrower, longer, first_row, other
+        self.smallest = smallest
 
     def merge(self, more: Observed) -> None:
         """Take in the values that another graph's runs had and these had not."""
         for own, others in zip(self._runs, more._runs, strict=True):
             own |= {name: array for name, array in others.items() if name not in own}
+
+    def settled(self, value: ir.Value) -> Array | None:
+        """What a value is in all runs; None where they differ."""
+        if value.const_value is not None:
+            return value.const_value.numpy()
+        arrays = [run.get(value.name or "") for run in self._runs]
+        first = arrays[0]
+        is_same = first is not None and all(array is not None and np.array_equal(first, array) for array in arrays)
+        return first if is_same else None
+
+    def truths(self, value: ir.Value) -> set[bool]:
+        """What a condition is in all the runs."""
+        if value.const_value is not None:
+            return {bool(np.all(value.const_value.numpy()))}
+        name = value.name or ""
+        return {bool(np.all(run[name])) for run in (*self._runs, *self.smallest) if name in run}
 
     @property
     def _runs(self) -> tuple[RunValues, ...]:
@@ -126,6 +148,8 @@ class Observed:
 
     def sizes(self, value: ir.Value | None) -> tuple[Size, ...] | None:
         """Of each axis; None where the value was not computed."""
+        if value is not None and value.const_value is not None:
+            return tuple(Size(False, Fraction(0), Fraction(size)) for size in value.const_value.shape.numpy())
         name = "" if value is None else value.name or ""
         arrays = [run.get(name) for run in (self.base, self.narrower, self.longer)]
         shapes = [array.shape for array in arrays if array is not None]
@@ -200,7 +224,18 @@ def _observed(
         RunValues(rows, more, exposed.run(feeder(rows, more, 3))),
         RunValues(rows, steps, exposed.run(first_row)),
         RunValues(rows, steps, exposed.run(other)),
+        _smallest(exposed, feeder, rows, steps),
     )
+
+
+def _smallest(exposed: Exposed, feeder: Feeding, rows: int, steps: int) -> list[RunValues]:
+    """Runs of one row, of one step and of both, as far as the graph is open; none where it cannot run one of them."""
+    fewest_rows, fewest_steps = (1 if feeder.fixed(which) is None else size for which, size in enumerate((rows, steps)))
+    sizes = {(fewest_rows, fewest_steps), (fewest_rows, steps), (rows, fewest_steps)}
+    try:
+        return [RunValues(*each, exposed.run(feeder(*each, 5))) for each in sorted(sizes)]
+    except Exception:  # onnxruntime's own exceptions share no base class
+        return []
 
 
 def _with_first_row(feeder: Feeding, name: str, base: Array, other: Array) -> Array:
@@ -232,97 +267,5 @@ class Exposed:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """All values of a run that are arrays, the inputs too."""
-        arrays = zip(self._names, self._session.run(self._names, dict(feeds)), strict=True)
+        arrays = zip(self._names, self._session.run(self._names, dict(feeds), without_messages()), strict=True)
         return dict(feeds) | {name: array for name, array in arrays if isinstance(array, np.ndarray)}
-
-
-def opened(model: ir.Model) -> Any:
-    """A graph under onnxruntime, an ``InferenceSession``, whatever the file says of inner shapes."""
-    kept = {id(value) for value in (*model.graph.inputs, *model.graph.initializers.values())}
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        for value in node.outputs:
-            if id(value) not in kept:
-                value.shape = None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        save_graph(model, path)
-        return open_graph(path)
-
-
-def flattened(model: ir.Model, feeds: Feeds, *, opposite: bool = False) -> ir.Model:
-    """A copy without ``If``: each is the branch that is taken with these inputs, or the opposite one."""
-    flat = model.clone()
-    while choices := [node for node in flat.graph if node.op_type == "If"]:
-        probe = flat.clone()
-        names = [_given(node, 0).name or "" for node in choices]
-        probe.graph.outputs.clear()
-        probe.graph.outputs.extend(_given(node, 0) for node in probe.graph if node.op_type == "If")
-        missing = [name for name in names if name not in feeds]
-        taken = dict(feeds) | dict(zip(names, opened(probe).run(names, dict(feeds)), strict=True)) if missing else feeds
-        for node, name in zip(choices, names, strict=True):
-            put_branch(flat.graph, node, bool(np.all(taken[name])) != opposite)
-    NameFixPass()(flat)
-    return flat
-
-
-def put_branch(graph: ir.Graph, node: ir.Node, is_true: bool) -> None:
-    """Put a branch of an ``If``, in place, where it stands."""
-    body = node.attributes["then_branch" if is_true else "else_branch"].as_graph()
-    results = list(body.outputs)
-    body.outputs.clear()
-    moved = list(body)
-    body.remove(moved)
-    for name, value in list(body.initializers.items()):
-        del body.initializers[name]
-        graph.register_initializer(value)
-    graph.insert_before(node, moved)
-    for made, result in zip(node.outputs, results, strict=True):
-        given = ir.node("Identity", [result])
-        graph.insert_before(node, given)
-        given.outputs[0].type = made.type
-        ir.convenience.replace_all_uses_with(made, given.outputs[0], replace_graph_outputs=True)
-        given.outputs[0].name, made.name = made.name, None
-    graph.remove(node)
-
-
-def _given(node: ir.Node, place: int) -> ir.Value:
-    value = node.inputs[place]
-    assert value is not None
-    return value
-
-
-def all_nodes(graph: ir.Graph) -> Iterator[tuple[ir.Node, tuple[ir.Node, ...]]]:
-    """The nodes of a graph and of its bodies, in order, each with the nodes that it is within, the outermost first."""
-    for node in graph:
-        yield node, ()
-        for body in bodies_of(node):
-            for inner, around in all_nodes(body):
-                yield inner, (node, *around)
-
-
-def used_by(node: ir.Node) -> list[ir.Value]:
-    """What a node is given, and what the nodes within it use."""
-    used = [value for value in node.inputs if value is not None]
-    for body in bodies_of(node):
-        used.extend(value for inner in body for value in used_by(inner))
-        used.extend(body.outputs)
-    return used
-
-
-def ancestors(value: ir.Value) -> list[ir.Node]:
-    """The nodes that a value is made by, past what only looks at shapes."""
-    found: dict[int, ir.Node] = {}
-    waiting = [value]
-    while waiting:
-        producer = waiting.pop().producer()
-        if producer is None or id(producer) in found or producer.op_type in ("Shape", "Size"):
-            continue
-        found[id(producer)] = producer
-        waiting.extend(used_by(producer))
-    return list(found.values())
-
-
-def sources(value: ir.Value) -> list[ir.Value]:
-    """The values that nothing in the graph makes, which a value is made of."""
-    made = [each for node in ancestors(value) for each in used_by(node)]
-    return [each for each in (value, *made) if each.producer() is None]

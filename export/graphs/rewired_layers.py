@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ostinato.export.graphs.nodes import constant_of
 from ostinato.export.graphs.observed import Size
-from ostinato.export.graphs.rewiring import Fold, Hindered, Placement, Rewiring, reshaped
+from ostinato.export.graphs.rewiring import Fold, Hindered, Placement, Rewiring
 
 LAYERS = {"LSTM": ("h", "c"), "GRU": ("h",), "RNN": ("h",), "DynamicQuantizeLSTM": ("h", "c")}
 """Operators, and what their states are called."""
@@ -29,8 +29,6 @@ def rewire_layer(rewiring: Rewiring, node: ir.Node) -> None:
     if direction != "forward":
         ways = "both ways" if direction == "bidirectional" else "backwards"
         raise Hindered(f"it runs {ways} along the steps: what it answers depends on steps still to come")
-    if any(each.op_type not in ("If",) for each in rewiring.around(node)):
-        raise Hindered(f"it is within a {rewiring.around(node)[0].op_type}, and begins anew in each of its rounds")
     _drop_lengths(rewiring, node, sizes[0])
     if all(rewiring.begins_with_inputs(given) for given in _given_states(node)):
         return
@@ -129,23 +127,13 @@ def _add_states(rewiring: Rewiring, node: ir.Node, fold: Fold) -> None:
     layout = Placement((1, -1, hidden_size), 1, fold)
     labels, given = LAYERS[node.op_type], _given_states(node)
     initial = [rewiring.initial_of(value, layout) for value in given]
-    dtype = _dtype_of(rewiring, node)
+    sequence = node.inputs[0]
+    assert sequence is not None
+    dtype = rewiring.dtype_of(sequence)
     if len(node.inputs) < _FIRST_STATE + len(labels):
         node.resize_inputs(_FIRST_STATE + len(labels))
     if len(node.outputs) < 1 + len(labels):
         node.resize_outputs(1 + len(labels))
     for place, label in enumerate(labels):
         state = rewiring.add_state(node, label, layout, dtype, initial[place])
-        inner, last = state, node.outputs[1 + place]
-        last.type, last.name = state.type, last.name or None
-        if not layout.is_plain:
-            inner = reshaped(node, state, layout.sizes, before=True)
-            last = reshaped(node, last, layout.shape, before=False)
-        node.replace_input_with(_FIRST_STATE + place, inner)
-        rewiring.end_state(state, last)
-
-
-def _dtype_of(rewiring: Rewiring, node: ir.Node) -> ir.DataType:
-    sequence = node.inputs[0]
-    assert sequence is not None
-    return ir.DataType.from_numpy(rewiring.observed.base[sequence.name or ""].dtype)
+        rewiring.put_state(node, layout, state, _FIRST_STATE + place, 1 + place)

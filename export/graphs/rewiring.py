@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
-from ostinato.export.graphs.observed import Observed, ancestors, sources
+from ostinato.export.graphs.nodes import Nodes
+from ostinato.export.graphs.observed import Observed
+from ostinato.export.graphs.sources import ancestors, sources
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.tensors import Axis, State
 
@@ -72,7 +74,7 @@ class Placement:
     def shape(self) -> tuple[Axis, ...]:
         """Outside."""
         if self.axis is None:
-            return ("B", *self.sizes)
+            return ("B", *self.sizes)  # as outside there is always one
         before, after = self.sizes[: self.axis], self.sizes[self.axis + 1 :]
         if self.fold.is_plain:
             return (*before, "B", *after)
@@ -82,6 +84,15 @@ class Placement:
     def is_plain(self) -> bool:
         """Whether outside it is as inside."""
         return self.axis is not None and self.fold.is_plain
+
+    def inside(self, nodes: Nodes, state: ir.Value) -> ir.Value:
+        """A state as the graph has it."""
+        return state if self.is_plain else nodes.reshaped(state, self.sizes)
+
+    def outside(self, nodes: Nodes, value: ir.Value) -> ir.Value:
+        """A value of the graph as the state is outside."""
+        sizes = [size if isinstance(size, int) else -1 for size in self.shape]
+        return value if self.is_plain else nodes.reshaped(value, sizes)
 
     def row(self, array: Array) -> Array | None:
         """Of a value of the graph what is one row's, in the shape without the batch; None where rows differ."""
@@ -169,6 +180,39 @@ class Rewiring:
             raise Hindered("the rows of a batch begin with different numbers")
         return row
 
+    def placement_of(self, value: ir.Value, sizes: Mapping[int, int]) -> Placement:
+        """How a state lies that has the sizes of a value but for those of some axes.
+
+        Raises:
+            Hindered: it is not known which part of it is of which row.
+        """
+        found = self.observed.sizes(value)
+        if found is None:
+            raise Hindered("what it is given could not be seen in a run")
+        numbers = [sizes.get(axis, int(size.rest)) for axis, size in enumerate(found)]
+        others = [axis for axis in range(len(numbers)) if axis not in sizes]
+        if self.observed.base.batch_size == self.observed.narrower.batch_size == 1:
+            axis = next((axis for axis in others if numbers[axis] == 1), None)
+            if axis is None:
+                return Placement(tuple(numbers), None)
+        else:
+            axis = next((axis for axis in others if found[axis].batch), None)
+            if axis is None:
+                raise Hindered("what it carries from step to step is one for all rows of a batch")
+        if any(found[each].is_of_steps for each in others):
+            raise Hindered("what it carries from step to step grows with the steps")
+        numbers[axis] = -1
+        return Placement(tuple(numbers), axis, self.fold_of(value, axis))
+
+    def dtype_of(self, value: ir.Value) -> ir.DataType:
+        """The dtype that a value had in a run."""
+        return ir.DataType.from_numpy(self.observed.base[value.name or ""].dtype)
+
+    def settled(self, node: ir.Node, place: int) -> Array | None:
+        """What a node is given in a place where that is the same in all runs, whatever their sizes and numbers."""
+        value = node.inputs[place] if place < len(node.inputs) else None
+        return None if value is None else self.observed.settled(value)
+
     def begins_with_inputs(self, value: ir.Value | None) -> bool:
         """Whether a value is made of inputs of the graph and not of their shapes only, and is other for others."""
         if value is None or value.const_value is not None or self.observed.is_constant(value):
@@ -188,6 +232,17 @@ class Rewiring:
         self.words.append(f"{node.op_type} {name_of(node)!r}: state {list(layout.shape)}, at first {_words(initial)}")
         return given
 
+    def put_state(self, node: ir.Node, placement: Placement, state: ir.Value, place: int, place_of_last: int) -> None:
+        """Give a state to a node, by the place among its inputs, and take it from its outputs."""
+        before, behind = Nodes(np.int64), Nodes(np.int64)
+        node.replace_input_with(place, placement.inside(before, state))
+        node.prepend(before.made)
+        last = node.outputs[place_of_last]
+        last.type, last.name = state.type, last.name or None
+        last = placement.outside(behind, last)
+        node.append(behind.made)
+        self.end_state(state, last)
+
     def end_state(self, given: ir.Value, last: ir.Value) -> None:
         """Make what a state is in the end, maybe within branches of ``If``, an output of the graph."""
         state = next(state for state in self.states if state.input == given.name)
@@ -205,15 +260,6 @@ class Rewiring:
         made.outputs[0].shape = ir.Shape(state.shape)
         self.model.graph.outputs.append(made.outputs[0])
 
-    def around(self, node: ir.Node) -> list[ir.Node]:
-        """The nodes that a node is within, the innermost first."""
-        found: list[ir.Node] = []
-        graph = node.graph
-        while graph is not None and id(graph) in self._around:
-            found.append(self._around[id(graph)])
-            graph = found[-1].graph
-        return found
-
     def _free(self, name: str) -> str:
         number, free = 1, name
         while {free, f"{free}_in", f"{free}_out"} & self._taken:
@@ -226,20 +272,6 @@ class Rewiring:
 def name_of(node: ir.Node) -> str:
     """A node's name, or that of what it makes."""
     return node.name or next((value.name for value in node.outputs if value.name), "") or node.op_type
-
-
-def reshaped(node: ir.Node, value: ir.Value, sizes: Sequence[int | str], *, before: bool) -> ir.Value:
-    """A value in another shape, next to a node; a symbol stands for the size that is open."""
-    graph = node.graph
-    assert graph is not None
-    shape = ir.node("Constant", [], {"value": ir.tensor(np.array([-1 if s == "B" else s for s in sizes], np.int64))})
-    made = ir.node("Reshape", [value, shape.outputs[0]])
-    if before:
-        graph.insert_before(node, [shape, made])
-    else:
-        graph.insert_after(node, [shape, made])
-    made.outputs[0].type = value.type
-    return made.outputs[0]
 
 
 def _kept(body: ir.Graph, given: ir.Value) -> ir.Value:

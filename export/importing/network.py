@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ostinato.export.importing.layouts import AxisRoles, normal, timed
 from ostinato.export.importing.ports import Port
 from ostinato.service.artifact.framing import Framing
-from ostinato.service.artifact.graphs import saying_nothing
+from ostinato.service.artifact.graphs import without_messages
 from ostinato.service.artifact.tensors import State
 
 
@@ -45,7 +45,7 @@ class ForeignNetwork:
         self._given, self._made = dict(roles), tuple(made)
         self._rows = rows
         self._constants = dict(constants)
-        self._options = saying_nothing()
+        self._options = without_messages()
         self._lengths = tuple(lengths)
         self._in_file = dict(in_file or {})
         self._begun = dict(begun or {})

@@ -72,7 +72,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
                 )
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 _check_bytes(content, path)
-                return _decoded(bytes(content), path)
+                return _decoded(content[:], path)
     except OSError as error:
         raise ExportError(f"{path}: {error.strerror or error}") from error
 
@@ -86,26 +86,23 @@ def _decoded(content: bytes, path: Path) -> onnx.ModelProto:
 
 def _check_bytes(content: mmap.mmap, path: Path) -> None:
     """That it is laid out as an ONNX file, and that what it claims to hold is there."""
-    view = memoryview(content)
     try:
-        if other := what_else(bytes(view[:512])):
+        if other := what_else(content[:512]):
             raise ExportError(f"{path}: it is no ONNX file but {other}")
-        numbers = {each.number for each in fields(view)}
+        numbers = {each.number for each in fields(content)}
         if not numbers <= _MODEL_FIELDS:
             raise BrokenWire(f"it has a field {max(numbers)}, which no model has")
         if _GRAPH not in numbers:
             raise BrokenWire("it has no graph")
-        check_bounds(tensors(view), path.parent, path)
+        check_bounds(tensors(content), path.parent, path)
     except BrokenWire as error:
         raise ExportError(f"{path}: it is no ONNX file, or is damaged: {error}") from error
-    finally:
-        view.release()
 
 
 def _check_in_the_child(path: Path) -> None:
     """What ONNX' own checker says; should it die, it is the child that does."""
     try:
-        found: str = shared_trial().call(CHECK, str(path), place=path, doing="checked")
+        found = shared_trial().call(CHECK, str(path), place=path, doing="checked").made
     except ModelRejected as error:
         raise ExportError(str(error)) from error
     if found:

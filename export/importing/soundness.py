@@ -103,7 +103,7 @@ def _graph_faults(
     graph: onnx.GraphProto, place: str, outer: frozenset[str], names: _Names, depth: int
 ) -> Iterator[str]:
     if depth > MAX_NESTED_GRAPHS:
-        yield f"{place}graphs in graphs, deeper than {MAX_NESTED_GRAPHS}"
+        yield f"graphs in graphs, deeper than {MAX_NESTED_GRAPHS}, in {place[-200:].removesuffix(': ')}"
         return
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name

@@ -15,7 +15,7 @@ from ostinato.export.errors import first_line
 from ostinato.export.importing.layouts import AxisLayout, AxisRole, AxisRoles, left_out, normal
 from ostinato.export.importing.network import ForeignNetwork
 from ostinato.export.importing.ports import Port
-from ostinato.service.artifact.graphs import saying_nothing
+from ostinato.service.artifact.graphs import without_messages
 from ostinato.service.artifact.numbers import largest_difference
 
 ALIKE = 1e-3
@@ -230,7 +230,7 @@ class Survey:
         for port in self._lengths:
             feeds[port.name] = np.full((rows,) * len(port.sizes or ()), steps, port.dtype)
         try:
-            made: list[NDArray[Any]] = self.session.run(self._outputs, {**feeds, **self._constants}, saying_nothing())
+            made: list[NDArray[Any]] = self.session.run(self._outputs, {**feeds, **self._constants}, without_messages())
         except Exception as error:  # onnxruntime's own exceptions share no base class
             size = f"{rows} rows of {steps} steps" if layout.has_steps else f"{rows} rows"
             raise Unfit(f"the graph fails on {size}: {first_line(error)}") from error

@@ -64,6 +64,8 @@ def verify(
             results.append(verify_version(place))
     console.print(results_table(results))
     for result in results:
+        for warning in result.loaded.warnings if result.loaded is not None else ():
+            console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
         if result.loaded is None:
             console.print(
                 f"[red]{escape(result.model)}/{escape(result.version)} failed:[/] {escape(result.reason)}",

@@ -22,6 +22,7 @@ from ostinato.service.artifact.promise import ALONE as ALONE
 from ostinato.service.artifact.promise import ANY as ANY
 from ostinato.service.artifact.promise import BY_ITSELF as BY_ITSELF
 from ostinato.service.artifact.promise import Promise as Promise
+from ostinato.service.artifact.regular_files import read_regular
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Constant, Input, Output, Part, State
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -29,6 +30,7 @@ from ostinato.service.errors import ModelRejected
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
+MAX_MANIFEST_BYTES = 2**28
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -112,6 +114,8 @@ class Manifest(Part):
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
     ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
     and ``of_graph`` has them as the graph does. Left out of the file where there is none.
+    ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
+    numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
     encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
     """
@@ -136,6 +140,7 @@ class Manifest(Part):
     limits: Limits = Limits()
     parity: Parity | None = None
     promise: Promise | None = None
+    quantized: Literal["", "int8"] = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -193,7 +198,8 @@ class Manifest(Part):
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what an older release does not know, where it says nothing."""
         content: dict[str, Any] = write(self)
-        return {key: value for key, value in content.items() if value or key not in ("context", "lengths", "framing")}
+        may_be_absent = ("context", "lengths", "framing", "quantized")
+        return {key: value for key, value in content.items() if value or key not in may_be_absent}
 
     @model_validator(mode="before")
     @classmethod
@@ -286,6 +292,8 @@ class Manifest(Part):
                 raise ValueError("a model of whole sequences has no states, and all its inputs have 'T'")
         elif self.lengths:
             raise ValueError("lengths are of models of whole sequences")
+        if self.quantized and (self.promise is None or self.promise.holds != "alone"):
+            raise ValueError("quantized: rows that share a scale are run alone, so promise is 'alone'")
         if self.promise is not None and self.promise.holds != "any" and self.promise.steps != (self.task != "sequence"):
             raise ValueError(
                 "a graph that is not run in any shape is run a step at a time: steps is 0 with 'any', else 1; a graph "
@@ -311,7 +319,7 @@ class Manifest(Part):
         """
         path = directory / MANIFEST_FILE
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_regular(path, MAX_MANIFEST_BYTES))
         except OSError as error:
             raise ModelRejected(f"{path}: {error.strerror}") from error
         except ValidationError as error:

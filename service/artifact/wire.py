@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import NamedTuple, TypeAlias
 
 MAX_DEPTH = 64
@@ -14,7 +15,7 @@ MAX_DEPTH = 64
 MAX_MESSAGES = 4_000_000
 """Nodes, attributes, tensors and what they hold, in a file: read, each takes a hundred bytes; on the disk, two."""
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | mmap
 
 
 class BrokenWire(ValueError):
@@ -43,7 +44,7 @@ class WireTensor:
         place: what it is of, in words.
         dtype: ONNX' number of its type.
         dims: as they stand there, which is anything.
-        raw_bytes: in the file itself; None = it has no such field.
+        raw: where its bytes begin and end in the file itself; None = it has no such field.
         typed: field of numbers of their type -> how many there are, at least.
         external: of a tensor whose numbers are in another file: key -> word.
     """
@@ -52,11 +53,16 @@ class WireTensor:
     name: str = ""
     dtype: int = 0
     dims: list[int] = field(default_factory=list)
-    raw_bytes: int | None = None
+    raw: tuple[int, int] | None = None
     typed: dict[int, int] = field(default_factory=dict)
     external: dict[str, str] = field(default_factory=dict)
     is_external: bool = False
     is_segment: bool = False
+
+    @property
+    def raw_bytes(self) -> int | None:
+        """How many bytes of it the file itself holds; None = it has no such field."""
+        return None if self.raw is None else self.raw[1] - self.raw[0]
 
 
 LENGTH, VARINT = 2, 0
@@ -73,6 +79,9 @@ _INSIDE: dict[str, Mapping[int, str]] = {
     "sparse": {1: _TENSOR, 2: _TENSOR},
 }
 """Kind of a message -> its fields in which there may be a tensor, and of what kind these are."""
+_CONTINUED = bytes(range(0x80, 0x100))
+MAX_NAME_BYTES = 4096
+MAX_PLACE = 200
 _TYPED_SIZES = {4: 4, 5: 0, 6: 0, 7: 0, 10: 8, 11: 0}
 """Of a tensor's fields of numbers: bytes of each number where they are packed, 0 = one or more."""
 
@@ -131,13 +140,13 @@ def tensors(content: Buffer) -> Iterator[WireTensor]:
     return _Walk(content).message("model", 0, len(content), "", 0)
 
 
-def external_files(content: bytes) -> list[str]:
+def external_files(content: Buffer) -> list[str]:
     """Names of the files that an ONNX file reads its weights from; empty where it holds them all itself.
 
     Raises:
         BrokenWire: as ``tensors``.
     """
-    if b"location" not in content:  # as nearly always, which spares the walk
+    if content.find(b"location") < 0:  # as nearly always, which spares the walk
         return []
     return sorted({tensor.external.get("location", "") for tensor in tensors(content) if tensor.external})
 
@@ -150,7 +159,7 @@ class _Walk:
     def message(self, kind: str, start: int, end: int, place: str, depth: int) -> Iterator[WireTensor]:
         """The tensors in a message of a kind."""
         if depth > MAX_DEPTH:
-            raise BrokenWire(f"{place or 'it'} holds graphs in graphs, deeper than any sound one does")
+            raise BrokenWire("it holds graphs in graphs, deeper than any sound one does")
         if kind == _TENSOR:
             yield self._tensor(start, end, place)
             return
@@ -173,7 +182,7 @@ class _Walk:
         if kind == "graph":
             return above
         own = f"{kind} {name!r}"
-        return f"{own} of {above}" if above else own
+        return f"{own} of {above}"[:MAX_PLACE] if above else own
 
     def _tensor(self, start: int, end: int, place: str) -> WireTensor:
         made = WireTensor(place)
@@ -189,9 +198,11 @@ class _Walk:
             elif each.number == 8 and each.kind == LENGTH:
                 made.name = self._text(each)
             elif each.number == 9 and each.kind == LENGTH:
-                made.raw_bytes = each.end - each.start
+                made.raw = each.start, each.end
             elif each.number == 13 and each.kind == LENGTH:
                 key, value = self._entry(each)
+                if key in made.external:
+                    raise BrokenWire(f"{place or 'a tensor'} says twice what its {key} is")
                 made.external[key] = value
             elif each.number == 14 and each.kind == VARINT:
                 made.is_external = each.value == 1
@@ -221,10 +232,10 @@ class _Walk:
             return 1
         if size:
             return (each.end - each.start) // size
-        return sum(byte < 0x80 for byte in bytes(self._content[each.start : each.end]))
+        return len(self._content[each.start : each.end].translate(None, _CONTINUED))
 
     def _text(self, each: Field) -> str:
-        return bytes(self._content[each.start : each.end][:1000]).decode(errors="replace")
+        return self._content[each.start : min(each.end, each.start + MAX_NAME_BYTES)].decode(errors="replace")
 
 
 def _signed(value: int) -> int:

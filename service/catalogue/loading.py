@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.weights import weights_with_nan
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.catalogue.passing import is_passing
-from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_recurrent_model
 from ostinato.service.catalogue.repository import find_versions, mark_of, read_manifest
 from ostinato.service.catalogue.sequence_checks import NUM_TIMED_STEPS, LoadedSequence, load_sequence_model
 from ostinato.service.catalogue.verdicts import Verdicts
@@ -66,11 +68,21 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
             "tables: either may be answered with a number. Export it again",
             directory,
         )
+    try:
+        return _load_checked(manifest, directory, settings)
+    except ModelRejected as error:
+        for graph in manifest.graphs.values():
+            if cause := weights_with_nan(directory / graph.file):
+                raise ModelRejected(f"{error}; {cause}") from error
+        raise
+
+
+def _load_checked(manifest: Manifest, directory: Path, settings: Settings) -> Loaded:
     if manifest.task in ("encoder_decoder", "generator"):
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
     if manifest.task == "sequence":
         return load_sequence_model(manifest, directory, settings)
-    return load_model(directory, settings)
+    return load_recurrent_model(manifest, directory, settings)
 
 
 def load_offline(directory: Path, settings: Settings) -> LoadedModel | LoadedSequence:

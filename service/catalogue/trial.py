@@ -79,19 +79,21 @@ class Allowances(NamedTuple):
         return Allowance(seconds, most, most < wanted)
 
 
-class Trial:
-    """Asks the child, one question at a time, from any thread.
+class TrialAnswer(NamedTuple):
+    """What a function gave in the child, and what it warned of."""
 
-    Attributes:
-        warnings: what the child warned of in its last answer.
-    """
+    made: Any
+    warnings: tuple[str, ...]
+
+
+class Trial:
+    """Asks the child, one question at a time, from any thread."""
 
     def __init__(self, allowances: Allowances) -> None:
         self._allowances = allowances
         self._child: _Child | None = None
         self._lock = threading.Lock()
         self._process_id = os.getpid()
-        self.warnings: list[str] = []
 
     def call(
         self,
@@ -100,7 +102,7 @@ class Trial:
         place: Path,
         doing: str = "loaded",
         errors: tuple[type[Exception], ...] = (ModelRejected,),
-    ) -> Any:
+    ) -> TrialAnswer:
         """What a function gives in the child.
 
         Args:
@@ -135,10 +137,9 @@ class Trial:
                 raise _died(place, doing, answer["died"], child.last_words())
         if "too_much" in answer:
             raise _too_large(place, doing, allowance)
-        self.warnings = answer["warnings"]
         if "error" in answer:
             raise _raised(answer, errors)
-        return answer["made"]
+        return TrialAnswer(answer["made"], tuple(answer["warnings"]))
 
     def close(self) -> None:
         """End the child; another is started where one is asked again."""

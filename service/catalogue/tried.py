@@ -22,11 +22,13 @@ class TriedVersion(NamedTuple):
 
     Attributes:
         golden_difference, step_seconds: as of a ``LoadedModel``.
+        warnings: of its checks, in sentences.
     """
 
     manifest: Manifest
     golden_difference: float
     step_seconds: float
+    warnings: tuple[str, ...]
 
 
 def shared_trial(settings: Settings | None = None) -> Trial:
@@ -50,8 +52,7 @@ def try_graph(path: Path, trial: Trial | None = None) -> str:
     Raises:
         ModelRejected: it cannot be opened, or the child died, took too long or too much memory.
     """
-    failure: str = (trial or shared_trial()).call(OPEN, str(path), place=path, doing="opened")
-    return failure
+    return str((trial or shared_trial()).call(OPEN, str(path), place=path, doing="opened").made)
 
 
 def try_version(directory: Path, settings: Settings, trial: Trial | None = None) -> TriedVersion:
@@ -62,5 +63,6 @@ def try_version(directory: Path, settings: Settings, trial: Trial | None = None)
     """
     given = settings.model_dump(mode="json", exclude=_SECRETS)
     trial = trial or shared_trial(settings)
-    made = trial.call(LOAD, str(directory), given, place=directory)
-    return TriedVersion(Manifest.model_validate(made["manifest"]), made["golden_difference"], made["step_seconds"])
+    made, warnings = trial.call(LOAD, str(directory), given, place=directory)
+    manifest = Manifest.model_validate(made["manifest"])
+    return TriedVersion(manifest, made["golden_difference"], made["step_seconds"], warnings)

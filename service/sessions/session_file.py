@@ -8,8 +8,9 @@ all of it strings:
     session_id    whose it was
     model, version
     steps         steps applied
-    last_output   the output of the step applied last, a JSON list of O numbers, null for minus infinity; of several
-                  outputs, an object of such lists by name; absent where it is not known
+    last_output   the output of the step applied last, or with framing of the last whole frame: a JSON list of O
+                  numbers, null for minus infinity; of several outputs, an object of such lists by name; absent where
+                  it is not known
     ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
@@ -98,7 +99,8 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
-    if snapshot.steps and is_known(last_output, manifest.made):
+    first_answered = 1 if manifest.framing is None else manifest.framing.hop
+    if snapshot.steps >= first_answered and is_known(last_output, manifest.made):
         # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.
         # Minus infinity, which is no number of JSON, is null, as in answers.
         by_name = {

@@ -115,3 +115,84 @@ def test_a_layer_that_needs_later_steps_is_named(direction: str) -> None:
     assert (obstacle.node, obstacle.operator) == ("y", "LSTM")
     assert "steps still to come" in obstacle.reason
     assert rewired.states == ()
+
+
+def test_a_layer_with_the_batch_first_which_onnxruntime_does_not_run_streams() -> None:
+    text = """g (float[B, T, 3] x) => (float[B, T, 1, 4] y, float[B, 1, 4] last) {
+        y, last = GRU <hidden_size = 4, layout = 1> (x, W, R, Bias)
+    }"""
+    first = """g (float[B, T, 3] x) => (float[B, T, 1, 4] y, float[B, 1, 4] last) {
+        steps = Transpose <perm = [1, 0, 2]> (x) made, end = GRU <hidden_size = 4> (steps, W, R, Bias)
+        y = Transpose <perm = [2, 0, 1, 3]> (made) last = Transpose <perm = [1, 0, 2]> (end)
+    }"""
+    weights = layer("GRU", 3, 4)
+    rewired = rewire(parsed(text, **weights), {"x": (0, 1)})
+    outputs = {"y": (0, 1), "last": (0, None)}
+    assert_streams(parsed(first, **weights), rewired, {"x": drawn(3, 12, 3)}, {"x": (0, 1)}, outputs)
+
+
+def test_lengths_that_are_those_of_the_sequence_are_dropped() -> None:
+    text = """g (float[T, B, 3] x) => (float[T, 1, B, 4] y) {
+        zero = Constant <value_ints = [0]> () one = Constant <value_ints = [1]> ()
+        shape = Shape (x) steps = Gather (shape, zero) rows = Gather (shape, one)
+        wide = Expand (steps, rows) lengths = Cast <to = 6> (wide)
+        y = RNN <hidden_size = 4> (x, W, R, , lengths)
+    }"""
+    weights = layer("RNN", 3, 4)
+    del weights["Bias"]
+    model = parsed(text, **weights)
+    assert_streams(model, rewire(model, STEPS_FIRST), {"x": drawn(12, 3, 3)}, STEPS_FIRST, {"y": (2, 0)})
+
+
+def test_lengths_that_somebody_gives_are_an_obstacle() -> None:
+    text = """g (float[T, B, 3] x, int32[B] lengths) => (float[T, 1, B, 4] y) {
+        y = LSTM <hidden_size = 4> (x, W, R, Bias, lengths)
+    }"""
+    axes = {**STEPS_FIRST, "lengths": (0, None)}
+    (obstacle,) = rewire(parsed(text, **layer("LSTM", 3, 4)), axes).obstacles
+    assert (obstacle.operator, obstacle.node) == ("LSTM", "y")
+    assert "lengths" in obstacle.reason
+
+
+@pytest.mark.parametrize(
+    ("begin", "reason"),
+    [
+        ("begin = RandomNormalLike (zeros)", "random numbers"),
+        ("first = Slice (x, zero, one, zero) begin = MatMul (first, Wide)", "first"),
+    ],
+)
+def test_a_layer_that_begins_with_what_nobody_can_know_before_is_an_obstacle(begin: str, reason: str) -> None:
+    text = f"""g (float[T, B, 3] x) => (float[T, 1, B, 4] y) {{
+        zero = Constant <value_ints = [0]> () one = Constant <value_ints = [1]> () four = Constant <value_ints = [4]> ()
+        {ZEROS} zeros = ConstantOfShape (begin_shape)
+        {begin} y = GRU <hidden_size = 4> (x, W, R, Bias, , begin)
+    }}"""
+    weights = {**layer("GRU", 3, 4), **({"Wide": drawn(3, 4)} if "Wide" in begin else {})}
+    (obstacle,) = rewire(parsed(text, **weights), STEPS_FIRST).obstacles
+    assert obstacle.node in ("y", "first")
+    assert reason in str(obstacle)
+
+
+def test_a_peephole_and_clipping_stay_where_they_are() -> None:
+    text = """g (float[T, B, 3] x) => (float[T, 1, B, 4] y, float[1, B, 4] c) {
+        y, h, c = LSTM <hidden_size = 4, clip = 0.7> (x, W, R, Bias, , , , Peepholes)
+    }"""
+    model = parsed(text, **layer("LSTM", 3, 4), Peepholes=drawn(1, 12, seed=5))
+    rewired = rewire(model, STEPS_FIRST)
+    assert_streams(model, rewired, {"x": drawn(12, 3, 3)}, STEPS_FIRST, {"y": (2, 0), "c": (1, None)})
+
+
+def test_a_layer_along_the_rows_of_the_batch_is_an_obstacle() -> None:
+    text = "g (float[B, T, 3] x) => (float[B, 1, T, 4] y) { y = GRU <hidden_size = 4> (x, W, R, Bias) }"
+    (obstacle,) = rewire(parsed(text, **layer("GRU", 3, 4)), {"x": (0, 1)}).obstacles
+    assert "along the rows of the batch" in obstacle.reason
+
+
+def test_a_layer_of_a_graph_of_one_step_has_a_state() -> None:
+    text = """g (float[B, 3] x) => (float[1, B, 4] last) {
+        zero = Constant <value_ints = [0]> () step = Unsqueeze (x, zero)
+        y, last = GRU <hidden_size = 4> (step, W, R, Bias)
+    }"""
+    rewired = rewire(parsed(text, **layer("GRU", 3, 4)), {"x": (0, None)})
+    assert [state.shape for state in rewired.states] == [(1, "B", 4)]
+    assert rewired.obstacles == ()

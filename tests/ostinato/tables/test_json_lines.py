@@ -24,12 +24,30 @@ def test_one_list_of_objects_is_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "header", "first"),
+    [
+        ('{"t": {"en": "a", "de": "b"}, "id": 1}\n' * 2, ("t.en", "t.de", "id"), ["a", "b", "1"]),
+        ('["a", "b"]\n["c", "d"]\n', ("1", "2"), ["a", "b"]),
+        ('[["a", "b"], ["c", "d"]]', ("1", "2"), ["a", "b"]),
+        ('{"a": "b", "c": "d"}', ("key", "value"), ["a", "b"]),
+        ('{"data": [{"x": 1}, {"x": 2}]}', ("x",), ["1"]),
+        ('{"x": [1, 2], "y": [3, 4]}', ("x", "y"), ["1", "3"]),
+    ],
+)
+def test_other_forms_of_rows_are_read_too(tmp_path: Path, text: str, header: tuple[str, ...], first: list[str]) -> None:
+    (tmp_path / "a.json").write_text(text)
+    table = Table(tmp_path / "a.json")
+    assert (table.header, next(table.rows()).cells) == (header, first)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"a": 1}\n{"a": ', "line 2: is not JSON"),
-        ('{"a": 1}\n[1]\n', "line 2: is no object"),
-        ('{"a": {"b": 1}}\n', "line 1: 'a' holds an object, and no single value"),
-        ("[1, 2]", "item 0 is no object"),
+        ('{"a": 1}\n7\n', "line 2: is no row"),
+        ('{"a": [1]}\n{"a": [2]}\n', r"line 1: 'a' holds \[1\], and no single value"),
+        ("[1, 2]", "line 1: is no row: each is an object, or a list of its cells"),
+        ('{"a": 1}\n' * 1000 + '{"b": 1}\n', "line 1001: has 'b', which is in no row above"),
         ('[{"a": 1}', "is not JSON"),
     ],
 )

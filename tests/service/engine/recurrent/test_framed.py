@@ -65,6 +65,9 @@ async def test_sessions_of_one_message_answer_where_their_frame_is_complete() ->
     assert made.tolist() == [False, False, True] * 4
     assert answers.outputs[made, 0].tolist() == [2 + number for number in (2, 5, 8, 11)]
     assert [(len(slots), steps) for slots, steps in house.runner.iterations] == [(4, 1)]
+    # And what is left over is as it would be of a session that had been sent all steps at once.
+    left_over = house.engine.arena.left_over[0][:12, :, 0]
+    assert left_over.tolist() == [[n, 0] if n % 3 == 0 else [1, n] if n % 3 == 1 else [0, 0] for n in range(12)]
 
 
 @pytest.mark.parametrize("seed", range(4))
