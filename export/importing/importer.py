@@ -83,10 +83,9 @@ def import_graph(
         )
         try:
             finding = find(read_graph(path) if model is None else model, hints, bench)
-            described = Described(finding, hints)
+            described = Described(replace(finding, notes=(*notes, *finding.notes)), hints)
         except ExportError as error:
             raise _at(path, error) from error
-        finding = replace(finding, notes=(*notes, *finding.notes))
         if not confirm(described.found(str(path))):
             raise ExportError("not confirmed: nothing was written")
         with new_version(repository, name, version, force=force) as new:
