@@ -14,7 +14,7 @@ from ostinato.export.errors import ExportError
 from ostinato.export.importing.described import Described
 from ostinato.export.importing.examples import read_examples
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, Wishes, find
+from ostinato.export.importing.finding import Finding, ImportHints, find
 from ostinato.export.importing.found import Found
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph
@@ -71,7 +71,7 @@ def import_graph(
         raise ExportError("quantisation is not there yet")
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder))
-        wishes = Wishes(
+        hints = ImportHints(
             states=dict(states or {}),
             initial=dict(initial or {}),
             constants=dict(constants or {}),
@@ -82,8 +82,8 @@ def import_graph(
             examples=read_examples(examples) if examples is not None else {},
         )
         try:
-            finding = find(read_graph(path) if model is None else model, wishes, bench)
-            described = Described(finding, wishes)
+            finding = find(read_graph(path) if model is None else model, hints, bench)
+            described = Described(finding, hints)
         except ExportError as error:
             raise _at(path, error) from error
         finding = replace(finding, notes=(*notes, *finding.notes))
@@ -91,7 +91,7 @@ def import_graph(
             raise ExportError("not confirmed: nothing was written")
         with new_version(repository, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
-            return finish(new, described, path, report)
+            return finish(new, described, path, report, is_unchanged=model is None)
 
 
 def _at(path: Path, error: ExportError) -> ExportError:
