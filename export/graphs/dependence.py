@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
+from ostinato.export.graphs.feeding import Feeds, InputAxes
 from ostinato.export.graphs.nodes import constant_of
-from ostinato.export.graphs.observed import Exposed, Feeds, InputAxes
+from ostinato.export.graphs.observed import Exposed
 from ostinato.export.graphs.rewiring import Obstacle, name_of
 from ostinato.export.graphs.sources import used_by
 from ostinato.service.artifact.tensors import State

@@ -6,10 +6,9 @@ in runs. A graph is run flat: of each ``If`` the branch that is taken stands in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -17,18 +16,8 @@ from numpy.typing import NDArray
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.branches import flattened, opened
+from ostinato.export.graphs.feeding import Feeding, Feeds, InputAxes
 from ostinato.service.artifact.graphs import without_messages
-
-Feeds: TypeAlias = Mapping[str, Array]
-Feeder: TypeAlias = Callable[[int, int, int], dict[str, Array]]
-"""Batch size, number of steps and a seed to the inputs of a run."""
-InputAxes: TypeAlias = Mapping[str, tuple[int | None, int | None]]
-"""Of an input of a graph which axis is the batch, and which has the steps."""
-
-BATCH_SIZES = (3, 2)
-LENGTHS = ((13, 17), (52, 68), (208, 272), (832, 1088), (1920, 3840), (15360, 19200))
-"""Numbers of steps to try, until a graph runs: one has windows, another convolutions without padding."""
-_OTHER_SIZE = 4
 
 
 class CannotRun(Exception):
@@ -47,52 +36,6 @@ class Size:
     def is_of_steps(self) -> bool:
         """Whether it grows with the steps."""
         return self.per_step != 0
-
-
-class Feeding:
-    """Random inputs of a graph.
-
-    Args:
-        constants: inputs that are the same in all runs.
-    """
-
-    def __init__(self, graph: ir.Graph, axes: InputAxes, constants: Feeds) -> None:
-        self.axes = axes
-        self._inputs = [value for value in graph.inputs if not value.is_initializer()]
-        self._constants = constants
-
-    def fixed(self, which: int) -> int | None:
-        """The number of rows (0) or of steps (1) that the graph is fixed to; None where it is open."""
-        for value in self._inputs:
-            axis = self.axes.get(value.name or "", (None, None))[which]
-            size = None if axis is None or value.shape is None else value.shape[axis]
-            if isinstance(size, int):
-                return size
-        return None
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether an input has an axis of steps."""
-        return any(time is not None for _, time in self.axes.values())
-
-    def __call__(self, batch_size: int, num_steps: int, seed: int) -> dict[str, Array]:
-        """Inputs of a run."""
-        rng = np.random.default_rng(seed)
-        return {value.name or "": self._drawn(value, batch_size, num_steps, rng) for value in self._inputs}
-
-    def _drawn(self, value: ir.Value, batch_size: int, num_steps: int, rng: np.random.Generator) -> Array:
-        name = value.name or ""
-        if name in self._constants:
-            return np.asarray(self._constants[name])
-        batch, time = self.axes.get(name, (None, None))
-        shape = [size if isinstance(size, int) else _OTHER_SIZE for size in value.shape or ()]
-        for axis, size in ((batch, batch_size), (time, num_steps)):
-            if axis is not None:
-                shape[axis] = size
-        dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
-        if dtype.kind in "fV":
-            return np.asarray(rng.standard_normal(shape)).astype(dtype)
-        return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
 
 
 class RunValues(dict[str, Array]):
@@ -190,24 +133,12 @@ def observe(model: ir.Model, axes: InputAxes, constants: Feeds, *, opposite: boo
     """
     feeder = Feeding(model.graph, axes, constants)
     reason = ""
-    for sizes in _tried(feeder):
+    for sizes in feeder.tried():
         try:
             return _observed(model, feeder, sizes, opposite=opposite)
         except Exception as error:  # onnxruntime's own exceptions share no base class
             reason = str(error)
     raise CannotRun(reason)
-
-
-def _tried(feeder: Feeding) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Numbers of rows and of steps, each of a base run and of one that differs."""
-    batch_size, num_steps = feeder.fixed(0), feeder.fixed(1)
-    if not feeder.has_steps:
-        num_steps = 1
-    batch_sizes = BATCH_SIZES if batch_size is None else (batch_size, batch_size)
-    for lengths in LENGTHS if num_steps is None else [(num_steps, num_steps)]:
-        yield batch_sizes, lengths
-        if batch_size is None:
-            yield (1, 1), lengths
 
 
 def _observed(

@@ -16,7 +16,8 @@ from onnx_ir.passes.common import InlinePass, NameFixPass, RemoveUnusedNodesPass
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.dependence import first_dependence
-from ostinato.export.graphs.observed import CannotRun, Feeding, InputAxes, Observed, observe
+from ostinato.export.graphs.feeding import Feeding, InputAxes
+from ostinato.export.graphs.observed import CannotRun, Observed, observe
 from ostinato.export.graphs.opsets import with_new_operators
 from ostinato.export.graphs.rewired_layers import LAYERS, rewire_layer, steps_first
 from ostinato.export.graphs.rewired_loops import rewire_loop

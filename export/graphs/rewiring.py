@@ -196,13 +196,19 @@ class Rewiring:
             if axis is None:
                 return Placement(tuple(numbers), None)
         else:
-            axis = next((axis for axis in others if found[axis].batch), None)
+            axis = next((axis for axis in others if found[axis].batch or self._is_apart(value, axis)), None)
             if axis is None:
                 raise Hindered("what it carries from step to step is one for all rows of a batch")
         if any(found[each].is_of_steps for each in others):
             raise Hindered("what it carries from step to step grows with the steps")
         numbers[axis] = -1
         return Placement(tuple(numbers), axis, self.fold_of(value, axis))
+
+    def _is_apart(self, value: ir.Value, axis: int) -> bool:
+        """Whether an axis has the rows of a batch whose size is fixed."""
+        changed = self.observed.changed_rows(value, axis)
+        is_fixed = self.observed.base.batch_size == self.observed.narrower.batch_size
+        return is_fixed and changed is not None and bool(changed.any()) and not bool(changed.all())
 
     def dtype_of(self, value: ir.Value) -> ir.DataType:
         """The dtype that a value had in a run."""
