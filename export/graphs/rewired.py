@@ -87,7 +87,8 @@ def rewire(
     except CannotRun as error:
         return Rewired(made, (), (_cannot_run(made, error),), ())
     settle(made, observed, given)
-    rewiring = Rewiring(made, observed)
+    fed = {*given, *(state.input for state in states), *(name for name, (_, time) in axes.items() if time is not None)}
+    rewiring = Rewiring(made, observed, fed)
     for node, around in list(all_nodes(made.graph)):
         if node.op_type in _REWRITES and all(each.op_type == "If" for each in around):
             try:
@@ -98,6 +99,7 @@ def rewire(
             with contextlib.suppress(Hindered):
                 _REWRITES_OF_PASTS[node.op_type](rewiring, node)
     _tidy(made)
+    _drop_inputs(rewiring)
     _infer_shapes(made)
     if not rewiring.obstacles:
         rewiring.obstacles.extend(_dependence(rewiring, axes, given, (*states, *rewiring.states)))
@@ -132,6 +134,14 @@ def _tidy(model: ir.Model) -> None:
         node.name = name_of(node)
     NameFixPass()(model)
     RemoveUnusedNodesPass()(model)
+
+
+def _drop_inputs(rewiring: Rewiring) -> None:
+    """Take away inputs that states stand for now."""
+    graph = rewiring.model.graph
+    for value in [value for value in graph.inputs if value.name in rewiring.forgotten and not value.uses()]:
+        graph.inputs.remove(value)
+        rewiring.words.append(f"input {value.name!r}: a state stands for it, at first 0")
 
 
 def _infer_shapes(model: ir.Model) -> None:
