@@ -12,8 +12,8 @@ from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.feeding import Feeds, InputAxes
 from ostinato.export.graphs.nodes import constant_of
 from ostinato.export.graphs.observed import Exposed
-from ostinato.export.graphs.rewiring import Obstacle, name_of
-from ostinato.export.graphs.sources import used_by
+from ostinato.export.graphs.rewiring import Obstacle
+from ostinato.export.graphs.sources import name_of, used_by
 from ostinato.service.artifact.tensors import State
 
 PIECES = (0.4, 0.1, 0.5)
@@ -149,7 +149,10 @@ def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obsta
         if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):
             continue
         of_data |= {id(value) for value in node.outputs}
-        if any(pieces.differs(value.name or "") for value in node.outputs if value.name):
+        looked_at = [
+            value.name for value in node.outputs if value.name and (value.uses() or value.name in exposed.answers)
+        ]
+        if any(map(pieces.differs, looked_at)):
             counted = [v for v in given if id(v) not in of_data and pieces.differs(v.name or "")]
             return Obstacle(name_of(node), node.op_type, _reason(node, counted, pieces))
     return None

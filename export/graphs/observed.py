@@ -189,6 +189,7 @@ class Exposed:
     def __init__(self, model: ir.Model, feeds: Feeds, *, opposite: bool = False) -> None:
         flat = flattened(model, feeds, opposite=opposite)
         graph = flat.graph
+        self.answers = {value.name for value in graph.outputs}
         given = {id(value) for value in graph.outputs}
         graph.outputs.extend(value for node in graph for value in node.outputs if value.name and id(value) not in given)
         self.nodes: Sequence[ir.Node] = list(graph)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.nodes import Nodes
 from ostinato.export.graphs.observed import Observed
-from ostinato.export.graphs.sources import ancestors, sources
+from ostinato.export.graphs.sources import ancestors, name_of, sources
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.tensors import Axis, State
 
@@ -303,11 +303,6 @@ class Rewiring:
             free = f"{name}_{number}"
         self._taken |= {free, f"{free}_in", f"{free}_out"}
         return free
-
-
-def name_of(node: ir.Node) -> str:
-    """A node's name, or that of what it makes."""
-    return node.name or next((value.name for value in node.outputs if value.name), "") or node.op_type
 
 
 def _kept(body: ir.Graph, given: ir.Value) -> ir.Value:
