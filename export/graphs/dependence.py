@@ -110,7 +110,8 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
     try:
         whole = exposed.run({**feeds, **begin})
         carried = begin
-        for length, piece in zip(lengths, _pieces_of(feeds, axes, lengths), strict=True):
+        for piece in _pieces_of(feeds, axes, lengths):
+            length = lengths[len(parts)]
             parts.append(exposed.run({**piece, **carried}))
             carried = {state.input: parts[-1].get(state.output, carried[state.input]) for state in known}
     except Exception as error:  # onnxruntime's own exceptions share no base class
