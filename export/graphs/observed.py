@@ -6,7 +6,7 @@ in runs. A graph is run flat: of each ``If`` the branch that is taken stands in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.branches import flattened, opened
 from ostinato.export.graphs.feeding import Feeding, Feeds, InputAxes
+from ostinato.export.graphs.sources import all_nodes
 from ostinato.service.artifact.graphs import without_messages
 
 
@@ -45,6 +46,11 @@ class RunValues(dict[str, Array]):
         super().__init__(arrays)
         self.batch_size, self.num_steps = batch_size, num_steps
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The numbers of rows and of steps."""
+        return self.batch_size, self.num_steps
+
 
 class Observed:
     """Values of a graph in a base run and in others: fewer rows, more steps, another first row, other numbers.
@@ -65,7 +71,9 @@ class Observed:
         self.smallest = smallest
 
     def merge(self, more: Observed) -> None:
-        """Take in the values that another graph's runs had and these had not."""
+        """Take in the values that another graph's runs had and these had not, where they are of the same sizes."""
+        if any(own.sizes != others.sizes for own, others in zip(self._runs, more._runs, strict=True)):
+            return
         for own, others in zip(self._runs, more._runs, strict=True):
             own |= {name: array for name, array in others.items() if name not in own}
 
@@ -122,8 +130,10 @@ class Observed:
         return before is not None and after is not None and np.array_equal(before, after)
 
 
-def observe(model: ir.Model, axes: InputAxes, constants: Feeds, *, opposite: bool = False) -> Observed:
-    """RunValues a graph with all its values exposed.
+def observe(
+    model: ir.Model, axes: InputAxes, constants: Feeds, operators: Collection[str], *, opposite: bool = False
+) -> Observed:
+    """Run a graph with what operators of some kinds are given and make exposed, and what ``If`` asks.
 
     Args:
         opposite: of each ``If`` the branch that is not taken.
@@ -132,21 +142,33 @@ def observe(model: ir.Model, axes: InputAxes, constants: Feeds, *, opposite: boo
         CannotRun: it runs with none of the sizes tried.
     """
     feeder = Feeding(model.graph, axes, constants)
-    reason = ""
+    names, reason = _names_at(model, operators), ""
     for sizes in feeder.tried():
         try:
-            return _observed(model, feeder, sizes, opposite=opposite)
+            return _observed(model, feeder, sizes, names, opposite=opposite)
         except Exception as error:  # onnxruntime's own exceptions share no base class
             reason = str(error)
     raise CannotRun(reason)
 
 
+def _names_at(model: ir.Model, operators: Collection[str]) -> set[str]:
+    """Of the values at operators, and at those that use what they make: others may be many, and large."""
+    nodes = [node for node, _ in all_nodes(model.graph) if node.op_type in operators or node.op_type == "If"]
+    nodes += [user for node in nodes for value in node.outputs for user, _ in value.uses()]
+    return {value.name or "" for node in nodes for value in (*node.inputs, *node.outputs) if value is not None}
+
+
 def _observed(
-    model: ir.Model, feeder: Feeding, sizes: tuple[tuple[int, int], tuple[int, int]], *, opposite: bool
+    model: ir.Model,
+    feeder: Feeding,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    names: Collection[str],
+    *,
+    opposite: bool,
 ) -> Observed:
     (rows, fewer), (steps, more) = sizes
     base = feeder(rows, steps, 0)
-    exposed = Exposed(model, base, opposite=opposite)
+    exposed = Exposed(model, base, names, opposite=opposite)
     other = feeder(rows, steps, 1)
     first_row = {name: _with_first_row(feeder, name, base[name], other[name]) for name in base}
     return Observed(
@@ -183,15 +205,19 @@ class Exposed:
 
     Args:
         feeds: inputs that tell which branch of each ``If`` is taken.
+        names: of the values; None = of all.
         opposite: of each ``If`` the branch that is not taken.
     """
 
-    def __init__(self, model: ir.Model, feeds: Feeds, *, opposite: bool = False) -> None:
+    def __init__(
+        self, model: ir.Model, feeds: Feeds, names: Collection[str] | None = None, *, opposite: bool = False
+    ) -> None:
         flat = flattened(model, feeds, opposite=opposite)
         graph = flat.graph
         self.answers = {value.name for value in graph.outputs}
         given = {id(value) for value in graph.outputs}
-        graph.outputs.extend(value for node in graph for value in node.outputs if value.name and id(value) not in given)
+        made = (value for node in graph for value in node.outputs if value.name and id(value) not in given)
+        graph.outputs.extend(value for value in made if names is None or value.name in names)
         self.nodes: Sequence[ir.Node] = list(graph)
         self.inputs: Sequence[ir.Value] = [value for value in graph.inputs if not value.is_initializer()]
         self._names = [value.name or "" for value in graph.outputs]

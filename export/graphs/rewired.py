@@ -108,10 +108,11 @@ def rewire(
 
 def _observed(model: ir.Model, axes: InputAxes, constants: Mapping[str, Array]) -> Observed:
     """The values of a graph, in branches that no run took, too, where they can run."""
-    observed = observe(model, axes, constants)
-    if any(node.op_type in (*_REWRITES, *_REWRITES_OF_PASTS) and around for node, around in all_nodes(model.graph)):
+    operators = {*_REWRITES, *_REWRITES_OF_PASTS}
+    observed = observe(model, axes, constants, operators)
+    if any(node.op_type in operators and around for node, around in all_nodes(model.graph)):
         with contextlib.suppress(CannotRun):
-            observed.merge(observe(model, axes, constants, opposite=True))
+            observed.merge(observe(model, axes, constants, operators, opposite=True))
     return observed
 
 
