@@ -217,7 +217,9 @@ def _node(**changes: str) -> Callable[[onnx.ModelProto], object]:
 
 
 def _words(made: onnx.ModelProto) -> None:
-    made.graph.initializer.append(helper.make_tensor("words", TensorProto.STRING, [1], [b"a"]))
+    made.graph.initializer.append(
+        onnx.TensorProto(name="words", data_type=TensorProto.STRING, dims=[1], string_data=[b"a"])
+    )
 
 
 NO_ONNX = (
