@@ -56,7 +56,7 @@ class Network:
         """A golden case in the graph's own axes, from the reference."""
         outputs, states = self.reference(inputs)
         case = {
-            f"0/{manifest.inputs[0].name}": _to_graph(inputs, manifest.inputs[0]),
+            f"0/{manifest.inputs[0].name}": _to_graph(inputs, manifest.of_graph.inputs[0]),
             f"0/{manifest.outputs[0].name}": _to_graph(outputs, manifest.outputs[0]),
         }
         for state in manifest.states:

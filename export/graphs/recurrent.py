@@ -53,11 +53,12 @@ class StepGraph:
         self._contract = contract
         self._names = [name for name, _ in Signature.of(contract, "").inputs]
         self._fetches = [name for name, _ in Signature.of(contract, "").outputs]
+        self._constants = {part.name: part.array() for part in contract.constants}
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
         """One run of the graph."""
         tensors = (*self._contract.tensors(x), *states)
-        made = self._session.run(self._fetches, dict(zip(self._names, tensors, strict=True)))
+        made = self._session.run(self._fetches, {**dict(zip(self._names, tensors, strict=True)), **self._constants})
         count = len(self._contract.made)
         return self._contract.answer(made[:count]), tuple(made[count:])
 

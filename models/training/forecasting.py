@@ -17,6 +17,7 @@ from ostinato.models.networks.recurrent import Forecaster, States, StaticForecas
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.losses import ForecastLoss
+from ostinato.models.training.ridge import fit_readout
 from ostinato.models.training.streams import SeriesStretch, Stretch, check_streams, cut_windows, fit_panel
 
 # How many steps before a scored part a network sees without being scored, so that its state is that of a live session.
@@ -36,7 +37,9 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     """
     features, forecasts = Features.of(dataset), Forecasts.of(recipe)
     stretches = training_stretches(dataset, forecasts.num_steps)
-    check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
+    has_closed_form = set(recipe.network.cells) == {"echo_state"} and forecasts.loss in ("absolute", "squared")
+    if not has_closed_form:
+        check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
     network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles).to(recipe.training.device)
     stretches = [SeriesStretch(*(part.to(recipe.training.device) for part in one)) for one in stretches]
     scale = units(dataset, features, forecasts.num_steps).to(recipe.training.device)
@@ -55,7 +58,10 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     def validate() -> float:
         return _validation_loss(network, dataset, judge)
 
-    fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
+    if has_closed_form:
+        fitted = fit_readout(network, recipe.network, stretches, validate, job, label)
+    else:
+        fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
     return network.cpu(), fitted
 
 

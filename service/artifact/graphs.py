@@ -8,7 +8,7 @@ import onnxruntime
 
 from ostinato.service.errors import ModelRejected
 
-_ERRORS_ONLY = 3
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
 
 
 def open_graph(path: Path) -> onnxruntime.InferenceSession:
@@ -24,6 +24,13 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {' '.join(str(error).split())}") from error
+
+
+def without_messages() -> onnxruntime.RunOptions:
+    """Options of a run that may fail, whose failure is not written to the terminal."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return options
 
 
 def giving_memory_back() -> onnxruntime.RunOptions:

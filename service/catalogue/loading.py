@@ -22,10 +22,8 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Owner
-from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
 from ostinato.service.engine.sequence.engine import SequenceEngine
-from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
@@ -87,8 +85,8 @@ def _load_checked(manifest: Manifest, directory: Path, settings: Settings) -> Lo
     return load_recurrent_model(manifest, directory, settings)
 
 
-def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
-    """The runner of a version that answers steps or whole sequences, checked.
+def load_offline(directory: Path, settings: Settings) -> LoadedModel | LoadedSequence:
+    """A version that answers steps or whole sequences, checked.
 
     Raises:
         ModelRejected: a check failed, or it does neither.
@@ -96,7 +94,7 @@ def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
     loaded = load_version(directory, settings)
     if isinstance(loaded, LoadedGenerator):
         raise ModelRejected(f"{directory}: task {loaded.manifest.task!r} has no steps")
-    return loaded.runner
+    return loaded
 
 
 class Loader:

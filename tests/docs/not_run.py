@@ -50,6 +50,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("examples/digits/README.md", "$ ostinato serve"): _TRAINED,
     ("examples/digits/README.md", "$ curl"): _TRAINED,
     ("examples/python_topics/README.md", "$ ostinato train examples/python_topics/topics.toml"): _TRAINS,
+    ("examples/turkish_tags/README.md", "$ ostinato train examples/turkish_tags/tags.toml"): _TRAINS,
     ("examples/digits/README.md", "$ ostinato train examples/digits/moving.toml"): _TRAINS,
 }
 """Page and how the block begins -> why it is not run."""

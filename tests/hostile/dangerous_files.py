@@ -217,9 +217,7 @@ def _node(**changes: str) -> Callable[[onnx.ModelProto], object]:
 
 
 def _words(made: onnx.ModelProto) -> None:
-    made.graph.initializer.append(
-        onnx.TensorProto(name="words", data_type=TensorProto.STRING, dims=[1], string_data=[b"a"])
-    )
+    made.graph.initializer.append(numpy_helper.from_array(np.array(["a"], object), "words"))
 
 
 NO_ONNX = (

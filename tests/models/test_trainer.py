@@ -112,6 +112,22 @@ def test_a_finished_training_is_not_repeated_and_a_kind_without_time_has_no_back
     assert all(isinstance(table, ScoreTable) for table in again)
 
 
+def test_a_read_out_in_closed_form_has_seeds_and_resumes_like_any_training(recipe: Path, tmp_path: Path) -> None:
+    text = RECIPE.format(max_epochs=3).replace('"gru"', '"echo_state"').replace("size = 4", "size = 30")
+    recipe.write_text(text.replace("[training]", "ridge = 1e-3\n[training]"), encoding="utf-8")
+    directory, tables = train_recipe(recipe, Wishes(tmp_path / "run", num_seeds=2), silent)
+    content = json.loads((directory / "run.json").read_text())
+    assert (content["num_epochs"], content["history"]) == (0, [])
+    assert [row[0] for row in tables[0].rows] == ["0", "1", "mean", "standard deviation"]
+    assert "by ridge regression" in tables[1].note
+    assert "loss by epoch" not in (directory / "report.html").read_text(encoding="utf-8")
+    told: list[str] = []
+    again = Wishes(tmp_path / "run", num_seeds=2, resume=True)
+    train_recipe(recipe, again, lambda _done, _total, text: told.append(text))
+    assert len(told) == 2
+    assert all("is trained already" in sentence for sentence in told)
+
+
 def test_what_is_said_of_the_data_is_said_once_by_several_trainings(recipe: Path, tmp_path: Path) -> None:
     rows = (tmp_path / "wave.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "wave.csv").write_text("\n".join(rows[:20] + rows[21:]), encoding="utf-8")
