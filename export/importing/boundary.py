@@ -17,6 +17,7 @@ import onnx_ir as ir
 from ostinato.export.graphs.nodes import Nodes
 from ostinato.export.graphs.tidy import separate_outputs
 from ostinato.export.importing.layouts import AxisRoles, normal
+from ostinato.export.importing.ports import Port
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,25 @@ def _over_rows(
         opset_imports=body.opset_imports,
         name="rows",
     )
+
+
+def count_steps(model: ir.Model, lengths: Port, timed: str, roles: AxisRoles) -> None:
+    """Put, in place, the number of steps that an input has where the graph takes lengths: in a chunk all are whole."""
+    graph = model.graph
+    value, x = (next(each for each in graph.inputs if each.name == name) for name in (lengths.name, timed))
+    nodes = Nodes(np.int64)
+    sizes = nodes.op("Shape", x)
+    count = nodes.op("Gather", sizes, nodes.integers([roles.index("T")]), axis=0)
+    if lengths.sizes == ():
+        count = nodes.op("Reshape", count, nodes.op("Constant", value=ir.tensor(np.zeros(0, np.int64))))
+    elif "B" in roles:
+        count = nodes.op("Expand", count, nodes.op("Gather", sizes, nodes.integers([roles.index("B")]), axis=0))
+    assert value.dtype is not None
+    count = nodes.op("Cast", count, to=int(value.dtype))
+    count.type = value.type
+    ir.convenience.replace_all_uses_with(value, count)
+    graph.inputs.remove(value)
+    _put_first(graph, nodes.made)
 
 
 def _axes(roles: AxisRoles, *which: str) -> list[int]:

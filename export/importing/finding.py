@@ -113,6 +113,9 @@ def find(model: ir.Model, wishes: Wishes, bench: Workbench) -> Finding:
     constants = {name: constant_of_port(inputs, name, given) for name, given in wishes.constants.items()}
     fed_names = (*wishes.inputs, *constants)
     pairs = find_pairs(Flow(model.graph), inputs, outputs, wishes.states, fed_names)
+    if pairs and len(pairs) == len(outputs):  # what it answers is what it carries
+        _show(model, pairs[0].made)
+        inputs, outputs = ports_of(model)
     states = {pair.given for pair in pairs}
     lengths = tuple(
         port
@@ -148,6 +151,15 @@ def _without_defaults(model: ir.Model, wishes: Wishes) -> list[str]:
                 f"input {name!r} has a default, {value.const_value.numpy().tolist()}, which it is in every run"
             )
     return notes
+
+
+def _show(model: ir.Model, name: str) -> None:
+    """Make what is carried an answer, too."""
+    value = next(value for value in model.graph.outputs if value.name == name)
+    node = ir.node("Identity", [value])
+    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = f"{name}_shown", value.type, value.shape
+    model.graph.append(node)
+    model.graph.outputs.append(node.outputs[0])
 
 
 def _check_names(inputs: Sequence[Port], outputs: Sequence[Port], wishes: Wishes) -> None:
@@ -236,7 +248,7 @@ class _Finder:
         drawer = Drawer({port.name: port for port in self._inputs}, self._codes, self._initial(), self._wishes.examples)
         states = {pair.given: pair.made for pair in self._pairs}
         outputs = [port.name for port in self._outputs]
-        return Survey(session, drawer, states, outputs, constants, [(port.name, port) for port in self._lengths])
+        return Survey(session, drawer, states, outputs, constants, self._lengths)
 
     def _initial(self) -> dict[str, NDArray[Any]]:
         """What states begin with, by input, where it is said."""

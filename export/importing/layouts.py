@@ -10,9 +10,12 @@ from typing import TypeAlias
 
 from ostinato.export.errors import ExportError
 from ostinato.export.importing.ports import AxisSize, Port, is_nameless
+from ostinato.service.artifact.framing import Framing
 
 AxisRole: TypeAlias = int | str
-"""``B``, ``T``, a number of a step's numbers, or ``1`` as a string: an axis of one, which is left out."""
+"""``B``, ``T``, ``W`` (the steps of a window), a number of a step's numbers, or ``1`` as a string: an axis of one,
+which is left out.
+"""
 
 AxisRoles: TypeAlias = tuple[AxisRole, ...]
 
@@ -33,11 +36,13 @@ class AxisLayout:
         roles: of each input that is fed or carried, its axes.
         rows: that the graph takes: None = any number; 0 = it has no axis for them.
         how: of an input, in words, how its axes were found.
+        window: steps of ``W``.
     """
 
     roles: Mapping[str, AxisRoles]
     rows: int | None
     how: Mapping[str, str] = field(default_factory=dict)
+    window: int = 0
 
     @property
     def has_steps(self) -> bool:
@@ -54,6 +59,8 @@ def normal(roles: AxisRoles) -> tuple[int | str, ...]:
 def left_out(roles: Sequence[AxisRole]) -> AxisRoles:
     """The same with axes of one left out; of a step that is one number its last axis stays."""
     kept = list(roles)
+    if "W" in kept:
+        return tuple("1" if role == 1 else role for role in kept)
     sizes = [axis for axis, role in enumerate(kept) if isinstance(role, int)]
     units = [axis for axis in sizes if kept[axis] == 1]
     last = sizes[-1:] if len(units) == len(sizes) else []
@@ -64,13 +71,17 @@ def left_out(roles: Sequence[AxisRole]) -> AxisRoles:
 
 
 def likely_layouts(
-    fed: Sequence[Port], states: Sequence[Port], said: Mapping[str, Sequence[str | int]]
+    fed: Sequence[Port],
+    states: Sequence[Port],
+    said: Mapping[str, Sequence[str | int]],
+    framing: Framing | None = None,
 ) -> Iterator[AxisLayout]:
     """Layouts that the names and sizes of axes bear out, the likeliest first.
 
     Args:
         fed: inputs of the steps; context is among them.
         said: of some inputs, their axes as the user says.
+        framing: of a graph that is given windows.
 
     Raises:
         ExportError: what was said does not fit, or nobody knows how many axes an input has.
@@ -83,11 +94,84 @@ def likely_layouts(
                 f"--axes {port.name}=B,T,40 (B batch, T steps, and sizes)"
             )
     open_inputs, open_states = ([port for port in ports if port.name not in known] for ports in (fed, states))
+    seen: set[tuple[tuple[str, AxisRoles], ...]] = set()
+    later: list[AxisLayout] = []
     for meaning in _meanings(open_inputs, open_states):
-        roles = {port.name: tuple(meaning.get(size, size) for size in port.known_sizes) for port in open_inputs}
-        roles |= {port.name: tuple(meaning.get(size, size) for size in port.known_sizes) for port in open_states}
-        if all(_is_sound(each) for each in roles.values()):
-            yield from _settled(fed, states, roles | known)
+        roles = {port.name: _meant(port, meaning) for port in (*open_inputs, *open_states)} | known
+        roles = {port.name: roles[port.name] for port in (*fed, *states)}
+        if not all(_is_sound(each) for each in roles.values()):
+            continue
+        for layout in _settled(fed, states, roles):
+            for each in _in_windows(layout, fed, framing) if framing is not None else _with_steps(layout, fed, known):
+                if (key := (*each.roles.items(), (str(each.rows), ()))) not in seen:
+                    seen.add(key)
+                    if each.rows is None:
+                        yield each
+                    else:
+                        later.append(each)
+    yield from later
+    if not seen:
+        raise _unclear(open_states)
+
+
+def _unclear(states: Sequence[Port]) -> ExportError:
+    for port in states:
+        is_open = [size for size in port.known_sizes if isinstance(size, str)]
+        if len(is_open) > 1:
+            return ExportError(
+                f"state {port.name!r} is {port.words}: only the batch may be open in a state, since a session keeps "
+                f"one of one size; where it has always the same, say so with --axes {port.name}=...; where it grows, "
+                "as a cache of all that was ever seen, it cannot be served"
+            )
+    return ExportError("which axes are the batch and the steps is not clear; say it with --axes NAME=B,T,40")
+
+
+def _meant(port: Port, meaning: Mapping[AxisSize, AxisRole]) -> AxisRoles:
+    return tuple(meaning.get(size, size) for size in port.known_sizes)
+
+
+def _with_steps(layout: AxisLayout, fed: Sequence[Port], known: Mapping[str, AxisRoles]) -> Iterator[AxisLayout]:
+    """A layout, and before it, where it has no steps, what it is if an axis of a fixed size has them."""
+    if not layout.has_steps and len(layout.roles) > len(fed):
+        ranks = [layout.roles[port.name] for port in fed if port.name not in known]
+        for axis in (1, 0, 2):
+            if (
+                ranks
+                and all(_may_be_steps(roles, axis) for roles in ranks if len(roles) >= 3)
+                and any(len(roles) >= 3 for roles in ranks)
+            ):
+                roles = {
+                    port.name: left_out(_put(_with_units(layout.roles[port.name]), axis, "T"))
+                    for port in fed
+                    if len(layout.roles[port.name]) >= 3 and port.name not in known
+                }
+                yield AxisLayout(
+                    {**layout.roles, **roles}, layout.rows, {**layout.how, **dict.fromkeys(roles, "steps")}
+                )
+    yield layout
+
+
+def _may_be_steps(roles: AxisRoles, axis: int) -> bool:
+    return axis < len(roles) - 1 and (isinstance(roles[axis], int) or roles[axis] == "1")
+
+
+def _with_units(roles: AxisRoles) -> AxisRoles:
+    return tuple(1 if role == "1" else role for role in roles)
+
+
+def _in_windows(layout: AxisLayout, fed: Sequence[Port], framing: Framing) -> Iterator[AxisLayout]:
+    """A layout whose steps, or whose axis of so many, are the steps of a window."""
+    roles = dict(layout.roles)
+    framed = False
+    for port in fed:
+        own = _with_units(roles[port.name])
+        axes = [axis for axis, role in enumerate(own) if role == "T"]
+        axes = axes or [axis for axis, role in enumerate(own) if role == framing.window]
+        if axes:
+            roles[port.name] = left_out(_put(own, axes[0], "W"))
+            framed = True
+    if framed:
+        yield AxisLayout(roles, layout.rows, layout.how, framing.window)
 
 
 def _said_roles(port: Port, said: Sequence[str | int]) -> AxisRoles:
