@@ -43,7 +43,9 @@ def series_input(features: Features, content: dict[str, Any]) -> Input:
 
 def _table_times(table: dict[str, Any], step: str | None) -> TableTimes | None:
     # A run of before there were steps took rows as they came, and nobody looked whether any were missing.
-    return TableTimes(columns=table["time"], step=step, gaps=table["gaps"]) if "gaps" in table else None
+    if "gaps" not in table or not table["time"]:
+        return None
+    return TableTimes(columns=table["time"], step=step, gaps=table["gaps"])
 
 
 def provenance_of(content: dict[str, Any]) -> dict[str, Any]:

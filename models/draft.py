@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import PurePath
 from typing import Any
 
 
@@ -15,11 +16,13 @@ class Draft:
 
     ``tables``: ``data``, ``network``, ``training``, each to its keys; without the file, which whoever writes it knows.
     ``words``: what stands behind a key as a comment, by ``table.key``.
+    ``beside``: keys of ``data`` that are files next to the file, by their names.
     """
 
     description: str
     tables: Mapping[str, Mapping[str, Any]]
     words: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, kind: str, name: str, file: str) -> str:
         """The TOML file of it.
@@ -37,7 +40,7 @@ class Draft:
         ]
         for table in ("data", "network", "training"):
             keys = {
-                **({"file": file, "source": "", "licence": ""} if table == "data" else {}),
+                **(self._files(file) if table == "data" else {}),
                 **self.tables.get(table, {}),
             }
             lines += ["", f"[{table}]"]
@@ -45,6 +48,10 @@ class Draft:
                 words = self.words.get(f"{table}.{key}", "")
                 lines.append(f"{key} = {_value(value)}" + (f"  # {words}" if words else ""))
         return "\n".join(lines) + "\n"
+
+    def _files(self, file: str) -> dict[str, str]:
+        beside = {key: (PurePath(file).parent / name).as_posix() for key, name in self.beside.items()}
+        return {"file": file, **beside, "source": "", "licence": ""}
 
 
 def _value(value: Any) -> str:

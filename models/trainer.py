@@ -123,7 +123,7 @@ def _backtest(kind: Kind, folds: Sequence[RunRecipe], directory: Path, resume: b
     compared = _compared(
         f"backtest: {len(folds)} rolling origins, each with a network of its own", "fold", numbers, runs
     )
-    begins = [str(getattr(fold.data, "test_from", "")) for fold in folds]
+    begins = [str(getattr(fold.data, "tested_from", "")) for fold in folds]
     kept = [part for part in read_sections(directory) if not part.title.startswith("backtest:")]
     _report(directory, [replace(compared, note=f"tested from {', '.join(begins)}" if all(begins) else ""), *kept])
 

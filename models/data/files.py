@@ -54,8 +54,7 @@ def read_series(recipe: DataRecipe) -> tuple[NamedColumns, list[SeriesRows]]:
         step_owner="" if recipe.step is None else " (data.step)",
         series_option='say data.series = "{}"',
     )
-    ids = () if recipe.series is None else (recipe.series,)
-    wanted = (*recipe.time, *recipe.features, *recipe.targets, *recipe.static, *ids)
+    wanted = (*recipe.time, *recipe.features, *recipe.targets, *recipe.static, *recipe.series_columns)
     try:
         table = Table(recipe.file)
         times = TimeColumns(table, recipe.time)
@@ -75,19 +74,20 @@ def _axis(recipe: DataRecipe, name: str, table: TimedTable, rules: AxisRules) ->
     try:
         return table.lay_out(rules)
     except InputError as error:
-        raise DataError(f"{error}" + (f" ({recipe.series} {name!r})" if name else "")) from error
+        raise DataError(f"{error}" + (f" ({', '.join(recipe.series_columns)} {name!r})" if name else "")) from error
 
 
 def _rows_of_series(recipe: DataRecipe, columns: NamedColumns) -> dict[str, list[int]]:
     if recipe.series is None:
         return {"": list(range(len(columns.lines)))}
     found: dict[str, list[int]] = {}
-    for row, name in enumerate(columns.cells[recipe.series]):
-        if not name:
+    for row, parts in enumerate(zip(*(columns.cells[name] for name in recipe.series_columns), strict=True)):
+        if not all(parts):
+            absent = recipe.series_columns[parts.index("")]
             raise DataError(
-                f"{recipe.file}: line {columns.lines[row]}, column {recipe.series!r}: a row without it is of no series"
+                f"{recipe.file}: line {columns.lines[row]}, column {absent!r}: a row without it is of no series"
             )
-        found.setdefault(name, []).append(row)
+        found.setdefault(" / ".join(parts), []).append(row)
     return found
 
 

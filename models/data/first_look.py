@@ -13,15 +13,23 @@ from typing import Any, cast
 import numpy as np
 
 from ostinato.errors import InputError
-from ostinato.models.data.column_look import AMOUNT, CALENDAR, ColumnLook, find_series, find_time, look_at
+from ostinato.models.data.column_look import (
+    AMOUNT,
+    CALENDAR,
+    ColumnLook,
+    find_series,
+    find_time,
+    look_at,
+    numbers_rows,
+)
 from ostinato.models.data.columns import breaks_of_cycle
 from ostinato.models.data.files import read_series
 from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
-from ostinato.tables.cells import MISSING_WORDS
-from ostinato.tables.stamps import SECOND
+from ostinato.tables.cells import MISSING_WORDS, CellReader
+from ostinato.tables.stamps import MAX_COUNT, SECOND, to_moment
 from ostinato.tables.steps import TimeStep
 from ostinato.tables.table import Table
 
@@ -48,6 +56,8 @@ _SEASONS: Mapping[str, Sequence[int]] = {
     "1 month": (12,),
     "3 months": (4,),
 }
+# Columns that could be a table with a series in each; and how unlike in size they may then be.
+_LEAST_WIDE, _ALIKE = 3, 5.0
 _WINDOW_STEPS, _BATCH_SIZE, _UPDATES = 48, 32, 20
 _COLUMN = re.compile(r"column '(.+?)'")
 
@@ -58,8 +68,8 @@ class _Look:
 
     file: Path
     time: tuple[str, ...]
-    series: str | None
-    target: str
+    series: tuple[str, ...]
+    target: tuple[str, ...]
     features: list[str]
     static: list[str]
     categorical: list[str]
@@ -74,7 +84,7 @@ class _Look:
             "file": self.file,
             "target": self.target,
             "features": tuple(self.features),
-            "series": self.series,
+            "series": self.series or None,
             "static": tuple(self.static),
             "categorical": tuple(self.categorical),
             "cycles": tuple(self.cycles),
@@ -98,7 +108,7 @@ def begin_series(file: Path) -> Draft:
     """A recipe for a table that trains as it stands.
 
     Raises:
-        DataError: the file is no table, no column tells the time, or nothing in it can be forecast.
+        DataError: the file is no table, or nothing in it can be forecast.
     """
     try:
         table = Table(file)
@@ -106,42 +116,42 @@ def begin_series(file: Path) -> Draft:
         cells = table.columns(names).cells
     except InputError as error:
         raise DataError(str(error)) from error
-    found = _looked(file, table, {name: look_at(name, column) for name, column in cells.items()}, cells)
+    found = _looked(table, {name: look_at(name, column) for name, column in cells.items()}, cells)
     dataset, validation_from, test_from = _split(found)
     found.cycles = [name for name in found.categorical if name in dataset.features and _is_cycle(dataset, name)]
     return _draft(found, dataset, validation_from, test_from)
 
 
-def _looked(file: Path, table: Table, looks: Mapping[str, ColumnLook], cells: Mapping[str, list[str]]) -> _Look:
-    time = find_time(file, looks, cells)
-    series = find_series(table, file, time, looks, cells)
-    own = {name: look for name, look in looks.items() if name not in (*time, series) or name.lower() in CALENDAR}
-    own.pop(series or "", None)
+def _looked(table: Table, looks: Mapping[str, ColumnLook], cells: Mapping[str, list[str]]) -> _Look:
+    time = find_time(table, looks, cells)
+    series = find_series(table, time, looks, cells)
+    own = {name: look for name, look in looks.items() if name not in (*time, *series) or name.lower() in CALENDAR}
+    own = {name: look for name, look in own.items() if name not in series}
     # Of a calendar's columns those are features that come again: the year only grows.
-    left_out = {name: "the time tells it" for name in time if len(time) == 1 or name.lower() == "year"}
+    left_out = {name: "the time tells it" for name in time if len(time) == 1 or not _comes_again(name)}
+    left_out |= {name: "stands twice in the header" for name in table.header if name and name not in cells}
+    left_out |= {name: "numbers the rows" for name in own if name not in time and numbers_rows(name, cells[name])}
     own = {name: look for name, look in own.items() if name not in left_out}
     static = []
-    if series is not None:
+    if series:
+        ids = list(zip(*(cells[name] for name in series), strict=True))
         whole = {name for name, look in own.items() if not look.useless_static}
-        static = [name for name in own if name in whole and _is_static(cells[series], own[name].known(cells[name]))]
+        static = [name for name in own if name in whole and _is_static(ids, own[name].known(cells[name]))]
     left_out |= {name: reason for name, look in own.items() if name not in static and (reason := look.useless)}
     features = [name for name in own if name not in static and name not in left_out]
     amounts = [name for name in features if own[name].kind == AMOUNT]
     if not amounts:
         raise DataError(
-            f"{file}: no column of amounts that change is left to forecast: its columns are "
-            f"{', '.join(map(repr, table.header))}"
+            f"{table.path}: no column of amounts that change is left to forecast: its columns are "
+            f"{', '.join(map(repr, table.header))}" + (_said(left_out) and f" ({_said(left_out)})")
         )
-    hinted = sorted(
-        (name for name in amounts if name.lower() in _TARGET_NAMES), key=lambda name: _TARGET_NAMES.index(name.lower())
-    )
     words = [name for name in (*features, *static) if own[name].kind != AMOUNT]
     odd = sorted({word for name in amounts for word in own[name].odd})
     return _Look(
-        file,
+        table.path,
         time,
         series,
-        hinted[0] if hinted else amounts[-1],
+        _targets(amounts, words, cells),
         features,
         static,
         words,
@@ -150,9 +160,43 @@ def _looked(file: Path, table: Table, looks: Mapping[str, ColumnLook], cells: Ma
     )
 
 
-def _is_static(ids: Sequence[str], cells: Sequence[str | None]) -> bool:
+def _targets(amounts: Sequence[str], words: Sequence[str], cells: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The column that is called as a target is; all, where each is a series of one kind; else the last."""
+    hinted = [name for name in amounts if name.lower() in _TARGET_NAMES]
+    if hinted:
+        return (min(hinted, key=lambda name: _TARGET_NAMES.index(name.lower())),)
+    if len(amounts) >= _LEAST_WIDE and not words and _are_alike(amounts, cells):
+        return tuple(amounts)
+    return (amounts[-1],)
+
+
+def _are_alike(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> bool:
+    """Whether columns are called by one word and a number, or by numbers, or are of one size and spread."""
+    if len({re.sub(r"\d+", "", name) for name in names}) == 1 and all(re.search(r"\d", name) for name in names):
+        return True
+    reader = CellReader()
+    sizes = []
+    for name in names:
+        numbers = []
+        for cell in cells[name]:
+            with contextlib.suppress(ValueError):
+                numbers.append(reader.number(cell))
+        known = [float(number) for number in numbers if number is not None]
+        sizes.append((float(np.mean(np.abs(known))), float(np.std(known))))
+    return all(max(own) <= _ALIKE * min(own) for own in zip(*sizes, strict=True))
+
+
+def _said(left_out: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:8])
+
+
+def _comes_again(name: str) -> bool:
+    return name.lower() in CALENDAR and name.lower() != "year"
+
+
+def _is_static(ids: Sequence[tuple[str, ...]], cells: Sequence[str | None]) -> bool:
     """Whether a column says one thing of each series."""
-    said: dict[str, str] = {}
+    said: dict[tuple[str, ...], str] = {}
     return all(cell is None or said.setdefault(name, cell) == cell for name, cell in zip(ids, cells, strict=True))
 
 
@@ -173,14 +217,14 @@ def _split(found: _Look) -> tuple[Dataset, datetime, datetime]:
             absent = {
                 wrong[1] for note in dataset.notes if "has no value in" in note and (wrong := _COLUMN.search(note))
             }
-            if not absent & {*found.features} - {found.target}:
+            if not absent & {*found.features} - {*found.target}:
                 return dataset, early, late
-            for name in absent - {found.target}:
+            for name in absent - {*found.target}:
                 found.leave_out(name, "has no value that the training part knows later on")
         except DataError as error:
             wrong = _COLUMN.search(str(error))
             name = wrong[1] if wrong else ""
-            if name in (*found.features, *found.static) and name != found.target:
+            if name in (*found.features, *found.static) and name not in found.target:
                 found.leave_out(
                     name, str(error).partition(f"column {name!r} ")[2].partition(":")[0] or "cannot be read"
                 )
@@ -198,7 +242,7 @@ def _times_of(found: _Look, far: datetime) -> list[datetime]:
     if len(walls) < 10:
         raise DataError(f"{found.file}: {len(walls)} moments are too few to train, to stop and to test on")
     step = rows[0].axis.step
-    if step is not None and (step.is_of_calendar or step.microseconds >= 60 * SECOND):
+    if step is not None and not step.rows and (step.is_of_calendar or step.microseconds >= 60 * SECOND):
         # Stamps that are some seconds late say nothing of where to split.
         walls = np.unique(walls // (60 * SECOND) * (60 * SECOND))
     return [cast(datetime, wall.item()) for wall in walls.astype("datetime64[us]")]
@@ -215,21 +259,23 @@ def _draft(found: _Look, dataset: Dataset, validation_from: datetime, test_from:
     num_steps = dataset.num_steps("training")
     batch_size = max(1, min(_BATCH_SIZE, num_steps // (_WINDOW_STEPS * _UPDATES)))
     window_steps = max(2, min(_WINDOW_STEPS, (num_steps - len(dataset.series)) // (2 * batch_size) - 1))
-    data: dict[str, Any] = {"target": found.target, "features": found.features, "time": found.time}
+    target = found.target if len(found.target) > 1 else found.target[0]
+    data: dict[str, Any] = {"target": target, "features": found.features, "time": found.time}
     for key in ("series", "static", "categorical", "cycles"):
         if value := getattr(found, key):
-            data[key] = value
+            data[key] = value[0] if key == "series" and len(value) == 1 else value
     data |= {"gaps": found.gaps} if found.gaps != "fill" else {}
     data |= {"missing": found.missing} if found.missing != MISSING_WORDS else {}
-    data |= {"validation_from": validation_from, "test_from": test_from, "season_steps": _season(dataset)}
-    others = [name for name in found.features if name != found.target and name not in found.categorical]
-    left_out = "; ".join(f"{name}: {reason}" for name, reason in list(found.left_out.items())[:8])
+    data |= {"validation_from": _border(validation_from), "test_from": _border(test_from)}
+    data["season_steps"] = _season(dataset)
+    others = [name for name in found.features if name not in found.target and name not in found.categorical]
+    left_out = _said(found.left_out)
     words = {
         "data.target": "what is forecast; several: a list"
         + (f", as of {', '.join(map(repr, others[:6]))}" if others else ""),
         "data.features": "what a client sends at each step, in this order"
         + (f" (left out: {left_out})" if left_out else ""),
-        "data.time": "when each row was",
+        "data.time": "when each row was" if found.time else "no column tells it: rows are steps, counted from 0",
         "data.series": f"{len(dataset.series)} series, each with sessions of its own",
         "data.static": "one value for each series; a session is opened with them",
         "data.categorical": "words, or numbers that stand for something",
@@ -245,7 +291,7 @@ def _draft(found: _Look, dataset: Dataset, validation_from: datetime, test_from:
         "training.horizon_steps": "how far ahead it is scored",
     }
     return Draft(
-        f"Forecasts of {found.target} of {found.file.name}",
+        f"Forecasts of {_some(found.target)} of {found.file.name}",
         {
             "data": data,
             "network": {"cell": "gru", "hidden_size": 32, "forecast": "fed_back"},
@@ -261,6 +307,16 @@ def _draft(found: _Look, dataset: Dataset, validation_from: datetime, test_from:
         },
         words,
     )
+
+
+def _border(moment: datetime) -> datetime | int:
+    """Where a part begins, as a recipe has it: of numbered rows, the number."""
+    number = to_moment(moment)
+    return number if 0 <= number < MAX_COUNT else moment
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _season(dataset: Dataset) -> int:

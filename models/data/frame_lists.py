@@ -113,7 +113,7 @@ def listed_rows(file: Path) -> tuple[tuple[str, ...], list[TableRow]]:
         DataError: the table cannot be read.
     """
     try:
-        table = Table(file)
+        table = Table(file, as_written=True)
         header, rows = table.header, list(table.rows())
     except InputError as error:
         raise DataError(str(error)) from error

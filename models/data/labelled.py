@@ -7,25 +7,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.models.data.frame_files import ARRAYS
 from ostinato.models.data.parts import PartName
+from ostinato.models.data.sequence_files import read_arff, read_folders, read_numpy, read_wide
 from ostinato.models.data.sequences import (
     WrittenSequence,
     WrittenSequences,
     read_blocks,
-    read_folders,
     read_table,
     read_ts,
-    suffix_of,
 )
 from ostinato.models.data.series import Floats, TrainingStatistics
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe, Fraction, meant
 from ostinato.tables.cells import MISSING_WORDS, CellReader
+from ostinato.tables.text import plain_suffix
 
 # What stands for words that the training part does not have often enough.
 UNKNOWN = "<unknown>"
@@ -36,9 +37,12 @@ BLOCKS = (".conll", ".conllu", ".iob", ".bio", ".pos", ".tagged")
 class SequencesRecipe(FileRecipe):
     """Where sequences lie, and how they are read.
 
-    ``file``: a table whose rows are steps; a ``.ts`` file; a folder with a folder for each label, in it a table for
-    each sequence; for tags, words with their tags line by line (CoNLL, CoNLL-U).
-    ``test_file``: of the same form, what is scored; without it a part of ``file`` is.
+    ``file``: a table whose rows are steps, or sequences; a ``.ts`` or ``.arff`` file; arrays ``X`` and ``y`` in an
+    ``.npz`` file; a folder with a folder for each label, in it a table or ``.npy`` file for each sequence; for tags,
+    words with their tags line by line (CoNLL, CoNLL-U).
+    ``test_file``: of the same form, what is scored; without it a part of ``file`` is, or its ``X_test``.
+    ``row``: what a table's rows are: a ``step``; or a ``sequence``, its steps from left to right.
+    ``channels``: of arrays, whether features are the first or the last axis of a sequence; None = the shorter one.
     ``id``: of a table, the column that tells sequences apart; their rows are in the order of the file.
     ``features``: the columns that the network is given; ``categorical``: those that are words and not amounts.
     ``answer``: the column of the label, the same in all rows of a sequence, or of the tag of each row.
@@ -48,6 +52,8 @@ class SequencesRecipe(FileRecipe):
     """
 
     test_file: Path | None = None
+    row: Literal["step", "sequence"] = "step"
+    channels: Literal["first", "last"] | None = None
     id: str = ""
     features: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
@@ -106,9 +112,16 @@ def read_sequences(recipe: SequencesRecipe, path: Path, *, tagged: bool) -> Writ
         if tagged:
             raise DataError(f"{path}: is a folder; tags come from one table, with an id column for its sequences")
         return read_folders(path, recipe.features)
-    if suffix_of(path) == ".ts":
-        return read_ts(path)
-    if tagged and (suffix_of(path) in BLOCKS or not recipe.features):
+    suffix = plain_suffix(path)
+    if suffix in (".ts", ".arff"):
+        return read_ts(path) if suffix == ".ts" else read_arff(path)
+    if suffix in ARRAYS:
+        found = read_numpy(path, recipe.answer, recipe.channels)
+        assert found is not None, "only of a test part there may be none"
+        return found
+    if recipe.row == "sequence":
+        return read_wide(path, recipe.answer, recipe.id)
+    if tagged and (suffix in BLOCKS or not recipe.features):
         return read_blocks(path)
     if not recipe.features or not recipe.answer:
         raise DataError(f"{path}: say under [data] which columns are features, and which is the answer")
@@ -126,6 +139,8 @@ def load_labelled(recipe: SequencesRecipe, *, tagged: bool) -> Labelled:
     """
     written = read_sequences(recipe, recipe.file, tagged=tagged)
     tests = None if recipe.test_file is None else read_sequences(recipe, recipe.test_file, tagged=tagged)
+    if tests is None and plain_suffix(recipe.file) in ARRAYS:
+        tests = read_numpy(recipe.file, "", recipe.channels, test=True)
     if tests is not None and tests.features != written.features:
         raise DataError(f"{recipe.test_file}: has the features {tests.features}, and {recipe.file} {written.features}")
     answered = [_answered(sequence, tagged=tagged) for sequence in written.sequences]

@@ -16,10 +16,16 @@ from ostinato.models.data.symbols import Unit
 from ostinato.models.data.written_pairs import is_cut_at_tabs, read_rows
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
+from ostinato.tables.json_lines import is_json
+from ostinato.tables.parquet import is_parquet
 
-_SOURCES = re.compile(r"^(source|src|input|inputs|x|from|text|question|word|words|english|en|original)$", re.IGNORECASE)
+_SOURCES = re.compile(
+    r"^(.*\.)?(source|src|input|inputs|x|from|text|question|prompt|instruction|word|words|english|en|original|quelle|sentence1)$",
+    re.IGNORECASE,
+)
 _TARGETS = re.compile(
-    r"^(target|tgt|output|outputs|y|to|label|answer|translation|phonemes|pronunciation|iso|normalised|normalized)$",
+    r"^(target|tgt|output|outputs|y|to|label|answer|completion|response|summary|translation|phonemes|pronunciation|iso|"
+    r"normalised|normalized|ziel|sentence2)$",
     re.IGNORECASE,
 )
 _LOOKED_AT = 20_000
@@ -36,20 +42,28 @@ def draft_of_pairs(file: Path) -> Draft:
     Raises:
         DataError: the file cannot be read, or has no two columns.
     """
-    lines = [line for line in read_text_lines(file) if line.strip()]
-    if not lines:
+    if file.is_dir():
+        raise DataError(
+            f"{file}: is a folder; pairs are one table with two columns (paste A B > pairs.tsv joins two files)"
+        )
+    has_keys = is_parquet(file) or is_json(file)
+    if not has_keys:
+        lines = [line for line in read_text_lines(file) if line.strip()]
+        first = lines[:_FEW_SYMBOLS]
+        if looks_like_lexicon(first) and not is_cut_at_tabs(first):
+            return _draft(file, {"form": "cmudict", "stress": False}, len(lines), sum(map(len, lines)))
+    written = (list(cells) for _, cells in read_rows(file))
+    rows = list(islice(written, _LOOKED_AT))
+    if not any(rows):
         raise DataError(f"{file}: is empty")
-    first = lines[:_FEW_SYMBOLS]
-    if looks_like_lexicon(first) and not is_cut_at_tabs(first):
-        return _draft(file, {"form": "cmudict", "stress": False}, len(lines), sum(map(len, lines)))
-    rows = [list(cells) for _, cells in islice(read_rows(file), _LOOKED_AT)]
+    num_more = sum(1 for _ in written)
     width = len(rows[0])
     if width < 2:
         raise DataError(
-            f"{file}: line 1: {lines[0][:60]!r} has one column; a source and a target are needed, cut by a comma, a "
-            "semicolon, a tab or a bar"
+            f"{file}: line 1: {' '.join(rows[0])[:60]!r} has one column; a source and a target are needed, cut by a "
+            "comma, a semicolon, a tab or a bar"
         )
-    header = _is_header(rows)
+    header = has_keys or _is_header(rows)
     names = rows[0] if header else [str(number) for number in range(1, width + 1)]
     cells = [[row[place] for row in rows[header:] if place < len(row)] for place in range(width)]
     source, target = _columns(names, cells)
@@ -67,7 +81,7 @@ def draft_of_pairs(file: Path) -> Draft:
         for place, unit in ((source, "source_unit"), (target, "target_unit"))
         for cell in cells[place]
     )
-    num_rows = len(lines) - header
+    num_rows = len(rows) + num_more - header
     return _draft(file, data, num_rows, num_symbols * num_rows // max(1, len(rows) - header))
 
 
@@ -131,9 +145,13 @@ def _is_header(rows: Sequence[Sequence[str]]) -> bool:
 
 def _columns(names: Sequence[str], cells: Sequence[Sequence[str]]) -> tuple[int, int]:
     """The places of source and target: by their names, else the first two columns that are not numbered rows."""
-    sources = [place for place, name in enumerate(names) if _SOURCES.match(name)]
-    targets = [place for place, name in enumerate(names) if _TARGETS.match(name)]
-    places = [place for place in range(len(names)) if len(names) == 2 or not _counts(cells[place])]
+    known = [place for place in range(len(names)) if any(cells[place])]
+    sources = [place for place in known if _SOURCES.match(names[place])]
+    targets = [place for place in known if _TARGETS.match(names[place])]
+    places = [place for place in known if len(known) == 2 or not _counts(cells[place])]
+    if len(known) == 2 and not targets:
+        # One name alone turns nothing round.
+        sources = known[:1]
     source = sources[0] if sources else next((place for place in places if place not in targets), 0)
     left = [place for place in [*targets, *places, *range(len(names))] if place != source]
     return source, left[0]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ostinato.errors import InputError
-from ostinato.models.data.labelled import BLOCKS
-from ostinato.models.data.sequences import read_blocks, read_folders, read_ts, suffix_of
+from ostinato.models.data.frame_files import ARRAYS
+from ostinato.models.data.labelled import BLOCKS, SequencesRecipe, read_sequences
+from ostinato.models.data.sequence_files import are_steps, read_folders, read_wide, wide_rows
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 from ostinato.tables.cells import MISSING_WORDS, CellReader
 from ostinato.tables.table import Table
+from ostinato.tables.text import plain_suffix
 
 _ANSWERS = re.compile(
     r"^(label|class|tag|target|y|category|kind|state|activity|pos|ner|answer|species)s?$", re.IGNORECASE
@@ -27,6 +30,9 @@ _LOOKED_AT = 20_000
 # Steps of all epochs that are learned from within half a minute on one core.
 _STEPS, _LEAST_EPOCHS = 1_000_000, 5
 _LEAST_SEQUENCES = 4
+# Tables of fewer columns have no sequence in a row.
+_LEAST_STEPS = 8
+_WITH_KEYS = (".parquet", ".pq", ".parq", ".jsonl", ".ndjson", ".json")
 # More classes than this are rather amounts, or names.
 _MAX_CLASSES = 1000
 
@@ -39,24 +45,60 @@ def draft_of_sequences(file: Path, *, tagged: bool) -> Draft:
     """
     what = "tag for each step" if tagged else "label for each sequence"
     description = f"A {what} of {file.name}"
-    if file.is_dir():
+    draft = _draft_of(file, description, tagged)
+    test = _test_beside(file)
+    return draft if test is None else replace(draft, beside={"test_file": test})
+
+
+def _draft_of(file: Path, description: str, tagged: bool) -> Draft:
+    if file.is_dir() and not tagged:
         found = read_folders(file, ())
-        return _draft(
-            description,
-            found.features,
-            _words_of(found.features, [list(one.rows) for one in found.sequences[:20]]),
-            {},
-            tagged,
-            sum(len(one.rows) for one in found.sequences),
-        )
-    is_ts = suffix_of(file) == ".ts"
-    if is_ts or (tagged and (suffix_of(file) in BLOCKS or not _has_columns(file))):
-        sequences = (read_ts(file) if is_ts else read_blocks(file)).sequences
+        features = tuple(name for name in found.features if not _TIMES.match(name)) or found.features
+        words = _words_of(found.features, [list(one.rows) for one in found.sequences[:20]])
+        num_steps = sum(len(one.rows) for one in found.sequences)
+        return _draft(description, features, [name for name in words if name in features], {}, tagged, num_steps)
+    suffix = plain_suffix(file)
+    has_form = suffix in (".ts", ".arff", *ARRAYS) or file.is_dir()
+    if has_form or (tagged and (suffix in BLOCKS or not _has_columns(file))):
+        sequences = read_sequences(SequencesRecipe(file=file), file, tagged=tagged).sequences
         if len(sequences) < _LEAST_SEQUENCES:
-            form = "" if is_ts else "; a line is a word and its tag, and blank lines are between sentences"
+            form = "" if has_form else "; a line is a word and its tag, and blank lines are between sentences"
             raise DataError(f"{file}: has {len(sequences)} sequences, too few to train, to stop and to test on{form}")
         return _draft(description, (), (), {}, tagged, sum(len(one.rows) for one in sequences))
+    if not tagged and (wide := _wide(file)):
+        found = read_wide(file, wide["answer"], wide.get("id", ""))
+        return _draft(description, (), (), wide, tagged, sum(len(one.rows) for one in found.sequences))
     return _draft_of_table(file, description, tagged)
+
+
+def _wide(file: Path) -> dict[str, str]:
+    """The keys of a table with a sequence a row, its steps from left to right; none of one with a step a row."""
+    if plain_suffix(file) in _WITH_KEYS:
+        return {}
+    header, rows = wide_rows(file)
+    if len(header) < _LEAST_STEPS or not rows:
+        return {}
+    columns = {name: [cells[place] for _, cells in rows] for place, name in enumerate(header)}
+    named = [name for name in header if _ANSWERS.match(name)]
+    names = [name for name in header if _NAMES.search(name) and name not in named]
+    if any(len(set(columns[name])) < len(rows) for name in names):
+        # Rows of one sequence: steps.
+        return {}
+    few = [name for name in (header[0], header[-1]) if 2 <= len(set(columns[name])) <= max(2, len(rows) // 2)]
+    for answer in (*named, *few):
+        steps = [name for name in header if name != answer and name not in names[:1]]
+        if are_steps(steps) and all(_is_amount(columns[name]) for name in steps[:_LEAST_STEPS]):
+            return {"row": "sequence", "id": names[0] if names else "", "answer": answer}
+    return {}
+
+
+def _test_beside(file: Path) -> str | None:
+    """The name of the test part that lies beside a training part of the same name, if one does."""
+    for training, test in (("TRAIN", "TEST"), ("train", "test"), ("Train", "Test"), ("training", "test")):
+        named = re.sub(rf"(?<![A-Za-z]){training}(?![A-Za-z])", test, file.name)
+        if named != file.name and (file.parent / named).exists():
+            return named
+    return None
 
 
 def _draft_of_table(file: Path, description: str, tagged: bool) -> Draft:
@@ -105,7 +147,10 @@ def _draft(
         description,
         {"data": data, "network": network, "training": {**training, "learning_rate": 5e-3, "seed": 0}},
         {
-            "data.id": "tells sequences apart; their rows are steps in the order of the file",
+            "data.row": "a row is a whole sequence, its steps from left to right",
+            "data.test_file": "what is scored",
+            "data.id": "tells sequences apart"
+            + ("" if "row" in columns else "; their rows are steps in the order of the file"),
             "data.answer": "what is to be answered",
             "data.categorical": "those features that are words",
             "data.test_fraction": "held out and scored; or give another file as test_file",

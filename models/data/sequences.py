@@ -6,7 +6,8 @@ each: one label, or one tag a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from ostinato.errors import InputError
 from ostinato.models.data.files import read_text_lines
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import meant
+from ostinato.tables.cells import MISSING_WORDS
 from ostinato.tables.table import NamedColumns, Table
-from ostinato.tables.text import read_lines
+from ostinato.tables.text import plain_suffix, read_lines
 
-_COMPRESSED = (".xz", ".gz", ".bz2")
+# A value with its time stamp; and what ends a dimension of such.
+_STAMPED = re.compile(r"\([^()]*,\s*([^,()]+)\)")
+_STAMPED_END = re.compile(r"(?<=\)):")
 
 
 @dataclass(frozen=True)
@@ -42,21 +46,17 @@ class WrittenSequences:
     sequences: tuple[WrittenSequence, ...]
 
 
-def suffix_of(path: Path) -> str:
-    """The end of a file's name, in small letters, without that of a compression."""
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSED]
-    return suffixes[-1] if suffixes else ""
-
-
 def read_ts(path: Path) -> WrittenSequences:
     """Read a ``.ts`` file (sktime, aeon): dimensions cut by ``:``, values by ``,``, the class behind the last.
 
+    Of time stamps, ``(stamp,value)``, the values are taken. A dimension that is shorter is missing at its end.
+
     Raises:
-        DataError: a line is not of that form, or its dimensions have not the same number of values.
+        DataError: a line is not of that form.
     """
     sequences: list[WrittenSequence] = []
     num_features = 0
-    in_data = False
+    in_data, has_stamps, may_differ = False, False, False
     for number, line in enumerate(read_text_lines(path), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
@@ -65,23 +65,38 @@ def read_ts(path: Path) -> WrittenSequences:
             in_data = in_data or text.lower() == "@data"
             if text.lower().split()[:2] == ["@classlabel", "false"]:
                 raise DataError(f"{path}: line {number}: the sequences have no class: there is nothing to learn")
-            if text.lower().split()[:2] == ["@timestamps", "true"]:
-                raise DataError(f"{path}: line {number}: time stamps within a .ts file are not read; leave them out")
+            if text.lower().split()[:2] == ["@targetlabel", "true"]:
+                raise DataError(f"{path}: line {number}: the sequences have a number each, and no class")
+            has_stamps = has_stamps or text.lower().split()[:2] == ["@timestamps", "true"]
+            may_differ = may_differ or text.lower().split()[:2] == ["@equallength", "false"]
             continue
         if not in_data:
             raise DataError(f"{path}: line {number}: comes before @data; is it a .ts file?")
-        *dimensions, label = text.split(":")
-        values = [dimension.split(",") for dimension in dimensions]
-        lengths = sorted({len(value) for value in values})
-        if not values or len(lengths) > 1 or (num_features and len(values) != num_features):
+        *dimensions, label = _STAMPED_END.split(text) if has_stamps else text.split(":")
+        values = [_STAMPED.findall(own) if has_stamps else own.split(",") for own in dimensions]
+        lengths = sorted({len(own) for own in values})
+        if lengths[:1] in ([], [0]) or (num_features and len(values) != num_features):
+            more = f"; all lines have as many dimensions, {num_features}" if num_features else ""
+            what = "values with time stamps, (stamp,value)" if has_stamps else "values"
+            raise DataError(f"{path}: line {number}: {len(values)} dimensions of {lengths} {what}{more}")
+        if len(lengths) > 1 and not may_differ:
             raise DataError(
-                f"{path}: line {number}: {len(values)} dimensions of {lengths} values; all lines have as many "
-                f"dimensions{f', {num_features}' if num_features else ''}, and all of a line as many values"
+                f"{path}: line {number}: {len(values)} dimensions of {lengths} values; all of a line have as many, "
+                "where @equalLength false does not say otherwise"
             )
         num_features = len(values)
-        rows = tuple(tuple(cell.strip() for cell in row) for row in zip(*values, strict=True))
-        sequences.append(WrittenSequence(str(len(sequences)), f"{path}: line {number}", rows, (label.strip(),)))
+        sequences.append(of_dimensions(str(len(sequences)), f"{path}: line {number}", values, label.strip()))
     return WrittenSequences(tuple(f"dimension_{index}" for index in range(num_features)), tuple(sequences))
+
+
+def of_dimensions(name: str, place: str, dimensions: Sequence[Sequence[str]], label: str) -> WrittenSequence:
+    """A sequence whose dimensions are told one after the other; shorter ones are missing at their end."""
+    longest = max(map(len, dimensions))
+    padded = [[cell.strip() for cell in own] + [""] * (longest - len(own)) for own in dimensions]
+    rows = list(zip(*padded, strict=True))
+    while len(rows) > 1 and all(cell in MISSING_WORDS for cell in rows[-1]):
+        rows.pop()
+    return WrittenSequence(name, place, tuple(rows), (label,))
 
 
 def read_table(path: Path, features: tuple[str, ...], answer: str, name: str = "") -> WrittenSequences:
@@ -144,31 +159,6 @@ def _ids(path: Path, name: str, columns: NamedColumns) -> list[str]:
     return [own := cell or own for cell in cells]
 
 
-def read_folders(path: Path, features: tuple[str, ...]) -> WrittenSequences:
-    """Read a folder that has a folder for each label, and in it a table for each sequence.
-
-    Args:
-        features: of the tables' columns; all of the first table where it is empty.
-
-    Raises:
-        DataError: there are no such folders, or a table cannot be read.
-    """
-    files = [(folder.name, file) for folder in _children(path) if folder.is_dir() for file in _children(folder)]
-    if not files:
-        raise DataError(f"{path}: has no folders with files in them: one for each label, a table for each sequence")
-    sequences: list[WrittenSequence] = []
-    for label, file in files:
-        try:
-            table = Table(file)
-            features = features or table.header
-            columns = table.columns(features)
-        except InputError as error:
-            raise DataError(str(error)) from error
-        rows = tuple(zip(*(columns.cells[feature] for feature in features), strict=True))
-        sequences.append(WrittenSequence(f"{label}/{file.name}", str(file), rows, (label,)))
-    return WrittenSequences(features, tuple(sequences))
-
-
 def read_blocks(path: Path, column: int = -1) -> WrittenSequences:
     """Read words with their tags, one of each a line, cut by tabs or spaces, a blank line behind each sentence (CoNLL).
 
@@ -181,7 +171,7 @@ def read_blocks(path: Path, column: int = -1) -> WrittenSequences:
     Raises:
         DataError: a line has no tag.
     """
-    is_conllu = suffix_of(path) == ".conllu"
+    is_conllu = plain_suffix(path) == ".conllu"
     sequences: list[WrittenSequence] = []
     for start, block in _blocks(path):
         words: list[tuple[str, ...]] = []
@@ -218,7 +208,3 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[int, str]]]]:
         block = []
     if block:
         yield block[0][0], block
-
-
-def _children(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if not child.name.startswith("."))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from ostinato.models.data.columns import Floats, SeriesSteps, Times, read_number
 from ostinato.models.data.files import SeriesRows, read_series
 from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
-from ostinato.tables.stamps import SECOND
+from ostinato.tables.stamps import MAX_COUNT, SECOND, to_moment
 from ostinato.tables.time_axis import TimeAxis
 
 MAX_TARGET = 1e30
@@ -119,8 +119,8 @@ class Dataset:
             spans = [(series.times, *series.span(part)) for series in self.series]
             content[part] = {
                 "num_steps": self.num_steps(part),
-                "first": str(min(times[start] for times, start, end in spans if end > start)),
-                "last": str(max(times[end - 1] for times, start, end in spans if end > start)),
+                "first": moment_words(min(times[start] for times, start, end in spans if end > start)),
+                "last": moment_words(max(times[end - 1] for times, start, end in spans if end > start)),
             }
         return content
 
@@ -162,7 +162,7 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     )
     training = np.concatenate([one.truth[: one.validation_start] for one in trained])
     target_statistics = training_statistics(recipe, training, recipe.targets)
-    notes = (*_axis_notes(places), *_constants(recipe, statistics), *_absent(recipe, series))
+    notes = (*columns.notes, *_axis_notes(places), *_constants(recipe, statistics), *_absent(recipe, series))
     return Dataset(
         features=recipe.features,
         targets=recipe.targets,
@@ -217,7 +217,8 @@ def training_statistics(recipe: DataRecipe, training: Floats, names: Sequence[st
     for name, num_present in zip(names, present.sum(axis=0), strict=True):
         if num_present == 0:
             raise DataError(
-                f"{recipe.file}: column {name!r} has no value before {recipe.validation_from}: leave it out of "
+                f"{recipe.file}: column {name!r} has no value before "
+                f"{moment_words(np.datetime64(recipe.validation_from, 'us'))}: leave it out of "
                 "data.features, or change data.validation_from"
             )
     wide = training.astype(np.float64)
@@ -228,6 +229,12 @@ def training_statistics(recipe: DataRecipe, training: Floats, names: Sequence[st
         maximum=_rounded(np.nanmax(wide, axis=0)),
         missing_fraction=_rounded(1.0 - present.mean(axis=0)),
     )
+
+
+def moment_words(time: np.datetime64) -> str:
+    """A step's time; of rows that are numbered and have no times, the number."""
+    moment = cast(datetime, time.astype("datetime64[us]").item())
+    return str(number) if 0 <= (number := to_moment(moment)) < MAX_COUNT else moment.isoformat()
 
 
 def _times(axis: TimeAxis) -> Times:
@@ -257,7 +264,8 @@ def _split(recipe: DataRecipe, found: SeriesRows) -> tuple[int, int]:
         border = np.datetime64(getattr(recipe, key) - timedelta(hours=1), "us")
         if (early := np.flatnonzero(times[start:] < border)).size:
             raise DataError(
-                f"{recipe.file}: {times[start + early[0]]} comes after {times[start]}, and data.{key} lies between: "
+                f"{recipe.file}: {moment_words(times[start + early[0]])} comes after "
+                f"{moment_words(times[start])}, and data.{key} lies between: "
                 'rows that are out of order cannot be split, whatever data.gaps = "ignore" takes; sort them'
             )
     return validation_start, test_start
@@ -272,7 +280,11 @@ def _check_parts(recipe: DataRecipe, places: Sequence[SeriesSteps]) -> None:
     filled = [place.times for place in places if len(place.times)]
     for part, num_steps in sizes.items():
         if num_steps < 2:
-            span = f"{min(t[0] for t in filled)} to {max(t[-1] for t in filled)}" if filled else "no row at all"
+            span = (
+                f"{moment_words(min(t[0] for t in filled))} to {moment_words(max(t[-1] for t in filled))}"
+                if filled
+                else "no row at all"
+            )
             raise DataError(
                 f"{recipe.file}: {num_steps} rows fall into the {part} part; the file has {span}: "
                 "change data.validation_from or data.test_from"

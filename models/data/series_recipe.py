@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, model_validator
 from ostinato.models.recipe import Count, FileRecipe, TrainingRecipe, meant
 from ostinato.tables.cells import MISSING_WORDS
 from ostinato.tables.gaps import Gaps
+from ostinato.tables.stamps import CALENDAR_UNITS, MAX_COUNT, to_datetime, to_moment
 from ostinato.tables.steps import TimeStep
 
 
@@ -19,7 +20,7 @@ class DataRecipe(FileRecipe):
     ``file``: a table as ``docs/tables.md`` says; a relative path starts at the recipe's own folder.
     ``target``: what is forecast, one column or several; those that are no features are learned from, and not given.
     ``features``: the input columns in the order in which a client sends them.
-    ``series``: the column that tells several series in one file apart; None = it holds one.
+    ``series``: the column, or the columns, that tell several series in one file apart; None = it holds one.
     ``static``: columns with one value in all rows of a series, as where it is: a session is opened with them.
     ``categorical``: those features and static columns whose words are codes and not amounts.
     ``known_future``: those features that whoever forecasts knows ahead, as a price or a holiday.
@@ -27,24 +28,26 @@ class DataRecipe(FileRecipe):
     the hour of the day: where one is missing, as in a forecast, the network counts on by itself.
     ``least``: what no target can fall below, 0 for a concentration; no forecast does.
     ``missing``: the cells that stand for a missing value; given, they are all of them.
-    ``time``: one ISO 8601 column, or whole-number columns: year, month, day, and optionally hour, minute, second.
+    ``time``: one column; a date and its time of day or hour; or whole-number columns: year, month, day, and optionally
+    hour, minute, second, or year and month or quarter. None = rows are steps.
     ``gaps``: ``fill`` puts in the steps that have no row, their values missing; ``refuse`` refuses a file that has such
     steps; ``ignore`` takes rows as consecutive steps, whatever their times.
     ``step``: how far steps are apart, as ``1 hour``; None = as the rows show it.
-    ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment.
+    ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment. Where rows
+    are numbered and have no times, the number; rows without any are counted from 0.
     ``test_until``: where the third ends, before this moment; None = with the file.
     ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
     """
 
     target: str | Annotated[tuple[str, ...], Field(min_length=1)]
     features: Annotated[tuple[str, ...], Field(min_length=1)]
-    series: str | None = None
+    series: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     static: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     known_future: tuple[str, ...] = ()
     cycles: tuple[str, ...] = ()
     least: float | None = None
-    time: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
+    time: Annotated[tuple[str, ...], Field(max_length=6)] = ()
     missing: tuple[str, ...] = MISSING_WORDS
     gaps: Gaps = "fill"
     step: str | None = None
@@ -59,6 +62,17 @@ class DataRecipe(FileRecipe):
         return (self.target,) if isinstance(self.target, str) else self.target
 
     @property
+    def series_columns(self) -> tuple[str, ...]:
+        """The columns that tell series apart."""
+        return () if self.series is None else (self.series,) if isinstance(self.series, str) else self.series
+
+    @property
+    def tested_from(self) -> str:
+        """Where the test part begins, in words."""
+        number = to_moment(self.test_from)
+        return str(number) if 0 <= number < MAX_COUNT else str(self.test_from)
+
+    @property
     def unseen_targets(self) -> tuple[str, ...]:
         """Those of them that are no features."""
         return tuple(name for name in self.targets if name not in self.features)
@@ -66,7 +80,7 @@ class DataRecipe(FileRecipe):
     @model_validator(mode="before")
     @classmethod
     def _dates_are_midnights(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {key: _naive_utc(value) for key, value in given.items()}
+        return {key: _naive_utc(value) if key in _BORDERS else value for key, value in given.items()}
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:
@@ -74,8 +88,11 @@ class DataRecipe(FileRecipe):
             if len(set(names)) != len(names):
                 raise ValueError(f"{key}: a column stands twice")
         self._check_columns()
-        if len(self.time) == 2:
-            raise ValueError("time: give one ISO 8601 column, or year, month, day and smaller units")
+        if len(self.time) == 2 and self.time[0].lower() in CALENDAR_UNITS[1:]:
+            raise ValueError(
+                f"time: {self.time[0]!r} and {self.time[1]!r} tell no time; give one column, a date and its hour or "
+                "time of day, or year, month, day and smaller units"
+            )
         if self.step is not None:
             try:
                 TimeStep.parse(self.step)
@@ -122,7 +139,12 @@ class StreamTraining(TrainingRecipe):
     window_steps: Count = 48
 
 
+_BORDERS = ("validation_from", "test_from", "test_until")
+
+
 def _naive_utc(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return to_datetime(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
     if isinstance(value, date):

@@ -19,6 +19,8 @@ from ostinato.models.data.parts import PARTS, PartFraction, PartName, split_by_n
 from ostinato.models.data.symbols import Symbols, Unit, Units, cut
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe, meant
+from ostinato.tables.json_lines import is_json
+from ostinato.tables.parquet import is_parquet
 from ostinato.tables.table import Table
 
 # source -> what is right to write for it, each once, in the order of the file
@@ -31,7 +33,8 @@ _LOOKED_AT = 100
 class PairsData(FileRecipe):
     """The pairs.
 
-    ``file``: UTF-8, plain or compressed: a table (CSV, tabs, semicolons, bars), or a dictionary as CMUdict is written.
+    ``file``: a table (CSV, tabs, semicolons, bars, Parquet, JSON), plain or compressed, or a dictionary as CMUdict is
+    written.
     ``header``: whether the table's first row says what its columns are called; else they are ``1``, ``2``, ...
     ``source_column``, ``target_column``: what is read, and what is to be written. ``source``, as in every recipe, says
     where the data come from.
@@ -157,14 +160,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
     Raises:
         DataError: the file cannot be read.
     """
-    lines = read_text_lines(path)
-    if is_cut_at_tabs(lines):
+    has_keys = is_parquet(path) or is_json(path)
+    if not has_keys and is_cut_at_tabs(lines := read_text_lines(path)):
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield number, [_unquoted(cell.strip()) for cell in line.split("\t")]
         return
     try:
-        table = Table(path)
+        table = Table(path, as_written=True)
         yield 1, table.header
         yield from ((row.line, row.cells) for row in table.rows())
     except InputError as error:

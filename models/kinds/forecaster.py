@@ -11,7 +11,15 @@ import torch
 
 from ostinato.models.data.columns import breaks_of_cycle
 from ostinato.models.data.first_look import begin_series
-from ostinato.models.data.series import Dataset, Floats, Series, check_target, load_dataset, tell_notes
+from ostinato.models.data.series import (
+    Dataset,
+    Floats,
+    Series,
+    check_target,
+    load_dataset,
+    moment_words,
+    tell_notes,
+)
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.features import Features
@@ -154,7 +162,8 @@ def _check_cycle(name: str, series: Series, dataset: Dataset) -> None:
     if (wrong := breaks_of_cycle(codes, len(dataset.categories[name]))).size:
         before, after = (series.times[wrong[0] + place] for place in (0, 1))
         raise DataError(
-            f"cycles: the codes of {name!r} do not count on by one at each step: not from {before} to {after}"
+            f"cycles: the codes of {name!r} do not count on by one at each step: not from "
+            f"{moment_words(before)} to {moment_words(after)}"
         )
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.series import Floats, Times
+from ostinato.models.data.series import Floats, Times, moment_words
 from ostinato.models.report import BarChart, HistogramChart, LineChart, ReportPart, ScoreTable
 from ostinato.models.scores.forecaster import (
     NETWORK,
@@ -50,7 +50,8 @@ def _one_step(judged: Judged, season_steps: int, sentence: str) -> ScoreTable:
     forecasts = ((called.get(name, name), judged.mean_mae(name)) for name in judged.points)
     times = judged.times[judged.scored]
     return ScoreTable(
-        title=f"{judged.target}, one step ahead, {judged.scored.sum():,} scored steps\n{times.min()} to {times.max()}",
+        title=f"{judged.target}, one step ahead, {judged.scored.sum():,} scored steps\n"
+        f"{moment_words(times.min())} to {moment_words(times.max())}",
         columns=("forecast", "MAE", "compared with persistence"),
         rows=tuple((name, number(mae), f"{mae / simple - 1:+.1%}" if simple else "") for name, mae in forecasts),
         note=sentence,
@@ -68,7 +69,7 @@ def _by_steps_ahead(judged: Judged, sentence: str) -> ScoreTable:
     inside = (f"within {judged.levels[0]:g} to {judged.levels[-1]:g}",) if judged.levels else ()
     return ScoreTable(
         title=f"{judged.target}, MAE by steps ahead, {len(judged.origins):,} origins\n"
-        f"{judged.origins.min()} to {judged.origins.max()}",
+        f"{moment_words(judged.origins.min())} to {moment_words(judged.origins.max())}",
         columns=("steps ahead", *names, *inside),
         rows=(*rows, (*mean, *((f"{np.mean(within):.3f}",) if judged.levels else ()))),
         note=sentence,

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.series import Dataset, Floats, Series, Times
+from ostinato.models.data.series import Dataset, Floats, Series, Times, moment_words
 from ostinato.models.errors import DataError
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.scores.rivals import Autoregression, persistence, seasonal_naive
@@ -82,15 +82,18 @@ class Judged:
             found = {f"{name.replace(' ', '_')}_mae": self.maes(name)[0] for name in self.points if name != NETWORK}
             found = {"mae": self.maes(NETWORK)[0], **found, "improvement_over_persistence": self.improvement}
             found |= {"num_scored_steps": int(self.scored.sum())}
-            found |= {"first_time": str(times.min()) if len(times) else "", "last_time": str(times.max())}
+            found |= {
+                "first_time": moment_words(times.min()) if len(times) else "",
+                "last_time": moment_words(times.max()),
+            }
         else:
             found = {
                 "mean_mae": {name: self.mean_mae(name) for name in self.points},
                 "mae": {name: self.maes(name) for name in self.points},
                 "num_scored": tuple(int(count) for count in self.scored.sum(axis=0)),
                 "num_origins": len(self.origins),
-                "first_origin": str(self.origins.min()),
-                "last_origin": str(self.origins.max()),
+                "first_origin": moment_words(self.origins.min()),
+                "last_origin": moment_words(self.origins.max()),
             }
         if self.levels:
             found["quantiles"] = self.levels

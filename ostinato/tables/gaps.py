@@ -30,17 +30,20 @@ class Gap(NamedTuple):
 def sentence(gaps: Sequence[Gap], num_steps: int, step: TimeStep) -> str:
     """How much is missing of a series with ``num_steps``, and where the first of it is."""
     missing = sum(gap.num_steps for gap in gaps)
-    where = f"the first after line {gaps[0].line}, {moment_text(gaps[0].first)}"
+    where = f"the first after line {gaps[0].line}, {moment_text(gaps[0].first, step)}"
     have = "has" if missing == 1 else "have"
     runs = "1 gap" if len(gaps) == 1 else f"{len(gaps):,} gaps"
     return f"{missing:,} of {num_steps:,} steps of {step} {have} no row, in {runs}, {where}"
 
 
-def longest(gaps: Sequence[Gap]) -> str:
+def longest(gaps: Sequence[Gap], step: TimeStep | None = None) -> str:
     """A small table of the longest gaps, a line each below its header."""
     shown = heapq.nsmallest(NUM_SHOWN, gaps, key=lambda gap: (-gap.num_steps, gap.line))
     cells = [("after line", "steps", "from", "to")]
-    cells += [(f"{gap.line:,}", f"{gap.num_steps:,}", moment_text(gap.first), moment_text(gap.last)) for gap in shown]
+    cells += [
+        (f"{gap.line:,}", f"{gap.num_steps:,}", moment_text(gap.first, step), moment_text(gap.last, step))
+        for gap in shown
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned: list[Callable[[str, int], str]] = [str.rjust, str.rjust, str.ljust, str.ljust]
     return "\n".join(
@@ -49,8 +52,10 @@ def longest(gaps: Sequence[Gap]) -> str:
     )
 
 
-def moment_text(wall: int) -> str:
-    """A moment as a clock and calendar show it, without what is zero."""
+def moment_text(wall: int, step: TimeStep | None = None) -> str:
+    """A moment as a clock and calendar show it, without what is zero; of numbered rows, the number."""
+    if step is not None and step.rows:
+        return str(wall)
     time: datetime = to_datetime(wall)
     if wall % DAY == 0:
         return time.date().isoformat()

@@ -30,7 +30,7 @@ class Grid:
             return cls(step, times[0], 31 if ends else max(to_datetime(time).day for time in times))
         if step.working_days:
             return cls(step, times[0] // DAY * DAY + Counter(time % DAY for time in times).most_common(1)[0][0])
-        size = step.microseconds
+        size = step.microseconds or step.rows
         [(usual, num_usual)] = Counter(time % size for time in times).most_common(1)
         # Late by some seconds each, no two stamps need to be late by the same: then the round ones count.
         phases = [usual] if num_usual > len(times) / 2 else [0, usual, times[0] % size]
@@ -47,7 +47,7 @@ class Grid:
         if self.step.working_days:
             days = working_day_of(self.anchor // DAY)[0] + number
             return (days // 5 * 7 + days % 5 - 3) * DAY + self.anchor % DAY
-        return self.anchor + number * self.step.microseconds
+        return self.anchor + number * (self.step.microseconds or self.step.rows)
 
     def nearest(self, time: int) -> int:
         """The number of the moment that a time is nearest to; of months, the one in its month."""
@@ -55,7 +55,7 @@ class Grid:
             return (month_of(time) - month_of(self.anchor)) // self.step.months
         if self.step.working_days:
             return working_day_of(time // DAY)[0] - working_day_of(self.anchor // DAY)[0]
-        size = self.step.microseconds
+        size = self.step.microseconds or self.step.rows
         return (2 * (time - self.anchor) + size) // (2 * size)
 
     def distance(self, time: int) -> int:

@@ -37,13 +37,15 @@ def parquet_records(path: Path) -> Iterator[list[str]]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
+            # What a column holds of several values is columns of their own, as ``translation.en``.
+            schema = arrow.Table.from_batches([], file.schema_arrow).flatten().schema
             for field in schema:
                 if arrow.types.is_nested(field.type):
                     raise InputError(f"{path}: column {field.name!r} holds {field.type}, and no single values")
             yield list(schema.names)
             for batch in file.iter_batches(_ROWS):
-                columns = [_texts(column, arrow) for column in batch.columns]
+                flat = arrow.Table.from_batches([batch]).flatten().combine_chunks()
+                columns = [_texts(column.chunk(0), arrow) for column in flat.columns if column.num_chunks]
                 yield from (list(cells) for cells in zip(*columns, strict=True))
     except (arrow.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ MICROSECOND = timedelta(microseconds=1)
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
+MAX_COUNT = 10**8
+"""Numbers of steps are below this, each a microsecond; no table has times in the first seconds of 1970."""
 CALENDAR_UNITS = ("year", "month", "day", "hour", "minute", "second")
 """What the columns of a calendar hold, in the order in which they are named."""
 
@@ -51,9 +53,13 @@ class StampReader:
 
     A stamp is one cell of ISO 8601 (a year or a month alone, too) or of a whole number since 1970; or whole numbers in
     columns of their own, the year, month, day, and smaller units down to the second.
+
+    Args:
+        moment_of: of a cell that is written otherwise, as ``time_forms.py`` reads it; None = cells are as above.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, moment_of: Callable[[str], int] | None = None) -> None:
+        self._moment_of = moment_of
         self._way = ""
         self._line = 0
         self._run_together: str | None = None
@@ -80,7 +86,7 @@ class StampReader:
         if not any(cells):
             raise ValueError("the row has no time, so it has no place among the others; write it, or remove the row")
         try:
-            way, stamp = _of_one_cell(cells[0]) if len(cells) == 1 else (_NAIVE, _of_calendar(cells))
+            way, stamp = self._of_cells(cells)
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{', '.join(cells)} is not a time: {error}") from error
         is_date = len(cells) == 1 and way in _EPOCHS and _RUN_TOGETHER.fullmatch(cells[0]) is not None
@@ -94,6 +100,13 @@ class StampReader:
         elif not is_date:
             self._run_together = None
         return stamp
+
+    def _of_cells(self, cells: Sequence[str]) -> tuple[str, Stamp]:
+        """How a stamp is written, and what it is."""
+        if self._moment_of is not None:
+            moment = self._moment_of(" ".join(cells))
+            return _NAIVE, Stamp(moment, moment)
+        return _of_one_cell(cells[0]) if len(cells) == 1 else (_NAIVE, _of_calendar(cells))
 
 
 _NAIVE = "a time without an offset from UTC"

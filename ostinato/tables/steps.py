@@ -40,14 +40,16 @@ _WORKING_SPAN = 28 * DAY
 
 
 class TimeStep(NamedTuple):
-    """A step: so many microseconds, months, or days from Monday to Friday; the other two are 0.
+    """A step: so many microseconds, months, or days from Monday to Friday, or rows; the others are 0.
 
-    Months and working days are not all of one length, so they are counted in a calendar.
+    Months and working days are not all of one length, so they are counted in a calendar. ``rows`` is of tables whose
+    rows are numbered, and have no times.
     """
 
     microseconds: int = 0
     months: int = 0
     working_days: int = 0
+    rows: int = 0
 
     @classmethod
     def parse(cls, text: str) -> TimeStep:
@@ -67,11 +69,15 @@ class TimeStep(NamedTuple):
             return cls(months=count * (12 if unit == "year" else 1))
         elif count == scale == 1 and unit == "working day":
             return cls(working_days=1)
+        elif count and scale == 1 and unit == "step":
+            return cls(rows=count)
         raise ValueError(f"{text!r} is not a step; write it as '1 hour', '15 minutes', '1 month' or '1 working day'")
 
     def __str__(self) -> str:
         if self.working_days:
             return "1 working day"
+        if self.rows:
+            return _counted(self.rows, "step")
         if self.months:
             return _counted(self.months // 12, "year") if self.months % 12 == 0 else _counted(self.months, "month")
         unit, size = next((unit, size) for unit, size in _UNITS.items() if self.microseconds % size == 0)

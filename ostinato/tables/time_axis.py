@@ -66,7 +66,7 @@ class TimeAxis:
             return list(self.notes)
         text = gap_words.sentence(found, len(self.steps), self.step)
         put_in = "it is put in, its values" if self.num_filled == 1 else "they are put in, their values"
-        told = f"{text}; {put_in} missing. The longest:\n{gap_words.longest(found)}"
+        told = f"{text}; {put_in} missing. The longest:\n{gap_words.longest(found, self.step)}"
         return [*self.notes, told, *self._coarser(found)]
 
     def _coarser(self, found: Sequence[Gap]) -> list[str]:

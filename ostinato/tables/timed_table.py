@@ -56,11 +56,20 @@ class TimedTable:
         table: only asked for more where it is wrong, to say in which way.
         columns: those that hold the times.
         lines, stamps: of each row. ``has_offsets``: whether their moments are known, and not only a clock's.
+        is_count: they are numbers of steps.
     """
 
     def __init__(
-        self, table: Table, columns: Sequence[str], lines: Sequence[int], stamps: Sequence[Stamp], *, has_offsets: bool
+        self,
+        table: Table,
+        columns: Sequence[str],
+        lines: Sequence[int],
+        stamps: Sequence[Stamp],
+        *,
+        has_offsets: bool,
+        is_count: bool = False,
     ) -> None:
+        self._is_count = is_count
         self._table, self._columns = table, tuple(columns)
         self._lines, self._has_offsets = lines, has_offsets
         self._moments = [stamp.moment for stamp in stamps]
@@ -88,7 +97,7 @@ class TimedTable:
         """The times of a clock that runs evenly, and what was changed for it."""
         gaps = [later - earlier for earlier, later in pairwise(self._moments)]
         by_calendar = step.is_of_calendar if step else min(gaps) >= 23 * HOUR
-        if by_calendar:
+        if by_calendar or self._is_count:
             return self._walls, []
         if self._has_offsets:
             return self._moments, []
@@ -180,12 +189,13 @@ class TimedTable:
         return f"{place}: it is there twice, and one row must go ({rules.said('ignore')} takes both as steps)"
 
     def _grid(self, times: Sequence[int], rules: AxisRules) -> Grid:
-        step = rules.step or find_step(times)
+        step = rules.step or self._own_step(times)
         if step is not None:
             return Grid.of(times, step)
         gaps = [later - earlier for earlier, later in pairwise(times)]
         shown = [
-            f"{TimeStep(gap)} before line {self._lines[gaps.index(gap) + 1]}" for gap in sorted({min(gaps), max(gaps)})
+            f"{self._step_of(gap)} before line {self._lines[gaps.index(gap) + 1]}"
+            for gap in sorted({min(gaps), max(gaps)})
         ]
         tell = f"{rules.step_option} tells it, and " if rules.step_option else ""
         raise TableError(
@@ -193,9 +203,17 @@ class TimedTable:
             f"{tell}{rules.said('ignore')} takes rows as consecutive steps, whatever their times"
         )
 
+    def _own_step(self, times: Sequence[int]) -> TimeStep | None:
+        """The one that the rows show."""
+        step = find_step(times)
+        return self._step_of(step.microseconds) if self._is_count and step is not None else step
+
+    def _step_of(self, size: int) -> TimeStep:
+        return TimeStep(rows=size) if self._is_count else TimeStep(size)
+
     def _check_grid(self, grid: Grid, times: Sequence[int], numbers: Sequence[int], rules: AxisRules) -> list[str]:
         off = [row for row, time in enumerate(times) if not grid.is_near(time)]
-        own = find_step(times) if rules.step else None
+        own = self._own_step(times) if rules.step else None
         if off:
             raise self._off_grid(grid, times, off, own, rules)
         for row in range(1, len(numbers)):
@@ -230,7 +248,7 @@ class TimedTable:
                 f"{grid.step}; keep a row for each step, or {ignored}",
             )
         tell = f"{rules.step_option} tells another step, " if rules.step_option else ""
-        near = moment_text(self._walls[row] - times[row] + grid.at(grid.nearest(times[row])))
+        near = moment_text(self._walls[row] - times[row] + grid.at(grid.nearest(times[row])), grid.step)
         return self._table.fault(
             self._lines[row],
             f"{self._iso(row)} is off the grid of {grid.step} that the other rows are on (the step next to it is "
@@ -259,8 +277,8 @@ class TimedTable:
             raise self._table.fault(
                 most.line,
                 f"{most.num_steps:,} steps of {grid.step} are missing after it, from "
-                f"{moment_text(most.first)} to {moment_text(most.last)}: more than are put in. If the times are right, "
-                f"cut the table there; {rules.said('ignore')} takes rows as consecutive steps",
+                f"{moment_text(most.first, grid.step)} to {moment_text(most.last, grid.step)}: more than are put in. "
+                f"If the times are right, cut the table there; {rules.said('ignore')} takes rows as consecutive steps",
             )
 
     def _filled(self, grid: Grid, times: Sequence[int], numbers: Sequence[int]) -> list[AxisStep]:
@@ -276,4 +294,4 @@ class TimedTable:
         return steps
 
     def _iso(self, row: int) -> str:
-        return to_datetime(self._walls[row]).isoformat()
+        return str(self._walls[row]) if self._is_count else to_datetime(self._walls[row]).isoformat()

@@ -74,12 +74,12 @@ class InputTimes:
                 f"{self._table.path}: no column is called {', '.join(TIME_COLUMNS)} or year, month, day; "
                 "give a row's number, or say by --time which column tells the time"
             )
-        positions, reader = self.columns.positions, StampReader()
+        columns, reader = self.columns, self.columns.reader()
 
         def is_due(row: TableRow) -> bool:
-            cells = [row.cells[position] for position in positions]
+            cells = [row.cells[position] for position in columns.positions]
             try:
-                stamp = reader.read(row.line, cells)
+                stamp = reader.read(row.line, columns.joined(cells))
             except ValueError as error:
                 raise self._table.fault(row.line, f"{error}; give a row's number") from error
             if reader.has_offsets and wanted_reader.has_offsets:
@@ -98,7 +98,7 @@ class InputTimes:
         if self.columns is None or self._rules.gaps == "ignore":
             return None, list(self._warnings)
         cells = [[row.cells[position] for position in self.columns.positions] for row in rows]
-        if self._is_guess and (fault := _fault(cells[0])):
+        if self._is_guess and (fault := _fault(self.columns, cells[0])):
             no_times = (
                 f"column {self.columns.names[0]!r} does not tell the time (in line {rows[0].line} {fault}): rows are "
                 "taken as consecutive steps; --time NAME says which column does"
@@ -121,7 +121,7 @@ class InputTimes:
     def label_at(self, wall: int, step: TimeStep | None) -> str:
         """When a step was that no row is there for."""
         if step is None or step.is_of_calendar or wall % 60_000_000:
-            return moment_text(wall)
+            return moment_text(wall, step)
         return to_datetime(wall).isoformat(" ", "minutes")
 
 
@@ -153,10 +153,10 @@ def _other_columns(expected: Sequence[str], found: Sequence[str]) -> str:
     return f"{told}: rows are taken as consecutive steps; --time NAME says which column tells the time"
 
 
-def _fault(cells: Sequence[str]) -> str:
+def _fault(columns: TimeColumns, cells: Sequence[str]) -> str:
     """Why cells are no time; empty where they are one."""
     try:
-        StampReader().read(1, cells)
+        columns.reader().read(1, columns.joined(cells))
     except ValueError as error:
         return str(error)
     return ""

@@ -17,13 +17,12 @@ from pyarrow import ipc
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, State
+from ostinato.service.edge.arrow.answers import write_rows, write_sequences
 from ostinato.service.edge.arrow.columns import (
     begin_tensor_rows,
     read_any_sequences,
     read_rows,
     read_sequences,
-    write_rows,
-    write_sequences,
 )
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.v1.codec import decode_json, decode_query

@@ -70,7 +70,7 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
         ('cell = "lstm"', 'cell = "lstm"\nforecast = "attention"', r"network\.forecast: by attention the quantiles"),
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["sun"]', r"categorical: \['sun'\] are not among"),
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["load"]', r"target: 'load' is categorical"),
-        ('time = ["time"]', 'time = ["day", "hour"]', r"time: give one ISO 8601 column"),
+        ('time = ["time"]', 'time = ["day", "hour"]', r"time: 'day' and 'hour' tell no time; give one column"),
         ('["load", "wind"]', '["load", "load"]', r"features: a column stands twice"),
         ("2024-01-04", "2024-02-04", r"validation_from must be earlier than test_from"),
         ('name = "load"', 'name = "../load"', r"name: String should match pattern"),

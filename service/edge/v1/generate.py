@@ -62,7 +62,7 @@ class GenerateRoutes:
         Raises what ``stream`` does before the first event; later it is told by an event ``error``, the last.
         """
         has_begun = False
-        told = Told(asked)
+        told = StepContents(asked)
         try:
             async for each in stream(asked):
                 yield (
@@ -161,8 +161,8 @@ def _content(asked: GenerationRequest, made: list[Made], body: GenerateBody) -> 
     return content
 
 
-class Told:
-    """What is told of the steps of a stream; of byte pairs, a character when all its bytes are there."""
+class StepContents:
+    """The contents of a stream's events, a step each; of byte pairs, a character when all its bytes are there."""
 
     def __init__(self, asked: GenerationRequest) -> None:
         self._asked = asked

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ostinato.models.data.first_look import begin_series
+from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError
 from ostinato.models.kinds.registry import write_draft
 from ostinato.models.networks.forecaster_recipe import Recipe
@@ -84,11 +86,16 @@ def test_times_that_no_step_fits_are_taken_as_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        ("a,b", ["1,2"] * 20, "no column tells when its rows were"),
-        ("Datum,level", ["31.01.2024 17:00,1"] * 20, "'Datum' would, but 31.01.2024 17:00 is not a time: its day"),
+        ("a,b", ["1,2"] * 20, r"no column of amounts that change is left .*\(a: has one value; b: has one value\)"),
+        (
+            "Datum,x",
+            ["03/04/2024 17:00,1"] * 20,
+            "'Datum' would, but 03/04/2024 17:00 is not a time: it may be 2024-04-03",
+        ),
+        ("when,level,level", [f"{day},1,2" for day in days()], "level: stands twice in the header"),
         ("", [], "is empty"),
         ("time,level", [], "has no row below its header"),
-        ("when,level", [f"{day},1" for day in days()] + [",1"], "'when' would, but the row has no time"),
+        ("when,level", [f"{day},1" for day in days()] + [",1"], "line 122, column 'when': the row has no time"),
         ("time,level", ["2024-01-01,1"] * 20, "has times more than once, and no column tells their rows apart"),
         ("time,word", [f"{day},w{day.day}" for day in days()], "no column of amounts that change is left"),
         ("time,level", [f"{day},{day.day}" for day in days()[:8]], "8 moments are too few"),
@@ -97,6 +104,84 @@ def test_times_that_no_step_fits_are_taken_as_steps(tmp_path: Path) -> None:
 def test_what_cannot_be_forecast_is_refused(tmp_path: Path, header: str, rows: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         begin_series(written(tmp_path, header, *rows))
+
+
+def test_a_table_without_times_has_steps_that_are_counted_from_0(tmp_path: Path) -> None:
+    draft = begin_series(written(tmp_path, "level,flow", *(f"{number % 7},{number}" for number in range(NUM_DAYS))))
+    data = draft.tables["data"]
+    assert (data["time"], data["validation_from"], data["test_from"]) == ((), 84, 102)
+    assert "rows are steps, counted from 0" in draft.words["data.time"]
+
+
+@pytest.mark.parametrize("first", [0, 1, 995])
+def test_a_column_that_numbers_the_steps_tells_the_time(tmp_path: Path, first: int) -> None:
+    rows = [f"{first + number},{number % 7}" for number in range(NUM_DAYS)]
+    data = begin_series(written(tmp_path, "t,level", *rows)).tables["data"]
+    assert (data["time"], data["features"]) == (("t",), ["level"])
+    assert (data["validation_from"], data["test_from"]) == (first + 84, first + 102)
+
+
+@pytest.mark.parametrize(
+    ("header", "written_as", "step"),
+    [
+        ("date,time", lambda time: f"{time:%Y-%m-%d},{time:%H:%M:%S}", 24),
+        ("Datum,Stunde", lambda time: f"{time:%d.%m.%Y},{time:%H:%M}", 24),
+        ("date,hour", lambda time: f"{time:%Y-%m-%d},{time.hour}", 24),
+    ],
+)
+def test_a_date_and_its_time_of_day_are_one_time(
+    tmp_path: Path, header: str, written_as: Callable[[datetime], str], step: int
+) -> None:
+    rows = [f"{written_as(datetime(2024, 1, 1) + timedelta(hours=n))},{n % 24}" for n in range(400)]
+    data = begin_series(written(tmp_path, f"{header},load", *rows)).tables["data"]
+    assert data["time"] == tuple(header.split(","))
+    assert ("series" in data, data["season_steps"]) == (False, step)
+
+
+@pytest.mark.parametrize(("unit", "per_year"), [("month", 12), ("quarter", 4)])
+def test_a_year_and_its_month_or_quarter_are_one_time(tmp_path: Path, unit: str, per_year: int) -> None:
+    rows = [f"{1950 + n // per_year}.0,{n % per_year + 1}.0,{n * n % 11}" for n in range(NUM_DAYS)]
+    data = begin_series(written(tmp_path, f"year,{unit},level", *rows)).tables["data"]
+    assert (data["time"], data["season_steps"]) == (("year", unit), per_year)
+    assert unit in data["features"]
+    assert "series" not in data
+
+
+def test_two_columns_may_tell_series_apart(tmp_path: Path) -> None:
+    rows = [f"{day},{shop},{item},{n % 5}" for n, day in enumerate(days()) for shop in (1, 2) for item in (1, 2, 3)]
+    file = written(tmp_path, "date,store,item,sales", *rows)
+    write_draft("forecaster", file, tmp_path / "recipe.toml")
+    recipe = Recipe.read(tmp_path / "recipe.toml")
+    assert (recipe.data.series, recipe.data.features) == (("store", "item"), ("sales",))
+    dataset = load_dataset(recipe.data)
+    assert [series.name for series in dataset.series] == ["1 / 1", "1 / 2", "1 / 3", "2 / 1", "2 / 2", "2 / 3"]
+
+
+@pytest.mark.parametrize(
+    ("header", "targets"),
+    [
+        ("date,MT_1,MT_2,MT_3", ("MT_1", "MT_2", "MT_3")),
+        ("date,Bonn,Ulm,Jena", ("Bonn", "Ulm", "Jena")),  # of one size
+        ("date,MT_1,y,MT_3", "y"),
+    ],
+)
+def test_a_series_a_column_makes_each_a_target(tmp_path: Path, header: str, targets: object) -> None:
+    rows = [f"{day},{n % 7 + 2},{n % 5 + 3},{n % 6 + 2}" for n, day in enumerate(days())]
+    assert begin_series(written(tmp_path, header, *rows)).tables["data"]["target"] == targets
+
+
+def test_amounts_of_unlike_sizes_are_not_one_wide_table(tmp_path: Path) -> None:
+    rows = [f"{day},{n % 7},{n % 5 + 60},{n % 6 + 1013}" for n, day in enumerate(days())]
+    data = begin_series(written(tmp_path, "date,celsius,humidity,hectopascal", *rows)).tables["data"]
+    assert data["target"] == "hectopascal"
+
+
+@pytest.mark.parametrize("word", ["None", "n.a.", "#N/A", "<NA>", "-999", "--"])
+def test_what_stands_for_nothing_is_missing_however_often(tmp_path: Path, word: str) -> None:
+    rows = [f"{day},{word if n % 3 == 1 else n % 7}" for n, day in enumerate(days())]
+    data = begin_series(written(tmp_path, "date,y", *rows)).tables["data"]
+    assert data["target"] == "y"
+    assert word in data["missing"]
 
 
 @pytest.mark.parametrize("name", ["ts", "epoch", "unix_time", "event_ts"])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ostinato.models.data.sequence_draft import draft_of_sequences
-from ostinato.models.data.sequences import read_blocks, read_folders, read_table, read_ts
+from ostinato.models.data.sequence_files import read_folders
+from ostinato.models.data.sequences import read_blocks, read_table, read_ts
 from ostinato.models.errors import DataError
 
 TS = """# a comment
@@ -46,7 +47,10 @@ def test_a_ts_file_is_sequences_of_dimensions_and_a_class(tmp_path: Path) -> Non
             r"line 7: 1 dimensions of \[2\] values; all lines have as many dimensions, 2",
         ),
         (TS.replace("@classLabel true", "@classLabel false"), "line 4: the sequences have no class"),
-        (TS.replace("@timeStamps false", "@timeStamps true"), "line 3: time stamps within a .ts file are not read"),
+        (
+            TS.replace("@timeStamps false", "@timeStamps true"),
+            r"line 6: 0 dimensions of \[\] values with time stamps, \(stamp,value\)",
+        ),
         (TS.replace("@data\n", ""), "line 5: comes before @data"),
     ],
 )

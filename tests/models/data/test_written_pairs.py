@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from ostinato.models.data.pairs_draft import draft_of_pairs
 from ostinato.models.data.parts import PARTS
@@ -95,3 +98,48 @@ def test_a_draft_of_one_column_says_what_is_needed(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("sky\n")
     with pytest.raises(DataError, match=r"line 1: 'sky' has one column; a source and a target are needed"):
         draft_of_pairs(tmp_path / "pairs.csv")
+
+
+PAIRS = [(f"{number} days", f"d{number * 7}") for number in range(40)]
+
+
+@pytest.mark.parametrize("form", ["rows.jsonl", "nested.jsonl", "lists.json", "mapped.json", "columns.parquet"])
+def test_pairs_of_json_and_parquet_are_drafted_and_read(tmp_path: Path, form: str) -> None:
+    file = tmp_path / form
+    match form:
+        case "rows.jsonl":
+            rows = [{"id": place, "prompt": a, "completion": b} for place, (a, b) in enumerate(PAIRS)]
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case "nested.jsonl":
+            file.write_text("".join(json.dumps({"translation": {"en": a, "de": b}}) + "\n" for a, b in PAIRS))
+        case "lists.json":
+            file.write_text(json.dumps(PAIRS))
+        case "mapped.json":
+            file.write_text(json.dumps(dict(PAIRS)))
+        case _:
+            columns = {"number": list(range(40)), "en": [a for a, _ in PAIRS], "iso": [b for _, b in PAIRS]}
+            parquet.write_table(arrow.table(columns), file)
+    draft = draft_of_pairs(file)
+    data = load_pairs(PairsData.model_validate({"file": file, **draft.tables["data"]}))
+    source_unit, target_unit = data.sources.unit, data.targets.unit
+    cuts = {"words": " ".join, "characters": "".join}
+    assert {cuts[source_unit](data.source_units(a)): cuts[target_unit](b[0]) for a, b in entries(data).items()} == dict(
+        PAIRS
+    )
+
+
+def test_one_name_of_two_turns_nothing_round(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("n,word\n" + "".join(f"{place},w{place}\n" for place in range(30)))
+    data = draft_of_pairs(tmp_path / "a.csv").tables["data"]
+    assert (data["source_column"], data["target_column"]) == ("n", "word")
+
+
+def test_columns_without_a_cell_are_none_of_the_two(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"cat {place} ||| chat {place}\n" for place in range(30)))
+    data = draft_of_pairs(tmp_path / "a.txt").tables["data"]
+    assert (data["source_column"], data["target_column"]) == ("1", "4")
+
+
+def test_a_folder_is_no_pairs(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder; pairs are one table with two columns"):
+        draft_of_pairs(tmp_path)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,10 +35,25 @@ def test_a_byte_that_is_no_utf_8_is_told_with_its_line_however_far_down(tmp_path
         list(read_lines(path))
 
 
-def test_utf_16_is_refused_in_its_first_line(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes("a,b\n".encode("utf-16"))
-    with pytest.raises(InputError, match="line 1: is not UTF-8 text"):
-        list(read_lines(tmp_path / "a.txt"))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_byte_order_mark_tells_the_encoding_and_is_left_out(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("größe,b\n1,2\n".encode(encoding))
+    assert list(read_lines(tmp_path / "a.txt")) == ["größe,b\n", "1,2\n"]
+
+
+def test_the_one_file_of_an_archive_is_read_and_of_several_each_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        archive.writestr("folder/a.csv", "a,b\n1,2\n")
+        archive.writestr("__MACOSX/._a.csv", "x")
+    assert list(read_lines(tmp_path / "one.zip")) == ["a,b\n", "1,2\n"]
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a")
+        archive.writestr("b.csv", "b")
+    with pytest.raises(InputError, match=r"two\.zip: holds 2 files \(a\.csv, b\.csv\), and one is read: unpack it"):
+        list(read_lines(tmp_path / "two.zip"))
+    (tmp_path / "two.zip").rename(tmp_path / "book.csv")
+    with pytest.raises(InputError, match=r"book\.csv: is a workbook or an archive, and no text; save the table as CSV"):
+        list(read_lines(tmp_path / "book.csv"))
 
 
 @pytest.mark.parametrize("name", ["a.xz", "a.gz", "a.bz2"])
