@@ -14,7 +14,8 @@ from ostinato.export.errors import ExportError
 from ostinato.export.importing.described import Described
 from ostinato.export.importing.examples import read_examples
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, ImportHints, find
+from ostinato.export.importing.finder import find
+from ostinato.export.importing.finding import ImportHints
 from ostinato.export.importing.found import Found
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph
@@ -98,6 +99,3 @@ def import_graph(
 
 def _at(path: Path, error: ExportError) -> ExportError:
     return error if str(error).startswith(str(path)) else ExportError(f"{path}: {error}")
-
-
-__all__ = ["Finding", "Found", "import_graph"]

@@ -13,7 +13,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from ostinato.export.errors import ExportError
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, ImportHints, find
+from ostinato.export.importing.finder import find
+from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.layouts import normal
 from ostinato.service.artifact.framing import Framing
 from tests.foreign import FOREIGN
