@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,13 +19,17 @@ from ostinato.export.importing.files import Workbench
 from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.flow import RECURRENT, Flow
 from ostinato.export.importing.layouts import AxisLayout, likely_layouts, normal, one_at_a_time
-from ostinato.export.importing.names import EXACT, likeness, sounds_like_lengths
+from ostinato.export.importing.names import EXACT, LETTERS, likeness, sounds_like_lengths
 from ostinato.export.importing.opened import opened
 from ostinato.export.importing.pairs import Pair, find_pairs
 from ostinato.export.importing.ports import Port, ports_of
 from ostinato.export.importing.survey import Drawer, Survey, Surveyed, Unfit
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.tensors import State
 
+_SMALL, _FEW = 16, 8
+"""Numbers of a default that is told, and defaults that are: more are weights."""
+_LEAST_STEPS = 2
 _MAX_TRIED, _MAX_REWIRED = 24, 4
 """Layouts that are tried before a graph is given up, and that it is rewired for."""
 
@@ -32,14 +37,61 @@ _MAX_TRIED, _MAX_REWIRED = 24, 4
 def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
     """What a graph carries and is given, found by names, by what it does, and by runs.
 
+    A graph of a fixed number of steps that can be no other, and one that answers once in several, is given frames.
+
     Args:
-        model: is changed where it has inputs with a default.
+        model: stays as it is.
 
     Raises:
         ExportError: something is not clear, or nothing that was tried runs; says what to say.
     """
-    notes = _without_defaults(model, hints)
-    inputs, outputs = ports_of(model)
+    try:
+        found = _find(model.clone(), hints, bench)
+    except AnswersOnce as error:
+        frames = Framing(window=error.rate, hop=error.rate)
+        found = _find(model.clone(), replace(hints, framing=frames), bench)
+        told = f"it answers once in {error.rate} steps, so a session's frames have {error.rate} (--framing {frames})"
+        return replace(found, notes=(*found.notes, told))
+    size = fixed_steps(found)
+    if hints.framing is not None or not size:
+        return found
+    with contextlib.suppress(ExportError):
+        frames = Framing(window=size, hop=size)
+        framed = _find(model.clone(), replace(hints, framing=frames), bench)
+        if framed.streams:
+            told = (
+                f"the file takes {size} steps a run: a session's frames have {size}. Where its windows share steps, "
+                f"say --framing {size}:HOP; where the {size} are no steps, say its axes with --axes"
+            )
+            return replace(framed, notes=(*framed.notes, told))
+    return found
+
+
+class AnswersOnce(ExportError):
+    """A graph answers once in ``rate`` steps."""
+
+    def __init__(self, reason: str, rate: int) -> None:
+        super().__init__(reason)
+        self.rate = rate
+
+
+def fixed_steps(found: Finding) -> int:
+    """The number of steps that is fixed in a graph of ``[B, T, F]`` which streams so many at a time; 0 = none is."""
+    shapes = [found.layout.roles[port.name] for port in found.fed]
+    wide = [roles for roles in shapes if len(roles) == 3 and roles[0] == "B" and "1" not in roles]
+    if not found.streams or found.layout.has_steps or len(wide) < len(shapes) or found.said_axes:
+        return 0
+    sizes = {roles[1] for roles in wide}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    if not isinstance(size, int) or size < _LEAST_STEPS:
+        return 0
+    takes = [found.survey.takes(found.layout, axis, 2 * max(int(roles[axis]) for roles in wide)) for axis in (1, 2)]
+    return 0 if takes == [False, True] else size  # what stands behind the steps is tied to weights
+
+
+def _find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
+    notes: list[str] = []
+    inputs, outputs = _without_weights(model, hints)
     _check_names(inputs, outputs, hints)
     constants = {name: constant_of_port(inputs, name, given) for name, given in hints.constants.items()}
     known = {*constants, *hints.inputs, *hints.states}
@@ -52,6 +104,12 @@ def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
         inputs, outputs = ports_of(model)
         flow = Flow(model.graph)
     states = {pair.given for pair in pairs}
+    notes += _without_defaults(model, [port for port in inputs if port.name not in states | known])
+    inputs = [port for port in inputs if port.default is None or port.name in states | known]
+    hints = replace(
+        hints, initial=_begun(model, [port for port in inputs if port.name in states]) | dict(hints.initial)
+    )
+    flow = Flow(model.graph)
     fed = [port for port in inputs if port.name not in {*states, *constants, *(each.name for each in lengths)}]
     numbers = [port for port in fed if port.sizes == () and port.name not in hints.inputs]
     fed = [port for port in fed if port not in numbers]
@@ -68,19 +126,35 @@ def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
     raise finding.error()
 
 
-def _without_defaults(model: ir.Model, hints: ImportHints) -> list[str]:
-    """Take inputs with a default, which they then are in every run, out of the graph; states begin with theirs."""
+def _without_weights(model: ir.Model, hints: ImportHints) -> tuple[list[Port], list[Port]]:
+    """The inputs and outputs of a graph without the weights that are inputs, too, as files of old have them all."""
+    inputs, outputs = ports_of(model)
+    said = {*hints.states, *hints.inputs, *hints.constants}
+    for port in list(inputs):
+        may_be_state = any(likeness(port.name, made.name) >= LETTERS for made in outputs)
+        if port.default is not None and port.name not in said and not (may_be_state or port.default.size <= _SMALL):
+            inputs.remove(port)
+            model.graph.inputs.remove(model.graph.initializers[port.name])
+    return inputs, outputs
+
+
+def _without_defaults(model: ir.Model, ports: Sequence[Port]) -> list[str]:
+    """Take inputs with a default, which they then are in every run, out of the graph."""
     notes = []
-    for value in list(model.graph.inputs):
-        name = value.name or ""
-        if not value.is_initializer() or name in {*hints.states, *hints.inputs, *hints.constants}:
+    for port in ports:
+        if port.default is None:
             continue
-        model.graph.inputs.remove(value)
-        if value.uses() and value.const_value is not None and value.const_value.size <= 16:
-            notes.append(
-                f"input {name!r} has a default, {value.const_value.numpy().tolist()}, which it is in every run"
-            )
-    return notes
+        model.graph.inputs.remove(model.graph.initializers[port.name])
+        notes.append(f"input {port.name!r} has a default, {port.default.tolist()}, which it is in every run")
+    return notes if len(notes) <= _FEW else []
+
+
+def _begun(model: ir.Model, states: Sequence[Port]) -> dict[str, Any]:
+    """What states begin with whose inputs have a default; the graph no longer has it."""
+    found = {port.name: port.default for port in states if port.default is not None}
+    for name in found:
+        del model.graph.initializers[name]
+    return found
 
 
 def _are_lengths(port: Port, outputs: Sequence[Port]) -> bool:
@@ -146,11 +220,14 @@ class _Finder:
         self._hints, self._bench = hints, bench
         self._codes = find_num_codes(model)
         self._reasons: list[str] = []
+        self._rate = 0
         self._found: Finding | None = None
 
     def error(self) -> ExportError:
         """Why nothing was found."""
         reason = self._reasons[0] if self._reasons else "its axes are not clear"
+        if self._rate and self._hints.framing is None:
+            return AnswersOnce(reason, self._rate)
         return ExportError(f"{reason}; where its axes were taken for others than they are, say them with --axes")
 
     def look(self, constants: Mapping[str, NDArray[Any]]) -> Finding | None:
@@ -167,6 +244,7 @@ class _Finder:
                 surveyed = survey.look(layout)
             except Unfit as error:
                 self._reasons.append(str(error))
+                self._rate = self._rate or error.rate
                 if layout.has_steps and layout.rows is None:
                     unfit.append(self._finding(survey, Surveyed(layout, {}, str(error)), constants))
                 continue
@@ -233,6 +311,8 @@ class _Finder:
             self._codes,
             obstacles=(surveyed.carries,) if surveyed.carries and self._pairs else (),
             notes=surveyed.notes,
+            framing=self._hints.framing,
+            said_axes=bool(self._hints.axes),
         )
 
     def _rewired(self, found: Finding) -> Finding:

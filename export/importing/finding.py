@@ -42,6 +42,8 @@ class Finding:
         surveyed: its axes.
         survey: how it was run.
         constants: inputs that are the same in every run.
+        framing: of a graph that is given windows, or frames of several steps.
+        said_axes: whether the user said what axes are.
         origin: what was found of the file's own graph, where this one was rewired.
         rewired, obstacles, notes: sentences.
     """
@@ -58,6 +60,8 @@ class Finding:
     constants: Mapping[str, NDArray[Any]]
     codes: Mapping[str, int]
     origin: Finding | None = None
+    framing: Framing | None = None
+    said_axes: bool = False
     rewired: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
