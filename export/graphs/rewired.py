@@ -27,6 +27,7 @@ from ostinato.export.graphs.rewired_pasts import (
     rewire_convolution,
     rewire_padding,
     rewire_running_sum,
+    rewire_transposed_convolution,
 )
 from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring
 from ostinato.export.graphs.settled import settle
@@ -38,6 +39,7 @@ __all__ = ["InputAxes", "Obstacle", "Rewired", "first_dependence", "rewire"]
 _REWRITES = {**dict.fromkeys(LAYERS, rewire_layer), "Scan": rewire_loop, "Loop": rewire_loop}
 _REWRITES_OF_PASTS = {
     **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), rewire_convolution),
+    "ConvTranspose": rewire_transposed_convolution,
     "Pad": rewire_padding,
     "Concat": rewire_concatenation,
     "CumSum": rewire_running_sum,
