@@ -99,7 +99,7 @@ def quantize_version(exported: Exported, repository: Path, *, force: bool = Fals
     promise = ALONE if manifest.task == "recurrent" else BY_ITSELF
     with new_version(repository, manifest.name, manifest.version, force=force) as new:
         notes = quantize_graph(source / graph.file, new.folder / graph.file)
-        cost = _cost(manifest.model_copy(update={"promise": promise}), source, new.folder)
+        cost = _cost(manifest.of_graph.model_copy(update={"promise": promise}), source, new.folder)
         line = Measured("in int8", "the golden answers", cost.largest, bit_identical=False)
         proof = exported.proof.joined([line], _tolerance(cost.largest))
         kept = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in _OF_THIS_VERSION}

@@ -64,6 +64,14 @@ def export(
     steps_per_answer: Annotated[
         int, typer.Option(min=1, help="Steps that the module takes for one answer; a session's step is so many.")
     ] = 1,
+    framing: Annotated[
+        str,
+        typer.Option(
+            help="The module is given windows of so many steps, one behind each HOP new ones; sessions are sent steps.",
+            metavar="WINDOW:HOP",
+            show_default="none",
+        ),
+    ] = "",
     delay: Annotated[
         str,
         typer.Option(
@@ -145,6 +153,7 @@ def export(
         inputs_file=inputs_file,
         weights=weights,
         steps_per_answer=steps_per_answer,
+        framing=framing,
         delay=split_names(delay),
         input_shape=input_shape,
         input_dtype=input_dtype,

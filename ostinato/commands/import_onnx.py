@@ -20,6 +20,7 @@ from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.export.importing.found import Found
+    from ostinato.service.artifact.framing import Framing
 
 
 def import_(
@@ -192,7 +193,11 @@ def _axes(given: list[str] | None) -> dict[str, tuple[str | int, ...]]:
     return _pairs(given, "--axes", "NAME=B,T,40", read)
 
 
-def _framing(text: str) -> Any:
-    if not text:
-        return None
-    raise typer.BadParameter("framing is not there yet", param_hint="--framing")
+def _framing(text: str) -> Framing | None:
+    from ostinato.service.artifact.framing import Framing
+    from ostinato.service.errors import InvalidInput
+
+    try:
+        return Framing.parse(text) if text else None
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error), param_hint="--framing") from error

@@ -13,6 +13,8 @@ from ostinato.service.errors import InvalidInput
 MAX_STEPS = 1_000_000
 """Of a window, and of a frame: what is left over of one is a part of each session's state."""
 
+MAX_CHUNK_FRAMES = 10_000
+
 _AS_WRITTEN = "a window and its hop are two whole numbers, as 576:512"
 
 
@@ -47,6 +49,11 @@ class Framing(Part):
 
     def __str__(self) -> str:
         return f"{self.window}:{self.hop}"
+
+    @property
+    def max_chunk_steps(self) -> int:
+        """The limit that a version is written with: as many frames in a request as other models have steps."""
+        return MAX_CHUNK_FRAMES * self.hop
 
     @property
     def past(self) -> int:
