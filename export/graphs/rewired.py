@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
 
 from ostinato.export.contracts.axes import Array
-from ostinato.export.graphs.dependence import first_dependence
+from ostinato.export.graphs.dependence import failure, first_dependence
 from ostinato.export.graphs.feeding import Feeding, InputAxes
 from ostinato.export.graphs.inferred import infer_shapes
 from ostinato.export.graphs.observed import CannotRun, Observed, observe
@@ -146,4 +146,6 @@ def _drop_inputs(rewiring: Rewiring) -> None:
 
 
 def _cannot_run(model: ir.Model, error: CannotRun) -> Obstacle:
-    return Obstacle(model.graph.name or "", "graph", f"it runs with none of the lengths that were tried: {error}")
+    what = "any of the numbers of steps that were tried"
+    found = failure((node for node, _ in all_nodes(model.graph)), str(error), what)
+    return found or Obstacle(model.graph.name or "", "graph", f"it cannot run with {what}: {error}")
