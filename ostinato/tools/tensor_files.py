@@ -269,6 +269,9 @@ def _from_arrays(
         shapes = ", ".join(f"{part['name']} {list(arrays[part['name']].shape)}" for part in inputs)
         wanted = ", ".join(f"{part['name']} {_wanted(part)}" for part in inputs)
         raise InputError(f"{path}: the shapes are {shapes}; a sequence has {wanted}, several one axis more in front")
+    if axes == 1 and len(inputs) == 1 and not _rank(inputs[0]) and arrays[names[0]].shape[1] == 1:
+        # Steps of one number, each in a row of its own: one sequence, as a table's column is.
+        arrays, axes = {**arrays, names[0]: arrays[names[0]][:, 0]}, 0
     if axes == 0:
         arrays = {name: array[None] for name, array in arrays.items()}
     lengths = {len(arrays[part["name"]]) for part in inputs}

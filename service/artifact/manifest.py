@@ -281,7 +281,7 @@ class Manifest(Part):
                 raise ValueError(
                     "a recurrent model has one graph, 'step', a sequence input or more, and an output or more"
                 )
-            if not self.states:
+            if not self.states and self.framing is None:
                 raise ValueError("a recurrent model has at least one state")
         if self.task == "sequence":
             if not self.inputs or not self.outputs or roles != {"sequence"}:
