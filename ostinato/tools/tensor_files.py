@@ -149,7 +149,7 @@ def print_tensors(
     if as_json:
         words = ", ".join(_json(made.words(rows)) for rows in outputs)
         of_frames = ""
-        if made.hop:
+        if made.framing:
             told = [next(iter(steps.values())) if made.is_single else steps for steps in all_steps]
             of_frames = ', "output_steps": [' + ", ".join(map(_json, told)) + "]"
         file.write('{"outputs": [' + words + "]" + of_frames + "}\n")
@@ -174,7 +174,7 @@ def print_tensors(
 
 def _steps_of(rows: NDArray[Any], made: RowLayout[Output], num_steps: int) -> dict[str, NDArray[Any]]:
     """The step, counted from 1, that each row of each output is of, when a sequence has ``num_steps``."""
-    if made.hop:
+    if made.framing:
         steps = made.steps_of(made.ends_of(num_steps, len(rows)))
         return steps if isinstance(steps, dict) else {made.shown[0].name: steps}
     # One answer for many steps is that of the last.
