@@ -65,16 +65,25 @@ class Cost:
         )
 
 
+def check_quantization(to: str) -> None:
+    """Refuse what is neither ``int8`` nor nothing.
+
+    Raises:
+        ExportError: it is.
+    """
+    if to not in ("", "int8"):
+        raise ExportError(f"--quantize {to}: there is int8, which is dynamic: it needs no examples")
+
+
 def make_quantized(make: Callable[[Path], Exported], repository: Path, *, to: str, force: bool = False) -> Exported:
     """What ``make`` writes into the repository that it is given, quantised; as it is where ``to`` is empty.
 
     Raises:
         ExportError: ``to`` is neither that nor ``int8``; or as ``quantize_version``.
     """
+    check_quantization(to)
     if not to:
         return make(repository)
-    if to != "int8":
-        raise ExportError(f"--quantize {to}: there is int8, which is dynamic: it needs no examples")
     with tempfile.TemporaryDirectory() as folder:
         return quantize_version(make(Path(folder)), repository, force=force)
 
@@ -99,7 +108,7 @@ def quantize_version(exported: Exported, repository: Path, *, force: bool = Fals
     promise = ALONE if manifest.task == "recurrent" else BY_ITSELF
     with new_version(repository, manifest.name, manifest.version, force=force) as new:
         notes = quantize_graph(source / graph.file, new.folder / graph.file)
-        cost = _cost(manifest.model_copy(update={"promise": promise}), source, new.folder)
+        cost = _cost(manifest.of_graph.model_copy(update={"promise": promise}), source, new.folder)
         line = Measured("in int8", "the golden answers", cost.largest, bit_identical=False)
         proof = exported.proof.joined([line], _tolerance(cost.largest))
         kept = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in _OF_THIS_VERSION}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import PurePath
 from typing import Any
 
 
@@ -50,7 +50,7 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def _files(self, file: str) -> dict[str, str]:
-        beside = {key: (PurePath(file).parent / name).as_posix() for key, name in self.beside.items()}
+        beside = {key: posixpath.normpath(f"{file}/../{name}") for key, name in self.beside.items()}
         return {"file": file, **beside, "source": "", "licence": ""}
 
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.files import save_graph
 from ostinato.service.artifact.graphs import open_graph
+from ostinato.service.catalogue.tried import try_graph
 from ostinato.service.errors import ModelRejected
 
 
@@ -39,6 +40,7 @@ def open_file(path: Path) -> Any:
         ExportError: onnxruntime cannot load it; one line.
     """
     try:
+        try_graph(path)
         return open_graph(path)
     except ModelRejected as error:
         said = " ".join(str(error).removeprefix(f"{path}: ").split())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeAlias
 
 from ostinato.export.errors import ExportError
 from ostinato.export.importing.ports import AxisSize, Port, is_nameless
+from ostinato.service.artifact.framing import Framing
 
 AxisRole: TypeAlias = int | str
-"""``B``, ``T``, a number of a step's numbers, or ``1`` as a string: an axis of one, which is left out."""
+"""``B``, ``T``, ``W`` (the steps of a window), a number of a step's numbers, or ``1`` as a string: an axis of one,
+which is left out.
+"""
 
 AxisRoles: TypeAlias = tuple[AxisRole, ...]
 
@@ -33,11 +36,13 @@ class AxisLayout:
         roles: of each input that is fed or carried, its axes.
         rows: that the graph takes: None = any number; 0 = it has no axis for them.
         how: of an input, in words, how its axes were found.
+        window: steps of ``W``.
     """
 
     roles: Mapping[str, AxisRoles]
     rows: int | None
     how: Mapping[str, str] = field(default_factory=dict)
+    window: int = 0
 
     @property
     def has_steps(self) -> bool:
@@ -51,9 +56,22 @@ def normal(roles: AxisRoles) -> tuple[int | str, ...]:
     return kept if "B" in kept else ("B", *kept)
 
 
+def timed(roles: Mapping[str, AxisRoles]) -> tuple[str, AxisRoles, int]:
+    """An input whose steps are counted, and their axis: those of its window or frame, where it has no others."""
+    for symbol in ("T", "W"):
+        for name, axes in roles.items():
+            if symbol in axes:
+                return name, axes, axes.index(symbol)
+    name, axes = max(roles.items(), key=lambda item: len(item[1]))
+    sizes = [axis for axis, role in enumerate(axes) if isinstance(role, int) or role == "1"]
+    return name, axes, sizes[0] if sizes else 0
+
+
 def left_out(roles: Sequence[AxisRole]) -> AxisRoles:
     """The same with axes of one left out; of a step that is one number its last axis stays."""
     kept = list(roles)
+    if "W" in kept:
+        return tuple("1" if role == 1 else role for role in kept)
     sizes = [axis for axis, role in enumerate(kept) if isinstance(role, int)]
     units = [axis for axis in sizes if kept[axis] == 1]
     last = sizes[-1:] if len(units) == len(sizes) else []
@@ -64,13 +82,20 @@ def left_out(roles: Sequence[AxisRole]) -> AxisRoles:
 
 
 def likely_layouts(
-    fed: Sequence[Port], states: Sequence[Port], said: Mapping[str, Sequence[str | int]]
+    fed: Sequence[Port],
+    states: Sequence[Port],
+    said: Mapping[str, Sequence[str | int]],
+    framing: Framing | None = None,
+    *,
+    frees_steps: bool = True,
 ) -> Iterator[AxisLayout]:
     """Layouts that the names and sizes of axes bear out, the likeliest first.
 
     Args:
         fed: inputs of the steps; context is among them.
         said: of some inputs, their axes as the user says.
+        framing: of a graph that is given windows.
+        frees_steps: whether an axis of a fixed size may be that of the steps.
 
     Raises:
         ExportError: what was said does not fit, or nobody knows how many axes an input has.
@@ -83,11 +108,87 @@ def likely_layouts(
                 f"--axes {port.name}=B,T,40 (B batch, T steps, and sizes)"
             )
     open_inputs, open_states = ([port for port in ports if port.name not in known] for ports in (fed, states))
+    seen: set[tuple[tuple[str, AxisRoles], ...]] = set()
+    later: list[AxisLayout] = []
+    frees = [port for port in fed if port.name not in known] if frees_steps else []
     for meaning in _meanings(open_inputs, open_states):
-        roles = {port.name: tuple(meaning.get(size, size) for size in port.known_sizes) for port in open_inputs}
-        roles |= {port.name: tuple(meaning.get(size, size) for size in port.known_sizes) for port in open_states}
-        if all(_is_sound(each) for each in roles.values()):
-            yield from _settled(fed, states, roles | known)
+        roles = {port.name: _meant(port, meaning) for port in (*open_inputs, *open_states)} | known
+        roles = {port.name: roles[port.name] for port in (*fed, *states)}
+        if not all(_is_sound(each) for each in roles.values()):
+            continue
+        for layout in _settled(fed, states, roles):
+            for each in _in_windows(layout, fed, framing) if framing is not None else _with_steps(layout, fed, frees):
+                if (key := (*each.roles.items(), (str(each.rows), ()))) not in seen:
+                    seen.add(key)
+                    if each.rows is None:
+                        yield each
+                    else:
+                        later.append(each)
+    yield from later
+    if not seen:
+        raise _unclear(open_states)
+
+
+def _unclear(states: Sequence[Port]) -> ExportError:
+    for port in states:
+        is_open = [size for size in port.known_sizes if isinstance(size, str)]
+        if len(is_open) > 1:
+            return ExportError(
+                f"state {port.name!r} is {port.words}: only the batch may be open in a state, since a session keeps "
+                f"one of one size; where it has always the same, say so with --axes {port.name}=...; where it grows, "
+                "as a cache of all that was ever seen, it cannot be served"
+            )
+    return ExportError("which axes are the batch and the steps is not clear; say it with --axes NAME=B,T,40")
+
+
+def _meant(port: Port, meaning: Mapping[AxisSize, AxisRole]) -> AxisRoles:
+    return tuple(meaning.get(size, size) for size in port.known_sizes)
+
+
+def _with_steps(layout: AxisLayout, fed: Sequence[Port], frees: Sequence[Port]) -> Iterator[AxisLayout]:
+    """A layout, and before it, where it has no steps, what it is if an axis of a fixed size has them."""
+    wide = [port for port in frees if len(layout.roles[port.name]) >= 3]
+    for axis in (1, 0, 2) if wide and not layout.has_steps else ():
+        if all(_may_be_steps(layout.roles[port.name], axis) for port in wide):
+            roles = {
+                port.name: left_out(_put(_with_units(layout.roles[port.name]), axis, "T"))
+                for port in fed
+                if port in wide
+            }
+            how = {**layout.how, **dict.fromkeys(roles, "its steps are fixed in the file, and were freed")}
+            yield AxisLayout({**layout.roles, **roles}, layout.rows, how)
+    yield layout
+
+
+def one_at_a_time(layout: AxisLayout, *, has_steps: bool) -> AxisLayout:
+    """The same for a graph whose rows, and steps, do not share a run."""
+    if has_steps:
+        return replace(layout, rows=layout.rows or 1)
+    roles = {name: tuple("1" if role == "T" else role for role in axes) for name, axes in layout.roles.items()}
+    return replace(layout, roles=roles, rows=layout.rows or 1)
+
+
+def _may_be_steps(roles: AxisRoles, axis: int) -> bool:
+    return axis < len(roles) - 1 and (isinstance(roles[axis], int) or roles[axis] == "1")
+
+
+def _with_units(roles: AxisRoles) -> AxisRoles:
+    return tuple(1 if role == "1" else role for role in roles)
+
+
+def _in_windows(layout: AxisLayout, fed: Sequence[Port], framing: Framing) -> Iterator[AxisLayout]:
+    """A layout whose steps, or whose axis of so many, are the steps of a window."""
+    roles = dict(layout.roles)
+    framed = False
+    for port in fed:
+        own = _with_units(roles[port.name])
+        axes = [axis for axis, role in enumerate(own) if role == "T"]
+        axes = axes or [axis for axis, role in enumerate(own) if role == framing.window]
+        if axes:
+            roles[port.name] = left_out(_put(own, axes[0], "W"))
+            framed = True
+    if framed:
+        yield AxisLayout(roles, layout.rows, layout.how, framing.window)
 
 
 def _said_roles(port: Port, said: Sequence[str | int]) -> AxisRoles:
@@ -141,7 +242,11 @@ def _settled(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Ax
         yield AxisLayout(_without_units(fed, states, roles), None)
         return
     for freed in _freed(lacking, states, roles):
-        yield AxisLayout(_without_units(fed, states, {**roles, **freed}), None, dict.fromkeys(freed, "freed"))
+        yield AxisLayout(
+            _without_units(fed, states, {**roles, **freed}),
+            None,
+            dict.fromkeys(freed, "its batch is fixed in the file, and was freed"),
+        )
     shared = _shared_rows(lacking, states, roles)
     found = {port.name: _with_batch(roles[port.name], port in states, shared) for port in lacking}
     rows = shared if any("B" in each for each in found.values()) else 0

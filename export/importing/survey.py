@@ -5,7 +5,7 @@ rows are their own, and whether its states carry all that its answers depend on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,14 @@ class Surveyed:
     Attributes:
         layout: of the inputs.
         made: of each output, its axes.
-        carries: whether in chunks it answers as in one run; why not otherwise.
+        carries: empty where in chunks it answers as in one run; why not otherwise.
+        notes: what is said of outputs that are left out.
     """
 
     layout: AxisLayout
     made: Mapping[str, AxisRoles]
     carries: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,13 @@ class Drawer:
     ports: Mapping[str, Port]
     codes: Mapping[str, int]
     initial: Mapping[str, NDArray[Any]]
+    examples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def draw(self, name: str, shape: Sequence[int], generator: np.random.Generator) -> NDArray[Any]:
         """An array of an input's dtype."""
         dtype = np.dtype(self.ports[name].dtype)
-        if name in self.initial:
-            return np.broadcast_to(np.asarray(self.initial[name], dtype), tuple(shape)).copy()
+        if name in self.examples and self.examples[name].size:
+            return generator.choice(self.examples[name].ravel(), size=shape).astype(dtype)
         if dtype.kind == "f":
             return generator.standard_normal(shape).astype(dtype)
         return generator.integers(self.codes.get(name, 2), size=shape).astype(dtype)
@@ -76,6 +79,10 @@ class Survey:
         session: an ``InferenceSession`` of the file.
         states: input of a state -> its output.
         outputs: of the graph, by name.
+        lengths: inputs for the number of steps.
+
+    Attributes:
+        session: as given.
     """
 
     def __init__(
@@ -85,12 +92,14 @@ class Survey:
         states: Mapping[str, str],
         outputs: Sequence[str],
         constants: Mapping[str, NDArray[Any]],
+        lengths: Sequence[Port] = (),
     ) -> None:
-        self._session = session
+        self.session = session
         self._drawer = drawer
         self._states = dict(states)
         self._outputs = list(outputs)
         self._constants = dict(constants)
+        self._lengths = tuple(lengths)
 
     def look(self, layout: AxisLayout) -> Surveyed:
         """Run the graph in the sizes that a layout says.
@@ -98,29 +107,37 @@ class Survey:
         Raises:
             Unfit: it does not run, or does otherwise than a layout says.
         """
-        made = self._roles_of_outputs(layout)
+        made, notes = self._roles_of_outputs(layout)
         for given, output in self._states.items():
             if normal(made[output]) != normal(layout.roles[given]):
                 raise Unfit(
                     f"state {given!r} is {_words(normal(layout.roles[given]))} and comes back as "
                     f"{_words(normal(made[output]))}"
                 )
-        surveyed = Surveyed(layout, made)
+        surveyed = Surveyed(layout, made, "", notes)
         self._check_rows(surveyed)
-        return Surveyed(layout, made, self._differs_in_chunks(surveyed))
+        return Surveyed(layout, made, self._differs_in_chunks(surveyed), notes)
+
+    def answers(self, layout: AxisLayout) -> list[NDArray[Any]]:
+        """What the graph makes of one drawn run.
+
+        Raises:
+            Unfit: it fails.
+        """
+        return self._raw(layout, max(layout.rows or 2, 1), 4, drawn_states=True)
 
     def network(self, surveyed: Surveyed) -> ForeignNetwork:
         """The graph in the axes of a manifest: outputs, then states."""
-        shown = [name for name in self._outputs if name not in self._states.values()]
-        made = {name: surveyed.made[name] for name in (*shown, *self._states.values())}
+        shown = [name for name in surveyed.made if name not in self._states.values()]
+        made = [(name, surveyed.made[name]) for name in (*shown, *self._states.values())]
         roles = {name: roles for name, roles in surveyed.layout.roles.items() if name not in self._states}
         roles |= {name: surveyed.layout.roles[name] for name in self._states}
-        return ForeignNetwork(self._session, roles, made, surveyed.layout.rows, self._constants)
+        return ForeignNetwork(self.session, roles, made, surveyed.layout.rows, self._constants, self._lengths)
 
     def draw(self, layout: AxisLayout, rows: int, steps: int, seed: int = 0) -> dict[str, NDArray[Any]]:
         """What goes into a run, in the axes of a manifest; states as they begin."""
         generator = np.random.default_rng(seed)
-        sizes = {"B": rows, "T": steps}
+        sizes = {"B": rows, "T": steps, "W": layout.window}
         feeds = {}
         for name, roles in layout.roles.items():
             shape = [sizes[axis] if isinstance(axis, str) else axis for axis in normal(roles)]
@@ -138,25 +155,36 @@ class Survey:
             return np.zeros(shape, dtype)  # type: ignore[arg-type]
         return np.broadcast_to(np.expand_dims(initial, normal(roles).index("B")), shape).astype(dtype)  # type: ignore[arg-type]
 
-    def _roles_of_outputs(self, layout: AxisLayout) -> dict[str, AxisRoles]:
-        """What the axes of the outputs are: those whose sizes follow the batch, and those that follow the steps."""
-        sizes = [(rows if layout.rows is None else max(layout.rows, 1), steps) for rows, steps in _SIZES]
-        shapes = [self._shapes(layout, *size) for size in dict.fromkeys(sizes)]
-        sizes = list(dict.fromkeys(sizes))
+    def _roles_of_outputs(self, layout: AxisLayout) -> tuple[dict[str, AxisRoles], tuple[str, ...]]:
+        """What the axes of the outputs are: those whose sizes follow the batch, and those that follow the steps. An
+        output that follows neither is left out, unless it is a state, or the only one.
+        """
+        sizes = list(
+            dict.fromkeys(
+                (rows if layout.rows is None else max(layout.rows, 1), steps if layout.has_steps else 1)
+                for rows, steps in _SIZES
+            )
+        )
+        shapes = [dict(zip(self._outputs, map(np.shape, self._raw(layout, *size)), strict=True)) for size in sizes]
         found: dict[str, AxisRoles] = {}
+        unfit: list[Unfit] = []
         for name in self._outputs:
-            seen = [each[name] for each in shapes]
-            if len({len(shape) for shape in seen}) > 1:
-                raise Unfit(
-                    f"output {name!r} has {', '.join(str(len(shape)) for shape in seen)} axes in runs of several sizes"
-                )
-            found[name] = self._roles(name, layout, seen, sizes)
-        return found
+            try:
+                found[name] = self._roles(name, layout, [each[name] for each in shapes], sizes)
+            except Unfit as error:
+                if name in self._states.values():
+                    raise
+                unfit.append(error)
+        if unfit and not set(found) - set(self._states.values()):
+            raise unfit[0]
+        return found, tuple(f"{error}: it is left out" for error in unfit)
 
     def _roles(
         self, name: str, layout: AxisLayout, seen: Sequence[tuple[int, ...]], sizes: Sequence[tuple[int, int]]
     ) -> AxisRoles:
         roles: list[AxisRole] = []
+        if len({len(shape) for shape in seen}) > 1:
+            raise Unfit(f"output {name!r} has {' or '.join(str(len(shape)) for shape in seen)} axes")
         for axis in range(len(seen[0])):
             along = [shape[axis] for shape in seen]
             if len(set(along)) == 1:
@@ -189,20 +217,24 @@ class Survey:
             return roles
         return [*roles[:axis], "B", *roles[axis + 1 :]]
 
-    def _shapes(self, layout: AxisLayout, rows: int, steps: int) -> dict[str, tuple[int, ...]]:
+    def _raw(self, layout: AxisLayout, rows: int, steps: int, *, drawn_states: bool = False) -> list[NDArray[Any]]:
+        """The outputs of one run, in the file's axes."""
         generator = np.random.default_rng(0)
-        sizes = {"B": rows, "T": steps, "1": 1}
+        sizes = {"B": rows, "T": steps, "W": layout.window, "1": 1}
         feeds = {}
         for name, roles in layout.roles.items():
             shape = [sizes[axis] if isinstance(axis, str) else axis for axis in roles]
-            is_state = name in self._states
             dtype = np.dtype(self._drawer.ports[name].dtype)
-            feeds[name] = np.zeros(shape, dtype) if is_state else self._drawer.draw(name, shape, generator)
+            is_zero = name in self._states and not drawn_states
+            feeds[name] = np.zeros(shape, dtype) if is_zero else self._drawer.draw(name, shape, generator)
+        for port in self._lengths:
+            feeds[port.name] = np.full((rows,) * len(port.sizes or ()), steps, port.dtype)
         try:
-            made = self._session.run(self._outputs, {**feeds, **self._constants}, without_messages())
+            made: list[NDArray[Any]] = self.session.run(self._outputs, {**feeds, **self._constants}, without_messages())
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise Unfit(f"the graph fails on {rows} rows of {steps} steps: {first_line(error)}") from error
-        return {name: array.shape for name, array in zip(self._outputs, made, strict=True)}
+            size = f"{rows} rows of {steps} steps" if layout.has_steps else f"{rows} rows"
+            raise Unfit(f"the graph fails on {size}: {first_line(error)}") from error
+        return made
 
     def _check_rows(self, surveyed: Surveyed) -> None:
         """See that a row answers the same alone, where a graph takes any batch."""
@@ -256,8 +288,7 @@ class Survey:
             made = network([feeds[name] for name in order])
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise Unfit(f"the graph fails: {first_line(error)}") from error
-        shown = [name for name in self._outputs if name not in self._states.values()]
-        return dict(zip((*shown, *self._states.values()), made, strict=True))
+        return dict(zip(network.made_names, made, strict=True))
 
 
 def _words(shape: Sequence[int | str]) -> str:

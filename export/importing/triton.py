@@ -40,11 +40,12 @@ _WAYS_OUT = {
 class TritonModel:
     """A version of a model: its graph's file, and what its configuration says of it (None = there is none).
 
-    ``refused``: why it cannot be imported; "" = it can be tried.
+    ``folder``: the model's. ``refused``: why it cannot be imported, whatever its versions are; "" = it can be tried.
     """
 
     name: str
     version: str
+    folder: Path
     path: Path
     config: Any = None
     refused: str = ""
@@ -91,15 +92,15 @@ def _versions(folder: Path, repository: Path) -> list[TritonModel]:
         if path.exists() or path.is_symlink():
             config = read_config(_inside(path, repository))
         if refused := _refused(folder, config):
-            return [TritonModel(folder.name, "", folder, config, refused)]
+            return [TritonModel(folder.name, "", folder, folder, config, refused)]
         file = (config and config.default_model_filename) or _GRAPH
         numbers = sorted((each for each in folder.iterdir() if _is_version(each)), key=lambda each: int(each.name))
         graphs = [(each.name, _graph_file(each, file, folder)) for each in numbers]
     except (ExportError, OSError) as error:
-        return [TritonModel(folder.name, "", folder, config, str(error))]
-    found = [TritonModel(folder.name, number, graph, config) for number, graph in graphs if graph is not None]
+        return [TritonModel(folder.name, "", folder, folder, config, str(error))]
+    found = [TritonModel(folder.name, number, folder, graph, config) for number, graph in graphs if graph is not None]
     if not found and config is not None:
-        return [TritonModel(folder.name, "", folder, config, f"no version of it has a file {file}")]
+        return [TritonModel(folder.name, "", folder, folder, config, f"no version of it has a file {file}")]
     return found
 
 

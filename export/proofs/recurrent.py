@@ -31,7 +31,7 @@ from ostinato.export.proofs.proof import (
     worst_place,
 )
 from ostinato.export.proofs.sizes import num_rows, num_steps, up_to
-from ostinato.service.artifact.numbers import largest_difference
+from ostinato.service.artifact.numbers import largest_difference, largest_of
 
 BATCH_SIZES = (1, 2, 3, 5, 8, 17, 32, 64)
 LENGTHS = (1, 2, 3, 7, 24, 70, 200)
@@ -226,9 +226,9 @@ class _Prover:
 
     def _check_recurrent(self, in_chunks: Answer, whole: Answer) -> None:
         sound = ~(self._contract.failed_rows(in_chunks[0]) & self._contract.failed_rows(whole[0]))
-        pairs = (self._contract.named(answer[0][sound]).values() for answer in (in_chunks, whole))
-        difference = max(largest_difference(given, wanted) for given, wanted in zip(*pairs, strict=True))
-        if not difference <= CHUNK_TOLERANCE:
+        chunks, wholes = (list(self._contract.named(answer[0][sound]).values()) for answer in (in_chunks, whole))
+        difference = max(largest_difference(given, wanted) for given, wanted in zip(chunks, wholes, strict=True))
+        if not difference <= max(CHUNK_TOLERANCE, TOLERANCE * largest_of(wholes)):
             raise ExportError(
                 f"cut into chunks the network answers otherwise than over the whole sequence (difference "
                 f"{difference:.2g}): its states do not carry all that its output depends on, so it cannot be served "

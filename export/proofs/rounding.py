@@ -24,7 +24,7 @@ from ostinato.export.proofs.proof import TOLERANCE, worst_place
 from ostinato.export.proofs.sizes import num_rows, num_steps
 from ostinato.export.proofs.teacher_forcing import Written, write_from
 from ostinato.service.artifact.decoder import Decoder
-from ostinato.service.artifact.numbers import largest_difference
+from ostinato.service.artifact.numbers import largest_difference, largest_of
 
 AnyContract = TypeVar("AnyContract", Contract, EncoderDecoder)
 
@@ -138,8 +138,7 @@ def proved_tolerance(contract: Contract, graph: StepFunction) -> float:
 def largest_answer(contract: Contract, sequences: Array) -> float:
     """The largest number that a network answers to sequences ``[B, T, ...]``, or carries behind them."""
     made, after = contract.run(contract, sequences, contract.initial_states(len(sequences)))
-    numbers = [array for array in (*contract.named(made).values(), *after) if array.dtype.kind == "f" and array.size]
-    return max((float(np.abs(array[np.isfinite(array)]).max(initial=0.0)) for array in numbers), default=0.0)
+    return largest_of([*contract.named(made).values(), *after])
 
 
 def recurrent_rounding(

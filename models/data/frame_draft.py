@@ -5,24 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ostinato.models.data.frame_files import (
     ARRAYS,
     FrameFilesRecipe,
+    Stored,
     StoredFrames,
     frames_and_labels,
-    list_in,
-    pictures_in,
+    read_arrays,
     read_frames,
-    sequence_folders,
 )
-from ostinato.models.data.frame_lists import FrameList, read_list
+from ostinato.models.data.frame_lists import PICTURES, FrameList, read_list
 from ostinato.models.data.frames import FrameForm
+from ostinato.models.data.picture_files import VIDEOS, list_in, pictures_in, sequence_folders, sequences_in
 from ostinato.models.data.pictures import are_coloured
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 
 _WINDOW = 20
 _MAX_CLASSES = 100
+# Of arrays, so many frames of so many sequences are compared; and how much less is clearly less.
+_COMPARED, _CLEARLY = 12, 0.7
 # Products of a training that take about a minute and a half on one core, and limits of what that may come to.
 _PRODUCTS = 1e12
 _EPOCHS = (3, 40)
@@ -73,6 +77,8 @@ def _words(predict: str) -> dict[str, str]:
         "data.id": "tells sequences apart; their rows are in order",
         "data.picture": "the pictures' files; paths start at the table",
         "data.colour": "true: three channels",
+        "data.time_first": "arrays are [T, N, ...]: frames change less along the first axis",
+        "data.channels": "whether they are the first or the last axis of a frame",
         "data.window": "longer sequences are cut into pieces of so many frames",
         "data.horizon": "frames ahead that are scored, each made of the one before",
         "data.test_fraction": "held out and scored",
@@ -92,14 +98,17 @@ def _found(file: Path) -> dict[str, Any]:
             raise DataError(f"{file}: has no folder with pictures in it: one for each sequence")
         listed = list_in(file)
         words = None if listed is None else read_list(listed)
-        is_nested = all(len(folder.relative_to(file).parts) == 2 for folder in folders)
+        is_nested = all(len(name.split("/")) == 2 for folder in folders for name, _ in sequences_in(folder, file))
         has_labels = is_nested if words is None else words.has_labels
         named = {} if words is None else _columns(words)
-        return {**_predict(has_labels), **named, "colour": are_coloured(pictures_in(folders[0]))}
+        pictures = [picture for picture in pictures_in(folders[0]) if picture.suffix.lower() != ".npy"]
+        return {**_predict(has_labels), **named, "colour": are_coloured(pictures)}
     if file.suffix.lower() in ARRAYS:
-        frames, label = frames_and_labels(FrameFilesRecipe(file=file))
-        names = {"frames": frames, "label": label} if file.suffix.lower() == ".npz" else {}
-        return {**_predict(bool(label)), **{key: name for key, name in names.items() if name}}
+        return _of_arrays(file)
+    if file.suffix.lower() in PICTURES:
+        return {**_predict(has_labels=False), "colour": are_coloured((file,))}
+    if file.suffix.lower() in VIDEOS:
+        read_frames(FrameFilesRecipe(file=file))  # says what to do
     words = read_list(file)
     if not words.has_pictures:
         raise DataError(f"{file}: no column names pictures; frames are an .npz file, folders of pictures, or a list")
@@ -107,6 +116,33 @@ def _found(file: Path) -> dict[str, Any]:
     paths = (file.parent / first.picture, file.parent / first.sequence / first.picture)
     path = next((path for path in paths if path.exists()), paths[0])
     return {**_predict(words.has_labels), **_columns(words), "colour": are_coloured((path,))}
+
+
+def _of_arrays(file: Path) -> dict[str, Any]:
+    frames_name, label_name = frames_and_labels(FrameFilesRecipe(file=file))
+    names = {"frames": frames_name, "label": label_name} if file.suffix.lower() == ".npz" else {}
+    found = {**_predict(bool(label_name)), **{key: name for key, name in names.items() if name}}
+    arrays = read_arrays(file)
+    frames = arrays[frames_name]
+    if frames.ndim == 4 and frames.shape[-1] in (1, 3, 4) and min(frames.shape[1:3]) > frames.shape[-1]:
+        # One sequence in colour: no frame is so narrow.
+        return {**found, "channels": "last"}
+    labels = arrays.get(label_name) if label_name else None
+    if frames.ndim >= 4 and _is_time_first(frames, None if labels is None or labels.ndim != 1 else len(labels)):
+        found["time_first"] = True
+    return found
+
+
+def _is_time_first(frames: Stored, num_labels: int | None) -> bool:
+    """Whether frames follow each other along the first axis and not the second: there they change less."""
+    first, second = frames.shape[:2]
+    if num_labels is not None and first != second and num_labels in (first, second):
+        return bool(num_labels == second)
+    some = frames[:_COMPARED, :_COMPARED].astype(np.float64)
+    if min(some.shape[:2]) < 2:
+        return False
+    along = [float(np.abs(np.diff(some, axis=axis)).mean()) for axis in (0, 1)]
+    return bool(along[0] < _CLEARLY * along[1])
 
 
 def _predict(has_labels: bool) -> dict[str, Any]:

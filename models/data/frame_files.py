@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,32 +12,35 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field, model_validator
 
 from ostinato.models.data.frame_lists import PICTURES, FrameList, read_list
+from ostinato.models.data.picture_files import (
+    VIDEOS,
+    ChannelLayout,
+    PictureReader,
+    list_in,
+    sequence_folders,
+    sequences_in,
+)
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe, Fraction, meant
 
 Stored: TypeAlias = NDArray[Any]
-ChannelLayout: TypeAlias = Literal["none", "first", "last"]
 MAX_SIDE = 128
-# Larger pictures are made smaller where no size is told: a small network sees no more in them.
-_USUAL_SIDE = 64
 ARRAYS = (".npz", ".npy")
-_LISTS = (".csv", ".tsv", ".txt")
-_FRAMES = ("frames", "x", "X", "sequences", "images", "videos", "data", "arr_0")
-_LABELS = ("labels", "label", "y", "Y", "classes", "targets", "target", "tags", "arr_1")
+_FRAMES = ("frames", "x", "X", "sequences", "images", "videos", "data", "arr_0", "X_train", "x_train", "train")
+_LABELS = ("labels", "label", "y", "Y", "classes", "targets", "target", "tags", "arr_1", "y_train")
 # So many channels may be told from height and width.
 _MAX_CHANNELS = 4
-_MAX_FILE_PIXELS = 50_000_000
 
 
 class FrameFilesRecipe(FileRecipe):
     """Where sequences of frames lie, and what is to be answered.
 
     ``file``: an ``.npz`` or ``.npy`` file of ``[N, T, H, W]`` or ``[N, T, C, H, W]``; a folder with a folder of
-    pictures for each sequence, in the order of their names; or a table whose rows name pictures.
+    pictures for each sequence, in the order of their names, or with a GIF or ``.npy`` file for each; or a table whose
+    rows name pictures.
     ``predict``: the next frame, or the label of each frame or sequence.
     ``frames``: of several arrays, the one with the frames. ``label``: the array of the labels, ``[N]`` or ``[N, T]``,
     or the table's column. ``id``, ``picture``: the columns of a table that tell sequences apart and name files, whose
@@ -101,11 +103,29 @@ def read_frames(recipe: FrameFilesRecipe) -> StoredFrames:
     Raises:
         DataError: it cannot be read, or frames have not all one size.
     """
+    suffix = recipe.file.suffix.lower()
     if recipe.file.is_dir():
-        return _of_folder(recipe)
-    if recipe.file.suffix.lower() in ARRAYS:
-        return _of_arrays(recipe)
-    return _of_list(recipe, read_list(recipe.file, recipe.id, recipe.picture, recipe.label))
+        stored = _of_folder(recipe)
+    elif suffix in ARRAYS:
+        stored = _of_arrays(recipe)
+    elif suffix in PICTURES:
+        reader = PictureReader(recipe.height, recipe.width, colour=recipe.colour)
+        sequence = StoredSequence(recipe.file.stem, np.stack(reader.read_all(recipe.file, str(recipe.file))))
+        stored = StoredFrames((sequence,), reader.layout, reader.digest.hexdigest())
+    elif suffix in VIDEOS:
+        raise DataError(
+            f"{recipe.file}: is a video, and pictures are read: ffmpeg -i {recipe.file.name} frames/%05d.png makes them"
+        )
+    else:
+        stored = _of_list(recipe, read_list(recipe.file, recipe.id, recipe.picture, recipe.label))
+    first = stored.sequences[0]
+    for one in stored.sequences:
+        if one.frames.shape[1:] != first.frames.shape[1:]:
+            raise DataError(
+                f"{recipe.file}: frames of {one.name!r} are {list(one.frames.shape[1:])}, and of {first.name!r} "
+                f"{list(first.frames.shape[1:])}: all frames have one size"
+            )
+    return stored
 
 
 def read_arrays(path: Path) -> dict[str, Stored]:
@@ -196,32 +216,6 @@ def _labels(file: Path, name: str, labels: Stored, shape: tuple[int, ...]) -> li
     return [[label.decode() if isinstance(label, bytes) else str(label) for label in row] for row in rows]
 
 
-def sequence_folders(root: Path) -> list[Path]:
-    """The folders that hold pictures, in the order of their names."""
-    found = {path.parent for path in root.rglob("*") if _is_picture(path) and "__MACOSX" not in path.parts}
-    return sorted(found, key=lambda folder: natural(folder.relative_to(root).as_posix()))
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of their names, numbers in them as numbers."""
-    return sorted(filter(_is_picture, folder.iterdir()), key=lambda path: natural(path.name))
-
-
-def natural(text: str) -> list[tuple[bool, int, str]]:
-    """A key by which ``frame_9`` is before ``frame_10``."""
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
-
-
-def list_in(folder: Path) -> Path | None:
-    """The one table of a folder."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in _LISTS and not path.name.startswith(".")]
-    return found[0] if len(found) == 1 else None
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
-
-
 def _of_folder(recipe: FrameFilesRecipe) -> StoredFrames:
     root, folders = recipe.file, sequence_folders(recipe.file)
     if not folders:
@@ -230,23 +224,40 @@ def _of_folder(recipe: FrameFilesRecipe) -> StoredFrames:
     words = None if listed is None else read_list(listed, recipe.id, recipe.picture, recipe.label)
     if words is not None and words.has_pictures:
         return _of_list(recipe, words)
-    reader = _Reader(recipe)
+    reader = PictureReader(recipe.height, recipe.width, colour=recipe.colour)
     sequences = []
     for folder in folders:
         path = folder.relative_to(root)
-        frames = [reader.read(picture, str(picture)) for picture in pictures_in(folder)]
-        labels: tuple[str, ...] = ()
-        if recipe.predict == "label":
-            labels = path.parts[:1] if words is None and len(path.parts) == 2 else ()
-            labels = labels if words is None else words.labels_of((path.as_posix(), folder.name), len(frames))
-        sequences.append(StoredSequence(path.as_posix(), np.stack(frames), labels))
+        for name, files in sequences_in(folder, root):
+            frames = _frames(reader, files)
+            labels: tuple[str, ...] = ()
+            if recipe.predict == "label":
+                is_labelled = words is None and len(name.split("/")) == 2
+                labels = path.parts[:1] if is_labelled else ()
+                labels = labels if words is None else words.labels_of((name, Path(name).name), len(frames))
+            sequences.append(StoredSequence(name, frames, labels))
     return StoredFrames(tuple(sequences), reader.layout, reader.digest.hexdigest())
+
+
+def _frames(reader: PictureReader, files: Sequence[Path]) -> Stored:
+    """The frames of a sequence: of its pictures, or of the one file that has all."""
+    if files[0].suffix.lower() != ".npy":
+        return np.stack([frame for file in files for frame in reader.read_all(file, str(file))])
+    (file,) = files
+    frames = read_arrays(file)["frames"]
+    reader.digest.update(file.read_bytes())
+    if frames.ndim not in (3, 4) or frames.dtype.kind not in "biuf" or 0 in frames.shape:
+        raise DataError(
+            f"{file}: has the shape {list(frames.shape)}; a sequence is [T, H, W], [T, C, H, W] or [T, H, W, C]"
+        )
+    reader.layout = "none" if frames.ndim == 3 else _channels(frames.shape[1:])
+    return frames
 
 
 def _of_list(recipe: FrameFilesRecipe, words: FrameList) -> StoredFrames:
     if not words.has_pictures:
         raise DataError(f"{words.file}: no column names pictures ({', '.join(PICTURES)}); say it as data.picture")
-    reader = _Reader(recipe)
+    reader = PictureReader(recipe.height, recipe.width, colour=recipe.colour)
     reader.digest.update(words.file.read_bytes())
     listed = words.sequences()
     # Rows are frames: where no sequence has two labels, a label is the sequence's.
@@ -262,31 +273,3 @@ def _of_list(recipe: FrameFilesRecipe, words: FrameList) -> StoredFrames:
         labels = labels[:1] if is_one_each else labels
         sequences.append(StoredSequence(name, np.stack(frames), labels))
     return StoredFrames(tuple(sequences), reader.layout, reader.digest.hexdigest())
-
-
-class _Reader:
-    """Pictures of one size, in grey or in three channels; what lies in 16 bits stays as it is."""
-
-    def __init__(self, recipe: FrameFilesRecipe) -> None:
-        self.digest = hashlib.sha256()
-        self.layout: ChannelLayout = "last" if recipe.colour else "none"
-        self._mode = "RGB" if recipe.colour else "L"
-        self._size = None if recipe.height is None or recipe.width is None else (recipe.width, recipe.height)
-
-    def read(self, path: Path, place: str) -> Stored:
-        try:
-            self.digest.update(path.read_bytes())
-            with Image.open(path) as opened:
-                if opened.width * opened.height > _MAX_FILE_PIXELS:
-                    raise DataError(f"{place}: has {opened.width} x {opened.height} pixels: too many")
-                is_deep = opened.mode.startswith(("I", "F")) and self._mode == "L"
-                image: Image.Image = opened.convert("F") if is_deep else opened.convert(self._mode)
-        except OSError as error:
-            reason = "is no picture" if isinstance(error, UnidentifiedImageError) else error.strerror or str(error)
-            raise DataError(f"{place}: {reason}") from error
-        if self._size is None:
-            shrunk = min(1.0, _USUAL_SIDE / max(image.size))
-            self._size = (max(4, round(image.width * shrunk)), max(4, round(image.height * shrunk)))
-        if image.size != self._size:
-            image = image.resize(self._size, Image.Resampling.BILINEAR)
-        return np.asarray(image)

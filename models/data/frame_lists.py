@@ -10,6 +10,7 @@ from pathlib import Path
 from ostinato.errors import InputError
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import meant
+from ostinato.tables.openings import has_names
 from ostinato.tables.table import Table, TableRow
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -107,7 +108,7 @@ def read_list(file: Path, sequence: str = "", picture: str = "", label: str = ""
 
 
 def listed_rows(file: Path) -> tuple[tuple[str, ...], list[TableRow]]:
-    """The header of a list of pictures, and its rows; where the first row has a picture, the columns are 1, 2, ...
+    """The header of a list of pictures, and its rows; where the first row is one already, the columns are 1, 2, ...
 
     Raises:
         DataError: the table cannot be read.
@@ -117,7 +118,7 @@ def listed_rows(file: Path) -> tuple[tuple[str, ...], list[TableRow]]:
         header, rows = table.header, list(table.rows())
     except InputError as error:
         raise DataError(str(error)) from error
-    if any(map(is_picture, header)):
+    if any(map(is_picture, header)) or not has_names(header):
         # What should be the header is a row already.
         return tuple(str(place + 1) for place in range(len(header))), [TableRow(1, list(header)), *rows]
     return header, rows
@@ -137,5 +138,10 @@ def position_of(file: Path, header: tuple[str, ...], name: str) -> int:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file's name is one of a picture."""
-    return name.lower().endswith(PICTURES)
+    """Whether a file's name is one of a picture; ``#2`` behind it says which of its texts it stands with."""
+    return file_of(name).lower().endswith(PICTURES)
+
+
+def file_of(name: str) -> str:
+    """The name of the file alone."""
+    return re.sub(r"#\d+$", "", name)

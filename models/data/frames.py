@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.models.data.frame_files import ChannelLayout, FrameFilesRecipe, Stored, StoredSequence, read_frames
+from ostinato.models.data.frame_files import FrameFilesRecipe, Stored, StoredSequence, read_frames
 from ostinato.models.data.parts import PartName
+from ostinato.models.data.picture_files import ChannelLayout
 from ostinato.models.data.series import Floats
 from ostinato.models.errors import DataError
 

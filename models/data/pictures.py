@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ostinato.models.data.frame_lists import listed_rows, position_of
+from ostinato.models.data.frame_lists import file_of, listed_rows, position_of
 from ostinato.models.data.parts import PARTS, PartName
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe, Fraction
@@ -35,7 +35,7 @@ class PicturesRecipe(FileRecipe):
     ``text``: the column of the texts; in a list whose first row has a picture, columns are called ``1``, ``2``, ...
     ``spelled``: what is written for a cell of it, as ``one`` for ``1``.
     ``picture``: the column with the pictures' files (PNG, JPEG, ...), whose paths start at the table; without it every
-    other column is a pixel, row by row from the top left.
+    other column is a pixel, row by row from the top left, but those that are ``left_out``.
     ``height``, ``width``: of the pictures; those of files are made so large. None = a square, and as the first file.
     ``colour``: whether files are read with three channels, and not in grey.
     ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin; without
@@ -45,6 +45,7 @@ class PicturesRecipe(FileRecipe):
     text: str
     spelled: dict[str, str] = Field(default_factory=dict)
     picture: str = ""
+    left_out: tuple[str, ...] = ()
     height: Annotated[int, Field(ge=4, le=MAX_SIDE)] | None = None
     width: Annotated[int, Field(ge=4, le=MAX_SIDE)] | None = None
     colour: bool = False
@@ -104,7 +105,9 @@ def load_pictures(recipe: PicturesRecipe) -> PictureParts:
     """
     header, rows = listed_rows(recipe.file)
     lines = [row.line for row in rows]
-    pixels = () if recipe.picture else tuple(column for column in header if column != recipe.text)
+    pixels = (
+        () if recipe.picture else tuple(column for column in header if column not in (recipe.text, *recipe.left_out))
+    )
     wanted = (recipe.text, *((recipe.picture,) if recipe.picture else pixels))
     places = {name: position_of(recipe.file, header, name) for name in wanted}
     cells = {name: [row.cells[place] for row in rows] for name, place in places.items()}
@@ -157,7 +160,7 @@ def _of_files(recipe: PicturesRecipe, names: Sequence[str], lines: Sequence[int]
     size = None if recipe.height is None or recipe.width is None else (recipe.width, recipe.height)
     pictures = []
     for name, line in zip(names, lines, strict=True):
-        path = recipe.file.parent / name
+        path = recipe.file.parent / file_of(name)
         try:
             digest.update(path.read_bytes())
             with Image.open(path) as opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ _TIMES = re.compile(r"^(time|timestamp|date|datetime|step|t|index|frame|row|seco
 _LOOKED_AT = 20_000
 # Steps of all epochs that are learned from within half a minute on one core.
 _STEPS, _LEAST_EPOCHS = 1_000_000, 5
+# So many updates tell a small network what there is to tell.
+_UPDATES, _BATCH_SIZE = 1_000, 16
 _LEAST_SEQUENCES = 4
 # Tables of fewer columns have no sequence in a row.
 _LEAST_STEPS = 8
@@ -56,7 +59,8 @@ def _draft_of(file: Path, description: str, tagged: bool) -> Draft:
         features = tuple(name for name in found.features if not _TIMES.match(name)) or found.features
         words = _words_of(found.features, [list(one.rows) for one in found.sequences[:20]])
         num_steps = sum(len(one.rows) for one in found.sequences)
-        return _draft(description, features, [name for name in words if name in features], {}, tagged, num_steps)
+        words = tuple(name for name in words if name in features)
+        return _draft(description, features, words, {}, tagged, num_steps, len(found.sequences))
     suffix = plain_suffix(file)
     has_form = suffix in (".ts", ".arff", *ARRAYS) or file.is_dir()
     if has_form or (tagged and (suffix in BLOCKS or not _has_columns(file))):
@@ -64,10 +68,11 @@ def _draft_of(file: Path, description: str, tagged: bool) -> Draft:
         if len(sequences) < _LEAST_SEQUENCES:
             form = "" if has_form else "; a line is a word and its tag, and blank lines are between sentences"
             raise DataError(f"{file}: has {len(sequences)} sequences, too few to train, to stop and to test on{form}")
-        return _draft(description, (), (), {}, tagged, sum(len(one.rows) for one in sequences))
+        return _draft(description, (), (), {}, tagged, sum(len(one.rows) for one in sequences), len(sequences))
     if not tagged and (wide := _wide(file)):
         found = read_wide(file, wide["answer"], wide.get("id", ""))
-        return _draft(description, (), (), wide, tagged, sum(len(one.rows) for one in found.sequences))
+        num_steps = sum(len(one.rows) for one in found.sequences)
+        return _draft(description, (), (), wide, tagged, num_steps, len(found.sequences))
     return _draft_of_table(file, description, tagged)
 
 
@@ -124,7 +129,8 @@ def _draft_of_table(file: Path, description: str, tagged: bool) -> Draft:
             f"{file}: no column tells its sequences apart; give each row the name of its sequence, in a column such as "
             "'id', or put each sequence into a file of its own, in a folder of its label's name"
         )
-    return _draft(description, features, words, {"id": name, "answer": answer}, tagged, num_steps)
+    num_sequences = num_steps * len(set(columns[name])) // len(rows) if name else 0
+    return _draft(description, features, words, {"id": name, "answer": answer}, tagged, num_steps, num_sequences)
 
 
 def _draft(
@@ -134,6 +140,7 @@ def _draft(
     columns: dict[str, str],
     tagged: bool,
     num_steps: int,
+    num_sequences: int = 0,
 ) -> Draft:
     data: dict[str, Any] = {key: value for key, value in columns.items() if value}
     data |= {"features": list(features), "categorical": list(words)} if features else {}
@@ -141,8 +148,12 @@ def _draft(
     network: dict[str, Any] = {"cell": "lstm", "hidden_size": 64, "dropout": 0.2, "bidirectional": True}
     if not tagged:
         network["pooling"] = "last"
-    max_epochs = max(_LEAST_EPOCHS, min(20 if tagged else 60, _STEPS // max(1, num_steps)))
-    training = {"batch_size": 16, "max_epochs": max_epochs, "patience_epochs": 4 if tagged else 15}
+    # Few sequences are looked at more often.
+    num_updates = max(1.0, 0.7 * num_sequences / _BATCH_SIZE) if num_sequences else float(_UPDATES)
+    most = 20 if tagged else max(60, math.ceil(_UPDATES / num_updates))
+    max_epochs = max(_LEAST_EPOCHS, min(most, _STEPS // max(1, num_steps)))
+    patience = 4 if tagged else max(15, max_epochs // 4)
+    training = {"batch_size": _BATCH_SIZE, "max_epochs": max_epochs, "patience_epochs": patience}
     return Draft(
         description,
         {"data": data, "network": network, "training": {**training, "learning_rate": 5e-3, "seed": 0}},

@@ -42,8 +42,8 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
         check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
     network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles).to(recipe.training.device)
     stretches = [SeriesStretch(*(part.to(recipe.training.device) for part in one)) for one in stretches]
-    scale = units(dataset, features, forecasts.num_steps).to(recipe.training.device)
-    loss = ForecastLoss(forecasts, scale)
+    scale = units(dataset, features, forecasts.num_steps)
+    loss = ForecastLoss(forecasts, scale.to(recipe.training.device))
     shape = tuple(scale.shape)
 
     def of_window(x: Tensor, target: Tensor, static: Tensor, states: States) -> tuple[Tensor, States]:
@@ -52,7 +52,7 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
         return loss(apart, target.reshape(*target.shape[:-1], *shape)), tuple(after)
 
     is_plain = forecasts.loss == "absolute" and scale.numel() == 1
-    judge = ForecastLoss(forecasts, torch.ones_like(scale)) if is_plain else loss
+    judge = ForecastLoss(forecasts, torch.ones_like(scale) if is_plain else scale)
     label = "validation loss (MAE)" if is_plain else "validation loss"
 
     def validate() -> float:

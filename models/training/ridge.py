@@ -69,6 +69,7 @@ def fit_readout(
     validation = validate()
     if not math.isfinite(validation):
         raise Diverged(f"the validation error is {validation}: raise network.ridge")
+    job.report(1, 1, f"{label} {validation:.4f}")
     return Fitted(0, 0, validation, time.perf_counter() - begun, label=label)
 
 
@@ -91,4 +92,5 @@ def _heard(
             truth = targets[:, start : start + _STEPS].reshape(*hidden.shape[:2], -1, base.shape[-2])
             learned = (truth - base.squeeze(-1)) / network.units.squeeze(-1)
             skipped = max(0, washout_steps - start)
-            yield hidden[:, skipped:].flatten(0, 1), learned[:, skipped:].flatten(2).flatten(0, 1)
+            # In float64, which not every device has.
+            yield hidden[:, skipped:].flatten(0, 1).cpu(), learned[:, skipped:].flatten(2).flatten(0, 1).cpu()

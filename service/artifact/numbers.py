@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -25,3 +26,9 @@ def largest_difference(made: NDArray[Any], expected: NDArray[Any]) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(a - b) / np.maximum(1.0, np.abs(b))
     return float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))
+
+
+def largest_of(arrays: Iterable[NDArray[Any]]) -> float:
+    """The largest finite number of arrays, but for its sign; 0 of whole numbers."""
+    numbers = [array for array in arrays if array.dtype.kind == "f" and array.size]
+    return max((float(np.abs(array[np.isfinite(array)]).max(initial=0.0)) for array in numbers), default=0.0)

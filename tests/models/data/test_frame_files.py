@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ostinato.models.data.frame_files import FrameFilesRecipe, natural, read_frames
+from ostinato.models.data.frame_files import FrameFilesRecipe, read_frames
+from ostinato.models.data.picture_files import natural
 from ostinato.models.errors import DataError
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from ostinato.models.data.picture_draft import draft_of_pictures
 from ostinato.models.data.pictures import PicturesRecipe, load_pictures, shifted
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.kinds.captions import CaptionsRecipe
+from ostinato.models.kinds.registry import write_draft
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
 
@@ -141,3 +143,65 @@ def test_a_draft_reads_pictures_in_colour_where_one_has_some(tmp_path: Path) -> 
     assert draft_of_pictures(recipe.file).tables["data"]["colour"] is False
     Image.new("RGB", (12, 8), (9, 0, 0)).save(tmp_path / "pictures/7.png")
     assert draft_of_pictures(recipe.file).tables["data"]["colour"] is True
+
+
+@pytest.mark.parametrize("listed", ["metadata.jsonl", "captions.json", "captions.tsv", "token.txt"])
+def test_a_folder_is_read_by_the_list_in_it(tmp_path: Path, listed: str) -> None:
+    files(tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "list.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    (tmp_path / "list.csv").unlink()
+    (tmp_path / "about.txt").write_text("twenty pictures\n")
+    text = {
+        "metadata.jsonl": "".join(json.dumps({"file_name": name, "text": said}) + "\n" for name, said in rows),
+        "captions.json": json.dumps(dict(rows)),
+        "captions.tsv": "".join(f"{name}\t{said}\n" for name, said in rows),
+        "token.txt": "".join(f"{name}#{number}\t{said}\n" for name, said in rows for number in range(2)),
+    }[listed]
+    (tmp_path / listed).write_text(text)
+    write_draft("captions", tmp_path, tmp_path / "recipes" / "own.toml")
+    recipe = CaptionsRecipe.read(tmp_path / "recipes" / "own.toml").data
+    assert recipe.file.resolve() == tmp_path / listed
+    parts = load_pictures(recipe).parts.values()
+    assert sorted(text for part in parts for text in part.texts) == sorted(
+        said for _, said in rows for _ in range(2 if listed == "token.txt" else 1)
+    )
+
+
+@pytest.mark.parametrize("form", ["{digit},{pixels}", "{pixels},{digit}"])
+def test_pixels_without_a_header_lose_no_picture(tmp_path: Path, form: str) -> None:
+    pixels = [[0, *((place * step) % 251 for step in range(1, 15)), 0] for place in range(30)]
+    rows = [form.format(digit=place % 3, pixels=",".join(map(str, own))) for place, own in enumerate(pixels)]
+    (tmp_path / "a.csv").write_text("\n".join(rows) + "\n")
+    data = draft_of_pictures(tmp_path / "a.csv").tables["data"]
+    parts = load_pictures(PicturesRecipe.model_validate({"file": tmp_path / "a.csv", **data}))
+    texts = [text for part in parts.parts.values() for text in part.texts]
+    assert (sorted(texts), parts.shape) == (sorted("012" * 10), (1, 4, 4))
+
+
+def test_columns_that_are_no_pixels_are_left_out_and_sides_follow_from_how_many_there_are(tmp_path: Path) -> None:
+    header = ["id", *(f"p{place}" for place in range(24)), "label"]
+    rows = [[str(place), *map(str, range(24)), "xyz"[place % 3]] for place in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in [header, *rows]))
+    data = draft_of_pictures(tmp_path / "a.csv").tables["data"]
+    assert (data["text"], data["left_out"], data["height"], data["width"]) == ("label", ["id"], 4, 6)
+    assert load_pictures(PicturesRecipe.model_validate({"file": tmp_path / "a.csv", **data})).shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.csv",
+            "id,caption\nim0,a dot\n",
+            r"no column names pictures \(\.png, .*\), and 'id' holds no pixels but 'im0'",
+        ),
+        ("a.txt", "im0.jpg a dot\nim1.jpg a box\n", "0 columns besides .* are too few pixels; cells are cut by commas"),
+        ("a.npz", "", "holds arrays; pictures with texts are a table"),
+    ],
+)
+def test_what_lists_no_pictures_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        draft_of_pictures(tmp_path / name)
+    with pytest.raises(DataError, match="has no table that lists pictures: write one"):
+        draft_of_pictures(tmp_path)
