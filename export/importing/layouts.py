@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeAlias
 
@@ -107,6 +107,7 @@ def likely_layouts(
                     seen.add(key)
                     if each.rows is None:
                         yield each
+                        later.append(replace(each, rows=1))  # one that says any number, and takes one
                     else:
                         later.append(each)
     yield from later
