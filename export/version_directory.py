@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
 import shutil
 import tempfile
@@ -98,7 +99,7 @@ def new_version(repository: Path | str, name: str, version: str, *, force: bool)
     """
     directory = _free_directory(Path(repository), name, version, force=force)
     Path(repository).mkdir(parents=True, exist_ok=True)
-    with _one_thread(), tempfile.TemporaryDirectory(prefix=".export-", dir=repository) as folder:
+    with _one_thread(), tempfile.TemporaryDirectory(prefix=f".export-{os.getpid()}-", dir=repository) as folder:
         built = Path(folder) / version
         built.mkdir()
         yield NewVersion(built, directory, name, version)

@@ -49,6 +49,7 @@ def stream(client: Client, model: str, samples: NDArray[np.float32]) -> tuple[ND
     with client.session(model) as session:
         for piece in pieces(len(samples), seed=0):
             answers.append(session.step(samples[piece]))
+            assert session.output_steps is not None, "a model without framing answers every step"
             ends.append(session.output_steps)
     return np.concatenate(ends), np.concatenate(answers)[:, 0]
 

@@ -32,6 +32,7 @@ class Contract:
         given, context: what goes in at each step, and what is constant for a sequence.
         made: what comes out.
         constants: what else its graph takes, the same in every run.
+        num_weights: of a foreign network, whose steps may be dear though what goes in and out is little.
         notes: what a user must know of what was inferred.
     """
 
@@ -42,6 +43,7 @@ class Contract:
     context: tuple[Input, ...] = ()
     notes: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
+    num_weights: int = 0
 
     @cached_property
     def rows(self) -> RowLayout[Input]:

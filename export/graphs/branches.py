@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.files import save_graph
-from ostinato.service.artifact.graphs import open_graph
+from ostinato.export.graphs.sources import give_names
+from ostinato.service.artifact.graphs import open_graph, without_messages
 
 
 def opened(model: ir.Model) -> Any:
@@ -32,11 +32,12 @@ def opened(model: ir.Model) -> Any:
 def flattened(model: ir.Model, feeds: Mapping[str, Array], *, opposite: bool = False) -> ir.Model:
     """A copy without ``If``: each is the branch that is taken with these inputs, or the opposite one."""
     flat = model.clone()
+    give_names(flat)
     while choices := [node for node in flat.graph if node.op_type == "If"]:
         taken = choices_of(flat, feeds)
         for node in choices:
             put_branch(flat.graph, node, taken[condition_of(node).name or ""] != opposite)
-    NameFixPass()(flat)
+    give_names(flat)
     return flat
 
 
@@ -47,7 +48,7 @@ def choices_of(model: ir.Model, feeds: Mapping[str, Array]) -> dict[str, bool]:
     asked = {condition.name or "": condition for condition in conditions}
     probe.graph.outputs.clear()
     probe.graph.outputs.extend(asked.values())
-    made = opened(probe).run(list(asked), dict(feeds))
+    made = opened(probe).run(list(asked), dict(feeds), without_messages())
     return {name: bool(np.all(array)) for name, array in zip(asked, made, strict=True)}
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ostinato.export.contracts.axes import Array
+from ostinato.export.graphs.feeding import Feeds, InputAxes
 from ostinato.export.graphs.nodes import constant_of
-from ostinato.export.graphs.observed import Exposed, Feeds, InputAxes
-from ostinato.export.graphs.rewiring import Obstacle, name_of
-from ostinato.export.graphs.sources import used_by
+from ostinato.export.graphs.observed import Exposed
+from ostinato.export.graphs.rewiring import Obstacle
+from ostinato.export.graphs.sources import name_of, used_by
 from ostinato.service.artifact.tensors import State
 
 PIECES = (0.4, 0.1, 0.5)
@@ -100,23 +101,21 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
         (feeds[name].shape[batch] for name, (batch, _) in axes.items() if batch is not None and name in feeds), 1
     )
     num_steps = next(feeds[name].shape[time] for name, (_, time) in axes.items() if time is not None and name in feeds)
-    begin = {state.input: _initial(state, batch_size) for state in states}
-    given = {value.name for value in model.graph.inputs}
-    begin = {name: array for name, array in begin.items() if name in given}
-    exposed = Exposed(model, dict(feeds) | begin)
-    whole = exposed.run(dict(feeds) | begin)
-    parts, lengths, first = [], _lengths(num_steps), 0
-    carried = begin
-    for length in lengths:
-        piece = {name: _piece(array, axes.get(name, (None, None))[1], first, length) for name, array in feeds.items()}
-        try:
-            parts.append(exposed.run(piece | carried))
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            return _failed(exposed, str(error), length)
-        carried = {
-            state.input: parts[-1].get(state.output, carried[state.input]) for state in states if state.input in given
-        }
-        first += length
+    dtypes = {value.name: value.dtype for value in model.graph.inputs}
+    known = [state for state in states if state.input in dtypes]
+    begin = {state.input: _initial(state, batch_size, dtypes[state.input]) for state in known}
+    exposed = Exposed(model, {**feeds, **begin})
+    lengths, length = _lengths(num_steps), num_steps
+    parts: list[Mapping[str, Array]] = []
+    try:
+        whole = exposed.run({**feeds, **begin})
+        carried = begin
+        for piece in _pieces_of(feeds, axes, lengths):
+            length = lengths[len(parts)]
+            parts.append(exposed.run({**piece, **carried}))
+            carried = {state.input: parts[-1].get(state.output, carried[state.input]) for state in known}
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        return _failed(exposed, str(error), length)
     return _found(exposed, _Pieces(whole, parts, lengths), begin)
 
 
@@ -125,19 +124,29 @@ def _lengths(num_steps: int) -> list[int]:
     return [first, second, num_steps - first - second]
 
 
-def _piece(array: Array, time: int | None, first: int, length: int) -> Array:
-    return array if time is None else array.take(range(first, first + length), axis=time)
+def _pieces_of(feeds: Feeds, axes: InputAxes, lengths: Sequence[int]) -> Iterator[dict[str, Array]]:
+    """The inputs of each piece."""
+    first = 0
+    for length in lengths:
+        steps = range(first, first + length)
+        times = {name: axes.get(name, (None, None))[1] for name in feeds}
+        yield {
+            name: array if (time := times[name]) is None else array.take(steps, axis=time)
+            for name, array in feeds.items()
+        }
+        first += length
 
 
-def _initial(state: State, batch_size: int) -> Array:
+def _initial(state: State, batch_size: int, dtype: ir.DataType | None) -> Array:
     row = np.expand_dims(state.initial_row(), state.batch_axis)
-    return np.repeat(row, batch_size, axis=state.batch_axis)
+    rows = np.repeat(row, batch_size, axis=state.batch_axis)
+    return rows if dtype is None else rows.astype(dtype.numpy())
 
 
 def _failed(exposed: Exposed, message: str, length: int) -> Obstacle:
     named = [node for node in exposed.nodes if node.name and f"'{node.name}'" in message]
     node = named[0] if named else exposed.nodes[0]
-    return Obstacle(name_of(node), node.op_type, f"it cannot run with a piece of {length} steps: {message}")
+    return Obstacle(name_of(node), node.op_type, f"it cannot run with {length} steps: {message}")
 
 
 def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obstacle | None:
@@ -148,7 +157,10 @@ def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obsta
         if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):
             continue
         of_data |= {id(value) for value in node.outputs}
-        if any(pieces.differs(value.name or "") for value in node.outputs if value.name):
+        looked_at = [
+            value.name for value in node.outputs if value.name and (value.uses() or value.name in exposed.answers)
+        ]
+        if any(map(pieces.differs, looked_at)):
             counted = [v for v in given if id(v) not in of_data and pieces.differs(v.name or "")]
             return Obstacle(name_of(node), node.op_type, _reason(node, counted, pieces))
     return None

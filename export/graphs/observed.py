@@ -6,10 +6,9 @@ in runs. A graph is run flat: of each ``If`` the branch that is taken stands in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -17,18 +16,9 @@ from numpy.typing import NDArray
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.branches import flattened, opened
+from ostinato.export.graphs.feeding import Feeding, Feeds, InputAxes
+from ostinato.export.graphs.sources import all_nodes
 from ostinato.service.artifact.graphs import without_messages
-
-Feeds: TypeAlias = Mapping[str, Array]
-Feeder: TypeAlias = Callable[[int, int, int], dict[str, Array]]
-"""Batch size, number of steps and a seed to the inputs of a run."""
-InputAxes: TypeAlias = Mapping[str, tuple[int | None, int | None]]
-"""Of an input of a graph which axis is the batch, and which has the steps."""
-
-BATCH_SIZES = (3, 2)
-LENGTHS = ((13, 17), (52, 68), (208, 272), (832, 1088), (1920, 3840), (15360, 19200))
-"""Numbers of steps to try, until a graph runs: one has windows, another convolutions without padding."""
-_OTHER_SIZE = 4
 
 
 class CannotRun(Exception):
@@ -49,58 +39,17 @@ class Size:
         return self.per_step != 0
 
 
-class Feeding:
-    """Random inputs of a graph.
-
-    Args:
-        constants: inputs that are the same in all runs.
-    """
-
-    def __init__(self, graph: ir.Graph, axes: InputAxes, constants: Feeds) -> None:
-        self.axes = axes
-        self._inputs = [value for value in graph.inputs if not value.is_initializer()]
-        self._constants = constants
-
-    def fixed(self, which: int) -> int | None:
-        """The number of rows (0) or of steps (1) that the graph is fixed to; None where it is open."""
-        for value in self._inputs:
-            axis = self.axes.get(value.name or "", (None, None))[which]
-            size = None if axis is None or value.shape is None else value.shape[axis]
-            if isinstance(size, int):
-                return size
-        return None
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether an input has an axis of steps."""
-        return any(time is not None for _, time in self.axes.values())
-
-    def __call__(self, batch_size: int, num_steps: int, seed: int) -> dict[str, Array]:
-        """Inputs of a run."""
-        rng = np.random.default_rng(seed)
-        return {value.name or "": self._drawn(value, batch_size, num_steps, rng) for value in self._inputs}
-
-    def _drawn(self, value: ir.Value, batch_size: int, num_steps: int, rng: np.random.Generator) -> Array:
-        name = value.name or ""
-        if name in self._constants:
-            return np.asarray(self._constants[name])
-        batch, time = self.axes.get(name, (None, None))
-        shape = [size if isinstance(size, int) else _OTHER_SIZE for size in value.shape or ()]
-        for axis, size in ((batch, batch_size), (time, num_steps)):
-            if axis is not None:
-                shape[axis] = size
-        dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
-        if dtype.kind in "fV":
-            return np.asarray(rng.standard_normal(shape)).astype(dtype)
-        return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
-
-
 class RunValues(dict[str, Array]):
     """The arrays of one run, by the names of the values."""
 
     def __init__(self, batch_size: int, num_steps: int, arrays: Mapping[str, Array]) -> None:
         super().__init__(arrays)
         self.batch_size, self.num_steps = batch_size, num_steps
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The numbers of rows and of steps."""
+        return self.batch_size, self.num_steps
 
 
 class Observed:
@@ -122,7 +71,9 @@ class Observed:
         self.smallest = smallest
 
     def merge(self, more: Observed) -> None:
-        """Take in the values that another graph's runs had and these had not."""
+        """Take in the values that another graph's runs had and these had not, where they are of the same sizes."""
+        if any(own.sizes != others.sizes for own, others in zip(self._runs, more._runs, strict=True)):
+            return
         for own, others in zip(self._runs, more._runs, strict=True):
             own |= {name: array for name, array in others.items() if name not in own}
 
@@ -179,8 +130,10 @@ class Observed:
         return before is not None and after is not None and np.array_equal(before, after)
 
 
-def observe(model: ir.Model, axes: InputAxes, constants: Feeds, *, opposite: bool = False) -> Observed:
-    """RunValues a graph with all its values exposed.
+def observe(
+    model: ir.Model, axes: InputAxes, constants: Feeds, operators: Collection[str], *, opposite: bool = False
+) -> Observed:
+    """Run a graph with what operators of some kinds are given and make exposed, and what ``If`` asks.
 
     Args:
         opposite: of each ``If`` the branch that is not taken.
@@ -189,33 +142,33 @@ def observe(model: ir.Model, axes: InputAxes, constants: Feeds, *, opposite: boo
         CannotRun: it runs with none of the sizes tried.
     """
     feeder = Feeding(model.graph, axes, constants)
-    reason = ""
-    for sizes in _tried(feeder):
+    names, reason = _names_at(model, operators), ""
+    for sizes in feeder.tried():
         try:
-            return _observed(model, feeder, sizes, opposite=opposite)
+            return _observed(model, feeder, sizes, names, opposite=opposite)
         except Exception as error:  # onnxruntime's own exceptions share no base class
             reason = str(error)
     raise CannotRun(reason)
 
 
-def _tried(feeder: Feeding) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Numbers of rows and of steps, each of a base run and of one that differs."""
-    batch_size, num_steps = feeder.fixed(0), feeder.fixed(1)
-    if not feeder.has_steps:
-        num_steps = 1
-    batch_sizes = BATCH_SIZES if batch_size is None else (batch_size, batch_size)
-    for lengths in LENGTHS if num_steps is None else [(num_steps, num_steps)]:
-        yield batch_sizes, lengths
-        if batch_size is None:
-            yield (1, 1), lengths
+def _names_at(model: ir.Model, operators: Collection[str]) -> set[str]:
+    """Of the values at operators, and at those that use what they make: others may be many, and large."""
+    nodes = [node for node, _ in all_nodes(model.graph) if node.op_type in operators or node.op_type == "If"]
+    nodes += [user for node in nodes for value in node.outputs for user, _ in value.uses()]
+    return {value.name or "" for node in nodes for value in (*node.inputs, *node.outputs) if value is not None}
 
 
 def _observed(
-    model: ir.Model, feeder: Feeding, sizes: tuple[tuple[int, int], tuple[int, int]], *, opposite: bool
+    model: ir.Model,
+    feeder: Feeding,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    names: Collection[str],
+    *,
+    opposite: bool,
 ) -> Observed:
     (rows, fewer), (steps, more) = sizes
     base = feeder(rows, steps, 0)
-    exposed = Exposed(model, base, opposite=opposite)
+    exposed = Exposed(model, base, names, opposite=opposite)
     other = feeder(rows, steps, 1)
     first_row = {name: _with_first_row(feeder, name, base[name], other[name]) for name in base}
     return Observed(
@@ -252,14 +205,19 @@ class Exposed:
 
     Args:
         feeds: inputs that tell which branch of each ``If`` is taken.
+        names: of the values; None = of all.
         opposite: of each ``If`` the branch that is not taken.
     """
 
-    def __init__(self, model: ir.Model, feeds: Feeds, *, opposite: bool = False) -> None:
+    def __init__(
+        self, model: ir.Model, feeds: Feeds, names: Collection[str] | None = None, *, opposite: bool = False
+    ) -> None:
         flat = flattened(model, feeds, opposite=opposite)
         graph = flat.graph
+        self.answers = {value.name for value in graph.outputs}
         given = {id(value) for value in graph.outputs}
-        graph.outputs.extend(value for node in graph for value in node.outputs if value.name and id(value) not in given)
+        made = (value for node in graph for value in node.outputs if value.name and id(value) not in given)
+        graph.outputs.extend(value for value in made if names is None or value.name in names)
         self.nodes: Sequence[ir.Node] = list(graph)
         self.inputs: Sequence[ir.Value] = [value for value in graph.inputs if not value.is_initializer()]
         self._names = [value.name or "" for value in graph.outputs]

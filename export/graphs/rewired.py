@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, NameFixPass, RemoveUnusedNodesPass, ShapeInferencePass
+from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.dependence import first_dependence
-from ostinato.export.graphs.observed import CannotRun, Feeding, InputAxes, Observed, observe
+from ostinato.export.graphs.feeding import Feeding, InputAxes
+from ostinato.export.graphs.inferred import infer_shapes
+from ostinato.export.graphs.observed import CannotRun, Observed, observe
 from ostinato.export.graphs.opsets import with_new_operators
 from ostinato.export.graphs.rewired_layers import LAYERS, rewire_layer, steps_first
 from ostinato.export.graphs.rewired_loops import rewire_loop
@@ -26,10 +28,9 @@ from ostinato.export.graphs.rewired_pasts import (
     rewire_padding,
     rewire_running_sum,
 )
-from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring, name_of
+from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring
 from ostinato.export.graphs.settled import settle
-from ostinato.export.graphs.sources import all_nodes
-from ostinato.export.graphs.tidy import bodies_of
+from ostinato.export.graphs.sources import all_nodes, give_names
 from ostinato.service.artifact.tensors import State
 
 __all__ = ["InputAxes", "Obstacle", "Rewired", "first_dependence", "rewire"]
@@ -86,7 +87,8 @@ def rewire(
     except CannotRun as error:
         return Rewired(made, (), (_cannot_run(made, error),), ())
     settle(made, observed, given)
-    rewiring = Rewiring(made, observed)
+    fed = {*given, *(state.input for state in states), *(name for name, (_, time) in axes.items() if time is not None)}
+    rewiring = Rewiring(made, observed, fed)
     for node, around in list(all_nodes(made.graph)):
         if node.op_type in _REWRITES and all(each.op_type == "If" for each in around):
             try:
@@ -97,7 +99,8 @@ def rewire(
             with contextlib.suppress(Hindered):
                 _REWRITES_OF_PASTS[node.op_type](rewiring, node)
     _tidy(made)
-    _infer_shapes(made)
+    _drop_inputs(rewiring)
+    infer_shapes(made)
     if not rewiring.obstacles:
         rewiring.obstacles.extend(_dependence(rewiring, axes, given, (*states, *rewiring.states)))
     return Rewired(made, tuple(rewiring.states), tuple(rewiring.obstacles), tuple(rewiring.words))
@@ -105,10 +108,11 @@ def rewire(
 
 def _observed(model: ir.Model, axes: InputAxes, constants: Mapping[str, Array]) -> Observed:
     """The values of a graph, in branches that no run took, too, where they can run."""
-    observed = observe(model, axes, constants)
-    if any(node.op_type in (*_REWRITES, *_REWRITES_OF_PASTS) and around for node, around in all_nodes(model.graph)):
+    operators = {*_REWRITES, *_REWRITES_OF_PASTS}
+    observed = observe(model, axes, constants, operators)
+    if any(node.op_type in operators and around for node, around in all_nodes(model.graph)):
         with contextlib.suppress(CannotRun):
-            observed.merge(observe(model, axes, constants, opposite=True))
+            observed.merge(observe(model, axes, constants, operators, opposite=True))
     return observed
 
 
@@ -127,22 +131,16 @@ def _dependence(
 
 
 def _tidy(model: ir.Model) -> None:
-    for node, _ in all_nodes(model.graph):
-        node.name = name_of(node)
-    NameFixPass()(model)
+    give_names(model)
     RemoveUnusedNodesPass()(model)
 
 
-def _infer_shapes(model: ir.Model) -> None:
-    """Give inner values their types, and the sizes that are known, anew: a file may say what is true no more."""
-    for node, _ in all_nodes(model.graph):
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = None
-        for value in (given for body in bodies_of(node) for given in body.inputs):
-            if value.shape is not None:  # a Loop's number of the round must be known to have no axes
-                value.shape = ir.Shape([None] * len(value.shape))
-    ShapeInferencePass()(model)
+def _drop_inputs(rewiring: Rewiring) -> None:
+    """Take away inputs that states stand for now."""
+    graph = rewiring.model.graph
+    for value in [value for value in graph.inputs if value.name in rewiring.forgotten and not value.uses()]:
+        graph.inputs.remove(value)
+        rewiring.words.append(f"input {value.name!r}: a state stands for it, at first 0")
 
 
 def _cannot_run(model: ir.Model, error: CannotRun) -> Obstacle:

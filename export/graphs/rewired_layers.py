@@ -30,7 +30,10 @@ def rewire_layer(rewiring: Rewiring, node: ir.Node) -> None:
         ways = "both ways" if direction == "bidirectional" else "backwards"
         raise Hindered(f"it runs {ways} along the steps: what it answers depends on steps still to come")
     _drop_lengths(rewiring, node, sizes[0])
-    if all(rewiring.begins_with_inputs(given) for given in _given_states(node)):
+    given = _given_states(node)
+    if len(node.outputs) <= len(given):
+        node.resize_outputs(1 + len(given))
+    if all(map(rewiring.begins_with_inputs, given, node.outputs[1:])):
         return
     sequence = node.inputs[0]
     assert sequence is not None
@@ -126,14 +129,12 @@ def _add_states(rewiring: Rewiring, node: ir.Node, fold: Fold) -> None:
     hidden_size = node.attributes["hidden_size"].as_int()
     layout = Placement((1, -1, hidden_size), 1, fold)
     labels, given = LAYERS[node.op_type], _given_states(node)
-    initial = [rewiring.initial_of(value, layout) for value in given]
+    initial = [rewiring.initial_of(value, layout, last) for value, last in zip(given, node.outputs[1:], strict=True)]
     sequence = node.inputs[0]
     assert sequence is not None
     dtype = rewiring.dtype_of(sequence)
     if len(node.inputs) < _FIRST_STATE + len(labels):
         node.resize_inputs(_FIRST_STATE + len(labels))
-    if len(node.outputs) < 1 + len(labels):
-        node.resize_outputs(1 + len(labels))
     for place, label in enumerate(labels):
         state = rewiring.add_state(node, label, layout, dtype, initial[place])
         rewiring.put_state(node, layout, state, _FIRST_STATE + place, 1 + place)

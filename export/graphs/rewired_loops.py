@@ -45,7 +45,7 @@ def rewire_loop(rewiring: Rewiring, node: ir.Node) -> None:
         return
     counters = _counters(rewiring, node, carried)
     for each in carried:
-        if id(each.given) in counters or _is_kept(each) or rewiring.begins_with_inputs(each.begin):
+        if id(each.given) in counters or _is_kept(each) or rewiring.begins_with_inputs(each.begin, each.last):
             continue
         if placement := _placement(rewiring, each):
             _make_state(rewiring, node, each, placement)
@@ -106,7 +106,7 @@ def _counters(rewiring: Rewiring, node: ir.Node, carried: list[_Carried]) -> set
         sizes = rewiring.observed.sizes(each.last)
         if array is None or sizes is None or array.dtype.kind not in "ib" or not all(map(_is_fixed, sizes)):
             continue
-        if array.size == 1 and not rewiring.begins_with_inputs(each.begin):
+        if array.size == 1 and not rewiring.begins_with_inputs(each.begin, each.last):
             numbers.append(each.given)
     known = {id(number) for number in numbers}
     outlets = {id(each.made) for each in carried if id(each.given) in known}
@@ -181,7 +181,7 @@ def _placement(rewiring: Rewiring, carried: _Carried) -> Placement | None:
 
 
 def _make_state(rewiring: Rewiring, node: ir.Node, carried: _Carried, placement: Placement) -> None:
-    initial = rewiring.initial_of(carried.begin, placement)
+    initial = rewiring.initial_of(carried.begin, placement, carried.last)
     dtype = rewiring.dtype_of(carried.last)
     state = rewiring.add_state(node, str(carried.place), placement, dtype, initial)
     rewiring.put_state(node, placement, state, carried.place, node.outputs.index(carried.last))

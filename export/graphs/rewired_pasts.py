@@ -88,12 +88,14 @@ def rewire_concatenation(rewiring: Rewiring, node: ir.Node) -> None:
     if value is None or before is None or sizes is None or of_past is None or len(sizes) < 2:
         return
     axis = node.attributes["axis"].as_int() % len(sizes)
-    is_constant = not any(size.is_of_steps for size in of_past) and not rewiring.begins_with_inputs(before)
+    is_constant = not any(size.is_of_steps for size in of_past) and not rewiring.begins_with_inputs(
+        before, node.outputs[0]
+    )
     if not _is_steps(sizes[axis]) or not is_constant:
         return
     placement = rewiring.placement_of(value, {axis: int(of_past[axis].rest)})
     state = rewiring.add_state(
-        node, "past", placement, rewiring.dtype_of(value), rewiring.initial_of(before, placement)
+        node, "past", placement, rewiring.dtype_of(value), rewiring.initial_of(before, placement, node.outputs[0])
     )
     given = Nodes(np.int64)
     node.replace_input_with(0, placement.inside(given, state))

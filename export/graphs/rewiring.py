@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,18 @@ import onnx_ir as ir
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.nodes import Nodes
 from ostinato.export.graphs.observed import Observed
-from ostinato.export.graphs.sources import ancestors, sources
+from ostinato.export.graphs.sources import ancestors, name_of, sources
 from ostinato.export.graphs.tidy import bodies_of
 from ostinato.service.artifact.tensors import Axis, State
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+
+
+_MOVES = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Gather", "Split", "Concat", "Identity", "Constant"}
+_MOVES |= {"Flatten", "Expand", "Cast"}
+_STATE_NAME = re.compile(
+    r"(?i)(^|[^a-z])(h|c|hx|cx|h_?n|c_?n|mem)($|[^a-z])|state|hidden|cell|cache|init|memory|prev|past"
+)
 
 
 class Hindered(Exception):
@@ -108,11 +115,14 @@ class Placement:
 class Rewiring:
     """A graph with the states that it was given and the obstacles found.
 
-    ``observed``: its values before it was changed.
+    ``observed``: its values before it was changed. ``fed``: inputs that are sequences, constants or states of others.
+    ``forgotten``: inputs that states of ours stand for.
     """
 
     model: ir.Model
     observed: Observed
+    fed: Collection[str] = ()
+    forgotten: set[str] = field(default_factory=set)
     states: list[State] = field(default_factory=list)
     obstacles: list[Obstacle] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -151,13 +161,16 @@ class Rewiring:
                 return Fold(count // rows // after, after)
         raise Hindered("the rows of a batch are mixed in what it is given")
 
-    def initial_of(self, value: ir.Value | None, layout: Placement) -> Any:
+    def initial_of(self, value: ir.Value | None, layout: Placement, last: ir.Value) -> Any:
         """What a state begins with: a number, or the nested list of a row.
+
+        Args:
+            last: what it is in the end.
 
         Raises:
             Hindered: it is not the same in all runs.
         """
-        if value is None:
+        if value is None or self._is_forgotten(value, last):
             return 0.0
         array = self.observed.base.get(value.name or "")
         if array is None and value.const_value is not None:
@@ -196,13 +209,19 @@ class Rewiring:
             if axis is None:
                 return Placement(tuple(numbers), None)
         else:
-            axis = next((axis for axis in others if found[axis].batch), None)
+            axis = next((axis for axis in others if found[axis].batch or self._is_apart(value, axis)), None)
             if axis is None:
                 raise Hindered("what it carries from step to step is one for all rows of a batch")
         if any(found[each].is_of_steps for each in others):
             raise Hindered("what it carries from step to step grows with the steps")
         numbers[axis] = -1
         return Placement(tuple(numbers), axis, self.fold_of(value, axis))
+
+    def _is_apart(self, value: ir.Value, axis: int) -> bool:
+        """Whether an axis has the rows of a batch whose size is fixed."""
+        changed = self.observed.changed_rows(value, axis)
+        is_fixed = self.observed.base.batch_size == self.observed.narrower.batch_size
+        return is_fixed and changed is not None and bool(changed.any()) and not bool(changed.all())
 
     def dtype_of(self, value: ir.Value) -> ir.DataType:
         """The dtype that a value had in a run."""
@@ -213,11 +232,28 @@ class Rewiring:
         value = node.inputs[place] if place < len(node.inputs) else None
         return None if value is None else self.observed.settled(value)
 
-    def begins_with_inputs(self, value: ir.Value | None) -> bool:
-        """Whether a value is made of inputs of the graph and not of their shapes only, and is other for others."""
+    def begins_with_inputs(self, value: ir.Value | None, last: ir.Value) -> bool:
+        """Whether what a state begins with is made of inputs of the graph, and that is to stay so.
+
+        Args:
+            last: what it is in the end.
+        """
         if value is None or value.const_value is not None or self.observed.is_constant(value):
             return False
-        return any(source.is_graph_input() for source in sources(value))
+        return any(source.is_graph_input() for source in sources(value)) and not self._is_forgotten(value, last)
+
+    def _is_forgotten(self, value: ir.Value, last: ir.Value) -> bool:
+        """Whether a state is given by an input that is there for nothing else, and by its name a state, and is not
+        given back: a session carries it, from zeros on.
+        """
+        own = {state.input for state in self.states}
+        given = [source for source in sources(value) if source.is_graph_input() and source.name not in own]
+        is_moved = all(node.op_type in _MOVES for node in ancestors(value))
+        is_state = all(_STATE_NAME.search(source.name or "") and source.name not in self.fed for source in given)
+        if not given or not is_moved or not is_state or _is_given_back(last):
+            return False
+        self.forgotten |= {source.name or "" for source in given}
+        return True
 
     def add_state(self, node: ir.Node, label: str, layout: Placement, dtype: ir.DataType, initial: Any) -> ir.Value:
         """A new input of the graph, as the state is outside."""
@@ -269,11 +305,6 @@ class Rewiring:
         return free
 
 
-def name_of(node: ir.Node) -> str:
-    """A node's name, or that of what it makes."""
-    return node.name or next((value.name for value in node.outputs if value.name), "") or node.op_type
-
-
 def _kept(body: ir.Graph, given: ir.Value) -> ir.Value:
     """In a branch that does not use a state: what it was."""
     same = ir.node("Identity", [given])
@@ -297,3 +328,16 @@ def _nested(row: Array) -> Any:
 
 def _words(initial: Any) -> str:
     return "a learned row" if isinstance(initial, list) else f"{initial:g}"
+
+
+def _is_given_back(last: ir.Value) -> bool:
+    """Whether a value is an output of the graph, but for where its numbers stand."""
+    waiting, seen = [last], {id(last)}
+    while waiting:
+        value = waiting.pop()
+        if value.is_graph_output():
+            return True
+        made = [each for user, _ in value.uses() if user.op_type in _MOVES for each in user.outputs]
+        waiting.extend(each for each in made if id(each) not in seen)
+        seen |= {id(each) for each in made}
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass
 
 from ostinato.export.graphs.tidy import bodies_of
 
@@ -44,3 +45,15 @@ def sources(value: ir.Value, *, with_shapes: bool = False) -> list[ir.Value]:
     """The values that nothing in the graph makes, which a value is made of."""
     made = [each for node in ancestors(value, with_shapes=with_shapes) for each in used_by(node)]
     return [each for each in (value, *made) if each.producer() is None]
+
+
+def name_of(node: ir.Node) -> str:
+    """A node's name, or that of what it makes."""
+    return node.name or next((value.name for value in node.outputs if value.name), "") or node.op_type
+
+
+def give_names(model: ir.Model) -> None:
+    """Give every node and value a name of its own, in place, a node without one that of what it makes."""
+    for node, _ in all_nodes(model.graph):
+        node.name = name_of(node)
+    NameFixPass()(model)

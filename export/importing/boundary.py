@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ostinato.export.graphs.nodes import Nodes
 from ostinato.export.graphs.tidy import separate_outputs
@@ -60,6 +62,8 @@ def serve_edges(
     made = {value.name: value for value in graph.outputs}
     fixed = [given[name] for name in constants]
     kept_inputs, kept_outputs = [given[edge.name] for edge in inputs], [made[edge.name] for edge in outputs]
+    graph.outputs[:] = kept_outputs
+    RemoveUnusedNodesPass()(model)
     if rows is None:
         _without_units(graph, inputs, outputs, kept_inputs, kept_outputs, opset, fixed)
         return
@@ -171,13 +175,13 @@ def _over_rows(
     )
 
 
-def count_steps(model: ir.Model, lengths: Port, timed: str, roles: AxisRoles) -> None:
+def count_steps(model: ir.Model, lengths: Port, timed: str, roles: AxisRoles, axis: int) -> None:
     """Put, in place, the number of steps that an input has where the graph takes lengths: in a chunk all are whole."""
     graph = model.graph
     value, x = (next(each for each in graph.inputs if each.name == name) for name in (lengths.name, timed))
     nodes = Nodes(np.int64)
     sizes = nodes.op("Shape", x)
-    count = nodes.op("Gather", sizes, nodes.integers([roles.index("T")]), axis=0)
+    count = nodes.op("Gather", sizes, nodes.integers([axis]), axis=0)
     if lengths.sizes == ():
         count = nodes.op("Reshape", count, nodes.op("Constant", value=ir.tensor(np.zeros(0, np.int64))))
     elif "B" in roles:
@@ -186,6 +190,25 @@ def count_steps(model: ir.Model, lengths: Port, timed: str, roles: AxisRoles) ->
     count = nodes.op("Cast", count, to=int(value.dtype))
     count.type = value.type
     ir.convenience.replace_all_uses_with(value, count)
+    graph.inputs.remove(value)
+    _put_first(graph, nodes.made)
+
+
+def begin_with(
+    model: ir.Model, name: str, row: NDArray[Any], roles: AxisRoles, timed: tuple[str, AxisRoles, int]
+) -> None:
+    """Put, in place, what every sequence begins with where the graph takes a state that nobody carries."""
+    graph = model.graph
+    value, x = (next(each for each in graph.inputs if each.name == wanted) for wanted in (name, timed[0]))
+    nodes = Nodes(np.int64)
+    begun = nodes.op("Constant", value=ir.tensor(np.expand_dims(row, roles.index("B")) if "B" in roles else row))
+    if "B" in roles and "B" in timed[1]:
+        rows = nodes.op("Gather", nodes.op("Shape", x), nodes.integers([timed[1].index("B")]), axis=0)
+        ones = nodes.integers([1])
+        sizes = nodes.op("Concat", *(rows if role == "B" else ones for role in roles), axis=0)
+        begun = nodes.op("Expand", begun, sizes)
+    begun.type = value.type
+    ir.convenience.replace_all_uses_with(value, begun)
     graph.inputs.remove(value)
     _put_first(graph, nodes.made)
 

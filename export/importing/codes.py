@@ -23,6 +23,11 @@ def find_num_codes(model: ir.Model) -> dict[str, int]:
     return found
 
 
+def shares_a_scale(model: ir.Model) -> bool:
+    """Whether a graph quantises what it is given by what all of a run is, so that no row is its own."""
+    return any(node.op_type.startswith("DynamicQuantize") for node in ir.traversal.RecursiveGraphIterator(model.graph))
+
+
 def _tables(start: ir.Value) -> list[int]:
     """The rows of the tables that a value is looked up in, whatever its shape is there."""
     found: list[int] = []

@@ -15,10 +15,10 @@ from ostinato.export.contracts.sequence import SequenceContract
 from ostinato.export.errors import ExportError
 from ostinato.export.framing import frame_graph, steps_shape
 from ostinato.export.graphs.tidy import tidy
-from ostinato.export.importing.boundary import ServedTensor, count_steps, serve_edges
-from ostinato.export.importing.finding import Finding, Wishes
+from ostinato.export.importing.boundary import ServedTensor, begin_with, count_steps, serve_edges
+from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.found import Found, FoundTensor
-from ostinato.export.importing.layouts import AxisRoles, normal
+from ostinato.export.importing.layouts import AxisRoles, normal, timed
 from ostinato.export.importing.network import ForeignModule, ForeignNetwork, FramedNetwork, Network
 from ostinato.export.importing.opened import opened
 from ostinato.export.importing.ports import valid_names
@@ -38,14 +38,16 @@ class Described:
         states: in order; with framing the past of each input behind the others.
     """
 
-    def __init__(self, finding: Finding, wishes: Wishes) -> None:
+    def __init__(self, finding: Finding, hints: ImportHints) -> None:
         self.finding = finding
-        self._wishes = wishes
-        self.framing: Framing | None = wishes.framing
+        self._hints = hints
+        self.framing: Framing | None = hints.framing
         pairs, layout = finding.state_names, finding.layout
         fed = [port.name for port in finding.fed]
         self._served = valid_names([port.name for port in (*finding.inputs, *finding.outputs)])
-        self.inputs = [ServedTensor(name, self._served[name], layout.roles[name]) for name in (*fed, *pairs)]
+        carried = pairs if finding.streams else {}
+        self._begun = {} if finding.streams else {name: self._row(name) for name in pairs}
+        self.inputs = [ServedTensor(name, self._served[name], layout.roles[name]) for name in (*fed, *carried)]
         self._counted = finding.lengths
         self.lengths = ""
         if not finding.streams and layout.rows is None:
@@ -54,20 +56,25 @@ class Described:
             self._take_lengths([port.name for port in given[:1]], len(fed))
         self.outputs = [
             ServedTensor(name, self._served[name], finding.surveyed.made[name])
-            for name in (*finding.shown, *pairs.values())
+            for name in (*finding.shown, *carried.values())
         ]
         parts = [self._input(edge) for edge in self.inputs[: len(fed)]]
         is_timed = any(part.time_axis is not None for part in parts)
         self.given = tuple(part for part in parts if part.time_axis is not None or not is_timed)
         self.context = tuple(part for part in parts if part.time_axis is None and is_timed)
         self.made = tuple(self._output(edge) for edge in self.shown_edges)
-        self.states = tuple(self._state(given, made) for given, made in pairs.items()) + self._pasts
+        self.states = tuple(self._state(given, made) for given, made in carried.items()) + self._pasts
 
     def _take_lengths(self, names: Sequence[str], place: int) -> None:
         """Have the lengths of whole sequences given to the graph, behind what is fed."""
         for name in names:
             self.lengths = self._served[name]
             self.inputs.insert(place, ServedTensor(name, self.lengths, ("B",)))
+
+    def _row(self, name: str) -> NDArray[Any]:
+        """What one row of a state begins with."""
+        state = self._state(name, self.finding.state_names[name])
+        return state.initial_row()
 
     @property
     def constants(self) -> tuple[Constant, ...]:
@@ -87,7 +94,7 @@ class Described:
         """Name in the file -> name in the manifest."""
         return self._served
 
-    def network(self, session: Any, rows: int | None) -> Network:
+    def network(self, session: Any, rows: int | None, in_file: Mapping[str, str] | None = None) -> Network:
         """A graph of the file's inputs and outputs, given what the manifest's graph is given."""
         network = ForeignNetwork(
             session,
@@ -96,11 +103,33 @@ class Described:
             rows,
             self.finding.constants,
             self._counted,
+            {name: (self.finding.layout.roles[name], row) for name, row in self._begun.items()},
+            in_file,
         )
         if self.framing is None:
             return network
         windows = [self._window_axes(edge) for edge in self.inputs[: len(self.finding.fed)]]
         return FramedNetwork(network, windows, len(self.made), len(self.finding.pairs), self.framing)
+
+    def file_network(self, session: Any) -> ForeignNetwork:
+        """The file as it is over whole runs, given what is fed; its answers alone."""
+        origin = self.finding.of_file
+        begun = {pair.given: pair.given for pair in origin.pairs}
+        return ForeignNetwork(
+            session,
+            {edge.name: edge.roles for edge in self.inputs[: len(self.finding.fed)]},
+            [(edge.name, edge.roles) for edge in self.shown_edges],
+            self.finding.rows_of_file,
+            self.finding.constants,
+            self.finding.lengths,
+            {name: (origin.layout.roles[name], self._row(name)) for name in begun},
+            self.shown_before,
+        )
+
+    @property
+    def shown_before(self) -> dict[str, str]:
+        """Outputs that were added, and what of the file they show."""
+        return {f"{pair.made}_shown": pair.made for pair in self.finding.pairs}
 
     def contract(self, network: Network) -> Contract:
         """The network as the exporter proves it: of frames, where there is framing."""
@@ -109,7 +138,14 @@ class Described:
             given = tuple(self.framing.frame_of(part) for part in given)
             made = tuple(self.framing.answer_of(part) for part in made)
         module = ForeignModule(network, self.states)
-        return Contract(module, given, made, self.states, self.context, self.finding.notes, self.constants)
+        return Contract(module, given, made, self.states, self.context, (), self.constants, self._num_weights)
+
+    @property
+    def _num_weights(self) -> int:
+        graph = self.finding.model.graph
+        constants = (node.attributes.get("value") for node in graph if node.op_type == "Constant")
+        sizes = [value.const_value.size for value in graph.initializers.values() if value.const_value is not None]
+        return sum(sizes) + sum(each.as_tensor().size for each in constants if each is not None)
 
     def sequence_contract(self, network: Network) -> SequenceContract:
         """The network over whole sequences as the exporter proves it."""
@@ -119,11 +155,13 @@ class Described:
     def graph(self) -> ir.Model:
         """The graph with the inputs and outputs of the manifest."""
         finding = self.finding
-        model = opened(finding.model, [*finding.fed, *(port for port in finding.inputs if self._is_state(port.name))])
+        model = opened(finding.model, finding.layout.roles)
         fed = [port.name for port in finding.fed]
+        fed_roles = {name: finding.layout.roles[name] for name in fed}
         for port in self._counted:
-            timed = next(name for name in fed if "T" in finding.layout.roles[name])
-            count_steps(model, port, timed, finding.layout.roles[timed])
+            count_steps(model, port, *timed(fed_roles))
+        for name, row in self._begun.items():
+            begin_with(model, name, row, finding.layout.roles[name], timed(fed_roles))
         serve_edges(model, self.inputs, self.outputs, finding.layout.rows, list(finding.constants))
         shapes: list[tuple[str, tuple[int | str, ...]]] = [(edge.served, edge.shape) for edge in self.inputs]
         shapes += [(self._served[name], tuple(array.shape)) for name, array in finding.constants.items()]
@@ -182,10 +220,12 @@ class Described:
 
     def _found(self, edge: ServedTensor, role: str, how: str) -> FoundTensor:
         axes = f"[{', '.join(map(str, edge.shape))}]"
-        return FoundTensor(edge.name, role, self.finding.port(edge.name).words, edge.served, axes, how)
+        return FoundTensor(edge.name, role, self._declared(edge.name), edge.served, axes, how)
 
-    def _is_state(self, name: str) -> bool:
-        return name in self.finding.state_names
+    def _declared(self, name: str) -> str:
+        """What the file itself says of an input or output."""
+        known = {port.name: port for port in (*self.finding.of_file.inputs, *self.finding.of_file.outputs)}
+        return known[name].words if name in known else "not in the file"
 
     def _input(self, edge: ServedTensor) -> Input:
         shape = edge.shape
@@ -196,7 +236,7 @@ class Described:
                 )
             shape = steps_shape(self._window_axes(edge))
         count = _count(shape)
-        features = self._wishes.features
+        features = self._hints.features
         names = tuple(f"{edge.served}_{place}" for place in range(count))
         if features and len(self.finding.fed) == 1:
             if len(features) != count:
@@ -216,7 +256,7 @@ class Described:
 
     def _statistics(self, edge: ServedTensor, count: int) -> Statistics | None:
         """What each number of a step is like in the examples."""
-        example = self._wishes.examples.get(edge.name)
+        example = self._hints.examples.get(edge.name)
         if example is None or self.finding.port(edge.name).dtype == "bool":
             return None
         sizes = [axis for axis, role in enumerate(edge.roles) if isinstance(role, int)]

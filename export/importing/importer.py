@@ -14,7 +14,7 @@ from ostinato.export.errors import ExportError
 from ostinato.export.importing.described import Described
 from ostinato.export.importing.examples import read_examples
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, Wishes, find
+from ostinato.export.importing.finding import Finding, ImportHints, find
 from ostinato.export.importing.found import Found
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph
@@ -71,7 +71,7 @@ def import_graph(
     check_quantization(quantize)
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder))
-        wishes = Wishes(
+        hints = ImportHints(
             states=dict(states or {}),
             initial=dict(initial or {}),
             constants=dict(constants or {}),
@@ -82,9 +82,9 @@ def import_graph(
             examples=read_examples(examples) if examples is not None else {},
         )
         try:
-            finding = find(read_graph(path) if model is None else model, wishes, bench)
+            finding = find(read_graph(path) if model is None else model, hints, bench)
             finding = replace(finding, notes=(*notes, *finding.notes))
-            described = Described(finding, wishes)
+            described = Described(finding, hints)
         except ExportError as error:
             raise _at(path, error) from error
         if not confirm(described.found(str(path))):
@@ -92,7 +92,7 @@ def import_graph(
         place = Path(folder) / "in_float" if quantize else Path(repository)
         with new_version(place, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
-            exported = finish(new, described, path, report)
+            exported = finish(new, described, path, report, is_unchanged=model is None)
         return quantize_version(exported, Path(repository), force=force) if quantize else exported
 
 

@@ -56,6 +56,17 @@ def normal(roles: AxisRoles) -> tuple[int | str, ...]:
     return kept if "B" in kept else ("B", *kept)
 
 
+def timed(roles: Mapping[str, AxisRoles]) -> tuple[str, AxisRoles, int]:
+    """An input whose steps are counted, and their axis: those of its window or frame, where it has no others."""
+    for symbol in ("T", "W"):
+        for name, axes in roles.items():
+            if symbol in axes:
+                return name, axes, axes.index(symbol)
+    name, axes = max(roles.items(), key=lambda item: len(item[1]))
+    sizes = [axis for axis, role in enumerate(axes) if isinstance(role, int) or role == "1"]
+    return name, axes, sizes[0] if sizes else 0
+
+
 def left_out(roles: Sequence[AxisRole]) -> AxisRoles:
     """The same with axes of one left out; of a step that is one number its last axis stays."""
     kept = list(roles)
@@ -75,6 +86,8 @@ def likely_layouts(
     states: Sequence[Port],
     said: Mapping[str, Sequence[str | int]],
     framing: Framing | None = None,
+    *,
+    frees_steps: bool = True,
 ) -> Iterator[AxisLayout]:
     """Layouts that the names and sizes of axes bear out, the likeliest first.
 
@@ -82,6 +95,7 @@ def likely_layouts(
         fed: inputs of the steps; context is among them.
         said: of some inputs, their axes as the user says.
         framing: of a graph that is given windows.
+        frees_steps: whether an axis of a fixed size may be that of the steps.
 
     Raises:
         ExportError: what was said does not fit, or nobody knows how many axes an input has.
@@ -96,13 +110,14 @@ def likely_layouts(
     open_inputs, open_states = ([port for port in ports if port.name not in known] for ports in (fed, states))
     seen: set[tuple[tuple[str, AxisRoles], ...]] = set()
     later: list[AxisLayout] = []
+    frees = [port for port in fed if port.name not in known] if frees_steps else []
     for meaning in _meanings(open_inputs, open_states):
         roles = {port.name: _meant(port, meaning) for port in (*open_inputs, *open_states)} | known
         roles = {port.name: roles[port.name] for port in (*fed, *states)}
         if not all(_is_sound(each) for each in roles.values()):
             continue
         for layout in _settled(fed, states, roles):
-            for each in _in_windows(layout, fed, framing) if framing is not None else _with_steps(layout, fed, known):
+            for each in _in_windows(layout, fed, framing) if framing is not None else _with_steps(layout, fed, frees):
                 if (key := (*each.roles.items(), (str(each.rows), ()))) not in seen:
                     seen.add(key)
                     if each.rows is None:
@@ -131,25 +146,27 @@ def _meant(port: Port, meaning: Mapping[AxisSize, AxisRole]) -> AxisRoles:
     return tuple(meaning.get(size, size) for size in port.known_sizes)
 
 
-def _with_steps(layout: AxisLayout, fed: Sequence[Port], known: Mapping[str, AxisRoles]) -> Iterator[AxisLayout]:
+def _with_steps(layout: AxisLayout, fed: Sequence[Port], frees: Sequence[Port]) -> Iterator[AxisLayout]:
     """A layout, and before it, where it has no steps, what it is if an axis of a fixed size has them."""
-    if not layout.has_steps and len(layout.roles) > len(fed):
-        ranks = [layout.roles[port.name] for port in fed if port.name not in known]
-        for axis in (1, 0, 2):
-            if (
-                ranks
-                and all(_may_be_steps(roles, axis) for roles in ranks if len(roles) >= 3)
-                and any(len(roles) >= 3 for roles in ranks)
-            ):
-                roles = {
-                    port.name: left_out(_put(_with_units(layout.roles[port.name]), axis, "T"))
-                    for port in fed
-                    if len(layout.roles[port.name]) >= 3 and port.name not in known
-                }
-                yield AxisLayout(
-                    {**layout.roles, **roles}, layout.rows, {**layout.how, **dict.fromkeys(roles, "steps")}
-                )
+    wide = [port for port in frees if len(layout.roles[port.name]) >= 3]
+    for axis in (1, 0, 2) if wide and not layout.has_steps else ():
+        if all(_may_be_steps(layout.roles[port.name], axis) for port in wide):
+            roles = {
+                port.name: left_out(_put(_with_units(layout.roles[port.name]), axis, "T"))
+                for port in fed
+                if port in wide
+            }
+            how = {**layout.how, **dict.fromkeys(roles, "its steps are fixed in the file, and were freed")}
+            yield AxisLayout({**layout.roles, **roles}, layout.rows, how)
     yield layout
+
+
+def one_at_a_time(layout: AxisLayout, *, has_steps: bool) -> AxisLayout:
+    """The same for a graph whose rows, and steps, do not share a run."""
+    if has_steps:
+        return replace(layout, rows=layout.rows or 1)
+    roles = {name: tuple("1" if role == "T" else role for role in axes) for name, axes in layout.roles.items()}
+    return replace(layout, roles=roles, rows=layout.rows or 1)
 
 
 def _may_be_steps(roles: AxisRoles, axis: int) -> bool:
@@ -226,7 +243,11 @@ def _settled(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Ax
         yield AxisLayout(_without_units(fed, states, roles), None)
         return
     for freed in _freed(lacking, states, roles):
-        yield AxisLayout(_without_units(fed, states, {**roles, **freed}), None, dict.fromkeys(freed, "freed"))
+        yield AxisLayout(
+            _without_units(fed, states, {**roles, **freed}),
+            None,
+            dict.fromkeys(freed, "its batch is fixed in the file, and was freed"),
+        )
     shared = _shared_rows(lacking, states, roles)
     found = {port.name: _with_batch(roles[port.name], port in states, shared) for port in lacking}
     rows = shared if any("B" in each for each in found.values()) else 0

@@ -48,7 +48,7 @@ def likeness(given: str, made: str) -> int:
     if letters == letters_other and letters:
         return WITHOUT_NUMBERS
     alike, alike_other = _synonyms(letters), _synonyms(letters_other)
-    if alike and alike_other and len(alike & alike_other) * 2 > len(alike | alike_other):
+    if alike and alike_other and len(alike & alike_other) * 2 >= len(alike | alike_other):
         return ALIKE
     return NOTHING
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ostinato.export.importing.layouts import AxisRoles, normal
+from ostinato.export.importing.layouts import AxisRoles, normal, timed
 from ostinato.export.importing.ports import Port
 from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.graphs import without_messages
@@ -26,6 +26,8 @@ class ForeignNetwork:
         rows: that the graph takes; None = any number. Else each row is run by itself, beside copies of it.
         constants: what is the same in each run.
         lengths: inputs for how many steps there are.
+        begun: states that are not carried, their axes, and the row that each sequence begins with.
+        in_file: an output that was added -> the one that it is the same as.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class ForeignNetwork:
         rows: int | None,
         constants: Mapping[str, NDArray[Any]],
         lengths: Sequence[Port] = (),
+        begun: Mapping[str, tuple[AxisRoles, NDArray[Any]]] | None = None,
+        in_file: Mapping[str, str] | None = None,
     ) -> None:
         self._session = session
         self._given, self._made = dict(roles), tuple(made)
@@ -43,6 +47,8 @@ class ForeignNetwork:
         self._constants = dict(constants)
         self._options = without_messages()
         self._lengths = tuple(lengths)
+        self._in_file = dict(in_file or {})
+        self._begun = dict(begun or {})
 
     @property
     def made_names(self) -> list[str]:
@@ -83,17 +89,28 @@ class ForeignNetwork:
         return answers
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        feeds = {name: np.require(array, requirements="C") for name, array in feeds.items()}
         for port in self._lengths:
             feeds[port.name] = self._steps(port, feeds)
-        answers: list[NDArray[Any]] = self._session.run(self.made_names, {**feeds, **self._constants}, self._options)
-        return answers
+        for name, (roles, row) in self._begun.items():
+            feeds[name] = self._beginning(roles, row, feeds)
+        names = [self._in_file.get(name, name) for name in self.made_names]
+        wanted = list(dict.fromkeys(names))
+        made = dict(zip(wanted, self._session.run(wanted, {**feeds, **self._constants}, self._options), strict=True))
+        return [made[name] for name in names]
 
     def _steps(self, port: Port, feeds: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """How many steps a run has, for each of its rows."""
-        name, roles = next((name, roles) for name, roles in self._given.items() if "T" in roles)
+        name, roles, axis = timed(self._given)
         rows = feeds[name].shape[roles.index("B")] if "B" in roles else 1
-        return np.full((rows,) * len(port.sizes or ()), feeds[name].shape[roles.index("T")], port.dtype)
+        return np.full((rows,) * len(port.sizes or ()), feeds[name].shape[axis], port.dtype)
+
+    def _beginning(self, roles: AxisRoles, row: NDArray[Any], feeds: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        if "B" not in roles:
+            return row
+        sizes = (feeds[name].shape[axes.index("B")] for name, axes in self._given.items() if "B" in axes)
+        axis = roles.index("B")
+        return np.repeat(np.expand_dims(row, axis), next(sizes, self._rows or 1), axis)
 
 
 class FramedNetwork:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ostinato.export.importing.ports import Port
+from ostinato.export.importing.layouts import AxisRoles
 
 
-def opened(model: ir.Model, ports: Sequence[Port]) -> ir.Model:
-    """A copy whose inputs have any sizes, and whose inner values have no shapes, which would be wrong then."""
+def opened(model: ir.Model, roles: Mapping[str, AxisRoles] | None = None) -> ir.Model:
+    """A copy whose inputs have any sizes, and whose inner values have no shapes, which would be wrong then.
+
+    Args:
+        roles: of inputs whose axes are known: what is neither batch nor steps keeps its size.
+    """
     copy = model.clone()
-    names = {port.name for port in ports}
     for value in copy.graph.inputs:
-        if value.name in names and value.shape is not None:
+        known = (roles or {}).get(value.name or "")
+        if known is not None:
+            value.shape = ir.Shape([1 if role == "1" else role for role in known])
+        elif value.shape is not None:
             value.shape = ir.Shape([None] * len(value.shape))
     for value in copy.graph.outputs:
         value.shape = None

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ostinato.commands.export import export_summary, proof_table
+from ostinato.commands.guard import run_in_a_fork
 from ostinato.commands.options import split_names
 from ostinato.commands.progress import progress_bar, reporter
 from ostinato.extras import require
@@ -111,6 +112,7 @@ def import_(
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
     """
     require("torch", __name__)
+    run_in_a_fork(triton or file or Path(), repository)
     from ostinato.export.importing.importer import import_graph
 
     console = Console()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ostinato.export.graphs.rewired import rewire
-from tests.export.graphs.foreign import assert_streams, drawn, layer, parsed
+from tests.export.graphs.foreign import assert_answers, assert_streams, drawn, layer, parsed, run
 
 STEPS_FIRST = {"x": (1, 0)}
 NUM_STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
@@ -196,3 +196,32 @@ def test_a_layer_of_a_graph_of_one_step_has_a_state() -> None:
     rewired = rewire(parsed(text, **layer("GRU", 3, 4)), {"x": (0, None)})
     assert [state.shape for state in rewired.states] == [(1, "B", 4)]
     assert rewired.obstacles == ()
+
+
+def test_a_state_that_is_given_and_not_given_back_is_carried_from_zeros_on() -> None:
+    """Of two layers' states side by side in one input."""
+    text = """g (float[B, T, 3] x, float[2, B, 4] h0) => (float[T, 1, B, 4] y) {
+        zero = Constant <value_ints = [0]> () one = Constant <value_ints = [1]> () two = Constant <value_ints = [2]> ()
+        steps = Transpose <perm = [1, 0, 2]> (x)
+        lower = Slice (h0, zero, one, zero) upper = Slice (h0, one, two, zero)
+        made = GRU <hidden_size = 4> (steps, W, R, Bias, , lower)
+        inner = Squeeze (made, one)
+        y = GRU <hidden_size = 4> (inner, W2, R2, Bias2, , upper)
+    }"""
+    weights = {**layer("GRU", 3, 4), **{f"{name}2": array for name, array in layer("GRU", 4, 4).items()}}
+    model = parsed(text, **weights)
+    rewired = rewire(model, {"x": (0, 1)})
+    assert [value.name for value in rewired.model.graph.inputs] == ["x", "made_h_in", "y_h_in"]
+    assert "'h0'" in rewired.words[-1]
+    given = {"x": drawn(3, 12, 3)}
+    before = run(model, {**given, "h0": np.zeros((2, 3, 4), np.float32)})
+    assert_answers(rewired, given, {"x": (0, 1)}, {"y": (2, 0)}, before)
+
+
+def test_what_a_layer_is_told_to_begin_with_by_an_input_that_is_no_state_stays() -> None:
+    text = """g (float[T, B, 3] x, float[1, B, 4] speaker) => (float[T, 1, B, 4] y) {
+        y = GRU <hidden_size = 4> (x, W, R, Bias, , speaker)
+    }"""
+    rewired = rewire(parsed(text, **layer("GRU", 3, 4)), {**STEPS_FIRST, "speaker": (1, None)})
+    assert rewired.states == ()
+    assert [obstacle.node for obstacle in rewired.obstacles] == ["y"]
