@@ -16,6 +16,7 @@ from ostinato.export.contracts.narrowing import check_float32, in_float32
 from ostinato.export.contracts.one_step import one_step
 from ostinato.export.contracts.preparation import unwrapped
 from ostinato.export.contracts.recurrent import FeatureNames, inspect_module
+from ostinato.export.contracts.windows import in_frames_of, steps_found, windows_of
 from ostinato.export.errors import ExportError
 from ostinato.export.graphs.recurrent import StepGraph, write_graph
 from ostinato.export.graphs.untranslated import unloadable
@@ -28,6 +29,8 @@ from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.rounding import OwnRounding, own_rounding, proved_tolerance, stretched_rounding
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
+from ostinato.service.artifact.framing import Framing
+from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input
 
 GRAPH_FILE = "model.onnx"
@@ -47,6 +50,7 @@ def export_module(
     description: str = "",
     provenance: Mapping[str, Any] | None = None,
     steps_per_answer: int = 1,
+    framing: Framing | None = None,
     delay: int | Mapping[str, int] = 0,
     step_by_step: bool = False,
     minus_infinity: bool = False,
@@ -86,6 +90,9 @@ def export_module(
         provenance: where the model comes from; the library versions are added.
         steps_per_answer: k, where the module answers once in k steps, as behind a convolution with stride k: a step of
             the graph is then a frame of k steps, ``[B, T, k, ...]``.
+        framing: the module is given a window of ``framing.window`` steps a run (``x [B, window, ...]`` for an input
+            ``[B, T, ...]``), which ends after each ``hop`` of them; or with ``steps_per_answer``, which is then the
+            hop, any number of steps. A session is sent steps, and answers when a frame is whole (docs/framing.md).
         delay: d, where the answer to step t speaks of step t - d, as that of a network that is trained to wait; of
             several outputs by name, or one for all that are made at each step. The graph stays as it is.
         step_by_step: export a module for many steps as a graph of one step, a run a step.
@@ -102,7 +109,14 @@ def export_module(
     """
     with new_version(repository, name, version, force=force) as new:
         narrow = in_float32(module)
-        contract = inspect_module(narrow, inputs, output_features, state_names, context, steps_per_answer)
+        steps = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
+        if framing is not None:
+            framing = _checked(framing, steps_per_answer, forecasts=bool(feedback) or begins_decoder(unwrapped(module)))
+        windows = steps if framing is None or framing.many else windows_of(steps, framing)
+        contract = inspect_module(narrow, windows, output_features, state_names, context, steps_per_answer)
+        if framing is not None:
+            steps = tuple(steps_found(part, window) for part, window in zip(steps, contract.given, strict=True))
+            contract = contract if framing.many else in_frames_of(contract, steps, framing)
         notes = (*contract.notes, *check_float32(module, contract))
         if step_by_step:
             contract = one_step(contract)
@@ -141,13 +155,33 @@ def export_module(
             find_promise=lambda _manifest, _folder: promise,
             task="recurrent",
             description=description,
-            inputs=contract.given,
+            inputs=contract.given if framing is None else steps,
+            framing=framing,
+            limits=Limits(max_chunk_steps=0 if framing is None else framing.max_chunk_steps),
             outputs=contract.made,
             context=contract.context,
             states=contract.states,
             feedback=dict(feedback or {}),
             decoder=described,
         )
+
+
+def _checked(framing: Framing, steps_per_answer: int, *, forecasts: bool) -> Framing:
+    """The framing of a module, with whether it takes many frames a run.
+
+    Raises:
+        ExportError: it cannot be.
+    """
+    if forecasts:
+        raise ExportError("a model with framing answers once in several steps, and does not forecast")
+    if steps_per_answer == 1:
+        return framing.model_copy(update={"many": False})
+    if not framing.window == framing.hop == steps_per_answer:
+        raise ExportError(
+            f"framing {framing}: with steps_per_answer={steps_per_answer} the module keeps what it needs of the steps "
+            f"before in states of its own, and the framing is {steps_per_answer}:{steps_per_answer}"
+        )
+    return framing.model_copy(update={"many": True})
 
 
 def _prove(contract: Contract, graph: StepGraph, path: Path, report: ProofReport) -> tuple[Proof, tuple[str, ...]]:

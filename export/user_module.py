@@ -18,6 +18,7 @@ from ostinato.export.sequence_exporter import export_sequence
 from ostinato.export.user_code import user_module
 from ostinato.export.version_directory import Exported
 from ostinato.export.weights import load_weights
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.tensors import Input
 
 
@@ -33,6 +34,7 @@ class ModuleOptions:
     inputs_file: Path | None = None
     weights: Path | None = None
     steps_per_answer: int = 1
+    framing: str = ""
     delay: tuple[str, ...] = ()
     input_shape: str = "B,T,1"
     input_dtype: str = "float32"
@@ -126,11 +128,12 @@ def export_source(
                 or options.feedback
                 or options.step_by_step
                 or options.steps_per_answer > 1
+                or options.framing
                 or options.delay
             ):
                 raise ExportError(
                     "a module of the task 'sequence' has no states, steps or feedback: leave out --states, --feedback, "
-                    "--step-by-step, --steps-per-answer and --delay, or say --task recurrent"
+                    "--step-by-step, --steps-per-answer, --framing and --delay, or say --task recurrent"
                 )
             return export_sequence(module, described.inputs, repository, **of_any)
         return export_module(
@@ -138,6 +141,7 @@ def export_source(
             described.inputs,
             repository,
             steps_per_answer=options.steps_per_answer,
+            framing=Framing.parse(options.framing) if options.framing else None,
             delay=delay_of_words(options.delay),
             state_names=options.states,
             feedback=options.feedback_map(),

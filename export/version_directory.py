@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
 import shutil
 import tempfile
@@ -20,8 +21,10 @@ from safetensors.numpy import save_file
 from ostinato.export.contracts.axes import Array
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Proof
-from ostinato.service.artifact.graphs import data_files
 from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, DataFile, GraphFile, Manifest, Name, Promise
+from ostinato.service.artifact.regular_files import sha256_of
+from ostinato.service.artifact.version_files import describe_others
+from ostinato.service.artifact.wire import external_files
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -80,7 +83,7 @@ class NewVersion:
         promise = ANY if proof.batch_invariant else ALONE
         if find_promise is not None:
             promise = find_promise(manifest, self.folder)
-        manifest = manifest.model_copy(update={"promise": promise})
+        manifest = describe_others(manifest.model_copy(update={"promise": promise}), self.folder)
         manifest.write(self.folder)
         return Exported(self._directory, manifest, proof)
 
@@ -96,7 +99,7 @@ def new_version(repository: Path | str, name: str, version: str, *, force: bool)
     """
     directory = _free_directory(Path(repository), name, version, force=force)
     Path(repository).mkdir(parents=True, exist_ok=True)
-    with _one_thread(), tempfile.TemporaryDirectory(prefix=".export-", dir=repository) as folder:
+    with _one_thread(), tempfile.TemporaryDirectory(prefix=f".export-{os.getpid()}-", dir=repository) as folder:
         built = Path(folder) / version
         built.mkdir()
         yield NewVersion(built, directory, name, version)
@@ -118,13 +121,8 @@ def _valid_manifest(**fields: Any) -> Manifest:
 
 def _describe_graph(path: Path) -> GraphFile:
     content = path.read_bytes()
-    data = tuple(DataFile(file=name, sha256=_sha256(path.with_name(name))) for name in data_files(content))
+    data = tuple(DataFile(file=name, sha256=sha256_of(path.with_name(name))) for name in external_files(content))
     return GraphFile(file=path.name, sha256=hashlib.sha256(content).hexdigest(), data=data)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _free_directory(repository: Path, name: str, version: str, *, force: bool) -> Path:

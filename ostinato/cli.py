@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import re
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from ostinato.extras import missing_sentence
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("ostinato.commands.train", "Train a network on a table (CSV), or what its recipe says."),
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
+    "import": ("ostinato.commands.import_onnx", "Import somebody else's ONNX file: its states found, and proved."),
     "run": ("ostinato.commands.run", "Run a model offline over whole sequences: what live answers equal."),
     "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
@@ -55,7 +57,7 @@ class LazyGroup(TyperGroup):
             return name, None, rest
         ctx.invoked_subcommand = name  # known before its module is imported, which may lack an extra
         module, _ = COMMANDS[name]
-        return name, _command(getattr(importlib.import_module(module), name), name, None), rest
+        return name, _command(_function(module, name), name, None), rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; one red line and exit status 1 for an error that is meant for the user."""
@@ -67,6 +69,11 @@ class LazyGroup(TyperGroup):
                 raise
             Console(stderr=True).print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
+
+
+def _function(module: str, name: str) -> Any:
+    """A command's function, called as it is; with an underscore where Python has the word for itself."""
+    return getattr(importlib.import_module(module), f"{name}_" if keyword.iskeyword(name) else name)
 
 
 def _sentence(error: Exception, command: str) -> str | None:

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         stream_ping_seconds: how often a stream's client is asked for a sign of life, and how long it may take to give
             one; 0 = it is not asked.
         drain_seconds: how long work in flight may take after SIGTERM.
+        load_seconds: how long a version may take to be loaded and checked, in a process of its own, before it is given
+            up; a second more for each megabyte of its files, and 0 = for ever.
+        load_memory: bytes of memory that this may take, as ``16GiB``. Left out: 8 GiB, and 8 for each byte of the
+            version's files. Never more than the machine, or the container, has left.
         inline_run_seconds: graphs of which one step of a full batch takes longer run in a thread next to the event
             loop, so that it stays free to read and write.
     """
@@ -119,6 +123,8 @@ class Settings(BaseSettings):
     stream_idle_seconds: NotNegative = 300.0
     stream_ping_seconds: NotNegative = 20.0
     drain_seconds: NotNegative = 25.0
+    load_seconds: NotNegative = 60.0
+    load_memory: Annotated[ByteSize, Field(ge=1)] | None = None
     inline_run_seconds: NotNegative = 0.005
 
 

@@ -7,10 +7,12 @@ import logging
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import ostinato
 from ostinato.service.catalogue.repository import find_versions
+from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import PREFIX, Settings, read_settings, redacted, unknown_variables
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.state.address import most_sessions, open_store
@@ -96,7 +98,10 @@ def begin(settings: Settings) -> None:
             sys.stdout.write(announcement + "\n")
             sys.stdout.flush()
 
-    supervise(announce)
+    verdicts = Verdicts.begin(settings)
+    # While the workers import what they need; whoever comes to a version that is being tried waits for that.
+    threading.Thread(target=verdicts.check_all, name="ostinato-trials", daemon=True).start()
+    supervise(announce, verdicts.descriptor)
 
 
 def _shown(settings: Settings, name: str) -> str:

@@ -28,8 +28,10 @@ from ostinato.service.tether import (
     Orders,
     Release,
     SetAside,
+    describe_end,
     keep_port,
     share_port,
+    signal_name,
 )
 
 logger = logging.getLogger(__name__)
@@ -105,32 +107,23 @@ class Casualties:
         return True
 
 
-def signal_name(exit_code: int) -> str:
-    """The name of the signal that ended a process; empty where none did."""
-    if exit_code >= 0:
-        return ""
-    try:
-        return signal.Signals(-exit_code).name
-    except ValueError:
-        return f"signal {-exit_code}"
-
-
-def describe_end(exit_code: int) -> str:
-    """How a process ended, as in "a worker was ..."; ``exit_code`` as Popen's."""
-    name = signal_name(exit_code)
-    hint = " (by the kernel, if memory was short)" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}" if name else f"ended with exit code {exit_code}"
-
-
 class Supervisor(circus.Arbiter):
     """BentoML's arbiter with a tether to each worker.
 
     Args:
         on_listening: called once, when the first worker takes connections, with where: ``host:port``.
+        verdicts: see ``Orders``.
     """
 
-    def __init__(self, *args: Any, on_listening: Callable[[str], object] = lambda _: None, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        on_listening: Callable[[str], object] = lambda _: None,
+        verdicts: int | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
+        self._verdicts = verdicts
         self._on_listening: Callable[[str], object] | None = on_listening
         # Its other end is the workers'; this one no child inherits.
         self._end, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -203,7 +196,8 @@ class Supervisor(circus.Arbiter):
     def _brief(self) -> None:
         """Write down what the next worker is told."""
         ports = [each.fileno() for each in self.sockets.values()]
-        orders = Orders(self._workers_end.fileno(), ports, self._num_restarts, self._casualties.set_aside)
+        set_aside = self._casualties.set_aside
+        orders = Orders(self._workers_end.fileno(), ports, self._num_restarts, set_aside, self._verdicts)
         for watcher in self._services:
             watcher.env[VARIABLE] = orders.encode()
 
@@ -294,11 +288,11 @@ class Supervisor(circus.Arbiter):
             self.loop.call_later(POLL_SECONDS, self._announce)
 
 
-def supervise(on_listening: Callable[[str], object]) -> None:
+def supervise(on_listening: Callable[[str], object], verdicts: int | None = None) -> None:
     """Have BentoML, which is about to start the workers of this process, look after them like that."""
 
     class Parent(Supervisor):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, on_listening=on_listening, **options)
+            super().__init__(*args, on_listening=on_listening, verdicts=verdicts, **options)
 
     circus.Arbiter = Parent  # type: ignore[misc]  # the class that it makes the arbiter of

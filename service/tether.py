@@ -40,6 +40,29 @@ def share_port(bound: socket.socket) -> None:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
+def end_with_parent() -> None:
+    """Have the kernel, where it can, kill this process when the thread that forked it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def signal_name(exit_code: int) -> str:
+    """The name of the signal that ended a process; empty where none did."""
+    if exit_code >= 0:
+        return ""
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
+
+
+def describe_end(exit_code: int) -> str:
+    """How a process ended, as in "a worker was ..."; ``exit_code`` as Popen's."""
+    name = signal_name(exit_code)
+    hint = " (by the kernel, if memory was short)" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}" if name else f"ended with exit code {exit_code}"
+
+
 class Release(NamedTuple):
     """One version of a model, as its files are.
 
@@ -76,12 +99,14 @@ class Orders(msgspec.Struct):
         ports: descriptors of the sockets at which workers listen.
         restarts: how often a worker of this server was started in the place of one that ended.
         set_aside: releases at which workers died.
+        verdicts: descriptor of what trials of releases found; None = each worker tries them itself.
     """
 
     descriptor: int
     ports: list[int] = []
     restarts: int = 0
     set_aside: list[SetAside] = []
+    verdicts: int | None = None
 
     def encode(self) -> str:
         """The value of ``VARIABLE``."""
@@ -92,13 +117,14 @@ class Tether:
     """A worker's end; one without a parent of ours has none, and is tied to nobody.
 
     Attributes:
-        restarts: see ``Orders``.
+        restarts, verdicts: see ``Orders``.
     """
 
     def __init__(self, orders: Orders | None = None) -> None:
         self._end: socket.socket | None = None
         self._ports = orders.ports if orders else []
         self.restarts = orders.restarts if orders else 0
+        self.verdicts = orders.verdicts if orders else None
         self._reasons = {aside.release: aside.reason for aside in orders.set_aside} if orders else {}
         if orders:
             with contextlib.suppress(OSError):  # no descriptor of ours: the variable was inherited from far above
@@ -114,9 +140,7 @@ class Tether:
         """End this process as soon as its parent has ended, from now on, and at once where it has."""
         if self._end is None:
             return
-        # A kernel that can does it itself, whatever this process is busy with. Its word is the thread's that forked us.
-        if sys.platform == "linux":
-            ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()  # whatever this process is busy with
         threading.Thread(target=self._end_with_parent, name="ostinato-tether", daemon=True).start()
 
     def why_set_aside(self, release: Release) -> str | None:

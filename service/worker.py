@@ -17,6 +17,7 @@ import uvicorn
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
+from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App, Edge
 from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
@@ -62,7 +63,10 @@ class Worker:
         self._store.on_unreadable = self.metrics.records_unreadable.labels().inc
         self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
         self.ledger = Ledger(self._store, turns)
-        self._loader = Loader(settings, self.catalogue, self._store, self.ledger, self.metrics, self._tether)
+        self._verdicts = Verdicts(settings, self._tether.verdicts)
+        self._loader = Loader(
+            settings, self.catalogue, self._store, self.ledger, self.metrics, self._tether, self._verdicts
+        )
         self.desk = Desk(self.metrics, settings)
         self.routes = Routes(self.catalogue, self.sessions, self.ledger, self.desk)
         self.streams = Streams(
@@ -162,6 +166,7 @@ class Worker:
             task.cancel()
         self.streams.close()
         self.catalogue.close()
+        self._verdicts.close()
         if self._worker_metrics is not None:
             self._worker_metrics.leave()
         await self._store.stop()
@@ -246,6 +251,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        await asyncio.to_thread(self._verdicts.close)
         self.catalogue.complete = True
         served, failed = len(self.catalogue.served), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)

@@ -19,7 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from ostinato.service.artifact.manifest import GraphFile, Manifest, Parity
+from ostinato.service.artifact.regular_files import sha256_of
 from ostinato.service.artifact.tensors import Axis, Constant, Input, Output, State
+from ostinato.service.artifact.version_files import describe_others
 
 Array = NDArray[Any]
 # Whole sequences [B, T, F] from the initial state -> outputs [B, T, O] (or [B, 1, O]) and states [B, ...].
@@ -54,12 +56,22 @@ class Network:
         """A golden case in the graph's own axes, from the reference."""
         outputs, states = self.reference(inputs)
         case = {
-            f"0/{manifest.inputs[0].name}": _to_graph(inputs, manifest.inputs[0]),
+            f"0/{manifest.inputs[0].name}": _to_graph(inputs, manifest.of_graph.inputs[0]),
             f"0/{manifest.outputs[0].name}": _to_graph(outputs, manifest.outputs[0]),
         }
         for state in manifest.states:
             case[f"0/{state.output}"] = np.moveaxis(states[state.name], 0, state.batch_axis)
         return {name: np.ascontiguousarray(array) for name, array in case.items()}
+
+
+def relist(directory: Path) -> None:
+    """Write the checksums of a version's files into its manifest, as they are now."""
+    manifest = Manifest.read(directory)
+    graphs = {
+        role: graph.model_copy(update={"sha256": sha256_of(directory / graph.file)})
+        for role, graph in manifest.graphs.items()
+    }
+    describe_others(manifest.model_copy(update={"graphs": graphs}), directory).write(directory)
 
 
 def offline(directory: Path, inputs: Array) -> Array:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import httpx2
 import psutil
 
+from ostinato.service.catalogue.trial import CHILD
 from ostinato.tools.server_process import has_lost_port
 from tests.waiting import PATIENCE_SECONDS
 
@@ -51,6 +52,13 @@ def free_port(*offsets: int) -> int:
     otherwise, sooner or later, be connected from the very port that they try to reach.
     """
     return next(port for port in _ports if all(_is_free(port + offset) for offset in (0, *offsets)))
+
+
+def _is_trial(process: psutil.Process) -> bool:
+    """Whether it tries versions, as one does while a server starts."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return CHILD in process.cmdline()
+    return True
 
 
 def _is_free(port: int) -> bool:
@@ -162,6 +170,10 @@ class ServerProcess:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve; none where the server does not run."""
+        return [process for process in self._children() if not _is_trial(process)]
+
+    def _children(self) -> list[psutil.Process]:
+        """The processes that it has started, and theirs."""
         try:
             return list(psutil.Process(self.process.pid).children(recursive=True))
         except psutil.NoSuchProcess:
@@ -178,7 +190,7 @@ class ServerProcess:
     def pause(self) -> list[psutil.Process]:
         """Stop every process of it where it stands (SIGSTOP), the parent first; returns them."""
         self.process.send_signal(signal.SIGSTOP)
-        stopped = [psutil.Process(self.process.pid), *self.workers()]
+        stopped = [psutil.Process(self.process.pid), *self._children()]
         for worker in stopped[1:]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.suspend()
@@ -186,9 +198,9 @@ class ServerProcess:
 
     def resume(self) -> None:
         """Let it go on after ``pause``."""
-        for worker in self.workers():
+        for process in self._children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                worker.resume()
+                process.resume()
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:

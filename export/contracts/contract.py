@@ -16,7 +16,7 @@ from ostinato.export.contracts.forward import attempt, initial_states
 from ostinato.export.contracts.probes import draw_sequences, likely_step
 from ostinato.export.errors import ExportError
 from ostinato.service.artifact.rows import RowLayout
-from ostinato.service.artifact.tensors import Input, Output, State
+from ostinato.service.artifact.tensors import Constant, Input, Output, State
 from ostinato.service.artifact.tensors import Tensor as TensorAxes
 
 
@@ -31,6 +31,8 @@ class Contract:
     Attributes:
         given, context: what goes in at each step, and what is constant for a sequence.
         made: what comes out.
+        constants: what else its graph takes, the same in every run.
+        num_weights: of a foreign network, whose steps may be dear though what goes in and out is little.
         notes: what a user must know of what was inferred.
     """
 
@@ -40,6 +42,8 @@ class Contract:
     states: tuple[State, ...]
     context: tuple[Input, ...] = ()
     notes: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    num_weights: int = 0
 
     @cached_property
     def rows(self) -> RowLayout[Input]:

@@ -39,6 +39,10 @@ class Nodes:
         """An array in the dtype of the numbers."""
         return self.op("Constant", value=ir.tensor(np.ascontiguousarray(array, self._dtype)))
 
+    def reshaped(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
+        """A value in another shape, -1 for the size that is open."""
+        return self.op("Reshape", value, self.integers(sizes))
+
     def number(self, number: float) -> ir.Value:
         """A number without axes."""
         return self.constant(np.array(number))

@@ -37,6 +37,7 @@ from ostinato.export.graphs.tidy import tidy
 from ostinato.export.graphs.untraced import StaticAxes, places_of, untraced
 from ostinato.export.graphs.untranslated import untranslated
 from ostinato.service.artifact.graphs import open_graph
+from ostinato.service.catalogue.tried import try_graph
 from ostinato.service.errors import ModelRejected
 
 OPSET_VERSION = 20
@@ -52,11 +53,12 @@ class StepGraph:
         self._contract = contract
         self._names = [name for name, _ in Signature.of(contract, "").inputs]
         self._fetches = [name for name, _ in Signature.of(contract, "").outputs]
+        self._constants = {part.name: part.array() for part in contract.constants}
 
     def __call__(self, x: Array, states: States) -> tuple[Array, States]:
         """One run of the graph."""
         tensors = (*self._contract.tensors(x), *states)
-        made = self._session.run(self._fetches, dict(zip(self._names, tensors, strict=True)))
+        made = self._session.run(self._fetches, {**dict(zip(self._names, tensors, strict=True)), **self._constants})
         count = len(self._contract.made)
         return self._contract.answer(made[:count]), tuple(made[count:])
 
@@ -118,12 +120,13 @@ class Signature:
 
 
 def open_exported(path: Path) -> Any:
-    """A graph under onnxruntime, an ``InferenceSession``, as the service opens it.
+    """A graph under onnxruntime, an ``InferenceSession``, as the service opens it; a process of its own did before.
 
     Raises:
-        ExportError: onnxruntime cannot load it.
+        ExportError: onnxruntime cannot load it, or dies of it.
     """
     try:
+        try_graph(path)
         return open_graph(path)
     except ModelRejected as error:
         raise ExportError(f"the exported graph: {error}") from error

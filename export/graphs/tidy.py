@@ -74,5 +74,7 @@ def _clear_ballast(model: ir.Model) -> None:
         node.doc_string = None
         for value in (*node.outputs, *(value for body in bodies_of(node) for value in body.inputs)):
             value.metadata_props.clear()
-            if id(value) not in kept:
+            if (
+                id(value) not in kept and value.shape != ()
+            ):  # a Loop's number of the round must be known to have no axes
                 value.shape = None

@@ -91,6 +91,7 @@ def _runner(contract: Contract, path: Path) -> Runner:
         outputs=contract.made,
         context=contract.context,
         states=contract.states,
+        constants=contract.constants,
         promise=ANY,
     )
     rows, steps = LARGEST

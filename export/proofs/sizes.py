@@ -10,13 +10,15 @@ from ostinato.export.contracts.contract import Contract
 # Numbers of a row's step and states beyond which a proof is made smaller: that of 64 x 64 pixels took many minutes.
 _WHOLE = 1024
 _LEAST_ROWS, _LEAST_STEPS = 5, 24
+# So many weights cost about what a number of a step does.
+_WEIGHTS = 64
 
 
 def share(contract: Contract) -> float:
     """What part of rows and of steps a proof goes over: 1 but for networks whose steps are large, as frames."""
     parts = sum(part.num_features for part in (*contract.given, *contract.context))
     states = sum(math.prod(state.row_shape) for state in contract.states)
-    return min(1.0, _WHOLE / max(1, parts + states))
+    return min(1.0, _WHOLE / max(1, parts + states + contract.num_weights // _WEIGHTS))
 
 
 def num_rows(contract: Contract, usual: int) -> int:

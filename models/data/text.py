@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from ostinato.models.data.files import read_text_lines
 from ostinato.models.data.lexicon import read_lexicon
 from ostinato.models.data.lines import EDGE
 from ostinato.models.data.parts import PARTS, PartFraction, PartName, split_by_name
-from ostinato.models.data.symbols import Symbols, Unit, Units, cut
+from ostinato.models.data.symbols import Symbols, TextUnit, Units, cut
 from ostinato.models.errors import DataError
 from ostinato.models.recipe import Count, FileRecipe
 
 # A part of a running text that has fewer symbols tells nothing.
 _LEAST_HELD_OUT = 20
+_NUM_BYTES = 256
+_MAX_SYMBOLS: dict[TextUnit, int] = {"characters": 10_000, "words": 10_000, "byte_pairs": 1_000}
 
 
 class TextData(FileRecipe):
@@ -24,23 +28,32 @@ class TextData(FileRecipe):
 
     ``file``: UTF-8, plain or compressed (``.xz``, ``.gz``, ``.bz2``).
     ``form``: ``text``; or ``cmudict``, whose words are lines and whose phonemes are left out.
-    ``unit``: what is predicted: ``characters`` (code points), or ``words``, what is between spaces and ends of lines.
+    ``unit``: what is predicted: ``characters`` (code points), ``words``, what is between spaces and ends of lines, or
+    ``byte_pairs``, parts of words that are learned first.
     ``lines``: whether each line that is not blank is a text of its own, which ends; else all of it is one.
     ``lowercase``: whether capitals are small letters.
-    ``min_count``, ``max_symbols``: symbols that are rarer are unknown; of more than these, the most frequent stay.
-    ``unknown``: whether a symbol stands for all that the training part has not; else a service refuses such text.
+    ``min_count``, ``max_symbols``: symbols that are rarer are unknown; of more than these, the most frequent stay (of
+    10,000 without the key). Byte pairs that are rarer are not merged; there are 1,000 without the key, or fewer.
+    ``unknown``: whether a symbol stands for all that the training part has not; else a service refuses such text. Of
+    byte pairs nothing is unknown.
     ``validation_fraction``, ``test_fraction``: the ends of a running text, or lines drawn by what they say.
     """
 
     form: Literal["text", "cmudict"] = "text"
-    unit: Unit = "characters"
+    unit: TextUnit = "characters"
     lines: bool = False
     lowercase: bool = False
     min_count: Count = 1
-    max_symbols: Count = 10_000
+    max_symbols: Count | None = None
     unknown: bool = True
     validation_fraction: PartFraction = 0.05
     test_fraction: PartFraction = 0.05
+
+    @model_validator(mode="after")
+    def _check(self) -> TextData:
+        if self.unit == "byte_pairs" and self.max_symbols is not None and self.max_symbols < _NUM_BYTES:
+            raise ValueError(f"max_symbols: byte pairs are {_NUM_BYTES} at least, one for each byte")
+        return self
 
 
 @dataclass(frozen=True)
@@ -74,14 +87,15 @@ def load_text(recipe: TextData) -> Text:
         DataError: the file cannot be read, or holds nothing to learn from.
     """
     parts = _lines(recipe) if recipe.lines or recipe.form == "cmudict" else _running(recipe)
-    known = PARTS if not recipe.unknown else ("training",)
+    # Byte pairs can write whatever the other parts have.
+    known = PARTS if not recipe.unknown and recipe.unit != "byte_pairs" else ("training",)
     symbols = Symbols.learn(
         (units for part in known for units in parts[part]),
         recipe.unit,
         lowercase=recipe.lowercase or recipe.form == "cmudict",
         special=(EDGE,),
         min_count=recipe.min_count,
-        max_symbols=recipe.max_symbols,
+        max_symbols=recipe.max_symbols or _MAX_SYMBOLS[recipe.unit],
         unknown=recipe.unknown,
     )
     return Text(

@@ -65,7 +65,7 @@ def _draft(file: Path, data: dict[str, Any], num_symbols: int, num_lines: int, *
         },
         {
             "data.form": "a dictionary of words and phonemes, of which the words are learned",
-            "data.unit": "or words, what is between spaces",
+            "data.unit": "or words, what is between spaces, or byte_pairs, parts of words that are learned first",
             "data.lines": "true: each line is a text of its own; false: all of it is one",
             "data.lowercase": "true: capitals are small letters",
             "data.test_fraction": "held out and scored",

@@ -35,14 +35,15 @@ def write(
         max_steps: an output that is longer is cut off there.
     """
     memory, states = network.encode(source, lengths)
-    num_sources, beams = len(lengths), torch.arange(num_beams)
-    rows = torch.arange(num_sources).repeat_interleave(num_beams)
+    num_sources, device = len(lengths), lengths.device
+    beams, sources = torch.arange(num_beams, device=device), torch.arange(num_sources, device=device)
+    rows = sources.repeat_interleave(num_beams)
     memory, states, lengths = tuple(part[rows] for part in memory), _select(states, rows), lengths[rows]
     # All beams begin alike, so only one of them may count in the first step.
     scores = torch.where(beams == 0, 0.0, -torch.inf).repeat(num_sources, 1)
-    stopped = torch.zeros(num_sources, num_beams, dtype=torch.bool)
-    codes = torch.full((num_sources, num_beams, 0), stop)
-    previous = torch.full((num_sources * num_beams,), start)
+    stopped = torch.zeros(num_sources, num_beams, dtype=torch.bool, device=device)
+    codes = torch.full((num_sources, num_beams, 0), stop, device=device)
+    previous = torch.full((num_sources * num_beams,), start, device=device)
     for _ in range(max_steps):
         output, states, _ = network.decode(previous, states, memory, lengths)
         steps = _step_scores(output.reshape(num_sources, num_beams, -1), stopped, stop)
@@ -55,14 +56,14 @@ def write(
         if bool(stopped[:, 0].all()):
             break
         previous = code.flatten()
-        states = _select(states, (beam + torch.arange(num_sources).unsqueeze(1) * num_beams).flatten())
+        states = _select(states, (beam + sources.unsqueeze(1) * num_beams).flatten())
     best = zip(codes[:, 0].tolist(), scores[:, 0].tolist(), strict=True)
     return [Hypothesis(tuple(_before(stop, written)), score) for written, score in best]
 
 
 def _step_scores(output: Tensor, stopped: Tensor, stop: int) -> Tensor:
     """Log-probabilities of one more code, ``[B, beams, V]``; after the stop code, nothing but it, at no cost."""
-    only_stop = torch.full((output.shape[-1],), -torch.inf)
+    only_stop = output.new_full((output.shape[-1],), -torch.inf)
     only_stop[stop] = 0.0
     return torch.where(stopped.unsqueeze(-1), only_stop, torch.log_softmax(output, dim=-1))
 

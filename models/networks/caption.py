@@ -117,7 +117,7 @@ def spell(network: Captioner, source: Tensor, start: int, stop: int, max_steps: 
         B lists of codes.
     """
     _, states = network.encode(source)
-    previous = torch.full((len(source),), start)
+    previous = torch.full((len(source),), start, device=source.device)
     steps = []
     for _ in range(max_steps):
         scores, states, _ = network.decode(previous, states)

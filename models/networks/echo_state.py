@@ -137,7 +137,7 @@ def ridge_regression(seen: Tensor, wanted: Tensor, ridge: float) -> tuple[Tensor
     s, y = seen.double(), wanted.double()
     s_mean, y_mean = s.mean(dim=0), y.mean(dim=0)
     s, y = s - s_mean, y - y_mean
-    weight = torch.linalg.solve(s.T @ s + ridge * torch.eye(s.shape[1], dtype=s.dtype), s.T @ y).T
+    weight = torch.linalg.solve(s.T @ s + ridge * torch.eye(s.shape[1]).to(s), s.T @ y).T
     return weight, y_mean - weight @ s_mean
 
 

@@ -40,6 +40,8 @@ OPTIONS: Mapping[str, tuple[CellName, ...]] = {
     "sparsity": ("echo_state",),
     "input_scaling": ("echo_state",),
     "leak": ("echo_state",),
+    "ridge": ("echo_state",),
+    "washout_steps": ("echo_state",),
 }
 """What a recipe may say of some cells only, and of which."""
 _ALSO: Mapping[str, CellName] = {"elman": "rnn", "simple_rnn": "rnn"}
@@ -69,8 +71,8 @@ class LayersRecipe(Section):
     ``feedback_cell``: of ``gated_feedback``: what its layers are.
     ``taps``: of ``time_delay`` and ``narx``, how many steps of the input are read; ``delay``: of ``time_delay``, how
     many steps they are apart; ``output_taps``: of ``narx``, how many of its own outputs.
-    ``spectral_radius``, ``sparsity``, ``input_scaling``, ``leak``: of ``echo_state``, as in ``EchoStateRecipe``; its
-    weights never learn.
+    ``spectral_radius``, ``sparsity``, ``input_scaling``, ``leak``, ``ridge``, ``washout_steps``: of ``echo_state``, as
+    in ``EchoStateRecipe``; its weights never learn. The last two are of a forecaster with no other layers.
     """
 
     cell: Annotated[
@@ -97,6 +99,8 @@ class LayersRecipe(Section):
     sparsity: Fraction = 0.9
     input_scaling: Positive = 0.5
     leak: Annotated[float, Field(gt=0, le=1)] = 1.0
+    ridge: Positive = 1e-6
+    washout_steps: Annotated[int, Field(ge=0)] = 100
 
     @field_validator("cell", mode="before")
     @classmethod
@@ -133,3 +137,14 @@ class LayersRecipe(Section):
         if self.activation == "linear" and "rnn" in self.cells:
             raise ValueError("activation: of rnn it is tanh or relu")
         return self
+
+
+def with_a_part(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe's ``[network]`` that have a part in it: none of other cells, and none that is not set."""
+    cell = network.get("cell", ())
+    cells = {cell} if isinstance(cell, str) else set(cell)
+    return {
+        key: value
+        for key, value in network.items()
+        if value is not None and (key not in OPTIONS or cells & set(OPTIONS[key]))
+    }

@@ -135,8 +135,12 @@ class Forecaster(nn.Module):
 
     def forward(self, x: Tensor, *states: Tensor) -> States:
         """``x [B, T, F]`` in raw units, NaN where missing, to the forecasts at each step, ``[B, T, O]``."""
+        return self._answered(*self.heard(x, *states))
+
+    def heard(self, x: Tensor, *states: Tensor) -> States:
+        """What the head hears at each step, ``[B, T, H]``, what its answers start from, and the states after."""
         filled, encoded = self._encoded(x, states[0])
-        return self._answered(filled, encoded, states[1:])
+        return self._heard(filled, encoded, states[1:])
 
     def _encoded(self, x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
         filled, seen = fill_last_seen(x, last_seen)
@@ -145,15 +149,17 @@ class Forecaster(nn.Module):
             seen = seen | (self.cycle_lengths > 0)
         return filled, self.encoder(filled, seen)
 
-    def _answered(self, filled: Tensor, encoded: Tensor, states: States) -> States:
+    def _heard(self, filled: Tensor, encoded: Tensor, states: States) -> States:
         hidden, *after = self.layers(encoded, *states)
-        learned = self.forecasts.apart(self.head(hidden), len(self.places))
         last = [
             self.bases[index].expand_as(filled[..., :1]) if place is None else filled[..., place : place + 1]
             for index, place in enumerate(self.places)
         ]
-        base = torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1)
-        return self.forecasts.values(base, learned, self.units).flatten(-3), filled[:, -1], *after
+        return hidden, torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1), filled[:, -1], *after
+
+    def _answered(self, hidden: Tensor, base: Tensor, *after: Tensor) -> States:
+        learned = self.forecasts.apart(self.head(hidden), len(self.places))
+        return self.forecasts.values(base, learned, self.units).flatten(-3), *after
 
 
 class StaticForecaster(Forecaster):
@@ -173,11 +179,15 @@ class StaticForecaster(Forecaster):
 
     def forward(self, x: Tensor, static: Tensor, *states: Tensor) -> States:  # type: ignore[override]
         """As ``Forecaster``, with ``static [B, S]``, NaN where missing."""
+        return self._answered(*self.heard(x, static, *states))
+
+    def heard(self, x: Tensor, static: Tensor, *states: Tensor) -> States:  # type: ignore[override]
+        """As ``Forecaster``."""
         filled, encoded = self._encoded(x, states[0])
         known = ~torch.isnan(static)
         of_series = self.static_encoder(torch.where(known, static, self.initial_static), known)
         of_steps = of_series.unsqueeze(1).expand(-1, x.shape[1], -1)
-        return self._answered(filled, torch.cat([encoded, of_steps], dim=-1), states[1:])
+        return self._heard(filled, torch.cat([encoded, of_steps], dim=-1), states[1:])
 
 
 def build_forecaster(

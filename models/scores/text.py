@@ -107,19 +107,24 @@ def sections_of(network: LanguageModel, text: Text, scores: TextScores, fitted: 
 
 def _table(text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
     is_whole = scores.num_ngram_symbols == sum(map(len, text.parts["training"]))
-    of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {text.symbols.unit}"
+    unit = text.symbols.unit.replace("_", " ")
+    of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {unit}"
     rows = (
         ("network", scores.network),
         (f"{scores.ngram_order}-gram, Kneser-Ney{of_part}", scores.ngram),
         ("all symbols equally likely", Perplexities(scores.uniform, scores.uniform)),
     )
-    unit = text.symbols.unit
     symbols = f"{scores.num_symbols:,} {unit} with their ends"
     held_out = f"{scores.num_texts:,} held-out lines, {symbols}"
     if text.is_running:
         held_out = f"{scores.num_symbols:,} held-out {unit}"
     if not text.held_out:
         held_out = f"{symbols}, the same that were learned from: there is too little text to hold any of it out"
+    of_character = ""
+    if text.symbols.unit == "byte_pairs":
+        num_characters = sum(len(text.symbols.text(codes)) + 1 for codes in text.parts["test"])
+        bits = math.log2(scores.network.test) * scores.num_symbols / num_characters
+        of_character = f"{bits:.3f} bits of a character by the network; "
     unknown = f"{scores.num_unknown:,} that the training part does not have are not scored; " * (scores.num_unknown > 0)
     return ScoreTable(
         title=held_out,
@@ -128,7 +133,7 @@ def _table(text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
             (name, f"{found.validation:.3f}", f"{found.test:.3f}", f"{math.log2(found.test):.3f}")
             for name, found in rows
         ),
-        note=unknown + fitted.sentence(),
+        note=of_character + unknown + fitted.sentence(),
     )
 
 

@@ -76,6 +76,7 @@ class PastEpoch:
 class Fitted:
     """How training went: ``validation`` is the error of the best epoch, whose weights the network has.
 
+    ``num_epochs``: 0 where the weights were found in one step, without a gradient.
     ``label``: what the validation error is called where it is shown.
     """
 
@@ -88,6 +89,8 @@ class Fitted:
 
     def sentence(self) -> str:
         """How long it took, to be shown."""
+        if not self.num_epochs:
+            return f"found in one step, by ridge regression, in {self.training_seconds:.1f} s"
         return f"{self.num_epochs} epochs in {self.training_seconds:.0f} s, the best was number {self.best_epoch}"
 
 

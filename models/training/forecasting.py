@@ -17,6 +17,7 @@ from ostinato.models.networks.recurrent import Forecaster, States, StaticForecas
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.losses import ForecastLoss
+from ostinato.models.training.ridge import fit_readout
 from ostinato.models.training.streams import SeriesStretch, Stretch, check_streams, cut_windows, fit_panel
 
 # How many steps before a scored part a network sees without being scored, so that its state is that of a live session.
@@ -36,11 +37,13 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     """
     features, forecasts = Features.of(dataset), Forecasts.of(recipe)
     stretches = training_stretches(dataset, forecasts.num_steps)
-    check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
+    has_closed_form = set(recipe.network.cells) == {"echo_state"} and forecasts.loss in ("absolute", "squared")
+    if not has_closed_form:
+        check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
     network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles).to(recipe.training.device)
     stretches = [SeriesStretch(*(part.to(recipe.training.device) for part in one)) for one in stretches]
-    scale = units(dataset, features, forecasts.num_steps).to(recipe.training.device)
-    loss = ForecastLoss(forecasts, scale)
+    scale = units(dataset, features, forecasts.num_steps)
+    loss = ForecastLoss(forecasts, scale.to(recipe.training.device))
     shape = tuple(scale.shape)
 
     unknown = [recipe.data.features.index(name) for name in hidden_features(recipe)]
@@ -53,13 +56,16 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
         return loss(apart, target.reshape(*target.shape[:-1], *shape)), tuple(after)
 
     is_plain = forecasts.loss == "absolute" and scale.numel() == 1
-    judge = ForecastLoss(forecasts, torch.ones_like(scale)) if is_plain else loss
+    judge = ForecastLoss(forecasts, torch.ones_like(scale) if is_plain else scale)
     label = "validation loss (MAE)" if is_plain else "validation loss"
 
     def validate() -> float:
         return _validation_loss(network, dataset, judge)
 
-    fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
+    if has_closed_form:
+        fitted = fit_readout(network, recipe.network, stretches, validate, job, label)
+    else:
+        fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
     return network.cpu(), fitted
 
 

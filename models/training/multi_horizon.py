@@ -47,7 +47,8 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyMultiHorizon, Fi
     num_steps = dataset.num_steps("training")
     check_streams(num_steps, num_steps, recipe.training)
     forecasts = Forecasts("pinball", recipe.network.quantiles, num_steps=horizon_steps)
-    loss = ForecastLoss(forecasts, units(dataset, features, horizon_steps).to(device))
+    scale = units(dataset, features, horizon_steps)
+    loss = ForecastLoss(forecasts, scale.to(device))
     network = build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least).to(device)
     stretches = [SeriesStretch(*(part.to(device) for part in one)) for one in stretches]
 
@@ -55,7 +56,7 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyMultiHorizon, Fi
         return _window_loss(network, x, truth, states, recipe.training, loss)
 
     def validate() -> float:
-        return _validation_loss(network, dataset, recipe.training, loss)
+        return _validation_loss(network, dataset, recipe.training, ForecastLoss(forecasts, scale))
 
     fitted = fit_panel(
         network, network.initial_state, stretches, recipe.training, window_loss, validate, job, "validation loss"

@@ -46,10 +46,15 @@ class SessionInfoPage:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A chunk's outputs, and how many steps the session has now."""
+    """A chunk's outputs, and how many steps the session has now.
+
+    ``output_steps``: of a model that answers once a frame, the step that each row of the outputs is of, int64 ``[k]``,
+    by name where there are several outputs; else None.
+    """
 
     outputs: Outputs
     steps: int
+    output_steps: Outputs | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,15 @@ class ManyStepped:
         outputs: ``[R, O]``, or ``[R, ...]`` of a nested output; NaN (0 for integers) in rows that failed; ``[R, 0]``
             where all did. Of several outputs a dictionary of these by name.
         errors: of the rows that failed, by row.
+        output_steps: of a model that answers once a frame, the step that each row is of, int64 ``[R]``, 0 where it
+            completes no frame and its outputs are as of one that failed; else None.
     """
 
     session_ids: tuple[str, ...]
     seq: NDArray[np.int64]
     outputs: Outputs
     errors: tuple[RowError, ...]
+    output_steps: Outputs | None = None
 
 
 def read(answer: ServiceAnswer, reader: Callable[[Mapping[str, Any]], Found]) -> Found:
@@ -146,6 +154,8 @@ def stepped(members: Mapping[str, Any], session: SessionInfo, num_steps: int, *,
     steps = count_of(members["steps"], "steps")
     _check(steps == session.steps + num_steps, f"it has {steps} steps, after {session.steps} and {num_steps}")
     outputs = outputs_of(members["outputs"])
+    if "output_steps" in members:
+        return Stepped(outputs, steps, _steps_told(members["output_steps"], outputs, session.steps, steps))
     num_rows = num_steps if return_sequences else 1
     for made in arrays_of(outputs):
         _check(made.ndim >= 2, "its outputs are no rows of numbers")
@@ -175,9 +185,15 @@ def predicted(
 ) -> tuple[list[Outputs], list[dict[str, Array]]]:
     """The outputs of sequences, and their states. As of a chunk, one row of outputs may be all that the model gives."""
     hold(members, model=model, version=version)
-    outputs = [outputs_of(each) for each in members["outputs"]]
+    is_framed = "output_steps" in members
+    outputs = [outputs_of([] if each is None and is_framed else each) for each in members["outputs"]]
     _check(len(outputs) == len(lengths), f"it has outputs of {len(outputs)} sequences, and {len(lengths)} were sent")
-    for words, length in zip(outputs, lengths, strict=True):
+    if is_framed:
+        _check(len(members["output_steps"]) == len(lengths), "its output_steps are not of as many sequences")
+        for words, told, length in zip(outputs, members["output_steps"], lengths, strict=True):
+            if return_sequences:
+                _steps_told(told, words, 0, length)
+    for words, length in zip([] if is_framed else outputs, lengths, strict=not is_framed):
         for made in arrays_of(words):
             if return_sequences:
                 _check(made.ndim >= 2 or (align and not len(made)), "its outputs are no rows of numbers")
@@ -208,15 +224,41 @@ def many_stepped(
     )
     failed = {error.row for error in errors}
     _check(len(failed) == len(errors) and all(row < num_rows for row in failed), "its errors are not each of a row")
-    for row, (number, *outputs) in enumerate(zip(seqs, *named.values(), strict=True)):
+    told = members.get("output_steps")
+    ends = [None] * num_rows if told is None else next(iter(told.values())) if isinstance(told, dict) else told
+    _check(len(ends) == num_rows, f"its output_steps are not of {num_rows} rows")
+    for row, (number, end, *outputs) in enumerate(zip(seqs, ends, *named.values(), strict=True)):
         is_there = number is not None
-        _check(all((output is not None) == is_there for output in outputs), f"row {row} has only some of its members")
+        is_answered = is_there if told is None else end is not None
+        _check(
+            all((output is not None) == is_answered for output in outputs), f"row {row} has only some of its members"
+        )
+        _check(is_there or not is_answered, f"row {row} has outputs and no seq")
         _check(is_there != (row in failed), f"row {row} has not either outputs or an error")
         if is_there and seq is not None and seq[row] is not None:
             _check(number == seq[row], f"row {row} is of seq {number}, and {seq[row]} was asked for")
     numbers = np.array([-1 if number is None else count_of(number, "seq") for number in seqs], np.int64)
     made = {name: to_outputs_with_holes(rows) for name, rows in named.items()}
-    return ManyStepped(tuple(session_ids), numbers, made if columns is named else made[""], errors)
+    steps: Outputs | None = None
+    if told is not None:
+        by_name = told if isinstance(told, dict) else {"": told}
+        ends_of = {name: to_outputs_with_holes(rows).astype(np.int64) for name, rows in by_name.items()}
+        steps = ends_of if isinstance(told, dict) else ends_of[""]
+    return ManyStepped(tuple(session_ids), numbers, made if columns is named else made[""], errors, steps)
+
+
+def _steps_told(told: Any, outputs: Outputs, seq: int, steps: int) -> Outputs:
+    """The steps that rows of outputs are of, held to these and to the steps applied, behind ``seq`` up to ``steps``."""
+    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    by_name = told if isinstance(outputs, dict) else {"": told}
+    _check(set(by_name) == set(named), "its output_steps are not those of its outputs")
+    found: dict[str, Array] = {}
+    for name, made in named.items():
+        ends = found[name] = np.array([count_of(each, "output_steps") for each in by_name[name]], np.int64)
+        _check(len(ends) == len(made), f"it has {len(made)} rows of outputs, and steps of {len(ends)}")
+        is_between = not len(ends) or (seq < ends[-1] <= steps and bool((np.diff(ends) > 0).all()))
+        _check(is_between, f"its output_steps do not end between {seq} and {steps}")
+    return found if isinstance(outputs, dict) else found[""]
 
 
 def outputs_of(words: Any) -> Outputs:

@@ -25,11 +25,13 @@ class StreamHandle:
     Attributes:
         model: of every session in it.
         steps: session id -> how many steps were applied, as far as this stream knows.
+        output_steps: of a model that answers once a frame, the step that each row of the last answer is of; else None.
     """
 
     def __init__(self, exchanges: Exchanges, verbs: Verbs, model: str, create_missing: bool) -> None:
         self.model = model
         self.steps: dict[str, int] = {}
+        self.output_steps: Outputs | None = None
         self._exchanges = exchanges
         self._frames = exchanges.pinned("")
         self._verbs = verbs
@@ -67,6 +69,7 @@ class StreamHandle:
             settled.answer, session, count_steps(inputs), return_sequences=return_sequences
         )
         self.steps[session_id] = made.steps
+        self.output_steps = made.output_steps
         return made.outputs
 
     def _sync_plan(self, session_id: str) -> Plan[int]:

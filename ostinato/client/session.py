@@ -39,6 +39,8 @@ class SessionHandle:
     Attributes:
         session_id, model, version: empty until the session is open.
         steps: how many steps were applied, as far as this client knows: the ``seq`` of its next chunk.
+        output_steps: of a model that answers once a frame, the step that each row of the last answer is of, int64
+            ``[k]``, by name where there are several outputs; else None.
     """
 
     def __init__(self, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool) -> None:
@@ -46,6 +48,7 @@ class SessionHandle:
         self._begin = begin
         self._closes_at_exit = closes_at_exit
         self._info: SessionInfo | None = None
+        self.output_steps: Outputs | None = None
         self._is_closed = False
         watch(self)
 
@@ -94,6 +97,7 @@ class SessionHandle:
         made = yield from self._verbs.step(info, inputs, return_sequences=return_sequences)
         # Only now: a chunk that failed leaves the count as it was, and may be sent again.
         self._info = replace(info, steps=made.steps)
+        self.output_steps = made.output_steps
         return made.outputs
 
     def _forecast_plan(self, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Outputs]:

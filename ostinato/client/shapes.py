@@ -84,6 +84,24 @@ class ModelTensors:
             if made.shape != wanted:
                 raise ValueError(f"output {part.name!r} has the shape {[*made.shape]}, and not {[*wanted]}")
 
+    def of_frames(self, outputs: Outputs) -> Outputs:
+        """Outputs of frames, held to what the model gives; those of no frame have the shape of its rows, too.
+
+        Raises:
+            ValueError: they are others.
+        """
+        named = outputs if isinstance(outputs, dict) else {part.name: outputs for part in self.outputs[:1]}
+        shapes = {part.name: part.row_shape or (1,) for part in self.outputs}
+        made = {
+            name: rows if len(rows) or name not in shapes else rows.reshape(0, *shapes[name])
+            for name, rows in named.items()
+        }
+        for part in self.outputs:
+            if part.name not in made or made[part.name].shape[1:] != shapes[part.name]:
+                found = [*made[part.name].shape[1:]] if part.name in made else "no"
+                raise ValueError(f"output {part.name!r} has rows of the shape {found}, and not {[*shapes[part.name]]}")
+        return made if isinstance(outputs, dict) else next(iter(made.values()))
+
     def _is_once(self, part: TensorShape) -> bool:
         return not part.has_steps and any(given.has_steps for given in self.inputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -97,6 +98,11 @@ class Verbs:
             ),
         )
         served = (answer.members or {})["version"]
+        if "output_steps" in (answer.members or {}):
+            if return_sequences:
+                for place, made in enumerate(found[0]):
+                    found[0][place] = yield from self._of_frames(answer, model, served, made)
+            return found
         if align and return_sequences:
             shape = yield from self._models.of(model, served)
             if shape is None:  # another version's is all that is told
@@ -187,6 +193,9 @@ class Verbs:
             return answers.stepped(members, session, num_steps, return_sequences=return_sequences)
 
         made = read(answer, reader)
+        if made.output_steps is not None:
+            outputs = yield from self._of_frames(answer, session.model, session.version, made.outputs)
+            return replace(made, outputs=outputs)
         num_rows = num_steps if return_sequences else 1
         yield from self._hold(answer, session.model, session.version, made.outputs, num_rows)
         return made
@@ -268,6 +277,16 @@ class Verbs:
             shape = yield from self._models.of(model, version)
             if shape is not None and not shape.gives_one_row:
                 raise unexpected(answer, "it has one row of outputs, and the model gives one for each step")
+
+    def _of_frames(self, answer: ServiceAnswer, model: str, version: str, outputs: Outputs) -> Plan[Outputs]:
+        """Outputs of frames, of which there may be none, held to the model, which is asked once."""
+        shape = yield from self._models.of(model, version)
+        if shape is None:  # another version's is all that is told
+            return outputs
+        try:
+            return shape.of_frames(outputs)
+        except ValueError as error:
+            raise unexpected(answer, str(error)) from error
 
     def _hold_to_shape(
         self,

@@ -152,7 +152,8 @@ class Offline:
         directory = (repository / shape.name / shape.version).absolute()
         if not directory.is_dir():
             raise CommandError(f"{repository}: there is no {shape.name}/{shape.version}, which the service serves")
-        self._runner = load_model(directory, Settings()).runner
+        loaded = load_model(directory, Settings())
+        self._manifest, self._runner = loaded.manifest, loaded.runner
         self.promise = self._runner.promise
 
     def rate(self, num_sessions: int) -> float:
@@ -175,19 +176,26 @@ class Offline:
             WrongAnswer: one differs, or steps are lost or doubled.
         """
         from ostinato.service.engine.recurrent.offline import run_offline
+        from ostinato.service.inputs.framing import Framer
         from ostinato.service.inputs.rows import to_context, to_rows
 
-        manifest = self._runner.manifest
+        manifest = self._manifest
+        framer = None if manifest.framing is None else Framer(manifest)
         initial = self._runner.initial_states(1)[: len(manifest.states)]
         checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
         for session in checked:
             answer, num_steps = json.loads(load.last[session].body), load.num_steps[session]
             if answer["steps"] != num_steps:
                 raise WrongAnswer(f"a session has {answer['steps']} steps, and its client got {num_steps} answers")
-            steps = to_rows(clients.applied(session, num_steps), manifest.given, "inputs")[None]
+            steps = to_rows(clients.applied(session, num_steps), manifest.given, "inputs")
+            num_answers = 1
+            if framer is not None:
+                steps, num_answers = framer.whole(steps), framer.num_frames(num_steps - 1, 1)
             context = to_context(clients.contexts[session], manifest.context, "context")
             begin = (*initial, *(each[None] for each in context))
-            last = run_offline(self._runner, steps, begin=begin)[0][0, -1:]
+            last = manifest.made.zeros(0)
+            if num_answers:
+                last = run_offline(self._runner, steps[None], begin=begin)[0][0, -1:]
             for part, expected in zip(manifest.outputs, manifest.made.unpack(last), strict=True):
                 given = answer["outputs"][part.name] if len(manifest.outputs) > 1 else answer["outputs"]
                 made = np.array(given, part.dtype)

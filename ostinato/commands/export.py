@@ -64,6 +64,14 @@ def export(
     steps_per_answer: Annotated[
         int, typer.Option(min=1, help="Steps that the module takes for one answer; a session's step is so many.")
     ] = 1,
+    framing: Annotated[
+        str,
+        typer.Option(
+            help="The module is given windows of so many steps, one behind each HOP new ones; sessions are sent steps.",
+            metavar="WINDOW:HOP",
+            show_default="none",
+        ),
+    ] = "",
     delay: Annotated[
         str,
         typer.Option(
@@ -111,6 +119,10 @@ def export(
     check: Annotated[
         bool, typer.Option("--check", help="Export and prove, show what came of it, and write nothing.")
     ] = False,
+    quantize: Annotated[
+        str,
+        typer.Option(help="int8: weights of products and LSTMs in 8 bits; rows then run alone.", show_default="none"),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     bentoml: Annotated[bool, typer.Option("--bentoml", help="Save to the BentoML model store, too.")] = False,
 ) -> None:
@@ -130,6 +142,7 @@ def export(
     require("torch", __name__)
     if bentoml:
         require("bentoml", __name__)
+    from ostinato.export.quantized import make_quantized
     from ostinato.export.runs.registry import export_run
     from ostinato.export.user_module import ModuleOptions, export_source
 
@@ -140,6 +153,7 @@ def export(
         inputs_file=inputs_file,
         weights=weights,
         steps_per_answer=steps_per_answer,
+        framing=framing,
         delay=split_names(delay),
         input_shape=input_shape,
         input_dtype=input_dtype,
@@ -157,11 +171,16 @@ def export(
     )
     with progress_bar(console) as bar, _place(repository, check=check) as place:
         report = reporter(bar, f"export and prove {source}")
-        if ":" in source:
-            exported = export_source(source, options, place, name=name, version=version, force=force, report=report)
-        else:
-            exported = export_run(Path(source), place, name=name, version=version, force=force, report=report)
-    console.print(_proof(exported))
+
+        def make(repository: Path) -> Exported:
+            if ":" in source:
+                return export_source(
+                    source, options, repository, name=name, version=version, force=force, report=report
+                )
+            return export_run(Path(source), repository, name=name, version=version, force=force, report=report)
+
+        exported = make_quantized(make, place, to=quantize, force=force)
+    console.print(proof_table(exported, "the graph against the trained network"))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     title = f"task {exported.manifest.task}" if check else str(exported.directory)
@@ -184,8 +203,9 @@ def _place(repository: Path, *, check: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _proof(exported: Exported) -> Table:
-    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: the graph against the trained network")
+def proof_table(exported: Exported, title: str) -> Table:
+    """The proof, line by line, and the promise that it led to."""
+    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: {title}")
     table.add_column("run")
     table.add_column("sizes")
     table.add_column("largest difference", justify="right")

@@ -51,8 +51,6 @@ from ostinato.tools.tensor_files import (
 
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
-    from ostinato.service.engine.recurrent.runner import Runner
-    from ostinato.service.engine.sequence.runner import SequenceRunner
 
 AnyFile = TypeVar("AnyFile", SequenceFile, TensorFile)
 SECONDS_BEFORE_PROGRESS = 2.0
@@ -104,6 +102,8 @@ def run(
     Of a model with several inputs, a table has the columns of all, and arrays are found by the names of the inputs and
     of its context; JSON has objects by name, as predict takes them.
 
+    A model with framing answers once a frame: the steps in the output are those after which a frame was whole.
+
     How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
     the shape named there, 'alone' one row and one step a run; a model of whole sequences over each by itself.
 
@@ -120,7 +120,8 @@ def run(
     ostinato run repository/panel/1 days.csv --context '{"customer": [0.5, 1, 2]}'
     """
     require("onnxruntime", __name__)
-    from ostinato.service.catalogue.loading import load_runner
+    from ostinato.service.catalogue.loading import load_offline
+    from ostinato.service.catalogue.tried import try_version
     from ostinato.service.config import Settings
 
     console = Console(stderr=True)
@@ -128,20 +129,21 @@ def run(
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
     with _progress(console, f"running {escape(file.name)}") as report:
-        runner = load_runner(directory, Settings())
-        manifest = runner.manifest
+        try_version(directory, Settings())
+        loaded = load_offline(directory, Settings())
+        manifest, runner = loaded.manifest, loaded.runner
         may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
         is_flat = manifest.given.is_flat and manifest.made.is_flat
-        if not is_flat or manifest.context or context or may_have_words:
+        if not is_flat or manifest.context or manifest.framing or context or may_have_words:
             tensors = _read_tensors(manifest, file, context, column, time, gaps, first, limit)
             _warn(console, file, tensors.warnings)
-            rows = tensor_answers(runner, file, tensors, report)
+            rows = tensor_answers(manifest, runner, file, tensors, report)
             _tell_delay(console, manifest, align=align)
             if align:
                 rows, tensors = _aligned(manifest, rows, tensors)
-            _write_tensors(console, runner, tensors, rows, output, as_json=as_json)
+            _write_tensors(console, manifest, tensors, rows, output, as_json=as_json)
             return
-        part, made = (each.model_dump(mode="json") for each in (runner.manifest.inputs[0], runner.manifest.outputs[0]))
+        part, made = (each.model_dump(mode="json") for each in (manifest.inputs[0], manifest.outputs[0]))
         given = read_sequences(
             file,
             part,
@@ -159,7 +161,7 @@ def run(
     _tell_unsound(console, sum(int(manifest.outputs[0].is_unsound(each).any(axis=1).sum()) for each in outputs))
     if output is not None:
         write_outputs(output, given, outputs, made)
-        _tell_written(console, output, runner, len(outputs), sum(map(len, given.sequences)))
+        _tell_written(console, output, manifest, len(outputs), sum(map(len, given.sequences)))
     else:
         sys.stdout.write(shown(print_json if as_json else print_csv, given, outputs, made))
 
@@ -192,14 +194,14 @@ def _read_tensors(
 
 def _write_tensors(
     console: Console,
-    runner: Runner | SequenceRunner,
+    manifest: Manifest,
     given: TensorFile,
     outputs: list[NDArray[Any]],
     output: Path | None,
     *,
     as_json: bool,
 ) -> None:
-    made = runner.manifest.made
+    made = manifest.made
     unsound = 0
     for rows in outputs:
         flat = zip(made.parts, made.flat(rows), strict=True)
@@ -209,7 +211,7 @@ def _write_tensors(
         sys.stdout.write(shown_tensors(given, outputs, made, as_json=as_json))
         return
     write_tensor_file(output, given, outputs, made)
-    _tell_written(console, output, runner, len(outputs), sum(map(count_steps, given.sequences)))
+    _tell_written(console, output, manifest, len(outputs), sum(map(count_steps, given.sequences)))
 
 
 def _aligned(manifest: Manifest, outputs: list[NDArray[Any]], given: AnyFile) -> tuple[list[NDArray[Any]], AnyFile]:
@@ -247,11 +249,11 @@ def _tell_unsound(console: Console, num_steps: int) -> None:
         )
 
 
-def _tell_written(
-    console: Console, output: Path, runner: Runner | SequenceRunner, num_sequences: int, num_steps: int
-) -> None:
+def _tell_written(console: Console, output: Path, manifest: Manifest, num_sequences: int, num_steps: int) -> None:
     console.print(
-        escape(f"{output}: {_count(num_sequences, 'sequence')}, {_count(num_steps, 'step')}, promise {runner.promise}"),
+        escape(
+            f"{output}: {_count(num_sequences, 'sequence')}, {_count(num_steps, 'step')}, promise {manifest.promise}"
+        ),
         highlight=False,
         soft_wrap=True,
     )

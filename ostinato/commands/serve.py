@@ -27,8 +27,11 @@ LIMITS = "Limits"
 TIMES = "Times"
 
 
-BY_STORE = "100000 in memory://, 10000000 else"
-"""What ``max_sessions`` is where it is left out."""
+LEFT_OUT = {
+    "max_sessions": "100000 in memory://, 10000000 else",
+    "load_memory": "8GiB, and 8 bytes for each of its files",
+}
+"""What a setting is where it is left out."""
 
 
 def _setting(name: str, explained: str, panel: str | None = None) -> Any:
@@ -39,7 +42,7 @@ def _setting(name: str, explained: str, panel: str | None = None) -> Any:
         return typer.Option(help=explained, rich_help_panel=panel)
     default = Settings.model_fields[name].default
     if default is None:
-        return typer.Option(help=explained, rich_help_panel=panel, show_default=BY_STORE)
+        return typer.Option(help=explained, rich_help_panel=panel, show_default=LEFT_OUT[name])
     shown = default.human_readable() if hasattr(default, "human_readable") else f"{default}"
     return typer.Option(help=explained, rich_help_panel=panel, show_default=shown)
 
@@ -113,6 +116,13 @@ def serve(
     ] = None,
     drain_seconds: Annotated[
         float | None, _setting("drain_seconds", "How long work in flight may take after SIGTERM.", TIMES)
+    ] = None,
+    load_seconds: Annotated[
+        float | None, _setting("load_seconds", "How long a version may take to be loaded and checked.", TIMES)
+    ] = None,
+    load_memory: Annotated[
+        str | None,
+        _setting("load_memory", "Memory that a version may take for that, as 16GiB.", LIMITS),
     ] = None,
     inline_run_seconds: Annotated[
         float | None,

@@ -15,14 +15,14 @@ from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
-    from ostinato.service.catalogue.loading import Loaded
+    from ostinato.service.catalogue.tried import TriedVersion
 
 
 class Verified(NamedTuple):
     """What the checks of one version's directory found; ``reason`` says what failed, where ``loaded`` is None."""
 
     directory: Path
-    loaded: Loaded | None
+    loaded: TriedVersion | None
     reason: str
 
     @property
@@ -64,6 +64,8 @@ def verify(
             results.append(verify_version(place))
     console.print(results_table(results))
     for result in results:
+        for warning in result.loaded.warnings if result.loaded is not None else ():
+            console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
         if result.loaded is None:
             console.print(
                 f"[red]{escape(result.model)}/{escape(result.version)} failed:[/] {escape(result.reason)}",
@@ -96,17 +98,15 @@ def find_directories(directory: Path) -> list[Path]:
 
 
 def verify_version(directory: Path) -> Verified:
-    """Run every check of one version's directory."""
-    from ostinato.service.catalogue.loading import load_version
+    """Run every check of one version's directory, in a process of its own, which may die of it."""
+    from ostinato.service.catalogue.tried import try_version
     from ostinato.service.config import Settings
     from ostinato.service.errors import ModelRejected
 
     try:
-        return Verified(directory, load_version(directory, Settings()), "")
+        return Verified(directory, try_version(directory, Settings()), "")
     except ModelRejected as error:
         return Verified(directory, None, str(error))
-    except Exception as error:  # what the service would say of a directory that no check foresaw
-        return Verified(directory, None, f"{type(error).__name__}: {error}")
 
 
 def results_table(results: list[Verified]) -> Table:

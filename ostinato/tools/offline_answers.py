@@ -15,6 +15,7 @@ from ostinato.tools.sequence_files import SequenceFile
 from ostinato.tools.tensor_files import TensorFile, count_steps, plain_context
 
 if TYPE_CHECKING:
+    from ostinato.service.artifact.manifest import Manifest
     from ostinato.service.engine.recurrent.runner import Runner
     from ostinato.service.engine.sequence.runner import SequenceRunner
 
@@ -56,9 +57,14 @@ def answers(
 
 
 def tensor_answers(
-    runner: Runner | SequenceRunner, file: Path, given: TensorFile, report: Callable[[int, int], None]
+    manifest: Manifest,
+    runner: Runner | SequenceRunner,
+    file: Path,
+    given: TensorFile,
+    report: Callable[[int, int], None],
 ) -> list[NDArray[Any]]:
-    """The outputs of each sequence, rows ``[n, width]``, each begun from the initial state with its context.
+    """The outputs of each sequence, rows ``[n, width]``, each begun from the initial state with its context; of a model
+    with framing, which is in its ``manifest``, a row for each frame.
 
     Raises:
         InputError: a sequence or context is none of the model's; names it and the place.
@@ -67,9 +73,10 @@ def tensor_answers(
     from ostinato.service.engine.recurrent.offline import run_offline
     from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
     from ostinato.service.errors import InvalidInput
+    from ostinato.service.inputs.framing import Framer
     from ostinato.service.inputs.rows import to_context, to_rows
 
-    manifest = runner.manifest
+    framer = None if manifest.framing is None else Framer(manifest)
     total, done = sum(map(count_steps, given.sequences)), 0
     outputs = []
     for index, (sequence, context) in enumerate(zip(given.sequences, given.contexts, strict=True)):
@@ -83,8 +90,12 @@ def tensor_answers(
             continue
         initial = runner.initial_states(1)[: len(manifest.states)]
         begin = (*initial, *(each[None] for each in known))
-        made, _ = run_offline(runner, rows[None], partial(_add, report, done, total), begin=begin)
-        outputs.append(made[0])
+        steps = rows if framer is None else framer.whole(rows)
+        if len(steps):
+            made, _ = run_offline(runner, steps[None], partial(_add, report, done, total), begin=begin)
+            outputs.append(made[0])
+        else:
+            outputs.append(manifest.made.zeros(0))
         done += len(rows)
     return outputs
 

@@ -320,6 +320,6 @@ class _ReplayedSession:
 
 
 def _last_step(outputs: Outputs) -> list[float]:
-    """The numbers of the last step, of all outputs behind each other."""
+    """The numbers of the last step, of all outputs behind each other; none where it completes no frame."""
     arrays = outputs.values() if isinstance(outputs, dict) else [outputs]
-    return [number for array in arrays for number in array[-1].ravel().tolist()]
+    return [number for array in arrays if len(array) for number in array[-1].ravel().tolist()]

@@ -124,8 +124,8 @@ def write_tensor_file(path: Path, given: TensorFile, outputs: Sequence[NDArray[A
                 print_tensors(file, given, outputs, made, as_json=kind == ".json")
             return
         arrays: dict[str, NDArray[Any]] = {}
-        for part in made.parts:
-            tensors = [_of_part(rows, part.name, made) for rows in outputs]
+        for part in made.shown:
+            tensors = [_of_part(rows, part, made) for rows in outputs]
             if given.is_one:
                 arrays[part.name] = tensors[0]
             elif len({tensor.shape for tensor in tensors}) == 1:
@@ -140,27 +140,46 @@ def write_tensor_file(path: Path, given: TensorFile, outputs: Sequence[NDArray[A
 def print_tensors(
     file: TextIO, given: TensorFile, outputs: Sequence[NDArray[Any]], made: RowLayout[Output], *, as_json: bool
 ) -> None:
-    """JSON as ``predict`` answers it; or a table with a row a step, and a column for each number of each output."""
+    """JSON as ``predict`` answers it; or a table with a row for each step that has an answer, and a column for each
+    number of each output.
+    """
+    all_steps = [
+        _steps_of(rows, made, count_steps(sequence)) for rows, sequence in zip(outputs, given.sequences, strict=True)
+    ]
     if as_json:
         words = ", ".join(_json(made.words(rows)) for rows in outputs)
-        file.write('{"outputs": [' + words + "]}\n")
+        of_frames = ""
+        if made.hop:
+            told = [next(iter(steps.values())) if made.is_single else steps for steps in all_steps]
+            of_frames = ', "output_steps": [' + ", ".join(map(_json, told)) + "]"
+        file.write('{"outputs": [' + words + "]" + of_frames + "}\n")
         return
     writer = csv.writer(file, lineterminator="\n")
-    features = [name for part in made.parts for name in part.features]
+    features = [name for part in made.shown for name in part.features]
     if len(set(features)) != len(features):
-        features = [f"{part.name}.{name}" for part in made.parts for name in part.features]
+        features = [f"{part.name}.{name}" for part in made.shown for name in part.features]
     writer.writerow([*([] if given.is_one else ["sequence"]), "step", *features])
-    for index, rows in enumerate(outputs):
-        columns = [_of_part(rows, part.name, made).reshape(-1, part.num_features) for part in made.parts]
-        num_steps = count_steps(given.sequences[index])
-        for step in range(num_steps - max(map(len, columns)), num_steps):
-            label = given.labels[step] if given.labels else str(step + 1)
+    for index, (rows, steps) in enumerate(zip(outputs, all_steps, strict=True)):
+        columns = [
+            dict(zip(steps[part.name].tolist(), _of_part(rows, part, made).reshape(-1, part.num_features), strict=True))
+            for part in made.shown
+        ]
+        for step in sorted(set().union(*columns)):
             cells = []
-            for part, column in zip(made.parts, columns, strict=True):
-                # One answer for many steps is that of the last.
-                row = step - (num_steps - len(column))
-                cells += [digits(number) for number in column[row]] if row >= 0 else [""] * part.num_features
+            for part, column in zip(made.shown, columns, strict=True):
+                cells += [digits(number) for number in column[step]] if step in column else [""] * part.num_features
+            label = given.labels[step - 1] if given.labels else str(step)
             writer.writerow([*([] if given.is_one else [str(index)]), label, *cells])
+
+
+def _steps_of(rows: NDArray[Any], made: RowLayout[Output], num_steps: int) -> dict[str, NDArray[Any]]:
+    """The step, counted from 1, that each row of each output is of, when a sequence has ``num_steps``."""
+    if made.hop:
+        steps = made.steps_of(made.ends_of(num_steps, len(rows)))
+        return steps if isinstance(steps, dict) else {made.shown[0].name: steps}
+    # One answer for many steps is that of the last.
+    lengths = {part.name: len(_of_part(rows, part, made)) for part in made.shown}
+    return {name: np.arange(num_steps - length + 1, num_steps + 1) for name, length in lengths.items()}
 
 
 def shown_tensors(given: TensorFile, outputs: Sequence[NDArray[Any]], made: RowLayout[Output], *, as_json: bool) -> str:
@@ -170,10 +189,9 @@ def shown_tensors(given: TensorFile, outputs: Sequence[NDArray[Any]], made: RowL
     return text.getvalue()
 
 
-def _of_part(rows: NDArray[Any], name: str, made: RowLayout[Output]) -> NDArray[Any]:
+def _of_part(rows: NDArray[Any], part: Output, made: RowLayout[Output]) -> NDArray[Any]:
     words = made.words(rows)
-    tensor: NDArray[Any] = words[name] if isinstance(words, dict) else words
-    part = next(part for part in made.parts if part.name == name)
+    tensor: NDArray[Any] = words[part.name] if isinstance(words, dict) else words
     return tensor.reshape(len(tensor), *part.row_shape)
 
 

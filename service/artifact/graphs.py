@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import onnxruntime
 
 from ostinato.service.errors import ModelRejected
 
-_ERRORS_ONLY = 3
-# A tensor's field of a file that holds its numbers: the key "location", and the file's name with its length.
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
 
 
 def open_graph(path: Path) -> onnxruntime.InferenceSession:
@@ -26,13 +23,14 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {error}") from error
+        raise ModelRejected(f"{path}: onnxruntime cannot load the graph: {' '.join(str(error).split())}") from error
 
 
-def data_files(content: bytes) -> list[str]:
-    """Names of the files that an ONNX file reads its weights from; empty where it holds them all itself."""
-    starts = ((found.end(), found[1][0]) for found in _LOCATION.finditer(content))
-    return sorted({content[start : start + length].decode(errors="replace") for start, length in starts})
+def without_messages() -> onnxruntime.RunOptions:
+    """Options of a run that may fail, whose failure is not written to the terminal."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return options
 
 
 def giving_memory_back() -> onnxruntime.RunOptions:

@@ -17,6 +17,12 @@ from pydantic import (
 )
 
 from ostinato.service.artifact.decoder import Decoder
+from ostinato.service.artifact.framing import Framing, rows_first
+from ostinato.service.artifact.promise import ALONE as ALONE
+from ostinato.service.artifact.promise import ANY as ANY
+from ostinato.service.artifact.promise import BY_ITSELF as BY_ITSELF
+from ostinato.service.artifact.promise import Promise as Promise
+from ostinato.service.artifact.regular_files import read_regular
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Constant, Input, Output, Part, State
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -24,6 +30,7 @@ from ostinato.service.errors import ModelRejected
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
+MAX_MANIFEST_BYTES = 2**28
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -80,61 +87,6 @@ class Parity(Part):
     num_chunkings: int
 
 
-class Promise(Part):
-    """How a graph must be run for a row's numbers to be the same to the bit, whatever shares its run: live, in
-    ``predict``, in forecasts and offline alike.
-
-    ``any``: in any batch and however its steps are cut, with ``rows`` rows at least (2 where a batch of one is rounded
-    otherwise than others; a row is then run twice); ``steps`` is 0. Offline is one run over the whole sequence.
-    ``fixed``: always ``rows`` rows, of ``steps`` steps; offline, too. ``alone``: one row and one step a run.
-
-    Of a model of whole sequences ``steps`` is always 0, since each of them is run at once. ``any``: a sequence may be
-    padded to any length, in any company. ``fixed``: always ``rows`` rows, padded to a length that follows from the
-    sequence alone, the least power of two that holds it, from 16 on; or of its own length, where the graph takes no
-    lengths. ``alone``: by itself, at its own length. Offline each sequence is run by itself.
-    """
-
-    holds: Literal["any", "fixed", "alone"]
-    rows: Annotated[int, Field(ge=1, le=4096)] = 1
-    steps: Annotated[int, Field(ge=0, le=1)] = 0
-
-    @model_validator(mode="after")
-    def _check_promise(self) -> Promise:
-        if self.steps and self.holds == "any":
-            raise ValueError("a run of any shape has any number of steps: steps is 0 with 'any', else 1")
-        if self.holds == "alone" and self.rows != 1:
-            raise ValueError("a row that is run alone is the only one: rows is 1")
-        return self
-
-    def __str__(self) -> str:
-        if self.holds == "any":
-            return "any" if self.rows == 1 else f"any, of {self.rows} rows at least"
-        if self.holds == "fixed":
-            return f"fixed at {self.rows} x {self.steps}" if self.steps else f"fixed at {self.rows} rows"
-        return "alone"
-
-    @property
-    def sentence(self) -> str:
-        """What it means for whoever serves the model, and what it costs."""
-        if self.holds == "any":
-            twice = (
-                f", in runs of {self.rows} rows at least: one session alone is computed twice" if self.rows > 1 else ""
-            )
-            return f"live answers equal one offline run, whatever shares their batch and however steps are cut{twice}"
-        if self.holds == "fixed":
-            return (
-                f"live answers equal those of 'ostinato run', both in runs of {self.rows} rows of one step: one "
-                f"session alone costs what {self.rows} do"
-            )
-        return "live answers equal those of 'ostinato run', both one row of one step a run: nothing shares a batch"
-
-
-ANY = Promise(holds="any")
-ALONE = Promise(holds="alone", steps=1)
-BY_ITSELF = Promise(holds="alone")
-"""Of whole sequences."""
-
-
 _SENTENCES_OF_SEQUENCES = {
     "any": "a sequence's answer equals one offline run of it, whatever shares its batch and however it is padded",
     "fixed": (
@@ -160,6 +112,10 @@ class Manifest(Part):
     share a run with sources of their own length.
     ``vocabularies``: ``source`` and ``target``, for models that take or give text.
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
+    ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
+    and ``of_graph`` has them as the graph does. Left out of the file where there is none.
+    ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
+    numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
     encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
     """
@@ -177,12 +133,14 @@ class Manifest(Part):
     constants: tuple[Constant, ...] = ()
     lengths: str = ""
     feedback: dict[str, str] = Field(default_factory=dict)
+    framing: Framing | None = None
     encoder_lengths: str = ""
     decoder: Decoder | None = None
     vocabularies: dict[Literal["source", "target"], Vocabulary] = Field(default_factory=dict)
     limits: Limits = Limits()
     parity: Parity | None = None
     promise: Promise | None = None
+    quantized: Literal["", "int8"] = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -212,19 +170,36 @@ class Manifest(Part):
 
     @property
     def made(self) -> RowLayout[Output]:
-        """What comes out of a step, as a row."""
-        return RowLayout(self.outputs)
+        """What comes out of a step, as a row; with framing, out of a frame."""
+        if self.framing is None:
+            return RowLayout(self.outputs)
+        return RowLayout(self.of_graph.outputs, self.framing.hop, self.outputs)
 
     @property
     def carried(self) -> tuple[State, ...]:
-        """All that a session carries from step to step: the states, and behind them its context, which stays."""
-        return (*self.states, *(State.kept(part) for part in self.context))
+        """All that a session carries from step to step: the states, behind them its context, which stays, and with
+        framing what is left over of its last steps, which the graph does not see.
+        """
+        left_over = ()
+        if self.framing is not None and self.framing.hop > 1:
+            left_over = tuple(self.framing.left_over_of(part) for part in self.inputs)  # type: ignore[assignment]
+        return (*self.states, *(State.kept(part) for part in self.context), *left_over)
+
+    @property
+    def of_graph(self) -> Manifest:
+        """The same, of frames for steps: what the graph takes, gives and carries. Itself, where there is no framing."""
+        if self.framing is None:
+            return self
+        inputs = tuple(self.framing.frame_of(part) for part in self.inputs)
+        outputs = tuple(self.framing.answer_of(part) for part in self.outputs)
+        return self.model_copy(update={"inputs": inputs, "outputs": outputs, "framing": None})
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what an older release does not know, where it says nothing."""
         content: dict[str, Any] = write(self)
-        return {key: value for key, value in content.items() if value or key not in ("context", "lengths")}
+        may_be_absent = ("context", "lengths", "framing", "quantized")
+        return {key: value for key, value in content.items() if value or key not in may_be_absent}
 
     @model_validator(mode="before")
     @classmethod
@@ -254,7 +229,24 @@ class Manifest(Part):
         if len({state.name for state in self.carried}) != len(self.carried):
             raise ValueError("two states, or a state and a context, have the same name")
         self._check_feedback()
+        self._check_framing()
         return self
+
+    def _check_framing(self) -> None:
+        framed = [part for part in self.outputs if part.per_frame > 1]
+        if self.framing is None:
+            if framed:
+                raise ValueError(f"output {framed[0].name!r} has rows for each frame, and there is no framing")
+            return
+        if self.task != "recurrent" or self.feedback or self.decoder is not None:
+            raise ValueError("framing is of recurrent models, which do not forecast")
+        if late := [part.name for part in self.outputs if part.delay]:
+            raise ValueError(f"output {late[0]!r} has a delay, which is of steps, and with framing it answers frames")
+        for part in (*self.inputs, *framed):
+            if part.time_axis is None:
+                raise ValueError(f"{part.name!r} needs a 'T' in its shape, in whose place the graph has a frame")
+            if not rows_first(part):
+                raise ValueError(f"{part.name!r}: with framing 'T' stands before all sizes")
 
     def _check_parts(self) -> None:
         for part in self.context:
@@ -300,6 +292,8 @@ class Manifest(Part):
                 raise ValueError("a model of whole sequences has no states, and all its inputs have 'T'")
         elif self.lengths:
             raise ValueError("lengths are of models of whole sequences")
+        if self.quantized and (self.promise is None or self.promise.holds != "alone"):
+            raise ValueError("quantized: rows that share a scale are run alone, so promise is 'alone'")
         if self.promise is not None and self.promise.holds != "any" and self.promise.steps != (self.task != "sequence"):
             raise ValueError(
                 "a graph that is not run in any shape is run a step at a time: steps is 0 with 'any', else 1; a graph "
@@ -325,7 +319,7 @@ class Manifest(Part):
         """
         path = directory / MANIFEST_FILE
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_regular(path, MAX_MANIFEST_BYTES))
         except OSError as error:
             raise ModelRejected(f"{path}: {error.strerror}") from error
         except ValidationError as error:

@@ -24,6 +24,9 @@ class RowLayout(Generic[Part]):
 
     Args:
         parts: in the manifest's order; none where a graph takes nothing a step.
+        hop: of answers to frames, each a row here: the steps of a frame; 0 = a row is of a step.
+        shown: with frames, the parts as a client sees them: a row here may be several of those, behind each other on
+            the first axis.
 
     Attributes:
         dtype: of an array of rows: that of the only tensor, or uint8.
@@ -31,12 +34,16 @@ class RowLayout(Generic[Part]):
         is_single: whether there is one tensor.
         is_flat: whether it is the only one, and a step of it a list of numbers.
         delay: of outputs that speak of a step before; by name where there are several; None where none does.
+        hop, shown: as given; without frames the parts are shown as they are.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], hop: int = 0, shown: Sequence[Part] = ()) -> None:
         self.parts: tuple[Part, ...] = tuple(parts)
+        self.hop = hop
+        self.shown: tuple[Part, ...] = tuple(shown) or self.parts
+        self._per_frame: list[int] = [getattr(part, "per_frame", 1) for part in self.shown]  # inputs have none
         self.is_single = len(self.parts) == 1
-        self.is_flat = self.is_single and len(self.parts[0].row_shape) <= 1
+        self.is_flat = self.is_single and len(self.parts[0].row_shape) <= 1 and self._per_frame[0] == 1
         self._delays: list[int] = [getattr(part, "delay", 0) for part in self.parts]  # inputs have none
         late = {part.name: delay for part, delay in zip(self.parts, self._delays, strict=True) if delay}
         self.delay: int | dict[str, int] | None = None
@@ -87,15 +94,41 @@ class RowLayout(Generic[Part]):
         """
         if self.is_flat:
             return rows
+        is_sequence = rows.ndim > 1 and not of_many
         if self.is_single:
-            return self.unpack(rows)[0]
+            return _in_rows(self.unpack(rows)[0], self._per_frame[0], is_sequence)
         named = {}
-        for part, flat, is_once in zip(self.parts, self.flat(rows), self._is_once, strict=True):
+        for part, flat, is_once, per_frame in zip(
+            self.parts, self.flat(rows), self._is_once, self._per_frame, strict=True
+        ):
             tensor = flat.reshape(*flat.shape[:-1], *part.row_shape) if len(part.row_shape) > 1 else flat
-            named[part.name] = np.ascontiguousarray(
-                tensor[-1:] if is_once and rows.ndim > 1 and not of_many else tensor
-            )
+            tensor = _in_rows(tensor, per_frame, is_sequence)
+            named[part.name] = np.ascontiguousarray(tensor[-1:] if is_once and is_sequence else tensor)
         return named
+
+    def ends_of(self, steps: int, num_frames: int) -> NDArray[np.int64]:
+        """The steps after which the last frames were complete, of a sequence of ``steps``: int64 ``[num_frames]``."""
+        last = steps // self.hop
+        return np.arange(last - num_frames + 1, last + 1, dtype=np.int64) * self.hop
+
+    def steps_of(self, ends: NDArray[np.int64], *, of_many: bool = False) -> Any:
+        """What ``words`` shows of frames that are complete after ``ends`` [n] steps, row by row the step that it is of:
+        of m rows of a frame the last is of its end, and they are equally far apart. By name where there are several
+        outputs.
+        """
+        named = {}
+        for part, is_once, number in zip(self.parts, self._is_once, self._per_frame, strict=True):
+            # Rounded up: what a row tells is not there before its steps are.
+            steps = ends[:, None] + (-(-np.arange(1, number + 1) * self.hop // number) - self.hop)
+            if not of_many:
+                steps = (steps[-1:] if is_once else steps).reshape(-1)
+            named[part.name] = steps[:, 0] if of_many and number == 1 else steps
+        return named[self.parts[0].name] if self.is_single else named
+
+    def has_answer(self, seqs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of one step each, behind ``seqs`` [R] others, whether it completes a frame."""
+        complete: NDArray[np.bool_] = (seqs + 1) % self.hop == 0
+        return complete
 
     def align(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Of rows ``[n, width]`` the answers by the steps that they speak of: of n steps without the last D, where D is
@@ -122,3 +155,8 @@ class RowLayout(Generic[Part]):
     def _leading(self, tensor: NDArray[Any]) -> tuple[int, ...]:
         """The axes of the first tensor that are not of one step."""
         return tensor.shape[: tensor.ndim - len(self.parts[0].row_shape)]
+
+
+def _in_rows(tensor: NDArray[Any], per_frame: int, is_sequence: bool) -> NDArray[Any]:
+    """Answers to frames ``[n, per_frame, ...]`` as rows ``[n x per_frame, ...]``."""
+    return tensor.reshape(-1, *(tensor.shape[2:] or (1,))) if per_frame > 1 and is_sequence else tensor

@@ -27,6 +27,7 @@ _LEFT_OUT: dict[str, Any] = {
     "infinite": False,
     "bounded": False,
     "delay": 0,
+    "per_frame": 1,
     "unknown": {},
 }
 """Members that stand in the file only where they say more than this: a release that is rolled back to knows no such
@@ -200,11 +201,14 @@ class Output(Tensor):
     masked; ``null`` in JSON. Without it, a row with an infinity fails, as one with NaN or plus infinity always does.
     ``delay``: the row of step t speaks of step t - ``delay``: so long the network waits before it answers. It changes
     no number; the first rows speak of no step.
+    ``per_frame``: of a model with framing, how many rows there are for each frame; the graph has them where the shape
+    here has ``T``.
     """
 
     features: tuple[str, ...]
     minus_infinity: bool = False
     delay: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = 1
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.weights import weights_with_nan
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.catalogue.passing import is_passing
-from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_recurrent_model
 from ostinato.service.catalogue.repository import find_versions, mark_of, read_manifest
 from ostinato.service.catalogue.sequence_checks import NUM_TIMED_STEPS, LoadedSequence, load_sequence_model
+from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Owner
-from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
 from ostinato.service.engine.sequence.engine import SequenceEngine
-from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
@@ -41,8 +42,8 @@ Loaded: TypeAlias = LoadedModel | LoadedGenerator | LoadedSequence
 
 
 @dataclass
-class Trial:
-    """What the system refused, and when it is tried again."""
+class Postponement:
+    """Of what the system refused: when it is tried again."""
 
     pause_seconds: float = LOOK_SECONDS
     due_at: float = 0.0
@@ -67,15 +68,25 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
             "tables: either may be answered with a number. Export it again",
             directory,
         )
+    try:
+        return _load_checked(manifest, directory, settings)
+    except ModelRejected as error:
+        for graph in manifest.graphs.values():
+            if cause := weights_with_nan(directory / graph.file):
+                raise ModelRejected(f"{error}; {cause}") from error
+        raise
+
+
+def _load_checked(manifest: Manifest, directory: Path, settings: Settings) -> Loaded:
     if manifest.task in ("encoder_decoder", "generator"):
         return load_generator(manifest, directory, max_lanes=settings.max_batch_size)
     if manifest.task == "sequence":
         return load_sequence_model(manifest, directory, settings)
-    return load_model(directory, settings)
+    return load_recurrent_model(manifest, directory, settings)
 
 
-def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
-    """The runner of a version that answers steps or whole sequences, checked.
+def load_offline(directory: Path, settings: Settings) -> LoadedModel | LoadedSequence:
+    """A version that answers steps or whole sequences, checked.
 
     Raises:
         ModelRejected: a check failed, or it does neither.
@@ -83,7 +94,7 @@ def load_runner(directory: Path, settings: Settings) -> Runner | SequenceRunner:
     loaded = load_version(directory, settings)
     if isinstance(loaded, LoadedGenerator):
         raise ModelRejected(f"{directory}: task {loaded.manifest.task!r} has no steps")
-    return loaded.runner
+    return loaded
 
 
 class Loader:
@@ -92,6 +103,7 @@ class Loader:
     Args:
         owner: to whom the engines hand sessions' work back.
         tether: told which version is loaded, so that one at which this process dies is known.
+        verdicts: of trials in a process of its own, before a version is loaded in this one; None = it is not tried.
 
     Attributes:
         failure: why the repository could not be read; None where it could.
@@ -107,6 +119,7 @@ class Loader:
         owner: Owner,
         metrics: Metrics,
         tether: Tether | None = None,
+        verdicts: Verdicts | None = None,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
@@ -114,7 +127,8 @@ class Loader:
         self._owner = owner
         self._metrics = metrics
         self._tether = tether or Tether()
-        self._trials: dict[Path, Trial] = {}
+        self._verdicts = verdicts
+        self._postponed: dict[Path, Postponement] = {}
         self.trouble = ""
         self.failure: str | None = None
         self.missing: dict[tuple[str, str], int] = {}
@@ -133,9 +147,9 @@ class Loader:
         while self.failure or self._catalogue.rejections:
             await asyncio.sleep(LOOK_SECONDS)
             if self.failure:
-                trial = self._trials.setdefault(self._settings.repository, Trial())
-                if time.monotonic() >= trial.due_at:
-                    trial.put_off()
+                postponed = self._postponed.setdefault(self._settings.repository, Postponement())
+                if time.monotonic() >= postponed.due_at:
+                    postponed.put_off()
                     await self.load()
                 continue
             for rejection in list(self._catalogue.rejections):
@@ -158,7 +172,7 @@ class Loader:
 
     async def _is_due(self, directory: Path, rejection: Rejection) -> bool:
         if rejection.is_passing:
-            return time.monotonic() >= self._trials.setdefault(directory, Trial()).due_at
+            return time.monotonic() >= self._postponed.setdefault(directory, Postponement()).due_at
         try:
             mark = await asyncio.to_thread(mark_of, directory)
         except RuntimeError:  # no thread to be had
@@ -173,10 +187,14 @@ class Loader:
             release = release._replace(mark=mark or "")
             if reason := self._tether.why_set_aside(release):
                 raise ModelRejected(reason)
+            if self._verdicts is not None:
+                await asyncio.to_thread(self._verdicts.check, directory, mark)
             self._tether.tell("loading", release)
             loaded = await asyncio.to_thread(load_version, directory, self._settings)
+            if await asyncio.to_thread(mark_of, directory) != mark:
+                raise ModelRejected(f"{directory}: its files changed while they were read")
             self.serve(loaded)
-            self._trials.pop(directory, None)
+            self._postponed.pop(directory, None)
             self.missing.pop((release.model, release.version), None)
         except Exception as error:
             self._reject(directory, release, error)
@@ -187,7 +205,7 @@ class Loader:
         reason = str(error) if isinstance(error, ModelRejected) else f"{type(error).__name__}: {error}"
         passes = is_passing(error)
         if passes:
-            self._trials.setdefault(directory, Trial()).put_off()
+            self._postponed.setdefault(directory, Postponement()).put_off()
             reason += "; it will be tried again"
         known = [each.reason for each in self._catalogue.rejected(release.model) if each.version == release.version]
         if reason not in known:

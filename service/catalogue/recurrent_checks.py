@@ -43,7 +43,7 @@ class LoadedModel(NamedTuple):
     """A version that passed its checks.
 
     Attributes:
-        manifest: as read, with the promise that was found here where it has none.
+        manifest: as read, with the promise that was found here where it has none. That of the runner is ``of_graph``.
         step_seconds: how long one step of a full batch took.
         golden_difference: the largest difference to the golden outputs, as the manifest's parity measures it.
         generator: the decoder that sessions forecast by; None where they feed their outputs back.
@@ -65,6 +65,16 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     manifest = read_manifest(directory)
     if manifest.task != "recurrent":
         raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} has no steps")
+    return load_recurrent_model(manifest, directory, settings)
+
+
+def load_recurrent_model(of_sessions: Manifest, directory: Path, settings: Settings) -> LoadedModel:
+    """Load a recurrent model whose manifest was read, and check it.
+
+    Raises:
+        ModelRejected: a check failed; the message names the file and the reason.
+    """
+    manifest = of_sessions.of_graph
     runner = _runner(manifest, directory, settings)
     cases = read_golden(manifest, directory)
     if manifest != (seen := _with_seen_states(manifest, cases)):
@@ -78,6 +88,9 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     if manifest.decoder is not None:
         generator = load_session_decoder(manifest, directory, _final_states(runner, cases), settings.max_batch_size)
         difference = max(difference, generator.golden_difference)
+    if of_sessions.framing is not None:
+        found = {"states": manifest.states, "promise": manifest.promise}
+        manifest = of_sessions.model_copy(update=found)
     return LoadedModel(manifest, runner, _time_step(runner), difference, generator)
 
 
@@ -184,7 +197,8 @@ def check_golden(runner: Runner, cases: list[GoldenCase], directory: Path) -> fl
 
 
 def draw_checked_probes(runner: Runner, cases: list[GoldenCase], directory: Path) -> list[Probe]:
-    """Probes out of the golden inputs, over which every row is its own and the states carry what is to be kept.
+    """Probes out of the golden inputs, over which every row is its own and the states carry what is to be kept. Of a
+    graph whose rows share scales, neither is looked at: they are run alone, step by step.
 
     Raises:
         ModelRejected: they are not, or do not, or the graph fails.
@@ -193,6 +207,8 @@ def draw_checked_probes(runner: Runner, cases: list[GoldenCase], directory: Path
     try:
         given = [Probe(case.inputs, case.begin(anyhow)) for case in cases[:NUM_PROBED_CASES]]
         probes = draw_probes(anyhow, given, NUM_PROBED_ROWS)
+        if runner.manifest.quantized:
+            return probes
         check_rows_are_their_own(anyhow, probes)
         if any(case.inputs.shape[1] > 1 for case in cases):  # one step says nothing of how steps follow each other
             check_states_carry(anyhow, probes)

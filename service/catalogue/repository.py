@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 
-from ostinato.service.artifact.graphs import data_files
 from ostinato.service.artifact.manifest import MANIFEST_FILE, Manifest
+from ostinato.service.artifact.version_files import check_files
 from ostinato.service.errors import ModelRejected
+
+logger = logging.getLogger(__name__)
 
 
 def find_versions(repository: Path) -> list[Path]:
@@ -52,25 +55,6 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory / MANIFEST_FILE}: it is of {manifest.name}/{manifest.version}, and lies in "
             f"{directory.parent.name}/{directory.name}"
         )
-    _check_graph_files(manifest, directory)
+    for sentence in check_files(manifest, directory):
+        logger.warning("%s", sentence)
     return manifest
-
-
-def _check_graph_files(manifest: Manifest, directory: Path) -> None:
-    for graph in manifest.graphs.values():
-        for part in (graph, *graph.data):
-            _check_file(directory / part.file, part.sha256)
-        path = directory / graph.file
-        unlisted = set(data_files(path.read_bytes())) - {part.file for part in graph.data}
-        if unlisted:
-            raise ModelRejected(f"{path}: it reads {min(unlisted)!r}, of which the manifest has no SHA-256")
-
-
-def _check_file(path: Path, sha256: str) -> None:
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelRejected(f"{path}: {error.strerror}") from error
-    if found != sha256:
-        raise ModelRejected(f"{path}: its SHA-256 is not the manifest's; the file is damaged or another's")

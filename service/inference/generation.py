@@ -26,7 +26,7 @@ from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, TooLarge
 from ostinato.service.inference.prediction import predict
-from ostinato.service.inputs.sources import to_codes, to_source
+from ostinato.service.inputs.sources import check_length, to_codes, to_source
 
 DecodingMethod = Literal["greedy", "beam", "sample"]
 
@@ -153,12 +153,10 @@ class GenerationRequest:
 
     def _read(self, given: Any, place: str) -> tuple[NDArray[Any] | None, tuple[int, ...]]:
         if self.manifest.inputs:
-            source = to_source(given, self.manifest, place, self.generator.check_source)
-            return source, ()
+            return to_source(given, self.manifest, place, self.generator.max_source_steps), ()
         part = self.generator.part
-        codes = to_codes(given, self.manifest.vocabularies.get("target"), part.num_codes or 0, place)
-        self.generator.check_source(len(codes), place)
-        return None, tuple(codes)
+        vocabulary, most = self.manifest.vocabularies.get("target"), self.generator.max_source_steps
+        return None, tuple(to_codes(given, vocabulary, part.num_codes or 0, place, most))
 
     def _check_weights(self) -> None:
         part = self.generator.part
@@ -168,12 +166,16 @@ class GenerationRequest:
         )
         options = self.options
         num_lanes = (options.num_beams or DEFAULT_BEAMS) if options.method == "beam" else self.num_return
-        num_steps = options.max_steps or self.generator.max_output_steps
-        if num_places * num_lanes * num_steps > MAX_WEIGHTS:
+        if num_places * num_lanes * self.max_steps > MAX_WEIGHTS:
             raise TooLarge(
-                f"return_attention: {num_lanes} outputs or beams of up to {num_steps} steps, over {num_places} steps "
-                f"of sources, have over {MAX_WEIGHTS} weights; ask for fewer, or name max_steps"
+                f"return_attention: {num_lanes} outputs or beams of up to {self.max_steps} steps, over {num_places} "
+                f"steps of sources, have over {MAX_WEIGHTS} weights; ask for fewer, or name max_steps"
             )
+
+    @property
+    def max_steps(self) -> int:
+        """The most steps of an output, its stop among them."""
+        return self.options.max_steps or self.generator.max_output_steps
 
     def attended(self, made: Made) -> int | None:
         """How many columns of an attention are a source's; None = all, where the memory has no steps of one."""
@@ -189,7 +191,7 @@ class GenerationRequest:
         plan = OutputPlan(
             self.generator.start_value,
             part.stop,
-            options.max_steps or self.generator.max_output_steps,
+            self.max_steps,
             self.prompts[index],
             options.with_attention,
         )
@@ -273,13 +275,13 @@ async def score(request: GenerationRequest, targets: Sequence[Any]) -> list[Fini
     decodings: list[Decoding] = []
     for index, target in enumerate(targets):
         place = f"targets[{index}]"
-        codes = to_codes(target, request.manifest.vocabularies.get("target"), part.num_codes, place)
+        vocabulary, most = request.manifest.vocabularies.get("target"), generator.max_output_steps
+        codes = to_codes(target, vocabulary, part.num_codes, place, most)
         if part.stop is not None:
             codes = [*codes, part.stop]
         if not codes:
             raise InvalidInput("an empty target", field=place)
-        if len(codes) > generator.max_output_steps:
-            raise TooLarge(f"{place} has {len(codes)} steps; the most is {generator.max_output_steps}")
+        check_length(len(codes), place, most)
         plan = OutputPlan(generator.start_value, None, len(codes), request.prompts[index])
         decodings.append(Forced(plan, codes))
     starts = await _starts(request)

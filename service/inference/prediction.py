@@ -16,6 +16,7 @@ from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.sequence.engine import SequenceEngine
 from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
+from ostinato.service.inputs.framing import Framer
 from ostinato.service.inputs.rows import to_rows
 from ostinato.service.inputs.sequences import check_codes
 from ostinato.service.sessions.session import LiveSession
@@ -43,15 +44,50 @@ async def predict(
     """Run whole sequences of any lengths: each as a short-lived session, or at once, where the model has no steps.
 
     Args:
-        sequences: rows ``[n, width]`` of the engine's ``given``, n at most its ``max_chunk_steps``.
+        sequences: rows ``[n, width]`` of the engine's ``given``, n at most its ``max_chunk_steps``. With framing there
+            is an output for each frame, and steps behind the last whole one have none.
         initial_states: for each sequence what it begins with, states and context; or None for the model's own.
 
     Raises:
+        InvalidInput: the state behind a sequence is asked for, and the sequence ends within a frame.
         TooLarge (more sequences than the queue holds), Overloaded, Draining: refused before anything ran.
         RunFailed: the graph failed; names no partial result.
     """
     if isinstance(engine, SequenceEngine):
         return [Prediction(made, ()) for made in await engine.run(sequences, initial_states)]
+    if engine.framer is not None:
+        return await _predict_frames(engine, engine.framer, sequences, initial_states, with_states=with_states)
+    return await _run(engine, sequences, initial_states, with_states=with_states)
+
+
+async def _predict_frames(
+    engine: Engine,
+    framer: Framer,
+    sequences: Sequence[NDArray[Any]],
+    initial_states: Sequence[Rows | None],
+    *,
+    with_states: bool,
+) -> list[Prediction]:
+    """``predict`` of a model with framing."""
+    for index, sequence in enumerate(sequences):
+        if with_states and (rest := len(sequence) % framer.hop):
+            raise InvalidInput(
+                f"{len(sequence)} steps, and a frame has {framer.hop}: {rest} of them are of none yet, which no state "
+                "holds; give whole frames to get the state behind them",
+                field=f"sequences[{index}]",
+            )
+    frames = [framer.whole(sequence) for sequence in sequences]
+    places = [place for place, each in enumerate(frames) if len(each)]
+    begun = [initial_states[place] for place in places]
+    made = await _run(engine, [frames[place] for place in places], begun, with_states=with_states)
+    by_place = dict(zip(places, made, strict=True))
+    return [by_place.get(place) or Prediction(engine.made.zeros(0), ()) for place in range(len(frames))]
+
+
+async def _run(
+    engine: Engine, sequences: Sequence[NDArray[Any]], initial_states: Sequence[Rows | None], *, with_states: bool
+) -> list[Prediction]:
+    """Sequences of steps as the graph takes them, each as a short-lived session."""
     engine.admit(len(sequences))
     works = [
         engine.start(engine.take_slot(states), sequence)
@@ -82,6 +118,11 @@ class ForecastPlan:
     """
 
     def __init__(self, manifest: Manifest) -> None:
+        if manifest.framing is not None:
+            raise InvalidInput(
+                f"model {manifest.name!r} cannot forecast: it answers once in {manifest.framing.hop} steps, which says "
+                "nothing of the steps to come"
+            )
         if not manifest.feedback:
             raise InvalidInput(
                 f"model {manifest.name!r} cannot forecast: its manifest names no output that predicts an input"

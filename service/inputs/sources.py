@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,20 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.artifact.vocabulary import Vocabulary
-from ostinato.service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput, TooLarge
 from ostinato.service.inputs.sequences import to_sequence
 
 
-def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable[[int, str], None]) -> NDArray[Any]:
+def to_source(given: Any, manifest: Manifest, place: str, most: int) -> NDArray[Any]:
     """One input as the encoder takes it: ``[n, ...]``, or ``[...]`` where the source has no steps.
 
     Args:
         given: text, a list of codes, or nested lists of numbers.
-        check_length: raises where so many steps at a place are too many.
+        most: steps that it may have.
 
     Raises:
         InvalidInput: it does not fit the model's source; names the place, and the character of a text.
+        TooLarge: it has more steps.
     """
     part = manifest.inputs[0]
     steps_axis = part.source_axis is not None or part.time_axis is not None
@@ -31,11 +31,7 @@ def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable
         vocabulary = manifest.vocabularies.get("source")
         if vocabulary is None:
             raise InvalidInput("this model reads numbers, not text", field=place)
-        if not vocabulary.separator:
-            # Each character is a symbol: what is far too long is not even read.
-            check_length(len(given), place)
-        given = vocabulary.encode(given, place)
-        check_length(len(given), place)
+        given = _spelled(given, vocabulary, place, most)
         if given and part.num_features == 1 and part.num_codes == len(vocabulary.symbols):
             # What a vocabulary gives needs no look at each number.
             text: NDArray[Any] = np.array(given, part.dtype).reshape(len(given), *part.row_shape)
@@ -48,7 +44,7 @@ def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable
         return source
     if not given:
         raise InvalidInput("an empty input", field=place)
-    check_length(len(given), place)
+    check_length(len(given), place, most)
     rows = [row if isinstance(row, list) else [row] for row in given] if part.num_features == 1 else given
     for step, row in enumerate(rows):
         if not isinstance(row, list):
@@ -57,22 +53,44 @@ def to_source(given: Any, manifest: Manifest, place: str, check_length: Callable
     return to_sequence(rows, part, place).reshape(len(rows), *part.row_shape)
 
 
-def to_codes(given: Any, vocabulary: Vocabulary | None, num_codes: int, place: str) -> list[int]:
-    """A prompt or a target as codes.
+def to_codes(given: Any, vocabulary: Vocabulary | None, num_codes: int, place: str, most: int) -> list[int]:
+    """A prompt or a target as codes, ``most`` of them at most.
 
     Raises:
         InvalidInput: it is text and the model has no vocabulary, or holds what is no code; names the place.
+        TooLarge: it has more.
     """
     if isinstance(given, str):
         if vocabulary is None:
             raise InvalidInput("this model has no vocabulary: give codes", field=place)
-        return vocabulary.encode(given, place)
+        return _spelled(given, vocabulary, place, most)
     if not isinstance(given, list):
         raise InvalidInput("give a text or a list of codes", field=place)
+    check_length(len(given), place, most)
     for index, code in enumerate(given):
         if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < num_codes:
             raise InvalidInput(f"{code!r} is no code; codes are 0 to {num_codes - 1}", field=f"{place}[{index}]")
     return given
+
+
+def check_length(num_steps: int, place: str, most: int) -> None:
+    """Refuse what is too long.
+
+    Raises:
+        TooLarge: it has more than ``most`` steps.
+    """
+    if num_steps > most:
+        raise TooLarge(f"{place} has {num_steps} steps; the most is {most}")
+
+
+def _spelled(text: str, vocabulary: Vocabulary, place: str, most: int) -> list[int]:
+    """The codes of a text; what is far too long is not read to its end."""
+    if vocabulary.is_of_characters:
+        check_length(len(text), place, most)
+    codes = vocabulary.encode(text, place, most)
+    if len(codes) > most:
+        raise TooLarge(f"{place} has over {most} steps, the most that it may have")
+    return codes
 
 
 def _flat(given: list[Any], part: Input, place: str) -> list[Any]:

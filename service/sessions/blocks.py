@@ -23,7 +23,7 @@ class RowAnswers:
 
     Attributes:
         seqs: steps applied before each row, int64 ``[R]``; ``NO_SEQ`` in rows that failed.
-        outputs: ``[R, O]``; zero in rows that failed.
+        outputs: ``[R, O]``; zero in rows that failed, or that completed no frame.
         errors: row -> why it failed, and was not applied.
         future: done when every row has its answer.
         found_at: see ``LiveSession``.
@@ -38,9 +38,10 @@ class RowAnswers:
         self._num_open = num_rows
 
     def put(self, rows: Slots, seqs: Any, outputs: NDArray[Any]) -> None:
-        """Take in the answers of ``rows``: seqs ``[R]``, outputs ``[R, O]``."""
+        """Take in the answers of ``rows``: seqs ``[R]``, outputs ``[R, O]``, or none of any."""
         self.seqs[rows] = seqs
-        self.outputs[rows] = outputs
+        if len(outputs):  # a step that completes no frame has none
+            self.outputs[rows] = outputs
         self._settle(len(rows))
 
     def fail(self, rows: Sequence[int], error: BaseException) -> None:

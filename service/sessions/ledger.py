@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -106,8 +106,13 @@ class Ledger:
         if len(rows) < len(slots):
             slots, inputs = slots[rows], inputs[rows]
         arena.busy[slots] = True
-        for start in range(0, len(rows), engine.max_batch_size):
-            part = slice(start, start + engine.max_batch_size)
+        parts: Iterable[Any]
+        if engine.framed is None:
+            size = engine.max_batch_size
+            parts = [slice(start, start + size) for start in range(0, len(rows), size)]
+        else:
+            parts = engine.framed.blocks(slots)
+        for part in parts:
             given = None if seqs is None else seqs[rows[part]]
             engine.submit(Block(engine, arena, slots[part], inputs[part], answers, rows[part], given))
         return [] if len(rows) == len(ready) else (~ready).nonzero()[0].tolist()
@@ -292,7 +297,7 @@ class Ledger:
         again = steps > 0 and seq == arena.last_seq[slot] and part.num_steps == steps - seq
         if again and digests_of(part)[0] == arena.last_digest[slot]:
             engine.metrics.duplicates.inc()
-            part.outputs = arena.answer(slot)
+            part.outputs = engine.last_answer(slot)
             part.answer(seq)
         else:
             engine.metrics.seq_conflicts.inc()

@@ -196,7 +196,8 @@ def _taken(manifest: Manifest) -> list[Any]:
 
 
 def _given(manifest: Manifest) -> list[Any]:
-    return _numbers(manifest.outputs)
+    hop = None if manifest.framing is None else manifest.framing.hop
+    return [*_numbers(manifest.outputs), hop, [part.per_frame for part in manifest.outputs]]
 
 
 def _numbers(parts: Sequence[Input] | Sequence[Output]) -> list[Any]:

@@ -8,8 +8,9 @@ all of it strings:
     session_id    whose it was
     model, version
     steps         steps applied
-    last_output   the output of the step applied last, a JSON list of O numbers, null for minus infinity; of several
-                  outputs, an object of such lists by name; absent where it is not known
+    last_output   the output of the step applied last, or with framing of the last whole frame: a JSON list of O
+                  numbers, null for minus infinity; of several outputs, an object of such lists by name; absent where
+                  it is not known
     ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
@@ -34,7 +35,7 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output, State
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import check_context
-from ostinato.service.inputs.sequences import check_state
+from ostinato.service.inputs.sequences import check_codes, check_state
 from ostinato.service.state.arena import Rows
 from ostinato.service.state.base import Snapshot
 
@@ -98,7 +99,8 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
-    if snapshot.steps and is_known(last_output, manifest.made):
+    first_answered = 1 if manifest.framing is None else manifest.framing.hop
+    if snapshot.steps >= first_answered and is_known(last_output, manifest.made):
         # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.
         # Minus infinity, which is no number of JSON, is null, as in answers.
         by_name = {
@@ -118,9 +120,9 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
     """A file, checked against the manifest of the session that it is for.
 
     Raises:
-        InvalidInput: it is no safetensors file; a state is absent, unknown, or of another shape or dtype; a context is
-            none that may be given; it is of another model; its steps or its last output are none. Names the tensor, or
-            the place in the metadata.
+        InvalidInput: it is no safetensors file; a state is absent, unknown, or of another shape or dtype; a context, or
+            a step that is left over, is none that may be given; it is of another model; its steps or its last output
+            are none. Names the tensor, or the place in the metadata.
     """
     header_bytes, most = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little"), _max_header_bytes(manifest)
     if most < header_bytes < len(content):
@@ -141,9 +143,11 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
             raise InvalidInput(f"{_kind(state)} {state.name!r} is absent", field=state.name)
         states.append(_state(tensors[state.name], state))
         check_state(states[-1], state, state.name)
-    for part, numbers in zip(manifest.context, states[len(manifest.states) :], strict=True):
+    for part, numbers in zip(manifest.context, states[len(manifest.states) :], strict=False):
         check_context(numbers, part, part.name)
     steps = _steps(metadata["steps"]) if "steps" in metadata else None
+    if manifest.framing is not None:
+        states = _with_left_over(states, steps, manifest)
     last_output = _last_output(metadata.get("last_output", ""), manifest.made)
     has_no_nan = not any(part.dtype.startswith("float") for part in manifest.outputs)
     if steps != 0 and last_output is None and manifest.feedback and has_no_nan:
@@ -185,9 +189,26 @@ def _check_origin(metadata: Mapping[str, str], manifest: Manifest) -> None:
         )
 
 
+def _with_left_over(carried: list[NDArray[Any]], steps: int | None, manifest: Manifest) -> list[NDArray[Any]]:
+    """All that is carried, with nothing but steps of an incomplete frame in what is left over."""
+    assert manifest.framing is not None
+    if steps is None:
+        raise InvalidInput(
+            f"the metadata lacks the steps, by which this model, with frames of {manifest.framing.hop}, knows how many "
+            "are left over",
+            field=f"{METADATA}.steps",
+        )
+    num_run, held = len(manifest.states) + len(manifest.context), steps % manifest.framing.hop
+    left_over = [numbers.copy() for numbers in carried[num_run:]]
+    for numbers, part in zip(left_over, manifest.inputs, strict=False):  # with a hop of one there is none
+        numbers[held:] = 0
+        check_codes(numbers[:held].reshape(held, part.num_features), part, f"{part.name}.left_over")
+    return [*carried[:num_run], *left_over]
+
+
 def _kind(state: State) -> str:
     """What a tensor that is carried is called."""
-    return "state" if state.output else "context"
+    return "state" if state.output or not state.input else "context"
 
 
 def _state(tensor: Mapping[str, Any], state: State) -> NDArray[Any]:

@@ -183,7 +183,8 @@ class Sessions:
         """
         async with self.alone(session):
             arena, slot = session.address
-            return await self._replace(session, Snapshot.initial(arena, arena.read(slot)[arena.num_states :]), False)
+            context = arena.read(slot)[arena.num_states : arena.num_run]
+            return await self._replace(session, Snapshot.initial(arena, context), False)
 
     async def put(self, session: LiveSession, snapshot: Snapshot, *, keeps_steps: bool = False) -> Facts:
         """Set a session to ``snapshot``, in its turn; what is known of it then. Raises as ``alone``.

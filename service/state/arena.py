@@ -48,6 +48,8 @@ class Arena:
         used_at: when the session was last asked for, in the store's own count, ``[slot]`` int64; or ``UNUSED``.
         initial_rows: what a sequence carries that has not begun, each of its ``row_shape``; its context is not known.
         num_states: how many of them are states.
+        num_run: how many of all that is carried the graph takes: all but what is left over of an incomplete frame.
+        run_states, left_over: these of ``states``, and behind them those, arrays ``[slot, hop - 1, ...]``.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
         unborn: slots of sessions that their first commit opens.
@@ -59,8 +61,10 @@ class Arena:
         states = manifest.carried
         self.manifest = manifest
         self.num_states = len(manifest.states)
+        self.num_run = self.num_states + len(manifest.context)
         self.capacity = capacity
         self.states = tuple(np.zeros((capacity, *state.row_shape), state.dtype) for state in states)
+        self.run_states, self.left_over = self.states[: self.num_run], self.states[self.num_run :]
         self._items = tuple(_as_items(rows, _item(rows)) for rows in self.states)
         self.steps = np.zeros(capacity, np.int64)
         self.last_seq = np.zeros(capacity, np.int64)
@@ -167,14 +171,16 @@ class Arena:
         return itemgetter(*slots.tolist())(self.session_ids)  # type: ignore[no-any-return]
 
     def gather(self, slots: Slots, out: Rows) -> None:
-        """Copy the states of ``slots`` [B] into ``out``, arrays ``[B, ...]``. Undone by ``scatter``."""
-        for rows, taken in zip(self.states, out, strict=True):
+        """Copy what the graph takes of ``slots`` [B] into ``out``, arrays ``[B, ...]``. Undone by ``scatter``."""
+        for rows, taken in zip(self.run_states, out, strict=True):
             # "clip" spares the copy that numpy makes to survive a bad index; the slots are our own.
             rows.take(slots, 0, taken, "clip")
 
     def scatter(self, slots: Slots, states: Rows) -> None:
-        """Put ``states``, arrays ``[B, ...]``, into the rows ``slots`` [B], which must differ from each other."""
-        for items, given in zip(self._items, states, strict=True):
+        """Put ``states``, arrays ``[B, ...]``, into the rows ``slots`` [B], which must differ from each other: all that
+        is carried, or what the graph gives of it.
+        """
+        for items, given in zip(self._items, states, strict=False):
             given_items = _as_items(given, items.dtype)
             assert len(given_items) == len(given), "states of another dtype than the arena's"
             items[slots] = given_items
@@ -184,8 +190,8 @@ class Arena:
         return tuple(rows[slot].copy() for rows in self.states)
 
     def write(self, slot: int, states: Rows) -> None:
-        """Put one slot's states there, each of its ``row_shape``."""
-        for rows, given in zip(self.states, states, strict=True):
+        """Put one slot's states there, each of its ``row_shape``: all that is carried, or what the graph takes."""
+        for rows, given in zip(self.states, states, strict=False):
             rows[slot] = given
 
     def answer(self, slot: int) -> NDArray[Any]:

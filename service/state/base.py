@@ -73,8 +73,9 @@ class Snapshot(NamedTuple):
     def initial(cls, arena: Arena, context: Rows = ()) -> Snapshot:
         """A sequence that has not begun, of this ``context``: arrays, each of its ``row_shape``; none = missing."""
         nothing = np.zeros((1, arena.last_output.shape[1]), arena.last_output.dtype)
-        missing = arena.initial_rows[arena.num_states :]
-        return cls((*arena.initial_rows[: arena.num_states], *(context or missing)), 0, nothing)
+        initial, num_states, num_run = arena.initial_rows, arena.num_states, arena.num_run
+        known = context or initial[num_states:num_run]
+        return cls((*initial[:num_states], *known, *initial[num_run:]), 0, nothing)
 
     @classmethod
     def of(cls, address: Address) -> Snapshot:

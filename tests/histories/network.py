@@ -2,17 +2,19 @@
 
 The state is one whole number. A step with inputs x makes of it ``(state A + sum(x B) + C) mod M``, with constants of
 the version's own; that is also the output, which float32 holds exactly, as M is below 2^24. So the reference below is
-exact, and knows nothing of onnxruntime.
+exact, and knows nothing of onnxruntime. Of a model with frames it is a frame that does so, its steps being x.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.tensors import Input, Output, State
 from tests.histories import panel
 from tests.histories.panel import CONTEXT_FACTORS
@@ -32,6 +34,7 @@ class Kind:
     Attributes:
         can_forecast: whether its output is fed back as its first feature.
         num_context: numbers of a context; with one, inputs, outputs and states are several tensors, see ``panel``.
+        hop: the steps of a frame; 0 = it has none, and answers each step.
     """
 
     model: str
@@ -41,6 +44,7 @@ class Kind:
     addend: int
     can_forecast: bool
     num_context: int = 0
+    hop: int = 0
 
     @property
     def num_known(self) -> int:
@@ -66,11 +70,32 @@ class Kind:
             outputs.append(state)
         return tuple(outputs)
 
+    def run(
+        self, state: Any, chunk: tuple[tuple[int, ...], ...], context: tuple[int, ...] = ()
+    ) -> tuple[tuple[int, ...], Any]:
+        """What a chunk is answered, and the state after it: a number, or with steps of an incomplete frame a tuple of
+        that number and these.
+        """
+        if not self.hop:
+            outputs = self.fold(state, chunk, context)
+            return outputs, outputs[-1]
+        number, *held = state if isinstance(state, tuple) else (state,)
+        held += [only for (only,) in chunk]
+        whole = len(held) // self.hop * self.hop
+        outputs = self.fold(number, tuple(tuple(held[at : at + self.hop]) for at in range(0, whole, self.hop)))
+        number, rest = outputs[-1] if outputs else number, held[whole:]
+        return outputs, (number, *rest) if rest else number
+
+    def ends(self, seq: int, steps: int) -> list[int]:
+        """The steps after which a frame was complete, behind ``seq`` up to ``steps``."""
+        return [step for step in range(seq + 1, steps + 1) if step % self.hop == 0]
+
     def network(self) -> Network:
         """The same as a graph that takes a step at a time."""
         x, state, y = "x", self.state_name, "y"
+        width = self.hop or self.num_features
         constants = {
-            "row": np.array([[*FACTORS[: self.num_features]]], np.int64),
+            "row": np.array([[*FACTORS[:width]]], np.int64),
             "factor": np.array(self.factor, np.int64),
             "addend": np.array(self.addend, np.int64),
             "modulus": np.array(MODULUS, np.int64),
@@ -86,8 +111,8 @@ class Kind:
             helper.make_node("Mod", ["all", "modulus"], [f"{state}_n"]),
             helper.make_node("Cast", [f"{state}_n"], [y], to=TensorProto.FLOAT),
         ]
-        features = tuple(f"x{place}" for place in range(self.num_features))
-        inputs = (Input(name=x, dtype="float32", shape=("B", self.num_features), features=features),)
+        features = tuple(f"x{place}" for place in range(width))
+        inputs = (Input(name=x, dtype="float32", shape=("B", width), features=features),)
         outputs = (Output(name=y, dtype="float32", shape=("B", 1), features=("y",)),)
         states = (State(name=state, input=state, output=f"{state}_n", shape=("B", 1), dtype="int64"),)
 
@@ -98,6 +123,10 @@ class Kind:
 
         made = build_network(self.model, nodes, inputs, outputs, states, constants, reference)
         feedback = {"y": "x0"} if self.can_forecast else {}
+        if self.hop:
+            steps = (Input(name=x, dtype="float32", shape=("B", "T"), features=("x0",)),)
+            framing = Framing(window=self.hop, hop=self.hop)
+            return made.named(self.model, self.version, inputs=steps, framing=framing)
         return made.named(self.model, self.version, feedback=feedback)
 
 
@@ -108,12 +137,15 @@ KINDS = {
         Kind("narrow", "2", 1, 1_103_515, 12_345, can_forecast=True),
         Kind("wide", "1", 2, 6_364_136, 1_442_695, can_forecast=False),
         Kind("panel", "1", 3, 2_862_933, 3_037_000, can_forecast=True, num_context=3),
+        Kind("framed", "1", 1, 3_202_034, 1_059_443, can_forecast=False, hop=3),
     )
 }
-"""Three models of different widths, and two versions of one: a session opened anew as another is seen."""
+"""Models of different widths, one that answers frames, and two versions of one: a session opened anew as another is
+seen.
+"""
 
 WIDTHS = {model: kind.num_features for (model, _), kind in KINDS.items()}
-LATEST = {"narrow": "2", "wide": "1", "panel": "1"}
+LATEST = {"narrow": "2", "wide": "1", "panel": "1", "framed": "1"}
 CONTEXT_SIZES = {model: kind.num_context for (model, _), kind in KINDS.items()}
 
 
@@ -124,4 +156,6 @@ def write_repository(folder: Path) -> None:
         if kind.num_context:
             panel.network(FACTORS, kind.factor, kind.addend, MODULUS, kind.version).write(folder)
             continue
-        kind.network().write(folder, generator.integers(0, 1000, (3, 1, kind.num_features)).astype(np.float32))
+        kind.network().write(
+            folder, generator.integers(0, 1000, (3, 1, kind.hop or kind.num_features)).astype(np.float32)
+        )

@@ -61,14 +61,14 @@ class StateFile:
 
     Attributes:
         model: whose it is; a file without metadata tells it by its tensor's name.
-        state: the state, for each history another number.
+        state: the state, for each history another number, see ``Kind.run``.
         steps: None = it does not say.
         last_output: None = it does not say.
         context: what its session is about; empty = it has none.
     """
 
     model: str
-    state: int
+    state: Any
     steps: int | None = None
     last_output: int | None = None
     context: tuple[int, ...] = ()

@@ -326,7 +326,7 @@ class Player:
         reply = await self._ask(replica, "POST", f"/v1/models/{model}/predict", json_body=body)
         if reply is None or isinstance(reply, NotSent) or reply.status in (429, 503):
             return
-        expected = [kind.fold(0, *each) for each in zip(sequences, contexts, strict=True)]
+        expected = [kind.run(0, *each)[0] for each in zip(sequences, contexts, strict=True)]
         if reply.status != 200 or [read_outputs(made) for made in reply.content["outputs"]] != expected:
             given = f"{sequences} about {contexts} of {model}"
             self._history.found("predict", f"{given} gave {reply.body.decode()}, not {expected}")

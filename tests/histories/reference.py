@@ -48,7 +48,7 @@ class Live(NamedTuple):
     """A live session, which expires at some time from ``earliest`` to ``latest``.
 
     Attributes:
-        state: of the network.
+        state: of the network, see ``Kind.run``.
         last: None = there is none that could be sent again.
         last_output: None = it is not known.
         context: given when it was opened, or by the state that was put.
@@ -57,7 +57,7 @@ class Live(NamedTuple):
     model: str
     version: str
     steps: int
-    state: int
+    state: Any
     last: LastChunk | None
     last_output: int | None
     ttl_seconds: float
@@ -255,10 +255,11 @@ def _step_live(operation: Operation, session: Live) -> Iterator[Outcome]:
 
 def _apply(operation: Operation, session: Live) -> Iterator[Outcome]:
     asked = operation.asked
-    outputs = session.kind.fold(session.state, asked.inputs, session.context)
+    outputs, state = session.kind.run(session.state, asked.inputs, session.context)
     last = LastChunk(session.steps, asked.inputs, outputs)
     steps = session.steps + len(asked.inputs)
-    after = session._replace(steps=steps, state=outputs[-1], last=last, last_output=outputs[-1]).renewed(operation)
+    last_output = outputs[-1] if outputs else session.last_output
+    after = session._replace(steps=steps, state=state, last=last, last_output=last_output).renewed(operation)
     yield _applied(asked, after, last)
 
 
@@ -266,6 +267,8 @@ def _applied(asked: Asked, session: Live, last: LastChunk) -> Outcome:
     content: dict[str, Any] = {"session_id": asked.session_id, "seq": last.seq, "outputs": last.outputs}
     if not asked.way.is_columnar:
         content["steps"] = last.seq + len(last.inputs)
+    if not asked.way.is_columnar and session.kind.hop:
+        content["output_steps"] = session.kind.ends(last.seq, last.seq + len(last.inputs))
     return Outcome(200, session, content=content)
 
 
@@ -288,7 +291,8 @@ def _of_live(operation: Operation, session: Live) -> Iterator[Outcome]:
     elif asked.verb is Verb.PUT:
         file = asked.file
         assert file is not None
-        if file.model != session.model or len(file.context) != len(session.context):
+        is_whole = file.steps is not None or not session.kind.hop
+        if file.model != session.model or len(file.context) != len(session.context) or not is_whole:
             yield Outcome(422, session, "invalid_input")
         else:
             steps = session.steps if file.steps is None else file.steps

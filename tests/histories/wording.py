@@ -13,6 +13,7 @@ from safetensors.numpy import load
 from ostinato.service.edge.problems import PROBLEMS
 from tests.faults.http_sender import ARROW
 from tests.histories import panel
+from tests.histories.network import KINDS
 from tests.histories.operation import Answered, StateFile
 from tests.histories.sender import Reply
 
@@ -76,7 +77,7 @@ def read_columns(reply: Reply | None, num_rows: int) -> list[Answered | None]:
     outputs = content["outputs"]
     rows = panel.each_step(outputs) if isinstance(outputs, dict) else [each and [each] for each in outputs]
     answers = [
-        None if output is None else _row(name, seq, output)
+        None if seq is None else _row(name, seq, output or [])
         for name, seq, output in zip(content["session_ids"], content["seq"], rows, strict=True)
     ]
     refused: list[Answered | None] = list(answers)
@@ -104,7 +105,9 @@ def _rows_of_arrow(body: bytes) -> list[Answered | None]:
     ]
 
 
-def _one_step(output: Sequence[float] | Mapping[str, Any]) -> Sequence[Sequence[float]] | Mapping[str, Any]:
+def _one_step(output: Sequence[float] | Mapping[str, Any] | None) -> Sequence[Sequence[float]] | Mapping[str, Any]:
+    if output is None:  # a step that completes no frame
+        return []
     return {name: [value] for name, value in output.items()} if isinstance(output, Mapping) else [output]
 
 
@@ -123,6 +126,9 @@ def read_file(body: bytes) -> tuple[StateFile, Answered]:
         last = None if said is None else panel.read_last_output(said)
     else:
         (state,) = tensors[f"{model}-state"].tolist()
+        if hop := KINDS[model, metadata["version"]].hop:
+            held = tensors["x.left_over"].tolist()[: int(metadata["steps"]) % hop]
+            state = (state, *map(int, held)) if held else state
         last = None if said is None else int(json.loads(said)[0])
     file = StateFile(model, state, int(metadata["steps"]), last, context)
     content = {"model": file.model, "version": metadata["version"], "steps": file.steps}

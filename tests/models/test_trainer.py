@@ -72,6 +72,10 @@ def test_a_report_holds_curves_and_scores_and_loads_nothing(recipe: Path, tmp_pa
     assert not re.findall(r"url\((?!#)", page)
     assert "a wave &amp; its &lt;level&gt;" in page
     assert page.count("<svg") >= 3
+    facts = page[page.index("<dl>") : page.index("</dl>")]
+    assert "cell gru" in facts
+    assert "reset_after True" in facts
+    assert "periods" not in facts
     for words in ("loss by epoch", "persistence", "learning rate", *(cell for row in tables[0].rows for cell in row)):
         assert words in page
     told = json.loads((directory / "report.json").read_text(encoding="utf-8"))
@@ -92,6 +96,9 @@ def test_several_seeds_are_compared_and_the_best_is_the_run(recipe: Path, tmp_pa
     assert all(equal(weight, weights[1][name]) for name, weight in weights[0].items())
     compared = tables[0]
     assert [row[0] for row in compared.rows] == ["5", "6", "7", "mean", "standard deviation"]
+    # The kind's own word for it, validation_mae, says the same.
+    assert [float(row[1]) for row in compared.rows[:3]] == [pytest.approx(each, rel=1e-3) for each in validations]
+    assert not [name for name in compared.columns[2:] if "validation" in name]
     assert compared.note == f"the run is that of seed {best}, whose validation error is the least"
     mean = float(compared.rows[3][1])
     assert mean == pytest.approx(sum(validations) / 3, rel=1e-3)
@@ -110,6 +117,22 @@ def test_a_finished_training_is_not_repeated_and_a_kind_without_time_has_no_back
     assert again == tables
     assert (first / "report.html").stat().st_mtime_ns == before
     assert all(isinstance(table, ScoreTable) for table in again)
+
+
+def test_a_read_out_in_closed_form_has_seeds_and_resumes_like_any_training(recipe: Path, tmp_path: Path) -> None:
+    text = RECIPE.format(max_epochs=3).replace('"gru"', '"echo_state"').replace("size = 4", "size = 30")
+    recipe.write_text(text.replace("[training]", "ridge = 1e-3\n[training]"), encoding="utf-8")
+    directory, tables = train_recipe(recipe, Wishes(tmp_path / "run", num_seeds=2), silent)
+    content = json.loads((directory / "run.json").read_text())
+    assert (content["num_epochs"], content["history"]) == (0, [])
+    assert [row[0] for row in tables[0].rows] == ["0", "1", "mean", "standard deviation"]
+    assert "by ridge regression" in tables[1].note
+    assert "loss by epoch" not in (directory / "report.html").read_text(encoding="utf-8")
+    told: list[str] = []
+    again = Wishes(tmp_path / "run", num_seeds=2, resume=True)
+    train_recipe(recipe, again, lambda _done, _total, text: told.append(text))
+    assert len(told) == 2
+    assert all("is trained already" in sentence for sentence in told)
 
 
 def test_what_is_said_of_the_data_is_said_once_by_several_trainings(recipe: Path, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def runs(file: Path) -> dict[str, tuple[Recipe, Path]]:
     return {
         "fed-back": trained(file, file.parent, "fed-back", fed_back),
         "direct": trained(file, file.parent, "direct", direct),
+        "echoes": trained(file, file.parent, "echoes", {**two, 'cell = "gru"': 'cell = "echo_state"\nridge = 0.01'}),
     }
 
 
@@ -134,7 +135,7 @@ def test_a_draft_finds_what_each_column_is(file: Path) -> None:
     assert (data["categorical"], data["cycles"], data["season_steps"]) == (["hour", "region"], ["hour"], 24)
 
 
-@pytest.mark.parametrize("name", ["fed-back", "direct"])
+@pytest.mark.parametrize("name", ["fed-back", "direct", "echoes"])
 def test_eight_sessions_in_random_chunks_answer_as_offline(
     name: str, runs: dict[str, tuple[Recipe, Path]], repository: Path, server: ServerProcess
 ) -> None:

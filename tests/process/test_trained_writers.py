@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "sky.txt").write_bytes(f"\ufeff{SENTENCE}\r\n".encode())
     story = "".join(f"{NUMBERS[step % 10]} 雲🙂 and\ttwo e\u0301toiles;\r\n" for step in range(90))
     (folder / "story.txt").write_text(story, encoding="utf-8", newline="")
+    (folder / "pairs.txt").write_text(story, encoding="utf-8", newline="")
     rows = [f"{tens}{ones}\t{NUMBERS[tens]} {NUMBERS[ones]}" for tens in range(10) for ones in range(10)]
     (folder / "spoken.tsv").write_text("\n".join(rows), encoding="utf-8")
     return {
@@ -57,6 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "story": trained(
             "text", folder / "story.txt", {**SMALL, '"lstm"': '["gru", "rnn"]', "num_layers = 1": "", "= 75": "= 40"}
         ),
+        "pairs": trained("text", folder / "pairs.txt", {**SMALL, '"characters"': '"byte_pairs"', "= 75": "= 25"}),
         "spoken": trained("pairs", folder / "spoken.tsv", {**SMALL_PAIRS, "max_epochs = 107": "max_epochs = 30"}),
     }
 
@@ -130,6 +134,7 @@ def offline(directory: Path, text: str, max_steps: int) -> tuple[str, list[float
 ASKED = {
     "sky": ["", "the clouds are in the", "the rain", "clouds\tare"],
     "story": ["", "four 雲", "Ωmega and", "two e\u0301"],
+    "pairs": ["", "four 雲", "Ωmega and", "two e\u0301"],
     "spoken": ["12", "7", "x4", "904"],
 }
 
@@ -169,6 +174,28 @@ def test_a_sentence_that_was_learned_by_heart_is_written_and_ends(server: Server
 def test_a_running_text_goes_on_where_the_prompt_ends(server: ServerProcess) -> None:
     answer = generate(server, "story", inputs=["three 雲🙂 an"], max_steps=18)
     assert answer["outputs"][0].startswith("d\ttwo e\u0301toiles;\n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_steps": 30}, {"method": "sample", "temperature": 3.0, "num_return": 4, "seed": 5, "max_steps": 50}],
+)
+def test_a_stream_of_byte_pairs_tells_whole_characters_and_all_of_them(
+    options: dict[str, Any], server: ServerProcess
+) -> None:
+    """At a high temperature bytes that are no character are drawn, too, and outputs end within one."""
+    body = {"inputs": ["four 雲", ""], **options}
+    whole = generate(server, "pairs", **body)["outputs"]
+    with server.client() as client:
+        answer = client.post("/v1/models/pairs/generate", json={**body, "stream": True})
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    told: defaultdict[tuple[int, int], str] = defaultdict(str)
+    for step in events[:-1]:
+        told[step["index"], step.get("place", 0)] += step["output"]
+    assert events[-1]["outputs"] == whole
+    outputs = [*chain(*whole)] if "num_return" in options else whole
+    assert [told[place] for place in sorted(told)] == outputs
+    assert ("\N{REPLACEMENT CHARACTER}" in "".join(told.values())) == ("temperature" in options)
 
 
 def test_pairs_are_written_for_sources_that_were_held_out(runs: dict[str, Path], server: ServerProcess) -> None:

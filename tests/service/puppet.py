@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import GraphFile, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.catalogue.catalogue import Catalogue
@@ -37,8 +38,14 @@ MANIFEST = Manifest(
 )
 
 
+def framed(hop: int) -> Manifest:
+    """The same, answered once in ``hop`` steps."""
+    framing = Framing(window=hop, hop=hop, many=True)
+    return Manifest.model_validate({**MANIFEST.model_dump(), "feedback": {}, "framing": framing.model_dump()})
+
+
 class PuppetRunner:
-    """Output of a step: the sum of all inputs so far, which is the state.
+    """Output of a step, or of a frame of ``hop``: the sum of all inputs so far, which is the state.
 
     Attributes:
         iterations: (rows' slots, steps) of every iteration that has begun, in order.
@@ -49,7 +56,8 @@ class PuppetRunner:
         breaks: gives states of too few rows.
     """
 
-    def __init__(self, max_batch_size: int = 8, max_iteration_steps: int = 4) -> None:
+    def __init__(self, max_batch_size: int = 8, max_iteration_steps: int = 4, hop: int = 1) -> None:
+        self.hop = hop
         self.max_batch_size = max_batch_size
         self.max_iteration_steps = max_iteration_steps
         self.answers_every_step = True
@@ -70,15 +78,17 @@ class PuppetRunner:
             raise RuntimeError("told to fail")
         slots = slots_of(iteration)
         inputs = np.frombuffer(b"".join([steps_of(work, num_steps) for work in works]), np.float32)
-        inputs = inputs.reshape(num_rows, num_steps, 1)
+        inputs = inputs.reshape(num_rows, num_steps, self.hop)
         state = np.empty((num_rows, 1), np.float32)
         arena.gather(slots, out=[state])
-        outputs: NDArray[Any] = state[:, None] + np.cumsum(inputs, axis=1, dtype=np.float32)
+        sums = inputs.sum(axis=2, keepdims=True, dtype=np.float32)
+        outputs: NDArray[Any] = state[:, None] + np.cumsum(sums, axis=1, dtype=np.float32)
         states = outputs[:, -1].copy()
         if not self.answers_every_step:
             outputs = outputs[:, -1:]
         failed_rows = self._soundness.failed_rows(outputs, (states,))
-        return Result(outputs, (states[:0] if self.breaks else states,), failed_rows, slots, inputs.reshape(-1, 1))
+        taken = inputs.reshape(-1, self.hop)
+        return Result(outputs, (states[:0] if self.breaks else states,), failed_rows, slots, taken)
 
 
 class Clock:
@@ -96,6 +106,7 @@ class House:
 
     Args:
         engine_clock: what the engine measures by, in place of a clock that stands still; ``clock`` is the sessions'.
+        hop: the steps of a frame, where the model has frames.
         settings: of the service.
     """
 
@@ -105,6 +116,7 @@ class House:
         store: Store | None = None,
         in_thread: bool = False,
         engine_clock: Callable[[], float] | None = None,
+        hop: int = 0,
         **settings: Any,
     ) -> None:
         self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, **settings})
@@ -119,14 +131,15 @@ class House:
         self.sessions = Sessions(
             self.store, self.catalogue, self.turns, default_ttl_seconds=self.settings.ttl_seconds, clock=self.clock
         )
-        self.runner = PuppetRunner()
+        self.runner = PuppetRunner(hop=hop or 1)
+        manifest = framed(hop) if hop else MANIFEST
         self.engine = Engine(
-            MANIFEST,
+            manifest,
             self.runner,
             self.ledger,
             self.settings,
             ModelMetrics(self.metrics, "sum", "1"),
-            max_resident=self.store.num_slots(MANIFEST),
+            max_resident=self.store.num_slots(manifest),
             in_thread=in_thread,
             clock=engine_clock or Clock(),
         )

@@ -16,8 +16,8 @@ from circus.sockets import CircusSocket
 from circus.watcher import Watcher
 
 from ostinato.service import supervisor
-from ostinato.service.supervisor import Casualties, Supervisor, describe_end
-from ostinato.service.tether import Release
+from ostinato.service.supervisor import Casualties, Supervisor
+from ostinato.service.tether import Release, describe_end
 from tests.server import free_port
 
 RELEASE = Release("lstm", "1", "mark")

@@ -16,18 +16,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.rows import RowLayout
-from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.arrow.cells import is_list, is_null, is_text, to_numbers, unfit
 from ostinato.service.edge.arrow.doubts import judge, judge_rows
-from ostinato.service.edge.arrow.ipc import CheckType, read_columns, without_limit, write_columns
+from ostinato.service.edge.arrow.ipc import CheckType, read_columns, without_limit
 from ostinato.service.edge.arrow.keys import check_seq, check_text, to_seqs, to_text
 from ostinato.service.edge.arrow.tensor_types import check_context, check_tensor_sequences, check_tensors
 from ostinato.service.edge.arrow.tensors import (
     begin_tensors,
     read_context,
     read_tensors_of_sequences,
-    to_column,
-    to_sequences_column,
 )
 from ostinato.service.errors import InvalidInput
 
@@ -143,48 +141,6 @@ def _step_rows(
     return StepRows(session_ids, inputs, seqs, errors, id_column)
 
 
-def write_rows(
-    session_ids: Sequence[str] | Any,
-    seqs: NDArray[np.int64],
-    outputs: NDArray[Any],
-    errors: Mapping[int, tuple[str, str]],
-    made: RowLayout[Output] | None = None,
-) -> bytes:
-    """Columns ``session_id``, ``seq`` (int64), ``outputs`` (fixed-size lists of O), ``code`` and ``detail`` (text).
-
-    Args:
-        session_ids: R ids, or the ``id_column`` that they were read from, which need not be encoded again.
-        seqs: int64 ``[R]``, the steps applied before each.
-        outputs: ``[R, O]``; rows ``[R, width]`` of ``made``.
-        made: what the outputs are, where they are not numbers of one flat output: ``to_column`` says how they stand.
-        errors: row -> code and detail; its ``seq`` and ``outputs`` become null. In other rows these two are.
-    """
-    num_rows, width = outputs.shape
-    if errors:
-        failed = np.zeros(num_rows, bool)
-        failed[list(errors)] = True
-        mask = pa.array(failed)
-        code, detail = (
-            pa.array([errors[row][part] if row in errors else None for row in range(num_rows)], pa.utf8())
-            for part in (0, 1)
-        )
-    else:
-        failed, mask = None, None
-        code = detail = pa.nulls(num_rows, pa.utf8())
-    columns = {
-        "session_id": session_ids if isinstance(session_ids, pa.Array) else pa.array(session_ids, pa.utf8()),
-        "seq": pa.array(seqs, mask=failed),
-        "outputs": (
-            pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), width, mask=mask)
-            if made is None or made.is_flat
-            else to_column(made, outputs, mask)
-        ),
-        "code": code,
-        "detail": detail,
-    }
-    return write_columns(columns)
-
-
 def read_sequences(
     body: bytes | memoryview,
     part: Input,
@@ -265,27 +221,6 @@ def read_any_sequences(
         raise _unreadable(error) from error
 
 
-def write_sequences(outputs: Sequence[NDArray[Any]], made: RowLayout[Output] | None = None) -> bytes:
-    """Column ``outputs``, one row a sequence: lists of fixed-size lists of O, or these alone.
-
-    Args:
-        outputs: at least one array, all ``[n, O]`` with any n or, where only last steps were asked for, all ``[O]``.
-        made: as of ``write_rows``.
-    """
-    if made is not None and not made.is_flat:
-        is_last = outputs[0].ndim == 1
-        return write_columns(
-            {"outputs": to_column(made, np.stack(outputs)) if is_last else to_sequences_column(made, outputs)}
-        )
-    if outputs[0].ndim == 1:
-        return write_columns({"outputs": _fixed_size_lists(np.stack(outputs))})
-    bounds = np.zeros(len(outputs) + 1, np.int32)
-    np.cumsum([len(output) for output in outputs], out=bounds[1:])
-    return write_columns(
-        {"outputs": pa.ListArray.from_arrays(pa.array(bounds), _fixed_size_lists(np.concatenate(outputs)))}
-    )
-
-
 def _unreadable(error: pa.ArrowException) -> InvalidInput:
     return InvalidInput(f"Arrow cannot read the columns: {str(error).partition(chr(10))[0]}")
 
@@ -344,7 +279,3 @@ def _to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.b
     if column.null_count:
         doubtful |= is_null(column)
     return to_numbers(values, part, doubtful), doubtful
-
-
-def _fixed_size_lists(rows: NDArray[Any]) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])

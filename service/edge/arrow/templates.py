@@ -17,7 +17,8 @@ from pyarrow import ipc
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output
-from ostinato.service.edge.arrow.columns import begin_any_rows, write_rows
+from ostinato.service.edge.arrow.answers import write_rows
+from ostinato.service.edge.arrow.columns import begin_any_rows
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.sessions.blocks import RowAnswers
@@ -92,7 +93,7 @@ class Template:
     def answer(self, answers: RowAnswers) -> bytes:
         """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
         # Of bools Arrow keeps eight in a byte; what is not flat has its numbers in several places.
-        if answers.outputs.dtype == np.bool_ or not self.made.is_flat:
+        if answers.outputs.dtype == np.bool_ or not self.made.is_flat or self.made.hop:
             return write_rows(self.id_column, answers.seqs, answers.outputs, {}, self.made)
         if self._answer is None:
             written = write_rows(self.id_column, answers.seqs, answers.outputs, {})

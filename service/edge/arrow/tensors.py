@@ -200,16 +200,40 @@ def to_sequences_column(made: RowLayout[Output], outputs: Sequence[NDArray[Any]]
     """
     words = [made.words(rows) for rows in outputs]
     if made.is_single:
-        return _lists(words, made.parts[0])
-    children = [_lists([word[part.name] for word in words], part) for part in made.parts]
-    return pa.StructArray.from_arrays(children, [part.name for part in made.parts])
+        return _lists(words, (made.width,) if made.is_flat else made.shown[0].row_shape)
+    children = [_lists([word[part.name] for word in words], part.row_shape) for part in made.shown]
+    return pa.StructArray.from_arrays(children, [part.name for part in made.shown])
 
 
-def _lists(tensors: Sequence[NDArray[Any]], part: Output) -> pa.Array:
+def to_steps_column(made: RowLayout[Output], ends: NDArray[np.int64], absent: NDArray[np.bool_]) -> pa.Array:
+    """Of ``to_column``'s rows, answers to frames that are complete after ``ends`` [n] steps, the steps that they are
+    of; null where ``absent``.
+    """
+    mask = pa.array(absent)
+
+    def column(steps: NDArray[np.int64]) -> pa.Array:
+        return pa.array(steps, mask=absent) if steps.ndim == 1 else _nested(steps, mask)
+
+    steps = made.steps_of(ends, of_many=True)
+    if made.is_single:
+        return column(steps)
+    return pa.StructArray.from_arrays([column(each) for each in steps.values()], list(steps), mask=mask)
+
+
+def to_sequences_steps(made: RowLayout[Output], ends: Sequence[NDArray[np.int64]]) -> pa.Array:
+    """Of ``to_sequences_column``'s rows the steps that they are of, lists; ``ends`` as of ``to_steps_column``."""
+    steps = [made.steps_of(each) for each in ends]
+    if made.is_single:
+        return _lists(steps, ())
+    names = [part.name for part in made.parts]
+    return pa.StructArray.from_arrays([_lists([each[name] for each in steps], ()) for name in names], names)
+
+
+def _lists(tensors: Sequence[NDArray[Any]], row_shape: tuple[int, ...]) -> pa.Array:
     bounds = np.zeros(len(tensors) + 1, np.int32)
     np.cumsum([len(tensor) for tensor in tensors], out=bounds[1:])
     steps = np.concatenate(tensors)
-    return pa.ListArray.from_arrays(pa.array(bounds), _nested(steps.reshape(len(steps), *part.row_shape)))
+    return pa.ListArray.from_arrays(pa.array(bounds), _nested(steps.reshape(len(steps), *row_shape)))
 
 
 def _nested(tensor: NDArray[Any], null: pa.Array | None = None) -> pa.Array:

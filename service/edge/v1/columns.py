@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.edge.arrow.columns import ARROW, write_rows
+from ostinato.service.edge.arrow.answers import write_rows
+from ostinato.service.edge.arrow.columns import ARROW
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import Request, Response, json_in_slices
@@ -145,21 +146,27 @@ def columns_content(
     problems: Mapping[int, Mapping[str, Any]],
     made: RowLayout[Output],
 ) -> dict[str, Any]:
-    """Word the answers: null in rows that failed, which ``errors`` explains."""
+    """Word the answers: null in rows that failed, which ``errors`` explains; no output of a row without a frame."""
     seqs: Any = answers.seqs
     outputs: Any = made.words(answers.outputs, of_many=True)
+    absent: Mapping[int, Any] | set[int] = problems
+    of_frames: dict[str, Any] = {}
+    if made.hop:
+        absent = {*problems, *(~made.has_answer(answers.seqs)).nonzero()[0].tolist()}
+        of_frames["output_steps"] = _without(made.steps_of(answers.seqs + 1, of_many=True), absent)
+    if absent:
+        outputs = _without(outputs, absent)
     if problems:
         seqs = [None if row in problems else seq for row, seq in enumerate(answers.seqs.tolist())]
-        if isinstance(outputs, dict):
-            outputs = {name: _without(rows, problems) for name, rows in outputs.items()}
-        else:
-            outputs = _without(outputs, problems)
     errors = [{"row": row, **problem} for row, problem in problems.items()]
-    return {"session_ids": session_ids, "seq": seqs, "outputs": outputs, "errors": errors}
+    return {"session_ids": session_ids, "seq": seqs, "outputs": outputs, **of_frames, "errors": errors}
 
 
-def _without(rows: NDArray[Any], problems: Mapping[int, Any]) -> list[NDArray[Any] | None]:
-    return [None if row in problems else made for row, made in enumerate(rows)]
+def _without(columns: Any, absent: Container[int]) -> Any:
+    """A column, or each of several by name, with null in the rows that are absent."""
+    if isinstance(columns, dict):
+        return {name: _without(column, absent) for name, column in columns.items()}
+    return [None if row in absent else made for row, made in enumerate(columns)]
 
 
 def _to_rows(given: Any, layout: RowLayout[Input], field: str) -> NDArray[Any]:

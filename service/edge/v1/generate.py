@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
@@ -60,10 +62,11 @@ class GenerateRoutes:
         Raises what ``stream`` does before the first event; later it is told by an event ``error``, the last.
         """
         has_begun = False
+        told = StepContents(asked)
         try:
             async for each in stream(asked):
                 yield (
-                    event("step", _step(asked, each))
+                    event("step", told.step(each))
                     if isinstance(each, StepEvent)
                     else event("done", _content(asked, each, body))
                 )
@@ -158,15 +161,35 @@ def _content(asked: GenerationRequest, made: list[Made], body: GenerateBody) -> 
     return content
 
 
-def _step(asked: GenerationRequest, step: StepEvent) -> dict[str, Any]:
-    is_stop = asked.has_codes and asked.stop is not None and step.code == asked.stop
-    content: dict[str, Any] = {"index": step.input_index, "step": step.num_steps}
-    if asked.num_return > 1:
-        content["place"] = step.place
-    content["output"] = _written(asked, [] if is_stop else [step.code]) if asked.has_codes else step.code
-    if asked.has_codes:
-        content["log_prob"] = step.log_probability
-    return content
+class StepContents:
+    """The contents of a stream's events, a step each; of byte pairs, a character when all its bytes are there."""
+
+    def __init__(self, asked: GenerationRequest) -> None:
+        self._asked = asked
+        self._characters: defaultdict[tuple[int, int], codecs.IncrementalDecoder] = defaultdict(
+            lambda: codecs.getincrementaldecoder("utf-8")("replace")
+        )
+
+    def step(self, step: StepEvent) -> dict[str, Any]:
+        """The content of a step's event."""
+        asked = self._asked
+        content: dict[str, Any] = {"index": step.input_index, "step": step.num_steps}
+        if asked.num_return > 1:
+            content["place"] = step.place
+        content["output"] = self._written(step) if asked.has_codes else step.code
+        if asked.has_codes:
+            content["log_prob"] = step.log_probability
+        return content
+
+    def _written(self, step: StepEvent) -> Any:
+        asked = self._asked
+        is_stop = asked.stop is not None and step.code == asked.stop
+        codes = [] if is_stop else [step.code]
+        byte_pairs = asked.vocabulary.byte_pairs if asked.vocabulary is not None else None
+        if byte_pairs is None:
+            return _written(asked, codes)
+        is_last = is_stop or step.num_steps >= asked.max_steps
+        return self._characters[step.input_index, step.place].decode(byte_pairs.to_bytes(codes), final=is_last)
 
 
 def _written(asked: GenerationRequest, codes: Any) -> Any:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.rows import RowLayout
-from ostinato.service.artifact.tensors import Input
+from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences, write_sequences
+from ostinato.service.edge.arrow.answers import write_last_steps, write_sequences
+from ostinato.service.edge.arrow.columns import ARROW, read_any_sequences
 from ostinato.service.edge.message import Request, Response, json_in_slices
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
@@ -104,13 +105,17 @@ class PredictRoute:
         beginnings = await _beginnings(engine, body)
         predictions = await predict(engine, sequences, beginnings, with_states=body.return_state)
         words, align = engine.made.words, engine.made.align if body.align else _as_made
+        outputs = [align(made.outputs) if body.return_sequences else _last(made.outputs) for made in predictions]
         content: dict[str, Any] = {
             "model": manifest.name,
             "version": manifest.version,
-            "outputs": [
-                words(align(made.outputs) if body.return_sequences else made.outputs[-1]) for made in predictions
-            ],
+            "outputs": [None if rows is None else words(rows) for rows in outputs],
         }
+        if engine.made.hop:
+            content["output_steps"] = [
+                _steps_of(engine.made, len(rows), len(made.outputs), is_whole=body.return_sequences)
+                for rows, made in zip(sequences, predictions, strict=True)
+            ]
         if body.return_state:
             names = [state.name for state in manifest.states]
             content["states"] = [dict(zip(names, made.states, strict=False)) for made in predictions]
@@ -129,12 +134,25 @@ class PredictRoute:
         if options.go_backwards:
             sequences = _reversed(sequences)
         outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]
-        if not options.return_sequences:
-            outputs = [made[-1] for made in outputs]
-        elif options.align:
+        if options.return_sequences and options.align:
             outputs = [engine.made.align(made) for made in outputs]
         num_bytes = sum(made.nbytes for made in outputs)
-        return Response(200, await in_thread(num_bytes, write_sequences, outputs, engine.made), ARROW)
+        lengths = [len(sequence) for sequence in sequences]
+        write = write_sequences if options.return_sequences else write_last_steps
+        return Response(200, await in_thread(num_bytes, write, outputs, engine.made, lengths), ARROW)
+
+
+def _last(outputs: NDArray[Any]) -> NDArray[Any] | None:
+    """The last step's, or the last frame's; None where none was complete."""
+    return outputs[-1] if len(outputs) else None
+
+
+def _steps_of(made: RowLayout[Output], num_steps: int, num_frames: int, *, is_whole: bool) -> Any:
+    """The steps that the answers to a sequence are of, or that its last one is of."""
+    ends = made.ends_of(num_steps, num_frames)
+    if is_whole:
+        return made.steps_of(ends)
+    return made.steps_of(ends[-1:]) if num_frames else None
 
 
 def _as_made(outputs: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,6 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.generation.decoding import Decoding
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler, GenerationWork
-from ostinato.service.errors import TooLarge
 from ostinato.service.metrics.series import GenerationMetrics
 
 
@@ -80,15 +79,6 @@ class GenerationEngine:
             TooLarge: ``num_lanes`` alone exceed ``max_queue_rows``.
         """
         self._scheduler.check_rows(num_lanes)
-
-    def check_source(self, num_steps: int, place: str) -> None:
-        """Refuse a source that is too long.
-
-        Raises:
-            TooLarge: it has more than ``max_source_steps``.
-        """
-        if num_steps > self.max_source_steps:
-            raise TooLarge(f"{place} has {num_steps} steps; the most is {self.max_source_steps}")
 
     def start(self) -> Start:
         """What an output begins from that has no source: the decoder's initial states."""

@@ -23,7 +23,7 @@ class Work:
     Attributes:
         slots: the rows' slots in the arena; their state is replaced only when all steps have run.
         inputs: an array ``[R x n, F]``, contiguous and of the graph's dtype; or, of one row's one step, its bytes.
-        num_rows, num_steps: R, and n, the steps of each row; one of the two is 1.
+        num_rows, num_steps: R, and n, the steps of each row; one of the two is 1, or n is 0 of what is not run.
         num_done: steps that have run.
         private: whether the work belongs to no session, so that nothing is committed and nobody is owed its end.
         scratch: where the state waits between iterations, R slots; None until it is needed. Private work has its own
@@ -46,7 +46,7 @@ class Work:
     def __init__(
         self, slots: Sequence[int], inputs: Any, num_rows: int, num_steps: int, future: Any, *, private: bool = False
     ) -> None:
-        assert num_rows == 1 or num_steps == 1
+        assert num_rows == 1 or num_steps <= 1
         self.slots = slots
         self.inputs = inputs
         self.num_rows = num_rows

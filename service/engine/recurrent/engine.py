@@ -13,9 +13,11 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.batching import Work
+from ostinato.service.engine.recurrent.framed import FramedWorks
 from ostinato.service.engine.recurrent.protocols import Finished, IterationRunner, Owner
 from ostinato.service.engine.recurrent.scheduler import Scheduler
 from ostinato.service.errors import TooLarge
+from ostinato.service.inputs.framing import Framer
 from ostinato.service.inputs.sequences import step_packer
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.state.arena import Arena, Rows
@@ -40,14 +42,15 @@ class Engine:
         in_thread: whether iterations run in a thread of their own.
 
     Attributes:
-        manifest: what the graph takes and gives.
+        manifest: what sessions are sent and answer.
         given, made: how a step's tensors lie in a row, on their way in and out.
+        framer: what makes steps frames, for a graph that takes those; None = a step is a step of the graph.
         needs_context: whether no sequence can begin without a context.
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
         arena: the sessions in memory. It has a slot for each of ``max_resident``, and two for each row that may be
             under way: its session's, and another where its state waits between iterations.
         admit, check_room, check_rows, leave, submit: the scheduler's, see there: kept as attributes, since every
-            request asks them.
+            request asks them. With framing, ``submit`` makes frames first, and ``framed`` does that.
         new_future: makes a future of the event loop.
     """
 
@@ -73,7 +76,7 @@ class Engine:
         self.given, self.made = manifest.given, manifest.made
         self.needs_context = any(not part.missing for part in manifest.context)
         self.pack_step = step_packer(manifest.inputs[0]) if self.given.is_single else None
-        self._owner = owner
+        self._owner: Owner = owner
         self.arena = Arena(manifest, max_resident + 2 * settings.max_queue_rows)
         self._scheduler = Scheduler(
             runner,
@@ -87,6 +90,14 @@ class Engine:
         self.admit, self.check_room = self._scheduler.admit, self._scheduler.check_room
         self.check_rows = self._scheduler.check_rows
         self.leave, self.submit = self._scheduler.leave, self._scheduler.submit
+        self.framer: Framer | None = None
+        self.framed: FramedWorks | None = None
+        if manifest.framing is not None:
+            self.framer = Framer(manifest)
+            self._owner = self.framed = FramedWorks(
+                self.framer, self.arena, self.made, owner, self.submit, self._scheduler.loop, self.max_batch_size
+            )
+            self.submit = self.framed.submit
         self.new_future = self._scheduler.loop.create_future
         self.arena.on_open = metrics.opened.inc
         self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
@@ -113,6 +124,8 @@ class Engine:
     def close(self) -> None:
         """Hand back whatever is under way as failed."""
         self._scheduler.close()
+        if self.framed is not None:
+            self.framed.close()
         if self.generator is not None:
             self.generator.close()
 
@@ -127,6 +140,16 @@ class Engine:
         """
         if num_steps > self.max_chunk_steps:
             raise TooLarge(f"{place} has {num_steps} steps; the most is {self.max_chunk_steps}")
+
+    def last_answer(self, slot: int) -> NDArray[Any]:
+        """The outputs of the chunk that a session applied last, rows ``[n, width]``; with framing those of the frames
+        that it completed.
+        """
+        answer = self.arena.answer(slot)
+        if self.framer is None:
+            return answer
+        steps, seq = int(self.arena.steps[slot]), int(self.arena.last_seq[slot])
+        return answer[: self.framer.num_frames(seq, steps - seq)]
 
     def take_slot(self, states: Rows | None = None) -> int:
         """A private slot in the initial state, or in ``states``. The caller has admitted one row for it.
@@ -148,12 +171,13 @@ class Engine:
         return self.arena.read(slot)
 
     def start(self, slot: int, inputs: NDArray[Any]) -> PrivateWork:
-        """Run a private slot on by ``inputs`` [n, F]; the work's future gives the outputs ``[n, O]`` (or ``[1, O]``).
+        """Run a private slot on by ``inputs`` [n, F], with framing by frames; the work's future gives the outputs
+        ``[n, O]`` (or ``[1, O]``).
 
         Unless the outputs arrive, the caller must ``abandon`` the work, which gives the slot back.
         """
         work = PrivateWork(slot, inputs, self.new_future())
-        self.submit(work)
+        self._scheduler.submit(work)
         return work
 
     def abandon(self, work: PrivateWork) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import lzma
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from ostinato.models.data.symbols import UNKNOWN
+from ostinato.models.data.symbols import UNKNOWN, Symbols
 from ostinato.models.data.text import Text, TextData, load_text
 from ostinato.models.data.text_draft import draft_of_text
 from ostinato.models.errors import DataError
@@ -100,3 +102,31 @@ def test_a_draft_says_what_lines_are(tmp_path: Path, content: str, form: str, li
     data = draft_of_text(tmp_path / "some.txt").tables["data"]
     assert data.get("form", "text") == form
     assert form == "cmudict" or data["lines"] is lines
+
+
+def test_byte_pairs_write_any_text_and_leave_nothing_unknown(tmp_path: Path) -> None:
+    story = "the clouds are in the sky 雲🙂\n" * 60
+    for rules in ({}, {"lines": True}, {"lowercase": True}):
+        text = loaded(tmp_path, story + "\N{SNOWMAN}é" * 40, unit="byte_pairs", max_symbols=270, **rules)
+        assert "\N{SNOWMAN}é" * 10 in "".join(each for part in text.parts for each in written(text, part))
+        assert text.symbols.unknown is None
+        assert len(text.symbols) == 271
+        assert Symbols.of_content(json.loads(json.dumps(text.symbols.content()))) == text.symbols
+
+
+def test_byte_pairs_are_learned_from_the_training_part_alone(tmp_path: Path) -> None:
+    content = "ab " * 1000 + "xy " * 50
+    for unknown in (True, False):
+        names = loaded(tmp_path, content, unit="byte_pairs", unknown=unknown).symbols.names
+        assert "ab" in names
+        assert "xy" not in names
+
+
+def test_byte_pairs_that_are_named_as_the_edge_stay_text(tmp_path: Path) -> None:
+    text = loaded(tmp_path, "<edge><edge><edge><edge> <edge><edge><edge>", unit="byte_pairs")
+    assert written(text) == ["<edge><edge><edge><edge> <edge><edge><edge>"]
+
+
+def test_fewer_byte_pairs_than_bytes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="max_symbols: byte pairs are 256 at least"):
+        loaded(tmp_path, "abc", unit="byte_pairs", max_symbols=255)

@@ -11,6 +11,7 @@ from ostinato.export.exporter import export_module
 from tests.export.test_streaming_decoder import LOADS, Streamer
 from tests.export.writers import small_proofs
 from tests.generation_networks import export_letter_model
+from tests.networks import relist
 from tests.ostinato.conftest import RunCommand
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "repository"
@@ -99,6 +100,7 @@ def test_a_decoder_that_answers_otherwise_fails(
     directory = Path(shutil.copytree(writers / model / "1", tmp_path / model / "1"))
     golden = load_file(directory / "golden.safetensors")
     save_file({**golden, tensor: golden[tensor] + np.float32(0.01)}, directory / "golden.safetensors")
+    relist(directory)
     result = run_command("verify", tmp_path)
     assert result.exit_code == 1
     assert (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
 
@@ -108,3 +109,44 @@ def test_without_a_delay_rows_stay_as_they_are() -> None:
     layout = RowLayout([Output(name="y", dtype="float32", shape=("B", "T", 1), features=("y",))])
     assert layout.delay is None
     assert layout.align(layout.zeros(4)).shape == (4, 1)
+
+
+def frames_of(*shown: Output) -> RowLayout[Output]:
+    """Answers to frames of four steps."""
+    framing = Framing(window=4, hop=4)
+    return RowLayout([framing.answer_of(part) for part in shown], 4, shown)
+
+
+def test_rows_of_a_frame_are_shown_behind_each_other_each_with_its_step() -> None:
+    halves = Output(name="halves", dtype="float32", shape=("B", "T", 2), features=("a", "b"), per_frame=2)
+    layout = frames_of(halves)
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert layout.words(rows).tolist() == np.arange(12.0).reshape(6, 2).tolist()
+    ends = layout.ends_of(19, 3)
+    assert (ends.tolist(), layout.steps_of(ends).tolist()) == ([8, 12, 16], [6, 8, 10, 12, 14, 16])
+    assert layout.words(rows[:0]).shape == (0, 2)
+    assert layout.steps_of(layout.ends_of(3, 0)).tolist() == []
+    # Of many sessions, each row is one frame's.
+    assert layout.words(rows, of_many=True).shape == (3, 2, 2)
+    assert layout.steps_of(ends, of_many=True).tolist() == [[6, 8], [10, 12], [14, 16]]
+
+
+def test_outputs_of_different_rates_have_steps_of_their_own() -> None:
+    thirds = Output(name="thirds", dtype="float32", shape=("B", "T"), features=("x",), per_frame=3)
+    once = Output(name="once", dtype="int64", shape=("B", 1), features=("y",))
+    layout = frames_of(thirds, once)
+    rows = layout.pack([np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[7], [8]])])
+    words = layout.words(rows)
+    assert words["thirds"].tolist() == [[0], [1], [2], [3], [4], [5]]
+    assert words["once"].tolist() == [[7], [8]]
+    # No row is of a step before its numbers can be there: 4 / 3 and 8 / 3 are rounded up.
+    steps = layout.steps_of(layout.ends_of(8, 2))
+    assert {name: each.tolist() for name, each in steps.items()} == {"thirds": [2, 3, 4, 6, 7, 8], "once": [4, 8]}
+
+
+def test_an_answer_once_a_run_is_of_the_last_frame() -> None:
+    each = Output(name="each", dtype="float32", shape=("B", "T", 1), features=("x",))
+    last = Output(name="last", dtype="float32", shape=("B", 1), features=("y",))
+    layout = RowLayout([each, last], 4, [each, last])
+    steps = layout.steps_of(layout.ends_of(9, 2))
+    assert {name: found.tolist() for name, found in steps.items()} == {"each": [4, 8], "last": [8]}

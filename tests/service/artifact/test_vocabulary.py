@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ostinato.byte_pairs import LETTERS as BYTES
 from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.errors import InvalidInput
 
@@ -55,3 +56,40 @@ def test_words_are_cut_at_any_space_where_no_word_holds_one() -> None:
     assert Vocabulary(symbols=("sky", "the"), separator=" ").encode(" the\tsky\n\u00a0the", "text") == [1, 0, 1]
     spaced = Vocabulary(symbols=("a\tb", "c"), separator=" ")
     assert spaced.encode("c a\tb", "text") == [1, 0]
+
+
+PAIRS: dict[str, Any] = {
+    "symbols": ("<edge>", *BYTES, "th", "the"),
+    "special": ("<edge>",),
+    "merges": (("t", "h"), ("th", "e")),
+}
+
+
+def test_text_is_cut_into_byte_pairs_and_comes_back() -> None:
+    vocabulary = Vocabulary.model_validate_json(Vocabulary(**PAIRS, lowercase=True).model_dump_json())
+    assert vocabulary.encode("The", "inputs[0]") == [258]
+    assert vocabulary.decode([0, *vocabulary.encode("THE İ 雲🙂\n", "inputs[0]"), 0]) == "the i̇ 雲🙂\n"
+    assert not vocabulary.is_of_characters
+
+
+def test_of_a_long_text_no_more_is_read_than_can_be_used() -> None:
+    for vocabulary in (Vocabulary(**PAIRS), Vocabulary(symbols=("the",), separator=" "), Vocabulary(symbols=("t",))):
+        text = {"": "t" * 99, " ": "the " * 99}[vocabulary.separator]
+        assert len(vocabulary.encode(text, "inputs[0]", 5)) == 6
+    # Each piece of 33 characters may be one code.
+    spaces = Vocabulary(
+        symbols=(*BYTES, *("Ġ" * 2**power for power in range(1, 6))),
+        merges=tuple(("Ġ" * 2**power, "Ġ" * 2**power) for power in range(5)),
+    )
+    assert len(spaces.encode(" " * 9999, "inputs[0]", 5)) == 6
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(InvalidInput, match=r"'\\ud83d' is half a surrogate pair"):
+        Vocabulary(**PAIRS).encode("the \ud83d", "inputs[0]")
+
+
+@pytest.mark.parametrize("members", [{"separator": " "}, {"unknown": "a"}, {"merges": (("q", "u"),)}])
+def test_byte_pairs_that_do_not_fit_are_refused(members: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"merges: of byte pairs|'qu' is not among the symbols"):
+        Vocabulary(**{**PAIRS, **members})

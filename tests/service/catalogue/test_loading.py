@@ -147,7 +147,7 @@ async def test_what_the_system_refused_is_tried_again_and_told_once(
         return load_version(directory, settings)
 
     monkeypatch.setattr(loading, "load_version", load_at_the_third)
-    monkeypatch.setattr(loading.Trial, "put_off", lambda _: None)
+    monkeypatch.setattr(loading.Postponement, "put_off", lambda _: None)
     stage = Stage(tmp_path)
     await stage.loader.load()
     (rejection,) = stage.house.catalogue.rejections
@@ -176,7 +176,7 @@ async def test_at_the_systems_limit_of_open_files_what_could_not_be_read_is_put_
 ) -> None:
     directory = networks.lstm().write(tmp_path, np.ones((2, 3, 3), np.float32))
     stage = Stage(tmp_path)
-    monkeypatch.setattr(loading.Trial, "put_off", lambda _: None)
+    monkeypatch.setattr(loading.Postponement, "put_off", lambda _: None)
     await asyncio.to_thread(os.getpid)  # there is a thread
     free = os.dup(0)
     os.close(free)
@@ -204,8 +204,8 @@ async def test_a_load_needs_no_room_on_any_disk(tmp_path: Path) -> None:
 
 
 def test_pauses_between_tries_grow_to_a_limit() -> None:
-    trial = loading.Trial()
-    pauses = [(trial.put_off(), trial.pause_seconds)[1] for _ in range(8)]  # type: ignore[func-returns-value]
+    postponed = loading.Postponement()
+    pauses = [(postponed.put_off(), postponed.pause_seconds)[1] for _ in range(8)]  # type: ignore[func-returns-value]
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
@@ -244,6 +244,6 @@ def test_a_version_that_was_exported_before_guards_against_nan_and_wrong_codes_i
 ) -> None:
     network = networks.accumulator().named("old", promise=holds, provenance={"libraries": {"torch": "2.9.0"}})
     load_version(network.write(tmp_path, INPUTS), Settings())
-    assert [record.levelname for record in caplog.records if "Export it again" in record.message] == (
+    assert [record.levelname for record in caplog.records if "did not look for NaN" in record.message] == (
         ["WARNING"] if is_told else []
     )

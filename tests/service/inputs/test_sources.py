@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ostinato.byte_pairs import LETTERS
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.artifact.vocabulary import Vocabulary
@@ -13,16 +14,11 @@ from ostinato.service.inputs.sources import to_source
 MAX_STEPS = 3
 
 
-def check_length(num_steps: int, place: str) -> None:
-    if num_steps > MAX_STEPS:
-        raise TooLarge(f"{place}: {num_steps}")
-
-
 def read(given: Any, vocabulary: Vocabulary) -> list[int]:
     num_codes = len(vocabulary.symbols)
     source = Input(name="x", dtype="int64", shape=("B", "S"), features=("symbol",), num_codes=num_codes)
     manifest = Manifest.model_construct(inputs=(source,), vocabularies={"source": vocabulary})
-    codes: list[int] = to_source(given, manifest, "inputs[0]", check_length).tolist()
+    codes: list[int] = to_source(given, manifest, "inputs[0]", MAX_STEPS).tolist()
     return codes
 
 
@@ -37,8 +33,15 @@ def read(given: Any, vocabulary: Vocabulary) -> list[int]:
 def test_a_text_is_as_long_as_it_has_symbols(vocabulary: Vocabulary, text: str, codes: list[int]) -> None:
     assert read(text, vocabulary) == codes
     longer = vocabulary.separator.join([*vocabulary.symbols, vocabulary.symbols[0]])
-    with pytest.raises(TooLarge, match=r"inputs\[0\]: 4"):
+    with pytest.raises(TooLarge, match=r"inputs\[0\] has (4|over 3) steps"):
         read(longer, vocabulary)
+
+
+def test_byte_pairs_are_fewer_than_characters() -> None:
+    pairs = Vocabulary(symbols=(*LETTERS, "ab", "abc"), merges=(("a", "b"), ("ab", "c")))
+    assert read("abcabcabc", pairs) == [257] * 3
+    with pytest.raises(TooLarge, match="over 3 steps"):
+        read("abcabcabcd", pairs)
 
 
 def test_a_text_that_is_far_too_long_is_not_read() -> None:

@@ -14,7 +14,8 @@ import pytest
 from pyarrow import ipc
 
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.arrow.columns import read_rows, read_sequences, write_rows, write_sequences
+from ostinato.service.edge.arrow.answers import write_last_steps, write_rows, write_sequences
+from ostinato.service.edge.arrow.columns import read_rows, read_sequences
 from ostinato.service.edge.arrow.ipc import MAX_MESSAGES
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import to_sequence
@@ -548,7 +549,9 @@ class TestWriteSequences:
         assert column.to_pylist() == [output.tolist() for output in outputs]
 
     def test_last_steps_alone_are_lists_of_numbers(self) -> None:
-        column = read_back(write_sequences([np.array([1, 2], np.float32), np.array([3, 4], np.float32)])).column(0)
+        column = read_back(
+            write_last_steps([np.array([[9, 9], [1, 2]], np.float32), np.array([[3, 4]], np.float32)])
+        ).column(0)
         assert column.type == FLOATS
         assert column.to_pylist() == [[1, 2], [3, 4]]
 
@@ -559,7 +562,8 @@ def test_nothing_is_imported_while_messages_are_read_and_written() -> None:
         import sys
         import numpy as np, pyarrow as pa
         from ostinato.service.artifact.tensors import Input
-        from ostinato.service.edge.arrow.columns import read_rows, read_sequences, write_rows, write_sequences
+        from ostinato.service.edge.arrow.answers import write_rows, write_sequences
+        from ostinato.service.edge.arrow.columns import read_rows, read_sequences
 
         class Asked:
             names = []

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import FeatureRange
 from ostinato.service.edge.arrow import templates
-from ostinato.service.edge.arrow.columns import read_rows, write_rows
+from ostinato.service.edge.arrow.answers import write_rows
+from ostinato.service.edge.arrow.columns import read_rows
 from ostinato.service.edge.arrow.templates import Templates
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.blocks import RowAnswers

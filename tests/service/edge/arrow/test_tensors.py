@@ -12,13 +12,12 @@ from pyarrow import ipc
 
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.edge.arrow.answers import write_last_steps, write_rows, write_sequences
 from ostinato.service.edge.arrow.columns import (
     StepRows,
     begin_any_rows,
     begin_tensor_rows,
     read_any_sequences,
-    write_rows,
-    write_sequences,
 )
 from ostinato.service.edge.arrow.tensor_types import sizes_of
 from ostinato.service.errors import InvalidInput, TooLarge
@@ -395,7 +394,7 @@ def test_outputs_of_sequences_are_lists_by_name_and_one_that_is_made_once_has_on
     assert rows[1]["kind"] == [0, -1]
     assert rows[1]["summary"] == [[1.0, 2.0, 3.0]]
     assert len(rows[1]["is_shut"]) == 2
-    last = read(write_sequences([whole[0], whole[2]], MADE))["outputs"].to_pylist()
+    last = read(write_last_steps([whole[:1], whole[1:]], MADE))["outputs"].to_pylist()
     assert [(row["kind"], row["summary"]) for row in last] == [(2**62 + 1, [1.0, 2.0, 3.0]), (-1, [1.0, 2.0, 3.0])]
 
 

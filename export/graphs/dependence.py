@@ -1,0 +1,193 @@
+"""The first node of a graph that answers otherwise where a sequence comes in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ostinato.export.contracts.axes import Array
+from ostinato.export.graphs.feeding import Feeds, InputAxes
+from ostinato.export.graphs.nodes import constant_of
+from ostinato.export.graphs.observed import Exposed
+from ostinato.export.graphs.rewiring import Obstacle
+from ostinato.export.graphs.sources import name_of, used_by
+from ostinato.service.artifact.tensors import State
+
+PIECES = (0.4, 0.1, 0.5)
+_TOLERANCE = 1e-3
+"""Of the largest number: rounding is less, what depends on other steps is more."""
+
+_MEANS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd", "ReduceSumSquare"}
+_MEANS |= {"GlobalAveragePool", "GlobalMaxPool", "ReduceLogSum", "ReduceLogSumExp"}
+_NORMS = {"InstanceNormalization", "LayerNormalization", "GroupNormalization", "MeanVarianceNormalization"}
+_WINDOWS = {"Conv", "ConvTranspose", "AveragePool", "MaxPool", "QLinearConv", "ConvInteger", "LpPool", "DFT", "STFT"}
+_SELECTS = {"Gather", "Slice", "GatherND", "GatherElements", "Split", "SplitToSequence"}
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A run over a whole sequence, and runs over its pieces one after the other."""
+
+    whole: Mapping[str, Array]
+    parts: Sequence[Mapping[str, Array]]
+    lengths: Sequence[int]
+
+    def differs(self, name: str) -> bool:
+        """Whether a value is other in pieces than in the whole."""
+        whole, parts = self.whole.get(name), [part.get(name) for part in self.parts]
+        if whole is None or any(part is None for part in parts):
+            return False
+        return not any(_is_close(whole, joined) for joined in self._joined(whole, [p for p in parts if p is not None]))
+
+    def _joined(self, whole: Array, parts: list[Array]) -> Iterator[Array]:
+        """What pieces may be together: the last of them, or one behind the other along an axis, or within it."""
+        yield parts[-1]
+        if any(part.ndim != whole.ndim for part in parts):
+            return
+        for axis in range(whole.ndim):
+            sizes = [part.shape[axis] for part in parts]
+            yield from self._overlapping(whole.shape[axis], parts, sizes, axis)
+            for outer in _divisors(parts, whole, axis, self.lengths):
+                split = [part.reshape(*part.shape[:axis], outer, -1, *part.shape[axis + 1 :]) for part in parts]
+                if len({each.shape[: axis + 1] + each.shape[axis + 2 :] for each in split}) == 1:
+                    yield np.concatenate(split, axis=axis + 1).reshape(whole.shape)
+
+    def _overlapping(self, size: int, parts: list[Array], sizes: list[int], axis: int) -> Iterator[Array]:
+        """Pieces along an axis, each with some steps of the one before."""
+        overlap, more = divmod(sum(sizes) - size, len(parts) - 1)
+        others = {part.shape[:axis] + part.shape[axis + 1 :] for part in parts}
+        new = [each - overlap for each in sizes]
+        if more or overlap < 0 or min(new) <= 0 or len(others) > 1:
+            return
+        if any(each * self.lengths[0] != new[0] * length for each, length in zip(new, self.lengths, strict=True)):
+            return
+        yield np.concatenate(
+            [parts[0], *(part.take(range(overlap, part.shape[axis]), axis) for part in parts[1:])], axis
+        )
+
+
+def _divisors(parts: list[Array], whole: Array, axis: int, lengths: Sequence[int]) -> Iterator[int]:
+    """How many times the steps may stand one behind the other within an axis."""
+    sizes = [part.shape[axis] for part in parts]
+    if sum(sizes) != whole.shape[axis] or any(size % length for size, length in zip(sizes, lengths, strict=True)):
+        return
+    times = sizes[0] // lengths[0]
+    yield from (outer for outer in range(2, times + 1) if times % outer == 0)
+
+
+def _is_close(whole: Array, joined: Array) -> bool:
+    if whole.shape != joined.shape:
+        return False
+    if whole.dtype.kind != "f":
+        return bool(np.array_equal(whole, joined))
+    a, b = whole.astype(np.float64), joined.astype(np.float64)
+    finite = np.abs(a[np.isfinite(a)])
+    scale = float(finite.max()) if finite.size else 1.0
+    return bool(np.allclose(a, b, rtol=0, atol=_TOLERANCE * scale, equal_nan=True))
+
+
+def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Sequence[State] = ()) -> Obstacle | None:
+    """The first node whose value is other in pieces than in the whole, beyond rounding; None where none is.
+
+    Args:
+        model: with states as inputs and outputs.
+        feeds: inputs of a whole run, the states left out.
+        axes: of each input which axis is the batch, and which has the steps.
+    """
+    batch_size = next(
+        (feeds[name].shape[batch] for name, (batch, _) in axes.items() if batch is not None and name in feeds), 1
+    )
+    num_steps = next(feeds[name].shape[time] for name, (_, time) in axes.items() if time is not None and name in feeds)
+    dtypes = {value.name: value.dtype for value in model.graph.inputs}
+    known = [state for state in states if state.input in dtypes]
+    begin = {state.input: _initial(state, batch_size, dtypes[state.input]) for state in known}
+    exposed = Exposed(model, {**feeds, **begin})
+    lengths, length = _lengths(num_steps), num_steps
+    parts: list[Mapping[str, Array]] = []
+    try:
+        whole = exposed.run({**feeds, **begin})
+        carried = begin
+        for piece in _pieces_of(feeds, axes, lengths):
+            length = lengths[len(parts)]
+            parts.append(exposed.run({**piece, **carried}))
+            carried = {state.input: parts[-1].get(state.output, carried[state.input]) for state in known}
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        return _failed(exposed, str(error), length)
+    return _found(exposed, _Pieces(whole, parts, lengths), begin)
+
+
+def _lengths(num_steps: int) -> list[int]:
+    first, second = (max(1, int(part * num_steps)) for part in PIECES[:2])
+    return [first, second, num_steps - first - second]
+
+
+def _pieces_of(feeds: Feeds, axes: InputAxes, lengths: Sequence[int]) -> Iterator[dict[str, Array]]:
+    """The inputs of each piece."""
+    first = 0
+    for length in lengths:
+        steps = range(first, first + length)
+        times = {name: axes.get(name, (None, None))[1] for name in feeds}
+        yield {
+            name: array if (time := times[name]) is None else array.take(steps, axis=time)
+            for name, array in feeds.items()
+        }
+        first += length
+
+
+def _initial(state: State, batch_size: int, dtype: ir.DataType | None) -> Array:
+    row = np.expand_dims(state.initial_row(), state.batch_axis)
+    rows = np.repeat(row, batch_size, axis=state.batch_axis)
+    return rows if dtype is None else rows.astype(dtype.numpy())
+
+
+def _failed(exposed: Exposed, message: str, length: int) -> Obstacle:
+    named = [node for node in exposed.nodes if node.name and f"'{node.name}'" in message]
+    node = named[0] if named else exposed.nodes[0]
+    return Obstacle(name_of(node), node.op_type, f"it cannot run with {length} steps: {message}")
+
+
+def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obstacle | None:
+    """Of the nodes that answer otherwise the first one that data go through."""
+    of_data = {id(value) for value in exposed.inputs if value.name not in carried}
+    for node in exposed.nodes:
+        given = used_by(node)
+        if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):
+            continue
+        of_data |= {id(value) for value in node.outputs}
+        looked_at = [
+            value.name for value in node.outputs if value.name and (value.uses() or value.name in exposed.answers)
+        ]
+        if any(map(pieces.differs, looked_at)):
+            counted = [v for v in given if id(v) not in of_data and pieces.differs(v.name or "")]
+            return Obstacle(name_of(node), node.op_type, _reason(node, counted, pieces))
+    return None
+
+
+def _reason(node: ir.Node, counted: Sequence[ir.Value], pieces: _Pieces) -> str:
+    """Why a node answers otherwise in pieces."""
+    operator = node.op_type
+    if any((value.name or "") in pieces.whole for value in counted) and operator not in {*_SELECTS, "Scan", "Loop"}:
+        return "it takes what depends on the number of a step, counted from the beginning of what it is given"
+    if operator in ("Softmax", "LogSoftmax", "MatMul", "Gemm", "Einsum", "Attention", "MultiHeadAttention"):
+        return "it puts all steps together, as attention does: what it answers depends on steps still to come"
+    if operator in _MEANS or operator in _NORMS or operator == "BatchNormalization":
+        return "it makes one number of all steps, those still to come included"
+    if operator in _WINDOWS:
+        return "it looks at steps around each step that are not in the piece it is given"
+    if operator in _SELECTS:
+        return _selection(node)
+    if operator in ("ReverseSequence", "TopK", "NonZero", "Unique", "Compress"):
+        return "it puts the steps in an order that depends on all of them"
+    if operator in ("Scan", "Loop"):
+        return "it keeps from step to step what could not be made a state"
+    return "it answers otherwise where the sequence comes in pieces"
+
+
+def _selection(node: ir.Node) -> str:
+    steps = constant_of(node.inputs[4]) if node.op_type == "Slice" and len(node.inputs) > 4 else None
+    if steps is not None and bool(np.any(steps < 0)):
+        return "it turns the steps round, so that the last one comes first"
+    return "it takes steps by their place in the whole sequence"

@@ -1,0 +1,257 @@
+"""``ostinato import``: somebody else's ONNX file becomes a version in the repository, its states found and proved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ostinato.commands.export import export_summary, proof_table
+from ostinato.commands.guard import run_in_a_fork
+from ostinato.commands.options import split_names
+from ostinato.commands.progress import progress_bar, reporter
+from ostinato.extras import require
+
+if TYPE_CHECKING:
+    from ostinato.export.importing.found import Found
+    from ostinato.export.version_directory import Exported
+    from ostinato.service.artifact.framing import Framing
+
+
+def import_(
+    file: Annotated[
+        Path | None, typer.Argument(help="The ONNX file.", metavar="FILE", show_default="those of --triton")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Model's name.", show_default="the file's")] = "",
+    repository: Annotated[Path, typer.Option(help="Repository to write to.")] = Path("repository"),
+    version: Annotated[str, typer.Option(help="Version to write.", show_default="1, or all of --triton")] = "",
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            help="A model repository of Triton: all its models and versions, or those of --name and --version.",
+            metavar="MODEL_REPOSITORY",
+            show_default="none",
+        ),
+    ] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            help="A state: an input, and the output that is its next value; again for each.",
+            metavar="IN=OUT",
+            show_default="found",
+        ),
+    ] = None,
+    framing: Annotated[
+        str,
+        typer.Option(
+            help="Of a graph that is given windows: their steps, and how many of them are new: 576:512",
+            metavar="WINDOW:HOP",
+            show_default="none",
+        ),
+    ] = "",
+    constants: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--constant",
+            help="An input that is the same in every run, as a sample rate is; again for each: sr=16000",
+            metavar="NAME=VALUE",
+            show_default="none",
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="An input that is fed at each step, again for each; the others are given once a sequence.",
+            metavar="NAME",
+            show_default="all that are no states",
+        ),
+    ] = None,
+    axes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Axes of an input: B batch, T steps, and sizes; again for each: x=B,T,40",
+            metavar="NAME=AXES",
+            show_default="found",
+        ),
+    ] = None,
+    features: Annotated[
+        str, typer.Option(help="Names of the input's numbers: load,temperature", show_default="input_0,input_1,...")
+    ] = "",
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the inputs are like, and what states begin with: .npz or .safetensors, arrays by input.",
+            show_default="none",
+        ),
+    ] = None,
+    quantize: Annotated[
+        str,
+        typer.Option(help="int8: weights of products and LSTMs in 8 bits; rows then run alone.", show_default="none"),
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Make a model of somebody else's ONNX file: what it carries is found, shown, and proved against the file.
+
+    Example:  ostinato import policy.onnx --name policy --repository repository
+
+    A sample rate:  ostinato import detector.onnx --name detector --constant sr=16000 --framing 576:512
+
+    Triton's models:  ostinato import --triton models --repository repository
+
+    What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
+    """
+    require("torch", __name__)
+    run_in_a_fork(file, repository)
+    from ostinato.export.importing.importer import import_graph
+
+    console = Console()
+    of_any: dict[str, Any] = {"force": force, "quantize": quantize}
+    of_file: dict[str, Any] = {
+        "states": _pairs(states, "--state", "IN=OUT"),
+        "framing": _framing(framing),
+        "constants": _values(constants),
+        "inputs": tuple(inputs or ()),
+        "axes": _axes(axes),
+        "features": split_names(features),
+        "examples": examples,
+    }
+    if triton is not None:
+        if said := ["FILE"] * (file is not None) + [f"--{option}" for option, given in of_file.items() if given]:
+            raise typer.BadParameter(f"{said[0]} is not for --triton, whose files say all of it", param_hint="--triton")
+        _import_repository(console, triton, repository, name, version, yes=yes, **of_any)
+        return
+    if file is None:
+        raise typer.BadParameter("one is needed, or --triton with a model repository", param_hint="FILE")
+    options = {"name": name or file.stem, "version": version or "1", **of_file, **of_any}
+    _import(console, file.name, partial(import_graph, file, repository, **options), yes=yes)
+
+
+def _import_repository(
+    console: Console, source: Path, repository: Path, name: str, version: str, *, yes: bool, **options: Any
+) -> None:
+    """Import the models of a repository of Triton. One that cannot be is told, and the others go on.
+
+    Raises:
+        Exit: one that could have been failed, or there was none.
+    """
+    from ostinato.export.errors import ExportError
+    from ostinato.export.importing.triton import triton_models
+    from ostinato.export.importing.triton_import import import_triton
+
+    found = triton_models(source, name, version)
+    failed = [each for each in found if each.refused]
+    for each in found:
+        label = f"{each.name}/{each.version}".rstrip("/")
+        console.print(f"[bold]{escape(label)}[/]", highlight=False)
+        try:
+            _import(console, label, partial(import_triton, each, repository, **options), yes=yes)
+        except ExportError as error:
+            failed = failed if each.refused else [each, *failed]
+            console.print(f"[red]not imported:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    if any(not each.refused for each in failed) or len(failed) == len(found):
+        raise typer.Exit(1)
+
+
+def _import(console: Console, what: str, make: Callable[..., Exported], *, yes: bool) -> None:
+    """Show what was found, ask, prove, and show what came of it."""
+    with progress_bar(console) as bar:
+        bar.stop()
+
+        def confirm(found: Found) -> bool:
+            show_found(console, found)
+            if not (yes or _agrees()):
+                return False
+            bar.start()
+            return True
+
+        exported = make(confirm=confirm, report=reporter(bar, f"import and prove {what}"))
+    console.print(proof_table(exported, "the graph against the file"))
+    for note in exported.proof.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+    console.print(export_summary(exported, str(exported.directory)))
+
+
+def show_found(console: Console, found: Found) -> None:
+    """Print what was found of a file: its tensors, and what is to be said of it."""
+    table = Table(title=f"{found.source}: task {found.task}")
+    for column in ("in the file", "", "is", "served as", "axes", "how this was found"):
+        table.add_column(column, overflow="fold")
+    for tensor in found.tensors:
+        served = tensor.served if tensor.served != tensor.name else ""
+        table.add_row(*map(escape, (tensor.name, tensor.declared, tensor.role, served, tensor.axes, tensor.how)))
+    console.print(table)
+    for sentences, word, colour in (
+        (found.rewired, "rewired", "cyan"),
+        (found.obstacles, "cannot stream", "red"),
+        (found.notes, "note", "yellow"),
+        (found.serving, "served", "green"),
+    ):
+        for sentence in sentences:
+            console.print(f"[{colour}]{word}:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+
+
+def _agrees() -> bool:
+    try:
+        return typer.confirm("Import it so?", default=True)
+    except click.Abort:  # nobody is there to answer
+        return False
+
+
+def _pairs(given: list[str] | None, option: str, form: str, read: Callable[[str], Any] = str) -> dict[str, Any]:
+    """Name -> value of an option that may be repeated.
+
+    Raises:
+        BadParameter: one is not of its form.
+    """
+    found = {}
+    for each in given or []:
+        key, equals, value = each.partition("=")
+        if not (key and equals and value):
+            raise typer.BadParameter(f"{each!r} is not of the form {form}", param_hint=option)
+        if key in found:
+            raise typer.BadParameter(f"{key!r} is said twice", param_hint=option)
+        found[key] = read(value)
+    return found
+
+
+def _values(given: list[str] | None) -> dict[str, Any]:
+    def read(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{text!r} is no number, true, false, or list of these", param_hint="--constant"
+            ) from error
+
+    return _pairs(given, "--constant", "NAME=VALUE", read)
+
+
+def _axes(given: list[str] | None) -> dict[str, tuple[str | int, ...]]:
+    def read(text: str) -> tuple[str | int, ...]:
+        parts = [part.strip() for part in text.split(",")]
+        if not all(part in ("B", "T") or (part.isascii() and part.isdigit() and int(part) > 0) for part in parts):
+            raise typer.BadParameter(f"{text!r}: axes are B, T and sizes, with commas between", param_hint="--axes")
+        return tuple(int(part) if part.isdigit() else part for part in parts)
+
+    return _pairs(given, "--axes", "NAME=B,T,40", read)
+
+
+def _framing(text: str) -> Framing | None:
+    from ostinato.service.artifact.framing import Framing
+    from ostinato.service.errors import InvalidInput
+
+    try:
+        return Framing.parse(text) if text else None
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error), param_hint="--framing") from error

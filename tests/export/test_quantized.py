@@ -1,0 +1,161 @@
+"""A version in int8: what it costs is measured, what it answers is run alone, and every load holds it to both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import save_file
+
+from ostinato.export.errors import ExportError
+from ostinato.export.proofs.proof import Proof
+from ostinato.export.quantized import make_quantized, quantize_graph
+from ostinato.export.version_directory import Exported
+from ostinato.service.artifact.manifest import ALONE, BY_ITSELF, GraphFile, Manifest, Parity
+from ostinato.service.artifact.numbers import largest_difference
+from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.catalogue.recurrent_checks import load_model
+from ostinato.service.catalogue.sequence_checks import load_sequence_model
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.offline import run_offline
+from ostinato.service.errors import ModelRejected
+from tests import networks
+from tests.foreign.building import GraphBuilder
+from tests.foreign.equations import Weights
+from tests.foreign.torch_loops import loop_cell
+from tests.networks import Network
+
+INPUTS = np.random.default_rng(0).normal(size=(4, 20, 3)).astype(np.float32)
+PARITY = Parity(max_difference=1e-7, batch_sizes=(1,), lengths=(1,), num_chunkings=0)
+
+
+def in_float(network: Network, folder: Path) -> Exported:
+    directory = network.write(folder, INPUTS[..., : len(network.manifest["inputs"][0].features)])
+    return Exported(directory, Manifest.read(directory), Proof((), PARITY))
+
+
+def scorer(folder: Path) -> Exported:
+    """A model of whole sequences: the mean over their steps, by a matrix."""
+    builder = GraphBuilder(17)
+    kernel = builder.drawn(3, 2)
+    mean = builder.node("ReduceMean", [builder.input("x", ["B", "T", 3])], axes=[1], keepdims=0)
+    builder.node("MatMul", [mean, builder.weight(kernel)], "y")
+    builder.output("y", ["B", 2])
+    directory = folder / "scorer" / "1"
+    directory.mkdir(parents=True)
+    onnx.save(builder.model("pytorch"), directory / "model.onnx")
+    save_file({"0/x": INPUTS, "0/y": (INPUTS.mean(axis=1) @ kernel)}, directory / "golden.safetensors")
+    manifest = Manifest(
+        name="scorer",
+        version="1",
+        task="sequence",
+        graphs={"sequence": GraphFile(file="model.onnx", sha256="0" * 64)},
+        inputs=(Input(name="x", dtype="float32", shape=("B", "T", 3), features=("a", "b", "c")),),
+        outputs=(Output(name="y", dtype="float32", shape=("B", 2), features=("d", "e")),),
+        promise=BY_ITSELF,
+    )
+    return Exported(directory, manifest, Proof((), PARITY))
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("repository")
+    return make_quantized(lambda place: in_float(networks.lstm(hidden_size=16), place), folder, to="int8")
+
+
+def test_its_weights_are_in_8_bits_and_its_files_are_those_of_any_version(quantised: Exported) -> None:
+    graph = onnx.load(quantised.directory / "model.onnx").graph
+    assert {"DynamicQuantizeLSTM"} <= {node.op_type for node in graph.node}
+    assert sorted(path.name for path in quantised.directory.iterdir()) == [
+        "golden.safetensors",
+        "model.json",
+        "model.onnx",
+    ]
+    said = quantised.manifest.provenance["quantized"]
+    assert said["bytes"] == (quantised.directory / "model.onnx").stat().st_size < said["bytes_in_float"]
+
+
+def test_the_golden_answers_stay_the_network_s_and_the_measured_difference_is_theirs(quantised: Exported) -> None:
+    loaded = load_model(quantised.directory, Settings())
+    outputs, states = networks.lstm(hidden_size=16).reference(INPUTS)
+    made, behind = run_offline(loaded.runner, INPUTS)
+    found = [largest_difference(made, outputs), *map(largest_difference, behind, states.values())]
+    assert max(found) == pytest.approx(loaded.golden_difference, rel=1e-3)
+    parity = loaded.manifest.parity
+    assert parity is not None
+    assert parity.max_difference == pytest.approx(max(found), rel=1e-3)
+    assert 1e-5 < parity.max_difference < parity.tolerance
+    assert quantised.manifest.provenance["quantized"]["mean_difference"] < parity.max_difference
+
+
+def test_rows_share_no_run_since_they_would_share_a_scale(quantised: Exported) -> None:
+    loaded = load_model(quantised.directory, Settings())
+    assert loaded.manifest.promise == ALONE
+    assert loaded.runner.max_batch_size == 1
+    assert quantised.manifest.provenance["quantized"]["change_beside_others"] > 0
+    assert any("so each is run alone" in note for note in quantised.proof.notes)
+
+
+def test_a_load_refuses_a_graph_that_is_off_by_twice_of_what_was_measured(quantised: Exported, tmp_path: Path) -> None:
+    directory = tmp_path / quantised.manifest.name / "1"
+    directory.mkdir(parents=True)
+    for path in quantised.directory.iterdir():
+        (directory / path.name).write_bytes(path.read_bytes())
+    content = json.loads((directory / "model.json").read_text())
+    content["parity"]["tolerance"] = content["parity"]["max_difference"] / 2
+    (directory / "model.json").write_text(json.dumps(content))
+    with pytest.raises(ModelRejected, match="the graph is off by"):
+        load_model(directory, Settings())
+
+
+@pytest.mark.parametrize("promise", [{"holds": "any"}, {"holds": "fixed", "rows": 64, "steps": 1}])
+def test_a_manifest_that_has_such_rows_share_runs_is_refused(quantised: Exported, promise: object) -> None:
+    content = json.loads((quantised.directory / "model.json").read_text())
+    with pytest.raises(ValueError, match="rows that share a scale are run alone"):
+        Manifest.model_validate({**content, "promise": promise})
+
+
+def test_other_manifests_do_not_speak_of_it(tmp_path: Path) -> None:
+    assert "quantized" not in json.loads((in_float(networks.lstm(), tmp_path).directory / "model.json").read_text())
+
+
+def test_sequences_are_each_run_by_themselves(tmp_path: Path) -> None:
+    made = make_quantized(scorer, tmp_path / "int8", to="int8")
+    loaded = load_sequence_model(made.manifest, made.directory, Settings())
+    assert loaded.manifest.promise == BY_ITSELF
+    assert 0 < loaded.golden_difference < 0.1
+
+
+def test_what_onnxruntime_cannot_quantise_stays_in_float_and_is_said(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    x = builder.input("x", ["T", "B", 3])
+    layer = builder.node("GRU", [x, *Weights.drawn(builder, 3, 3, 4).of_node(builder)], hidden_size=4)
+    builder.squeeze(layer, 1, "hidden")
+    builder.output("hidden", ["T", "B", 4])
+    onnx.save(builder.model("pytorch"), tmp_path / "gru.onnx")
+    with pytest.raises(ExportError, match=r"nothing in it can be quantised.* no GRU in int8"):
+        quantize_graph(tmp_path / "gru.onnx", tmp_path / "int8.onnx")
+    builder.node("MatMul", ["hidden", builder.weight(builder.drawn(4, 2))], "y")
+    builder.output("y", ["T", "B", 2])
+    onnx.save(builder.model("pytorch"), tmp_path / "gru.onnx")
+    (note,) = quantize_graph(tmp_path / "gru.onnx", tmp_path / "int8.onnx")
+    assert "1 GRU stay in float" in note
+
+
+def test_weights_within_a_loop_are_quantised(tmp_path: Path) -> None:
+    onnx.save(loop_cell().model, tmp_path / "loop.onnx")
+    quantize_graph(tmp_path / "loop.onnx", tmp_path / "int8.onnx")
+    (loop,) = (node for node in onnx.load(tmp_path / "int8.onnx").graph.node if node.op_type == "Loop")
+    body = next(attribute.g for attribute in loop.attribute if attribute.name == "body")
+    assert [node.op_type for node in body.node].count("MatMulInteger") == 2
+
+
+def test_only_int8_is_known_and_nothing_is_written_where_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--quantize int4: there is int8"):
+        make_quantized(lambda place: in_float(networks.lstm(), place), tmp_path / "out", to="int4")
+    with pytest.raises(ExportError, match="nothing in it can be quantised"):
+        make_quantized(lambda place: in_float(networks.accumulator(), place), tmp_path / "out", to="int8")
+    assert not list((tmp_path / "out").glob("*/*"))
