@@ -61,7 +61,7 @@ class ForecasterTraining(StreamTraining):
     loss: Loss = "absolute"
     counts: Literal["poisson", "negative_binomial"] = "negative_binomial"
     horizon_steps: Count = 1
-    hidden_rate: Fraction = 0.25
+    hidden_rate: Fraction = 0.5
     origin_steps: Count = 8
     validation_origin_steps: Count = 5
 
