@@ -212,11 +212,10 @@ class Described:
                 f"the file takes {takes}: each session's row is computed by itself, in one run with the others"
             )
         if not finding.layout.has_steps:
-            words.append("a step a run" if self.framing is None else f"a frame of {self.framing.hop} steps a run")
+            words.append("a step a run" if self.framing is None else f"a frame of {self.framing.size} steps a run")
         if self.framing is not None:
-            words.append(
-                f"windows of {self.framing.window} steps, {self.framing.hop} of them new; zeros before the first step"
-            )
+            first = "zeros before the first step" if self.framing.begin == "zeros" else "the first is a whole one"
+            words.append(f"windows of {self.framing.window} steps, one every {self.framing.hop}; {first}")
         return tuple(words)
 
     def _found(self, edge: ServedTensor, role: str, how: str) -> FoundTensor:

@@ -122,6 +122,7 @@ def likely_layouts(
                     seen.add(key)
                     if each.rows is None:
                         yield each
+                        later.append(replace(each, rows=1))  # one that says any number, and takes one
                     else:
                         later.append(each)
     yield from later
