@@ -13,6 +13,7 @@ from typing import Any
 
 from ostinato.models.errors import RecipeError, RunError
 from ostinato.models.kinds.registry import Kind, kind_of, load_kind
+from ostinato.models.networks.layers_recipe import with_a_part
 from ostinato.models.recipe import RunRecipe
 from ostinato.models.report import LineChart, Report, ReportPart, ScoreTable
 from ostinato.models.report_page import read_sections, write_report
@@ -23,6 +24,7 @@ from ostinato.models.training.job import Job
 
 # How many plain numbers of a run's metrics are compared between seeds, and between folds.
 _MAX_COMPARED = 12
+_VALIDATION = "validation error"
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,15 @@ def _report(directory: Path, sections: Sequence[ReportPart]) -> None:
 def _compared(title: str, what: str, names: Sequence[str], runs: Sequence[Path]) -> ScoreTable:
     """The plain numbers among the metrics of several runs, their mean and spread."""
     metrics = [
-        _plain({"validation error": content["validation"], **content["metrics"]}) for content in map(read_content, runs)
+        _plain({_VALIDATION: content["validation"], **content["metrics"]}) for content in map(read_content, runs)
     ]
-    shared = [name for name in metrics[0] if all(name in one for one in metrics)][:_MAX_COMPARED]
+    # What a kind calls its validation error by a name of its own is the first column already.
+    shared = [
+        name
+        for name in metrics[0]
+        if all(name in one for one in metrics)
+        and (name == _VALIDATION or any(one[name] != one[_VALIDATION] for one in metrics))
+    ][:_MAX_COMPARED]
     rows = [(name, *(f"{one[key]:.4g}" for key in shared)) for name, one in zip(names, metrics, strict=True)]
     # One fold has no spread.
     for label, of_all in (("mean", fmean), ("standard deviation", stdev))[: len(runs)]:
@@ -175,15 +183,15 @@ def _curves(fitted: Fitted) -> list[ReportPart]:
 
 
 def _facts(content: dict[str, Any]) -> list[tuple[str, str]]:
-    recipe = content["recipe"]
+    recipe, epochs = content["recipe"], content["num_epochs"]
     return [
         ("kind", content["kind"]),
         ("data", f"{recipe['data']['file']}, SHA-256 {content['data'].get('sha256', '')[:12]}..."),
         ("source", f"{recipe['data']['source'] or 'not told'}; licence: {recipe['data']['licence'] or 'not told'}"),
-        ("network", ", ".join(f"{key} {value}" for key, value in recipe["network"].items())),
+        ("network", ", ".join(f"{key} {value}" for key, value in with_a_part(recipe["network"]).items())),
         ("parameters", f"{content['num_parameters']:,}"),
         ("training", ", ".join(f"{key} {value}" for key, value in recipe["training"].items())),
-        ("epochs", f"{content['num_epochs']}, the best was number {content['best_epoch']}"),
+        ("epochs", f"{epochs}, the best was number {content['best_epoch']}" if epochs else "none"),
         ("time", f"{content['training_seconds']:,} s"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in content["libraries"].items())),
     ]

@@ -27,7 +27,9 @@ class Episode:
     has_fallen: bool = False
 
 
-def drive(client: Client, *, num_poles: int = NUM_POLES, num_steps: int = NUM_STEPS, seed: int = 7) -> list[Episode]:
+def drive(
+    client: Client, model: str = MODEL, *, num_poles: int = NUM_POLES, num_steps: int = NUM_STEPS, seed: int = 7
+) -> list[Episode]:
     """Episodes of carts that are stepped together. Each ends when its pole falls, or at a time of its own; its session
     is reset then, and the others go on.
     """
@@ -35,11 +37,11 @@ def drive(client: Client, *, num_poles: int = NUM_POLES, num_steps: int = NUM_ST
     poles, ends = Poles(num_poles, seed), random.integers(20, 200, num_poles)
     running, over = [Episode() for _ in range(num_poles)], []
     with ExitStack() as stack:
-        sessions = [stack.enter_context(client.session(MODEL)) for _ in range(num_poles)]
+        sessions = [stack.enter_context(client.session(model)) for _ in range(num_poles)]
         names = [session.session_id for session in sessions]
         for _ in range(num_steps):
             seen = poles.seen()
-            stepped = client.step_many(MODEL, names, seen, seq=poles.steps)
+            stepped = client.step_many(model, names, seen, seq=poles.steps)
             assert not stepped.errors, stepped.errors
             assert isinstance(stepped.outputs, np.ndarray), "the policy has one output"
             for episode, row, action in zip(running, seen, stepped.outputs, strict=True):
@@ -56,9 +58,9 @@ def drive(client: Client, *, num_poles: int = NUM_POLES, num_steps: int = NUM_ST
     return over + [episode for episode in running if episode.seen]
 
 
-def is_as_offline(client: Client, episode: Episode) -> bool:
+def is_as_offline(client: Client, episode: Episode, model: str = MODEL) -> bool:
     """Whether an episode's actions are, to the bit, those of one run over all that was seen in it."""
-    whole = client.predict(MODEL, np.stack(episode.seen)[None])
+    whole = client.predict(model, [np.stack(episode.seen)])
     return bool(np.asarray(whole)[0].tobytes() == np.stack(episode.actions).tobytes())
 
 

@@ -19,6 +19,7 @@ from ostinato.export.importing.found import Found
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph
 from ostinato.export.proofs.proof import ProofReport
+from ostinato.export.quantized import check_quantization, quantize_version
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.framing import Framing
 
@@ -67,8 +68,7 @@ def import_graph(
         ExportError: the file cannot be served so; one line says why. Nothing is written then.
     """
     path = Path(path)
-    if quantize:
-        raise ExportError("quantisation is not there yet")
+    check_quantization(quantize)
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder))
         hints = ImportHints(
@@ -83,15 +83,17 @@ def import_graph(
         )
         try:
             finding = find(read_graph(path) if model is None else model, hints, bench)
+            finding = replace(finding, notes=(*notes, *finding.notes))
             described = Described(finding, hints)
         except ExportError as error:
             raise _at(path, error) from error
-        finding = replace(finding, notes=(*notes, *finding.notes))
         if not confirm(described.found(str(path))):
             raise ExportError("not confirmed: nothing was written")
-        with new_version(repository, name, version, force=force) as new:
+        place = Path(folder) / "in_float" if quantize else Path(repository)
+        with new_version(place, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
-            return finish(new, described, path, report, is_unchanged=model is None)
+            exported = finish(new, described, path, report, is_unchanged=model is None)
+        return quantize_version(exported, Path(repository), force=force) if quantize else exported
 
 
 def _at(path: Path, error: ExportError) -> ExportError:

@@ -41,18 +41,20 @@ def read_graph(path: Path | str) -> ir.Model:
     """
     path = Path(path)
     model = _parsed(path)
-    check_sound(model, path)
-    was_sorted = is_sorted(model)
-    if was_sorted:
-        _check_in_the_child(path)
     try:
+        check_sound(model, path)
+        was_sorted = is_sorted(model)
+        if was_sorted:
+            _check_in_the_child(path)
         made = ir.from_proto(model)
         set_base_dir(made.graph, str(path.parent))
         if made.functions:
             InlinePass()(made)
         if not was_sorted:
             made.graph.sort()
-    except Exception as error:  # it has no one base class, and the file is to blame for all
+    except ExportError:
+        raise
+    except Exception as error:  # of libraries, which have no one base class: the file is to blame for all
         raise ExportError(f"{path}: it is no sound ONNX file: {first_line(error)}") from error
     check_numbers(made, path)
     return made

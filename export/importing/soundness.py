@@ -159,6 +159,8 @@ def _node_faults(
 
 
 def _operator_fault(node: onnx.NodeProto, names: _Names) -> str:
+    if any(isinstance(word, bytes) for word in (node.op_type, node.domain, node.name, *node.input, *node.output)):
+        return "a name of it is no text (UTF-8)"
     domain = "" if node.domain in STANDARD else node.domain
     if (node.domain, node.op_type) in names.functions:
         return ""

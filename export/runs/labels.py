@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label
 from ostinato.export.sequence_exporter import export_sequence
 from ostinato.export.version_directory import Exported
+from ostinato.models.classifier_run import ClassifierRun
 from ostinato.models.data.labelled import UNKNOWN
 from ostinato.models.kinds.labels import load_run
-from ostinato.models.networks.classifier import AnyClassifier, WholeClassifier
-from ostinato.models.networks.step_encoder import StepFeatures
+from ostinato.models.networks.classifier import WholeClassifier
 from ostinato.service.artifact.tensors import Input, Statistics
 
 
@@ -28,27 +27,18 @@ def export_run(
         ExportError: as ``export_sequence``, and ``export_module`` of one that streams.
     """
     run = load_run(run_directory)
-    return export_classifier(
-        run.network, run.features, run.content, repository, name=name, version=version, force=force, report=report
-    )
+    return export_classifier(run, repository, name=name, version=version, force=force, report=report)
 
 
 def export_classifier(
-    network: AnyClassifier,
-    features: StepFeatures,
-    content: dict[str, Any],
-    repository: Path,
-    *,
-    name: str,
-    version: str,
-    force: bool,
-    report: ProofReport,
+    run: ClassifierRun, repository: Path, *, name: str, version: str, force: bool, report: ProofReport
 ) -> Exported:
     """Export a classifier, by the task that its directions ask for.
 
     Raises:
         ExportError: as ``export_sequence`` and ``export_module``.
     """
+    network, features, content = run.network, run.features, run.content
     given = Input(
         name="inputs",
         dtype="float32",

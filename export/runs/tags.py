@@ -20,6 +20,4 @@ def export_run(
         ExportError: as ``export_sequence``, and ``export_module`` of one that streams.
     """
     run = load_run(run_directory)
-    return export_classifier(
-        run.network, run.features, run.content, repository, name=name, version=version, force=force, report=report
-    )
+    return export_classifier(run, repository, name=name, version=version, force=force, report=report)

@@ -87,7 +87,8 @@ def load_text(recipe: TextData) -> Text:
         DataError: the file cannot be read, or holds nothing to learn from.
     """
     parts = _lines(recipe) if recipe.lines or recipe.form == "cmudict" else _running(recipe)
-    known = PARTS if not recipe.unknown else ("training",)
+    # Byte pairs can write whatever the other parts have.
+    known = PARTS if not recipe.unknown and recipe.unit != "byte_pairs" else ("training",)
     symbols = Symbols.learn(
         (units for part in known for units in parts[part]),
         recipe.unit,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ostinato.models.classifier_run import ClassifierRun, load_classifier, trained_classifier
 from ostinato.models.data.labelled import Labelled, LabelledSequence, SequencesRecipe, load_labelled
 from ostinato.models.data.sequence_draft import draft_of_sequences
 from ostinato.models.draft import Draft
@@ -15,12 +16,12 @@ from ostinato.models.networks.classifier import (
     AnyClassifier,
     LabelNetworkRecipe,
     StreamClassifier,
-    WholeClassifier,
+    build_classifier,
 )
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.recipe import RunRecipe, TrainingRecipe
 from ostinato.models.report import ReportPart, ScoreTable
-from ostinato.models.run_files import Trained, read_run
+from ostinato.models.run_files import Trained
 from ostinato.models.scores.labelled import (
     ClassScores,
     class_table,
@@ -45,15 +46,6 @@ class LabelsRecipe(RunRecipe):
 RECIPE = LabelsRecipe
 
 
-@dataclass(frozen=True)
-class LabelsRun:
-    """A trained classifier, ready to export, with the content of ``run.json``."""
-
-    network: AnyClassifier
-    features: StepFeatures
-    content: dict[str, Any]
-
-
 def train(recipe: LabelsRecipe, job: Job) -> Trained:
     """Train on one part of the sequences, stop by another, score once on the third (models/kinds/registry.py).
 
@@ -62,41 +54,21 @@ def train(recipe: LabelsRecipe, job: Job) -> Trained:
     """
     data = load_labelled(recipe.data, tagged=False)
     features = StepFeatures.of(data)
-    network = build(recipe, features, len(data.classes))
+    network = build_classifier(features, recipe.network, len(data.classes))
     training = [_for(network, sequence) for sequence in data.parts["training"]]
     validation = [_for(network, sequence) for sequence in data.parts["validation"]]
     fitted = fit(network, training, validation, recipe.training, job)
     metrics, sections = _scored(network, data, fitted)
-    return Trained(
-        network,
-        fitted,
-        data=data.content(),
-        metrics=metrics,
-        sections=sections,
-        of_the_kind={"features": asdict(features), "categories": data.categories, "classes": data.classes},
-    )
+    return trained_classifier(network, fitted, data, metrics, sections)
 
 
-def load_run(directory: Path) -> LabelsRun:
+def load_run(directory: Path) -> ClassifierRun:
     """The network of a run directory, with its weights.
 
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
-    return read_run(directory, _build)
-
-
-def _build(content: dict[str, Any]) -> LabelsRun:
-    recipe = LabelsRecipe.model_validate(content["recipe"])
-    features = StepFeatures.of_content(content["features"])
-    return LabelsRun(build(recipe, features, len(content["classes"])), features, content)
-
-
-def build(recipe: LabelsRecipe, features: StepFeatures, num_classes: int) -> AnyClassifier:
-    """The network that a recipe asks for, untrained."""
-    if recipe.network.bidirectional:
-        return WholeClassifier(features, recipe.network, num_classes, recipe.network.pooling)
-    return StreamClassifier(features, recipe.network, num_classes)
+    return load_classifier(directory, LabelNetworkRecipe)
 
 
 def begin(file: Path) -> Draft:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ostinato.models.classifier_run import ClassifierRun, load_classifier, trained_classifier
 from ostinato.models.data.labelled import Labelled, SequencesRecipe, load_labelled
 from ostinato.models.data.sequence_draft import draft_of_sequences
 from ostinato.models.draft import Draft
 from ostinato.models.networks.classifier import (
     AnyClassifier,
     ClassifierRecipe,
-    StreamClassifier,
-    WholeClassifier,
+    build_classifier,
 )
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.recipe import RunRecipe, TrainingRecipe
 from ostinato.models.report import ReportPart, ScoreTable
-from ostinato.models.run_files import Trained, read_run
+from ostinato.models.run_files import Trained
 from ostinato.models.scores.labelled import ClassScores, class_table, confusion_chart
 from ostinato.models.scores.linear_chain import LinearChain, most_frequent_tags
 from ostinato.models.training.fitting import Fitted
@@ -40,15 +40,6 @@ class TagsRecipe(RunRecipe):
 RECIPE = TagsRecipe
 
 
-@dataclass(frozen=True)
-class TagsRun:
-    """A trained tagger, ready to export, with the content of ``run.json``."""
-
-    network: AnyClassifier
-    features: StepFeatures
-    content: dict[str, Any]
-
-
 def train(recipe: TagsRecipe, job: Job) -> Trained:
     """Train on one part of the sequences, stop by another, score once on the third (models/kinds/registry.py).
 
@@ -57,39 +48,19 @@ def train(recipe: TagsRecipe, job: Job) -> Trained:
     """
     data = load_labelled(recipe.data, tagged=True)
     features = StepFeatures.of(data)
-    network = build(recipe, features, len(data.classes))
+    network = build_classifier(features, recipe.network, len(data.classes))
     fitted = fit(network, data.parts["training"], data.parts["validation"], recipe.training, job)
     metrics, sections = _scored(network, data, features, fitted)
-    return Trained(
-        network,
-        fitted,
-        data=data.content(),
-        metrics=metrics,
-        sections=sections,
-        of_the_kind={"features": asdict(features), "categories": data.categories, "classes": data.classes},
-    )
+    return trained_classifier(network, fitted, data, metrics, sections)
 
 
-def load_run(directory: Path) -> TagsRun:
+def load_run(directory: Path) -> ClassifierRun:
     """The network of a run directory, with its weights.
 
     Raises:
         RunError: a file is absent or does not hold what training wrote.
     """
-    return read_run(directory, _build)
-
-
-def _build(content: dict[str, Any]) -> TagsRun:
-    recipe = TagsRecipe.model_validate(content["recipe"])
-    features = StepFeatures.of_content(content["features"])
-    return TagsRun(build(recipe, features, len(content["classes"])), features, content)
-
-
-def build(recipe: TagsRecipe, features: StepFeatures, num_classes: int) -> AnyClassifier:
-    """The network that a recipe asks for, untrained."""
-    if recipe.network.bidirectional:
-        return WholeClassifier(features, recipe.network, num_classes, None)
-    return StreamClassifier(features, recipe.network, num_classes)
+    return load_classifier(directory, ClassifierRecipe)
 
 
 def begin(file: Path) -> Draft:

@@ -148,3 +148,11 @@ class WholeClassifier(nn.Module):
 
 
 AnyClassifier: TypeAlias = StreamClassifier | WholeClassifier
+
+
+def build_classifier(features: StepFeatures, recipe: ClassifierRecipe, num_classes: int) -> AnyClassifier:
+    """The network that a recipe asks for, untrained."""
+    if not recipe.bidirectional:
+        return StreamClassifier(features, recipe, num_classes)
+    pooling = recipe.pooling if isinstance(recipe, LabelNetworkRecipe) else None
+    return WholeClassifier(features, recipe, num_classes, pooling)

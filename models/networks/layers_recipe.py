@@ -137,3 +137,14 @@ class LayersRecipe(Section):
         if self.activation == "linear" and "rnn" in self.cells:
             raise ValueError("activation: of rnn it is tanh or relu")
         return self
+
+
+def with_a_part(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe's ``[network]`` that have a part in it: none of other cells, and none that is not set."""
+    cell = network.get("cell", ())
+    cells = {cell} if isinstance(cell, str) else set(cell)
+    return {
+        key: value
+        for key, value in network.items()
+        if value is not None and (key not in OPTIONS or cells & set(OPTIONS[key]))
+    }

@@ -69,6 +69,7 @@ def fit_readout(
     validation = validate()
     if not math.isfinite(validation):
         raise Diverged(f"the validation error is {validation}: raise network.ridge")
+    job.report(1, 1, f"{label} {validation:.4f}")
     return Fitted(0, 0, validation, time.perf_counter() - begun, label=label)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,20 +15,32 @@ from rich.markup import escape
 from rich.table import Table
 
 from ostinato.commands.export import export_summary, proof_table
+from ostinato.commands.guard import run_in_a_fork
 from ostinato.commands.options import split_names
 from ostinato.commands.progress import progress_bar, reporter
 from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.export.importing.found import Found
+    from ostinato.export.version_directory import Exported
     from ostinato.service.artifact.framing import Framing
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="The ONNX file.", metavar="FILE")],
+    file: Annotated[
+        Path | None, typer.Argument(help="The ONNX file.", metavar="FILE", show_default="those of --triton")
+    ] = None,
     name: Annotated[str, typer.Option(help="Model's name.", show_default="the file's")] = "",
     repository: Annotated[Path, typer.Option(help="Repository to write to.")] = Path("repository"),
-    version: Annotated[str, typer.Option(help="Version to write.")] = "1",
+    version: Annotated[str, typer.Option(help="Version to write.", show_default="1, or all of --triton")] = "",
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            help="A model repository of Triton: all its models and versions, or those of --name and --version.",
+            metavar="MODEL_REPOSITORY",
+            show_default="none",
+        ),
+    ] = None,
     states: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,6 +94,10 @@ def import_(
             show_default="none",
         ),
     ] = None,
+    quantize: Annotated[
+        str,
+        typer.Option(help="int8: weights of products and LSTMs in 8 bits; rows then run alone.", show_default="none"),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
@@ -90,12 +107,64 @@ def import_(
 
     A sample rate:  ostinato import detector.onnx --name detector --constant sr=16000 --framing 576:512
 
+    Triton's models:  ostinato import --triton models --repository repository
+
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
     """
     require("torch", __name__)
+    run_in_a_fork(triton or file or Path(), repository)
     from ostinato.export.importing.importer import import_graph
 
     console = Console()
+    of_any: dict[str, Any] = {"force": force, "quantize": quantize}
+    of_file: dict[str, Any] = {
+        "states": _pairs(states, "--state", "IN=OUT"),
+        "framing": _framing(framing),
+        "constants": _values(constants),
+        "inputs": tuple(inputs or ()),
+        "axes": _axes(axes),
+        "features": split_names(features),
+        "examples": examples,
+    }
+    if triton is not None:
+        if said := ["FILE"] * (file is not None) + [f"--{option}" for option, given in of_file.items() if given]:
+            raise typer.BadParameter(f"{said[0]} is not for --triton, whose files say all of it", param_hint="--triton")
+        _import_repository(console, triton, repository, name, version, yes=yes, **of_any)
+        return
+    if file is None:
+        raise typer.BadParameter("one is needed, or --triton with a model repository", param_hint="FILE")
+    options = {"name": name or file.stem, "version": version or "1", **of_file, **of_any}
+    _import(console, file.name, partial(import_graph, file, repository, **options), yes=yes)
+
+
+def _import_repository(
+    console: Console, source: Path, repository: Path, name: str, version: str, *, yes: bool, **options: Any
+) -> None:
+    """Import the models of a repository of Triton. One that cannot be is told, and the others go on.
+
+    Raises:
+        Exit: one that could have been failed, or there was none.
+    """
+    from ostinato.export.errors import ExportError
+    from ostinato.export.importing.triton import triton_models
+    from ostinato.export.importing.triton_import import import_triton
+
+    found = triton_models(source, name, version)
+    failed = [each for each in found if each.refused]
+    for each in found:
+        label = f"{each.name}/{each.version}".rstrip("/")
+        console.print(f"[bold]{escape(label)}[/]", highlight=False)
+        try:
+            _import(console, label, partial(import_triton, each, repository, **options), yes=yes)
+        except ExportError as error:
+            failed = failed if each.refused else [each, *failed]
+            console.print(f"[red]not imported:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    if any(not each.refused for each in failed) or len(failed) == len(found):
+        raise typer.Exit(1)
+
+
+def _import(console: Console, what: str, make: Callable[..., Exported], *, yes: bool) -> None:
+    """Show what was found, ask, prove, and show what came of it."""
     with progress_bar(console) as bar:
         bar.stop()
 
@@ -106,22 +175,7 @@ def import_(
             bar.start()
             return True
 
-        exported = import_graph(
-            file,
-            repository,
-            name=name or file.stem,
-            version=version,
-            states=_pairs(states, "--state", "IN=OUT"),
-            framing=_framing(framing),
-            constants=_values(constants),
-            inputs=tuple(inputs or ()),
-            axes=_axes(axes),
-            features=split_names(features),
-            examples=examples,
-            force=force,
-            confirm=confirm,
-            report=reporter(bar, f"import and prove {file.name}"),
-        )
+        exported = make(confirm=confirm, report=reporter(bar, f"import and prove {what}"))
     console.print(proof_table(exported, "the graph against the file"))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)

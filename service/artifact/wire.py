@@ -68,7 +68,7 @@ class WireTensor:
 LENGTH, VARINT = 2, 0
 _SIZES = {1: 8, 5: 4}
 _TENSOR = "tensor"
-_NAMED = {"graph": 2, "node": 3, "attribute": 1, "function": 1}
+_NAMED = {"node": 3, "attribute": 1, "function": 1}
 _INSIDE: dict[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -179,8 +179,6 @@ class _Walk:
         for each in fields(self._content, start, end):
             if each.number == _NAMED[kind] and each.kind == LENGTH:
                 name = self._text(each)
-        if kind == "graph":
-            return above
         own = f"{kind} {name!r}"
         return f"{own} of {above}"[:MAX_PLACE] if above else own
 

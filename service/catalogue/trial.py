@@ -126,13 +126,13 @@ class Trial:
             child = self._ready_child(place)
             try:
                 answer = child.ask(question, allowance.seconds)
-            except TimeoutError:
+            except (TimeoutError, EOFError) as error:
                 used = child.cpu_seconds()
                 self._close()
-                raise _too_slow(place, doing, allowance, used) from None
-            except EOFError:
-                self._close()
-                raise _lost(place, doing) from None
+                failure = _lost(place, doing)
+                if isinstance(error, TimeoutError):
+                    failure = _too_slow(place, doing, allowance, used)
+                raise failure from failure.__cause__
             if "died" in answer:
                 raise _died(place, doing, answer["died"], child.last_words())
         if "too_much" in answer:
@@ -190,6 +190,7 @@ class _Child:
         finally:
             os.close(theirs)
         self._text = b""
+        self._fork = 0
 
     @property
     def has_ended(self) -> bool:
@@ -213,9 +214,16 @@ class _Child:
             self._process.stdin.flush()
         except OSError:
             raise EOFError from None
+        answer = self._read(give_up_at if seconds else math.inf)
+        if "fork" in answer:  # which says first who it is
+            self._fork = answer["fork"]
+            answer = self._read(give_up_at if seconds else math.inf)
+        return answer
+
+    def _read(self, give_up_at: float) -> dict[str, Any]:
         while b"\n" not in self._text:
-            left = max(0.0, give_up_at - time.monotonic()) if seconds else None
-            if not _is_readable(self._answers, left):
+            left = max(0.0, give_up_at - time.monotonic())
+            if not _is_readable(self._answers, None if math.isinf(left) else left):
                 raise TimeoutError
             read = os.read(self._answers, 1 << 16)
             if not read:
@@ -227,11 +235,9 @@ class _Child:
 
     def cpu_seconds(self) -> float:
         """What its fork has used of the processor; infinite where this system does not say."""
-        own = self._process.pid
         try:
-            fork = Path(f"/proc/{own}/task/{own}/children").read_text().split()[0]
-            fields = Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()
-        except (OSError, IndexError):
+            fields = Path(f"/proc/{self._fork}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
             return math.inf
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -304,7 +310,7 @@ def _died(place: Path, doing: str, exit_code: int, words: str) -> ModelRejected:
 
 def _too_slow(place: Path, doing: str, allowance: Allowance, cpu_seconds: float) -> ModelRejected:
     error = ModelRejected(
-        f"{place}: it took longer than {allowance.seconds:.0f} s to be {doing} and was given up: its graph has a loop "
+        f"{place}: it took longer than {allowance.seconds:.3g} s to be {doing} and was given up: its graph has a loop "
         "without an end, or is too large for this machine (OSTINATO_LOAD_SECONDS)"
     )
     if cpu_seconds < allowance.seconds / 2:  # it waited more than it worked

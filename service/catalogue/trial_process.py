@@ -68,6 +68,7 @@ def _ask_a_fork(question: dict[str, Any], answers: int) -> dict[str, Any] | None
         status = 1
         try:
             end_with_parent()
+            _write(answers, {"fork": os.getpid()})
             _write(answers, _answer(question))
             status = 0
         except BaseException:

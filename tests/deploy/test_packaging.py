@@ -62,7 +62,7 @@ def test_both_locks_agree() -> None:
 
 
 def test_serving_installs_nothing_of_training() -> None:
-    training = {"torch", "onnx", "onnxscript", "matplotlib", "pytest"}
+    training = {"torch", "onnx", "onnxscript", "matplotlib", "tokenizers", "pytest"}
     assert training & pins("serving").keys() == set()
     assert pins("dev")["torch"] == "2.13.0"
 

@@ -31,6 +31,10 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
+    (
+        "docs/triton.md",
+        "$ ostinato import --triton",
+    ): "it needs a repository of Triton; tests/process/test_imported.py has one",
     ("docs/windows.md", "# from_darts.py"): _LIBRARY,
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
@@ -40,6 +44,12 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/models.md", "import torch"): "it needs the environment that trains, which a reader has from elsewhere",
     ("docs/stores.md", "$ ostinato serve --state lmdb://backups/monday"): "it needs what is copied above it",
     ("docs/stores.md", "$ ostinato serve --state 'lmdb:///var/lib"): "a folder that was damaged",
+    ("examples/control_policy/README.md", "$ python -m examples.control_policy.train"): _TRAINS,
+    ("examples/control_policy/README.md", "$ ostinato import"): "tests/process/test_imported.py does it",
+    (
+        "examples/control_policy/README.md",
+        "$ python -m examples.control_policy.drive",
+    ): "tests/process/test_imported.py does it",
     ("examples/beijing_panel/README.md", "$ ostinato train examples/beijing_panel/panel.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/lstm.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,
@@ -71,6 +81,9 @@ def faults_of(command: Command) -> list[str]:
         faults += [f"make has no target {word}" for word in words[1:] if "=" not in word and word not in targets]
     elif words[0] == "ostinato":
         faults += _parse(words[1:])
+    elif words[:2] == ["python", "-m"]:
+        module = ROOT / f"{words[2].replace('.', '/')}.py"
+        faults += [] if module.is_file() else [f"there is no module {words[2]}"]
     elif words[0] not in PROGRAMS:
         faults.append(f"{words[0]} is no program that a page may leave to its reader")
     return faults

@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
+from ostinato.export.errors import ExportError
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, State
+from ostinato.service.artifact.wire import BrokenWire
 from ostinato.service.edge.arrow.answers import write_rows, write_sequences
 from ostinato.service.edge.arrow.columns import (
     begin_tensor_rows,
@@ -42,6 +44,7 @@ from ostinato.service.state.lmdb.segment import Segment
 from ostinato.service.state.records import Layout, is_sound, read_head
 from ostinato.service.state.redis.scan import Position
 from ostinato.service.state.schemas import SCHEMAS
+from tests.hostile.graph_files import WORDS, graph_files, read_graph_file, walk_graph_file
 from tests.hostile.mutation import JSON_WORDS
 from tests.hostile.seeds import BODIES, CURSORS, FRAMES, QUERIES
 from tests.service.puppet import MANIFEST
@@ -433,4 +436,6 @@ DECODERS = (
     Decoder("cursors", cursors, _read_cursor, JSON_WORDS),
     Decoder("records", records, _read_record),
     Decoder("journals", journals, _read_journal, refusals=(FileNotFoundError,)),
+    Decoder("graph-files", graph_files, read_graph_file, WORDS, refusals=(ExportError,)),
+    Decoder("graph-wire", graph_files, walk_graph_file, WORDS, refusals=(BrokenWire,)),
 )

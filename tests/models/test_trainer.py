@@ -72,6 +72,10 @@ def test_a_report_holds_curves_and_scores_and_loads_nothing(recipe: Path, tmp_pa
     assert not re.findall(r"url\((?!#)", page)
     assert "a wave &amp; its &lt;level&gt;" in page
     assert page.count("<svg") >= 3
+    facts = page[page.index("<dl>") : page.index("</dl>")]
+    assert "cell gru" in facts
+    assert "reset_after True" in facts
+    assert "periods" not in facts
     for words in ("loss by epoch", "persistence", "learning rate", *(cell for row in tables[0].rows for cell in row)):
         assert words in page
     told = json.loads((directory / "report.json").read_text(encoding="utf-8"))
@@ -92,6 +96,9 @@ def test_several_seeds_are_compared_and_the_best_is_the_run(recipe: Path, tmp_pa
     assert all(equal(weight, weights[1][name]) for name, weight in weights[0].items())
     compared = tables[0]
     assert [row[0] for row in compared.rows] == ["5", "6", "7", "mean", "standard deviation"]
+    # The kind's own word for it, validation_mae, says the same.
+    assert [float(row[1]) for row in compared.rows[:3]] == [pytest.approx(each, rel=1e-3) for each in validations]
+    assert not [name for name in compared.columns[2:] if "validation" in name]
     assert compared.note == f"the run is that of seed {best}, whose validation error is the least"
     mean = float(compared.rows[3][1])
     assert mean == pytest.approx(sum(validations) / 3, rel=1e-3)

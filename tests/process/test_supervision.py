@@ -12,22 +12,29 @@ import psutil
 import pytest
 
 from tests import networks
+from tests.hostile.dangerous_files import lstm_like, saved
 from tests.process.deadly_service import SOUND_FILE
 from tests.process.test_metrics import read
 from tests.server import ServerProcess, running
 from tests.waiting import until
 
 TARGET = "tests.process.deadly_service:Ostinato"
+DEADLY = {"killer": "failed"}
 RESTARTS = ("ostinato_worker_restarts_total", frozenset[tuple[str, str]]())
 
 
 @pytest.fixture(scope="module")
 def deadly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server of ``lstm``, and of ``sigabrt`` at whose load a worker aborts, as in a container of BentoML's."""
+    """A server of ``lstm``, of ``sigabrt`` at whose load a worker aborts, and of ``killer`` whose graph kills
+    whoever opens it, as in a container of BentoML's.
+    """
     home = tmp_path_factory.mktemp("deadly")
     inputs = np.zeros((2, 3, 3), np.float32)
     networks.lstm().write(home / "repository", inputs)
     networks.lstm().named("sigabrt").write(home / "repository", inputs)
+    killer = networks.lstm().named("killer").write(home / "repository", inputs)
+    saved(lstm_like())(killer / "model.onnx")
+    networks.relist(killer)
     environment = {"BENTOML_CONTAINERIZED": "true", "OSTINATO_MAX_BATCHSIZE": "7"}
     server = ServerProcess(home / "repository", home, target=TARGET, environment=environment, max_batch_size=16)
     with running(server):
@@ -41,7 +48,7 @@ def versions(server: ServerProcess) -> dict[str, str]:
 def test_a_version_that_kills_its_worker_is_named_and_set_aside_and_the_others_are_served(
     deadly: ServerProcess,
 ) -> None:
-    until(lambda: versions(deadly) == {"lstm": "ready", "sigabrt": "failed"}, "the second worker's models")
+    until(lambda: versions(deadly) == DEADLY | {"lstm": "ready", "sigabrt": "failed"}, "the second worker's models")
     assert deadly.get("/readyz").status_code == 200
     assert read(deadly)[RESTARTS] == 1
     detail = deadly.post("/v1/models/sigabrt/sessions").json()["detail"]
@@ -53,6 +60,14 @@ def test_a_version_that_kills_its_worker_is_named_and_set_aside_and_the_others_a
     assert "was killed by SIGABRT while it loaded sigabrt/1: another is started" in ends[0]
 
 
+def test_a_version_whose_graph_kills_is_named_and_costs_no_worker(deadly: ServerProcess) -> None:
+    until(lambda: versions(deadly) == DEADLY | {"lstm": "ready", "sigabrt": "failed"}, "the second worker's models")
+    reasons = {each["model"]: each.get("reason", "") for each in deadly.get("/readyz").json()["models"]}
+    assert "onnxruntime died while it was loaded in a process of its own: killed by SIGSEGV" in reasons["killer"]
+    assert "killed by SIGSEGV" in deadly.post("/v1/models/killer/sessions").json()["detail"]
+    assert read(deadly)[RESTARTS] == 1  # of the other's
+
+
 def test_it_says_once_with_what_it_starts(deadly: ServerProcess) -> None:
     log = deadly.log()
     for said in (
@@ -60,7 +75,7 @@ def test_it_says_once_with_what_it_starts(deadly: ServerProcess) -> None:
         "store: memory://",
         "limits: workers 1, ",
         ", max_sessions 100000, ",
-        "models: lstm/1, sigabrt/1 in ",
+        "models: killer/1, lstm/1, sigabrt/1 in ",
         "Ostinato listens on 127.0.0.1:",
     ):
         assert log.count(said) == 1, said
@@ -70,8 +85,8 @@ def test_it_says_once_with_what_it_starts(deadly: ServerProcess) -> None:
 def test_a_version_set_aside_is_tried_again_when_its_files_change(deadly: ServerProcess) -> None:
     until(lambda: "sigabrt" in versions(deadly), "the second worker's models")
     (deadly.log_path.parent / "repository" / "sigabrt" / "1" / SOUND_FILE).touch()
-    until(lambda: versions(deadly) == {"lstm": "ready", "sigabrt": "ready"}, "the changed version")
-    assert "ostinato_models_failed 0.0" in deadly.get("/metrics").text
+    until(lambda: versions(deadly) == DEADLY | {"lstm": "ready", "sigabrt": "ready"}, "the changed version")
+    assert f"ostinato_models_failed {len(DEADLY)}.0" in deadly.get("/metrics").text
 
 
 def test_while_no_worker_lives_connections_are_refused_and_after_the_parent_nobody_does(deadly: ServerProcess) -> None:

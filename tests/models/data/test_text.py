@@ -114,6 +114,14 @@ def test_byte_pairs_write_any_text_and_leave_nothing_unknown(tmp_path: Path) -> 
         assert Symbols.of_content(json.loads(json.dumps(text.symbols.content()))) == text.symbols
 
 
+def test_byte_pairs_are_learned_from_the_training_part_alone(tmp_path: Path) -> None:
+    content = "ab " * 1000 + "xy " * 50
+    for unknown in (True, False):
+        names = loaded(tmp_path, content, unit="byte_pairs", unknown=unknown).symbols.names
+        assert "ab" in names
+        assert "xy" not in names
+
+
 def test_byte_pairs_that_are_named_as_the_edge_stay_text(tmp_path: Path) -> None:
     text = loaded(tmp_path, "<edge><edge><edge><edge> <edge><edge><edge>", unit="byte_pairs")
     assert written(text) == ["<edge><edge><edge><edge> <edge><edge><edge>"]

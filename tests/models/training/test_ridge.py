@@ -65,7 +65,7 @@ def test_a_wave_is_learned_in_one_step(wave_recipe: Recipe, loss: str) -> None:
     assert scores.mean_mae(NETWORK) < 0.1 * scores.mean_mae(PERSISTENCE)
     assert (fitted.num_epochs, fitted.history) == (0, ())
     assert "found in one step" in fitted.sentence()
-    [sentence] = told
+    sentence, _ = told
     assert "max_epochs, learning_rate and whatever else is of a gradient do not apply" in sentence
 
 
