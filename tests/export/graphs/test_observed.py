@@ -5,6 +5,7 @@ from fractions import Fraction
 import onnx_ir as ir
 import pytest
 
+from ostinato.export.graphs.feeding import Feeding
 from ostinato.export.graphs.observed import CannotRun, Observed, Size, observe
 from tests.export.graphs.foreign import drawn, parsed
 
@@ -25,7 +26,7 @@ def model() -> ir.Model:
 
 @pytest.fixture(scope="module")
 def observed(model: ir.Model) -> Observed:
-    return observe(model, {"x": (0, 1)}, {}, {"Reshape", "Pad", "ReduceMean"})
+    return observe(model, Feeding(model.graph, {"x": (0, 1)}, {}), {"Reshape", "Pad", "ReduceMean"})
 
 
 ROWS, FEATURES = Size(True, Fraction(0), Fraction(1)), Size(False, Fraction(0), Fraction(5))
@@ -53,22 +54,23 @@ def test_the_first_row_of_the_batch_changes_its_places_of_an_axis(model: ir.Mode
 
 
 def test_what_is_not_looked_at_is_not_kept() -> None:
-    few = observe(parsed("g (float[B, T, 5] x) => (y) { a = Neg (x) b = Neg (a) y = Neg (b) }"), {"x": (0, 1)}, {}, ())
+    model = parsed("g (float[B, T, 5] x) => (y) { a = Neg (x) b = Neg (a) y = Neg (b) }")
+    few = observe(model, Feeding(model.graph, {"x": (0, 1)}, {}), ())
     assert set(few.base) == {"x", "y"}
 
 
 def test_a_length_is_found_with_which_a_graph_runs() -> None:
     model = parsed("g (float[B, 3, T] x) => (y) { y = Conv (x, Kernel) }", Kernel=drawn(2, 3, 60))
-    assert observe(model, {"x": (0, 2)}, {}, {"Conv"}).base.num_steps == 208
+    assert observe(model, Feeding(model.graph, {"x": (0, 2)}, {}), {"Conv"}).base.num_steps == 208
 
 
 def test_a_graph_of_one_row_runs_with_one_row() -> None:
     model = parsed("g (float[B, T, 3] x) => (y) { y = Concat <axis = 1> (Begin, x) }", Begin=drawn(1, 2, 3))
-    assert observe(model, {"x": (0, 1)}, {}, ()).base.batch_size == 1
+    assert observe(model, Feeding(model.graph, {"x": (0, 1)}, {}), ()).base.batch_size == 1
 
 
 def test_a_graph_that_runs_with_no_sizes_says_why() -> None:
     model = parsed("g (float[B, T, 3] x) => (y) { y = MatMul (x, Weights) }", Weights=drawn(4, 2))
     model.graph.inputs[0].shape = ir.Shape(["B", "T", "F"])
     with pytest.raises(CannotRun, match="MatMul"):
-        observe(model, {"x": (0, 1)}, {}, ())
+        observe(model, Feeding(model.graph, {"x": (0, 1)}, {}), ())
