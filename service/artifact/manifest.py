@@ -242,6 +242,11 @@ class Manifest(Part):
             raise ValueError("framing is of recurrent models, which do not forecast")
         if late := [part.name for part in self.outputs if part.delay]:
             raise ValueError(f"output {late[0]!r} has a delay, which is of steps, and with framing it answers frames")
+        for made in self.outputs:
+            if made.per_frame == 1 and made.time_axis is not None and not self.framing.many:
+                raise ValueError(
+                    f"output {made.name!r}: a graph of one frame gives one row, without 'T', or per_frame rows"
+                )
         for part in (*self.inputs, *framed):
             if part.time_axis is None:
                 raise ValueError(f"{part.name!r} needs a 'T' in its shape, in whose place the graph has a frame")
