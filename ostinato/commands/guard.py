@@ -66,11 +66,12 @@ def _limit(file: Path) -> None:
     from ostinato.service.tether import end_with_parent
 
     end_with_parent()
-    size = file.stat().st_size if file.exists() else 0
-    allowance = Allowances.of(Settings()).for_files(size)
+    sizes = [each.stat().st_size for each in ([file] if file.is_file() else file.rglob("*.onnx"))]
+    allowance = Allowances.of(Settings()).for_files(sum(sizes))
+    seconds = CPU_SHARE * allowance.seconds * max(1, len(sizes))
     limits = {
         resource.RLIMIT_DATA: allowance.memory_bytes,
-        resource.RLIMIT_CPU: int(CPU_SHARE * allowance.seconds) or resource.RLIM_INFINITY,
+        resource.RLIMIT_CPU: int(seconds) or resource.RLIM_INFINITY,
         resource.RLIMIT_CORE: 0,
     }
     for what, most in limits.items():
