@@ -201,6 +201,9 @@ def find_time(table: Table, looks: Mapping[str, ColumnLook], cells: Mapping[str,
     numbered = [name for name in forms if _is_called(name, (*_TIME_NAMES, *_STEP_NAMES))]
     if numbered:
         return (min(numbered, key=lambda name: not _is_called(name, _TIME_NAMES)),)
+    # Of columns without names.
+    if counted := [name for name in cells if name.isdecimal() and numbers_rows(name, cells[name])]:
+        return (counted[0],)
     for name, column in cells.items():
         if wrong := _wrong_form(column[:_SAMPLE]):
             raise DataError(f"{file}: no column tells when its rows were; {name!r} would, but {wrong}")
@@ -223,7 +226,7 @@ def _rises(cells: Sequence[str]) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).isdigit()
+    return cell.removeprefix("-").replace(".", "", 1).isdigit()
 
 
 def _is_clock(name: str, cells: Sequence[str]) -> bool:
@@ -236,7 +239,7 @@ def _is_clock(name: str, cells: Sequence[str]) -> bool:
 
 def numbers_rows(name: str, cells: Sequence[str]) -> bool:
     """Whether a column counts the rows of the file, as an index that was written along."""
-    if not _is_called(name, _STEP_NAMES) or not cells[0].isdecimal():
+    if not cells[0].isdecimal() or not (name.isdecimal() or _is_called(name, (*_STEP_NAMES, *_TIME_NAMES))):
         return False
     return cells == [str(number) for number in range(int(cells[0]), int(cells[0]) + len(cells))]
 

@@ -59,7 +59,7 @@ def read_ts(path: Path) -> WrittenSequences:
     in_data, has_stamps, may_differ = False, False, False
     for number, line in enumerate(read_text_lines(path), start=1):
         text = line.strip()
-        if not text or text.startswith("#"):
+        if not text or text.startswith(("#", "%")):
             continue
         if text.startswith("@"):
             in_data = in_data or text.lower() == "@data"

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ostinato.models.data.series_recipe import DataRecipe, StreamTraining
 from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
-from ostinato.models.recipe import Count, RunRecipe, Section
+from ostinato.models.recipe import Count, Fraction, RunRecipe, Section
 
 Quantile: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 Loss: TypeAlias = Literal["absolute", "squared", "pinball", "gaussian", "counts"]
@@ -52,6 +52,8 @@ class ForecasterTraining(StreamTraining):
     ``loss``: what is learned: the median (``absolute``), the mean (``squared``), quantiles (``pinball``), mean and
     spread (``gaussian``), or the mean of counts (``counts``), which are distributed as ``counts`` says.
     ``horizon_steps``: how far ahead it is scored; and, of a direct forecast, answers.
+    ``hidden_rate``: of a forecast that is fed back: the part of stretches of ``horizon_steps`` in which features that
+    are not known ahead are hidden in training, as they are in such a forecast.
     ``origin_steps``: of a forecast by attention: in training one is made after every so many steps of a window.
     ``validation_origin_steps``: the same in the validation part.
     """
@@ -59,6 +61,7 @@ class ForecasterTraining(StreamTraining):
     loss: Loss = "absolute"
     counts: Literal["poisson", "negative_binomial"] = "negative_binomial"
     horizon_steps: Count = 1
+    hidden_rate: Fraction = 0.5
     origin_steps: Count = 8
     validation_origin_steps: Count = 5
 

@@ -46,7 +46,11 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     loss = ForecastLoss(forecasts, scale.to(recipe.training.device))
     shape = tuple(scale.shape)
 
+    unknown = [recipe.data.features.index(name) for name in hidden_features(recipe)]
+
     def of_window(x: Tensor, target: Tensor, static: Tensor, states: States) -> tuple[Tensor, States]:
+        if unknown:
+            x = hide(x, unknown, recipe.training.horizon_steps, recipe.training.hidden_rate)
         answers, *after = run(network, x, static, states)
         apart = forecasts.apart(answers, len(features.targets))
         return loss(apart, target.reshape(*target.shape[:-1], *shape)), tuple(after)
@@ -63,6 +67,24 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     else:
         fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
     return network.cpu(), fitted
+
+
+def hidden_features(recipe: Recipe) -> tuple[str, ...]:
+    """The features that nobody knows while a forecast is fed back: neither targets, nor known ahead."""
+    training = recipe.training
+    if recipe.network.forecast != "fed_back" or training.horizon_steps == 1 or not training.hidden_rate:
+        return ()
+    known = {*recipe.data.targets, *recipe.data.known_future, *recipe.data.cycles}
+    return tuple(name for name in recipe.data.features if name not in known)
+
+
+def hide(x: Tensor, places: Sequence[int], num_steps: int, rate: float) -> Tensor:
+    """Steps ``[B, T, F]`` with some features missing in some stretches of ``num_steps``, drawn for each row."""
+    num_stretches = -(-x.shape[1] // num_steps)
+    drawn = (torch.rand(len(x), num_stretches) < rate).repeat_interleave(num_steps, dim=1)[:, : x.shape[1]]
+    is_hidden = torch.zeros(x.shape[-1], dtype=torch.bool)
+    is_hidden[list(places)] = True
+    return x.masked_fill((drawn.unsqueeze(-1) & is_hidden).to(x.device), torch.nan)
 
 
 def run(network: Forecaster, x: Tensor, static: Tensor, states: States) -> States:

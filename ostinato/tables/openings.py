@@ -44,6 +44,12 @@ def find_preamble(lines: Sequence[str], delimiters: Sequence[str]) -> Preamble:
     return Preamble()
 
 
+def are_spaced(lines: Sequence[str], delimiters: Sequence[str]) -> bool:
+    """Whether nothing but spaces cuts lines, and all of them into as many cells."""
+    counts = {len(line.split()) for line in lines if line.strip()}
+    return len(counts) == 1 and max(counts) > 1 and not any(cut in line for line in lines for cut in delimiters)
+
+
 def is_data(cell: str) -> bool:
     """Whether a cell is a number or a date, and no column's name."""
     text = cell.strip().strip('"')
@@ -57,9 +63,10 @@ def has_names(header: Sequence[str]) -> bool:
     """
     if not all(map(is_data, filter(None, header))) or not any(header):
         return True
-    if all(name.isdecimal() for name in header) and len(header) > 1:
-        numbers = list(map(int, header))
-        return numbers in (list(range(len(header))), list(range(1, len(header) + 1)))
+    names = [name for name in header if name]
+    if all(name.isdecimal() for name in names) and len(header) > 1:
+        numbers = list(map(int, names))
+        return numbers in (list(range(len(names))), list(range(1, len(names) + 1)))
     return False
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ostinato.errors import InputError, TableError
 from ostinato.tables.json_lines import is_json, json_records
 from ostinato.tables.number_forms import Rewrite, find_number_forms
-from ostinato.tables.openings import find_preamble, has_names, has_words, is_total
+from ostinato.tables.openings import are_spaced, find_preamble, has_names, has_words, is_total
 from ostinato.tables.parquet import is_parquet, parquet_records
 from ostinato.tables.text import read_lines
 
@@ -22,7 +22,7 @@ DELIMITERS = (",", ";", "\t", "|")
 _OPENING = 40
 # So many rows tell how numbers are written.
 _LOOKED_AT = 2000
-DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 
 
 class TableRow(NamedTuple):
@@ -187,7 +187,10 @@ class Table:
             preamble = find_preamble(first, DELIMITERS)
             if preamble.delimiter or not self.as_written:
                 self._num_above = preamble.num_lines
-            delimiters = (preamble.delimiter,) if preamble.delimiter else delimiters
+            if preamble.delimiter:
+                delimiters = (preamble.delimiter,)
+            elif not self.as_written and are_spaced(first[self._num_above :], DELIMITERS):
+                delimiters = (" ",)
         return {one: header for one in delimiters if (header := self._try_header(one)) is not None}
 
     def _try_header(self, delimiter: str) -> list[str] | None:

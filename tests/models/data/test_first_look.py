@@ -106,6 +106,11 @@ def test_what_cannot_be_forecast_is_refused(tmp_path: Path, header: str, rows: l
         begin_series(written(tmp_path, header, *rows))
 
 
+def test_amounts_below_0_are_no_times(tmp_path: Path) -> None:
+    rows = [f"{number},{number % 9 - 4}.5,{number * 7 % 11 - 5}" for number in range(NUM_DAYS)]
+    assert begin_series(written(tmp_path, "t,east,north", *rows)).tables["data"]["time"] == ("t",)
+
+
 def test_a_table_without_times_has_steps_that_are_counted_from_0(tmp_path: Path) -> None:
     draft = begin_series(written(tmp_path, "level,flow", *(f"{number % 7},{number}" for number in range(NUM_DAYS))))
     data = draft.tables["data"]

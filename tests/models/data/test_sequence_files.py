@@ -89,7 +89,7 @@ def test_values_with_time_stamps_and_dimensions_of_unlike_lengths(tmp_path: Path
         for label, own in zip(CLASSES, SEQUENCES, strict=True)
     ]
     (tmp_path / "a.ts").write_text(
-        "@timeStamps true\n@equalLength false\n@classLabel true walk run sit\n@data\n" + "\n".join(lines)
+        "% about\n@timeStamps True\n@equalLength false\n@classLabel true walk run sit\n@data\n" + "\n".join(lines)
     )
     data = drafted(tmp_path / "a.ts")
     check(data, NAMES)

@@ -16,7 +16,14 @@ from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
 from ostinato.models.scores.forecaster import NETWORK, PERSISTENCE, SEASONAL_NAIVE
 from ostinato.models.training import fitting
-from ostinato.models.training.forecasting import forecast_part, futures, persistence_errors, windows
+from ostinato.models.training.forecasting import (
+    forecast_part,
+    futures,
+    hidden_features,
+    hide,
+    persistence_errors,
+    windows,
+)
 from tests.training import judged, train
 
 NAN = float("nan")
@@ -45,6 +52,44 @@ def test_persistence_errors_leave_holes_out() -> None:
 def test_futures_are_the_steps_after_each_and_unknown_beyond_the_end() -> None:
     table = futures(np.array([[1], [2], [3]], np.float32), 2)
     assert torch.equal(table[..., 0].nan_to_num(-1), torch.tensor([[2.0, 3.0], [3.0, -1.0], [-1.0, -1.0]]))
+
+
+def test_some_features_are_hidden_in_some_stretches_drawn_for_each_row() -> None:
+    x = torch.arange(4 * 11 * 3.0).reshape(4, 11, 3)
+    torch.manual_seed(0)
+    hidden = hide(x, [0, 2], 3, 0.5)
+    gone = hidden.isnan()
+    assert torch.equal(hidden[~gone], x[~gone])
+    assert not gone[..., 1].any()
+    assert torch.equal(gone[..., 0], gone[..., 2])
+    # Whole stretches of three steps, the last shorter; not the same of all rows.
+    for start in range(0, 11, 3):
+        stretch = gone[:, start : start + 3, 0]
+        assert (stretch == stretch[:, :1]).all()
+    assert 0 < gone[..., 0].float().mean() < 1
+    assert len({tuple(row) for row in gone[..., 0].tolist()}) > 1
+    assert hide(x, [0, 2], 3, 1.0)[..., [0, 2]].isnan().all()
+    assert torch.equal(hide(x, [0, 2], 3, 0.0), x)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, ("wind",)),
+        ({"data": {"known_future": ("wind",)}}, ()),
+        ({"training": {"hidden_rate": 0.0}}, ()),
+        ({"training": {"horizon_steps": 1}}, ()),
+        ({"network": {"forecast": "direct"}}, ()),
+    ],
+)
+def test_what_a_forecast_that_is_fed_back_does_not_know_is_hidden(
+    wave_recipe: Recipe, changes: dict[str, dict[str, Any]], names: tuple[str, ...]
+) -> None:
+    content = wave_recipe.model_dump()
+    content["data"] |= {"features": ("load", "wind"), "target": "load", **changes.get("data", {})}
+    content["network"] |= {"forecast": "fed_back", **changes.get("network", {})}
+    content["training"] |= {"horizon_steps": 4, **changes.get("training", {})}
+    assert hidden_features(Recipe.model_validate(content)) == names
 
 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(wave_recipe: Recipe) -> None:

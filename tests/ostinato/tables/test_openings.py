@@ -28,6 +28,14 @@ def test_the_delimiter_that_excel_tells_is_taken(tmp_path: Path) -> None:
     assert (found.header, next(found.rows()).cells) == (("a,x", "b"), ["1,5", "2"])
 
 
+def test_spaces_cut_where_nothing_else_does_and_all_lines_alike(tmp_path: Path) -> None:
+    found = table(tmp_path, "year   x  y\n1900  1.5   2\n1901 -3     4\n")
+    assert (found.header, found.delimiter) == (("year", "x", "y"), " ")
+    assert [row.cells for row in found.rows()] == [["1900", "1.5", "2"], ["1901", "-3", "4"]]
+    assert table(tmp_path, "the name\nof each one\n").header == ("the name",)
+    assert table(tmp_path, "the name\nof one\n", as_written=True).header == ("the name",)
+
+
 def test_a_header_with_a_mark_is_one(tmp_path: Path) -> None:
     assert table(tmp_path, "#date,x\n2024-01-01,1\n").header == ("#date", "x")
 
@@ -47,6 +55,7 @@ def test_numbers_that_count_on_are_names(tmp_path: Path, header: str) -> None:
 
 def test_an_index_without_a_name_gets_one(tmp_path: Path) -> None:
     assert table(tmp_path, ",x\n0,1\n").header == ("index", "x")
+    assert table(tmp_path, ",0\n1821,269\n").header == ("index", "0")
 
 
 @pytest.mark.parametrize("below", ["Total,7,8\n", "\n\nSource: my company\n", ",,\nSumme:,1,2\nAverage,1,1\n"])
