@@ -30,7 +30,6 @@ from ostinato.export.proofs.rounding import OwnRounding, own_rounding, proved_to
 from ostinato.export.streaming_decoder import DECODER_FILE, begins_decoder, export_decoder
 from ostinato.export.version_directory import Exported, new_version
 from ostinato.service.artifact.framing import Framing
-from ostinato.service.artifact.manifest import Limits
 from ostinato.service.artifact.tensors import Input
 
 GRAPH_FILE = "model.onnx"
@@ -157,7 +156,6 @@ def export_module(
             description=description,
             inputs=contract.given if framing is None else steps,
             framing=framing,
-            limits=Limits(max_chunk_steps=0 if framing is None else framing.max_chunk_steps),
             outputs=contract.made,
             context=contract.context,
             states=contract.states,

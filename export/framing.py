@@ -27,17 +27,17 @@ _TO_THE_END = np.iinfo(np.int64).max
 def frame_graph(
     model: ir.Model, inputs: Mapping[str, WindowAxes], framing: Framing
 ) -> tuple[ir.Model, tuple[State, ...]]:
-    """Make, in place, of a graph that is given whole windows one that is given frames of ``hop`` new steps.
+    """Make, in place, of a graph that is given whole windows one that is given frames, as ``framing`` has them.
 
-    Each input of windows becomes one of frames, ``[B, hop, ...]`` or ``[B, T, hop, ...]``, whatever the order of its
-    axes was; what windows share is a state, ``[B, window - hop, ...]``, which is zeros before the first step. Numbers
-    are only moved, so that a window has the bits that it had.
+    Each input of windows becomes one of frames, ``[B, size, ...]`` or ``[B, T, size, ...]``, whatever the order of its
+    axes was; what a window has of the steps before its frame is a state, ``[B, past, ...]``, which is zeros before the
+    first step. Numbers are only moved, so that a window has the bits that it had.
 
     Args:
         inputs: name of each input that is a window -> its axes; all with ``"T"``, or none.
 
     Returns:
-        The model, and the states: one for each input, or none where windows share nothing.
+        The model, and the states: one for each input, or none where a frame is all that the network sees.
 
     Raises:
         ExportError: an input is not in the graph, or its axes are not those of windows.
@@ -64,7 +64,7 @@ def _frame_input(
 ) -> State | None:
     place, old = _input(graph, name, axes)
     is_many, sizes = "T" in axes, [axis for axis in axes if isinstance(axis, int)]
-    frame = ir.Value(name=name, type=old.type, shape=ir.Shape(["B", *(["T"] if is_many else []), framing.hop, *sizes]))
+    frame = ir.Value(name=name, type=old.type, shape=ir.Shape(["B", *(["T"] if is_many else []), framing.size, *sizes]))
     nodes = Nodes(np.int64)
     state, window = None, frame
     if framing.past:
@@ -81,10 +81,10 @@ def _frame_input(
             dtype=_dtype(old),
             bounded=True,  # of steps that were looked at when they came
         )
-    elif framing.window < framing.hop:
+    elif framing.window < framing.size:
         at = nodes.integers([1 + is_many])
-        first = nodes.integers([framing.hop - framing.window])
-        window = nodes.op("Slice", frame, first, nodes.integers([framing.hop]), at)
+        first = nodes.integers([framing.size - framing.window])
+        window = nodes.op("Slice", frame, first, nodes.integers([framing.size]), at)
     order = _order(axes)
     if order != sorted(order):
         window = nodes.op("Transpose", window, perm=order)

@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxscript.optimizer import fold_constants
 from safetensors.numpy import load_file
 
 from ostinato.export.contracts.axes import Array
@@ -37,6 +40,7 @@ _OPERATORS = ("MatMul", "Gemm", "LSTM")
 _MARGIN = 2.0
 """What another processor may make of the same whole numbers, in terms of what was measured on this one."""
 _MAX_BATCH_SIZE = 256
+_MAX_WEIGHTS = 1 << 28
 _OF_THIS_VERSION = {"name", "version", "graphs", "parity", "promise", "quantized", "provenance", "schema_version"}
 
 
@@ -131,9 +135,8 @@ def quantize_graph(source: Path, target: Path) -> tuple[str, ...]:
         ExportError: onnxruntime cannot, or there is nothing that it quantises.
     """
     try:
-        model = onnx.load(source)
+        model = _prepared(source)
         before = Counter(node.op_type for node in _nodes(model.graph))
-        _say_that_it_is_prepared(model)
         quantize_dynamic(
             model,
             target,
@@ -158,9 +161,31 @@ def quantize_graph(source: Path, target: Path) -> tuple[str, ...]:
     return (f"int8: {', '.join(stay)} stay in float: onnxruntime has no int8 for them",) if stay else ()
 
 
-def _say_that_it_is_prepared(model: onnx.ModelProto) -> None:
-    """Have the quantiser not advise to optimise the graph, which would change what was proved."""
-    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+def _prepared(source: Path) -> onnx.ModelProto:
+    """The graph of a file with each weight where the quantiser looks for it: computed, and beside the operator that
+    it is of, in whatever body that is.
+    """
+    model = ir.load(source)
+    fold_constants(model, input_size_limit=_MAX_WEIGHTS, output_size_limit=_MAX_WEIGHTS)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
+        graph = node.graph
+        if node.op_type in _OPERATORS and isinstance(graph, ir.Graph) and graph is not model.graph:
+            for place, value in enumerate(node.inputs):
+                if value is not None and value.is_initializer() and value.graph is not graph:
+                    node.replace_input_with(place, _copied_into(graph, value))
+    made = ir.to_proto(model)
+    # The quantiser advises to optimise a graph that does not say so, which would change what was proved.
+    made.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    return made
+
+
+def _copied_into(graph: ir.Graph, weight: ir.Value) -> ir.Value:
+    """A weight of a body's own, with the numbers of one around it."""
+    name = f"{weight.name}_in_{graph.name}_{len(graph.initializers)}"
+    copied = ir.Value(name=name, type=weight.type, shape=weight.shape, const_value=weight.const_value)
+    graph.register_initializer(copied)
+    return copied
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -205,7 +230,13 @@ def _beside(runner: Runner, inputs: Array, begin: Rows, alone: Array) -> float:
         made, _ = runner.promising(ANY).run(inputs[:, :1], begin)
     except RunFailed:
         return 0.0
-    return largest_difference(made, alone[:, :1])
+    return _farthest(runner.manifest, made, alone[:, :1])
+
+
+def _farthest(manifest: Manifest, made: Array, alone: Array) -> float:
+    """The largest difference of rows, output by output."""
+    pairs = zip(manifest.made.flat(made), manifest.made.flat(alone), strict=True)
+    return max(largest_difference(one, other) for one, other in pairs)
 
 
 def _whole(manifest: Manifest, source: Path, folder: Path) -> Iterator[tuple[Array, float]]:
@@ -220,7 +251,7 @@ def _whole(manifest: Manifest, source: Path, folder: Path) -> Iterator[tuple[Arr
             beside = alone
         yield (
             _differences(manifest.made.flat(alone), manifest.made.flat(each.outputs)),
-            largest_difference(beside, alone),
+            _farthest(manifest, beside, alone),
         )
 
 

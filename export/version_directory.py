@@ -21,7 +21,17 @@ from safetensors.numpy import save_file
 from ostinato.export.contracts.axes import Array
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Proof
-from ostinato.service.artifact.manifest import ALONE, ANY, GOLDEN_FILE, DataFile, GraphFile, Manifest, Name, Promise
+from ostinato.service.artifact.manifest import (
+    ALONE,
+    ANY,
+    GOLDEN_FILE,
+    DataFile,
+    GraphFile,
+    Limits,
+    Manifest,
+    Name,
+    Promise,
+)
 from ostinato.service.artifact.regular_files import sha256_of
 from ostinato.service.artifact.version_files import describe_others
 from ostinato.service.artifact.wire import external_files
@@ -66,11 +76,15 @@ class NewVersion:
             provenance: where the model comes from; the library versions are added.
             find_promise: tells the promise of the version whose manifest, yet without it, and folder it is given;
                 None = what the proof alone tells.
-            described: the manifest's other fields.
+            described: the manifest's other fields; with framing a chunk may have as many frames as others have steps,
+                where no limits are said.
 
         Raises:
             ExportError: the manifest would not be valid, or no promise holds.
         """
+        framing = described.get("framing")
+        if framing is not None and "limits" not in described:
+            described["limits"] = Limits(max_chunk_steps=framing.max_chunk_steps)
         manifest = _valid_manifest(
             name=self._name,
             version=self._version,

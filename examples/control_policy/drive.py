@@ -60,7 +60,7 @@ def drive(
 
 def is_as_offline(client: Client, episode: Episode, model: str = MODEL) -> bool:
     """Whether an episode's actions are, to the bit, those of one run over all that was seen in it."""
-    whole = client.predict(model, np.stack(episode.seen)[None])
+    whole = client.predict(model, [np.stack(episode.seen)])
     return bool(np.asarray(whole)[0].tobytes() == np.stack(episode.actions).tobytes())
 
 

@@ -34,7 +34,7 @@ class Poles:
 
     def seen(self) -> NDArray[np.float32]:
         """What a policy is told: position and angle, ``[N, 2]``, each as a part of what is allowed."""
-        return (self.states[:, [0, 2]] / [TRACK, LEAN]).astype(np.float32)
+        return np.asarray(self.states[:, [0, 2]] / [TRACK, LEAN], np.float32)
 
     def push(self, actions: NDArray[np.floating]) -> NDArray[np.bool_]:
         """One step with pushes ``[N]`` in [-1, 1]; returns which episodes are over, fallen or at their end."""
@@ -53,7 +53,7 @@ class Poles:
 
     def fallen(self) -> NDArray[np.bool_]:
         """Which are off the track or have fallen over, ``[N]``."""
-        return (np.abs(self.states[:, 0]) > TRACK) | (np.abs(self.states[:, 2]) > LEAN)
+        return np.asarray((np.abs(self.states[:, 0]) > TRACK) | (np.abs(self.states[:, 2]) > LEAN))
 
 
 def teacher(states: Array) -> Array:

@@ -17,7 +17,7 @@ from ostinato.service.artifact.tensors import Axis, FeatureRange, Input, State
 
 
 class Frames(nn.Module):
-    """A module of windows, given ``hop`` new steps a run: those before them are its last states.
+    """A module of windows, given a frame a run: the steps before it, which its window has too, are its last states.
 
     Args:
         parts: its inputs, of steps.
@@ -38,16 +38,16 @@ class Frames(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Frames, contexts, states and what came before to the outputs, the states, and what comes before the next."""
-        count, past, hop = len(self.axes), self.framing.past, self.framing.hop
+        count, past, size = len(self.axes), self.framing.past, self.framing.size
         frames, rest = tensors[:count], tensors[count:]
         if not past:
-            first = max(0, hop - self.framing.window)
-            windows = [frame.narrow(axis, first, hop - first) for frame, axis in zip(frames, self.axes, strict=True)]
+            first = size - self.framing.window
+            windows = [frame.narrow(axis, first, size - first) for frame, axis in zip(frames, self.axes, strict=True)]
             return tuple(run(self.module, windows, rest, self.num_outputs))
         pasts, rest = rest[-count:], rest[:-count]
         windows = [torch.cat(pair, dim=axis) for *pair, axis in zip(pasts, frames, self.axes, strict=True)]
         made = run(self.module, windows, rest, self.num_outputs)
-        after = [window.narrow(axis, hop, past) for window, axis in zip(windows, self.axes, strict=True)]
+        after = [window.narrow(axis, size, past) for window, axis in zip(windows, self.axes, strict=True)]
         return (*made, *(each.contiguous() for each in after))
 
     def _pasts(self, batch_size: int) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,24 @@ _TOLERANCE = 1e-3
 """Of the largest number: rounding is less, what depends on other steps is more."""
 
 _MEANS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd", "ReduceSumSquare"}
-_MEANS |= {"GlobalAveragePool", "GlobalMaxPool", "ReduceLogSum", "ReduceLogSumExp"}
+_MEANS |= {"GlobalAveragePool", "GlobalMaxPool", "ReduceLogSum", "ReduceLogSumExp", "BatchNormalization"}
 _NORMS = {"InstanceNormalization", "LayerNormalization", "GroupNormalization", "MeanVarianceNormalization"}
+_PRODUCTS = {"Softmax", "LogSoftmax", "MatMul", "Gemm", "Einsum", "Attention", "MultiHeadAttention"}
 _WINDOWS = {"Conv", "ConvTranspose", "AveragePool", "MaxPool", "QLinearConv", "ConvInteger", "LpPool", "DFT", "STFT"}
 _SELECTS = {"Gather", "Slice", "GatherND", "GatherElements", "Split", "SplitToSequence"}
+_LOOPS = {"Scan", "Loop"}
+_SCALES = {"DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"}
+_REASONS = (
+    (_PRODUCTS, "it puts all steps together, as attention does: what it answers depends on steps still to come"),
+    (_MEANS | _NORMS, "it makes one number of all steps, those still to come included"),
+    (_SCALES, "it takes the scale of its eight bits from all the steps that it is given together"),
+    (_WINDOWS, "it looks at steps around each step that are not in the piece it is given"),
+    (_SELECTS, "it takes steps by their place in the whole sequence"),
+    (_LOOPS, "it keeps from step to step what could not be made a state"),
+    ({"ReverseSequence", "TopK", "NonZero", "Unique", "Compress"}, "it puts the steps in an order of all of them"),
+    ({"CumSum"}, "it sums up from the last step on, or what is no number of a row"),
+)
+"""What operators have to do with steps that they are not given."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,8 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
             parts.append(exposed.run({**piece, **carried}))
             carried = {state.input: parts[-1].get(state.output, carried[state.input]) for state in known}
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        return _failed(exposed, str(error), length)
+        found = failure(exposed.nodes, str(error), f"{length} steps")
+        return found or Obstacle(model.graph.name or "", "graph", f"it cannot run with {length} steps: {error}")
     return _found(exposed, _Pieces(whole, parts, lengths), begin)
 
 
@@ -143,51 +158,41 @@ def _initial(state: State, batch_size: int, dtype: ir.DataType | None) -> Array:
     return rows if dtype is None else rows.astype(dtype.numpy())
 
 
-def _failed(exposed: Exposed, message: str, length: int) -> Obstacle:
-    named = [node for node in exposed.nodes if node.name and f"'{node.name}'" in message]
-    node = named[0] if named else exposed.nodes[0]
-    return Obstacle(name_of(node), node.op_type, f"it cannot run with {length} steps: {message}")
+def failure(nodes: Iterable[ir.Node], message: str, what: str) -> Obstacle | None:
+    """The node at which onnxruntime failed, in its own words; None where it names none."""
+    named, _, words = message.partition("Status Message:")
+    node = next((node for node in nodes if node.name and f"Name:'{node.name}'" in named), None)
+    return (
+        None if node is None else Obstacle(name_of(node), node.op_type, f"it cannot run with {what}: {words.strip()}")
+    )
 
 
 def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obstacle | None:
     """Of the nodes that answer otherwise the first one that data go through."""
     of_data = {id(value) for value in exposed.inputs if value.name not in carried}
+    of_states = {id(value) for value in exposed.inputs if value.name in carried}
     for node in exposed.nodes:
         given = used_by(node)
-        if node.op_type in ("Shape", "Size") or not any(id(value) in of_data for value in given):
+        if node.op_type in ("Shape", "Size"):
+            continue
+        if any(id(value) in of_states for value in given):
+            of_states |= {id(value) for value in node.outputs}
+        if not any(id(value) in of_data for value in given):
             continue
         of_data |= {id(value) for value in node.outputs}
-        looked_at = [
-            value.name for value in node.outputs if value.name and (value.uses() or value.name in exposed.answers)
-        ]
+        looked_at = [each.name for each in node.outputs if each.name and (each.uses() or each.name in exposed.answers)]
         if any(map(pieces.differs, looked_at)):
-            counted = [v for v in given if id(v) not in of_data and pieces.differs(v.name or "")]
-            return Obstacle(name_of(node), node.op_type, _reason(node, counted, pieces))
+            counted = [v for v in given if id(v) not in of_data | of_states and pieces.differs(v.name or "")]
+            return Obstacle(name_of(node), node.op_type, _reason(node, counted))
     return None
 
 
-def _reason(node: ir.Node, counted: Sequence[ir.Value], pieces: _Pieces) -> str:
+def _reason(node: ir.Node, counted: Sequence[ir.Value]) -> str:
     """Why a node answers otherwise in pieces."""
-    operator = node.op_type
-    if any((value.name or "") in pieces.whole for value in counted) and operator not in {*_SELECTS, "Scan", "Loop"}:
-        return "it takes what depends on the number of a step, counted from the beginning of what it is given"
-    if operator in ("Softmax", "LogSoftmax", "MatMul", "Gemm", "Einsum", "Attention", "MultiHeadAttention"):
-        return "it puts all steps together, as attention does: what it answers depends on steps still to come"
-    if operator in _MEANS or operator in _NORMS or operator == "BatchNormalization":
-        return "it makes one number of all steps, those still to come included"
-    if operator in _WINDOWS:
-        return "it looks at steps around each step that are not in the piece it is given"
-    if operator in _SELECTS:
-        return _selection(node)
-    if operator in ("ReverseSequence", "TopK", "NonZero", "Unique", "Compress"):
-        return "it puts the steps in an order that depends on all of them"
-    if operator in ("Scan", "Loop"):
-        return "it keeps from step to step what could not be made a state"
-    return "it answers otherwise where the sequence comes in pieces"
-
-
-def _selection(node: ir.Node) -> str:
     steps = constant_of(node.inputs[4]) if node.op_type == "Slice" and len(node.inputs) > 4 else None
     if steps is not None and bool(np.any(steps < 0)):
         return "it turns the steps round, so that the last one comes first"
-    return "it takes steps by their place in the whole sequence"
+    if counted and node.op_type not in _SELECTS | _LOOPS:
+        return "it takes what depends on the number of a step, counted from the beginning of what it is given"
+    found = (reason for operators, reason in _REASONS if node.op_type in operators)
+    return next(found, "it answers otherwise where the sequence comes in pieces")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -17,6 +18,9 @@ InputAxes: TypeAlias = Mapping[str, tuple[int | None, int | None]]
 BATCH_SIZES = (3, 2)
 LENGTHS = ((13, 17), (52, 68), (208, 272), (832, 1088), (1920, 3840), (15360, 19200))
 """Numbers of steps to try, until a graph runs: one has windows, another convolutions without padding."""
+
+MAX_NUMBERS = 2**22
+"""In an input of a run that is tried."""
 
 
 class Feeding:
@@ -54,7 +58,10 @@ class Feeding:
         for lengths in LENGTHS:
             self._other_size = lengths[0]
             for rows in (batch_sizes, (1, 1)) if batch_size is None else (batch_sizes,):
-                yield rows, lengths if num_steps is None else (num_steps, num_steps)
+                steps = lengths if num_steps is None else (num_steps, num_steps)
+                sizes = (math.prod(self._shape(value, rows[0], steps[1])) for value in self._inputs)
+                if lengths is LENGTHS[0] or max(sizes, default=0) <= MAX_NUMBERS:
+                    yield rows, steps
 
     def __call__(self, batch_size: int, num_steps: int, seed: int) -> dict[str, Array]:
         """Inputs of a run."""
@@ -65,8 +72,16 @@ class Feeding:
         name = value.name or ""
         if name in self._constants:
             return np.asarray(self._constants[name])
+        shape = self._shape(value, batch_size, num_steps)
+        dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
+        if dtype.kind in "fV":
+            return np.asarray(rng.standard_normal(shape)).astype(dtype)
+        return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+
+    def _shape(self, value: ir.Value, batch_size: int, num_steps: int) -> list[int]:
+        name = value.name or ""
         axes = self.axes.get(name, (None, None))
-        shape = []
+        shape: list[int] = []
         for axis, size in enumerate(value.shape or ()):
             symbol = size.value if isinstance(size, ir.SymbolicDim) else None
             if axis == axes[0] or (symbol in self._symbols[0] and name not in self.axes):
@@ -75,10 +90,7 @@ class Feeding:
                 shape.append(num_steps)
             else:
                 shape.append(size if isinstance(size, int) else self._other_size)
-        dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
-        if dtype.kind in "fV":
-            return np.asarray(rng.standard_normal(shape)).astype(dtype)
-        return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+        return shape
 
     def _symbols_of(self, which: int) -> set[str | None]:
         """What the axes of the batch, or of the steps, are called."""

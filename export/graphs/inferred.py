@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
@@ -21,7 +23,13 @@ def infer_shapes(model: ir.Model) -> None:
         for value in (given for body in bodies_of(node) for given in body.inputs):
             if value.shape is not None:  # a Loop's number of the round must be known to have no axes
                 value.shape = ir.Shape([None] * len(value.shape))
-    ShapeInferencePass()(model)
+    log = logging.getLogger(ShapeInferencePass.__module__)
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what cannot be inferred stays unknown
+    try:
+        ShapeInferencePass()(model)
+    finally:
+        log.setLevel(level)
     for value in lists:  # which the pass takes for tensors of what is in them
         value.type, value.shape = None, None
 

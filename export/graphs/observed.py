@@ -20,6 +20,9 @@ from ostinato.export.graphs.feeding import Feeding, Feeds, InputAxes
 from ostinato.export.graphs.sources import all_nodes
 from ostinato.service.artifact.graphs import without_messages
 
+_DEPTH = 4
+"""So many nodes behind an operator are looked at, too: what a convolution makes too much is cut off somewhere there."""
+
 
 class CannotRun(Exception):
     """A graph runs with none of the sizes that were tried; says why, in onnxruntime's words."""
@@ -154,7 +157,10 @@ def observe(
 def _names_at(model: ir.Model, operators: Collection[str]) -> set[str]:
     """Of the values at operators, and at those that use what they make: others may be many, and large."""
     nodes = [node for node, _ in all_nodes(model.graph) if node.op_type in operators or node.op_type == "If"]
-    nodes += [user for node in nodes for value in node.outputs for user, _ in value.uses()]
+    users = nodes
+    for _ in range(_DEPTH):
+        users = [user for node in users for value in node.outputs for user, _ in value.uses()]
+        nodes = [*nodes, *users]
     return {value.name or "" for node in nodes for value in (*node.inputs, *node.outputs) if value is not None}
 
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
 
 from ostinato.export.contracts.axes import Array
-from ostinato.export.graphs.dependence import first_dependence
+from ostinato.export.graphs.dependence import failure, first_dependence
 from ostinato.export.graphs.feeding import Feeding, InputAxes
 from ostinato.export.graphs.inferred import infer_shapes
 from ostinato.export.graphs.observed import CannotRun, Observed, observe
@@ -27,6 +27,7 @@ from ostinato.export.graphs.rewired_pasts import (
     rewire_convolution,
     rewire_padding,
     rewire_running_sum,
+    rewire_transposed_convolution,
 )
 from ostinato.export.graphs.rewiring import Hindered, Obstacle, Rewiring
 from ostinato.export.graphs.settled import settle
@@ -38,6 +39,7 @@ __all__ = ["InputAxes", "Obstacle", "Rewired", "first_dependence", "rewire"]
 _REWRITES = {**dict.fromkeys(LAYERS, rewire_layer), "Scan": rewire_loop, "Loop": rewire_loop}
 _REWRITES_OF_PASTS = {
     **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), rewire_convolution),
+    "ConvTranspose": rewire_transposed_convolution,
     "Pad": rewire_padding,
     "Concat": rewire_concatenation,
     "CumSum": rewire_running_sum,
@@ -144,4 +146,6 @@ def _drop_inputs(rewiring: Rewiring) -> None:
 
 
 def _cannot_run(model: ir.Model, error: CannotRun) -> Obstacle:
-    return Obstacle(model.graph.name or "", "graph", f"it runs with none of the lengths that were tried: {error}")
+    what = "any of the numbers of steps that were tried"
+    found = failure((node for node, _ in all_nodes(model.graph)), str(error), what)
+    return found or Obstacle(model.graph.name or "", "graph", f"it cannot run with {what}: {error}")

@@ -111,18 +111,11 @@ def _drop_lengths(rewiring: Rewiring, node: ir.Node, steps: Size) -> None:
         for run in runs
     ]
     constant = constant_of(lengths)
-    if constant is not None:
-        whole = [_is_whole(node, constant)]
+    if constant is not None:  # of a graph that was written for so many steps
+        whole = [bool(np.all(constant == constant.ravel()[0]))]
     if not all(whole):
         raise Hindered("the lengths of its sequences are not those of what it is given")
     node.replace_input_with(_LENGTHS, None)
-
-
-def _is_whole(node: ir.Node, lengths: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> bool:
-    """Whether constant lengths are the size that the graph was written with."""
-    sequence = node.inputs[0]
-    size = None if sequence is None or sequence.shape is None else sequence.shape[0]
-    return isinstance(size, int) and bool(np.all(lengths == size))
 
 
 def _add_states(rewiring: Rewiring, node: ir.Node, fold: Fold) -> None:

@@ -136,7 +136,7 @@ def _is_answered(number: ir.Value, outlets: set[int], body: ir.Graph) -> bool:
                 data = consumer.inputs[0]
                 if data is not None and (data.const_value is not None or _is_constant(data)):
                     return True
-            elif consumer.op_type in _WRITTEN and place:
+            elif consumer.op_type in ("Shape", "Size") or (consumer.op_type in _WRITTEN and place):
                 continue
             elif consumer.op_type in _OF_NUMBERS or (consumer.op_type == "Cast" and _is_of_integers(consumer)):
                 waiting.extend(made for made in consumer.outputs if id(made) not in seen)

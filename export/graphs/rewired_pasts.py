@@ -6,6 +6,8 @@ sum that runs along the steps. Each piece then sees the end of the one before, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -14,6 +16,20 @@ from ostinato.export.graphs.observed import Size
 from ostinato.export.graphs.rewiring import Placement, Rewiring
 
 _LAST = int(np.iinfo(np.int64).max)
+_STEPWISE = {
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+    "Selu",
+    "Sigmoid",
+    "Tanh",
+    "HardSigmoid",
+    "HardSwish",
+    "Softplus",
+    "Gelu",
+}
+_STEPWISE |= {"BatchNormalization", "Identity", "Dropout", "Cast", "Gather", "Squeeze", "Unsqueeze", "Transpose"}
 _ZERO_POINTS = {"Conv": None, "ConvInteger": 2, "QLinearConv": 2}
 """Convolutions, and the place of what they take for zero."""
 
@@ -71,7 +87,35 @@ def rewire_convolution(rewiring: Rewiring, node: ir.Node) -> None:
         pads[place] = pads[place + num_axes] = 0
         node.attributes["pads"] = ir.AttrInt64s("pads", pads)
         for user in cut:
-            _become(user, "Identity", [node.outputs[0]])
+            _become(user, "Identity", [user.inputs[0]])
+        return
+
+
+def rewire_transposed_convolution(rewiring: Rewiring, node: ir.Node) -> None:
+    """``ConvTranspose`` each step of which goes into later ones, where what it makes behind the last step is cut off.
+
+    Raises:
+        Hindered: it is not known which part of the state is of which row.
+    """
+    sizes, weights = rewiring.observed.sizes(node.inputs[0]), rewiring.observed.sizes(node.inputs[1])
+    if sizes is None or weights is None or {"auto_pad", "output_shape"} & set(node.attributes):
+        return
+    num_axes = len(sizes) - 2
+    pads, others = _integers(node, "pads", [0] * 2 * num_axes), _integers(node, "output_padding", [0] * num_axes)
+    strides, dilations = (_integers(node, name, [1] * num_axes) for name in ("strides", "dilations"))
+    for place in range(num_axes):
+        reach = (int(weights[place + 2].rest) - 1) * dilations[place]
+        behind = reach - pads[place + num_axes]
+        if not _is_steps(sizes[place + 2]) or not reach or strides[place] != 1 or others[place] or pads[place]:
+            continue
+        cut = _cuts_of_end(rewiring, node, place + 2, behind) if behind else []
+        if cut is None:
+            continue
+        _put_past(rewiring, node, place + 2, reach, 0.0)
+        pads[place] = pads[place + num_axes] = reach
+        node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+        for user in cut:
+            _become(user, "Identity", [user.inputs[0]])
         return
 
 
@@ -164,9 +208,35 @@ def _cuts_of_end(rewiring: Rewiring, node: ir.Node, axis: int, count: int) -> li
     """The nodes that cut off what a convolution makes behind the last step; None where something else uses it."""
     made = node.outputs[0]
     users = [user for user, _ in made.uses()]
-    if made.is_graph_output() or not users or not all(_cuts(rewiring, user, made, axis, count) for user in users):
+    if made.is_graph_output() or not users:
         return None
-    return users
+    cuts: list[ir.Node] = []
+    for user in users:
+        if _cuts(rewiring, user, made, axis, count):
+            cuts.append(user)
+            continue
+        moved = _axis_behind(rewiring, user, made, axis)
+        others = None if moved is None else _cuts_of_end(rewiring, user, moved, count)
+        if others is None:
+            return None
+        cuts += others
+    return cuts
+
+
+def _axis_behind(rewiring: Rewiring, node: ir.Node, value: ir.Value, axis: int) -> int | None:
+    """Where the steps are behind a node that does to each step the same; None behind another."""
+    before, after = rewiring.observed.sizes(value), rewiring.observed.sizes(node.outputs[0])
+    chosen = _integer(node, "axis") % len(before or ()) if node.op_type == "Gather" and before else None
+    if (
+        node.op_type not in _STEPWISE
+        or before is None
+        or after is None
+        or chosen == axis
+        or node.inputs[0] is not value
+    ):
+        return None
+    places = [place for place, size in enumerate(after) if size == before[axis]]
+    return places[0] if len(places) == 1 else None
 
 
 def _cuts(rewiring: Rewiring, node: ir.Node, value: ir.Value, axis: int, count: int) -> bool:
@@ -181,7 +251,7 @@ def _cuts(rewiring: Rewiring, node: ir.Node, value: ir.Value, axis: int, count: 
     return np.array_equal(whole[tuple(kept)], base) and [size.rest for size in after] == expected
 
 
-def _become(node: ir.Node, operator: str, inputs: list[ir.Value]) -> None:
+def _become(node: ir.Node, operator: str, inputs: Sequence[ir.Value | None]) -> None:
     """Let a node be another operator that makes the same outputs."""
     node.op_type, node.domain = operator, ""
     node.attributes.clear()
@@ -193,3 +263,8 @@ def _become(node: ir.Node, operator: str, inputs: list[ir.Value]) -> None:
 def _integer(node: ir.Node, name: str) -> int:
     attribute = node.attributes.get(name)
     return 0 if attribute is None else attribute.as_int()
+
+
+def _integers(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else list(attribute.as_ints())

@@ -265,7 +265,9 @@ class Rewiring:
             name=name, input=f"{name}_in", output=f"{name}_out", shape=layout.shape, dtype=kind, initial=initial
         )
         self.states.append(state)
-        self.words.append(f"{node.op_type} {name_of(node)!r}: state {list(layout.shape)}, at first {_words(initial)}")
+        self.words.append(
+            f"{node.op_type} {name_of(node)!r}: state {label} {list(layout.shape)}, at first {_words(initial)}"
+        )
         return given
 
     def put_state(self, node: ir.Node, placement: Placement, state: ir.Value, place: int, place_of_last: int) -> None:

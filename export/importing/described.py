@@ -15,10 +15,11 @@ from ostinato.export.contracts.sequence import SequenceContract
 from ostinato.export.errors import ExportError
 from ostinato.export.framing import frame_graph, steps_shape
 from ostinato.export.graphs.tidy import tidy
+from ostinato.export.importing.beginnings import first_row
 from ostinato.export.importing.boundary import ServedTensor, begin_with, count_steps, serve_edges
 from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.found import Found, FoundTensor
-from ostinato.export.importing.layouts import AxisRoles, normal, timed
+from ostinato.export.importing.layouts import normal, timed
 from ostinato.export.importing.network import ForeignModule, ForeignNetwork, FramedNetwork, Network
 from ostinato.export.importing.opened import opened
 from ostinato.export.importing.ports import valid_names
@@ -211,11 +212,10 @@ class Described:
                 f"the file takes {takes}: each session's row is computed by itself, in one run with the others"
             )
         if not finding.layout.has_steps:
-            words.append("a step a run" if self.framing is None else f"a frame of {self.framing.hop} steps a run")
+            words.append("a step a run" if self.framing is None else f"a frame of {self.framing.size} steps a run")
         if self.framing is not None:
-            words.append(
-                f"windows of {self.framing.window} steps, {self.framing.hop} of them new; zeros before the first step"
-            )
+            first = "zeros before the first step" if self.framing.begin == "zeros" else "the first is a whole one"
+            words.append(f"windows of {self.framing.window} steps, one every {self.framing.hop}; {first}")
         return tuple(words)
 
     def _found(self, edge: ServedTensor, role: str, how: str) -> FoundTensor:
@@ -285,14 +285,14 @@ class Described:
         return Output.model_validate(content)
 
     def _state(self, given: str, made: str) -> State:
-        roles = self.finding.layout.roles[given]
+        roles, dtype = self.finding.layout.roles[given], self.finding.port(given).dtype
         content = {
             "name": self._served[given],
             "input": self._served[given],
             "output": self._served[made],
             "shape": normal(roles),
-            "dtype": self.finding.port(given).dtype,
-            "initial": _initial(self.finding.initial.get(given), given, roles),
+            "dtype": dtype,
+            "initial": _short(first_row(self.finding.initial.get(given), given, roles, dtype)),
         }
         return State.model_validate(content)
 
@@ -335,17 +335,6 @@ def _per_frame(shape: tuple[int | str, ...], framing: Framing) -> tuple[tuple[in
     return (*shape[: sizes[0]], "T", *shape[sizes[0] + 1 :]), first
 
 
-def _initial(given: NDArray[Any] | None, name: str, roles: AxisRoles) -> Any:
-    """What a state begins with, as the manifest has it: a number, or the numbers of one row."""
-    if given is None:
-        return 0
-    row_shape = tuple(size for size in normal(roles) if isinstance(size, int))
-    if given.size == 1:
-        return given.ravel()[0].item()
-    if given.shape != row_shape and given.ndim == len(roles):  # of a batch, the first
-        given = np.take(given, 0, axis=roles.index("B")) if "B" in roles else given
-    if given.shape != row_shape:
-        raise ExportError(
-            f"what state {name!r} begins with has shape {list(given.shape)}, and one row {list(row_shape)}"
-        )
-    return given.tolist()
+def _short(row: NDArray[Any]) -> Any:
+    """A row as a manifest has it: one number, where it is that all over."""
+    return row.ravel()[0].item() if row.size and (row == row.ravel()[0]).all() else row.tolist()

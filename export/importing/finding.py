@@ -25,8 +25,8 @@ from ostinato.export.importing.survey import Drawer, Survey, Surveyed, Unfit
 from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.tensors import State
 
-_MAX_TRIED = 24
-"""Layouts that are tried before a graph is given up."""
+_MAX_TRIED, _MAX_REWIRED = 24, 4
+"""Layouts that are tried before a graph is given up, and that it is rewired for."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,7 @@ class _Finder:
         """The first likely axes with which the graph runs and streams, or runs; None where none do."""
         session = self._bench.open(opened(self._model))
         runs: list[Finding] = []
+        unfit: list[Finding] = []
         self._reasons.clear()
         for count, layout in enumerate(self._layouts()):
             if count == _MAX_TRIED:
@@ -259,14 +260,21 @@ class _Finder:
                 surveyed = survey.look(layout)
             except Unfit as error:
                 self._reasons.append(str(error))
+                if layout.has_steps and layout.rows is None:
+                    unfit.append(self._finding(survey, Surveyed(layout, {}, str(error)), constants))
                 continue
             found = self._finding(survey, surveyed, constants)
             if self._pairs and not surveyed.carries:
                 self._found = found
                 return found
             runs.append(found)
-        made = [self._rewired(found) for found in runs]
-        self._found = next((found for found in made if found.streams), made[0] if made else None)
+        made = (self._rewired(found) for found in runs)
+        self._found = next((found for found in made if found.streams), None)
+        if self._found is None:  # what begins with the states of one row runs for others when it is given them
+            made = (self._rewired(found) for found in unfit[:_MAX_REWIRED])
+            self._found = next((found for found in made if found.streams), None)
+        if self._found is None and runs:
+            self._found = self._rewired(runs[0])
         return self._found
 
     def answers(self, constants: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:

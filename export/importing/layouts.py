@@ -122,14 +122,15 @@ def likely_layouts(
                     seen.add(key)
                     if each.rows is None:
                         yield each
+                        later.append(replace(each, rows=1))  # one that says any number, and takes one
                     else:
                         later.append(each)
     yield from later
     if not seen:
-        raise _unclear(open_states)
+        raise _unclear(open_states, framing)
 
 
-def _unclear(states: Sequence[Port]) -> ExportError:
+def _unclear(states: Sequence[Port], framing: Framing | None) -> ExportError:
     for port in states:
         is_open = [size for size in port.known_sizes if isinstance(size, str)]
         if len(is_open) > 1:
@@ -138,6 +139,8 @@ def _unclear(states: Sequence[Port]) -> ExportError:
                 f"one of one size; where it has always the same, say so with --axes {port.name}=...; where it grows, "
                 "as a cache of all that was ever seen, it cannot be served"
             )
+    if framing is not None:
+        return ExportError(f"no input has an axis of {framing.window} steps, the window that --framing says")
     return ExportError("which axes are the batch and the steps is not clear; say it with --axes NAME=B,T,40")
 
 

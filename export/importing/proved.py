@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ostinato.export.contracts.axes import from_axes, to_axes
 from ostinato.export.contracts.contract import Contract
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.files import save_graph
@@ -24,6 +23,7 @@ from ostinato.export.proofs.proof import Measured, Proof, ProofReport
 from ostinato.export.proofs.recurrent import prove
 from ostinato.export.proofs.sequence import golden_sequences, prove_sequences, sequence_promise
 from ostinato.export.version_directory import Exported, NewVersion
+from ostinato.service.artifact.graphs import open_graph
 from ostinato.service.artifact.manifest import ANY, GraphFile, Manifest, Promise
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.catalogue.tried import try_graph
@@ -63,7 +63,7 @@ def finish_sessions(
             else:
                 path.write_bytes(kept)
     if session is not None and finding.layout.has_steps:
-        proof = _joined(proof, _against_file(described, contract, StepGraph(path, contract), session))
+        proof = _joined(proof, _against_file(described, path, session))
     proof = replace(proof, notes=(*finding.notes, *proof.notes))
     return new.finish(
         proof,
@@ -89,26 +89,26 @@ def _network(described: Described, session: Any) -> Network:
     return described.network(session, finding.rows_of_file, described.shown_before)
 
 
-def _against_file(described: Described, contract: Contract, graph: StepGraph, session: Any) -> Measured:
-    """The graph in one run against the file as it is in one run.
+def _against_file(described: Described, path: Path, session: Any) -> Measured:
+    """The graph in one run against the file as it is in one run, both from the beginning.
 
     Raises:
         ExportError: they differ by more than rounding, or the file fails.
     """
-    network, fixed = described.file_network(session), described.finding.steps_of_file
-    worst = 0.0
-    lengths = (fixed,) if fixed is not None else _LENGTHS
+    finding, graph = described.finding, open_graph(path)
+    network, fixed = described.file_network(session), finding.steps_of_file
+    shown = described.shown_edges
+    worst, lengths = 0.0, (fixed,) if fixed is not None else _LENGTHS
     for length in lengths:
-        sequences = contract.draw(np.random.default_rng(length), _ROWS, length)
-        x = to_axes(sequences, contract.inputs)
-        fed = [tensor for tensor, _ in zip(contract.tensors(x), described.finding.fed, strict=False)]
+        drawn = finding.survey.draw(finding.layout, _ROWS, length, seed=length)
         try:
-            wanted = contract.answer(network(fed))
+            wanted = network([drawn[port.name] for port in finding.fed])
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise ExportError(f"the file itself fails on {length} steps: {first_line(error)}") from error
-        made, _ = graph(x, contract.initial_states(_ROWS))
-        pairs = (contract.named(from_axes(each, contract.output)).values() for each in (made, wanted))
-        worst = max([worst, *(largest_difference(*pair) for pair in zip(*pairs, strict=True))])
+        feeds = {described.served_name[name]: np.require(array, requirements="C") for name, array in drawn.items()}
+        feeds |= {part.name: part.array() for part in described.constants}
+        made = graph.run([edge.served for edge in shown], feeds)
+        worst = max([worst, *(largest_difference(*pair) for pair in zip(made, wanted, strict=True))])
     if not worst <= _SAME_TO_ROUNDING:
         raise ExportError(f"over whole runs the graph differs from the file by {worst:.2g}")
     return Measured("whole, the file as it is", f"B {_ROWS}, T {', '.join(map(str, lengths))}", worst, True)

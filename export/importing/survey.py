@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.export.errors import first_line
+from ostinato.export.importing.beginnings import first_row
 from ostinato.export.importing.layouts import AxisLayout, AxisRole, AxisRoles, left_out, normal
 from ostinato.export.importing.network import ForeignNetwork
 from ostinato.export.importing.ports import Port
@@ -148,12 +149,9 @@ class Survey:
         return feeds
 
     def _begin(self, name: str, roles: AxisRoles, rows: int) -> NDArray[Any]:
-        shape = [rows if axis == "B" else axis for axis in normal(roles)]
-        initial = self._drawer.initial.get(name)
-        dtype = np.dtype(self._drawer.ports[name].dtype)
-        if initial is None:
-            return np.zeros(shape, dtype)  # type: ignore[arg-type]
-        return np.broadcast_to(np.expand_dims(initial, normal(roles).index("B")), shape).astype(dtype)  # type: ignore[arg-type]
+        row = first_row(self._drawer.initial.get(name), name, roles, self._drawer.ports[name].dtype)
+        axis = normal(roles).index("B")
+        return np.repeat(np.expand_dims(row, axis), rows, axis)
 
     def _roles_of_outputs(self, layout: AxisLayout) -> tuple[dict[str, AxisRoles], tuple[str, ...]]:
         """What the axes of the outputs are: those whose sizes follow the batch, and those that follow the steps. An

@@ -177,7 +177,7 @@ def told(config: Any, model: ir.Model, folder: Path) -> Told:
     if config.output and (dropped := outputs_kept(model, dict.fromkeys(kept))):
         notes.append(f"the configuration names no output {', '.join(dropped)}: left out")
     for part in (*config.input, *config.output):
-        if part.name not in states.values() and len([size for size in part.dims if size < 0]) <= 1:
+        if part.name not in states.values():
             _tell_sequence_axes(axes, part, config)
     inputs = tuple(part.name for part in config.input)
     return Told(states, initial, axes, inputs, (*notes, *_notes(config)))
@@ -200,8 +200,13 @@ def _check_names(config: Any, model: ir.Model) -> None:
 
 
 def _tell_sequence_axes(axes: dict[str, tuple[str | int, ...]], part: Any, config: Any) -> None:
-    """Axes of an input or output: the batch's before the dims, where Triton makes batches; an open one is time's."""
-    if config.max_batch_size > 0 and not part.HasField("reshape"):
+    """Axes of an input or output: the batch's before the dims, where Triton makes batches; an open one is time's.
+
+    Nothing is told of several open ones, nor of several sizes without one, of which the first may be steps.
+    """
+    num_open = len([size for size in part.dims if size < 0])
+    is_clear = num_open == 1 or (num_open == 0 and len(part.dims) == 1)
+    if config.max_batch_size > 0 and is_clear and not part.HasField("reshape"):
         axes[part.name] = ("B", *("T" if size < 0 else size for size in part.dims))
 
 

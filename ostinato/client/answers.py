@@ -242,9 +242,17 @@ def many_stepped(
     steps: Outputs | None = None
     if told is not None:
         by_name = told if isinstance(told, dict) else {"": told}
-        ends_of = {name: to_outputs_with_holes(rows).astype(np.int64) for name, rows in by_name.items()}
+        ends_of = {name: _with_zeros(rows) for name, rows in by_name.items()}
         steps = ends_of if isinstance(told, dict) else ends_of[""]
     return ManyStepped(tuple(session_ids), numbers, made if columns is named else made[""], errors, steps)
+
+
+def _with_zeros(rows: Sequence[Any]) -> Array:
+    """Steps of rows, int64 ``[R, ...]``, 0 in those that have none."""
+    known = np.array([row for row in rows if row is not None], np.int64)
+    steps = np.zeros((len(rows), *known.shape[1:]), np.int64)
+    steps[[row is not None for row in rows]] = known
+    return steps
 
 
 def _steps_told(told: Any, outputs: Outputs, seq: int, steps: int) -> Outputs:

@@ -167,7 +167,8 @@ class Offline:
         while (elapsed := time.perf_counter() - began_at) < RAW_SECONDS:
             self._runner.run(inputs, states)
             number += 1
-        return number * batch_size / elapsed
+        steps_per_run = 1 if self._manifest.framing is None else self._manifest.framing.hop
+        return number * batch_size * steps_per_run / elapsed
 
     def compare(self, clients: Clients, load: Load) -> int:
         """Compare the last answers of some sessions with the offline run of all their steps; returns how many.

@@ -67,8 +67,9 @@ def export(
     framing: Annotated[
         str,
         typer.Option(
-            help="The module is given windows of so many steps, one behind each HOP new ones; sessions are sent steps.",
-            metavar="WINDOW:HOP",
+            help="The module is given windows of so many steps, one behind each HOP new ones; sessions are sent steps. "
+            "The first begins with zeros; with :full behind it is there when WINDOW steps are.",
+            metavar="WINDOW:HOP[:full]",
             show_default="none",
         ),
     ] = "",

@@ -112,7 +112,7 @@ def import_(
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
     """
     require("torch", __name__)
-    run_in_a_fork(file, repository)
+    run_in_a_fork(triton or file or Path(), repository)
     from ostinato.export.importing.importer import import_graph
 
     console = Console()

@@ -149,7 +149,7 @@ def print_tensors(
     if as_json:
         words = ", ".join(_json(made.words(rows)) for rows in outputs)
         of_frames = ""
-        if made.hop:
+        if made.framing:
             told = [next(iter(steps.values())) if made.is_single else steps for steps in all_steps]
             of_frames = ', "output_steps": [' + ", ".join(map(_json, told)) + "]"
         file.write('{"outputs": [' + words + "]" + of_frames + "}\n")
@@ -174,7 +174,7 @@ def print_tensors(
 
 def _steps_of(rows: NDArray[Any], made: RowLayout[Output], num_steps: int) -> dict[str, NDArray[Any]]:
     """The step, counted from 1, that each row of each output is of, when a sequence has ``num_steps``."""
-    if made.hop:
+    if made.framing:
         steps = made.steps_of(made.ends_of(num_steps, len(rows)))
         return steps if isinstance(steps, dict) else {made.shown[0].name: steps}
     # One answer for many steps is that of the last.
@@ -269,6 +269,9 @@ def _from_arrays(
         shapes = ", ".join(f"{part['name']} {list(arrays[part['name']].shape)}" for part in inputs)
         wanted = ", ".join(f"{part['name']} {_wanted(part)}" for part in inputs)
         raise InputError(f"{path}: the shapes are {shapes}; a sequence has {wanted}, several one axis more in front")
+    if axes == 1 and len(inputs) == 1 and not _rank(inputs[0]) and arrays[names[0]].shape[1] == 1:
+        # Steps of one number, each in a row of its own: one sequence, as a table's column is.
+        arrays, axes = {**arrays, names[0]: arrays[names[0]][:, 0]}, 0
     if axes == 0:
         arrays = {name: array[None] for name, array in arrays.items()}
     lengths = {len(arrays[part["name"]]) for part in inputs}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ostinato.service.artifact.tensors import Axis, Input, Output, Part, State, Statistics, Tensor
@@ -15,16 +16,19 @@ MAX_STEPS = 1_000_000
 
 MAX_CHUNK_FRAMES = 10_000
 
-_AS_WRITTEN = "a window and its hop are two whole numbers, as 576:512"
+_AS_WRITTEN = "a window and its hop are two whole numbers, as 576:512, and perhaps 'full' behind them, as 576:512:full"
 
 
 class Framing(Part):
-    """How steps become frames. A model with it is sent steps (samples), and its graph takes frames of ``hop`` of them.
+    """How steps become frames: a model with it is sent steps (samples), and its graph takes a frame of them at a time.
 
-    A frame is complete when ``hop`` steps have come since the one before, and is answered then. What the network sees
-    is a window, the last ``window`` steps; what is before the first step is zeros. Where windows overlap, the graph
-    carries their past as one of its states; where they do not touch, the steps between them are sent, and not looked
-    at.
+    What the network sees is a window, the last ``window`` steps, each time that ``hop`` steps are new. How the first
+    window begins: with ``zeros`` it ends after ``hop`` steps, and zeros stand before the first; ``full`` = it is there
+    when ``window`` steps are.
+
+    A frame is what the graph is given, ``size`` steps. With ``zeros`` these are the ``hop`` new ones: the graph carries
+    the past of its window as one of its states, and looks at the end of a frame where windows do not touch. With
+    ``full`` they are the window.
 
     The inputs of the manifest are those of a step, with ``T`` for the steps. In the graph a frame stands in the place
     of ``T``, or where a run of the graph takes many frames (``many``), behind it.
@@ -32,49 +36,77 @@ class Framing(Part):
 
     window: Annotated[int, Field(ge=1, le=MAX_STEPS)]
     hop: Annotated[int, Field(ge=1, le=MAX_STEPS)]
+    begin: Literal["zeros", "full"] = "zeros"
     many: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Framing:
-        """Of ``WINDOW:HOP``, as ``576:512``.
+        """Of ``WINDOW:HOP`` or ``WINDOW:HOP:full``, as ``576:512``.
 
         Raises:
             InvalidInput: it is no such text.
         """
-        window, colon, hop = text.partition(":")
-        numbers = [int(each) if each.strip().isascii() and each.strip().isdigit() else 0 for each in (window, hop)]
-        if not colon or not all(1 <= number <= MAX_STEPS for number in numbers):
+        window, _, rest = text.partition(":")
+        hop, colon, begin = rest.partition(":")
+        numbers = [int(each) if each.isascii() and each.isdigit() else 0 for each in (window, hop)]
+        if not all(1 <= number <= MAX_STEPS for number in numbers) or begin not in (
+            ["zeros", "full"] if colon else [""]
+        ):
             raise InvalidInput(f"{text[:60]!r}: {_AS_WRITTEN}, each from 1 to {MAX_STEPS}", field="framing")
-        return cls(window=numbers[0], hop=numbers[1])
+        return cls(window=numbers[0], hop=numbers[1], begin="full" if begin == "full" else "zeros")
 
     def __str__(self) -> str:
-        return f"{self.window}:{self.hop}"
+        return f"{self.window}:{self.hop}" + (":full" if self.begin == "full" else "")
+
+    @property
+    def size(self) -> int:
+        """The steps of a frame."""
+        return self.window if self.begin == "full" else self.hop
+
+    @property
+    def past(self) -> int:
+        """The steps before a frame that its window begins with, which the graph carries."""
+        return self.window - self.size if self.window > self.size else 0
+
+    @property
+    def overlap(self) -> int:
+        """The steps of a frame that are of the next one, too."""
+        return self.size - self.hop if self.size > self.hop else 0
 
     @property
     def max_chunk_steps(self) -> int:
         """The limit that a version is written with: as many frames in a request as other models have steps."""
         return MAX_CHUNK_FRAMES * self.hop
 
-    @property
-    def past(self) -> int:
-        """The steps that a window shares with the ones before it."""
-        return max(0, self.window - self.hop)
+    def count(self, steps: int) -> int:
+        """The frames that are complete after so many steps."""
+        return max(0, (steps - self.size) // self.hop + 1)
 
-    def num_frames(self, seq: int, steps: int) -> int:
-        """The frames that became complete on the way from ``seq`` steps to ``steps``."""
-        return steps // self.hop - seq // self.hop
+    def end(self, frame: int) -> int:
+        """The steps after which a frame is complete; the first is frame 0."""
+        return frame * self.hop + self.size
+
+    def held(self, steps: int) -> int:
+        """Of so many steps, those that are of a frame that is not complete: the last ones, if any."""
+        return max(0, steps - self.count(steps) * self.hop)
+
+    def completes(self, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of sessions with ``steps`` [R], whether one step more completes a frame."""
+        behind = steps + 1 - self.size
+        complete: NDArray[np.bool_] = (behind >= 0) & (behind % self.hop == 0)
+        return complete
 
     def frame_of(self, part: Input) -> Input:
-        """An input of the steps, as the graph takes it: ``hop`` of them behind each other are one."""
-        times = range(self.hop)
+        """An input of the steps, as the graph takes it: ``size`` of them behind each other are one."""
+        times = range(self.size)
         names = {f"{name}_{step}": name for step in times for name in part.features}
         update = {
-            "shape": self._in_graph(part.shape, self.hop),
+            "shape": self._in_graph(part.shape, self.size),
             "features": tuple(names),
             "categories": {each: part.categories[name] for each, name in names.items() if name in part.categories},
             "unknown": {each: part.unknown[name] for each, name in names.items() if name in part.unknown},
             "ranges": {each: part.ranges[name] for each, name in names.items() if name in part.ranges},
-            "statistics": None if part.statistics is None else _repeated(part.statistics, self.hop),
+            "statistics": None if part.statistics is None else _repeated(part.statistics, self.size),
         }
         return part.model_copy(update=update)
 
@@ -92,7 +124,7 @@ class Framing(Part):
             name=f"{part.name}.left_over",
             input="",
             output="",
-            shape=("B", self.hop - 1, *part.row_shape),
+            shape=("B", self.size - 1, *part.row_shape),
             dtype=part.dtype,
             missing=part.missing,
         )
@@ -104,7 +136,7 @@ class Framing(Part):
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = write(self)
-        return {key: value for key, value in content.items() if key != "many" or value}
+        return {key: value for key, value in content.items() if value not in (False, "zeros")}
 
 
 def rows_first(part: Tensor) -> bool:

@@ -173,7 +173,7 @@ class Manifest(Part):
         """What comes out of a step, as a row; with framing, out of a frame."""
         if self.framing is None:
             return RowLayout(self.outputs)
-        return RowLayout(self.of_graph.outputs, self.framing.hop, self.outputs)
+        return RowLayout(self.of_graph.outputs, self.framing, self.outputs)
 
     @property
     def carried(self) -> tuple[State, ...]:
@@ -181,7 +181,7 @@ class Manifest(Part):
         framing what is left over of its last steps, which the graph does not see.
         """
         left_over = ()
-        if self.framing is not None and self.framing.hop > 1:
+        if self.framing is not None and self.framing.size > 1:
             left_over = tuple(self.framing.left_over_of(part) for part in self.inputs)  # type: ignore[assignment]
         return (*self.states, *(State.kept(part) for part in self.context), *left_over)
 
@@ -281,7 +281,7 @@ class Manifest(Part):
                 raise ValueError(
                     "a recurrent model has one graph, 'step', a sequence input or more, and an output or more"
                 )
-            if not self.states:
+            if not self.states and self.framing is None:
                 raise ValueError("a recurrent model has at least one state")
         if self.task == "sequence":
             if not self.inputs or not self.outputs or roles != {"sequence"}:

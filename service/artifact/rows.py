@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.tensors import Input, Output
 
 Part = TypeVar("Part", Input, Output)
@@ -24,7 +25,7 @@ class RowLayout(Generic[Part]):
 
     Args:
         parts: in the manifest's order; none where a graph takes nothing a step.
-        hop: of answers to frames, each a row here: the steps of a frame; 0 = a row is of a step.
+        framing: of answers to frames, each a row here; None = a row is of a step.
         shown: with frames, the parts as a client sees them: a row here may be several of those, behind each other on
             the first axis.
 
@@ -34,12 +35,12 @@ class RowLayout(Generic[Part]):
         is_single: whether there is one tensor.
         is_flat: whether it is the only one, and a step of it a list of numbers.
         delay: of outputs that speak of a step before; by name where there are several; None where none does.
-        hop, shown: as given; without frames the parts are shown as they are.
+        framing, shown: as given; without frames the parts are shown as they are.
     """
 
-    def __init__(self, parts: Sequence[Part], hop: int = 0, shown: Sequence[Part] = ()) -> None:
+    def __init__(self, parts: Sequence[Part], framing: Framing | None = None, shown: Sequence[Part] = ()) -> None:
         self.parts: tuple[Part, ...] = tuple(parts)
-        self.hop = hop
+        self.framing = framing
         self.shown: tuple[Part, ...] = tuple(shown) or self.parts
         self._per_frame: list[int] = [getattr(part, "per_frame", 1) for part in self.shown]  # inputs have none
         self.is_single = len(self.parts) == 1
@@ -108,18 +109,20 @@ class RowLayout(Generic[Part]):
 
     def ends_of(self, steps: int, num_frames: int) -> NDArray[np.int64]:
         """The steps after which the last frames were complete, of a sequence of ``steps``: int64 ``[num_frames]``."""
-        last = steps // self.hop
-        return np.arange(last - num_frames + 1, last + 1, dtype=np.int64) * self.hop
+        assert self.framing is not None
+        last = self.framing.count(steps)
+        return np.array([self.framing.end(frame) for frame in range(last - num_frames, last)], np.int64)
 
     def steps_of(self, ends: NDArray[np.int64], *, of_many: bool = False) -> Any:
         """What ``words`` shows of frames that are complete after ``ends`` [n] steps, row by row the step that it is of:
         of m rows of a frame the last is of its end, and they are equally far apart. By name where there are several
         outputs.
         """
-        named = {}
+        assert self.framing is not None
+        named, hop = {}, self.framing.hop
         for part, is_once, number in zip(self.parts, self._is_once, self._per_frame, strict=True):
             # Rounded up: what a row tells is not there before its steps are.
-            steps = ends[:, None] + (-(-np.arange(1, number + 1) * self.hop // number) - self.hop)
+            steps = ends[:, None] + (-(-np.arange(1, number + 1) * hop // number) - hop)
             if not of_many:
                 steps = (steps[-1:] if is_once else steps).reshape(-1)
             named[part.name] = steps[:, 0] if of_many and number == 1 else steps
@@ -127,8 +130,8 @@ class RowLayout(Generic[Part]):
 
     def has_answer(self, seqs: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of one step each, behind ``seqs`` [R] others, whether it completes a frame."""
-        complete: NDArray[np.bool_] = (seqs + 1) % self.hop == 0
-        return complete
+        assert self.framing is not None
+        return self.framing.completes(seqs)
 
     def align(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Of rows ``[n, width]`` the answers by the steps that they speak of: of n steps without the last D, where D is

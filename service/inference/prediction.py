@@ -69,11 +69,12 @@ async def _predict_frames(
     with_states: bool,
 ) -> list[Prediction]:
     """``predict`` of a model with framing."""
+    framing = framer.framing
     for index, sequence in enumerate(sequences):
-        if with_states and (rest := len(sequence) % framer.hop):
+        if with_states and (rest := framing.held(len(sequence))):
             raise InvalidInput(
-                f"{len(sequence)} steps, and a frame has {framer.hop}: {rest} of them are of none yet, which no state "
-                "holds; give whole frames to get the state behind them",
+                f"{rest} of its {len(sequence)} steps are of a frame that is not whole (framing {framing}), which no "
+                "state holds: end with a whole frame to get the state behind it, or use a session",
                 field=f"sequences[{index}]",
             )
     frames = [framer.whole(sequence) for sequence in sequences]

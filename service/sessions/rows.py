@@ -196,8 +196,7 @@ def _taken(manifest: Manifest) -> list[Any]:
 
 
 def _given(manifest: Manifest) -> list[Any]:
-    hop = None if manifest.framing is None else manifest.framing.hop
-    return [*_numbers(manifest.outputs), hop, [part.per_frame for part in manifest.outputs]]
+    return [*_numbers(manifest.outputs), manifest.framing, [part.per_frame for part in manifest.outputs]]
 
 
 def _numbers(parts: Sequence[Input] | Sequence[Output]) -> list[Any]:

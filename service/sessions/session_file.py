@@ -99,8 +99,8 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
-    first_answered = 1 if manifest.framing is None else manifest.framing.hop
-    if snapshot.steps >= first_answered and is_known(last_output, manifest.made):
+    has_answered = snapshot.steps > 0 if manifest.framing is None else manifest.framing.count(snapshot.steps) > 0
+    if has_answered and is_known(last_output, manifest.made):
         # Python writes a number with as many digits as give the same bits back, as float64: which has room for all.
         # Minus infinity, which is no number of JSON, is null, as in answers.
         by_name = {
@@ -194,11 +194,11 @@ def _with_left_over(carried: list[NDArray[Any]], steps: int | None, manifest: Ma
     assert manifest.framing is not None
     if steps is None:
         raise InvalidInput(
-            f"the metadata lacks the steps, by which this model, with frames of {manifest.framing.hop}, knows how many "
+            f"the metadata lacks the steps, by which this model, of framing {manifest.framing}, knows how many "
             "are left over",
             field=f"{METADATA}.steps",
         )
-    num_run, held = len(manifest.states) + len(manifest.context), steps % manifest.framing.hop
+    num_run, held = len(manifest.states) + len(manifest.context), manifest.framing.held(steps)
     left_over = [numbers.copy() for numbers in carried[num_run:]]
     for numbers, part in zip(left_over, manifest.inputs, strict=False):  # with a hop of one there is none
         numbers[held:] = 0

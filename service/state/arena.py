@@ -49,7 +49,7 @@ class Arena:
         initial_rows: what a sequence carries that has not begun, each of its ``row_shape``; its context is not known.
         num_states: how many of them are states.
         num_run: how many of all that is carried the graph takes: all but what is left over of an incomplete frame.
-        run_states, left_over: these of ``states``, and behind them those, arrays ``[slot, hop - 1, ...]``.
+        run_states, left_over: these of ``states``, and behind them those, arrays ``[slot, size - 1, ...]``.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
         unborn: slots of sessions that their first commit opens.

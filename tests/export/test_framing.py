@@ -99,6 +99,15 @@ def test_a_graph_of_many_windows_sees_the_same_ones_however_frames_are_cut(
         assert np.array_equal(same, expected[:, start:end].transpose(order))
 
 
+def test_a_graph_whose_first_window_is_a_whole_one_is_given_its_windows(tmp_path: Path) -> None:
+    steps = np.arange(30, dtype=np.float32).reshape(3, 5, 2)
+    framing = Framing(window=5, hop=2, begin="full")
+    model, states = frame_graph(graph_of((SIZE, "W", "B"), 5), {"x": (SIZE, "W", "B")}, framing)
+    assert states == ()
+    same, _ = Streamed(model, states, 3, tmp_path / "framed.onnx").run(steps)
+    assert np.array_equal(same, steps.transpose(2, 1, 0))
+
+
 def test_a_manifest_has_the_steps_where_the_graph_had_a_window() -> None:
     assert steps_shape((SIZE, "W", "B")) == ("B", "T", SIZE)
     assert steps_shape(("B", "T", "W")) == ("B", "T")

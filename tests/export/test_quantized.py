@@ -25,7 +25,7 @@ from ostinato.service.errors import ModelRejected
 from tests import networks
 from tests.foreign.building import GraphBuilder
 from tests.foreign.equations import Weights
-from tests.foreign.torch_loops import loop_cell
+from tests.foreign.torch_loops import layers_within_if, loop_cell
 from tests.networks import Network
 
 INPUTS = np.random.default_rng(0).normal(size=(4, 20, 3)).astype(np.float32)
@@ -151,6 +151,24 @@ def test_weights_within_a_loop_are_quantised(tmp_path: Path) -> None:
     (loop,) = (node for node in onnx.load(tmp_path / "int8.onnx").graph.node if node.op_type == "Loop")
     body = next(attribute.g for attribute in loop.attribute if attribute.name == "body")
     assert [node.op_type for node in body.node].count("MatMulInteger") == 2
+
+
+def test_layers_within_branches_are_quantised_whose_weights_stand_around_them(tmp_path: Path) -> None:
+    onnx.save(layers_within_if().model, tmp_path / "if.onnx")
+    quantize_graph(tmp_path / "if.onnx", tmp_path / "int8.onnx")
+    (chosen,) = (node for node in onnx.load(tmp_path / "int8.onnx").graph.node if node.op_type == "If")
+    for attribute in chosen.attribute:
+        assert "DynamicQuantizeLSTM" in {node.op_type for node in attribute.g.node}
+
+
+def test_weights_that_are_computed_from_others_are_quantised(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    x, halves = builder.input("x", ["B", "T", 4]), [builder.weight(builder.drawn(2, 3)) for _ in range(2)]
+    builder.node("MatMul", [x, builder.node("Concat", halves, axis=0)], "y")
+    builder.output("y", ["B", "T", 3])
+    onnx.save(builder.model("pytorch"), tmp_path / "joined.onnx")
+    assert quantize_graph(tmp_path / "joined.onnx", tmp_path / "int8.onnx") == ()
+    assert "MatMulInteger" in {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
 
 
 def test_only_int8_is_known_and_nothing_is_written_where_it_fails(tmp_path: Path) -> None:

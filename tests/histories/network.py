@@ -34,7 +34,8 @@ class Kind:
     Attributes:
         can_forecast: whether its output is fed back as its first feature.
         num_context: numbers of a context; with one, inputs, outputs and states are several tensors, see ``panel``.
-        hop: the steps of a frame; 0 = it has none, and answers each step.
+        hop: the steps after which there is a frame again; 0 = it has none, and answers each step.
+        overlap: steps of a frame that are of the next one, too.
     """
 
     model: str
@@ -45,6 +46,12 @@ class Kind:
     can_forecast: bool
     num_context: int = 0
     hop: int = 0
+    overlap: int = 0
+
+    @property
+    def size(self) -> int:
+        """The steps of a frame."""
+        return self.hop + self.overlap
 
     @property
     def num_known(self) -> int:
@@ -77,32 +84,40 @@ class Kind:
         that number and these.
         """
         if not self.hop:
-            outputs = self.fold(state, chunk, context)
-            return outputs, outputs[-1]
+            folded = self.fold(state, chunk, context)
+            return folded, folded[-1]
         number, *held = state if isinstance(state, tuple) else (state,)
         held += [only for (only,) in chunk]
-        whole = len(held) // self.hop * self.hop
-        outputs = self.fold(number, tuple(tuple(held[at : at + self.hop]) for at in range(0, whole, self.hop)))
-        number, rest = outputs[-1] if outputs else number, held[whole:]
-        return outputs, (number, *rest) if rest else number
+        outputs: list[int] = []
+        while len(held) >= self.size:
+            number = self.step(number, tuple(held[: self.size]))
+            outputs.append(number)
+            held = held[self.hop :]
+        return tuple(outputs), (number, *held) if held else number
 
     def ends(self, seq: int, steps: int) -> list[int]:
         """The steps after which a frame was complete, behind ``seq`` up to ``steps``."""
-        return [step for step in range(seq + 1, steps + 1) if step % self.hop == 0]
+        return [step for step in range(self.size, steps + 1, self.hop) if step > seq]
+
+    def num_held(self, steps: int) -> int:
+        """Of so many steps those of a frame that is not complete."""
+        return steps - self.hop * len(self.ends(0, steps))
 
     def network(self) -> Network:
         """The same as a graph that takes a step at a time."""
         x, state, y = "x", self.state_name, "y"
-        width = self.hop or self.num_features
+        width = self.size or self.num_features
         constants = {
             "row": np.array([[*FACTORS[:width]]], np.int64),
             "factor": np.array(self.factor, np.int64),
             "addend": np.array(self.addend, np.int64),
             "modulus": np.array(MODULUS, np.int64),
             "one": np.array([1], np.int64),
+            **({"two": np.array([2], np.int64)} if self.hop else {}),
         }
         nodes = [
-            helper.make_node("Cast", [x], ["whole"], to=TensorProto.INT64),
+            *([helper.make_node("Squeeze", [x, "two"], ["row_of_frame"])] if self.hop else []),
+            helper.make_node("Cast", ["row_of_frame" if self.hop else x], ["whole"], to=TensorProto.INT64),
             helper.make_node("Mul", ["whole", "row"], ["mixed"]),
             helper.make_node("ReduceSum", ["mixed", "one"], ["sum"], keepdims=1),
             helper.make_node("Mul", [state, "factor"], ["scaled"]),
@@ -112,7 +127,8 @@ class Kind:
             helper.make_node("Cast", [f"{state}_n"], [y], to=TensorProto.FLOAT),
         ]
         features = tuple(f"x{place}" for place in range(width))
-        inputs = (Input(name=x, dtype="float32", shape=("B", width), features=features),)
+        shape: Any = ("B", width, 1) if self.hop else ("B", width)
+        inputs = (Input(name=x, dtype="float32", shape=shape, features=features),)
         outputs = (Output(name=y, dtype="float32", shape=("B", 1), features=("y",)),)
         states = (State(name=state, input=state, output=f"{state}_n", shape=("B", 1), dtype="int64"),)
 
@@ -124,8 +140,8 @@ class Kind:
         made = build_network(self.model, nodes, inputs, outputs, states, constants, reference)
         feedback = {"y": "x0"} if self.can_forecast else {}
         if self.hop:
-            steps = (Input(name=x, dtype="float32", shape=("B", "T"), features=("x0",)),)
-            framing = Framing(window=self.hop, hop=self.hop)
+            steps = (Input(name=x, dtype="float32", shape=("B", "T", 1), features=("x0",)),)
+            framing = Framing(window=self.size, hop=self.hop, begin="full" if self.overlap else "zeros")
             return made.named(self.model, self.version, inputs=steps, framing=framing)
         return made.named(self.model, self.version, feedback=feedback)
 
@@ -138,14 +154,15 @@ KINDS = {
         Kind("wide", "1", 2, 6_364_136, 1_442_695, can_forecast=False),
         Kind("panel", "1", 3, 2_862_933, 3_037_000, can_forecast=True, num_context=3),
         Kind("framed", "1", 1, 3_202_034, 1_059_443, can_forecast=False, hop=3),
+        Kind("sliding", "1", 1, 2_147_001, 6_113_303, can_forecast=False, hop=2, overlap=1),
     )
 }
-"""Models of different widths, one that answers frames, and two versions of one: a session opened anew as another is
+"""Models of different widths, two that answer frames, and two versions of one: a session opened anew as another is
 seen.
 """
 
 WIDTHS = {model: kind.num_features for (model, _), kind in KINDS.items()}
-LATEST = {"narrow": "2", "wide": "1", "panel": "1", "framed": "1"}
+LATEST = {"narrow": "2", "wide": "1", "panel": "1", "framed": "1", "sliding": "1"}
 CONTEXT_SIZES = {model: kind.num_context for (model, _), kind in KINDS.items()}
 
 
@@ -157,5 +174,5 @@ def write_repository(folder: Path) -> None:
             panel.network(FACTORS, kind.factor, kind.addend, MODULUS, kind.version).write(folder)
             continue
         kind.network().write(
-            folder, generator.integers(0, 1000, (3, 1, kind.hop or kind.num_features)).astype(np.float32)
+            folder, generator.integers(0, 1000, (3, 1, kind.size or kind.num_features)).astype(np.float32)
         )

@@ -126,8 +126,9 @@ def read_file(body: bytes) -> tuple[StateFile, Answered]:
         last = None if said is None else panel.read_last_output(said)
     else:
         (state,) = tensors[f"{model}-state"].tolist()
-        if hop := KINDS[model, metadata["version"]].hop:
-            held = tensors["x.left_over"].tolist()[: int(metadata["steps"]) % hop]
+        kind = KINDS[model, metadata["version"]]
+        if kind.hop:
+            held = tensors["x.left_over"].ravel().tolist()[: kind.num_held(int(metadata["steps"]))]
             state = (state, *map(int, held)) if held else state
         last = None if said is None else int(json.loads(said)[0])
     file = StateFile(model, state, int(metadata["steps"]), last, context)

@@ -43,7 +43,7 @@ def write_rows(
             for part in (0, 1)
         )
     absent, of_frames = failed, {}
-    if made is not None and made.hop:
+    if made is not None and made.framing:
         absent = ~made.has_answer(seqs) | (False if failed is None else failed)
         of_frames["output_steps"] = to_steps_column(made, seqs + 1, absent)
     mask = None if absent is None else pa.array(absent)
@@ -72,7 +72,7 @@ def write_sequences(
         made: as of ``write_rows``.
         lengths: the steps of each sequence.
     """
-    if made is not None and made.hop:
+    if made is not None and made.framing:
         ends = [made.ends_of(length, len(rows)) for length, rows in zip(lengths, outputs, strict=True)]
         return write_columns(
             {"outputs": to_sequences_column(made, outputs), "output_steps": to_sequences_steps(made, ends)}
@@ -92,10 +92,11 @@ def write_last_steps(
     """Column ``outputs``, one row a sequence: the last step's, fixed-size lists of O; null where there is none. Args as
     of ``write_sequences``.
     """
-    if made is not None and made.hop:
+    if made is not None and made.framing:
         absent = np.array([not len(rows) for rows in outputs])
         last = np.concatenate([rows[-1:] if len(rows) else made.zeros(1) for rows in outputs])
-        ends = np.array(lengths, np.int64) // made.hop * made.hop
+        framing = made.framing
+        ends = np.array([framing.end(framing.count(length) - 1) for length in lengths], np.int64)
         return write_columns(
             {
                 "outputs": to_column(made, last, pa.array(absent)),

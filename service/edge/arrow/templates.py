@@ -93,7 +93,7 @@ class Template:
     def answer(self, answers: RowAnswers) -> bytes:
         """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
         # Of bools Arrow keeps eight in a byte; what is not flat has its numbers in several places.
-        if answers.outputs.dtype == np.bool_ or not self.made.is_flat or self.made.hop:
+        if answers.outputs.dtype == np.bool_ or not self.made.is_flat or self.made.framing:
             return write_rows(self.id_column, answers.seqs, answers.outputs, {}, self.made)
         if self._answer is None:
             written = write_rows(self.id_column, answers.seqs, answers.outputs, {})

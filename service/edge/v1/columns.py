@@ -151,7 +151,7 @@ def columns_content(
     outputs: Any = made.words(answers.outputs, of_many=True)
     absent: Mapping[int, Any] | set[int] = problems
     of_frames: dict[str, Any] = {}
-    if made.hop:
+    if made.framing:
         absent = {*problems, *(~made.has_answer(answers.seqs)).nonzero()[0].tolist()}
         of_frames["output_steps"] = _without(made.steps_of(answers.seqs + 1, of_many=True), absent)
     if absent:

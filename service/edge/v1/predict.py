@@ -111,7 +111,7 @@ class PredictRoute:
             "version": manifest.version,
             "outputs": [None if rows is None else words(rows) for rows in outputs],
         }
-        if engine.made.hop:
+        if engine.made.framing:
             content["output_steps"] = [
                 _steps_of(engine.made, len(rows), len(made.outputs), is_whole=body.return_sequences)
                 for rows, made in zip(sequences, predictions, strict=True)

@@ -202,7 +202,7 @@ def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
     content = {"session_id": session_id, "seq": seq, "steps": steps, "outputs": made.words(outputs)}
     if made.delay is not None:
         content["speaks_of"] = _first_spoken_of(steps - len(outputs), made.delay)
-    if made.hop:
+    if made.framing:
         content["output_steps"] = made.steps_of(made.ends_of(steps, len(outputs)))
     return content
 

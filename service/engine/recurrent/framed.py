@@ -27,7 +27,7 @@ class FramedWork(Work):
 
     Attributes:
         asked: the work of steps that it is.
-        left_over: what its rows have left over behind it, arrays ``[R, hop - 1, ...]``.
+        left_over: what its rows have left over behind it, arrays ``[R, size - 1, ...]``.
     """
 
     def __init__(self, asked: Work, frames: NDArray[Any], left_over: LeftOver) -> None:
@@ -68,7 +68,7 @@ class FramedWorks:
 
     def blocks(self, slots: Slots) -> Iterator[NDArray[np.intp]]:
         """The places of ``slots`` [R] in parts that may be a block: one step completes a frame of all, or of none."""
-        completes = (self._arena.steps[slots] + 1) % self._framer.hop == 0
+        completes = self._framer.framing.completes(self._arena.steps[slots])
         for alike in (completes, ~completes):
             places = alike.nonzero()[0]
             for start in range(0, len(places), self._max_batch_size):
@@ -116,9 +116,8 @@ class FramedWorks:
         if work.num_rows == 1:
             frames, left = framer.frames(samples, [rows[0] for rows in left_over], int(steps[0]))
             return FramedWork(work, frames, [rows[None] for rows in left])
-        if (steps[0] + 1) % framer.hop == 0:
-            frames = framer.complete(samples, left_over)
-            return FramedWork(work, frames, [np.zeros_like(rows) for rows in left_over])
+        if framer.framing.completes(steps[:1])[0]:
+            return FramedWork(work, *framer.complete(samples, left_over))
         return FramedWork(work, samples[:0], framer.add_steps(samples, left_over, steps))
 
     def _commit_idle(self) -> None:

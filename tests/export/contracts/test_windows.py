@@ -67,6 +67,18 @@ def test_a_module_of_windows_answers_the_same_frame_by_frame(window: int, hop: i
         assert np.array_equal(y[0], expected.numpy())
 
 
+def test_a_module_whose_first_window_is_a_whole_one_is_given_its_windows() -> None:
+    framing = Framing(window=6, hop=4, begin="full")
+    module = WindowCell(6)
+    contract = in_frames_of(inspect_module(module, windows_of([STEPS], framing)), [STEPS], framing)
+    assert [part.shape for part in contract.given] == [("B", 6, 2)]
+    assert [state.name for state in contract.states] == ["h"]
+    window = np.random.default_rng(0).standard_normal((1, 6, 2)).astype(np.float32)
+    y, _ = contract.run_module([window], contract.initial_states(1))
+    with torch.no_grad():
+        assert np.array_equal(y, module(torch.from_numpy(window), torch.zeros(1, 4))[0].numpy())
+
+
 @pytest.mark.parametrize(
     ("part", "why"),
     [

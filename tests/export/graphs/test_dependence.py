@@ -42,6 +42,11 @@ DEPENDENT = {
         "first",
         "by their place",
     ),
+    "a scale of all steps": (
+        "q, scale, zero = DynamicQuantizeLinear (x) y = DequantizeLinear (q, scale, zero)",
+        "q",
+        "eight bits",
+    ),
     "the next step": (
         f"""{AXIS} pads = Constant <value_ints = [0, 0, 0, 0, 1, 0]> () wide = Pad (x, pads)
         all = Constant <value_ints = [99999]> () y = Slice (wide, one, all, one)""",

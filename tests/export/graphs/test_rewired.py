@@ -7,7 +7,7 @@ import pytest
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.rewired import rewire
 from ostinato.service.artifact.tensors import State
-from tests.export.graphs.foreign import assert_answers
+from tests.export.graphs.foreign import assert_answers, drawn, parsed
 from tests.foreign import FOREIGN
 from tests.foreign.case import Foreign
 
@@ -88,4 +88,12 @@ def test_the_graph_that_is_given_stays_as_it_was() -> None:
 def test_a_graph_that_runs_with_no_length_says_why() -> None:
     case = CASES["loop_cell"]
     (obstacle,) = rewire(ir.from_proto(case.model), {"x": (1, 0)}, constants={"x": np.zeros((2, 3))}).obstacles
-    assert "runs with none of the lengths" in obstacle.reason
+    assert "cannot run with any of the numbers of steps" in obstacle.reason
+
+
+def test_a_graph_that_fails_within_says_at_which_node() -> None:
+    model = parsed("g (float[B, T, 4] x) => (y) { y = MatMul (x, Weights) }", Weights=drawn(3, 2))
+    model.graph.inputs[0].shape = ir.Shape(["B", "T", "F"])
+    (obstacle,) = rewire(model, {"x": (0, 1)}).obstacles
+    assert (obstacle.node, obstacle.operator) == ("y", "MatMul")
+    assert "cannot run" in obstacle.reason

@@ -225,3 +225,11 @@ def test_what_a_layer_is_told_to_begin_with_by_an_input_that_is_no_state_stays()
     rewired = rewire(parsed(text, **layer("GRU", 3, 4)), {**STEPS_FIRST, "speaker": (1, None)})
     assert rewired.states == ()
     assert [obstacle.node for obstacle in rewired.obstacles] == ["y"]
+
+
+def test_lengths_that_are_the_number_of_steps_that_a_graph_was_written_for_are_dropped() -> None:
+    text = "g (float[T, B, 3] x) => (float[T, 1, B, 4] y) { y = LSTM <hidden_size = 4> (x, W, R, Bias, Lengths) }"
+    weights = layer("LSTM", 3, 4)
+    rewired = rewire(parsed(text, **weights, Lengths=np.full(1, 12, np.int32)), STEPS_FIRST)
+    whole = parsed(text.replace(", Lengths", ""), **weights)
+    assert_streams(whole, rewired, {"x": drawn(12, 3, 3)}, STEPS_FIRST, {"y": (2, 0)})

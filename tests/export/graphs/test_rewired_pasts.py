@@ -27,6 +27,14 @@ PADDED = {
         4,
         0.0,
     ),
+    "padding on both sides, cut off behind what is done to each step": (
+        """zero = Constant <value_ints = [0]> () end = Constant <value_ints = [-2]> ()
+        axis = Constant <value_ints = [2]> () wide = Conv <pads = [2, 2]> (x, Kernel) above = Relu (wide)
+        first = Transpose <perm = [2, 0, 1]> (above) y_first = Slice (first, zero, end, zero)
+        y = Transpose <perm = [1, 2, 0]> (y_first)""",
+        2,
+        0.0,
+    ),
     "padding before": (
         "pads = Constant <value_ints = [0, 0, 2, 0, 0, 0]> () seen = Pad (x, pads) y = Conv (seen, Kernel)",
         2,
@@ -84,6 +92,18 @@ def test_a_convolution_along_the_steps_of_each_frequency_has_a_past_of_each() ->
     rewired = rewire(model, axes)
     assert [state.shape for state in rewired.states] == [("B", 5, 4, 2)]
     assert_streams(model, rewired, {"x": drawn(3, 4, 5, 12)}, axes, {"y": (0, 3)})
+
+
+@pytest.mark.parametrize(("pads", "cut"), [(0, 4), (1, 3), (4, 0)])
+def test_a_transposed_convolution_goes_on_with_what_steps_before_give_to_later_ones(pads: int, cut: int) -> None:
+    nodes = f"""zero = Constant <value_ints = [0]> () two = Constant <value_ints = [2]> ()
+    wide = ConvTranspose <dilations = [2], pads = [0, {pads}]> (x, Kernel)"""
+    end = (
+        f"end = Constant <value_ints = [-{cut}]> () y = Slice (wide, zero, end, two)" if cut else "y = Identity (wide)"
+    )
+    model, rewired = rewired_of(f"{nodes} {end}", weights={"Kernel": drawn(4, 6, 3)})
+    assert [state.shape for state in rewired.states] == [("B", 4, 4)]
+    assert_streams(model, rewired, {"x": drawn(3, 4, 12)}, AXES, {"y": (0, 2)})
 
 
 @pytest.mark.parametrize("exclusive", [0, 1])

@@ -103,6 +103,68 @@ async def test_one_row_may_be_all_that_a_model_gives_for_several_steps(kind: str
         assert service.requests.count(("GET", "/v1/models/half")) == 1
 
 
+FRAMES = {"outputs": [[8.0]], "output_steps": [2]}
+
+
+async def test_a_chunk_answers_the_frames_that_it_completes_with_their_steps(kind: str) -> None:
+    network = Swapped(FakeService())
+    async with make_client(kind, network) as client, client.session("half", keep=True) as session:
+        network.change = FRAMES
+        assert (await session.step([[8.0], [4.0], [2.0]])).tolist() == [[8.0]]
+        assert session.output_steps.tolist() == [2]
+        network.change = {"outputs": [], "output_steps": []}
+        assert (await session.step([[8.0]])).shape == (0, 1)
+        assert (session.output_steps.tolist(), session.steps) == ([], 4)
+        network.change = None
+        await session.step([[8.0]])
+        assert session.output_steps is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output_steps": []},
+        {"output_steps": [2, 3]},
+        {"output_steps": [0]},
+        {"output_steps": [4]},
+        {"output_steps": [-1]},
+        {"output_steps": [1.5]},
+        {"output_steps": None},
+        {"output_steps": {"y": [2]}},
+        {"outputs": [[8.0], [4.0]], "output_steps": [3, 2]},
+        {"outputs": [[8.0, 1.0]]},
+        {"outputs": [8.0]},
+    ],
+    ids=str,
+)
+async def test_frames_that_are_not_of_the_chunk_are_not_taken(kind: str, change: Members) -> None:
+    network = Swapped(FakeService())
+    async with make_client(kind, network) as client, client.session("half", keep=True) as session:
+        network.change = FRAMES | change
+        with pytest.raises(UnexpectedAnswer):
+            await session.step([[8.0], [4.0], [2.0]])
+        assert session.steps == 0
+
+
+async def test_rows_of_many_sessions_have_outputs_where_a_frame_is_complete(kind: str) -> None:
+    network = Swapped(FakeService())
+    async with (
+        make_client(kind, network) as client,
+        client.session("half", session_id="a", keep=True),
+        client.session("half", session_id="b", keep=True),
+    ):
+        network.change = {"outputs": [[8.0], None], "output_steps": [2, None]}
+        made = await client.step_many("half", ["a", "b"], [[8.0], [4.0]])
+        assert (made.outputs[0].tolist(), np.isnan(made.outputs[1]).all()) == ([8.0], True)
+        assert made.output_steps.tolist() == [2, 0]
+        network.change = {"outputs": [None, None], "output_steps": [None, None]}
+        assert (await client.step_many("half", ["a", "b"], [[8.0], [4.0]])).output_steps.tolist() == [0, 0]
+        for change in ({"outputs": [[8.0], None], "output_steps": [2, 4]}, {"output_steps": [2, None]}):
+            network.change = change
+            with pytest.raises(UnexpectedAnswer):
+                await client.step_many("half", ["a", "b"], [[8.0], [4.0]])
+
+
 async def test_one_row_was_asked_for_and_two_are_not_taken(kind: str) -> None:
     network = Swapped(FakeService())
     async with make_client(kind, network) as client, client.session("half", keep=True) as session:

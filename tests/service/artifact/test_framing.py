@@ -22,12 +22,31 @@ def manifest_of(**changes: Any) -> Manifest:
 
 def test_a_window_and_its_hop_are_read_and_written_as_one_word() -> None:
     framing = Framing.parse("576:512")
-    assert (framing, str(framing), framing.past) == (Framing(window=576, hop=512), "576:512", 64)
+    assert (framing, str(framing), framing.size, framing.past) == (Framing(window=576, hop=512), "576:512", 512, 64)
     assert Framing.parse("2:5").past == 0
+    full = Framing.parse("576:512:full")
+    assert (full.begin, str(full), full.size, full.past, full.overlap) == ("full", "576:512:full", 576, 0, 64)
+    assert Framing.parse("576:512:zeros") == framing
 
 
 @pytest.mark.parametrize(
-    "text", ["", "576", "576:", ":512", "0:1", "1:0", "-1:2", "1.5:2", "a:b", "1:2:3", "1:1000001"]
+    "text",
+    [
+        "",
+        "576",
+        "576:",
+        ":512",
+        "0:1",
+        "1:0",
+        "-1:2",
+        "1.5:2",
+        "a:b",
+        "1:2:3",
+        "1:2:",
+        "1:2:empty",
+        "1: 2",
+        "1:1000001",
+    ],
 )
 def test_what_is_no_window_with_its_hop_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="two whole numbers, as 576:512"):

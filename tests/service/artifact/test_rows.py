@@ -114,7 +114,7 @@ def test_without_a_delay_rows_stay_as_they_are() -> None:
 def frames_of(*shown: Output) -> RowLayout[Output]:
     """Answers to frames of four steps."""
     framing = Framing(window=4, hop=4)
-    return RowLayout([framing.answer_of(part) for part in shown], 4, shown)
+    return RowLayout([framing.answer_of(part) for part in shown], framing, shown)
 
 
 def test_rows_of_a_frame_are_shown_behind_each_other_each_with_its_step() -> None:
@@ -147,6 +147,6 @@ def test_outputs_of_different_rates_have_steps_of_their_own() -> None:
 def test_an_answer_once_a_run_is_of_the_last_frame() -> None:
     each = Output(name="each", dtype="float32", shape=("B", "T", 1), features=("x",))
     last = Output(name="last", dtype="float32", shape=("B", 1), features=("y",))
-    layout = RowLayout([each, last], 4, [each, last])
+    layout = RowLayout([each, last], Framing(window=4, hop=4), [each, last])
     steps = layout.steps_of(layout.ends_of(9, 2))
     assert {name: found.tolist() for name, found in steps.items()} == {"each": [4, 8], "last": [8]}

@@ -1,0 +1,208 @@
+"""Imports: the version answers what the file answers, to the bit, in any company; what cannot be is not written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from ostinato.export.errors import ExportError
+from ostinato.export.importing.found import Found
+from ostinato.export.importing.importer import import_graph
+from ostinato.service.artifact.framing import Framing
+from ostinato.service.artifact.graphs import open_graph
+from ostinato.service.artifact.manifest import ANY
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.offline import run_offline
+from tests.export.importing.test_finding import recurrent, step_cell
+from tests.export.writers import small_proofs
+from tests.foreign import FOREIGN
+from tests.foreign.case import Array
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    with small_proofs():
+        yield
+
+
+def imported(model: onnx.ModelProto, folder: Path, **options: Any) -> LoadedModel:
+    """The version of a graph, loaded and checked as the service does."""
+    path = folder / "file.onnx"
+    path.write_bytes(model.SerializeToString())
+    exported = import_graph(path, folder / "repository", name="imported", **options)
+    return load_model(exported.directory, Settings())
+
+
+def answers(loaded: LoadedModel, x: Array) -> list[Array]:
+    """The offline answers ``[B, T, ...]`` to the only input's steps ``[B, T, F]``, one array for each output."""
+    outputs, _ = run_offline(loaded.runner, np.ascontiguousarray(x, loaded.manifest.inputs[0].dtype))
+    return loaded.runner.manifest.made.flat(outputs)
+
+
+def looped(path: Path, x: Array, states: dict[str, tuple[str, Array]], output: str) -> Array:
+    """What the file answers, fed a step at a time with its states carried by hand, as its owner would."""
+    session = open_graph(path)
+    carried = {name: first for name, (_, first) in states.items()}
+    made = []
+    for step in range(len(x)):
+        names = [output, *(after for after, _ in states.values())]
+        found = session.run(names, {session.get_inputs()[0].name: x[step], **carried})
+        made.append(found[0])
+        carried = dict(zip(carried, found[1:], strict=True))
+    return np.stack(made)
+
+
+@pytest.mark.parametrize("batch", ["N", 1, 3, None])
+def test_a_graph_of_one_step_answers_what_its_owners_loop_gives(batch: int | str | None, tmp_path: Path) -> None:
+    loaded = imported(step_cell(batch).model("else"), tmp_path)
+    x = np.random.default_rng(0).normal(size=(2, 20, 3)).astype(np.float32)
+    made = answers(loaded, x)[0]
+    assert loaded.manifest.promise == ANY
+    rows = {"N": 1, 1: 1, 3: 3, None: 0}[batch]
+    for row in range(2):
+        shape = (20, rows, 3) if rows else (20, 3)
+        fed = np.broadcast_to(x[row].reshape(20, *([1] * bool(rows)), 3), shape)
+        first = np.zeros((rows, 4) if rows else 4, np.float32)
+        wanted = looped(tmp_path / "file.onnx", np.ascontiguousarray(fed), {"h": ("next_h", first)}, "y")
+        assert made[row].tobytes() == np.ascontiguousarray(wanted[:, 0] if rows else wanted).tobytes()
+
+
+def test_steps_that_the_file_has_fixed_come_in_any_number(tmp_path: Path) -> None:
+    loaded = imported(recurrent(1, 16).model("else"), tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 16, 3)).astype(np.float32)
+    first = np.zeros((1, 1, 4), np.float32)
+    wanted = open_graph(tmp_path / "file.onnx").run(["y"], {"x": x, "h0": first})[0]
+    assert answers(loaded, x)[0].tobytes() == wanted.tobytes()
+    assert answers(loaded, x[:, :5])[0].tobytes() == wanted[:, :5].tobytes()
+
+
+@pytest.mark.parametrize("name", ["tf2onnx_gru", "torch_lstm_fixed_sizes"])
+def test_a_graph_without_states_streams_what_it_answers_whole(name: str, tmp_path: Path) -> None:
+    case = FOREIGN[name]()
+    loaded = imported(case.model, tmp_path)
+    (given,) = case.rows
+    x = case.draw(1, case.fixed.get("T", 12))[given]
+    (output,) = (part.name for part in case.model.graph.output)
+    wanted = open_graph(tmp_path / "file.onnx").run([output], {given: x})[0]
+    made = answers(loaded, x)[0]
+    assert np.abs(made.reshape(wanted.shape) - wanted).max() < 1e-6
+    assert len(loaded.manifest.states) == case.hidden
+
+
+def test_windows_stream_in_frames_of_their_hop(tmp_path: Path) -> None:
+    case = FOREIGN["lstm_transducer"]()
+    assert case.framing is not None
+    window, hop = case.framing
+    loaded = imported(case.model, tmp_path, framing=Framing(window=window, hop=hop), constants=case.constants)
+    assert str(loaded.manifest.framing) == f"{window}:{hop}"
+    given = case.draw(2, 6 * hop)
+    (name,) = case.rows
+    made = answers(loaded, given[name].reshape(2, 6, -1))[0]
+    wanted = next(iter(case.truth(given).values()))
+    assert np.abs(made.reshape(wanted.shape) - wanted).max() < 1e-5
+
+
+def test_what_cannot_stream_answers_whole_sequences_and_says_why(tmp_path: Path) -> None:
+    path, seen = tmp_path / "file.onnx", list[Found]()
+    path.write_bytes(FOREIGN["torch_two_way"]().model.SerializeToString())
+
+    def confirm(found: Found) -> bool:
+        seen.append(found)
+        return True
+
+    exported = import_graph(path, tmp_path, name="tagger", confirm=confirm)
+    assert exported.manifest.task == seen[0].task == "sequence"
+    assert "both ways" in seen[0].obstacles[0]
+    assert any("both ways" in note for note in exported.proof.notes)
+
+
+def test_a_state_that_nobody_carries_is_where_each_whole_sequence_begins(tmp_path: Path) -> None:
+    builder = recurrent("N", "T")
+    builder.node("Sub", ["y", builder.node("ReduceMean", ["y"], axes=[1])], "centred")  # of steps still to come
+    builder.output("centred", ["N", "T", 4])
+    path = tmp_path / "file.onnx"
+    path.write_bytes(builder.model("else").SerializeToString())
+    exported = import_graph(path, tmp_path, name="centred")
+    assert exported.manifest.task == "sequence"
+    assert [part.name for part in exported.manifest.inputs] == ["x"]
+    assert exported.proof.parity.max_difference < 1e-5
+
+
+def test_a_quantised_graph_answers_each_row_as_when_alone(tmp_path: Path) -> None:
+    source, path = tmp_path / "source.onnx", tmp_path / "quantised.onnx"
+    source.write_bytes(step_cell().model("else").SerializeToString())
+    quantize_dynamic(source, path, weight_type=QuantType.QInt8)
+    loaded = imported(onnx.load(path), tmp_path)
+    x = np.random.default_rng(0).normal(size=(3, 9, 3)).astype(np.float32)
+    made = answers(loaded, x)[0]
+    first = np.zeros((1, 4), np.float32)
+    for row in range(3):
+        wanted = looped(path, x[row][:, None], {"h": ("next_h", first)}, "y")
+        assert made[row].tobytes() == np.ascontiguousarray(wanted[:, 0]).tobytes()
+
+
+def test_states_begin_with_what_examples_have(tmp_path: Path) -> None:
+    examples = tmp_path / "examples.npz"
+    first = np.array([[0.5, -1.0, 2.0, 0.0]], np.float32)
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(30, 3)).astype(np.float32)
+    np.savez(examples, x=x, h=first)
+    loaded = imported(step_cell().model("else"), tmp_path, examples=examples, features=("a", "b", "c"))
+    assert loaded.manifest.states[0].initial == first[0].tolist()
+    (part,) = loaded.manifest.inputs
+    assert part.features == ("a", "b", "c")
+    assert part.statistics is not None
+    assert part.statistics.maximum == tuple(x.max(axis=0).tolist())
+    wanted = looped(tmp_path / "file.onnx", x[:5, None], {"h": ("next_h", first)}, "y")
+    assert answers(loaded, x[None, :5])[0].tobytes() == np.ascontiguousarray(wanted[:, 0]).tobytes()
+
+
+def test_names_that_no_client_can_say_are_others(tmp_path: Path) -> None:
+    names = ("model/input 1:0", "model/h:0", "Identity:0", "Identity_1:0")
+    loaded = imported(step_cell("N", names).model("else"), tmp_path)
+    assert loaded.manifest.inputs[0].name == "model_input_1"
+    assert loaded.manifest.outputs[0].name == "Identity"
+    assert [state.input for state in loaded.manifest.states] == ["model_h"]
+
+
+def test_a_changed_graph_is_imported_as_it_is_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(step_cell().model("else").SerializeToString())
+    model = ir.load(path)
+    model.graph.inputs[0].name = "observation"
+    exported = import_graph(path, tmp_path, name="cell", model=model, initial={"h": 0.25}, notes=("told elsewhere",))
+    assert exported.manifest.inputs[0].name == "observation"
+    assert exported.manifest.states[0].initial == 0.25
+    assert "told elsewhere" in exported.proof.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"confirm": lambda _found: False}, "nothing was written"),
+        ({"features": ("a", "b")}, "--features: a step of 'x' has 3 numbers, and there are 2 names"),
+        ({"framing": Framing(window=9, hop=3)}, "9 steps"),
+    ],
+)
+def test_nothing_is_written_where_something_is_wrong(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as error:
+        imported(step_cell().model("else"), tmp_path, **options)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "repository" / "imported").exists()
+
+
+def test_what_is_no_graph_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(ExportError) as error:
+        import_graph(path, tmp_path / "repository", name="none")
+    assert str(path) in str(error.value)
+    assert not (tmp_path / "repository").exists()
