@@ -42,7 +42,7 @@ class Described:
     def __init__(self, finding: Finding, hints: ImportHints) -> None:
         self.finding = finding
         self._hints = hints
-        self.framing: Framing | None = hints.framing
+        self.framing: Framing | None = finding.framing
         pairs, layout = finding.state_names, finding.layout
         fed = [port.name for port in finding.fed]
         self._served = valid_names([port.name for port in (*finding.inputs, *finding.outputs)])

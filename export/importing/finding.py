@@ -1,32 +1,19 @@
-"""Finding out what a foreign graph carries, what its axes are, and whether it streams."""
+"""Finding of a foreign graph: what it carries, what its axes are, whether it streams; and what a user says of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ostinato.export.errors import ExportError
-from ostinato.export.graphs.rewired import rewire
-from ostinato.export.importing.codes import find_num_codes, shares_a_scale
-from ostinato.export.importing.constants import constant_of_port, find_constants
-from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.flow import RECURRENT, Flow
-from ostinato.export.importing.layouts import AxisLayout, likely_layouts, normal, one_at_a_time
-from ostinato.export.importing.names import EXACT, likeness, sounds_like_lengths
-from ostinato.export.importing.opened import opened
-from ostinato.export.importing.pairs import Pair, find_pairs
-from ostinato.export.importing.ports import Port, ports_of
-from ostinato.export.importing.survey import Drawer, Survey, Surveyed, Unfit
+from ostinato.export.importing.layouts import AxisLayout
+from ostinato.export.importing.pairs import Pair
+from ostinato.export.importing.ports import Port
+from ostinato.export.importing.survey import Survey, Surveyed
 from ostinato.service.artifact.framing import Framing
-from ostinato.service.artifact.tensors import State
-
-_MAX_TRIED, _MAX_REWIRED = 24, 4
-"""Layouts that are tried before a graph is given up, and that it is rewired for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +42,8 @@ class Finding:
         surveyed: its axes.
         survey: how it was run.
         constants: inputs that are the same in every run.
+        framing: of a graph that is given windows, or frames of several steps.
+        said_axes: whether the user said what axes are.
         origin: what was found of the file's own graph, where this one was rewired.
         rewired, obstacles, notes: sentences.
     """
@@ -71,6 +60,8 @@ class Finding:
     constants: Mapping[str, NDArray[Any]]
     codes: Mapping[str, int]
     origin: Finding | None = None
+    framing: Framing | None = None
+    said_axes: bool = False
     rewired: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -120,265 +111,3 @@ class Finding:
     def port(self, name: str) -> Port:
         """An input or output."""
         return next(port for port in (*self.inputs, *self.outputs) if port.name == name)
-
-
-def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
-    """What a graph carries and is given, found by names, by what it does, and by runs.
-
-    Args:
-        model: is changed where it has inputs with a default.
-
-    Raises:
-        ExportError: something is not clear, or nothing that was tried runs; says what to say.
-    """
-    notes = _without_defaults(model, hints)
-    inputs, outputs = ports_of(model)
-    _check_names(inputs, outputs, hints)
-    constants = {name: constant_of_port(inputs, name, given) for name, given in hints.constants.items()}
-    known = {*constants, *hints.inputs, *hints.states}
-    lengths = tuple(port for port in inputs if port.name not in known and _are_lengths(port, outputs))
-    fed_names = (*hints.inputs, *constants, *(port.name for port in lengths))
-    flow = Flow(model.graph)
-    pairs = find_pairs(flow, inputs, outputs, hints.states, fed_names)
-    if pairs and len(pairs) == len(outputs):  # what it answers is what it carries
-        _show(model, pairs[0].made)
-        inputs, outputs = ports_of(model)
-        flow = Flow(model.graph)
-    states = {pair.given for pair in pairs}
-    fed = [port for port in inputs if port.name not in {*states, *constants, *(each.name for each in lengths)}]
-    numbers = [port for port in fed if port.sizes == () and port.name not in hints.inputs]
-    fed = [port for port in fed if port not in numbers]
-    told = {port.name for port in lengths} | {*constants}
-    outputs, dropped = _without_sizes(flow, inputs, outputs, told | {port.name for port in numbers})
-    notes += dropped
-    if not fed:
-        raise ExportError("every input of the graph is a state or a constant: nothing is fed to it at each step")
-    finding = _Finder(model, inputs, outputs, tuple(fed), lengths, tuple(pairs), hints, bench)
-    for tried in find_constants(model, numbers):
-        found = finding.look({**constants, **tried.values})
-        if found is not None and tried.is_settled(lambda values: finding.answers({**constants, **values})):
-            return replace(found, notes=(*notes, *tried.notes, *found.notes))
-    raise finding.error()
-
-
-def _without_defaults(model: ir.Model, hints: ImportHints) -> list[str]:
-    """Take inputs with a default, which they then are in every run, out of the graph; states begin with theirs."""
-    notes = []
-    for value in list(model.graph.inputs):
-        name = value.name or ""
-        if not value.is_initializer() or name in {*hints.states, *hints.inputs, *hints.constants}:
-            continue
-        model.graph.inputs.remove(value)
-        if value.uses() and value.const_value is not None and value.const_value.size <= 16:
-            notes.append(
-                f"input {name!r} has a default, {value.const_value.numpy().tolist()}, which it is in every run"
-            )
-    return notes
-
-
-def _are_lengths(port: Port, outputs: Sequence[Port]) -> bool:
-    """Whether an input says how many steps there are, and is not a count that goes on from step to step."""
-    if "int" not in port.dtype or not sounds_like_lengths(port.name) or len(port.sizes or ()) > 1:
-        return False
-    return not any(made.dtype == port.dtype and likeness(port.name, made.name) == EXACT for made in outputs)
-
-
-def _without_sizes(
-    flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], told: set[str]
-) -> tuple[list[Port], list[str]]:
-    """The outputs but for those that only say how many steps there are, as they were told; and what to say of them."""
-    givens = [place for place, port in enumerate(inputs) if port.name not in told]
-    kept = [port for made, port in enumerate(outputs) if any(flow.depends(made, given) for given in givens)]
-    notes = [
-        f"output {port.name!r} depends on nothing that is fed or carried: it is left out"
-        for port in outputs
-        if kept and port not in kept
-    ]
-    return kept or list(outputs), notes
-
-
-def _show(model: ir.Model, name: str) -> None:
-    """Make what is carried an answer, too."""
-    value = next(value for value in model.graph.outputs if value.name == name)
-    node = ir.node("Identity", [value])
-    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = f"{name}_shown", value.type, value.shape
-    model.graph.append(node)
-    model.graph.outputs.append(node.outputs[0])
-
-
-def _check_names(inputs: Sequence[Port], outputs: Sequence[Port], hints: ImportHints) -> None:
-    known = {port.name for port in (*inputs, *outputs)}
-    given = {port.name for port in inputs}
-    for option, names, among in (
-        ("--input", hints.inputs, given),
-        ("--axes", hints.axes, known),
-        ("--constant", hints.constants, given),
-    ):
-        for name in names:
-            if name not in among:
-                raise ExportError(f"{option} {name}: the graph has no such input; it has {', '.join(sorted(among))}")
-
-
-class _Finder:
-    """A graph whose states are known, while its axes are looked for."""
-
-    def __init__(
-        self,
-        model: ir.Model,
-        inputs: Sequence[Port],
-        outputs: Sequence[Port],
-        fed: tuple[Port, ...],
-        lengths: tuple[Port, ...],
-        pairs: tuple[Pair, ...],
-        hints: ImportHints,
-        bench: Workbench,
-    ) -> None:
-        self._model = model
-        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
-        self._fed, self._lengths, self._pairs = fed, lengths, pairs
-        self._hints, self._bench = hints, bench
-        self._codes = find_num_codes(model)
-        self._reasons: list[str] = []
-        self._found: Finding | None = None
-
-    def error(self) -> ExportError:
-        """Why nothing was found."""
-        reason = self._reasons[0] if self._reasons else "its axes are not clear"
-        return ExportError(f"{reason}; where its axes were taken for others than they are, say them with --axes")
-
-    def look(self, constants: Mapping[str, NDArray[Any]]) -> Finding | None:
-        """The first likely axes with which the graph runs and streams, or runs; None where none do."""
-        session = self._bench.open(opened(self._model))
-        runs: list[Finding] = []
-        unfit: list[Finding] = []
-        self._reasons.clear()
-        for count, layout in enumerate(self._layouts()):
-            if count == _MAX_TRIED:
-                break
-            survey = self._survey(session, constants)
-            try:
-                surveyed = survey.look(layout)
-            except Unfit as error:
-                self._reasons.append(str(error))
-                if layout.has_steps and layout.rows is None:
-                    unfit.append(self._finding(survey, Surveyed(layout, {}, str(error)), constants))
-                continue
-            found = self._finding(survey, surveyed, constants)
-            if self._pairs and not surveyed.carries:
-                self._found = found
-                return found
-            runs.append(found)
-        made = (self._rewired(found) for found in runs)
-        self._found = next((found for found in made if found.streams), None)
-        if self._found is None:  # what begins with the states of one row runs for others when it is given them
-            made = (self._rewired(found) for found in unfit[:_MAX_REWIRED])
-            self._found = next((found for found in made if found.streams), None)
-        if self._found is None and runs:
-            self._found = self._rewired(runs[0])
-        return self._found
-
-    def answers(self, constants: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
-        """What the graph answers with other constants, to what it was asked before; None where it fails."""
-        assert self._found is not None
-        session = self._bench.open(opened(self._model))
-        try:
-            return self._survey(session, constants).answers(self._found.layout)
-        except Unfit:
-            return None
-
-    @property
-    def _states(self) -> list[Port]:
-        names = {pair.given for pair in self._pairs}
-        return [port for port in self._inputs if port.name in names]
-
-    def _layouts(self) -> Iterator[AxisLayout]:
-        frees = bool(self._pairs) or any(
-            node.op_type in RECURRENT for node in ir.traversal.RecursiveGraphIterator(self._model.graph)
-        )
-        layouts = likely_layouts(self._fed, self._states, self._hints.axes, self._hints.framing, frees_steps=frees)
-        if not shares_a_scale(self._model):
-            return layouts
-        return (one_at_a_time(layout, has_steps=not self._pairs) for layout in layouts)
-
-    def _survey(self, session: Any, constants: Mapping[str, NDArray[Any]]) -> Survey:
-        drawer = Drawer({port.name: port for port in self._inputs}, self._codes, self._initial(), self._hints.examples)
-        states = {pair.given: pair.made for pair in self._pairs}
-        outputs = [port.name for port in self._outputs]
-        return Survey(session, drawer, states, outputs, constants, self._lengths)
-
-    def _initial(self) -> dict[str, NDArray[Any]]:
-        """What states begin with, by input, where it is said."""
-        said = {**{pair.given: self._hints.examples.get(pair.given) for pair in self._pairs}, **self._hints.initial}
-        return {name: np.asarray(given) for name, given in said.items() if given is not None}
-
-    def _finding(self, survey: Survey, surveyed: Surveyed, constants: Mapping[str, NDArray[Any]]) -> Finding:
-        return Finding(
-            self._model,
-            self._inputs,
-            self._outputs,
-            self._fed,
-            self._lengths,
-            self._pairs,
-            self._initial(),
-            surveyed,
-            survey,
-            constants,
-            self._codes,
-            obstacles=(surveyed.carries,) if surveyed.carries and self._pairs else (),
-            notes=surveyed.notes,
-        )
-
-    def _rewired(self, found: Finding) -> Finding:
-        """The same of the graph with states for what it begins anew in each run."""
-        layout = found.layout
-        if not layout.has_steps or layout.rows is not None:
-            return replace(found, obstacles=found.obstacles or (_nothing_carried(found),))
-        known = [self._state_of(pair, layout) for pair in self._pairs]
-        axes = {
-            name: (roles.index("B") if "B" in roles else None, roles.index("T") if "T" in roles else None)
-            for name, roles in layout.roles.items()
-            if name not in found.state_names
-        }
-        made = rewire(opened(self._model, layout.roles), axes, constants=found.constants, states=known)
-        if made.obstacles or not (made.states or self._pairs):
-            obstacles = tuple(map(str, made.obstacles)) or (_nothing_carried(found),)
-            return replace(found, obstacles=obstacles)
-        return self._with_states(found, made.model, made.states, made.words)
-
-    @staticmethod
-    def _state_of(pair: Pair, layout: AxisLayout) -> State:
-        shape = normal(layout.roles[pair.given])
-        return State.model_validate(
-            {"name": pair.given, "input": pair.given, "output": pair.made, "shape": shape, "dtype": "float32"}
-        )
-
-    def _with_states(self, found: Finding, model: ir.Model, states: Sequence[State], words: Sequence[str]) -> Finding:
-        known = {pair.given for pair in self._pairs}
-        added = [state for state in states if state.input not in known]
-        inputs, outputs = ports_of(model)
-        pairs = (*self._pairs, *(Pair(state.input, state.output, "rewired") for state in added))
-        roles = {**found.layout.roles, **{state.input: state.shape for state in added}}
-        initial = {state.input: state.initial_row() for state in added if np.any(state.initial_row())}
-        finder = _Finder(
-            model, inputs, outputs, self._fed, self._lengths, pairs,
-            replace(self._hints, initial={**self._hints.initial, **initial}), self._bench,
-        )  # fmt: skip
-        session = self._bench.open(model)
-        survey = finder._survey(session, found.constants)
-        try:
-            surveyed = survey.look(replace(found.layout, roles=roles))
-        except Unfit as error:
-            return replace(found, obstacles=(str(error),))
-        made = finder._finding(survey, surveyed, found.constants)
-        if surveyed.carries:
-            return replace(found, obstacles=(surveyed.carries,))
-        return replace(made, rewired=tuple(words), obstacles=(), origin=found)
-
-
-def _nothing_carried(found: Finding) -> str:
-    if not found.layout.has_steps:
-        return (
-            "no output is the next value of an input: nothing is carried from step to step. Say the states with "
-            "--state IN=OUT, or, of a graph that is given windows, --framing WINDOW:HOP"
-        )
-    return found.surveyed.carries or "nothing in the graph is carried from step to step"

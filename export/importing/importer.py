@@ -14,8 +14,10 @@ from ostinato.export.errors import ExportError
 from ostinato.export.importing.described import Described
 from ostinato.export.importing.examples import read_examples
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, ImportHints, find
+from ostinato.export.importing.finder import find
+from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.found import Found
+from ostinato.export.importing.narrowed import in_float32
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph
 from ostinato.export.proofs.proof import ProofReport
@@ -82,7 +84,7 @@ def import_graph(
             examples=read_examples(examples) if examples is not None else {},
         )
         try:
-            finding = find(read_graph(path) if model is None else model, hints, bench)
+            finding, is_unchanged = _found(path, read_graph(path) if model is None else model, hints, bench)
             finding = replace(finding, notes=(*notes, *finding.notes))
             described = Described(finding, hints)
         except ExportError as error:
@@ -92,12 +94,31 @@ def import_graph(
         place = Path(folder) / "in_float" if quantize else Path(repository)
         with new_version(place, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
-            exported = finish(new, described, path, report, is_unchanged=model is None)
+            exported = finish(new, described, path, report, is_unchanged=is_unchanged and model is None)
         return quantize_version(exported, Path(repository), force=force) if quantize else exported
+
+
+def _found(path: Path, model: ir.Model, hints: ImportHints, bench: Workbench) -> tuple[Finding, bool]:
+    """What is found of a graph, and whether it is the file's own; in float32, where it does not run in its own floats.
+
+    Raises:
+        ExportError: it does not run in float32 either.
+    """
+    try:
+        return find(model, hints, bench), True
+    except ExportError as error:
+        narrow = in_float32(model)
+        if narrow is None:
+            raise
+        made, floats = narrow
+        try:
+            finding = find(made, hints, bench)
+        except ExportError:
+            raise error from None
+        reason = str(error).removeprefix(f"{path}: ").partition("; where its axes")[0]
+        note = f"the file is in {floats}, and does not run so ({reason}): it is served in float32"
+        return replace(finding, notes=(note, *finding.notes)), False
 
 
 def _at(path: Path, error: ExportError) -> ExportError:
     return error if str(error).startswith(str(path)) else ExportError(f"{path}: {error}")
-
-
-__all__ = ["Finding", "Found", "import_graph"]

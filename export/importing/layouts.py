@@ -243,6 +243,8 @@ def _settled(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Ax
     lacking = [port for port in (*fed, *states) if "B" not in roles[port.name]]
     if not lacking:
         yield AxisLayout(_without_units(fed, states, roles), None)
+        if rows := max(_fixed_rows(port, roles[port.name]) for port in (*fed, *states)):
+            yield AxisLayout(_without_units(fed, states, roles), rows)
         return
     for freed in _freed(lacking, states, roles):
         yield AxisLayout(
@@ -250,12 +252,19 @@ def _settled(fed: Sequence[Port], states: Sequence[Port], roles: Mapping[str, Ax
             None,
             dict.fromkeys(freed, "its batch is fixed in the file, and was freed"),
         )
-    shared = _shared_rows(lacking, states, roles)
+    told = [_fixed_rows(port, roles[port.name]) for port in (*fed, *states)]
+    shared = max(told) or _shared_rows(lacking, states, roles)
     found = {port.name: _with_batch(roles[port.name], port in states, shared) for port in lacking}
-    rows = shared if any("B" in each for each in found.values()) else 0
+    rows = shared if max(told) or any("B" in each for each in found.values()) else 0
     if any("B" in roles[port.name] for port in (*fed, *states)):
         rows = max(rows, 1)
     yield AxisLayout(_without_units(fed, states, {**roles, **found}), rows)
+
+
+def _fixed_rows(port: Port, roles: AxisRoles) -> int:
+    """The size that the file has for an axis that is said to be the batch; 0 = none, or it is open."""
+    size = port.sizes[roles.index("B")] if port.sizes is not None and "B" in roles else 0
+    return size if isinstance(size, int) else 0
 
 
 def _freed(

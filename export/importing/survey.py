@@ -5,7 +5,7 @@ rows are their own, and whether its states carry all that its answers depend on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,20 @@ from ostinato.service.artifact.numbers import largest_difference
 ALIKE = 1e-3
 """What rounding alone makes of a number; by more it is another."""
 
-_SIZES = ((2, 4), (3, 4), (2, 6))
+_SIZES = ((2, 8), (3, 8), (2, 12))
 _CHUNKED_STEPS, _CUT = 8, 3
+_RATES = (2.0, 4.0)
 
 
 class Unfit(Exception):
-    """A graph does not run, or does not behave, as its axes were supposed to be; says why."""
+    """A graph does not run, or does not behave, as its axes were supposed to be; says why.
+
+    ``rate``: of a graph that answers once in so many steps; 0 = of any other.
+    """
+
+    def __init__(self, reason: str, rate: int = 0) -> None:
+        super().__init__(reason)
+        self.rate = rate
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,18 @@ class Survey:
         self._check_rows(surveyed)
         return Surveyed(layout, made, self._differs_in_chunks(surveyed), notes)
 
+    def takes(self, layout: AxisLayout, axis: int, size: int) -> bool:
+        """Whether the graph runs where an axis of all that is fed has another size than the file says."""
+        roles = {
+            name: (*axes[:axis], size, *axes[axis + 1 :]) if name not in self._states and axis < len(axes) else axes
+            for name, axes in layout.roles.items()
+        }
+        try:
+            self._raw(replace(layout, roles=roles), max(layout.rows or 1, 1), 1)
+        except Unfit:
+            return False
+        return True
+
     def answers(self, layout: AxisLayout) -> list[NDArray[Any]]:
         """What the graph makes of one drawn run.
 
@@ -193,7 +213,9 @@ class Survey:
                 roles.append("T")
             else:
                 told = ", ".join(f"{size} of {b} x {t}" for size, (b, t) in zip(along, sizes, strict=True))
-                raise Unfit(f"axis {axis} of output {name!r} follows neither batch nor steps: {told}")
+                rates = {steps / size for size, (_, steps) in zip(along, sizes, strict=True) if size}
+                rate = int(rates.pop()) if len(rates) == 1 and min(rates) in _RATES else 0
+                raise Unfit(f"axis {axis} of output {name!r} follows neither batch nor steps: {told}", rate)
         if layout.rows is None and "B" not in roles:
             raise Unfit(f"output {name!r} has no axis that follows the batch")
         if layout.rows and "B" not in roles:

@@ -21,7 +21,7 @@ from ostinato.service.artifact.manifest import ANY
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
-from tests.export.importing.test_finding import recurrent, step_cell
+from tests.export.importing.test_finder import recurrent, step_cell
 from tests.export.writers import small_proofs
 from tests.foreign import FOREIGN
 from tests.foreign.case import Array
@@ -206,3 +206,25 @@ def test_what_is_no_graph_is_one_line(tmp_path: Path) -> None:
         import_graph(path, tmp_path / "repository", name="none")
     assert str(path) in str(error.value)
     assert not (tmp_path / "repository").exists()
+
+
+def test_float16_at_which_onnxruntime_dies_is_served_in_float32(tmp_path: Path) -> None:
+    half = recurrent("N", "T").model("else")
+    for weight in half.graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT:
+            weight.CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight).astype(np.float16), weight.name)
+            )
+    for part in (*half.graph.input, *half.graph.output):
+        part.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    weight = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float16), "head")
+    half.graph.initializer.append(weight)
+    half.graph.node.append(onnx.helper.make_node("MatMul", ["y", "head"], ["z"]))
+    half.graph.output[0].name = "z"
+    loaded = imported(half, tmp_path)
+    assert {part.dtype for part in loaded.manifest.inputs} == {"float32"}
+    x = np.random.default_rng(0).normal(size=(1, 8, 3)).astype(np.float32)
+    wide = recurrent("N", "T").model("else")
+    (tmp_path / "wide.onnx").write_bytes(wide.SerializeToString())
+    wanted = open_graph(tmp_path / "wide.onnx").run(["y"], {"x": x, "h0": np.zeros((1, 1, 4), np.float32)})[0]
+    assert np.abs(answers(loaded, x)[0] - wanted).max() < 1e-2  # the weights were rounded to float16

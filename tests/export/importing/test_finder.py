@@ -13,7 +13,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from ostinato.export.errors import ExportError
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, ImportHints, find
+from ostinato.export.importing.finder import find
+from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.layouts import normal
 from ostinato.service.artifact.framing import Framing
 from tests.foreign import FOREIGN
@@ -218,3 +219,43 @@ def test_what_is_said_and_does_not_fit_is_named(hints: dict[str, Any], words: st
         found(step_cell().model("else"), tmp_path, **hints)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_graph_that_answers_once_in_several_steps_is_given_frames(tmp_path: Path) -> None:
+    builder = recurrent("N", "T")
+    columns = builder.transpose("y", 0, 2, 1)
+    half = builder.node("Conv", [columns, builder.weight(builder.drawn(4, 4, 2))], strides=[2], kernel_shape=[2])
+    builder.transpose(half, 0, 2, 1, name="halved")
+    builder.output("halved", ["N", "halves", 4])
+    del builder.outputs[0]
+    finding = found(builder.model("else"), tmp_path)
+    assert str(finding.framing) == "2:2"
+    assert finding.streams
+
+
+def test_a_number_of_steps_that_cannot_be_another_is_a_frame(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    x, h = builder.input("x", [2, 6, 3]), builder.input("h", [2, 4])
+    rows = builder.node("Reshape", [x, builder.weight([2, 18])])
+    builder.node(
+        "Tanh",
+        [builder.node("Add", [builder.node("MatMul", [rows, builder.weight(builder.drawn(18, 4))]), h])],
+        "h_out",
+    )
+    builder.node("MatMul", ["h_out", builder.weight(builder.drawn(4, 2))], "y")
+    builder.output("y", [2, 2])
+    builder.output("h_out", [2, 4])
+    finding = found(builder.model("else"), tmp_path)
+    assert str(finding.framing) == "6:6"
+    assert finding.layout.rows == 2
+    said = found(builder.model("else"), tmp_path, axes={"x": ("B", 6, 3)})
+    assert said.framing is None
+
+
+def test_a_state_with_a_default_begins_with_it(tmp_path: Path) -> None:
+    builder = step_cell()
+    builder.weight(np.full((1, 4), 0.5), "h")
+    builder.inputs[1].type.tensor_type.shape.dim[0].dim_value = 1
+    finding = found(builder.model("else"), tmp_path)
+    assert finding.state_names == {"h": "next_h"}
+    assert finding.initial["h"].tolist() == [[0.5] * 4]
