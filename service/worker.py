@@ -251,7 +251,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        await asyncio.to_thread(self._verdicts.close)
+        await asyncio.to_thread(self._verdicts.end_child)
         self.catalogue.complete = True
         served, failed = len(self.catalogue.served), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)

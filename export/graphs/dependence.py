@@ -16,7 +16,7 @@ from ostinato.export.graphs.rewiring import Obstacle
 from ostinato.export.graphs.sources import name_of, used_by
 from ostinato.service.artifact.tensors import State
 
-PIECES = (0.4, 0.1, 0.5)
+_FIRST_PART = 0.4
 _TOLERANCE = 1e-3
 """Of the largest number: rounding is less, what depends on other steps is more."""
 
@@ -103,13 +103,16 @@ def _is_close(whole: Array, joined: Array) -> bool:
     return bool(np.allclose(a, b, rtol=0, atol=_TOLERANCE * scale, equal_nan=True))
 
 
-def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Sequence[State] = ()) -> Obstacle | None:
+def first_dependence(
+    model: ir.Model, feeds: Feeds, axes: InputAxes, states: Sequence[State] = (), unit: int = 1
+) -> Obstacle | None:
     """The first node whose value is other in pieces than in the whole, beyond rounding; None where none is.
 
     Args:
         model: with states as inputs and outputs.
-        feeds: inputs of a whole run, the states left out.
+        feeds: inputs of a whole run of three steps at least, the states left out.
         axes: of each input which axis is the batch, and which has the steps.
+        unit: each piece is a multiple of so many steps.
     """
     batch_size = next(
         (feeds[name].shape[batch] for name, (batch, _) in axes.items() if batch is not None and name in feeds), 1
@@ -119,7 +122,7 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
     known = [state for state in states if state.input in dtypes]
     begin = {state.input: _initial(state, batch_size, dtypes[state.input]) for state in known}
     exposed = Exposed(model, {**feeds, **begin})
-    lengths, length = _lengths(num_steps), num_steps
+    lengths, length = _lengths(num_steps, unit), num_steps
     parts: list[Mapping[str, Array]] = []
     try:
         whole = exposed.run({**feeds, **begin})
@@ -134,9 +137,10 @@ def first_dependence(model: ir.Model, feeds: Feeds, axes: InputAxes, states: Seq
     return _found(exposed, _Pieces(whole, parts, lengths), begin)
 
 
-def _lengths(num_steps: int) -> list[int]:
-    first, second = (max(1, int(part * num_steps)) for part in PIECES[:2])
-    return [first, second, num_steps - first - second]
+def _lengths(num_steps: int, unit: int) -> list[int]:
+    """Of three pieces: an odd number of units, one unit, and the rest."""
+    first = (int(_FIRST_PART * num_steps / unit) | 1) * unit
+    return [first, unit, num_steps - first - unit]
 
 
 def _pieces_of(feeds: Feeds, axes: InputAxes, lengths: Sequence[int]) -> Iterator[dict[str, Array]]:

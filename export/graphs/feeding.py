@@ -29,10 +29,11 @@ class Feeding:
     Args:
         axes: of inputs; an axis of another one is told by its symbol, where it has the same.
         constants: inputs that are the same in all runs.
+        unit: a run is given a multiple of so many steps.
     """
 
-    def __init__(self, graph: ir.Graph, axes: InputAxes, constants: Feeds) -> None:
-        self.axes = axes
+    def __init__(self, graph: ir.Graph, axes: InputAxes, constants: Feeds, unit: int = 1) -> None:
+        self.axes, self.unit = axes, unit
         self._inputs = [value for value in graph.inputs if not value.is_initializer()]
         self._constants = constants
         self._symbols = [self._symbols_of(which) for which in (0, 1)]
@@ -56,9 +57,10 @@ class Feeding:
         batch_size, num_steps = self.fixed(0), self.fixed(1)
         batch_sizes = BATCH_SIZES if batch_size is None else (batch_size, batch_size)
         for lengths in LENGTHS:
+            wanted = lengths[0] * self.unit, lengths[1] * self.unit
             self._other_size = lengths[0]
             for rows in (batch_sizes, (1, 1)) if batch_size is None else (batch_sizes,):
-                steps = lengths if num_steps is None else (num_steps, num_steps)
+                steps = wanted if num_steps is None else (num_steps, num_steps)
                 sizes = (math.prod(self._shape(value, rows[0], steps[1])) for value in self._inputs)
                 if lengths is LENGTHS[0] or max(sizes, default=0) <= MAX_NUMBERS:
                     yield rows, steps

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.graphs.branches import flattened, opened
-from ostinato.export.graphs.feeding import Feeding, Feeds, InputAxes
+from ostinato.export.graphs.feeding import Feeding, Feeds
 from ostinato.export.graphs.sources import all_nodes
 from ostinato.service.artifact.graphs import without_messages
 
@@ -133,9 +133,7 @@ class Observed:
         return before is not None and after is not None and np.array_equal(before, after)
 
 
-def observe(
-    model: ir.Model, axes: InputAxes, constants: Feeds, operators: Collection[str], *, opposite: bool = False
-) -> Observed:
+def observe(model: ir.Model, feeder: Feeding, operators: Collection[str], *, opposite: bool = False) -> Observed:
     """Run a graph with what operators of some kinds are given and make exposed, and what ``If`` asks.
 
     Args:
@@ -144,7 +142,6 @@ def observe(
     Raises:
         CannotRun: it runs with none of the sizes tried.
     """
-    feeder = Feeding(model.graph, axes, constants)
     names, reason = _names_at(model, operators), ""
     for sizes in feeder.tried():
         try:
@@ -189,7 +186,8 @@ def _observed(
 
 def _smallest(exposed: Exposed, feeder: Feeding, rows: int, steps: int) -> list[RunValues]:
     """Runs of one row, of one step and of both, as far as the graph is open; none where it cannot run one of them."""
-    fewest_rows, fewest_steps = (1 if feeder.fixed(which) is None else size for which, size in enumerate((rows, steps)))
+    fewest_rows = 1 if feeder.fixed(0) is None else rows
+    fewest_steps = feeder.unit if feeder.fixed(1) is None else steps
     sizes = {(fewest_rows, fewest_steps), (fewest_rows, steps), (rows, fewest_steps)}
     try:
         return [RunValues(*each, exposed.run(feeder(*each, 5))) for each in sorted(sizes)]

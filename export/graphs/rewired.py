@@ -47,6 +47,10 @@ _REWRITES_OF_PASTS = {
 """What only looks back. What stands in the way of these may matter to nobody: it is named where it does."""
 
 
+_MANY_STEPS = 1000
+"""Of more, one row is enough to see what depends on other steps: all values of a graph are kept for that."""
+
+
 @dataclass(frozen=True)
 class Rewired:
     """A graph whose recurrent operators take and give their states.
@@ -68,6 +72,7 @@ def rewire(
     *,
     constants: Mapping[str, Array] | None = None,
     states: Sequence[State] = (),
+    unit: int = 1,
 ) -> Rewired:
     """Make recurrent operators that begin from a constant take and give their states.
 
@@ -76,6 +81,7 @@ def rewire(
         batch_and_time: name of an input -> the axis of the batch and the axis of the steps, None where it has none.
         constants: inputs that are the same in every run.
         states: those that the graph has already.
+        unit: each piece of a sequence is a multiple of so many steps, as for a graph of frames.
     """
     made = model.clone()
     InlinePass()(made)
@@ -85,7 +91,7 @@ def rewire(
     axes = dict(batch_and_time) | {state.input: (state.batch_axis, None) for state in states}
     given = dict(constants or {})
     try:
-        observed = _observed(made, axes, given)
+        observed = _observed(made, Feeding(made.graph, axes, given, unit))
     except CannotRun as error:
         return Rewired(made, (), (_cannot_run(made, error),), ())
     settle(made, observed, given)
@@ -104,31 +110,31 @@ def rewire(
     _drop_inputs(rewiring)
     infer_shapes(made)
     if not rewiring.obstacles:
-        rewiring.obstacles.extend(_dependence(rewiring, axes, given, (*states, *rewiring.states)))
+        feeder = Feeding(made.graph, axes, given, unit)
+        rewiring.obstacles.extend(_dependence(rewiring, feeder, (*states, *rewiring.states)))
     return Rewired(made, tuple(rewiring.states), tuple(rewiring.obstacles), tuple(rewiring.words))
 
 
-def _observed(model: ir.Model, axes: InputAxes, constants: Mapping[str, Array]) -> Observed:
+def _observed(model: ir.Model, feeder: Feeding) -> Observed:
     """The values of a graph, in branches that no run took, too, where they can run."""
     operators = {*_REWRITES, *_REWRITES_OF_PASTS}
-    observed = observe(model, axes, constants, operators)
+    observed = observe(model, feeder, operators)
     if any(node.op_type in operators and around for node, around in all_nodes(model.graph)):
         with contextlib.suppress(CannotRun):
-            observed.merge(observe(model, axes, constants, operators, opposite=True))
+            observed.merge(observe(model, feeder, operators, opposite=True))
     return observed
 
 
-def _dependence(
-    rewiring: Rewiring, axes: InputAxes, constants: Mapping[str, Array], states: Sequence[State]
-) -> list[Obstacle]:
+def _dependence(rewiring: Rewiring, feeder: Feeding, states: Sequence[State]) -> list[Obstacle]:
     """What still answers otherwise in pieces, as far as runs show."""
-    base = rewiring.observed.longer
-    feeding = Feeding(rewiring.model.graph, axes, constants)
-    if not feeding.has_steps or feeding.fixed(1) is not None:
+    longer = rewiring.observed.longer
+    if not feeder.has_steps or feeder.fixed(1) is not None:
         return []
     carried = {state.input for state in states}
-    drawn = {name: array for name, array in feeding(base.batch_size, base.num_steps, 4).items() if name not in carried}
-    found = first_dependence(rewiring.model, drawn, axes, states)
+    is_long = longer.num_steps > _MANY_STEPS and feeder.fixed(0) is None
+    drawn = feeder(1 if is_long else longer.batch_size, longer.num_steps, 4)
+    feeds = {name: array for name, array in drawn.items() if name not in carried}
+    found = first_dependence(rewiring.model, feeds, feeder.axes, states, feeder.unit)
     return [] if found is None else [found]
 
 

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ostinato.export.graphs.nodes import constant_of
 from ostinato.export.graphs.observed import Size
 from ostinato.export.graphs.rewiring import Fold, Hindered, Placement, Rewiring
+from ostinato.export.graphs.sources import sources
 
 LAYERS = {"LSTM": ("h", "c"), "GRU": ("h",), "RNN": ("h",), "DynamicQuantizeLSTM": ("h", "c")}
 """Operators, and what their states are called."""
@@ -115,6 +116,8 @@ def _drop_lengths(rewiring: Rewiring, node: ir.Node, steps: Size) -> None:
         whole = [bool(np.all(constant == constant.ravel()[0]))]
     if not all(whole):
         raise Hindered("the lengths of its sequences are not those of what it is given")
+    if any(source.is_graph_input() and len(source.shape or ()) > 1 for source in sources(lengths)):
+        raise Hindered("how long a sequence is, is counted from its numbers, over all of its steps, as Masking does")
     node.replace_input_with(_LENGTHS, None)
 
 

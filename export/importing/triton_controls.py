@@ -103,11 +103,16 @@ def feed_controls(model: ir.Model, controls: Sequence[Control], sequence: str) -
 
 
 def _begin_with(graph: ir.Graph, value: ir.Value, control: Control, fed: Fed) -> None:
-    """Make an input a state that begins as true and is false behind each run."""
-    false, shape = _constant(np.asarray(control.false)), ir.node("Shape", [value])
-    after = ir.node("Expand", [false.outputs[0], shape.outputs[0]])
-    graph.extend([false, shape, after])
-    made = after.outputs[0]
+    """Make an input a state that begins as true and is false behind each run: out of itself, as a state is."""
+    false = _constant(np.asarray(control.false))
+    if control.false.dtype == np.bool_:
+        nodes = [false, ir.node("Or" if control.false else "And", [value, false.outputs[0]])]
+    else:
+        nothing = _constant(np.zeros((), control.false.dtype))
+        forgotten = ir.node("Mul", [value, nothing.outputs[0]])
+        nodes = [false, nothing, forgotten, ir.node("Add", [forgotten.outputs[0], false.outputs[0]])]
+    graph.extend(nodes)
+    made = nodes[-1].outputs[0]
     made.name, made.type, made.shape = _free_name(graph, f"{control.input}_after"), value.type, value.shape
     graph.outputs.append(made)
     fed.states[control.input] = made.name

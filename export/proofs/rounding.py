@@ -128,11 +128,14 @@ def proved_tolerance(contract: Contract, graph: StepFunction) -> float:
     drawn = [contract.draw(generator, num_rows(contract, rows), num_steps(contract, steps)) for rows, steps in _SIZES]
     own = max(recurrent_rounding(contract, sequences) for sequences in drawn)
     graphs = max(recurrent_rounding(contract, sequences, step=graph) for sequences in drawn)
-    if not 0.0 < graphs <= _AS_NEAR * own:
-        return 0.0
     # Of answers in the tens of thousands, as pixels of 16 bits are, the least are rounded as the largest are.
     most = max(MAX_PROVED_TOLERANCE, TOLERANCE * largest_answer(contract, drawn[0]))
-    return min(float(f"{_PROVED_MARGIN * own:.1e}"), most)
+    return as_near(graphs, own, most)
+
+
+def as_near(graphs: float, own: float, most: float = MAX_PROVED_TOLERANCE, times: float = _AS_NEAR) -> float:
+    """What a graph may differ by whose rounding error is ``graphs``, and the network's ``own``; 0 = it is wrong."""
+    return min(float(f"{_PROVED_MARGIN * own:.1e}"), most) if 0.0 < graphs <= times * own else 0.0
 
 
 def largest_answer(contract: Contract, sequences: Array) -> float:

@@ -27,9 +27,8 @@ def run_in_a_fork(file: Path, repository: Path) -> None:
         CommandError: the fork died; says of what.
         typer.Exit: it ended, with its status.
     """
-    if (
-        sys.stdout is not sys.__stdout__ or sys.__stdout__ is None
-    ):  # whoever took it, as a test does, would not see what a fork writes
+    # Whoever took the standard output, as a test does, would not see what a fork writes.
+    if sys.stdout is not sys.__stdout__ or sys.__stdout__ is None:
         return
     for stream in (sys.stdout, sys.stderr):
         print(end="", file=stream, flush=True)
@@ -66,11 +65,13 @@ def _limit(file: Path) -> None:
     from ostinato.service.tether import end_with_parent
 
     end_with_parent()
-    size = file.stat().st_size if file.exists() else 0
-    allowance = Allowances.of(Settings()).for_files(size)
+    files = [file] if file.is_file() else list(file.rglob("*.onnx")) if file != Path() else []
+    sizes = [each.stat().st_size for each in files]
+    allowance = Allowances.of(Settings()).for_files(sum(sizes))
+    seconds = CPU_SHARE * allowance.seconds * max(1, len(sizes))
     limits = {
         resource.RLIMIT_DATA: allowance.memory_bytes,
-        resource.RLIMIT_CPU: int(CPU_SHARE * allowance.seconds) or resource.RLIM_INFINITY,
+        resource.RLIMIT_CPU: int(seconds) or resource.RLIM_INFINITY,
         resource.RLIMIT_CORE: 0,
     }
     for what, most in limits.items():

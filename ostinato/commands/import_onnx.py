@@ -127,14 +127,16 @@ def import_(
         "examples": examples,
     }
     if triton is not None:
-        if said := ["FILE"] * (file is not None) + [f"--{option}" for option, given in of_file.items() if given]:
+        options = ("--state", "--framing", "--constant", "--input", "--axes", "--features", "--examples")
+        given = [option for option, value in zip(options, of_file.values(), strict=True) if value]
+        if said := ["FILE"] * (file is not None) + given:
             raise typer.BadParameter(f"{said[0]} is not for --triton, whose files say all of it", param_hint="--triton")
         _import_repository(console, triton, repository, name, version, yes=yes, **of_any)
         return
     if file is None:
         raise typer.BadParameter("one is needed, or --triton with a model repository", param_hint="FILE")
-    options = {"name": name or file.stem, "version": version or "1", **of_file, **of_any}
-    _import(console, file.name, partial(import_graph, file, repository, **options), yes=yes)
+    make = partial(import_graph, file, repository, name=name or file.stem, version=version or "1", **of_file, **of_any)
+    _import(console, file.name, make, yes=yes)
 
 
 def _import_repository(

@@ -77,5 +77,10 @@ def has_words(cell: str) -> bool:
 
 def is_total(cells: Sequence[str]) -> bool:
     """Whether a row at the end of a table says the sum of its columns."""
-    first = next(filter(None, cells), "")
-    return _TOTAL.fullmatch(first) is not None
+    first, *others = [cell for cell in cells if cell] or [""]
+    return _TOTAL.fullmatch(first) is not None and bool(others) and all(map(is_number, others))
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, however it is written."""
+    return any(letter.isdigit() for letter in cell) and not any(letter.isalpha() for letter in cell)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import permutations
 
-from ostinato.tables.stamps import EPOCH, MAX_COUNT, SECOND, to_moment
+from ostinato.tables.stamps import DAY, EPOCH, MAX_COUNT, SECOND, to_moment
 from ostinato.tables.steps import find_step
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
@@ -92,7 +92,8 @@ def _of_numbers(cells: Sequence[str]) -> TimeForm | None:
         return TimeForm("years with fractions", _of_year)
     if all(number == int(number) for number in numbers):
         return TimeForm("numbers of steps", _of_count, is_count=True)
-    return TimeForm("seconds", lambda cell: round(float(_checked(cell)) * SECOND))
+    # From a day on that has nothing in common with numbers of steps.
+    return TimeForm("seconds", lambda cell: DAY + round(float(_checked(cell)) * SECOND))
 
 
 def _checked(cell: str) -> str:

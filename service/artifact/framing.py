@@ -15,6 +15,8 @@ MAX_STEPS = 1_000_000
 """Of a window, and of a frame: what is left over of one is a part of each session's state."""
 
 MAX_CHUNK_FRAMES = 10_000
+MAX_TOGETHER = 2**24
+"""Steps in all frames of a chunk or a sequence."""
 
 _AS_WRITTEN = "a window and its hop are two whole numbers, as 576:512, and perhaps 'full' behind them, as 576:512:full"
 
@@ -77,6 +79,11 @@ class Framing(Part):
     def max_chunk_steps(self) -> int:
         """The limit that a version is written with: as many frames in a request as other models have steps."""
         return MAX_CHUNK_FRAMES * self.hop
+
+    @property
+    def most_steps(self) -> int:
+        """The steps that may come together, whatever the limits are: overlapping frames have each of them often."""
+        return max(self.hop, MAX_TOGETHER // self.size * self.hop)
 
     def count(self, steps: int) -> int:
         """The frames that are complete after so many steps."""

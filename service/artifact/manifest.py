@@ -173,7 +173,7 @@ class Manifest(Part):
         """What comes out of a step, as a row; with framing, out of a frame."""
         if self.framing is None:
             return RowLayout(self.outputs)
-        return RowLayout(self.of_graph.outputs, self.framing, self.outputs)
+        return RowLayout(self._of_frames, self.framing, self.outputs)
 
     @property
     def carried(self) -> tuple[State, ...]:
@@ -191,8 +191,13 @@ class Manifest(Part):
         if self.framing is None:
             return self
         inputs = tuple(self.framing.frame_of(part) for part in self.inputs)
-        outputs = tuple(self.framing.answer_of(part) for part in self.outputs)
-        return self.model_copy(update={"inputs": inputs, "outputs": outputs, "framing": None})
+        return self.model_copy(update={"inputs": inputs, "outputs": self._of_frames, "framing": None})
+
+    @property
+    def _of_frames(self) -> tuple[Output, ...]:
+        """The outputs as the graph gives them, a row for each frame."""
+        assert self.framing is not None
+        return tuple(self.framing.answer_of(part) for part in self.outputs)
 
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -242,6 +247,11 @@ class Manifest(Part):
             raise ValueError("framing is of recurrent models, which do not forecast")
         if late := [part.name for part in self.outputs if part.delay]:
             raise ValueError(f"output {late[0]!r} has a delay, which is of steps, and with framing it answers frames")
+        for made in self.outputs:
+            if made.per_frame == 1 and made.time_axis is not None and not self.framing.many:
+                raise ValueError(
+                    f"output {made.name!r}: a graph of one frame gives one row, without 'T', or per_frame rows"
+                )
         for part in (*self.inputs, *framed):
             if part.time_axis is None:
                 raise ValueError(f"{part.name!r} needs a 'T' in its shape, in whose place the graph has a frame")

@@ -142,9 +142,14 @@ class Trial:
         return TrialAnswer(answer["made"], tuple(answer["warnings"]))
 
     def close(self) -> None:
-        """End the child; another is started where one is asked again."""
-        with self._lock:
-            self._close()
+        """End the child, whatever it is asked just now; another is started where one is asked again."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+        elif (child := self._child) is not None:
+            child.end()  # whoever asks it is told so
 
     def _close(self) -> None:
         if self._child is not None:
@@ -250,10 +255,15 @@ class _Child:
         lines = [line for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else ""
 
-    def kill(self) -> None:
+    def end(self) -> None:
         """End it and its fork, whatever they do."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End them, and all that is kept of them."""
+        self.end()
         self._process.wait()
         os.close(self._answers)
         for each in (self._process.stdin, self._words):

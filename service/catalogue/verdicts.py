@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from ostinato.service.catalogue.tried import try_version
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
 
+POLL_SECONDS = 0.02
 HEAD = b"ostinato verdicts 1\n"
 _FIRST_LOCK = 1 << 40
 """Locks are on bytes behind all that is ever written."""
@@ -39,6 +42,7 @@ class Verdicts:
     def __init__(self, settings: Settings, descriptor: int | None = None) -> None:
         self._settings = settings
         self._trial = Trial(Allowances.of(settings))
+        self._is_closed = False
         self._descriptor = descriptor if descriptor is not None and _is_ours(descriptor) else None
 
     @classmethod
@@ -75,8 +79,13 @@ class Verdicts:
         if reason:
             raise ModelRejected(reason)
 
+    def end_child(self) -> None:
+        """End the child, if there is one; another is started where one is needed."""
+        self._trial.close()
+
     def close(self) -> None:
-        """End the child, if there is one."""
+        """Wait for no verdict any more, whoever does."""
+        self._is_closed = True
         self._trial.close()
 
     def check_all(self) -> None:
@@ -88,7 +97,7 @@ class Verdicts:
         except (ModelRejected, OSError):
             return  # as whoever loads them will say
         finally:
-            self.close()
+            self.end_child()
 
     def _try(self, directory: Path, key: str) -> str:
         """The reason why a version is rejected, noted; empty where it is not."""
@@ -121,15 +130,23 @@ class Verdicts:
         """While no other process tries the same."""
         assert self._descriptor is not None
         place = _FIRST_LOCK + zlib.crc32(key.encode())
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, place)
-        except OSError:  # a system without: then it is tried twice
-            yield
-            return
+        while not self._is_locked(place):
+            if self._is_closed:
+                raise ModelRejected("this server ends") from InterruptedError(errno.EINTR, "told to")
+            time.sleep(POLL_SECONDS)
         try:
             yield
         finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, place)
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, place)
+
+    def _is_locked(self, place: int) -> bool:
+        assert self._descriptor is not None
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EAGAIN)  # a system without: then it is tried twice
+        return True
 
 
 def _make_file() -> int:

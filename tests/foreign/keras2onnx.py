@@ -41,7 +41,8 @@ def keras2onnx_lstm_stack() -> Foreign:
 def keras2onnx_masking() -> Foreign:
     """``Masking`` before an LSTM: how long a sequence is, is counted in the graph, over all the steps that it is given.
 
-    Rows without a masked step are told here; where masked steps stand in between, whole and chunked runs differ.
+    Rows without a masked step are told here; where one stands in between, the steps at the end are left out instead, so
+    that no piece of a sequence can be run before all of it is there.
     """
     builder = GraphBuilder(11, seed=2)
     x = builder.input("masking_input", ["N", "M", 2])
@@ -66,7 +67,7 @@ def keras2onnx_masking() -> Foreign:
 
     model = builder.model("keras2onnx", "masked", _ML)
     axes: Axes = {"masking_input": ("B", "T", 2), "lstm_2": ("B", "T", 4)}
-    return Foreign(model, axes, {"masking_input": (2,)}, truth, hidden=2)
+    return Foreign(model, axes, {"masking_input": (2,)}, truth, task="sequence")
 
 
 def keras2onnx_hard_sigmoid() -> Foreign:

@@ -94,6 +94,7 @@ class Engine:
         self.framed: FramedWorks | None = None
         if manifest.framing is not None:
             self.framer = Framer(manifest)
+            self.max_chunk_steps = min(self.max_chunk_steps, manifest.framing.most_steps)
             self._owner = self.framed = FramedWorks(
                 self.framer, self.arena, self.made, owner, self.submit, self._scheduler.loop, self.max_batch_size
             )

@@ -78,7 +78,7 @@ def beginning(states: Sequence[State], batch_size: int) -> dict[str, Array]:
 
 
 def run_in_pieces(
-    rewired: Rewired, feeds: Mapping[str, Array], axes: InputAxes, rows: slice = slice(None)
+    rewired: Rewired, feeds: Mapping[str, Array], axes: InputAxes, rows: slice = slice(None), unit: int = 1
 ) -> list[dict[str, Array]]:
     """The outputs of each piece of a sequence, of some rows of the batch."""
     session = _session(rewired.model)
@@ -88,7 +88,7 @@ def run_in_pieces(
     }
     batch_size = next(array.shape[axes[name][0] or 0] for name, array in feeds.items())
     states, made, first = beginning(rewired.states, batch_size), [], 0
-    for length in LENGTHS:
+    for length in (unit * each for each in LENGTHS):
         piece = {name: _part(array, axes[name][1], slice(first, first + length)) for name, array in feeds.items()}
         made.append(dict(zip(names, session.run(names, {**piece, **states}), strict=True)))
         states = {state.input: made[-1][state.output] for state in rewired.states}
@@ -108,9 +108,10 @@ def assert_streams(
     feeds: Mapping[str, Array],
     axes: InputAxes,
     outputs: Mapping[str, tuple[int, int | None]],
+    unit: int = 1,
 ) -> None:
     """As ``assert_answers``, of what the graph answered before."""
-    assert_answers(rewired, feeds, axes, outputs, run(model, feeds))
+    assert_answers(rewired, feeds, axes, outputs, run(model, feeds), unit)
 
 
 def assert_answers(
@@ -119,11 +120,13 @@ def assert_answers(
     axes: InputAxes,
     outputs: Mapping[str, tuple[int, int | None]],
     expected: Mapping[str, Array],
+    unit: int = 1,
 ) -> None:
     """Whole = in pieces = in pieces by themselves, to the bit; and, but for rounding, what is expected.
 
     Args:
         outputs: of each the axis of the batch and of the steps; without one the last piece's answer is that of all.
+        unit: pieces are of a multiple of so many steps.
     """
     assert [str(obstacle) for obstacle in rewired.obstacles] == []
     batch_size = next(array.shape[axes[name][0] or 0] for name, array in feeds.items())
@@ -131,7 +134,7 @@ def assert_answers(
     for name in outputs:
         np.testing.assert_allclose(whole[name], expected[name], rtol=0, atol=4e-6)
     for rows in (slice(None), *(slice(row, row + 1) for row in range(batch_size))):
-        pieces = run_in_pieces(rewired, feeds, axes, rows)
+        pieces = run_in_pieces(rewired, feeds, axes, rows, unit)
         for name, (batch, time) in outputs.items():
             arrays = [piece[name] for piece in pieces]
             joined = arrays[-1] if time is None else np.concatenate(arrays, axis=time)

@@ -233,3 +233,14 @@ def test_lengths_that_are_the_number_of_steps_that_a_graph_was_written_for_are_d
     rewired = rewire(parsed(text, **weights, Lengths=np.full(1, 12, np.int32)), STEPS_FIRST)
     whole = parsed(text.replace(", Lengths", ""), **weights)
     assert_streams(whole, rewired, {"x": drawn(12, 3, 3)}, STEPS_FIRST, {"y": (2, 0)})
+
+
+def test_a_layer_over_frames_streams_whole_frames() -> None:
+    text = """g (float[B, T] x) => (float[N, 1, B, 4] y) {
+        shape = Constant <value_ints = [0, -1, 3]> () frames = Reshape (x, shape)
+        steps = Transpose <perm = [1, 0, 2]> (frames) y = GRU <hidden_size = 4> (steps, W, R, Bias)
+    }"""
+    model, axes = parsed(text, **layer("GRU", 3, 4)), {"x": (0, 1)}
+    assert rewire(model, axes).obstacles
+    rewired = rewire(model, axes, unit=3)
+    assert_streams(model, rewired, {"x": drawn(3, 36)}, axes, {"y": (2, 0)}, unit=3)

@@ -20,6 +20,7 @@ from ostinato.export.proofs.rounding import (
     MAX_PROVED_TOLERANCE,
     MAX_TOLERANCE,
     Widened,
+    as_near,
     encoder_decoder_rounding,
     in_doubles,
     own_rounding,
@@ -198,3 +199,19 @@ def test_a_chaotic_network_is_compared_in_stretches_and_said_to_be(tmp_path: Pat
     exported = export_module(Chaotic(), amounts(), tmp_path, name="chaotic")
     assert found.note in exported.proof.notes
     assert exported.proof.parity.max_difference < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("graphs", "own", "times", "tolerance"),
+    [
+        (3e-6, 2e-6, 2.0, 4e-5),
+        (7e-6, 2e-6, 2.0, 0.0),  # the graph is further off than rounding explains
+        (7e-6, 2e-6, 5.0, 4e-5),
+        (2e-5, 2e-5, 5.0, 1e-4),  # at most
+        (0.0, 2e-6, 5.0, 0.0),  # nothing was measured
+    ],
+)
+def test_a_graph_may_differ_where_it_is_about_as_near_to_float64_as_its_network(
+    graphs: float, own: float, times: float, tolerance: float
+) -> None:
+    assert as_near(graphs, own, 1e-4, times) == pytest.approx(tolerance)

@@ -126,6 +126,14 @@ def test_a_column_that_numbers_the_steps_tells_the_time(tmp_path: Path, first: i
     assert (data["validation_from"], data["test_from"]) == (first + 84, first + 102)
 
 
+def test_seconds_of_a_recording_tell_the_time(tmp_path: Path) -> None:
+    file = written(tmp_path, "time,level", *(f"{number * 0.02:.2f},{number % 7}" for number in range(NUM_DAYS)))
+    write_draft("forecaster", file, tmp_path / "recipe.toml")
+    recipe = Recipe.read(tmp_path / "recipe.toml")
+    assert recipe.data.test_from == datetime(1970, 1, 2, 0, 0, 2, 40_000)
+    assert load_dataset(recipe.data).step == "20 milliseconds"
+
+
 @pytest.mark.parametrize(
     ("header", "written_as", "step"),
     [

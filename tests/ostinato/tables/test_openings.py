@@ -67,6 +67,11 @@ def test_totals_and_remarks_below_the_last_row_are_passed_over_and_told(tmp_path
     assert found.columns(["a"]).notes == found.notes
 
 
+@pytest.mark.parametrize("last", ["Total,NOUN,3", "Sum,,", "mean,x,1"])
+def test_a_last_row_with_other_words_or_nothing_behind_it_is_no_total(tmp_path: Path, last: str) -> None:
+    assert len(list(table(tmp_path, f"word,tag,n\na,b,1\n{last}\n").rows())) == 2
+
+
 def test_a_total_among_the_rows_is_a_row_and_a_remark_is_refused(tmp_path: Path) -> None:
     assert len(list(table(tmp_path, "day,a\nTotal,7\n2,3\n").rows())) == 2
     with pytest.raises(TableError, match="line 2: 1 cells, the header has 2"):

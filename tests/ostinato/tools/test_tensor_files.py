@@ -20,6 +20,7 @@ from ostinato.errors import InputError
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.tools.tensor_files import read_context, read_tensor_file
 from tests import tensor_networks
+from tests.histories.network import KINDS
 from tests.live_sequences import draw
 from tests.ostinato.conftest import RunCommand
 
@@ -178,3 +179,48 @@ def test_a_feature_that_two_inputs_have_is_no_column(tmp_path: Path) -> None:
     part = {"shape": ["B", "T", 1], "dtype": "float32", "features": ["x"]}
     with pytest.raises(InputError, match="several inputs have a feature 'x'"):
         read_tensor_file(file, [{"name": "a", **part}, {"name": "b", **part}], [], read_context("{}"))
+
+
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of three steps a frame, and what it answers to the steps 1 to 7: a number for each of two frames."""
+    folder = tmp_path_factory.mktemp("framed")
+    steps = np.arange(6, dtype=np.float32).reshape(2, 1, 3)
+    KINDS["framed", "1"].network().write(folder, steps)
+    return folder / "framed" / "1"
+
+
+@pytest.mark.parametrize("kind", [".csv", ".npy", ".json"])
+def test_a_model_that_answers_once_a_frame_has_a_line_for_each(
+    kind: str, framed: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    file, steps = tmp_path / f"steps{kind}", [[float(number)] for number in range(1, 8)]
+    if kind == ".csv":
+        file.write_text("x0\n" + "\n".join(str(number) for (number,) in steps))
+    elif kind == ".npy":
+        np.save(file, np.array(steps, np.float32))
+    else:
+        file.write_text(json.dumps(steps))
+    first, second = KINDS["framed", "1"].run(0, tuple((int(number),) for (number,) in steps))[0]
+    head, *rows = csv.reader(run_command("run", framed, file).stdout.splitlines())
+    assert head == ["step", "y"]
+    assert [tuple(map(float, row)) for row in rows] == [(3, first), (6, second)]
+    answer = json.loads(run_command("run", framed, file, "--json").stdout)
+    assert answer == {"outputs": [[[first], [second]]], "output_steps": [[3, 6]]}
+
+
+def test_a_sequence_without_a_whole_frame_has_no_answer(framed: Path, tmp_path: Path, run_command: RunCommand) -> None:
+    (tmp_path / "steps.json").write_text('{"sequences": [[[1.0], [2.0]], [[1.0], [2.0], [3.0]]]}')
+    result = run_command("run", framed, tmp_path / "steps.json", "--output", tmp_path / "answers.csv")
+    assert "2 sequences, 5 steps" in result.stderr
+    rows = list(csv.reader((tmp_path / "answers.csv").read_text().splitlines()))
+    assert [row[:2] for row in rows] == [["sequence", "step"], ["1", "3"]]
+
+
+def test_steps_of_one_number_may_stand_in_rows_of_their_own(tmp_path: Path) -> None:
+    part = {"name": "x", "dtype": "float32", "shape": ["B", "T"], "features": ["x"]}
+    np.save(tmp_path / "flat.npy", np.arange(5.0))
+    np.save(tmp_path / "rows.npy", np.arange(5.0)[:, None])
+    for name in ("flat.npy", "rows.npy"):
+        given = read_tensor_file(tmp_path / name, [part], [], None)
+        assert (given.is_one, [sequence.tolist() for sequence in given.sequences]) == (True, [[0, 1, 2, 3, 4]])

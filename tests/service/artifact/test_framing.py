@@ -15,8 +15,8 @@ from tests.service.puppet import MANIFEST
 
 
 def manifest_of(**changes: Any) -> Manifest:
-    framing = {"window": 5, "hop": 3}
-    members = {**MANIFEST.model_dump(), "feedback": {}, "framing": framing, **changes}
+    framing, outputs = {"window": 5, "hop": 3}, [{**MANIFEST.outputs[0].model_dump(), "shape": ("B", 1)}]
+    members = {**MANIFEST.model_dump(), "feedback": {}, "framing": framing, "outputs": outputs, **changes}
     return Manifest.model_validate(members)
 
 
@@ -117,7 +117,12 @@ def test_several_rows_of_a_frame_stand_in_the_graph_where_an_output_has_its_step
     assert in_graph.features[:3] == ("a_0", "b_0", "a_1")
 
 
-OUTPUT = MANIFEST.outputs[0].model_dump()
+def test_a_graph_that_sees_all_in_its_frame_needs_no_state() -> None:
+    manifest = manifest_of(states=[], framing={"window": 4, "hop": 4})
+    assert [state.name for state in manifest.carried] == ["inputs.left_over"]
+
+
+OUTPUT = {**MANIFEST.outputs[0].model_dump(), "shape": ("B", 1)}
 INPUT = MANIFEST.inputs[0].model_dump()
 
 
@@ -130,6 +135,7 @@ INPUT = MANIFEST.inputs[0].model_dump()
         ({"inputs": [{**INPUT, "shape": ["B", 1, "T"]}]}, "stands before all sizes"),
         ({"outputs": [{**OUTPUT, "shape": ["B", 1], "per_frame": 2}]}, "needs a 'T'"),
         ({"outputs": [{**OUTPUT, "per_frame": 2}], "framing": None}, "there is no framing"),
+        ({"outputs": [{**OUTPUT, "shape": ["B", "T", 1]}]}, "a graph of one frame gives one row"),
         ({"framing": {"window": 0, "hop": 1}}, "greater than or equal to 1"),
     ],
 )

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import threading
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +14,13 @@ import pytest
 
 from ostinato.service.catalogue import verdicts as verdicts_module
 from ostinato.service.catalogue.repository import mark_of
+from ostinato.service.catalogue.trial import Trial
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
 from ostinato.service.errors import ModelRejected
 from tests import networks
 from tests.hostile.dangerous_files import lstm_like, saved
+from tests.waiting import until
 
 INPUTS = np.ones((2, 3, 3), np.float32)
 
@@ -105,3 +112,51 @@ def test_where_there_is_no_room_for_verdicts_versions_are_tried_all_the_same(
 
 def test_a_repository_that_is_not_there_is_for_others_to_tell(tmp_path: Path) -> None:
     Verdicts(Settings(repository=tmp_path / "absent")).check_all()
+
+
+def test_who_waits_for_a_verdict_is_let_go_when_the_server_ends(repository: Path, first: Verdicts) -> None:
+    directory = repository / "sound" / "1"
+    assert first.descriptor is not None
+    # Another process holds the lock, as one does that tries the version.
+    reading, writing = os.pipe()
+    other = os.fork()
+    if not other:
+        place = 2**40 + zlib.crc32(f"{directory} {mark_of(directory)}".encode())
+        fcntl.lockf(first.descriptor, fcntl.LOCK_EX, 1, place)
+        os.write(writing, b"x")
+        signal.pause()
+    os.read(reading, 1)
+    worker = Verdicts(Settings(repository=repository), first.descriptor)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(judged, worker, directory)
+        worker.close()
+        assert waiting.result(60) == "this server ends"
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    os.close(reading)
+    os.close(writing)
+    assert judged(first, directory) == ""
+
+
+def test_who_tries_a_version_is_let_go_when_the_server_ends(
+    repository: Path, first: Verdicts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def sleep(directory: Path, _: Settings, trial: Trial) -> None:
+        trial.call("os:getpid", place=directory)
+        begun.set()
+        trial.call("time:sleep", 600, place=directory)
+
+    monkeypatch.setattr(verdicts_module, "try_version", sleep)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(judged, first, repository / "sound" / "1")
+        begun.wait(60)
+        assert begun.is_set()
+
+        def is_let_go() -> bool:
+            first.close()  # again, where it came before the question
+            return waiting.done()
+
+        until(is_let_go, "its end")
+    assert "was ended from outside" in waiting.result()

@@ -34,7 +34,7 @@ FRAMINGS = [
 
 
 def manifest_of(inputs: tuple[Input, ...], framing: Framing) -> Manifest:
-    members = {**MANIFEST.model_dump(), "feedback": {}, "framing": framing.model_dump()}
+    members = {**MANIFEST.model_dump(), "feedback": {}, "framing": {**framing.model_dump(), "many": True}}
     return Manifest.model_validate({**members, "inputs": [part.model_dump() for part in inputs]})
 
 

@@ -2,14 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
+from ostinato.service.artifact.framing import MAX_TOGETHER, Framing
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.catalogue.recurrent_checks import load_model
+from ostinato.service.config import Settings
+from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import Draining, RunFailed, SeqConflict
+from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.rows import Columns, step_columns
-from tests.service.puppet import House, column, until
+from tests.networks import build_network
+from tests.service.engine.recurrent.test_offline import engine_in
+from tests.service.puppet import MANIFEST, House, PuppetRunner, column, until
 
 
 def answered(answer: StepAnswer) -> list[float]:
@@ -149,3 +160,32 @@ async def test_a_reset_forgets_the_steps_of_an_incomplete_frame_and_a_fork_keeps
     await house.sessions.reset(session)
     assert answered(await house.ledger.step(session, column(2, 2, 2))) == [6]
     assert answered(await house.ledger.step(copy, column(2, 2))) == [14]
+
+
+async def test_frames_that_overlap_hold_a_chunk_to_fewer_steps() -> None:
+    house = House(max_chunk_steps=1_000_000)
+    overlapping = Framing(window=MAX_TOGETHER // 50, hop=1, begin="full", many=True)
+    members = {**MANIFEST.model_dump(), "name": "wide", "feedback": {}, "framing": overlapping.model_dump()}
+    manifest = Manifest.model_validate(members)
+    metrics = ModelMetrics(house.metrics, "wide", "1")
+    engine = Engine(manifest, PuppetRunner(), house.ledger, house.settings, metrics, max_resident=1)
+    assert engine.max_chunk_steps == 50
+    assert House(hop=3, max_chunk_steps=1_000_000).engine.max_chunk_steps == 1_000_000
+
+
+async def test_a_graph_that_remembers_nothing_streams_frames(tmp_path: Path) -> None:
+    weights = np.arange(8, dtype=np.float32).reshape(4, 2)
+    inputs = (Input(name="x", dtype="float32", shape=("B", 4), features=tuple("abcd")),)
+    outputs = (Output(name="y", dtype="float32", shape=("B", 2), features=("s", "t")),)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    network = build_network("still", nodes, inputs, outputs, (), {"w": weights}, lambda steps: (steps @ weights, {}))
+    steps = (Input(name="x", dtype="float32", shape=("B", "T"), features=("x",)),)
+    network = network.named("still", inputs=steps, framing=Framing(window=4, hop=4))
+    loaded = load_model(network.write(tmp_path, np.ones((2, 1, 4), np.float32)), Settings())
+    house = House()
+    engine_in(house, loaded)
+    session = await house.sessions.open("still")
+    numbers = np.arange(10, dtype=np.float32)[:, None]
+    answers = [await house.ledger.step(session, numbers[start:end], start) for start, end in ((0, 3), (3, 9), (9, 10))]
+    assert [len(answer.outputs) for answer in answers] == [0, 2, 0]
+    assert answers[1].outputs.tolist() == (numbers[:8].reshape(2, 4) @ weights).tolist()
