@@ -112,9 +112,8 @@ def import_(
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
     """
     require("torch", __name__)
-    run_in_a_fork(triton or file or Path(), repository)
-    from ostinato.export.importing.importer import import_graph
-
+    if triton is None:
+        run_in_a_fork(file or Path(), repository)
     console = Console()
     of_any: dict[str, Any] = {"force": force, "quantize": quantize}
     of_file: dict[str, Any] = {
@@ -133,6 +132,8 @@ def import_(
         return
     if file is None:
         raise typer.BadParameter("one is needed, or --triton with a model repository", param_hint="FILE")
+    from ostinato.export.importing.importer import import_graph
+
     options = {"name": name or file.stem, "version": version or "1", **of_file, **of_any}
     _import(console, file.name, partial(import_graph, file, repository, **options), yes=yes)
 
@@ -140,7 +141,7 @@ def import_(
 def _import_repository(
     console: Console, source: Path, repository: Path, name: str, version: str, *, yes: bool, **options: Any
 ) -> None:
-    """Import the models of a repository of Triton. One that cannot be is told, and the others go on.
+    """Import the models of a repository of Triton, each in a fork. One that cannot be is told, and the others go on.
 
     Raises:
         Exit: one that could have been failed, or there was none.
@@ -155,8 +156,17 @@ def _import_repository(
         label = f"{each.name}/{each.version}".rstrip("/")
         console.print(f"[bold]{escape(label)}[/]", highlight=False)
         try:
-            _import(console, label, partial(import_triton, each, repository, **options), yes=yes)
-        except ExportError as error:
+            if each.refused:
+                raise ExportError(f"{each.name}: {each.refused}")
+            status = fork_under_limits(each.path, repository)
+            if status is None:
+                _import(console, label, partial(import_triton, each, repository, **options), yes=yes)
+                status = 0
+                if is_forked():
+                    raise typer.Exit
+            if status:
+                failed.append(each)
+        except (ExportError, CommandError) as error:
             failed = failed if each.refused else [each, *failed]
             console.print(f"[red]not imported:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     if any(not each.refused for each in failed) or len(failed) == len(found):
