@@ -221,6 +221,8 @@ class _Finder:
         if self._found is None:  # what begins with the states of one row runs for others when it is given them
             made = (self._rewired(found) for found in unfit[:_MAX_REWIRED])
             self._found = next((found for found in made if found.streams), None)
+        if self._found is None and self._rate and self._hints.framing is None:
+            return None  # what runs with its rows and steps exchanged is no answer to one that answers once in several
         if self._found is None and runs:
             self._found = self._rewired(runs[0])
         return self._found
@@ -287,8 +289,11 @@ class _Finder:
     def _rewired(self, found: Finding) -> Finding:
         """The same of the graph with states for what it begins anew in each run."""
         layout, framing = found.layout, self._hints.framing
-        if layout.window and framing is not None and framing.past:
-            return found  # each window begins anew, as in the file; what is carried is its past
+        if framing is not None and framing.window > framing.hop:  # each window begins anew, as in the file
+            whole = (
+                f"nothing but steps of windows is carried: say --framing {framing.window}:{framing.hop}, without full"
+            )
+            return found if framing.past else replace(found, obstacles=found.obstacles or (whole,))
         known = [self._state_of(pair, layout) for pair in self._pairs]
         steps = "W" if layout.window else "T"
         axes = {

@@ -99,6 +99,9 @@ def _candidate(flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], give
     if _misfit(one, other):
         return None
     by_name = likeness(one.name, other.name)
+    if flow.repeats(made, given):  # what it was, and not what it is next, unless nothing else is like it
+        is_state = by_name >= LETTERS and sounds_like_state(one.name)
+        return _Candidate(given, made, _ENOUGH, "their names") if is_state else None
     score, reasons = 0, []
     if by_name:
         score += _BY_NAME[by_name]

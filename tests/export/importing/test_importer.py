@@ -24,7 +24,7 @@ from ostinato.service.engine.recurrent.offline import run_offline
 from tests.export.importing.test_frames import recurrent, step_cell
 from tests.export.writers import small_proofs
 from tests.foreign import FOREIGN
-from tests.foreign.building import GraphBuilder
+from tests.foreign.building import INT64, GraphBuilder
 from tests.foreign.case import Array
 
 
@@ -287,3 +287,50 @@ def test_a_table_of_too_few_steps_is_an_error_that_names_the_file(tmp_path: Path
     builder.output("y", ["N", "T", 3])
     with pytest.raises(ExportError, match=r"the file fails on an input of shape \[\d+, \d+, 3\]"):
         imported(builder.model("else"), tmp_path)
+
+
+def test_codes_of_a_fixed_number_of_steps_stream(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    rows = builder.node("Gather", [builder.weight(builder.drawn(9, 3)), builder.input("tokens", [1, 12], INT64)])
+    weights = [builder.weight(builder.drawn(*each)) for each in ((1, 12, 3), (1, 12, 4), (1, 24))]
+    builder.nodes_of("GRU", [builder.transpose(rows, 1, 0, 2), *weights], ["all", "h"], hidden_size=4)
+    builder.transpose(builder.squeeze("all", 1), 1, 0, 2, name="y")
+    builder.output("y", [1, 12, 4])
+    loaded = imported(builder.model("else"), tmp_path)
+    tokens = np.random.default_rng(0).integers(9, size=(1, 12))
+    wanted = np.asarray(open_graph(tmp_path / "file.onnx").run(["y"], {"tokens": tokens})[0])
+    assert answers(loaded, tokens[..., None])[0].tobytes() == wanted.tobytes()
+
+
+def test_weights_next_to_the_file_are_imported_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    onnx.save(zero_lstm(("N", 3)), path, save_as_external_data=True, location="weights.data", size_threshold=100)
+    exported = import_graph(path, tmp_path / "repository", name="imported")
+    x = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+    beside = answers(load_model(exported.directory, Settings()), x)[0]
+    assert beside.tobytes() == answers(imported(zero_lstm(("N", 3)), tmp_path / "whole"), x)[0].tobytes()
+
+
+def test_an_output_that_shows_what_a_state_was_is_not_its_next_value(tmp_path: Path) -> None:
+    builder = step_cell(1, names=("x", "h", "y", "h_new"))
+    for name, shown in (("h", "h_old"), ("x", "x_out")):
+        builder.node("Identity", [name], shown)
+        builder.output(shown, [1, 4 if name == "h" else 3])
+    loaded = imported(builder.model("else"), tmp_path)
+    assert [(state.input, state.output) for state in loaded.manifest.states] == [("h", "h_new")]
+    assert [part.name for part in loaded.manifest.inputs] == ["x"]
+
+
+def test_an_answer_in_two_steps_does_not_make_rows_of_steps(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    x = builder.input("x", ["b", "t", 3])
+    weights = [builder.weight(builder.drawn(*each)) for each in ((1, 12, 3), (1, 12, 4), (1, 24))]
+    builder.nodes_of("GRU", [builder.transpose(x, 1, 0, 2), *weights], ["all", "h"], hidden_size=4)
+    steps = builder.transpose(builder.squeeze("all", 1), 1, 0, 2)
+    builder.node("Slice", [steps, *(builder.weight(np.array([n])) for n in (0, 2**31, 1, 2))], "y")
+    builder.output("y", ["b", "u", 4])
+    loaded = imported(builder.model("else"), tmp_path)
+    drawn = np.random.default_rng(0).normal(size=(1, 8, 3)).astype(np.float32)
+    wanted = np.asarray(open_graph(tmp_path / "file.onnx").run(["y"], {"x": drawn})[0])
+    assert (loaded.manifest.task, loaded.manifest.framing) == ("recurrent", Framing(window=2, hop=2))
+    assert answers(loaded, drawn.reshape(1, 4, 6))[0].tobytes() == wanted.tobytes()
