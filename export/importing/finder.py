@@ -287,6 +287,8 @@ class _Finder:
     def _rewired(self, found: Finding) -> Finding:
         """The same of the graph with states for what it begins anew in each run."""
         layout = found.layout
+        if found.slides and not self._pairs:
+            return found
         if not layout.has_steps or layout.rows is not None:
             return replace(found, obstacles=found.obstacles or (_nothing_carried(found),))
         known = [self._state_of(pair, layout) for pair in self._pairs]

@@ -122,7 +122,8 @@ def likely_layouts(
                     seen.add(key)
                     if each.rows is None:
                         yield each
-                        later.append(replace(each, rows=1))  # one that says any number, and takes one
+                        if all("B" in each.roles[port.name][:2] for port in fed):
+                            later.append(replace(each, rows=1))  # one that says any number, and takes one
                     else:
                         later.append(each)
     yield from later

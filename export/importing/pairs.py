@@ -180,9 +180,10 @@ def _by_shape(
         return _with_reason(_choose(named, inputs, outputs), "one sounds like a state, and their shapes")
     if found or has_pairs or not exact:
         return []
-    others = [place for place in range(len(inputs)) if place not in {each.given for each in exact}]
+    wide = [place for place, port in enumerate(inputs) if port.sizes != ()]  # one number is not fed at each step
+    others = [place for place in wide if place not in {each.given for each in exact}]
     if not others and not fed:
-        if len(inputs) == 1:
+        if len(wide) == 1:
             return []
         givens, mades = ({each.given for each in exact}, {each.made for each in exact})
         raise _ambiguous([inputs[each] for each in sorted(givens)], [outputs[each] for each in sorted(mades)])
