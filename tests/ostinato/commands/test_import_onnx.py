@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from ostinato.cli import app
 from ostinato.service.artifact.manifest import Manifest
-from tests.export.importing.test_finder import step_cell
+from tests.export.importing.test_frames import step_cell
 from tests.export.writers import small_proofs
 from tests.foreign.triton import START, STATE, put, sequence
 
