@@ -47,6 +47,10 @@ _REWRITES_OF_PASTS = {
 """What only looks back. What stands in the way of these may matter to nobody: it is named where it does."""
 
 
+_MANY_STEPS = 1000
+"""Of more, one row is enough to see what depends on other steps: all values of a graph are kept for that."""
+
+
 @dataclass(frozen=True)
 class Rewired:
     """A graph whose recurrent operators take and give their states.
@@ -127,7 +131,8 @@ def _dependence(rewiring: Rewiring, feeder: Feeding, states: Sequence[State]) ->
     if not feeder.has_steps or feeder.fixed(1) is not None:
         return []
     carried = {state.input for state in states}
-    drawn = feeder(longer.batch_size, longer.num_steps, 4)
+    is_long = longer.num_steps > _MANY_STEPS and feeder.fixed(0) is None
+    drawn = feeder(1 if is_long else longer.batch_size, longer.num_steps, 4)
     feeds = {name: array for name, array in drawn.items() if name not in carried}
     found = first_dependence(rewiring.model, feeds, feeder.axes, states, feeder.unit)
     return [] if found is None else [found]

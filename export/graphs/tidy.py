@@ -39,7 +39,7 @@ def separate_outputs(graph: ir.Graph) -> None:
 def _free_names(graph: ir.Graph, reserved: set[str]) -> None:
     """Rename inner values that are called as an input or output, or, in a body, as a value around it."""
     taken = set(reserved)
-    for index, value in enumerate(_inner_values(graph)):
+    for index, value in enumerate(list(_inner_values(graph))):  # a weight's new name is a new key of its graph
         if value.name in taken:
             value.name = f"inner_{value.name}_{index}"
         taken.add(value.name or "")

@@ -207,10 +207,11 @@ class Described:
             return ("it answers whole sequences (predict), and has no sessions",)
         words = []
         if rows is not None:
-            takes = f"a batch of {rows} and no other" if rows else "no batch"
-            words.append(
-                f"the file takes {takes}: each session's row is computed by itself, in one run with the others"
+            takes = (
+                f"the file takes a batch of {finding.fixed_rows}" if finding.fixed_rows else "its rows share no runs"
             )
+            takes = takes if rows else "the file takes no batch"
+            words.append(f"{takes}: each session's row is computed by itself, within one run of them all")
         if not finding.layout.has_steps:
             words.append("a step a run" if self.framing is None else f"a frame of {self.framing.size} steps a run")
         if self.framing is not None:

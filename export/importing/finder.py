@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,47 +23,12 @@ from ostinato.export.importing.opened import opened
 from ostinato.export.importing.pairs import Pair, find_pairs
 from ostinato.export.importing.ports import Port, ports_of
 from ostinato.export.importing.survey import Drawer, Survey, Surveyed, Unfit
-from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.tensors import State
 
 _SMALL, _FEW = 16, 8
 """Numbers of a default that is told, and defaults that are: more are weights."""
-_LEAST_STEPS = 2
 _MAX_TRIED, _MAX_REWIRED = 24, 4
 """Layouts that are tried before a graph is given up, and that it is rewired for."""
-
-
-def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
-    """What a graph carries and is given, found by names, by what it does, and by runs.
-
-    A graph of a fixed number of steps that can be no other, and one that answers once in several, is given frames.
-
-    Args:
-        model: stays as it is.
-
-    Raises:
-        ExportError: something is not clear, or nothing that was tried runs; says what to say.
-    """
-    try:
-        found = _find(model.clone(), hints, bench)
-    except AnswersOnce as error:
-        frames = Framing(window=error.rate, hop=error.rate)
-        found = _find(model.clone(), replace(hints, framing=frames), bench)
-        told = f"it answers once in {error.rate} steps, so a session's frames have {error.rate} (--framing {frames})"
-        return replace(found, notes=(*found.notes, told))
-    size = fixed_steps(found)
-    if hints.framing is not None or not size:
-        return found
-    with contextlib.suppress(ExportError):
-        frames = Framing(window=size, hop=size)
-        framed = _find(model.clone(), replace(hints, framing=frames), bench)
-        if framed.streams:
-            told = (
-                f"the file takes {size} steps a run: a session's frames have {size}. Where its windows share steps, "
-                f"say --framing {size}:HOP; where the {size} are no steps, say its axes with --axes"
-            )
-            return replace(framed, notes=(*framed.notes, told))
-    return found
 
 
 class AnswersOnce(ExportError):
@@ -75,21 +39,15 @@ class AnswersOnce(ExportError):
         self.rate = rate
 
 
-def fixed_steps(found: Finding) -> int:
-    """The number of steps that is fixed in a graph of ``[B, T, F]`` which streams so many at a time; 0 = none is."""
-    shapes = [found.layout.roles[port.name] for port in found.fed]
-    wide = [roles for roles in shapes if len(roles) == 3 and roles[0] == "B" and "1" not in roles]
-    if not found.streams or found.layout.has_steps or len(wide) < len(shapes) or found.said_axes:
-        return 0
-    sizes = {roles[1] for roles in wide}
-    size = sizes.pop() if len(sizes) == 1 else 0
-    if not isinstance(size, int) or size < _LEAST_STEPS:
-        return 0
-    takes = [found.survey.takes(found.layout, axis, 2 * max(int(roles[axis]) for roles in wide)) for axis in (1, 2)]
-    return 0 if takes == [False, True] else size  # what stands behind the steps is tied to weights
+def find_streams(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
+    """What a graph carries and is given, as its steps are in the file, or as the hints say.
 
+    Args:
+        model: is changed where it has inputs with a default.
 
-def _find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
+    Raises:
+        ExportError: something is not clear, or nothing that was tried runs; ``AnswersOnce`` where it has a rate.
+    """
     notes: list[str] = []
     inputs, outputs = _without_weights(model, hints)
     _check_names(inputs, outputs, hints)
@@ -114,7 +72,7 @@ def _find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
     numbers = [port for port in fed if port.sizes == () and port.name not in hints.inputs]
     fed = [port for port in fed if port not in numbers]
     told = {port.name for port in lengths} | {*constants}
-    outputs, dropped = _without_sizes(flow, inputs, outputs, told | {port.name for port in numbers})
+    outputs, dropped = _without_sizes(flow, inputs, outputs, told | {port.name for port in numbers}, pairs)
     notes += dropped
     if not fed:
         raise ExportError("every input of the graph is a state or a constant: nothing is fed to it at each step")
@@ -165,11 +123,16 @@ def _are_lengths(port: Port, outputs: Sequence[Port]) -> bool:
 
 
 def _without_sizes(
-    flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], told: set[str]
+    flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], told: set[str], pairs: Sequence[Pair]
 ) -> tuple[list[Port], list[str]]:
     """The outputs but for those that only say how many steps there are, as they were told; and what to say of them."""
     givens = [place for place, port in enumerate(inputs) if port.name not in told]
-    kept = [port for made, port in enumerate(outputs) if any(flow.depends(made, given) for given in givens)]
+    carried = {pair.made for pair in pairs}
+    kept = [
+        port
+        for made, port in enumerate(outputs)
+        if port.name in carried or any(flow.depends(made, given) for given in givens)
+    ]
     notes = [
         f"output {port.name!r} depends on nothing that is fed or carried: it is left out"
         for port in outputs
@@ -250,8 +213,8 @@ class _Finder:
                 continue
             found = self._finding(survey, surveyed, constants)
             if self._pairs and not surveyed.carries:
-                self._found = found
-                return found
+                self._found = self._told_alone(found)
+                return self._found
             runs.append(found)
         made = (self._rewired(found) for found in runs)
         self._found = next((found for found in made if found.streams), None)
@@ -261,6 +224,12 @@ class _Finder:
         if self._found is None and runs:
             self._found = self._rewired(runs[0])
         return self._found
+
+    def _told_alone(self, found: Finding) -> Finding:
+        """The same, with why the rows of a graph that takes any batch are run by themselves."""
+        if found.layout.rows is None or found.fixed_rows or not self._reasons:
+            return found
+        return replace(found, notes=(*found.notes, f"{self._reasons[0]}: so each row is computed by itself"))
 
     def answers(self, constants: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
         """What the graph answers with other constants, to what it was asked before; None where it fails."""

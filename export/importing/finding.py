@@ -92,11 +92,15 @@ class Finding:
         return self.origin or self
 
     @property
+    def fixed_rows(self) -> int:
+        """The batch that the file says; 0 = none, or it is open."""
+        fixed = [self._size_of(name, "B") for name, roles in self.of_file.layout.roles.items() if "B" in roles]
+        return max([size for size in fixed if isinstance(size, int)], default=0)
+
+    @property
     def rows_of_file(self) -> int | None:
         """The batch that the file takes; None = any."""
-        fixed = [self._size_of(name, "B") for name, roles in self.of_file.layout.roles.items() if "B" in roles]
-        sizes = [size for size in fixed if isinstance(size, int)]
-        return max(sizes) if sizes else self.layout.rows
+        return self.fixed_rows or self.layout.rows
 
     @property
     def steps_of_file(self) -> int | None:

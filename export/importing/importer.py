@@ -14,9 +14,9 @@ from ostinato.export.errors import ExportError
 from ostinato.export.importing.described import Described
 from ostinato.export.importing.examples import read_examples
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finder import find
 from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.found import Found
+from ostinato.export.importing.frames import find
 from ostinato.export.importing.narrowed import in_float32
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph

@@ -27,18 +27,29 @@ def run_in_a_fork(file: Path, repository: Path) -> None:
         CommandError: the fork died; says of what.
         typer.Exit: it ended, with its status.
     """
-    # Whoever took the standard output, as a test does, would not see what a fork writes.
-    if sys.stdout is not sys.__stdout__ or sys.__stdout__ is None:
-        return
+    exit_code = fork_under_limits(file, repository)
+    if exit_code is not None:
+        raise typer.Exit(exit_code)
+
+
+def fork_under_limits(file: Path, repository: Path) -> int | None:
+    """The same, of one of several graphs: the fork's status, for the process that waited; None for the fork itself,
+    and where there is none.
+
+    Raises:
+        CommandError: the fork died; says of what.
+    """
+    if not is_forked():
+        return None
     for stream in (sys.stdout, sys.stderr):
         print(end="", file=stream, flush=True)
     fork = os.fork()
     if not fork:
         _limit(file)
-        return
+        return None
     exit_code = _wait(fork)
     if exit_code >= 0:
-        raise typer.Exit(exit_code)
+        return exit_code
     for left in repository.glob(f"{UNFINISHED.format(process=fork)}*"):
         shutil.rmtree(left, ignore_errors=True)
     from ostinato.service.tether import describe_end
@@ -49,6 +60,13 @@ def run_in_a_fork(file: Path, repository: Path) -> None:
     raise CommandError(
         f"{file}: the process that ran it was {describe_end(exit_code)}: its graph {cause}. Nothing was written"
     )
+
+
+def is_forked() -> bool:
+    """Whether commands go on in forks: whoever took the standard output, as a test does, would not see what one
+    writes.
+    """
+    return sys.stdout is sys.__stdout__ and sys.__stdout__ is not None
 
 
 def _wait(fork: int) -> int:

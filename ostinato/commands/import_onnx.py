@@ -12,16 +12,18 @@ import click
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.export import export_summary, proof_table
-from ostinato.commands.guard import run_in_a_fork
+from ostinato.commands.found_table import found_table
+from ostinato.commands.guard import fork_under_limits, is_forked, run_in_a_fork
 from ostinato.commands.options import split_names
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.errors import CommandError
 from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.export.importing.found import Found
+    from ostinato.export.importing.triton import TritonModel
     from ostinato.export.version_directory import Exported
     from ostinato.service.artifact.framing import Framing
 
@@ -112,9 +114,8 @@ def import_(
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
     """
     require("torch", __name__)
-    run_in_a_fork(triton or file or Path(), repository)
-    from ostinato.export.importing.importer import import_graph
-
+    if triton is None:
+        run_in_a_fork(file or Path(), repository)
     console = Console()
     of_any: dict[str, Any] = {"force": force, "quantize": quantize}
     of_file: dict[str, Any] = {
@@ -127,40 +128,66 @@ def import_(
         "examples": examples,
     }
     if triton is not None:
-        if said := ["FILE"] * (file is not None) + [f"--{option}" for option, given in of_file.items() if given]:
+        options = ("--state", "--framing", "--constant", "--input", "--axes", "--features", "--examples")
+        given = [option for option, value in zip(options, of_file.values(), strict=True) if value]
+        if said := ["FILE"] * (file is not None) + given:
             raise typer.BadParameter(f"{said[0]} is not for --triton, whose files say all of it", param_hint="--triton")
         _import_repository(console, triton, repository, name, version, yes=yes, **of_any)
         return
     if file is None:
         raise typer.BadParameter("one is needed, or --triton with a model repository", param_hint="FILE")
-    options = {"name": name or file.stem, "version": version or "1", **of_file, **of_any}
-    _import(console, file.name, partial(import_graph, file, repository, **options), yes=yes)
+    from ostinato.export.importing.importer import import_graph
+
+    make = partial(import_graph, file, repository, name=name or file.stem, version=version or "1", **of_file, **of_any)
+    _import(console, file.name, make, yes=yes)
 
 
 def _import_repository(
     console: Console, source: Path, repository: Path, name: str, version: str, *, yes: bool, **options: Any
 ) -> None:
-    """Import the models of a repository of Triton. One that cannot be is told, and the others go on.
+    """Import the models of a repository of Triton, each in a fork. One that cannot be is told, and the others go on.
 
     Raises:
         Exit: one that could have been failed, or there was none.
     """
-    from ostinato.export.errors import ExportError
     from ostinato.export.importing.triton import triton_models
-    from ostinato.export.importing.triton_import import import_triton
 
     found = triton_models(source, name, version)
-    failed = [each for each in found if each.refused]
+    failed = []
     for each in found:
-        label = f"{each.name}/{each.version}".rstrip("/")
-        console.print(f"[bold]{escape(label)}[/]", highlight=False)
+        console.print(f"[bold]{escape(f'{each.name}/{each.version}'.rstrip('/'))}[/]", highlight=False)
         try:
-            _import(console, label, partial(import_triton, each, repository, **options), yes=yes)
-        except ExportError as error:
-            failed = failed if each.refused else [each, *failed]
-            console.print(f"[red]not imported:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            status = _import_triton(console, each, repository, yes=yes, **options)
+        except CommandError as error:  # its fork died
+            status = _not_imported(console, error)
+        if status:
+            failed.append(each)
     if any(not each.refused for each in failed) or len(failed) == len(found):
         raise typer.Exit(1)
+
+
+def _import_triton(console: Console, model: TritonModel, repository: Path, *, yes: bool, **options: Any) -> int:
+    """Import one of them in a fork of its own, which it may kill; the status of that."""
+    from ostinato.export.errors import ExportError
+    from ostinato.export.importing.triton_import import import_triton
+
+    status = None if model.refused else fork_under_limits(model.path, repository)
+    if status is not None:
+        return status
+    try:
+        label = f"{model.name}/{model.version}"
+        _import(console, label, partial(import_triton, model, repository, **options), yes=yes)
+        status = 0
+    except ExportError as error:
+        status = _not_imported(console, error)
+    if is_forked() and not model.refused:  # the others are for the process that waits
+        raise typer.Exit(status)
+    return status
+
+
+def _not_imported(console: Console, error: Exception) -> int:
+    console.print(f"[red]not imported:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    return 1
 
 
 def _import(console: Console, what: str, make: Callable[..., Exported], *, yes: bool) -> None:
@@ -184,13 +211,7 @@ def _import(console: Console, what: str, make: Callable[..., Exported], *, yes: 
 
 def show_found(console: Console, found: Found) -> None:
     """Print what was found of a file: its tensors, and what is to be said of it."""
-    table = Table(title=f"{found.source}: task {found.task}")
-    for column in ("in the file", "", "is", "served as", "axes", "how this was found"):
-        table.add_column(column, overflow="fold")
-    for tensor in found.tensors:
-        served = tensor.served if tensor.served != tensor.name else ""
-        table.add_row(*map(escape, (tensor.name, tensor.declared, tensor.role, served, tensor.axes, tensor.how)))
-    console.print(table)
+    console.print(found_table(found))
     for sentences, word, colour in (
         (found.rewired, "rewired", "cyan"),
         (found.obstacles, "cannot stream", "red"),

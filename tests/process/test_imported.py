@@ -15,6 +15,7 @@ from ostinato.export.importing.importer import import_graph
 from ostinato.export.importing.triton import triton_models
 from ostinato.export.importing.triton_import import import_triton
 from ostinato.service.artifact.graphs import open_graph
+from tests.export.writers import small_proofs
 from tests.foreign.building import INT32
 from tests.foreign.triton import START, STATE, accumulator, control, put, sequence
 from tests.server import ServerProcess, running_server
@@ -27,12 +28,14 @@ pytestmark = pytest.mark.xdist_group("imported")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     repository, models = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("triton")
-    import_graph(POLICY, repository, name="control-policy")
-    import_graph(POLICY, repository, name="control-policy-int8", quantize="int8")
+    with small_proofs():
+        import_graph(POLICY, repository, name="control-policy")
+        import_graph(POLICY, repository, name="control-policy-int8", quantize="int8")
     config = sequence(START + control("READY", "int32_false_true: [ 0, 1 ]") + STATE % "")
     put(models, config, accumulator(ready=INT32))
-    for found in triton_models(models):
-        import_triton(found, repository)
+    with small_proofs():
+        for found in triton_models(models):
+            import_triton(found, repository)
     with running_server(repository, tmp_path_factory.mktemp("server"), require_models=True) as running:
         yield running
 

@@ -65,3 +65,17 @@ def test_a_choice_by_the_number_of_steps_stays() -> None:
     condition = "size = Gather (shape, zero) is_so = Equal (size, one)"
     rewired = rewire(graph(condition), AXES)
     assert "If" in {node.op_type for node in rewired.model.graph}
+
+
+def test_a_convolution_within_a_branch_has_its_past() -> None:
+    text = """g (float[B, 3, T] x, bool choice) => (float[B, 2, T] y) {
+        y = If (choice) <then_branch = a () => (float[B, 2, T] y_a) { y_a = Conv <pads = [2, 0]> (x, Kernel) },
+            else_branch = b () => (float[B, 2, T] y_b) { y_b = Conv (x, Single) }>
+    }"""
+    model = parsed(text, Kernel=drawn(2, 3, 3), Single=drawn(2, 3, 1))
+    rewired = rewire(model, {"x": (0, 2)})
+    assert [(state.name, state.shape) for state in rewired.states] == [("y_a_past", ("B", 3, 2))]
+    given = {"x": drawn(3, 3, 12), "choice": np.array(True)}
+    whole = run(model, given)["y"]
+    pieces = run_in_pieces(rewired, given, {"x": (0, 2), "choice": (None, None)})
+    np.testing.assert_allclose(np.concatenate([piece["y"] for piece in pieces], axis=2), whole, rtol=0, atol=2e-6)

@@ -21,7 +21,7 @@ from ostinato.service.artifact.manifest import ANY
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
-from tests.export.importing.test_finder import recurrent, step_cell
+from tests.export.importing.test_frames import recurrent, step_cell
 from tests.export.writers import small_proofs
 from tests.foreign import FOREIGN
 from tests.foreign.case import Array

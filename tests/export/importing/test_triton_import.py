@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,19 @@ from ostinato.export.importing.triton_import import import_triton
 from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
+from tests.export.writers import small_proofs
 from tests.foreign.building import GraphBuilder
 from tests.foreign.case import Array
 from tests.foreign.equations import Weights, lstm
 from tests.foreign.triton import START, control, put
 
 H = 4
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    with small_proofs():
+        yield
 
 
 def states(*names: str) -> str:

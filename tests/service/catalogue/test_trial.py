@@ -59,6 +59,7 @@ def test_a_graph_that_no_process_survives_costs_one_answer(
     assert said.startswith(f"{path}: ")
     assert file.says in said
     assert "\n" not in said
+    monkeypatch.undo()  # another child has to start
     assert try_graph(sound, trial) == ""
 
 
