@@ -146,13 +146,20 @@ def test_an_input_with_a_default_is_that_in_every_run(tmp_path: Path) -> None:
     assert any("gain" in note and "[2.0]" in note for note in finding.notes)
 
 
-def test_what_shares_a_scale_is_run_a_row_and_a_step_at_a_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("takes_steps", [False, True])
+def test_what_shares_a_scale_is_run_a_row_and_a_step_at_a_time(takes_steps: bool, tmp_path: Path) -> None:
+    builder = step_cell()
+    if takes_steps:
+        builder = recurrent("N", "T")
+        builder.node("MatMul", ["y", builder.weight(builder.drawn(4, 2))], "scores")
+        builder.output("scores", ["N", "T", 2])
     source, path = tmp_path / "source.onnx", tmp_path / "quantised.onnx"
-    source.write_bytes(step_cell().model("else").SerializeToString())
+    source.write_bytes(builder.model("else").SerializeToString())
     quantize_dynamic(source, path, weight_type=QuantType.QInt8)
     finding = found(onnx.load(path), tmp_path)
     assert finding.layout.rows == 1
     assert not finding.layout.has_steps
+    assert not finding.obstacles
 
 
 def test_an_output_that_is_only_carried_is_shown_too(tmp_path: Path) -> None:
