@@ -92,7 +92,7 @@ def test_a_branch_that_the_constants_rule_out_may_not_fit_the_window(tmp_path: P
     for name, rate in (("then_branch", 8), ("else_branch", 4)):
         branch = GraphBuilder(17, f"{name}/")
         branch.node("MatMul", ["x", branch.weight(weight[rate])], f"{name}_made")
-        branch.output(f"{name}_made", None)
+        branch.output(f"{name}_made", ["N", 2])
         branches[name] = branch.graph(name)
     builder = GraphBuilder(17)
     builder.input("x", ["N", "samples"])
