@@ -144,9 +144,11 @@ class Described:
 
     @property
     def _num_weights(self) -> int:
-        graph = self.finding.model.graph
-        constants = (node.attributes.get("value") for node in graph if node.op_type == "Constant")
-        sizes = [value.const_value.size for value in graph.initializers.values() if value.const_value is not None]
+        model = self.finding.model
+        nodes = ir.traversal.RecursiveGraphIterator(model.graph)  # a branch has weights of its own
+        constants = (node.attributes.get("value") for node in nodes if node.op_type == "Constant")
+        weights = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
+        sizes = [weight.size for weight in weights if weight is not None]
         return sum(sizes) + sum(each.as_tensor().size for each in constants if each is not None)
 
     def sequence_contract(self, network: Network) -> SequenceContract:

@@ -28,6 +28,11 @@ _STEPS = frozenset({
 })  # fmt: skip
 
 
+def sounds_like_steps(size: AxisSize) -> bool:
+    """Whether an open axis is called as steps are, by a whole word."""
+    return isinstance(size, str) and size.lower() in _STEPS - {"s", "t", "l", "b"}
+
+
 @dataclass(frozen=True)
 class AxisLayout:
     """What the axes of a graph's inputs are.

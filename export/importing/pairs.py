@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ostinato.export.errors import ExportError
 from ostinato.export.importing.flow import Flow
+from ostinato.export.importing.layouts import sounds_like_steps
 from ostinato.export.importing.names import ALIKE, EXACT, LETTERS, WITHOUT_NUMBERS, likeness, sounds_like_state
 from ostinato.export.importing.ports import Port
 
@@ -99,6 +100,8 @@ def _candidate(flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], give
     if _misfit(one, other):
         return None
     by_name = likeness(one.name, other.name)
+    if not by_name and not flow.carries(made, given) and any(map(sounds_like_steps, one.sizes or ())):
+        return None  # a state has one size, however many steps there are
     score, reasons = 0, []
     if by_name:
         score += _BY_NAME[by_name]

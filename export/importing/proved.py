@@ -150,11 +150,9 @@ def finish_sequence(
     """Write, prove and finish a version that answers whole sequences.
 
     Raises:
-        ExportError: the same; or a graph that has no axis of steps.
+        ExportError: the same.
     """
     finding = described.finding
-    if not finding.layout.has_steps:
-        raise ExportError(f"{source}: {'; '.join(finding.obstacles)}")
     path = new.folder / SEQUENCE_FILE
     save_graph(described.graph(), path)
     session = open_file(source) if is_unchanged else None
