@@ -69,6 +69,7 @@ def _clear_ballast(model: ir.Model) -> None:
         graph.doc_string = None
         for value in (*graph.inputs, *graph.initializers.values()):
             value.metadata_props.clear()
+    ranks = {id(value): value.shape.rank() for value in _scanned(model.graph) if value.shape is not None}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         node.metadata_props.clear()
         node.doc_string = None
@@ -77,4 +78,13 @@ def _clear_ballast(model: ir.Model) -> None:
             if (
                 id(value) not in kept and value.shape != ()
             ):  # a Loop's number of the round must be known to have no axes
-                value.shape = None
+                rank = ranks.get(id(value))
+                value.shape = None if rank is None else ir.Shape([None] * rank)
+
+
+def _scanned(graph: ir.Graph) -> Iterator[ir.Value]:
+    """What the bodies of each ``Scan`` end with: onnxruntime must know how many axes that has, and may not find out."""
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        if node.op_type == "Scan":
+            for body in bodies_of(node):
+                yield from body.outputs

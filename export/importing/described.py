@@ -17,6 +17,7 @@ from ostinato.export.framing import frame_graph, steps_shape
 from ostinato.export.graphs.tidy import tidy
 from ostinato.export.importing.beginnings import first_row
 from ostinato.export.importing.boundary import ServedTensor, begin_with, count_steps, serve_edges
+from ostinato.export.importing.chosen import choose
 from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.found import Found, FoundTensor
 from ostinato.export.importing.layouts import normal, timed
@@ -143,9 +144,11 @@ class Described:
 
     @property
     def _num_weights(self) -> int:
-        graph = self.finding.model.graph
-        constants = (node.attributes.get("value") for node in graph if node.op_type == "Constant")
-        sizes = [value.const_value.size for value in graph.initializers.values() if value.const_value is not None]
+        model = self.finding.model
+        nodes = ir.traversal.RecursiveGraphIterator(model.graph)  # a branch has weights of its own
+        constants = (node.attributes.get("value") for node in nodes if node.op_type == "Constant")
+        weights = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
+        sizes = [weight.size for weight in weights if weight is not None]
         return sum(sizes) + sum(each.as_tensor().size for each in constants if each is not None)
 
     def sequence_contract(self, network: Network) -> SequenceContract:
@@ -157,6 +160,7 @@ class Described:
         """The graph with the inputs and outputs of the manifest."""
         finding = self.finding
         model = opened(finding.model, finding.layout.roles)
+        choose(model, finding.constants)
         fed = [port.name for port in finding.fed]
         fed_roles = {name: finding.layout.roles[name] for name in fed}
         for port in self._counted:
@@ -220,7 +224,8 @@ class Described:
         return tuple(words)
 
     def _found(self, edge: ServedTensor, role: str, how: str) -> FoundTensor:
-        axes = f"[{', '.join(map(str, edge.shape))}]"
+        sizes = {"W": self.finding.layout.window}
+        axes = f"[{', '.join(str(sizes.get(str(axis), axis)) for axis in edge.shape)}]"
         return FoundTensor(edge.name, role, self._declared(edge.name), edge.served, axes, how)
 
     def _declared(self, name: str) -> str:

@@ -293,7 +293,7 @@ class _Finder:
             whole = (
                 f"nothing but steps of windows is carried: say --framing {framing.window}:{framing.hop}, without full"
             )
-            return found if framing.past else replace(found, obstacles=found.obstacles or (whole,))
+            return found if found.slides else replace(found, obstacles=found.obstacles or (whole,))
         known = [self._state_of(pair, layout) for pair in self._pairs]
         steps = "W" if layout.window else "T"
         axes = {

@@ -69,8 +69,12 @@ class Finding:
     @property
     def streams(self) -> bool:
         """Whether it can be served in sessions."""
-        carries = bool(self.pairs) or (self.framing is not None and self.framing.past > 0)
-        return carries and not self.obstacles
+        return bool(self.pairs or self.slides) and not self.obstacles
+
+    @property
+    def slides(self) -> bool:
+        """Whether it is given windows that share steps: what a session then carries is the past of its window."""
+        return self.framing is not None and self.framing.past > 0
 
     @property
     def state_names(self) -> dict[str, str]:

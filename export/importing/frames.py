@@ -34,6 +34,8 @@ def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
         found = find_streams(model.clone(), replace(hints, framing=frames), bench)
         told = f"it answers once in {error.rate} steps, so a session's frames have {error.rate} (--framing {frames})"
         return replace(found, notes=(*found.notes, told))
+    if not found.streams and not found.layout.has_steps:  # no sequences either
+        raise ExportError("; ".join([*_windows(found), *found.obstacles]))
     size = fixed_steps(found)
     if hints.framing is not None or not size:
         return found
@@ -47,6 +49,16 @@ def find(model: ir.Model, hints: ImportHints, bench: Workbench) -> Finding:
             )
             return replace(framed, notes=(*framed.notes, told))
     return found
+
+
+def _windows(found: Finding) -> list[str]:
+    """What a graph seems to be given that takes so many steps and no others."""
+    wide = [found.layout.roles[port.name] for port in found.fed if len(found.layout.roles[port.name]) > 2]
+    sizes = {roles[1] for roles in wide}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    if not isinstance(size, int) or size < _LEAST_STEPS or found.framing is not None:
+        return []
+    return [f"it is given windows of {size} steps, it seems: --framing {size}:1 answers at each step"]
 
 
 def fixed_steps(found: Finding) -> int:

@@ -18,6 +18,7 @@ from ostinato.export.importing.finding import Finding, ImportHints
 from ostinato.export.importing.found import Found
 from ostinato.export.importing.frames import find
 from ostinato.export.importing.narrowed import in_float32
+from ostinato.export.importing.one_line import one_line
 from ostinato.export.importing.proved import finish_sequence, finish_sessions
 from ostinato.export.importing.reading import read_graph
 from ostinato.export.proofs.proof import ProofReport
@@ -83,16 +84,14 @@ def import_graph(
             framing=framing,
             examples=read_examples(examples) if examples is not None else {},
         )
-        try:
+        with one_line(path):
             finding, is_unchanged = _found(path, read_graph(path) if model is None else model, hints, bench)
             finding = replace(finding, notes=(*notes, *finding.notes))
             described = Described(finding, hints)
-        except ExportError as error:
-            raise _at(path, error) from error
         if not confirm(described.found(str(path))):
             raise ExportError("not confirmed: nothing was written")
         place = Path(folder) / "in_float" if quantize else Path(repository)
-        with new_version(place, name, version, force=force) as new:
+        with one_line(path), new_version(place, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
             exported = finish(new, described, path, report, is_unchanged=is_unchanged and model is None)
         return quantize_version(exported, Path(repository), force=force) if quantize else exported
@@ -118,7 +117,3 @@ def _found(path: Path, model: ir.Model, hints: ImportHints, bench: Workbench) ->
         reason = str(error).removeprefix(f"{path}: ").partition("; where its axes")[0]
         note = f"the file is in {floats}, and does not run so ({reason}): it is served in float32"
         return replace(finding, notes=(note, *finding.notes)), False
-
-
-def _at(path: Path, error: ExportError) -> ExportError:
-    return error if str(error).startswith(str(path)) else ExportError(f"{path}: {error}")

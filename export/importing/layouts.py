@@ -28,6 +28,11 @@ _STEPS = frozenset({
 })  # fmt: skip
 
 
+def sounds_like_steps(size: AxisSize) -> bool:
+    """Whether an open axis is called as steps are, by a whole word."""
+    return isinstance(size, str) and size.lower() in _STEPS - {"s", "t", "l", "b"}
+
+
 @dataclass(frozen=True)
 class AxisLayout:
     """What the axes of a graph's inputs are.
@@ -122,7 +127,8 @@ def likely_layouts(
                     seen.add(key)
                     if each.rows is None:
                         yield each
-                        later.append(replace(each, rows=1))  # one that says any number, and takes one
+                        if all("B" in each.roles[port.name][:2] for port in fed):
+                            later.append(replace(each, rows=1))  # one that says any number, and takes one
                     else:
                         later.append(each)
     yield from later

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ostinato.export.errors import ExportError
 from ostinato.export.importing.flow import Flow
+from ostinato.export.importing.layouts import sounds_like_steps
 from ostinato.export.importing.names import ALIKE, EXACT, LETTERS, WITHOUT_NUMBERS, likeness, sounds_like_state
 from ostinato.export.importing.ports import Port
 
@@ -102,6 +103,8 @@ def _candidate(flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], give
     if flow.repeats(made, given):  # what it was, and not what it is next, unless nothing else is like it
         is_state = by_name >= LETTERS and sounds_like_state(one.name)
         return _Candidate(given, made, _ENOUGH, "their names") if is_state else None
+    if not by_name and not flow.carries(made, given) and any(map(sounds_like_steps, one.sizes or ())):
+        return None  # a state has one size, however many steps there are
     score, reasons = 0, []
     if by_name:
         score += _BY_NAME[by_name]
@@ -183,9 +186,10 @@ def _by_shape(
         return _with_reason(_choose(named, inputs, outputs), "one sounds like a state, and their shapes")
     if found or has_pairs or not exact:
         return []
-    others = [place for place in range(len(inputs)) if place not in {each.given for each in exact}]
+    wide = [place for place, port in enumerate(inputs) if port.sizes != ()]  # one number is not fed at each step
+    others = [place for place in wide if place not in {each.given for each in exact}]
     if not others and not fed:
-        if len(inputs) == 1:
+        if len(wide) == 1:
             return []
         givens, mades = ({each.given for each in exact}, {each.made for each in exact})
         raise _ambiguous([inputs[each] for each in sorted(givens)], [outputs[each] for each in sorted(mades)])

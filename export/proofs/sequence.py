@@ -95,16 +95,19 @@ class _Prover:
         )
 
 
-def prove_sequences(contract: SequenceContract, runner: SequenceRunner, report: ProofReport) -> Proof:
+def prove_sequences(
+    contract: SequenceContract, runner: SequenceRunner, report: ProofReport, tolerance: float = 0.0
+) -> Proof:
     """Compare the graph with the network over ragged batches, and with itself.
 
     Args:
         runner: of the graph, of any shape.
+        tolerance: the largest relative difference that is let pass; 0 = what the network's own rounding comes to.
 
     Raises:
         ExportError: the graph fails, or it differs.
     """
-    tolerance = _own_tolerance(contract)
+    tolerance = tolerance or _own_tolerance(contract)
     prover = _Prover(contract, runner, tolerance)
     tasks: list[Callable[[], Measured]] = [partial(prover.ragged, size) for size in BATCH_SIZES]
     tasks.append(prover.long)

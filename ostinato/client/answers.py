@@ -264,7 +264,7 @@ def _steps_told(told: Any, outputs: Outputs, seq: int, steps: int) -> Outputs:
     for name, made in named.items():
         ends = found[name] = np.array([count_of(each, "output_steps") for each in by_name[name]], np.int64)
         _check(len(ends) == len(made), f"it has {len(made)} rows of outputs, and steps of {len(ends)}")
-        is_between = not len(ends) or (seq < ends[-1] <= steps and bool((np.diff(ends) > 0).all()))
+        is_between = not len(ends) or (seq < ends[-1] <= steps and bool((np.diff(ends) >= 0).all()))
         _check(is_between, f"its output_steps do not end between {seq} and {steps}")
     return found if isinstance(outputs, dict) else found[""]
 

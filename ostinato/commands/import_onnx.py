@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -225,7 +224,7 @@ def show_found(console: Console, found: Found) -> None:
 def _agrees() -> bool:
     try:
         return typer.confirm("Import it so?", default=True)
-    except click.Abort:  # nobody is there to answer
+    except typer.Abort:  # nobody is there to answer
         return False
 
 

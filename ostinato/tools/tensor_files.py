@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -140,8 +141,8 @@ def write_tensor_file(path: Path, given: TensorFile, outputs: Sequence[NDArray[A
 def print_tensors(
     file: TextIO, given: TensorFile, outputs: Sequence[NDArray[Any]], made: RowLayout[Output], *, as_json: bool
 ) -> None:
-    """JSON as ``predict`` answers it; or a table with a row for each step that has an answer, and a column for each
-    number of each output.
+    """JSON as ``predict`` answers it; or a table with a row for each step that has an answer (or more than one,
+    where it has several), and a column for each number of each output.
     """
     all_steps = [
         _steps_of(rows, made, count_steps(sequence)) for rows, sequence in zip(outputs, given.sequences, strict=True)
@@ -160,16 +161,22 @@ def print_tensors(
         features = [f"{part.name}.{name}" for part in made.shown for name in part.features]
     writer.writerow([*([] if given.is_one else ["sequence"]), "step", *features])
     for index, (rows, steps) in enumerate(zip(outputs, all_steps, strict=True)):
-        columns = [
-            dict(zip(steps[part.name].tolist(), _of_part(rows, part, made).reshape(-1, part.num_features), strict=True))
-            for part in made.shown
-        ]
+        columns = [_by_step(_of_part(rows, part, made), steps[part.name]) for part in made.shown]
         for step in sorted(set().union(*columns)):
-            cells = []
-            for part, column in zip(made.shown, columns, strict=True):
-                cells += [digits(number) for number in column[step]] if step in column else [""] * part.num_features
             label = given.labels[step - 1] if given.labels else str(step)
-            writer.writerow([*([] if given.is_one else [str(index)]), label, *cells])
+            blanks = [[""] * part.num_features for part in made.shown]
+            # Of a frame with more rows than steps, several are of one step.
+            for lines in zip_longest(*(column.get(step, []) for column in columns)):
+                cells = [cell for line, blank in zip(lines, blanks, strict=True) for cell in line or blank]
+                writer.writerow([*([] if given.is_one else [str(index)]), label, *cells])
+
+
+def _by_step(rows: NDArray[Any], steps: NDArray[Any]) -> dict[int, list[list[str]]]:
+    """Step -> the cells of each row of an output that is of it, in their order."""
+    found: dict[int, list[list[str]]] = {}
+    for step, row in zip(steps.tolist(), rows, strict=True):
+        found.setdefault(step, []).append([digits(number) for number in row.ravel()])
+    return found
 
 
 def _steps_of(rows: NDArray[Any], made: RowLayout[Output], num_steps: int) -> dict[str, NDArray[Any]]:

@@ -49,7 +49,7 @@ async def predict(
         initial_states: for each sequence what it begins with, states and context; or None for the model's own.
 
     Raises:
-        InvalidInput: the state behind a sequence is asked for, and the sequence ends within a frame.
+        InvalidInput: the state behind a sequence is asked for, and the sequence ends where no frame begins.
         TooLarge (more sequences than the queue holds), Overloaded, Draining: refused before anything ran.
         RunFailed: the graph failed; names no partial result.
     """
@@ -71,10 +71,12 @@ async def _predict_frames(
     """``predict`` of a model with framing."""
     framing = framer.framing
     for index, sequence in enumerate(sequences):
-        if with_states and (rest := framing.held(len(sequence))):
+        # Where windows do not touch, the states tell of steps to the next one as little as of steps that are its own.
+        if with_states and framing.count(len(sequence)) * framing.hop != len(sequence):
+            way_out = "use a session" if framing.overlap else f"end after a multiple of {framing.hop}, or use a session"
             raise InvalidInput(
-                f"{rest} of its {len(sequence)} steps are of a frame that is not whole (framing {framing}), which no "
-                "state holds: end with a whole frame to get the state behind it, or use a session",
+                f"after its {len(sequence)} steps no frame begins (framing {framing}), and what is in between no state "
+                f"holds: {way_out}",
                 field=f"sequences[{index}]",
             )
     frames = [framer.whole(sequence) for sequence in sequences]

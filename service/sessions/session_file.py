@@ -8,6 +8,7 @@ all of it strings:
     session_id    whose it was
     model, version
     steps         steps applied
+    framing       where there is one: as ``Framing`` writes it
     last_output   the output of the step applied last, or with framing of the last whole frame: a JSON list of O
                   numbers, null for minus infinity; of several outputs, an object of such lists by name; absent where
                   it is not known
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output, State
@@ -96,6 +98,8 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
         "version": manifest.version,
         "steps": str(snapshot.steps),
     }
+    if manifest.framing is not None:
+        metadata["framing"] = str(manifest.framing)
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     last_output = snapshot.answer[-1]
@@ -147,6 +151,7 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
         check_context(numbers, part, part.name)
     steps = _steps(metadata["steps"]) if "steps" in metadata else None
     if manifest.framing is not None:
+        _check_framing(metadata, manifest.framing)
         states = _with_left_over(states, steps, manifest)
     last_output = _last_output(metadata.get("last_output", ""), manifest.made)
     has_no_nan = not any(part.dtype.startswith("float") for part in manifest.outputs)
@@ -186,6 +191,16 @@ def _check_origin(metadata: Mapping[str, str], manifest: Manifest) -> None:
     if model != manifest.name:
         raise InvalidInput(
             f"a state of model {model!r}, and the session runs {manifest.name!r}", field=f"{METADATA}.model"
+        )
+
+
+def _check_framing(metadata: Mapping[str, str], framing: Framing) -> None:
+    """Refuse what is left over of frames that began after other steps: another version's, whose shapes may be these."""
+    given = metadata.get("framing", str(framing))
+    if given != str(framing):
+        raise InvalidInput(
+            f"a state of framing {given[:40]!r}, and the session's version has {str(framing)!r}",
+            field=f"{METADATA}.framing",
         )
 
 

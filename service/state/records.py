@@ -328,4 +328,6 @@ def _description(manifest: Manifest) -> str:
     parts = [f"{role} {graph.content}" for role, graph in sorted(manifest.graphs.items())]
     parts += [f"{state.name} {state.dtype} {list(state.row_shape)}" for state in manifest.carried]
     parts += [f"{output.name} {output.dtype} {output.num_features}" for output in manifest.outputs]
+    if manifest.framing is not None:  # by which steps are told from those that are left over
+        parts += [f"{manifest.framing} {output.name} {output.per_frame}" for output in manifest.outputs]
     return "; ".join(parts)

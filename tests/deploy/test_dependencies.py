@@ -134,6 +134,5 @@ def test_what_is_optional_has_an_extra_of_its_own(place: str) -> None:
 
 def test_nothing_is_asked_for_that_nobody_imports() -> None:
     used = {library for tree in MODULES.values() for library in libraries(imported(tree, in_functions=True))}
-    # BentoML takes the first where it finds it; PyTorch's exporter writes with the others.
-    by_others = {"uvloop", "onnx", "onnxscript"}
+    by_others = {"uvloop"}  # BentoML takes it where it finds it
     assert declared("serve", "redis", "export", "arrow", "plot") - used == by_others

@@ -81,7 +81,8 @@ class PuppetRunner:
         inputs = inputs.reshape(num_rows, num_steps, self.hop)
         state = np.empty((num_rows, 1), np.float32)
         arena.gather(slots, out=[state])
-        sums = inputs.sum(axis=2, keepdims=True, dtype=np.float32)
+        # A step by itself is its own sum: what is measured over the puppet is the service, not this.
+        sums = inputs if self.hop == 1 else inputs.sum(axis=2, keepdims=True, dtype=np.float32)
         outputs: NDArray[Any] = state[:, None] + np.cumsum(sums, axis=1, dtype=np.float32)
         states = outputs[:, -1].copy()
         if not self.answers_every_step:

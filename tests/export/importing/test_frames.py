@@ -146,13 +146,20 @@ def test_an_input_with_a_default_is_that_in_every_run(tmp_path: Path) -> None:
     assert any("gain" in note and "[2.0]" in note for note in finding.notes)
 
 
-def test_what_shares_a_scale_is_run_a_row_and_a_step_at_a_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("takes_steps", [False, True])
+def test_what_shares_a_scale_is_run_a_row_and_a_step_at_a_time(takes_steps: bool, tmp_path: Path) -> None:
+    builder = step_cell()
+    if takes_steps:
+        builder = recurrent("N", "T")
+        builder.node("MatMul", ["y", builder.weight(builder.drawn(4, 2))], "scores")
+        builder.output("scores", ["N", "T", 2])
     source, path = tmp_path / "source.onnx", tmp_path / "quantised.onnx"
-    source.write_bytes(step_cell().model("else").SerializeToString())
+    source.write_bytes(builder.model("else").SerializeToString())
     quantize_dynamic(source, path, weight_type=QuantType.QInt8)
     finding = found(onnx.load(path), tmp_path)
     assert finding.layout.rows == 1
     assert not finding.layout.has_steps
+    assert not finding.obstacles
 
 
 def test_an_output_that_is_only_carried_is_shown_too(tmp_path: Path) -> None:
@@ -177,9 +184,40 @@ def test_nothing_carried_names_the_ways_out(tmp_path: Path) -> None:
     builder = GraphBuilder(17)
     builder.node("MatMul", [builder.input("x", ["N", 3]), builder.weight(builder.drawn(3, 2))], "y")
     builder.output("y", ["N", 2])
-    finding = found(builder.model("else"), tmp_path)
-    assert not finding.streams
-    assert "--state IN=OUT" in finding.obstacles[0]
+    with pytest.raises(ExportError, match=r"nothing is carried .* --state IN=OUT"):
+        found(builder.model("else"), tmp_path)
+
+
+def windowed(window: int) -> GraphBuilder:
+    """One answer of 2 numbers to a window ``[N, window, 3]``, as a classifier of the last steps is."""
+    builder = GraphBuilder(17)
+    flat = builder.node("Reshape", [builder.input("x", ["N", window, 3]), builder.weight([-1, 3 * window])])
+    builder.node("MatMul", [flat, builder.weight(builder.drawn(3 * window, 2))], "y")
+    builder.output("y", ["N", 2])
+    return builder
+
+
+def test_windows_that_share_steps_stream_without_a_state_of_the_file(tmp_path: Path) -> None:
+    model = windowed(4).model("else")
+    with pytest.raises(ExportError, match="windows of 4 steps, it seems: --framing 4:1"):
+        found(model, tmp_path)
+    assert found(model, tmp_path, framing=Framing(window=4, hop=1)).streams
+
+
+def test_windows_that_share_nothing_carry_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="nothing is carried"):
+        found(windowed(4).model("else"), tmp_path, framing=Framing(window=4, hop=4))
+
+
+def test_what_has_the_shape_of_an_answer_is_no_state_beside_numbers_alone(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    wide = builder.unsqueeze(builder.input("audio", [1, "samples"]), 1)
+    heard = builder.node("Conv", [wide, builder.weight(builder.drawn(1, 1, 1))])
+    louder = builder.node("Mul", [heard, builder.input("least", [])])
+    builder.squeeze(louder, 1, "pitch")
+    builder.output("pitch", [1, "frames"])
+    finding = found(builder.model("else"), tmp_path, constants={"least": 2.0})
+    assert (finding.state_names, [port.name for port in finding.fed]) == ({}, ["audio"])
 
 
 def test_a_state_that_grows_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ostinato.service.artifact.manifest import ANY
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
-from tests.export.importing.test_frames import recurrent, step_cell
+from tests.export.importing.test_frames import recurrent, step_cell, windowed
 from tests.export.writers import small_proofs
 from tests.foreign import FOREIGN
 from tests.foreign.building import INT64, GraphBuilder
@@ -75,6 +75,54 @@ def test_a_graph_of_one_step_answers_what_its_owners_loop_gives(batch: int | str
         first = np.zeros((rows, 4) if rows else 4, np.float32)
         wanted = looped(tmp_path / "file.onnx", np.ascontiguousarray(fed), {"h": ("next_h", first)}, "y")
         assert made[row].tobytes() == np.ascontiguousarray(wanted[:, 0] if rows else wanted).tobytes()
+
+
+def test_a_window_slides_over_the_steps_of_a_session(tmp_path: Path) -> None:
+    loaded = imported(windowed(4).model("else"), tmp_path, framing=Framing(window=4, hop=1))
+    x = np.random.default_rng(0).normal(size=(1, 9, 3)).astype(np.float32)
+    made = answers(loaded, x)[0]
+    behind = np.concatenate([np.zeros((1, 3, 3), np.float32), x], axis=1)
+    session = open_graph(tmp_path / "file.onnx")
+    wanted = [session.run(["y"], {"x": behind[:, step : step + 4]})[0] for step in range(9)]
+    assert made.tobytes() == np.stack(wanted, axis=1).tobytes()
+
+
+def test_a_branch_that_the_constants_rule_out_may_not_fit_the_window(tmp_path: Path) -> None:
+    weight = {rate: np.ones((rate, 2), np.float32) for rate in (4, 8)}
+    branches = {}
+    for name, rate in (("then_branch", 8), ("else_branch", 4)):
+        branch = GraphBuilder(17, f"{name}/")
+        branch.node("MatMul", ["x", branch.weight(weight[rate])], f"{name}_made")
+        branch.output(f"{name}_made", ["N", 2])
+        branches[name] = branch.graph(name)
+    builder = GraphBuilder(17)
+    builder.input("x", ["N", "samples"])
+    is_wide = builder.node("Equal", [builder.input("sr", [], INT64), builder.weight(16000)])
+    scored = builder.node("If", [is_wide], **branches)
+    builder.node("Tanh", [builder.node("Add", [scored, builder.input("h", ["N", 2])])], "next_h")
+    builder.node("Identity", ["next_h"], "y")
+    builder.output("y", ["N", 2])
+    builder.output("next_h", ["N", 2])
+    loaded = imported(builder.model("else"), tmp_path, framing=Framing(window=8, hop=8), constants={"sr": 16000})
+    x = np.random.default_rng(0).normal(size=(1, 24)).astype(np.float32)
+    session, h, wanted = open_graph(tmp_path / "file.onnx"), np.zeros((1, 2), np.float32), []
+    for frame in range(3):
+        made, h = session.run(["y", "next_h"], {"x": x[:, 8 * frame :][:, :8], "sr": np.array(16000), "h": h})
+        wanted.append(made)
+    assert answers(loaded, x.reshape(1, 3, 8))[0].tobytes() == np.stack(wanted, axis=1).tobytes()
+
+
+def test_what_nobody_expected_of_a_graph_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(*_given: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr("ostinato.export.importing.importer.find", find)
+    with pytest.raises(ExportError, match=r"file\.onnx: .*KeyError in find .*'secret'") as raised:
+        imported(step_cell().model("else"), tmp_path)
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert "\n" not in str(raised.value)
 
 
 def test_steps_that_the_file_has_fixed_come_in_any_number(tmp_path: Path) -> None:

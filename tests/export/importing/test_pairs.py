@@ -40,13 +40,13 @@ def test_the_operator_tells_where_names_say_nothing() -> None:
     for name, width in (("input_1", 3), ("input_2", 4), ("input_3", 4)):
         builder.input(name, [None, width])
     weights = [builder.weight(builder.drawn(*shape)) for shape in ((1, 16, 3), (1, 16, 4), (1, 32))]
-    begun = [builder.unsqueeze(name, 0) for name in ("input_3", "input_2")]  # h is the third
+    begun = [builder.unsqueeze(name, 0) for name in ("input_2", "input_3")]  # h, c; out comes c, h
     nodes = [builder.unsqueeze("input_1", 0), *weights, "", *begun]
     builder.nodes_of("LSTM", nodes, ["", "h", "c"], hidden_size=4)
     for value, name in (("c", "output_1"), ("h", "output_2")):
         builder.squeeze(value, 0, name)
         builder.output(name, [None, 4])
-    assert {pair.given: pair.made for pair in pairs_of(builder)} == {"input_2": "output_1", "input_3": "output_2"}
+    assert {pair.given: pair.made for pair in pairs_of(builder)} == {"input_2": "output_2", "input_3": "output_1"}
 
 
 def test_an_order_tells_what_is_as_likely_either_way() -> None:

@@ -112,9 +112,12 @@ async def test_a_chunk_answers_the_frames_that_it_completes_with_their_steps(kin
         network.change = FRAMES
         assert (await session.step([[8.0], [4.0], [2.0]])).tolist() == [[8.0]]
         assert session.output_steps.tolist() == [2]
+        network.change = {"outputs": [[8.0], [4.0], [2.0]], "output_steps": [4, 4, 5]}  # more rows than steps
+        assert (await session.step([[8.0], [4.0]])).tolist() == [[8.0], [4.0], [2.0]]
+        assert session.output_steps.tolist() == [4, 4, 5]
         network.change = {"outputs": [], "output_steps": []}
         assert (await session.step([[8.0]])).shape == (0, 1)
-        assert (session.output_steps.tolist(), session.steps) == ([], 4)
+        assert (session.output_steps.tolist(), session.steps) == ([], 6)
         network.change = None
         await session.step([[8.0]])
         assert session.output_steps is None

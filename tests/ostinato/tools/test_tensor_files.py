@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from ostinato.errors import InputError
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.tools.tensor_files import read_context, read_tensor_file
+from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.tensors import Output
+from ostinato.tools.tensor_files import TensorFile, read_context, read_tensor_file, shown_tensors
 from tests import tensor_networks
 from tests.histories.network import KINDS
 from tests.live_sequences import draw
@@ -207,6 +210,19 @@ def test_a_model_that_answers_once_a_frame_has_a_line_for_each(
     assert [tuple(map(float, row)) for row in rows] == [(3, first), (6, second)]
     answer = json.loads(run_command("run", framed, file, "--json").stdout)
     assert answer == {"outputs": [[[first], [second]]], "output_steps": [[3, 6]]}
+
+
+def test_a_frame_with_more_rows_than_steps_has_a_line_for_each_row() -> None:
+    framing = Framing(window=2, hop=2)
+    outputs = (
+        Output(name="sound", dtype="float32", shape=("B", "T", 1), features=("sample",), per_frame=5),
+        Output(name="speech", dtype="float32", shape=("B", 1), features=("likely",)),
+    )
+    made = RowLayout([framing.answer_of(part) for part in outputs], framing, outputs)
+    rows = made.pack([np.arange(10, dtype=np.float32).reshape(2, 5, 1), np.array([[0.25], [0.5]], np.float32)])
+    text = shown_tensors(TensorFile([[[0]] * 4], [None], is_one=True), [rows], made, as_json=False)
+    lines = ["1,0,", "1,1,", "2,2,0.25", "2,3,", "2,4,", "3,5,", "3,6,", "4,7,0.5", "4,8,", "4,9,"]
+    assert [line.replace(".0", "") for line in text.split()] == ["step,sample,likely", *lines]
 
 
 def test_a_sequence_without_a_whole_frame_has_no_answer(framed: Path, tmp_path: Path, run_command: RunCommand) -> None:

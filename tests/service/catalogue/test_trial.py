@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from ostinato.export.errors import ExportError
 from ostinato.service.catalogue import trial as trial_module
 from ostinato.service.catalogue.passing import is_passing
 from ostinato.service.catalogue.trial import Allowances, Trial
+from ostinato.service.catalogue.trial_process import SPARE_CPU_SECONDS
 from ostinato.service.catalogue.tried import try_graph
 from ostinato.service.errors import ModelRejected
 from tests.hostile.dangerous_files import DEADLY, DangerousFile, identity, in_one_another, saved
@@ -126,6 +128,16 @@ def test_a_child_that_was_killed_between_two_questions_is_replaced(trial: Trial)
     child.kill()
     until(lambda: child.status() == psutil.STATUS_ZOMBIE, "its end")
     assert trial.call("os:getppid", place=Path("/model")).made != child.pid
+
+
+def test_a_question_has_limits_of_its_own(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds_of_processor() -> int:
+        return int(trial.call("resource:getrlimit", resource.RLIMIT_CPU, place=Path("/model")).made[0])
+
+    assert seconds_of_processor() == 60 + SPARE_CPU_SECONDS
+    monkeypatch.setattr(trial, "_allowances", Allowances(seconds=90.0, memory_bytes=2**30))
+    assert seconds_of_processor() == 90 + SPARE_CPU_SECONDS
+    assert trial.call("resource:getrlimit", resource.RLIMIT_CORE, place=Path("/model")).made == [0, 0]
 
 
 def test_more_is_allowed_for_larger_files() -> None:

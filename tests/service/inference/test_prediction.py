@@ -5,11 +5,14 @@ import asyncio
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
 from ostinato.service.inference.prediction import ForecastPlan, forecast, predict
-from tests.service.puppet import MANIFEST, House, column
+from ostinato.service.metrics.series import ModelMetrics
+from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 
 WEATHER = MANIFEST.model_copy(
     update={
@@ -26,6 +29,29 @@ WEATHER = MANIFEST.model_copy(
         "outputs": (Output(name="outputs", dtype="float32", shape=("B", "T", 1), features=("total",)),),
     }
 )
+
+
+@pytest.mark.parametrize(
+    ("framing", "lengths"),
+    [("2:2", {2, 4, 6, 8}), ("2:2:full", {2, 4, 6, 8}), ("2:3:full", {3, 6}), ("2:1:full", set())],
+)
+async def test_a_sequence_has_a_state_behind_it_where_a_frame_begins(framing: str, lengths: set[int]) -> None:
+    house = House()
+    members = {**MANIFEST.model_dump(), "name": "framed", "feedback": {}}
+    members["framing"] = Framing.parse(framing).model_dump() | {"many": True}
+    metrics = ModelMetrics(house.metrics, "framed", "1")
+    manifest, runner = Manifest.model_validate(members), PuppetRunner(hop=2)
+    engine = Engine(manifest, runner, house.ledger, house.settings, metrics, max_resident=1)
+    values = column(*range(1, 15))
+    ((whole, _),) = await predict(engine, [values], [None])
+    for length in range(1, 9):
+        if length not in lengths:
+            with pytest.raises(InvalidInput, match=f"after its {length} steps no frame begins .* use a session"):
+                await predict(engine, [values[:length]], [None], with_states=True)
+            continue
+        ((begun, states),) = await predict(engine, [values[:length]], [None], with_states=True)
+        ((rest, _),) = await predict(engine, [values[length:]], [states])
+        assert np.concatenate([begun, rest]).tolist() == whole.tolist()
 
 
 async def test_mixed_lengths_equal_one_by_one_runs_and_compute_no_padding() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import GraphFile, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.errors import InvalidInput
@@ -305,6 +306,19 @@ def test_a_wide_model_with_long_names_fits_its_own_limit() -> None:
     read = read_session(written, model).last_output
     assert read is not None
     assert read.tolist() == answer[0].tolist()
+
+
+def test_what_is_left_over_is_of_the_framing_that_it_was_written_by() -> None:
+    def framed(text: str) -> Manifest:
+        return manifest(state(), framing=Framing.parse(text))
+
+    left_over = np.array([[2], [3], [4]], np.float32)
+    answer = np.ones((1, 2), np.float32)
+    written = write_session("a", framed("4:1:full"), Snapshot([np.ones((), np.float32), left_over], 4, answer))
+    assert read_session(written, framed("4:1:full")).states[1].tolist() == left_over.tolist()
+    for other in ("4:3:full", "4:4"):
+        refused = refusal(written, framed(other))
+        assert (refused.field, "framing '4:1:full'" in str(refused)) == ("__metadata__.framing", True)
 
 
 @given(st.data())

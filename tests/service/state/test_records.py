@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.errors import RecordUnreadable
@@ -179,3 +180,17 @@ def test_a_record_with_other_contexts_than_the_model_has_is_not_read(written: Ma
     record = Layout(arena).record("a", begun, stamp=1, opened_at=5.0, ttl_seconds=7.0, expires_at=12.0)
     with pytest.raises(RecordUnreadable, match="session 'a': sum/1 has another graph or other states"):
         Layout(Arena(reads, 4)).read("a", read_head("a", record), record)
+
+
+@pytest.mark.parametrize("reads", ["4:3:full", "4:4"])
+def test_a_record_of_another_framing_is_not_read_though_what_is_left_over_has_the_same_shape(reads: str) -> None:
+    def framed(text: str) -> Manifest:
+        return MANIFEST.model_copy(update={"framing": Framing.parse(text), "feedback": {}})
+
+    arena = Arena(framed("4:1:full"), 4)
+    assert arena.row_bytes == Arena(framed(reads), 4).row_bytes
+    begun = Snapshot.initial(arena)
+    record = Layout(arena).record("a", begun, stamp=1, opened_at=5.0, ttl_seconds=7.0, expires_at=12.0)
+    assert Layout(Arena(framed("4:1:full"), 4)).read("a", read_head("a", record), record).steps == 0
+    with pytest.raises(RecordUnreadable, match="session 'a': sum/1 has another graph or other states"):
+        Layout(Arena(framed(reads), 4)).read("a", read_head("a", record), record)
