@@ -17,6 +17,7 @@ from ostinato.export.importing.described import Described
 from ostinato.export.importing.files import open_file
 from ostinato.export.importing.invariance import invariant_form
 from ostinato.export.importing.network import Network
+from ostinato.export.importing.spread import allowed, proved_to_rounding, spread_of_sequences, spread_of_steps
 from ostinato.export.proofs.golden import golden_answers
 from ostinato.export.proofs.promise import recurrent_promise
 from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof, ProofReport
@@ -33,7 +34,6 @@ from ostinato.service.errors import ModelRejected
 GRAPH_FILE, SEQUENCE_FILE = "model.onnx", "sequence.onnx"
 _MAX_BATCH_SIZE = 256
 _ROWS, _LENGTHS = 3, (1, 7, 40)
-_SAME_TO_ROUNDING = 1e-3
 
 
 def finish_sessions(
@@ -63,7 +63,7 @@ def finish_sessions(
             else:
                 path.write_bytes(kept)
     if session is not None and finding.layout.has_steps:
-        proof = _joined(proof, _against_file(described, path, session))
+        proof = _joined(proof, _against_file(described, contract, path, session))
     proof = replace(proof, notes=(*finding.notes, *proof.notes))
     return new.finish(
         proof,
@@ -89,11 +89,11 @@ def _network(described: Described, session: Any) -> Network:
     return described.network(session, finding.rows_of_file, described.shown_before)
 
 
-def _against_file(described: Described, path: Path, session: Any) -> Measured:
+def _against_file(described: Described, contract: Contract, path: Path, session: Any) -> Measured:
     """The graph in one run against the file as it is in one run, both from the beginning.
 
     Raises:
-        ExportError: they differ by more than rounding, or the file fails.
+        ExportError: they differ by more than the file's own runs do, or the file fails.
     """
     finding, graph = described.finding, open_graph(path)
     network, fixed = described.file_network(session), finding.steps_of_file
@@ -109,7 +109,7 @@ def _against_file(described: Described, path: Path, session: Any) -> Measured:
         feeds |= {part.name: part.array() for part in described.constants}
         made = graph.run([edge.served for edge in shown], feeds)
         worst = max([worst, *(largest_difference(*pair) for pair in zip(made, wanted, strict=True))])
-    if not worst <= _SAME_TO_ROUNDING:
+    if not worst <= TOLERANCE and not worst <= allowed(spread_of_steps(contract)):
         raise ExportError(f"over whole runs the graph differs from the file by {worst:.2g}")
     return Measured("whole, the file as it is", f"B {_ROWS}, T {', '.join(map(str, lengths))}", worst, True)
 
@@ -121,23 +121,12 @@ def _joined(proof: Proof, line: Measured) -> Proof:
 
 def _proved(contract: Contract, model: ir.Model, path: Path, report: ProofReport) -> tuple[Proof, Promise]:
     save_graph(model, path)
-    proof = _to_rounding(prove(contract, StepGraph(path, contract), report=report, tolerance=_SAME_TO_ROUNDING))
+    graph = StepGraph(path, contract)
+    proof = proved_to_rounding(
+        lambda tolerance: prove(contract, graph, report=report, tolerance=tolerance),
+        lambda: spread_of_steps(contract),
+    )
     return proof, recurrent_promise(contract, path, may_be_any=proof.batch_invariant)
-
-
-def _to_rounding(proof: Proof) -> Proof:
-    """The proof with the tolerance that it needed: kernels sum in other orders in other runs, and what that makes of
-    large states is no fault of the graph.
-    """
-    worst = proof.parity.max_difference
-    tolerance = max(TOLERANCE, float(f"{2 * worst:.1e}")) if worst > TOLERANCE else TOLERANCE
-    notes = proof.notes
-    if worst > TOLERANCE:
-        notes = (
-            *notes,
-            f"it answers as the file but for rounding, by up to {worst:.2g}: its own sums differ so in other runs",
-        )
-    return replace(proof, parity=proof.parity.model_copy(update={"tolerance": tolerance}), notes=notes)
 
 
 def _rank(promise: Promise) -> tuple[int, int]:
@@ -158,7 +147,10 @@ def finish_sequence(
     session = open_file(source) if is_unchanged else None
     contract = described.sequence_contract(_network(described, session))
     runner = _sequence_runner(described, path)
-    proof = _to_rounding(prove_sequences(contract, runner, report, tolerance=_SAME_TO_ROUNDING))
+    proof = proved_to_rounding(
+        lambda tolerance: prove_sequences(contract, runner, report, tolerance),
+        lambda: spread_of_sequences(contract),
+    )
     promise = sequence_promise(contract, runner)
     if promise == ANY and not proof.batch_invariant:
         promise = sequence_promise(contract, runner, may_be_any=False)
