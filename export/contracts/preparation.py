@@ -94,7 +94,12 @@ def name_of(module: nn.Module) -> str:
     kind = type(module).__name__
     if kind == "Adapter":
         return name_of(cast("nn.Module", module.module))
-    return "the module" if kind == "OneStep" else kind
+    return {"OneStep": "the module", "ForeignModule": "the file"}.get(kind, kind)
+
+
+def original_of(module: nn.Module) -> str:
+    """What a graph is compared with, in a message: a trained network, or the file that was imported."""
+    return "the file" if type(module).__name__ == "ForeignModule" else "the trained network"
 
 
 def _check_kinds(module: nn.Module) -> None:

@@ -219,11 +219,15 @@ def _run(whole: WholeSequences, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]
     except Exception as error:  # a user's module may raise anything
         shape = list(tensors[0].shape)
         raise ExportError(
-            f"{name_of(whole.module)} fails on an input of shape {shape}: {type(error).__name__}: {first_line(error)}"
+            f"{_name_of(whole)} fails on an input of shape {shape}: {type(error).__name__}: {first_line(error)}"
         ) from error
     if not answer:
-        raise ExportError(f"{name_of(whole.module)}.forward returns no tensor")
+        raise ExportError(f"{_name_of(whole)}.forward returns no tensor")
     return answer
+
+
+def _name_of(whole: nn.Module) -> str:
+    return name_of(whole.module if isinstance(whole, WholeSequences) else whole)
 
 
 def _widened(array: Array) -> Array:

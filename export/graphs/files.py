@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.external_data import load_to_model
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 MAX_GRAPH_BYTES = 2**31 - 2**26
@@ -15,6 +16,7 @@ DATA_SUFFIX = ".data"
 def save_graph(model: ir.Model, path: Path) -> None:
     """Write an ONNX file, and next to it, under its name and ``.data``, weights that are too many for it."""
     if _num_bytes(model) <= MAX_GRAPH_BYTES:
+        load_to_model(model)  # weights that lie next to the file that it was read from
         ir.save(model, path)
         return
     LiftConstantsToInitializersPass(lift_all_constants=False)(model)

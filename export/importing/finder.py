@@ -15,9 +15,9 @@ from ostinato.export.graphs.rewired import rewire
 from ostinato.export.importing.codes import find_num_codes, shares_a_scale
 from ostinato.export.importing.constants import constant_of_port, find_constants
 from ostinato.export.importing.files import Workbench
-from ostinato.export.importing.finding import Finding, ImportHints
+from ostinato.export.importing.finding import Finding, ImportHints, nothing_carried
 from ostinato.export.importing.flow import RECURRENT, Flow
-from ostinato.export.importing.layouts import AxisLayout, likely_layouts, normal, one_at_a_time
+from ostinato.export.importing.layouts import AxisLayout, AxisRole, likely_layouts, normal, one_at_a_time
 from ostinato.export.importing.names import EXACT, LETTERS, likeness, sounds_like_lengths
 from ostinato.export.importing.opened import opened
 from ostinato.export.importing.pairs import Pair, find_pairs
@@ -221,6 +221,8 @@ class _Finder:
         if self._found is None:  # what begins with the states of one row runs for others when it is given them
             made = (self._rewired(found) for found in unfit[:_MAX_REWIRED])
             self._found = next((found for found in made if found.streams), None)
+        if self._found is None and self._rate and self._hints.framing is None:
+            return None  # what runs with its rows and steps exchanged is no answer to one that answers once in several
         if self._found is None and runs:
             self._found = self._rewired(runs[0])
         return self._found
@@ -286,20 +288,24 @@ class _Finder:
 
     def _rewired(self, found: Finding) -> Finding:
         """The same of the graph with states for what it begins anew in each run."""
-        layout = found.layout
-        if found.slides and not self._pairs:
-            return found
-        if not layout.has_steps or layout.rows is not None:
-            return replace(found, obstacles=found.obstacles or (_nothing_carried(found),))
+        layout, framing = found.layout, self._hints.framing
+        if framing is not None and framing.window > framing.hop:  # each window begins anew, as in the file
+            whole = (
+                f"nothing but steps of windows is carried: say --framing {framing.window}:{framing.hop}, without full"
+            )
+            return found if found.slides else replace(found, obstacles=found.obstacles or (whole,))
         known = [self._state_of(pair, layout) for pair in self._pairs]
+        steps = "W" if layout.window else "T"
         axes = {
-            name: (roles.index("B") if "B" in roles else None, roles.index("T") if "T" in roles else None)
+            name: (roles.index("B") if "B" in roles else None, roles.index(steps) if steps in roles else None)
             for name, roles in layout.roles.items()
             if name not in found.state_names
         }
-        made = rewire(opened(self._model, layout.roles), axes, constants=found.constants, states=known)
+        sizes: dict[AxisRole, AxisRole] = {"B": layout.rows or "B", "W": layout.window}
+        fixed = {name: tuple(sizes.get(role, role) for role in roles) for name, roles in layout.roles.items()}
+        made = rewire(opened(self._model, fixed), axes, constants=found.constants, states=known)
         if made.obstacles or not (made.states or self._pairs):
-            obstacles = tuple(map(str, made.obstacles)) or (_nothing_carried(found),)
+            obstacles = tuple(map(str, made.obstacles)) or (nothing_carried(found),)
             return replace(found, obstacles=obstacles)
         return self._with_states(found, made.model, made.states, made.words)
 
@@ -331,12 +337,3 @@ class _Finder:
         if surveyed.carries:
             return replace(found, obstacles=(surveyed.carries,))
         return replace(made, rewired=tuple(words), obstacles=(), origin=found)
-
-
-def _nothing_carried(found: Finding) -> str:
-    if not found.layout.has_steps:
-        return (
-            "no output is the next value of an input: nothing is carried from step to step. Say the states with "
-            "--state IN=OUT, or, of a graph that is given windows, --framing WINDOW:HOP"
-        )
-    return found.surveyed.carries or "nothing in the graph is carried from step to step"

@@ -120,3 +120,22 @@ class Finding:
     def port(self, name: str) -> Port:
         """An input or output."""
         return next(port for port in (*self.inputs, *self.outputs) if port.name == name)
+
+
+def nothing_carried(found: Finding) -> str:
+    """Why a graph does not stream in which no state was found, with the ways out."""
+    if not found.layout.has_steps:
+        return (
+            "no output is the next value of an input: nothing is carried from step to step. Say the states with "
+            "--state IN=OUT; of a graph that is given windows, --framing WINDOW:HOP; where an axis has the steps, "
+            f"{_with_steps_said(found)}; a cell that begins with zeros inside, export with its states in and out"
+        )
+    return found.surveyed.carries or "nothing in the graph is carried from step to step"
+
+
+def _with_steps_said(found: Finding) -> str:
+    """The option that says that an axis has the steps, of an input as the file has it."""
+    port = max(found.fed, key=lambda each: len(each.known_sizes))
+    sizes = [str(size) for size in port.known_sizes]
+    roles = ["B", "T", *sizes[2:]] if len(sizes) > len("TF") else ["T", *sizes[1:]]
+    return f"--axes {port.name}={','.join(roles)}"

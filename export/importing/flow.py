@@ -48,6 +48,13 @@ class Flow:
         """Whether numbers of an input come out as they are, perhaps next to others, cut and in another shape."""
         return made in self._moved[given]
 
+    def repeats(self, made: int, given: int) -> bool:
+        """Whether an output is an input as it is."""
+        value = self._graph.outputs[made]
+        while (node := value.producer()) is not None and node.op_type == "Identity" and node.inputs[0] is not None:
+            value = node.inputs[0]
+        return value is self._graph.inputs[given]
+
     def carries(self, made: int, given: int) -> bool:
         """Whether a recurrent operator begins with an input, and what it ends with is the output."""
         return (given, made) in self._carried

@@ -156,9 +156,9 @@ def _meant(port: Port, meaning: Mapping[AxisSize, AxisRole]) -> AxisRoles:
 
 def _with_steps(layout: AxisLayout, fed: Sequence[Port], frees: Sequence[Port]) -> Iterator[AxisLayout]:
     """A layout, and before it, where it has no steps, what it is if an axis of a fixed size has them."""
-    wide = [port for port in frees if len(layout.roles[port.name]) >= 3]
+    wide = [port for port in frees if len(layout.roles[port.name]) >= _least_axes(port)]
     for axis in (1, 0, 2) if wide and not layout.has_steps else ():
-        if all(_may_be_steps(layout.roles[port.name], axis) for port in wide):
+        if all(_may_be_steps(layout.roles[port.name], axis, is_code="int" in port.dtype) for port in wide):
             roles = {
                 port.name: left_out(_put(_with_units(layout.roles[port.name]), axis, "T"))
                 for port in fed
@@ -177,8 +177,13 @@ def one_at_a_time(layout: AxisLayout, *, has_steps: bool) -> AxisLayout:
     return replace(layout, roles=roles, rows=layout.rows or 1)
 
 
-def _may_be_steps(roles: AxisRoles, axis: int) -> bool:
-    return axis < len(roles) - 1 and (isinstance(roles[axis], int) or roles[axis] == "1")
+def _least_axes(port: Port) -> int:
+    """Of an input with a batch and steps: codes are one number a step, and need no axis of numbers."""
+    return len("BT") if "int" in port.dtype else len("BTF")
+
+
+def _may_be_steps(roles: AxisRoles, axis: int, *, is_code: bool) -> bool:
+    return axis < len(roles) - (0 if is_code else 1) and (isinstance(roles[axis], int) or roles[axis] == "1")
 
 
 def _with_units(roles: AxisRoles) -> AxisRoles:

@@ -100,6 +100,9 @@ def _candidate(flow: Flow, inputs: Sequence[Port], outputs: Sequence[Port], give
     if _misfit(one, other):
         return None
     by_name = likeness(one.name, other.name)
+    if flow.repeats(made, given):  # what it was, and not what it is next, unless nothing else is like it
+        is_state = by_name >= LETTERS and sounds_like_state(one.name)
+        return _Candidate(given, made, _ENOUGH, "their names") if is_state else None
     if not by_name and not flow.carries(made, given) and any(map(sounds_like_steps, one.sizes or ())):
         return None  # a state has one size, however many steps there are
     score, reasons = 0, []

@@ -218,7 +218,7 @@ class Survey:
                 raise Unfit(f"axis {axis} of output {name!r} follows neither batch nor steps: {told}", rate)
         if layout.rows is None and "B" not in roles:
             raise Unfit(f"output {name!r} has no axis that follows the batch")
-        if layout.rows and "B" not in roles:
+        if layout.rows is not None and "B" not in roles:
             roles = self._with_rows(name, roles, layout)
         if name in self._states.values():
             return tuple(roles)
@@ -229,9 +229,9 @@ class Survey:
         given = next((given for given, made in self._states.items() if made == name), None)
         own = layout.roles[given] if given is not None else ()
         axis = own.index("B") if "B" in own and len(own) == len(roles) else None
-        if axis is None and given is None:
+        if axis is None and given is None and layout.rows:
             axis = next((place for place, role in enumerate(roles) if role == layout.rows), None)
-        if axis is None or roles[axis] != layout.rows:
+        if axis is None or roles[axis] != (layout.rows or 1):  # a state that was added has a batch where none else has
             if (layout.rows or 0) > 1 and given is None:
                 raise Unfit(f"output {name!r} has no axis of the batch's {layout.rows} rows")
             return roles

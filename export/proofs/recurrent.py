@@ -17,6 +17,7 @@ import numpy as np
 from ostinato.export.contracts.axes import Array, States, StepFunction
 from ostinato.export.contracts.codes import are_narrower
 from ostinato.export.contracts.contract import Contract
+from ostinato.export.contracts.preparation import original_of
 from ostinato.export.contracts.probes import likely_step
 from ostinato.export.errors import ExportError, first_line
 from ostinato.export.graphs.recurrent import TRACED_SIZES
@@ -212,7 +213,7 @@ class _Prover:
         place, difference = worst_place(self._named(answer), self._named(wanted))
         if not difference <= self._tolerance:
             raise ExportError(
-                f"the graph differs from the trained network by {difference:.2g} in {place}, over "
+                f"the graph differs from {original_of(self._contract.module)} by {difference:.2g} in {place}, over "
                 f"{self._tolerance:.2g}, for {sequences.shape[0]} sequences of {sequences.shape[1]} steps"
                 + (f" in {len(cuts) + 1} chunks" if cuts else "")
                 + ": look for a size, a random number or a training-time behaviour that tracing fixed, or for sums "

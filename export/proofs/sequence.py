@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from ostinato.export.contracts.axes import Array, to_axes
+from ostinato.export.contracts.preparation import original_of
 from ostinato.export.contracts.sequence import SequenceContract
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Measured, Proof, ProofReport, measure
@@ -87,9 +88,10 @@ class _Prover:
     def _explain(self, by_itself: Sequence[Array], wanted: Sequence[Array], worst: float) -> None:
         alone = max(self._difference(ours, theirs) for ours, theirs in zip(by_itself, wanted, strict=True))
         where = "each sequence by itself" if alone > self.tolerance else "sequences together"
+        original = original_of(self.contract.module)
         raise ExportError(
-            f"the graph differs from the trained network by {worst:.2g}, over {self.tolerance:.2g}, for {where}: look "
-            "for a size, a random number or a training-time behaviour that tracing fixed"
+            f"the graph differs from {original} by {worst:.2g}, over {self.tolerance:.2g}, for "
+            f"{where}: look for a size, a random number or a training-time behaviour that tracing fixed"
         )
 
 

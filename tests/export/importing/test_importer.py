@@ -37,6 +37,7 @@ def quick() -> Iterator[None]:
 def imported(model: onnx.ModelProto, folder: Path, **options: Any) -> LoadedModel:
     """The version of a graph, loaded and checked as the service does."""
     path = folder / "file.onnx"
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(model.SerializeToString())
     exported = import_graph(path, folder / "repository", name="imported", **options)
     return load_model(exported.directory, Settings())
@@ -277,3 +278,107 @@ def test_float16_at_which_onnxruntime_dies_is_served_in_float32(tmp_path: Path) 
     (tmp_path / "wide.onnx").write_bytes(wide.SerializeToString())
     wanted = open_graph(tmp_path / "wide.onnx").run(["y"], {"x": x, "h0": np.zeros((1, 1, 4), np.float32)})[0]
     assert np.abs(answers(loaded, x)[0] - wanted).max() < 1e-2  # the weights were rounded to float16
+
+
+def zero_lstm(shape: tuple[int | str, ...], *, last: bool = False) -> onnx.ModelProto:
+    """``x`` as the sequence of an LSTM of 4 units that begins with zeros; without batch or steps these are of one."""
+    builder = GraphBuilder(17)
+    x = builder.input("x", list(shape))
+    sequence = builder.node("Reshape", [x, builder.weight(np.array([-1, 1, 3] if shape[0] == "T" else [1, -1, 3]))])
+    if len(shape) > 2:
+        sequence = builder.transpose(x, 1, 0, 2)
+    weights = [builder.weight(builder.drawn(*each)) for each in ((1, 16, 3), (1, 16, 4), (1, 32))]
+    builder.nodes_of("LSTM", [sequence, *weights], ["all", "h", "c"], hidden_size=4)
+    builder.node("Reshape", ["h" if last else "all", builder.weight(np.array([-1, 4]))], "y")
+    builder.output("y", [shape[0], 4])
+    return builder.model("else")
+
+
+@pytest.mark.parametrize("shape", [("T", 3), (1, 3), ("N", 3), (4, 3)])
+def test_a_layer_that_begins_with_zeros_is_carried_whatever_axes_the_file_lacks(
+    shape: tuple[int | str, ...], tmp_path: Path
+) -> None:
+    axes: Any = {"x": ["B", 3]} if shape[0] == 4 else {}
+    x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    made = answers(imported(zero_lstm(shape), tmp_path, axes=axes), x)[0]
+    whole = tmp_path / "whole.onnx"
+    whole.write_bytes(zero_lstm(("T", 3)).SerializeToString())
+    for row in range(2):
+        wanted = open_graph(whole).run(["y"], {"x": x[row]})[0]
+        assert made[row].tobytes() == np.asarray(wanted).tobytes()
+
+
+def test_windows_that_overlap_begin_anew_as_in_the_file_and_frames_carry_on(tmp_path: Path) -> None:
+    model = zero_lstm((1, 6, 3), last=True)
+    x = np.random.default_rng(0).normal(size=(1, 12, 3)).astype(np.float32)
+    overlapping = imported(model, tmp_path / "a", framing=Framing(window=6, hop=3))
+    frames = imported(model, tmp_path / "b", framing=Framing(window=6, hop=6))
+    padded = np.concatenate([np.zeros((1, 3, 3), np.float32), x], axis=1)
+    file = open_graph(tmp_path / "a" / "file.onnx")
+    wanted = [np.asarray(file.run(["y"], {"x": padded[:, at : at + 6]})[0]) for at in range(0, 12, 3)]
+    assert answers(overlapping, x.reshape(1, 4, 9))[0].tobytes() == np.stack(wanted, axis=1).tobytes()
+    whole = tmp_path / "whole.onnx"
+    whole.write_bytes(zero_lstm(("T", 3)).SerializeToString())
+    steps = np.asarray(open_graph(whole).run(["y"], {"x": x[0]})[0])
+    assert answers(frames, x.reshape(1, 2, 18))[0].tobytes() == steps[None, [5, 11]].tobytes()
+
+
+def test_a_table_of_too_few_steps_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    x = builder.input("x", ["N", "T", 3])
+    size = builder.node("Slice", [builder.node("Shape", [x]), *(builder.weight(np.array([n])) for n in (1, 2))])
+    table = builder.node(
+        "Slice",
+        [builder.weight(builder.drawn(1, 64, 3)), builder.weight(np.array([0])), size, builder.weight(np.array([1]))],
+    )
+    builder.node("Add", [x, table], "y")
+    builder.output("y", ["N", "T", 3])
+    with pytest.raises(ExportError, match=r"the file fails on an input of shape \[\d+, \d+, 3\]"):
+        imported(builder.model("else"), tmp_path)
+
+
+def test_codes_of_a_fixed_number_of_steps_stream(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    rows = builder.node("Gather", [builder.weight(builder.drawn(9, 3)), builder.input("tokens", [1, 12], INT64)])
+    weights = [builder.weight(builder.drawn(*each)) for each in ((1, 12, 3), (1, 12, 4), (1, 24))]
+    builder.nodes_of("GRU", [builder.transpose(rows, 1, 0, 2), *weights], ["all", "h"], hidden_size=4)
+    builder.transpose(builder.squeeze("all", 1), 1, 0, 2, name="y")
+    builder.output("y", [1, 12, 4])
+    loaded = imported(builder.model("else"), tmp_path)
+    tokens = np.random.default_rng(0).integers(9, size=(1, 12))
+    wanted = np.asarray(open_graph(tmp_path / "file.onnx").run(["y"], {"tokens": tokens})[0])
+    assert answers(loaded, tokens[..., None])[0].tobytes() == wanted.tobytes()
+
+
+def test_weights_next_to_the_file_are_imported_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    onnx.save(zero_lstm(("N", 3)), path, save_as_external_data=True, location="weights.data", size_threshold=100)
+    exported = import_graph(path, tmp_path / "repository", name="imported")
+    x = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+    beside = answers(load_model(exported.directory, Settings()), x)[0]
+    assert beside.tobytes() == answers(imported(zero_lstm(("N", 3)), tmp_path / "whole"), x)[0].tobytes()
+
+
+def test_an_output_that_shows_what_a_state_was_is_not_its_next_value(tmp_path: Path) -> None:
+    builder = step_cell(1, names=("x", "h", "y", "h_new"))
+    for name, shown in (("h", "h_old"), ("x", "x_out")):
+        builder.node("Identity", [name], shown)
+        builder.output(shown, [1, 4 if name == "h" else 3])
+    loaded = imported(builder.model("else"), tmp_path)
+    assert [(state.input, state.output) for state in loaded.manifest.states] == [("h", "h_new")]
+    assert [part.name for part in loaded.manifest.inputs] == ["x"]
+
+
+def test_an_answer_in_two_steps_does_not_make_rows_of_steps(tmp_path: Path) -> None:
+    builder = GraphBuilder(17)
+    x = builder.input("x", ["b", "t", 3])
+    weights = [builder.weight(builder.drawn(*each)) for each in ((1, 12, 3), (1, 12, 4), (1, 24))]
+    builder.nodes_of("GRU", [builder.transpose(x, 1, 0, 2), *weights], ["all", "h"], hidden_size=4)
+    steps = builder.transpose(builder.squeeze("all", 1), 1, 0, 2)
+    builder.node("Slice", [steps, *(builder.weight(np.array([n])) for n in (0, 2**31, 1, 2))], "y")
+    builder.output("y", ["b", "u", 4])
+    loaded = imported(builder.model("else"), tmp_path)
+    drawn = np.random.default_rng(0).normal(size=(1, 8, 3)).astype(np.float32)
+    wanted = np.asarray(open_graph(tmp_path / "file.onnx").run(["y"], {"x": drawn})[0])
+    assert (loaded.manifest.task, loaded.manifest.framing) == ("recurrent", Framing(window=2, hop=2))
+    assert answers(loaded, drawn.reshape(1, 4, 6))[0].tobytes() == wanted.tobytes()
