@@ -43,6 +43,8 @@ room.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 """Between a start that failed and the next; it doubles."""
 POLL_SECONDS = 0.05
+FREE_ENDPOINT = "tcp://127.0.0.1:*"
+"""Where circus takes commands and tells what happens: at whatever port is free when it binds it."""
 
 FAULTS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP"})
 """Signals that a process brings upon itself."""
@@ -123,6 +125,8 @@ class Supervisor(circus.Arbiter):
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        if not options.get("plugins"):  # nobody else asks there, and what was free a while ago may be taken by now
+            self.pubsub_endpoint = self.ctrl.endpoint = FREE_ENDPOINT
         self._verdicts = verdicts
         self._on_listening: Callable[[str], object] | None = on_listening
         # Its other end is the workers'; this one no child inherits.

@@ -32,6 +32,7 @@ from tests.generation_networks import (
     export_captioner,
     export_streaming_forecaster,
 )
+from tests.networks import relist
 
 SETTINGS = Settings(max_batch_size=8)
 NAMES = ["speller", "context-speller", "letters", "hours-ahead", "captioner", "streaming"]
@@ -58,6 +59,7 @@ def test_a_golden_answer_of_another_network_is_refused(written: dict[str, Writte
     answer = golden[f"{place}/{decoder.output.name}"].copy()
     answer[0, 0, 0] += 10 * TOLERANCE * max(1.0, abs(float(answer[0, 0, 0])))
     save_file({**golden, f"{place}/{decoder.output.name}": answer}, directory / "golden.safetensors")
+    relist(directory)
     with pytest.raises(ModelRejected, match=r"(are|is) off by .*; at most .* is allowed"):
         load_version(directory, SETTINGS)
 

@@ -123,8 +123,7 @@ def test_one_that_waited_more_than_it_worked_is_tried_again(monkeypatch: pytest.
 
 
 def test_a_child_that_was_killed_between_two_questions_is_replaced(trial: Trial) -> None:
-    trial.call("os:getpid", place=Path("/model"))
-    (child,) = [each for each in psutil.Process().children() if trial_module.CHILD in each.cmdline()]
+    child = psutil.Process(trial.call("os:getppid", place=Path("/model")).made)
     child.kill()
     until(lambda: child.status() == psutil.STATUS_ZOMBIE, "its end")
     assert trial.call("os:getppid", place=Path("/model")).made != child.pid
