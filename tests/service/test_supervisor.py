@@ -81,8 +81,8 @@ def listen():
 
 
 @contextmanager
-def parent_of(script: str, port: int, num_workers: int = 1) -> Iterator[Supervisor]:
-    """A supervisor of workers that run ``script``, behind ``WORKER``."""
+def parent_of(script: str, port: int, num_workers: int = 1, circus_port: int | None = None) -> Iterator[Supervisor]:
+    """A supervisor of workers that run ``script``, behind ``WORKER``; circus is told a port of its own that is free."""
     arguments = ["-S", "-c", WORKER + textwrap.dedent(script), "$(circus.sockets.api)"]
     worker = Watcher(
         *("service", sys.executable),
@@ -93,7 +93,7 @@ def parent_of(script: str, port: int, num_workers: int = 1) -> Iterator[Supervis
         respawn=False,
         warmup_delay=0,
     )
-    ends = (f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}")
+    ends = [f"tcp://127.0.0.1:{circus_port or free_port()}"] * 2
     api = CircusSocket(name="api", host="127.0.0.1", port=port)
     parent = Supervisor([worker], *ends, sockets=[api], check_delay=0.05)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGTERM)}
@@ -138,6 +138,21 @@ def test_before_a_worker_listens_nobody_waits_at_the_port_and_nobody_else_takes_
 
         parent.start(lambda _: parent.loop.call_later(0.05, knock, None))
     assert found == [errno.ECONNREFUSED, errno.EADDRINUSE]
+
+
+def test_a_port_of_circus_that_somebody_took_since_is_no_obstacle() -> None:
+    begun: list[object] = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        parent_of("time.sleep(60)", free_port(), circus_port=other.getsockname()[1]) as parent,
+    ):
+
+        def end(arbiter: object) -> None:
+            begun.append(arbiter)
+            parent.loop.add_callback(parent.stop)
+
+        parent.start(end)
+    assert begun
 
 
 def test_to_be_told_to_end_while_workers_are_looked_after_is_not_for_nothing() -> None:
