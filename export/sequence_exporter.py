@@ -27,15 +27,15 @@ from ostinato.export.proofs.sequence import (
     golden_sequences,
     prove_sequences,
     sequence_promise,
+    sequence_runner,
 )
 from ostinato.export.version_directory import Exported, new_version
-from ostinato.service.artifact.manifest import ANY, GraphFile, Manifest, Promise
+from ostinato.service.artifact.manifest import ANY, Manifest, Promise
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected, RunFailed
 
 SEQUENCE_FILE = "sequence.onnx"
-_MAX_BATCH_SIZE = 256
 
 
 def export_sequence(
@@ -151,23 +151,12 @@ def write_sequence_graph(contract: SequenceContract, path: Path, places: dict[st
 
 def _runner(contract: SequenceContract, path: Path, places: Mapping[str, str]) -> SequenceRunner:
     """The graph as the service runs it, in any shape."""
-    described = Manifest(
-        name=path.stem,
-        version="1",
-        task="sequence",
-        graphs={"sequence": GraphFile(file=path.name, sha256="0" * 64)},
-        inputs=contract.inputs,
-        outputs=contract.outputs,
-        context=contract.context,
-        lengths=contract.lengths,
-        promise=ANY,
-    )
     try:
         open_exported(path)
     except ExportError as error:
         raise unloadable(error, places) from error
     try:
-        return SequenceRunner(described, path.parent, max_batch_size=_MAX_BATCH_SIZE)
+        return sequence_runner(contract, path)
     except ModelRejected as error:
         raise ExportError(f"the exported graph: {error}") from error
 

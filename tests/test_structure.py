@@ -473,7 +473,6 @@ def test_the_command_line_starts_without_the_libraries_of_its_commands() -> None
 
 
 SHARED_NAMES = {
-    "Found": "what an import shows of a foreign graph; and a session that a roster found",
     "SeqConflict": "the service raises it, and its clients, who know nothing of the service, raise what they are told",
     "Send": "ASGI's own word for what writes; and an effect of the client's plans",
 }

@@ -24,7 +24,7 @@ from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.symbols import PROBE_SIZES, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError, first_line
 from ostinato.service.artifact.rows import RowLayout
-from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.artifact.tensors import Constant, Input, Output
 
 LENGTHS_NAME = "lengths"
 _TRIED_LENGTHS = (1, 2, 5, 12, 30)
@@ -44,6 +44,7 @@ class SequenceContract:
     lengths: str
     outputs: tuple[Output, ...]
     is_wide: bool = False
+    constants: tuple[Constant, ...] = ()
 
     @property
     def given(self) -> RowLayout[Input]:

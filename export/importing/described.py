@@ -19,7 +19,7 @@ from ostinato.export.importing.beginnings import first_row
 from ostinato.export.importing.boundary import ServedTensor, begin_with, count_steps, serve_edges
 from ostinato.export.importing.chosen import choose
 from ostinato.export.importing.finding import Finding, ImportHints
-from ostinato.export.importing.found import Found, FoundTensor
+from ostinato.export.importing.found import FileSummary, FoundTensor
 from ostinato.export.importing.layouts import normal, timed
 from ostinato.export.importing.network import ForeignModule, ForeignNetwork, FramedNetwork, Network
 from ostinato.export.importing.opened import opened
@@ -154,7 +154,7 @@ class Described:
     def sequence_contract(self, network: Network) -> SequenceContract:
         """The network over whole sequences as the exporter proves it."""
         module: Any = ForeignModule(network, ())
-        return SequenceContract(module, self.given, self.context, self.lengths, self.made)
+        return SequenceContract(module, self.given, self.context, self.lengths, self.made, constants=self.constants)
 
     def graph(self) -> ir.Model:
         """The graph with the inputs and outputs of the manifest."""
@@ -176,7 +176,7 @@ class Described:
             frame_graph(model, windows, self.framing)
         return model
 
-    def found(self, source: str) -> Found:
+    def found(self, source: str) -> FileSummary:
         """All of it, in words."""
         finding = self.finding
         pairs = {name: pair for pair in finding.pairs for name in (pair.given, pair.made)}
@@ -194,7 +194,7 @@ class Described:
         by_name = "by its name: how many steps there are"
         tensors += [FoundTensor(port.name, "lengths", port.words, "", "", by_name) for port in self._counted]
         tensors += [self._found(edge, "next state" if edge.name in pairs else "output", "") for edge in self.outputs]
-        return Found(
+        return FileSummary(
             source,
             "recurrent" if finding.streams else "sequence",
             tuple(tensors),

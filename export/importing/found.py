@@ -26,7 +26,7 @@ class FoundTensor:
 
 
 @dataclass(frozen=True)
-class Found:
+class FileSummary:
     """All that was found of a graph.
 
     Attributes:

@@ -15,7 +15,7 @@ from ostinato.export.importing.described import Described
 from ostinato.export.importing.examples import read_examples
 from ostinato.export.importing.files import Workbench
 from ostinato.export.importing.finding import Finding, ImportHints
-from ostinato.export.importing.found import Found
+from ostinato.export.importing.found import FileSummary
 from ostinato.export.importing.frames import find
 from ostinato.export.importing.narrowed import in_float32
 from ostinato.export.importing.one_line import one_line
@@ -42,7 +42,7 @@ def import_graph(
     examples: Path | None = None,
     quantize: str = "",
     force: bool = False,
-    confirm: Callable[[Found], bool] = lambda _found: True,
+    confirm: Callable[[FileSummary], bool] = lambda _found: True,
     report: ProofReport = lambda _done, _total: None,
     model: ir.Model | None = None,
     initial: Mapping[str, Any] | None = None,

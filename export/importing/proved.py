@@ -22,17 +22,15 @@ from ostinato.export.proofs.golden import golden_answers
 from ostinato.export.proofs.promise import recurrent_promise
 from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof, ProofReport
 from ostinato.export.proofs.recurrent import prove
-from ostinato.export.proofs.sequence import golden_sequences, prove_sequences, sequence_promise
+from ostinato.export.proofs.sequence import golden_sequences, prove_sequences, sequence_promise, sequence_runner
 from ostinato.export.version_directory import Exported, NewVersion
 from ostinato.service.artifact.graphs import open_graph
-from ostinato.service.artifact.manifest import ANY, GraphFile, Manifest, Promise
+from ostinato.service.artifact.manifest import ANY, Promise
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.catalogue.tried import try_graph
-from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.errors import ModelRejected
 
 GRAPH_FILE, SEQUENCE_FILE = "model.onnx", "sequence.onnx"
-_MAX_BATCH_SIZE = 256
 _ROWS, _LENGTHS = 3, (1, 7, 40)
 
 
@@ -146,7 +144,11 @@ def finish_sequence(
     save_graph(described.graph(), path)
     session = open_file(source) if is_unchanged else None
     contract = described.sequence_contract(_network(described, session))
-    runner = _sequence_runner(described, path)
+    try:
+        try_graph(path)
+        runner = sequence_runner(contract, path)
+    except ModelRejected as error:
+        raise ExportError(f"the imported graph: {error}") from error
     proof = proved_to_rounding(
         lambda tolerance: prove_sequences(contract, runner, report, tolerance),
         lambda: spread_of_sequences(contract),
@@ -168,23 +170,3 @@ def finish_sequence(
         lengths=described.lengths,
         constants=described.constants,
     )
-
-
-def _sequence_runner(described: Described, path: Path) -> SequenceRunner:
-    manifest = Manifest(
-        name=path.stem,
-        version="1",
-        task="sequence",
-        graphs={"sequence": GraphFile(file=path.name, sha256="0" * 64)},
-        inputs=described.given,
-        outputs=described.made,
-        context=described.context,
-        lengths=described.lengths,
-        constants=described.constants,
-        promise=ANY,
-    )
-    try:
-        try_graph(path)
-        return SequenceRunner(manifest, path.parent, max_batch_size=_MAX_BATCH_SIZE)
-    except ModelRejected as error:
-        raise ExportError(f"the imported graph: {error}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ostinato.export.contracts.sequence import SequenceContract
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Measured, Proof, ProofReport, measure
 from ostinato.export.proofs.rounding import tolerance_for
-from ostinato.service.artifact.manifest import Promise
+from ostinato.service.artifact.manifest import ANY, GraphFile, Manifest, Promise
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.catalogue.sequence_promise import (
     SequenceProbe,
@@ -31,6 +32,7 @@ BATCH_SIZES = (1, 2, 5, 17, 40)
 LONGEST = 64
 LONG_LENGTHS = (200, 150, 3)
 NUM_SEEDS = 3
+_MAX_BATCH_SIZE = 256
 # (lengths) of the golden cases; of modules without lengths, each length stands by itself.
 GOLDEN_CASES = {"one_step": (1,), "one": (40,), "ragged": (17, 9, 1, 5, 12), "wide": (4, 2, 3, 1) * 4}
 # What rounding alone makes of a sequence in other company, or padded.
@@ -93,6 +95,27 @@ class _Prover:
             f"the graph differs from {original} by {worst:.2g}, over {self.tolerance:.2g}, for "
             f"{where}: look for a size, a random number or a training-time behaviour that tracing fixed"
         )
+
+
+def sequence_runner(contract: SequenceContract, path: Path) -> SequenceRunner:
+    """The graph as the service runs it, in any shape.
+
+    Raises:
+        ModelRejected: onnxruntime cannot load it, or it is not what the contract says.
+    """
+    described = Manifest(
+        name=path.stem,
+        version="1",
+        task="sequence",
+        graphs={"sequence": GraphFile(file=path.name, sha256="0" * 64)},
+        inputs=contract.inputs,
+        outputs=contract.outputs,
+        context=contract.context,
+        lengths=contract.lengths,
+        constants=contract.constants,
+        promise=ANY,
+    )
+    return SequenceRunner(described, path.parent, max_batch_size=_MAX_BATCH_SIZE)
 
 
 def prove_sequences(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ostinato.export.importing.found import Found, FoundTensor
+    from ostinato.export.importing.found import FileSummary, FoundTensor
 
 _MANY = 4
 """States of one kind that are told one by one; more are told together."""
@@ -36,7 +36,7 @@ class _Line:
         return self.role, re.sub(r"\d+", "#", self.name), re.sub(r"\d+", "#", self.made)
 
 
-def found_table(found: Found) -> Table:
+def found_table(found: FileSummary) -> Table:
     """A table of a graph's inputs, states and outputs."""
     table = Table(title=f"{found.source}: task {found.task}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("is", no_wrap=True)
@@ -50,7 +50,7 @@ def found_table(found: Found) -> Table:
     return table
 
 
-def _lines(found: Found) -> Iterator[_Line]:
+def _lines(found: FileSummary) -> Iterator[_Line]:
     made = {given: (made, how) for given, made, how in found.pairs}
     carried = {made for made, _ in made.values()}
     for tensor in found.tensors:

@@ -21,7 +21,7 @@ from ostinato.errors import CommandError
 from ostinato.extras import require
 
 if TYPE_CHECKING:
-    from ostinato.export.importing.found import Found
+    from ostinato.export.importing.found import FileSummary
     from ostinato.export.importing.triton import TritonModel
     from ostinato.export.version_directory import Exported
     from ostinato.service.artifact.framing import Framing
@@ -194,7 +194,7 @@ def _import(console: Console, what: str, make: Callable[..., Exported], *, yes: 
     with progress_bar(console) as bar:
         bar.stop()
 
-        def confirm(found: Found) -> bool:
+        def confirm(found: FileSummary) -> bool:
             show_found(console, found)
             if not (yes or _agrees()):
                 return False
@@ -208,7 +208,7 @@ def _import(console: Console, what: str, make: Callable[..., Exported], *, yes: 
     console.print(export_summary(exported, str(exported.directory)))
 
 
-def show_found(console: Console, found: Found) -> None:
+def show_found(console: Console, found: FileSummary) -> None:
     """Print what was found of a file: its tensors, and what is to be said of it."""
     console.print(found_table(found))
     for sentences, word, colour in (

@@ -10,17 +10,13 @@ from io import BufferedReader
 from pathlib import Path
 
 
-def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
-    """A regular file, to be read.
-
-    Args:
-        follow: whether a link in the file's place is followed.
+def open_regular(path: Path) -> BufferedReader:
+    """A regular file, to be read; a link in its place is followed.
 
     Raises:
         OSError: it cannot be opened, or is something else, as its ``strerror`` says.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):

@@ -13,7 +13,7 @@ import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from ostinato.export.errors import ExportError
-from ostinato.export.importing.found import Found
+from ostinato.export.importing.found import FileSummary
 from ostinato.export.importing.importer import import_graph
 from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.graphs import open_graph
@@ -161,10 +161,10 @@ def test_windows_stream_in_frames_of_their_hop(tmp_path: Path) -> None:
 
 
 def test_what_cannot_stream_answers_whole_sequences_and_says_why(tmp_path: Path) -> None:
-    path, seen = tmp_path / "file.onnx", list[Found]()
+    path, seen = tmp_path / "file.onnx", list[FileSummary]()
     path.write_bytes(FOREIGN["torch_two_way"]().model.SerializeToString())
 
-    def confirm(found: Found) -> bool:
+    def confirm(found: FileSummary) -> bool:
         seen.append(found)
         return True
 

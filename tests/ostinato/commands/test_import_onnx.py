@@ -12,7 +12,7 @@ from ostinato.cli import app
 from ostinato.commands import import_onnx
 from ostinato.commands.import_onnx import show_found
 from ostinato.errors import CommandError
-from ostinato.export.importing.found import Found, FoundTensor
+from ostinato.export.importing.found import FileSummary, FoundTensor
 from ostinato.service.artifact.manifest import Manifest
 from tests.export.importing.test_frames import step_cell
 from tests.export.writers import small_proofs
@@ -115,7 +115,7 @@ def test_a_model_of_triton_s_that_kills_its_fork_takes_no_other_with_it(
     assert [path.name for path in (tmp_path / "repository").iterdir() if path.is_dir()] == ["sums"]
 
 
-def shown(found: Found) -> str:
+def shown(found: FileSummary) -> str:
     console = Console(width=80, record=True, file=io.StringIO())
     show_found(console, found)
     return console.export_text()
@@ -128,7 +128,7 @@ def test_names_stay_whole_in_80_columns_and_a_state_has_one_line() -> None:
         FoundTensor(name, "state", "float32 [N, 4]", "state", "[B, 4]"),
         FoundTensor("after:1", "next state", "float32 [N, 4]", "after", "[B, 4]"),
     )
-    text = shown(Found("file.onnx", "recurrent", tensors, ((name, "after:1", "their names"),)))
+    text = shown(FileSummary("file.onnx", "recurrent", tensors, ((name, "after:1", "their names"),)))
     assert name in text
     assert text.count("after:1") == 1
     assert ("16" in text, "[N, 4]" in text) == (True, False)
@@ -139,5 +139,5 @@ def test_dozens_of_states_of_one_kind_are_told_together() -> None:
     names = [(f"cached_{place}", f"new_cached_{place}") for place in range(30)]
     tensors = [FoundTensor(given, "state", "float32 [N, 4]", given, "[B, 4]") for given, _ in names]
     pairs = tuple((given, made, "their names") for given, made in names)
-    text = shown(Found("file.onnx", "recurrent", tuple(tensors), pairs))
+    text = shown(FileSummary("file.onnx", "recurrent", tuple(tensors), pairs))
     assert ("30 states" in text, "cached_0 ... cached_29" in text, "cached_7" in text) == (True, True, False)
