@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
+from ostinato.export.contracts.recurrent import inspect_module
 from ostinato.export.errors import ExportError
-from ostinato.export.importing.spread import allowed, proved_to_rounding
+from ostinato.export.importing.spread import allowed, proved_to_rounding, spread_of_steps
 from ostinato.export.proofs.proof import TOLERANCE, Measured, Proof
 from ostinato.service.artifact.manifest import Parity
+from ostinato.service.artifact.tensors import Input
 
 
 def prove_at(difference: float) -> Proof:
@@ -46,3 +50,25 @@ def test_what_the_file_s_own_runs_do_not_account_for_is_refused(difference: floa
 
 def test_no_file_allows_more_than_a_thousandth() -> None:
     assert (allowed(0.0), allowed(1.0)) == (TOLERANCE, 1e-3)
+
+
+class Summed(nn.Module):
+    """A running sum; alone, a row is rounded otherwise by so much."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self.off = off
+
+    def initial_state(self, batch_size: int) -> torch.Tensor:
+        return torch.zeros(batch_size, 1)
+
+    def forward(self, x: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sums = total.unsqueeze(1) + x.cumsum(1)
+        return sums * (1 + self.off if len(x) == 1 else 1), sums[:, -1]
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-3])
+def test_the_spread_of_a_file_is_what_company_makes_of_a_row(off: float) -> None:
+    given = Input(name="x", dtype="float32", shape=("B", "T", 1), features=("x",))
+    contract = inspect_module(Summed(off), [given])
+    assert spread_of_steps(contract) == pytest.approx(off, rel=0.3, abs=1e-6)
