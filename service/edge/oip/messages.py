@@ -1,0 +1,57 @@
+"""Messages of the Open Inference Protocol, as they are whichever way they came: HTTP and gRPC read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from numpy.typing import NDArray
+
+Parameter: TypeAlias = bool | int | float | str
+Parameters: TypeAlias = Mapping[str, Parameter]
+
+
+class Tensor(NamedTuple):
+    """A named array. ``data`` is of ``shape`` and in the dtype of its ``datatype``; for BYTES it has ``bytes`` objects.
+
+    ``data`` may be a view of a message, which is read only.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: NDArray[Any]
+
+
+class RequestedOutput(NamedTuple):
+    """An output that is asked for by its name."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferRequest(NamedTuple):
+    """A request to ``infer``.
+
+    Attributes:
+        version: None or empty = the newest that is served.
+        id: comes back with the answer.
+        outputs: none = the model's own.
+    """
+
+    model: str
+    version: str | None
+    id: str
+    parameters: Parameters
+    inputs: Sequence[Tensor]
+    outputs: Sequence[RequestedOutput] = ()
+
+
+class InferResponse(NamedTuple):
+    """The answer to one, with the version that ran; its outputs in the order in which they were asked for."""
+
+    model: str
+    version: str
+    id: str
+    parameters: Parameters
+    outputs: list[Tensor]
