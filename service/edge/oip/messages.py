@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
 Parameter: TypeAlias = bool | int | float | str
 Parameters: TypeAlias = Mapping[str, Parameter]
+_NONE: Parameters = MappingProxyType({})
 
 
-class Tensor(NamedTuple):
+class NamedTensor(NamedTuple):
     """A named array. ``data`` is of ``shape`` and in the dtype of its ``datatype``; for BYTES it has ``bytes`` objects.
 
     ``data`` may be a view of a message, which is read only.
@@ -27,7 +29,7 @@ class RequestedOutput(NamedTuple):
     """An output that is asked for by its name."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters = _NONE
 
 
 class InferRequest(NamedTuple):
@@ -43,7 +45,7 @@ class InferRequest(NamedTuple):
     version: str | None
     id: str
     parameters: Parameters
-    inputs: Sequence[Tensor]
+    inputs: Sequence[NamedTensor]
     outputs: Sequence[RequestedOutput] = ()
 
 
@@ -54,4 +56,4 @@ class InferResponse(NamedTuple):
     version: str
     id: str
     parameters: Parameters
-    outputs: list[Tensor]
+    outputs: list[NamedTensor]
