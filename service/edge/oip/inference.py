@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse
+from ostinato.service.edge.oip.options import is_of_sequence
+from ostinato.service.edge.oip.sequences import SequenceSteps
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 
 
 class Inference:
-    """Answers requests to ``infer``: steps of sequences, whole sequences, and what models generate."""
+    """Answers requests to ``infer``: steps of sequences, whole sequences, and what models generate.
+
+    Attributes:
+        sequences: for those who hand a step on without a task.
+    """
 
     def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger) -> None:
         self._catalogue = catalogue
-        self._sessions = sessions
-        self._ledger = ledger
+        self.sequences = SequenceSteps(catalogue, sessions, ledger)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer a request.
@@ -26,4 +31,6 @@ class Inference:
             UnknownModel, Starting, SeqConflict, TooLarge, Overloaded, Draining, RunFailed, StateStoreUnavailable: as
                 the routes under ``/v1``.
         """
+        if is_of_sequence(request.parameters):
+            return await self.sequences.infer(request)
         raise NotImplementedError

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
-Parameter: TypeAlias = bool | int | float | str
-Parameters: TypeAlias = Mapping[str, Parameter]
-_NONE: Parameters = MappingProxyType({})
+InferParameter: TypeAlias = bool | int | float | str
+InferParameters: TypeAlias = Mapping[str, InferParameter]
+_NONE: InferParameters = MappingProxyType({})
 
 
 class NamedTensor(NamedTuple):
@@ -29,7 +29,7 @@ class RequestedOutput(NamedTuple):
     """An output that is asked for by its name."""
 
     name: str
-    parameters: Parameters = _NONE
+    parameters: InferParameters = _NONE
 
 
 class InferRequest(NamedTuple):
@@ -44,7 +44,7 @@ class InferRequest(NamedTuple):
     model: str
     version: str | None
     id: str
-    parameters: Parameters
+    parameters: InferParameters
     inputs: Sequence[NamedTensor]
     outputs: Sequence[RequestedOutput] = ()
 
@@ -55,5 +55,5 @@ class InferResponse(NamedTuple):
     model: str
     version: str
     id: str
-    parameters: Parameters
+    parameters: InferParameters
     outputs: list[NamedTensor]
