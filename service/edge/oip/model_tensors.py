@@ -26,7 +26,7 @@ from ostinato.service.inputs.sequences import check_numbers, few
 _CELL = re.compile(r"(.*)\[(\d+)\]\[(\d+)\]", re.DOTALL)
 
 
-class ModelTensors:
+class ModelInterface:
     """What one version of a model takes and gives.
 
     Attributes:
@@ -256,12 +256,12 @@ def _plain(value: Any) -> Any:
     return value.tolist()
 
 
-_made: WeakKeyDictionary[AnyEngine, ModelTensors] = WeakKeyDictionary()
+_made: WeakKeyDictionary[AnyEngine, ModelInterface] = WeakKeyDictionary()
 
 
-def tensors_of(engine: AnyEngine) -> ModelTensors:
+def interface_of(engine: AnyEngine) -> ModelInterface:
     """The tensors of a served version, made once."""
     found = _made.get(engine)
     if found is None:
-        found = _made[engine] = ModelTensors(engine.manifest)
+        found = _made[engine] = ModelInterface(engine.manifest)
     return found

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes, numbers_of
 from ostinato.service.edge.oip.messages import InferParameters, InferRequest, InferResponse, NamedTensor
-from ostinato.service.edge.oip.model_tensors import ModelTensors, leading_axes, numbers_of, tensors_of
 from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.edge.oip.options import SequenceParameters, read_options
 from ostinato.service.engine.recurrent.engine import Engine
@@ -43,7 +43,7 @@ class SequenceStep:
         has_steps: False of an END alone.
     """
 
-    __slots__ = ("_known", "_leading", "_names", "has_steps", "options", "request", "session_id")
+    __slots__ = ("_leading", "_model", "_names", "has_steps", "options", "request", "session_id")
 
     def __init__(self, request: InferRequest) -> None:
         self.request = request
@@ -66,12 +66,12 @@ class SequenceStep:
             InvalidInput: they are not what the model takes; names the tensor and the place.
             TooLarge: they are too many.
         """
-        known = self._known = tensors_of(engine)
-        self._names = known.requested(self.request.outputs)
+        model = self._model = interface_of(engine)
+        self._names = model.requested(self.request.outputs)
         inputs = self.request.inputs
-        context = known.context if self.options.sequence_start else ()
-        tensors = known.steps(known.by_name(inputs, context))
-        leading = [_steps_axes(tensor, part) for tensor, part in zip(tensors, known.given.parts, strict=True)]
+        context = model.context if self.options.sequence_start else ()
+        tensors = model.steps(model.by_name(inputs, context))
+        leading = [_steps_axes(tensor, part) for tensor, part in zip(tensors, model.given.parts, strict=True)]
         if len(set(leading)) > 1:
             told = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in tensors)
             raise InvalidInput(f"the inputs differ in their steps: {told}")
@@ -81,15 +81,15 @@ class SequenceStep:
             raise InvalidInput("there is no step in it; send at least one", tensors[0].name)
         if num_steps > 1:
             engine.check_length(num_steps, tensors[0].name)
-        return known.rows(tensors)
+        return model.rows(tensors)
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""
         _, seq, steps, outputs, _ = answer
-        known, request = self._known, self.request
+        model, request = self._model, self.request
         if not self.options.return_sequences:
             outputs = outputs[-1:]
-        made = known.answers(outputs)
+        made = model.answers(outputs)
         before = len(self._leading) - 1
         tensors = []
         for name in self._names:
@@ -98,19 +98,19 @@ class SequenceStep:
                 data = data[-1]
             elif before:
                 data = data[None]
-            tensors.append(known.tensor(name, data))
+            tensors.append(model.tensor(name, data))
         parameters: dict[str, Any] = {"sequence_id": self.options.sequence_id, "seq": seq, "steps": steps}
-        parameters |= known.told_of(steps, len(outputs))
-        return InferResponse(request.model, known.version, request.id, parameters, tensors)
+        parameters |= model.told_of(steps, len(outputs))
+        return InferResponse(request.model, model.version, request.id, parameters, tensors)
 
-    def ended(self, known: ModelTensors) -> InferResponse:
+    def ended(self, model: ModelInterface) -> InferResponse:
         """The answer to an END alone, whose outputs have no step."""
         request = self.request
-        names = known.requested(request.outputs)
-        made = known.answers(known.made.zeros(0))
+        names = model.requested(request.outputs)
+        made = model.answers(model.made.zeros(0))
         parameters: InferParameters = {"sequence_id": self.options.sequence_id}
-        tensors = [known.tensor(name, made[name][None]) for name in names]
-        return InferResponse(request.model, known.version, request.id, parameters, tensors)
+        tensors = [model.tensor(name, made[name][None]) for name in names]
+        return InferResponse(request.model, model.version, request.id, parameters, tensors)
 
 
 class SequenceSteps:
@@ -190,8 +190,8 @@ class SequenceSteps:
         engine = self._catalogue.resolve(request.model, options.version)
         engine.check_room()
         rows = step.rows(engine)
-        known = tensors_of(engine)
-        context = _context_of(known, request.inputs)
+        model = interface_of(engine)
+        context = _context_of(model, request.inputs)
         while True:
             await self._end_if_live(step)
             with contextlib.suppress(SessionExists):  # which another process has begun since
@@ -199,7 +199,7 @@ class SequenceSteps:
                     request.model,
                     session_id=step.session_id,
                     ttl_seconds=options.ttl_seconds,
-                    version=known.version,
+                    version=model.version,
                     context=context,
                 )
                 break
@@ -226,16 +226,16 @@ class SequenceSteps:
                 _check_model(step, (await self._sessions.look(step.session_id)).model)
             await self._sessions.close(step.session_id)
 
-    async def _end(self, step: SequenceStep) -> ModelTensors:
-        """Close a sequence without a step; the known of the version that it ran on."""
+    async def _end(self, step: SequenceStep) -> ModelInterface:
+        """Close a sequence without a step; the interface of the version that it ran on."""
         try:
             facts = await self._sessions.look(step.session_id)
             _check_model(step, facts.model)
-            known = tensors_of(self._catalogue.resolve(facts.model, facts.version))
+            interface = interface_of(self._catalogue.resolve(facts.model, facts.version))
             await self._sessions.close(step.session_id)
         except GONE as error:
             raise self._not_started(step, error) from error
-        return known
+        return interface
 
     @contextlib.asynccontextmanager
     async def _in_turn(self, session_id: str) -> AsyncIterator[None]:
@@ -282,16 +282,16 @@ def _steps_axes(tensor: NamedTensor, part: Any) -> tuple[int, ...]:
     return leading
 
 
-def _context_of(known: ModelTensors, inputs: Sequence[NamedTensor]) -> dict[str, Any]:
+def _context_of(model: ModelInterface, inputs: Sequence[NamedTensor]) -> dict[str, Any]:
     """The context that came with a START, as nested lists by name, checked."""
     context = {}
     for tensor in inputs:
-        part = known.context.get(tensor.name)
+        part = model.context.get(tensor.name)
         if part is not None:
             if any(axis != 1 for axis in leading_axes(tensor, part)):
                 raise InvalidInput(
                     f"shape {list(tensor.shape)}: a context is one row of {list(part.row_shape)}", part.name
                 )
             context[part.name] = numbers_of(tensor, part)[0].reshape(part.row_shape).tolist()
-    to_context(context, known.manifest.context, "context")
+    to_context(context, model.manifest.context, "context")
     return context
