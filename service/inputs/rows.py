@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.integers import exact_array, is_whole
 from ostinato.service.inputs.sequences import MAX_SHOWN, check_codes, check_width, few, to_sequence
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
@@ -196,7 +197,7 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     if rank <= 1:
         return to_sequence(given, part, field)
     try:
-        numbers: NDArray[Any] = np.array(given, np.float64)
+        numbers: NDArray[Any] = exact_array(given) if is_whole(part.dtype) else np.array(given, np.float64)
     except (ValueError, OverflowError):
         numbers = np.empty((0, 0))
     if numbers.shape[1:] not in (part.row_shape, (part.num_features,)):
@@ -214,7 +215,7 @@ def _checked(given: list[Any], part: Input, field: str) -> Any:
     try:
         return msgspec.convert(given, _nested(shape, part.dtype == "bool"))
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$")
+        message, _, place = str(error).replace("int | float", "float").partition(" - at `$")
         if message.startswith(_TOO_LONG):
             _check_sizes(given, part, shape, field)
         raise InvalidInput(message, field + place.strip("`")) from error
@@ -232,7 +233,7 @@ def _given_shape(given: Any, part: Input) -> tuple[int, ...]:
 @cache
 def _nested(shape: tuple[int, ...], of_bools: bool) -> Any:
     """Steps with no more numbers than they may have: longer ones are seen before their numbers are looked at."""
-    step: Any = float | bool | None if of_bools else float | None
+    step: Any = int | float | bool | None if of_bools else int | float | None
     for size in reversed(shape):
         step = Annotated[list[step], msgspec.Meta(max_length=size)]
     return list[step]

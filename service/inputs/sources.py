@@ -67,10 +67,11 @@ def to_codes(given: Any, vocabulary: Vocabulary | None, num_codes: int, place: s
     if not isinstance(given, list):
         raise InvalidInput("give a text or a list of codes", field=place)
     check_length(len(given), place, most)
-    for index, code in enumerate(given):
+    codes = [int(code) if isinstance(code, float) and code.is_integer() else code for code in given]
+    for index, code in enumerate(codes):
         if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < num_codes:
             raise InvalidInput(f"{code!r} is no code; codes are 0 to {num_codes - 1}", field=f"{place}[{index}]")
-    return given
+    return codes
 
 
 def check_length(num_steps: int, place: str, most: int) -> None:

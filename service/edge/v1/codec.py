@@ -110,7 +110,7 @@ def known_future(
 
 
 def _misfit(error: msgspec.ValidationError, kind: Any, text: bytes = b"") -> InvalidInput:
-    message, _, place = str(error).partition(" - at `$")
+    message, _, place = str(error).replace("int | float", "float").partition(" - at `$")
     place = place.removesuffix("`").removeprefix(".")
     if found := _MEMBER.fullmatch(message):
         name = found[1][:_MAX_SHOWN]
