@@ -187,9 +187,7 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     """The steps of one tensor, ``[n, F]``."""
     given = _steps(given, field)
     if isinstance(given, list):
-        if part.categories:
-            codes = {name: _codes(words, part.unknown.get(name)) for name, words in part.categories.items()}
-            given = [_in_codes(step, part, codes, f"{field}[{index}]") for index, step in enumerate(given)]
+        given = with_codes(given, part, field)
         given = _checked(given, part, field)
     rank = len(part.row_shape)
     if rank == 0 and not isinstance(given[0], list | np.ndarray):
@@ -278,6 +276,18 @@ def _codes(words: tuple[str, ...], unknown: str | None) -> _Codes:
     codes = _Codes((word, code) for code, word in enumerate(words))
     codes.unknown = None if unknown is None else codes[unknown]
     return codes
+
+
+def with_codes(given: list[Any], part: Input, field: str) -> list[Any]:
+    """Steps with their words as codes, where the input has any.
+
+    Raises:
+        InvalidInput: there is no such word; names the place.
+    """
+    if not part.categories:
+        return given
+    codes = {name: _codes(words, part.unknown.get(name)) for name, words in part.categories.items()}
+    return [_in_codes(step, part, codes, f"{field}[{index}]") for index, step in enumerate(given)]
 
 
 def _in_codes(step: Any, part: Input, codes: Mapping[str, Mapping[str, int]], place: str) -> Any:
