@@ -68,6 +68,18 @@ def _floats(rows: Any, dtype: str) -> NDArray[Any]:
     return np.array(rows, np.float32 if dtype == "float32" else np.float64)
 
 
+def check_numbers(array: NDArray[Any], part: Input, field: str) -> None:
+    """Refuse numbers ``[n, F]``, in the dtype of a model's input already, that it does not take.
+
+    Raises:
+        InvalidInput: a missing value, infinity, or a code that there is not; names the place.
+    """
+    if array.dtype.kind == "f" and not is_finite(array):
+        _check_finite(array, part, field)
+    if part.is_limited:
+        check_codes(array, part, field)
+
+
 def is_finite(array: NDArray[Any]) -> bool:
     """Whether every number is finite, and their squares can be added up: where it is False, look closely."""
     return math.isfinite(np.vdot(array, array))

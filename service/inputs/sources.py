@@ -69,7 +69,7 @@ def to_codes(given: Any, vocabulary: Vocabulary | None, num_codes: int, place: s
     if not isinstance(given, list):
         raise InvalidInput("give a text or a list of codes", field=place)
     check_length(len(given), place, most)
-    codes: list[int] = [int(code) if isinstance(code, float) and code.is_integer() else code for code in given]
+    codes: list[Any] = [int(code) if isinstance(code, float) and code.is_integer() else code for code in given]
     for index, code in enumerate(codes):
         if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < num_codes:
             raise InvalidInput(f"{code!r} is no code; codes are 0 to {num_codes - 1}", field=f"{place}[{index}]")
@@ -104,7 +104,7 @@ def _flat(given: list[Any], part: Input, place: str) -> list[Any]:
         shape = ()
     if shape not in (part.row_shape, (part.num_features,)):
         raise InvalidInput(f"give {part.num_features} numbers, as {list(part.row_shape)} has", field=place)
-    [flat] = with_codes([np.array(given, object).ravel().tolist()], part, place)
+    flat: list[Any] = with_codes([np.array(given, object).ravel().tolist()], part, place)[0]
     _check_numbers(flat, place)
     return flat
 
