@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
@@ -112,7 +112,7 @@ class Edge:
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "http" and self._system.serve(scope["path"]):
             try:
-                response = self._system.answer(scope["method"], scope["path"])
+                response = self._system.answer(scope["method"], scope["path"], _accept(scope["headers"]))
             except (UnknownRoute, MethodNotAllowed) as error:
                 response = self._refuse(error, scope)
             await _send(send, response)
@@ -179,6 +179,10 @@ class Edge:
 
     def _refuse(self, error: Exception, scope: Scope) -> Response:
         return self.desk.refuse(error, f"{scope['method']} {scope['path']}").response()
+
+
+def _accept(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
 
 
 async def _send(send: Send, response: Response) -> None:

@@ -67,6 +67,8 @@ class Routes:
             path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
         }
 
+        desk.expect(["none", *(path for path, _ in self._paths.values()), *self._typed])
+
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""
         return path.startswith("/v1/") or path == "/v1" or path in self._typed

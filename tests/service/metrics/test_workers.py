@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.service.metrics.series import Metrics, ModelMetrics, SeriesNumbers
+from ostinato.service.metrics.families import SeriesNumbers
+from ostinato.service.metrics.series import Metrics, ModelMetrics
 from ostinato.service.metrics.workers import (
     MAX_FOLDED_NAMES,
     WorkerMetrics,
@@ -96,6 +97,23 @@ def test_counters_and_histograms_outlast_a_worker_and_gauges_do_not() -> None:
         "run_mode",
         "models_failed",
         "workers",
+        "sessions_stored",
+        "queue_saturation",
+        "version_failed",
+        "versions_missing",
+        "missing_version_sessions",
+        "ready",
+        "draining",
+        "limit",
+        "store_up",
+        "store_bytes",
+        "build_info",
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "input_distance",
+        "input_missing_expected",
     }
 
 
