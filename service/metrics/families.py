@@ -188,7 +188,7 @@ class Distance:
         family.add_metric(labels, self.read())
 
 
-class Series(Protocol):
+class LabelledSeries(Protocol):
     """One series: what a family asks of it."""
 
     metric_family: Any
@@ -203,7 +203,7 @@ class Series(Protocol):
         """Write it into a family of prometheus_client's."""
 
 
-Value = TypeVar("Value", bound=Series)
+Value = TypeVar("Value", bound=LabelledSeries)
 OverWorkers = Callable[[tuple[float, float]], float]
 
 

@@ -161,5 +161,5 @@ def test_it_answers_as_open_metrics_who_asks_for_that(server: ServerProcess) -> 
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert answer.text.endswith("# EOF\n")
-    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    families = {family.name for family in text_string_to_metric_families(answer.text)}  # type: ignore[no-untyped-call]
     assert {"ostinato_steps", "ostinato_ready", "ostinato_request_seconds"} <= families
