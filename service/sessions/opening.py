@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from ostinato.service.config import MIN_TTL_SECONDS, is_time_to_live
+from ostinato.service.errors import InvalidInput
+
 
 class Opening(TypedDict, total=False):
     """Options. ``ttl_seconds``: 0 = it never expires. ``context``: name -> nested lists, see ``to_context``."""
@@ -13,3 +16,13 @@ class Opening(TypedDict, total=False):
     ttl_seconds: float | None
     version: str | None
     context: Mapping[str, Any] | None
+
+
+def check_time_to_live(seconds: float) -> None:
+    """Refuse a time to live that is too short.
+
+    Raises:
+        InvalidInput.
+    """
+    if not is_time_to_live(seconds):
+        raise InvalidInput(f"0, for ever, or at least {MIN_TTL_SECONDS:g} s", field="ttl_seconds")

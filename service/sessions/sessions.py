@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Unpack
 
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.config import MIN_TTL_SECONDS, is_time_to_live
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import (
     CopyOutdated,
@@ -22,7 +21,7 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.inputs.rows import to_context
-from ostinato.service.sessions.opening import Opening
+from ostinato.service.sessions.opening import Opening, check_time_to_live
 from ostinato.service.sessions.session import SESSION_ID_PATTERN, LiveSession
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
@@ -273,8 +272,7 @@ class Sessions:
         if session_id is not None:
             _check_id(session_id)
         ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
-        if not is_time_to_live(ttl):
-            raise InvalidInput(f"0, for ever, or at least {MIN_TTL_SECONDS:g} s", field="ttl_seconds")
+        check_time_to_live(ttl)
         engine.admit(0)
         session_id = session_id or secrets.token_urlsafe(16)
         now = self._clock()

@@ -61,7 +61,7 @@ def decode_json(text: bytes, decoder: msgspec.json.Decoder[BodyType], what: str)
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise _misfit(error, decoder.type, text) from error
+        raise misfit(error, decoder.type, text) from error
     except RecursionError as error:
         raise InvalidInput(f"{what} is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -85,7 +85,7 @@ def decode_query(query_string: bytes, query_type: type[BodyType]) -> BodyType:
     try:
         return msgspec.convert({name: values[-1] for name, values in given.items()}, query_type, strict=False)
     except msgspec.ValidationError as error:
-        raise _misfit(error, query_type) from error
+        raise misfit(error, query_type) from error
 
 
 def known_future(
@@ -109,8 +109,9 @@ def known_future(
     return {name: [row[column] for row in given] for column, name in enumerate(features)}
 
 
-def _misfit(error: msgspec.ValidationError, kind: Any, text: bytes = b"") -> InvalidInput:
-    message, _, place = str(error).partition(" - at `$")
+def misfit(error: msgspec.ValidationError, kind: Any, text: bytes = b"") -> InvalidInput:
+    """What msgspec says of a value that is not of type ``kind``, with its place; ``text``: the JSON it was."""
+    message, _, place = str(error).replace("int | float", "float").partition(" - at `$")
     place = place.removesuffix("`").removeprefix(".")
     if found := _MEMBER.fullmatch(message):
         name = found[1][:_MAX_SHOWN]

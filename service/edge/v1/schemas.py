@@ -14,7 +14,9 @@ from ostinato.service.config import MAX_TTL_SECONDS
 from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
-Sequence = list[list[float | None]]
+Number = int | float
+"""A whole number stays one: as a float it would be rounded from 2^53 on."""
+Sequence = list[list[Number | None]]
 FrameId = Annotated[str, msgspec.Meta(max_length=128)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TimeToLive = Annotated[float, msgspec.Meta(ge=0, le=MAX_TTL_SECONDS)]
@@ -24,7 +26,14 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     """A JSON object."""
 
 
-class StepBody(Body):
+class StepOptions(Body):
+    """How a chunk is applied and answered."""
+
+    seq: Seq | None = None
+    return_sequences: bool = True
+
+
+class StepBody(StepOptions, kw_only=True):
     """``POST /v1/sessions/{id}/step``: inputs ``[n, F]``.
 
     ``holds_numbers``: whether decoding has checked that the inputs are rows of numbers; else they may be anything.
@@ -32,11 +41,9 @@ class StepBody(Body):
 
     holds_numbers: ClassVar[bool] = True
     inputs: Sequence
-    seq: Seq | None = None
-    return_sequences: bool = True
 
 
-class NestedStepBody(StepBody):
+class NestedStepBody(StepBody, kw_only=True):
     """The same for a model of several inputs, nested ones, or words for codes."""
 
     holds_numbers: ClassVar[bool] = False
@@ -174,7 +181,7 @@ class ForecastBody(Body):
     """
 
     horizon: Annotated[int, msgspec.Meta(ge=1)]
-    known_future: dict[str, list[float | str | None]] | list[list[float | str | None]] | None = None
+    known_future: dict[str, list[Number | str | None]] | list[list[Number | str | None]] | None = None
 
 
 class ForecastInput(ForecastBody, kw_only=True):
@@ -186,13 +193,9 @@ class ForecastInput(ForecastBody, kw_only=True):
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class GenerateBody(Body):
-    """``POST /v1/models/{model}/generate``: inputs are texts, lists of codes, or sequences ``[n, F]``.
+class OutputOptions(Body):
+    """How outputs are chosen, and what is told of them."""
 
-    Without ``inputs`` a model that needs no source writes one output from nothing.
-    """
-
-    inputs: list[str | list[Any]] | None = None
     max_steps: Count | None = None
     method: Literal["greedy", "beam", "sample"] = "greedy"
     num_beams: Count | None = None
@@ -204,8 +207,17 @@ class GenerateBody(Body):
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     return_attention: bool = False
     return_log_probs: bool = False
-    stream: bool = False
     version: str | None = None
+
+
+class GenerateBody(OutputOptions, kw_only=True):
+    """``POST /v1/models/{model}/generate``: inputs are texts, lists of codes, or sequences ``[n, F]``.
+
+    Without ``inputs`` a model that needs no source writes one output from nothing.
+    """
+
+    inputs: list[str | list[Any]] | None = None
+    stream: bool = False
 
 
 class GenerateInput(GenerateBody, kw_only=True):
@@ -223,6 +235,6 @@ class GenerateStreamInput(GenerateInput, kw_only=True):
 class ScoreBody(Body):
     """``POST /v1/models/{model}/score``: how likely each target is as the output for its input."""
 
-    targets: list[str | list[int]]
+    targets: list[str | list[Number]]
     inputs: list[str | list[Any]] | None = None
     version: str | None = None

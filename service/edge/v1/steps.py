@@ -157,7 +157,7 @@ async def prepare_inputs(body: StepBody, sessions: Sessions, session_id: str, mi
         InvalidInput, TooLarge: as ``chunk_inputs``.
     """
     if body.holds_numbers:
-        body.inputs = await to_numbers(body.inputs)
+        body.inputs = await to_numbers(body.inputs, dtype="")
         return
     session = None
     with contextlib.suppress(OstinatoError):  # which is told when the chunk is put to it
@@ -201,12 +201,12 @@ def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
         outputs = outputs[-1:]
     content = {"session_id": session_id, "seq": seq, "steps": steps, "outputs": made.words(outputs)}
     if made.delay is not None:
-        content["speaks_of"] = _first_spoken_of(steps - len(outputs), made.delay)
+        content["speaks_of"] = first_spoken_of(steps - len(outputs), made.delay)
     if made.framing:
         content["output_steps"] = made.steps_of(made.ends_of(steps, len(outputs)))
     return content
 
 
-def _first_spoken_of(first: int, delay: int | dict[str, int]) -> int | dict[str, int]:
+def first_spoken_of(first: int, delay: int | dict[str, int]) -> int | dict[str, int]:
     """The step of which the first row of an answer speaks, of each output with a delay; negative before the first."""
     return first - delay if isinstance(delay, int) else {name: first - each for name, each in delay.items()}
