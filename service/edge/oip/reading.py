@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -30,6 +30,18 @@ _KINDS |= {"u": _KINDS["i"], "b": frozenset({bool}), "O": frozenset({str})}
 """What an element in JSON may be, by the kind of its dtype; null is a missing value."""
 _WORDS = {"f": "a number, or null where it is missing", "i": "a whole number", "b": "true or false", "O": "a text"}
 _WORDS |= {"u": _WORDS["i"]}
+
+
+class ShapedTensor(Protocol):
+    """A tensor as a message has it, before its data are looked at."""
+
+    @property
+    def name(self) -> str:
+        """Of the input."""
+
+    @property
+    def shape(self) -> Iterable[int]:
+        """As the client says; nothing is known of it."""
 
 
 class TensorHeader(msgspec.Struct):
@@ -180,20 +192,22 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         dtype = DTYPES.get(tensor.datatype)
         if dtype is None:
             raise InvalidInput(f"no datatype {tensor.datatype[:60]!r}; there are: {', '.join(DTYPES)}", name)
-        shape, count = _shape(tensor)
+        shape, count = shape_of(tensor)
         refuse_shared_memory(tensor.parameters, name)
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             data = yield from _of_json(tensor.data, shape, count, dtype, name)
         else:
             if type(size) is not int or size < 0 or tensor.data is not None:
-                raise InvalidInput("binary_data_size is a number of bytes, of a tensor without data in the header", name)
+                raise InvalidInput(
+                    "binary_data_size is a number of bytes, of a tensor without data in the header", name
+                )
             if size > len(behind) - at:
                 raise InvalidInput(f"{size} bytes, and behind the header there are {len(behind) - at} left", name)
             part = behind[at : at + size]
             at += size
             if tensor.datatype == BYTES:
-                data = yield from _of_elements(part, count, name)
+                data = yield from read_elements(part, count, name)
             elif size != count * dtype.itemsize:
                 raise InvalidInput(
                     f"{size} bytes for shape {list(shape)} of {tensor.datatype}, which needs {count * dtype.itemsize}",
@@ -206,7 +220,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         raise InvalidInput(f"{len(behind) - at} bytes behind the tensors, which are none of theirs")
 
 
-def _shape(tensor: TensorHeader) -> tuple[tuple[int, ...], int]:
+def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     """A shape, and how many elements it has; whether they are there is not known yet."""
     shape = tuple(tensor.shape)
     if len(shape) > MAX_AXES or any(size < 0 for size in shape):
@@ -247,7 +261,9 @@ def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[
         return
     for index, inner in enumerate(data):
         if not isinstance(inner, list):
-            raise InvalidInput("some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]")
+            raise InvalidInput(
+                "some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]"
+            )
         yield from _flat_rows(inner, sizes[1:], f"{place}[{index}]")
 
 
@@ -276,10 +292,12 @@ def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
     return True
 
 
-def _of_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
+def read_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
     """The elements of BYTES, each behind its length."""
     if count * _LENGTH_BYTES > len(part):
-        raise InvalidInput(f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name)
+        raise InvalidInput(
+            f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name
+        )
     elements = np.empty(count, object)
     at = 0
     for index in range(count):
