@@ -187,7 +187,9 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
             data = yield from _of_json(tensor.data, shape, count, dtype, name)
         else:
             if type(size) is not int or size < 0 or tensor.data is not None:
-                raise InvalidInput("binary_data_size is a number of bytes, of a tensor without data in the header", name)
+                raise InvalidInput(
+                    "binary_data_size is a number of bytes, of a tensor without data in the header", name
+                )
             if size > len(behind) - at:
                 raise InvalidInput(f"{size} bytes, and behind the header there are {len(behind) - at} left", name)
             part = behind[at : at + size]
@@ -224,7 +226,8 @@ def _of_json(
     if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
         return _numbers(data, dtype, name, 0)
     parts: list[NDArray[Any]] = []
-    at, waiting = 0, []
+    at = 0
+    waiting: list[Any] = []
     for row in _flat_rows(data, sizes, name):
         waiting = waiting + row if waiting else row
         while len(waiting) >= SLICE_NUMBERS:
@@ -247,7 +250,9 @@ def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[
         return
     for index, inner in enumerate(data):
         if not isinstance(inner, list):
-            raise InvalidInput("some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]")
+            raise InvalidInput(
+                "some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]"
+            )
         yield from _flat_rows(inner, sizes[1:], f"{place}[{index}]")
 
 
@@ -279,7 +284,9 @@ def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
 def _of_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
     """The elements of BYTES, each behind its length."""
     if count * _LENGTH_BYTES > len(part):
-        raise InvalidInput(f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name)
+        raise InvalidInput(
+            f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name
+        )
     elements = np.empty(count, object)
     at = 0
     for index in range(count):
