@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from ostinato.service.edge.message import Request, Response, json_response
 from ostinato.service.edge.oip.descriptions import Descriptions
+from ostinato.service.edge.oip.forms import Forms
 from ostinato.service.edge.oip.inference import Inference
-from ostinato.service.edge.oip.messages import InferRequest, InferResponse
 from ostinato.service.edge.oip.options import is_of_sequence
-from ostinato.service.edge.oip.reading import BinaryOutputs, is_short, read, read_short
-from ostinato.service.edge.oip.sequences import SequenceStep
+from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
+from ostinato.service.edge.oip.steps import SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
@@ -20,6 +21,8 @@ from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.session import LiveSession
 
+BinaryStep: TypeAlias = tuple[SequenceStep, BinaryOutputs]
+"""A step as it came over HTTP, and which outputs go behind the header of its answer."""
 OipHandler = Callable[[Request], Awaitable[Response]]
 
 INFER, INFER_VERSION = "/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer"
@@ -39,22 +42,13 @@ _NOT_SHARED = "shared memory is not read or written here: send tensors in the me
 _NOT_SET = "traces and the log are not set by requests: the server's settings and --help have what there is"
 
 
-class BinaryStep:
-    """A step of a sequence as it came over HTTP, and how its outputs are sent."""
-
-    __slots__ = ("binary", "step")
-
-    def __init__(self, request: InferRequest, binary: BinaryOutputs) -> None:
-        self.step = SequenceStep(request)
-        self.binary = binary
-
-
 class OipRoutes:
     """Handlers of ``/v2``, health apart, which is the system's; its steps go a direct way, see ``DirectRoute``."""
 
     def __init__(self, inference: Inference, descriptions: Descriptions) -> None:
         self._inference = inference
         self._sequences = inference.sequences
+        self._forms = Forms()
         self._descriptions = descriptions
         refuse_load, refuse_memory, refuse_setting = map(_refuse, (_NOT_LIVE, _NOT_SHARED, _NOT_SET))
         self.table: dict[str, dict[str, OipHandler]] = {
@@ -138,31 +132,35 @@ class OipRoutes:
 
     def read(self, request: Request) -> tuple[LiveSession, BinaryStep] | None:
         """See ``DirectRoute``: a step that is short, and neither starts nor ends its sequence."""
-        if not is_short(request):
-            return None
-        message, binary = read_short(request, *_named(request))
-        if not is_of_sequence(message.parameters):
-            return None
-        step = BinaryStep(message, binary)
-        session = self._sequences.use(step.step)
-        return None if session is None else (session, step)
+        size = header_bytes(request)
+        found = self._forms.find(request.name, request.body, size)
+        if found is None:
+            if not is_short(request.body, size):
+                return None
+            message, binary = read_short(request, *_named(request))
+            if not is_of_sequence(message.parameters):
+                return None
+            step = SequenceStep(StepForm(message), message.inputs)
+            self._forms.keep(request.name, request.body, size, step, binary)
+            found = step, binary
+        session = self._sequences.use(found[0])
+        return None if session is None else (session, found)
 
     def begin(self, session: LiveSession, step: BinaryStep, future: Waiter) -> Awaitable[StepAnswer]:
         """See ``DirectRoute``."""
-        return self._sequences.begin(session, step.step, future)
+        return self._sequences.begin(session, step[0], future)
 
     def answer(self, answer: StepAnswer, step: BinaryStep) -> Response:
         """See ``DirectRoute``."""
-        return write(step.step.response(answer), step.binary)
+        return write(step[0].response(answer), step[1])
 
     async def answer_in_slices(self, answer: StepAnswer, step: BinaryStep) -> Response:
         """See ``DirectRoute``."""
-        return await write_in_slices(step.step.response(answer), step.binary)
+        return await write_in_slices(step[0].response(answer), step[1])
 
     async def step_anew(self, session: LiveSession, step: BinaryStep, error: OstinatoError) -> Response:
         """See ``DirectRoute``."""
-        response: InferResponse = step.step.response(await self._sequences.step_anew(session, step.step, error))
-        return write(response, step.binary)
+        return write(step[0].response(await self._sequences.step_anew(session, step[0], error)), step[1])
 
 
 def _pattern(parts: Sequence[str]) -> tuple[str, str]:
