@@ -99,10 +99,11 @@ class Playing:
         """
         conditions, history = self._conditions, History()
         models = random.Random(seed).sample(list(WIDTHS), len(WIDTHS))
-        names = [
-            (name_of(models[number % len(models)], number, seed) if number % 2 else f"{seed}-{number}", f"{seed}-{number}-copy")
+        firsts = [
+            name_of(models[number % len(models)], number, seed) if number % 2 else f"{seed}-{number}"
             for number in range(conditions.num_pairs)
         ]
+        names = [(first, f"{seed}-{number}-copy") for number, first in enumerate(firsts)]
         beliefs: dict[str, Belief] = {}
         serving, over = asyncio.Event(), asyncio.Event()
         serving.set()

@@ -149,7 +149,8 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
         return kept
     if answered.code in ("invalid_input", "session_exists", "too_large", "unknown_model"):
         # Found before anything was done.
-        return history.close(replace(before[0], asked=replace(before[0].asked, flaw=request.flaw or _flaw(request))), answered)
+        first = before[0]
+        return history.close(replace(first, asked=replace(first.asked, flaw=request.flaw or _flaw(request))), answered)
     # Somebody else came between, or there was no room: what was live may have ended, and what was begun was undone.
     for each in before:
         history.close(each, None)
@@ -187,7 +188,8 @@ def _numbers(outputs: Mapping[str, np.ndarray[Any, Any]], num_steps: int) -> tup
         "parts": parts.reshape(num_steps, 2, 1).tolist(),
         "last": last.reshape(1, 1).tolist(),
     }
-    return panel.read_outputs(shown)
+    numbers: tuple[Any, ...] = panel.read_outputs(shown)
+    return numbers
 
 
 def _refused(sentence: str, status: int) -> Answered | None:

@@ -84,9 +84,7 @@ def tensors(module: Any, inputs: Arrays, **options: Any) -> list[Any]:
     return made
 
 
-def sequence_options(
-    sequence_id: int | str, start: bool, end: bool, parameters: Mapping[str, Any]
-) -> dict[str, Any]:
+def sequence_options(sequence_id: int | str, start: bool, end: bool, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a request of a sequence."""
     given: dict[str, Any] = {"sequence_id": sequence_id, "sequence_start": start, "sequence_end": end}
     return given | ({"parameters": dict(parameters)} if parameters else {})

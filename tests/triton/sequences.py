@@ -68,14 +68,16 @@ class WholeSequence:
         self._seed = seed
         generator = np.random.default_rng(seed)
         if model == FRAMED:
-            self._inputs = {"x": generator.integers(0, 1000, (num_steps, 1)).astype(np.float32)}
+            samples: Array = generator.integers(0, 1000, (num_steps, 1)).astype(np.float32)
+            self._inputs = {"x": samples}
             self._context: dict[str, Array] = {}
         else:
             inputs, context = draw(self._manifest, generator, 1, num_steps)
             self._inputs = {name: array[0] for name, array in inputs.items()}
             self._context = context
             if model == "tokens":
-                self._inputs = {"tokens": generator.integers(0, 7, (num_steps, *inputs["tokens"].shape[2:]))}
+                codes: Array = generator.integers(0, 7, inputs["tokens"].shape[1:])
+                self._inputs = {"tokens": codes}
         self.num_steps = num_steps
         self._answers: dict[int, Answer] = {}
 
@@ -104,9 +106,9 @@ class WholeSequence:
         assert not but.intersection(self._answers)
         if self.model == FRAMED:
             (made,) = ([answer.outputs["y"] for answer in answers],)
-            golden, _ = KINDS[FRAMED, "1"].run(0, tuple((int(x),) for x in self._inputs["x"].ravel()))
+            exact, _ = KINDS[FRAMED, "1"].run(0, tuple((int(x),) for x in self._inputs["x"].ravel()))
             numbers = [int(each) for array in made for each in array.ravel()]
-            assert numbers == list(golden)[: len(numbers)] if but else numbers == list(golden)
+            assert numbers == list(exact)
             return
         wanted = tensor_networks.offline(self._directory, self._inputs, self._context_row)
         for part in self._manifest.outputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.xdist_group("triton")
 
 NUM_AT_ONCE = 64
 NUM_THREADS = 8
+OPTIONS: tuple[dict[str, Any], ...] = ({"start": True}, {"end": True}, {})
 
 
 def numbers(*steps: float) -> dict[str, np.ndarray[Any, Any]]:
@@ -149,10 +151,8 @@ def test_64_sequences_at_once_among_sessions_of_v1_equal_their_offline_runs(
 def test_numbers_and_texts_and_models_have_sequences_of_their_own(
     way: TritonHttp | TritonGrpc, triton_server: ServerProcess, triton_repository: Path
 ) -> None:
-    wholes = {
-        (model, name): WholeSequence(triton_repository, model, 40 + place)
-        for place, (model, name) in enumerate([("lstm", 5), ("lstm", "5"), ("frames", 5), ("frames", "5")])
-    }
+    keys: list[tuple[str, int | str]] = [("lstm", 5), ("lstm", "5"), ("frames", 5), ("frames", "5")]
+    wholes = {(model, name): WholeSequence(triton_repository, model, n) for n, (model, name) in enumerate(keys, 40)}
     pieces = {key: list(whole.pieces()) for key, whole in wholes.items()}
     for turn in range(max(map(len, pieces.values()))):
         for (model, name), whole in wholes.items():
@@ -196,8 +196,8 @@ def test_a_start_that_is_refused_leaves_the_sequence_as_it_was(way: TritonHttp |
     whole = way.infer("lstm", numbers(1, 2, 3), sequence_id="left", start=True).outputs["outputs"]
     way.infer("lstm", numbers(1, 2), sequence_id="left", start=True)
     wrong = {"inputs": np.zeros((1, 1, 3), np.float64)}
-    for options in ({"start": True}, {"end": True}, {}):
-        _, sentence = refusal(lambda options=options: way.infer("lstm", wrong, sequence_id="left", **options))
+    for options in OPTIONS:
+        _, sentence = refusal(partial(way.infer, "lstm", wrong, sequence_id="left", **options))
         assert all(word in sentence for word in ("inputs", "FP64", "FP32")), sentence
     after = way.infer("lstm", numbers(3), sequence_id="left", end=True)
     assert after.outputs["outputs"].tobytes() == whole[:, 2:].tobytes()
@@ -242,9 +242,7 @@ def test_with_seq_a_step_may_be_sent_again_and_no_other_is_applied(way: TritonHt
     assert again.outputs["outputs"].tobytes() == first.outputs["outputs"].tobytes()
     assert again.parameters == first.parameters
     for seq, inputs in ((1, numbers(9, 9)), (0, numbers(1)), (4, numbers(4))):
-        status, sentence = refusal(
-            lambda seq=seq, inputs=inputs: way.infer("lstm", inputs, sequence_id="again", seq=seq)
-        )
+        status, sentence = refusal(partial(way.infer, "lstm", inputs, sequence_id="again", seq=seq))
         assert status in ("409", "ABORTED") or isinstance(way, TritonStream)
         assert "3" in sentence
     assert way.infer("lstm", numbers(4), sequence_id="again", end=True, seq=3).parameters["steps"] == 4
@@ -259,16 +257,12 @@ def test_its_time_to_live_is_the_session_s(way: TritonHttp | TritonGrpc, triton_
     assert "ttl_seconds" in sentence
 
 
-def test_a_session_of_another_model_is_not_touched(
-    way: TritonHttp | TritonGrpc, triton_server: ServerProcess
-) -> None:
+def test_a_session_of_another_model_is_not_touched(way: TritonHttp | TritonGrpc, triton_server: ServerProcess) -> None:
     http: httpx2.Client
     with triton_server.client() as http:
         http.post("/v1/models/frames/sessions", json={"session_id": "lstm:s:theirs"})
-        for options in ({"start": True}, {"end": True}, {}):
-            status, sentence = refusal(
-                lambda options=options: way.infer("lstm", numbers(1), sequence_id="theirs", **options)
-            )
+        for options in OPTIONS:
+            status, sentence = refusal(partial(way.infer, "lstm", numbers(1), sequence_id="theirs", **options))
             assert status in ("409", "ABORTED", "ALREADY_EXISTS") or isinstance(way, TritonStream)
             assert "frames" in sentence
         assert http.get("/v1/sessions/lstm:s:theirs").json()["steps"] == 0
