@@ -20,7 +20,13 @@ from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
-from ostinato.service.errors import MethodNotAllowed, StateStoreUnavailable, TooLarge, UnsupportedMediaType
+from ostinato.service.errors import (
+    MethodNotAllowed,
+    StateStoreUnavailable,
+    TooLarge,
+    UnknownRoute,
+    UnsupportedMediaType,
+)
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[AsgiEvent], Awaitable[None]]
@@ -104,10 +110,10 @@ class Edge:
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] in self._system.paths:
+        elif scope["type"] == "http" and self._system.serve(scope["path"]):
             try:
                 response = self._system.answer(scope["method"], scope["path"])
-            except MethodNotAllowed as error:
+            except (UnknownRoute, MethodNotAllowed) as error:
                 response = self._refuse(error, scope)
             await _send(send, response)
         elif scope["type"] == "http":

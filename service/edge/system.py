@@ -1,15 +1,18 @@
-"""Routes for who runs the service: liveness, readiness and metrics."""
+"""Routes for who runs the service: liveness, readiness and metrics; and the documents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from ostinato.service.edge.message import Response, json_response
-from ostinato.service.errors import MethodNotAllowed
+from ostinato.service.errors import MethodNotAllowed, UnknownRoute
 from ostinato.service.metrics.series import Metrics
+
+HIDDEN = "/static_content"
+"""What BentoML's page is made of, which loads scripts from elsewhere."""
 
 
 class SystemRoutes:
@@ -17,22 +20,37 @@ class SystemRoutes:
 
     Args:
         readiness: tells whether the service is ready, and what readiness answers.
+        documents: further paths, and what answers each.
     """
 
     paths = ("/livez", "/healthz", "/readyz", "/metrics")
 
-    def __init__(self, metrics: Metrics, readiness: Callable[[], tuple[bool, dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        readiness: Callable[[], tuple[bool, dict[str, Any]]],
+        documents: Mapping[str, Callable[[], Response]] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._readiness = readiness
+        self._documents = documents or {}
+
+    def serve(self, path: str) -> bool:
+        """Whether a path is answered here, be it with a refusal."""
+        return path in self.paths or path in self._documents or path.startswith(HIDDEN)
 
     def answer(self, method: str, path: str) -> Response:
-        """Answer a request for one of ``paths``.
+        """Answer a request for a path that is served here.
 
         Raises:
-            MethodNotAllowed.
+            UnknownRoute, MethodNotAllowed.
         """
+        if path.startswith(HIDDEN):
+            raise UnknownRoute(f"there is no {path}; /docs has the routes")
         if method not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
+        if (document := self._documents.get(path)) is not None:
+            return document()
         if path == "/metrics":
             return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
         if path == "/readyz":

@@ -1,4 +1,4 @@
-"""The tensors of a served version: which it takes and gives by the protocol, and how they become rows."""
+"""The interface of a served version: which tensors it takes and gives by the protocol, and how they become rows."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ _made: WeakKeyDictionary[AnyEngine, ModelInterface] = WeakKeyDictionary()
 
 
 def interface_of(engine: AnyEngine) -> ModelInterface:
-    """The tensors of a served version, made once."""
+    """The interface of a served version, made once."""
     found = _made.get(engine)
     if found is None:
         found = _made[engine] = ModelInterface(engine.manifest)
