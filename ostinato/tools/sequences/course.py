@@ -13,7 +13,7 @@ CYCLE_STEPS = 16
 """Different steps that each sequence has, over and over."""
 
 
-class Chunk(NamedTuple):
+class Portion(NamedTuple):
     """Steps that go into one request.
 
     Attributes:
@@ -27,12 +27,12 @@ class Chunk(NamedTuple):
 
 
 class Course(NamedTuple):
-    """The requests of a connection's sequences: each chunk once, in turn, then from ``again_from`` on, over and over.
+    """The requests of a connection's sequences: each portion once, in turn, then from ``again_from`` on, over and over.
 
-    From 0 on where a sequence ends behind the last chunk, and the next begins with the first.
+    From 0 on where a sequence ends behind the last portion, and the next begins with the first.
     """
 
-    chunks: tuple[Chunk, ...]
+    portions: tuple[Portion, ...]
     again_from: int
 
     @classmethod
@@ -42,12 +42,14 @@ class Course(NamedTuple):
             # After so many requests the next begins where the first did.
             num_requests = math.lcm(request_steps, CYCLE_STEPS) // request_steps + 1
             starts = [request_steps * number for number in range(num_requests)]
-            chunks = [Chunk(_places(start, start + request_steps), not start, False) for start in starts]
-            return cls(tuple(chunks), 1)
+            portions = [Portion(_places(start, start + request_steps), not start, False) for start in starts]
+            return cls(tuple(portions), 1)
         ends = [min(start + request_steps, length) for start in range(0, length, request_steps)]
         starts = [0, *ends[:-1]]
-        chunks = [Chunk(_places(start, end), not start, end == length) for start, end in zip(starts, ends, strict=True)]
-        return cls(tuple(chunks), 0)
+        portions = [
+            Portion(_places(start, end), not start, end == length) for start, end in zip(starts, ends, strict=True)
+        ]
+        return cls(tuple(portions), 0)
 
 
 def spans(script: Script) -> Iterator[tuple[int, int]]:

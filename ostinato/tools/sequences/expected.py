@@ -156,7 +156,7 @@ class RepeatedReference(Reference):
                     raise CommandError(f"steps that were sent again were refused: {protocol.refusal(answer)}")
                 if end > first:
                     known[first, end] = protocol.read(answer).outputs
-            if not self._course.chunks[-1].is_last or end < num_steps:
+            if not self._course.portions[-1].is_last or end < num_steps:
                 connection.ask(protocol.end(REPEATED_FROM + number, sequence))
         finally:
             connection.socket.close()

@@ -14,7 +14,7 @@ from ostinato.errors import CommandError, WrongAnswer
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.tools.connection import PlainAnswer, PlainConnection, http_request
 from ostinato.tools.load import Script
-from ostinato.tools.sequences.course import Chunk, Course
+from ostinato.tools.sequences.course import Course, Portion
 from ostinato.tools.sequences.drawn import DrawnSequence, Part, SteppedModel
 from ostinato.tools.sequences.protocol import ReadAnswer, SequenceProtocol
 
@@ -116,12 +116,12 @@ class OipProtocol(SequenceProtocol):
 
     def script(self, number: int, sequence: DrawnSequence, course: Course) -> Script:
         """See ``SequenceProtocol``."""
-        requests = [self._request(number, sequence, chunk) for chunk in course.chunks]
-        return Script(requests, [len(chunk.places) for chunk in course.chunks], course.again_from)
+        requests = [self._request(number, sequence, portion) for portion in course.portions]
+        return Script(requests, [len(portion.places) for portion in course.portions], course.again_from)
 
     def end(self, number: int, sequence: DrawnSequence) -> bytes:
         """See ``SequenceProtocol``: a last step, since not every server ends a sequence without one."""
-        return self._request(number, sequence, Chunk((0,), is_first=False, is_last=True))
+        return self._request(number, sequence, Portion((0,), is_first=False, is_last=True))
 
     def read(self, answer: PlainAnswer) -> ReadAnswer:
         """See ``SequenceProtocol``."""
@@ -154,13 +154,13 @@ class OipProtocol(SequenceProtocol):
         except (ValueError, KeyError, TypeError):
             return answer.body[:200].decode(errors="replace")
 
-    def _request(self, number: int, sequence: DrawnSequence, chunk: Chunk) -> bytes:
+    def _request(self, number: int, sequence: DrawnSequence, portion: Portion) -> bytes:
         name: int | str = self._first_id + number
         parameters: dict[str, Any] = {"sequence_id": f"bench-{name}" if self._has_strings else name}
         # A request says what it is: a flag that is left out is false.
-        parameters |= {"sequence_start": True} if chunk.is_first else {}
-        parameters |= {"sequence_end": True} if chunk.is_last else {}
-        tensors = {name: self._shapes[name].tensor(rows) for name, rows in sequence.rows(chunk.places).items()}
+        parameters |= {"sequence_start": True} if portion.is_first else {}
+        parameters |= {"sequence_end": True} if portion.is_last else {}
+        tensors = {name: self._shapes[name].tensor(rows) for name, rows in sequence.rows(portion.places).items()}
         return infer_request(f"{self._target}/infer", parameters, tensors, is_binary=self._is_binary, host=self.host)
 
     def _ask(self, target: str) -> Any:

@@ -46,11 +46,11 @@ class V1Protocol(SequenceProtocol):
                 part["name"]: _nested(sequence.context[part["name"]], part["shape"]) for part in self.model.context
             }
         requests = [self._post(f"/v1/models/{self.model.name}/sessions", opening)]
-        for chunk in course.chunks:
-            rows = sequence.rows(chunk.places)
+        for portion in course.portions:
+            rows = sequence.rows(portion.places)
             inputs = rows if len(rows) > 1 else next(iter(rows.values()))
             requests.append(self._post(f"/v1/sessions/{self._session_id(number)}/step", {"inputs": inputs}))
-        steps = [0, *(len(chunk.places) for chunk in course.chunks)]
+        steps = [0, *(len(portion.places) for portion in course.portions)]
         if course.again_from:
             return Script(requests, steps, course.again_from + 1)
         return Script([*requests, self.end(number, sequence)], [*steps, 0])

@@ -5,30 +5,32 @@ from itertools import islice
 import pytest
 
 from ostinato.tools.load import Script
-from ostinato.tools.sequences.course import CYCLE_STEPS, Chunk, Course, last_span, spans
+from ostinato.tools.sequences.course import CYCLE_STEPS, Course, Portion, last_span, spans
 
 
 @pytest.mark.parametrize("request_steps", [1, 3, 16, 40])
 def test_a_sequence_without_an_end_begins_once_and_goes_through_its_cycle(request_steps: int) -> None:
     course = Course.of(request_steps, None)
-    script = Script([b""] * len(course.chunks), [len(chunk.places) for chunk in course.chunks], course.again_from)
-    sent = [course.chunks[turn] for turn in islice(script.turns(), 100)]
-    assert [chunk.is_first for chunk in sent] == [True] + [False] * 99
-    assert not any(chunk.is_last for chunk in sent)
-    places = [place for chunk in sent for place in chunk.places]
+    script = Script(
+        [b""] * len(course.portions), [len(portion.places) for portion in course.portions], course.again_from
+    )
+    sent = [course.portions[turn] for turn in islice(script.turns(), 100)]
+    assert [portion.is_first for portion in sent] == [True] + [False] * 99
+    assert not any(portion.is_last for portion in sent)
+    places = [place for portion in sent for place in portion.places]
     assert places == [step % CYCLE_STEPS for step in range(100 * request_steps)]
 
 
 def test_a_sequence_of_some_length_begins_and_ends_and_so_does_the_next() -> None:
     assert Course.of(3, 7) == Course(
         (
-            Chunk((0, 1, 2), is_first=True, is_last=False),
-            Chunk((3, 4, 5), is_first=False, is_last=False),
-            Chunk((6,), is_first=False, is_last=True),
+            Portion((0, 1, 2), is_first=True, is_last=False),
+            Portion((3, 4, 5), is_first=False, is_last=False),
+            Portion((6,), is_first=False, is_last=True),
         ),
         0,
     )
-    assert Course.of(8, 5).chunks == (Chunk((0, 1, 2, 3, 4), is_first=True, is_last=True),)
+    assert Course.of(8, 5).portions == (Portion((0, 1, 2, 3, 4), is_first=True, is_last=True),)
 
 
 def test_the_steps_of_an_answer_are_counted_from_the_beginning_of_its_sequence() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.tools.connection import PlainAnswer
@@ -52,7 +53,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
 
 
 def test_a_request_says_where_its_json_ends() -> None:
-    tensors = {"x": np.array([[1.5, -2.0]], np.float32), "n": np.array([7], np.int64)}
+    tensors: dict[str, NDArray[Any]] = {"x": np.array([[1.5, -2.0]], np.float32), "n": np.array([7], np.int64)}
     request = infer_request("/v2/models/m/infer", {"sequence_id": 5}, tensors, is_binary=True)
     head, _, body = request.partition(b"\r\n\r\n")
     headers = dict(line.split(b": ") for line in head.split(b"\r\n")[1:])
