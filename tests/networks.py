@@ -210,6 +210,22 @@ def token_counter(num_words: int = 7, dtype: Literal["float32", "int64"] = "floa
     return build_network("tokens", nodes, inputs, outputs, states, constants, reference)
 
 
+def identifiers() -> Network:
+    """Whole numbers ``[B, T, 2]`` int64 to themselves, as a look-up by a hash begins; the state is the last of them."""
+    nodes = [
+        helper.make_node("Identity", ["ids"], ["y"]),
+        helper.make_node("Gather", ["ids", "end"], ["last_n"], axis=1),
+    ]
+    inputs = (Input(name="ids", dtype="int64", shape=("B", "T", 2), features=("user", "item")),)
+    outputs = (Output(name="y", dtype="int64", shape=("B", "T", 2), features=("user", "item")),)
+    states = (State(name="last", input="last", output="last_n", shape=("B", 2), dtype="int64"),)
+
+    def reference(sequences: Array) -> tuple[Array, dict[str, Array]]:
+        return sequences, {"last": sequences[:, -1]}
+
+    return build_network("ids", nodes, inputs, outputs, states, {"end": np.array(-1, np.int64)}, reference)
+
+
 def batch_mean(num_features: int = 2) -> Network:
     """A network that breaks the promise: each row's state takes the mean of the whole batch into account."""
     nodes = [

@@ -17,6 +17,8 @@ from ostinato.errors import InputError
 _NO_VALUE = ("NAType", "NaTType")
 """Names of the classes by which data frames say that a value is missing."""
 _NUM_NAMED = 8
+_EXACT = 2**53
+"""A whole number beyond this may be rounded where it becomes a float."""
 _UNFLAGGED = np.frompyfunc(lambda value: int(value) if isinstance(value, bool) else value, 1, 1)
 
 
@@ -37,7 +39,7 @@ def to_array(given: Any) -> NDArray[Any] | None:
         given = given.detach().cpu()
         given = given.float() if str(given.dtype) == "torch.bfloat16" else given
     elif hasattr(given, "to_numpy"):
-        given = given.to_numpy()
+        given = _to_numpy(given)
     if not hasattr(given, "__array__"):
         return None
     array = np.asarray(given)
@@ -45,6 +47,21 @@ def to_array(given: Any) -> NDArray[Any] | None:
         raise InputError(f"inputs are numbers, and this holds times ({array.dtype}); say in which unit, from when on")
     # Columns of several kinds may have flags among them, and JSON's true is no number.
     return np.asarray(_UNFLAGGED(array)) if array.dtype == object and array.size else array
+
+
+def _to_numpy(given: Any) -> Any:
+    """A data frame's array, in which whole numbers stay as they are beside columns of floats."""
+    array = given.to_numpy()
+    is_frame = hasattr(given, "columns") and getattr(array, "ndim", 0) == 2 and array.dtype.kind == "f"
+    if not is_frame or not (np.abs(array) >= _EXACT).any():
+        return array
+    columns = [given[name].to_numpy() for name in given.columns]
+    if any(column.ndim != 1 for column in columns):  # two of one name
+        return array
+    made = np.empty(array.shape, object)
+    for place, column in enumerate(columns):
+        made[:, place] = column
+    return made
 
 
 def is_no_value(given: object) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.integers import exact_array, is_whole
 from ostinato.service.inputs.sequences import MAX_SHOWN, check_codes, check_width, few, to_sequence
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
@@ -186,9 +187,7 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     """The steps of one tensor, ``[n, F]``."""
     given = _steps(given, field)
     if isinstance(given, list):
-        if part.categories:
-            codes = {name: _codes(words, part.unknown.get(name)) for name, words in part.categories.items()}
-            given = [_in_codes(step, part, codes, f"{field}[{index}]") for index, step in enumerate(given)]
+        given = with_codes(given, part, field)
         given = _checked(given, part, field)
     rank = len(part.row_shape)
     if rank == 0 and not isinstance(given[0], list | np.ndarray):
@@ -196,7 +195,7 @@ def _to_tensor(given: Any, part: Input, field: str) -> NDArray[Any]:
     if rank <= 1:
         return to_sequence(given, part, field)
     try:
-        numbers: NDArray[Any] = np.array(given, np.float64)
+        numbers: NDArray[Any] = exact_array(given) if is_whole(part.dtype) else np.array(given, np.float64)
     except (ValueError, OverflowError):
         numbers = np.empty((0, 0))
     if numbers.shape[1:] not in (part.row_shape, (part.num_features,)):
@@ -214,7 +213,7 @@ def _checked(given: list[Any], part: Input, field: str) -> Any:
     try:
         return msgspec.convert(given, _nested(shape, part.dtype == "bool"))
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$")
+        message, _, place = str(error).replace("int | float", "float").partition(" - at `$")
         if message.startswith(_TOO_LONG):
             _check_sizes(given, part, shape, field)
         raise InvalidInput(message, field + place.strip("`")) from error
@@ -232,7 +231,7 @@ def _given_shape(given: Any, part: Input) -> tuple[int, ...]:
 @cache
 def _nested(shape: tuple[int, ...], of_bools: bool) -> Any:
     """Steps with no more numbers than they may have: longer ones are seen before their numbers are looked at."""
-    step: Any = float | bool | None if of_bools else float | None
+    step: Any = int | float | bool | None if of_bools else int | float | None
     for size in reversed(shape):
         step = Annotated[list[step], msgspec.Meta(max_length=size)]
     return list[step]
@@ -277,6 +276,18 @@ def _codes(words: tuple[str, ...], unknown: str | None) -> _Codes:
     codes = _Codes((word, code) for code, word in enumerate(words))
     codes.unknown = None if unknown is None else codes[unknown]
     return codes
+
+
+def with_codes(given: list[Any], part: Input, field: str) -> list[Any]:
+    """Steps with their words as codes, where the input has any.
+
+    Raises:
+        InvalidInput: there is no such word; names the place.
+    """
+    if not part.categories:
+        return given
+    codes = {name: _codes(words, part.unknown.get(name)) for name, words in part.categories.items()}
+    return [_in_codes(step, part, codes, f"{field}[{index}]") for index, step in enumerate(given)]
 
 
 def _in_codes(step: Any, part: Input, codes: Mapping[str, Mapping[str, int]], place: str) -> Any:

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.integers import cast_whole, exact_array, is_whole, shown, to_whole, why_lost
 
 # A number beyond its dtype becomes infinite, and is refused below by its place; numpy need not warn of it, too.
 np.seterr(over="ignore")
-
-EXACT_INTEGERS = 2**53 - 1
-"""Whole numbers up to this one are exact in float64, which is what they are read as; the next one may be another's."""
 
 MAX_SHOWN = 60
 """Words, or characters of one, that an error names at most: a thousand rows of a message may each have one."""
@@ -34,27 +32,40 @@ def few(words: Sequence[str], count: int | None = None) -> str:
 def to_sequence(rows: Sequence[Sequence[float | None]], part: Input, field: str) -> NDArray[Any]:
     """A sequence ``[n, F]`` in the dtype of the model's input, NaN where a value is missing.
 
+    Args:
+        rows: lists, or an array as ``exact_array`` makes it.
+
     Raises:
         InvalidInput: it is empty, has a wrong number of features, a missing value that the model does not take, a
             number that its dtype cannot hold, or a code that there is not; names the place.
     """
     if not len(rows):
         raise InvalidInput("there is no step in it; send at least one", field=field)
+    whole = part.dtype != "float32" and is_whole(part.dtype)
+    array: NDArray[Any] | None
     try:
-        array: NDArray[Any] | None = np.array(rows, np.float32 if part.dtype == "float32" else np.float64)
+        array = exact_array(rows) if whole else _floats(rows, part.dtype)
     except ValueError:
         array = None
     except OverflowError as error:
         raise _too_large(rows, part, field) from error
     if array is None or array.ndim != 2 or array.shape[1] != len(part.features):
         raise _wrong_width(rows, part, field)
-    if not is_finite(array):
+    if whole:
+        array = to_whole(array, part, field)
+    elif not is_finite(array):
         _check_finite(array, part, field)
-    if part.dtype != "float32":
+    if part.dtype not in ("float32", array.dtype):
         array = _cast(array, part.dtype, field)
     if part.is_limited:
         check_codes(array, part, field)
     return array
+
+
+def _floats(rows: Any, dtype: str) -> NDArray[Any]:
+    if isinstance(rows, np.ndarray) and rows.dtype.kind != "f":
+        rows = rows.astype(np.float64)  # as each of them becomes a float, and only then one of 32 bits
+    return np.array(rows, np.float32 if dtype == "float32" else np.float64)
 
 
 def check_numbers(array: NDArray[Any], part: Input, field: str) -> None:
@@ -122,14 +133,14 @@ def to_states(given: Mapping[str, Any], manifest: Manifest, field: str) -> list[
         if state.name not in given:
             raise InvalidInput(f"state {state.name!r} is absent; give all: {_names_of(manifest)}", field=field)
         try:
-            plain = np.array(given[state.name])
+            plain = exact_array(given[state.name]) if is_whole(state.dtype) else np.array(given[state.name])
             # Where it may also hold an infinity, null may have been one: JSON has neither.
             if state.missing and not state.infinite:
                 plain = _with_holes(plain)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidInput(f"not an array of {state.dtype}", field=place) from error
         is_bool = state.dtype == "bool"
-        if plain.dtype.kind not in ("biuf" if is_bool else "iuf"):
+        if plain.dtype.kind not in ("biuf" if is_bool else "iufO" if is_whole(state.dtype) else "iuf"):
             raise InvalidInput(f"not an array of numbers, but of {plain.dtype.name}", field=place)
         if plain.shape != state.row_shape:
             raise InvalidInput(f"shape {list(plain.shape)} where the state has {list(state.row_shape)}", field=place)
@@ -161,7 +172,7 @@ def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
         if wrong.any():
             step = int(np.argmax(wrong))
             what = f"no code of {name!r}; codes are" if limits.whole else f"outside what {name!r} may be,"
-            raise InvalidInput(f"{column[step]:g} is {what} {limits.words}", f"{field}[{step}][{feature}]")
+            raise InvalidInput(f"{shown(column[step])} is {what} {limits.words}", f"{field}[{step}][{feature}]")
     for name, words in part.categories.items():
         feature = part.features.index(name)
         wrong = ~(np.isnan(array[:, feature]) | np.isin(array[:, feature], np.arange(len(words))))
@@ -169,7 +180,8 @@ def check_codes(array: NDArray[Any], part: Input, field: str) -> None:
             step = int(np.argmax(wrong))
             codes = few([f"{code} {word}" for code, word in enumerate(words[: MAX_SHOWN + 1])], len(words))
             raise InvalidInput(
-                f"{array[step, feature]:g} is no code of {name!r}; codes are {codes}", f"{field}[{step}][{feature}]"
+                f"{shown(array[step, feature])} is no code of {name!r}; codes are {codes}",
+                f"{field}[{step}][{feature}]",
             )
     if part.num_codes is not None:
         wrong_cells = (array < 0) | (array >= part.num_codes)
@@ -247,17 +259,15 @@ def _with_holes(plain: NDArray[Any]) -> NDArray[Any]:
 
 def _cast(array: NDArray[Any], dtype: str, field: str) -> NDArray[Any]:
     """``array`` in ``dtype``; NaN stays NaN, and what the dtype cannot hold is refused by its place."""
-    with np.errstate(all="ignore"):
-        cast = array.astype(dtype)
-        if np.dtype(dtype).kind in "iub":
-            lost = (cast != array) | (np.abs(array.astype(np.float64)) > EXACT_INTEGERS)
-        else:
-            lost = np.isinf(cast)
+    if is_whole(dtype):
+        cast, lost = cast_whole(array, dtype)
+    else:
+        with np.errstate(all="ignore"):
+            cast = array.astype(dtype)
+            lost = cast != array if dtype == "bool" else np.isinf(cast)
     if lost.any():
         place = "".join(f"[{index}]" for index in np.argwhere(lost)[0])
         number = array[tuple(np.argwhere(lost)[0])]
-        what = f"{number:g} does not fit {dtype}"
-        if abs(number) > EXACT_INTEGERS and abs(number) <= np.iinfo(np.int64).max and dtype == "int64":
-            what = f"{number:.0f} may be another number: those of JSON are exact to 2^53; send such as Arrow"
-        raise InvalidInput(what, field=f"{field}{place}")
+        why = why_lost(number, dtype) if is_whole(dtype) else f"{number:g} does not fit {dtype}"
+        raise InvalidInput(why, field=f"{field}{place}")
     return cast

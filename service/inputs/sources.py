@@ -11,6 +11,7 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.errors import InvalidInput, TooLarge
+from ostinato.service.inputs.rows import with_codes
 from ostinato.service.inputs.sequences import to_sequence
 
 
@@ -18,7 +19,7 @@ def to_source(given: Any, manifest: Manifest, place: str, most: int) -> NDArray[
     """One input as the encoder takes it: ``[n, ...]``, or ``[...]`` where the source has no steps.
 
     Args:
-        given: text, a list of codes, or nested lists of numbers.
+        given: text, a list of codes, or nested lists of numbers, and of words where the source has some for codes.
         most: steps that it may have.
 
     Raises:
@@ -46,6 +47,7 @@ def to_source(given: Any, manifest: Manifest, place: str, most: int) -> NDArray[
         raise InvalidInput("an empty input", field=place)
     check_length(len(given), place, most)
     rows = [row if isinstance(row, list) else [row] for row in given] if part.num_features == 1 else given
+    rows = with_codes(rows, part, place)
     for step, row in enumerate(rows):
         if not isinstance(row, list):
             raise InvalidInput(f"a step has {part.num_features} features, in a list", field=f"{place}[{step}]")
@@ -67,10 +69,11 @@ def to_codes(given: Any, vocabulary: Vocabulary | None, num_codes: int, place: s
     if not isinstance(given, list):
         raise InvalidInput("give a text or a list of codes", field=place)
     check_length(len(given), place, most)
-    for index, code in enumerate(given):
+    codes: list[Any] = [int(code) if isinstance(code, float) and code.is_integer() else code for code in given]
+    for index, code in enumerate(codes):
         if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < num_codes:
             raise InvalidInput(f"{code!r} is no code; codes are 0 to {num_codes - 1}", field=f"{place}[{index}]")
-    return given
+    return codes
 
 
 def check_length(num_steps: int, place: str, most: int) -> None:
@@ -101,7 +104,7 @@ def _flat(given: list[Any], part: Input, place: str) -> list[Any]:
         shape = ()
     if shape not in (part.row_shape, (part.num_features,)):
         raise InvalidInput(f"give {part.num_features} numbers, as {list(part.row_shape)} has", field=place)
-    flat: list[Any] = np.array(given, object).ravel().tolist()
+    flat: list[Any] = with_codes([np.array(given, object).ravel().tolist()], part, place)[0]
     _check_numbers(flat, place)
     return flat
 

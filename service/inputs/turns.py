@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.service.inputs.integers import cast_whole, exact_array, has_wide
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,32 +45,64 @@ async def in_turns(pieces: Iterable[object]) -> None:
         await pace.rest()
 
 
-async def to_numbers(rows: Any, least: int = SLICE_NUMBERS + 1) -> Any:
-    """Rows as an array ``[n, F]`` of float64, NaN where a number is missing, which is what ``to_sequence`` reads as
-    well; the rows themselves where they are fewer numbers than ``least``, or make no array, of which ``to_sequence``
-    tells the place.
+async def to_numbers(rows: Any, least: int = SLICE_NUMBERS + 1, dtype: str = "float32") -> Any:
+    """Rows as an array ``[n, F]`` that holds each number as it is (see ``exact_array``), which is what ``to_sequence``
+    reads as well; the rows themselves where they are fewer numbers than ``least``, or make no array, of which
+    ``to_sequence`` tells the place.
+
+    Args:
+        dtype: of the model's input; empty = it is not known. For floats each number becomes one, of 64 bits.
     """
     width = len(rows[0]) if len(rows) else 0
     if not width or len(rows) * width < least or not isinstance(rows, list):
         return rows
-    array = np.empty((len(rows), width))
+    array, is_wide = np.empty((len(rows), width)), False
+    try:
+        for place, part in _slices(rows, width):
+            array[place] = part
+            is_wide = is_wide or (not dtype.startswith("float") and has_wide(part, array[place]))
+            if array.size > SLICE_NUMBERS:
+                await asyncio.sleep(0)
+    except (ValueError, OverflowError):
+        return rows
+    return await _exact(rows, width) if is_wide else array
+
+
+async def _exact(rows: list[Any], width: int) -> NDArray[Any]:
+    """Rows as int64 where that has room for each number, as objects else."""
+    made = np.empty((len(rows), width), np.int64)
+    for place, part in _slices(rows, width):
+        made[place], lost = cast_whole(exact_array(part), "int64")
+        if lost.any():
+            return await _objects(rows, width)
+        await asyncio.sleep(0)
+    return made
+
+
+async def _objects(rows: list[Any], width: int) -> NDArray[Any]:
+    made = np.empty((len(rows), width), object)
+    for place, part in _slices(rows, width):
+        made[place] = part
+        await asyncio.sleep(0)
+    return made
+
+
+def _slices(rows: list[Any], width: int) -> Iterator[tuple[Any, list[Any]]]:
+    """Rows a slice at a time: where it is in an array of them, and the slice.
+
+    Raises:
+        ValueError: a row is of another width.
+    """
     num_rows = max(1, SLICE_NUMBERS // width)
     for start in range(0, len(rows), num_rows):
         part = rows[start : start + num_rows]
-        try:
-            # A row is written from a slice at a time, too: there are models with a million features.
-            for first in range(0, width, SLICE_NUMBERS):
-                end = min(first + SLICE_NUMBERS, width)
-                array[start : start + num_rows, first:end] = (
-                    part if end - first == width else [row[first:end] for row in part]
-                )
-                if array.size > SLICE_NUMBERS:
-                    await asyncio.sleep(0)
-        except (ValueError, OverflowError):
-            return rows
         if any(len(row) != width for row in part):
-            return rows
-    return array
+            raise ValueError("rows of unlike lengths")
+        # A row is taken a slice at a time, too: there are models with a million features.
+        for first in range(0, width, SLICE_NUMBERS):
+            end = min(first + SLICE_NUMBERS, width)
+            is_whole = end - first == width
+            yield np.s_[start : start + num_rows, first:end], part if is_whole else [row[first:end] for row in part]
 
 
 async def in_thread(num_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

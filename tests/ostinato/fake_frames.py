@@ -63,6 +63,10 @@ class Frame:
     def __iter__(self) -> Any:
         return iter(self.columns)
 
+    def __getitem__(self, name: Any) -> Series:
+        place = self.columns.index(name)
+        return Series([row[place] for row in self._rows], self.index)
+
     def to_numpy(self) -> Any:
         """Its rows."""
         return np.array(self._rows)

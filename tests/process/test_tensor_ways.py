@@ -57,6 +57,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     part = words.manifest["inputs"][0].model_copy(update={"num_codes": None})
     part = part.model_copy(update={"categories": {part.features[0]: WEATHER}})
     words.named("weather", inputs=(part,)).write(folder, np.array([[[0], [1], [2]]]))
+    networks.identifiers().write(folder, np.array([[[0, 1], [2**53 + 1, -5]]]))
     return folder
 
 
@@ -358,6 +359,111 @@ def test_words_stand_for_codes_over_every_way(server: ServerProcess, http: httpx
     assert ipc.open_stream(answer.content).read_all()["outputs"].to_pylist() == wanted  # the counts behind all of them
 
 
+IDS = [[9007199254740993, 1610521604143693812], [2**63 - 1, -(2**63)]]
+NUM_IDS = 4000
+
+
+def test_whole_numbers_stay_as_they_are_over_every_way_in_json(server: ServerProcess, http: httpx2.Client) -> None:
+    many = (IDS * NUM_IDS)[:NUM_IDS]
+    seq = {"ids": 0}
+
+    def step(path: str, rows: Any, **members: Any) -> Any:
+        answer = http.post(path, json={"inputs": rows, "seq": seq["ids"], **members})
+        assert answer.status_code == 200, answer.text
+        seq["ids"] += len(rows)
+        return answer.json()["outputs"]
+
+    http.post("/v1/models/ids/sessions", json={"session_id": "ids"})
+    for rows in (IDS, many):
+        assert step("/v1/sessions/ids/step", rows) == rows
+        assert step("/step", rows, session_id="ids") == rows
+        frame = orjson.dumps({"session_id": "ids", "inputs": rows, "seq": seq["ids"]}).decode()
+        url = f"ws://127.0.0.1:{server.port}/v1/models/ids/stream"
+        with connect(url, close_timeout=PATIENCE_SECONDS, open_timeout=PATIENCE_SECONDS) as stream:
+            stream.send(frame)
+            assert orjson.loads(stream.recv(PATIENCE_SECONDS))["outputs"] == rows
+        seq["ids"] += len(rows)
+        for path, members in (("/v1/models/ids/predict", {}), ("/predict", {"model": "ids"})):
+            body = {"sequences": [rows, [[1e3, 3.0]]], "return_state": True, **members}
+            predicted = http.post(path, json=body).json()
+            assert predicted["outputs"] == [rows, [[1000, 3]]]
+            assert predicted["states"][0] == {"last": rows[-1]}
+            body |= {"initial_state": {"last": rows[-1]}}
+            assert http.post(path, json=body).status_code == 200
+    names = [f"ids-{row}" for row in range(NUM_IDS)]
+    columns = {"session_ids": names, "inputs": many, "create_missing": True}
+    made = http.post("/v1/models/ids/step", json=columns).json()
+    assert (made["outputs"], made["errors"]) == (many, [])
+    # A row that is refused takes none of the digits of those beside it.
+    made = http.post("/v1/models/ids/step", json={**columns, "inputs": [[0.5, 1], *many[1:]]}).json()
+    assert ([error["row"] for error in made["errors"]], made["outputs"][1:]) == ([0], many[1:])
+
+
+@pytest.mark.parametrize(
+    ("number", "detail"),
+    [(2**63, "9223372036854775808 does not fit int64"), (True, "got `bool`"), (1e16, "may be another number")],
+)
+def test_what_is_no_whole_number_of_64_bits_is_refused_by_its_place(
+    http: httpx2.Client, number: float, detail: str
+) -> None:
+    rows = [[1, 2]] * 9000
+    for steps in (rows[:2], rows):
+        http.post("/v1/models/ids/sessions", json={"session_id": "unfit"})
+        given = [*steps[:-1], [2**53 + 1, number]]
+        for path, body, field in (
+            ("/v1/sessions/unfit/step", {"inputs": given}, "inputs"),
+            ("/v1/models/ids/predict", {"sequences": [given]}, "sequences[0]"),
+            ("/predict", {"model": "ids", "sequences": [given]}, "sequences[0]"),
+        ):
+            problem = http.post(path, json=body).json()
+            assert detail in problem["detail"]
+            assert problem["field"] == f"{field}[{len(given) - 1}][1]"
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()], ids=str)
+def test_whole_numbers_stay_as_they_are_in_arrow(http: httpx2.Client, kind: pa.DataType) -> None:
+    rows = [[9007199254740993, 1610521604143693812], [2**63 - 1, 1]]
+    path = "/v1/models/ids"
+    ids = pa.array([f"arrow-{kind}-{row}" for row in range(2)])
+    for name in ids.to_pylist():
+        http.post(f"{path}/sessions", json={"session_id": name})
+    content = message(session_id=ids, inputs=pa.array(rows, pa.list_(kind, 2)))
+    made = ipc.open_stream(http.post(f"{path}/step", content=content, headers=ARROW).content).read_all()
+    assert made["outputs"].to_pylist() == rows
+    content = message(inputs=pa.array([rows], pa.list_(pa.list_(kind))))
+    made = ipc.open_stream(http.post(f"{path}/predict", content=content, headers=ARROW).content).read_all()
+    assert made["outputs"].to_pylist() == [rows]
+    if kind == pa.uint64():
+        content = message(session_id=ids, inputs=pa.array([[2**63, 0], rows[0]], pa.list_(kind, 2)))
+        made = ipc.open_stream(http.post(f"{path}/step", content=content, headers=ARROW).content).read_all()
+        assert "9223372036854775808 does not fit int64" in made["detail"][0].as_py()
+        assert made["outputs"][1].as_py() == rows[0]
+
+
+def test_whole_numbers_stay_as_they_are_in_the_client_and_in_files(
+    repository: Path, server: ServerProcess, tmp_path: Path
+) -> None:
+    with Client(server.url) as client, client.session("ids") as session, client.stream("ids") as stream:
+        for given in (IDS, np.array(IDS), np.array(IDS, object), [np.array(row) for row in IDS]):
+            for made in (
+                session.step(given),
+                stream.step(session.session_id, given),
+                client.predict("ids", [given])[0],
+            ):
+                assert (made.dtype, made.tolist()) == (np.int64, IDS)
+        many = client.step_many("ids", [session.session_id], np.array(IDS[:1]))
+        assert many.outputs.tolist() == IDS[:1]
+    table, body = tmp_path / "ids.csv", tmp_path / "ids.json"
+    table.write_text("user,item\n" + "".join(f"{user},{item}\n" for user, item in IDS))
+    body.write_bytes(orjson.dumps({"sequences": [IDS]}))
+    for file in (table, body):
+        result = run_command("run", repository / "ids", file, "--json")
+        assert result.exit_code == 0, result.output
+        assert orjson.loads(result.stdout) == {"outputs": [IDS]}
+    replayed = run_command("replay", table, "--model", "ids", "--url", server.url)
+    assert replayed.exit_code == 0, replayed.output
+
+
 def test_bentomls_own_client_sends_objects_by_name_and_nested_lists(
     repository: Path, server: ServerProcess, http: httpx2.Client
 ) -> None:
@@ -476,7 +582,7 @@ def test_a_session_with_a_context_moves_by_its_file(
 def test_verify_checks_models_of_several_tensors(repository: Path) -> None:
     result = run_command("verify", repository)
     assert result.exit_code == 0, result.output
-    assert result.output.count("ok") == 5
+    assert result.output.count("ok") == 6
 
 
 def test_the_page_s_example_prints_what_the_page_shows(

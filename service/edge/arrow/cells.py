@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import EXACT_INTEGERS, check_codes, is_finite
+from ostinato.service.inputs.integers import cast_whole, is_whole
+from ostinato.service.inputs.sequences import check_codes, is_finite
 
 MAX_SHOWN_TYPE = 200
 """Characters of a column's type that an error shows."""
@@ -23,16 +24,16 @@ def to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> ND
     given = plain.to_numpy(zero_copy_only=False).reshape(shape)
     given = given if given.flags.aligned else given.copy()
     array: NDArray[Any] = given
-    if given.dtype != part.dtype:
+    if is_whole(part.dtype) and given.dtype.kind != "b":
+        array, lost = cast_whole(given, part.dtype)
+        doubtful |= lost.any(axis=1)
+    elif given.dtype != part.dtype:
         # Through float64, as a number in JSON goes.
         source = given.astype(np.float64) if given.dtype.kind in "iu" and part.dtype.startswith("float") else given
         with np.errstate(all="ignore"):
             array = source.astype(part.dtype)
         if not part.dtype.startswith("float"):
-            lost = array != given
-            if given.dtype.kind == "f":
-                lost |= np.abs(given) > EXACT_INTEGERS
-            doubtful |= lost.any(axis=1)
+            doubtful |= (array != given).any(axis=1)
     if values.null_count:
         holes = is_null(values).reshape(shape)
         if part.missing:
@@ -49,11 +50,18 @@ def to_numbers(values: pa.Array, part: Input, doubtful: NDArray[np.bool_]) -> ND
     return array
 
 
-def to_plain_row(values: pa.Array) -> NDArray[np.float64]:
-    """The numbers of a step as JSON's reader has them, NaN where one is null; an array, as there may be millions."""
+def to_plain_row(values: pa.Array) -> NDArray[Any]:
+    """The numbers of a step as JSON's reader has them, NaN where one is null, None among whole numbers; an array, as
+    there may be millions.
+    """
+    if values.null_count and pa.types.is_integer(values.type):
+        return np.array(values.to_pylist(), object)
     numbers = values.fill_null(False if pa.types.is_boolean(values.type) else 0) if values.null_count else values
+    row: NDArray[Any] = numbers.to_numpy(zero_copy_only=False)
+    if row.dtype.kind in "iu":
+        return row
     with np.errstate(invalid="ignore"):  # of a NaN that signals
-        row: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
+        row = row.astype(np.float64)
     if values.null_count:
         row[is_null(values)] = np.nan
     return row

@@ -111,7 +111,7 @@ def known_future(
 
 def misfit(error: msgspec.ValidationError, kind: Any, text: bytes = b"") -> InvalidInput:
     """What msgspec says of a value that is not of type ``kind``, with its place; ``text``: the JSON it was."""
-    message, _, place = str(error).partition(" - at `$")
+    message, _, place = str(error).replace("int | float", "float").partition(" - at `$")
     place = place.removesuffix("`").removeprefix(".")
     if found := _MEMBER.fullmatch(message):
         name = found[1][:_MAX_SHOWN]

@@ -54,7 +54,7 @@ class ColumnSteps:
         body = await COLUMNS.read(request, engine.given, lambda _: partial(_check, engine), reads_query=True)
         engine.check_rows(len(body.session_ids))
         if body.holds_numbers:
-            body.inputs = await to_numbers(body.inputs)
+            body.inputs = await to_numbers(body.inputs, dtype=engine.given.dtype.name)
         columns = await read_columns(body, engine)
         answers = await self._step(engine, columns, body.create_missing or create_missing)
         problems = await self._row_problems(engine, answers)

@@ -38,7 +38,7 @@ PREDICT = BodyForms(PredictBody, NestedPredictBody, "sequences", of_any_version=
 
 
 async def _to_arrays(sequences: list[Any]) -> list[Any]:
-    return [await to_numbers(rows, least=0) for rows in sequences]
+    return [await to_numbers(rows, least=0, dtype="") for rows in sequences]
 
 
 CONVERT: dict[str, Convert] = {"sequences": _to_arrays}
@@ -166,7 +166,7 @@ def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
 async def _read(engine: Engine | SequenceEngine, rows: Any, place: str, holds_numbers: bool) -> NDArray[Any]:
     """One sequence as rows."""
     if holds_numbers and engine.given.is_flat and not engine.manifest.inputs[0].categories:
-        return to_sequence(await to_numbers(rows), engine.manifest.inputs[0], place)
+        return to_sequence(await to_numbers(rows, dtype=engine.given.dtype.name), engine.manifest.inputs[0], place)
     return (await read_rows(rows, engine.given, place)).rows
 
 

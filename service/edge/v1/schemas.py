@@ -14,7 +14,9 @@ from ostinato.service.config import MAX_TTL_SECONDS
 from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
-Sequence = list[list[float | None]]
+Number = int | float
+"""A whole number stays one: as a float it would be rounded from 2^53 on."""
+Sequence = list[list[Number | None]]
 FrameId = Annotated[str, msgspec.Meta(max_length=128)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TimeToLive = Annotated[float, msgspec.Meta(ge=0, le=MAX_TTL_SECONDS)]
@@ -179,7 +181,7 @@ class ForecastBody(Body):
     """
 
     horizon: Annotated[int, msgspec.Meta(ge=1)]
-    known_future: dict[str, list[float | str | None]] | list[list[float | str | None]] | None = None
+    known_future: dict[str, list[Number | str | None]] | list[list[Number | str | None]] | None = None
 
 
 class ForecastInput(ForecastBody, kw_only=True):
@@ -233,6 +235,6 @@ class GenerateStreamInput(GenerateInput, kw_only=True):
 class ScoreBody(Body):
     """``POST /v1/models/{model}/score``: how likely each target is as the output for its input."""
 
-    targets: list[str | list[int]]
+    targets: list[str | list[Number]]
     inputs: list[str | list[Any]] | None = None
     version: str | None = None

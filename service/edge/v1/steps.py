@@ -153,7 +153,7 @@ async def prepare_inputs(body: StepBody, sessions: Sessions, session_id: str, mi
         InvalidInput, TooLarge: as ``chunk_inputs``.
     """
     if body.holds_numbers:
-        body.inputs = await to_numbers(body.inputs)
+        body.inputs = await to_numbers(body.inputs, dtype="")
         return
     session = None
     with contextlib.suppress(OstinatoError):  # which is told when the chunk is put to it

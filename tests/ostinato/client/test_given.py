@@ -139,3 +139,8 @@ def test_rows_as_they_are_sent_need_no_look_at_the_model() -> None:
     assert not has_names([[1.0]])
     assert not has_names(Series([1.0], index=[0]))
     assert to_array("text") is None
+
+
+def test_whole_numbers_stay_as_they_are_beside_columns_of_floats() -> None:
+    frame = Frame({"wind": [0.5, np.nan], "load": [2**53 + 1, -(2**63)], "sun": SUNS})
+    assert sent(frame) == [[2**53 + 1, 3.0, 0.5], [-(2**63), 4.0, None]]

@@ -56,11 +56,21 @@ def test_a_hole_stays_a_hole_in_a_nested_tensor_and_codes_come_bare_or_in_lists(
     assert listed.tobytes() == to_rows(given, BOTH, "inputs").tobytes()
 
 
-def test_whole_numbers_beyond_what_is_exact_are_refused_and_not_rounded() -> None:
+def test_whole_numbers_beyond_what_a_float_holds_stay_as_they_are_and_such_floats_are_refused() -> None:
     wide = RowLayout([PIXELS, CODE.model_copy(update={"num_codes": None})])
     given = {"pixels": [[[1] * 3] * 2], "code": [2**53 + 1]}
-    with pytest.raises(InvalidInput, match="send such as Arrow"):
-        to_rows(given, wide, "inputs")
+    assert wide.unpack(to_rows(given, wide, "inputs"))[1].tolist() == [2**53 + 1]
+    with pytest.raises(InvalidInput, match="may be another number"):
+        to_rows({**given, "code": [float(2**53)]}, wide, "inputs")
+
+
+def test_whole_numbers_of_a_nested_tensor_stay_as_they_are() -> None:
+    nested = RowLayout([PIXELS.model_copy(update={"dtype": "int64"})])
+    given = [[[2**63 - 1, -(2**63), 2**53 + 1], [0, 1, 3.0]]]
+    assert to_rows(given, nested, "inputs").tolist() == [[2**63 - 1, -(2**63), 2**53 + 1, 0, 1, 3]]
+    with pytest.raises(InvalidInput, match="9223372036854775808 does not fit int64") as refusal:
+        to_rows([[[1, 2, 3], [0, 2**63, 0]]], nested, "inputs")
+    assert refusal.value.field == "inputs[0][1][1]"
 
 
 async def test_rows_read_in_slices_are_those_read_at_once_and_name_the_same_place() -> None:

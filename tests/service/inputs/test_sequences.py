@@ -61,7 +61,15 @@ class TestToSequence:
             ([[1, 2.5]], CODES, r"2\.5 is no code of 'b'", "inputs[0][1]"),
             ([[1, 10]], CODES | {"dtype": "int64"}, "10 is no code of 'b'", "inputs[0][1]"),
             ([[1, 2.5], [1, 3.5]], AMOUNT, r"3\.5 is outside what 'b' may be, 0 to 3", "inputs[1][1]"),
-            ([[1, 2.0**53 + 2]], {"dtype": "int64"}, "send such as Arrow", "inputs[0][1]"),
+            ([[1, 2.0**53 + 2]], {"dtype": "int64"}, "write a whole number, without", "inputs[0][1]"),
+            ([[2**53 + 1, 2**63]], {"dtype": "int64"}, "^9223372036854775808 does not fit int64", "inputs[0][1]"),
+            ([[2**53 + 1, -(2**63) - 1]], {"dtype": "int64"}, "^-9223372036854775809 does not fit", "inputs[0][1]"),
+            ([[2**63 - 1, 0.5]], {"dtype": "int64"}, "^0.5 does not fit int64", "inputs[0][1]"),
+            ([[2**53 + 1, 1e16]], {"dtype": "int64"}, "may be another number", "inputs[0][1]"),
+            ([[2**63 - 1, None]], {"dtype": "int64"}, "takes no missing values", "inputs[0][1]"),
+            ([[1, 2**31]], {"dtype": "int32"}, "^2147483648 does not fit int32", "inputs[0][1]"),
+            ([[1, -1]], {"dtype": "uint8"}, "^-1 does not fit uint8", "inputs[0][1]"),
+            ([[1, 2**53 + 1]], {"dtype": "int64", "num_codes": 7}, "^9007199254740993 is no code", "inputs[0][1]"),
         ],
     )
     def test_what_does_not_fit_is_refused_by_its_place(
@@ -124,6 +132,13 @@ class TestToStates:
         (taken,) = to_states({"seen": given}, with_state("bool"), "s")
         assert taken.dtype == np.bool_
         assert taken.tolist() == [True, False, True]
+
+    def test_whole_numbers_of_a_state_stay_as_they_are(self) -> None:
+        (taken,) = to_states({"seen": [2**53 + 1, 3.0, -(2**63)]}, with_state("int64"), "s")
+        assert taken.tolist() == [2**53 + 1, 3, -(2**63)]
+        with pytest.raises(InvalidInput, match="9223372036854775808 does not fit int64") as refusal:
+            to_states({"seen": [2**53 + 1, 3.0, 2**63]}, with_state("int64"), "s")
+        assert refusal.value.field == "s.seen[2]"
 
     def test_null_that_may_have_been_an_infinity_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="not an array of numbers"):

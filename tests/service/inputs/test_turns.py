@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ostinato.service.artifact.tensors import Input
+from ostinato.service.inputs.sequences import to_sequence
 from ostinato.service.inputs.turns import SLICE_NUMBERS, THREAD_BYTES, in_thread, to_numbers
 
 
@@ -18,6 +21,17 @@ async def test_numbers_become_an_array_as_in_one_go(shape: tuple[int, int]) -> N
     made = await to_numbers(rows)
     np.testing.assert_array_equal(made, np.array(rows, np.float64))
     assert made.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["int64", ""])
+@pytest.mark.parametrize("other", [2**53 + 3, 7.0, 0.5, None, 1e16, 2**63])
+async def test_whole_numbers_beyond_what_a_float_holds_stay_as_they_are(dtype: str, other: float | None) -> None:
+    rows: list[Any] = [[2**53 + 1, -(2**63)], *([[1, 2]] * SLICE_NUMBERS), [2**53 + 5, other]]
+    made = await to_numbers(rows, dtype=dtype)
+    assert made.tolist() == rows
+    # As floats, they are rounded as each alone would be.
+    floats = Input(name="x", dtype="float32", shape=("B", "T", 2), features=("a", "b"), missing=True)
+    assert to_sequence(made, floats, "inputs").tobytes() == to_sequence(rows, floats, "inputs").tobytes()
 
 
 @pytest.mark.parametrize("wrong", [[[1.0]], [[]], [[10**400, 1]]])
