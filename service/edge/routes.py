@@ -53,7 +53,7 @@ class Routes:
             ("POST", "/v1/models/{}/generate"): generate.generate,
             ("POST", "/v1/models/{}/score"): generate.score,
             ("POST", "/v1/models/{}/sessions"): lives.open,
-            ("GET", "/v1/models/{}/stream"): steps.refuse_without_handshake,
+            ("GET", "/v1/models/{}/stream"): self.columns.refuse_without_handshake,
             ("GET", "/v1/sessions"): lives.list,
             ("GET", "/v1/sessions/{}"): lives.show,
             ("DELETE", "/v1/sessions/{}"): lives.close,
