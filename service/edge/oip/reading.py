@@ -103,12 +103,10 @@ def _flag(parameters: InferParameters, name: str, otherwise: bool) -> bool:
     return value
 
 
-def is_short(request: Request) -> bool:
-    """Whether a request is read at once, and need not give others their turn."""
-    body = request.body
+def is_short(body: bytes, size: int) -> bool:
+    """Whether a request with a header of ``size`` bytes is read at once, and need not give others their turn."""
     if len(body) <= FEW_BYTES:
         return True
-    size = header_bytes(request)
     return not is_large(body[:size]) and len(body) - size <= FEW_BYTES * 8
 
 
@@ -123,12 +121,12 @@ def header_bytes(request: Request) -> int:
     if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
     size = len(request.body)
-    for name, value in request.headers:
-        if name == HEADER_LENGTH:
-            if not value.isdigit() or len(value) > 15 or int(value) > size:
-                raise InvalidInput(f"Inference-Header-Content-Length is a number of the body's {size} bytes")
-            return int(value)
-    return size
+    value = dict(request.headers).get(HEADER_LENGTH)
+    if value is None:
+        return size
+    if not value.isdigit() or len(value) > 15 or int(value) > size:
+        raise InvalidInput(f"Inference-Header-Content-Length is a number of the body's {size} bytes")
+    return int(value)
 
 
 def read_short(request: Request, model: str, version: str | None) -> tuple[InferRequest, BinaryOutputs]:
@@ -148,9 +146,9 @@ def read_short(request: Request, model: str, version: str | None) -> tuple[Infer
 
 async def read(request: Request, model: str, version: str | None) -> tuple[InferRequest, BinaryOutputs]:
     """A request of any size; raises as ``read_short``."""
-    if is_short(request):
-        return read_short(request, model, version)
     size = header_bytes(request)
+    if is_short(request.body, size):
+        return read_short(request, model, version)
     text = request.body[:size]
     if is_large(text):
         loose = await read_large(text, _LOOSE, None, "the header", {})
@@ -238,7 +236,8 @@ def _of_json(
     if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
         return _numbers(data, dtype, name, 0)
     parts: list[NDArray[Any]] = []
-    at, waiting = 0, []
+    at = 0
+    waiting: list[Any] = []
     for row in _flat_rows(data, sizes, name):
         waiting = waiting + row if waiting else row
         while len(waiting) >= SLICE_NUMBERS:
