@@ -92,8 +92,8 @@ def hold_grpc_port(settings: Settings) -> socket.socket | None:
         return hold_port(settings.host, settings.grpc_port)
     except OSError as error:
         raise ValueError(
-            f"--grpc-port {settings.grpc_port} at {settings.host}: {(error.strerror or str(error)).lower()}; 0 takes any "
-            "free port"
+            f"--grpc-port {settings.grpc_port} at {settings.host}: {(error.strerror or str(error)).lower()}; 0 takes "
+            "any free one"
         ) from error
 
 

@@ -158,12 +158,11 @@ def write_error(problem: Problem, sentence: str, request_id: str) -> WireMessage
     """
     message = ModelStreamInferResponse(error_message=sentence)
     message.infer_response.id = request_id
-    _write_parameters(message.infer_response, {FINAL: True, "code": problem.code} | _expected(problem))
+    parameters: dict[str, InferParameter] = {FINAL: True, "code": problem.code}
+    if (expected_seq := problem.row.get("expected_seq")) is not None:
+        parameters["expected_seq"] = expected_seq
+    _write_parameters(message.infer_response, parameters)
     return message
-
-
-def _expected(problem: Problem) -> dict[str, InferParameter]:
-    return {name: value for name, value in problem.row.items() if name == "expected_seq"}
 
 
 def _write_parameters(message: WireMessage, parameters: InferParameters) -> None:

@@ -1,8 +1,9 @@
 """The port for gRPC: the parent of the workers takes it and keeps it, and each worker listens at it by itself.
 
 The workers cannot share one listening socket, since gRPC opens its own. With ``SO_REUSEPORT`` the kernel deals out
-connections among theirs. That option lets every process of the same user join in, so the parent binds without it, which
-fails where anybody is there, and sets it then. What it holds never listens: while no worker does, connections are refused.
+connections among theirs. That option lets every process of the same user join in, so the parent binds without it,
+which fails where anybody is there, and sets it then. What it holds never listens: while no worker does, connections are
+refused.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class GrpcServer:
 
 
 def options_of(settings: Settings, desk: Desk) -> list[tuple[str, int]]:
-    """gRPC's own limits. It knows no setting for how long a message may take to come: a stream's may take for ever."""
+    """GRPC's own limits. It knows no setting for how long a message may take to come: a stream's may take for ever."""
     options = {
         "grpc.so_reuseport": 1,
         "grpc.max_receive_message_length": settings.max_body_bytes,

@@ -1,7 +1,7 @@
 """The wire: the protocol's messages and calls, of the set that `make protos` compiles from ``inference.proto``.
 
-They are in a pool of their own: a process may have two packages that bring the same names, as NVIDIA's client and KServe's
-do, and protobuf takes each name once in the pool that all share.
+They are in a pool of their own: a process may have two packages that bring the same names, as NVIDIA's client and
+KServe's do, and protobuf takes each name once in the pool that all share.
 """
 
 from __future__ import annotations
