@@ -9,7 +9,8 @@ from typing import Protocol
 
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import EventStream, Request, Response, json_in_slices, json_response
-from ostinato.service.edge.routes import STEP, Routes
+from ostinato.service.edge.routes import STEP, Handler, Routes
+from ostinato.service.edge.terms import Terms
 from ostinato.service.edge.v1.schemas import StepBody
 from ostinato.service.edge.v1.steps import step_content
 from ostinato.service.inputs.turns import SLICE_NUMBERS
@@ -51,6 +52,7 @@ class DirectExchange:
         "_routes",
         "_session",
         "_task",
+        "_terms",
         "_writer",
         "arrived_at",
         "disconnected",
@@ -74,6 +76,7 @@ class DirectExchange:
         self._body: StepBody | None = None
         self._session: LiveSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._terms: Terms | None = None
 
     @property
     def is_read(self) -> bool:
@@ -95,9 +98,14 @@ class DirectExchange:
         self._path = path
         try:
             self._pattern, name, handler = routes.route("POST", path)
-            media_type = desk.check_headers(headers)
+            media_type, terms = desk.check_headers(headers)
             desk.check_size(len(body))
             request = Request(name, query_string, media_type, body)
+            if terms is not None:
+                self._terms = terms
+                if terms.codings:
+                    self._task = desk.loop.create_task(self._run(self._unpack(request, terms, handler)))
+                    return
             if self._pattern == STEP:
                 steps = routes.steps
                 if (found := steps.read(request)) is not None:
@@ -106,6 +114,8 @@ class DirectExchange:
                     return
             self._task = desk.loop.create_task(self._run(handler(request)))
         except Exception as error:
+            if self._terms is None:
+                self._terms = desk.terms_of(headers)
             self.set_exception(error)
 
     def done(self) -> bool:
@@ -177,8 +187,19 @@ class DirectExchange:
         else:
             self._finish(response)
 
+    async def _unpack(self, request: Request, terms: Terms, handler: Handler) -> Response | EventStream:
+        request.body = await terms.unpack(request.body, self._desk.max_body_bytes)
+        return await handler(request)
+
+    async def _apply(self, terms: Terms, response: Response) -> Response:
+        await terms.apply(response)
+        self._terms = None
+        return response
+
     async def _stream(self, response: EventStream) -> None:
         self.is_streaming = True
+        if self._terms is not None:
+            self._terms.apply_to_events(response)
         try:
             await self._writer.respond_in_parts(response, self.keep_alive)
         except Exception as error:
@@ -189,11 +210,17 @@ class DirectExchange:
         self._desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
 
     def _refuse(self, error: Exception) -> Response:
-        return self._desk.refuse(error, f"POST {self._path}").response()
+        label = "" if self._terms is None else self._terms.label
+        return self._desk.refuse(error, f"POST {self._path}{label}").response()
 
     def _finish(self, response: Response) -> None:
         if self.response_complete:
             return
+        if (terms := self._terms) is not None:
+            if terms.takes_long(response):
+                self._task = self._desk.loop.create_task(self._run(self._apply(terms, response)))
+                return
+            terms.apply_at_once(response)
         self.response_complete = True
         self._body = self._session = None
         desk = self._desk

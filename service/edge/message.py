@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,12 @@ class EventStream:
     events: AsyncGenerator[bytes]
     status: int = 200
     media_type: str = "text/event-stream"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def options(allowed: Sequence[str]) -> Response:
+    """The answer to ``OPTIONS``: which methods a route takes."""
+    return Response(204, b"", headers=((b"allow", ", ".join(allowed).encode()),))
 
 
 def event(name: str, content: object) -> bytes:

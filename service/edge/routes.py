@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.message import EventStream, Request, Response
+from ostinato.service.edge.message import EventStream, Request, Response, options
 from ostinato.service.edge.typed import typed_handlers
 from ostinato.service.edge.v1.columns import ColumnSteps
 from ostinato.service.edge.v1.generate import GenerateRoutes
@@ -89,6 +90,12 @@ class Routes:
         pattern, handlers = found
         handler = handlers.get(method)
         if handler is None:
-            allowed = tuple(sorted(handlers))
+            allowed = tuple(sorted({*handlers, "OPTIONS", *({"HEAD"} if "GET" in handlers else ())}))
+            if method == "OPTIONS":
+                return pattern, "", partial(_tell_options, allowed)
             raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
         return pattern, parts[3] if num_parts > 3 else "", handler
+
+
+async def _tell_options(allowed: Sequence[str], _: Request) -> Response:
+    return options(allowed)

@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 
-from ostinato.service.edge.message import Response, json_response
+from ostinato.service.edge.message import Response, json_response, options
 from ostinato.service.errors import MethodNotAllowed
 from ostinato.service.metrics.series import Metrics
+
+METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class SystemRoutes:
@@ -31,8 +33,10 @@ class SystemRoutes:
         Raises:
             MethodNotAllowed.
         """
-        if method not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
+        if method == "OPTIONS":
+            return options(METHODS)
+        if method not in METHODS:
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", METHODS)
         if path == "/metrics":
             return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
         if path == "/readyz":
