@@ -23,6 +23,7 @@ from ostinato.service.edge.asgi import App, Edge
 from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
 from ostinato.service.edge.desk import OUT_OF_DESCRIPTORS, Desk
 from ostinato.service.edge.http_connection import HttpConnection
+from ostinato.service.edge.openapi.documents import Documents
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.connection import WebSocketConnection
@@ -89,7 +90,7 @@ class Worker:
         """The ASGI application over BentoML's."""
         WebSocketConnection.install()
         HttpConnection.install()
-        system = SystemRoutes(self.metrics, self.readiness)
+        system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers)
         return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:

@@ -32,9 +32,11 @@ MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
 MAX_MANIFEST_BYTES = 2**28
 
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+FileName: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator"]
 
 

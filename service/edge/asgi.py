@@ -16,7 +16,8 @@ from typing import Any
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.exchange import AsgiEvent, ClientGone, Exchange, Receive
 from ostinato.service.edge.head import WHOLE_SERVER
-from ostinato.service.edge.message import JSON, EventStream, Request, Response, options
+from ostinato.service.edge.message import JSON, EventStream, Request, Response
+from ostinato.service.edge.methods import ALL, READING, options
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.terms import Terms
@@ -27,6 +28,7 @@ from ostinato.service.errors import (
     OriginRefused,
     StateStoreUnavailable,
     TooLarge,
+    UnknownRoute,
     UnsupportedCoding,
     UnsupportedMediaType,
 )
@@ -37,8 +39,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON_HEADER = (b"content-type", b"application/json")
 
-PAGE_METHODS = ("GET", "HEAD", "OPTIONS")
-ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 
 STATE_KEY = "ostinato_edge"
 """Where the lifespan's state holds the worker's edge; uvicorn gives that state to each connection."""
@@ -91,7 +91,7 @@ class Edge:
             exchange.read_at = time.perf_counter()
             if terms is not None and terms.codings:
                 body = await terms.unpack(body, desk.max_body_bytes)
-            response = await handler(Request(name, scope["query_string"], media_type, body))
+            response = await handler(Request(name, scope["query_string"], media_type, body, scope["headers"]))
             if isinstance(response, EventStream):
                 if terms is not None:
                     terms.apply_to_events(response)
@@ -122,14 +122,14 @@ class Edge:
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] in self._system.paths:
+        elif scope["type"] == "http" and self._system.serve(scope["path"]):
             try:
                 response = self._system.answer(scope["method"], scope["path"])
-            except MethodNotAllowed as error:
+            except (UnknownRoute, MethodNotAllowed) as error:
                 response = self._refuse(error, scope)
             await self._answer(response, scope, send)
         elif scope["type"] == "http" and scope["method"] == "OPTIONS":
-            await self._answer(options(ALL_METHODS if scope["path"] == WHOLE_SERVER else PAGE_METHODS), scope, send)
+            await self._answer(options(ALL if scope["path"] == WHOLE_SERVER else READING), scope, send)
         elif scope["type"] == "http":
             await self._bentoml(scope, receive, send)
         else:
@@ -200,7 +200,7 @@ class Edge:
 
     def _refuse(self, error: Exception, scope: Scope) -> Response:
         label = self.desk.terms_of(scope["headers"]).label
-        return self.desk.refuse(error, f"{scope['method']} {scope['path']}{label}").response()
+        return self.desk.refuse(error, f"{scope['method']} {scope['path']}{label}").response_to(scope["path"])
 
     async def _answer(self, response: Response, scope: Scope, send: Send) -> None:
         await self._apply(None, scope, response)

@@ -17,12 +17,17 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Request:
-    """A whole request; ``name`` is the variable part of its path, empty where it has none."""
+    """A whole request.
+
+    ``name``: the variable part of its path, empty where it has none. ``headers``: as they came, the names in small
+    letters.
+    """
 
     name: str
     query_string: bytes
     media_type: str
     body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(slots=True)
@@ -46,11 +51,6 @@ class EventStream:
     status: int = 200
     media_type: str = "text/event-stream"
     headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-def options(allowed: Sequence[str]) -> Response:
-    """The answer to ``OPTIONS``: which methods a route takes."""
-    return Response(204, b"", headers=((b"allow", ", ".join(allowed).encode()),))
 
 
 def event(name: str, content: object) -> bytes:

@@ -1,45 +1,70 @@
-"""Routes for who runs the service: liveness, readiness and metrics."""
+"""Routes for who runs the service: liveness, readiness and metrics; and the documents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from ostinato.service.edge.message import Response, json_response, options
-from ostinato.service.errors import MethodNotAllowed
+from ostinato.service.edge.message import Response, json_response
+from ostinato.service.edge.methods import READING, options
+from ostinato.service.errors import MethodNotAllowed, UnknownRoute
 from ostinato.service.metrics.series import Metrics
 
-METHODS = ("GET", "HEAD", "OPTIONS")
+HEALTH = (LIVE, READY) = ("/v2/health/live", "/v2/health/ready")
+"""Of the Open Inference Protocol."""
+
+HIDDEN = "/static_content"
+"""What BentoML's page is made of, which loads scripts from elsewhere."""
 
 
 class SystemRoutes:
-    """``/livez``, ``/healthz``, ``/readyz`` and ``/metrics``; probes and scrapes are not counted as requests.
+    """Liveness and readiness, under ``/v2/health``, too, and metrics; probes and scrapes are not counted as requests.
 
     Args:
         readiness: tells whether the service is ready, and what readiness answers.
+        documents: further paths, and what answers each.
     """
 
-    paths = ("/livez", "/healthz", "/readyz", "/metrics")
+    paths = ("/livez", "/healthz", "/readyz", "/metrics", *HEALTH)
 
-    def __init__(self, metrics: Metrics, readiness: Callable[[], tuple[bool, dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        readiness: Callable[[], tuple[bool, dict[str, Any]]],
+        documents: Mapping[str, Callable[[], Response]] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._readiness = readiness
+        self._documents = documents or {}
+
+    def serve(self, path: str) -> bool:
+        """Whether a path is answered here, be it with a refusal."""
+        return path in self.paths or path in self._documents or path.startswith(HIDDEN)
 
     def answer(self, method: str, path: str) -> Response:
-        """Answer a request for one of ``paths``.
+        """Answer a request for a path that is served here.
 
         Raises:
-            MethodNotAllowed.
+            UnknownRoute, MethodNotAllowed.
         """
+        if path.startswith(HIDDEN):
+            raise UnknownRoute(f"there is no {path}; /docs has the routes")
         if method == "OPTIONS":
-            return options(METHODS)
-        if method not in METHODS:
-            raise MethodNotAllowed(f"{path} takes GET, not {method}", METHODS)
+            return options(READING)
+        if method not in READING:
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
+        if (document := self._documents.get(path)) is not None:
+            return document()
         if path == "/metrics":
             return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
         if path == "/readyz":
             ready, content = self._readiness()
             return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        if path == READY:
+            ready, _ = self._readiness()
+            return json_response({"ready": ready}, 200 if ready else 503)
+        if path == LIVE:
+            return json_response({"live": True})
         return json_response({"status": "alive"})

@@ -316,6 +316,9 @@ async def test_a_page_of_another_site_posts_nothing_without_being_asked_beforeha
         ("/v1/sessions/a/state", "GET, HEAD, OPTIONS, PUT"),
         ("/forecast", "OPTIONS, POST"),
         ("/livez", "GET, HEAD, OPTIONS"),
+        ("/v2", "GET, HEAD, OPTIONS"),
+        ("/v2/health/ready", "GET, HEAD, OPTIONS"),
+        ("/v2/models/sum/infer", "OPTIONS, POST"),
         ("/elsewhere", "GET, HEAD, OPTIONS"),
         ("*", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
     ],
@@ -329,7 +332,9 @@ async def test_every_route_tells_its_methods(path: str, allowed: str) -> None:
         assert (await ask(client, "OPTIONS", "/v1/nowhere")).status == 404
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/sessions", "/v1/sessions/a", "/livez", "/readyz", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/sessions", "/v1/sessions/a", "/livez", "/readyz", "/v2", "/v2/models/sum", "/metrics"]
+)
 async def test_head_is_get_without_its_body(path: str) -> None:
     async with serving(await house_with_a()) as server, Client.to(server) as client:
         wanted = await ask(client, "GET", path)

@@ -1,0 +1,225 @@
+"""The document of all routes, OpenAPI 3.1."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from ostinato.service import errors
+from ostinato.service.artifact.manifest import NAME_PATTERN
+from ostinato.service.edge.message import JSON
+from ostinato.service.edge.openapi import system, typed, versioned
+from ostinato.service.edge.openapi.examples import Examples
+from ostinato.service.edge.openapi.members import MEMBERS
+from ostinato.service.edge.openapi.operation import Operation, Schema
+from ostinato.service.edge.openapi.schemas import components, reference
+from ostinato.service.edge.problems import INTERNAL, MEDIA_TYPE, PROBLEMS
+from ostinato.service.edge.v1 import answer_schemas as answers
+from ostinato.service.edge.v1.schemas import StreamFrame
+from ostinato.service.sessions.session import SESSION_ID_PATTERN
+
+OPERATIONS: tuple[Operation, ...] = (*versioned.OPERATIONS, *typed.OPERATIONS, *system.OPERATIONS)
+
+TAGS = {
+    versioned.MODELS: "What is served.",
+    versioned.SESSIONS: "Sequences whose state the server keeps: a client sends only what is new.",
+    versioned.SEQUENCES: "Sequences that are sent whole.",
+    versioned.GENERATION: "Models that write: texts, codes or numbers.",
+    typed.TYPED: "The same for BentoML's client, with the model or the session in the body.",
+    system.OPERATION: "For who runs the service.",
+    system.DOCUMENTS: "What you read.",
+}
+ABOUT = """Recurrent sequence models with their state held on the server, in sessions. What a live session answered \
+is, to the bit, what the model answers offline.
+
+What is refused under `/v1` is told by a problem document (RFC 9457), with a sentence and a machine's word, `code`. A \
+path's other methods are answered 405, with `Allow`. What has `Retry-After` may be sent again; a chunk only with \
+`seq`."""
+
+_SAID = {
+    errors.MalformedRequest: "it is not HTTP as it is spoken here",
+    errors.OriginRefused: "a page of another site may not open it",
+    errors.UnknownModel: "no such model or version is served",
+    errors.UnknownSession: "there is no such session",
+    errors.UnknownRoute: "there is no such path",
+    errors.RequestTimeout: "the request did not come in time",
+    errors.SeqConflict: "`seq` is not the session's number of steps",
+    errors.SessionExists: "the id is taken",
+    errors.SessionExpired: "the session was idle for longer than its time to live",
+    errors.SessionClosed: "the session was closed",
+    errors.TooLarge: "more than is taken at once",
+    errors.UnsupportedMediaType: "a body in a format that is not read",
+    errors.InvalidInput: "what was sent does not fit; `field` names the place",
+    errors.UpgradeRequired: "the request is no WebSocket's handshake",
+    errors.Overloaded: "refused before it was queued; come back later",
+    errors.HeadTooLarge: "the head is over its limits",
+    errors.RunFailed: "the graph failed or gave numbers that are not finite; the session is as it was",
+    errors.RecordUnreadable: "the session's record cannot be read",
+    errors.TooManyConnections: "too many connections are open",
+    errors.Starting: "the models are still being checked",
+    errors.Draining: "the server is going away",
+    errors.StateStoreUnavailable: "the store cannot be reached",
+    errors.DeadlineExceeded: "not answered in time",
+}
+_DOCUMENTS: dict[str, type[answers.ProblemDetails]] = {
+    "invalid_input": answers.InvalidInputProblem,
+    "seq_conflict": answers.SeqConflictProblem,
+}
+"""The problems that have members of their own, by code."""
+
+_NAMES: dict[str, Schema] = {
+    "model": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's name."},
+    "version": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's version."},
+    "session_id": {
+        "type": "string",
+        "pattern": SESSION_ID_PATTERN.replace(r"\Z", "$"),
+        "description": "The session's id.",
+    },
+}
+_UNMENTIONED: tuple[type[msgspec.Struct], ...] = (
+    StreamFrame,
+    answers.StreamOutputs,
+    answers.StreamProblem,
+    answers.GeneratedStep,
+)
+"""What only frames and events are."""
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+
+
+def build(examples: Examples) -> dict[str, Any]:
+    """The document, with examples for the models that are served."""
+    document = copy.deepcopy(_without_examples())
+    for operation in OPERATIONS:
+        shown = document["paths"][operation.place][operation.method.lower()]
+        for parameter in shown.get("parameters", ()):
+            if parameter["in"] == "path" and (named := examples.names(operation.id, parameter["name"])):
+                parameter["examples"] = {key: {"value": value} for key, value in named.items()}
+        if bodies := examples.bodies(operation.id):
+            shown["requestBody"]["content"][JSON]["examples"] = {
+                key: {"summary": f"for the model {key}", "value": body} for key, body in bodies.items()
+            }
+    return document
+
+
+@functools.cache
+def _without_examples() -> dict[str, Any]:
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.place, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Ostinato",
+            "version": version("ostinato"),
+            "summary": "Recurrent sequence models with sessions",
+            "description": ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/", "description": "This server."}],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "paths": paths,
+        "components": {"schemas": components(_kinds())},
+    }
+
+
+def _kinds() -> Iterable[type[msgspec.Struct]]:
+    """The types that the document refers to."""
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys(_UNMENTIONED)
+    for operation in OPERATIONS:
+        for contents in (operation.bodies, *(each.contents for each in operation.answers.values())):
+            found |= dict.fromkeys(kind for kind in contents.values() if not isinstance(kind, dict))
+    return found | dict.fromkeys((answers.ProblemDetails, *_DOCUMENTS.values()))
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if operation.description:
+        shown["description"] = operation.description
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _NAMES[name]["description"],
+            "schema": {key: value for key, value in _NAMES[name].items() if key != "description"},
+        }
+        for name in operation.names
+    ]
+    parameters += _query(operation)
+    if parameters:
+        shown["parameters"] = parameters
+    if operation.bodies:
+        shown["requestBody"] = {
+            "required": operation.is_body_required,
+            "content": {media_type: {"schema": reference(kind)} for media_type, kind in operation.bodies.items()},
+        }
+    shown["responses"] = _responses(operation)
+    return shown
+
+
+def _query(operation: Operation) -> list[dict[str, Any]]:
+    if operation.query is None:
+        return []
+    properties = components([operation.query])[operation.query.__name__]["properties"]
+    made = []
+    for name, schema in properties.items():
+        # Null cannot be written in a query: the parameter is left out.
+        kept = next((each for each in schema.get("anyOf", ()) if each != {"type": "null"}), schema)
+        kept = {key: value for key, value in kept.items() if key != "description"}
+        if operation.query_needs or kept.get("default", ...) is None:
+            # A client that sends what is the default anyway would be refused.
+            kept.pop("default", None)
+        needs = f" Only {operation.query_needs}." if operation.query_needs else ""
+        made.append({"name": name, "in": "query", "description": f"{MEMBERS[name]}{needs}", "schema": kept})
+    return made
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    shown: dict[int, dict[str, Any]] = {}
+    for status, answer in operation.answers.items():
+        shown[status] = {"description": answer.description}
+        if answer.contents:
+            shown[status]["content"] = {kind: {"schema": reference(of)} for kind, of in answer.contents.items()}
+        if answer.headers:
+            shown[status]["headers"] = {
+                name: {"description": said, "schema": {"type": "string"}} for name, said in answer.headers.items()
+            }
+    for status, codes in refusals(operation).items():
+        told = "; ".join(f"`{code}`: {said}" for code, said in codes.items())
+        kinds = dict.fromkeys(_DOCUMENTS.get(code, answers.ProblemDetails) for code in codes)
+        schemas = [reference(kind) for kind in kinds]
+        problem = {MEDIA_TYPE: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+        if status in shown:
+            # What is told by an answer of its own may be told by a problem, too: before its route is reached.
+            shown[status]["description"] += f" Or {told}."
+            shown[status]["content"] |= problem
+        else:
+            shown[status] = {"description": f"{told}.", "content": problem}
+        if status in (429, 503):
+            shown[status]["headers"] = RETRY_AFTER
+        if status == 426:
+            shown[status]["headers"] = {
+                "Upgrade": {"description": "`websocket`.", "schema": {"type": "string"}},
+                "Sec-WebSocket-Version": {"description": "`13`.", "schema": {"type": "string"}},
+            }
+    return {str(status): shown[status] for status in sorted(shown)}
+
+
+def refusals(operation: Operation) -> Mapping[int, dict[str, str]]:
+    """What an operation may refuse with, by status: codes, and what each says."""
+    by_status: dict[int, dict[str, str]] = {}
+    for error in operation.raises:
+        status, code = PROBLEMS[error]
+        by_status.setdefault(status, {})[code] = _SAID[error]
+    status, code = INTERNAL
+    by_status.setdefault(status, {})[code] = "an error of the server's, which its log has"
+    return by_status

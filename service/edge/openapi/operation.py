@@ -1,0 +1,88 @@
+"""Operations: what the document says of one route, in the types that its handler reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ostinato.service import errors
+from ostinato.service.edge.message import JSON
+
+Schema = dict[str, Any]
+Contents = Mapping[str, Any]
+"""By media type: a type, or a schema."""
+
+BINARY: Schema = {"type": "string", "format": "binary"}
+EVENTS: Contents = {"text/event-stream": {}}
+"""Of server-sent events the description tells: what is in them this version of the form cannot say."""
+
+EVERY = (
+    errors.MalformedRequest,
+    errors.TooLarge,
+    errors.UnsupportedMediaType,
+    errors.HeadTooLarge,
+    errors.RequestTimeout,
+    errors.TooManyConnections,
+)
+"""What any request may be refused with, before its route looks at it."""
+ROUTED = (*EVERY, errors.DeadlineExceeded)
+MODEL = (errors.UnknownRoute, errors.UnknownModel, errors.Starting)
+BODY = (errors.InvalidInput,)
+STORE = (errors.StateStoreUnavailable, errors.RecordUnreadable)
+SESSION = (*MODEL, errors.UnknownSession, errors.SessionExpired, errors.SessionClosed, *STORE)
+WORK = (errors.Overloaded, errors.Draining, errors.RunFailed)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with a status of success.
+
+    Attributes:
+        headers: name -> what it says.
+    """
+
+    description: str
+    contents: Contents = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A route's method.
+
+    Attributes:
+        id: its name in generated clients.
+        path: the pattern, as ``Routes`` has it; ``names`` of its variable parts, in their order.
+        query: its parameters; ``query_needs`` says when they may be given, where that is not always.
+        bodies: what it reads; none = no body.
+        answers: by status.
+        raises: what it may refuse with.
+    """
+
+    id: str
+    method: str = "GET"
+    path: str
+    names: tuple[str, ...] = ()
+    tag: str
+    summary: str
+    description: str = ""
+    query: type[msgspec.Struct] | None = None
+    query_needs: str = ""
+    bodies: Contents = field(default_factory=dict)
+    is_body_required: bool = True
+    answers: Mapping[int, Answer]
+    raises: tuple[type[errors.OstinatoError], ...] = EVERY
+
+    @property
+    def place(self) -> str:
+        """The path with its names, as documents write it."""
+        parts = self.path.split("{}")
+        return "".join(f"{part}{{{name}}}" for part, name in zip(parts, self.names, strict=False)) + parts[-1]
+
+
+def answer(kind: Any, description: str) -> dict[int, Answer]:
+    """One answer in JSON, with status 200."""
+    return {200: Answer(description, {JSON: kind})}

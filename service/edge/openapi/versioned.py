@@ -1,0 +1,251 @@
+"""The operations under ``/v1``."""
+
+from __future__ import annotations
+
+from ostinato.service import errors
+from ostinato.service.edge.arrow.columns import ARROW
+from ostinato.service.edge.message import JSON
+from ostinato.service.edge.openapi.operation import (
+    BINARY,
+    BODY,
+    EVENTS,
+    MODEL,
+    ROUTED,
+    SESSION,
+    STORE,
+    WORK,
+    Answer,
+    Operation,
+    answer,
+)
+from ostinato.service.edge.v1 import answer_schemas as answers
+from ostinato.service.edge.v1 import schemas
+from ostinato.service.edge.v1.sessions import STATE
+
+MODELS, SESSIONS, SEQUENCES, GENERATION = "Models", "Sessions", "Whole sequences", "Generation"
+
+_OPENED = {201: Answer("The session.", {JSON: answers.SessionFacts}, {"Location": "The session's path."})}
+_GENERATED = "The outputs; with `stream`, server-sent events."
+EVENTS_TOLD = (
+    "With `stream` the answer is server-sent events: `step` (`GeneratedStep`) as each step is made, and `done` "
+    "(`GeneratedOutputs`) at the end; or `error` (`ProblemDetails`), the last."
+)
+_CHUNK_TOLD = (
+    "A chunk is one or more steps. With `seq`, the number of steps that the session has by the client's count, it may "
+    "be sent again until it is answered, and is applied once; without, it must not be sent again."
+)
+_STREAM_TOLD = """A WebSocket on which any number of sessions are stepped; a client of HTTP is answered 426.
+
+A text frame is a `StreamFrame`; it is answered by a `StreamOutputs`, or by a `StreamProblem`. Its `id` comes back \
+with the answer. Frames of one session are applied in their order; answers of different sessions may overtake each \
+other. A binary frame is a columnar message in Arrow, as of `stepSessions`, and so is its answer."""
+
+OPERATIONS = (
+    Operation(
+        id="listModels",
+        path="/v1/models",
+        tag=MODELS,
+        summary="List models",
+        description="All models of the repository, those that failed a check with the reason.",
+        answers=answer(answers.ModelList, "The models."),
+        raises=ROUTED,
+    ),
+    Operation(
+        id="showModel",
+        path="/v1/models/{}",
+        names=("model",),
+        tag=MODELS,
+        summary="Show a model",
+        description="Its versions, and the manifest of the newest: inputs, outputs, states, limits.",
+        answers=answer(answers.ModelDetails, "The model."),
+        raises=(*ROUTED, *MODEL),
+    ),
+    Operation(
+        id="openSession",
+        method="POST",
+        path="/v1/models/{}/sessions",
+        names=("model",),
+        tag=SESSIONS,
+        summary="Open a session",
+        description="Begins a sequence, whose state the server keeps. Without `session_id` it is given an id.",
+        bodies={JSON: schemas.OpenBody},
+        is_body_required=False,
+        answers=_OPENED,
+        raises=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="stepSession",
+        method="POST",
+        path="/v1/sessions/{}/step",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Step a session",
+        description=f"Applies a chunk and answers its outputs. {_CHUNK_TOLD}",
+        bodies={JSON: schemas.StepBody},
+        answers=answer(answers.StepOutputs, "The outputs of the chunk."),
+        raises=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+    ),
+    Operation(
+        id="stepSessions",
+        method="POST",
+        path="/v1/models/{}/step",
+        names=("model",),
+        tag=SESSIONS,
+        summary="Step many sessions",
+        description="One step for each of many sessions of one model. Rows are independent: what is wrong with one is "
+        "told in `errors`, and the others are applied. In Arrow: an IPC stream with the columns `session_id`, `inputs` "
+        "(or one for each input) and optionally `seq`; the answer has `session_id`, `seq`, `outputs`, `code` and "
+        "`detail`.",
+        query=schemas.ColumnsQuery,
+        bodies={JSON: schemas.ColumnsBody, ARROW: BINARY},
+        answers={200: Answer("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
+        raises=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
+    ),
+    Operation(
+        id="streamSteps",
+        path="/v1/models/{}/stream",
+        names=("model",),
+        tag=SESSIONS,
+        summary="Step sessions over a WebSocket",
+        description=_STREAM_TOLD,
+        query=schemas.ColumnsQuery,
+        answers={
+            101: Answer(
+                "The WebSocket is open.",
+                headers={"Upgrade": "`websocket`.", "Sec-WebSocket-Accept": "The handshake's answer."},
+            )
+        },
+        raises=(*ROUTED, *MODEL, *BODY, errors.OriginRefused, errors.UpgradeRequired, errors.Draining),
+    ),
+    Operation(
+        id="listSessions",
+        path="/v1/sessions",
+        tag=SESSIONS,
+        summary="List sessions",
+        description="The live sessions, a page at a time.",
+        query=schemas.PageQuery,
+        answers=answer(answers.SessionList, "A page."),
+        raises=(*ROUTED, *BODY, *STORE, errors.UnknownModel, errors.Starting),
+    ),
+    Operation(
+        id="showSession",
+        path="/v1/sessions/{}",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Show a session",
+        description="A look changes nothing, and does not prolong its life.",
+        answers=answer(answers.SessionFacts, "The session."),
+        raises=(*ROUTED, *SESSION),
+    ),
+    Operation(
+        id="forecastSession",
+        method="POST",
+        path="/v1/sessions/{}/forecast",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Forecast a session",
+        description="The steps to come: outputs are fed back as inputs. The session stays as it is.",
+        bodies={JSON: schemas.ForecastBody},
+        answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
+        raises=(*ROUTED, *SESSION, *BODY, *WORK),
+    ),
+    Operation(
+        id="forkSession",
+        method="POST",
+        path="/v1/sessions/{}/fork",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Fork a session",
+        description="Begins a session as a copy of another, with its state and its steps.",
+        bodies={JSON: schemas.ForkBody},
+        is_body_required=False,
+        answers=_OPENED,
+        raises=(*ROUTED, *SESSION, *BODY, errors.SessionExists, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="getSessionState",
+        path="/v1/sessions/{}/state",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Take a session's state out",
+        description="A safetensors file with its state, its steps and its last answer.",
+        answers={200: Answer("A safetensors file.", {STATE: BINARY})},
+        raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="putSessionState",
+        method="PUT",
+        path="/v1/sessions/{}/state",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Put a state into a session",
+        description="A safetensors file, as `getSessionState` gives; or with the states alone, which leaves the steps.",
+        bodies={STATE: BINARY},
+        answers=answer(answers.SessionFacts, "The session."),
+        raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="resetSession",
+        method="POST",
+        path="/v1/sessions/{}/reset",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Reset a session",
+        description="Back to the initial state, with 0 steps.",
+        bodies={JSON: schemas.ResetBody},
+        is_body_required=False,
+        answers=answer(answers.SessionFacts, "The session."),
+        raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="closeSession",
+        method="DELETE",
+        path="/v1/sessions/{}",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Close a session",
+        description="Ends it and frees its state. Its id is answered 410 for a while, and 404 then.",
+        answers={204: Answer("It is closed.")},
+        raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="predict",
+        method="POST",
+        path="/v1/models/{}/predict",
+        names=("model",),
+        tag=SEQUENCES,
+        summary="Predict whole sequences",
+        description="Runs sequences of any lengths from the initial state, or from one that is given; no session is "
+        "touched. In Arrow: an IPC stream with the column `inputs` (or one for each input), one row a sequence; the "
+        "answer has `outputs`.",
+        query=schemas.PredictQuery,
+        query_needs="with a body in Arrow; in JSON it is a member",
+        bodies={JSON: schemas.PredictBody, ARROW: BINARY},
+        answers={200: Answer("The outputs of each sequence.", {JSON: answers.Predictions, ARROW: BINARY})},
+        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+    ),
+    Operation(
+        id="generate",
+        method="POST",
+        path="/v1/models/{}/generate",
+        names=("model",),
+        tag=GENERATION,
+        summary="Generate outputs",
+        description=f"Writes an output for each input: a text, a list of codes, or numbers. {EVENTS_TOLD}",
+        bodies={JSON: schemas.GenerateBody},
+        answers={200: Answer(_GENERATED, {JSON: answers.GeneratedOutputs, **EVENTS})},
+        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+    ),
+    Operation(
+        id="score",
+        method="POST",
+        path="/v1/models/{}/score",
+        names=("model",),
+        tag=GENERATION,
+        summary="Score targets",
+        description="How likely each target is as the output for its input.",
+        bodies={JSON: schemas.ScoreBody},
+        answers=answer(answers.TargetScores, "The scores."),
+        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+    ),
+)
