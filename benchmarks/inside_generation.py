@@ -21,7 +21,8 @@ from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.inference.generation import GenerationRequest, Options, StepEvent, generate, stream
-from ostinato.service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.metrics.generation import GenerationMetrics
+from ostinato.service.metrics.series import Metrics
 
 WARM_UP_SECONDS = 0.5
 

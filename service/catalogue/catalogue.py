@@ -128,7 +128,7 @@ class Catalogue:
             Starting: the repository has not been read to its end.
             InvalidInput: the model has no sessions.
         """
-        engine = self._resolve(model, version)
+        engine = self.resolve_any(model, version)
         if isinstance(engine, SequenceEngine):
             raise InvalidInput(
                 f"model {model!r} is of the task 'sequence': it answers whole sequences, and has no steps, sessions or "
@@ -147,7 +147,7 @@ class Catalogue:
             UnknownModel, Starting: as ``resolve``.
             InvalidInput: the model generates, and does not predict.
         """
-        engine = self._resolve(model, version)
+        engine = self.resolve_any(model, version)
         return engine if isinstance(engine, SequenceEngine) else self.resolve(model, version)
 
     def resolve_generator(self, model: str, version: str | None = None) -> Engine | GenerationEngine:
@@ -157,14 +157,19 @@ class Catalogue:
             UnknownModel, Starting: as ``resolve``.
             InvalidInput: the model does not generate.
         """
-        engine = self._resolve(model, version)
+        engine = self.resolve_any(model, version)
         if isinstance(engine, SequenceEngine):
             raise InvalidInput(f"model {model!r} is of the task 'sequence' and cannot generate: predict with it")
         if isinstance(engine, Engine) and engine.generator is None:
             raise InvalidInput(f"model {model!r} has no decoder and cannot generate: predict with it, or open sessions")
         return engine
 
-    def _resolve(self, model: str, version: str | None) -> AnyEngine:
+    def resolve_any(self, model: str, version: str | None = None) -> AnyEngine:
+        """The engine of a version, whatever it does; of the latest served where none is named.
+
+        Raises:
+            UnknownModel, Starting: as ``resolve``.
+        """
         versions = self.versions(model)
         if version is None and versions:
             return next(reversed(versions.values()))

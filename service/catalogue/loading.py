@@ -25,8 +25,9 @@ from ostinato.service.engine.recurrent.protocols import Owner
 from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
 from ostinato.service.engine.sequence.engine import SequenceEngine
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
+from ostinato.service.metrics.generation import GenerationMetrics
 from ostinato.service.metrics.sequences import SequenceMetrics
-from ostinato.service.metrics.series import GenerationMetrics, Metrics, ModelMetrics
+from ostinato.service.metrics.series import Metrics, ModelMetrics
 from ostinato.service.state.base import Store
 from ostinato.service.tether import Release, Tether
 

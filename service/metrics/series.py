@@ -296,13 +296,16 @@ class Metrics:
         for family in self.families:
             family.load(numbers.get(family.name, {}))
 
+    def of_all_workers(self) -> Metrics:
+        """All series of all workers together."""
+        together = self if self.gather is None else Metrics()
+        if self.gather is not None:
+            together.load(self.gather())
+        return together
+
     def render(self) -> bytes:
         """All series in Prometheus' text format, those of all workers together."""
-        if self.gather is None:
-            return generate_latest(self._registry)
-        together = Metrics()
-        together.load(self.gather())
-        return together.render()
+        return generate_latest(self.of_all_workers()._registry)
 
 
 class ModelMetrics:
@@ -329,21 +332,6 @@ class ModelMetrics:
         self.queue_seconds = metrics.queue_seconds.labels(**labels)
         self.run_seconds = metrics.run_seconds.labels(**labels)
         self.commit_seconds = metrics.commit_seconds.labels(**labels)
-
-
-class GenerationMetrics:
-    """The series of what generates in one model version, each already bound to its labels."""
-
-    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
-        labels = {"model": model, "version": version}
-        self.generated_steps = metrics.generated_steps.labels(**labels)
-        self.lanes = metrics.generation_lanes.labels(**labels)
-        self.queue_depth = metrics.queue_depth.labels(**labels)
-        self.run_failures = metrics.run_failures.labels(**labels)
-        self.cancelled = metrics.cancelled.labels(**labels)
-        self.batch_size = metrics.batch_size.labels(**labels)
-        self.queue_seconds = metrics.queue_seconds.labels(**labels)
-        self.run_seconds = metrics.run_seconds.labels(**labels)
 
 
 SERIES = tuple(f"ostinato_{family.name}" for family in Metrics().families)

@@ -9,7 +9,8 @@ from ostinato.service.artifact.manifest import GraphFile, Limits, Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
-from ostinato.service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.metrics.generation import GenerationMetrics
+from ostinato.service.metrics.series import Metrics
 from tests.service.puppet_decoder import PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ostinato.service.catalogue.catalogue import Catalogue
+from ostinato.service.edge.oip.generation import infer_outputs
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse
-from ostinato.service.edge.oip.options import is_of_sequence
+from ostinato.service.edge.oip.options import is_of_sequence, version_of
 from ostinato.service.edge.oip.sequences import SequenceSteps
+from ostinato.service.edge.oip.stateless import infer_sequences
+from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 
@@ -33,4 +36,7 @@ class Inference:
         """
         if is_of_sequence(request.parameters):
             return await self.sequences.infer(request)
-        raise NotImplementedError
+        engine = self._catalogue.resolve_any(request.model, version_of(request))
+        if isinstance(engine, GenerationEngine):
+            return await infer_outputs(self._catalogue, engine, request)
+        return await infer_sequences(engine, request)

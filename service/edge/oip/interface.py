@@ -33,6 +33,8 @@ class ModelInterface:
         inputs, context: the steps, and what is the same in all of them, by the names of the graph.
         states: what a sequence may begin with, by the graph's names of its inputs.
         last_states: which of them comes out under a name.
+        lengths: the name of an input for how many steps each sequence has.
+        tells_more: whether ``told_of`` has anything.
         outputs: names, as the model answers.
     """
 
@@ -44,9 +46,13 @@ class ModelInterface:
         self.context = {part.name: part for part in manifest.context}
         self.states = {state.input: state for state in manifest.states}
         self.last_states = {state.output: place for place, state in enumerate(manifest.states)}
+        self.lengths = manifest.lengths or "lengths"
         self.outputs = tuple(part.name for part in self.made.shown)
         self.output_datatypes = {part.name: datatype_of(part.dtype) for part in self.made.shown}
         self._row_shapes = {part.name: part.row_shape for part in self.made.shown}
+        self._only = manifest.inputs[0]
+        self._has_rows = all(self._row_shapes.values())
+        self.tells_more = self.made.delay is not None or self.made.framing is not None
 
     def by_name(self, tensors: Iterable[NamedTensor], *others: Iterable[str]) -> dict[str, NamedTensor]:
         """The inputs of a request by their names; ``others``: names that may be there besides the model's steps.
@@ -79,9 +85,9 @@ class ModelInterface:
 
     def rows(self, tensors: Sequence[NamedTensor]) -> NDArray[Any]:
         """Steps as rows ``[n, width]``, checked; ``tensors``: of each input, with any axes before those of a row."""
-        arrays = [numbers_of(tensor, part) for tensor, part in zip(tensors, self.given.parts, strict=True)]
         if self.given.is_single:
-            return arrays[0]
+            return _numbers_of(tensors[0], self._only, self.given.width)
+        arrays = [numbers_of(tensor, part) for tensor, part in zip(tensors, self.given.parts, strict=True)]
         return self.given.pack(
             [array.reshape(len(array), *part.row_shape) for array, part in zip(arrays, self.given.parts, strict=True)]
         )
@@ -104,9 +110,7 @@ class ModelInterface:
                 )
             if name in names:
                 raise InvalidInput("this output is asked for twice", name)
-            if "classification" in output.parameters:
-                raise InvalidInput("outputs are not answered as classes; leave out the classification", name)
-            refuse_shared_memory(output.parameters, name)
+            refuse_classes(output)
             names.append(name)
         return names
 
@@ -114,6 +118,8 @@ class ModelInterface:
         """What rows ``[n, width]`` of one sequence answer: of each output an array ``[m, *row_shape]``."""
         made = self.made
         words = made.words(rows)
+        if made.is_flat and self._has_rows:
+            return {self.outputs[0]: words}
         named = {self.outputs[0]: words} if made.is_single else words
         return {name: each.reshape(len(each), *self._row_shapes[name]) for name, each in named.items()}
 
@@ -129,7 +135,7 @@ class ModelInterface:
             speaks_of = first_spoken_of(steps - num_answers, made.delay)
             told["speaks_of"] = speaks_of if isinstance(speaks_of, int) else as_text(speaks_of)
         if made.framing is not None:
-            told["output_steps"] = as_text(_plain(made.steps_of(made.ends_of(steps, num_answers))))
+            told["output_steps"] = as_text(plain(made.steps_of(made.ends_of(steps, num_answers))))
         return told
 
 
@@ -180,18 +186,33 @@ def numbers_of(tensor: NamedTensor, part: Input) -> NDArray[Any]:
     Raises:
         InvalidInput: a value is none that the model takes; names its place.
     """
-    width = part.num_features
+    return _numbers_of(tensor, part, part.num_features)
+
+
+def _numbers_of(tensor: NamedTensor, part: Input, width: int) -> NDArray[Any]:
     try:
         if tensor.datatype == BYTES:
             return to_rows(_words(tensor, part), RowLayout([part]), tensor.name)
-        numbers = np.ascontiguousarray(tensor.data).reshape(-1, width)
-        if numbers.dtype.kind == "b" and numbers.view(np.uint8).max(initial=0) > 1:
-            step, feature = np.argwhere(numbers.view(np.uint8) > 1)[0]
-            raise InvalidInput("neither true (1) nor false (0)", f"{tensor.name}[{step}][{feature}]")
+        numbers = tensor.data.reshape(-1, width)
+        if not numbers.flags.c_contiguous:
+            numbers = np.ascontiguousarray(numbers)
+        if numbers.dtype.kind == "b":
+            check_bools(numbers, tensor.name)
         check_numbers(numbers, part, tensor.name)
         return numbers
     except InvalidInput as error:
         raise InvalidInput(str(error), _in_tensor(error.field, tensor, width)) from error
+
+
+def check_bools(data: NDArray[Any], field: str) -> None:
+    """Refuse bytes that came for truth values, and are none.
+
+    Raises:
+        InvalidInput: names the first.
+    """
+    if data.dtype.kind == "b" and data.view(np.uint8).max(initial=0) > 1:
+        place = "".join(f"[{index}]" for index in np.argwhere(data.view(np.uint8) > 1)[0])
+        raise InvalidInput("neither true (1) nor false (0)", f"{field}{place}")
 
 
 def _words(tensor: NamedTensor, part: Input) -> list[list[Any]]:
@@ -235,6 +256,17 @@ def _in_tensor(place: str | None, tensor: NamedTensor, width: int) -> str | None
     return found[1] + "".join(f"[{index}]" for index in indices)
 
 
+def refuse_classes(output: RequestedOutput) -> None:
+    """Refuse an output that is wanted as classes, or elsewhere than in the answer.
+
+    Raises:
+        InvalidInput.
+    """
+    if "classification" in output.parameters:
+        raise InvalidInput("outputs are not answered as classes; leave out the classification", output.name)
+    refuse_shared_memory(output.parameters, output.name)
+
+
 def refuse_shared_memory(parameters: Mapping[str, Any], name: str) -> None:
     """Refuse a tensor that lies elsewhere.
 
@@ -250,9 +282,10 @@ def as_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Arrays, and arrays by name, as lists."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     return value.tolist()
 
 

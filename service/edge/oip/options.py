@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ostinato.service.edge.oip.messages import InferParameters
+from ostinato.service.edge.oip.messages import InferParameters, InferRequest
 from ostinato.service.edge.v1.codec import misfit
 from ostinato.service.edge.v1.schemas import OutputOptions, PredictQuery, StepOptions, TimeToLive
 from ostinato.service.errors import InvalidInput
@@ -57,6 +57,12 @@ def is_of_sequence(parameters: InferParameters) -> bool:
         if parameters.get(name):
             raise InvalidInput(f"{name} needs a sequence_id that is not 0 or empty", name)
     return False
+
+
+def version_of(request: InferRequest) -> str | None:
+    """The version that a request names, in its path or its parameters; None = the newest."""
+    named = request.parameters.get("version")
+    return request.version or (named if isinstance(named, str) else None) or None
 
 
 def read_options(parameters: InferParameters, kind: type[Options], version: str | None) -> Options:

@@ -46,7 +46,7 @@ class GenerateRoutes:
         """Generate what a body asks for, at once or step by step."""
         if not body.stream:
             return await json_in_slices(await generate_content(self._catalogue, model, body))
-        events = self._events(await _request(self._catalogue, model, body), body)
+        events = self._events(await request_of(self._catalogue, model, body), body)
         # What is refused at once has a status of its own.
         first = await anext(events)
         return EventStream(_behind(first, events))
@@ -80,7 +80,7 @@ class GenerateRoutes:
 
 async def generate_content(catalogue: Catalogue, model: str, body: GenerateBody) -> dict[str, Any]:
     """The answer to a request for outputs."""
-    asked = await _request(catalogue, model, body)
+    asked = await request_of(catalogue, model, body)
     return _content(asked, await generate(asked), body)
 
 
@@ -100,7 +100,8 @@ async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> di
     }
 
 
-async def _request(catalogue: Catalogue, model: str, body: GenerateBody) -> GenerationRequest:
+async def request_of(catalogue: Catalogue, model: str, body: GenerateBody) -> GenerationRequest:
+    """What a body asks for, checked; raises as ``GenerationRequest``, and UnknownModel."""
     engine = catalogue.resolve_generator(model, body.version)
     inputs: list[Any] = [] if body.inputs is None else body.inputs
     if body.inputs is None and not engine.manifest.inputs:

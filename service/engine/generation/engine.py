@@ -12,7 +12,7 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.generation.decoding import Decoding
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler, GenerationWork
-from ostinato.service.metrics.series import GenerationMetrics
+from ostinato.service.metrics.generation import GenerationMetrics
 
 
 class GenerationEngine:
@@ -25,6 +25,7 @@ class GenerationEngine:
     Attributes:
         part: what the manifest says of the decoder.
         start_value: what stands for the step before the first: a code, or numbers ``[O]``.
+        max_rows: inputs of one request.
         max_source_steps, max_output_steps, max_beams: the most that one input, or one output, may have.
     """
 
@@ -43,6 +44,7 @@ class GenerationEngine:
         self.max_source_steps = limits.max_source_steps or settings.max_source_steps
         self.max_output_steps = limits.max_output_steps or settings.max_output_steps
         self.max_beams = min(limits.max_beams or settings.max_beams, settings.max_batch_size)
+        self.max_rows = settings.max_queue_rows
         self._decoder = decoder
         self.part = decoder.part
         self.start_value = decoder.start_value

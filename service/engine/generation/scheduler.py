@@ -20,7 +20,7 @@ from ostinato.service.engine.generation.decoding import Decoding
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import Draining, OstinatoError, RunFailed
-from ostinato.service.metrics.series import GenerationMetrics
+from ostinato.service.metrics.generation import GenerationMetrics
 
 
 class Asked(NamedTuple):

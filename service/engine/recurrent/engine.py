@@ -46,6 +46,7 @@ class Engine:
         given, made: how a step's tensors lie in a row, on their way in and out.
         framer: what makes steps frames, for a graph that takes those; None = a step is a step of the graph.
         needs_context: whether no sequence can begin without a context.
+        max_rows: sequences, or sessions, of one request.
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
         arena: the sessions in memory. It has a slot for each of ``max_resident``, and two for each row that may be
             under way: its session's, and another where its state waits between iterations.
@@ -72,7 +73,7 @@ class Engine:
         self.metrics = metrics
         self.max_chunk_steps = manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
-        self.max_batch_size = runner.max_batch_size
+        self.max_batch_size, self.max_rows = runner.max_batch_size, settings.max_queue_rows
         self.given, self.made = manifest.given, manifest.made
         self.needs_context = any(not part.missing for part in manifest.context)
         self.pack_step = step_packer(manifest.inputs[0]) if self.given.is_single else None

@@ -25,6 +25,7 @@ class SequenceEngine:
         manifest: what the graph takes and gives.
         given, made: the manifest's, kept: every request asks them.
         initial_states: none: a sequence begins with its context alone.
+        max_rows: sequences of one request.
         check_room, check_rows: the scheduler's.
     """
 
@@ -41,6 +42,7 @@ class SequenceEngine:
         self.given, self.made = runner.manifest.given, runner.manifest.made
         self.initial_states: tuple[NDArray[Any], ...] = ()
         self.max_chunk_steps = runner.manifest.limits.max_chunk_steps or settings.max_chunk_steps
+        self.max_rows = settings.max_queue_rows
         self._scheduler = SequenceScheduler(
             runner,
             cost,

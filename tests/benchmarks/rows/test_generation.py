@@ -10,7 +10,8 @@ from benchmarks.errors import WrongAnswer
 from benchmarks.load import events
 from benchmarks.rows.generation import compare, generate_request, read_iterations
 from benchmarks.spelling import Spelled
-from ostinato.service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.metrics.generation import GenerationMetrics
+from ostinato.service.metrics.series import Metrics
 
 STREAM = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

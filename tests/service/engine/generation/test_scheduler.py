@@ -12,7 +12,8 @@ from ostinato.service.engine.generation.beam import Beam
 from ostinato.service.engine.generation.decoding import Decoding, FinishedOutput, Greedy, OutputPlan, Sample
 from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler
 from ostinato.service.errors import Draining, Overloaded, RunFailed, TooLarge
-from ostinato.service.metrics.series import GenerationMetrics, Metrics
+from ostinato.service.metrics.generation import GenerationMetrics
+from ostinato.service.metrics.series import Metrics
 from tests.service.puppet import until
 from tests.service.puppet_decoder import START, STOP, PuppetDecoder
 from tests.service.puppet_encoder import PuppetEncoder

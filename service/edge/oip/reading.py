@@ -1,0 +1,300 @@
+"""Reading of inference requests over HTTP: a header in JSON, tensors in it or behind it as they lie in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.service.edge.message import JSON, Request
+from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
+from ostinato.service.edge.oip.interface import refuse_shared_memory
+from ostinato.service.edge.oip.messages import InferParameters, InferRequest, NamedTensor, RequestedOutput
+from ostinato.service.edge.v1.codec import decode_json
+from ostinato.service.edge.v1.large import FEW_BYTES, is_large, read_large
+from ostinato.service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.inputs.turns import SLICE_NUMBERS, in_turns
+
+HEADER_LENGTH = b"inference-header-content-length"
+OCTETS = "application/octet-stream"
+MAX_AXES = 32
+_LENGTH_BYTES = 4
+"""Of an element of BYTES, before it."""
+
+_KINDS: dict[str, frozenset[type]] = {"f": frozenset({int, float, type(None)}), "i": frozenset({int})}
+_KINDS |= {"u": _KINDS["i"], "b": frozenset({bool}), "O": frozenset({str})}
+"""What an element in JSON may be, by the kind of its dtype; null is a missing value."""
+_WORDS = {"f": "a number, or null where it is missing", "i": "a whole number", "b": "true or false", "O": "a text"}
+_WORDS |= {"u": _WORDS["i"]}
+
+
+class TensorHeader(msgspec.Struct):
+    """An input as the header has it; ``data`` is absent where it lies behind the header."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: Any = None
+
+
+class OutputHeader(msgspec.Struct):
+    """An output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferHeader(msgspec.Struct):
+    """The header of a request; clients may put more in it."""
+
+    inputs: list[TensorHeader]
+    id: str = ""
+    parameters: dict[str, bool | int | float | str] = {}
+    outputs: list[OutputHeader] = []
+
+
+class _LooseHeader(msgspec.Struct):
+    """A large one, whose inputs are read a slice at a time."""
+
+    inputs: list[dict[str, Any]]
+    id: str = ""
+    parameters: dict[str, bool | int | float | str] = {}
+    outputs: list[OutputHeader] = []
+
+
+_HEADER = msgspec.json.Decoder(InferHeader)
+_LOOSE = msgspec.json.Decoder(_LooseHeader)
+
+
+class BinaryOutputs:
+    """Which outputs go behind the header of the answer."""
+
+    __slots__ = ("_by_name", "_otherwise")
+
+    def __init__(self, parameters: InferParameters, outputs: list[OutputHeader]) -> None:
+        self._otherwise = _flag(parameters, "binary_data_output", False)
+        self._by_name = {output.name: _flag(output.parameters, "binary_data", self._otherwise) for output in outputs}
+
+    def __contains__(self, name: str) -> bool:
+        return self._by_name.get(name, self._otherwise)
+
+
+def _flag(parameters: InferParameters, name: str, otherwise: bool) -> bool:
+    value = parameters.get(name, otherwise)
+    if type(value) is not bool:
+        raise InvalidInput(f"{name} is true or false", name)
+    return value
+
+
+def is_short(body: bytes, size: int) -> bool:
+    """Whether a request with a header of ``size`` bytes is read at once, and need not give others their turn."""
+    if len(body) <= FEW_BYTES:
+        return True
+    return not is_large(body[:size]) and len(body) - size <= FEW_BYTES * 8
+
+
+def header_bytes(request: Request) -> int:
+    """How long the header of a request is.
+
+    Raises:
+        UnsupportedMediaType: it is no request by its content type.
+        InvalidInput: it says a length that it does not have.
+    """
+    media_type = request.media_type
+    if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
+        raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
+    size = len(request.body)
+    value = dict(request.headers).get(HEADER_LENGTH)
+    if value is None:
+        return size
+    if not value.isdigit() or len(value) > 15 or int(value) > size:
+        raise InvalidInput(f"Inference-Header-Content-Length is a number of the body's {size} bytes")
+    return int(value)
+
+
+def read_short(request: Request, model: str, version: str | None) -> tuple[InferRequest, BinaryOutputs]:
+    """A request that ``is_short``.
+
+    Raises:
+        UnsupportedMediaType, InvalidInput: it is none; names the tensor and the place.
+    """
+    size = header_bytes(request)
+    body = request.body
+    header = decode_json(body if size == len(body) else body[:size], _HEADER, "the header")
+    tensors: list[NamedTensor] = []
+    for _ in _tensors(header, memoryview(body)[size:], tensors):
+        pass
+    return _request(header, tensors, model, version)
+
+
+async def read(request: Request, model: str, version: str | None) -> tuple[InferRequest, BinaryOutputs]:
+    """A request of any size; raises as ``read_short``."""
+    size = header_bytes(request)
+    if is_short(request.body, size):
+        return read_short(request, model, version)
+    text = request.body[:size]
+    if is_large(text):
+        loose = await read_large(text, _LOOSE, None, "the header", {})
+        header = _held(loose)
+    else:
+        header = decode_json(text, _HEADER, "the header")
+    tensors: list[NamedTensor] = []
+    await in_turns(_tensors(header, memoryview(request.body)[size:], tensors))
+    return _request(header, tensors, model, version)
+
+
+def _held(loose: _LooseHeader) -> InferHeader:
+    """A large header with its inputs as they must be."""
+    inputs = []
+    for index, members in enumerate(loose.inputs):
+        data = members.pop("data", None)
+        try:
+            tensor = msgspec.convert(members, TensorHeader)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(str(error).partition(" - at `$")[0], f"inputs[{index}]") from error
+        tensor.data = data
+        inputs.append(tensor)
+    return InferHeader(inputs, loose.id, loose.parameters, loose.outputs)
+
+
+def _request(
+    header: InferHeader, tensors: list[NamedTensor], model: str, version: str | None
+) -> tuple[InferRequest, BinaryOutputs]:
+    outputs = [RequestedOutput(output.name, output.parameters) for output in header.outputs] if header.outputs else ()
+    request = InferRequest(model, version, header.id, header.parameters, tensors, outputs)
+    return request, BinaryOutputs(header.parameters, header.outputs)
+
+
+def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]) -> Iterator[None]:
+    """Put the tensors of a request into ``tensors``, some of the work at a time."""
+    at = 0
+    for tensor in header.inputs:
+        name = tensor.name
+        dtype = DTYPES.get(tensor.datatype)
+        if dtype is None:
+            raise InvalidInput(f"no datatype {tensor.datatype[:60]!r}; there are: {', '.join(DTYPES)}", name)
+        shape, count = _shape(tensor)
+        refuse_shared_memory(tensor.parameters, name)
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            data = yield from _of_json(tensor.data, shape, count, dtype, name)
+        else:
+            if type(size) is not int or size < 0 or tensor.data is not None:
+                raise InvalidInput(
+                    "binary_data_size is a number of bytes, of a tensor without data in the header", name
+                )
+            if size > len(behind) - at:
+                raise InvalidInput(f"{size} bytes, and behind the header there are {len(behind) - at} left", name)
+            part = behind[at : at + size]
+            at += size
+            if tensor.datatype == BYTES:
+                data = yield from _of_elements(part, count, name)
+            elif size != count * dtype.itemsize:
+                raise InvalidInput(
+                    f"{size} bytes for shape {list(shape)} of {tensor.datatype}, which needs {count * dtype.itemsize}",
+                    name,
+                )
+            else:
+                data = np.frombuffer(part, dtype)
+        tensors.append(NamedTensor(name, tensor.datatype, shape, data.reshape(shape)))
+    if at < len(behind):
+        raise InvalidInput(f"{len(behind) - at} bytes behind the tensors, which are none of theirs")
+
+
+def _shape(tensor: TensorHeader) -> tuple[tuple[int, ...], int]:
+    """A shape, and how many elements it has; whether they are there is not known yet."""
+    shape = tuple(tensor.shape)
+    if len(shape) > MAX_AXES or any(size < 0 for size in shape):
+        raise InvalidInput(f"shape {list(shape[:MAX_AXES])}: up to {MAX_AXES} sizes, none negative", tensor.name)
+    return shape, math.prod(shape)
+
+
+def _of_json(
+    data: Any, shape: tuple[int, ...], count: int, dtype: np.dtype[Any], name: str
+) -> Generator[None, None, NDArray[Any]]:
+    """The elements of a tensor in JSON, flat or nested as its shape is."""
+    if not isinstance(data, list):
+        raise InvalidInput("it has neither data, a list, nor binary_data_size", name)
+    sizes = shape if shape and data and isinstance(data[0], list) else (count,)
+    if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
+        return _numbers(data, dtype, name, 0)
+    parts: list[NDArray[Any]] = []
+    at = 0
+    waiting: list[Any] = []
+    for row in _flat_rows(data, sizes, name):
+        waiting = waiting + row if waiting else row
+        while len(waiting) >= SLICE_NUMBERS:
+            parts.append(_numbers(waiting[:SLICE_NUMBERS], dtype, name, at))
+            at, waiting = at + SLICE_NUMBERS, waiting[SLICE_NUMBERS:]
+            yield
+    parts.append(_numbers(waiting, dtype, name, at))
+    elements = np.concatenate(parts)
+    if len(elements) != count:
+        raise InvalidInput(f"{len(elements)} elements for shape {list(shape)}, which has {count}", name)
+    return elements
+
+
+def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[list[Any]]:
+    """The innermost lists, each looked at whether it is as long as the shape says."""
+    if len(data) != sizes[0]:
+        raise InvalidInput(f"{len(data)} elements where the shape has {sizes[0]}", place)
+    if len(sizes) == 1:
+        yield data
+        return
+    for index, inner in enumerate(data):
+        if not isinstance(inner, list):
+            raise InvalidInput(
+                "some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]"
+            )
+        yield from _flat_rows(inner, sizes[1:], f"{place}[{index}]")
+
+
+def _numbers(elements: list[Any], dtype: np.dtype[Any], name: str, first: int) -> NDArray[Any]:
+    """Elements as an array; ``first``: how many were before them."""
+    allowed = _KINDS[dtype.kind]
+    if not allowed.issuperset(map(type, elements)):
+        index = next(index for index, element in enumerate(elements) if type(element) not in allowed)
+        raise InvalidInput(f"element {first + index} is not {_WORDS[dtype.kind]}", name)
+    if dtype.kind == "O":
+        texts = np.empty(len(elements), object)
+        texts[:] = [element.encode("utf-8", "surrogatepass") for element in elements]
+        return texts
+    try:
+        return np.array(elements, dtype)
+    except OverflowError as error:
+        index = next(index for index, element in enumerate(elements) if not _fits(element, dtype))
+        raise InvalidInput(f"element {first + index} does not fit {dtype.name}", name) from error
+
+
+def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
+    try:
+        np.array([element], dtype)
+    except OverflowError:
+        return False
+    return True
+
+
+def _of_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
+    """The elements of BYTES, each behind its length."""
+    if count * _LENGTH_BYTES > len(part):
+        raise InvalidInput(
+            f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name
+        )
+    elements = np.empty(count, object)
+    at = 0
+    for index in range(count):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(part[at:start], "little")
+        if start > len(part) or at > len(part):
+            raise InvalidInput(f"element {index} ends behind the tensor's {len(part)} bytes", name)
+        elements[index] = bytes(part[start:at])
+        if index % SLICE_NUMBERS == SLICE_NUMBERS - 1:
+            yield
+    if at < len(part):
+        raise InvalidInput(f"{len(part) - at} bytes behind the last of {count} elements", name)
+    return elements
