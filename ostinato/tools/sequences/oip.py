@@ -128,27 +128,7 @@ class OipProtocol(SequenceProtocol):
 
     def read(self, answer: PlainAnswer) -> ReadAnswer:
         """See ``SequenceProtocol``."""
-        try:
-            # Every byte is one character, so places are the same.
-            content, _ = _DECODER.raw_decode(answer.body.decode("latin-1"))
-            outputs = content["outputs"]
-            place = len(answer.body) - sum(_binary_size(output) for output in outputs)
-            read = {}
-            for output in outputs:
-                size, dtype = _binary_size(output), DTYPES[output["datatype"]]
-                if output["datatype"] == BYTES:
-                    data: Any = np.frombuffer(answer.body[place : place + size], np.uint8) if size else output["data"]
-                    read[output["name"]] = np.asarray(data)
-                elif "data" in output:
-                    read[output["name"]] = np.array(output["data"], dtype).reshape(output["shape"])
-                else:
-                    read[output["name"]] = np.frombuffer(answer.body[place : place + size], dtype).reshape(
-                        output["shape"]
-                    )
-                place += size
-            return ReadAnswer(read, content.get("parameters", {}).get("steps"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise WrongAnswer(f"not an answer to steps ({error!r}): {answer.body[:200]!r}") from error
+        return read_answer(answer)
 
     def refusal(self, answer: PlainAnswer) -> str:
         """See ``SequenceProtocol``."""
@@ -210,6 +190,31 @@ def infer_request(
         host,
         headers={"Inference-Header-Content-Length": len(head)},
     )
+
+
+def read_answer(answer: PlainAnswer) -> ReadAnswer:
+    """What an answer to an inference says.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    try:
+        # Every byte is one character, so places are the same; tensors are behind the JSON, up to the end.
+        content, _ = _DECODER.raw_decode(answer.body.decode("latin-1"))
+        place = len(answer.body) - sum(_binary_size(output) for output in content["outputs"])
+        read: dict[str, NDArray[Any]] = {}
+        for output in content["outputs"]:
+            size, name = _binary_size(output), output["name"]
+            if "data" in output:
+                dtype = None if output["datatype"] == BYTES else DTYPES[output["datatype"]]
+                read[name] = np.array(output["data"], dtype)
+            else:
+                dtype = np.dtype(np.uint8) if output["datatype"] == BYTES else DTYPES[output["datatype"]]
+                read[name] = np.frombuffer(answer.body, dtype, size // dtype.itemsize, place)
+            place += size
+        return ReadAnswer(read, content.get("parameters", {}).get("steps"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WrongAnswer(f"not an answer to steps ({error!r}): {answer.body[:200]!r}") from error
 
 
 _DECODER = json.JSONDecoder()

@@ -100,6 +100,6 @@ def test_answers_are_read_in_both_forms_even_mixed() -> None:
     tail = np.array([0.5, 1.5], "<f4").tobytes() + np.array([0.1], "<f8").tobytes()
     read = protocol.read(PlainAnswer(200, json.dumps(head, ensure_ascii=False).encode() + tail))
     assert read.steps == 9
-    assert {name: made.tolist() for name, made in read.outputs.items()} == {"a": [[0.5, 1.5]], "b": [3, 4], "c": [0.1]}
+    assert {name: made.tolist() for name, made in read.outputs.items()} == {"a": [0.5, 1.5], "b": [3, 4], "c": [0.1]}
     with pytest.raises(WrongAnswer, match="not an answer to steps"):
         protocol.read(PlainAnswer(200, b"<html>"))
