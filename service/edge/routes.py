@@ -32,6 +32,7 @@ class Routes:
     Attributes:
         steps: for those who hand a chunk on without a task.
         columns: for the binary frames of streams.
+        patterns: every method with its path, for those who describe them.
     """
 
     def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, desk: Desk) -> None:
@@ -66,6 +67,7 @@ class Routes:
         self._typed: dict[str, tuple[str, dict[str, Handler]]] = {
             path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
         }
+        self.patterns = (*routes, *(("POST", path) for path in self._typed))
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""
