@@ -89,6 +89,14 @@ class StepRoutes:
         """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
         return self._ledger.step(session, chunk_inputs(session.engine, body), body.seq, future)
 
+    def answer(self, answer: StepAnswer, body: StepBody) -> Response:
+        """Word a chunk's answer."""
+        return json_response(step_content(answer, body))
+
+    async def answer_in_slices(self, answer: StepAnswer, body: StepBody) -> Response:
+        """``answer`` for many numbers, so that others have their turn."""
+        return await json_in_slices(step_content(answer, body))
+
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
         body = await read_body(request, _FORECAST, lambda _: self.check_forecast(request.name))
