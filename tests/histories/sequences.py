@@ -22,7 +22,7 @@ from tests.histories.network import KINDS, LATEST
 from tests.histories.operation import Answered, Asked, Inputs, Operation, Verb, Way
 from tests.histories.sender import Reply
 from tests.histories.wording import NOTHING_APPLIED
-from tests.triton.clients import tensors
+from tests.triton_client.clients import tensors
 
 _Made = dict[str, np.ndarray[Any, Any]]
 
