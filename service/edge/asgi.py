@@ -83,7 +83,7 @@ class Edge:
             else:
                 body = await self._read_parts(message, receive)
             exchange.read_at = time.perf_counter()
-            response = await handler(Request(name, scope["query_string"], media_type, body))
+            response = await handler(Request(name, scope["query_string"], media_type, body, scope["headers"]))
             if isinstance(response, EventStream):
                 exchange.is_streaming = True
                 await _send_events(send, response, desk.patience_seconds or None)
@@ -178,7 +178,7 @@ class Edge:
         raise ClientGone("the client hung up before the end of its body")
 
     def _refuse(self, error: Exception, scope: Scope) -> Response:
-        return self.desk.refuse(error, f"{scope['method']} {scope['path']}").response()
+        return self.desk.refuse(error, f"{scope['method']} {scope['path']}").response_to(scope["path"])
 
 
 async def _send(send: Send, response: Response) -> None:

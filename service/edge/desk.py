@@ -69,11 +69,12 @@ class Desk:
         patience_seconds: with the client: how long a body may take, and an answer may stay unread; 0 = for ever.
         head_seconds: of the head of a request; 0 = none.
         max_connections: inclusive.
+        metrics: the worker's.
         under_way: the requests that are not answered yet, oldest first.
     """
 
     def __init__(self, metrics: Metrics, settings: Settings, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
         self._clock = clock
         self._repeats = Repeats()
         self.max_body_bytes = settings.max_body_bytes
@@ -146,7 +147,7 @@ class Desk:
         """
         problem = Problem(error)
         if problem.code == OUTAGE:
-            self._metrics.store_errors.labels().inc()
+            self.metrics.store_errors.labels().inc()
         every_seconds = LOGGED_EVERY_SECONDS.get(problem.code)
         if every_seconds is not None:
             kind = problem.code if problem.code == OUTAGE else kind_of(error)
@@ -160,7 +161,7 @@ class Desk:
 
     def count_refusal(self, code: str) -> None:
         """Count what was refused, by the code of its error."""
-        self._metrics.rejected.labels(reason=code).inc()
+        self.metrics.rejected.labels(reason=code).inc()
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count an answer and its time; ``route`` is a pattern, never a path."""
@@ -168,7 +169,7 @@ class Desk:
         bound = self._bound.get(key)
         if bound is None:
             labels = {"route": route.replace("{}", "{name}"), "code_class": f"{status // 100}xx"}
-            bound = self._bound[key] = self._metrics.request_seconds.labels(**labels)
+            bound = self._bound[key] = self.metrics.request_seconds.labels(**labels)
         bound.observe(seconds)
 
     async def sweep(self) -> None:

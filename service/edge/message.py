@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,17 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Request:
-    """A whole request; ``name`` is the variable part of its path, empty where it has none."""
+    """A whole request.
+
+    ``name``: the variable part of its path, empty where it has none. ``headers``: as they came, the names in small
+    letters.
+    """
 
     name: str
     query_string: bytes
     media_type: str
     body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(slots=True)

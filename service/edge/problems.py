@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from ostinato.service import errors
-from ostinato.service.edge.message import Response
+from ostinato.service.edge.message import JSON, Response
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.MalformedRequest: (400, "malformed_request"),
@@ -37,6 +37,9 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
 INTERNAL = (500, "internal")
+OIP_STATUSES = dict.fromkeys((422, 404, 410), 400)
+"""What the Open Inference Protocol says otherwise, of inputs and of sequences that were not started."""
+OIP_NOT_FOUND = (errors.UnknownModel, errors.UnknownRoute)
 CODES = tuple(dict.fromkeys(code for _, code in (*PROBLEMS.values(), INTERNAL)))
 MAX_DETAIL_LENGTH = 1000
 """A detail may quote the request, and need not send all of it back."""
@@ -86,8 +89,28 @@ class Problem:
             **self.row,
         }
 
+    @property
+    def sentence(self) -> str:
+        """All of it in one sentence, as the Open Inference Protocol has errors: with the place, and what is needed."""
+        row = self.row
+        field, expected_seq = row.get("field"), row.get("expected_seq")
+        before = f"{field}: " if field else ""
+        behind = "" if expected_seq is None else f" (expected_seq {expected_seq})"
+        return f"{before}{row['detail']}{behind}"
+
+    def response_to(self, path: str) -> Response:
+        """The whole answer as the routes word it of which ``path`` is one."""
+        if not path.startswith("/v2/") and path != "/v2":
+            return self.response()
+        status = self.status if isinstance(self._error, OIP_NOT_FOUND) else OIP_STATUSES.get(self.status, self.status)
+        return Response(status, orjson.dumps({"error": self.sentence}), JSON, self._headers)
+
     def response(self) -> Response:
         """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
+        return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, self._headers)
+
+    @property
+    def _headers(self) -> tuple[tuple[bytes, bytes], ...]:
         error = self._error
         headers: list[tuple[bytes, bytes]] = []
         if isinstance(error, errors.MethodNotAllowed):
@@ -98,4 +121,4 @@ class Problem:
             headers.append((b"retry-after", str(self.retry_after_seconds).encode()))
         if isinstance(error, errors.Draining):
             headers.append((b"connection", b"close"))
-        return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, tuple(headers))
+        return tuple(headers)

@@ -91,12 +91,10 @@ def _flag(parameters: InferParameters, name: str, otherwise: bool) -> bool:
     return value
 
 
-def is_short(request: Request) -> bool:
-    """Whether a request is read at once, and need not give others their turn."""
-    body = request.body
+def is_short(body: bytes, size: int) -> bool:
+    """Whether a request with a header of ``size`` bytes is read at once, and need not give others their turn."""
     if len(body) <= FEW_BYTES:
         return True
-    size = header_bytes(request)
     return not is_large(body[:size]) and len(body) - size <= FEW_BYTES * 8
 
 
@@ -111,12 +109,12 @@ def header_bytes(request: Request) -> int:
     if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
     size = len(request.body)
-    for name, value in request.headers:
-        if name == HEADER_LENGTH:
-            if not value.isdigit() or len(value) > 15 or int(value) > size:
-                raise InvalidInput(f"Inference-Header-Content-Length is a number of the body's {size} bytes")
-            return int(value)
-    return size
+    value = dict(request.headers).get(HEADER_LENGTH)
+    if value is None:
+        return size
+    if not value.isdigit() or len(value) > 15 or int(value) > size:
+        raise InvalidInput(f"Inference-Header-Content-Length is a number of the body's {size} bytes")
+    return int(value)
 
 
 def read_short(request: Request, model: str, version: str | None) -> tuple[InferRequest, BinaryOutputs]:
@@ -136,9 +134,9 @@ def read_short(request: Request, model: str, version: str | None) -> tuple[Infer
 
 async def read(request: Request, model: str, version: str | None) -> tuple[InferRequest, BinaryOutputs]:
     """A request of any size; raises as ``read_short``."""
-    if is_short(request):
-        return read_short(request, model, version)
     size = header_bytes(request)
+    if is_short(request.body, size):
+        return read_short(request, model, version)
     text = request.body[:size]
     if is_large(text):
         loose = await read_large(text, _LOOSE, None, "the header", {})
@@ -187,7 +185,9 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
             data = yield from _of_json(tensor.data, shape, count, dtype, name)
         else:
             if type(size) is not int or size < 0 or tensor.data is not None:
-                raise InvalidInput("binary_data_size is a number of bytes, of a tensor without data in the header", name)
+                raise InvalidInput(
+                    "binary_data_size is a number of bytes, of a tensor without data in the header", name
+                )
             if size > len(behind) - at:
                 raise InvalidInput(f"{size} bytes, and behind the header there are {len(behind) - at} left", name)
             part = behind[at : at + size]
@@ -224,7 +224,8 @@ def _of_json(
     if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
         return _numbers(data, dtype, name, 0)
     parts: list[NDArray[Any]] = []
-    at, waiting = 0, []
+    at = 0
+    waiting: list[Any] = []
     for row in _flat_rows(data, sizes, name):
         waiting = waiting + row if waiting else row
         while len(waiting) >= SLICE_NUMBERS:
@@ -247,7 +248,9 @@ def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[
         return
     for index, inner in enumerate(data):
         if not isinstance(inner, list):
-            raise InvalidInput("some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]")
+            raise InvalidInput(
+                "some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]"
+            )
         yield from _flat_rows(inner, sizes[1:], f"{place}[{index}]")
 
 
@@ -279,7 +282,9 @@ def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
 def _of_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
     """The elements of BYTES, each behind its length."""
     if count * _LENGTH_BYTES > len(part):
-        raise InvalidInput(f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name)
+        raise InvalidInput(
+            f"{len(part)} bytes, and {count} elements have {_LENGTH_BYTES} for their lengths alone", name
+        )
     elements = np.empty(count, object)
     at = 0
     for index in range(count):

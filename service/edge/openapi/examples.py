@@ -80,7 +80,7 @@ def _bodies_of(engine: AnyEngine) -> Bodies:
     bodies |= {
         "openSession": {"session_id": session, "ttl_seconds": TTL_SECONDS, **told},
         "stepSession": {"inputs": steps, "seq": 0},
-        "stepTyped": {"session_id": session, "inputs": steps, "seq": 0},
+        "stepTyped": {"session_id": session, "inputs": steps},
         "stepSessions": {"session_ids": [session], "inputs": _steps(manifest.inputs, 1)},
         "forkSession": {"session_id": session_of(manifest.name, "fork"), "ttl_seconds": TTL_SECONDS},
         "resetSession": {},

@@ -16,6 +16,8 @@ Contents = Mapping[str, Any]
 """By media type: a type, or a schema."""
 
 BINARY: Schema = {"type": "string", "format": "binary"}
+EVENTS: Contents = {"text/event-stream": {}}
+"""Of server-sent events the description tells: what is in them this version of the form cannot say."""
 
 EVERY = (
     errors.MalformedRequest,

@@ -8,6 +8,7 @@ from ostinato.service.edge.message import JSON
 from ostinato.service.edge.openapi.operation import (
     BINARY,
     BODY,
+    EVENTS,
     MODEL,
     ROUTED,
     SESSION,
@@ -21,7 +22,6 @@ from ostinato.service.edge.v1 import answer_schemas as answers
 from ostinato.service.edge.v1 import schemas
 from ostinato.service.edge.v1.sessions import STATE
 
-EVENTS = "text/event-stream"
 MODELS, SESSIONS, SEQUENCES, GENERATION = "Models", "Sessions", "Whole sequences", "Generation"
 
 _OPENED = {201: Answer("The session.", {JSON: answers.SessionFacts}, {"Location": "The session's path."})}
@@ -233,7 +233,7 @@ OPERATIONS = (
         summary="Generate outputs",
         description=f"Writes an output for each input: a text, a list of codes, or numbers. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateBody},
-        answers={200: Answer(_GENERATED, {JSON: answers.GeneratedOutputs, EVENTS: {"type": "string"}})},
+        answers={200: Answer(_GENERATED, {JSON: answers.GeneratedOutputs, **EVENTS})},
         raises=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(

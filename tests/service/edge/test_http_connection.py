@@ -694,7 +694,7 @@ async def test_an_answer_that_cannot_be_worded_is_an_error_and_disturbs_nobody(
             raise ValueError("told to fail")
         return step_content(answer, body)
 
-    monkeypatch.setattr("ostinato.service.edge.direct.step_content", broken)
+    monkeypatch.setattr("ostinato.service.edge.v1.steps.step_content", broken)
     async with serving(house) as server, Client.to(server) as first, Client.to(server) as second:
         await first.send(step(1))
         await second.send(step(2, path="/v1/sessions/b/step"))

@@ -1,0 +1,191 @@
+"""Routes under ``/v2``: the Open Inference Protocol over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.oip.descriptions import Descriptions
+from ostinato.service.edge.oip.forms import Forms
+from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.oip.options import is_of_sequence
+from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
+from ostinato.service.edge.oip.steps import SequenceStep, StepForm
+from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.v1.codec import decode_json
+from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
+from ostinato.service.inputs.turns import SLICE_NUMBERS
+from ostinato.service.sessions.chunk import StepAnswer, Waiter
+from ostinato.service.sessions.session import LiveSession
+
+BinaryStep: TypeAlias = tuple[SequenceStep, BinaryOutputs]
+"""A step as it came over HTTP, and which outputs go behind the header of its answer."""
+OipHandler = Callable[[Request], Awaitable[Response]]
+
+INFER, INFER_VERSION = "/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer"
+
+
+class _IndexQuery(msgspec.Struct):
+    """``POST /v2/repository/index``."""
+
+    ready: bool = False
+
+
+_INDEX = msgspec.json.Decoder(_IndexQuery)
+_NOT_LIVE = (
+    "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
+)
+_NOT_SHARED = "shared memory is not read or written here: send tensors in the message, binary_data_size behind it"
+_NOT_SET = "traces and the log are not set by requests: the server's settings and --help have what there is"
+
+
+class OipRoutes:
+    """Handlers of ``/v2``, health apart, which is the system's; its steps go a direct way, see ``DirectRoute``."""
+
+    def __init__(self, inference: Inference, descriptions: Descriptions) -> None:
+        self._inference = inference
+        self._sequences = inference.sequences
+        self._forms = Forms()
+        self._descriptions = descriptions
+        refuse_load, refuse_memory, refuse_setting = map(_refuse, (_NOT_LIVE, _NOT_SHARED, _NOT_SET))
+        self.table: dict[str, dict[str, OipHandler]] = {
+            "/v2": {"GET": self.server},
+            "/v2/models/stats": {"GET": self.statistics},
+            "/v2/repository/index": {"POST": self.index},
+            "/v2/repository/models/{}/load": {"POST": refuse_load},
+            "/v2/repository/models/{}/unload": {"POST": refuse_load},
+            "/v2/trace/setting": dict.fromkeys(("GET", "POST"), refuse_setting),
+            "/v2/models/{}/trace/setting": dict.fromkeys(("GET", "POST"), refuse_setting),
+            "/v2/logging": dict.fromkeys(("GET", "POST"), refuse_setting),
+        }
+        for of_version in ("", "/versions/{}"):
+            self.table |= {
+                f"/v2/models/{{}}{of_version}": {"GET": self.model},
+                f"/v2/models/{{}}{of_version}/ready": {"GET": self.ready},
+                f"/v2/models/{{}}{of_version}/config": {"GET": self.config},
+                f"/v2/models/{{}}{of_version}/stats": {"GET": self.statistics},
+                f"/v2/models/{{}}{of_version}/infer": {"POST": self.infer},
+            }
+        for kind in ("systemsharedmemory", "cudasharedmemory"):
+            for region in ("", "/region/{}"):
+                self.table[f"/v2/{kind}{region}/status"] = {"GET": refuse_memory}
+                self.table[f"/v2/{kind}{region}/unregister"] = {"POST": refuse_memory}
+            self.table[f"/v2/{kind}/region/{{}}/register"] = {"POST": refuse_memory}
+
+    def route(self, method: str, path: str, parts: Sequence[str]) -> tuple[str, str, OipHandler]:
+        """The route that serves a path, whose ``parts`` are these: its pattern, ``model`` or ``model/version``, and the
+        handler.
+
+        Raises:
+            UnknownRoute, MethodNotAllowed.
+        """
+        if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":
+            pattern, name = INFER, parts[3]
+        else:
+            pattern, name = _pattern(parts)
+        handlers = self.table.get(pattern)
+        if handlers is None or (not name and "{}" in pattern):
+            raise UnknownRoute(f"there is no {path}; /docs has the routes")
+        handler = handlers.get(method)
+        if handler is None:
+            allowed = tuple(sorted(handlers))
+            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+        return pattern, name, handler
+
+    async def server(self, _: Request) -> Response:
+        """``GET /v2``."""
+        return json_response(self._descriptions.server())
+
+    async def model(self, request: Request) -> Response:
+        """What a model takes and gives."""
+        return json_response(self._descriptions.model(*_named(request)))
+
+    async def ready(self, request: Request) -> Response:
+        """Whether a model is served; where it is not, the error says why."""
+        model, version = _named(request)
+        self._descriptions.model(model, version)
+        return json_response({"name": model, "ready": True})
+
+    async def config(self, request: Request) -> Response:
+        """A model's configuration."""
+        return json_response(self._descriptions.config(*_named(request)))
+
+    async def statistics(self, request: Request) -> Response:
+        """What models have done."""
+        return json_response(self._descriptions.statistics(*_named(request)))
+
+    async def index(self, request: Request) -> Response:
+        """All versions in the repository."""
+        asked = decode_json(request.body or b"{}", _INDEX, "the body")
+        return json_response(self._descriptions.index(asked.ready))
+
+    async def infer(self, request: Request) -> Response:
+        """Answer an inference request."""
+        message, binary = await read(request, *_named(request))
+        response = await self._inference.infer(message)
+        if sum(tensor.data.size for tensor in response.outputs) > SLICE_NUMBERS:
+            return await write_in_slices(response, binary)
+        return write(response, binary)
+
+    def read(self, request: Request) -> tuple[LiveSession, BinaryStep] | None:
+        """See ``DirectRoute``: a step that is short, and neither starts nor ends its sequence."""
+        size = header_bytes(request)
+        found = self._forms.find(request.name, request.body, size)
+        if found is None:
+            if not is_short(request.body, size):
+                return None
+            message, binary = read_short(request, *_named(request))
+            if not is_of_sequence(message.parameters):
+                return None
+            step = SequenceStep(StepForm(message), message.inputs)
+            self._forms.keep(request.name, request.body, size, step, binary)
+            found = step, binary
+        session = self._sequences.use(found[0])
+        return None if session is None else (session, found)
+
+    def begin(self, session: LiveSession, step: BinaryStep, future: Waiter) -> Awaitable[StepAnswer]:
+        """See ``DirectRoute``."""
+        return self._sequences.begin(session, step[0], future)
+
+    def answer(self, answer: StepAnswer, step: BinaryStep) -> Response:
+        """See ``DirectRoute``."""
+        return write(step[0].response(answer), step[1])
+
+    async def answer_in_slices(self, answer: StepAnswer, step: BinaryStep) -> Response:
+        """See ``DirectRoute``."""
+        return await write_in_slices(step[0].response(answer), step[1])
+
+    async def step_anew(self, session: LiveSession, step: BinaryStep, error: OstinatoError) -> Response:
+        """See ``DirectRoute``."""
+        return write(step[0].response(await self._sequences.step_anew(session, step[0], error)), step[1])
+
+
+def _pattern(parts: Sequence[str]) -> tuple[str, str]:
+    """The pattern of a path, and the names in it."""
+    shape, name = list(parts), ""
+    at = {"models": 3, "repository": 4}.get(parts[2] if len(parts) > 2 else "", 0)
+    if parts[2:] == ["models", "stats"]:
+        at = 0
+    elif len(parts) > 4 and parts[3] == "region":
+        at = 4
+    if 0 < at < len(parts):
+        name, shape[at] = parts[at], "{}"
+        if name and len(parts) > 5 and parts[4] == "versions":
+            name, shape[5] = f"{name}/{parts[5]}" if parts[5] else "", "{}"
+    return "/".join(shape), name
+
+
+def _named(request: Request) -> tuple[str, str | None]:
+    """The model and the version that a path names."""
+    model, _, version = request.name.partition("/")
+    return model, version or None
+
+
+def _refuse(sentence: str) -> OipHandler:
+    async def refuse(_: Request) -> Response:
+        raise InvalidInput(sentence)
+
+    return refuse
