@@ -123,7 +123,10 @@ def header_bytes(request: Request) -> int:
     if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
     size = len(request.body)
-    value = dict(request.headers).get(HEADER_LENGTH)
+    value = None
+    for name, text in request.headers:
+        if name == HEADER_LENGTH:
+            value = text
     if value is None:
         return size
     if not value.isdigit() or len(value) > 15 or int(value) > size:
