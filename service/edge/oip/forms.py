@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ostinato.service.edge.message import Response
+from ostinato.service.edge.message import OCTETS, Response
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.messages import NamedTensor
-from ostinato.service.edge.oip.reading import OCTETS, BinaryOutputs
+from ostinato.service.edge.oip.reading import BinaryOutputs
 from ostinato.service.edge.oip.steps import Fit, SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import header_length, write
 from ostinato.service.engine.recurrent.engine import Engine

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.edge.message import Response, json_in_slices, to_json
+from ostinato.service.edge.message import OCTETS, Response, json_in_slices, to_json
 from ostinato.service.edge.oip.datatypes import BYTES
 from ostinato.service.edge.oip.messages import InferResponse, NamedTensor
-from ostinato.service.edge.oip.reading import OCTETS, BinaryOutputs
+from ostinato.service.edge.oip.reading import BinaryOutputs
 from ostinato.service.errors import InvalidInput
 
 _LENGTH = struct.Struct("<I")

@@ -13,8 +13,8 @@ from tests.service.edge.test_http_connection import Client, serving
 from tests.service.puppet import House
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> House:
+def house_of(tmp_path: Path) -> House:
+    """A service with a real graph; built within a running event loop."""
     house = House()
     networks.lstm(3, 4).write(tmp_path, np.ones((1, 3, 3), np.float32))
     add(house, tmp_path / "lstm" / "1")
@@ -27,7 +27,8 @@ def steps(number: int) -> list[Array]:
 
 
 @pytest.mark.parametrize("sequence_id", [7, "50% <seq>", "<seq>", "<steps>"])
-async def test_a_known_form_answers_as_one_that_is_new(sequence_id: int | str, house: House) -> None:
+async def test_a_known_form_answers_as_one_that_is_new(sequence_id: int | str, tmp_path: Path) -> None:
+    house = house_of(tmp_path)
     given = steps(6)
     async with serving(house) as server, Client.to(server) as client:
 
@@ -50,7 +51,8 @@ async def test_a_known_form_answers_as_one_that_is_new(sequence_id: int | str, h
         assert one.headers.keys() == other.headers.keys()
 
 
-async def test_a_number_that_the_model_does_not_take_is_refused_in_a_known_form_too(house: House) -> None:
+async def test_a_number_that_the_model_does_not_take_is_refused_in_a_known_form_too(tmp_path: Path) -> None:
+    house = house_of(tmp_path)
     async with serving(house) as server, Client.to(server) as client:
         parameters = {"sequence_id": 1}
         first, *rest = steps(5)
@@ -68,9 +70,8 @@ async def test_a_number_that_the_model_does_not_take_is_refused_in_a_known_form_
     assert last.content["parameters"]["seq"] == 5
 
 
-async def test_the_answers_of_a_sequence_that_begins_anew_on_another_version_name_that(
-    house: House, tmp_path: Path
-) -> None:
+async def test_the_answers_of_a_sequence_that_begins_anew_on_another_version_name_that(tmp_path: Path) -> None:
+    house = house_of(tmp_path)
     networks.lstm(3, 4, seed=3).named("lstm", version="2").write(tmp_path, np.ones((1, 3, 3), np.float32))
     first, *rest = steps(4)
 
