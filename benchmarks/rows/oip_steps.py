@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from benchmarks.bench import Bench
+from benchmarks.errors import WrongAnswer
+from benchmarks.oip_subjects import OstinatoGrpc
 from benchmarks.rows.http_steps import measure
-from benchmarks.workloads import NUM_SESSIONS
+from benchmarks.workloads import MODEL, NUM_SESSIONS
+from ostinato.tools.sequences.course import Course
+from ostinato.tools.sequences.drawn import draw_sequences
+from ostinato.tools.sequences.expected import OfflineReference, compare
+from ostinato.tools.sequences.oip_grpc import GrpcProtocol
 
+KEPT_ANSWERS = 100_000
+"""Answers over gRPC that are compared, besides each sequence's last."""
 SUBJECTS = ("ostinato", "ostinato-v2", "triton", "triton-binary")
 
 
@@ -17,3 +25,37 @@ def many_sessions(bench: Bench) -> None:
 def one_session(bench: Bench) -> None:
     """One client, one session."""
     measure(bench, 1, "oip/1", *SUBJECTS)
+
+
+def by_grpc(bench: Bench) -> None:
+    """The same over gRPC, a call for each step or all in one stream, by the client of ``ostinato bench``."""
+    for number, subject in bench.rounds(bench.subjects("ostinato-grpc")):
+        assert isinstance(subject, OstinatoGrpc)
+        for num_sessions in (1, NUM_SESSIONS):
+            for name, is_stream in (("ostinato-grpc", False), ("ostinato-grpc-stream", True)):
+                prefix = f"oip/{num_sessions}/{name}"
+                with bench.judged(subject.title, prefix):
+                    _measure_grpc(bench, subject, num_sessions, is_stream, prefix, number)
+
+
+def _measure_grpc(
+    bench: Bench, subject: OstinatoGrpc, num_sessions: int, is_stream: bool, prefix: str, number: int
+) -> None:
+    protocol = GrpcProtocol(f"127.0.0.1:{subject.grpc_port}", MODEL, is_stream=is_stream)
+    sequences = draw_sequences(protocol.model, num_sessions)
+    course = Course.of(1, None)
+    scripts = [protocol.script(place, sequence, course) for place, sequence in enumerate(sequences)]
+    load = protocol.load(scripts, bench.options.seconds, 0, KEPT_ANSWERS // num_sessions)
+    if load.num_failed:
+        raise WrongAnswer(f"{load.num_failed} answers were refusals: {next(iter(load.refusals))}")
+    compare(protocol, sequences, scripts, load, OfflineReference(bench.directory))
+    with protocol.asking() as ask:
+        for place, sequence in enumerate(sequences):
+            ask(protocol.end(place, sequence))
+    bench.watch_load(prefix, load.cpu_fraction)
+    for name, value in (("rate", load.rate), ("p50", load.percentile(50)), ("p99", load.percentile(99))):
+        bench.figures.add(f"{prefix}/{name}", value)
+    bench.say(
+        f"  round {number + 1}, {num_sessions} session{'s' * (num_sessions > 1)}, {protocol.title}: "
+        f"{load.rate:,.0f} steps/s, p50 {load.percentile(50) * 1000:.2f} ms, p99 {load.percentile(99) * 1000:.2f} ms"
+    )

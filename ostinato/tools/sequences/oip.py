@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
-from ostinato.tools.connection import PlainAnswer, PlainConnection, http_request
+from ostinato.tools.connection import PlainAnswer, http_request
 from ostinato.tools.load import Script
 from ostinato.tools.sequences.course import Course, Portion
 from ostinato.tools.sequences.drawn import DrawnSequence, Part, SteppedModel
@@ -92,8 +92,9 @@ class OipProtocol(SequenceProtocol):
         super().__init__(url)
         self.title = f"{'binary tensors' if tensors == 'binary' else 'JSON'} under /v2"
         self._is_binary, self._has_strings = tensors == "binary", ids == "strings"
+        self._version = version
         self._target = f"/v2/models/{quote(model)}" + (f"/versions/{quote(version)}" if version else "")
-        described, config = self._ask(self._target), self._ask(f"{self._target}/config")
+        described, config = self._describe(model, version)
         optional = {part["name"] for part in config.get("input", []) if part.get("optional")}
         is_batched = config.get("max_batch_size", 0) > 0
         shapes = {
@@ -147,14 +148,21 @@ class OipProtocol(SequenceProtocol):
         if portion.is_first:
             rows_of |= {name: [row] for name, row in sequence.context.items()}
         tensors = {name: self._shapes[name].tensor(rows) for name, rows in rows_of.items()}
+        return self._encode(number, parameters, tensors)
+
+    def _encode(self, number: int, parameters: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:
+        """An inference for sequence ``number``, as it goes over the wire."""
+        del number
         return infer_request(f"{self._target}/infer", parameters, tensors, is_binary=self._is_binary, host=self.host)
 
+    def _describe(self, model: str, version: str) -> tuple[Any, Any]:
+        """A model's metadata and configuration."""
+        del model, version  # the target has them
+        return self._ask(self._target), self._ask(f"{self._target}/config")
+
     def _ask(self, target: str) -> Any:
-        connection = PlainConnection(self.address)
-        try:
-            answer = connection.ask(http_request("GET", target, host=self.host))
-        finally:
-            connection.socket.close()
+        with self.asking() as ask:
+            answer = ask(http_request("GET", target, host=self.host))
         if answer.status != 200:
             raise CommandError(f"{self.host} answers {answer.status} to GET {target}: {self.refusal(answer)}")
         try:
