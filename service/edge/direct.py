@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from ostinato.service.edge.codings import MIN_CODED_BYTES
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct_route import DirectRoute
 from ostinato.service.edge.message import EventStream, Request, Response
@@ -217,7 +218,8 @@ class DirectExchange:
     def _finish(self, response: Response) -> None:
         if self.response_complete:
             return
-        if (terms := self._terms) is not None:
+        terms = self._terms
+        if terms is not None and not (terms.spares_small and len(response.body) < MIN_CODED_BYTES):
             if terms.takes_long(response):
                 self._task = self._desk.loop.create_task(self._run(self._apply(terms, response)))
                 return

@@ -74,9 +74,20 @@ class Terms:
             again.
         trace: whose part it is; None = nobody says.
         codings: what its body is in, as the headers have it.
+        spares_small: whether an answer of less than ``MIN_CODED_BYTES`` is as it would be without them.
     """
 
-    __slots__ = ("_asked", "_least", "_origin", "_origins", "_prefers", "codings", "request_id", "trace")
+    __slots__ = (
+        "_asked",
+        "_least",
+        "_origin",
+        "_origins",
+        "_prefers",
+        "codings",
+        "request_id",
+        "spares_small",
+        "trace",
+    )
 
     def __init__(self, noted: Iterable[tuple[bytes, bytes]], origins: Origins) -> None:
         given: dict[bytes, list[bytes]] = {}
@@ -91,6 +102,8 @@ class Terms:
         request_id = (given.get(b"x-request-id") or [b""])[0]
         self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else b""
         self.trace = trace_parent(given[b"traceparent"]) if b"traceparent" in given else None
+        is_told = bool(self.request_id or self._origin) or origins.vary
+        self.spares_small = not is_told and self._least in (0, MIN_CODED_BYTES)
 
     @classmethod
     def of(cls, noted: Sequence[tuple[bytes, bytes]], origins: Origins) -> Terms:
