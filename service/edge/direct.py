@@ -194,9 +194,9 @@ class DirectExchange:
         return await handler(request)
 
     async def _apply(self, terms: Terms, response: Response) -> Response:
-        await terms.apply(response)
+        applied = await terms.apply(response)
         self._terms = None
-        return response
+        return applied
 
     async def _stream(self, response: EventStream) -> None:
         self.is_streaming = True
@@ -223,7 +223,7 @@ class DirectExchange:
             if terms.takes_long(response):
                 self._task = self._desk.loop.create_task(self._run(self._apply(terms, response)))
                 return
-            terms.apply_at_once(response)
+            response = terms.apply_at_once(response)
         self.response_complete = True
         self._step = self._session = self._route = None
         desk = self._desk
