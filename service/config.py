@@ -75,6 +75,11 @@ class Settings(BaseSettings):
             the others come back from the store. ``memory://`` has no other place and does not heed it.
         host: the IPv4 or IPv6 address that is listened on.
         port: the TCP port that is listened on.
+        grpc_port: the TCP port for gRPC at the same address. Left out: there is none; 0 = any free one.
+        grpc_certificate: file with the certificate, and those that vouch for it, in PEM, for TLS at that port; one that
+            is put in its place is taken for new connections.
+        grpc_key: file with its key.
+        grpc_client_authorities: file with certificates in PEM: only who has one that these vouch for may come.
         workers: processes that share the port.
         max_batch_size: rows in one iteration, inclusive.
         max_iteration_steps: steps that one iteration runs of a chunk or sequence, inclusive.
@@ -127,6 +132,10 @@ class Settings(BaseSettings):
     memory_budget: Annotated[ByteSize, Field(ge=1)] = ByteSize(1024**3)
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    grpc_certificate: Path | None = None
+    grpc_key: Path | None = None
+    grpc_client_authorities: Path | None = None
     workers: Positive = 1
     max_batch_size: Positive = 256
     max_iteration_steps: Positive = 64

@@ -39,6 +39,7 @@ class Routes:
         direct: those that hand a step on without a task, by their patterns.
         inference, descriptions: of the Open Inference Protocol, for its other ways in.
         columns: for the binary frames of streams.
+        patterns: every method with its path, for those who describe them.
     """
 
     def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, desk: Desk) -> None:
@@ -77,6 +78,7 @@ class Routes:
         self._typed: dict[str, tuple[str, dict[str, Handler]]] = {
             path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
         }
+        self.patterns = (*routes, *(("POST", path) for path in self._typed))
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""
