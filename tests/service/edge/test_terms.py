@@ -28,7 +28,7 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstandard.decompress,
 }
 MANY = json.dumps({"inputs": [[step] for step in range(400)]}).encode()
-VERY_MANY = json.dumps({"inputs": [[step / 7] for step in range(3_500)]}).encode()
+VERY_MANY = json.dumps({"inputs": [[step / 7] for step in range(2_000)]}).encode()
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
