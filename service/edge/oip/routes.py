@@ -15,6 +15,7 @@ from ostinato.service.edge.oip.options import is_of_sequence
 from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
 from ostinato.service.edge.oip.steps import SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
@@ -28,13 +29,13 @@ OipHandler = Callable[[Request], Awaitable[Response]]
 INFER, INFER_VERSION = "/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer"
 
 
-class _IndexQuery(msgspec.Struct):
+class IndexBody(msgspec.Struct):
     """``POST /v2/repository/index``."""
 
     ready: bool = False
 
 
-_INDEX = msgspec.json.Decoder(_IndexQuery)
+_INDEX = msgspec.json.Decoder(IndexBody)
 _NOT_LIVE = (
     "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
 )
@@ -87,6 +88,8 @@ class OipRoutes:
         else:
             pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
+        if path in HEALTH:  # which answers what it may be asked before it comes here
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
         if handlers is None or (not name and "{}" in pattern):
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
