@@ -107,10 +107,15 @@ format: setup ## rewrite the code as the gate wants it
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+.PHONY: protos
+protos: setup ## compile service/edge/oip/grpc/inference.proto into the set of descriptors next to it
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=service/edge/oip/grpc \
+		--descriptor_set_out=service/edge/oip/grpc/inference.binpb inference.proto
+
 .PHONY: lock
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
-	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra redis)
+	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra redis)
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
 
 .PHONY: clean

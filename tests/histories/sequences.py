@@ -22,11 +22,11 @@ from tests.histories.network import KINDS, LATEST
 from tests.histories.operation import Answered, Asked, Inputs, Operation, Verb, Way
 from tests.histories.sender import Reply
 from tests.histories.wording import NOTHING_APPLIED
-from tests.triton.clients import tensors
+from tests.triton_client.clients import tensors
 
 _Made = dict[str, np.ndarray[Any, Any]]
 
-ENDED = {"was closed": (410, "session_closed"), "expired": (410, "session_expired")}
+ENDED = {"was closed": (410, "session_closed"), "was idle": (410, "session_expired")}
 """What a sentence says of a sequence that has not started; otherwise nobody knows it."""
 NOT_STARTED = "must specify the START flag"
 CODES = {413: "too_large", 429: "overloaded", 503: "draining", 500: "run_failed", 404: "unknown_model"}

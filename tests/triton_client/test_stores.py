@@ -15,7 +15,7 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, free_port, running_server
-from tests.triton.clients import (
+from tests.triton_client.clients import (
     Address,
     Answer,
     InferenceServerException,
@@ -25,7 +25,7 @@ from tests.triton.clients import (
     address_of,
     refusal,
 )
-from tests.triton.sequences import WholeSequence
+from tests.triton_client.sequences import WholeSequence
 from tests.waiting import PATIENCE_SECONDS, POLL_SECONDS, until
 
 pytestmark = pytest.mark.xdist_group("triton")
