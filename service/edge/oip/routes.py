@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from ostinato.service.edge.message import Request, Response, json_response
-from ostinato.service.edge.methods import other_handler
+from ostinato.service.edge.methods import READING, other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.forms import Forms
 from ostinato.service.edge.oip.inference import Inference
@@ -18,7 +18,7 @@ from ostinato.service.edge.oip.steps import SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
 from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
-from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
+from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.session import LiveSession
@@ -90,7 +90,7 @@ class OipRoutes:
             pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
         if path in HEALTH:  # which answers what it may be asked before it comes here
-            raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if handlers is None or (not name and "{}" in pattern):
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)

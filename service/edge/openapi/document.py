@@ -47,7 +47,10 @@ is, to the bit, what the model answers offline.
 
 What is refused is told by a problem document (RFC 9457), with a sentence and a machine's word, `code`; \
 under `/v2` by `{"error": ...}`. A path's other methods are answered 405, with `Allow`. What has `Retry-After` may be \
-sent again; a chunk only with `seq`."""
+sent again; a chunk only with `seq`.
+
+Bodies may come in gzip, zstd or deflate (`Content-Encoding`), and answers leave in them (`Accept-Encoding`). \
+`X-Request-ID` comes back with the answer."""
 
 _NAMES: dict[str, JsonSchema] = {
     "model": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's name."},

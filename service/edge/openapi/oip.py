@@ -41,7 +41,7 @@ _OF_MODEL = (
         summary="Show a model",
         description="Its versions, inputs and outputs.",
         answers=answer(answers.OipModel, "The model."),
-        raises=(*ROUTED, *MODEL),
+        refuses=(*ROUTED, *MODEL),
     ),
     Operation(
         id="oipModelReady",
@@ -50,7 +50,7 @@ _OF_MODEL = (
         tag=OIP,
         summary="Whether a model is served",
         answers=answer(answers.OipModelReady, "It is served."),
-        raises=(*ROUTED, *MODEL),
+        refuses=(*ROUTED, *MODEL),
     ),
     Operation(
         id="oipModelConfig",
@@ -59,7 +59,7 @@ _OF_MODEL = (
         tag=OIP,
         summary="Show a model's configuration",
         answers=answer(answers.OipModelConfig, "The configuration."),
-        raises=(*ROUTED, *MODEL),
+        refuses=(*ROUTED, *MODEL),
     ),
     Operation(
         id="oipModelStatistics",
@@ -68,7 +68,7 @@ _OF_MODEL = (
         tag=OIP,
         summary="Show a model's statistics",
         answers=answer(answers.OipStatistics, "The statistics, a version each."),
-        raises=(*ROUTED, *MODEL),
+        refuses=(*ROUTED, *MODEL),
     ),
     Operation(
         id="oipInfer",
@@ -87,7 +87,7 @@ _OF_MODEL = (
                 {HEADER_LENGTH.decode().title(): "The length of the header in JSON, where tensors are behind it."},
             )
         },
-        raises=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.SessionExists),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.SessionExists),
     ),
 )
 
@@ -113,7 +113,7 @@ def _refused(name: str, method: str, path: str, summary: str) -> Operation:
         tag=OIP_REFUSED,
         summary=summary,
         answers={},
-        raises=(*ROUTED, *BODY, errors.UnknownRoute),
+        refuses=(*ROUTED, *BODY, errors.UnknownRoute),
     )
 
 
@@ -138,10 +138,10 @@ OPERATIONS = (
         tag=OIP,
         summary="Show the server",
         answers=answer(answers.OipServer, "The server."),
-        raises=ROUTED,
+        refuses=ROUTED,
     ),
     Operation(
-        id="oipLive", path=LIVE, tag=OIP, summary="Liveness", answers=answer(answers.OipLive, "It runs."), raises=()
+        id="oipLive", path=LIVE, tag=OIP, summary="Liveness", answers=answer(answers.OipLive, "It runs."), refuses=()
     ),
     Operation(
         id="oipReady",
@@ -161,7 +161,7 @@ OPERATIONS = (
         tag=OIP,
         summary="Show the statistics of all models",
         answers=answer(answers.OipStatistics, "The statistics, a version each."),
-        raises=ROUTED,
+        refuses=ROUTED,
     ),
     Operation(
         id="oipIndex",
@@ -171,7 +171,7 @@ OPERATIONS = (
         summary="List the versions in the repository",
         bodies={JSON: IndexBody},
         answers=answer(list[answers.OipIndexEntry], "The versions, served or not."),
-        raises=(*ROUTED, *BODY),
+        refuses=(*ROUTED, *BODY),
     ),
     _refused("oipLoad", "POST", "/v2/repository/models/{}/load", "Load a model"),
     _refused("oipUnload", "POST", "/v2/repository/models/{}/unload", "Unload a model"),

@@ -22,7 +22,7 @@ EVENTS: Contents = {"text/event-stream": {}}
 EVERY = (
     errors.MalformedRequest,
     errors.TooLarge,
-    errors.UnsupportedMediaType,
+    errors.UnsupportedCoding,
     errors.HeadTooLarge,
     errors.RequestTimeout,
     errors.TooManyConnections,
@@ -30,7 +30,7 @@ EVERY = (
 """What any request may be refused with, before its route looks at it."""
 ROUTED = (*EVERY, errors.DeadlineExceeded)
 MODEL = (errors.UnknownRoute, errors.UnknownModel, errors.Starting)
-BODY = (errors.InvalidInput,)
+BODY = (errors.InvalidInput, errors.UnsupportedMediaType)
 STORE = (errors.StateStoreUnavailable, errors.RecordUnreadable)
 SESSION = (*MODEL, errors.UnknownSession, errors.SessionExpired, errors.SessionClosed, *STORE)
 WORK = (errors.Overloaded, errors.Draining, errors.RunFailed)
@@ -60,7 +60,7 @@ class Operation:
         bodies: what it reads; none = no body.
         headers: of the request, by name: what each says.
         answers: by status.
-        raises: what it may refuse with.
+        refuses: what its route may refuse; ``raises`` has what is refused of its method, too.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Operation:
     bodies: Contents = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[int, Success]
-    raises: tuple[type[errors.OstinatoError], ...] = EVERY
+    refuses: tuple[type[errors.OstinatoError], ...] = EVERY
 
     @property
     def needs_body(self) -> bool:
@@ -83,6 +83,12 @@ class Operation:
         if (kind := self.bodies.get(JSON)) is None:
             return True
         return any(field.required for field in msgspec.structs.fields(kind))
+
+    @property
+    def raises(self) -> tuple[type[errors.OstinatoError], ...]:
+        """The errors that it may refuse with."""
+        # A page of another site may post without asking beforehand.
+        return (*self.refuses, *((errors.OriginRefused,) if self.method == "POST" else ()))
 
     @property
     def is_of_protocol(self) -> bool:

@@ -14,7 +14,7 @@ from ostinato.service.edge.v1 import answer_schemas as answers
 
 _SAID = {
     errors.MalformedRequest: "it is not HTTP as it is spoken here",
-    errors.OriginRefused: "a page of another site may not open it",
+    errors.OriginRefused: "a page of another site may not ask this",
     errors.UnknownModel: "no such model or version is served",
     errors.UnknownSession: "there is no such session",
     errors.UnknownRoute: "there is no such path",
@@ -24,7 +24,8 @@ _SAID = {
     errors.SessionExpired: "the session was idle for longer than its time to live",
     errors.SessionClosed: "the session was closed",
     errors.TooLarge: "more than is taken at once",
-    errors.UnsupportedMediaType: "a body in a format that is not read",
+    errors.UnsupportedCoding: "a body in a format or coding that is not read",
+    errors.UnsupportedMediaType: "a body in a format or coding that is not read",
     errors.InvalidInput: "what was sent does not fit; `field` names the place",
     errors.UpgradeRequired: "the request is no WebSocket's handshake",
     errors.Overloaded: "refused before it was queued; come back later",
