@@ -36,7 +36,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "docs/triton.md",
         "$ ostinato import --triton",
     ): "it needs a repository of Triton; tests/process/test_imported.py has one",
-    ("docs/openapi.md", "$ curl -s localhost"): "a generator that readers install; tests/process/test_openapi.py runs it",
+    ("docs/openapi.md", "$ curl -s localhost"): "it needs a generator; tests/process/test_openapi.py runs it",
     ("docs/openapi.md", "$ python"): "it needs what is generated above it",
     ("docs/windows.md", "# from_darts.py"): _LIBRARY,
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,

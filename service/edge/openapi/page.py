@@ -220,12 +220,19 @@ _LIMITS = {"minimum": "&ge;", "maximum": "&le;", "exclusiveMinimum": "&gt;", "ex
 def _bounds(schema: JsonSchema) -> list[str]:
     """The bounds of a member, or of its form that is not null, and its default."""
     forms = [schema, *schema.get("anyOf", ())]
-    told = [f"{sign} {form[key]:,}" for form in forms for key, sign in _LIMITS.items() if key in form]
+    told = [f"{sign} {_number(form[key])}" for form in forms for key, sign in _LIMITS.items() if key in form]
     told += [f"<code>{escape(form['pattern'])}</code>" for form in forms if "pattern" in form]
     told += [f"up to {form['maxLength']} characters" for form in forms if "maxLength" in form]
     if schema.get("default") is not None:
         told.append(f"default <code>{escape(json.dumps(schema['default']))}</code>")
     return told
+
+
+_POWERS = {2**63 - 1: "2<sup>63</sup> - 1", -(2**63): "-2<sup>63</sup>"}
+
+
+def _number(value: int | float) -> str:
+    return _POWERS.get(value, f"{value:,}") if isinstance(value, int) else f"{value:,g}"
 
 
 def _name(schema: JsonSchema) -> str:

@@ -66,10 +66,8 @@ def _described(schema: JsonSchema, kind: type[msgspec.Struct] | None) -> JsonSch
         else:
             properties["inputs"] = steps
     for name, member in properties.items():
-        # A reference has its own words, and generators of clients read it best alone.
-        if "$ref" not in member:
-            told = MEMBERS.get(f"{schema['title']}.{name}") or MEMBERS[name]
-            properties[name] = {"description": told, **member}
+        told = MEMBERS.get(f"{schema['title']}.{name}") or MEMBERS[name]
+        properties[name] = {"description": told, **member}
     return schema
 
 
