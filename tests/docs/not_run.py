@@ -37,7 +37,6 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "$ ostinato import --triton",
     ): "it needs a repository of Triton; tests/process/test_imported.py has one",
     ("docs/openapi.md", "$ curl -s localhost"): "it needs a generator; tests/process/test_openapi.py runs it",
-    ("docs/openapi.md", "$ python"): "it needs what is generated above it",
     ("docs/windows.md", "# from_darts.py"): _LIBRARY,
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
@@ -68,7 +67,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
 }
 """Page and how the block begins -> why it is not run."""
 
-PROGRAMS = ("curl", "docker", "kubectl", "openssl", "prometheus", ".venv/bin/bentoml")
+PROGRAMS = ("curl", "docker", "kubectl", "openapi-python-client", "openssl", "prometheus", ".venv/bin/bentoml")
 """Of other projects; what a page tells them is read by people."""
 
 
