@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from ostinato.service.edge.message import Request, Response, json_response
-from ostinato.service.edge.methods import other_handler
+from ostinato.service.edge.methods import READING, other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.forms import Forms
 from ostinato.service.edge.oip.inference import Inference
@@ -16,8 +16,9 @@ from ostinato.service.edge.oip.options import is_of_sequence
 from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
 from ostinato.service.edge.oip.steps import SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
-from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
+from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.session import LiveSession
@@ -29,13 +30,13 @@ OipHandler = Callable[[Request], Awaitable[Response]]
 INFER, INFER_VERSION = "/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer"
 
 
-class _IndexQuery(msgspec.Struct):
+class IndexBody(msgspec.Struct):
     """``POST /v2/repository/index``."""
 
     ready: bool = False
 
 
-_INDEX = msgspec.json.Decoder(_IndexQuery)
+_INDEX = msgspec.json.Decoder(IndexBody)
 _NOT_LIVE = (
     "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
 )
@@ -88,6 +89,8 @@ class OipRoutes:
         else:
             pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
+        if path in HEALTH:  # which answers what it may be asked before it comes here
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if handlers is None or (not name and "{}" in pattern):
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
