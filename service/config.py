@@ -30,6 +30,31 @@ def _check_time_to_live(seconds: float) -> float:
     return seconds
 
 
+ALL_ORIGINS = "*"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
+
+
+def plain_origin(origin: str) -> str:
+    """A site as it is compared with others: in small letters, and without the port that it has anyway."""
+    plain = origin.strip().lower().removesuffix("/")
+    return plain.removesuffix(_DEFAULT_PORTS.get(plain.partition("://")[0], " "))
+
+
+def origins_of(setting: str) -> frozenset[str]:
+    """The sites that ``allow_origin`` names."""
+    return frozenset(plain_origin(origin) for origin in setting.split(",") if origin.strip())
+
+
+def _check_origins(setting: str) -> str:
+    for origin in sorted(origins_of(setting)):
+        if origin == "null":
+            raise ValueError("'null' is what any page may call itself; * lets all of them")
+        if origin != ALL_ORIGINS and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no site, as https://a.example or http://localhost:8080 are; * = all")
+    return setting
+
+
 NotNegative = Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS, allow_inf_nan=False)]
 
 
@@ -73,8 +98,8 @@ class Settings(BaseSettings):
         max_body_bytes: size of a request's body, inclusive.
         max_connections: connections that are open at once, in each worker, inclusive; one more is refused with 503.
             Fewer where the system's limit on open files is lower.
-        stream_origins: sites whose pages may open WebSocket streams from a browser, as ``https://a.example``, separated
-            by commas; ``*`` = all. The server's own may, and so may whoever sends no ``Origin``, as all but browsers.
+        allow_origin: sites whose pages may use this server from a browser, as ``https://a.example``, separated by
+            commas; ``*`` = all. The server's own may, and so may whoever sends no ``Origin``, as all but browsers.
         head_seconds: how long a request's head may take from its first byte, and a new connection until it; 0 = for
             ever.
         ttl_seconds: how long a session may go without a chunk, a reset or a state put there, unless it says otherwise;
@@ -123,7 +148,7 @@ class Settings(BaseSettings):
     max_beams: Positive = 64
     max_body_bytes: Positive = 16 * 1024 * 1024
     max_connections: Positive = 10_000
-    stream_origins: str = ""
+    allow_origin: Annotated[str, AfterValidator(_check_origins)] = ""
     head_seconds: NotNegative = 10.0
     ttl_seconds: Annotated[NotNegative, AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0

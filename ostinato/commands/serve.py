@@ -104,9 +104,9 @@ def serve(
     max_beams: Annotated[int | None, _setting("max_beams", "Beams, or outputs for one input.", LIMITS)] = None,
     max_body_bytes: Annotated[int | None, _setting("max_body_bytes", "Size of a request's body.", LIMITS)] = None,
     max_connections: Annotated[int | None, _setting("max_connections", "Open connections of a worker.", LIMITS)] = None,
-    stream_origins: Annotated[
+    allow_origin: Annotated[
         str | None,
-        _setting("stream_origins", "Sites whose pages may open streams, as https://a.example; * = all.", LIMITS),
+        _setting("allow_origin", "Sites whose pages may use this, as https://a.example; * = all.", LIMITS),
     ] = None,
     head_seconds: Annotated[
         float | None, _setting("head_seconds", "How long a request's head may take; 0 = for ever.", TIMES)

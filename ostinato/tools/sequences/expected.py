@@ -24,8 +24,8 @@ REPEATED_REQUESTS = 8192
 REPEATED_FROM = 1 << 16
 """Numbers of the sequences that are sent again."""
 
-Outputs: TypeAlias = dict[str, NDArray[Any]]
-Expected: TypeAlias = Callable[[int, int], Outputs | None]
+NamedOutputs: TypeAlias = dict[str, NDArray[Any]]
+Expected: TypeAlias = Callable[[int, int], NamedOutputs | None]
 """The answer to the steps from one place of a sequence to another; None = it is not known."""
 
 
@@ -115,7 +115,7 @@ class OfflineReference(Reference):
             made = run_offline(self._runner, steps[None], begin=(*initial, *(each[None] for each in context)))[0][0]
         names = [part.name for part in manifest.made.shown]
 
-        def of(first: int, end: int) -> Outputs:
+        def of(first: int, end: int) -> NamedOutputs:
             if framer is not None:
                 first, end = framer.num_frames(0, first), framer.num_frames(0, end)
             words = manifest.made.words(made[first:end])
@@ -145,7 +145,7 @@ class RepeatedReference(Reference):
         """
         protocol = self._protocol
         script = protocol.script(REPEATED_FROM + number, sequence, self._course)
-        known: dict[tuple[int, int], Outputs] = {}
+        known: dict[tuple[int, int], NamedOutputs] = {}
         connection = PlainConnection(protocol.address)
         try:
             for turn, (first, end), _ in zip(script.turns(), spans(script), range(self._num_requests), strict=False):
@@ -223,7 +223,7 @@ def _answered(script: Script, load: Load, number: int) -> list[tuple[int, int, P
     return found
 
 
-def _check(made: Outputs, expected: Outputs, tolerance: float, told: str, words: str) -> None:
+def _check(made: NamedOutputs, expected: NamedOutputs, tolerance: float, told: str, words: str) -> None:
     if len(made) != len(expected):
         raise WrongAnswer(f"{told} {', '.join(made)}; the outputs are {', '.join(expected)}")
     # A server may have names of its own.

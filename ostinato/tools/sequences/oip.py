@@ -102,10 +102,13 @@ class OipProtocol(SequenceProtocol):
             if tensor["name"] not in optional
         }
         self._shapes = shapes
-        self.has_steps = all(shape.steps_axis is not None for shape in shapes.values())
-        parts = tuple(_part(name, shape) for name, shape in shapes.items())
+        first_only = _words(config, "context")
+        parts = {name: _part(name, shape) for name, shape in shapes.items()}
+        context = tuple(part for name, part in parts.items() if name in first_only)
+        inputs = tuple(part for name, part in parts.items() if name not in first_only)
+        self.has_steps = all(shapes[part["name"]].steps_axis is not None for part in inputs)
         versions = described.get("versions") or [""]
-        self.model = SteppedModel(described["name"], version or str(versions[-1]), parts)
+        self.model = SteppedModel(described["name"], version or str(versions[-1]), inputs, context)
 
     def draw_by(self, manifest_inputs: Iterable[Part]) -> None:
         """Draw inputs as a manifest tells, which has them in the order of the server, whatever their names there."""
@@ -125,27 +128,7 @@ class OipProtocol(SequenceProtocol):
 
     def read(self, answer: PlainAnswer) -> ReadAnswer:
         """See ``SequenceProtocol``."""
-        try:
-            # Every byte is one character, so places are the same.
-            content, _ = _DECODER.raw_decode(answer.body.decode("latin-1"))
-            outputs = content["outputs"]
-            place = len(answer.body) - sum(_binary_size(output) for output in outputs)
-            read = {}
-            for output in outputs:
-                size, dtype = _binary_size(output), DTYPES[output["datatype"]]
-                if output["datatype"] == BYTES:
-                    data: Any = np.frombuffer(answer.body[place : place + size], np.uint8) if size else output["data"]
-                    read[output["name"]] = np.asarray(data)
-                elif "data" in output:
-                    read[output["name"]] = np.array(output["data"], dtype).reshape(output["shape"])
-                else:
-                    read[output["name"]] = np.frombuffer(answer.body[place : place + size], dtype).reshape(
-                        output["shape"]
-                    )
-                place += size
-            return ReadAnswer(read, content.get("parameters", {}).get("steps"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise WrongAnswer(f"not an answer to steps ({error!r}): {answer.body[:200]!r}") from error
+        return read_answer(answer)
 
     def refusal(self, answer: PlainAnswer) -> str:
         """See ``SequenceProtocol``."""
@@ -160,7 +143,10 @@ class OipProtocol(SequenceProtocol):
         # A request says what it is: a flag that is left out is false.
         parameters |= {"sequence_start": True} if portion.is_first else {}
         parameters |= {"sequence_end": True} if portion.is_last else {}
-        tensors = {name: self._shapes[name].tensor(rows) for name, rows in sequence.rows(portion.places).items()}
+        rows_of = sequence.rows(portion.places)
+        if portion.is_first:
+            rows_of |= {name: [row] for name, row in sequence.context.items()}
+        tensors = {name: self._shapes[name].tensor(rows) for name, rows in rows_of.items()}
         return infer_request(f"{self._target}/infer", parameters, tensors, is_binary=self._is_binary, host=self.host)
 
     def _ask(self, target: str) -> Any:
@@ -206,6 +192,31 @@ def infer_request(
     )
 
 
+def read_answer(answer: PlainAnswer) -> ReadAnswer:
+    """What an answer to an inference says.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    try:
+        # Every byte is one character, so places are the same; tensors are behind the JSON, up to the end.
+        content, _ = _DECODER.raw_decode(answer.body.decode("latin-1"))
+        place = len(answer.body) - sum(_binary_size(output) for output in content["outputs"])
+        read: dict[str, NDArray[Any]] = {}
+        for output in content["outputs"]:
+            size, name = _binary_size(output), output["name"]
+            if "data" in output:
+                dtype = None if output["datatype"] == BYTES else DTYPES[output["datatype"]]
+                read[name] = np.array(output["data"], dtype)
+            else:
+                dtype = np.dtype(np.uint8) if output["datatype"] == BYTES else DTYPES[output["datatype"]]
+                read[name] = np.frombuffer(answer.body, dtype, size // dtype.itemsize, place)
+            place += size
+        return ReadAnswer(read, content.get("parameters", {}).get("steps"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WrongAnswer(f"not an answer to steps ({error!r}): {answer.body[:200]!r}") from error
+
+
 _DECODER = json.JSONDecoder()
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -218,6 +229,12 @@ def _json_numbers(tensor: NDArray[Any]) -> list[Any]:
     """The numbers of a tensor in as few digits as give them back, as a client would write them."""
     flat = tensor.reshape(-1)
     return [float(str(value)) for value in flat] if tensor.dtype.kind == "f" else flat.tolist()
+
+
+def _words(config: Mapping[str, Any], name: str) -> list[str]:
+    """A parameter of a model's configuration, by commas."""
+    text = config.get("parameters", {}).get(name, {}).get("string_value", "")
+    return text.split(",") if text else []
 
 
 def _binary_size(output: Mapping[str, Any]) -> int:

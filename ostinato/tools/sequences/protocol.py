@@ -20,7 +20,7 @@ class ReadAnswer(NamedTuple):
     """What a server answered to steps.
 
     Attributes:
-        outputs: by name.
+        outputs: by name, as they lie behind each other.
         steps: how many the sequence has by the server's count; None = it does not say.
     """
 

@@ -22,6 +22,8 @@ from ostinato.service.inputs.turns import SLICE_NUMBERS, in_turns
 HEADER_LENGTH = b"inference-header-content-length"
 OCTETS = "application/octet-stream"
 MAX_AXES = 32
+MAX_ELEMENTS = 2**48
+"""Of a shape without its zeros: numpy has no larger ones, not even where there is nothing in them."""
 _LENGTH_BYTES = 4
 """Of an element of BYTES, before it."""
 
@@ -223,6 +225,8 @@ def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     shape = tuple(tensor.shape)
     if len(shape) > MAX_AXES or any(size < 0 for size in shape):
         raise InvalidInput(f"shape {list(shape[:MAX_AXES])}: up to {MAX_AXES} sizes, none negative", tensor.name)
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:
+        raise InvalidInput("a shape of more elements than any message has", tensor.name)
     return shape, math.prod(shape)
 
 

@@ -1,4 +1,4 @@
-"""What the members of requests and answers mean: one sentence for each name, which means the same everywhere."""
+"""Members of requests and answers: what each means, in one sentence, which holds wherever its name occurs."""
 
 from __future__ import annotations
 

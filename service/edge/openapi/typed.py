@@ -11,8 +11,8 @@ from ostinato.service.edge.openapi.operation import (
     ROUTED,
     SESSION,
     WORK,
-    Answer,
     Operation,
+    Success,
     answer,
 )
 from ostinato.service.edge.openapi.versioned import EVENTS_TOLD
@@ -64,7 +64,7 @@ OPERATIONS = (
         description=f"As `generate`, with the model in the body. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateInput},
         answers={
-            200: Answer(
+            200: Success(
                 "The outputs; with `stream`, server-sent events.",
                 {JSON: answers.GeneratedOutputs, **EVENTS},
             )
@@ -79,7 +79,7 @@ OPERATIONS = (
         summary="Generate outputs step by step",
         description=f"As `generate` with `stream`. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateStreamInput},
-        answers={200: Answer("Server-sent events.", {**EVENTS})},
+        answers={200: Success("Server-sent events.", {**EVENTS})},
         raises=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
 )
