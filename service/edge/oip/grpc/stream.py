@@ -81,8 +81,8 @@ class InferStream:
         try:
             await self._write(reader)
         except TimeoutError:
-            self._desk.count_refusal(UNREAD)
             await self._end([reader, *self._tasks])
+            self._desk.count_refusal(UNREAD)
             # It is told as soon as it reads again.
             await self._context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the answers were not read")
         finally:
