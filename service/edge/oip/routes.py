@@ -15,6 +15,7 @@ from ostinato.service.edge.oip.options import is_of_sequence
 from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
 from ostinato.service.edge.oip.steps import SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
@@ -82,12 +83,11 @@ class OipRoutes:
         Raises:
             UnknownRoute, MethodNotAllowed.
         """
-        if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":
-            pattern, name = INFER, parts[3]
-        else:
-            pattern, name = _pattern(parts)
+        pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
         if handlers is None or (not name and "{}" in pattern):
+            if path in HEALTH:  # the system's, whatever may be asked of it
+                raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
         if handler is None:
@@ -165,6 +165,8 @@ class OipRoutes:
 
 def _pattern(parts: Sequence[str]) -> tuple[str, str]:
     """The pattern of a path, and the names in it."""
+    if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":  # most often
+        return INFER, parts[3]
     shape, name = list(parts), ""
     at = {"models": 3, "repository": 4}.get(parts[2] if len(parts) > 2 else "", 0)
     if parts[2:] == ["models", "stats"]:
