@@ -36,5 +36,6 @@ def whole_answer(response: Response, default_head: bytes, keep_alive: bool) -> t
 def head_of_parts(response: EventStream, default_head: bytes, keep_alive: bool) -> bytes:
     """The head of an answer that is made while it is written, in chunks."""
     head = [_STATUS_LINES[response.status], default_head, _CHUNKED_LINES % response.media_type.encode()]
+    head += [b"%b: %b\r\n" % header for header in response.headers]
     head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
     return b"".join(head)

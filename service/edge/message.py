@@ -50,6 +50,7 @@ class EventStream:
     events: AsyncGenerator[bytes]
     status: int = 200
     media_type: str = "text/event-stream"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def event(name: str, content: object) -> bytes:

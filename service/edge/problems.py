@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ostinato.service import errors
+from ostinato.service.edge.codings import CODINGS
 from ostinato.service.edge.message import JSON, Response
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
@@ -24,6 +25,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.CopyOutdated: (410, "session_closed"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMediaType: (415, "unsupported_media_type"),
+    errors.UnsupportedCoding: (415, "unsupported_media_type"),
     errors.InvalidInput: (422, "invalid_input"),
     errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
@@ -106,7 +108,9 @@ class Problem:
         return Response(status, orjson.dumps({"error": self.sentence}), JSON, self._headers)
 
     def response(self) -> Response:
-        """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
+        """The whole answer, with ``Retry-After``, ``Allow``, ``Accept-Encoding`` or ``Upgrade`` where the error calls
+        for it.
+        """
         return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, self._headers)
 
     @property
@@ -115,6 +119,8 @@ class Problem:
         headers: list[tuple[bytes, bytes]] = []
         if isinstance(error, errors.MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, errors.UnsupportedCoding):
+            headers.append((b"accept-encoding", ", ".join(CODINGS).encode()))
         if isinstance(error, errors.UpgradeRequired):
             headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
         if self.retry_after_seconds is not None:

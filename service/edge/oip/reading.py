@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -32,6 +32,18 @@ _KINDS |= {"u": _KINDS["i"], "b": frozenset({bool}), "O": frozenset({str})}
 """What an element in JSON may be, by the kind of its dtype; null is a missing value."""
 _WORDS = {"f": "a number, or null where it is missing", "i": "a whole number", "b": "true or false", "O": "a text"}
 _WORDS |= {"u": _WORDS["i"]}
+
+
+class ShapedTensor(Protocol):
+    """A tensor as a message has it, before its data are looked at."""
+
+    @property
+    def name(self) -> str:
+        """Of the input."""
+
+    @property
+    def shape(self) -> Iterable[int]:
+        """As the client says; nothing is known of it."""
 
 
 class TensorHeader(msgspec.Struct):
@@ -180,7 +192,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         dtype = DTYPES.get(tensor.datatype)
         if dtype is None:
             raise InvalidInput(f"no datatype {tensor.datatype[:60]!r}; there are: {', '.join(DTYPES)}", name)
-        shape, count = _shape(tensor)
+        shape, count = shape_of(tensor)
         refuse_shared_memory(tensor.parameters, name)
         size = tensor.parameters.get("binary_data_size")
         if size is None:
@@ -195,7 +207,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
             part = behind[at : at + size]
             at += size
             if tensor.datatype == BYTES:
-                data = yield from _of_elements(part, count, name)
+                data = yield from read_elements(part, count, name)
             elif size != count * dtype.itemsize:
                 raise InvalidInput(
                     f"{size} bytes for shape {list(shape)} of {tensor.datatype}, which needs {count * dtype.itemsize}",
@@ -208,7 +220,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         raise InvalidInput(f"{len(behind) - at} bytes behind the tensors, which are none of theirs")
 
 
-def _shape(tensor: TensorHeader) -> tuple[tuple[int, ...], int]:
+def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     """A shape, and how many elements it has; whether they are there is not known yet."""
     shape = tuple(tensor.shape)
     if len(shape) > MAX_AXES or any(size < 0 for size in shape):
@@ -283,7 +295,7 @@ def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
     return True
 
 
-def _of_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
+def read_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
     """The elements of BYTES, each behind its length."""
     if count * _LENGTH_BYTES > len(part):
         raise InvalidInput(

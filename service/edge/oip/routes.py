@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.methods import other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.forms import Forms
 from ostinato.service.edge.oip.inference import Inference
@@ -17,7 +18,7 @@ from ostinato.service.edge.oip.steps import SequenceStep, StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
 from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
-from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
+from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.session import LiveSession
@@ -91,8 +92,7 @@ class OipRoutes:
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
         if handler is None:
-            allowed = tuple(sorted(handlers))
-            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+            handler = other_handler(method, pattern, handlers)
         return pattern, name, handler
 
     async def server(self, _: Request) -> Response:

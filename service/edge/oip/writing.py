@@ -44,7 +44,7 @@ def _content(response: InferResponse, binary: BinaryOutputs) -> tuple[dict[str, 
     for tensor in response.outputs:
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if tensor.name in binary:
-            data = _elements(tensor.data) if tensor.datatype == BYTES else tensor.data.tobytes()
+            data = write_elements(tensor.data) if tensor.datatype == BYTES else tensor.data.tobytes()
             entry["parameters"] = {"binary_data_size": len(data)}
             behind.append(data)
         elif tensor.datatype == BYTES:
@@ -61,7 +61,7 @@ def _content(response: InferResponse, binary: BinaryOutputs) -> tuple[dict[str, 
     return content, behind
 
 
-def _elements(data: NDArray[Any]) -> bytes:
+def write_elements(data: NDArray[Any]) -> bytes:
     """Elements of BYTES, each behind its length."""
     return b"".join([part for text in data.reshape(-1).tolist() for part in (_LENGTH.pack(len(text)), text)])
 

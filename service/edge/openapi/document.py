@@ -85,7 +85,7 @@ _UNMENTIONED: tuple[type[msgspec.Struct], ...] = (
     StreamFrame,
     answers.StreamOutputs,
     answers.StreamProblem,
-    answers.GeneratedStep,
+    answers.OutputStep,
 )
 """What only frames and events are."""
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
@@ -159,7 +159,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         shown["parameters"] = parameters
     if operation.bodies:
         shown["requestBody"] = {
-            "required": operation.is_body_required,
+            "required": operation.needs_body,
             "content": {media_type: {"schema": reference(kind)} for media_type, kind in operation.bodies.items()},
         }
     shown["responses"] = _responses(operation)

@@ -39,11 +39,13 @@ class Examples:
     def __init__(self, engines: Sequence[AnyEngine]) -> None:
         self._versions = {engine.manifest.name: engine.manifest.version for engine in engines}
         self._bodies: dict[str, dict[str, Any]] = {}
-        for engine in engines:
-            for operation, body in _bodies_of(engine).items():
+        # Those that can do most come first: what steps a session, or looks ahead from it, has one that was opened.
+        bodies_of = {engine.manifest.name: _bodies_of(engine) for engine in engines}
+        for model, made in sorted(bodies_of.items(), key=lambda item: -len(item[1])):
+            for operation, body in made.items():
                 bodies = self._bodies.setdefault(operation, {})
                 if len(bodies) < MAX_MODELS:
-                    bodies[engine.manifest.name] = body
+                    bodies[model] = body
 
     def bodies(self, operation: str) -> dict[str, Any]:
         """The bodies of an operation, by model."""
@@ -80,7 +82,7 @@ def _bodies_of(engine: AnyEngine) -> Bodies:
     bodies |= {
         "openSession": {"session_id": session, "ttl_seconds": TTL_SECONDS, **told},
         "stepSession": {"inputs": steps, "seq": 0},
-        "stepTyped": {"session_id": session, "inputs": steps, "seq": 0},
+        "stepTyped": {"session_id": session, "inputs": steps},
         "stepSessions": {"session_ids": [session], "inputs": _steps(manifest.inputs, 1)},
         "forkSession": {"session_id": session_of(manifest.name, "fork"), "ttl_seconds": TTL_SECONDS},
         "resetSession": {},

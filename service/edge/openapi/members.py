@@ -1,4 +1,4 @@
-"""What the members of requests and answers mean: one sentence for each name, which means the same everywhere."""
+"""Members of requests and answers: what each means, in one sentence, which holds wherever its name occurs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MEMBERS = {
     "title": "The code in words.",
     "top_k": "Of `sample`: of so many likeliest codes one is drawn; 0 = of all.",
     "top_p": "Of `sample`: of the likeliest codes that have this probability together one is drawn.",
-    "ttl_seconds": "How long it may be idle; 0 = for ever; without it, the server's setting.",
+    "ttl_seconds": "How long it may be idle, at least 0.001; 0 = for ever; without it, the server's setting.",
     "type": "A name for the kind of problem: `urn:ostinato:problem:` and the code.",
     "unreadable": "How many sessions have records that cannot be read.",
     "version": "The model's version; in a request the newest where none is named.",

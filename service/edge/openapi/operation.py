@@ -16,6 +16,8 @@ Contents = Mapping[str, Any]
 """By media type: a type, or a schema."""
 
 BINARY: Schema = {"type": "string", "format": "binary"}
+EVENTS: Contents = {"text/event-stream": {}}
+"""Of server-sent events the description tells: what is in them this version of the form cannot say."""
 
 EVERY = (
     errors.MalformedRequest,
@@ -35,7 +37,7 @@ WORK = (errors.Overloaded, errors.Draining, errors.RunFailed)
 
 
 @dataclass(frozen=True)
-class Answer:
+class Success:
     """An answer with a status of success.
 
     Attributes:
@@ -70,9 +72,14 @@ class Operation:
     query: type[msgspec.Struct] | None = None
     query_needs: str = ""
     bodies: Contents = field(default_factory=dict)
-    is_body_required: bool = True
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, Success]
     raises: tuple[type[errors.OstinatoError], ...] = EVERY
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether it must be sent a body: one that is absent is read as an empty object."""
+        kind = self.bodies.get(JSON)
+        return kind is None or any(field.required for field in msgspec.structs.fields(kind))
 
     @property
     def place(self) -> str:
@@ -81,6 +88,6 @@ class Operation:
         return "".join(f"{part}{{{name}}}" for part, name in zip(parts, self.names, strict=False)) + parts[-1]
 
 
-def answer(kind: Any, description: str) -> dict[int, Answer]:
+def answer(kind: Any, description: str) -> dict[int, Success]:
     """One answer in JSON, with status 200."""
-    return {200: Answer(description, {JSON: kind})}
+    return {200: Success(description, {JSON: kind})}

@@ -154,7 +154,7 @@ class Page:
         )
 
     def _content(self, media_type: str, schema: Schema) -> str:
-        if "$ref" not in schema:
+        if "$ref" not in schema:  # of bodies, JSON alone has a type
             return f"<p class=media>{escape(media_type)}: binary</p>"
         told = f"{self._kind(schema)} <span class=media>{escape(media_type)}</span>"
         return f"<details><summary>{told}</summary>{self._schema(self._schemas[_name(schema)])}</details>"
@@ -194,7 +194,7 @@ class Page:
             return f"list of {self._kind(items)}" if items else "list"
         if schema.get("format") == "binary":
             return "bytes"
-        return escape(str(schema.get("format") or schema.get("type") or "anything"))
+        return escape(str(schema.get("format") or schema.get("type", "")))
 
 
 def _link(method: str, path: str, operation: Mapping[str, Any]) -> str:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from ostinato.service import errors
 from ostinato.service.edge.message import JSON
-from ostinato.service.edge.openapi.operation import BODY, MODEL, ROUTED, SESSION, WORK, Answer, Operation, answer
-from ostinato.service.edge.openapi.versioned import EVENTS, EVENTS_TOLD
+from ostinato.service.edge.openapi.operation import (
+    BODY,
+    EVENTS,
+    MODEL,
+    ROUTED,
+    SESSION,
+    WORK,
+    Success,
+    Operation,
+    answer,
+)
+from ostinato.service.edge.openapi.versioned import EVENTS_TOLD
 from ostinato.service.edge.v1 import answer_schemas as answers
 from ostinato.service.edge.v1 import schemas
 
@@ -54,9 +64,9 @@ OPERATIONS = (
         description=f"As `generate`, with the model in the body. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateInput},
         answers={
-            200: Answer(
+            200: Success(
                 "The outputs; with `stream`, server-sent events.",
-                {JSON: answers.GeneratedOutputs, EVENTS: {"type": "string"}},
+                {JSON: answers.GeneratedOutputs, **EVENTS},
             )
         },
         raises=(*ROUTED, *MODEL, *BODY, *WORK),
@@ -69,7 +79,7 @@ OPERATIONS = (
         summary="Generate outputs step by step",
         description=f"As `generate` with `stream`. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateStreamInput},
-        answers={200: Answer("Server-sent events.", {EVENTS: {"type": "string"}})},
+        answers={200: Success("Server-sent events.", {**EVENTS})},
         raises=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
 )

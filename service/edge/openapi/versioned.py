@@ -8,12 +8,13 @@ from ostinato.service.edge.message import JSON
 from ostinato.service.edge.openapi.operation import (
     BINARY,
     BODY,
+    EVENTS,
     MODEL,
     ROUTED,
     SESSION,
     STORE,
     WORK,
-    Answer,
+    Success,
     Operation,
     answer,
 )
@@ -21,13 +22,12 @@ from ostinato.service.edge.v1 import answer_schemas as answers
 from ostinato.service.edge.v1 import schemas
 from ostinato.service.edge.v1.sessions import STATE
 
-EVENTS = "text/event-stream"
 MODELS, SESSIONS, SEQUENCES, GENERATION = "Models", "Sessions", "Whole sequences", "Generation"
 
-_OPENED = {201: Answer("The session.", {JSON: answers.SessionFacts}, {"Location": "The session's path."})}
+_OPENED = {201: Success("The session.", {JSON: answers.SessionFacts}, {"Location": "The session's path."})}
 _GENERATED = "The outputs; with `stream`, server-sent events."
 EVENTS_TOLD = (
-    "With `stream` the answer is server-sent events: `step` (`GeneratedStep`) as each step is made, and `done` "
+    "With `stream` the answer is server-sent events: `step` (`OutputStep`) as each step is made, and `done` "
     "(`GeneratedOutputs`) at the end; or `error` (`ProblemDetails`), the last."
 )
 _CHUNK_TOLD = (
@@ -69,7 +69,6 @@ OPERATIONS = (
         summary="Open a session",
         description="Begins a sequence, whose state the server keeps. Without `session_id` it is given an id.",
         bodies={JSON: schemas.OpenBody},
-        is_body_required=False,
         answers=_OPENED,
         raises=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
     ),
@@ -98,7 +97,7 @@ OPERATIONS = (
         "`detail`.",
         query=schemas.ColumnsQuery,
         bodies={JSON: schemas.ColumnsBody, ARROW: BINARY},
-        answers={200: Answer("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
+        answers={200: Success("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
         raises=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
     ),
     Operation(
@@ -110,7 +109,7 @@ OPERATIONS = (
         description=_STREAM_TOLD,
         query=schemas.ColumnsQuery,
         answers={
-            101: Answer(
+            101: Success(
                 "The WebSocket is open.",
                 headers={"Upgrade": "`websocket`.", "Sec-WebSocket-Accept": "The handshake's answer."},
             )
@@ -158,7 +157,6 @@ OPERATIONS = (
         summary="Fork a session",
         description="Begins a session as a copy of another, with its state and its steps.",
         bodies={JSON: schemas.ForkBody},
-        is_body_required=False,
         answers=_OPENED,
         raises=(*ROUTED, *SESSION, *BODY, errors.SessionExists, errors.Overloaded, errors.Draining),
     ),
@@ -169,7 +167,7 @@ OPERATIONS = (
         tag=SESSIONS,
         summary="Take a session's state out",
         description="A safetensors file with its state, its steps and its last answer.",
-        answers={200: Answer("A safetensors file.", {STATE: BINARY})},
+        answers={200: Success("A safetensors file.", {STATE: BINARY})},
         raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
     Operation(
@@ -193,7 +191,6 @@ OPERATIONS = (
         summary="Reset a session",
         description="Back to the initial state, with 0 steps.",
         bodies={JSON: schemas.ResetBody},
-        is_body_required=False,
         answers=answer(answers.SessionFacts, "The session."),
         raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
     ),
@@ -205,7 +202,7 @@ OPERATIONS = (
         tag=SESSIONS,
         summary="Close a session",
         description="Ends it and frees its state. Its id is answered 410 for a while, and 404 then.",
-        answers={204: Answer("It is closed.")},
+        answers={204: Success("It is closed.")},
         raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
     Operation(
@@ -221,7 +218,7 @@ OPERATIONS = (
         query=schemas.PredictQuery,
         query_needs="with a body in Arrow; in JSON it is a member",
         bodies={JSON: schemas.PredictBody, ARROW: BINARY},
-        answers={200: Answer("The outputs of each sequence.", {JSON: answers.Predictions, ARROW: BINARY})},
+        answers={200: Success("The outputs of each sequence.", {JSON: answers.Predictions, ARROW: BINARY})},
         raises=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
@@ -233,7 +230,7 @@ OPERATIONS = (
         summary="Generate outputs",
         description=f"Writes an output for each input: a text, a list of codes, or numbers. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateBody},
-        answers={200: Answer(_GENERATED, {JSON: answers.GeneratedOutputs, EVENTS: {"type": "string"}})},
+        answers={200: Success(_GENERATED, {JSON: answers.GeneratedOutputs, **EVENTS})},
         raises=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(

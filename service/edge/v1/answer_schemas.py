@@ -16,6 +16,7 @@ from ostinato.service.artifact.manifest import Task
 Rows = list[Any] | dict[str, list[Any]]
 """Of one output its rows, nested as it is; of several, those of each by name."""
 Steps = list[int] | dict[str, list[int]]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AnswerSchema(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,8 +59,8 @@ class SessionFacts(AnswerSchema):
     model: str
     version: str
     steps: Annotated[int, msgspec.Meta(ge=0)]
-    opened_at: datetime
-    expires_at: datetime | None
+    opened_at: Time
+    expires_at: Time | None
 
 
 class SessionList(AnswerSchema):
@@ -87,7 +88,7 @@ class StreamOutputs(StepOutputs):
     id: str | int | UnsetType = UNSET
 
 
-class RowError(AnswerSchema):
+class FailedRow(AnswerSchema):
     """Why one row of a columnar message was not applied; the others were."""
 
     row: Annotated[int, msgspec.Meta(ge=0)]
@@ -104,7 +105,7 @@ class ColumnOutputs(AnswerSchema, kw_only=True):
     seq: list[int | None]
     outputs: Rows
     output_steps: list[Any] | dict[str, list[Any]] | UnsetType = UNSET
-    errors: list[RowError]
+    errors: list[FailedRow]
 
 
 class Predictions(AnswerSchema):
@@ -137,7 +138,7 @@ class GeneratedOutputs(AnswerSchema):
     attention: list[Any] | UnsetType = UNSET
 
 
-class GeneratedStep(AnswerSchema, kw_only=True):
+class OutputStep(AnswerSchema, kw_only=True):
     """An event ``step`` of a stream of outputs: one step of the output of one input."""
 
     index: Annotated[int, msgspec.Meta(ge=0)]

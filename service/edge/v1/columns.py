@@ -23,7 +23,7 @@ from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery, NestedColumnsBody
 from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.errors import InvalidInput, OstinatoError, UpgradeRequired
 from ostinato.service.inputs.rows import count_steps, place_moved, read_rows, to_rows
 from ostinato.service.inputs.sequences import to_sequence
 from ostinato.service.inputs.turns import Pace, in_turns, to_numbers
@@ -80,6 +80,14 @@ class ColumnSteps:
         problems = await self._row_problems(engine, answers)
         words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
         return write_rows(template.id_column, answers.seqs, answers.outputs, words, engine.made)
+
+    async def refuse_without_handshake(self, request: Request) -> Response:
+        """The WebSocket's path, without a handshake: those never come here. What a handshake would be refused for is
+        told first.
+        """
+        self._catalogue.resolve(request.name)
+        codec.decode_query(request.query_string, ColumnsQuery)
+        raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
 
     async def _step(
         self,

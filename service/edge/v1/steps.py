@@ -19,7 +19,7 @@ from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import FEW_BYTES, Check, is_large, read_body
 from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepBody
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge, UpgradeRequired
+from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge
 from ostinato.service.inference.prediction import ForecastPlan, forecast
 from ostinato.service.inputs.rows import count_steps, read_rows, to_rows
 from ostinato.service.inputs.sequences import check_width, to_steps
@@ -125,10 +125,6 @@ class StepRoutes:
         known_future = codec.known_future(body.known_future, features)
         outputs = await forecast(self._sessions, session, body.horizon, known_future)
         return outputs if engine.generator is not None else engine.made.words(outputs)
-
-    async def refuse_without_handshake(self, _: Request) -> Response:
-        """The WebSocket's path, without a handshake: those never come here."""
-        raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
 
 
 def check_chunk(session: LiveSession | None) -> Check:

@@ -139,7 +139,11 @@ async def test_a_bad_fork_or_reset_is_refused(path: str, body: bytes, status: in
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", f"{A}/reset", b"POST"), ("PUT", f"{A}/fork", b"POST"), ("POST", f"{A}/state", b"GET, PUT")],
+    [
+        ("GET", f"{A}/reset", b"OPTIONS, POST"),
+        ("PUT", f"{A}/fork", b"OPTIONS, POST"),
+        ("POST", f"{A}/state", b"GET, HEAD, OPTIONS, PUT"),
+    ],
 )
 async def test_other_methods_are_refused(method: str, path: str, allowed: bytes) -> None:
     async with edge_over(await house_with_a()) as edge:
