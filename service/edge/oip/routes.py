@@ -88,7 +88,7 @@ class OipRoutes:
         handlers = self.table.get(pattern)
         if handlers is None or (not name and "{}" in pattern):
             if path in HEALTH:  # the system's, whatever may be asked of it
-                raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
+                return path, "", other_handler(method, path, ("GET",))
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
         if handler is None:

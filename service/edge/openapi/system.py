@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostinato.service.edge.message import JSON
-from ostinato.service.edge.openapi.operation import Success, Operation, answer
+from ostinato.service.edge.openapi.operation import Operation, Success, answer
 from ostinato.service.edge.v1 import answer_schemas as answers
 
 OPERATION, DOCUMENTS = "Operation", "Documents"

@@ -11,8 +11,8 @@ from ostinato.service.edge.openapi.operation import (
     ROUTED,
     SESSION,
     WORK,
-    Success,
     Operation,
+    Success,
     answer,
 )
 from ostinato.service.edge.openapi.versioned import EVENTS_TOLD

@@ -14,8 +14,8 @@ from ostinato.service.edge.openapi.operation import (
     SESSION,
     STORE,
     WORK,
-    Success,
     Operation,
+    Success,
     answer,
 )
 from ostinato.service.edge.v1 import answer_schemas as answers

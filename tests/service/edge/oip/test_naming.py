@@ -8,7 +8,7 @@ from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
-IDS = [1, 10, 2**64 - 1, "1", "a", "s:1", "h:1", "a b", "a/b", "ä", "x" * 300, "x" * 301, "\n", "a\n"]
+IDS: list[int | str] = [1, 10, 2**64 - 1, "1", "a", "s:1", "h:1", "a b", "a/b", "ä", "x" * 300, "x" * 301, "\n", "a\n"]
 
 
 def test_no_two_sequences_of_any_models_are_held_by_one_session() -> None:

@@ -115,8 +115,7 @@ async def test_both_ways_answer_and_count_alike(direct: bool, binary: bool) -> N
     async with asking(direct) as (house, _, client):
         assert (await ask(client, sequence(1, binary=binary))).status == 400
         replies = [await ask(client, sequence(1, binary=binary, sequence_start=True))]
-        for number in range(3):
-            replies.append(await ask(client, sequence(number, binary=binary)))
+        replies += [await ask(client, sequence(number, binary=binary)) for number in range(3)]
         replies.append(await ask(client, sequence(3, binary=binary, seq=4)))
         again = await ask(client, sequence(3, binary=binary, seq=4))
         assert again.content == replies[-1].content

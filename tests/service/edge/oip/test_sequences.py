@@ -121,10 +121,11 @@ async def test_a_step_may_be_sent_again_by_its_seq_and_a_wrong_one_is_told_the_r
 
 
 async def test_numbers_and_texts_are_different_sequences_and_each_model_has_its_own() -> None:
+    ids: list[int | str] = [1, "1", "s:1", "h:1", "a b", "x" * 200, 2**64 - 1]
     async with inference() as (house, service):
-        for value, sequence_id in enumerate([1, "1", "s:1", "h:1", "a b", "x" * 200, 2**64 - 1]):
+        for value, sequence_id in enumerate(ids):
             await service.infer(asked([value], sequence_id, sequence_start=True))
-        for value, sequence_id in enumerate([1, "1", "s:1", "h:1", "a b", "x" * 200, 2**64 - 1]):
+        for value, sequence_id in enumerate(ids):
             assert total(await service.infer(asked([0], sequence_id))) == value
         names = {facts.session_id for facts in (await house.sessions.page("sum", 100, None)).sessions}
         assert {"sum:1", "sum:s:1", "sum:s:s:1", "sum:s:h:1", "sum:18446744073709551615"} < names
@@ -161,8 +162,9 @@ async def test_a_parameter_that_means_nothing_is_refused_and_ends_nothing(
 async def test_a_start_or_an_end_needs_an_id(name: str) -> None:
     async with inference() as (_, service):
         for sequence_id in (0, ""):
+            request = asked([[[1]]])._replace(parameters={"sequence_id": sequence_id, name: True})
             with pytest.raises(InvalidInput, match="needs a sequence_id"):
-                await service.infer(asked([[[1]]], sequence_id, **{name: True}))
+                await service.infer(request)
         assert total(await service.infer(asked([[[1]]], 0))) == 1, "an id of 0 is none"
 
 
