@@ -39,6 +39,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
+    ("docs/oip.md", "# sequence.py"): "it needs NVIDIA's client, which tests/triton_client runs",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
     ("docs/models.md", "import torch"): "it needs the environment that trains, which a reader has from elsewhere",
