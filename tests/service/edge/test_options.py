@@ -178,4 +178,5 @@ def test_parameters_of_the_open_inference_protocol_are_the_options_of_the_routes
         name: predict[name] for name in predict if name not in {"sequences", "initial_state", "context"}
     }
     generate = of_body(schemas.GenerateBody)
-    assert of_body(GenerateParameters) == {name: generate[name] for name in generate if name not in {"inputs", "stream"}}
+    tensors = {"inputs", "stream"}
+    assert of_body(GenerateParameters) == {name: generate[name] for name in generate if name not in tensors}
