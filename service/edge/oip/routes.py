@@ -81,14 +81,13 @@ class OipRoutes:
         Raises:
             UnknownRoute, MethodNotAllowed.
         """
-        if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":
-            pattern, name = INFER, parts[3]
-        else:
-            pattern, name = _pattern(parts)
+        pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
         if path in HEALTH:  # which answers what it may be asked before it comes here
             raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if handlers is None or (not name and "{}" in pattern):
+            if path in HEALTH:  # the system's, whatever may be asked of it
+                return path, "", other_handler(method, path, ("GET",))
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
         if handler is None:
@@ -164,6 +163,8 @@ class OipRoutes:
 
 def _pattern(parts: Sequence[str]) -> tuple[str, str]:
     """The pattern of a path, and the names in it."""
+    if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":  # most often
+        return INFER, parts[3]
     shape, name = list(parts), ""
     at = {"models": 3, "repository": 4}.get(parts[2] if len(parts) > 2 else "", 0)
     if parts[2:] == ["models", "stats"]:
