@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from ostinato.service.edge.message import Request, Response, json_response
-from ostinato.service.edge.methods import other_handler
+from ostinato.service.edge.methods import READING, other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.forms import Forms, HttpStep
 from ostinato.service.edge.oip.inference import Inference
@@ -15,8 +15,9 @@ from ostinato.service.edge.oip.options import is_of_sequence
 from ostinato.service.edge.oip.reading import header_bytes, is_short, read, read_short
 from ostinato.service.edge.oip.steps import StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
-from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
+from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.session import LiveSession
@@ -26,13 +27,13 @@ OipHandler = Callable[[Request], Awaitable[Response]]
 INFER, INFER_VERSION = "/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer"
 
 
-class _IndexQuery(msgspec.Struct):
+class IndexBody(msgspec.Struct):
     """``POST /v2/repository/index``."""
 
     ready: bool = False
 
 
-_INDEX = msgspec.json.Decoder(_IndexQuery)
+_INDEX = msgspec.json.Decoder(IndexBody)
 _NOT_LIVE = (
     "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
 )
@@ -80,12 +81,13 @@ class OipRoutes:
         Raises:
             UnknownRoute, MethodNotAllowed.
         """
-        if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":
-            pattern, name = INFER, parts[3]
-        else:
-            pattern, name = _pattern(parts)
+        pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
+        if path in HEALTH:  # which answers what it may be asked before it comes here
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if handlers is None or (not name and "{}" in pattern):
+            if path in HEALTH:  # the system's, whatever may be asked of it
+                return path, "", other_handler(method, path, ("GET",))
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
         if handler is None:
@@ -161,6 +163,8 @@ class OipRoutes:
 
 def _pattern(parts: Sequence[str]) -> tuple[str, str]:
     """The pattern of a path, and the names in it."""
+    if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":  # most often
+        return INFER, parts[3]
     shape, name = list(parts), ""
     at = {"models": 3, "repository": 4}.get(parts[2] if len(parts) > 2 else "", 0)
     if parts[2:] == ["models", "stats"]:

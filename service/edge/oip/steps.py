@@ -116,7 +116,7 @@ class SequenceStep:
         return self._tensors
 
     def rows(self, engine: Engine) -> Any:
-        """The steps as the ledger takes them, rows ``[n, width]``.
+        """The steps as the ledger takes them, rows ``[n, width]``, or the bytes of the only one.
 
         Raises:
             InvalidInput: they are not what the model takes; names the tensor and the place.
@@ -124,7 +124,8 @@ class SequenceStep:
         """
         tensors = self.tensors
         self._fit = fit = self.form.fit(engine, tensors)
-        return fit.model.rows([tensors[place] for place in fit.places])
+        rows = fit.model.rows([tensors[place] for place in fit.places])
+        return rows.tobytes() if len(rows) == 1 else rows
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""
