@@ -15,14 +15,14 @@ from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.tools.connection import PlainAnswer, http_request
 from ostinato.tools.load import Script
 from ostinato.tools.sequences.course import Course, Portion
-from ostinato.tools.sequences.drawn import DrawnSequence, Part, SteppedModel
+from ostinato.tools.sequences.drawn import DrawnSequence, ManifestEntry, SteppedModel
 from ostinato.tools.sequences.protocol import ReadAnswer, SequenceProtocol
 
 Tensors = Literal["binary", "json"]
 Ids = Literal["numbers", "strings"]
 
 
-class TensorShape(NamedTuple):
+class InputShape(NamedTuple):
     """The axes of an input.
 
     Attributes:
@@ -38,7 +38,7 @@ class TensorShape(NamedTuple):
     steps_axis: int | None
 
     @classmethod
-    def of(cls, tensor: Mapping[str, Any], *, is_batched: bool) -> TensorShape:
+    def of(cls, tensor: Mapping[str, Any], *, is_batched: bool) -> InputShape:
         """The shape of an input in a model's metadata.
 
         Args:
@@ -98,7 +98,7 @@ class OipProtocol(SequenceProtocol):
         optional = {part["name"] for part in config.get("input", []) if part.get("optional")}
         is_batched = config.get("max_batch_size", 0) > 0
         shapes = {
-            tensor["name"]: TensorShape.of(tensor, is_batched=is_batched)
+            tensor["name"]: InputShape.of(tensor, is_batched=is_batched)
             for tensor in described["inputs"]
             if tensor["name"] not in optional
         }
@@ -111,7 +111,7 @@ class OipProtocol(SequenceProtocol):
         versions = described.get("versions") or [""]
         self.model = SteppedModel(described["name"], version or str(versions[-1]), inputs, context)
 
-    def draw_by(self, manifest_inputs: Iterable[Part]) -> None:
+    def draw_by(self, manifest_inputs: Iterable[ManifestEntry]) -> None:
         """Draw inputs as a manifest tells, which has them in the order of the server, whatever their names there."""
         pairs = zip(self.model.inputs, manifest_inputs, strict=False)
         parts = tuple({**told, "name": part["name"]} for part, told in pairs)
@@ -249,7 +249,7 @@ def _binary_size(output: Mapping[str, Any]) -> int:
     return int(output.get("parameters", {}).get("binary_data_size", 0))
 
 
-def _part(name: str, shape: TensorShape) -> Part:
+def _part(name: str, shape: InputShape) -> ManifestEntry:
     """An input as a manifest would have it."""
     width = int(np.prod(shape.row, dtype=np.int64))
     features = [f"{name}{place}" for place in range(width)]
