@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
-from ostinato.service.edge.oip.messages import NamedTensor
 from ostinato.service.edge.oip.reading import BinaryOutputs
-from ostinato.service.edge.oip.steps import SequenceStep, StepForm
+from ostinato.service.edge.oip.steps import Layout, SequenceStep, StepForm
 
 MAX_FORMS = 8192
 """That are kept; of more the oldest is forgotten."""
@@ -22,7 +18,7 @@ class KnownForm(NamedTuple):
 
     form: StepForm
     binary: BinaryOutputs
-    layout: Sequence[tuple[str, str, tuple[int, ...], np.dtype[Any], int, int]]
+    layout: Layout
     num_bytes: int
 
 
@@ -37,11 +33,7 @@ class Forms:
         known = self._known.get((path, body[:size]))
         if known is None or known.num_bytes != len(body) - size:
             return None
-        tensors = [
-            NamedTensor(name, datatype, shape, np.frombuffer(body, dtype, count, size + start).reshape(shape))
-            for name, datatype, shape, dtype, count, start in known.layout
-        ]
-        return SequenceStep(known.form, tensors), known.binary
+        return SequenceStep(known.form, None, body[size:], known.layout), known.binary
 
     def keep(self, path: str, body: bytes, size: int, step: SequenceStep, binary: BinaryOutputs) -> None:
         """Know a step's form from now on, where others may have it."""

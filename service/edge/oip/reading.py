@@ -86,11 +86,16 @@ _LOOSE = msgspec.json.Decoder(_LooseHeader)
 
 
 class BinaryOutputs:
-    """Which outputs go behind the header of the answer."""
+    """Which outputs go behind the header of the answer.
 
-    __slots__ = ("_by_name", "_otherwise")
+    Attributes:
+        head: what is kept of the header where it is the same in many answers.
+    """
+
+    __slots__ = ("_by_name", "_otherwise", "head")
 
     def __init__(self, parameters: InferParameters, outputs: list[OutputHeader]) -> None:
+        self.head: Any = None
         self._otherwise = _flag(parameters, "binary_data_output", False)
         self._by_name = {output.name: _flag(output.parameters, "binary_data", self._otherwise) for output in outputs}
 

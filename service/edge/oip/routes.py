@@ -15,7 +15,7 @@ from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.oip.options import is_of_sequence
 from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
 from ostinato.service.edge.oip.steps import SequenceStep, StepForm
-from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.oip.writing import write, write_in_slices, write_step
 from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.errors import InvalidInput, OstinatoError, UnknownRoute
@@ -152,7 +152,7 @@ class OipRoutes:
 
     def answer(self, answer: StepAnswer, step: BinaryStep) -> Response:
         """See ``DirectRoute``."""
-        return write(step[0].response(answer), step[1])
+        return write_step(answer, *step)
 
     async def answer_in_slices(self, answer: StepAnswer, step: BinaryStep) -> Response:
         """See ``DirectRoute``."""
