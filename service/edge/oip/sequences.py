@@ -90,6 +90,10 @@ class SequenceSteps:
 
     async def _step(self, step: SequenceStep) -> StepAnswer:
         try:
+            if step.is_long:
+                session = self._sessions.use(step.form.session_id) or await self._sessions.find(step.form.session_id)
+                with contextlib.suppress(InvalidInput):  # which is told when it is put to the newest
+                    await step.read(session.engine)
             return await apply(self._sessions, step.form.session_id, lambda session: self.begin(session, step))
         except GONE as error:
             raise self._not_started(step, error) from error
@@ -108,6 +112,8 @@ class SequenceSteps:
         model, options = step.form.model, step.form.options
         engine = self._catalogue.resolve(model, options.version)
         engine.check_room()
+        if step.is_long:
+            await step.read(engine)
         rows = step.rows(engine)
         context = _context_of(interface_of(engine), step.tensors)
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,13 +10,14 @@ import numpy as np
 
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.oip.datatypes import BYTES
-from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes
+from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes, num_bytes_to_read
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.edge.oip.options import SequenceParameters, read_options
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.sequences import is_finite
+from ostinato.service.inputs.turns import THREAD_BYTES
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.opening import check_time_to_live
 
@@ -121,7 +123,7 @@ class SequenceStep:
         fit: how it fitted the model that it was put to.
     """
 
-    __slots__ = ("_layout", "_tensors", "fit", "form", "raw")
+    __slots__ = ("_layout", "_read", "_tensors", "fit", "form", "raw")
     fit: Fit
 
     def __init__(
@@ -130,6 +132,7 @@ class SequenceStep:
         self.form = form
         self._tensors = tensors
         self.raw, self._layout = raw, layout
+        self._read: tuple[Engine, Any] | None = None
 
     @property
     def tensors(self) -> Sequence[NamedTensor]:
@@ -148,6 +151,8 @@ class SequenceStep:
             InvalidInput: they are not what the model takes; names the tensor and the place.
             TooLarge: they are too many.
         """
+        if self._read is not None and self._read[0] is engine:
+            return self._read[1]
         raw = self.raw
         if raw and (known := self.form.known_fit(engine)) is not None and known.plain_dtype is not None:
             self.fit = known
@@ -157,6 +162,15 @@ class SequenceStep:
         self.fit = fit = self.form.fit(engine, tensors)
         rows = fit.model.rows([tensors[place] for place in fit.places])
         return rows.tobytes() if len(rows) == 1 else rows
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its steps are to be read before, and not on the event loop: many words."""
+        return not self.raw and num_bytes_to_read(self.tensors) > THREAD_BYTES
+
+    async def read(self, engine: Engine) -> None:
+        """Read its steps for a model version already; raises as ``rows``."""
+        self._read = engine, await asyncio.to_thread(self.rows, engine)
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ostinato.service.edge.oip.writing import _SEQ, _STEPS
 from tests.service.edge.oip.protocol import ask, binary_request, json_request
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.edge.test_http_connection import Client, Server, post, serving
@@ -166,8 +167,17 @@ async def test_a_header_like_the_one_before_is_answered_by_its_own_numbers_and_i
             400,
             "inputs[0][0][0]: a value is missing (null), and this model takes no missing values",
         )
-        longer = sequence(1).replace(b"content-length: ", b"content-length: ", 1) + b""
-        assert (await ask(client, longer)).outputs["outputs"].tolist() == [[[totals[5] + 1]]]
+        assert (await ask(client, sequence(1))).outputs["outputs"].tolist() == [[[totals[5] + 1]]]
+
+
+async def test_an_id_that_is_a_number_of_ours_is_in_the_answer_as_it_was_sent() -> None:
+    async with asking() as (_, _server, client):
+        for sequence_id in (_SEQ, _STEPS, str(_SEQ)):
+            await ask(client, sequence(1, sequence_id=sequence_id, sequence_start=True))
+            for seq in (1, 2, 3):
+                reply = await ask(client, sequence(1, sequence_id=sequence_id))
+                told = {"sequence_id": sequence_id, "seq": seq, "steps": seq + 1}
+                assert (reply.content["parameters"], reply.outputs["outputs"].tolist()) == (told, [[[seq + 1]]])
 
 
 async def test_a_step_that_waits_for_its_turn_is_answered_past_its_deadline_and_not_applied() -> None:
