@@ -24,6 +24,8 @@ BENCH ?=
 FAULTS ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
 HOSTILE ?=
+# Passed on to the contract: make contract CONTRACT="--seed 7", or the URL of a server
+CONTRACT ?=
 # Passed on to the zoo: make zoo ZOO="--only lstm"
 ZOO ?=
 # Passed on to the comparison of networks: make networks NETWORKS="--only LSTM"
@@ -81,6 +83,10 @@ faults: setup ## kill, stop and cut everything under load, a thousand times and 
 .PHONY: hostile
 hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
 	@$(BIN)/python -m tests.hostile $(HOSTILE)
+
+.PHONY: contract
+contract: setup ## hold a server to /openapi.json by schemathesis, every check, for some minutes
+	@$(BIN)/python -m tests.process.contract $(CONTRACT)
 
 .PHONY: zoo
 zoo: setup ## export, serve and stream every module of the zoo, and compare each with its offline run; some minutes

@@ -49,6 +49,12 @@ MAX_DETAIL_LENGTH = 1000
 MEDIA_TYPE = "application/problem+json"
 
 
+def oip_status(kind: type[BaseException]) -> int:
+    """The status of an error of this type by the Open Inference Protocol."""
+    status, _ = PROBLEMS.get(kind, INTERNAL)  # type: ignore[arg-type]
+    return status if issubclass(kind, OIP_NOT_FOUND) else OIP_STATUSES.get(status, status)
+
+
 class Problem:
     """What a client is told of an error: a row of the table, and the document of RFC 9457.
 
@@ -104,8 +110,7 @@ class Problem:
         """The whole answer as the routes word it of which ``path`` is one."""
         if not path.startswith("/v2/") and path != "/v2":
             return self.response()
-        status = self.status if isinstance(self._error, OIP_NOT_FOUND) else OIP_STATUSES.get(self.status, self.status)
-        return Response(status, orjson.dumps({"error": self.sentence}), JSON, self._headers)
+        return Response(oip_status(type(self._error)), orjson.dumps({"error": self.sentence}), JSON, self._headers)
 
     def response(self) -> Response:
         """The whole answer, with ``Retry-After``, ``Allow``, ``Accept-Encoding`` or ``Upgrade`` where the error calls

@@ -78,7 +78,8 @@ class Routes:
         self._typed: dict[str, tuple[str, dict[str, Handler]]] = {
             path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
         }
-        self.patterns = (*routes, *(("POST", path) for path in self._typed))
+        of_protocol = [(method, path) for path, handlers in oip.table.items() for method in handlers]
+        self.patterns = (*routes, *of_protocol, *(("POST", path) for path in self._typed))
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""

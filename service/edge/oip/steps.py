@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.oip.datatypes import BYTES
 from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes, num_bytes_to_read
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.edge.oip.options import SequenceParameters, read_options
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.inputs.turns import THREAD_BYTES
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.opening import check_time_to_live
-
-Layout: TypeAlias = Sequence[tuple[str, str, tuple[int, ...], np.dtype[Any], int, int]]
-"""Of each tensor its name, datatype, shape, dtype, number of elements, and where it begins."""
 
 
 class Fit(NamedTuple):
@@ -32,14 +25,12 @@ class Fit(NamedTuple):
         places: of the model's inputs among the tensors.
         leading: the axes of each before those of a row: none, ``(n,)`` or ``(1, n)``.
         names: of the outputs that are answered.
-        plain_dtype: of one step of one input whose numbers need only be finite; None of all else.
     """
 
     model: ModelInterface
     places: list[int]
     leading: tuple[int, ...]
     names: Sequence[str]
-    plain_dtype: np.dtype[Any] | None
 
 
 class StepForm:
@@ -73,10 +64,6 @@ class StepForm:
         """Whether it neither starts nor ends its sequence."""
         return not (self.options.sequence_start or self.options.sequence_end)
 
-    def known_fit(self, engine: Engine) -> Fit | None:
-        """How it fits a model version, where that is known."""
-        return self._fit if self._engine is engine else None
-
     def fit(self, engine: Engine, tensors: Sequence[NamedTensor]) -> Fit:
         """How it fits a model version; kept for the next request of this form.
 
@@ -84,7 +71,7 @@ class StepForm:
             InvalidInput: it does not; names the tensor.
             TooLarge: there are too many steps.
         """
-        if (known := self.known_fit(engine)) is not None:
+        if (known := self.fit_for(engine)) is not None:
             return known
         model = interface_of(engine)
         names = model.requested(self._outputs)
@@ -99,11 +86,13 @@ class StepForm:
             raise InvalidInput("there is no step in it; send at least one", steps[0].name)
         engine.check_length(num_steps, steps[0].name)
         given = [tensor.name for tensor in tensors]
-        is_plain = num_steps == 1 and engine.pack_step is not None and steps[0].datatype != BYTES
-        plain_dtype = model.given.dtype if is_plain else None
-        self._fit = Fit(model, [given.index(name) for name in model.inputs], leading[0], names, plain_dtype)
+        self._fit = Fit(model, [given.index(name) for name in model.inputs], leading[0], names)
         self._engine = engine
         return self._fit
+
+    def fit_for(self, engine: Engine) -> Fit | None:
+        """How it fits a model version, where that was looked at last."""
+        return self._fit if self._engine is engine else None
 
     def ended(self, model: ModelInterface) -> InferResponse:
         """The answer to an END alone, whose outputs have no step."""
@@ -114,34 +103,19 @@ class StepForm:
 
 
 class SequenceStep:
-    """A request for steps of a sequence: its form, and its inputs.
+    """A request for steps of a sequence: its form, and its inputs."""
 
-    Args:
-        raw, layout: in place of ``tensors``, their bytes behind each other, and what they are, see ``Forms``.
+    __slots__ = ("_fit", "_read", "_tensors", "form")
+    _fit: Fit
 
-    Attributes:
-        fit: how it fitted the model that it was put to.
-    """
-
-    __slots__ = ("_layout", "_read", "_tensors", "fit", "form", "raw")
-    fit: Fit
-
-    def __init__(
-        self, form: StepForm, tensors: Sequence[NamedTensor] | None, raw: bytes = b"", layout: Layout = ()
-    ) -> None:
+    def __init__(self, form: StepForm, tensors: Sequence[NamedTensor]) -> None:
         self.form = form
         self._tensors = tensors
-        self.raw, self._layout = raw, layout
         self._read: tuple[Engine, Any] | None = None
 
     @property
     def tensors(self) -> Sequence[NamedTensor]:
         """Its inputs."""
-        if self._tensors is None:
-            self._tensors = [
-                NamedTensor(name, datatype, shape, np.frombuffer(self.raw, dtype, count, start).reshape(shape))
-                for name, datatype, shape, dtype, count, start in self._layout
-            ]
         return self._tensors
 
     def rows(self, engine: Engine) -> Any:
@@ -153,20 +127,15 @@ class SequenceStep:
         """
         if self._read is not None and self._read[0] is engine:
             return self._read[1]
-        raw = self.raw
-        if raw and (known := self.form.known_fit(engine)) is not None and known.plain_dtype is not None:
-            self.fit = known
-            if is_finite(np.frombuffer(raw, known.plain_dtype)):
-                return raw
         tensors = self.tensors
-        self.fit = fit = self.form.fit(engine, tensors)
+        self._fit = fit = self.form.fit(engine, tensors)
         rows = fit.model.rows([tensors[place] for place in fit.places])
         return rows.tobytes() if len(rows) == 1 else rows
 
     @property
     def is_long(self) -> bool:
         """Whether its steps are to be read before, and not on the event loop: many words."""
-        return not self.raw and num_bytes_to_read(self.tensors) > THREAD_BYTES
+        return num_bytes_to_read(self.tensors) > THREAD_BYTES
 
     async def read(self, engine: Engine) -> None:
         """Read its steps for a model version already; raises as ``rows``."""
@@ -175,7 +144,7 @@ class SequenceStep:
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""
         _, seq, steps, outputs, _ = answer
-        form, (model, _, leading, names, _) = self.form, self.fit
+        form, (model, _, leading, names) = self.form, self._fit
         if not form.options.return_sequences:
             outputs = outputs[-1:]
         parameters: dict[str, Any] = {"sequence_id": form.options.sequence_id, "seq": seq, "steps": steps}

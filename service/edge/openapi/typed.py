@@ -31,7 +31,7 @@ OPERATIONS = (
         description="As `predict`, with the model in the body.",
         bodies={JSON: schemas.PredictInput},
         answers=answer(answers.Predictions, "The outputs of each sequence."),
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="stepTyped",
@@ -42,7 +42,7 @@ OPERATIONS = (
         description="As `stepSession`, with the session in the body.",
         bodies={JSON: schemas.StepInput},
         answers=answer(answers.StepOutputs, "The outputs of the chunk."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
     ),
     Operation(
         id="forecastTyped",
@@ -53,7 +53,7 @@ OPERATIONS = (
         description="As `forecastSession`, with the session in the body.",
         bodies={JSON: schemas.ForecastInput},
         answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK),
     ),
     Operation(
         id="generateTyped",
@@ -69,7 +69,7 @@ OPERATIONS = (
                 {JSON: answers.GeneratedOutputs, **EVENTS},
             )
         },
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="generateStreamTyped",
@@ -80,6 +80,6 @@ OPERATIONS = (
         description=f"As `generate` with `stream`. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateStreamInput},
         answers={200: Success("Server-sent events.", {**EVENTS})},
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
 )

@@ -48,7 +48,7 @@ OPERATIONS = (
         summary="List models",
         description="All models of the repository, those that failed a check with the reason.",
         answers=answer(answers.ModelList, "The models."),
-        raises=ROUTED,
+        refuses=ROUTED,
     ),
     Operation(
         id="showModel",
@@ -58,7 +58,7 @@ OPERATIONS = (
         summary="Show a model",
         description="Its versions, and the manifest of the newest: inputs, outputs, states, limits.",
         answers=answer(answers.ModelDetails, "The model."),
-        raises=(*ROUTED, *MODEL),
+        refuses=(*ROUTED, *MODEL),
     ),
     Operation(
         id="openSession",
@@ -70,7 +70,7 @@ OPERATIONS = (
         description="Begins a sequence, whose state the server keeps. Without `session_id` it is given an id.",
         bodies={JSON: schemas.OpenBody},
         answers=_OPENED,
-        raises=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="stepSession",
@@ -82,7 +82,7 @@ OPERATIONS = (
         description=f"Applies a chunk and answers its outputs. {_CHUNK_TOLD}",
         bodies={JSON: schemas.StepBody},
         answers=answer(answers.StepOutputs, "The outputs of the chunk."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
     ),
     Operation(
         id="stepSessions",
@@ -98,7 +98,7 @@ OPERATIONS = (
         query=schemas.ColumnsQuery,
         bodies={JSON: schemas.ColumnsBody, ARROW: BINARY},
         answers={200: Success("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
-        raises=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
     ),
     Operation(
         id="streamSteps",
@@ -114,7 +114,7 @@ OPERATIONS = (
                 headers={"Upgrade": "`websocket`.", "Sec-WebSocket-Accept": "The handshake's answer."},
             )
         },
-        raises=(*ROUTED, *MODEL, *BODY, errors.OriginRefused, errors.UpgradeRequired, errors.Draining),
+        refuses=(*ROUTED, *MODEL, *BODY, errors.OriginRefused, errors.UpgradeRequired, errors.Draining),
     ),
     Operation(
         id="listSessions",
@@ -124,7 +124,7 @@ OPERATIONS = (
         description="The live sessions, a page at a time.",
         query=schemas.PageQuery,
         answers=answer(answers.SessionList, "A page."),
-        raises=(*ROUTED, *BODY, *STORE, errors.UnknownModel, errors.Starting),
+        refuses=(*ROUTED, *BODY, *STORE, errors.UnknownModel, errors.Starting),
     ),
     Operation(
         id="showSession",
@@ -134,7 +134,7 @@ OPERATIONS = (
         summary="Show a session",
         description="A look changes nothing, and does not prolong its life.",
         answers=answer(answers.SessionFacts, "The session."),
-        raises=(*ROUTED, *SESSION),
+        refuses=(*ROUTED, *SESSION),
     ),
     Operation(
         id="forecastSession",
@@ -146,7 +146,7 @@ OPERATIONS = (
         description="The steps to come: outputs are fed back as inputs. The session stays as it is.",
         bodies={JSON: schemas.ForecastBody},
         answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK),
     ),
     Operation(
         id="forkSession",
@@ -158,7 +158,7 @@ OPERATIONS = (
         description="Begins a session as a copy of another, with its state and its steps.",
         bodies={JSON: schemas.ForkBody},
         answers=_OPENED,
-        raises=(*ROUTED, *SESSION, *BODY, errors.SessionExists, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, *BODY, errors.SessionExists, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="getSessionState",
@@ -168,7 +168,7 @@ OPERATIONS = (
         summary="Take a session's state out",
         description="A safetensors file with its state, its steps and its last answer.",
         answers={200: Success("A safetensors file.", {STATE: BINARY})},
-        raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="putSessionState",
@@ -180,7 +180,7 @@ OPERATIONS = (
         description="A safetensors file, as `getSessionState` gives; or with the states alone, which leaves the steps.",
         bodies={STATE: BINARY},
         answers=answer(answers.SessionFacts, "The session."),
-        raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="resetSession",
@@ -192,7 +192,7 @@ OPERATIONS = (
         description="Back to the initial state, with 0 steps.",
         bodies={JSON: schemas.ResetBody},
         answers=answer(answers.SessionFacts, "The session."),
-        raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="closeSession",
@@ -203,7 +203,7 @@ OPERATIONS = (
         summary="Close a session",
         description="Ends it and frees its state. Its id is answered 410 for a while, and 404 then.",
         answers={204: Success("It is closed.")},
-        raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="predict",
@@ -219,7 +219,7 @@ OPERATIONS = (
         query_needs="with a body in Arrow; in JSON it is a member",
         bodies={JSON: schemas.PredictBody, ARROW: BINARY},
         answers={200: Success("The outputs of each sequence.", {JSON: answers.Predictions, ARROW: BINARY})},
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="generate",
@@ -231,7 +231,7 @@ OPERATIONS = (
         description=f"Writes an output for each input: a text, a list of codes, or numbers. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateBody},
         answers={200: Success(_GENERATED, {JSON: answers.GeneratedOutputs, **EVENTS})},
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="score",
@@ -243,6 +243,6 @@ OPERATIONS = (
         description="How likely each target is as the output for its input.",
         bodies={JSON: schemas.ScoreBody},
         answers=answer(answers.TargetScores, "The scores."),
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
 )

@@ -13,9 +13,9 @@ from msgspec import UNSET, UnsetType
 
 from ostinato.service.artifact.manifest import Task
 
-Rows = list[Any] | dict[str, list[Any]]
+OutputRows = list[Any] | dict[str, list[Any]]
 """Of one output its rows, nested as it is; of several, those of each by name."""
-Steps = list[int] | dict[str, list[int]]
+OutputSteps = list[int] | dict[str, list[int]]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -77,9 +77,9 @@ class StepOutputs(AnswerSchema):
     session_id: str
     seq: Annotated[int, msgspec.Meta(ge=0)]
     steps: Annotated[int, msgspec.Meta(ge=0)]
-    outputs: Rows
+    outputs: OutputRows
     speaks_of: int | dict[str, int] | UnsetType = UNSET
-    output_steps: Steps | UnsetType = UNSET
+    output_steps: OutputSteps | UnsetType = UNSET
 
 
 class StreamOutputs(StepOutputs):
@@ -103,7 +103,7 @@ class ColumnOutputs(AnswerSchema, kw_only=True):
 
     session_ids: list[str]
     seq: list[int | None]
-    outputs: Rows
+    outputs: OutputRows
     output_steps: list[Any] | dict[str, list[Any]] | UnsetType = UNSET
     errors: list[FailedRow]
 
@@ -122,7 +122,7 @@ class ForecastOutputs(AnswerSchema):
     """The steps to come of a session."""
 
     session_id: str
-    outputs: Rows
+    outputs: OutputRows
 
 
 class GeneratedOutputs(AnswerSchema):

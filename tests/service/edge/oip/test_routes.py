@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.service.edge.oip.writing import _SEQ, _STEPS
 from tests.service.edge.oip.protocol import ask, binary_request, json_request
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.edge.test_http_connection import Client, Server, post, serving
@@ -170,9 +169,9 @@ async def test_a_header_like_the_one_before_is_answered_by_its_own_numbers_and_i
         assert (await ask(client, sequence(1))).outputs["outputs"].tolist() == [[[totals[5] + 1]]]
 
 
-async def test_an_id_that_is_a_number_of_ours_is_in_the_answer_as_it_was_sent() -> None:
+async def test_an_id_that_stands_for_something_here_is_answered_as_it_was_sent() -> None:
     async with asking() as (_, _server, client):
-        for sequence_id in (_SEQ, _STEPS, str(_SEQ)):
+        for sequence_id in ("<seq>", "<steps>", '"<seq>"', "%d%b", "<seq><steps>"):
             await ask(client, sequence(1, sequence_id=sequence_id, sequence_start=True))
             for seq in (1, 2, 3):
                 reply = await ask(client, sequence(1, sequence_id=sequence_id))

@@ -9,10 +9,12 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.openapi.document import OPERATIONS, build, refusals
+from ostinato.service.edge.message import JSON
+from ostinato.service.edge.openapi.document import OPERATIONS, build
 from ostinato.service.edge.openapi.examples import Examples
 from ostinato.service.edge.openapi.members import MEMBERS
 from ostinato.service.edge.openapi.operation import Operation
+from ostinato.service.edge.openapi.refusals import refusals, status_of
 from ostinato.service.edge.problems import MEDIA_TYPE, PROBLEMS
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
@@ -55,14 +57,15 @@ def test_a_body_has_the_members_that_are_read_and_takes_what_is_taken(kind: type
     fields = msgspec.structs.fields(kind)
     assert list(schema["properties"]) == [field.encode_name for field in fields]
     assert set(schema["required"]) == {field.encode_name for field in fields if field.required}
-    assert schema["additionalProperties"] is False
+    assert schema.get("additionalProperties", True) is not kind.__struct_config__.forbid_unknown_fields
     of_steps = {"inputs", "sequences"} if hasattr(kind, "holds_numbers") else set()
     for field in fields:
         if field.name in of_steps:  # what a model takes is more than the form that is read most quickly
             continue
         member = schema["properties"][field.encode_name]
         if not field.required:
-            assert member["default"] == field.default, field.name
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            assert member["default"] == default, field.name
         validator = Draft202012Validator({**member, "components": DOCUMENT["components"]})
         for value in VALUES:
             assert validator.is_valid(value) == takes(field.type, value), (field.name, value)
@@ -89,17 +92,21 @@ def test_what_a_query_may_have_is_described_with_its_bounds() -> None:
 def test_every_member_is_explained_and_nothing_else() -> None:
     shown = {name for schema in SCHEMAS.values() for name in schema.get("properties", ())}
     queries = {field.name for each in OPERATIONS if each.query for field in msgspec.structs.fields(each.query)}
-    assert set(MEMBERS) == shown | queries
+    shown |= {f"{name}.{member}" for name, schema in SCHEMAS.items() for member in schema.get("properties", ())}
+    assert {name for name in MEMBERS if name not in shown | queries} == set()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_each_status_of_a_refusal_has_a_typed_problem(operation: Operation) -> None:
     responses = DOCUMENT["paths"][operation.place][operation.method.lower()]["responses"]
-    wanted = {str(PROBLEMS[error][0]) for error in operation.raises} | {"500"}
+    wanted = {str(status_of(operation, error)) for error in operation.raises} | {"500"}
     assert set(responses) == wanted | {str(status) for status in operation.answers}
     for status, codes in refusals(operation).items():
         response = responses[str(status)]
         assert all(f"`{code}`" in response["description"] for code in codes)
+        if operation.is_of_protocol:
+            assert response["content"][JSON]["schema"]["$ref"].endswith(("/OipError", "/OipReady"))
+            continue
         told = json.dumps(response["content"][MEDIA_TYPE]["schema"])
         assert ("InvalidInputProblem" in told) == ("invalid_input" in codes)
         assert ("SeqConflictProblem" in told) == ("seq_conflict" in codes)
