@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,14 +36,16 @@ NUM_SHOWN_REFUSALS = 10
 COLUMNS = {
     "sequences": ("sequences", "{:,}"),
     "steps_per_second": ("steps/s", "{:,.0f}"),
-    **{name: (f"{name}, ms", "{:,.2f}") for name in PERCENTILES},
-    "longest_pause": ("longest pause, ms", "{:,.1f}"),
+    **{name: (name, "{:,.2f}") for name in PERCENTILES},
+    "longest_pause": ("pause", "{:,.1f}"),
     "refused": ("refused", "{:,}"),
     "not_sent": ("not sent", "{:,}"),
-    "onnxruntime_alone": ("onnxruntime alone", "{:,.0f}"),
+    "onnxruntime_alone": ("onnxruntime", "{:,.0f}"),
     "ratio": ("ratio", "{:.3f}"),
 }
-"""Figures of a row: how their column is called, and how they are shown; times are in milliseconds."""
+"""Figures of a row: how their column is called, and how they are shown. ``pause``: the longest without any answer;
+``onnxruntime``: steps a second of the graph alone, all sequences in one batch.
+"""
 
 
 def bench(
@@ -235,7 +238,9 @@ def _row(number: int, load: Load, raw_rate: float | None) -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The rows, with a column for each figure that one of them has."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(
+        title=escape(title), title_justify="left", caption="times in ms", caption_justify="left", box=SIMPLE_HEAD
+    )
     names = [name for name in COLUMNS if any(name in row for row in rows)]
     for name in names:
         table.add_column(COLUMNS[name][0], justify="right")

@@ -114,7 +114,7 @@ class Edge:
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
         if isinstance(response, Response):
-            await self._apply(terms, scope, response)
+            response = await self._apply(terms, scope, response)
         desk.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
         if isinstance(response, Response):
             await _send(send, response)
@@ -167,9 +167,11 @@ class Edge:
             return
         size = 0
 
+        own = self.desk.terms_of(scope["headers"])
+
         async def send_with_terms(event: AsgiEvent) -> None:
-            if terms is not None and event["type"] == "http.response.start":
-                event["headers"] = [*event["headers"], *terms.headers(event["headers"])]
+            if event["type"] == "http.response.start":
+                event["headers"] = [*event["headers"], *own.headers(event["headers"])]
             await send(event)
 
         async def receive_at_most() -> AsgiEvent:
@@ -203,15 +205,13 @@ class Edge:
         return self.desk.refuse(error, f"{scope['method']} {scope['path']}{label}").response_to(scope["path"])
 
     async def _answer(self, response: Response, scope: Scope, send: Send) -> None:
-        await self._apply(None, scope, response)
-        await _send(send, response)
+        await _send(send, await self._apply(None, scope, response))
 
-    async def _apply(self, terms: Terms | None, scope: Scope, response: Response) -> None:
+    async def _apply(self, terms: Terms | None, scope: Scope, response: Response) -> Response:
         """Make an answer as the head of its request asks for it."""
         if terms is None and (response.status >= 400 or scope["method"] != "POST"):
             terms = self.desk.terms_of(scope["headers"])
-        if terms is not None:
-            await terms.apply(response)
+        return response if terms is None else await terms.apply(response)
 
 
 async def _send(send: Send, response: Response) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from ostinato.service.config import Settings
 from ostinato.service.edge.codings import coding_of
 from ostinato.service.edge.cross_origin import Origins
-from ostinato.service.edge.message import JSON
+from ostinato.service.edge.message import JSON, OCTETS
 from ostinato.service.edge.problems import CODES, Problem
 from ostinato.service.edge.repeats import Repeats, kind_of
 from ostinato.service.edge.terms import HEEDED, Terms, values_of
@@ -39,6 +39,7 @@ PATIENCE = 60
 """A body may take so many times as long as a head, and an answer stay unread, where requests have no deadline."""
 UNREAD = "answer_unread"
 """How a client is counted that is cut off, since it does not read what it is answered."""
+_PLAIN_TYPES = {kind.encode(): kind for kind in (JSON, OCTETS)}
 OUT_OF_DESCRIPTORS = "out_of_descriptors"
 """How it is counted that no file could be opened."""
 
@@ -115,10 +116,7 @@ class Desk:
             if name not in HEEDED:
                 continue
             if name == b"content-type":
-                if value == b"application/json":
-                    media_type = JSON
-                else:
-                    media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+                media_type = _PLAIN_TYPES.get(value) or value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"content-length":
                 self.check_size(int(value))
             else:

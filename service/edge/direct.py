@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from ostinato.service.edge.codings import MIN_CODED_BYTES
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct_route import DirectRoute
 from ostinato.service.edge.message import EventStream, Request, Response
@@ -193,9 +194,9 @@ class DirectExchange:
         return await handler(request)
 
     async def _apply(self, terms: Terms, response: Response) -> Response:
-        await terms.apply(response)
+        applied = await terms.apply(response)
         self._terms = None
-        return response
+        return applied
 
     async def _stream(self, response: EventStream) -> None:
         self.is_streaming = True
@@ -217,11 +218,12 @@ class DirectExchange:
     def _finish(self, response: Response) -> None:
         if self.response_complete:
             return
-        if (terms := self._terms) is not None:
+        terms = self._terms
+        if terms is not None and not (terms.spares_small and len(response.body) < MIN_CODED_BYTES):
             if terms.takes_long(response):
                 self._task = self._desk.loop.create_task(self._run(self._apply(terms, response)))
                 return
-            terms.apply_at_once(response)
+            response = terms.apply_at_once(response)
         self.response_complete = True
         self._step = self._session = self._route = None
         desk = self._desk

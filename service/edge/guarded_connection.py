@@ -257,7 +257,7 @@ class GuardedConnection(ReadingConnection):
         label = "" if terms is None else terms.label
         words = self._desk.refuse(error, f"the reading of a request{label}").response()
         if terms is not None:
-            terms.apply_at_once(words)
+            words = terms.apply_at_once(words)
         is_answered = self._is_answered()
         if self._reading is _BODY:
             # The request that was being read will never be whole.

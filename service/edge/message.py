@@ -13,6 +13,7 @@ import orjson
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 @dataclass(slots=True)

@@ -74,9 +74,20 @@ class Terms:
             again.
         trace: whose part it is; None = nobody says.
         codings: what its body is in, as the headers have it.
+        spares_small: whether an answer of less than ``MIN_CODED_BYTES`` is as it would be without them.
     """
 
-    __slots__ = ("_asked", "_least", "_origin", "_origins", "_prefers", "codings", "request_id", "trace")
+    __slots__ = (
+        "_asked",
+        "_least",
+        "_origin",
+        "_origins",
+        "_prefers",
+        "codings",
+        "request_id",
+        "spares_small",
+        "trace",
+    )
 
     def __init__(self, noted: Iterable[tuple[bytes, bytes]], origins: Origins) -> None:
         given: dict[bytes, list[bytes]] = {}
@@ -91,6 +102,8 @@ class Terms:
         request_id = (given.get(b"x-request-id") or [b""])[0]
         self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else b""
         self.trace = trace_parent(given[b"traceparent"]) if b"traceparent" in given else None
+        is_told = bool(self.request_id or self._origin) or origins.vary
+        self.spares_small = not is_told and self._least in (0, MIN_CODED_BYTES)
 
     @classmethod
     def of(cls, noted: Sequence[tuple[bytes, bytes]], origins: Origins) -> Terms:
@@ -120,19 +133,17 @@ class Terms:
         """Whether an answer is so large that it is coded in a thread."""
         return len(response.body) > INLINE_BYTES and self._is_to_be_coded(response)
 
-    async def apply(self, response: Response) -> None:
-        """Make an answer as it is asked for: coded where that is wanted, with what belongs into its head."""
-        num_bytes = len(response.body)
-        if self._is_to_be_coded(response):
-            self._take(response, await encoded(response.body, self._prefers))
-        response.headers += tuple(self.headers(response.headers, num_bytes))
+    async def apply(self, response: Response) -> Response:
+        """An answer as it is asked for: coded where that is wanted, with what belongs into its head. The one that was
+        given stays as it is, since it may be given again.
+        """
+        coded = await encoded(response.body, self._prefers) if self._is_to_be_coded(response) else None
+        return self._applied(response, coded)
 
-    def apply_at_once(self, response: Response) -> None:
-        """``apply`` for an answer that does not take long."""
-        num_bytes = len(response.body)
-        if self._is_to_be_coded(response):
-            self._take(response, encoded_at_once(response.body, self._prefers))
-        response.headers += tuple(self.headers(response.headers, num_bytes))
+    def apply_at_once(self, response: Response) -> Response:
+        """``apply`` to an answer that does not take long."""
+        coded = encoded_at_once(response.body, self._prefers) if self._is_to_be_coded(response) else None
+        return self._applied(response, coded)
 
     def apply_to_events(self, response: EventStream) -> None:
         """The same for events, which are never coded: each has to leave when it is made."""
@@ -161,10 +172,13 @@ class Terms:
     def _is_to_be_coded(self, response: Response) -> bool:
         return bool(self._prefers) and len(response.body) >= self._least
 
-    def _take(self, response: Response, coded: bytes) -> None:
-        if len(coded) < len(response.body) or self._least < MIN_CODED_BYTES:
-            response.body = coded
-            response.headers += ((b"content-encoding", self._prefers.encode()),)
+    def _applied(self, response: Response, coded: bytes | None) -> Response:
+        body = response.body
+        headers = [*response.headers, *self.headers(response.headers, len(body))]
+        if coded is not None and (len(coded) < len(body) or self._least < MIN_CODED_BYTES):
+            body = coded
+            headers.append((b"content-encoding", self._prefers.encode()))
+        return Response(response.status, body, response.media_type, tuple(headers))
 
 
 @lru_cache(maxsize=256)

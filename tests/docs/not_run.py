@@ -41,6 +41,12 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
+    (
+        "docs/bench.md",
+        "$ ostinato bench",
+    ): "its figures are the machine's; tests/ostinato/commands/test_bench.py does it",
+    ("docs/bench.md", "$ tritonserver"): "it needs a server of somebody else's",
+    ("docs/oip.md", "# sequence.py"): "it needs NVIDIA's client, which tests/triton_client runs",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
     ("docs/models.md", "import torch"): "it needs the environment that trains, which a reader has from elsewhere",
@@ -67,7 +73,16 @@ NOT_RUN: dict[tuple[str, str], str] = {
 }
 """Page and how the block begins -> why it is not run."""
 
-PROGRAMS = ("curl", "docker", "kubectl", "openapi-python-client", "openssl", "prometheus", ".venv/bin/bentoml")
+PROGRAMS = (
+    "curl",
+    "docker",
+    "kubectl",
+    "openapi-python-client",
+    "openssl",
+    "prometheus",
+    "tritonserver",
+    ".venv/bin/bentoml",
+)
 """Of other projects; what a page tells them is read by people."""
 
 

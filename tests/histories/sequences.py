@@ -150,7 +150,8 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
     if answered.code in ("invalid_input", "session_exists", "too_large", "unknown_model"):
         # Found before anything was done.
         first = before[0]
-        return history.close(replace(first, asked=replace(first.asked, flaw=request.flaw or _flaw(request))), answered)
+        flaw = "" if answered.code == "session_exists" else _flaw(request)
+        return history.close(replace(first, asked=replace(first.asked, flaw=flaw)), answered)
     # Somebody else came between, or there was no room: what was live may have ended, and what was begun was undone.
     for each in before:
         history.close(each, None)
@@ -161,7 +162,9 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
 def _flaw(request: SequenceRequest) -> str:
     """What is wrong with a START of itself."""
     kind = KINDS[request.sequence.model, LATEST[request.sequence.model]]
-    return "invalid_input" if len(request.context) != kind.num_context else ""
+    fits = all(len(step) == kind.num_features for step in request.inputs)
+    is_whole = fits and len(request.context) == kind.num_context and not request.flaw
+    return "" if is_whole else "invalid_input"
 
 
 def read_reply(request: SequenceRequest, reply: Reply) -> Answered | None:

@@ -233,7 +233,7 @@ def _word(text: bytes, name: str, step: int, feature: int) -> str:
         raise InvalidInput("this text is not UTF-8", f"{name}[{step}][{feature}]") from error
 
 
-_NUMBER: msgspec.json.Decoder[float | None] = msgspec.json.Decoder(float | None)
+_NUMBER: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
 
 
 def _number(text: bytes, name: str, step: int, feature: int) -> float | None:

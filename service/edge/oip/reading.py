@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.edge.message import JSON, Request
+from ostinato.service.edge.message import JSON, OCTETS, Request
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.interface import refuse_shared_memory
 from ostinato.service.edge.oip.messages import InferParameters, InferRequest, NamedTensor, RequestedOutput
@@ -20,7 +20,6 @@ from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 from ostinato.service.inputs.turns import SLICE_NUMBERS, in_turns
 
 HEADER_LENGTH = b"inference-header-content-length"
-OCTETS = "application/octet-stream"
 MAX_AXES = 32
 MAX_ELEMENTS = 2**48
 """Of a shape without its zeros: numpy has no larger ones, not even where there is nothing in them."""
@@ -123,7 +122,10 @@ def header_bytes(request: Request) -> int:
     if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
     size = len(request.body)
-    value = dict(request.headers).get(HEADER_LENGTH)
+    value = None
+    for name, text in request.headers:
+        if name == HEADER_LENGTH:
+            value = text
     if value is None:
         return size
     if not value.isdigit() or len(value) > 15 or int(value) > size:

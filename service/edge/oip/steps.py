@@ -69,8 +69,8 @@ class StepForm:
             InvalidInput: it does not; names the tensor.
             TooLarge: there are too many steps.
         """
-        if self._engine is engine and self._fit is not None:
-            return self._fit
+        if (known := self.fit_for(engine)) is not None:
+            return known
         model = interface_of(engine)
         names = model.requested(self._outputs)
         context = model.context if self.options.sequence_start else ()
@@ -88,6 +88,10 @@ class StepForm:
         self._engine = engine
         return self._fit
 
+    def fit_for(self, engine: Engine) -> Fit | None:
+        """How it fits a model version, where that was looked at last."""
+        return self._fit if self._engine is engine else None
+
     def ended(self, model: ModelInterface) -> InferResponse:
         """The answer to an END alone, whose outputs have no step."""
         names = model.requested(self._outputs)
@@ -99,15 +103,20 @@ class StepForm:
 class SequenceStep:
     """A request for steps of a sequence: its form, and its inputs."""
 
-    __slots__ = ("_fit", "form", "tensors")
+    __slots__ = ("_fit", "_tensors", "form")
     _fit: Fit
 
     def __init__(self, form: StepForm, tensors: Sequence[NamedTensor]) -> None:
         self.form = form
-        self.tensors = tensors
+        self._tensors = tensors
+
+    @property
+    def tensors(self) -> Sequence[NamedTensor]:
+        """Its inputs."""
+        return self._tensors
 
     def rows(self, engine: Engine) -> Any:
-        """The steps as the ledger takes them, rows ``[n, width]``.
+        """The steps as the ledger takes them, rows ``[n, width]``, or the bytes of the only one.
 
         Raises:
             InvalidInput: they are not what the model takes; names the tensor and the place.
@@ -115,7 +124,8 @@ class SequenceStep:
         """
         tensors = self.tensors
         self._fit = fit = self.form.fit(engine, tensors)
-        return fit.model.rows([tensors[place] for place in fit.places])
+        rows = fit.model.rows([tensors[place] for place in fit.places])
+        return rows.tobytes() if len(rows) == 1 else rows
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""

@@ -30,8 +30,8 @@ def test_it_measures_one_session_and_many_checks_their_answers_and_closes_them(
         "bench", "-m", "gusts", "--url", server.url, "--sessions", 4, "--seconds", 0.3, "--repository", models
     )
     assert result.exit_code == 0, result.output
-    rows = [line.strip("│ ").split("│") for line in result.output.splitlines() if line.startswith("│")]
-    assert [row[0].strip() for row in rows] == ["1", "4"]
+    rows = [line.split() for line in result.output.splitlines() if re.match(r" +\d", line)]
+    assert [row[0] for row in rows] == ["1", "4"]
     assert all(int(row[1].replace(",", "")) > 0 for row in rows)
     assert re.search(r"right: [\d,]+ answers of 5 sequences equal an offline run, to the bit", result.output)
     assert live_sessions(server) == 0
@@ -40,7 +40,7 @@ def test_it_measures_one_session_and_many_checks_their_answers_and_closes_them(
 def test_without_a_repository_it_needs_no_graph(server: ServerProcess, run_command: RunCommand) -> None:
     result = run_command("bench", "-m", "loads", "--url", server.url, "--sessions", 1, "--seconds", 0.2)
     assert result.exit_code == 0, result.output
-    assert "onnxruntime alone" not in result.output
+    assert "onnxruntime" not in result.output
     assert "equal those to the same steps sent again alone, to the bit" in result.output
     assert live_sessions(server) == 0
 

@@ -38,7 +38,7 @@ REFUSED = {
 """Calls that clients know and this service does not do, and why."""
 
 
-class Call:
+class GrpcCall:
     """A request under way through gRPC, and the task that answers it; None = it waits.
 
     ``is_late``: its deadline has passed, so that what its task is cancelled for is known.
@@ -99,7 +99,7 @@ class UnaryCalls:
         handler = self._handlers.get(name)
 
         async def answer(content: bytes, context: Any) -> bytes:
-            call = Call(asyncio.current_task(desk.loop))
+            call = GrpcCall(asyncio.current_task(desk.loop))
             desk.under_way[call] = None
             try:
                 if handler is None:

@@ -104,5 +104,5 @@ class ServerFiles:
             except OSError:
                 marks.append(None)
             else:
-                marks.append((seen.st_ino, seen.st_size, seen.st_mtime_ns))
+                marks.append((seen.st_ino, seen.st_size, seen.st_ctime_ns))
         return marks

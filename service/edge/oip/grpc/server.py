@@ -144,6 +144,11 @@ class GrpcServer:
             try:
                 async for response in servicer.ServerReflectionInfo(requests, context):
                     yield response
+            except asyncio.CancelledError:
+                if not self._draining:
+                    raise  # the client is gone
+                task.uncancel()
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
             finally:
                 self._lookers.discard(task)
 

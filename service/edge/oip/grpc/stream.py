@@ -12,7 +12,7 @@ import grpc
 
 from ostinato.service.config import Settings
 from ostinato.service.edge.desk import UNREAD, Desk
-from ostinato.service.edge.oip.grpc.calls import Call, serialized
+from ostinato.service.edge.oip.grpc.calls import GrpcCall, serialized
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_error, write_streamed
 from ostinato.service.edge.oip.grpc.statuses import sentence_of
 from ostinato.service.edge.oip.grpc.wire import SERVICE, ModelInferRequest, WireMessage, parse
@@ -23,7 +23,7 @@ NAME = "ModelStreamInfer"
 ROUTE = f"/{SERVICE}/{NAME}"
 
 
-class StreamedCall(Call):
+class StreamedCall(GrpcCall):
     """One request of a stream.
 
     Attributes:
@@ -81,8 +81,8 @@ class InferStream:
         try:
             await self._write(reader)
         except TimeoutError:
-            self._desk.count_refusal(UNREAD)
             await self._end([reader, *self._tasks])
+            self._desk.count_refusal(UNREAD)
             # It is told as soon as it reads again.
             await self._context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the answers were not read")
         finally:

@@ -99,7 +99,7 @@ async def ask(client: Client, request: bytes) -> Reply:
         body, behind = body[: int(size)], body[int(size) :]
     content = json.loads(body) if isinstance(body, bytes) and body else body
     outputs = {}
-    for entry in content.get("outputs", []) if isinstance(content, dict) else []:
+    for entry in content["outputs"] if isinstance(content, dict) and "model_name" in content else []:
         num_bytes = entry.get("parameters", {}).get("binary_data_size")
         dtype = DTYPES[entry["datatype"]]
         if num_bytes is None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.manifest import Manifest
 from tests import networks, tensor_networks
 from tests.live_sequences import draw
 from tests.service.edge.oip.protocol import Reply, add, ask, binary_request, json_request
@@ -36,7 +37,7 @@ class Sent:
     """A sequence, what was sent of it and what was answered."""
 
     def __init__(self, directory: Path, sequence_id: int | str, seed: int) -> None:
-        self.manifest = manifest = tensor_networks.Manifest.read(directory)
+        self.manifest = manifest = Manifest.read(directory)
         self.directory, self.sequence_id = directory, sequence_id
         inputs, context = draw(manifest, np.random.default_rng(seed), 1, NUM_STEPS)
         if manifest.name == "ids":

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.service.edge.message import Request
+from ostinato.service.edge.message import OCTETS, Request
 from ostinato.service.edge.oip.messages import InferRequest
-from ostinato.service.edge.oip.reading import HEADER_LENGTH, OCTETS, read, read_short
+from ostinato.service.edge.oip.reading import HEADER_LENGTH, read, read_short
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 from tests.service.edge.oip.protocol import packed
 
