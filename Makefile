@@ -24,6 +24,8 @@ BENCH ?=
 FAULTS ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
 HOSTILE ?=
+# Passed on to the contract: make contract CONTRACT="--seed 7", or the URL of a server
+CONTRACT ?=
 # Passed on to the zoo: make zoo ZOO="--only lstm"
 ZOO ?=
 # Passed on to the comparison of networks: make networks NETWORKS="--only LSTM"
@@ -82,6 +84,10 @@ faults: setup ## kill, stop and cut everything under load, a thousand times and 
 hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
 	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
+.PHONY: contract
+contract: setup ## hold a server to /openapi.json by schemathesis, every check, for some minutes
+	@$(BIN)/python -m tests.process.contract $(CONTRACT)
+
 .PHONY: zoo
 zoo: setup ## export, serve and stream every module of the zoo, and compare each with its offline run; some minutes
 	@$(BIN)/python -m tests.zoo $(ZOO)
@@ -89,6 +95,10 @@ zoo: setup ## export, serve and stream every module of the zoo, and compare each
 .PHONY: libraries
 libraries: .venv-libraries/.ready ## train with darts, neuralforecast and others, serve, and compare with what they predict; some minutes
 	@.venv-libraries/bin/python -m tests.libraries $(LIBRARIES)
+
+.PHONY: kserve
+kserve: setup .venv-kserve/.ready ## let KServe's own client ask a server, over HTTP and gRPC, and hold the answers to offline runs
+	@$(BIN)/python -m tests.kserve_client .venv-kserve/bin/python
 
 .PHONY: soak
 soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")
@@ -103,15 +113,20 @@ format: setup ## rewrite the code as the gate wants it
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+.PHONY: protos
+protos: setup ## compile service/edge/oip/grpc/inference.proto into the set of descriptors next to it
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=service/edge/oip/grpc \
+		--descriptor_set_out=service/edge/oip/grpc/inference.binpb inference.proto
+
 .PHONY: lock
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
-	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra redis)
+	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra redis)
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches
-	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries runs repository state build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -146,6 +161,13 @@ $(READY): requirements/dev.lock pyproject.toml
 	@{ $(@D)/bin/pip install --quiet --no-input -r requirements/dev.lock -r requirements/libraries.txt && \
 		$(@D)/bin/pip install --quiet --no-input --constraint requirements/dev.lock 'u8darts[torch]==0.41.0' && \
 		$(@D)/bin/pip install --quiet --no-deps --no-build-isolation --editable .; } >$(@D)/install.log 2>&1 \
+		|| { tail -n 40 $(@D)/install.log; exit 1; }
+	@touch $@
+
+.venv-kserve/.ready: requirements/kserve.txt
+	@echo "==> making .venv-kserve"
+	@[ -x $(@D)/bin/pip ] || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --no-input -r requirements/kserve.txt >$(@D)/install.log 2>&1 \
 		|| { tail -n 40 $(@D)/install.log; exit 1; }
 	@touch $@
 

@@ -82,6 +82,9 @@ class ServerProcess:
     Args:
         port: the port to listen on; None = any free one.
         environment: further variables.
+
+    Attributes:
+        environment: all of them.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class ServerProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = home / f"server-{self.port}.log"
-        self._environment = {
+        self.environment = {
             **os.environ,
             "OSTINATO_REPOSITORY": str(repository),
             "OSTINATO_STATE": "memory://",
@@ -115,7 +118,7 @@ class ServerProcess:
         """Start it, for the first time or again: on the same port, with the same settings."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, cwd=CHECKOUT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+                self._command, cwd=CHECKOUT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
 
     def log(self) -> str:

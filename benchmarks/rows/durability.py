@@ -17,7 +17,7 @@ from benchmarks.rows.many_in_one import STEP_TARGET, load_batches
 from benchmarks.subjects import Ostinato, Subject
 from benchmarks.workloads import BLOCK_ROWS, NUM_SESSIONS, Steps, scattered
 from ostinato.tools.connection import http_request
-from ostinato.tools.load import closed_loop
+from ostinato.tools.load import Script, closed_loop
 
 LOADED_SESSIONS = 16_384
 """Sessions that are stepped before the service is killed; those behind them, up to ``RESERVED``, by single starts."""
@@ -162,8 +162,8 @@ def _load_and_kill(bench: Bench, folder: Path) -> list[Kept]:
     with bench.judged(subject.title, "restart/killed"):
         try:
             subject.start()
-            plans = [messages[connection::NUM_CONNECTIONS] for connection in range(NUM_CONNECTIONS)]
-            load = closed_loop(subject.address, plans, min(10.0, bench.options.seconds))
+            scripts = [Script(messages[connection::NUM_CONNECTIONS]) for connection in range(NUM_CONNECTIONS)]
+            load = closed_loop(subject.address, scripts, min(10.0, bench.options.seconds))
             assert subject.process is not None
             subject.process.kill()
         finally:

@@ -9,7 +9,7 @@ from benchmarks.load import wrk
 from benchmarks.process import LOAD_CORE
 from benchmarks.subjects import Echo, Subject
 from benchmarks.workloads import CYCLE_STEPS, NUM_SESSIONS
-from ostinato.tools.load import closed_loop
+from ostinato.tools.load import Script, closed_loop
 
 
 def many_sessions(bench: Bench) -> None:
@@ -29,11 +29,11 @@ def pauses(bench: Bench) -> None:
         with bench.judged(subject.title, prefix):
             sessions = bench.sessions(NUM_SESSIONS)
             open_sessions(subject, sessions, bench.steps, CYCLE_STEPS)
-            requests = [
-                [subject.step_request(session, inputs) for inputs in bench.steps.inputs[row]]
+            scripts = [
+                Script([subject.step_request(session, inputs) for inputs in bench.steps.inputs[row]])
                 for row, session in enumerate(sessions)
             ]
-            load = closed_loop(subject.address, requests, bench.options.long_seconds)
+            load = closed_loop(subject.address, scripts, bench.options.long_seconds)
             if load.num_failed:
                 raise WrongAnswer(f"{load.num_failed} answers were refusals: {dict(load.statuses)}")
             known = [1 + num_steps for num_steps in load.num_steps]

@@ -16,7 +16,7 @@ from benchmarks.process import LOAD_CORE
 from benchmarks.subjects import Subject, to_list
 from benchmarks.workloads import BLOCK_ROWS, CYCLE_STEPS, MODEL, NUM_SESSIONS, Steps
 from ostinato.tools.connection import http_request
-from ostinato.tools.load import Load, closed_loop
+from ostinato.tools.load import Load, Script, closed_loop
 
 STREAM_TARGET = f"/v1/models/{MODEL}/stream"
 STEP_TARGET = f"/v1/models/{MODEL}/step"
@@ -104,10 +104,11 @@ def load_batches(bench: Bench, subject: Subject, way: str) -> Load:
         for start in starts
     ]
     if way == "http":
-        requests = [
-            [http_request("POST", STEP_TARGET, message, arrow.MEDIA_TYPE) for message in group] for group in messages
+        scripts = [
+            Script([http_request("POST", STEP_TARGET, message, arrow.MEDIA_TYPE) for message in group])
+            for group in messages
         ]
-        load = closed_loop(subject.address, requests, bench.options.seconds)
+        load = closed_loop(subject.address, scripts, bench.options.seconds)
     else:
         frames = {
             sessions[start]: [encode_frame(message, BINARY) for message in group]

@@ -11,7 +11,7 @@ from benchmarks.errors import SubjectFailed, WrongAnswer
 from benchmarks.rows import whole_sequences
 from benchmarks.subjects import Subject
 from benchmarks.workloads import REQUEST_SEQUENCES, Steps
-from ostinato.tools.load import Load, closed_loop, open_loop
+from ostinato.tools.load import Load, Script, closed_loop, open_loop
 
 TIMES_CAPACITY = 4
 # More connections than the service admits rows (4,096, of which a request of W2 has 16): or nothing would be refused.
@@ -80,7 +80,9 @@ def _overload(
     process, options = subject.process, bench.options
     _allow_files(num_connections + 100)
     share = max(1, len(requests) // capacity_connections)
-    shares = [requests[start::capacity_connections] or requests[:share] for start in range(capacity_connections)]
+    shares = [
+        Script(requests[start::capacity_connections] or requests[:share]) for start in range(capacity_connections)
+    ]
     seconds = options.seconds
     closed = closed_loop(subject.address, shares, seconds)
     observe(closed)
@@ -94,10 +96,9 @@ def _overload(
     bench.say(f"  {name}: a capacity of {closed.rate:,.0f} requests/s; now {TIMES_CAPACITY} times as many")
     load = open_loop(
         subject.address,
-        requests,
+        [Script(requests, start=number % len(requests)) for number in range(num_connections)],
         TIMES_CAPACITY * closed.rate,
         options.long_seconds,
-        num_connections=num_connections,
         watch=lambda: rss_bytes.append(process.use().rss_bytes),
     )
     observe(load)

@@ -13,7 +13,7 @@ from benchmarks.rows.many_in_one import NOT_THERE
 from benchmarks.subjects import Subject, Triton
 from benchmarks.workloads import MODEL, REQUEST_SEQUENCES, Floats, draw_sequences, pad
 from ostinato.tools.connection import PlainAnswer, http_request
-from ostinato.tools.load import closed_loop
+from ostinato.tools.load import Script, closed_loop
 
 NUM_CONNECTIONS = 16
 PREDICT_TARGET = f"/v1/models/{MODEL}/predict"
@@ -39,12 +39,12 @@ def over_http(bench: Bench) -> None:
             requests = [encode(subject, call) for call in calls]
             check(subject, calls[:4], requests[:4], bench)
             # Each connection begins elsewhere, so that long and short requests are mixed at any time.
-            shares = [requests[start:] + requests[:start] for start in range(0, 2 * NUM_CONNECTIONS, 2)]
-            load = closed_loop(subject.address, shares, bench.options.seconds)
+            scripts = [Script(requests, start=2 * number % len(requests)) for number in range(NUM_CONNECTIONS)]
+            load = closed_loop(subject.address, scripts, bench.options.seconds)
             if load.num_failed:
                 raise WrongAnswer(f"{load.num_failed} answers were refusals: {dict(load.statuses)}")
             for connection, answer in enumerate(load.last):
-                call = calls[(2 * connection + load.turns[connection]) % len(calls)]
+                call = calls[load.turns[connection]]
                 compare(subject, decode(subject, answer, call), call, bench)
             rate = load.rate * REQUEST_SEQUENCES
             bench.figures.add(f"{prefix}/rate", rate)

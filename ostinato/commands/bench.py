@@ -1,57 +1,117 @@
-"""``ostinato bench``: how fast a running service steps sessions of a model, and whether its answers are right."""
+"""``ostinato bench``: how fast a running server steps sequences of a model, and whether its answers are right."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ostinato.client.async_client import AsyncClient
-from ostinato.commands.options import URL, Url
-from ostinato.errors import CommandError, WrongAnswer
+from ostinato.commands.options import URL, AsJson, Url
+from ostinato.errors import CommandError
 from ostinato.extras import require
-from ostinato.tools.connection import HostPort, http_request
-from ostinato.tools.drawn_inputs import draw_steps
-from ostinato.tools.load import Load, closed_loop
-from ostinato.tools.replay import ModelShape
+from ostinato.tools.load import Load, Script
+from ostinato.tools.sequences.course import Course
+from ostinato.tools.sequences.drawn import DrawnSequence, draw_sequences
+from ostinato.tools.sequences.expected import Compared, OfflineReference, Reference, RepeatedReference, compare
+from ostinato.tools.sequences.oip import Ids, OipProtocol, Tensors
+from ostinato.tools.sequences.protocol import SequenceProtocol
+from ostinato.tools.sequences.v1 import V1Protocol
 
-CYCLE_STEPS = 16
-"""Different steps that each session gets, over and over."""
-NUM_CHECKED = 16
-RAW_SECONDS = 1.0
+KEPT_ANSWERS = 200_000
+"""Answers that are kept to be compared, of all sequences together."""
 BUSY_FRACTION = 0.9
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
+NUM_SHOWN_REFUSALS = 10
+COLUMNS = {
+    "sequences": "sequences",
+    "steps_per_second": "steps/s",
+    **{name: name for name in PERCENTILES},
+    "longest_pause": "pause",
+    "refused": "refused",
+    "not_sent": "not sent",
+    "onnxruntime_alone": "onnxruntime",
+    "ratio": "ratio",
+}
+"""Figures of a row, and how their column is called. ``pause``: the longest without any answer;
+``onnxruntime``: steps a second of the graph alone, all sequences in one batch.
+"""
 
 
 def bench(
-    model: Annotated[str, typer.Option("--model", "-m", help="The model whose sessions are stepped.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The model whose sequences are stepped.")],
     url: Url = URL,
-    sessions: Annotated[int, typer.Option(min=1, max=4096, help="Sessions at once, after one alone.")] = 256,
+    protocol: Annotated[
+        Literal["v1", "oip"],
+        typer.Option(help="The service's own under /v1, or the Open Inference Protocol, which Triton speaks, too."),
+    ] = "v1",
+    sessions: Annotated[
+        int, typer.Option("--sessions", "--sequences", min=1, max=4096, help="Sequences at once, after one alone.")
+    ] = 256,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each load takes.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=1, max=4096, help="Steps in a request.")] = 1,
+    length: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100_000,
+            help="Steps of a sequence; it ends then, and another begins. 0 = one goes on as long as the load.",
+        ),
+    ] = 0,
+    rate: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Requests a second, sent when they are due whatever is answered (a Poisson process). 0 = each client "
+            "sends when it has its answer.",
+        ),
+    ] = 0.0,
+    tensors: Annotated[
+        Tensors | None,
+        typer.Option(help="How tensors are sent.", show_default="binary where the protocol has it: oip"),
+    ] = None,
+    transport: Annotated[
+        Literal["http", "grpc", "grpc-stream"],
+        typer.Option(help="Of the protocol oip: HTTP; or gRPC, a call for each request, or all in one stream."),
+    ] = "http",
+    ids: Annotated[Ids, typer.Option(help="Of the protocol oip: what sequences are named by.")] = "numbers",
     repository: Annotated[
         Path | None,
         typer.Option(
-            help="The models as they are served: their graph is run here, too, and answers are compared.",
+            help="The models as they are served, or the directory of one version: its graph is run here, too, and "
+            "answers are compared.",
             show_default="none",
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            help="Compare answers: with an offline run where there is a --repository, else with those to the same "
+            "steps sent again, one sequence at a time."
+        ),
+    ] = True,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="How far a compared answer may be off; 0 = the same to the bit.")
+    ] = 0.0,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure how many steps a second a running service applies, one step a request over HTTP JSON, with one session
-    and with many. Each client waits for its answer before it sends the next step.
+    """Measure how many steps a second a running server applies, with one sequence and with many: one step a
+    request, or some. It may be this service, Triton, or whatever speaks the sequence extension of the Open Inference
+    Protocol; what the model takes is asked of the server, and inputs are drawn, the same in every run.
 
-    With --repository it also says how fast onnxruntime alone runs the same graph, and compares answers with an offline
-    run ('ostinato run'), to the bit; exit status 1 if one differs. The sessions it opened are closed at the end.
+    Fast and wrong is a failure. The answers of the load are compared with an offline run ('ostinato run'), to the bit,
+    where there is a --repository, which also tells how fast onnxruntime alone runs the same graph; else with what the
+    server answers to the same steps, one sequence at a time: a server that swaps states is found. Exit status 1 if one
+    differs, or a request was refused. The sequences are ended.
 
     [bold]Examples[/]
 
@@ -60,223 +120,145 @@ def bench(
     ostinato bench -m beijing-lstm --url http://127.0.0.1:3000 --sessions 64 --seconds 30
 
     ostinato bench -m beijing-lstm --repository repository
+
+    ostinato bench -m beijing-lstm --protocol oip --url 127.0.0.1:3000
+
+    ostinato bench -m my-lstm --protocol oip --url triton:8000 --sequences 64 --length 100 --tolerance 1e-5
+
+    ostinato bench -m my-lstm --protocol oip --url triton:8000 --rate 2000 --tensors json
+
+    ostinato bench -m my-lstm --protocol oip --url triton:8001 --transport grpc-stream
     """
     if repository:
         require("onnxruntime", __name__)
-    console = Console()
-    shape = asyncio.run(_shape(url, model))
-    offline = Offline(repository, shape) if repository else None
-    table = _table(shape, url, seconds, with_raw=offline is not None)
+    if protocol == "v1" and (tensors == "binary" or transport != "http"):
+        raise typer.BadParameter("/v1 is stepped in JSON over HTTP; --protocol oip has more", param_hint="--protocol")
+    console = Console(stderr=as_json)
+    spoken: SequenceProtocol
+    if protocol == "v1":
+        spoken = asyncio.run(V1Protocol.connect(url, model))
+    elif transport != "http":
+        from ostinato.tools.sequences.oip_grpc import GrpcProtocol  # its libraries are an extra
+
+        if rate or tensors == "json":
+            raise typer.BadParameter("by gRPC tensors are binary, and there is no --rate", param_hint="--transport")
+        spoken = GrpcProtocol(url, model, ids=ids, is_stream=transport == "grpc-stream")
+    else:
+        spoken = OipProtocol(url, model, tensors=tensors or "binary", ids=ids)
+    offline = OfflineReference.of(repository, spoken.model) if repository else None
+    if offline and isinstance(spoken, OipProtocol):
+        spoken.draw_by(part.model_dump() for part in offline.manifest.inputs)
+    if steps > 1 and not spoken.has_steps:
+        raise typer.BadParameter(f"a request to {spoken.model.name} holds one step", param_hint="--steps")
+    course = Course.of(steps, length or None)
+    rows: list[dict[str, Any]] = []
     loads: list[Load] = []
-    num_compared = 0
-    for number in dict.fromkeys((1, sessions)):
-        with console.status(f"{number} session{'s' * (number > 1)}, {seconds:g} s"):
-            clients = Clients.draw(shape, number)
-            load = _load(url, clients, seconds)
+    compared = Compared(0, 0)
+    refusals: Counter[str] = Counter()
+    # An open loop over one connection would wait for its own answers.
+    for number in dict.fromkeys((sessions,) if rate else (1, sessions)):
+        with console.status(f"{_counted(number, 'sequence')}, {seconds:g} s") as status:
+            sequences = draw_sequences(spoken.model, number)
+            scripts = [spoken.script(place, each, course) for place, each in enumerate(sequences)]
+            load = _load(spoken, sequences, scripts, seconds, rate)
             loads.append(load)
+            for answer, count in load.refusals.items():
+                refusals[f"{answer.status} {spoken.refusal(answer)}"] += count
             raw_rate = offline.rate(number) if offline else None
-            table.add_row(*_cells(number, load, raw_rate))
-            num_compared += offline.compare(clients, load) if offline else 0
-    console.print(table)
-    if num_compared:
-        console.print(f"[green]right:[/] the last answers of {num_compared} sessions equal an offline run, to the bit")
-    if offline:
-        console.print(f"promise {offline.promise}: {offline.promise.sentence}", highlight=False, soft_wrap=True)
+            rows.append(_row(number, load, raw_rate))
+            if as_json:
+                typer.echo(json.dumps(rows[-1]))
+            if check and not refusals:
+                status.update(f"{_counted(number, 'sequence')}, answers are compared")
+                reference: Reference = offline or RepeatedReference(spoken, course, number)
+                done = compare(spoken, sequences, scripts, load, reference, tolerance)
+                compared = Compared(*(before + more for before, more in zip(compared, done, strict=True)))
+    if not as_json:
+        title = f"{spoken.model.name}/{spoken.model.version} at {url}: {spoken.title}, "
+        console.print(_table(rows, f"{title}{_counted(steps, 'step')} a request, {seconds:g} s each"))
+    _tell(console, compared, offline, tolerance)
     busiest = max(load.cpu_fraction for load in loads)
     if busiest > BUSY_FRACTION:
         console.print(f"[yellow]this client used {busiest:.0%} of a core, and may have been what was slow[/]")
+    if refusals:
+        raise CommandError(_refused(refusals))
 
 
-@dataclass(frozen=True)
-class Clients:
-    """What each session's client sends: a cycle of steps.
-
-    Attributes:
-        inputs: of each session, for each input by name, steps ``[CYCLE_STEPS, F]``.
-        contexts: what each session is opened with, by name; None of a model that takes none.
-    """
-
-    shape: ModelShape
-    inputs: list[dict[str, list[list[float]]]]
-    contexts: list[dict[str, list[float]] | None]
-
-    @classmethod
-    def draw(cls, shape: ModelShape, number: int) -> Clients:
-        """Different ones for each, and the same in every run."""
-        generator = np.random.default_rng(number)
-        inputs, contexts = [], []
-        for _ in range(number):
-            inputs.append({part["name"]: draw_steps(part, CYCLE_STEPS, generator) for part in shape.inputs})
-            contexts.append(
-                {part["name"]: _of_shape(draw_steps(part, 1, generator)[0], part) for part in shape.context}
-            )
-        return cls(shape, inputs, [context or None for context in contexts])
-
-    def requests(self, session_ids: list[str], host: str) -> list[list[bytes]]:
-        """The requests of each session, in turn."""
-        return [
-            [
-                http_request("POST", f"/v1/sessions/{session_id}/step", self._body(session, [place]), host=host)
-                for place in range(CYCLE_STEPS)
-            ]
-            for session, session_id in enumerate(session_ids)
-        ]
-
-    def applied(self, session: int, num_steps: int) -> Any:
-        """The first ``num_steps`` steps that a session got, as they were given."""
-        return self._given(session, np.arange(num_steps) % CYCLE_STEPS)
-
-    def _body(self, session: int, places: Sequence[int]) -> bytes:
-        return json.dumps({"inputs": self._given(session, places)}).encode()
-
-    def _given(self, session: int, places: Iterable[int]) -> Any:
-        places = list(places)
-        by_name = {name: [steps[place] for place in places] for name, steps in self.inputs[session].items()}
-        return by_name if len(by_name) > 1 else by_name[self.shape.inputs[0]["name"]]
+def _tell(console: Console, compared: Compared, offline: OfflineReference | None, tolerance: float) -> None:
+    """Say how the answers compare with what they should be."""
+    if compared.num_answers:
+        how = "an offline run" if offline else "those to the same steps sent again alone"
+        exactly = f"within {tolerance:g}" if tolerance else "to the bit"
+        told = f"{compared.num_answers:,} answers of {_counted(compared.num_sequences, 'sequence')}"
+        console.print(f"[green]right:[/] {told} equal {how}, {exactly}", highlight=False, soft_wrap=True)
+    if offline:
+        console.print(f"promise {offline.promise}: {offline.promise.sentence}", highlight=False, soft_wrap=True)
 
 
-class Offline:
-    """The graph in this process, by the service's own runner with one thread.
-
-    Attributes:
-        promise: how it is run for live and offline answers to be the same.
-
-    Raises:
-        CommandError: the repository does not hold the served version.
-    """
-
-    def __init__(self, repository: Path, shape: ModelShape) -> None:
-        from ostinato.service.catalogue.recurrent_checks import load_model
-        from ostinato.service.config import Settings
-
-        directory = (repository / shape.name / shape.version).absolute()
-        if not directory.is_dir():
-            raise CommandError(f"{repository}: there is no {shape.name}/{shape.version}, which the service serves")
-        loaded = load_model(directory, Settings())
-        self._manifest, self._runner = loaded.manifest, loaded.runner
-        self.promise = self._runner.promise
-
-    def rate(self, num_sessions: int) -> float:
-        """Steps a second with all sessions in one batch, or in the largest that the model takes."""
-        batch_size = min(num_sessions, self._runner.max_batch_size)
-        inputs = self._runner.manifest.given.zeros(batch_size, 1)
-        states = self._runner.initial_states(batch_size)
-        self._runner.run(inputs, states)
-        number = 0
-        began_at = time.perf_counter()
-        while (elapsed := time.perf_counter() - began_at) < RAW_SECONDS:
-            self._runner.run(inputs, states)
-            number += 1
-        steps_per_run = 1 if self._manifest.framing is None else self._manifest.framing.hop
-        return number * batch_size * steps_per_run / elapsed
-
-    def compare(self, clients: Clients, load: Load) -> int:
-        """Compare the last answers of some sessions with the offline run of all their steps; returns how many.
-
-        Raises:
-            WrongAnswer: one differs, or steps are lost or doubled.
-        """
-        from ostinato.service.engine.recurrent.offline import run_offline
-        from ostinato.service.inputs.framing import Framer
-        from ostinato.service.inputs.rows import to_context, to_rows
-
-        manifest = self._manifest
-        framer = None if manifest.framing is None else Framer(manifest)
-        initial = self._runner.initial_states(1)[: len(manifest.states)]
-        checked = range(0, len(clients.inputs), max(1, len(clients.inputs) // NUM_CHECKED))
-        for session in checked:
-            answer, num_steps = json.loads(load.last[session].body), load.num_steps[session]
-            if answer["steps"] != num_steps:
-                raise WrongAnswer(f"a session has {answer['steps']} steps, and its client got {num_steps} answers")
-            steps = to_rows(clients.applied(session, num_steps), manifest.given, "inputs")
-            num_answers = 1
-            if framer is not None:
-                steps, num_answers = framer.whole(steps), framer.num_frames(num_steps - 1, 1)
-            context = to_context(clients.contexts[session], manifest.context, "context")
-            begin = (*initial, *(each[None] for each in context))
-            last = manifest.made.zeros(0)
-            if num_answers:
-                last = run_offline(self._runner, steps[None], begin=begin)[0][0, -1:]
-            for part, expected in zip(manifest.outputs, manifest.made.unpack(last), strict=True):
-                given = answer["outputs"][part.name] if len(manifest.outputs) > 1 else answer["outputs"]
-                made = np.array(given, part.dtype)
-                if made.tobytes() != expected.tobytes():
-                    raise WrongAnswer(
-                        f"after {num_steps} steps a session answered {made.tolist()}; offline it is {expected.tolist()}"
-                    )
-        return len(checked)
+def _refused(refusals: Counter[str]) -> str:
+    """What was refused, and in which words."""
+    shown = [f"{count:,} x {words}" for words, count in refusals.most_common(NUM_SHOWN_REFUSALS)]
+    more = len(refusals) - len(shown)
+    return "\n".join(
+        ["requests were refused, so no answers were compared:", *shown, *([f"and {more} others"] if more else [])]
+    )
 
 
-async def _shape(url: str, model: str) -> ModelShape:
-    async with AsyncClient(url, patience_seconds=0.0) as client:
-        return ModelShape.of(await client.model(model))
-
-
-def _load(url: str, clients: Clients, seconds: float) -> Load:
-    """Open sessions, step them for some seconds, close them.
-
-    Raises:
-        CommandError: a step was refused.
-    """
-    address, host = _address(url)
-    session_ids: list[str] = []
+def _load(
+    protocol: SequenceProtocol,
+    sequences: Sequence[DrawnSequence],
+    scripts: Sequence[Script],
+    seconds: float,
+    rate: float,
+) -> Load:
+    """Step sequences for some seconds, and end them."""
+    keep = max(1, KEPT_ANSWERS // len(scripts))
+    load = None
     try:
-        asyncio.run(_open(url, clients.shape.name, clients.contexts, session_ids))
-        load = closed_loop(address, clients.requests(session_ids, host), seconds)
+        load = protocol.load(scripts, seconds, rate, keep)
     finally:
-        asyncio.run(_close(url, session_ids))
-    if load.num_failed:
-        refusal = next((answer.body for answer in load.last if answer.status >= 300), b"")
-        raise CommandError(f"{load.num_failed:,} steps were refused: {dict(load.statuses)}; {refusal.decode()[:300]}")
+        _end(protocol, sequences, scripts, load)
     return load
 
 
-async def _open(url: str, model: str, contexts: Sequence[Any], session_ids: list[str]) -> None:
-    async with AsyncClient(url) as client:
-        for context in contexts:
-            # One by one, so that those opened before a refusal are closed.
-            session_ids += [(await client.session(model, context=context, keep=True).open()).session_id]
+def _end(
+    protocol: SequenceProtocol, sequences: Sequence[DrawnSequence], scripts: Sequence[Script], load: Load | None
+) -> None:
+    """End the sequences that are under way, or may be: what stopped a load is the error to tell of."""
+    with contextlib.suppress(CommandError, OSError), protocol.asking() as ask:
+        for number, (sequence, script) in enumerate(zip(sequences, scripts, strict=True)):
+            has_ended = script.again_from == 0 and load and load.turns[number] == len(script.requests) - 1
+            if not has_ended:
+                ask(protocol.end(number, sequence))
 
 
-def _of_shape(numbers: list[float], part: Mapping[str, Any]) -> list[float]:
-    """A context's numbers, nested as it is."""
-    nested: list[float] = np.reshape(numbers, [axis for axis in part["shape"] if axis != "B"] or [1]).tolist()
-    return nested
+def _row(number: int, load: Load, raw_rate: float | None) -> dict[str, Any]:
+    """The figures of a load; times in milliseconds."""
+    row: dict[str, Any] = {"sequences": number, "steps_per_second": load.rate}
+    row |= {name: load.percentile(percent) * 1000 for name, percent in PERCENTILES.items()}
+    row["longest_pause"] = load.longest_pause * 1000
+    row |= {"refused": load.num_failed} if load.num_failed else {}
+    row |= {"not_sent": load.num_unsent} if load.num_unsent else {}
+    return row if raw_rate is None else {**row, "onnxruntime_alone": raw_rate, "ratio": load.rate / raw_rate}
 
 
-async def _close(url: str, session_ids: list[str]) -> None:
-    async with AsyncClient(url, patience_seconds=0.0) as client:
-        for session_id in session_ids:
-            # What stopped the load is the error to tell of; a session that stays behind expires.
-            with contextlib.suppress(CommandError):
-                await client.close_session(session_id)
-
-
-def _address(url: str) -> tuple[HostPort, str]:
-    """Where to connect to, and the name of the host for the requests."""
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
-        raise CommandError(f"{url!r}: bench speaks plain HTTP to a service's own address, as {URL}")
-    return (parts.hostname, parts.port or 80), parts.netloc
-
-
-def _table(shape: ModelShape, url: str, seconds: float, *, with_raw: bool) -> Table:
-    title = f"{shape.name}/{shape.version} at {url}: one step a request, {seconds:g} s each"
-    table = Table(title=escape(title), title_justify="left")
-    for name in ("sessions", "steps/s", "p50", "p99", "longest pause"):
-        table.add_column(name, justify="right")
-    if with_raw:
-        table.add_column("onnxruntime alone", justify="right")
-        table.add_column("ratio", justify="right")
+def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    """The rows, with a column for each figure that one of them has."""
+    table = Table(title=escape(title), caption="times in ms", box=SIMPLE_HEAD, pad_edge=False)
+    table.title_justify = table.caption_justify = "left"
+    names = [name for name in COLUMNS if any(name in row for row in rows)]
+    for name in names:
+        table.add_column(COLUMNS[name], justify="right")
+    for row in rows:
+        table.add_row(*(_shown(row[name]) if name in row else "" for name in names))
     return table
 
 
-def _cells(number: int, load: Load, raw_rate: float | None) -> list[str]:
-    cells = [
-        f"{number:,}",
-        f"{load.rate:,.0f}",
-        f"{load.percentile(50) * 1000:.2f} ms",
-        f"{load.percentile(99) * 1000:.2f} ms",
-        f"{load.longest_pause * 1000:.1f} ms",
-    ]
-    return cells if raw_rate is None else [*cells, f"{raw_rate:,.0f}", f"{load.rate / raw_rate:.3f}"]
+def _shown(value: float) -> str:
+    """A figure in three digits, or as many as it has before the point."""
+    digits = 0 if isinstance(value, int) or value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ostinato.errors import ServiceUnreachable
@@ -25,10 +27,17 @@ class PlainAnswer(NamedTuple):
 
 
 def http_request(
-    method: str, target: str, body: bytes = b"", content_type: str = "application/json", host: str = "localhost"
+    method: str,
+    target: str,
+    body: bytes = b"",
+    content_type: str = "application/json",
+    host: str = "localhost",
+    *,
+    headers: Mapping[str, object] = MappingProxyType({}),
 ) -> bytes:
     """An HTTP/1.1 request as it goes over the wire."""
     head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     if body or method == "POST":
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

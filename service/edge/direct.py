@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
+from ostinato.service.edge.codings import MIN_CODED_BYTES
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.message import EventStream, Request, Response, json_in_slices, json_response
-from ostinato.service.edge.routes import STEP, Routes
-from ostinato.service.edge.v1.schemas import StepBody
-from ostinato.service.edge.v1.steps import step_content
+from ostinato.service.edge.direct_route import DirectRoute
+from ostinato.service.edge.message import EventStream, Request, Response
+from ostinato.service.edge.routes import Handler, Routes
+from ostinato.service.edge.terms import Terms
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
@@ -42,15 +43,17 @@ class DirectExchange:
     """
 
     __slots__ = (
-        "_body",
         "_desk",
         "_is_cancelled",
         "_is_late",
         "_path",
         "_pattern",
+        "_route",
         "_routes",
         "_session",
+        "_step",
         "_task",
+        "_terms",
         "_writer",
         "arrived_at",
         "disconnected",
@@ -71,9 +74,11 @@ class DirectExchange:
         self._is_cancelled = self._is_late = False
         self._pattern = "none"
         self._path = ""
-        self._body: StepBody | None = None
+        self._route: DirectRoute | None = None
+        self._step: Any = None
         self._session: LiveSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._terms: Terms | None = None
 
     @property
     def is_read(self) -> bool:
@@ -95,17 +100,24 @@ class DirectExchange:
         self._path = path
         try:
             self._pattern, name, handler = routes.route("POST", path)
-            media_type = desk.check_headers(headers)
+            media_type, terms = desk.check_headers(headers)
             desk.check_size(len(body))
-            request = Request(name, query_string, media_type, body)
-            if self._pattern == STEP:
-                steps = routes.steps
-                if (found := steps.read(request)) is not None:
-                    self._session, self._body = session, chunk = found
-                    steps.begin(session, chunk, self)
+            request = Request(name, query_string, media_type, body, headers)
+            if terms is not None:
+                self._terms = terms
+                if terms.codings:
+                    self._task = desk.loop.create_task(self._run(self._unpack(request, terms, handler)))
                     return
+            route = routes.direct.get(self._pattern)
+            if route is not None and (found := route.read(request)) is not None:
+                self._route = route
+                self._session, self._step = session, step = found
+                route.begin(session, step, self)
+                return
             self._task = desk.loop.create_task(self._run(handler(request)))
         except Exception as error:
+            if self._terms is None:
+                self._terms = desk.terms_of(headers)
             self.set_exception(error)
 
     def done(self) -> bool:
@@ -118,20 +130,20 @@ class DirectExchange:
 
     def set_result(self, answer: StepAnswer) -> None:
         """Write a chunk's answer."""
-        assert self._body is not None
+        assert self._route is not None
         if answer.outputs.size > SLICE_NUMBERS:
-            self._task = self._desk.loop.create_task(self._run(json_in_slices(step_content(answer, self._body))))
+            self._task = self._desk.loop.create_task(self._run(self._route.answer_in_slices(answer, self._step)))
             return
         try:
-            response = json_response(step_content(answer, self._body))
+            response = self._route.answer(answer, self._step)
         except Exception as error:  # the commit of a batch must not fail because of one connection
             response = self._refuse(error)
         self._finish(response)
 
     def set_exception(self, error: Exception) -> None:
         """Write why a chunk was not applied; or where an old copy may have led to it, have it judged anew."""
-        if self._session is not None and self._body is not None and isinstance(error, REFUSALS):
-            anew = self._routes.steps.step_anew(self._session, self._body, error)
+        if self._route is not None and self._session is not None and isinstance(error, REFUSALS):
+            anew = self._route.step_anew(self._session, self._step, error)
             self._task = self._desk.loop.create_task(self._run(anew))
         else:
             self._finish(self._refuse(error))
@@ -177,8 +189,19 @@ class DirectExchange:
         else:
             self._finish(response)
 
+    async def _unpack(self, request: Request, terms: Terms, handler: Handler) -> Response | EventStream:
+        request.body = await terms.unpack(request.body, self._desk.max_body_bytes)
+        return await handler(request)
+
+    async def _apply(self, terms: Terms, response: Response) -> Response:
+        applied = await terms.apply(response)
+        self._terms = None
+        return applied
+
     async def _stream(self, response: EventStream) -> None:
         self.is_streaming = True
+        if self._terms is not None:
+            self._terms.apply_to_events(response)
         try:
             await self._writer.respond_in_parts(response, self.keep_alive)
         except Exception as error:
@@ -189,13 +212,20 @@ class DirectExchange:
         self._desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
 
     def _refuse(self, error: Exception) -> Response:
-        return self._desk.refuse(error, f"POST {self._path}").response()
+        label = "" if self._terms is None else self._terms.label
+        return self._desk.refuse(error, f"POST {self._path}{label}").response_to(self._path)
 
     def _finish(self, response: Response) -> None:
         if self.response_complete:
             return
+        terms = self._terms
+        if terms is not None and not (terms.spares_small and len(response.body) < MIN_CODED_BYTES):
+            if terms.takes_long(response):
+                self._task = self._desk.loop.create_task(self._run(self._apply(terms, response)))
+                return
+            response = terms.apply_at_once(response)
         self.response_complete = True
-        self._body = self._session = None
+        self._step = self._session = self._route = None
         desk = self._desk
         desk.under_way.pop(self, None)
         desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP connection, with a short way for the routes under ``/v1``.
+"""uvicorn's HTTP connection, with a short way for the routes under ``/v1`` and ``/v2``.
 
-ASGI gives each request a task, an event, a dictionary and two writes. A request to ``/v1`` whose body has arrived needs
+ASGI gives each request a task, an event, a dictionary and two writes. A request to these whose body has arrived needs
 none of them: it is handed on as it is, and its answer is one write. Whatever is not so plain (an upgrade, a request
 behind another, a large body, any other path) takes uvicorn's own way, through ASGI, to the same handlers.
 """
@@ -47,7 +47,7 @@ class HttpConnection(GuardedConnection):
         self.judge_head()
         if (
             self._edge is not None
-            and self.url.startswith(b"/v1/")
+            and self.url.startswith((b"/v1/", b"/v2/"))
             and self._is_answered()
             and not self.flow.write_paused
             and not self.transport.is_closing()

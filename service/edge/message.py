@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,26 +13,33 @@ import orjson
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 @dataclass(slots=True)
 class Request:
-    """A whole request; ``name`` is the variable part of its path, empty where it has none."""
+    """A whole request.
+
+    ``name``: the variable part of its path, empty where it has none. ``headers``: as they came, the names in small
+    letters.
+    """
 
     name: str
     query_string: bytes
     media_type: str
     body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer."""
+    """A whole answer; ``is_plain``: it leaves uncoded, whatever its client says that it takes."""
 
     status: int
     body: bytes
     media_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    is_plain: bool = False
 
 
 @dataclass(slots=True)
@@ -45,6 +52,7 @@ class EventStream:
     events: AsyncGenerator[bytes]
     status: int = 200
     media_type: str = "text/event-stream"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def event(name: str, content: object) -> bytes:

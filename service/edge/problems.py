@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from ostinato.service import errors
-from ostinato.service.edge.message import Response
+from ostinato.service.edge.codings import CODINGS
+from ostinato.service.edge.message import JSON, Response
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.MalformedRequest: (400, "malformed_request"),
@@ -24,6 +25,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.CopyOutdated: (410, "session_closed"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMediaType: (415, "unsupported_media_type"),
+    errors.UnsupportedCoding: (415, "unsupported_media_type"),
     errors.InvalidInput: (422, "invalid_input"),
     errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
@@ -37,11 +39,20 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
 INTERNAL = (500, "internal")
+OIP_STATUSES = dict.fromkeys((422, 404, 410), 400)
+"""What the Open Inference Protocol says otherwise, of inputs and of sequences that were not started."""
+OIP_NOT_FOUND = (errors.UnknownModel, errors.UnknownRoute)
 CODES = tuple(dict.fromkeys(code for _, code in (*PROBLEMS.values(), INTERNAL)))
 MAX_DETAIL_LENGTH = 1000
 """A detail may quote the request, and need not send all of it back."""
 
 MEDIA_TYPE = "application/problem+json"
+
+
+def oip_status(kind: type[BaseException]) -> int:
+    """The status of an error of this type by the Open Inference Protocol."""
+    status, _ = PROBLEMS.get(kind, INTERNAL)  # type: ignore[arg-type]
+    return status if issubclass(kind, OIP_NOT_FOUND) else OIP_STATUSES.get(status, status)
 
 
 class Problem:
@@ -86,16 +97,41 @@ class Problem:
             **self.row,
         }
 
+    @property
+    def sentence(self) -> str:
+        """All of it in one sentence, as the Open Inference Protocol has errors: with the place, and what is needed."""
+        row = self.row
+        field, expected_seq = row.get("field"), row.get("expected_seq")
+        before = f"{field}: " if field else ""
+        behind = "" if expected_seq is None else f" (expected_seq {expected_seq})"
+        return f"{before}{row['detail']}{behind}"
+
+    def response_to(self, path: str) -> Response:
+        """The whole answer as the routes word it of which ``path`` is one."""
+        if not path.startswith("/v2/") and path != "/v2":
+            return self.response()
+        return Response(
+            oip_status(type(self._error)), orjson.dumps({"error": self.sentence}), JSON, self._headers, is_plain=True
+        )
+
     def response(self) -> Response:
-        """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
+        """The whole answer, with ``Retry-After``, ``Allow``, ``Accept-Encoding`` or ``Upgrade`` where the error calls
+        for it.
+        """
+        return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, self._headers)
+
+    @property
+    def _headers(self) -> tuple[tuple[bytes, bytes], ...]:
         error = self._error
         headers: list[tuple[bytes, bytes]] = []
         if isinstance(error, errors.MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, errors.UnsupportedCoding):
+            headers.append((b"accept-encoding", ", ".join(CODINGS).encode()))
         if isinstance(error, errors.UpgradeRequired):
             headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
         if self.retry_after_seconds is not None:
             headers.append((b"retry-after", str(self.retry_after_seconds).encode()))
         if isinstance(error, errors.Draining):
             headers.append((b"connection", b"close"))
-        return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, tuple(headers))
+        return tuple(headers)

@@ -6,7 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.direct_route import DirectRoute
 from ostinato.service.edge.message import EventStream, Request, Response
+from ostinato.service.edge.methods import other_handler
+from ostinato.service.edge.oip.descriptions import Descriptions
+from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.oip.routes import INFER, INFER_VERSION, OipRoutes
+from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.typed import typed_handlers
 from ostinato.service.edge.v1.columns import ColumnSteps
 from ostinato.service.edge.v1.generate import GenerateRoutes
@@ -14,7 +20,7 @@ from ostinato.service.edge.v1.models import ModelRoutes
 from ostinato.service.edge.v1.predict import PredictRoute
 from ostinato.service.edge.v1.sessions import SessionRoutes
 from ostinato.service.edge.v1.steps import StepRoutes
-from ostinato.service.errors import MethodNotAllowed, UnknownRoute
+from ostinato.service.errors import UnknownRoute
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 
@@ -24,18 +30,20 @@ STEP = "/v1/sessions/{}/step"
 
 
 class Routes:
-    """Handlers by method and path: those under ``/v1``, and the typed ones.
+    """Handlers by method and path: those under ``/v1`` and ``/v2``, and the typed ones.
 
     Every path under ``/v1`` is ``/v1/<collection>``, ``/v1/<collection>/<name>`` or
     ``/v1/<collection>/<name>/<action>``, so that one look into a dictionary finds its handler.
 
     Attributes:
-        steps: for those who hand a chunk on without a task.
+        direct: those that hand a step on without a task, by their patterns.
+        inference, descriptions: of the Open Inference Protocol, for its other ways in.
         columns: for the binary frames of streams.
+        patterns: every method with its path, for those who describe them.
     """
 
     def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, desk: Desk) -> None:
-        self.steps = steps = StepRoutes(sessions, ledger)
+        steps = StepRoutes(sessions, ledger)
         self.columns = ColumnSteps(catalogue, sessions, ledger, desk)
         models, predict = ModelRoutes(catalogue), PredictRoute(catalogue)
         generate, lives = GenerateRoutes(catalogue, desk), SessionRoutes(sessions)
@@ -47,7 +55,7 @@ class Routes:
             ("POST", "/v1/models/{}/generate"): generate.generate,
             ("POST", "/v1/models/{}/score"): generate.score,
             ("POST", "/v1/models/{}/sessions"): lives.open,
-            ("GET", "/v1/models/{}/stream"): steps.refuse_without_handshake,
+            ("GET", "/v1/models/{}/stream"): self.columns.refuse_without_handshake,
             ("GET", "/v1/sessions"): lives.list,
             ("GET", "/v1/sessions/{}"): lives.show,
             ("DELETE", "/v1/sessions/{}"): lives.close,
@@ -58,6 +66,10 @@ class Routes:
             ("POST", "/v1/sessions/{}/step"): steps.step,
             ("POST", "/v1/sessions/{}/forecast"): steps.forecast,
         }
+        self.inference = Inference(catalogue, sessions, ledger)
+        self.descriptions = Descriptions(catalogue, desk.metrics, ttl_seconds=sessions.default_ttl_seconds)
+        self._oip = oip = OipRoutes(self.inference, self.descriptions)
+        self.direct: dict[str, DirectRoute] = {STEP: steps, INFER: oip, INFER_VERSION: oip}
         # By the number of parts, the collection and the action: all of a path except its name.
         self._paths: dict[tuple[int, str, str], tuple[str, dict[str, Handler]]] = {}
         for (method, path), handler in routes.items():
@@ -66,12 +78,15 @@ class Routes:
         self._typed: dict[str, tuple[str, dict[str, Handler]]] = {
             path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
         }
-
-        desk.expect(["none", *(path for path, _ in self._paths.values()), *self._typed])
+        of_protocol = [(method, path) for path, handlers in oip.table.items() for method in handlers]
+        self.patterns = (*routes, *of_protocol, *(("POST", path) for path in self._typed))
+        desk.expect(["none", *dict.fromkeys(path for _, path in self.patterns)])
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""
-        return path.startswith("/v1/") or path == "/v1" or path in self._typed
+        if path.startswith("/v1/") or path == "/v1" or path in self._typed:
+            return True
+        return (path.startswith("/v2/") or path == "/v2") and path not in HEALTH
 
     def route(self, method: str, path: str) -> tuple[str, str, Handler]:
         """The route that serves a path: its pattern, the path's variable part, and the handler.
@@ -83,6 +98,8 @@ class Routes:
             method = "GET"
         parts = path.split("/")
         num_parts = len(parts)
+        if num_parts > 1 and parts[1] == "v2":
+            return self._oip.route(method, path, parts)
         found = self._paths.get((num_parts, parts[2] if num_parts > 2 else "", parts[4] if num_parts == 5 else ""))
         if found is None:
             found = self._typed.get(path)
@@ -91,6 +108,5 @@ class Routes:
         pattern, handlers = found
         handler = handlers.get(method)
         if handler is None:
-            allowed = tuple(sorted(handlers))
-            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+            handler = other_handler(method, pattern, handlers)
         return pattern, parts[3] if num_parts > 3 else "", handler

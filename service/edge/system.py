@@ -8,22 +8,26 @@ from typing import Any
 import orjson
 
 from ostinato.service.edge.message import Response, json_response
+from ostinato.service.edge.methods import READING, options
 from ostinato.service.errors import MethodNotAllowed, UnknownRoute
 from ostinato.service.metrics.series import Metrics, media_type
+
+HEALTH = (LIVE, READY) = ("/v2/health/live", "/v2/health/ready")
+"""Of the Open Inference Protocol."""
 
 HIDDEN = "/static_content"
 """What BentoML's page is made of, which loads scripts from elsewhere."""
 
 
 class SystemRoutes:
-    """``/livez``, ``/healthz``, ``/readyz`` and ``/metrics``; probes and scrapes are not counted as requests.
+    """Liveness and readiness, under ``/v2/health``, too, and metrics; probes and scrapes are not counted as requests.
 
     Args:
         readiness: tells whether the service is ready, and what readiness answers.
         documents: further paths, and what answers each.
     """
 
-    paths = ("/livez", "/healthz", "/readyz", "/metrics")
+    paths = ("/livez", "/healthz", "/readyz", "/metrics", *HEALTH)
 
     def __init__(
         self,
@@ -47,8 +51,10 @@ class SystemRoutes:
         """
         if path.startswith(HIDDEN):
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
-        if method not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
+        if method == "OPTIONS":
+            return options(READING)
+        if method not in READING:
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if (document := self._documents.get(path)) is not None:
             return document()
         if path == "/metrics":
@@ -56,4 +62,9 @@ class SystemRoutes:
         if path == "/readyz":
             ready, content = self._readiness()
             return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        if path == READY:
+            ready, _ = self._readiness()
+            return json_response({"ready": ready}, 200 if ready else 503)
+        if path == LIVE:
+            return json_response({"live": True})
         return json_response({"status": "alive"})

@@ -39,7 +39,7 @@ class Sessions:
     Args:
         turns: the order of each session's requests.
         clock: seconds since the epoch.
-        default_ttl_seconds: for sessions that do not say; 0 = they never expire.
+        default_ttl_seconds: for sessions that do not say; 0 = they never expire. Kept as an attribute.
         look_ups: has the seconds that looks into the store took; None = nobody asks.
     """
 
@@ -55,7 +55,7 @@ class Sessions:
     ) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._default_ttl_seconds = default_ttl_seconds
+        self.default_ttl_seconds = default_ttl_seconds
         self._clock = clock
         self._turns = turns
         self._look_ups = look_ups or Histogram(())
@@ -136,7 +136,7 @@ class Sessions:
                     field="session_id",
                 ) from error
         now = self._clock()
-        begun = self._store.find_or_begin(session_id, engine.arena, ttl_seconds=self._default_ttl_seconds, now=now)
+        begun = self._store.find_or_begin(session_id, engine.arena, ttl_seconds=self.default_ttl_seconds, now=now)
         return await self._found(session_id, begun, now)
 
     def abandon(self, session: LiveSession) -> None:
@@ -275,7 +275,7 @@ class Sessions:
     ) -> _Opened:
         if session_id is not None:
             _check_id(session_id)
-        ttl = self._default_ttl_seconds if ttl_seconds is None else ttl_seconds
+        ttl = self.default_ttl_seconds if ttl_seconds is None else ttl_seconds
         check_time_to_live(ttl)
         engine.admit(0)
         session_id = session_id or secrets.token_urlsafe(16)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ostinato.tools.load import closed_loop
+from ostinato.tools.load import Script, closed_loop
 
 SECONDS = 0.2
 
@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("requests", type=Path)
     asked = parser.parse_args()
     requests, num_connections = read_requests(asked.requests.read_bytes()), int(asked.connections)
-    plans = [requests[first::num_connections] for first in range(num_connections)]
-    load = closed_loop(("127.0.0.1", urlsplit(asked.url).port or 0), plans, SECONDS)
+    scripts = [Script(requests[first::num_connections]) for first in range(num_connections)]
+    load = closed_loop(("127.0.0.1", urlsplit(asked.url).port or 0), scripts, SECONDS)
     times = {name: load.percentile(percent) * 1e6 for name, percent in (("p50", 50), ("p99", 99), ("max", 100))}
     answers = {"answers": len(load.ok), "not_ok": load.num_failed, "broken": 0}
     sys.stdout.write(f"summary {json.dumps({**answers, 'microseconds': load.seconds * 1e6, **times})}\n")

@@ -26,6 +26,8 @@ class Verb(Enum):
     GET = "get state"
     PUT = "put state"
     CLOSE = "close"
+    CLEAR = "end what is live"
+    """A part of a START or END: a session of that model is closed, and one that is not live is left as it is."""
     COPY = "copy"
     """The first half of a fork: the source as it is in its turn. The copy has a life of its own, so it is a second
     operation that opens it, at another moment: a session may be stepped after it was copied and before the copy is
@@ -43,6 +45,8 @@ class Way(Enum):
     COLUMNS = "columns"
     ARROW = "arrow"
     FRAME = "frame"
+    SEQUENCE = "sequence"
+    """A request of the Open Inference Protocol, whose session is named by its model."""
 
     @property
     def names_model(self) -> bool:
@@ -106,7 +110,7 @@ class Asked:
 
     def __str__(self) -> str:
         said: list[str] = [self.verb.value]
-        if self.verb in (Verb.OPEN, Verb.LISTED) or self.way.names_model:
+        if self.verb in (Verb.OPEN, Verb.CLEAR, Verb.LISTED) or self.way.names_model:
             said.append(f"{self.model or '*'}/{self.version or '*'}")
         if self.verb is Verb.STEP:
             said += [_short(self.inputs), f"seq {self.seq}", f"by {self.way.value}"]

@@ -13,9 +13,11 @@ from typing import Any
 
 from tests.faults.stage import Between, Stage
 from tests.histories.history import History
+from tests.histories.network import WIDTHS
 from tests.histories.player import EVERYTHING, LIMITS, STEADY, Belief, Player, close_session, take_state
 from tests.histories.reference import Reference
 from tests.histories.sender import Sender
+from tests.histories.sequences import name_of
 from tests.histories.stage import LocalStage
 
 SHORT_LIVES = (None, 0.05, 0.1, 0.3)
@@ -96,7 +98,12 @@ class Playing:
         Under an even seed everything is asked, under an odd one sessions are not closed.
         """
         conditions, history = self._conditions, History()
-        names = [(f"{seed}-{number}", f"{seed}-{number}-copy") for number in range(conditions.num_pairs)]
+        models = random.Random(seed).sample(list(WIDTHS), len(WIDTHS))
+        firsts = [
+            name_of(models[number % len(models)], number, seed) if number % 2 else f"{seed}-{number}"
+            for number in range(conditions.num_pairs)
+        ]
+        names = [(first, f"{seed}-{number}-copy") for number, first in enumerate(firsts)]
         beliefs: dict[str, Belief] = {}
         serving, over = asyncio.Event(), asyncio.Event()
         serving.set()

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tests.faults.http_sender import ARROW, arrow_message
-from tests.histories import panel
+from tests.histories import panel, sequences
 from tests.histories.history import History, Walk
 from tests.histories.network import CONTEXT_SIZES, KINDS, MODULUS, WIDTHS
 from tests.histories.operation import Answered, Asked, Inputs, Operation, StateFile, Verb, Way
@@ -69,10 +69,11 @@ EVERYTHING = {
     "fork": 4,
     "walk": 2,
     "predict": 1,
+    "sequence": 14,
 }
 """How often what is asked, relative to each other."""
 
-STEADY = {"step": 30.0, "columns": 10, "frames": 5, "open": 1, "reset": 3, "get_state": 5, "look": 5}
+STEADY = {"step": 30.0, "columns": 10, "frames": 5, "open": 1, "reset": 3, "get_state": 5, "look": 5, "sequence": 12}
 """The same where sessions live on, so that what was done twice is not soon forgotten."""
 
 
@@ -104,6 +105,7 @@ class Player:
         self._names, self._beliefs = names, beliefs
         self._num_replicas, self._verbs, self._ttl_seconds = num_replicas, verbs, ttl_seconds
         self._serving = serving
+        self._start_share = 0.1 if "close" in verbs else 0.02
         self._files: list[tuple[StateFile, bytes]] = []
 
     async def play(self, num_requests: int) -> None:
@@ -225,6 +227,31 @@ class Player:
         for operation, content in zip(begun, answers, strict=True):
             assert not isinstance(content, bytes)
             self._learn(self._history.close(operation, None if content is None else read_frame(content)))
+
+    async def sequence(self, replica: int) -> None:
+        """A step of a sequence by the Open Inference Protocol, with which it may start or end."""
+        names = list(sequences.sequences_of(self._names))
+        if not names:
+            return
+        name = self._random.choice(names)
+        model, belief = sequences.model_of(name), self._belief(name)
+        starts = self._chance(self._start_share) or (belief.model, belief.steps) == ("narrow", 0)
+        inputs, seq = self._chunk(belief, width=self._width(model))
+        request = sequences.SequenceRequest(
+            name,
+            inputs,
+            0 if starts and self._chance(0.5) else None if starts else seq,
+            starts=starts,
+            ends=self._chance(self._start_share / 2),
+            ttl_seconds=self._random.choice(self._ttl_seconds) if starts else None,
+            context=self._context(model) if starts else (),
+            flaw=self._flaw(0.04),
+        )
+        begun = request.operations(self._history, replica)
+        path, body, headers = request.request(self._random)
+        reply = await self._ask(replica, "POST", path, content=body, headers=headers)
+        if not isinstance(reply, NotSent):
+            self._learn(sequences.close(self._history, request, begun, reply))
 
     async def close(self, replica: int) -> None:
         """End a session."""

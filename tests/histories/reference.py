@@ -114,6 +114,8 @@ class Reference:
         for seen in self._at_that_time(operation, session):
             if operation.asked.verb is Verb.OPEN:
                 yield from self._open(operation, seen)
+            elif operation.asked.verb is Verb.CLEAR:
+                yield from _clear(operation, seen)
             elif operation.asked.verb is Verb.PASTE:
                 yield from self._paste(operation, seen, copied)
             elif operation.asked.verb is Verb.LISTED:
@@ -164,7 +166,9 @@ class Reference:
         elif isinstance(session, Live):
             yield Outcome(409, session, "session_exists")
         else:
-            yield _shown(201, self._new(operation, version, context=asked.context))
+            opened = _shown(201, self._new(operation, version, context=asked.context))
+            # What a sequence's session expires at is not told.
+            yield opened._replace(expires=None) if asked.way is Way.SEQUENCE else opened
 
     def _paste(self, operation: Operation, session: Session, copied: Live | None) -> Iterator[Outcome]:
         if copied is None:
@@ -204,6 +208,17 @@ class Reference:
                 yield from _not_live(asked, session)
 
 
+def _clear(operation: Operation, session: Session) -> Iterator[Outcome]:
+    if operation.asked.flaw:
+        yield from _flawed(operation.asked, session)
+    elif not isinstance(session, Live):
+        yield Outcome(200, session)
+    elif session.model != operation.asked.model:
+        yield Outcome(409, session, "session_exists")
+    else:
+        yield Outcome(200, Ended("session_closed", operation.called, operation.returned))
+
+
 def _flawed(asked: Asked, session: Session) -> Iterator[Outcome]:
     """What has a fault of its own may have another, too, that is told first; in either case nothing is applied."""
     yield Outcome(STATUS[asked.flaw], session, asked.flaw)
@@ -233,6 +248,9 @@ def _fits(asked: Asked, num_features: int) -> bool:
 
 def _step_live(operation: Operation, session: Live) -> Iterator[Outcome]:
     asked = operation.asked
+    if asked.way is Way.SEQUENCE and asked.model != session.model:
+        yield Outcome(409, session, "session_exists")
+        return
     if not _fits(asked, session.kind.num_features) or (asked.way.names_model and asked.model != session.model):
         yield Outcome(422, session, "invalid_input")
         if _fits(asked, session.kind.num_features):

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple
 
 import httpx2
@@ -26,6 +26,7 @@ class Reply(NamedTuple):
     status: int
     media_type: str
     body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def content(self) -> Any:
@@ -69,23 +70,24 @@ class Sender:
         content: bytes | None = None,
         json: object = None,
         media_type: str = "application/json",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Reply | None:
         """The answer to one request; None = it did not come, so the request may have been done, or may be yet.
 
         Raises:
             NotSent.
         """
-        headers = {} if content is None else {"content-type": media_type}
+        typed = {} if content is None else {"content-type": media_type}
         try:
             async with asyncio.timeout(self._attempt_seconds):
                 response = await self._clients[replica].request(
-                    method, path, content=content, json=json, headers=headers
+                    method, path, content=content, json=json, headers={**typed, **headers}
                 )
         except httpx2.ConnectError as error:
             raise NotSent(str(error)) from error
         except (httpx2.TransportError, TimeoutError):
             return None
-        return Reply(response.status_code, response.headers.get("content-type", ""), response.content)
+        return Reply(response.status_code, response.headers.get("content-type", ""), response.content, response.headers)
 
     async def frames(
         self, replica: int, path: str, frames: Sequence[Mapping[str, Any] | bytes]

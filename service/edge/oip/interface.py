@@ -23,6 +23,7 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import to_rows
 from ostinato.service.inputs.sequences import check_numbers, few
 
+_WORD_COSTS = 32
 _CELL = re.compile(r"(.*)\[(\d+)\]\[(\d+)\]", re.DOTALL)
 
 
@@ -34,6 +35,7 @@ class ModelInterface:
         states: what a sequence may begin with, by the graph's names of its inputs.
         last_states: which of them comes out under a name.
         lengths: the name of an input for how many steps each sequence has.
+        tells_more: whether ``told_of`` has anything.
         outputs: names, as the model answers.
     """
 
@@ -49,6 +51,9 @@ class ModelInterface:
         self.outputs = tuple(part.name for part in self.made.shown)
         self.output_datatypes = {part.name: datatype_of(part.dtype) for part in self.made.shown}
         self._row_shapes = {part.name: part.row_shape for part in self.made.shown}
+        self._only = manifest.inputs[0]
+        self._has_rows = all(self._row_shapes.values())
+        self.tells_more = self.made.delay is not None or self.made.framing is not None
 
     def by_name(self, tensors: Iterable[NamedTensor], *others: Iterable[str]) -> dict[str, NamedTensor]:
         """The inputs of a request by their names; ``others``: names that may be there besides the model's steps.
@@ -81,9 +86,9 @@ class ModelInterface:
 
     def rows(self, tensors: Sequence[NamedTensor]) -> NDArray[Any]:
         """Steps as rows ``[n, width]``, checked; ``tensors``: of each input, with any axes before those of a row."""
-        arrays = [numbers_of(tensor, part) for tensor, part in zip(tensors, self.given.parts, strict=True)]
         if self.given.is_single:
-            return arrays[0]
+            return _numbers_of(tensors[0], self._only, self.given.width)
+        arrays = [numbers_of(tensor, part) for tensor, part in zip(tensors, self.given.parts, strict=True)]
         return self.given.pack(
             [array.reshape(len(array), *part.row_shape) for array, part in zip(arrays, self.given.parts, strict=True)]
         )
@@ -114,6 +119,8 @@ class ModelInterface:
         """What rows ``[n, width]`` of one sequence answer: of each output an array ``[m, *row_shape]``."""
         made = self.made
         words = made.words(rows)
+        if made.is_flat and self._has_rows:
+            return {self.outputs[0]: words}
         named = {self.outputs[0]: words} if made.is_single else words
         return {name: each.reshape(len(each), *self._row_shapes[name]) for name, each in named.items()}
 
@@ -180,12 +187,18 @@ def numbers_of(tensor: NamedTensor, part: Input) -> NDArray[Any]:
     Raises:
         InvalidInput: a value is none that the model takes; names its place.
     """
-    width = part.num_features
+    return _numbers_of(tensor, part, part.num_features)
+
+
+def _numbers_of(tensor: NamedTensor, part: Input, width: int) -> NDArray[Any]:
     try:
         if tensor.datatype == BYTES:
             return to_rows(_words(tensor, part), RowLayout([part]), tensor.name)
-        numbers = np.ascontiguousarray(tensor.data).reshape(-1, width)
-        check_bools(numbers, tensor.name)
+        numbers = tensor.data.reshape(-1, width)
+        if not numbers.flags.c_contiguous:
+            numbers = np.ascontiguousarray(numbers)
+        if numbers.dtype.kind == "b":
+            check_bools(numbers, tensor.name)
         check_numbers(numbers, part, tensor.name)
         return numbers
     except InvalidInput as error:
@@ -221,7 +234,7 @@ def _word(text: bytes, name: str, step: int, feature: int) -> str:
         raise InvalidInput("this text is not UTF-8", f"{name}[{step}][{feature}]") from error
 
 
-_NUMBER: msgspec.json.Decoder[float | None] = msgspec.json.Decoder(float | None)
+_NUMBER: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
 
 
 def _number(text: bytes, name: str, step: int, feature: int) -> float | None:
@@ -242,6 +255,11 @@ def _in_tensor(place: str | None, tensor: NamedTensor, width: int) -> str | None
         return place
     indices = np.unravel_index(int(found[2]) * width + int(found[3]), tensor.shape)
     return found[1] + "".join(f"[{index}]" for index in indices)
+
+
+def num_bytes_to_read(tensors: Iterable[NamedTensor]) -> int:
+    """About how much work the numbers of tensors are; each word counts as many of them."""
+    return sum(tensor.data.nbytes * (_WORD_COSTS if tensor.datatype == BYTES else 1) for tensor in tensors)
 
 
 def refuse_classes(output: RequestedOutput) -> None:

@@ -23,10 +23,10 @@ from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.schemas import ColumnsBody, ColumnsQuery, NestedColumnsBody
 from ostinato.service.edge.v1.steps import check_width_of
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.errors import InvalidInput, OstinatoError, UpgradeRequired
 from ostinato.service.inputs.rows import count_steps, place_moved, read_rows, to_rows
 from ostinato.service.inputs.sequences import to_sequence
-from ostinato.service.inputs.turns import Pace, in_turns, to_numbers
+from ostinato.service.inputs.turns import Pace, in_turns, is_of_objects, to_numbers
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.rows import Columns, step_columns
@@ -81,6 +81,14 @@ class ColumnSteps:
         words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
         return write_rows(template.id_column, answers.seqs, answers.outputs, words, engine.made)
 
+    async def refuse_without_handshake(self, request: Request) -> Response:
+        """The WebSocket's path, without a handshake: those never come here. What a handshake would be refused for is
+        told first.
+        """
+        self._catalogue.resolve(request.name)
+        codec.decode_query(request.query_string, ColumnsQuery)
+        raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
+
     async def _step(
         self,
         engine: Engine,
@@ -121,7 +129,7 @@ async def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     seqs = None if body.seq is None else np.array([NO_SEQ if seq is None else seq for seq in body.seq], np.int64)
     errors: dict[int, OstinatoError] = {}
     try:
-        if body.holds_numbers:
+        if body.holds_numbers and not is_of_objects(body.inputs):
             inputs = _to_rows(body.inputs, given, "inputs")
         else:
             inputs = (await read_rows(body.inputs, given, "inputs")).rows

@@ -13,7 +13,7 @@ from ostinato.service.edge.message import JSON, Request, Response, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.large import read_body
 from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, PageQuery, ResetBody
-from ostinato.service.errors import UnsupportedMediaType
+from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 from ostinato.service.sessions.refusals import apply
 from ostinato.service.sessions.session import Facts, LiveSession
 from ostinato.service.sessions.session_file import read_session, write_session
@@ -94,6 +94,8 @@ class SessionRoutes:
         """Set a session to what a safetensors file holds."""
         if request.media_type == JSON or request.media_type.endswith("+json"):
             raise UnsupportedMediaType(f"this route reads a safetensors file, as {STATE}, not {request.media_type}")
+        if not request.body:
+            raise InvalidInput("there is no body; send a safetensors file")
 
         async def put(session: LiveSession) -> Facts:
             manifest = session.engine.manifest

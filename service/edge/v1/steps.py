@@ -19,11 +19,11 @@ from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.large import FEW_BYTES, Check, is_large, read_body
 from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepBody
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge, UpgradeRequired
+from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge
 from ostinato.service.inference.prediction import ForecastPlan, forecast
-from ostinato.service.inputs.rows import count_steps, read_rows, to_rows
+from ostinato.service.inputs.rows import ReadRows, count_steps, read_rows, to_rows
 from ostinato.service.inputs.sequences import check_width, to_steps
-from ostinato.service.inputs.turns import to_numbers
+from ostinato.service.inputs.turns import is_of_objects, to_numbers
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import apply, apply_anew
@@ -89,6 +89,14 @@ class StepRoutes:
         """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
         return self._ledger.step(session, chunk_inputs(session.engine, body), body.seq, future)
 
+    def answer(self, answer: StepAnswer, body: StepBody) -> Response:
+        """Word a chunk's answer."""
+        return json_response(step_content(answer, body))
+
+    async def answer_in_slices(self, answer: StepAnswer, body: StepBody) -> Response:
+        """``answer`` for many numbers, so that others have their turn."""
+        return await json_in_slices(step_content(answer, body))
+
     async def forecast(self, request: Request) -> Response:
         """Look into a session's future."""
         body = await read_body(request, _FORECAST, lambda _: self.check_forecast(request.name))
@@ -117,10 +125,6 @@ class StepRoutes:
         known_future = codec.known_future(body.known_future, features)
         outputs = await forecast(self._sessions, session, body.horizon, known_future)
         return outputs if engine.generator is not None else engine.made.words(outputs)
-
-    async def refuse_without_handshake(self, _: Request) -> Response:
-        """The WebSocket's path, without a handshake: those never come here."""
-        raise UpgradeRequired("this is a WebSocket: connect to it with ws:// and a WebSocket client")
 
 
 def check_chunk(session: LiveSession | None) -> Check:
@@ -158,7 +162,8 @@ async def prepare_inputs(body: StepBody, sessions: Sessions, session_id: str, mi
     """
     if body.holds_numbers:
         body.inputs = await to_numbers(body.inputs, dtype="")
-        return
+        if not is_of_objects(body.inputs):
+            return
     session = None
     with contextlib.suppress(OstinatoError):  # which is told when the chunk is put to it
         session = sessions.use(session_id) or await sessions.find(session_id)
@@ -185,7 +190,7 @@ def chunk_inputs(engine: Engine, body: StepBody) -> NDArray[Any] | bytes:
         TooLarge: it has too many steps.
     """
     given = body.inputs
-    if engine.given.is_flat and body.holds_numbers:
+    if engine.given.is_flat and body.holds_numbers and not isinstance(given, ReadRows):
         if len(given) > 1:
             engine.check_length(len(given), "the chunk")
         if not engine.manifest.inputs[0].categories:

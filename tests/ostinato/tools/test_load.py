@@ -14,7 +14,7 @@ import pytest
 
 from ostinato.errors import ServiceUnreachable
 from ostinato.tools.connection import HostPort, PlainAnswer, PlainConnection, http_request, parse_answer
-from ostinato.tools.load import Load, closed_loop, open_loop
+from ostinato.tools.load import Load, Script, closed_loop, open_loop
 
 Reply = Callable[[bytes], bytes]
 
@@ -60,7 +60,13 @@ def serve() -> Iterator[Callable[[Reply], HostPort]]:
         listener.close()
 
 
-def load(answered_at: list[float], sent_at: list[float], seconds: float, ok: list[bool] | None = None) -> Load:
+def load(
+    answered_at: list[float],
+    sent_at: list[float],
+    seconds: float,
+    ok: list[bool] | None = None,
+    steps: list[int] | None = None,
+) -> Load:
     taken = np.array([True] * len(answered_at) if ok is None else ok)
     return Load(
         seconds=seconds,
@@ -68,6 +74,7 @@ def load(answered_at: list[float], sent_at: list[float], seconds: float, ok: lis
         sent_at=np.array(sent_at),
         answered_at=np.array(answered_at),
         ok=taken,
+        steps=np.array([1] * len(answered_at) if steps is None else steps),
         num_steps=[],
         last=[],
         turns=[],
@@ -82,6 +89,12 @@ def test_rate_pause_and_percentiles_are_of_what_was_answered() -> None:
     # They took 0.5, 1, 0.5 and 6 seconds.
     assert took.percentile(50) == (0.5 + 1.0) / 2
     assert took.percentile(100) == 6.0
+
+
+def test_a_rate_is_of_steps_and_what_only_opens_something_counts_in_no_percentile() -> None:
+    took = load([5.0, 2.0, 4.0], [0.0, 1.0, 3.5], 10.0, steps=[0, 8, 2])
+    assert took.rate == 10 / 10
+    assert took.percentile(100) == 1.0
 
 
 def test_the_end_counts_as_a_pause_and_refusals_have_percentiles_of_their_own() -> None:
@@ -117,8 +130,8 @@ def test_each_connection_sends_its_own_requests_in_turn(serve: Callable[[Reply],
         return answer(200, body)
 
     address = serve(echo)
-    plans = [[http_request("POST", "/", b"%d%d" % (session, turn)) for turn in range(3)] for session in range(2)]
-    took = closed_loop(address, plans, 0.1)
+    requests = [[http_request("POST", "/", b"%d%d" % (session, turn)) for turn in range(3)] for session in range(2)]
+    took = closed_loop(address, [Script(each) for each in requests], 0.1)
     for session in range(2):
         mine = [int(body[1:]) for body in seen if body[:1] == b"%d" % session]
         assert mine == [turn % 3 for turn in range(len(mine))]
@@ -128,9 +141,25 @@ def test_each_connection_sends_its_own_requests_in_turn(serve: Callable[[Reply],
     assert took.num_failed == 0
 
 
+def test_what_a_script_has_in_front_is_sent_once_and_first_answers_are_kept(
+    serve: Callable[[Reply], HostPort],
+) -> None:
+    def echo(body: bytes) -> bytes:
+        time.sleep(0.001)
+        return answer(200, body)
+
+    script = Script([http_request("POST", "/", b"%d" % turn) for turn in range(3)], steps=[0, 2, 5], again_from=1)
+    took = closed_loop(serve(echo), [script], 0.1, keep=6)
+    assert [kept.body for kept in took.first[0]] == [b"0", b"1", b"2", b"1", b"2", b"1"]
+    steps_sent, turns = 0, script.turns()
+    for _ in range(len(took.ok)):
+        steps_sent += script.steps_of(next(turns))
+    assert int(took.steps.sum()) == steps_sent
+
+
 def test_a_large_request_goes_in_parts(serve: Callable[[Reply], HostPort]) -> None:
     address = serve(lambda body: answer(200, b"%d" % len(body)))
-    took = closed_loop(address, [[http_request("POST", "/", bytes(3_000_000))]], 0.05)
+    took = closed_loop(address, [Script([http_request("POST", "/", bytes(3_000_000))])], 0.05)
     assert took.last[0] == PlainAnswer(200, b"3000000")
 
 
@@ -139,16 +168,17 @@ def test_an_open_loop_sends_as_many_as_it_should_and_counts_what_it_could_not(
 ) -> None:
     address = serve(lambda body: answer(429 if body == b"1" else 200, body))
     requests = [http_request("POST", "/", body) for body in (b"0", b"1")]
-    took = open_loop(address, requests, 400, 0.5, num_connections=8)
+    took = open_loop(address, [Script(requests, start=number % 2) for number in range(8)], 400, 0.5)
     # 200 are due on average, and the deviation of a Poisson process is the root of that: 14. Six of them is certain.
     assert 115 < len(took.ok) + took.num_unsent < 285
     assert abs(took.statuses[200] - took.statuses[429]) <= 8
+    assert took.refusals == {PlainAnswer(429, b"1"): took.statuses[429]}
 
     def slow(body: bytes) -> bytes:
         time.sleep(0.2)
         return answer(200, body)
 
-    took = open_loop(serve(slow), requests, 400, 0.3, num_connections=1)
+    took = open_loop(serve(slow), [Script(requests)], 400, 0.3)
     assert took.num_unsent > 0
     assert sum(took.num_steps) <= 3
 
