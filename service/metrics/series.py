@@ -8,12 +8,8 @@ from the start: of a counter that appears with its first event, no rate tells th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 
 from ostinato.service.metrics.families import (
     Family,
@@ -25,6 +21,7 @@ from ostinato.service.metrics.families import (
     histogram,
 )
 
+OPEN_METRICS = "application/openmetrics-text"
 _MODEL = ("model", "version")
 _FEATURE = (*_MODEL, "feature")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -171,18 +168,11 @@ class Metrics:
             if not family.label_names:
                 family.labels()
         self.workers.labels().set(1)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     @property
     def families(self) -> list[Family[Any]]:
         """All series before their labels are given, in the order above."""
         return [family for family in vars(self).values() if isinstance(family, Family)]
-
-    def collect(self) -> Iterator[Metric]:
-        """All series as prometheus_client takes them."""
-        for family in self.families:
-            yield family.collect()
 
     def numbers(self) -> SeriesNumbers:
         """All series of this worker as plain numbers."""
@@ -205,7 +195,9 @@ class Metrics:
         """All series, those of all workers together: as OpenMetrics where ``accept`` asks for that, else in Prometheus'
         text format.
         """
-        return choose_encoder(accept)[0](self.of_all_workers()._registry)
+        is_open = OPEN_METRICS in accept
+        lines = [line for family in self.of_all_workers().families for line in family.lines(is_open=is_open)]
+        return "\n".join([*lines, *["# EOF"] * is_open, ""]).encode()
 
 
 class ModelMetrics:
@@ -241,4 +233,6 @@ SERIES = tuple(f"ostinato_{family.name}" for family in Metrics().families)
 
 def media_type(accept: str = "") -> str:
     """What ``Metrics.render`` gives."""
-    return choose_encoder(accept)[1]
+    if OPEN_METRICS in accept:
+        return f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
+    return "text/plain; version=0.0.4; charset=utf-8"

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
 
 import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from ostinato.service.metrics.families import HALF_LIFE_SECONDS, Distance, Histogram, distances
+from ostinato.service.metrics.series import OPEN_METRICS, Metrics
 from tests.service.puppet import Clock
 
 
@@ -57,8 +62,9 @@ def test_workers_values_are_put_together_before_a_distance_is_taken() -> None:
     # -2 and 2 are both at a distance; together they are values with mean 0 and deviation 2.
     one, other = seen(*[-2.0] * 100).numbers(), seen(*[2.0] * 100).numbers()
     family.load({("m",): [family.over_workers((a, b)) for a, b in zip(one, other, strict=True)]})
-    (sample,) = family.collect().samples
-    assert sample.value == pytest.approx(1)
+    line = family.lines(is_open=False)[-1]
+    assert line.startswith('ostinato_input_distance{model="m"} ')
+    assert float(line.rpartition(" ")[2]) == pytest.approx(1)
     assert math.isclose(seen(*[2.0] * 100).read(), math.hypot(2, 1))
 
 
@@ -74,3 +80,30 @@ async def test_a_wait_is_counted_whatever_comes_of_it() -> None:
     with pytest.raises(KeyError):
         await histogram.observe_wait(fail())
     assert histogram.counts == [2, 0]
+
+
+def test_what_is_written_is_read_the_same_by_both_parsers() -> None:
+    metrics = Metrics()
+    hostile = 'a "quoted" \\ name\nof two lines'
+    metrics.rejected.labels(reason=hostile).inc(3)
+    metrics.steps.labels(model="m", version="1").inc(1e17)
+    metrics.process_resident_bytes.labels().set(math.inf)
+    metrics.run_seconds.labels(model="m", version="1").observe_all([0.0002, 0.3, 11.0])
+
+    def read(families: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    plain = read(text_string_to_metric_families(metrics.render().decode()))
+    as_open = read(open_metrics_families(metrics.render(OPEN_METRICS).decode()))  # type: ignore[no-untyped-call]
+    assert plain == as_open
+    model = [("model", "m"), ("version", "1")]
+    assert plain["ostinato_rejected_total", frozenset({("reason", hostile)})] == 3
+    assert plain["ostinato_steps_total", frozenset(model)] == 1e17
+    assert plain["ostinato_process_resident_memory_bytes", frozenset()] == math.inf
+    assert plain["ostinato_run_seconds_bucket", frozenset([*model, ("le", "0.5")])] == 2
+    assert plain["ostinato_run_seconds_bucket", frozenset([*model, ("le", "+Inf")])] == 3
+    assert plain["ostinato_run_seconds_sum", frozenset(model)] == pytest.approx(11.3002)
