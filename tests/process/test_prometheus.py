@@ -45,9 +45,12 @@ class Prometheus:
 
     def is_up(self) -> bool:
         try:
-            return any(target["health"] == "up" for target in self.ask("targets")["activeTargets"])
+            answer = self._http.get("/targets")
         except httpx2.TransportError:
             return False
+        # It listens before it is ready, and says so.
+        targets = answer.json()["data"]["activeTargets"] if answer.status_code == 200 else []
+        return any(target["health"] == "up" for target in targets)
 
     def values(self, query: str) -> list[float]:
         """What a query gives now, without what is no number, as a quantile of nothing."""

@@ -55,12 +55,15 @@ async def test_a_session_that_took_steps_unseen_is_not_compared_by_what_was_seen
 async def test_a_session_in_the_slot_of_another_is_not_compared_with_that_ones_values() -> None:
     clock = Clock()
     house = House(engine_clock=clock)
+    third = await house.sessions.open("sum")
+    await house.ledger.step(third, column(4))
+    clock.now += 10 * SAMPLE_SECONDS
     first = await house.sessions.open("sum", session_id="first")
     await house.ledger.step(first, column(9))
     await house.sessions.close("first")
     house.clock.now += 1
-    second = await house.sessions.open("sum")
-    assert second.slot == first.slot
+    second = await house.sessions.fork(third)  # which has as many steps
+    assert (second.slot, second.steps) == (first.slot, 1)
     clock.now += 10 * SAMPLE_SECONDS
     await house.ledger.step(second, column(1))
     assert told(house) == (0, 0, 0)
