@@ -48,6 +48,7 @@ ROWS: tuple[tuple[str, tuple[int, ...], Row], ...] = (
     ("pauses", (2,), http_steps.pauses),
     ("one client, Open Inference Protocol", (20,), oip_steps.one_session),
     ("256 sessions, Open Inference Protocol", (20,), oip_steps.many_sessions),
+    ("Open Inference Protocol over gRPC", (20,), oip_steps.by_grpc),
     ("256 sessions on one WebSocket", (4,), many_in_one.stream),
     ("256 sessions in a message", (5,), many_in_one.batches),
     ("256 sessions over HTTP, lmdb", (11,), durability.steps_on_lmdb),

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.errors import BenchmarkError, OwnFault, SubjectFailed
 from benchmarks.figures import Figures
-from benchmarks.oip_subjects import OstinatoV2, TritonBinary
+from benchmarks.oip_subjects import OstinatoGrpc, OstinatoV2, TritonBinary
 from benchmarks.process import SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
 from benchmarks.spelling import NUM_WORDS
@@ -24,7 +24,11 @@ from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling
 from benchmarks.workloads import Offline, Steps, write_model
 
 KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Echo, Ostinato, Triton, FastApi, BentoMl)}
-OIP_KINDS: dict[str, type[Subject]] = {"ostinato-v2": OstinatoV2, "triton-binary": TritonBinary}
+OIP_KINDS: dict[str, type[Subject]] = {
+    "ostinato-v2": OstinatoV2,
+    "ostinato-grpc": OstinatoGrpc,
+    "triton-binary": TritonBinary,
+}
 """The same servers, spoken to by the Open Inference Protocol in binary tensors; each has a process of its own."""
 BUSY_FRACTION = 0.9
 """A load generator that used more of its core than this may have been the bottleneck."""

@@ -10,6 +10,7 @@ from benchmarks.subjects import Ostinato, Stepped, Triton
 from benchmarks.workloads import MODEL, NUM_FEATURES, Floats
 from ostinato.tools.connection import PlainAnswer
 from ostinato.tools.sequences.oip import infer_request, read_answer
+from ostinato.tools.server_process import free_port
 
 
 def step_request(model: str, tensor: str, session: int, inputs: Floats, *, first: bool, last: bool = False) -> bytes:
@@ -39,6 +40,19 @@ class OstinatoV2(Ostinato):
     def close(self, sessions: range) -> None:
         nothing = np.zeros(NUM_FEATURES, np.float32)
         self.ask([step_request(MODEL, "inputs", session, nothing, first=False, last=True) for session in sessions])
+
+
+class OstinatoGrpc(Ostinato):
+    """The service with its gRPC port open."""
+
+    def __init__(self, repository: Path, scratch: Path) -> None:
+        super().__init__(repository, scratch)
+        self.name, self.title = "ostinato-grpc", "Ostinato, gRPC"
+        self.grpc_port = free_port()
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        command, environment = super().command()
+        return [*command, "--grpc-port", str(self.grpc_port)], environment
 
 
 class TritonBinary(Triton):

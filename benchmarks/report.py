@@ -155,6 +155,8 @@ def _oip(report: Mapping[str, Any]) -> Iterator[str]:
     titles = {
         "ostinato": "Ostinato, /v1 in JSON",
         "ostinato-v2": "Ostinato, /v2 in binary tensors",
+        "ostinato-grpc": "Ostinato, gRPC, a call each (a client in Python)",
+        "ostinato-grpc-stream": "Ostinato, gRPC, one stream (the same)",
         "triton": "Triton, JSON",
         "triton-binary": "Triton, binary tensors",
     }

@@ -71,11 +71,13 @@ def check_grpc(settings: Settings) -> None:
     """See that gRPC can be served as the settings want it; nothing is asked where it is off.
 
     Raises:
-        ValueError: a file of its credentials is not what it should be.
+        ValueError: a file of its credentials is not what it should be, or the port is that of HTTP.
         ModuleNotFoundError: a library is missing.
     """
     check_files(settings)
     if settings.grpc_port is not None:
+        if settings.grpc_port == settings.port and settings.port:
+            raise ValueError(f"--grpc-port {settings.grpc_port}: it is that of HTTP (--port); give another")
         for library in ("grpc", "grpc_health", "grpc_reflection"):
             require(library, "--grpc-port")
 

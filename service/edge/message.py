@@ -33,12 +33,13 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer."""
+    """A whole answer; ``is_plain``: it leaves uncoded, whatever its client says that it takes."""
 
     status: int
     body: bytes
     media_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    is_plain: bool = False
 
 
 @dataclass(slots=True)

@@ -110,7 +110,9 @@ class Problem:
         """The whole answer as the routes word it of which ``path`` is one."""
         if not path.startswith("/v2/") and path != "/v2":
             return self.response()
-        return Response(oip_status(type(self._error)), orjson.dumps({"error": self.sentence}), JSON, self._headers)
+        return Response(
+            oip_status(type(self._error)), orjson.dumps({"error": self.sentence}), JSON, self._headers, is_plain=True
+        )
 
     def response(self) -> Response:
         """The whole answer, with ``Retry-After``, ``Allow``, ``Accept-Encoding`` or ``Upgrade`` where the error calls

@@ -170,7 +170,7 @@ class Terms:
         return [(b"x-request-id", self.request_id)] if self.request_id else []
 
     def _is_to_be_coded(self, response: Response) -> bool:
-        return bool(self._prefers) and len(response.body) >= self._least
+        return bool(self._prefers) and len(response.body) >= self._least and not response.is_plain
 
     def _applied(self, response: Response, coded: bytes | None) -> Response:
         body = response.body

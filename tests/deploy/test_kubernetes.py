@@ -142,12 +142,14 @@ def test_service_port_probes_and_scraping_meet_the_port_that_the_server_listens_
     rendered: Rendered, settings: Settings
 ) -> None:
     container = rendered.container
-    (port,) = container["ports"]
+    port, grpc_port = container["ports"]
     annotations = rendered.workload["template"]["metadata"]["annotations"]
-    (service_port,) = rendered.documents["Service/ostinato"]["spec"]["ports"]
+    service_port, grpc_service_port = rendered.documents["Service/ostinato"]["spec"]["ports"]
     assert settings.host == "0.0.0.0"
     assert settings.port == port["containerPort"] == int(annotations["prometheus.io/port"])
     assert port["name"] == service_port["targetPort"]
+    assert settings.grpc_port == grpc_port["containerPort"] == grpc_service_port["port"]
+    assert grpc_port["name"] == grpc_service_port["targetPort"]
     assert annotations["prometheus.io/path"] == "/metrics"
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
     assert probes == {

@@ -32,6 +32,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
+    ("docs/grpc.md", "$ ostinato serve --grpc-port 3001 --grpc-certificate"): "it needs certificates of the reader's",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     (
         "docs/triton.md",

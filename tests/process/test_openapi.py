@@ -204,5 +204,7 @@ def test_a_generated_client_gets_typed_answers_and_typed_problems(
 
 
 def test_what_it_promises_is_kept_whatever_is_sent(described: ServerProcess, tmp_path: Path) -> None:
-    told = hold_contract(described.url, tmp_path, seed=1, max_examples=1, options=("--exclude-tag", OIP_REFUSED))
+    # What is refused whatever comes, and what differs by a version in its path, is in the long form.
+    fewer = ("--exclude-tag", OIP_REFUSED, "--exclude-operation-id-regex", "^oipVersion")
+    told = hold_contract(described.url, tmp_path, seed=1, max_examples=1, options=fewer)
     assert told.returncode == 0, told.stdout

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
-from ostinato.tools.connection import PlainAnswer, PlainConnection
+from ostinato.tools.connection import PlainAnswer
 from ostinato.tools.load import Load, Script
 from ostinato.tools.sequences.course import Course, last_span, spans
 from ostinato.tools.sequences.drawn import DrawnSequence, SteppedModel
@@ -146,20 +146,17 @@ class RepeatedReference(Reference):
         protocol = self._protocol
         script = protocol.script(REPEATED_FROM + number, sequence, self._course)
         known: dict[tuple[int, int], NamedOutputs] = {}
-        connection = PlainConnection(protocol.address)
-        try:
+        with protocol.asking() as ask:
             for turn, (first, end), _ in zip(script.turns(), spans(script), range(self._num_requests), strict=False):
                 if first >= num_steps or (turn == 0 and known):
                     break
-                answer = connection.ask(script.requests[turn])
+                answer = ask(script.requests[turn])
                 if not 200 <= answer.status < 300:
                     raise CommandError(f"steps that were sent again were refused: {protocol.refusal(answer)}")
                 if end > first:
                     known[first, end] = protocol.read(answer).outputs
             if not self._course.portions[-1].is_last or end < num_steps:
-                connection.ask(protocol.end(REPEATED_FROM + number, sequence))
-        finally:
-            connection.socket.close()
+                ask(protocol.end(REPEATED_FROM + number, sequence))
         return lambda first, end: known.get((first, end))
 
 

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
-from ostinato.tools.connection import PlainAnswer, PlainConnection, http_request
+from ostinato.tools.connection import PlainAnswer, http_request
 from ostinato.tools.load import Script
 from ostinato.tools.sequences.course import Course, Portion
-from ostinato.tools.sequences.drawn import DrawnSequence, Part, SteppedModel
+from ostinato.tools.sequences.drawn import DrawnSequence, ManifestEntry, SteppedModel
 from ostinato.tools.sequences.protocol import ReadAnswer, SequenceProtocol
 
 Tensors = Literal["binary", "json"]
 Ids = Literal["numbers", "strings"]
 
 
-class TensorShape(NamedTuple):
+class InputShape(NamedTuple):
     """The axes of an input.
 
     Attributes:
@@ -38,7 +38,7 @@ class TensorShape(NamedTuple):
     steps_axis: int | None
 
     @classmethod
-    def of(cls, tensor: Mapping[str, Any], *, is_batched: bool) -> TensorShape:
+    def of(cls, tensor: Mapping[str, Any], *, is_batched: bool) -> InputShape:
         """The shape of an input in a model's metadata.
 
         Args:
@@ -92,12 +92,13 @@ class OipProtocol(SequenceProtocol):
         super().__init__(url)
         self.title = f"{'binary tensors' if tensors == 'binary' else 'JSON'} under /v2"
         self._is_binary, self._has_strings = tensors == "binary", ids == "strings"
+        self._version = version
         self._target = f"/v2/models/{quote(model)}" + (f"/versions/{quote(version)}" if version else "")
-        described, config = self._ask(self._target), self._ask(f"{self._target}/config")
+        described, config = self._describe(model, version)
         optional = {part["name"] for part in config.get("input", []) if part.get("optional")}
         is_batched = config.get("max_batch_size", 0) > 0
         shapes = {
-            tensor["name"]: TensorShape.of(tensor, is_batched=is_batched)
+            tensor["name"]: InputShape.of(tensor, is_batched=is_batched)
             for tensor in described["inputs"]
             if tensor["name"] not in optional
         }
@@ -110,7 +111,7 @@ class OipProtocol(SequenceProtocol):
         versions = described.get("versions") or [""]
         self.model = SteppedModel(described["name"], version or str(versions[-1]), inputs, context)
 
-    def draw_by(self, manifest_inputs: Iterable[Part]) -> None:
+    def draw_by(self, manifest_inputs: Iterable[ManifestEntry]) -> None:
         """Draw inputs as a manifest tells, which has them in the order of the server, whatever their names there."""
         pairs = zip(self.model.inputs, manifest_inputs, strict=False)
         parts = tuple({**told, "name": part["name"]} for part, told in pairs)
@@ -147,14 +148,21 @@ class OipProtocol(SequenceProtocol):
         if portion.is_first:
             rows_of |= {name: [row] for name, row in sequence.context.items()}
         tensors = {name: self._shapes[name].tensor(rows) for name, rows in rows_of.items()}
+        return self._encode(number, parameters, tensors)
+
+    def _encode(self, number: int, parameters: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:
+        """An inference for sequence ``number``, as it goes over the wire."""
+        del number
         return infer_request(f"{self._target}/infer", parameters, tensors, is_binary=self._is_binary, host=self.host)
 
+    def _describe(self, model: str, version: str) -> tuple[Any, Any]:
+        """A model's metadata and configuration."""
+        del model, version  # the target has them
+        return self._ask(self._target), self._ask(f"{self._target}/config")
+
     def _ask(self, target: str) -> Any:
-        connection = PlainConnection(self.address)
-        try:
-            answer = connection.ask(http_request("GET", target, host=self.host))
-        finally:
-            connection.socket.close()
+        with self.asking() as ask:
+            answer = ask(http_request("GET", target, host=self.host))
         if answer.status != 200:
             raise CommandError(f"{self.host} answers {answer.status} to GET {target}: {self.refusal(answer)}")
         try:
@@ -241,7 +249,7 @@ def _binary_size(output: Mapping[str, Any]) -> int:
     return int(output.get("parameters", {}).get("binary_data_size", 0))
 
 
-def _part(name: str, shape: TensorShape) -> Part:
+def _part(name: str, shape: InputShape) -> ManifestEntry:
     """An input as a manifest would have it."""
     width = int(np.prod(shape.row, dtype=np.int64))
     features = [f"{name}{place}" for place in range(width)]

@@ -85,7 +85,7 @@ class KnownStep(HttpStep):
     __slots__ = ("_behind", "_known")
 
     def __init__(self, known: KnownForm, behind: bytes) -> None:
-        self.form, self.binary = known.form, known.binary
+        super().__init__(known.form, (), known.binary)
         self._known = known
         self._behind = behind
 

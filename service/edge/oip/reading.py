@@ -51,7 +51,7 @@ class TensorHeader(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     data: Any = None
 
 
@@ -59,25 +59,25 @@ class OutputHeader(msgspec.Struct):
     """An output that is asked for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class InferHeader(msgspec.Struct):
-    """The header of a request; clients may put more in it."""
+    """The header of a request; clients may put more in it, and null for what they do not say."""
 
     inputs: list[TensorHeader]
-    id: str = ""
-    parameters: dict[str, bool | int | float | str] = {}
-    outputs: list[OutputHeader] = []
+    id: str | None = None
+    parameters: dict[str, bool | int | float | str] | None = None
+    outputs: list[OutputHeader] | None = None
 
 
 class _LooseHeader(msgspec.Struct):
     """A large one, whose inputs are read a slice at a time."""
 
     inputs: list[dict[str, Any]]
-    id: str = ""
-    parameters: dict[str, bool | int | float | str] = {}
-    outputs: list[OutputHeader] = []
+    id: str | None = None
+    parameters: dict[str, bool | int | float | str] | None = None
+    outputs: list[OutputHeader] | None = None
 
 
 _HEADER = msgspec.json.Decoder(InferHeader)
@@ -91,7 +91,9 @@ class BinaryOutputs:
 
     def __init__(self, parameters: InferParameters, outputs: list[OutputHeader]) -> None:
         self._otherwise = _flag(parameters, "binary_data_output", False)
-        self._by_name = {output.name: _flag(output.parameters, "binary_data", self._otherwise) for output in outputs}
+        self._by_name = {
+            output.name: _flag(output.parameters or {}, "binary_data", self._otherwise) for output in outputs
+        }
 
     def __contains__(self, name: str) -> bool:
         return self._by_name.get(name, self._otherwise)
@@ -181,9 +183,10 @@ def _held(loose: _LooseHeader) -> InferHeader:
 def _request(
     header: InferHeader, tensors: list[NamedTensor], model: str, version: str | None
 ) -> tuple[InferRequest, BinaryOutputs]:
-    outputs = [RequestedOutput(output.name, output.parameters) for output in header.outputs] if header.outputs else ()
-    request = InferRequest(model, version, header.id, header.parameters, tensors, outputs)
-    return request, BinaryOutputs(header.parameters, header.outputs)
+    named, parameters = header.outputs or [], header.parameters or {}
+    outputs = [RequestedOutput(output.name, output.parameters or {}) for output in named]
+    request = InferRequest(model, version, header.id or "", parameters, tensors, outputs)
+    return request, BinaryOutputs(parameters, named)
 
 
 def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]) -> Iterator[None]:
@@ -195,8 +198,9 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         if dtype is None:
             raise InvalidInput(f"no datatype {tensor.datatype[:60]!r}; there are: {', '.join(DTYPES)}", name)
         shape, count = shape_of(tensor)
-        refuse_shared_memory(tensor.parameters, name)
-        size = tensor.parameters.get("binary_data_size")
+        told = tensor.parameters or {}
+        refuse_shared_memory(told, name)
+        size = told.get("binary_data_size")
         if size is None:
             data = yield from _of_json(tensor.data, shape, count, dtype, name)
         else:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes
+from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes, num_bytes_to_read
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.edge.oip.options import SequenceParameters, read_options
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.turns import THREAD_BYTES
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.opening import check_time_to_live
 
@@ -103,12 +105,13 @@ class StepForm:
 class SequenceStep:
     """A request for steps of a sequence: its form, and its inputs."""
 
-    __slots__ = ("_fit", "_tensors", "form")
+    __slots__ = ("_fit", "_read", "_tensors", "form")
     _fit: Fit
 
     def __init__(self, form: StepForm, tensors: Sequence[NamedTensor]) -> None:
         self.form = form
         self._tensors = tensors
+        self._read: tuple[Engine, Any] | None = None
 
     @property
     def tensors(self) -> Sequence[NamedTensor]:
@@ -122,10 +125,21 @@ class SequenceStep:
             InvalidInput: they are not what the model takes; names the tensor and the place.
             TooLarge: they are too many.
         """
+        if self._read is not None and self._read[0] is engine:
+            return self._read[1]
         tensors = self.tensors
         self._fit = fit = self.form.fit(engine, tensors)
         rows = fit.model.rows([tensors[place] for place in fit.places])
         return rows.tobytes() if len(rows) == 1 else rows
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its steps are to be read before, and not on the event loop: many words."""
+        return num_bytes_to_read(self.tensors) > THREAD_BYTES
+
+    async def read(self, engine: Engine) -> None:
+        """Read its steps for a model version already; raises as ``rows``."""
+        self._read = engine, await asyncio.to_thread(self.rows, engine)
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.catalogue import AnyEngine
-from ostinato.service.edge.openapi.tensor_examples import NUM_STEPS, infer_body
+from ostinato.service.edge.openapi.tensor_examples import MAX_STEPS, NUM_STEPS, infer_body
 from ostinato.service.edge.openapi.usual_values import usual_step, usual_text
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
@@ -68,12 +67,12 @@ def session_of(model: str, which: str = "example") -> str:
 def _bodies_of(engine: AnyEngine) -> Bodies:
     manifest = engine.manifest
     if isinstance(engine, GenerationEngine):
-        bodies = _of_generator(manifest)
+        bodies = _of_generator(engine)
         infer = infer_body(engine) if bodies else {}
         return {**bodies, "oipInfer": infer, "oipVersionInfer": infer} if bodies else {}
     if sum(part.num_features for part in (*manifest.inputs, *manifest.context)) > MAX_NUMBERS:
         return {}
-    steps = _steps(manifest.inputs, NUM_STEPS)
+    steps = _steps(manifest.inputs, min(NUM_STEPS, engine.max_chunk_steps))
     context = {part.name: _nested(part) for part in manifest.context}
     told = {"context": context} if context else {}
     predict = {"sequences": [steps, _steps(manifest.inputs, 1)], **told}
@@ -114,7 +113,8 @@ def _forecast(engine: Engine) -> Bodies | None:
     return {"horizon": horizon, **({"known_future": known} if known else {})}
 
 
-def _of_generator(manifest: Manifest) -> Bodies:
+def _of_generator(engine: GenerationEngine) -> Bodies:
+    manifest = engine.manifest
     vocabularies = manifest.vocabularies
     source: Any = usual_text(vocabularies["source"]) if "source" in vocabularies else None
     if source is None and manifest.inputs:
@@ -122,8 +122,8 @@ def _of_generator(manifest: Manifest) -> Bodies:
         if part.num_features > MAX_NUMBERS:
             return {}
         has_steps = part.source_axis is not None or part.time_axis is not None
-        source = _steps((part,), NUM_STEPS) if has_steps else _nested(part)
-    generate: Bodies = {"max_steps": 8}
+        source = _steps((part,), min(NUM_STEPS, engine.max_source_steps)) if has_steps else _nested(part)
+    generate: Bodies = {"max_steps": min(MAX_STEPS, engine.max_output_steps)}
     if source is not None:
         generate = {"inputs": [source], **generate}
     named = {"model": manifest.name, **generate}

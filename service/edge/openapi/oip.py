@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ostinato.service import errors
-from ostinato.service.edge.message import JSON
+from ostinato.service.edge.message import JSON, OCTETS
 from ostinato.service.edge.oip import answer_schemas as answers
-from ostinato.service.edge.oip.reading import HEADER_LENGTH, OCTETS, InferHeader
+from ostinato.service.edge.oip.reading import HEADER_LENGTH, InferHeader
 from ostinato.service.edge.oip.routes import IndexBody
 from ostinato.service.edge.openapi.operation import (
     BINARY,

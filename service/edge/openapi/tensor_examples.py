@@ -14,6 +14,8 @@ from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 
 NUM_STEPS = 2
+"""Or as many as a model takes, where that is fewer."""
+MAX_STEPS = 8
 SEQUENCE = "example"
 
 
@@ -24,7 +26,7 @@ def infer_body(engine: AnyEngine) -> dict[str, Any]:
     manifest = engine.manifest
     if isinstance(engine, GenerationEngine):
         return _of_generator(engine)
-    inputs = [_tensor(part, NUM_STEPS) for part in manifest.inputs]
+    inputs = [_tensor(part, min(NUM_STEPS, engine.max_chunk_steps)) for part in manifest.inputs]
     inputs += [_tensor(part, None) for part in manifest.context]
     if not isinstance(engine, Engine):
         return {"inputs": inputs}
@@ -34,7 +36,7 @@ def infer_body(engine: AnyEngine) -> dict[str, Any]:
 
 def _of_generator(engine: GenerationEngine) -> dict[str, Any]:
     manifest = engine.manifest
-    parameters = {"max_steps": 8}
+    parameters = {"max_steps": min(MAX_STEPS, engine.max_output_steps)}
     name, datatypes, axes = input_of(manifest)
     if not manifest.inputs:
         return {"parameters": parameters, "inputs": []}
@@ -44,7 +46,8 @@ def _of_generator(engine: GenerationEngine) -> dict[str, Any]:
             "parameters": parameters,
             "inputs": [{"name": name, "shape": [1], "datatype": BYTES, "data": [text]}],
         }
-    shape = [1, *(NUM_STEPS if axis < 0 else axis for axis in axes)]
+    num_steps = min(NUM_STEPS, engine.max_source_steps)
+    shape = [1, *(num_steps if axis < 0 else axis for axis in axes)]
     step = usual_step(manifest.inputs[0])
     data = step * (math.prod(shape) // len(step))
     return {

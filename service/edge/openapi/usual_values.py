@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ostinato.service.artifact.tensors import Input
@@ -15,7 +16,9 @@ def usual_text(vocabulary: Vocabulary) -> str:
 
 def usual_step(part: Input) -> list[Any]:
     """A usual value of each feature: its mean in training, or the least that it may be."""
-    means = part.statistics.mean if part.statistics is not None else (0.0,) * part.num_features
+    means = part.statistics.mean if part.statistics is not None else ()
+    if len(means) != part.num_features or not all(map(math.isfinite, means)):
+        means = (0.0,) * part.num_features
     values: list[Any] = []
     for name, mean in zip(part.features, means, strict=False):
         value = float(f"{mean:.4g}")

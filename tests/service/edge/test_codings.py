@@ -37,7 +37,7 @@ def raw_deflate(text: bytes) -> bytes:
 
 
 PACKED = {
-    "gzip": gzip.compress(TEXT),
+    "gzip": gzip.compress(TEXT, mtime=0),
     "deflate": zlib.compress(TEXT),
     "zstd": zstandard.compress(TEXT),
 }
@@ -48,7 +48,7 @@ SKIPPABLE = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
     ("coding", "body"),
     [
         *PACKED.items(),
-        ("gzip", gzip.compress(TEXT[:1000]) + gzip.compress(TEXT[1000:])),
+        ("gzip", gzip.compress(TEXT[:1000], mtime=0) + gzip.compress(TEXT[1000:], mtime=0)),
         ("deflate", raw_deflate(TEXT)),
         ("zstd", streamed(TEXT)),
         ("zstd", zstandard.compress(TEXT[:1000]) + SKIPPABLE + zstandard.compress(b"") + streamed(TEXT[1000:])),
@@ -85,7 +85,7 @@ async def test_what_is_packed_here_can_be_unpacked(coding: str, num_bytes: int) 
         ("zstd", streamed(TEXT, window_log=24), "too much memory"),
         ("zstd", SKIPPABLE[:-1], "cut off"),
         ("zstd", zstandard.compress(b"a") * (MAX_MEMBERS + 1), f"over {MAX_MEMBERS} frames"),
-        ("gzip", gzip.compress(b"a") * (MAX_MEMBERS + 1), "something follows"),
+        ("gzip", gzip.compress(b"a", mtime=0) * (MAX_MEMBERS + 1), "something follows"),
     ],
 )
 async def test_what_is_damaged_is_refused_in_a_sentence(coding: str, body: bytes, why: str) -> None:
@@ -99,7 +99,9 @@ BOMB_BYTES, MOST_BYTES = 64 << 20, 4 << 20
 def bomb(coding: str) -> bytes:
     """Very little that holds very many zeros."""
     if coding != "deflate":
-        return zstandard.compress(bytes(BOMB_BYTES)) if coding == "zstd" else gzip.compress(bytes(BOMB_BYTES), 1)
+        return (
+            zstandard.compress(bytes(BOMB_BYTES)) if coding == "zstd" else gzip.compress(bytes(BOMB_BYTES), 1, mtime=0)
+        )
     return zlib.compress(bytes(BOMB_BYTES), 1)
 
 

@@ -11,14 +11,14 @@ from ostinato.errors import CommandError, WrongAnswer
 from ostinato.tools.connection import PlainAnswer
 from ostinato.tools.sequences.course import Course
 from ostinato.tools.sequences.drawn import draw_sequences
-from ostinato.tools.sequences.oip import OipProtocol, TensorShape, infer_request
+from ostinato.tools.sequences.oip import InputShape, OipProtocol, infer_request
 from tests.ostinato.fake_triton import FakeTriton
 
 ROWS = [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
 
 
-def shape(axes: list[int], *, is_batched: bool = True) -> TensorShape:
-    return TensorShape.of({"name": "x", "datatype": "FP32", "shape": axes}, is_batched=is_batched)
+def shape(axes: list[int], *, is_batched: bool = True) -> InputShape:
+    return InputShape.of({"name": "x", "datatype": "FP32", "shape": axes}, is_batched=is_batched)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(CommandError, match="more than one axis of any length"):
         shape([-1, -1, -1, 3])
     with pytest.raises(CommandError, match="bench draws numbers"):
-        TensorShape.of({"name": "x", "datatype": "BYTES", "shape": [-1, 1]}, is_batched=True)
+        InputShape.of({"name": "x", "datatype": "BYTES", "shape": [-1, 1]}, is_batched=True)
 
 
 def test_a_request_says_where_its_json_ends() -> None:

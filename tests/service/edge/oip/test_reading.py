@@ -125,6 +125,16 @@ async def test_what_is_no_request_is_refused_in_a_sentence(asked: Request, sente
         await read(asked, "m", None)
 
 
+def test_null_is_as_nothing_said() -> None:
+    nothing = {"id": None, "parameters": None, "outputs": None}
+    asked = request({**given([1], data=[1], parameters=None), **nothing})
+    (found,) = decoded(asked).inputs
+    assert decoded(asked)._replace(inputs=[]) == InferRequest("m", None, "", {}, [], [])
+    assert found.data.tolist() == [1]
+    outputs = [{"name": "y", "parameters": None}]
+    assert decoded(request({**given([1], data=[1]), "outputs": outputs})).outputs[0].parameters == {}
+
+
 def test_a_body_of_another_type_is_not_read() -> None:
     with pytest.raises(UnsupportedMediaType):
         decoded(request(given([1], data=[1]), media_type="text/plain"))

@@ -166,8 +166,28 @@ async def test_a_header_like_the_one_before_is_answered_by_its_own_numbers_and_i
             400,
             "inputs[0][0][0]: a value is missing (null), and this model takes no missing values",
         )
-        longer = sequence(1).replace(b"content-length: ", b"content-length: ", 1) + b""
-        assert (await ask(client, longer)).outputs["outputs"].tolist() == [[[totals[5] + 1]]]
+        assert (await ask(client, sequence(1))).outputs["outputs"].tolist() == [[[totals[5] + 1]]]
+
+
+async def test_what_is_told_of_models_is_not_coded_and_answers_are_where_that_is_asked_for() -> None:
+    head = "GET /v2/models/sum/config HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip, deflate\r\n\r\n"
+    async with asking() as (_, _server, client):
+        reply = await ask(client, head.encode())
+        assert (reply.content["name"], "content-encoding" in reply.headers) == ("sum", False)
+        many = json_request("sum", {"inputs": np.ones((1, 900, 1), np.float32)})
+        await client.send(many.replace(b"host: x", b"host: x\r\naccept-encoding: gzip", 1))
+        status, headers, _ = await client.answer()
+        assert (status, dict(headers)["content-encoding"]) == (200, "gzip")
+
+
+async def test_an_id_that_stands_for_something_here_is_answered_as_it_was_sent() -> None:
+    async with asking() as (_, _server, client):
+        for sequence_id in ("<seq>", "<steps>", '"<seq>"', "%d%b", "<seq><steps>"):
+            await ask(client, sequence(1, sequence_id=sequence_id, sequence_start=True))
+            for seq in (1, 2, 3):
+                reply = await ask(client, sequence(1, sequence_id=sequence_id))
+                told = {"sequence_id": sequence_id, "seq": seq, "steps": seq + 1}
+                assert (reply.content["parameters"], reply.outputs["outputs"].tolist()) == (told, [[[seq + 1]]])
 
 
 async def test_a_step_that_waits_for_its_turn_is_answered_past_its_deadline_and_not_applied() -> None:

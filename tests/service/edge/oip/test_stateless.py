@@ -147,6 +147,10 @@ async def test_several_inputs_contexts_and_words_answer_as_one_offline_run_of_ea
         )
         step = asked("weather", {"tokens": np.array([[b"wet"]], object)}, sequence_id=1, sequence_start=True)
         assert named(await service.infer(step))["y"].tolist() == [[[0, 1, 0]]]
+        many = np.array([[b"wet"] * 4500], object)
+        long = asked("weather", {"tokens": many}, sequence_id=2, sequence_start=True)
+        assert named(await service.infer(long))["y"][0, -1].tolist() == [0, 4500, 0]
+        assert named(await service.infer(asked("weather", {"tokens": many}, sequence_id=2)))["y"][0, -1, 1] == 9000
         for word, sentence in ((b"hail", "'hail' is no word"), (b"\xff", "not UTF-8")):
             with pytest.raises(InvalidInput, match=sentence) as caught:
                 await service.infer(asked("weather", {"tokens": np.array([[b"dry", word]], object)}))

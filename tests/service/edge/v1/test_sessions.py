@@ -249,6 +249,13 @@ async def test_a_put_that_is_refused_leaves_the_session_as_it_was(file: bytes, f
         assert again[1]["outputs"] == [[1.0], [3.0]]
 
 
+async def test_a_put_without_a_body_is_refused_whether_or_not_there_is_the_session() -> None:
+    async with edge_over(await house_with_a()) as edge:
+        for session in (A, "/v1/sessions/never"):
+            status, content = await ask(edge, "PUT", f"{session}/state", b"")
+            assert (status, content["code"]) == (422, "invalid_input")
+
+
 @pytest.mark.parametrize("media_type", ["application/json", "application/json; charset=utf-8", "application/ld+json"])
 async def test_json_is_no_state(media_type: str) -> None:
     async with edge_over(await house_with_a()) as edge:

@@ -8,12 +8,12 @@ import pytest
 from ostinato.service.edge.oip.datatypes import DTYPES
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_error, write_response
 from ostinato.service.edge.oip.grpc.wire import ModelInferRequest, ModelInferResponse
-from ostinato.service.edge.oip.messages import InferResponse, NamedTensor
+from ostinato.service.edge.oip.messages import InferParameters, InferResponse, NamedTensor
 from ostinato.service.edge.problems import Problem
 from ostinato.service.errors import InvalidInput, SeqConflict
 from tests.service.edge.oip.grpc.peer import put
 
-FIELDS = {
+FIELDS: dict[str, tuple[str, list[Any]]] = {
     "BOOL": ("bool_contents", [True, False, True]),
     "UINT8": ("uint_contents", [0, 7, 255]),
     "UINT16": ("uint_contents", [0, 7, 65_535]),
@@ -47,7 +47,7 @@ def lengths(*texts: bytes) -> bytes:
 async def test_elements_in_their_field_are_those_that_come_raw(datatype: str) -> None:
     field, values = FIELDS[datatype]
     raw = lengths(*values) if datatype == "BYTES" else np.array(values, DTYPES[datatype]).tobytes()
-    typed = await read_request(request(datatype, [1, 3], **{field: values}), 10)
+    typed = await read_request(request(datatype, [1, 3], None, **{field: values}), 10)
     as_bytes = await read_request(request(datatype, [1, 3], raw), 10)
     for tensor in (typed.inputs[0], as_bytes.inputs[0]):
         assert (tensor.datatype, tensor.shape, tensor.data.dtype) == (datatype, (1, 3), DTYPES[datatype])
@@ -118,7 +118,7 @@ def test_an_answer_has_the_elements_of_its_outputs_raw_and_its_parameters() -> N
     words = np.array([[b"a"], [b""]], object)
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
     tensors = [NamedTensor("w", "BYTES", (2, 1), words), NamedTensor("x", "FP32", (3, 2), turned)]
-    parameters = {"sequence_id": 2**64 - 1, "seq": 3, "final": True, "s": "t", "d": 0.5}
+    parameters: InferParameters = {"sequence_id": 2**64 - 1, "seq": 3, "final": True, "s": "t", "d": 0.5}
     message = write_response(InferResponse("m", "2", "id", parameters, tensors))
     again = ModelInferResponse.FromString(message.SerializeToString())
     assert (again.model_name, again.model_version, again.id) == ("m", "2", "id")

@@ -36,8 +36,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], KeyPair]:
     return pair
 
 
-def settings(**files: Path | None) -> Settings:
-    return Settings(grpc_port=0, **{f"grpc_{name}": path for name, path in files.items()})
+def settings(**files: Path) -> Settings:
+    return Settings.model_validate({"grpc_port": 0, **{f"grpc_{name}": path for name, path in files.items()}})
 
 
 def test_files_that_are_good_are_let_pass(pairs: Callable[[str], KeyPair]) -> None:
