@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Statistics
-from ostinato.service.metrics.drift import MAX_ROWS, MAX_VALUES, SAMPLE_SECONDS, SHARE, Expected, InputDrift
+from ostinato.service.metrics.drift import MAX_ROWS, MAX_VALUES, SAMPLE_SECONDS, SHARE, InputDrift, TrainedFeature
 from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.metrics.series import ModelMetrics
 
@@ -75,7 +75,7 @@ class InputObserver:
         self._drift.see(steps[0] if len(steps) == 1 else np.concatenate(steps, axis=1, dtype=np.float64))
 
 
-def expectations(parts: Sequence[Input]) -> list[Expected]:
+def expectations(parts: Sequence[Input]) -> list[TrainedFeature]:
     """What the manifest says of the features of inputs, one behind another; by the input's name, too, where two of them
     have features of one name.
     """
@@ -87,10 +87,10 @@ def expectations(parts: Sequence[Input]) -> list[Expected]:
             name = feature if times[feature] == 1 else f"{part.name}.{feature}"
             missing = 0.0 if known is None or not known.missing_fraction else known.missing_fraction[place]
             if known is None or feature in part.categories:
-                expected.append(Expected(name, missing=missing))  # codes are names: no distance lies between them
+                expected.append(TrainedFeature(name, missing=missing))  # codes are names: no distance lies between them
             else:
                 of_training = (known.mean[place], known.std[place], known.minimum[place], known.maximum[place])
-                expected.append(Expected(name, *of_training, missing))
+                expected.append(TrainedFeature(name, *of_training, missing))
     return expected
 
 

@@ -28,7 +28,7 @@ MAX_VALUES = 16_384
 
 
 @dataclass(frozen=True)
-class Expected:
+class TrainedFeature:
     """What the manifest says of one feature's values.
 
     Attributes:
@@ -58,7 +58,7 @@ class InputDrift:
         expected: of each feature, in the order of the columns that ``see`` gets.
     """
 
-    def __init__(self, metrics: ModelMetrics | SequenceMetrics, expected: Sequence[Expected]) -> None:
+    def __init__(self, metrics: ModelMetrics | SequenceMetrics, expected: Sequence[TrainedFeature]) -> None:
         labels = labels_of([each.name for each in expected])
         names = list(dict.fromkeys(labels))
         for label, each in zip(labels, expected, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Statistics
 from ostinato.service.engine.observer import InputObserver, expectations
-from ostinato.service.metrics.drift import SAMPLE_SECONDS, Expected
+from ostinato.service.metrics.drift import SAMPLE_SECONDS, TrainedFeature
 from ostinato.service.metrics.series import Metrics, ModelMetrics
 from tests.service.puppet import MANIFEST, Clock, framed
 
@@ -61,14 +61,14 @@ def test_what_goes_wrong_is_told_once_and_no_request_hears_of_it(caplog: pytest.
 
 
 def test_the_training_is_compared_with_where_the_manifest_tells_of_it() -> None:
-    assert expectations([given(statistics=KNOWN)]) == [Expected("x", 1.0, 2.0, -3.0, 5.0, 0.25)]
-    assert expectations([given(statistics=KNOWN, categories={"x": ("a", "b")})]) == [Expected("x", missing=0.25)]
-    assert expectations([given(missing=True)]) == [Expected("x")]
+    assert expectations([given(statistics=KNOWN)]) == [TrainedFeature("x", 1.0, 2.0, -3.0, 5.0, 0.25)]
+    assert expectations([given(statistics=KNOWN, categories={"x": ("a", "b")})]) == [TrainedFeature("x", missing=0.25)]
+    assert expectations([given(missing=True)]) == [TrainedFeature("x")]
 
 
 @pytest.mark.parametrize("wrong", [{"mean": ()}, {"std": (1.0, 2.0)}, {"maximum": (float("inf"),)}])
 def test_numbers_that_cannot_be_the_trainings_are_not_compared_with(wrong: dict[str, Any]) -> None:
-    assert expectations([given(statistics=KNOWN.model_copy(update=wrong))]) == [Expected("x")]
+    assert expectations([given(statistics=KNOWN.model_copy(update=wrong))]) == [TrainedFeature("x")]
 
 
 def test_features_of_one_name_are_told_apart_by_their_inputs() -> None:

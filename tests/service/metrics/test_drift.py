@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.service.metrics.drift import MAX_LABELS, OTHERS, Expected, ForecastError, InputDrift, labels_of
+from ostinato.service.metrics.drift import MAX_LABELS, OTHERS, ForecastError, InputDrift, TrainedFeature, labels_of
 from ostinato.service.metrics.series import Metrics, ModelMetrics
 
 NAN, INF = float("nan"), float("inf")
@@ -17,13 +17,13 @@ def series(metrics: Metrics, name: str) -> dict[str, Any]:
     return {labels[-1]: numbers[0] for labels, numbers in family.numbers().items()}
 
 
-def drift(*expected: Expected) -> tuple[Metrics, InputDrift]:
+def drift(*expected: TrainedFeature) -> tuple[Metrics, InputDrift]:
     metrics = Metrics()
     return metrics, InputDrift(ModelMetrics(metrics, "m", "1"), expected)
 
 
 def test_missing_values_and_those_beyond_the_training_are_counted_by_feature() -> None:
-    metrics, seen = drift(Expected("a", 0.0, 1.0, -2.0, 2.0), Expected("b", 0.0, 1.0, -1.0, 1.0))
+    metrics, seen = drift(TrainedFeature("a", 0.0, 1.0, -2.0, 2.0), TrainedFeature("b", 0.0, 1.0, -1.0, 1.0))
     seen.see(np.array([[0, 5], [2, NAN], [-2.5, NAN], [INF, 1]], np.float32))
     assert series(metrics, "input_values_total") == {"a": 4, "b": 4}
     assert series(metrics, "input_missing_total") == {"a": 0, "b": 2}
@@ -32,7 +32,7 @@ def test_missing_values_and_those_beyond_the_training_are_counted_by_feature() -
 
 
 def test_every_series_of_a_feature_is_there_before_anything_comes() -> None:
-    metrics, _ = drift(Expected("a", 0.0, 1.0, -2.0, 2.0, missing=0.25), Expected("code"))
+    metrics, _ = drift(TrainedFeature("a", 0.0, 1.0, -2.0, 2.0, missing=0.25), TrainedFeature("code"))
     for name in ("input_values_total", "input_missing_total", "input_out_of_range_total", "input_distance"):
         assert series(metrics, name) == {"a": 0, "code": 0}
     assert series(metrics, "input_missing_expected") == {"a": 0.25, "code": 0}
@@ -43,7 +43,9 @@ def distance(metrics: Metrics, feature: str) -> float:
 
 
 def test_the_distance_is_measured_in_the_deviations_of_the_training() -> None:
-    metrics, seen = drift(Expected("a", 10.0, 2.0, 0.0, 20.0), Expected("code"), Expected("still", 4.0, 0.0, 4.0, 4.0))
+    metrics, seen = drift(
+        TrainedFeature("a", 10.0, 2.0, 0.0, 20.0), TrainedFeature("code"), TrainedFeature("still", 4.0, 0.0, 4.0, 4.0)
+    )
     # a: 10 +- 2 as in training, then 16 +- 2: three deviations away, of half of the values.
     seen.see(np.array([[8.0, 1, 4], [12, 7, 4]] * 50))
     assert [distance(metrics, name) for name in ("a", "code", "still")] == pytest.approx([0, 0, 0], abs=1e-6)
@@ -56,14 +58,14 @@ def test_the_distance_is_measured_in_the_deviations_of_the_training() -> None:
 
 
 def test_one_value_beyond_all_measure_leaves_numbers() -> None:
-    metrics, seen = drift(Expected("a", 0.0, 1e-300, -1.0, 1.0))
+    metrics, seen = drift(TrainedFeature("a", 0.0, 1e-300, -1.0, 1.0))
     seen.see(np.full((40, 1), 3e38, np.float32))
     assert np.isfinite(distance(metrics, "a"))
 
 
 def test_features_beyond_the_labels_there_may_be_share_one() -> None:
     names = [f"f{number}" for number in range(MAX_LABELS + 10)]
-    metrics, seen = drift(*[Expected(name, 0.0, 1.0, -1.0, 1.0) for name in names])
+    metrics, seen = drift(*[TrainedFeature(name, 0.0, 1.0, -1.0, 1.0) for name in names])
     seen.see(np.array([[NAN] * len(names)]))
     missing = series(metrics, "input_missing_total")
     assert len(missing) == MAX_LABELS
