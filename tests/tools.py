@@ -13,8 +13,12 @@ import pytest
 PACKAGES = {"promtool": "prometheus", "kubectl": "kubernetes-client"}
 
 
-def run_tool(name: str, *arguments: str | Path, input_text: str | None = None) -> str:
-    """What the program printed; the test fails with its output where it exits with an error, or where it is absent."""
+def run_tool(name: str, *arguments: str | Path, input_text: str | None = None, is_silent: bool = False) -> str:
+    """What the program printed; the test fails with its output where it exits with an error, or where it is absent.
+
+    Args:
+        is_silent: whether a warning is an error, too.
+    """
     # `.ci/install-tools` puts what PATH lacks beside the interpreter.
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     program = shutil.which(name, path=places)
@@ -24,6 +28,6 @@ def run_tool(name: str, *arguments: str | Path, input_text: str | None = None) -
         [program, *map(str, arguments)], input=input_text, capture_output=True, text=True, timeout=60, check=False
     )
     output = done.stdout + done.stderr
-    if done.returncode != 0:
+    if done.returncode != 0 or (is_silent and done.stderr):
         pytest.fail(f"{name} {' '.join(map(str, arguments))} exited {done.returncode}:\n{output}")
     return done.stdout
