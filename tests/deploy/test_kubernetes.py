@@ -218,9 +218,10 @@ def test_kserve_runs_the_pod_of_the_other_overlays(monkeypatch: pytest.MonkeyPat
     other = render("replicas")
     same = ("args", "image", "imagePullPolicy", "lifecycle", "resources", "securityContext")
     assert {name: container[name] for name in same} == {name: other.container[name] for name in same}
-    same = ("automountServiceAccountToken", "enableServiceLinks", "securityContext", "terminationGracePeriodSeconds")
-    assert {name: predictor[name] for name in same} == {name: other.pod[name] for name in same}
-    assert predictor["volumes"] + runtime["volumes"] == other.pod["volumes"][:2] + other.pod["volumes"][2:]
+    of_pod = ("automountServiceAccountToken", "enableServiceLinks", "securityContext", "terminationGracePeriodSeconds")
+    assert {name: predictor[name] for name in of_pod} == {name: other.pod[name] for name in of_pod}
+    volumes = {volume["name"]: volume for volume in (*predictor["volumes"], *runtime["volumes"])}
+    assert volumes == {volume["name"]: volume for volume in other.pod["volumes"]}
     for name in ("startup", "readiness", "liveness"):
         probe = {**container[f"{name}Probe"]}
         port = probe["httpGet"]["port"]
