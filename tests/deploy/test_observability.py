@@ -107,8 +107,8 @@ def test_the_scrape_configuration_for_a_cluster_is_valid(tmp_path: Path) -> None
     run_tool("promtool", "check", "config", file)
 
 
-def test_both_scrape_configurations_name_the_job_that_the_rules_ask_for() -> None:
-    for name in ("prometheus.yml", "prometheus-kubernetes.yml"):
+def test_every_scrape_configuration_names_the_job_that_the_rules_ask_for() -> None:
+    for name in ("prometheus.yml", "prometheus-kubernetes.yml", "prometheus-compose.yml"):
         config = yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
         assert [scrape["job_name"] for scrape in config["scrape_configs"]] == ["ostinato"]
     assert set(re.findall(r'job="(\w+)"', RULES.read_text())) == {"ostinato"}
