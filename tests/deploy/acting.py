@@ -239,7 +239,7 @@ class ActedRedis:
             self._here(word).replace("redis-cli", f"redis-cli -h 127.0.0.1 -p {self.port}")
             for word in probe["exec"]["command"]
         ]
-        while subprocess.run(ask, env=self._environment, check=False).returncode != 0:
+        while subprocess.run(ask, env=self._environment, capture_output=True, check=False).returncode != 0:
             assert self._process.poll() is None, self._log_path.read_text()
             assert time.monotonic() < give_up_at, self._log_path.read_text()
             time.sleep(POLL_SECONDS)

@@ -22,6 +22,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make check"): _GATE,
     ("CONTRIBUTING.md", "$ make mutants"): _GATE,
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
+    ("CONTRIBUTING.md", "$ make rollout"): _GATE,
     ("CONTRIBUTING.md", "$ make hostile"): _GATE,
     ("CONTRIBUTING.md", "$ make zoo"): _GATE,
     ("CONTRIBUTING.md", "$ make libraries"): _GATE,
@@ -30,6 +31,8 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
+    ("deploy/README.md", "$ deploy/kubernetes/components/redis/make-secrets deploy/secrets"): "it needs Docker",
+    ("docs/operating.md", "$ kubectl"): _CLUSTER,
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     (
         "docs/triton.md",
@@ -65,7 +68,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
 }
 """Page and how the block begins -> why it is not run."""
 
-PROGRAMS = ("curl", "docker", "kubectl", "openssl", "prometheus", ".venv/bin/bentoml")
+PROGRAMS = ("curl", "chmod", "docker", "kubectl", "openssl", "prometheus", ".venv/bin/bentoml")
 """Of other projects; what a page tells them is read by people."""
 
 
