@@ -23,7 +23,7 @@ def test_everything_of_this_machine_that_is_mounted_is_here_or_made_first() -> N
     used = {name for service in SERVICES.values() for name in service.get("secrets", [])}
     assert used == set(COMPOSE["secrets"])
     # deploy/README.md has `make-secrets` make it there.
-    assert COMPOSE["secrets"]["redis-password"]["file"] == "./secrets/password"
+    assert COMPOSE["secrets"]["redis-password"]["file"] == "../secrets/password"
 
 
 @pytest.mark.parametrize("name", SERVICES)
