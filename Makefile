@@ -26,6 +26,8 @@ FAULTS ?=
 ROLLOUT ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
 HOSTILE ?=
+# Passed on to the contract: make contract CONTRACT="--seed 7", or the URL of a server
+CONTRACT ?=
 # Passed on to the zoo: make zoo ZOO="--only lstm"
 ZOO ?=
 # Passed on to the comparison of networks: make networks NETWORKS="--only LSTM"
@@ -96,6 +98,10 @@ rules: ## copy deploy/prometheus/rules.yml into the component that the Prometheu
 hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
 	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
+.PHONY: contract
+contract: setup ## hold a server to /openapi.json by schemathesis, every check, for some minutes
+	@$(BIN)/python -m tests.process.contract $(CONTRACT)
+
 .PHONY: zoo
 zoo: setup ## export, serve and stream every module of the zoo, and compare each with its offline run; some minutes
 	@$(BIN)/python -m tests.zoo $(ZOO)
@@ -121,10 +127,15 @@ format: setup ## rewrite the code as the gate wants it
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+.PHONY: protos
+protos: setup ## compile service/edge/oip/grpc/inference.proto into the set of descriptors next to it
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=service/edge/oip/grpc \
+		--descriptor_set_out=service/edge/oip/grpc/inference.binpb inference.proto
+
 .PHONY: lock
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
-	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra redis)
+	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra redis)
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
 
 .PHONY: clean

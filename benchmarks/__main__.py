@@ -20,7 +20,17 @@ from benchmarks.bench import Bench, Options, Row
 from benchmarks.chart import draw
 from benchmarks.errors import OwnFault, SubjectFailed
 from benchmarks.process import LOAD_CORE
-from benchmarks.rows import durability, generation, http_steps, inside, many_in_one, overload, start_up, whole_sequences
+from benchmarks.rows import (
+    durability,
+    generation,
+    http_steps,
+    inside,
+    many_in_one,
+    oip_steps,
+    overload,
+    start_up,
+    whole_sequences,
+)
 from benchmarks.subjects import ROOT
 from benchmarks.targets import RULES, Verdict
 
@@ -36,6 +46,9 @@ ROWS: tuple[tuple[str, tuple[int, ...], Row], ...] = (
     ("one client", (3,), http_steps.one_session),
     ("256 sessions over HTTP", (1, 2), http_steps.many_sessions),
     ("pauses", (2,), http_steps.pauses),
+    ("one client, Open Inference Protocol", (20,), oip_steps.one_session),
+    ("256 sessions, Open Inference Protocol", (20,), oip_steps.many_sessions),
+    ("Open Inference Protocol over gRPC", (20,), oip_steps.by_grpc),
     ("256 sessions on one WebSocket", (4,), many_in_one.stream),
     ("256 sessions in a message", (5,), many_in_one.batches),
     ("256 sessions over HTTP, lmdb", (11,), durability.steps_on_lmdb),

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks.errors import BenchmarkError, OwnFault, SubjectFailed
 from benchmarks.figures import Figures
+from benchmarks.oip_subjects import OstinatoGrpc, OstinatoV2, TritonBinary
 from benchmarks.process import SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
 from benchmarks.spelling import NUM_WORDS
@@ -23,6 +24,12 @@ from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling
 from benchmarks.workloads import Offline, Steps, write_model
 
 KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Echo, Ostinato, Triton, FastApi, BentoMl)}
+OIP_KINDS: dict[str, type[Subject]] = {
+    "ostinato-v2": OstinatoV2,
+    "ostinato-grpc": OstinatoGrpc,
+    "triton-binary": TritonBinary,
+}
+"""The same servers, spoken to by the Open Inference Protocol in binary tensors; each has a process of its own."""
 BUSY_FRACTION = 0.9
 """A load generator that used more of its core than this may have been the bottleneck."""
 
@@ -245,8 +252,8 @@ class Bench:
 
     def _build(self, name: str) -> Subject:
         """A server by its name, not yet started; what it needs next to it is."""
-        if name in KINDS:
-            return KINDS[name](self.repository, self.scratch)
+        if kind := {**KINDS, **OIP_KINDS}.get(name):
+            return kind(self.repository, self.scratch)
         if name == "speller":
             return Spelling(self.scratch)
         return Ostinato(self.repository, self.scratch, self._state(name.removeprefix("ostinato-")))

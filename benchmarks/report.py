@@ -98,6 +98,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"![Steps a second and latencies of Ostinato and three baselines]({PICTURE})\n",
             *_targets(report, {rule.target for rule in RULES} - GENERATION_TARGETS),
             *_http(report),
+            *_oip(report),
             *_stores(report),
             *_stored(report),
             *_remarks(report),
@@ -145,10 +146,28 @@ def _targets(report: Mapping[str, Any], targets: set[int]) -> Iterator[str]:
 def _http(report: Mapping[str, Any]) -> Iterator[str]:
     figures = Figures(report["figures"])
     yield "One step a request over HTTP JSON, medians of the rounds; Ostinato's sessions are in memory (`memory://`):\n"
+    yield from _steps(figures, "http", {name: kind.title for name, kind in KINDS.items()})
+
+
+def _oip(report: Mapping[str, Any]) -> Iterator[str]:
+    figures = Figures(report["figures"])
+    yield "The same by the Open Inference Protocol, in rounds of their own (target 20):\n"
+    titles = {
+        "ostinato": "Ostinato, /v1 in JSON",
+        "ostinato-v2": "Ostinato, /v2 in binary tensors",
+        "ostinato-grpc": "Ostinato, gRPC, a call each (a client in Python)",
+        "ostinato-grpc-stream": "Ostinato, gRPC, one stream (the same)",
+        "triton": "Triton, JSON",
+        "triton-binary": "Triton, binary tensors",
+    }
+    yield from _steps(figures, "oip", titles)
+
+
+def _steps(figures: Figures, group: str, titles: Mapping[str, str]) -> Iterator[str]:
     yield "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
     yield "|---|---|---|---|---|---|"
-    for name, kind in KINDS.items():
-        many, one = f"http/256/{name}", f"http/1/{name}"
+    for name, title in titles.items():
+        many, one = f"{group}/256/{name}", f"{group}/1/{name}"
         cells = [
             _cell(figures.spread(f"{many}/rate"), 1, 0),
             _cell(figures.spread(f"{many}/p50"), 1000, 1),
@@ -156,7 +175,7 @@ def _http(report: Mapping[str, Any]) -> Iterator[str]:
             _cell(figures.spread(f"{one}/rate"), 1, 0),
             _cell(figures.spread(f"{one}/p50"), 1000, 3),
         ]
-        yield f"| {kind.title} | {' | '.join(cells)} |"
+        yield f"| {title} | {' | '.join(cells)} |"
     yield ""
 
 

@@ -125,6 +125,11 @@ def _durable(target: int, store: str, title: str, batches: float, steps: float) 
     )
 
 
+def _oip(what: str, num_sessions: int, name: str, other: str, bound: float) -> Rule:
+    place = f"oip/{num_sessions}"
+    return Rule(20, what, f"{place}/ostinato-v2/{name}", f"{place}/{other}/{name}", bound, at_least=name == "rate")
+
+
 def _first_token(what: str, way: str) -> Rule:
     return Rule(17, what, f"generation/{way}/first_p99", None, FIRST_ITERATIONS, False, ITERATIONS)
 
@@ -165,4 +170,7 @@ RULES: tuple[Rule, ...] = (
     _first_token("engine, first token of a stream, p99", "engine_stream"),
     Rule(18, "an idle version", "versions/bytes", None, VERSION_BYTES, False, MEBIBYTES),
     Rule(19, "longest hold of the event loop", "holds/longest", None, HOLD_SECONDS, False, MILLISECONDS),
+    _oip("/v2 in binary tensors, 256 sessions, steps/s against /v1 in JSON", 256, "rate", "ostinato", 1.0),
+    _oip("/v2 in binary tensors, one client, p50 against /v1 in JSON", 1, "p50", "ostinato", 1.0),
+    _oip("/v2 in binary tensors, 256 sessions, steps/s against Triton's", 256, "rate", "triton-binary", 2.0),
 )

@@ -16,11 +16,20 @@ EXTRA_OF_PLACE = {
     "ostinato.commands.bench": "serve",
     "ostinato.commands.run": "serve",
     "ostinato.commands.verify": "serve",
+    "ostinato.service.edge.oip.grpc": "grpc",
     "ostinato.service": "serve",
     "ostinato.models": "export",
     "ostinato.export": "export",
 }
 """Part of the package, or module -> the extra that is named for a library which several extras bring."""
+
+PACKAGES = {
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "grpc_health": "grpcio-health-checking",
+    "grpc_reflection": "grpcio-reflection",
+}
+"""Libraries that have another name than their package."""
 
 _LEFT_OUT_OF_BENTOS = ("ostinato.models", "ostinato.export")
 _REQUIREMENT = re.compile(r"""\s*([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
@@ -46,7 +55,8 @@ def require(module: str, subject: str) -> None:
 
 def extra_of(error: ModuleNotFoundError) -> str | None:
     """The extra whose library was not found; None = no extra brings it, or the package is not installed."""
-    library = _normal_name((error.name or "").partition(".")[0])
+    name = (error.name or "").partition(".")[0]
+    library = PACKAGES.get(name) or _normal_name(name)
     extras = [extra for name, extra in _brought() if name == library]
     wanted = [extra for extra in _extras_on_the_way(error) if extra in extras]
     return next(iter(wanted + extras), None)
@@ -85,5 +95,5 @@ def _extras_on_the_way(error: ModuleNotFoundError) -> list[str]:
 
 
 def _normal_name(name: str) -> str:
-    """A library's name as the index compares it; each library that we import has the name of its package."""
+    """A library's name as the index compares it; all others that we import have the name of their package."""
     return re.sub(r"[-_.]+", "-", name).lower()

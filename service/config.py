@@ -30,6 +30,31 @@ def _check_time_to_live(seconds: float) -> float:
     return seconds
 
 
+ALL_ORIGINS = "*"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
+
+
+def plain_origin(origin: str) -> str:
+    """A site as it is compared with others: in small letters, and without the port that it has anyway."""
+    plain = origin.strip().lower().removesuffix("/")
+    return plain.removesuffix(_DEFAULT_PORTS.get(plain.partition("://")[0], " "))
+
+
+def origins_of(setting: str) -> frozenset[str]:
+    """The sites that ``allow_origin`` names."""
+    return frozenset(plain_origin(origin) for origin in setting.split(",") if origin.strip())
+
+
+def _check_origins(setting: str) -> str:
+    for origin in sorted(origins_of(setting)):
+        if origin == "null":
+            raise ValueError("'null' is what any page may call itself; * lets all of them")
+        if origin != ALL_ORIGINS and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no site, as https://a.example or http://localhost:8080 are; * = all")
+    return setting
+
+
 NotNegative = Annotated[float, Field(ge=0, le=MAX_TTL_SECONDS, allow_inf_nan=False)]
 
 
@@ -50,6 +75,11 @@ class Settings(BaseSettings):
             the others come back from the store. ``memory://`` has no other place and does not heed it.
         host: the IPv4 or IPv6 address that is listened on.
         port: the TCP port that is listened on.
+        grpc_port: the TCP port for gRPC at the same address. Left out: there is none; 0 = any free one.
+        grpc_certificate: file with the certificate, and those that vouch for it, in PEM, for TLS at that port; one that
+            is put in its place is taken for new connections.
+        grpc_key: file with its key.
+        grpc_client_authorities: file with certificates in PEM: only who has one that these vouch for may come.
         workers: processes that share the port.
         max_batch_size: rows in one iteration, inclusive.
         max_iteration_steps: steps that one iteration runs of a chunk or sequence, inclusive.
@@ -68,8 +98,8 @@ class Settings(BaseSettings):
         max_body_bytes: size of a request's body, inclusive.
         max_connections: connections that are open at once, in each worker, inclusive; one more is refused with 503.
             Fewer where the system's limit on open files is lower.
-        stream_origins: sites whose pages may open WebSocket streams from a browser, as ``https://a.example``, separated
-            by commas; ``*`` = all. The server's own may, and so may whoever sends no ``Origin``, as all but browsers.
+        allow_origin: sites whose pages may use this server from a browser, as ``https://a.example``, separated by
+            commas; ``*`` = all. The server's own may, and so may whoever sends no ``Origin``, as all but browsers.
         head_seconds: how long a request's head may take from its first byte, and a new connection until it; 0 = for
             ever.
         ttl_seconds: how long a session may go without a chunk, a reset or a state put there, unless it says otherwise;
@@ -102,6 +132,10 @@ class Settings(BaseSettings):
     memory_budget: Annotated[ByteSize, Field(ge=1)] = ByteSize(1024**3)
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    grpc_certificate: Path | None = None
+    grpc_key: Path | None = None
+    grpc_client_authorities: Path | None = None
     workers: Positive = 1
     max_batch_size: Positive = 256
     max_iteration_steps: Positive = 64
@@ -114,7 +148,7 @@ class Settings(BaseSettings):
     max_beams: Positive = 64
     max_body_bytes: Positive = 16 * 1024 * 1024
     max_connections: Positive = 10_000
-    stream_origins: str = ""
+    allow_origin: Annotated[str, AfterValidator(_check_origins)] = ""
     head_seconds: NotNegative = 10.0
     ttl_seconds: Annotated[NotNegative, AfterValidator(_check_time_to_live)] = 3600.0
     tombstone_seconds: NotNegative = 300.0

@@ -13,10 +13,11 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |  `- CopyOutdated            what it was judged by is not the session any more: to be judged anew
     |- TooLarge                   a body, chunk or batch over its limit
     |- UnsupportedMediaType       a body in a format that the route does not read
+    |- UnsupportedCoding          a body that is compressed as it cannot be unpacked
     |- MethodNotAllowed           the path exists, not under this method
     |- UnknownRoute               no such path
     |- UpgradeRequired            the path is a WebSocket's, and the request is none
-    |- OriginRefused              a browser's page of another site asks for a WebSocket
+    |- OriginRefused              a browser's page of another site asks for what it may not
     |- MalformedRequest           what came is not HTTP as it is spoken here, or may be read in two ways
     |- HeadTooLarge               a request's head is over its limits
     |- RequestTimeout             a request's head or body did not come in time
@@ -88,6 +89,10 @@ class TooLarge(OstinatoError):
 
 class UnsupportedMediaType(OstinatoError):
     """The route does not read bodies of this media type."""
+
+
+class UnsupportedCoding(OstinatoError):
+    """The body is in a content coding that is not read, or in several."""
 
 
 class UnknownRoute(OstinatoError):

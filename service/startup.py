@@ -6,14 +6,18 @@ import asyncio
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 from pathlib import Path
 
 import ostinato
+from ostinato.extras import require
 from ostinato.service.catalogue.repository import find_versions
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import PREFIX, Settings, read_settings, redacted, unknown_variables
+from ostinato.service.edge.oip.grpc.credentials import check_files
+from ostinato.service.edge.oip.grpc.port import address_of, hold_port
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
 from ostinato.service.state.address import most_sessions, open_store
 
@@ -63,6 +67,38 @@ def check_store(settings: Settings) -> None:
         raise ValueError(f"{error}".removesuffix("; nothing was applied")) from error
 
 
+def check_grpc(settings: Settings) -> None:
+    """See that gRPC can be served as the settings want it; nothing is asked where it is off.
+
+    Raises:
+        ValueError: a file of its credentials is not what it should be, or the port is that of HTTP.
+        ModuleNotFoundError: a library is missing.
+    """
+    check_files(settings)
+    if settings.grpc_port is not None:
+        if settings.grpc_port == settings.port and settings.port:
+            raise ValueError(f"--grpc-port {settings.grpc_port}: it is that of HTTP (--port); give another")
+        for library in ("grpc", "grpc_health", "grpc_reflection"):
+            require(library, "--grpc-port")
+
+
+def hold_grpc_port(settings: Settings) -> socket.socket | None:
+    """The port for gRPC, kept for the workers; None = it is off.
+
+    Raises:
+        ValueError: somebody else has it.
+    """
+    if settings.grpc_port is None:
+        return None
+    try:
+        return hold_port(settings.host, settings.grpc_port)
+    except OSError as error:
+        raise ValueError(
+            f"--grpc-port {settings.grpc_port} at {settings.host}: {(error.strerror or str(error)).lower()}; 0 takes "
+            "any free one"
+        ) from error
+
+
 def begin(settings: Settings) -> None:
     """What BentoML's parent process does before it starts workers: it checks, says what is to be served, and has the
     workers looked after.
@@ -76,6 +112,8 @@ def begin(settings: Settings) -> None:
     # It says that it listens before anything does.
     logging.getLogger("bentoml.serve").setLevel(logging.WARNING)
     try:
+        check_grpc(settings)
+        held = hold_grpc_port(settings)
         check_store(settings)
     except (ValueError, ModuleNotFoundError) as error:
         # Here there are no flags: what came as one is a variable by now.
@@ -91,9 +129,12 @@ def begin(settings: Settings) -> None:
     logger.info("models: %s", _models(settings.repository))
     announcement = os.environ.pop(ANNOUNCEMENT, None)
 
+    grpc_port = None if held is None else int(held.getsockname()[1])
+
     def announce(place: str) -> None:
         if announcement is None:
-            logger.info("Ostinato listens on %s", place)
+            also = "" if grpc_port is None else f", and for gRPC on {address_of(settings.host, grpc_port)}"
+            logger.info("Ostinato listens on %s%s", place, also)
         else:
             sys.stdout.write(announcement + "\n")
             sys.stdout.flush()
@@ -101,7 +142,7 @@ def begin(settings: Settings) -> None:
     verdicts = Verdicts.begin(settings)
     # While the workers import what they need; whoever comes to a version that is being tried waits for that.
     threading.Thread(target=verdicts.check_all, name="ostinato-trials", daemon=True).start()
-    supervise(announce, verdicts.descriptor)
+    supervise(announce, verdicts.descriptor, held)
 
 
 def _shown(settings: Settings, name: str) -> str:

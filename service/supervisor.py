@@ -115,6 +115,7 @@ class Supervisor(circus.Arbiter):
     Args:
         on_listening: called once, when the first worker takes connections, with where: ``host:port``.
         verdicts: see ``Orders``.
+        grpc_port: the port for gRPC, which is kept as long as there is a server; None = none.
     """
 
     def __init__(
@@ -122,12 +123,14 @@ class Supervisor(circus.Arbiter):
         *args: Any,
         on_listening: Callable[[str], object] = lambda _: None,
         verdicts: int | None = None,
+        grpc_port: socket.socket | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         if not options.get("plugins"):  # nobody else asks there, and what was free a while ago may be taken by now
             self.pubsub_endpoint = self.ctrl.endpoint = FREE_ENDPOINT
         self._verdicts = verdicts
+        self._grpc_port = grpc_port
         self._on_listening: Callable[[str], object] | None = on_listening
         # Its other end is the workers'; this one no child inherits.
         self._end, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -201,7 +204,8 @@ class Supervisor(circus.Arbiter):
         """Write down what the next worker is told."""
         ports = [each.fileno() for each in self.sockets.values()]
         set_aside = self._casualties.set_aside
-        orders = Orders(self._workers_end.fileno(), ports, self._num_restarts, set_aside, self._verdicts)
+        grpc_port = None if self._grpc_port is None else self._grpc_port.getsockname()[1]
+        orders = Orders(self._workers_end.fileno(), ports, self._num_restarts, set_aside, self._verdicts, grpc_port)
         for watcher in self._services:
             watcher.env[VARIABLE] = orders.encode()
 
@@ -292,11 +296,13 @@ class Supervisor(circus.Arbiter):
             self.loop.call_later(POLL_SECONDS, self._announce)
 
 
-def supervise(on_listening: Callable[[str], object], verdicts: int | None = None) -> None:
+def supervise(
+    on_listening: Callable[[str], object], verdicts: int | None = None, grpc_port: socket.socket | None = None
+) -> None:
     """Have BentoML, which is about to start the workers of this process, look after them like that."""
 
     class Parent(Supervisor):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, on_listening=on_listening, verdicts=verdicts, **options)
+            super().__init__(*args, on_listening=on_listening, verdicts=verdicts, grpc_port=grpc_port, **options)
 
     circus.Arbiter = Parent  # type: ignore[misc]  # the class that it makes the arbiter of

@@ -100,6 +100,7 @@ class Orders(msgspec.Struct):
         restarts: how often a worker of this server was started in the place of one that ended.
         set_aside: releases at which workers died.
         verdicts: descriptor of what trials of releases found; None = each worker tries them itself.
+        grpc_port: that the parent holds for gRPC; None = none.
     """
 
     descriptor: int
@@ -107,6 +108,7 @@ class Orders(msgspec.Struct):
     restarts: int = 0
     set_aside: list[SetAside] = []
     verdicts: int | None = None
+    grpc_port: int | None = None
 
     def encode(self) -> str:
         """The value of ``VARIABLE``."""
@@ -117,7 +119,7 @@ class Tether:
     """A worker's end; one without a parent of ours has none, and is tied to nobody.
 
     Attributes:
-        restarts, verdicts: see ``Orders``.
+        restarts, verdicts, grpc_port: see ``Orders``.
     """
 
     def __init__(self, orders: Orders | None = None) -> None:
@@ -125,6 +127,7 @@ class Tether:
         self._ports = orders.ports if orders else []
         self.restarts = orders.restarts if orders else 0
         self.verdicts = orders.verdicts if orders else None
+        self.grpc_port = orders.grpc_port if orders else None
         self._reasons = {aside.release: aside.reason for aside in orders.set_aside} if orders else {}
         if orders:
             with contextlib.suppress(OSError):  # no descriptor of ours: the variable was inherited from far above

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -35,6 +35,9 @@ from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.address import open_store
 from ostinato.service.tether import Tether
+
+if TYPE_CHECKING:
+    from ostinato.service.edge.oip.grpc.server import GrpcServer
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +82,25 @@ class Worker:
             settings,
             self.routes.columns.answer_arrow,
         )
+        self.grpc = None if settings.grpc_port is None else self._grpc_server(settings.grpc_port)
         self._worker_metrics: WorkerMetrics | None = None
         self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal(OUT_OF_DESCRIPTORS))
         self._draining = False
         self._has_store_answered = False
         self._loaded = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _grpc_server(self, port: int) -> GrpcServer:
+        from ostinato.service.edge.oip.grpc.server import GrpcServer  # its libraries are an extra
+
+        return GrpcServer(
+            self.routes.inference,
+            self.routes.descriptions,
+            self.desk,
+            self.settings,
+            self._tether.grpc_port or port,
+            lambda: self.readiness()[0],
+        )
 
     def edge(self, inner: App) -> Edge:
         """The ASGI application over BentoML's."""
@@ -159,6 +175,8 @@ class Worker:
         if self.settings.workers > 1:
             # The port is the others', too: before its models are there, a worker would refuse its share of requests.
             await self._loaded.wait()
+        if self.grpc is not None:
+            await self.grpc.start()
         self._tether.tell_started()
 
     async def stop(self) -> None:
@@ -166,6 +184,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         self.streams.close()
+        if self.grpc is not None:
+            await self.grpc.stop()
         self.catalogue.close()
         self._verdicts.close()
         if self._worker_metrics is not None:
@@ -177,6 +197,8 @@ class Worker:
         self._draining = True
         self.catalogue.drain()
         self.streams.drain()
+        if self.grpc is not None:
+            self.grpc.drain()
         give_up_at = time.monotonic() + self.settings.drain_seconds
         while self._num_under_way() and time.monotonic() < give_up_at:
             await asyncio.sleep(DRAIN_POLL_SECONDS)  # once in a life, so no request pays for an event
@@ -187,7 +209,8 @@ class Worker:
             self.catalogue.close()
 
     def _num_under_way(self) -> int:
-        return len(self.desk.under_way) + self.streams.num_frames + self.catalogue.num_rows
+        of_grpc = 0 if self.grpc is None else self.grpc.num_requests
+        return len(self.desk.under_way) + self.streams.num_frames + of_grpc + self.catalogue.num_rows
 
     def _drain_on(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
         """Put the drain before what the server itself does on a signal."""

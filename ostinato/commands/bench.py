@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,8 +19,7 @@ from rich.table import Table
 from ostinato.commands.options import URL, AsJson, Url
 from ostinato.errors import CommandError
 from ostinato.extras import require
-from ostinato.tools.connection import PlainConnection
-from ostinato.tools.load import Load, Script, closed_loop, open_loop
+from ostinato.tools.load import Load, Script
 from ostinato.tools.sequences.course import Course
 from ostinato.tools.sequences.drawn import DrawnSequence, draw_sequences
 from ostinato.tools.sequences.expected import Compared, OfflineReference, Reference, RepeatedReference, compare
@@ -33,16 +33,18 @@ BUSY_FRACTION = 0.9
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 NUM_SHOWN_REFUSALS = 10
 COLUMNS = {
-    "sequences": ("sequences", "{:,}"),
-    "steps_per_second": ("steps/s", "{:,.0f}"),
-    **{name: (f"{name}, ms", "{:,.2f}") for name in PERCENTILES},
-    "longest_pause": ("longest pause, ms", "{:,.1f}"),
-    "refused": ("refused", "{:,}"),
-    "not_sent": ("not sent", "{:,}"),
-    "onnxruntime_alone": ("onnxruntime alone", "{:,.0f}"),
-    "ratio": ("ratio", "{:.3f}"),
+    "sequences": "sequences",
+    "steps_per_second": "steps/s",
+    **{name: name for name in PERCENTILES},
+    "longest_pause": "pause",
+    "refused": "refused",
+    "not_sent": "not sent",
+    "onnxruntime_alone": "onnxruntime",
+    "ratio": "ratio",
 }
-"""Figures of a row: how their column is called, and how they are shown; times are in milliseconds."""
+"""Figures of a row, and how their column is called. ``pause``: the longest without any answer;
+``onnxruntime``: steps a second of the graph alone, all sequences in one batch.
+"""
 
 
 def bench(
@@ -77,6 +79,10 @@ def bench(
         Tensors | None,
         typer.Option(help="How tensors are sent.", show_default="binary where the protocol has it: oip"),
     ] = None,
+    transport: Annotated[
+        Literal["http", "grpc", "grpc-stream"],
+        typer.Option(help="Of the protocol oip: HTTP; or gRPC, a call for each request, or all in one stream."),
+    ] = "http",
     ids: Annotated[Ids, typer.Option(help="Of the protocol oip: what sequences are named by.")] = "numbers",
     repository: Annotated[
         Path | None,
@@ -98,7 +104,7 @@ def bench(
     ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many steps a second a running server applies over HTTP, with one sequence and with many: one step a
+    """Measure how many steps a second a running server applies, with one sequence and with many: one step a
     request, or some. It may be this service, Triton, or whatever speaks the sequence extension of the Open Inference
     Protocol; what the model takes is asked of the server, and inputs are drawn, the same in every run.
 
@@ -120,15 +126,23 @@ def bench(
     ostinato bench -m my-lstm --protocol oip --url triton:8000 --sequences 64 --length 100 --tolerance 1e-5
 
     ostinato bench -m my-lstm --protocol oip --url triton:8000 --rate 2000 --tensors json
+
+    ostinato bench -m my-lstm --protocol oip --url triton:8001 --transport grpc-stream
     """
     if repository:
         require("onnxruntime", __name__)
-    if protocol == "v1" and tensors == "binary":
-        raise typer.BadParameter("/v1 is stepped in JSON; --protocol oip has binary tensors", param_hint="--tensors")
+    if protocol == "v1" and (tensors == "binary" or transport != "http"):
+        raise typer.BadParameter("/v1 is stepped in JSON over HTTP; --protocol oip has more", param_hint="--protocol")
     console = Console(stderr=as_json)
     spoken: SequenceProtocol
     if protocol == "v1":
         spoken = asyncio.run(V1Protocol.connect(url, model))
+    elif transport != "http":
+        from ostinato.tools.sequences.oip_grpc import GrpcProtocol  # its libraries are an extra
+
+        if rate or tensors == "json":
+            raise typer.BadParameter("by gRPC tensors are binary, and there is no --rate", param_hint="--transport")
+        spoken = GrpcProtocol(url, model, ids=ids, is_stream=transport == "grpc-stream")
     else:
         spoken = OipProtocol(url, model, tensors=tensors or "binary", ids=ids)
     offline = OfflineReference.of(repository, spoken.model) if repository else None
@@ -201,10 +215,7 @@ def _load(
     keep = max(1, KEPT_ANSWERS // len(scripts))
     load = None
     try:
-        if rate:
-            load = open_loop(protocol.address, scripts, rate, seconds, keep=keep)
-        else:
-            load = closed_loop(protocol.address, scripts, seconds, keep=keep)
+        load = protocol.load(scripts, seconds, rate, keep)
     finally:
         _end(protocol, sequences, scripts, load)
     return load
@@ -214,13 +225,11 @@ def _end(
     protocol: SequenceProtocol, sequences: Sequence[DrawnSequence], scripts: Sequence[Script], load: Load | None
 ) -> None:
     """End the sequences that are under way, or may be: what stopped a load is the error to tell of."""
-    with contextlib.suppress(CommandError, OSError):
-        connection = PlainConnection(protocol.address)
-        with contextlib.closing(connection.socket):
-            for number, (sequence, script) in enumerate(zip(sequences, scripts, strict=True)):
-                has_ended = script.again_from == 0 and load and load.turns[number] == len(script.requests) - 1
-                if not has_ended:
-                    connection.ask(protocol.end(number, sequence))
+    with contextlib.suppress(CommandError, OSError), protocol.asking() as ask:
+        for number, (sequence, script) in enumerate(zip(sequences, scripts, strict=True)):
+            has_ended = script.again_from == 0 and load and load.turns[number] == len(script.requests) - 1
+            if not has_ended:
+                ask(protocol.end(number, sequence))
 
 
 def _row(number: int, load: Load, raw_rate: float | None) -> dict[str, Any]:
@@ -235,13 +244,20 @@ def _row(number: int, load: Load, raw_rate: float | None) -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The rows, with a column for each figure that one of them has."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), caption="times in ms", box=SIMPLE_HEAD, pad_edge=False)
+    table.title_justify = table.caption_justify = "left"
     names = [name for name in COLUMNS if any(name in row for row in rows)]
     for name in names:
-        table.add_column(COLUMNS[name][0], justify="right")
+        table.add_column(COLUMNS[name], justify="right")
     for row in rows:
-        table.add_row(*(COLUMNS[name][1].format(row[name]) if name in row else "" for name in names))
+        table.add_row(*(_shown(row[name]) if name in row else "" for name in names))
     return table
+
+
+def _shown(value: float) -> str:
+    """A figure in three digits, or as many as it has before the point."""
+    digits = 0 if isinstance(value, int) or value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3
+    return f"{value:,.{digits}f}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -30,6 +30,10 @@ TIMES = "Times"
 LEFT_OUT = {
     "max_sessions": "100000 in memory://, 10000000 else",
     "load_memory": "8GiB, and 8 bytes for each of its files",
+    "grpc_port": "no gRPC",
+    "grpc_certificate": "no TLS",
+    "grpc_key": "no TLS",
+    "grpc_client_authorities": "any client",
 }
 """What a setting is where it is left out."""
 
@@ -67,6 +71,17 @@ def serve(
     ] = None,
     host: Annotated[str | None, _setting("host", "Address to listen on; 0.0.0.0 = every one of this machine.")] = None,
     port: Annotated[int | None, _setting("port", "TCP port to listen on; 0 = any free one.")] = None,
+    grpc_port: Annotated[
+        int | None, _setting("grpc_port", "TCP port for gRPC at the same address; 0 = any free one.")
+    ] = None,
+    grpc_certificate: Annotated[
+        Path | None, _setting("grpc_certificate", "Certificate in PEM, for TLS at the gRPC port.")
+    ] = None,
+    grpc_key: Annotated[Path | None, _setting("grpc_key", "Key of that certificate.")] = None,
+    grpc_client_authorities: Annotated[
+        Path | None,
+        _setting("grpc_client_authorities", "Certificates in PEM of those that vouch for clients of that port."),
+    ] = None,
     workers: Annotated[int | None, _setting("workers", "Processes that share the port.")] = None,
     max_batch_size: Annotated[int | None, _setting("max_batch_size", "Rows in one iteration.", LIMITS)] = None,
     max_iteration_steps: Annotated[
@@ -89,9 +104,9 @@ def serve(
     max_beams: Annotated[int | None, _setting("max_beams", "Beams, or outputs for one input.", LIMITS)] = None,
     max_body_bytes: Annotated[int | None, _setting("max_body_bytes", "Size of a request's body.", LIMITS)] = None,
     max_connections: Annotated[int | None, _setting("max_connections", "Open connections of a worker.", LIMITS)] = None,
-    stream_origins: Annotated[
+    allow_origin: Annotated[
         str | None,
-        _setting("stream_origins", "Sites whose pages may open streams, as https://a.example; * = all.", LIMITS),
+        _setting("allow_origin", "Sites whose pages may use this, as https://a.example; * = all.", LIMITS),
     ] = None,
     head_seconds: Annotated[
         float | None, _setting("head_seconds", "How long a request's head may take; 0 = for ever.", TIMES)
@@ -177,17 +192,25 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     host = _address(settings.host)
     port = settings.port or _any_port(host)
     _check_port(host, port)
+    grpc_port = _grpc_port(settings, host)
     _check_state(settings)  # last, for it may make a folder
     values = {**{name: str(value) for name, value in flags.items()}, "host": host, "port": str(port)}
     # The server's working folder is another: paths must not depend on it.
     values["repository"] = str(settings.repository.absolute())
     values["state"] = absolute_address(settings.state)
+    for name in ("grpc_certificate", "grpc_key", "grpc_client_authorities"):
+        if (path := getattr(settings, name)) is not None:
+            values[name] = str(path.absolute())
     shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
+    grpc_address = None
+    if grpc_port is not None:
+        values["grpc_port"] = str(grpc_port)
+        grpc_address = f"{shown}:{grpc_port}"
     handed_on = {
         "BENTOML_DO_NOT_TRACK": "true",
         **environment,
-        ANNOUNCEMENT: _announcement(url, models),
+        ANNOUNCEMENT: _announcement(url, models, grpc_address),
         **{f"OSTINATO_{name.upper()}": value for name, value in values.items()},
     }
     if home := _bentoml_home(environment):
@@ -246,6 +269,21 @@ def _address(host: str) -> str:
         raise SettingsError(f"--host {host!r}: give an address, as 127.0.0.1, 0.0.0.0 or ::") from None
 
 
+def _grpc_port(settings: Settings, host: str) -> int | None:
+    """The port for gRPC, which is free; None = it is off."""
+    from ostinato.service.startup import check_grpc, hold_grpc_port
+
+    try:
+        check_grpc(settings)
+        held = hold_grpc_port(settings.model_copy(update={"host": host}))
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    if held is None:
+        return None
+    with held:
+        return int(held.getsockname()[1])
+
+
 def _any_port(host: str) -> int:
     with _listener(host, 0) as listener:
         return int(listener.getsockname()[1])
@@ -287,12 +325,13 @@ def _bentoml_home(
     return make_folder()
 
 
-def _announcement(url: str, models: list[str]) -> str:
+def _announcement(url: str, models: list[str], grpc_address: str | None = None) -> str:
     """What is printed when the server listens."""
     here = Console()
     console = Console(file=io.StringIO(), force_terminal=here.is_terminal, color_system=here.color_system)  # type: ignore[arg-type]
+    also = "" if grpc_address is None else f", for gRPC on [bold]{escape(grpc_address)}[/]"
     console.print(
-        f"[bold]Ostinato[/] listens on [bold]{url}[/] and serves {escape(', '.join(models))}",
+        f"[bold]Ostinato[/] listens on [bold]{url}[/]{also} and serves {escape(', '.join(models))}",
         highlight=False,
         soft_wrap=True,
     )

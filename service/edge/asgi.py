@@ -15,16 +15,21 @@ from typing import Any
 
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.exchange import AsgiEvent, ClientGone, Exchange, Receive
+from ostinato.service.edge.head import WHOLE_SERVER
 from ostinato.service.edge.message import JSON, EventStream, Request, Response
+from ostinato.service.edge.methods import ALL, READING, options
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
+from ostinato.service.edge.terms import Terms
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
 from ostinato.service.errors import (
     MethodNotAllowed,
+    OriginRefused,
     StateStoreUnavailable,
     TooLarge,
     UnknownRoute,
+    UnsupportedCoding,
     UnsupportedMediaType,
 )
 
@@ -33,6 +38,7 @@ Send = Callable[[AsgiEvent], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON_HEADER = (b"content-type", b"application/json")
+
 
 STATE_KEY = "ostinato_edge"
 """Where the lifespan's state holds the worker's edge; uvicorn gives that state to each connection."""
@@ -72,10 +78,10 @@ class Edge:
         desk = self.desk
         exchange = Exchange(receive, asyncio.current_task(desk.loop))
         desk.under_way[exchange] = None
-        pattern = "none"
+        pattern, terms = "none", None
         try:
             pattern, name, handler = self.routes.route(scope["method"], scope["path"])
-            media_type = desk.check_headers(scope["headers"])
+            media_type, terms = desk.check_headers(scope["headers"], scope["method"])
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 body = message.get("body", b"")
@@ -83,8 +89,12 @@ class Edge:
             else:
                 body = await self._read_parts(message, receive)
             exchange.read_at = time.perf_counter()
+            if terms is not None and terms.codings:
+                body = await terms.unpack(body, desk.max_body_bytes)
             response = await handler(Request(name, scope["query_string"], media_type, body, scope["headers"]))
             if isinstance(response, EventStream):
+                if terms is not None:
+                    terms.apply_to_events(response)
                 exchange.is_streaming = True
                 await _send_events(send, response, desk.patience_seconds or None)
         except asyncio.CancelledError:
@@ -103,8 +113,10 @@ class Edge:
             desk.under_way.pop(exchange, None)
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
+        if isinstance(response, Response):
+            response = await self._apply(terms, scope, response)
         desk.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
-        if not isinstance(response, EventStream):
+        if isinstance(response, Response):
             await _send(send, response)
 
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +127,9 @@ class Edge:
                 response = self._system.answer(scope["method"], scope["path"])
             except (UnknownRoute, MethodNotAllowed) as error:
                 response = self._refuse(error, scope)
-            await _send(send, response)
+            await self._answer(response, scope, send)
+        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await self._answer(options(ALL if scope["path"] == WHOLE_SERVER else READING), scope, send)
         elif scope["type"] == "http":
             await self._bentoml(scope, receive, send)
         else:
@@ -145,11 +159,20 @@ class Edge:
     async def _bentoml(self, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's own routes, with our limit on the body: one without a length is cut off where it is too large."""
         try:
-            self.desk.check_headers(scope["headers"])
-        except (TooLarge, UnsupportedMediaType) as error:
-            await _send(send, self._refuse(error, scope))
+            _, terms = self.desk.check_headers(scope["headers"], scope["method"])
+            if terms is not None and terms.codings:
+                raise UnsupportedMediaType("a body in a coding is not read here; send it as it is")
+        except (TooLarge, UnsupportedMediaType, UnsupportedCoding, OriginRefused) as error:
+            await self._answer(self._refuse(error, scope), scope, send)
             return
         size = 0
+
+        own = self.desk.terms_of(scope["headers"])
+
+        async def send_with_terms(event: AsgiEvent) -> None:
+            if event["type"] == "http.response.start":
+                event["headers"] = [*event["headers"], *own.headers(event["headers"])]
+            await send(event)
 
         async def receive_at_most() -> AsgiEvent:
             nonlocal size
@@ -157,7 +180,7 @@ class Edge:
             size += len(message.get("body", b""))
             return message if size <= self.desk.max_body_bytes else {"type": "http.disconnect"}
 
-        await self._inner(scope, receive_at_most, send)
+        await self._inner(scope, receive_at_most, send_with_terms)
 
     async def _read_parts(self, message: AsgiEvent, receive: Receive) -> bytes:
         """The rest of a body that comes in parts, ``message`` being the first.
@@ -178,7 +201,17 @@ class Edge:
         raise ClientGone("the client hung up before the end of its body")
 
     def _refuse(self, error: Exception, scope: Scope) -> Response:
-        return self.desk.refuse(error, f"{scope['method']} {scope['path']}").response_to(scope["path"])
+        label = self.desk.terms_of(scope["headers"]).label
+        return self.desk.refuse(error, f"{scope['method']} {scope['path']}{label}").response_to(scope["path"])
+
+    async def _answer(self, response: Response, scope: Scope, send: Send) -> None:
+        await _send(send, await self._apply(None, scope, response))
+
+    async def _apply(self, terms: Terms | None, scope: Scope, response: Response) -> Response:
+        """Make an answer as the head of its request asks for it."""
+        if terms is None and (response.status >= 400 or scope["method"] != "POST"):
+            terms = self.desk.terms_of(scope["headers"])
+        return response if terms is None else await terms.apply(response)
 
 
 async def _send(send: Send, response: Response) -> None:
@@ -195,7 +228,7 @@ async def _send(send: Send, response: Response) -> None:
 
 async def _send_events(send: Send, response: EventStream, patience_seconds: float | None) -> None:
     """Send an answer as it is made; a client that reads nothing for so long is left."""
-    headers = [(b"content-type", response.media_type.encode()), (b"cache-control", b"no-cache")]
+    headers = [(b"content-type", response.media_type.encode()), (b"cache-control", b"no-cache"), *response.headers]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     async with aclosing(response.events) as events:
         async for part in events:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ostinato.service.config import Settings
-from ostinato.service.edge.message import JSON
+from ostinato.service.edge.codings import coding_of
+from ostinato.service.edge.cross_origin import Origins
+from ostinato.service.edge.message import JSON, OCTETS
 from ostinato.service.edge.problems import CODES, Problem
 from ostinato.service.edge.repeats import Repeats, kind_of
-from ostinato.service.errors import DeadlineExceeded, RequestTimeout, TooLarge, TooManyConnections, UnsupportedMediaType
+from ostinato.service.edge.terms import HEEDED, Terms, values_of
+from ostinato.service.errors import DeadlineExceeded, RequestTimeout, TooLarge, TooManyConnections
 from ostinato.service.metrics.series import Histogram, Metrics
 
 SWEEP_SECONDS = 0.05
@@ -36,6 +39,7 @@ PATIENCE = 60
 """A body may take so many times as long as a head, and an answer stay unread, where requests have no deadline."""
 UNREAD = "answer_unread"
 """How a client is counted that is cut off, since it does not read what it is answered."""
+_PLAIN_TYPES = {kind.encode(): kind for kind in (JSON, OCTETS)}
 OUT_OF_DESCRIPTORS = "out_of_descriptors"
 """How it is counted that no file could be opened."""
 
@@ -64,7 +68,8 @@ class Desk:
     """Limits, deadlines, refusals and counts of a worker's requests.
 
     Attributes:
-        max_body_bytes: inclusive.
+        origins: whose pages may use this server.
+        max_body_bytes: inclusive, also of what a compressed body holds.
         deadline_seconds: of a request, from its arrival; 0 = none.
         patience_seconds: with the client: how long a body may take, and an answer may stay unread; 0 = for ever.
         head_seconds: of the head of a request; 0 = none.
@@ -77,6 +82,7 @@ class Desk:
         self.metrics = metrics
         self._clock = clock
         self._repeats = Repeats()
+        self.origins = Origins(settings.allow_origin)
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
         self.head_seconds = settings.head_seconds
@@ -96,25 +102,38 @@ class Desk:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
-        """The media type of the body to come.
+    def check_headers(self, headers: list[tuple[bytes, bytes]], method: str = "POST") -> tuple[str, Terms | None]:
+        """The media type of the body to come, and the terms of the request where it has any.
 
         Raises:
-            TooLarge: it is over the limit by its own word.
-            UnsupportedMediaType: it is compressed.
+            TooLarge: the body is over the limit by its own word.
+            UnsupportedCoding: it is in a coding that is not read.
+            OriginRefused: a page of another site posts, in the one way in which a browser does not ask beforehand.
         """
         media_type = ""
+        noted: list[tuple[bytes, bytes]] | None = None
         for name, value in headers:
+            if name not in HEEDED:
+                continue
             if name == b"content-type":
-                if value == b"application/json":
-                    media_type = JSON
-                else:
-                    media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+                media_type = _PLAIN_TYPES.get(value) or value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"content-length":
                 self.check_size(int(value))
-            elif name == b"content-encoding" and value.lower() != b"identity":
-                raise UnsupportedMediaType(f"a body in {value.decode('latin-1')} is not read; send it as it is")
-        return media_type
+            else:
+                noted = [] if noted is None else noted
+                noted.append((name, value))
+        if noted is None:
+            return media_type, None
+        terms = Terms.of(noted, self.origins)
+        if terms.codings:
+            coding_of(terms.codings)
+        if terms.has_origin and not media_type and method == "POST":
+            self.origins.check(values_of(b"origin", headers), values_of(b"host", headers))
+        return media_type, terms
+
+    def terms_of(self, headers: Iterable[tuple[bytes, bytes]]) -> Terms:
+        """The terms of a request that is refused before anything else was looked at."""
+        return Terms([header for header in headers if header[0] in HEEDED], self.origins)
 
     def check_size(self, num_bytes: int) -> None:
         """Refuse a body that is too large.

@@ -7,10 +7,12 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from ostinato.service.edge.codings import MIN_CODED_BYTES
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct_route import DirectRoute
 from ostinato.service.edge.message import EventStream, Request, Response
-from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.routes import Handler, Routes
+from ostinato.service.edge.terms import Terms
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
@@ -51,6 +53,7 @@ class DirectExchange:
         "_session",
         "_step",
         "_task",
+        "_terms",
         "_writer",
         "arrived_at",
         "disconnected",
@@ -75,6 +78,7 @@ class DirectExchange:
         self._step: Any = None
         self._session: LiveSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._terms: Terms | None = None
 
     @property
     def is_read(self) -> bool:
@@ -96,9 +100,14 @@ class DirectExchange:
         self._path = path
         try:
             self._pattern, name, handler = routes.route("POST", path)
-            media_type = desk.check_headers(headers)
+            media_type, terms = desk.check_headers(headers)
             desk.check_size(len(body))
             request = Request(name, query_string, media_type, body, headers)
+            if terms is not None:
+                self._terms = terms
+                if terms.codings:
+                    self._task = desk.loop.create_task(self._run(self._unpack(request, terms, handler)))
+                    return
             route = routes.direct.get(self._pattern)
             if route is not None and (found := route.read(request)) is not None:
                 self._route = route
@@ -107,6 +116,8 @@ class DirectExchange:
                 return
             self._task = desk.loop.create_task(self._run(handler(request)))
         except Exception as error:
+            if self._terms is None:
+                self._terms = desk.terms_of(headers)
             self.set_exception(error)
 
     def done(self) -> bool:
@@ -178,8 +189,19 @@ class DirectExchange:
         else:
             self._finish(response)
 
+    async def _unpack(self, request: Request, terms: Terms, handler: Handler) -> Response | EventStream:
+        request.body = await terms.unpack(request.body, self._desk.max_body_bytes)
+        return await handler(request)
+
+    async def _apply(self, terms: Terms, response: Response) -> Response:
+        applied = await terms.apply(response)
+        self._terms = None
+        return applied
+
     async def _stream(self, response: EventStream) -> None:
         self.is_streaming = True
+        if self._terms is not None:
+            self._terms.apply_to_events(response)
         try:
             await self._writer.respond_in_parts(response, self.keep_alive)
         except Exception as error:
@@ -190,11 +212,18 @@ class DirectExchange:
         self._desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
 
     def _refuse(self, error: Exception) -> Response:
-        return self._desk.refuse(error, f"POST {self._path}").response_to(self._path)
+        label = "" if self._terms is None else self._terms.label
+        return self._desk.refuse(error, f"POST {self._path}{label}").response_to(self._path)
 
     def _finish(self, response: Response) -> None:
         if self.response_complete:
             return
+        terms = self._terms
+        if terms is not None and not (terms.spares_small and len(response.body) < MIN_CODED_BYTES):
+            if terms.takes_long(response):
+                self._task = self._desk.loop.create_task(self._run(self._apply(terms, response)))
+                return
+            response = terms.apply_at_once(response)
         self.response_complete = True
         self._step = self._session = self._route = None
         desk = self._desk

@@ -14,7 +14,7 @@ from typing import Any
 import httptools
 
 from ostinato.service.edge.answers import whole_answer
-from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, fault_of, other_version, too_large
+from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, WHOLE_SERVER, fault_of, other_version, too_large
 from ostinato.service.edge.message import Response
 from ostinato.service.edge.reading_connection import SLICE_BYTES, ReadingConnection
 from ostinato.service.errors import MalformedRequest, OstinatoError, RequestTimeout
@@ -138,6 +138,8 @@ class GuardedConnection(ReadingConnection):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.scope["headers"] = self.headers = headers
+        if url == b"*" and self.parser.get_method() == b"OPTIONS":
+            self.url = WHOLE_SERVER.encode()
         try:
             super().on_headers_complete()
         except (UnicodeDecodeError, AttributeError, httptools.HttpParserError) as error:
@@ -251,7 +253,11 @@ class GuardedConnection(ReadingConnection):
     def _refuse(self, error: OstinatoError) -> None:
         """Read no more, and answer why: behind the answers to what came before."""
         self._is_over = True
-        words = self._desk.refuse(error, "the reading of a request").response()
+        terms = self._desk.terms_of(self.headers) if self._reading is not _NONE else None
+        label = "" if terms is None else terms.label
+        words = self._desk.refuse(error, f"the reading of a request{label}").response()
+        if terms is not None:
+            words = terms.apply_at_once(words)
         is_answered = self._is_answered()
         if self._reading is _BODY:
             # The request that was being read will never be whole.

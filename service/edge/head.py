@@ -6,6 +6,8 @@ from ostinato.service.errors import HeadTooLarge, MalformedRequest, OstinatoErro
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
+WHOLE_SERVER = "/*"
+"""As which path ``OPTIONS *`` is answered, whose target is none."""
 
 
 def too_large() -> HeadTooLarge:

@@ -13,6 +13,7 @@ import orjson
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 @dataclass(slots=True)
@@ -32,12 +33,13 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer."""
+    """A whole answer; ``is_plain``: it leaves uncoded, whatever its client says that it takes."""
 
     status: int
     body: bytes
     media_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    is_plain: bool = False
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class EventStream:
     events: AsyncGenerator[bytes]
     status: int = 200
     media_type: str = "text/event-stream"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def event(name: str, content: object) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ostinato.service import errors
+from ostinato.service.edge.codings import CODINGS
 from ostinato.service.edge.message import JSON, Response
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
@@ -24,6 +25,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.CopyOutdated: (410, "session_closed"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMediaType: (415, "unsupported_media_type"),
+    errors.UnsupportedCoding: (415, "unsupported_media_type"),
     errors.InvalidInput: (422, "invalid_input"),
     errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
@@ -45,6 +47,12 @@ MAX_DETAIL_LENGTH = 1000
 """A detail may quote the request, and need not send all of it back."""
 
 MEDIA_TYPE = "application/problem+json"
+
+
+def oip_status(kind: type[BaseException]) -> int:
+    """The status of an error of this type by the Open Inference Protocol."""
+    status, _ = PROBLEMS.get(kind, INTERNAL)  # type: ignore[arg-type]
+    return status if issubclass(kind, OIP_NOT_FOUND) else OIP_STATUSES.get(status, status)
 
 
 class Problem:
@@ -102,11 +110,14 @@ class Problem:
         """The whole answer as the routes word it of which ``path`` is one."""
         if not path.startswith("/v2/") and path != "/v2":
             return self.response()
-        status = self.status if isinstance(self._error, OIP_NOT_FOUND) else OIP_STATUSES.get(self.status, self.status)
-        return Response(status, orjson.dumps({"error": self.sentence}), JSON, self._headers)
+        return Response(
+            oip_status(type(self._error)), orjson.dumps({"error": self.sentence}), JSON, self._headers, is_plain=True
+        )
 
     def response(self) -> Response:
-        """The whole answer, with ``Retry-After``, ``Allow`` or ``Upgrade`` where the error calls for it."""
+        """The whole answer, with ``Retry-After``, ``Allow``, ``Accept-Encoding`` or ``Upgrade`` where the error calls
+        for it.
+        """
         return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, self._headers)
 
     @property
@@ -115,6 +126,8 @@ class Problem:
         headers: list[tuple[bytes, bytes]] = []
         if isinstance(error, errors.MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, errors.UnsupportedCoding):
+            headers.append((b"accept-encoding", ", ".join(CODINGS).encode()))
         if isinstance(error, errors.UpgradeRequired):
             headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
         if self.retry_after_seconds is not None:

@@ -8,6 +8,7 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct_route import DirectRoute
 from ostinato.service.edge.message import EventStream, Request, Response
+from ostinato.service.edge.methods import other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.oip.routes import INFER, INFER_VERSION, OipRoutes
@@ -19,7 +20,7 @@ from ostinato.service.edge.v1.models import ModelRoutes
 from ostinato.service.edge.v1.predict import PredictRoute
 from ostinato.service.edge.v1.sessions import SessionRoutes
 from ostinato.service.edge.v1.steps import StepRoutes
-from ostinato.service.errors import MethodNotAllowed, UnknownRoute
+from ostinato.service.errors import UnknownRoute
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 
@@ -38,6 +39,7 @@ class Routes:
         direct: those that hand a step on without a task, by their patterns.
         inference, descriptions: of the Open Inference Protocol, for its other ways in.
         columns: for the binary frames of streams.
+        patterns: every method with its path, for those who describe them.
     """
 
     def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, desk: Desk) -> None:
@@ -76,6 +78,8 @@ class Routes:
         self._typed: dict[str, tuple[str, dict[str, Handler]]] = {
             path: (path, {"POST": typed}) for path, typed in typed_handlers(predict, steps, generate).items()
         }
+        of_protocol = [(method, path) for path, handlers in oip.table.items() for method in handlers]
+        self.patterns = (*routes, *of_protocol, *(("POST", path) for path in self._typed))
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""
@@ -103,6 +107,5 @@ class Routes:
         pattern, handlers = found
         handler = handlers.get(method)
         if handler is None:
-            allowed = tuple(sorted(handlers))
-            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+            handler = other_handler(method, pattern, handlers)
         return pattern, parts[3] if num_parts > 3 else "", handler

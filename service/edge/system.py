@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from ostinato.service.edge.message import Response, json_response
+from ostinato.service.edge.methods import READING, options
 from ostinato.service.errors import MethodNotAllowed, UnknownRoute
 from ostinato.service.metrics.series import Metrics
 
@@ -50,8 +51,10 @@ class SystemRoutes:
         """
         if path.startswith(HIDDEN):
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
-        if method not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"{path} takes GET, not {method}", ("GET", "HEAD"))
+        if method == "OPTIONS":
+            return options(READING)
+        if method not in READING:
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if (document := self._documents.get(path)) is not None:
             return document()
         if path == "/metrics":

@@ -64,12 +64,16 @@ def cast_whole(array: NDArray[Any], dtype: str) -> tuple[NDArray[Any], NDArray[n
     limits = np.iinfo(dtype)
     if array.dtype.kind in "iu":
         return array.astype(dtype), (array < limits.min) | (array > limits.max)
-    if array.dtype.kind == "O":
-        fits = np.array([_fits(value, limits) for value in array.flat], bool).reshape(array.shape)
-        return np.where(fits, array, 0).astype(dtype), ~fits
+    numbers = array.astype(np.float64)
     with np.errstate(all="ignore"):
-        cast = array.astype(dtype)
-    return cast, (cast != array) | (np.abs(array) >= WIDE)
+        cast = numbers.astype(dtype)
+        lost = (cast != numbers) | (np.abs(numbers) >= WIDE)
+    if array.dtype.kind == "O":
+        # Of few a float does not tell what they are: those are looked at one by one.
+        for place in zip(*np.nonzero(lost), strict=True):
+            if _fits(array[place], limits):
+                cast[place], lost[place] = array[place], False
+    return cast, lost
 
 
 def _fits(value: Any, limits: np.iinfo[Any]) -> bool:

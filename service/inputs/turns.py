@@ -68,6 +68,11 @@ async def to_numbers(rows: Any, least: int = SLICE_NUMBERS + 1, dtype: str = "fl
     return await _exact(rows, width) if is_wide else array
 
 
+def is_of_objects(numbers: Any) -> bool:
+    """Whether what ``to_numbers`` gave holds numbers for which no dtype has room: they are read on in turns, too."""
+    return isinstance(numbers, np.ndarray) and numbers.dtype == object
+
+
 async def _exact(rows: list[Any], width: int) -> NDArray[Any]:
     """Rows as int64 where that has room for each number, as objects else."""
     made = np.empty((len(rows), width), np.int64)

@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.__main__ import ROWS, measure
 from benchmarks.bench import Bench, Options
 
-RIVALS = ("triton", "fastapi", "bentoml")
+RIVALS = ("triton", "triton-binary", "fastapi", "bentoml")
 """Each needs an environment of its own."""
 
 

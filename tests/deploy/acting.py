@@ -115,6 +115,7 @@ class ActedPod(ServerProcess):
             **{name: os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE") if name in os.environ},
             **variables,
             "OSTINATO_PORT": str(self.port),
+            "OSTINATO_GRPC_PORT": str(free_port()),
             "OSTINATO_HOST": "127.0.0.1",
         }
         *command, bento = self._container["args"]

@@ -51,8 +51,7 @@ def test_the_service_is_that_of_the_pods(monkeypatch: pytest.MonkeyPatch) -> Non
     assert address.login == Login(password_file=f"/run/secrets/{service['secrets'][0]}")
     assert "redis" in service["depends_on"]
     assert int(service["stop_grace_period"].removesuffix("s")) >= settings.drain_seconds + 10
-    (port,) = service["ports"]
-    assert port.rpartition(":")[2] == str(settings.port)
+    assert [int(port.rpartition(":")[2]) for port in service["ports"]] == [settings.port, settings.grpc_port]
 
 
 def test_its_redis_is_set_as_that_of_the_pods() -> None:

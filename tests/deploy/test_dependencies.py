@@ -21,6 +21,7 @@ DISTRIBUTIONS = packages_distributions()
 OPTIONAL = {
     "ostinato.commands.attention_picture": {"plot"},
     "ostinato.export.bentoml_store": {"serve"},
+    "ostinato.service.edge.oip.grpc": {"grpc"},
     "ostinato.service.state.redis": {"redis"},
     "ostinato.tools.server_process": {"serve"},
 }
@@ -135,4 +136,4 @@ def test_what_is_optional_has_an_extra_of_its_own(place: str) -> None:
 def test_nothing_is_asked_for_that_nobody_imports() -> None:
     used = {library for tree in MODULES.values() for library in libraries(imported(tree, in_functions=True))}
     by_others = {"uvloop"}  # BentoML takes it where it finds it
-    assert declared("serve", "redis", "export", "arrow", "plot") - used == by_others
+    assert declared("serve", "grpc", "redis", "export", "arrow", "plot") - used == by_others

@@ -32,7 +32,7 @@ OF_REDIS = {
     *("NetworkPolicy/ostinato-redis", "NetworkPolicy/ostinato-to-redis"),
 }
 OF_COMPONENTS = {
-    "grpc": {"Service/ostinato-grpc", "NetworkPolicy/ostinato-grpc"},
+    "grpc": {"Service/ostinato-grpc"},
     "autoscaling-hpa": {"HorizontalPodAutoscaler/ostinato"},
     "autoscaling-keda": {"ScaledObject/ostinato"},
     "monitoring": {"PodMonitor/ostinato", "PodMonitor/ostinato-redis", "PrometheusRule/ostinato"},
@@ -152,14 +152,13 @@ def test_an_autoscaler_says_how_many_replicas_there_are_and_nobody_else(componen
     assert spec["scaleTargetRef"]["name"] == rendered.documents["Deployment/ostinato"]["metadata"]["name"]
 
 
-def test_grpc_is_at_a_port_of_its_own_that_service_policy_and_ingress_name(tmp_path: Path) -> None:
+def test_grpc_s_own_service_and_ingress_lead_to_its_port(tmp_path: Path) -> None:
     rendered = render_with(tmp_path, "replicas", ["grpc", "ingress-nginx-grpc"])
     ports = {port["name"]: port["containerPort"] for port in rendered.container["ports"]}
-    assert ports["grpc"] == int(rendered.variables["OSTINATO_GRPC_PORT"]) != ports["http"]
-    (service_port,) = rendered.documents["Service/ostinato-grpc"]["spec"]["ports"]
+    service = rendered.documents["Service/ostinato-grpc"]["spec"]
+    assert service["clusterIP"] == "None", "clients see each pod"
+    (service_port,) = service["ports"]
     assert (service_port["port"], service_port["targetPort"]) == (ports["grpc"], "grpc")
-    (rule,) = rendered.documents["NetworkPolicy/ostinato-grpc"]["spec"]["ingress"]
-    assert {port["port"] for port in rule["ports"]} == set(ports)
     (of_ingress,) = rendered.documents["Ingress/ostinato-grpc"]["spec"]["rules"][0]["http"]["paths"]
     assert of_ingress["backend"]["service"] == {"name": "ostinato-grpc", "port": {"name": service_port["name"]}}
 
@@ -187,14 +186,15 @@ def test_what_scrapes_finds_one_service_and_its_port(tmp_path: Path) -> None:
         if spec["selector"]["matchLabels"].items() <= document["metadata"]["labels"].items()
     ]
     assert [service["metadata"]["name"] for service in found] == ["ostinato"]
-    assert [port["name"] for port in found[0]["spec"]["ports"]] == [endpoint["port"] for endpoint in spec["endpoints"]]
+    (endpoint,) = spec["endpoints"]
+    assert found[0]["spec"]["ports"][0]["name"] == endpoint["port"] == "http"
 
 
 def test_the_network_lets_in_who_asks_and_lets_out_to_the_store_only() -> None:
     spec = render("single").documents["NetworkPolicy/ostinato"]["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["egress"] == []
-    assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [["http"]]
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [["http", "grpc"]]
     documents = render("replicas").documents
     redis_labels = documents["Service/ostinato-redis"]["spec"]["selector"]
     (out, names) = documents["NetworkPolicy/ostinato-to-redis"]["spec"]["egress"]
@@ -231,7 +231,7 @@ def test_kserve_runs_the_pod_of_the_other_overlays(monkeypatch: pytest.MonkeyPat
     settings = settings_of(variables, monkeypatch)
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
         "http1": settings.port,
-        "h2c": int(variables["OSTINATO_GRPC_PORT"]),
+        "h2c": settings.grpc_port,
     }
     assert settings.repository == Path("/mnt/models")
     assert redis_address(settings.state).prefix == documents["InferenceService/pronunciation"]["metadata"]["name"]
@@ -269,12 +269,14 @@ def test_service_port_probes_and_scraping_meet_the_port_that_the_server_listens_
     rendered: Rendered, settings: Settings
 ) -> None:
     container = rendered.container
-    (port,) = container["ports"]
+    port, grpc_port = container["ports"]
     annotations = rendered.workload["template"]["metadata"]["annotations"]
-    (service_port,) = rendered.documents["Service/ostinato"]["spec"]["ports"]
+    service_port, grpc_service_port = rendered.documents["Service/ostinato"]["spec"]["ports"]
     assert settings.host == "0.0.0.0"
     assert settings.port == port["containerPort"] == int(annotations["prometheus.io/port"])
     assert port["name"] == service_port["targetPort"]
+    assert settings.grpc_port == grpc_port["containerPort"] == grpc_service_port["port"]
+    assert grpc_port["name"] == grpc_service_port["targetPort"]
     assert annotations["prometheus.io/path"] == "/metrics"
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
     assert probes == {

@@ -43,17 +43,17 @@ def unmet(requirements: list[str], pinned: dict[str, str]) -> list[str]:
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
-    assert unmet(asked_for("serve", "redis"), pins("serving")) == []
+    assert unmet(asked_for("serve", "grpc", "redis"), pins("serving")) == []
     assert unmet(asked_for("dev"), pins("dev")) == []
 
 
 def test_the_image_has_every_store_and_every_route() -> None:
-    assert {"bentoml", "hiredis", "lmdb", "pyarrow"} <= pins("serving").keys()
+    assert {"bentoml", "grpcio", "hiredis", "lmdb", "pyarrow"} <= pins("serving").keys()
 
 
 def test_everything_is_in_the_extra_of_developers() -> None:
     extras = set(PROJECT["optional-dependencies"]) - {"dev"}
-    assert extras == {"arrow", "export", "plot", "redis", "serve"}
+    assert extras == {"arrow", "export", "grpc", "plot", "redis", "serve"}
     assert set(asked_for(*extras)) <= set(asked_for("dev"))
 
 

@@ -24,6 +24,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
     ("CONTRIBUTING.md", "$ make rollout"): _GATE,
     ("CONTRIBUTING.md", "$ make hostile"): _GATE,
+    ("CONTRIBUTING.md", "$ make contract"): _GATE,
     ("CONTRIBUTING.md", "$ make zoo"): _GATE,
     ("CONTRIBUTING.md", "$ make libraries"): _GATE,
     ("CONTRIBUTING.md", "$ make soak"): _GATE,
@@ -33,15 +34,23 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
     ("deploy/README.md", "$ chmod 644 secrets/password"): "it needs Docker",
     ("docs/operating.md", "$ kubectl"): _CLUSTER,
+    ("docs/grpc.md", "$ ostinato serve --grpc-port 3001 --grpc-certificate"): "it needs certificates of the reader's",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     (
         "docs/triton.md",
         "$ ostinato import --triton",
     ): "it needs a repository of Triton; tests/process/test_imported.py has one",
+    ("docs/openapi.md", "$ curl -s localhost"): "it needs a generator; tests/process/test_openapi.py runs it",
     ("docs/windows.md", "# from_darts.py"): _LIBRARY,
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
+    (
+        "docs/bench.md",
+        "$ ostinato bench",
+    ): "its figures are the machine's; tests/ostinato/commands/test_bench.py does it",
+    ("docs/bench.md", "$ tritonserver"): "it needs a server of somebody else's",
+    ("docs/oip.md", "# sequence.py"): "it needs NVIDIA's client, which tests/triton_client runs",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("docs/stores.md", "$ ostinato sessions backup"): "a folder of the machine's, with its own numbers",
     ("docs/models.md", "import torch"): "it needs the environment that trains, which a reader has from elsewhere",
@@ -69,6 +78,16 @@ NOT_RUN: dict[tuple[str, str], str] = {
 """Page and how the block begins -> why it is not run."""
 
 PROGRAMS = ("curl", "chmod", "docker", "kubectl", "openssl", "prometheus", ".venv/bin/bentoml")
+PROGRAMS = (
+    "curl",
+    "docker",
+    "kubectl",
+    "openapi-python-client",
+    "openssl",
+    "prometheus",
+    "tritonserver",
+    ".venv/bin/bentoml",
+)
 """Of other projects; what a page tells them is read by people."""
 
 

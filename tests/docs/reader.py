@@ -34,7 +34,7 @@ PROBLEM_STATUS = 22
 KEPT = ".environment"
 """Where a shell leaves its environment for the next one."""
 
-_NAMED_PORT = re.compile(r"(\b(?:localhost|127\.0\.0\.1):|--port )(\d+)\b")
+_NAMED_PORT = re.compile(r"(\b(?:localhost|127\.0\.0\.1):|--(?:grpc-)?port )(\d+)\b")
 _FILE_NAME = re.compile(r"# ([\w/]+\.\w+)\n")
 
 

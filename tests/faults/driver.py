@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from tests.faults.judge import (
 from tests.faults.ledger import Ledger
 from tests.faults.retries import GaveUp, Retries
 from tests.faults.script import CHUNK_STEPS, Script
+from tests.faults.sequence_sender import SequenceSender, sequence_name
 from tests.faults.stream_sender import StreamSender
 
 Way = Callable[[Ledger, Chunk], Awaitable[Answer]]
@@ -42,11 +43,12 @@ class Driver:
     """Sessions of one model that are stepped until ``stop``. A context manager.
 
     Of eight sessions one goes over a WebSocket stream, one in messages of one step for each of many sessions, one has
-    two writers that both send every chunk until it is answered, and five are plain; of their chunks some are sent twice
-    at once.
+    two writers that both send every chunk until it is answered, two are sequences of the Open Inference Protocol, one
+    of them over gRPC, and three are plain; of their chunks some are sent twice at once.
 
     Args:
         urls: the replicas; each request goes to a random one.
+        grpc_addresses: where each of them speaks gRPC; empty = none does, and HTTP takes its place.
         seed: of what is sent.
         attempt_seconds: how long an answer may take before the request is sent again.
         think_seconds: how long a session waits between two chunks, at most.
@@ -62,11 +64,20 @@ class Driver:
         *,
         attempt_seconds: float,
         think_seconds: float = MAX_THINK_SECONDS,
+        grpc_addresses: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._random = random.Random(seed)
         self._think_seconds = think_seconds
         self._retries = Retries(urls, self._random, attempt_seconds=attempt_seconds)
-        self._ledgers = [Ledger(f"fault-{seed}-{number}") for number in range(num_sessions)]
+        names = [f"fault-{seed}-{number}" for number in range(num_sessions)]
+        sequences = self._send_as_sequence, self._send_by_grpc if grpc_addresses else self._send_as_sequence
+        self._ways: list[Way | None] = [self._send_in_stream, None, self._send_by_two_writers, *sequences]
+        self._ways += [self._send] * 3
+        self._ledgers = [
+            Ledger(sequence_name(model, name) if self._ways[number % len(self._ways)] in sequences else name)
+            for number, name in enumerate(names)
+        ]
+        self._sequences = SequenceSender(model, self._random, grpc_addresses)
         self._seed, self._num_features = seed, num_features
         self._http, self._streams = HttpSender(model, self._random), StreamSender(model)
         self._exits = AsyncExitStack()
@@ -81,6 +92,7 @@ class Driver:
     async def __aenter__(self) -> Driver:
         await self._exits.enter_async_context(self._http)
         await self._exits.enter_async_context(self._streams)
+        await self._exits.enter_async_context(self._sequences)
         return self
 
     async def __aexit__(
@@ -118,10 +130,9 @@ class Driver:
 
     def start(self) -> None:
         """Open the sessions and begin to step them."""
-        ways: list[Way | None] = [self._send_in_stream, None, self._send_by_two_writers, *[self._send] * 5]
         together: list[tuple[Ledger, Script]] = []
         for number, ledger in enumerate(self._ledgers):
-            way = ways[number % len(ways)]
+            way = self._ways[number % len(self._ways)]
             if way is None:
                 together.append((ledger, self._script(number, chunk_steps=(1,))))
             else:
@@ -250,6 +261,12 @@ class Driver:
 
     async def _send_in_stream(self, _: Ledger, chunk: Chunk) -> Answer:
         return await self._retries.until_answered(partial(self._streams.step, chunk=chunk))
+
+    async def _send_as_sequence(self, _: Ledger, chunk: Chunk) -> Answer:
+        return await self._retries.until_answered(partial(self._sequences.step, chunk=chunk))
+
+    async def _send_by_grpc(self, _: Ledger, chunk: Chunk) -> Answer:
+        return await self._retries.until_answered(partial(self._sequences.step_by_grpc, chunk=chunk))
 
     async def _send_together(self, url: str, chunks: list[Chunk]) -> list[Answer]:
         return await self._http.step_many(url, chunks, in_arrow=self._random.random() < 0.5)

@@ -110,6 +110,7 @@ async def _play_on(
         *(stage.urls, MODEL, NUM_FEATURES, outcome.num_sessions, outcome.seed),
         attempt_seconds=scenario.attempt_seconds,
         think_seconds=QUICK_THINK_SECONDS if outcome.is_quick else MAX_THINK_SECONDS,
+        grpc_addresses=stage.grpc_addresses,
     ) as driver:
         driver.start()
         try:

@@ -107,6 +107,13 @@ class Stage:
         ports = [proxy.port for proxy in self.client_proxies] or self.ports
         return [f"http://127.0.0.1:{port}" for port in ports]
 
+    @property
+    def grpc_addresses(self) -> dict[str, str]:
+        """Where the replicas that are processes speak gRPC, by their URLs; nothing is in between."""
+        environments = [service.environment for service in self.services]
+        addresses = [f"127.0.0.1:{each['OSTINATO_GRPC_PORT']}" for each in environments]
+        return dict(zip(self.urls, addresses, strict=False))
+
     async def __aenter__(self) -> Stage:
         async with AsyncExitStack() as entered:
             self._exits = entered
@@ -143,7 +150,7 @@ class Stage:
                 port=free_port(),
                 target=self._target,
                 environment={STEPPED_CLOCK_FILE: str(self.clock_file)},
-                **{"state": state, "workers": self.num_workers, **self.settings},
+                **{"state": state, "workers": self.num_workers, "grpc_port": free_port(), **self.settings},
             )
             self.services.append(service)
             self.at_end(asyncio.to_thread, _end, service)

@@ -22,11 +22,11 @@ from tests.histories.network import KINDS, LATEST
 from tests.histories.operation import Answered, Asked, Inputs, Operation, Verb, Way
 from tests.histories.sender import Reply
 from tests.histories.wording import NOTHING_APPLIED
-from tests.triton.clients import tensors
+from tests.triton_client.clients import tensors
 
 _Made = dict[str, np.ndarray[Any, Any]]
 
-ENDED = {"was closed": (410, "session_closed"), "expired": (410, "session_expired")}
+ENDED = {"was closed": (410, "session_closed"), "was idle": (410, "session_expired")}
 """What a sentence says of a sequence that has not started; otherwise nobody knows it."""
 NOT_STARTED = "must specify the START flag"
 CODES = {413: "too_large", 429: "overloaded", 503: "draining", 500: "run_failed", 404: "unknown_model"}
@@ -105,7 +105,9 @@ class SequenceRequest(NamedTuple):
         dtype = np.float64 if self.flaw else np.float32
         if model != "panel":
             return {"x": steps[None].astype(dtype)}
-        made = {"load": steps[None, :, :2, None].astype(dtype), "code": steps[None, :, 2].astype(np.int64)}
+        *loads, codes = steps.T  # of the width of another model, the loads are too few
+        load = np.array(loads).T.reshape(1, len(steps), len(loads), 1)
+        made = {"load": load.astype(dtype), "code": codes[None].astype(np.int64)}
         if self.starts and self.context:
             made["who"] = np.array([self.context[:2]], np.float32)
             made["region"] = np.array([self.context[2]], np.int64)
@@ -150,7 +152,8 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
     if answered.code in ("invalid_input", "session_exists", "too_large", "unknown_model"):
         # Found before anything was done.
         first = before[0]
-        return history.close(replace(first, asked=replace(first.asked, flaw=request.flaw or _flaw(request))), answered)
+        flaw = "" if answered.code == "session_exists" else _flaw(request)
+        return history.close(replace(first, asked=replace(first.asked, flaw=flaw)), answered)
     # Somebody else came between, or there was no room: what was live may have ended, and what was begun was undone.
     for each in before:
         history.close(each, None)
@@ -161,7 +164,9 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
 def _flaw(request: SequenceRequest) -> str:
     """What is wrong with a START of itself."""
     kind = KINDS[request.sequence.model, LATEST[request.sequence.model]]
-    return "invalid_input" if len(request.context) != kind.num_context else ""
+    fits = all(len(step) == kind.num_features for step in request.inputs)
+    is_whole = fits and len(request.context) == kind.num_context and not request.flaw
+    return "" if is_whole else "invalid_input"
 
 
 def read_reply(request: SequenceRequest, reply: Reply) -> Answered | None:

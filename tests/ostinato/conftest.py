@@ -17,7 +17,7 @@ from ostinato.service.artifact.tensors import Input
 from tests import generation_networks
 from tests.conftest import PutNetworks
 from tests.networks import Network, accumulator, lstm
-from tests.server import ServerProcess, running_server
+from tests.server import ServerProcess, free_port, running_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RunCommand = Callable[..., Result]
@@ -75,9 +75,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def grpc_port() -> int:
+    """Where that service speaks gRPC."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def server(models: Path, grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The service, ready, on that repository."""
-    with running_server(models, tmp_path_factory.mktemp("home")) as process:
+    with running_server(models, tmp_path_factory.mktemp("home"), grpc_port=grpc_port) as process:
         yield process
 
 

@@ -27,6 +27,7 @@ class FakeTriton:
         swaps: whether, as soon as two sequences are live, each step is put to the other's state.
         forgets: sequences of more steps than that are not there any more; 0 = none.
         rounds: how far an answer is off while other sequences are live.
+        context: an input of three numbers that a sequence begins with; empty = none.
 
     Attributes:
         totals: of each live sequence.
@@ -35,8 +36,17 @@ class FakeTriton:
         url: where it listens.
     """
 
-    def __init__(self, *, has_steps: bool = False, swaps: bool = False, forgets: int = 0, rounds: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        has_steps: bool = False,
+        swaps: bool = False,
+        forgets: int = 0,
+        rounds: float = 0.0,
+        context: str = "",
+    ) -> None:
         self.has_steps, self.swaps, self.forgets, self.rounds = has_steps, swaps, forgets, rounds
+        self.context = context
         self.totals: dict[int | str, float] = {}
         self.steps: dict[int | str, int] = {}
         self.num_started = self.num_ended = 0
@@ -52,10 +62,14 @@ class FakeTriton:
             {"name": "IN", "datatype": "FP32", "shape": shape},
             {"name": "HINT", "datatype": "FP32", "shape": [1]},
         ]
+        if self.context:
+            inputs.append({"name": self.context, "datatype": "FP32", "shape": [-1, 3]})
+        parameters = {"context": {"string_value": self.context}} if self.context else {}
+        config = {"max_batch_size": 8, "input": [{"name": "HINT", "optional": True}], "parameters": parameters}
         outputs = [{"name": "OUT", "datatype": "FP32", "shape": [*shape[:-1], 1]}]
         return {
             "/v2/models/totals": {"name": "totals", "versions": ["1", "3"], "inputs": inputs, "outputs": outputs},
-            "/v2/models/totals/config": {"max_batch_size": 8, "input": [{"name": "HINT", "optional": True}]},
+            "/v2/models/totals/config": config,
             "/v2/models/words": {"name": "words", "inputs": [{"name": "W", "datatype": "BYTES", "shape": [-1, 1]}]},
             "/v2/models/words/config": {"max_batch_size": 8},
         }.get(target)
@@ -98,9 +112,11 @@ class FakeTriton:
             self.url = f"127.0.0.1:{server.server_port}"
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()
-            yield self
-            server.shutdown()
-            thread.join()
+            try:
+                yield self
+            finally:
+                server.shutdown()
+                thread.join()
 
 
 def _handler(fake: FakeTriton) -> type[BaseHTTPRequestHandler]:

@@ -72,3 +72,10 @@ def test_the_sentence_says_what_to_type() -> None:
     assert install_sentence("'ostinato serve'", "serve") == (
         "'ostinato serve' needs the extra serve: pip install 'ostinato[serve]'"
     )
+
+
+def test_a_library_with_another_name_than_its_package_is_found_in_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = ["grpcio", "grpcio-health-checking", "grpcio-reflection"]
+    monkeypatch.setattr(extras, "requires", lambda _: [f'{package}>=1; extra == "grpc"' for package in packages])
+    found = [extra_of(ModuleNotFoundError(name=name)) for name in ("grpc.aio", "grpc_health.v1", "grpc_reflection")]
+    assert found == ["grpc", "grpc", "grpc"]

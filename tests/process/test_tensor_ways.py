@@ -484,9 +484,8 @@ def test_bentomls_own_client_sends_objects_by_name_and_nested_lists(
     assert stepped == predicted
     drawn.check([{part.name: np.array(stepped[part.name], part.dtype) for part in drawn.manifest.outputs}])
     assert frame == [[[[4.0] * 4] * 3] * 2]
-    shown = http.get("/docs.json").json()["paths"]
-    step = shown["/step"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]
-    assert [form["type"] for form in step["oneOf"]] == ["array", "object"]
+    [shown] = [route for route in http.get("/schema.json").json()["routes"] if route["route"] == "/step"]
+    assert [form["type"] for form in shown["input"]["properties"]["inputs"]["oneOf"]] == ["array", "object"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,36 @@ def test_a_store_that_cannot_be_used_ends_it_before_there_is_a_worker(
 ) -> None:
     with pytest.raises(SystemExit, match=rf"^error: {sentence}[^\n]*$"):
         begin(Settings(state=state, workers=workers, repository=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"grpc_port": 3000}, "OSTINATO_GRPC_PORT 3000: it is that of HTTP"),
+        ({"grpc_port": 0, "grpc_key": "/nowhere"}, "OSTINATO_GRPC_CERTIFICATE and OSTINATO_GRPC_KEY belong together"),
+        (
+            {"grpc_port": 0, "grpc_key": "/nowhere", "grpc_certificate": "/nowhere"},
+            "OSTINATO_GRPC_CERTIFICATE /nowhere: no such file",
+        ),
+        ({"grpc_key": "/nowhere"}, "OSTINATO_GRPC_CERTIFICATE, OSTINATO_GRPC_KEY and"),
+    ],
+)
+def test_grpc_that_cannot_be_served_ends_it_before_there_is_a_worker(
+    options: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match=rf"^error: {sentence}[^\n]*$"):
+        begin(Settings(state="memory://", repository=tmp_path, **options))
+
+
+def test_a_grpc_port_that_somebody_has_ends_it_with_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(
+            SystemExit, match=rf"^error: OSTINATO_GRPC_PORT {port} at 127.0.0.1: address already in use"
+        ):
+            begin(Settings(state="memory://", repository=tmp_path, grpc_port=port))
 
 
 def test_a_damaged_store_ends_it_with_what_is_wrong(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ostinato.tools.drawn_inputs import draw_steps
 from ostinato.tools.sequences.course import CYCLE_STEPS
 
-Part = Mapping[str, Any]
+ManifestEntry = Mapping[str, Any]
 """An entry of a manifest's inputs, or as much of one as is known: ``name``, ``dtype``, ``shape`` and ``features``."""
 
 
@@ -24,9 +24,9 @@ class SteppedModel(NamedTuple):
 
     name: str
     version: str
-    inputs: tuple[Part, ...]
-    context: tuple[Part, ...] = ()
-    outputs: tuple[Part, ...] = ()
+    inputs: tuple[ManifestEntry, ...]
+    context: tuple[ManifestEntry, ...] = ()
+    outputs: tuple[ManifestEntry, ...] = ()
 
 
 class DrawnSequence(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
-from ostinato.tools.connection import PlainAnswer, PlainConnection
+from ostinato.tools.connection import PlainAnswer
 from ostinato.tools.load import Load, Script
 from ostinato.tools.sequences.course import Course, last_span, spans
 from ostinato.tools.sequences.drawn import DrawnSequence, SteppedModel
@@ -24,8 +24,8 @@ REPEATED_REQUESTS = 8192
 REPEATED_FROM = 1 << 16
 """Numbers of the sequences that are sent again."""
 
-Outputs: TypeAlias = dict[str, NDArray[Any]]
-Expected: TypeAlias = Callable[[int, int], Outputs | None]
+NamedOutputs: TypeAlias = dict[str, NDArray[Any]]
+Expected: TypeAlias = Callable[[int, int], NamedOutputs | None]
 """The answer to the steps from one place of a sequence to another; None = it is not known."""
 
 
@@ -115,7 +115,7 @@ class OfflineReference(Reference):
             made = run_offline(self._runner, steps[None], begin=(*initial, *(each[None] for each in context)))[0][0]
         names = [part.name for part in manifest.made.shown]
 
-        def of(first: int, end: int) -> Outputs:
+        def of(first: int, end: int) -> NamedOutputs:
             if framer is not None:
                 first, end = framer.num_frames(0, first), framer.num_frames(0, end)
             words = manifest.made.words(made[first:end])
@@ -145,21 +145,18 @@ class RepeatedReference(Reference):
         """
         protocol = self._protocol
         script = protocol.script(REPEATED_FROM + number, sequence, self._course)
-        known: dict[tuple[int, int], Outputs] = {}
-        connection = PlainConnection(protocol.address)
-        try:
+        known: dict[tuple[int, int], NamedOutputs] = {}
+        with protocol.asking() as ask:
             for turn, (first, end), _ in zip(script.turns(), spans(script), range(self._num_requests), strict=False):
                 if first >= num_steps or (turn == 0 and known):
                     break
-                answer = connection.ask(script.requests[turn])
+                answer = ask(script.requests[turn])
                 if not 200 <= answer.status < 300:
                     raise CommandError(f"steps that were sent again were refused: {protocol.refusal(answer)}")
                 if end > first:
                     known[first, end] = protocol.read(answer).outputs
             if not self._course.portions[-1].is_last or end < num_steps:
-                connection.ask(protocol.end(REPEATED_FROM + number, sequence))
-        finally:
-            connection.socket.close()
+                ask(protocol.end(REPEATED_FROM + number, sequence))
         return lambda first, end: known.get((first, end))
 
 
@@ -223,7 +220,7 @@ def _answered(script: Script, load: Load, number: int) -> list[tuple[int, int, P
     return found
 
 
-def _check(made: Outputs, expected: Outputs, tolerance: float, told: str, words: str) -> None:
+def _check(made: NamedOutputs, expected: NamedOutputs, tolerance: float, told: str, words: str) -> None:
     if len(made) != len(expected):
         raise WrongAnswer(f"{told} {', '.join(made)}; the outputs are {', '.join(expected)}")
     # A server may have names of its own.

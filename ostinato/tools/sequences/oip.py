@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
-from ostinato.tools.connection import PlainAnswer, PlainConnection, http_request
+from ostinato.tools.connection import PlainAnswer, http_request
 from ostinato.tools.load import Script
 from ostinato.tools.sequences.course import Course, Portion
-from ostinato.tools.sequences.drawn import DrawnSequence, Part, SteppedModel
+from ostinato.tools.sequences.drawn import DrawnSequence, ManifestEntry, SteppedModel
 from ostinato.tools.sequences.protocol import ReadAnswer, SequenceProtocol
 
 Tensors = Literal["binary", "json"]
 Ids = Literal["numbers", "strings"]
 
 
-class TensorShape(NamedTuple):
+class InputShape(NamedTuple):
     """The axes of an input.
 
     Attributes:
@@ -38,7 +38,7 @@ class TensorShape(NamedTuple):
     steps_axis: int | None
 
     @classmethod
-    def of(cls, tensor: Mapping[str, Any], *, is_batched: bool) -> TensorShape:
+    def of(cls, tensor: Mapping[str, Any], *, is_batched: bool) -> InputShape:
         """The shape of an input in a model's metadata.
 
         Args:
@@ -92,22 +92,26 @@ class OipProtocol(SequenceProtocol):
         super().__init__(url)
         self.title = f"{'binary tensors' if tensors == 'binary' else 'JSON'} under /v2"
         self._is_binary, self._has_strings = tensors == "binary", ids == "strings"
+        self._version = version
         self._target = f"/v2/models/{quote(model)}" + (f"/versions/{quote(version)}" if version else "")
-        described, config = self._ask(self._target), self._ask(f"{self._target}/config")
+        described, config = self._describe(model, version)
         optional = {part["name"] for part in config.get("input", []) if part.get("optional")}
         is_batched = config.get("max_batch_size", 0) > 0
         shapes = {
-            tensor["name"]: TensorShape.of(tensor, is_batched=is_batched)
+            tensor["name"]: InputShape.of(tensor, is_batched=is_batched)
             for tensor in described["inputs"]
             if tensor["name"] not in optional
         }
         self._shapes = shapes
-        self.has_steps = all(shape.steps_axis is not None for shape in shapes.values())
-        parts = tuple(_part(name, shape) for name, shape in shapes.items())
+        first_only = _words(config, "context")
+        parts = {name: _part(name, shape) for name, shape in shapes.items()}
+        context = tuple(part for name, part in parts.items() if name in first_only)
+        inputs = tuple(part for name, part in parts.items() if name not in first_only)
+        self.has_steps = all(shapes[part["name"]].steps_axis is not None for part in inputs)
         versions = described.get("versions") or [""]
-        self.model = SteppedModel(described["name"], version or str(versions[-1]), parts)
+        self.model = SteppedModel(described["name"], version or str(versions[-1]), inputs, context)
 
-    def draw_by(self, manifest_inputs: Iterable[Part]) -> None:
+    def draw_by(self, manifest_inputs: Iterable[ManifestEntry]) -> None:
         """Draw inputs as a manifest tells, which has them in the order of the server, whatever their names there."""
         pairs = zip(self.model.inputs, manifest_inputs, strict=False)
         parts = tuple({**told, "name": part["name"]} for part, told in pairs)
@@ -125,27 +129,7 @@ class OipProtocol(SequenceProtocol):
 
     def read(self, answer: PlainAnswer) -> ReadAnswer:
         """See ``SequenceProtocol``."""
-        try:
-            # Every byte is one character, so places are the same.
-            content, _ = _DECODER.raw_decode(answer.body.decode("latin-1"))
-            outputs = content["outputs"]
-            place = len(answer.body) - sum(_binary_size(output) for output in outputs)
-            read = {}
-            for output in outputs:
-                size, dtype = _binary_size(output), DTYPES[output["datatype"]]
-                if output["datatype"] == BYTES:
-                    data: Any = np.frombuffer(answer.body[place : place + size], np.uint8) if size else output["data"]
-                    read[output["name"]] = np.asarray(data)
-                elif "data" in output:
-                    read[output["name"]] = np.array(output["data"], dtype).reshape(output["shape"])
-                else:
-                    read[output["name"]] = np.frombuffer(answer.body[place : place + size], dtype).reshape(
-                        output["shape"]
-                    )
-                place += size
-            return ReadAnswer(read, content.get("parameters", {}).get("steps"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise WrongAnswer(f"not an answer to steps ({error!r}): {answer.body[:200]!r}") from error
+        return read_answer(answer)
 
     def refusal(self, answer: PlainAnswer) -> str:
         """See ``SequenceProtocol``."""
@@ -160,15 +144,25 @@ class OipProtocol(SequenceProtocol):
         # A request says what it is: a flag that is left out is false.
         parameters |= {"sequence_start": True} if portion.is_first else {}
         parameters |= {"sequence_end": True} if portion.is_last else {}
-        tensors = {name: self._shapes[name].tensor(rows) for name, rows in sequence.rows(portion.places).items()}
+        rows_of = sequence.rows(portion.places)
+        if portion.is_first:
+            rows_of |= {name: [row] for name, row in sequence.context.items()}
+        tensors = {name: self._shapes[name].tensor(rows) for name, rows in rows_of.items()}
+        return self._encode(number, parameters, tensors)
+
+    def _encode(self, number: int, parameters: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:
+        """An inference for sequence ``number``, as it goes over the wire."""
+        del number
         return infer_request(f"{self._target}/infer", parameters, tensors, is_binary=self._is_binary, host=self.host)
 
+    def _describe(self, model: str, version: str) -> tuple[Any, Any]:
+        """A model's metadata and configuration."""
+        del model, version  # the target has them
+        return self._ask(self._target), self._ask(f"{self._target}/config")
+
     def _ask(self, target: str) -> Any:
-        connection = PlainConnection(self.address)
-        try:
-            answer = connection.ask(http_request("GET", target, host=self.host))
-        finally:
-            connection.socket.close()
+        with self.asking() as ask:
+            answer = ask(http_request("GET", target, host=self.host))
         if answer.status != 200:
             raise CommandError(f"{self.host} answers {answer.status} to GET {target}: {self.refusal(answer)}")
         try:
@@ -206,6 +200,31 @@ def infer_request(
     )
 
 
+def read_answer(answer: PlainAnswer) -> ReadAnswer:
+    """What an answer to an inference says.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    try:
+        # Every byte is one character, so places are the same; tensors are behind the JSON, up to the end.
+        content, _ = _DECODER.raw_decode(answer.body.decode("latin-1"))
+        place = len(answer.body) - sum(_binary_size(output) for output in content["outputs"])
+        read: dict[str, NDArray[Any]] = {}
+        for output in content["outputs"]:
+            size, name = _binary_size(output), output["name"]
+            if "data" in output:
+                dtype = None if output["datatype"] == BYTES else DTYPES[output["datatype"]]
+                read[name] = np.array(output["data"], dtype)
+            else:
+                dtype = np.dtype(np.uint8) if output["datatype"] == BYTES else DTYPES[output["datatype"]]
+                read[name] = np.frombuffer(answer.body, dtype, size // dtype.itemsize, place)
+            place += size
+        return ReadAnswer(read, content.get("parameters", {}).get("steps"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WrongAnswer(f"not an answer to steps ({error!r}): {answer.body[:200]!r}") from error
+
+
 _DECODER = json.JSONDecoder()
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -220,11 +239,17 @@ def _json_numbers(tensor: NDArray[Any]) -> list[Any]:
     return [float(str(value)) for value in flat] if tensor.dtype.kind == "f" else flat.tolist()
 
 
+def _words(config: Mapping[str, Any], name: str) -> list[str]:
+    """A parameter of a model's configuration, by commas."""
+    text = config.get("parameters", {}).get(name, {}).get("string_value", "")
+    return text.split(",") if text else []
+
+
 def _binary_size(output: Mapping[str, Any]) -> int:
     return int(output.get("parameters", {}).get("binary_data_size", 0))
 
 
-def _part(name: str, shape: TensorShape) -> Part:
+def _part(name: str, shape: InputShape) -> ManifestEntry:
     """An input as a manifest would have it."""
     width = int(np.prod(shape.row, dtype=np.int64))
     features = [f"{name}{place}" for place in range(width)]

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from numpy.typing import NDArray
 
 from ostinato.errors import CommandError
-from ostinato.tools.connection import HostPort, PlainAnswer
-from ostinato.tools.load import Script
+from ostinato.tools.connection import HostPort, PlainAnswer, PlainConnection
+from ostinato.tools.load import Load, Script, closed_loop, open_loop
 from ostinato.tools.sequences.course import Course
 from ostinato.tools.sequences.drawn import DrawnSequence, SteppedModel
+
+Ask: TypeAlias = Callable[[bytes], PlainAnswer]
 
 
 class ReadAnswer(NamedTuple):
     """What a server answered to steps.
 
     Attributes:
-        outputs: by name.
+        outputs: by name, as they lie behind each other.
         steps: how many the sequence has by the server's count; None = it does not say.
     """
 
@@ -55,6 +59,21 @@ class SequenceProtocol(ABC):
     @abstractmethod
     def end(self, number: int, sequence: DrawnSequence) -> bytes:
         """The request that ends it before its course does."""
+
+    def load(self, scripts: Sequence[Script], seconds: float, rate: float, keep: int) -> Load:
+        """Follow the scripts for some seconds, ``rate`` requests a second, or where that is 0 each when the one before
+        is answered; see ``closed_loop`` and ``open_loop``.
+        """
+        if rate:
+            return open_loop(self.address, scripts, rate, seconds, keep=keep)
+        return closed_loop(self.address, scripts, seconds, keep=keep)
+
+    @contextmanager
+    def asking(self) -> Iterator[Ask]:
+        """A connection that sends one request after the other, and waits for each answer."""
+        connection = PlainConnection(self.address)
+        with closing(connection.socket):
+            yield connection.ask
 
     @abstractmethod
     def read(self, answer: PlainAnswer) -> ReadAnswer:

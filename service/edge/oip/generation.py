@@ -112,13 +112,13 @@ def _inputs(engine: GenerationEngine, tensors: Sequence[NamedTensor]) -> list[An
         if given.shape not in ((given.shape[0],), (given.shape[0], 1)):
             raise InvalidInput(f"shape {list(given.shape)}: texts have [B] or [B, 1]", name)
         return [_text(text, f"{name}[{index}]") for index, text in enumerate(given.data.reshape(-1).tolist())]
-    shape, rank = given.shape[1:], len(axes)
-    row = tuple(size for size in axes if size >= 0)
-    if shape[-len(row) :] != row if len(shape) == rank and row else len(shape) not in {rank, rank + (row == ())}:
+    has_steps = -1 in axes
+    row, of_row = axes[has_steps:], given.shape[1 + has_steps :]
+    if len(given.shape) < 1 + has_steps or of_row not in ((row, (1,)) if row == () else (row,)):
         raise InvalidInput(f"shape {list(given.shape)} where the model takes {[-1, *axes]}", name)
     rows = given.data.reshape(given.shape)
-    lengths = _lengths(found.get(LENGTHS), given, has_steps=-1 in axes)
-    if -1 in axes:
+    lengths = _lengths(found.get(LENGTHS), given, has_steps=has_steps)
+    if has_steps:
         check_length(given.shape[1], name, engine.max_source_steps)
     return [each[:length].tolist() for each, length in zip(rows, lengths, strict=True)]
 

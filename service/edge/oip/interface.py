@@ -23,6 +23,7 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import to_rows
 from ostinato.service.inputs.sequences import check_numbers, few
 
+_WORD_COSTS = 32
 _CELL = re.compile(r"(.*)\[(\d+)\]\[(\d+)\]", re.DOTALL)
 
 
@@ -233,7 +234,7 @@ def _word(text: bytes, name: str, step: int, feature: int) -> str:
         raise InvalidInput("this text is not UTF-8", f"{name}[{step}][{feature}]") from error
 
 
-_NUMBER: msgspec.json.Decoder[float | None] = msgspec.json.Decoder(float | None)
+_NUMBER: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
 
 
 def _number(text: bytes, name: str, step: int, feature: int) -> float | None:
@@ -254,6 +255,11 @@ def _in_tensor(place: str | None, tensor: NamedTensor, width: int) -> str | None
         return place
     indices = np.unravel_index(int(found[2]) * width + int(found[3]), tensor.shape)
     return found[1] + "".join(f"[{index}]" for index in indices)
+
+
+def num_bytes_to_read(tensors: Iterable[NamedTensor]) -> int:
+    """About how much work the numbers of tensors are; each word counts as many of them."""
+    return sum(tensor.data.nbytes * (_WORD_COSTS if tensor.datatype == BYTES else 1) for tensor in tensors)
 
 
 def refuse_classes(output: RequestedOutput) -> None:

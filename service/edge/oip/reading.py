@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.edge.message import JSON, Request
+from ostinato.service.edge.message import JSON, OCTETS, Request
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.interface import refuse_shared_memory
 from ostinato.service.edge.oip.messages import InferParameters, InferRequest, NamedTensor, RequestedOutput
@@ -20,8 +20,9 @@ from ostinato.service.errors import InvalidInput, UnsupportedMediaType
 from ostinato.service.inputs.turns import SLICE_NUMBERS, in_turns
 
 HEADER_LENGTH = b"inference-header-content-length"
-OCTETS = "application/octet-stream"
 MAX_AXES = 32
+MAX_ELEMENTS = 2**48
+"""Of a shape without its zeros: numpy has no larger ones, not even where there is nothing in them."""
 _LENGTH_BYTES = 4
 """Of an element of BYTES, before it."""
 
@@ -32,13 +33,25 @@ _WORDS = {"f": "a number, or null where it is missing", "i": "a whole number", "
 _WORDS |= {"u": _WORDS["i"]}
 
 
+class ShapedTensor(Protocol):
+    """A tensor as a message has it, before its data are looked at."""
+
+    @property
+    def name(self) -> str:
+        """Of the input."""
+
+    @property
+    def shape(self) -> Iterable[int]:
+        """As the client says; nothing is known of it."""
+
+
 class TensorHeader(msgspec.Struct):
     """An input as the header has it; ``data`` is absent where it lies behind the header."""
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     data: Any = None
 
 
@@ -46,25 +59,25 @@ class OutputHeader(msgspec.Struct):
     """An output that is asked for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class InferHeader(msgspec.Struct):
-    """The header of a request; clients may put more in it."""
+    """The header of a request; clients may put more in it, and null for what they do not say."""
 
     inputs: list[TensorHeader]
-    id: str = ""
-    parameters: dict[str, bool | int | float | str] = {}
-    outputs: list[OutputHeader] = []
+    id: str | None = None
+    parameters: dict[str, bool | int | float | str] | None = None
+    outputs: list[OutputHeader] | None = None
 
 
 class _LooseHeader(msgspec.Struct):
     """A large one, whose inputs are read a slice at a time."""
 
     inputs: list[dict[str, Any]]
-    id: str = ""
-    parameters: dict[str, bool | int | float | str] = {}
-    outputs: list[OutputHeader] = []
+    id: str | None = None
+    parameters: dict[str, bool | int | float | str] | None = None
+    outputs: list[OutputHeader] | None = None
 
 
 _HEADER = msgspec.json.Decoder(InferHeader)
@@ -78,7 +91,9 @@ class BinaryOutputs:
 
     def __init__(self, parameters: InferParameters, outputs: list[OutputHeader]) -> None:
         self._otherwise = _flag(parameters, "binary_data_output", False)
-        self._by_name = {output.name: _flag(output.parameters, "binary_data", self._otherwise) for output in outputs}
+        self._by_name = {
+            output.name: _flag(output.parameters or {}, "binary_data", self._otherwise) for output in outputs
+        }
 
     def __contains__(self, name: str) -> bool:
         return self._by_name.get(name, self._otherwise)
@@ -109,7 +124,10 @@ def header_bytes(request: Request) -> int:
     if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
     size = len(request.body)
-    value = dict(request.headers).get(HEADER_LENGTH)
+    value = None
+    for name, text in request.headers:
+        if name == HEADER_LENGTH:
+            value = text
     if value is None:
         return size
     if not value.isdigit() or len(value) > 15 or int(value) > size:
@@ -165,9 +183,10 @@ def _held(loose: _LooseHeader) -> InferHeader:
 def _request(
     header: InferHeader, tensors: list[NamedTensor], model: str, version: str | None
 ) -> tuple[InferRequest, BinaryOutputs]:
-    outputs = [RequestedOutput(output.name, output.parameters) for output in header.outputs] if header.outputs else ()
-    request = InferRequest(model, version, header.id, header.parameters, tensors, outputs)
-    return request, BinaryOutputs(header.parameters, header.outputs)
+    named, parameters = header.outputs or [], header.parameters or {}
+    outputs = [RequestedOutput(output.name, output.parameters or {}) for output in named]
+    request = InferRequest(model, version, header.id or "", parameters, tensors, outputs)
+    return request, BinaryOutputs(parameters, named)
 
 
 def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]) -> Iterator[None]:
@@ -178,9 +197,10 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         dtype = DTYPES.get(tensor.datatype)
         if dtype is None:
             raise InvalidInput(f"no datatype {tensor.datatype[:60]!r}; there are: {', '.join(DTYPES)}", name)
-        shape, count = _shape(tensor)
-        refuse_shared_memory(tensor.parameters, name)
-        size = tensor.parameters.get("binary_data_size")
+        shape, count = shape_of(tensor)
+        told = tensor.parameters or {}
+        refuse_shared_memory(told, name)
+        size = told.get("binary_data_size")
         if size is None:
             data = yield from _of_json(tensor.data, shape, count, dtype, name)
         else:
@@ -193,7 +213,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
             part = behind[at : at + size]
             at += size
             if tensor.datatype == BYTES:
-                data = yield from _of_elements(part, count, name)
+                data = yield from read_elements(part, count, name)
             elif size != count * dtype.itemsize:
                 raise InvalidInput(
                     f"{size} bytes for shape {list(shape)} of {tensor.datatype}, which needs {count * dtype.itemsize}",
@@ -206,11 +226,13 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         raise InvalidInput(f"{len(behind) - at} bytes behind the tensors, which are none of theirs")
 
 
-def _shape(tensor: TensorHeader) -> tuple[tuple[int, ...], int]:
+def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     """A shape, and how many elements it has; whether they are there is not known yet."""
     shape = tuple(tensor.shape)
     if len(shape) > MAX_AXES or any(size < 0 for size in shape):
         raise InvalidInput(f"shape {list(shape[:MAX_AXES])}: up to {MAX_AXES} sizes, none negative", tensor.name)
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:
+        raise InvalidInput("a shape of more elements than any message has", tensor.name)
     return shape, math.prod(shape)
 
 
@@ -279,7 +301,7 @@ def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
     return True
 
 
-def _of_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
+def read_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
     """The elements of BYTES, each behind its length."""
     if count * _LENGTH_BYTES > len(part):
         raise InvalidInput(

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
 
 import msgspec
 
-from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.message import Request, Response, to_json
+from ostinato.service.edge.methods import READING, other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
-from ostinato.service.edge.oip.forms import Forms
+from ostinato.service.edge.oip.forms import Forms, HttpStep
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.oip.options import is_of_sequence
-from ostinato.service.edge.oip.reading import BinaryOutputs, header_bytes, is_short, read, read_short
-from ostinato.service.edge.oip.steps import SequenceStep, StepForm
+from ostinato.service.edge.oip.reading import header_bytes, is_short, read, read_short
+from ostinato.service.edge.oip.steps import StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
+from ostinato.service.edge.system import HEALTH
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.errors import InvalidInput, MethodNotAllowed, OstinatoError, UnknownRoute
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.session import LiveSession
 
-BinaryStep: TypeAlias = tuple[SequenceStep, BinaryOutputs]
-"""A step as it came over HTTP, and which outputs go behind the header of its answer."""
 OipHandler = Callable[[Request], Awaitable[Response]]
 
 INFER, INFER_VERSION = "/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer"
 
 
-class _IndexQuery(msgspec.Struct):
+class IndexBody(msgspec.Struct):
     """``POST /v2/repository/index``."""
 
     ready: bool = False
 
 
-_INDEX = msgspec.json.Decoder(_IndexQuery)
+_INDEX = msgspec.json.Decoder(IndexBody)
 _NOT_LIVE = (
     "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
 )
@@ -82,45 +81,45 @@ class OipRoutes:
         Raises:
             UnknownRoute, MethodNotAllowed.
         """
-        if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":
-            pattern, name = INFER, parts[3]
-        else:
-            pattern, name = _pattern(parts)
+        pattern, name = _pattern(parts)
         handlers = self.table.get(pattern)
+        if path in HEALTH:  # which answers what it may be asked before it comes here
+            raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if handlers is None or (not name and "{}" in pattern):
+            if path in HEALTH:  # the system's, whatever may be asked of it
+                return path, "", other_handler(method, path, ("GET",))
             raise UnknownRoute(f"there is no {path}; /docs has the routes")
         handler = handlers.get(method)
         if handler is None:
-            allowed = tuple(sorted(handlers))
-            raise MethodNotAllowed(f"{pattern} takes {' and '.join(allowed)}, not {method}", allowed)
+            handler = other_handler(method, pattern, handlers)
         return pattern, name, handler
 
     async def server(self, _: Request) -> Response:
         """``GET /v2``."""
-        return json_response(self._descriptions.server())
+        return _told(self._descriptions.server())
 
     async def model(self, request: Request) -> Response:
         """What a model takes and gives."""
-        return json_response(self._descriptions.model(*_named(request)))
+        return _told(self._descriptions.model(*_named(request)))
 
     async def ready(self, request: Request) -> Response:
         """Whether a model is served; where it is not, the error says why."""
         model, version = _named(request)
         self._descriptions.model(model, version)
-        return json_response({"name": model, "ready": True})
+        return _told({"name": model, "ready": True})
 
     async def config(self, request: Request) -> Response:
         """A model's configuration."""
-        return json_response(self._descriptions.config(*_named(request)))
+        return _told(self._descriptions.config(*_named(request)))
 
     async def statistics(self, request: Request) -> Response:
         """What models have done."""
-        return json_response(self._descriptions.statistics(*_named(request)))
+        return _told(self._descriptions.statistics(*_named(request)))
 
     async def index(self, request: Request) -> Response:
         """All versions in the repository."""
         asked = decode_json(request.body or b"{}", _INDEX, "the body")
-        return json_response(self._descriptions.index(asked.ready))
+        return _told(self._descriptions.index(asked.ready))
 
     async def infer(self, request: Request) -> Response:
         """Answer an inference request."""
@@ -130,41 +129,42 @@ class OipRoutes:
             return await write_in_slices(response, binary)
         return write(response, binary)
 
-    def read(self, request: Request) -> tuple[LiveSession, BinaryStep] | None:
+    def read(self, request: Request) -> tuple[LiveSession, HttpStep] | None:
         """See ``DirectRoute``: a step that is short, and neither starts nor ends its sequence."""
         size = header_bytes(request)
-        found = self._forms.find(request.name, request.body, size)
-        if found is None:
+        step: HttpStep | None = self._forms.find(request.name, request.body, size)
+        if step is None:
             if not is_short(request.body, size):
                 return None
             message, binary = read_short(request, *_named(request))
             if not is_of_sequence(message.parameters):
                 return None
-            step = SequenceStep(StepForm(message), message.inputs)
-            self._forms.keep(request.name, request.body, size, step, binary)
-            found = step, binary
-        session = self._sequences.use(found[0])
-        return None if session is None else (session, found)
+            step = HttpStep(StepForm(message), message.inputs, binary)
+            self._forms.keep(request.name, request.body, size, step)
+        session = self._sequences.use(step)
+        return None if session is None else (session, step)
 
-    def begin(self, session: LiveSession, step: BinaryStep, future: Waiter) -> Awaitable[StepAnswer]:
+    def begin(self, session: LiveSession, step: HttpStep, future: Waiter) -> Awaitable[StepAnswer]:
         """See ``DirectRoute``."""
-        return self._sequences.begin(session, step[0], future)
+        return self._sequences.begin(session, step, future)
 
-    def answer(self, answer: StepAnswer, step: BinaryStep) -> Response:
+    def answer(self, answer: StepAnswer, step: HttpStep) -> Response:
         """See ``DirectRoute``."""
-        return write(step[0].response(answer), step[1])
+        return step.write(answer)
 
-    async def answer_in_slices(self, answer: StepAnswer, step: BinaryStep) -> Response:
+    async def answer_in_slices(self, answer: StepAnswer, step: HttpStep) -> Response:
         """See ``DirectRoute``."""
-        return await write_in_slices(step[0].response(answer), step[1])
+        return await write_in_slices(step.response(answer), step.binary)
 
-    async def step_anew(self, session: LiveSession, step: BinaryStep, error: OstinatoError) -> Response:
+    async def step_anew(self, session: LiveSession, step: HttpStep, error: OstinatoError) -> Response:
         """See ``DirectRoute``."""
-        return write(step[0].response(await self._sequences.step_anew(session, step[0], error)), step[1])
+        return step.write(await self._sequences.step_anew(session, step, error))
 
 
 def _pattern(parts: Sequence[str]) -> tuple[str, str]:
     """The pattern of a path, and the names in it."""
+    if len(parts) == 5 and parts[4] == "infer" and parts[2] == "models":  # most often
+        return INFER, parts[3]
     shape, name = list(parts), ""
     at = {"models": 3, "repository": 4}.get(parts[2] if len(parts) > 2 else "", 0)
     if parts[2:] == ["models", "stats"]:
@@ -176,6 +176,11 @@ def _pattern(parts: Sequence[str]) -> tuple[str, str]:
         if name and len(parts) > 5 and parts[4] == "versions":
             name, shape[5] = f"{name}/{parts[5]}" if parts[5] else "", "{}"
     return "/".join(shape), name
+
+
+def _told(content: object) -> Response:
+    """A description, uncoded: NVIDIA's client for event loops says that it takes gzip, and can of ``infer`` alone."""
+    return Response(200, to_json(content), is_plain=True)
 
 
 def _named(request: Request) -> tuple[str, str | None]:

@@ -39,8 +39,8 @@ class SequenceSteps:
         self._catalogue = catalogue
         self._sessions = sessions
         self._ledger = ledger
-        # Those that start or end a sequence, by its session: one after the other.
-        self._alone: dict[str, asyncio.Lock] = {}
+        # Those that start or end a sequence, by its session, one after the other; and how many they are.
+        self._alone: dict[str, tuple[asyncio.Lock, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def infer(self, request: InferRequest) -> InferResponse:
@@ -90,6 +90,10 @@ class SequenceSteps:
 
     async def _step(self, step: SequenceStep) -> StepAnswer:
         try:
+            if step.is_long:
+                session = self._sessions.use(step.form.session_id) or await self._sessions.find(step.form.session_id)
+                with contextlib.suppress(InvalidInput):  # which is told when it is put to the newest
+                    await step.read(session.engine)
             return await apply(self._sessions, step.form.session_id, lambda session: self.begin(session, step))
         except GONE as error:
             raise self._not_started(step, error) from error
@@ -108,6 +112,8 @@ class SequenceSteps:
         model, options = step.form.model, step.form.options
         engine = self._catalogue.resolve(model, options.version)
         engine.check_room()
+        if step.is_long:
+            await step.read(engine)
         rows = step.rows(engine)
         context = _context_of(interface_of(engine), step.tensors)
         while True:
@@ -157,13 +163,15 @@ class SequenceSteps:
 
     @contextlib.asynccontextmanager
     async def _in_turn(self, session_id: str) -> AsyncIterator[None]:
-        lock = self._alone.setdefault(session_id, asyncio.Lock())
+        lock, num_others = self._alone.get(session_id) or (asyncio.Lock(), 0)
+        self._alone[session_id] = lock, num_others + 1
         try:
             async with lock:
                 yield
         finally:
-            if not lock.locked() and self._alone.get(session_id) is lock:
-                del self._alone[session_id]
+            _, num_left = self._alone.pop(session_id)
+            if num_left > 1:
+                self._alone[session_id] = lock, num_left - 1
 
 
 def _check_is_of(session: LiveSession, step: SequenceStep) -> None:

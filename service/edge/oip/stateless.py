@@ -17,6 +17,7 @@ from ostinato.service.edge.oip.interface import (
     check_datatype,
     interface_of,
     leading_axes,
+    num_bytes_to_read,
     numbers_of,
     plain,
 )
@@ -54,7 +55,7 @@ async def infer_sequences(engine: Engine | SequenceEngine, request: InferRequest
     engine.check_rows(num_rows)
     engine.check_length(num_steps, tensors[0].name)
     lengths = _lengths_of(found.get(interface.lengths), num_rows, num_steps)
-    num_bytes = sum(tensor.data.nbytes for tensor in tensors)
+    num_bytes = num_bytes_to_read(tensors)
     rows = await in_thread(num_bytes, _rows, interface, tensors, lengths, num_steps)
     sequences = [each[:length] for each, length in zip(rows, lengths, strict=True)]
     if options.go_backwards:

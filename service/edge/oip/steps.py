@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes
+from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes, num_bytes_to_read
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.edge.oip.options import SequenceParameters, read_options
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
+from ostinato.service.inputs.turns import THREAD_BYTES
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.opening import check_time_to_live
 
@@ -69,8 +71,8 @@ class StepForm:
             InvalidInput: it does not; names the tensor.
             TooLarge: there are too many steps.
         """
-        if self._engine is engine and self._fit is not None:
-            return self._fit
+        if (known := self.fit_for(engine)) is not None:
+            return known
         model = interface_of(engine)
         names = model.requested(self._outputs)
         context = model.context if self.options.sequence_start else ()
@@ -88,6 +90,10 @@ class StepForm:
         self._engine = engine
         return self._fit
 
+    def fit_for(self, engine: Engine) -> Fit | None:
+        """How it fits a model version, where that was looked at last."""
+        return self._fit if self._engine is engine else None
+
     def ended(self, model: ModelInterface) -> InferResponse:
         """The answer to an END alone, whose outputs have no step."""
         names = model.requested(self._outputs)
@@ -99,23 +105,41 @@ class StepForm:
 class SequenceStep:
     """A request for steps of a sequence: its form, and its inputs."""
 
-    __slots__ = ("_fit", "form", "tensors")
+    __slots__ = ("_fit", "_read", "_tensors", "form")
     _fit: Fit
 
     def __init__(self, form: StepForm, tensors: Sequence[NamedTensor]) -> None:
         self.form = form
-        self.tensors = tensors
+        self._tensors = tensors
+        self._read: tuple[Engine, Any] | None = None
+
+    @property
+    def tensors(self) -> Sequence[NamedTensor]:
+        """Its inputs."""
+        return self._tensors
 
     def rows(self, engine: Engine) -> Any:
-        """The steps as the ledger takes them, rows ``[n, width]``.
+        """The steps as the ledger takes them, rows ``[n, width]``, or the bytes of the only one.
 
         Raises:
             InvalidInput: they are not what the model takes; names the tensor and the place.
             TooLarge: they are too many.
         """
+        if self._read is not None and self._read[0] is engine:
+            return self._read[1]
         tensors = self.tensors
         self._fit = fit = self.form.fit(engine, tensors)
-        return fit.model.rows([tensors[place] for place in fit.places])
+        rows = fit.model.rows([tensors[place] for place in fit.places])
+        return rows.tobytes() if len(rows) == 1 else rows
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its steps are to be read before, and not on the event loop: many words."""
+        return num_bytes_to_read(self.tensors) > THREAD_BYTES
+
+    async def read(self, engine: Engine) -> None:
+        """Read its steps for a model version already; raises as ``rows``."""
+        self._read = engine, await asyncio.to_thread(self.rows, engine)
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.edge.message import Response, json_in_slices, to_json
+from ostinato.service.edge.message import OCTETS, Response, json_in_slices, to_json
 from ostinato.service.edge.oip.datatypes import BYTES
 from ostinato.service.edge.oip.messages import InferResponse, NamedTensor
-from ostinato.service.edge.oip.reading import OCTETS, BinaryOutputs
+from ostinato.service.edge.oip.reading import BinaryOutputs
 from ostinato.service.errors import InvalidInput
 
 _LENGTH = struct.Struct("<I")
@@ -33,8 +33,12 @@ async def write_in_slices(response: InferResponse, binary: BinaryOutputs) -> Res
 
 
 def _with_behind(header: bytes, behind: list[bytes]) -> Response:
-    headers = ((b"inference-header-content-length", b"%d" % len(header)),)
-    return Response(200, b"".join([header, *behind]), OCTETS, headers)
+    return Response(200, b"".join([header, *behind]), OCTETS, header_length(header))
+
+
+def header_length(header: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The header of HTTP that says where the header of an answer ends."""
+    return ((b"inference-header-content-length", b"%d" % len(header)),)
 
 
 def _content(response: InferResponse, binary: BinaryOutputs) -> tuple[dict[str, Any], list[bytes]]:
@@ -44,7 +48,7 @@ def _content(response: InferResponse, binary: BinaryOutputs) -> tuple[dict[str, 
     for tensor in response.outputs:
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if tensor.name in binary:
-            data = _elements(tensor.data) if tensor.datatype == BYTES else tensor.data.tobytes()
+            data = write_elements(tensor.data) if tensor.datatype == BYTES else tensor.data.tobytes()
             entry["parameters"] = {"binary_data_size": len(data)}
             behind.append(data)
         elif tensor.datatype == BYTES:
@@ -61,7 +65,7 @@ def _content(response: InferResponse, binary: BinaryOutputs) -> tuple[dict[str, 
     return content, behind
 
 
-def _elements(data: NDArray[Any]) -> bytes:
+def write_elements(data: NDArray[Any]) -> bytes:
     """Elements of BYTES, each behind its length."""
     return b"".join([part for text in data.reshape(-1).tolist() for part in (_LENGTH.pack(len(text)), text)])
 

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-from ostinato.service import errors
 from ostinato.service.artifact.manifest import NAME_PATTERN
 from ostinato.service.edge.message import JSON
-from ostinato.service.edge.openapi import system, typed, versioned
+from ostinato.service.edge.oip.answer_schemas import OipError
+from ostinato.service.edge.oip.options import GenerateParameters, PredictParameters, SequenceParameters
+from ostinato.service.edge.openapi import oip, system, typed, versioned
 from ostinato.service.edge.openapi.examples import Examples
 from ostinato.service.edge.openapi.members import MEMBERS
-from ostinato.service.edge.openapi.operation import Operation, Schema
-from ostinato.service.edge.openapi.schemas import components, reference
-from ostinato.service.edge.problems import INTERNAL, MEDIA_TYPE, PROBLEMS
+from ostinato.service.edge.openapi.operation import JsonSchema, Operation
+from ostinato.service.edge.openapi.refusals import PROBLEM_TYPES, forms, refusals
+from ostinato.service.edge.openapi.schemas import components, kinds_in, reference
 from ostinato.service.edge.v1 import answer_schemas as answers
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
-OPERATIONS: tuple[Operation, ...] = (*versioned.OPERATIONS, *typed.OPERATIONS, *system.OPERATIONS)
+OPERATIONS: tuple[Operation, ...] = (
+    *versioned.OPERATIONS,
+    *oip.OPERATIONS,
+    *typed.OPERATIONS,
+    *system.OPERATIONS,
+)
 
 TAGS = {
     versioned.MODELS: "What is served.",
     versioned.SESSIONS: "Sequences whose state the server keeps: a client sends only what is new.",
     versioned.SEQUENCES: "Sequences that are sent whole.",
     versioned.GENERATION: "Models that write: texts, codes or numbers.",
+    oip.OIP: "What Triton, KServe and their clients speak, with the sequence and binary-tensor extensions.",
+    oip.OIP_REFUSED: "What the protocol has and this server has not; each is refused with a sentence.",
     typed.TYPED: "The same for BentoML's client, with the model or the session in the body.",
     system.OPERATION: "For who runs the service.",
     system.DOCUMENTS: "What you read.",
@@ -37,44 +45,17 @@ TAGS = {
 ABOUT = """Recurrent sequence models with their state held on the server, in sessions. What a live session answered \
 is, to the bit, what the model answers offline.
 
-What is refused under `/v1` is told by a problem document (RFC 9457), with a sentence and a machine's word, `code`. A \
-path's other methods are answered 405, with `Allow`. What has `Retry-After` may be sent again; a chunk only with \
-`seq`."""
+What is refused is told by a problem document (RFC 9457), with a sentence and a machine's word, `code`; \
+under `/v2` by `{"error": ...}`. A path's other methods are answered 405, with `Allow`. What has `Retry-After` may be \
+sent again; a chunk only with `seq`.
 
-_SAID = {
-    errors.MalformedRequest: "it is not HTTP as it is spoken here",
-    errors.OriginRefused: "a page of another site may not open it",
-    errors.UnknownModel: "no such model or version is served",
-    errors.UnknownSession: "there is no such session",
-    errors.UnknownRoute: "there is no such path",
-    errors.RequestTimeout: "the request did not come in time",
-    errors.SeqConflict: "`seq` is not the session's number of steps",
-    errors.SessionExists: "the id is taken",
-    errors.SessionExpired: "the session was idle for longer than its time to live",
-    errors.SessionClosed: "the session was closed",
-    errors.TooLarge: "more than is taken at once",
-    errors.UnsupportedMediaType: "a body in a format that is not read",
-    errors.InvalidInput: "what was sent does not fit; `field` names the place",
-    errors.UpgradeRequired: "the request is no WebSocket's handshake",
-    errors.Overloaded: "refused before it was queued; come back later",
-    errors.HeadTooLarge: "the head is over its limits",
-    errors.RunFailed: "the graph failed or gave numbers that are not finite; the session is as it was",
-    errors.RecordUnreadable: "the session's record cannot be read",
-    errors.TooManyConnections: "too many connections are open",
-    errors.Starting: "the models are still being checked",
-    errors.Draining: "the server is going away",
-    errors.StateStoreUnavailable: "the store cannot be reached",
-    errors.DeadlineExceeded: "not answered in time",
-}
-_DOCUMENTS: dict[str, type[answers.ProblemDetails]] = {
-    "invalid_input": answers.InvalidInputProblem,
-    "seq_conflict": answers.SeqConflictProblem,
-}
-"""The problems that have members of their own, by code."""
+Bodies may come in gzip, zstd or deflate (`Content-Encoding`), and answers leave in them (`Accept-Encoding`). \
+`X-Request-ID` comes back with the answer."""
 
-_NAMES: dict[str, Schema] = {
+_NAMES: dict[str, JsonSchema] = {
     "model": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's name."},
     "version": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's version."},
+    "region": {"type": "string", "description": "A region's name."},
     "session_id": {
         "type": "string",
         "pattern": SESSION_ID_PATTERN.replace(r"\Z", "$"),
@@ -85,9 +66,12 @@ _UNMENTIONED: tuple[type[msgspec.Struct], ...] = (
     StreamFrame,
     answers.StreamOutputs,
     answers.StreamProblem,
-    answers.GeneratedStep,
+    answers.OutputStep,
+    SequenceParameters,
+    PredictParameters,
+    GenerateParameters,
 )
-"""What only frames and events are."""
+"""What only frames, events and parameters are."""
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 
 
@@ -129,11 +113,11 @@ def _without_examples() -> dict[str, Any]:
 
 def _kinds() -> Iterable[type[msgspec.Struct]]:
     """The types that the document refers to."""
-    found: dict[type[msgspec.Struct], None] = dict.fromkeys(_UNMENTIONED)
+    found: list[type[msgspec.Struct]] = [OipError, *PROBLEM_TYPES, *_UNMENTIONED]
     for operation in OPERATIONS:
         for contents in (operation.bodies, *(each.contents for each in operation.answers.values())):
-            found |= dict.fromkeys(kind for kind in contents.values() if not isinstance(kind, dict))
-    return found | dict.fromkeys((answers.ProblemDetails, *_DOCUMENTS.values()))
+            found += [kind for content in contents.values() for kind in kinds_in(content)]
+    return dict.fromkeys(found)
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -155,11 +139,15 @@ def _operation(operation: Operation) -> dict[str, Any]:
         for name in operation.names
     ]
     parameters += _query(operation)
+    parameters += [
+        {"name": name, "in": "header", "description": said, "schema": {"type": "integer", "minimum": 0}}
+        for name, said in operation.headers.items()
+    ]
     if parameters:
         shown["parameters"] = parameters
     if operation.bodies:
         shown["requestBody"] = {
-            "required": operation.is_body_required,
+            "required": operation.needs_body,
             "content": {media_type: {"schema": reference(kind)} for media_type, kind in operation.bodies.items()},
         }
     shown["responses"] = _responses(operation)
@@ -195,15 +183,13 @@ def _responses(operation: Operation) -> dict[str, Any]:
             }
     for status, codes in refusals(operation).items():
         told = "; ".join(f"`{code}`: {said}" for code, said in codes.items())
-        kinds = dict.fromkeys(_DOCUMENTS.get(code, answers.ProblemDetails) for code in codes)
-        schemas = [reference(kind) for kind in kinds]
-        problem = {MEDIA_TYPE: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+        contents = {media_type: {"schema": _any_of(kinds)} for media_type, kinds in forms(operation, status).items()}
         if status in shown:
             # What is told by an answer of its own may be told by a problem, too: before its route is reached.
             shown[status]["description"] += f" Or {told}."
-            shown[status]["content"] |= problem
+            shown[status]["content"] = contents | shown[status]["content"]
         else:
-            shown[status] = {"description": f"{told}.", "content": problem}
+            shown[status] = {"description": f"{told}.", "content": contents}
         if status in (429, 503):
             shown[status]["headers"] = RETRY_AFTER
         if status == 426:
@@ -214,12 +200,6 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return {str(status): shown[status] for status in sorted(shown)}
 
 
-def refusals(operation: Operation) -> Mapping[int, dict[str, str]]:
-    """What an operation may refuse with, by status: codes, and what each says."""
-    by_status: dict[int, dict[str, str]] = {}
-    for error in operation.raises:
-        status, code = PROBLEMS[error]
-        by_status.setdefault(status, {})[code] = _SAID[error]
-    status, code = INTERNAL
-    by_status.setdefault(status, {})[code] = "an error of the server's, which its log has"
-    return by_status
+def _any_of(kinds: Sequence[Any]) -> JsonSchema:
+    schemas = [reference(kind) for kind in kinds]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
-from ostinato.service.artifact.vocabulary import Vocabulary
 from ostinato.service.catalogue.catalogue import AnyEngine
+from ostinato.service.edge.openapi.tensor_examples import MAX_STEPS, NUM_STEPS, infer_body
+from ostinato.service.edge.openapi.usual_values import usual_step, usual_text
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.sequence.engine import SequenceEngine
@@ -21,7 +21,6 @@ MAX_MODELS = 4
 """Of each operation: a reader wants some, and a page has to end."""
 MAX_NUMBERS = 64
 """Of a step; a picture is no example to read."""
-NUM_STEPS = 2
 HORIZON = 3
 TTL_SECONDS = 600
 
@@ -39,11 +38,13 @@ class Examples:
     def __init__(self, engines: Sequence[AnyEngine]) -> None:
         self._versions = {engine.manifest.name: engine.manifest.version for engine in engines}
         self._bodies: dict[str, dict[str, Any]] = {}
-        for engine in engines:
-            for operation, body in _bodies_of(engine).items():
+        # Those that can do most come first: what steps a session, or looks ahead from it, has one that was opened.
+        bodies_of = {engine.manifest.name: _bodies_of(engine) for engine in engines}
+        for model, made in sorted(bodies_of.items(), key=lambda item: -len(item[1])):
+            for operation, body in made.items():
                 bodies = self._bodies.setdefault(operation, {})
                 if len(bodies) < MAX_MODELS:
-                    bodies[engine.manifest.name] = body
+                    bodies[model] = body
 
     def bodies(self, operation: str) -> dict[str, Any]:
         """The bodies of an operation, by model."""
@@ -66,14 +67,18 @@ def session_of(model: str, which: str = "example") -> str:
 def _bodies_of(engine: AnyEngine) -> Bodies:
     manifest = engine.manifest
     if isinstance(engine, GenerationEngine):
-        return _of_generator(manifest)
+        bodies = _of_generator(engine)
+        infer = infer_body(engine) if bodies else {}
+        return {**bodies, "oipInfer": infer, "oipVersionInfer": infer} if bodies else {}
     if sum(part.num_features for part in (*manifest.inputs, *manifest.context)) > MAX_NUMBERS:
         return {}
-    steps = _steps(manifest.inputs, NUM_STEPS)
+    steps = _steps(manifest.inputs, min(NUM_STEPS, engine.max_chunk_steps))
     context = {part.name: _nested(part) for part in manifest.context}
     told = {"context": context} if context else {}
     predict = {"sequences": [steps, _steps(manifest.inputs, 1)], **told}
-    bodies: Bodies = {"predict": predict, "predictTyped": {"model": manifest.name, **predict}}
+    infer = infer_body(engine)
+    bodies = {"predict": predict, "predictTyped": {"model": manifest.name, **predict}}
+    bodies |= {"oipInfer": infer, "oipVersionInfer": infer}
     if isinstance(engine, SequenceEngine):
         return bodies
     session = session_of(manifest.name)
@@ -102,36 +107,31 @@ def _forecast(engine: Engine) -> Bodies | None:
     known = {
         name: [value] * horizon
         for part in engine.manifest.inputs
-        for name, value in zip(part.features, _step(part), strict=True)
+        for name, value in zip(part.features, usual_step(part), strict=True)
         if name in plan.known_features
     }
     return {"horizon": horizon, **({"known_future": known} if known else {})}
 
 
-def _of_generator(manifest: Manifest) -> Bodies:
-    source: Any = _text(manifest.vocabularies.get("source"))
+def _of_generator(engine: GenerationEngine) -> Bodies:
+    manifest = engine.manifest
+    vocabularies = manifest.vocabularies
+    source: Any = usual_text(vocabularies["source"]) if "source" in vocabularies else None
     if source is None and manifest.inputs:
         (part,) = manifest.inputs
         if part.num_features > MAX_NUMBERS:
             return {}
         has_steps = part.source_axis is not None or part.time_axis is not None
-        source = _steps((part,), NUM_STEPS) if has_steps else _nested(part)
-    generate: Bodies = {"max_steps": 8}
+        source = _steps((part,), min(NUM_STEPS, engine.max_source_steps)) if has_steps else _nested(part)
+    generate: Bodies = {"max_steps": min(MAX_STEPS, engine.max_output_steps)}
     if source is not None:
         generate = {"inputs": [source], **generate}
     named = {"model": manifest.name, **generate}
     bodies: Bodies = {"generate": generate, "generateTyped": named, "generateStreamTyped": named}
-    target = _text(manifest.vocabularies.get("target"))
-    if target is not None:
+    if "target" in vocabularies:
+        target = usual_text(vocabularies["target"])
         bodies["score"] = {"targets": [target], **({} if source is None else {"inputs": [source]})}
     return bodies
-
-
-def _text(vocabulary: Vocabulary | None) -> str | None:
-    """A short text of a vocabulary's own symbols; None without one."""
-    if vocabulary is None:
-        return None
-    return vocabulary.decode(list(vocabulary.codes.values())[:3])
 
 
 def _steps(parts: Sequence[Input], num_steps: int) -> Any:
@@ -143,19 +143,4 @@ def _steps(parts: Sequence[Input], num_steps: int) -> Any:
 def _nested(part: Input, *, as_row: bool = False) -> Any:
     """One step in its shape; a single number in a list of its own, where it stands in a row."""
     shape = part.row_shape or ((1,) if as_row else ())
-    return np.array(_step(part), object).reshape(shape).tolist()
-
-
-def _step(part: Input) -> list[Any]:
-    """A usual value of each feature: its mean in training, or the least that it may be."""
-    means = part.statistics.mean if part.statistics is not None else (0.0,) * part.num_features
-    values: list[Any] = []
-    for name, mean in zip(part.features, means, strict=False):
-        value = float(f"{mean:.4g}")
-        if name in part.categories or part.num_codes is not None:
-            value = 0.0
-        elif (limits := part.ranges.get(name)) is not None:
-            value = max(limits.least, min(limits.most, value))
-            value = round(value) if limits.whole else value
-        values.append(bool(value) if part.dtype == "bool" else value if part.dtype.startswith("float") else int(value))
-    return values
+    return np.array(usual_step(part), object).reshape(shape).tolist()

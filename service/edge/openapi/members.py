@@ -1,8 +1,16 @@
-"""What the members of requests and answers mean: one sentence for each name, which means the same everywhere."""
+"""Members of requests and answers: what each means, in a sentence that holds wherever its name occurs; a type may have
+its own, with the type's name before it.
+"""
 
 from __future__ import annotations
 
 MEMBERS = {
+    "InferHeader.outputs": "The outputs that are asked for; none = the model's own.",
+    "InferHeader.parameters": "How it is run: of a sequence those of `SequenceParameters`, of whole sequences those of "
+    "`PredictParameters`, of what generates those of `GenerateParameters`.",
+    "IndexBody.ready": "Whether those that are served are told alone.",
+    "OipModelConfig.parameters": "What has no place of its own, as texts.",
+    "OipStatistics.model_stats": "The statistics, a version each.",
     "align": "Whether outputs with a delay are given by the steps that they speak of.",
     "attention": "How far each step of the output attended to each step of the source, with `return_attention`.",
     "code": "A machine's word for what was refused.",
@@ -73,4 +81,38 @@ MEMBERS = {
     "unreadable": "How many sessions have records that cannot be read.",
     "version": "The model's version; in a request the newest where none is named.",
     "versions": "The served versions, the newest last.",
+    "backend": "What runs the graph.",
+    "batch_stats": "None is kept.",
+    "compute_infer": "Running the graph.",
+    "compute_input": "None: it is part of `compute_infer`.",
+    "compute_output": "None: it is part of `compute_infer`.",
+    "count": "How often.",
+    "data": "The elements, flat or nested in their shape.",
+    "datatype": "The protocol's name of what its elements are.",
+    "default_model_filename": "The graph's file.",
+    "execution_count": "Runs of the graph.",
+    "extensions": "The protocol's extensions that it has.",
+    "fail": "Requests whose run failed.",
+    "inference_count": "Steps, or those of outputs.",
+    "inference_stats": "Requests, and their time.",
+    "input": "The inputs.",
+    "live": "True.",
+    "max_batch_size": "The most rows of a request.",
+    "model_name": "The model that answered.",
+    "model_stats": "The statistics.",
+    "model_version": "The version that answered.",
+    "name": "The name.",
+    "ns": "Nanoseconds.",
+    "parameters": "What the protocol's extensions and this server add.",
+    "platform": "What kind of graph it is.",
+    "queue": "Waiting.",
+    "ready": "Whether it is ready.",
+    "sequence_batching": "The states, and how long a sequence may be idle; of models that have sequences.",
+    "sequence_end": "Whether the sequence ends behind these steps.",
+    "sequence_id": "Which sequence the steps are of; 0 or empty = of none.",
+    "sequence_start": "Whether the sequence begins with these steps.",
+    "shape": "The sizes of its axes.",
+    "state": "Whether it is served.",
+    "success": "Requests that were answered.",
+    "version_policy": "All versions are served.",
 }

@@ -11,18 +11,18 @@ import msgspec
 from ostinato.service import errors
 from ostinato.service.edge.message import JSON
 
-Schema = dict[str, Any]
+JsonSchema = dict[str, Any]
 Contents = Mapping[str, Any]
 """By media type: a type, or a schema."""
 
-BINARY: Schema = {"type": "string", "format": "binary"}
+BINARY: JsonSchema = {"type": "string", "format": "binary"}
 EVENTS: Contents = {"text/event-stream": {}}
 """Of server-sent events the description tells: what is in them this version of the form cannot say."""
 
 EVERY = (
     errors.MalformedRequest,
     errors.TooLarge,
-    errors.UnsupportedMediaType,
+    errors.UnsupportedCoding,
     errors.HeadTooLarge,
     errors.RequestTimeout,
     errors.TooManyConnections,
@@ -30,14 +30,14 @@ EVERY = (
 """What any request may be refused with, before its route looks at it."""
 ROUTED = (*EVERY, errors.DeadlineExceeded)
 MODEL = (errors.UnknownRoute, errors.UnknownModel, errors.Starting)
-BODY = (errors.InvalidInput,)
+BODY = (errors.InvalidInput, errors.UnsupportedMediaType)
 STORE = (errors.StateStoreUnavailable, errors.RecordUnreadable)
 SESSION = (*MODEL, errors.UnknownSession, errors.SessionExpired, errors.SessionClosed, *STORE)
 WORK = (errors.Overloaded, errors.Draining, errors.RunFailed)
 
 
 @dataclass(frozen=True)
-class Answer:
+class Success:
     """An answer with a status of success.
 
     Attributes:
@@ -58,8 +58,9 @@ class Operation:
         path: the pattern, as ``Routes`` has it; ``names`` of its variable parts, in their order.
         query: its parameters; ``query_needs`` says when they may be given, where that is not always.
         bodies: what it reads; none = no body.
+        headers: of the request, by name: what each says.
         answers: by status.
-        raises: what it may refuse with.
+        refuses: what its route may refuse; ``raises`` has what is refused of its method, too.
     """
 
     id: str
@@ -72,9 +73,27 @@ class Operation:
     query: type[msgspec.Struct] | None = None
     query_needs: str = ""
     bodies: Contents = field(default_factory=dict)
-    is_body_required: bool = True
-    answers: Mapping[int, Answer]
-    raises: tuple[type[errors.OstinatoError], ...] = EVERY
+    headers: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[int, Success]
+    refuses: tuple[type[errors.OstinatoError], ...] = EVERY
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether it must be sent a body: one that is absent is read as an empty object."""
+        if (kind := self.bodies.get(JSON)) is None:
+            return True
+        return any(field.required for field in msgspec.structs.fields(kind))
+
+    @property
+    def raises(self) -> tuple[type[errors.OstinatoError], ...]:
+        """The errors that it may refuse with."""
+        # A page of another site may post without asking beforehand.
+        return (*self.refuses, *((errors.OriginRefused,) if self.method == "POST" else ()))
+
+    @property
+    def is_of_protocol(self) -> bool:
+        """Whether it is one of the Open Inference Protocol, which words refusals in its own way."""
+        return self.path.startswith("/v2")
 
     @property
     def place(self) -> str:
@@ -83,6 +102,6 @@ class Operation:
         return "".join(f"{part}{{{name}}}" for part, name in zip(parts, self.names, strict=False)) + parts[-1]
 
 
-def answer(kind: Any, description: str) -> dict[int, Answer]:
+def answer(kind: Any, description: str) -> dict[int, Success]:
     """One answer in JSON, with status 200."""
-    return {200: Answer(description, {JSON: kind})}
+    return {200: Success(description, {JSON: kind})}

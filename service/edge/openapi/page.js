@@ -89,8 +89,8 @@ for (const form of document.querySelectorAll("form")) {
 
 function pretty(content) {
   try {
-    // Numbers stay as they were sent: only what has no long numbers in it is laid out.
-    return /\d{16,}/.test(content) ? content : JSON.stringify(JSON.parse(content), null, 2);
+    // Whole numbers stay as they were sent: what has long ones in it is not laid out.
+    return /[[:,\s]-?\d{16,}[\],}\s]/.test(content) ? content : JSON.stringify(JSON.parse(content), null, 2);
   } catch {
     return content;
   }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.service.edge.message import JSON
-from ostinato.service.edge.openapi.operation import Schema
+from ostinato.service.edge.openapi.operation import JsonSchema
 
 _HERE = Path(__file__).parent
 STYLE, SCRIPT = (_HERE / name for name in ("page.css", "page.js"))
@@ -40,7 +40,7 @@ class Page:
                 "frame-ancestors 'none'",
             )
         )
-        self._schemas: Mapping[str, Schema] = document["components"]["schemas"]
+        self._schemas: Mapping[str, JsonSchema] = document["components"]["schemas"]
         self.html = self._page(document, style, script).encode()
 
     def _page(self, document: Mapping[str, Any], style: str, script: str) -> str:
@@ -153,22 +153,22 @@ class Page:
             "<button type=submit>Send</button><output hidden><p></p><pre></pre></output></form></details>"
         )
 
-    def _content(self, media_type: str, schema: Schema) -> str:
+    def _content(self, media_type: str, schema: JsonSchema) -> str:
         if "$ref" not in schema:  # of bodies, JSON alone has a type
             return f"<p class=media>{escape(media_type)}: binary</p>"
         told = f"{self._kind(schema)} <span class=media>{escape(media_type)}</span>"
         return f"<details><summary>{told}</summary>{self._schema(self._schemas[_name(schema)])}</details>"
 
-    def _schema(self, schema: Schema) -> str:
+    def _schema(self, schema: JsonSchema) -> str:
         told = _paragraphs(schema.get("description", ""))
-        properties: Mapping[str, Schema] = schema.get("properties", {})
+        properties: Mapping[str, JsonSchema] = schema.get("properties", {})
         required = schema.get("required", ())
         if not properties:
             return told
         rows = ((name, each, name in required, each.get("description", "")) for name, each in properties.items())
         return f"{told}{self._table(rows)}"
 
-    def _table(self, rows: Iterable[tuple[str, Schema, bool, str]]) -> str:
+    def _table(self, rows: Iterable[tuple[str, JsonSchema, bool, str]]) -> str:
         lines = []
         for name, schema, is_required, description in rows:
             notes = [self._kind(schema), *_bounds(schema)]
@@ -180,7 +180,7 @@ class Page:
             )
         return f"<table>{''.join(lines)}</table>"
 
-    def _kind(self, schema: Schema) -> str:
+    def _kind(self, schema: JsonSchema) -> str:
         """A schema's type in a few words, with links to those that have names."""
         if "$ref" in schema:
             name = _name(schema)
@@ -217,10 +217,10 @@ def _media_types(operation: Mapping[str, Any]) -> Mapping[str, Any]:
 _LIMITS = {"minimum": "&ge;", "maximum": "&le;", "exclusiveMinimum": "&gt;", "exclusiveMaximum": "&lt;"}
 
 
-def _bounds(schema: Schema) -> list[str]:
+def _bounds(schema: JsonSchema) -> list[str]:
     """The bounds of a member, or of its form that is not null, and its default."""
     forms = [schema, *schema.get("anyOf", ())]
-    told = [f"{sign} {form[key]:,}" for form in forms for key, sign in _LIMITS.items() if key in form]
+    told = [f"{sign} {_number(form[key])}" for form in forms for key, sign in _LIMITS.items() if key in form]
     told += [f"<code>{escape(form['pattern'])}</code>" for form in forms if "pattern" in form]
     told += [f"up to {form['maxLength']} characters" for form in forms if "maxLength" in form]
     if schema.get("default") is not None:
@@ -228,7 +228,14 @@ def _bounds(schema: Schema) -> list[str]:
     return told
 
 
-def _name(schema: Schema) -> str:
+_POWERS = {2**63 - 1: "2<sup>63</sup> - 1", -(2**63): "-2<sup>63</sup>"}
+
+
+def _number(value: int | float) -> str:
+    return _POWERS.get(value, f"{value:,}") if isinstance(value, int) else f"{value:,g}"
+
+
+def _name(schema: JsonSchema) -> str:
     return str(schema["$ref"]).rpartition("/")[2]
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args, get_origin
 
 import msgspec
 
 from ostinato.service.edge.openapi.members import MEMBERS
-from ostinato.service.edge.openapi.operation import Schema
+from ostinato.service.edge.openapi.operation import JsonSchema
 
 REFERENCE = "#/components/schemas/{name}"
 STEPS = "Steps"
 
-_STEPS: Schema = {
+_STEPS: JsonSchema = {
     "title": STEPS,
     "description": "Steps as the model takes them: of one input a list, each step a list of its features, nested in "
     "its shape; of several inputs such a list for each by name. Null is a missing value, where the model takes one.",
@@ -25,7 +25,7 @@ _STEPS: Schema = {
 }
 
 
-def components(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
+def components(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, JsonSchema]:
     """The schemas of types and of what they hold, by name."""
     _, made = msgspec.json.schema_components(list(kinds), ref_template=REFERENCE)
     named = {kind.__name__: kind for kind in _with_subclasses(msgspec.Struct)}
@@ -33,12 +33,23 @@ def components(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
     return {STEPS: _STEPS, **dict(sorted(schemas.items()))}
 
 
-def reference(kind: Any) -> Schema:
-    """A type's schema, by its name; a schema as it is."""
-    return kind if isinstance(kind, dict) else {"$ref": REFERENCE.format(name=kind.__name__)}
+def reference(kind: Any) -> JsonSchema:
+    """A type's schema, by its name; of a list the list's; a schema as it is."""
+    if isinstance(kind, dict):
+        return kind
+    if get_origin(kind) is list:
+        return {"type": "array", "items": reference(*get_args(kind))}
+    return {"$ref": REFERENCE.format(name=kind.__name__)}
 
 
-def _described(schema: Schema, kind: type[msgspec.Struct] | None) -> Schema:
+def kinds_in(kind: Any) -> Sequence[type[msgspec.Struct]]:
+    """The types that a type's schema refers to."""
+    if isinstance(kind, dict):
+        return ()
+    return get_args(kind) if get_origin(kind) is list else (kind,)
+
+
+def _described(schema: JsonSchema, kind: type[msgspec.Struct] | None) -> JsonSchema:
     """With what its members mean; and where steps may be anything that a model takes, with that in place of the form
     that is read most quickly.
     """
@@ -55,9 +66,8 @@ def _described(schema: Schema, kind: type[msgspec.Struct] | None) -> Schema:
         else:
             properties["inputs"] = steps
     for name, member in properties.items():
-        # A reference has its own words, and generators of clients read it best alone.
-        if "$ref" not in member:
-            properties[name] = {"description": MEMBERS[name], **member}
+        told = MEMBERS.get(f"{schema['title']}.{name}") or MEMBERS[name]
+        properties[name] = {"description": told, **member}
     return schema
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostinato.service.edge.message import JSON
-from ostinato.service.edge.openapi.operation import Answer, Operation, answer
+from ostinato.service.edge.openapi.operation import Operation, Success, answer
 from ostinato.service.edge.v1 import answer_schemas as answers
 
 OPERATION, DOCUMENTS = "Operation", "Documents"
@@ -34,8 +34,8 @@ OPERATIONS = (
         description="Whether requests should come here, and which versions are served. Not before the models are "
         "checked, and not while it drains.",
         answers={
-            200: Answer("It is ready.", {JSON: answers.Readiness}),
-            503: Answer("It is not ready, and `status` says why.", {JSON: answers.Readiness}),
+            200: Success("It is ready.", {JSON: answers.Readiness}),
+            503: Success("It is not ready, and `status` says why.", {JSON: answers.Readiness}),
         },
     ),
     Operation(
@@ -44,7 +44,7 @@ OPERATIONS = (
         tag=OPERATION,
         summary="Metrics",
         description="In the text format of Prometheus.",
-        answers={200: Answer("The series.", {TEXT: {"type": "string"}})},
+        answers={200: Success("The series.", {TEXT: {"type": "string"}})},
     ),
     Operation(
         id="openapi",
@@ -52,7 +52,7 @@ OPERATIONS = (
         tag=DOCUMENTS,
         summary="This document",
         description="OpenAPI 3.1, with examples for the models that are served.",
-        answers={200: Answer("The document.", {JSON: {"type": "object"}})},
+        answers={200: Success("The document.", {JSON: {"type": "object"}})},
     ),
     Operation(
         id="docs",
@@ -60,6 +60,6 @@ OPERATIONS = (
         tag=DOCUMENTS,
         summary="This document as a page",
         description="It loads nothing from elsewhere.",
-        answers={200: Answer("The page.", {HTML: {"type": "string"}})},
+        answers={200: Success("The page.", {HTML: {"type": "string"}})},
     ),
 )

@@ -11,8 +11,8 @@ from ostinato.service.edge.openapi.operation import (
     ROUTED,
     SESSION,
     WORK,
-    Answer,
     Operation,
+    Success,
     answer,
 )
 from ostinato.service.edge.openapi.versioned import EVENTS_TOLD
@@ -31,7 +31,7 @@ OPERATIONS = (
         description="As `predict`, with the model in the body.",
         bodies={JSON: schemas.PredictInput},
         answers=answer(answers.Predictions, "The outputs of each sequence."),
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="stepTyped",
@@ -42,7 +42,7 @@ OPERATIONS = (
         description="As `stepSession`, with the session in the body.",
         bodies={JSON: schemas.StepInput},
         answers=answer(answers.StepOutputs, "The outputs of the chunk."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
     ),
     Operation(
         id="forecastTyped",
@@ -53,7 +53,7 @@ OPERATIONS = (
         description="As `forecastSession`, with the session in the body.",
         bodies={JSON: schemas.ForecastInput},
         answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK),
     ),
     Operation(
         id="generateTyped",
@@ -64,12 +64,12 @@ OPERATIONS = (
         description=f"As `generate`, with the model in the body. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateInput},
         answers={
-            200: Answer(
+            200: Success(
                 "The outputs; with `stream`, server-sent events.",
                 {JSON: answers.GeneratedOutputs, **EVENTS},
             )
         },
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="generateStreamTyped",
@@ -79,7 +79,7 @@ OPERATIONS = (
         summary="Generate outputs step by step",
         description=f"As `generate` with `stream`. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateStreamInput},
-        answers={200: Answer("Server-sent events.", {**EVENTS})},
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        answers={200: Success("Server-sent events.", {**EVENTS})},
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
 )

@@ -14,8 +14,8 @@ from ostinato.service.edge.openapi.operation import (
     SESSION,
     STORE,
     WORK,
-    Answer,
     Operation,
+    Success,
     answer,
 )
 from ostinato.service.edge.v1 import answer_schemas as answers
@@ -24,10 +24,10 @@ from ostinato.service.edge.v1.sessions import STATE
 
 MODELS, SESSIONS, SEQUENCES, GENERATION = "Models", "Sessions", "Whole sequences", "Generation"
 
-_OPENED = {201: Answer("The session.", {JSON: answers.SessionFacts}, {"Location": "The session's path."})}
+_OPENED = {201: Success("The session.", {JSON: answers.SessionFacts}, {"Location": "The session's path."})}
 _GENERATED = "The outputs; with `stream`, server-sent events."
 EVENTS_TOLD = (
-    "With `stream` the answer is server-sent events: `step` (`GeneratedStep`) as each step is made, and `done` "
+    "With `stream` the answer is server-sent events: `step` (`OutputStep`) as each step is made, and `done` "
     "(`GeneratedOutputs`) at the end; or `error` (`ProblemDetails`), the last."
 )
 _CHUNK_TOLD = (
@@ -48,7 +48,7 @@ OPERATIONS = (
         summary="List models",
         description="All models of the repository, those that failed a check with the reason.",
         answers=answer(answers.ModelList, "The models."),
-        raises=ROUTED,
+        refuses=ROUTED,
     ),
     Operation(
         id="showModel",
@@ -58,7 +58,7 @@ OPERATIONS = (
         summary="Show a model",
         description="Its versions, and the manifest of the newest: inputs, outputs, states, limits.",
         answers=answer(answers.ModelDetails, "The model."),
-        raises=(*ROUTED, *MODEL),
+        refuses=(*ROUTED, *MODEL),
     ),
     Operation(
         id="openSession",
@@ -69,9 +69,8 @@ OPERATIONS = (
         summary="Open a session",
         description="Begins a sequence, whose state the server keeps. Without `session_id` it is given an id.",
         bodies={JSON: schemas.OpenBody},
-        is_body_required=False,
         answers=_OPENED,
-        raises=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="stepSession",
@@ -83,7 +82,7 @@ OPERATIONS = (
         description=f"Applies a chunk and answers its outputs. {_CHUNK_TOLD}",
         bodies={JSON: schemas.StepBody},
         answers=answer(answers.StepOutputs, "The outputs of the chunk."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
     ),
     Operation(
         id="stepSessions",
@@ -98,8 +97,8 @@ OPERATIONS = (
         "`detail`.",
         query=schemas.ColumnsQuery,
         bodies={JSON: schemas.ColumnsBody, ARROW: BINARY},
-        answers={200: Answer("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
-        raises=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
+        answers={200: Success("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
+        refuses=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
     ),
     Operation(
         id="streamSteps",
@@ -110,12 +109,12 @@ OPERATIONS = (
         description=_STREAM_TOLD,
         query=schemas.ColumnsQuery,
         answers={
-            101: Answer(
+            101: Success(
                 "The WebSocket is open.",
                 headers={"Upgrade": "`websocket`.", "Sec-WebSocket-Accept": "The handshake's answer."},
             )
         },
-        raises=(*ROUTED, *MODEL, *BODY, errors.OriginRefused, errors.UpgradeRequired, errors.Draining),
+        refuses=(*ROUTED, *MODEL, *BODY, errors.OriginRefused, errors.UpgradeRequired, errors.Draining),
     ),
     Operation(
         id="listSessions",
@@ -125,7 +124,7 @@ OPERATIONS = (
         description="The live sessions, a page at a time.",
         query=schemas.PageQuery,
         answers=answer(answers.SessionList, "A page."),
-        raises=(*ROUTED, *BODY, *STORE, errors.UnknownModel, errors.Starting),
+        refuses=(*ROUTED, *BODY, *STORE, errors.UnknownModel, errors.Starting),
     ),
     Operation(
         id="showSession",
@@ -135,7 +134,7 @@ OPERATIONS = (
         summary="Show a session",
         description="A look changes nothing, and does not prolong its life.",
         answers=answer(answers.SessionFacts, "The session."),
-        raises=(*ROUTED, *SESSION),
+        refuses=(*ROUTED, *SESSION),
     ),
     Operation(
         id="forecastSession",
@@ -147,7 +146,7 @@ OPERATIONS = (
         description="The steps to come: outputs are fed back as inputs. The session stays as it is.",
         bodies={JSON: schemas.ForecastBody},
         answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
-        raises=(*ROUTED, *SESSION, *BODY, *WORK),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK),
     ),
     Operation(
         id="forkSession",
@@ -158,9 +157,8 @@ OPERATIONS = (
         summary="Fork a session",
         description="Begins a session as a copy of another, with its state and its steps.",
         bodies={JSON: schemas.ForkBody},
-        is_body_required=False,
         answers=_OPENED,
-        raises=(*ROUTED, *SESSION, *BODY, errors.SessionExists, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, *BODY, errors.SessionExists, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="getSessionState",
@@ -169,8 +167,8 @@ OPERATIONS = (
         tag=SESSIONS,
         summary="Take a session's state out",
         description="A safetensors file with its state, its steps and its last answer.",
-        answers={200: Answer("A safetensors file.", {STATE: BINARY})},
-        raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
+        answers={200: Success("A safetensors file.", {STATE: BINARY})},
+        refuses=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="putSessionState",
@@ -182,7 +180,7 @@ OPERATIONS = (
         description="A safetensors file, as `getSessionState` gives; or with the states alone, which leaves the steps.",
         bodies={STATE: BINARY},
         answers=answer(answers.SessionFacts, "The session."),
-        raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="resetSession",
@@ -193,9 +191,8 @@ OPERATIONS = (
         summary="Reset a session",
         description="Back to the initial state, with 0 steps.",
         bodies={JSON: schemas.ResetBody},
-        is_body_required=False,
         answers=answer(answers.SessionFacts, "The session."),
-        raises=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+        refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="closeSession",
@@ -205,8 +202,8 @@ OPERATIONS = (
         tag=SESSIONS,
         summary="Close a session",
         description="Ends it and frees its state. Its id is answered 410 for a while, and 404 then.",
-        answers={204: Answer("It is closed.")},
-        raises=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
+        answers={204: Success("It is closed.")},
+        refuses=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
     Operation(
         id="predict",
@@ -221,8 +218,8 @@ OPERATIONS = (
         query=schemas.PredictQuery,
         query_needs="with a body in Arrow; in JSON it is a member",
         bodies={JSON: schemas.PredictBody, ARROW: BINARY},
-        answers={200: Answer("The outputs of each sequence.", {JSON: answers.Predictions, ARROW: BINARY})},
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        answers={200: Success("The outputs of each sequence.", {JSON: answers.Predictions, ARROW: BINARY})},
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="generate",
@@ -233,8 +230,8 @@ OPERATIONS = (
         summary="Generate outputs",
         description=f"Writes an output for each input: a text, a list of codes, or numbers. {EVENTS_TOLD}",
         bodies={JSON: schemas.GenerateBody},
-        answers={200: Answer(_GENERATED, {JSON: answers.GeneratedOutputs, **EVENTS})},
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        answers={200: Success(_GENERATED, {JSON: answers.GeneratedOutputs, **EVENTS})},
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
     Operation(
         id="score",
@@ -246,6 +243,6 @@ OPERATIONS = (
         description="How likely each target is as the output for its input.",
         bodies={JSON: schemas.ScoreBody},
         answers=answer(answers.TargetScores, "The scores."),
-        raises=(*ROUTED, *MODEL, *BODY, *WORK),
+        refuses=(*ROUTED, *MODEL, *BODY, *WORK),
     ),
 )

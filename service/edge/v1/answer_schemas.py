@@ -13,9 +13,10 @@ from msgspec import UNSET, UnsetType
 
 from ostinato.service.artifact.manifest import Task
 
-Rows = list[Any] | dict[str, list[Any]]
+OutputRows = list[Any] | dict[str, list[Any]]
 """Of one output its rows, nested as it is; of several, those of each by name."""
-Steps = list[int] | dict[str, list[int]]
+OutputSteps = list[int] | dict[str, list[int]]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AnswerSchema(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,8 +59,8 @@ class SessionFacts(AnswerSchema):
     model: str
     version: str
     steps: Annotated[int, msgspec.Meta(ge=0)]
-    opened_at: datetime
-    expires_at: datetime | None
+    opened_at: Time
+    expires_at: Time | None
 
 
 class SessionList(AnswerSchema):
@@ -76,9 +77,9 @@ class StepOutputs(AnswerSchema):
     session_id: str
     seq: Annotated[int, msgspec.Meta(ge=0)]
     steps: Annotated[int, msgspec.Meta(ge=0)]
-    outputs: Rows
+    outputs: OutputRows
     speaks_of: int | dict[str, int] | UnsetType = UNSET
-    output_steps: Steps | UnsetType = UNSET
+    output_steps: OutputSteps | UnsetType = UNSET
 
 
 class StreamOutputs(StepOutputs):
@@ -87,7 +88,7 @@ class StreamOutputs(StepOutputs):
     id: str | int | UnsetType = UNSET
 
 
-class RowError(AnswerSchema):
+class FailedRow(AnswerSchema):
     """Why one row of a columnar message was not applied; the others were."""
 
     row: Annotated[int, msgspec.Meta(ge=0)]
@@ -102,9 +103,9 @@ class ColumnOutputs(AnswerSchema, kw_only=True):
 
     session_ids: list[str]
     seq: list[int | None]
-    outputs: Rows
+    outputs: OutputRows
     output_steps: list[Any] | dict[str, list[Any]] | UnsetType = UNSET
-    errors: list[RowError]
+    errors: list[FailedRow]
 
 
 class Predictions(AnswerSchema):
@@ -121,7 +122,7 @@ class ForecastOutputs(AnswerSchema):
     """The steps to come of a session."""
 
     session_id: str
-    outputs: Rows
+    outputs: OutputRows
 
 
 class GeneratedOutputs(AnswerSchema):
@@ -137,7 +138,7 @@ class GeneratedOutputs(AnswerSchema):
     attention: list[Any] | UnsetType = UNSET
 
 
-class GeneratedStep(AnswerSchema, kw_only=True):
+class OutputStep(AnswerSchema, kw_only=True):
     """An event ``step`` of a stream of outputs: one step of the output of one input."""
 
     index: Annotated[int, msgspec.Meta(ge=0)]

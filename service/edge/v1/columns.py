@@ -26,7 +26,7 @@ from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError, UpgradeRequired
 from ostinato.service.inputs.rows import count_steps, place_moved, read_rows, to_rows
 from ostinato.service.inputs.sequences import to_sequence
-from ostinato.service.inputs.turns import Pace, in_turns, to_numbers
+from ostinato.service.inputs.turns import Pace, in_turns, is_of_objects, to_numbers
 from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.rows import Columns, step_columns
@@ -129,7 +129,7 @@ async def read_columns(body: ColumnsBody, engine: Engine) -> Columns:
     seqs = None if body.seq is None else np.array([NO_SEQ if seq is None else seq for seq in body.seq], np.int64)
     errors: dict[int, OstinatoError] = {}
     try:
-        if body.holds_numbers:
+        if body.holds_numbers and not is_of_objects(body.inputs):
             inputs = _to_rows(body.inputs, given, "inputs")
         else:
             inputs = (await read_rows(body.inputs, given, "inputs")).rows

@@ -29,7 +29,7 @@ from ostinato.service.errors import InvalidInput
 from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.rows import count_steps, read_rows, to_context
 from ostinato.service.inputs.sequences import to_sequence, to_states
-from ostinato.service.inputs.turns import Pace, in_thread, to_numbers
+from ostinato.service.inputs.turns import Pace, in_thread, is_of_objects, to_numbers
 
 SLICE_SEQUENCES = 64
 """Sequences that are read before other requests have their turn."""
@@ -166,7 +166,9 @@ def _reversed(sequences: list[NDArray[Any]]) -> list[NDArray[Any]]:
 async def _read(engine: Engine | SequenceEngine, rows: Any, place: str, holds_numbers: bool) -> NDArray[Any]:
     """One sequence as rows."""
     if holds_numbers and engine.given.is_flat and not engine.manifest.inputs[0].categories:
-        return to_sequence(await to_numbers(rows, dtype=engine.given.dtype.name), engine.manifest.inputs[0], place)
+        rows = await to_numbers(rows, dtype=engine.given.dtype.name)
+        if not is_of_objects(rows):
+            return to_sequence(rows, engine.manifest.inputs[0], place)
     return (await read_rows(rows, engine.given, place)).rows
 
 

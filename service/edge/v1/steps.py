@@ -21,9 +21,9 @@ from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepB
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge
 from ostinato.service.inference.prediction import ForecastPlan, forecast
-from ostinato.service.inputs.rows import count_steps, read_rows, to_rows
+from ostinato.service.inputs.rows import ReadRows, count_steps, read_rows, to_rows
 from ostinato.service.inputs.sequences import check_width, to_steps
-from ostinato.service.inputs.turns import to_numbers
+from ostinato.service.inputs.turns import is_of_objects, to_numbers
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import apply, apply_anew
@@ -162,7 +162,8 @@ async def prepare_inputs(body: StepBody, sessions: Sessions, session_id: str, mi
     """
     if body.holds_numbers:
         body.inputs = await to_numbers(body.inputs, dtype="")
-        return
+        if not is_of_objects(body.inputs):
+            return
     session = None
     with contextlib.suppress(OstinatoError):  # which is told when the chunk is put to it
         session = sessions.use(session_id) or await sessions.find(session_id)
@@ -189,7 +190,7 @@ def chunk_inputs(engine: Engine, body: StepBody) -> NDArray[Any] | bytes:
         TooLarge: it has too many steps.
     """
     given = body.inputs
-    if engine.given.is_flat and body.holds_numbers:
+    if engine.given.is_flat and body.holds_numbers and not isinstance(given, ReadRows):
         if len(given) > 1:
             engine.check_length(len(given), "the chunk")
         if not engine.manifest.inputs[0].categories:

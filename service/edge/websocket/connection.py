@@ -257,6 +257,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _shake_hands(self, request: Request) -> None:
         protocol = self._protocol
+        terms = self._streams.terms_of(request.headers.raw_items())
         try:
             self._streams.check_origin(request.headers.get_all("Origin"), request.headers.get_all("Host"))
             stream = self._streams.open(request.path, self)
@@ -264,16 +265,17 @@ class WebSocketConnection(asyncio.Protocol):
             if response.status_code != 101:
                 raise UpgradeRequired((response.body or b"").decode().strip() or "this is no WebSocket handshake")
         except Exception as error:
-            refusal = self._streams.refuse(error)
+            refusal = self._streams.refuse(error, terms.label)
             headers = Headers([(name.decode(), value.decode()) for name, value in refusal.headers])
             headers["Content-Type"] = refusal.media_type
             headers["Content-Length"] = str(len(refusal.body))
-            if "Connection" not in headers:
-                headers["Connection"] = "close"
+            headers.setdefault("Connection", "close")
             response = Response(refusal.status, HTTPStatus(refusal.status).phrase, headers, refusal.body)
         else:
             self._stream = stream
             self._streams.add(self)
+        for name, value in terms.handshake():
+            response.headers[name.decode()] = value.decode()
         protocol.send_response(response)
 
     def _take(self, frame: Frame, messages: list[Message], now: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -12,12 +12,13 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import Response
+from ostinato.service.edge.terms import Terms
 from ostinato.service.edge.v1.codec import decode_query
 from ostinato.service.edge.v1.schemas import ColumnsQuery
 from ostinato.service.edge.websocket.channel import Channel, StepColumns
 from ostinato.service.edge.websocket.pending import draining_error
 from ostinato.service.edge.websocket.stream import ROUTE, StepStream
-from ostinato.service.errors import OriginRefused, UnknownRoute
+from ostinato.service.errors import UnknownRoute
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
@@ -69,7 +70,6 @@ class Streams:
         self.desk = desk
         self._step_columns = step_columns
         self._connections: set[StreamConnection] = set()
-        self._origins = {origin.strip().lower().rstrip("/") for origin in settings.stream_origins.split(",")} - {""}
         self._draining = False
         metrics.streams_live.labels().follow(lambda: len(self._connections))
 
@@ -111,23 +111,20 @@ class Streams:
 
     def check_origin(self, origins: Sequence[str], hosts: Sequence[str]) -> None:
         """Refuse a page of another site: a browser lets any page open WebSockets to any server, with what the person
-        in front of it may reach, and read what comes. Whoever is no browser sends no ``Origin``.
+        in front of it may reach, and read what comes.
 
         Raises:
             OriginRefused.
         """
-        if not origins or "*" in self._origins:
-            return
-        origin = origins[0].lower().rstrip("/")
-        own = hosts[0].lower() if hosts else None
-        if len(origins) > 1 or (origin not in self._origins and origin.partition("://")[2] != own):
-            raise OriginRefused(
-                f"pages of {origin} may not open streams here; --stream-origins (OSTINATO_STREAM_ORIGINS) lets them"
-            )
+        self.desk.origins.check(origins, hosts)
 
-    def refuse(self, error: Exception) -> Response:
-        """The answer to a handshake that opens no stream."""
-        return self.desk.refuse(error, "a handshake").response()
+    def terms_of(self, headers: Iterable[tuple[str, str]]) -> Terms:
+        """The terms of a handshake."""
+        return self.desk.terms_of([(name.lower().encode(), value.encode()) for name, value in headers])
+
+    def refuse(self, error: Exception, label: str = "") -> Response:
+        """The answer to a handshake that opens no stream; ``label``: of its terms."""
+        return self.desk.refuse(error, f"a handshake{label}").response()
 
     def add(self, connection: StreamConnection) -> None:
         """Look after a connection from now on."""

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import socket
 
 import httpx2
 import pytest
 
-from ostinato.client.wire import lost, options, refused_handshake
+from ostinato.client.wire import answer_of, lost, options, refused_handshake
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,14 @@ def test_a_request_that_found_nobody_is_told_from_one_that_was_too_slow() -> Non
     assert lost(httpx2.ConnectError("refused"), "http://a").nobody_listens
     assert not lost(httpx2.ConnectTimeout("slow"), "http://a").nobody_listens
     assert not lost(httpx2.ReadError("reset"), "http://a").nobody_listens
+
+
+def test_no_packed_answers_are_asked_for_and_one_that_comes_is_read() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        packed = gzip.compress(b'{"models": []}')
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        return httpx2.Response(200, headers=headers, content=packed)
+
+    with httpx2.Client(transport=httpx2.MockTransport(answer), **options(["http://a"], 20.0)) as client:
+        assert answer_of(client.get("http://a/v1/models")).members == {"models": []}

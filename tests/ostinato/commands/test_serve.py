@@ -41,6 +41,8 @@ def test_every_setting_is_a_flag() -> None:
         (("--state", "memory://", "--workers", "2"), "--workers 2: memory:// serves one worker"),
         (("--workers", "0"), "--workers '0': input should be greater than or equal to 1"),
         (("--host", "example.org"), "--host 'example.org': give an address"),
+        (("--grpc-port", "0", "--grpc-key", "k.pem"), "--grpc-certificate and --grpc-key belong together"),
+        (("--port", "0", "--grpc-port", "70000"), "--grpc-port '70000': "),
         (("--drain-seconds", "-1"), "--drain-seconds '-1.0': input should be greater than or equal to 0"),
     ],
 )
@@ -66,6 +68,23 @@ def test_an_absent_and_an_empty_repository_are_refused(tmp_path: Path, run_comma
     assert "there is no such folder" in run_command("serve", "--repository", tmp_path / "absent").stderr
     (tmp_path / "photos" / "summer").mkdir(parents=True)
     assert "there is no <model>/<version> in it" in run_command("serve", "--repository", tmp_path).stderr
+
+
+def test_a_taken_grpc_port_is_refused(models: Path, run_command: RunCommand) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        result = run_command("serve", "--repository", models, "--port", 0, "--grpc-port", port)
+    assert result.exit_code == 1
+    assert f"--grpc-port {port} at 127.0.0.1: address already in use" in result.stderr
+
+
+def test_any_grpc_port_is_settled_and_said_at_the_start(models: Path) -> None:
+    launch = plan_launch({"repository": models, "port": 0, "grpc_port": 0}, {})
+    port = int(launch.environment["OSTINATO_GRPC_PORT"])
+    assert port > 0
+    assert f"for gRPC on 127.0.0.1:{port}" in launch.environment["_OSTINATO_ANNOUNCEMENT"]
 
 
 def test_a_taken_port_is_refused(models: Path, run_command: RunCommand) -> None:

@@ -101,9 +101,9 @@ async def test_a_body_is_refused_by_its_announced_length_before_it_is_read() -> 
     assert connection.incoming.qsize() == 1
 
 
-async def test_a_compressed_body_is_refused() -> None:
+async def test_a_body_in_a_coding_that_is_not_read_is_refused() -> None:
     async with edge_over(House()) as edge:
-        status, content = await Connection("POST", "/v1/sessions/a/step", b"", content_encoding="gzip").through(edge)
+        status, content = await Connection("POST", "/v1/sessions/a/step", b"", content_encoding="br").through(edge)
     assert (status, content["code"]) == (415, "unsupported_media_type")
 
 
@@ -116,6 +116,7 @@ async def test_a_compressed_body_is_refused() -> None:
         ("GET", "/v1/models/nothing", 404, "unknown_model"),
         ("GET", "/v1/sessions/nothing", 404, "unknown_session"),
         ("GET", "/v1/models/sum/stream", 426, "upgrade_required"),
+        ("GET", "/v1/models/nothing/stream", 404, "unknown_model"),
         ("POST", "/v1/models/sum/stream", 405, "method_not_allowed"),
     ],
 )
@@ -123,6 +124,19 @@ async def test_what_is_not_there_says_so(method: str, path: str, status: int, co
     async with edge_over(House()) as edge:
         found, content = await Connection(method, path).through(edge)
     assert (found, content["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
+async def test_health_takes_no_other_methods(path: str) -> None:
+    async with edge_over(House()) as edge:
+        status, content = await Connection("POST", path).through(edge)
+    assert (status, content) == (405, {"error": f"{path} takes GET, not POST"})
+
+
+async def test_what_bentomls_page_is_made_of_is_not_served() -> None:
+    async with edge_over(House()) as edge:
+        status, content = await Connection("GET", "/static_content/index.html").through(edge)
+    assert (status, content["code"]) == (404, "unknown_route")
 
 
 async def test_every_other_path_goes_to_bentoml() -> None:

@@ -272,7 +272,7 @@ async def test_a_handshake_that_cannot_be_read_is_answered(line: bytes) -> None:
     ],
 )
 async def test_pages_of_other_sites_open_no_streams_unless_they_may(origin: str, allowed: str, status: int) -> None:
-    async with serving(await house_with_a(stream_origins=allowed)) as server, Client.to(server) as client:
+    async with serving(await house_with_a(allow_origin=allowed)) as server, Client.to(server) as client:
         await client.send(HANDSHAKE[:-2] + f"origin: {origin}\r\n\r\n".encode())
         assert (await client.answer())[0] == status
         assert status == 101 or b'"origin_refused"' in await client.ends()

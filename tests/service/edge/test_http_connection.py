@@ -146,7 +146,8 @@ class Client:
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         length = int(dict(headers).get("content-length", "0"))
         body = await asyncio.wait_for(self.reader.readexactly(length), PATIENCE_SECONDS)
-        return int(first.split()[1]), headers, json.loads(body) if body[:1] in (b"{", b"[") else body
+        is_json = body[:1] in (b"{", b"[") and "inference-header-content-length" not in dict(headers)
+        return int(first.split()[1]), headers, json.loads(body) if is_json else body
 
     async def ends(self) -> bytes:
         """What comes before the other side closes."""

@@ -17,6 +17,7 @@ from ostinato.client.generation import GenerateOptions
 from ostinato.client.session import AsyncSession, Session
 from ostinato.client.stream import Stream
 from ostinato.commands.generate import generate
+from ostinato.service.edge.oip.options import GenerateParameters, PredictParameters, SequenceParameters
 from ostinato.service.edge.v1 import schemas
 from ostinato.service.inference.generation import Options
 
@@ -161,3 +162,21 @@ def test_bentoml_shows_every_option_with_its_default(monkeypatch: pytest.MonkeyP
         assert shown[path]["additionalProperties"] is False
         # BentoML's client takes arguments in this order.
         assert next(iter(properties)) in NAMES
+
+
+def test_parameters_of_the_open_inference_protocol_are_the_options_of_the_routes_by_the_same_names() -> None:
+    step = {**of_body(schemas.StepBody), **of_body(schemas.OpenBody)}
+    sequence = of_body(SequenceParameters)
+    of_the_protocol = {name for name in sequence if name.startswith("sequence_")}
+    assert of_the_protocol == {"sequence_id", "sequence_start", "sequence_end"}
+    # Inputs and contexts are tensors, and the session's name follows from the sequence's.
+    assert {name: default for name, default in sequence.items() if name not in of_the_protocol} == {
+        name: default for name, default in step.items() if name not in {"inputs", "context", "session_id"}
+    }
+    predict = of_body(schemas.PredictBody)
+    assert of_body(PredictParameters) == {
+        name: predict[name] for name in predict if name not in {"sequences", "initial_state", "context"}
+    }
+    generate = of_body(schemas.GenerateBody)
+    tensors = {"inputs", "stream"}
+    assert of_body(GenerateParameters) == {name: generate[name] for name in generate if name not in tensors}

@@ -37,6 +37,10 @@ class TestToSequence:
         assert made.dtype == dtype
         assert made.tolist() == [[1, 0], [7, 100]]
 
+    def test_a_whole_number_keeps_its_digits_beside_one_with_a_point(self) -> None:
+        rows = [[2**53 + 1, 3.0], [-(2**63), 1e3]]
+        assert to_sequence(rows, part(dtype="int64"), "inputs").tolist() == [[2**53 + 1, 3], [-(2**63), 1000]]
+
     @pytest.mark.parametrize(
         ("rows", "changes", "message", "field"),
         [

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.tools.connection import PlainAnswer
-from ostinato.tools.sequences.oip import OipProtocol, TensorShape, infer_request
+from ostinato.tools.sequences.course import Course
+from ostinato.tools.sequences.drawn import draw_sequences
+from ostinato.tools.sequences.oip import InputShape, OipProtocol, infer_request
 from tests.ostinato.fake_triton import FakeTriton
 
 ROWS = [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
 
 
-def shape(axes: list[int], *, is_batched: bool = True) -> TensorShape:
-    return TensorShape.of({"name": "x", "datatype": "FP32", "shape": axes}, is_batched=is_batched)
+def shape(axes: list[int], *, is_batched: bool = True) -> InputShape:
+    return InputShape.of({"name": "x", "datatype": "FP32", "shape": axes}, is_batched=is_batched)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(CommandError, match="more than one axis of any length"):
         shape([-1, -1, -1, 3])
     with pytest.raises(CommandError, match="bench draws numbers"):
-        TensorShape.of({"name": "x", "datatype": "BYTES", "shape": [-1, 1]}, is_batched=True)
+        InputShape.of({"name": "x", "datatype": "BYTES", "shape": [-1, 1]}, is_batched=True)
 
 
 def test_a_request_says_where_its_json_ends() -> None:
@@ -74,6 +76,16 @@ def test_in_json_numbers_have_as_few_digits_as_give_them_back() -> None:
     assert json.loads(request.partition(b"\r\n\r\n")[2])["inputs"][0]["data"] == [0.1, 3.0]
 
 
+def test_a_context_goes_with_the_first_request_alone() -> None:
+    with FakeTriton(context="BIAS").running() as fake:
+        protocol = OipProtocol(fake.url, "totals", tensors="json")
+    [sequence] = draw_sequences(protocol.model, 1)
+    script = protocol.script(0, sequence, Course.of(1, 2))
+    sent = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in script.requests]
+    assert [[part["name"] for part in request["inputs"]] for request in sent] == [["IN", "BIAS"], ["IN"]]
+    assert sent[0]["inputs"][1]["shape"] == [1, 3]
+
+
 def test_answers_are_read_in_both_forms_even_mixed() -> None:
     with FakeTriton().running() as fake:
         protocol = OipProtocol(fake.url, "totals")
@@ -88,6 +100,6 @@ def test_answers_are_read_in_both_forms_even_mixed() -> None:
     tail = np.array([0.5, 1.5], "<f4").tobytes() + np.array([0.1], "<f8").tobytes()
     read = protocol.read(PlainAnswer(200, json.dumps(head, ensure_ascii=False).encode() + tail))
     assert read.steps == 9
-    assert {name: made.tolist() for name, made in read.outputs.items()} == {"a": [[0.5, 1.5]], "b": [3, 4], "c": [0.1]}
+    assert {name: made.tolist() for name, made in read.outputs.items()} == {"a": [0.5, 1.5], "b": [3, 4], "c": [0.1]}
     with pytest.raises(WrongAnswer, match="not an answer to steps"):
         protocol.read(PlainAnswer(200, b"<html>"))

@@ -139,7 +139,11 @@ async def test_a_bad_fork_or_reset_is_refused(path: str, body: bytes, status: in
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", f"{A}/reset", b"POST"), ("PUT", f"{A}/fork", b"POST"), ("POST", f"{A}/state", b"GET, PUT")],
+    [
+        ("GET", f"{A}/reset", b"OPTIONS, POST"),
+        ("PUT", f"{A}/fork", b"OPTIONS, POST"),
+        ("POST", f"{A}/state", b"GET, HEAD, OPTIONS, PUT"),
+    ],
 )
 async def test_other_methods_are_refused(method: str, path: str, allowed: bytes) -> None:
     async with edge_over(await house_with_a()) as edge:
@@ -243,6 +247,13 @@ async def test_a_put_that_is_refused_leaves_the_session_as_it_was(file: bytes, f
         # Not even the memory of the chunk applied last is lost.
         again = await ask(edge, "POST", f"{A}/step", b'{"inputs": [[1], [2]], "seq": 0}')
         assert again[1]["outputs"] == [[1.0], [3.0]]
+
+
+async def test_a_put_without_a_body_is_refused_whether_or_not_there_is_the_session() -> None:
+    async with edge_over(await house_with_a()) as edge:
+        for session in (A, "/v1/sessions/never"):
+            status, content = await ask(edge, "PUT", f"{session}/state", b"")
+            assert (status, content["code"]) == (422, "invalid_input")
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "application/json; charset=utf-8", "application/ld+json"])

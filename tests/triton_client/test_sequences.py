@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.server import ServerProcess
-from tests.triton.clients import (
+from tests.triton_client.clients import (
     WAYS,
     Address,
     Answer,
@@ -24,7 +24,7 @@ from tests.triton.clients import (
     TritonStream,
     refusal,
 )
-from tests.triton.sequences import MODELS, Piece, WholeSequence, play
+from tests.triton_client.sequences import MODELS, Piece, WholeSequence, play
 
 pytestmark = pytest.mark.xdist_group("triton")
 

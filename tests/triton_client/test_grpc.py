@@ -13,8 +13,8 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 
 from ostinato import __version__
-from tests.triton.clients import Address, Answer, InferenceServerException, refusal, tensors, texts
-from tests.triton.test_sequences import numbers
+from tests.triton_client.clients import Address, Answer, InferenceServerException, refusal, tensors, texts
+from tests.triton_client.test_sequences import numbers
 from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.xdist_group("triton")

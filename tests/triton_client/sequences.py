@@ -14,7 +14,7 @@ from ostinato.service.artifact.manifest import Manifest
 from tests import networks, tensor_networks
 from tests.histories.network import KINDS
 from tests.live_sequences import draw
-from tests.triton.clients import Answer, Array, texts
+from tests.triton_client.clients import Answer, Array, texts
 
 WEATHER = ("dry", "wet", "snow")
 FRAMED = "sliding"

@@ -10,8 +10,8 @@ import pytest
 from tests import generation_networks, sequence_networks
 from tests.conftest import PutNetworks
 from tests.server import ServerProcess, free_port, running_server
-from tests.triton.clients import WAYS, Address, TritonGrpc, TritonHttp, address_of
-from tests.triton.sequences import write_models
+from tests.triton_client.clients import WAYS, Address, TritonGrpc, TritonHttp, address_of
+from tests.triton_client.sequences import write_models
 
 
 @pytest.fixture(scope="session")

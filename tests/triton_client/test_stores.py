@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from geventhttpclient.response import HTTPParseError
 
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, free_port, running_server
-from tests.triton.clients import (
+from tests.triton_client.clients import (
     Address,
     Answer,
     InferenceServerException,
@@ -25,7 +26,7 @@ from tests.triton.clients import (
     address_of,
     refusal,
 )
-from tests.triton.sequences import WholeSequence
+from tests.triton_client.sequences import WholeSequence
 from tests.waiting import PATIENCE_SECONDS, POLL_SECONDS, until
 
 pytestmark = pytest.mark.xdist_group("triton")
@@ -35,6 +36,7 @@ MODELS = ("lstm", "lstm", "panel", "frames")
 NUM_SEQUENCES = 12
 AGAIN = ("UNAVAILABLE", "503")
 """Statuses of what was not answered, and may be sent again."""
+STREAM_ENDED = "The stream is no longer in valid state"
 
 
 class Persistent:
@@ -74,10 +76,10 @@ class Persistent:
                 return self._ways[key].infer(model, inputs, **options), attempts
             except InferenceServerException as error:
                 status = str(error.status() or "").removeprefix("StatusCode.")
-                if status not in AGAIN:
+                if status not in AGAIN and STREAM_ENDED not in error.message():
                     error.args = (*error.args, attempts)
                     raise
-            except (OSError, ValueError):  # of a connection that is cut within an answer, or refused
+            except (OSError, HTTPParseError):  # of a connection that is refused, or cut within an answer
                 pass
             self._leave(key)
             self._stop.wait(POLL_SECONDS)
@@ -112,6 +114,11 @@ class Run:
             if each.done():
                 each.result()
         return self.num_answers >= num_answers
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all was sent."""
+        return all(each.done() for each in self._sending)
 
     def finish(self) -> None:
         """Wait for the end of all, and hold each to its offline run."""
@@ -170,6 +177,7 @@ def test_over_lmdb_sequences_outlive_a_kill(
     run = Run([address], triton_repository)
     until(lambda: run.is_under_way(4 * NUM_SEQUENCES), "the answers before the kill")
     triton_server.kill()
+    assert not run.is_over
     triton_server.start()
     triton_server.wait_until_ready()
     run.finish()
@@ -203,5 +211,6 @@ def test_over_redis_sequences_go_on_at_another_replica_when_theirs_is_killed(
     run = Run(addresses, triton_repository)
     until(lambda: run.is_under_way(4 * NUM_SEQUENCES), "the answers before the kill")
     second.kill()
+    assert not run.is_over
     run.finish()
     check_nothing_was_applied_twice(first, addresses[0], run)

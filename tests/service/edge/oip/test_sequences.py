@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ostinato.service.edge.oip.descriptions import Descriptions
+from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor, RequestedOutput
+from ostinato.service.errors import (
+    InvalidInput,
+    Overloaded,
+    RunFailed,
+    SeqConflict,
+    SessionClosed,
+    SessionExists,
+    SessionExpired,
+    TooLarge,
+    UnknownModel,
+    UnknownSession,
+)
+from ostinato.service.state.lmdb.store import LmdbStore
+from tests.service.puppet import Clock, House, until
+from tests.service.puppet_generator import puppet_engine
+
+MUST_START = "must specify the START flag on the first request of the sequence"
+
+
+def asked(values: Any, sequence_id: int | str = 5, *, model: str = "sum", **parameters: Any) -> InferRequest:
+    array = np.array(values, np.float32)
+    parameters["sequence_id"] = sequence_id
+    return InferRequest(model, None, "", parameters, [NamedTensor("inputs", "FP32", array.shape, array)])
+
+
+def total(response: InferResponse) -> float:
+    """The last answer, which is the sum of all steps."""
+    return float(response.outputs[0].data.reshape(-1)[-1])
+
+
+@asynccontextmanager
+async def inference(**settings: Any) -> AsyncIterator[tuple[House, Inference]]:
+    house = House(**settings)
+    try:
+        yield house, Inference(house.catalogue, house.sessions, house.ledger)
+    finally:
+        house.engine.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "answered"),
+    [((1, 3, 1), (1, 3, 1)), ((3, 1), (3, 1)), ((1, 1, 1), (1, 1, 1)), ((1, 1), (1, 1)), ((1,), (1,))],
+)
+async def test_an_answer_has_the_leading_axes_of_its_steps(shape: tuple[int, ...], answered: tuple[int, ...]) -> None:
+    async with inference() as (_, service):
+        response = await service.infer(asked(np.ones(shape), sequence_start=True))
+    assert response.outputs[0].shape == response.outputs[0].data.shape == answered
+    assert response.parameters == {"sequence_id": 5, "seq": 0, "steps": int(np.prod(shape))}
+
+
+async def test_a_start_on_a_live_sequence_begins_anew_and_an_end_closes_it() -> None:
+    async with inference() as (house, service):
+        assert total(await service.infer(asked([1], sequence_start=True))) == 1
+        assert total(await service.infer(asked([2]))) == 3
+        assert total(await service.infer(asked([10], sequence_start=True))) == 10
+        assert (await house.sessions.look("sum:5")).steps == 1
+        assert total(await service.infer(asked([5], sequence_end=True))) == 15
+        with pytest.raises(SessionClosed, match=MUST_START):
+            await service.infer(asked([1]))
+        assert total(await service.infer(asked([7], sequence_start=True, sequence_end=True))) == 7
+        with pytest.raises(SessionClosed, match=MUST_START):
+            await service.infer(asked([1]))
+
+
+async def test_an_end_without_steps_closes_alone_and_one_of_an_unknown_sequence_is_refused() -> None:
+    async with inference() as (house, service):
+        await service.infer(asked([1], sequence_start=True))
+        response = await service.infer(asked(np.zeros((1, 0, 1)), sequence_end=True))
+        assert [tensor.shape for tensor in response.outputs] == [(1, 0, 1)]
+        await service.infer(asked([1], "a", sequence_start=True))
+        await service.infer(asked([1], "a")._replace(inputs=[], parameters={"sequence_id": "a", "sequence_end": True}))
+        assert (await house.sessions.page(None, 10, None)).sessions == []
+        with pytest.raises(UnknownSession, match=MUST_START):
+            await service.infer(asked(np.zeros((1, 0, 1)), 6, sequence_end=True))
+        with pytest.raises(InvalidInput, match="no step in it"):
+            await service.infer(asked(np.zeros((1, 0, 1)), 6, sequence_start=True, sequence_end=True))
+
+
+async def test_a_step_of_a_sequence_that_was_not_started_or_expired_is_told_to_start() -> None:
+    async with inference(ttl_seconds=60) as (house, service):
+        with pytest.raises(UnknownSession, match=f"'5' to model 'sum' {MUST_START}"):
+            await service.infer(asked([1]))
+        with pytest.raises(UnknownModel):
+            await service.infer(asked([1], model="none"))
+        await service.infer(asked([1], sequence_start=True, ttl_seconds=5))
+        house.clock.now += 6
+        house.sessions.expire()
+        with pytest.raises(SessionExpired, match=MUST_START):
+            await service.infer(asked([1]))
+        await service.infer(asked([1], sequence_start=True))
+        house.clock.now += 50
+        assert total(await service.infer(asked([1]))) == 2
+
+
+async def test_a_step_may_be_sent_again_by_its_seq_and_a_wrong_one_is_told_the_right_one() -> None:
+    async with inference() as (_, service):
+        for _ in range(2):
+            assert total(await service.infer(asked([4], sequence_start=True, seq=0))) == 4
+        for _ in range(2):
+            response = await service.infer(asked([[1], [2]], seq=1))
+            assert (response.parameters["seq"], response.parameters["steps"], total(response)) == (1, 3, 7)
+        with pytest.raises(SeqConflict) as caught:
+            await service.infer(asked([1], seq=1))
+        assert caught.value.expected_seq == 3
+        with pytest.raises(InvalidInput, match="has no step before"):
+            await service.infer(asked([1], sequence_start=True, seq=3))
+
+
+async def test_numbers_and_texts_are_different_sequences_and_each_model_has_its_own() -> None:
+    ids: list[int | str] = [1, "1", "s:1", "h:1", "a b", "x" * 200, 2**64 - 1]
+    async with inference() as (house, service):
+        for value, sequence_id in enumerate(ids):
+            await service.infer(asked([value], sequence_id, sequence_start=True))
+        for value, sequence_id in enumerate(ids):
+            assert total(await service.infer(asked([0], sequence_id))) == value
+        names = {facts.session_id for facts in (await house.sessions.page("sum", 100, None)).sessions}
+        assert {"sum:1", "sum:s:1", "sum:s:s:1", "sum:s:h:1", "sum:18446744073709551615"} < names
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"sequence_id": -1}, "-1 is no id"),
+        ({"sequence_id": 2**64}, "is no id"),
+        ({"sequence_id": 1.0}, "Expected `int | str`"),
+        ({"sequence_id": True}, "Expected `int | str`"),
+        ({"sequence_start": 1}, "Expected `bool`"),
+        ({"seq": -1}, "Expected `int` >= 0"),
+        ({"seq": "0"}, "Expected `int | null`"),
+        ({"ttl_seconds": 60}, "given where a sequence starts"),
+        ({"ttl_seconds": 1e-9, "sequence_start": True}, "at least"),
+        ({"sequence": 1}, "unknown parameter 'sequence'; there are: return_sequences, seq"),
+    ],
+)
+async def test_a_parameter_that_means_nothing_is_refused_and_ends_nothing(
+    parameters: dict[str, Any], sentence: str
+) -> None:
+    async with inference() as (_, service):
+        await service.infer(asked([1], sequence_start=True))
+        with pytest.raises(InvalidInput, match=sentence):
+            await service.infer(asked([1])._replace(parameters={"sequence_id": 5, **parameters}))
+        assert (
+            total(await service.infer(asked([1], priority=3, timeout=5, triton_enable_empty_final_response=True))) == 2
+        )
+
+
+@pytest.mark.parametrize("name", ["sequence_start", "sequence_end"])
+async def test_a_start_or_an_end_needs_an_id(name: str) -> None:
+    async with inference() as (_, service):
+        for sequence_id in (0, ""):
+            request = asked([[[1]]])._replace(parameters={"sequence_id": sequence_id, name: True})
+            with pytest.raises(InvalidInput, match="needs a sequence_id"):
+                await service.infer(request)
+        assert total(await service.infer(asked([[[1]]], 0))) == 1, "an id of 0 is none"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "sentence"),
+    [
+        ([], (), "expected input 'inputs'"),
+        ([("inputs", np.ones((1, 1, 1), np.float64))], (), "has datatype FP64; the model takes FP32"),
+        ([("inputs", np.ones((1, 1, 2), np.float32))], (), "unexpected shape"),
+        ([("inputs", np.ones((2, 1, 1), np.float32))], (), "steps of that one"),
+        ([("inputs", np.ones((1, 1, 1, 1), np.float32))], (), "steps of that one"),
+        ([("inputs", np.full((1, 2, 1), np.nan, np.float32))], (), "a value is missing"),
+        ([("inputs", np.full((1, 2, 1), np.inf, np.float32))], (), "does not fit"),
+        ([("inputs", np.ones(1, np.float32)), ("inputs", np.ones(1, np.float32))], (), "given twice"),
+        (
+            [("inputs", np.ones(1, np.float32)), ("more", np.ones(1, np.float32))],
+            (),
+            "unexpected inference input 'more'",
+        ),
+        ([("inputs", np.ones(1, np.float32))], ("none",), "unexpected inference output 'none'"),
+        ([("inputs", np.ones(1, np.float32))], ("outputs", "outputs"), "asked for twice"),
+        ([("inputs", np.ones(1, np.float32))], ("total_next",), "unexpected inference output"),
+    ],
+)
+async def test_what_is_wrong_with_a_first_step_is_found_before_a_live_sequence_is_ended(
+    inputs: list[tuple[str, Any]], outputs: tuple[str, ...], sentence: str
+) -> None:
+    tensors = [
+        NamedTensor(name, {"f4": "FP32", "f8": "FP64"}[each.dtype.str[1:]], each.shape, each) for name, each in inputs
+    ]
+    async with inference() as (_, service):
+        await service.infer(asked([1], sequence_start=True))
+        request = InferRequest(
+            "sum",
+            None,
+            "",
+            {"sequence_id": 5, "sequence_start": True},
+            tensors,
+            [RequestedOutput(name) for name in outputs],
+        )
+        with pytest.raises(InvalidInput, match=sentence):
+            await service.infer(request)
+        assert total(await service.infer(asked([1]))) == 2
+
+
+async def test_the_place_of_a_value_is_named_in_the_shape_that_was_sent() -> None:
+    values = np.ones((1, 3, 1))
+    values[0, 2, 0] = np.nan
+    async with inference() as (_, service):
+        for shaped, place in ((values, "inputs[0][2][0]"), (values[0], "inputs[2][0]"), (values[0, 2], "inputs[0]")):
+            with pytest.raises(InvalidInput) as caught:
+                await service.infer(asked(shaped, sequence_start=True))
+            assert caught.value.field == place
+
+
+async def test_a_session_of_another_model_under_the_name_is_left_alone() -> None:
+    async with inference() as (house, service):
+        house.catalogue.add(puppet_engine())
+        manifest = house.engine.manifest.model_copy(update={"name": "other"})
+        await house.sessions.open("sum", session_id="other:5")
+        other = type(house.engine)(
+            manifest, house.runner, house.ledger, house.settings, house.engine.metrics, max_resident=10
+        )
+        house.store.attach(other.arena)
+        house.catalogue.add(other)
+        for parameters in ({"sequence_start": True}, {}, {"sequence_end": True}):
+            with pytest.raises(SessionExists, match="'other:5', which is this sequence's name, is of model 'sum'"):
+                await service.infer(asked([1], model="other", **parameters))
+        assert (await house.sessions.look("other:5")).steps == 0
+        with pytest.raises(InvalidInput, match="encoder-decoder and has no steps"):
+            await service.infer(asked([1], model="puppet"))
+
+
+async def test_a_start_whose_step_fails_leaves_no_sequence_behind() -> None:
+    async with inference() as (house, service):
+        house.runner.fails = lambda _: True
+        with pytest.raises(RunFailed):
+            await service.infer(asked([1], sequence_start=True))
+        house.runner.fails = lambda _: False
+        with pytest.raises(SessionClosed, match=MUST_START):
+            await service.infer(asked([1]))
+        assert total(await service.infer(asked([2], sequence_start=True))) == 2
+
+
+async def test_a_start_whose_caller_has_gone_leaves_no_sequence_that_could_go_on() -> None:
+    async with inference(in_thread=True) as (house, service):
+        house.runner.gate.clear()
+        starting = asyncio.ensure_future(service.infer(asked([1], sequence_start=True)))
+        await until(lambda: house.runner.is_held)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        house.runner.gate.set()
+
+        async def is_gone() -> bool:
+            return not (await house.sessions.page(None, 10, None)).sessions
+
+        while not await is_gone():
+            await asyncio.sleep(0)
+        with pytest.raises(SessionClosed, match=MUST_START):
+            await service.infer(asked([1]))
+
+
+async def test_many_starts_of_one_sequence_at_once_are_one_after_the_other() -> None:
+    async with inference() as (house, service):
+        starts = [service.infer(asked([number], sequence_start=True)) for number in range(8)]
+        responses = await asyncio.gather(*starts, service.infer(asked([100], sequence_start=True, sequence_end=True)))
+        assert [total(response) for response in responses] == [*range(8), 100]
+        assert (await house.sessions.page(None, 10, None)).sessions == []
+        assert f"{service.sequences._alone}" == "{}", "nothing is kept of sequences that are not under way"
+
+
+async def test_steps_that_race_with_a_start_are_of_one_of_the_two_sequences() -> None:
+    async with inference() as (_, service):
+        await service.infer(asked([1000], sequence_start=True))
+        results = await asyncio.gather(
+            *(service.infer(asked([1])) for _ in range(3)),
+            service.infer(asked([500], sequence_start=True)),
+            *(service.infer(asked([1])) for _ in range(3)),
+            return_exceptions=True,
+        )
+        totals = [total(each) for each in results if isinstance(each, InferResponse)]
+        assert all(isinstance(each, InferResponse | SessionClosed) for each in results)
+        old, new = [each for each in totals if each >= 1000], [each for each in totals if each < 1000]
+        assert old == [1001.0 + number for number in range(len(old))]
+        assert new == [500.0 + number for number in range(len(new))]
+
+
+async def test_what_is_too_much_is_refused_and_changes_nothing() -> None:
+    async with inference(max_queue_rows=1, max_chunk_steps=4, in_thread=True) as (house, service):
+        await service.infer(asked([1], sequence_start=True))
+        with pytest.raises(TooLarge, match="inputs has 5 steps; the most is 4"):
+            await service.infer(asked(np.ones((1, 5, 1)), sequence_start=True))
+        house.runner.gate.clear()
+        held = asyncio.ensure_future(service.infer(asked([1])))
+        await until(lambda: house.runner.is_held)
+        with pytest.raises(Overloaded):
+            await service.infer(asked([1], sequence_start=True))
+        house.runner.gate.set()
+        assert total(await held) == 2
+        assert total(await service.infer(asked([1]))) == 3
+
+
+async def test_a_sequence_goes_on_in_another_process_and_begins_anew_there(tmp_path: Path) -> None:
+    houses = [
+        House(store=LmdbStore(tmp_path, tombstone_seconds=10, memory_budget=1e6, clock=Clock())) for _ in range(2)
+    ]
+    services = [Inference(house.catalogue, house.sessions, house.ledger) for house in houses]
+    assert total(await services[0].infer(asked([1], sequence_start=True))) == 1
+    assert total(await services[1].infer(asked([2]))) == 3
+    for house in houses:
+        house.clock.now += 1
+    assert total(await services[1].infer(asked([10], sequence_start=True))) == 10
+    for house in houses:
+        house.clock.now += 1
+    assert total(await services[0].infer(asked([5]))) == 15
+    assert total(await services[1].infer(asked([1], sequence_end=True))) == 16
+    with pytest.raises(SessionClosed, match=MUST_START):
+        await services[0].infer(asked([1]))
+    for house in houses:
+        await house.store.stop()
+
+
+async def test_frames_are_answered_as_they_are_complete_and_their_steps_are_told() -> None:
+    async with inference(hop=3) as (house, service):
+        first = await service.infer(asked(np.ones((1, 2, 1)), sequence_start=True))
+        assert first.outputs[0].shape == (1, 0, 1)
+        second = await service.infer(asked(np.ones((1, 8, 1))))
+        assert second.outputs[0].data.tolist() == [[[3], [6], [9]]]
+        assert second.parameters["output_steps"] == "[3,6,9]"
+        last = await service.infer(asked(np.ones((1, 5, 1)), return_sequences=False))
+        assert (last.outputs[0].data.tolist(), last.parameters["output_steps"]) == ([[[15]]], "[15]")
+        assert Descriptions(house.catalogue, house.metrics).model("sum")["outputs"][0]["shape"] == [-1, -1, 1]
