@@ -77,8 +77,8 @@ NOT_RUN: dict[tuple[str, str], str] = {
 }
 """Page and how the block begins -> why it is not run."""
 
-PROGRAMS = ("curl", "chmod", "docker", "kubectl", "openssl", "prometheus", ".venv/bin/bentoml")
 PROGRAMS = (
+    "chmod",
     "curl",
     "docker",
     "kubectl",
