@@ -76,7 +76,6 @@ SPECIFICATIONS: dict[tuple[str, str], Schema] = {
         maxReplicaCount=NUMBER,
         pollingInterval=NUMBER,
         cooldownPeriod=NUMBER,
-        fallback=_object("failureThreshold", "replicas", failureThreshold=NUMBER, replicas=NUMBER),
         advanced=_object(horizontalPodAutoscalerConfig=_object(behavior=ANY)),  # as an HPA's: see below
         triggers=_list(_TRIGGER),
     ),
