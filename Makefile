@@ -88,6 +88,10 @@ faults: setup ## kill, stop and cut everything under load, a thousand times and 
 rollout: setup tools ## act out three replicas behind nginx: replaced, killed and left by Redis under load; about an hour; needs nginx (make rollout ROLLOUT=--quick)
 	@$(BIN)/python -m tests.deploy.rollout $(ROLLOUT)
 
+.PHONY: chart
+chart: setup tools rules ## make the templates of deploy/helm/ostinato of deploy/kubernetes
+	@$(BIN)/python -m tests.deploy.chart
+
 .PHONY: rules
 rules: ## copy deploy/prometheus/rules.yml into the component that the Prometheus Operator reads
 	@sed '/^  groups:/,$$d' $(OPERATOR_RULES) > $(OPERATOR_RULES).new
