@@ -8,14 +8,7 @@ from abc import abstractmethod
 import numpy as np
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.errors import (
-    CopyOutdated,
-    OstinatoError,
-    Overloaded,
-    SessionExists,
-    UnknownModel,
-    UnknownSession,
-)
+from ostinato.service.errors import CopyOutdated, OstinatoError, Overloaded, SessionExists, UnknownModel, UnknownSession
 from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
 from ostinato.service.state.base import Address, Facts, Snapshot
 from ostinato.service.state.census import Census
@@ -165,10 +158,29 @@ class DurableStore(RecordStore):
             if held.arena is arena and arena.busy[held.slot]:
                 return held
             self._let_go(session_id, held)
+        return self._begin(session_id, arena, former, Snapshot.initial(arena), ttl_seconds, now)
+
+    async def begin(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """See ``Store.begin``."""
+        if self._census.is_due(arena):
+            await self._census.recount(arena, now)
+        _, former, end = await self._read_settled(session_id, now)
+        held = self._residents.use(session_id)
+        if end is None or (held is not None and held.arena.busy[held.slot]):
+            raise session_error(session_id, SessionExists)
+        if held is not None:
+            self._let_go(session_id, held)
+        return self._begin(session_id, arena, former, snapshot or Snapshot.initial(arena), ttl_seconds, now)
+
+    def _begin(
+        self, session_id: str, arena: Arena, former: Head | None, begin: Snapshot, ttl_seconds: float, now: float
+    ) -> Address:
+        """A slot for a session that is to take the place of the record whose head is ``former``."""
         self._census.take(arena)
         ttl = ttl_seconds or math.inf
         stamp = self._absent if former is None else former.stamp
-        begin = Snapshot.initial(arena)
         made = self._layouts[arena].record(
             session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl
         )
