@@ -86,7 +86,7 @@ class SequenceSteps:
         try:
             return await apply_anew(self._sessions, session, error, lambda newest: self.begin(newest, step))
         except GONE as gone:
-            raise self._not_started(step, gone) from gone
+            raise self.not_started(step, gone) from gone
 
     async def _step(
         self, step: SequenceStep, begin: Callable[[LiveSession], Awaitable[StepAnswer]] | None = None
@@ -100,7 +100,7 @@ class SequenceSteps:
                 self._sessions, step.form.session_id, begin or (lambda session: self.begin(session, step))
             )
         except GONE as error:
-            raise self._not_started(step, error) from error
+            raise self.not_started(step, error) from error
 
     async def _last_step(self, step: SequenceStep) -> tuple[StepAnswer, float]:
         """``_step``, and when the session was opened that it was applied to."""
@@ -114,9 +114,12 @@ class SequenceSteps:
 
         return await self._step(step, applied), opened_at
 
-    def _not_started(self, step: SequenceStep, error: OstinatoError) -> OstinatoError:
+    def not_started(self, step: SequenceStep, error: OstinatoError) -> OstinatoError:
         """What is told of a sequence that is not there; of a model that is not there, that."""
-        self._catalogue.resolve(step.form.model, step.form.options.version)
+        try:
+            self._catalogue.resolve(step.form.model, step.form.options.version)
+        except OstinatoError as unknown:
+            return unknown
         kind = SessionClosed if isinstance(error, CopyOutdated) else type(error)
         return kind(
             f"inference request for sequence {str(step.form.options.sequence_id)[:60]!r} to model "
@@ -184,7 +187,7 @@ class SequenceSteps:
             interface = interface_of(self._catalogue.resolve(facts.model, facts.version))
             await self._sessions.close_opened(step.form.session_id, facts.opened_at)
         except GONE as error:
-            raise self._not_started(step, error) from error
+            raise self.not_started(step, error) from error
         return interface
 
     @contextlib.asynccontextmanager
