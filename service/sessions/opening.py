@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from ostinato.service.config import MIN_TTL_SECONDS, is_time_to_live
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import to_context
-from ostinato.service.state.base import Snapshot
+from ostinato.service.state.base import Address, Facts, Snapshot
 
 
 class Opening(TypedDict, total=False):
@@ -19,6 +19,13 @@ class Opening(TypedDict, total=False):
     ttl_seconds: float | None
     version: str | None
     context: Mapping[str, Any] | None
+
+
+class Opened(NamedTuple):
+    """A session as it was opened, and where it is in memory; None = it is not there."""
+
+    facts: Facts
+    address: Address | None
 
 
 def check_time_to_live(seconds: float) -> None:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.engine.recurrent.engine import Engine
@@ -19,7 +19,8 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from ostinato.service.sessions.opening import Opening, check_time_to_live, initial_of
+from ostinato.service.metrics.families import Histogram
+from ostinato.service.sessions.opening import Opened, Opening, check_time_to_live, initial_of
 from ostinato.service.sessions.session import LiveSession, check_id, check_may_exist, replaced_error
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
@@ -35,6 +36,7 @@ class Sessions:
         turns: the order of each session's requests.
         clock: seconds since the epoch.
         default_ttl_seconds: for sessions that do not say; 0 = they never expire. Kept as an attribute.
+        look_ups: has the seconds that looks into the store took; None = nobody asks.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Sessions:
         *,
         default_ttl_seconds: float,
         clock: Callable[[], float] = time.time,
+        look_ups: Histogram | None = None,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self.default_ttl_seconds = default_ttl_seconds
         self._clock = clock
         self._turns = turns
+        self._look_ups = look_ups or Histogram(())
 
     def __repr__(self) -> str:
         return f"<Sessions {self._store!r}, {self._turns!r}>"
@@ -155,7 +159,7 @@ class Sessions:
     async def look(self, session_id: str) -> Facts:
         """What is known of a live session, without bringing it to memory; raises as ``find``."""
         check_may_exist(session_id)
-        return await self._store.look(session_id, self._clock())
+        return await self._look_ups.observe_wait(self._store.look(session_id, self._clock()))
 
     @asynccontextmanager
     async def alone(self, session: LiveSession, *, is_ending: bool = False) -> AsyncIterator[None]:
@@ -280,14 +284,14 @@ class Sessions:
             self._catalogue.versions(model)
         return await self._store.page(model, limit, cursor, self._clock())
 
-    async def _begin(self, model: str, **options: Unpack[Opening]) -> _Opened:
+    async def _begin(self, model: str, **options: Unpack[Opening]) -> Opened:
         engine = self._catalogue.resolve(model, options.get("version"))
         snapshot = initial_of(engine, options.get("context"))
         return await self._open(engine, options.get("session_id"), options.get("ttl_seconds"), snapshot)
 
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None
-    ) -> _Opened:
+    ) -> Opened:
         if session_id is not None:
             check_id(session_id)
         ttl = self._ttl_of(ttl_seconds)
@@ -301,21 +305,21 @@ class Sessions:
         engine.metrics.opened.inc()
         name, version, steps = engine.manifest.name, engine.manifest.version, 0 if snapshot is None else snapshot.steps
         life = ttl or math.inf
-        return _Opened(Facts(session_id, name, version, steps, now, life, now + life), address)
+        return Opened(Facts(session_id, name, version, steps, now, life, now + life), address)
 
     def _ttl_of(self, seconds: float | None) -> float:
         ttl = self.default_ttl_seconds if seconds is None else seconds
         check_time_to_live(ttl)
         return ttl
 
-    async def _fork(self, session: LiveSession, session_id: str | None, ttl_seconds: float | None) -> _Opened:
+    async def _fork(self, session: LiveSession, session_id: str | None, ttl_seconds: float | None) -> Opened:
         async with self.alone(session):
             snapshot = Snapshot.of(session.address)
             if ttl_seconds is None:
                 ttl_seconds = float(session.arena.ttl_seconds[session.slot])
         return await self._open(session.engine, session_id, 0 if math.isinf(ttl_seconds) else ttl_seconds, snapshot)
 
-    async def _live(self, opened: _Opened) -> LiveSession:
+    async def _live(self, opened: Opened) -> LiveSession:
         """A session that was opened, as something to be stepped."""
         if opened.address is None:
             return await self.find(opened.facts.session_id)
@@ -325,7 +329,7 @@ class Sessions:
     async def _found(self, session_id: str, finding: Awaitable[Address], now: float) -> LiveSession:
         """What a store found that was asked at ``now``."""
         try:
-            arena, slot = await finding
+            arena, slot = await self._look_ups.observe_wait(finding)
         except UnknownModel as error:
             if not self._catalogue.complete:
                 raise Starting("the models are still being checked; try again in a moment") from error
@@ -341,10 +345,3 @@ class Sessions:
             refusal = CopyOutdated(f"session {session_id!r} was closed before this request's turn came")
             self._turns.refuse_rest(arena, slot, refusal)
             return facts
-
-
-class _Opened(NamedTuple):
-    """A session as it was opened, and where it is in memory; None = it is not there."""
-
-    facts: Facts
-    address: Address | None
