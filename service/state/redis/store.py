@@ -96,6 +96,13 @@ class RedisStore(DurableStore):
         await self._note_version(arena.manifest)
         return await super().find_or_begin(session_id, arena, ttl_seconds=ttl_seconds, now=now)
 
+    async def begin(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """See ``Store.begin``."""
+        await self._note_version(arena.manifest)
+        return await super().begin(session_id, arena, ttl_seconds=ttl_seconds, now=now, snapshot=snapshot)
+
     async def refresh(self, session_id: str, address: Address, now: float) -> None:
         """See ``Store.refresh``; Redis is always asked."""
         try:
