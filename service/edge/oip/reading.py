@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from ostinato.service.edge.message import JSON, OCTETS, Request
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.interface import refuse_shared_memory
 from ostinato.service.edge.oip.messages import InferParameters, InferRequest, NamedTensor, RequestedOutput
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.large import FEW_BYTES, is_large, read_large
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
@@ -21,8 +22,12 @@ from ostinato.service.inputs.turns import SLICE_NUMBERS, in_turns
 
 HEADER_LENGTH = b"inference-header-content-length"
 MAX_AXES = 32
+MAX_TENSORS = 1024
+"""Of a message, and outputs that it asks for: no model has as many, and each costs some, with nothing in it, too."""
 MAX_ELEMENTS = 2**48
 """Of a shape without its zeros: numpy has no larger ones, not even where there is nothing in them."""
+SLICE_ROWS = 1024
+"""Lists of a nested tensor that are looked at in one go, about half a millisecond."""
 _LENGTH_BYTES = 4
 """Of an element of BYTES, before it."""
 
@@ -41,7 +46,7 @@ class ShapedTensor(Protocol):
         """Of the input."""
 
     @property
-    def shape(self) -> Iterable[int]:
+    def shape(self) -> Sequence[int]:
         """As the client says; nothing is known of it."""
 
 
@@ -157,13 +162,21 @@ async def read(request: Request, model: str, version: str | None) -> tuple[Infer
         return read_short(request, model, version)
     text = request.body[:size]
     if is_large(text):
-        loose = await read_large(text, _LOOSE, None, "the header", {})
+        loose = await read_large(text, _LOOSE, lambda _: _check_large, "the header", {})
         header = _held(loose)
     else:
         header = decode_json(text, _HEADER, "the header")
     tensors: list[NamedTensor] = []
     await in_turns(_tensors(header, memoryview(request.body)[size:], tensors))
     return _request(header, tensors, model, version)
+
+
+def _check_large(place: BodyPlace, count: int) -> None:
+    """Refuse what a large header has too many of, before they are decoded."""
+    if place.is_member and count > MAX_TENSORS:
+        raise InvalidInput(f"{count} tensors; the most is {MAX_TENSORS}", place)
+    if place.num_levels == 2 and place.endswith(".shape"):
+        raise InvalidInput(f"a shape of {count} sizes; {MAX_AXES} are the most", place)
 
 
 def _held(loose: _LooseHeader) -> InferHeader:
@@ -228,8 +241,9 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
 
 def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     """A shape, and how many elements it has; whether they are there is not known yet."""
-    shape = tuple(tensor.shape)
-    if len(shape) > MAX_AXES or any(size < 0 for size in shape):
+    given = tensor.shape
+    shape = tuple(given[: MAX_AXES + 1])  # a long one is not copied
+    if len(given) > MAX_AXES or any(size < 0 for size in shape):
         raise InvalidInput(f"shape {list(shape[:MAX_AXES])}: up to {MAX_AXES} sizes, none negative", tensor.name)
     if math.prod(size for size in shape if size) > MAX_ELEMENTS:
         raise InvalidInput("a shape of more elements than any message has", tensor.name)
@@ -246,13 +260,15 @@ def _of_json(
     if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
         return _numbers(data, dtype, name, 0)
     parts: list[NDArray[Any]] = []
-    at = 0
     waiting: list[Any] = []
-    for row in _flat_rows(data, sizes, name):
-        waiting = waiting + row if waiting else row
-        while len(waiting) >= SLICE_NUMBERS:
-            parts.append(_numbers(waiting[:SLICE_NUMBERS], dtype, name, at))
-            at, waiting = at + SLICE_NUMBERS, waiting[SLICE_NUMBERS:]
+    at = 0
+    for number, row in enumerate(_flat_rows(data, sizes, name)):
+        waiting += row
+        if len(waiting) >= SLICE_NUMBERS:
+            parts.append(_numbers(waiting, dtype, name, at))
+            at, waiting = at + len(waiting), []
+            yield
+        elif number % SLICE_ROWS == SLICE_ROWS - 1:  # they may be empty
             yield
     parts.append(_numbers(waiting, dtype, name, at))
     elements = np.concatenate(parts)
@@ -262,11 +278,14 @@ def _of_json(
 
 
 def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[list[Any]]:
-    """The innermost lists, each looked at whether it is as long as the shape says."""
+    """The innermost lists, a slice of a long one at a time, and empty ones; each is as long as the shape says."""
     if len(data) != sizes[0]:
         raise InvalidInput(f"{len(data)} elements where the shape has {sizes[0]}", place)
-    if len(sizes) == 1:
-        yield data
+    if len(sizes) == 1 or not data:
+        if len(data) <= SLICE_NUMBERS:
+            yield data
+        else:
+            yield from (data[start : start + SLICE_NUMBERS] for start in range(0, len(data), SLICE_NUMBERS))
         return
     for index, inner in enumerate(data):
         if not isinstance(inner, list):
