@@ -6,6 +6,7 @@ KServe's do, and protobuf takes each name once in the pool that all share.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -75,6 +76,20 @@ def parse(kind: Any, content: bytes) -> WireMessage:
         return kind.FromString(content)
     except DecodeError as error:
         raise InvalidInput(f"the message is no {kind.DESCRIPTOR.name}") from error
+
+
+def reader(kind: Any) -> Callable[[bytes], Any]:
+    """What gRPC reads a call's requests with: a message, or the error that it is none, for the call to answer. What is
+    raised there the library would log each time, with all places in the code.
+    """
+
+    def read(content: bytes) -> Any:
+        try:
+            return parse(kind, content)
+        except InvalidInput as error:
+            return error
+
+    return read
 
 
 def _check_fields(content: bytes) -> None:
