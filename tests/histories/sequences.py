@@ -105,7 +105,9 @@ class SequenceRequest(NamedTuple):
         dtype = np.float64 if self.flaw else np.float32
         if model != "panel":
             return {"x": steps[None].astype(dtype)}
-        made = {"load": steps[None, :, :2, None].astype(dtype), "code": steps[None, :, 2].astype(np.int64)}
+        *loads, codes = steps.T  # of the width of another model, the loads are too few
+        load = np.array(loads).T.reshape(1, len(steps), len(loads), 1)
+        made = {"load": load.astype(dtype), "code": codes[None].astype(np.int64)}
         if self.starts and self.context:
             made["who"] = np.array([self.context[:2]], np.float32)
             made["region"] = np.array([self.context[2]], np.int64)

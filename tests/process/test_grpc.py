@@ -23,16 +23,18 @@ class Sender:
 
     Attributes:
         acknowledged: by sequence: the outputs of its steps, of which the k-th adds k.
+        is_over: open no other stream.
         ends: how its streams ended.
     """
 
     def __init__(self, address: str, number: int) -> None:
         self._address = address
         self.acknowledged: dict[str, list[float]] = {f"{number}-{place}": [] for place in range(NUM_SEQUENCES)}
+        self.is_over = False
         self.ends: list[grpc.StatusCode] = []
 
     async def run(self) -> None:
-        while True:
+        while not self.is_over:
             options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
             async with grpc.aio.insecure_channel(self._address, options=options) as channel:
                 try:
@@ -46,7 +48,7 @@ class Sender:
             "/inference.GRPCInferenceService/ModelStreamInfer",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=ModelStreamInferResponse.FromString,
-        )(wait_for_ready=True)
+        )()
         for sequence in self.acknowledged:
             await stream.write(self._next(sequence))
         while (answer := await stream.read()) is not grpc.aio.EOF:
@@ -85,9 +87,9 @@ async def test_what_was_answered_is_the_fold_across_a_kill_and_a_drain(repositor
         await until_true(grown(5), "steps after a worker was killed", 0.02)
         server.terminate()
         await asyncio.to_thread(server.wait)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for sender in senders:
+            sender.is_over = True
+        await asyncio.gather(*tasks)
         for sender in senders:
             assert sender.ends  # by the drain at the latest
             for found in sender.acknowledged.values():

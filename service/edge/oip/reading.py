@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ostinato.service.edge.message import JSON, OCTETS, Request
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.interface import refuse_shared_memory
+from ostinato.service.edge.oip.json_elements import elements_of
 from ostinato.service.edge.oip.messages import InferParameters, InferRequest, NamedTensor, RequestedOutput
 from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.codec import decode_json
@@ -26,16 +28,8 @@ MAX_TENSORS = 1024
 """Of a message, and outputs that it asks for: no model has as many, and each costs some, with nothing in it, too."""
 MAX_ELEMENTS = 2**48
 """Of a shape without its zeros: numpy has no larger ones, not even where there is nothing in them."""
-SLICE_ROWS = 1024
-"""Lists of a nested tensor that are looked at in one go, about half a millisecond."""
 _LENGTH_BYTES = 4
 """Of an element of BYTES, before it."""
-
-_KINDS: dict[str, frozenset[type]] = {"f": frozenset({int, float, type(None)}), "i": frozenset({int})}
-_KINDS |= {"u": _KINDS["i"], "b": frozenset({bool}), "O": frozenset({str})}
-"""What an element in JSON may be, by the kind of its dtype; null is a missing value."""
-_WORDS = {"f": "a number, or null where it is missing", "i": "a whole number", "b": "true or false", "O": "a text"}
-_WORDS |= {"u": _WORDS["i"]}
 
 
 class ShapedTensor(Protocol):
@@ -86,6 +80,8 @@ class _LooseHeader(msgspec.Struct):
 
 
 _HEADER = msgspec.json.Decoder(InferHeader)
+_BARE_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"|NaN\b', re.DOTALL)
+"""A text, in which it may occur, or the word itself."""
 _LOOSE = msgspec.json.Decoder(_LooseHeader)
 
 
@@ -148,7 +144,7 @@ def read_short(request: Request, model: str, version: str | None) -> tuple[Infer
     """
     size = header_bytes(request)
     body = request.body
-    header = decode_json(body if size == len(body) else body[:size], _HEADER, "the header")
+    header = _decode_header(body if size == len(body) else body[:size])
     tensors: list[NamedTensor] = []
     for _ in _tensors(header, memoryview(body)[size:], tensors):
         pass
@@ -165,7 +161,7 @@ async def read(request: Request, model: str, version: str | None) -> tuple[Infer
         loose = await read_large(text, _LOOSE, lambda _: _check_large, "the header", {})
         header = _held(loose)
     else:
-        header = decode_json(text, _HEADER, "the header")
+        header = _decode_header(text)
     tensors: list[NamedTensor] = []
     await in_turns(_tensors(header, memoryview(request.body)[size:], tensors))
     return _request(header, tensors, model, version)
@@ -177,6 +173,19 @@ def _check_large(place: BodyPlace, count: int) -> None:
         raise InvalidInput(f"{count} tensors; the most is {MAX_TENSORS}", place)
     if place.num_levels == 2 and place.endswith(".shape"):
         raise InvalidInput(f"a shape of {count} sizes; {MAX_AXES} are the most", place)
+
+
+def _decode_header(text: bytes) -> InferHeader:
+    """A header that is not large. NVIDIA's client writes a missing number as ``NaN``, which is no JSON: it is null."""
+    try:
+        return decode_json(text, _HEADER, "the header")
+    except InvalidInput:
+        if b"NaN" not in text:
+            raise
+        plain = _BARE_NAN.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", text)
+        if plain == text:
+            raise
+        return decode_json(plain, _HEADER, "the header")
 
 
 def _held(loose: _LooseHeader) -> InferHeader:
@@ -215,7 +224,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         refuse_shared_memory(told, name)
         size = told.get("binary_data_size")
         if size is None:
-            data = yield from _of_json(tensor.data, shape, count, dtype, name)
+            data = yield from elements_of(tensor.data, shape, count, dtype, name)
         else:
             if type(size) is not int or size < 0 or tensor.data is not None:
                 raise InvalidInput(
@@ -248,76 +257,6 @@ def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     if math.prod(size for size in shape if size) > MAX_ELEMENTS:
         raise InvalidInput("a shape of more elements than any message has", tensor.name)
     return shape, math.prod(shape)
-
-
-def _of_json(
-    data: Any, shape: tuple[int, ...], count: int, dtype: np.dtype[Any], name: str
-) -> Generator[None, None, NDArray[Any]]:
-    """The elements of a tensor in JSON, flat or nested as its shape is."""
-    if not isinstance(data, list):
-        raise InvalidInput("it has neither data, a list, nor binary_data_size", name)
-    sizes = shape if shape and data and isinstance(data[0], list) else (count,)
-    if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
-        return _numbers(data, dtype, name, 0)
-    parts: list[NDArray[Any]] = []
-    waiting: list[Any] = []
-    at = 0
-    for number, row in enumerate(_flat_rows(data, sizes, name)):
-        waiting += row
-        if len(waiting) >= SLICE_NUMBERS:
-            parts.append(_numbers(waiting, dtype, name, at))
-            at, waiting = at + len(waiting), []
-            yield
-        elif number % SLICE_ROWS == SLICE_ROWS - 1:  # they may be empty
-            yield
-    parts.append(_numbers(waiting, dtype, name, at))
-    elements = np.concatenate(parts)
-    if len(elements) != count:
-        raise InvalidInput(f"{len(elements)} elements for shape {list(shape)}, which has {count}", name)
-    return elements
-
-
-def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[list[Any]]:
-    """The innermost lists, a slice of a long one at a time, and empty ones; each is as long as the shape says."""
-    if len(data) != sizes[0]:
-        raise InvalidInput(f"{len(data)} elements where the shape has {sizes[0]}", place)
-    if len(sizes) == 1 or not data:
-        if len(data) <= SLICE_NUMBERS:
-            yield data
-        else:
-            yield from (data[start : start + SLICE_NUMBERS] for start in range(0, len(data), SLICE_NUMBERS))
-        return
-    for index, inner in enumerate(data):
-        if not isinstance(inner, list):
-            raise InvalidInput(
-                "some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]"
-            )
-        yield from _flat_rows(inner, sizes[1:], f"{place}[{index}]")
-
-
-def _numbers(elements: list[Any], dtype: np.dtype[Any], name: str, first: int) -> NDArray[Any]:
-    """Elements as an array; ``first``: how many were before them."""
-    allowed = _KINDS[dtype.kind]
-    if not allowed.issuperset(map(type, elements)):
-        index = next(index for index, element in enumerate(elements) if type(element) not in allowed)
-        raise InvalidInput(f"element {first + index} is not {_WORDS[dtype.kind]}", name)
-    if dtype.kind == "O":
-        texts = np.empty(len(elements), object)
-        texts[:] = [element.encode("utf-8", "surrogatepass") for element in elements]
-        return texts
-    try:
-        return np.array(elements, dtype)
-    except OverflowError as error:
-        index = next(index for index, element in enumerate(elements) if not _fits(element, dtype))
-        raise InvalidInput(f"element {first + index} does not fit {dtype.name}", name) from error
-
-
-def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
-    try:
-        np.array([element], dtype)
-    except OverflowError:
-        return False
-    return True
 
 
 def read_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:
