@@ -121,8 +121,8 @@ protos: setup ## compile service/edge/oip/grpc/inference.proto into the set of d
 .PHONY: lock
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
-	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra redis)
-	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev --constraint requirements/serving.lock)
+	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev)
+	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra redis --constraint requirements/dev.lock)
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches

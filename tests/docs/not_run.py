@@ -26,6 +26,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make contract"): _GATE,
     ("CONTRIBUTING.md", "$ make zoo"): _GATE,
     ("CONTRIBUTING.md", "$ make libraries"): _GATE,
+    ("CONTRIBUTING.md", "$ make kserve"): _GATE,
     ("CONTRIBUTING.md", "$ make soak"): _GATE,
     ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy builds the Bento",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,

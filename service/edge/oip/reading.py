@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -81,6 +82,8 @@ class _LooseHeader(msgspec.Struct):
 
 
 _HEADER = msgspec.json.Decoder(InferHeader)
+_BARE_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"|NaN\b', re.DOTALL)
+"""A text, in which it may occur, or the word itself."""
 _LOOSE = msgspec.json.Decoder(_LooseHeader)
 
 
@@ -143,7 +146,7 @@ def read_short(request: Request, model: str, version: str | None) -> tuple[Infer
     """
     size = header_bytes(request)
     body = request.body
-    header = decode_json(body if size == len(body) else body[:size], _HEADER, "the header")
+    header = _decode_header(body if size == len(body) else body[:size])
     tensors: list[NamedTensor] = []
     for _ in _tensors(header, memoryview(body)[size:], tensors):
         pass
@@ -160,10 +163,23 @@ async def read(request: Request, model: str, version: str | None) -> tuple[Infer
         loose = await read_large(text, _LOOSE, None, "the header", {})
         header = _held(loose)
     else:
-        header = decode_json(text, _HEADER, "the header")
+        header = _decode_header(text)
     tensors: list[NamedTensor] = []
     await in_turns(_tensors(header, memoryview(request.body)[size:], tensors))
     return _request(header, tensors, model, version)
+
+
+def _decode_header(text: bytes) -> InferHeader:
+    """A header that is not large. NVIDIA's client writes a missing number as ``NaN``, which is no JSON: it is null."""
+    try:
+        return decode_json(text, _HEADER, "the header")
+    except InvalidInput:
+        if b"NaN" not in text:
+            raise
+        plain = _BARE_NAN.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", text)
+        if plain == text:
+            raise
+        return decode_json(plain, _HEADER, "the header")
 
 
 def _held(loose: _LooseHeader) -> InferHeader:

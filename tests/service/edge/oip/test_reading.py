@@ -95,7 +95,10 @@ def test_null_is_a_missing_value_of_floating_numbers_alone() -> None:
         (request(given([1.5], data=[1])), "Expected `int`"),
         (request(given([1])), "neither data"),
         (request(given([1], data=3)), "neither data"),
-        (request(b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [NaN]}]}'), "NaN and infinity"),
+        (
+            request(b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [-Infinity]}]}'),
+            "NaN and infinity",
+        ),
         (request(binary([2], "FP32", 8), b"1234"), "there are 4 left"),
         (request(binary([2], "FP32", 8), b"123456789"), "1 bytes behind the tensors"),
         (request(binary([2], "FP32", 4), b"1234"), "4 bytes for shape \\[2\\] of FP32, which needs 8"),
@@ -123,6 +126,16 @@ async def test_what_is_no_request_is_refused_in_a_sentence(asked: Request, sente
         read_short(asked, "m", None)
     with pytest.raises(InvalidInput, match=sentence):
         await read(asked, "m", None)
+
+
+def test_a_bare_nan_is_null_as_clients_write_it_and_in_a_text_it_stays() -> None:
+    tensor = b'{"name": "x", "shape": [3], "datatype": "FP32", "data": [1.5, NaN,NaN]}'
+    text = b'{"id": "NaN, \\"NaN\\\\", "inputs": [%b]}' % tensor
+    found = decoded(request(text))
+    assert found.id == 'NaN, "NaN\\'
+    np.testing.assert_array_equal(found.inputs[0].data, np.array([1.5, np.nan, np.nan], np.float32))
+    with pytest.raises(InvalidInput, match="whole number"):
+        decoded(request(text.replace(b"FP32", b"INT64").replace(b"1.5", b"1")))
 
 
 def test_null_is_as_nothing_said() -> None:
