@@ -220,5 +220,5 @@ def _context_of(model: ModelInterface, inputs: Sequence[NamedTensor]) -> dict[st
                     f"shape {list(tensor.shape)}: a context is one row of {list(part.row_shape)}", part.name
                 )
             context[part.name] = numbers_of(tensor, part)[0].reshape(part.row_shape).tolist()
-    to_context(context, model.manifest.context, "context")
+    to_context(context, model.manifest.context, "inputs")
     return context

@@ -12,7 +12,7 @@ from google.protobuf.json_format import ParseDict
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_response
-from ostinato.service.edge.oip.grpc.statuses import code_of, sentence_of, shortened, trailing_of
+from ostinato.service.edge.oip.grpc.statuses import code_of, shortened, trailing_of
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE, ModelInferRequest, WireMessage, WireMethod, parse
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.errors import MethodNotAllowed, Starting, TooLarge, UnknownModel
@@ -123,7 +123,7 @@ class UnaryCalls:
                 desk.under_way.pop(call, None)
             problem = desk.refuse(error, f"gRPC {name}")
             desk.observe(path, problem.status, time.perf_counter() - call.arrived_at)
-            await context.abort(code_of(problem), shortened(sentence_of(problem)), trailing_of(problem))
+            await context.abort(code_of(problem), shortened(problem.sentence), trailing_of(problem))
             raise AssertionError("abort raises")
 
         return answer
