@@ -13,16 +13,21 @@ import logging
 import math
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from bentoml._internal.utils import circus
 from circus.exc import ConflictError
 
+from ostinato.service.metrics.workers import tell_restarts
 from ostinato.service.tether import (
+    FAULTS,
     MAX_MESSAGE_BYTES,
+    NO_SIGNAL,
     VARIABLE,
     Notice,
     Orders,
@@ -46,8 +51,6 @@ POLL_SECONDS = 0.05
 FREE_ENDPOINT = "tcp://127.0.0.1:*"
 """Where circus takes commands and tells what happens: at whatever port is free when it binds it."""
 
-FAULTS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP"})
-"""Signals that a process brings upon itself."""
 MAX_KILLS = 2
 """SIGKILL comes from outside: the kernel's when memory is short, or a person's. One is no proof, and two are."""
 
@@ -138,7 +141,7 @@ class Supervisor(circus.Arbiter):
         self._workers_end.set_inheritable(True)
         self._records: dict[int, WorkerRecord] = {}
         self._casualties = Casualties()
-        self._num_restarts = 0
+        self._restarts: dict[str, int] = {}
         self._num_failed_starts = 0
         self._not_before = 0.0
         self._last_words = ""
@@ -205,7 +208,7 @@ class Supervisor(circus.Arbiter):
         ports = [each.fileno() for each in self.sockets.values()]
         set_aside = self._casualties.set_aside
         grpc_port = None if self._grpc_port is None else self._grpc_port.getsockname()[1]
-        orders = Orders(self._workers_end.fileno(), ports, self._num_restarts, set_aside, self._verdicts, grpc_port)
+        orders = Orders(self._workers_end.fileno(), ports, self._restarts, set_aside, self._verdicts, grpc_port)
         for watcher in self._services:
             watcher.env[VARIABLE] = orders.encode()
 
@@ -268,7 +271,10 @@ class Supervisor(circus.Arbiter):
                 self._num_failed_starts,
                 self._last_words or "the lines above say why",
             )
-        self._num_restarts += 1
+        name = signal_name(exit_code) or NO_SIGNAL
+        self._restarts[name] = self._restarts.get(name, 0) + 1
+        if sum(watcher.numprocesses for watcher in self._services) > 1:
+            tell_restarts(Path(tempfile.gettempdir()), self._restarts)  # the others live on, and are asked for metrics
         self._brief()
 
     def _is_any_up(self) -> bool:

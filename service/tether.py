@@ -22,6 +22,9 @@ import msgspec
 
 VARIABLE = "_OSTINATO_TETHER"
 """The variable by which the parent tells its workers of their end; for nobody to set."""
+FAULTS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP"})
+"""Signals that a process brings upon itself."""
+NO_SIGNAL = "none"
 MAX_MESSAGE_BYTES = 16 * 1024
 PR_SET_PDEATHSIG = 1
 
@@ -97,7 +100,8 @@ class Orders(msgspec.Struct):
     Attributes:
         descriptor: of the worker's end.
         ports: descriptors of the sockets at which workers listen.
-        restarts: how often a worker of this server was started in the place of one that ended.
+        restarts: how often a worker of this server was started in the place of one that ended, by the signal that ended
+            it; ``NO_SIGNAL`` where none did.
         set_aside: releases at which workers died.
         verdicts: descriptor of what trials of releases found; None = each worker tries them itself.
         grpc_port: that the parent holds for gRPC; None = none.
@@ -105,7 +109,7 @@ class Orders(msgspec.Struct):
 
     descriptor: int
     ports: list[int] = []
-    restarts: int = 0
+    restarts: dict[str, int] = {}
     set_aside: list[SetAside] = []
     verdicts: int | None = None
     grpc_port: int | None = None
@@ -125,7 +129,7 @@ class Tether:
     def __init__(self, orders: Orders | None = None) -> None:
         self._end: socket.socket | None = None
         self._ports = orders.ports if orders else []
-        self.restarts = orders.restarts if orders else 0
+        self.restarts = orders.restarts if orders else {}
         self.verdicts = orders.verdicts if orders else None
         self.grpc_port = orders.grpc_port if orders else None
         self._reasons = {aside.release: aside.reason for aside in orders.set_aside} if orders else {}

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import platform
+import re
 import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+import ostinato
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
 from ostinato.service.catalogue.verdicts import Verdicts
@@ -28,13 +33,14 @@ from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import Streams
+from ostinato.service.metrics.process import ProcessWatch
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
-from ostinato.service.state.address import open_store
-from ostinato.service.tether import Tether
+from ostinato.service.state.address import most_sessions, open_store
+from ostinato.service.tether import FAULTS, NO_SIGNAL, Tether
 
 if TYPE_CHECKING:
     from ostinato.service.edge.oip.grpc.server import GrpcServer
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 1.0
+COUNT_SECONDS = 1.0
+"""How often it is asked whether a count of the sessions is due; most often it is not."""
 DRAIN_POLL_SECONDS = 0.02
 ASK_STORE_SECONDS = 1.0
 LEAVE_SECONDS = 5
@@ -60,12 +68,19 @@ class Worker:
         self.settings = settings
         self._tether = tether or Tether()
         self.metrics = Metrics()
-        self.metrics.worker_restarts.labels().inc(self._tether.restarts)
+        for name in (NO_SIGNAL, "SIGKILL", "SIGTERM", *sorted(FAULTS), *self._tether.restarts):
+            self.metrics.worker_restarts.labels(signal=name).value = float(self._tether.restarts.get(name, 0))
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
         self._store.on_failure = self.metrics.store_errors.labels().inc
         self._store.on_unreadable = self.metrics.records_unreadable.labels().inc
-        self.sessions = Sessions(self._store, self.catalogue, turns, default_ttl_seconds=settings.ttl_seconds)
+        self.sessions = Sessions(
+            self._store,
+            self.catalogue,
+            turns,
+            default_ttl_seconds=settings.ttl_seconds,
+            look_ups=self.metrics.look_up_seconds.labels(),
+        )
         self.ledger = Ledger(self._store, turns)
         self._verdicts = Verdicts(settings, self._tether.verdicts)
         self._loader = Loader(
@@ -89,6 +104,8 @@ class Worker:
         self._has_store_answered = False
         self._loaded = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._process = ProcessWatch(self.metrics)
+        self._follow()
 
     def _grpc_server(self, port: int) -> GrpcServer:
         from ostinato.service.edge.oip.grpc.server import GrpcServer  # its libraries are an extra
@@ -163,6 +180,8 @@ class Worker:
             loop.create_task(self._look_after()),
             loop.create_task(self._ask_store()),
             loop.create_task(self._expire()),
+            loop.create_task(self._count_sessions()),
+            loop.create_task(self._process.keep()),
             loop.create_task(self.desk.sweep()),
             loop.create_task(self.streams.sweep()),
         ]
@@ -280,6 +299,33 @@ class Worker:
         served, failed = len(self.catalogue.served), len(self.catalogue.rejections)
         logger.info("%d model versions are served, %d failed", served, failed)
 
+    def _follow(self) -> None:
+        """Have the series tell of what is known here when they are asked for."""
+        metrics, settings, store = self.metrics, self.settings, self._store
+        metrics.ready.labels().follow(lambda: float(self.readiness()[0]))
+        metrics.draining.labels().follow(lambda: float(self._draining))
+        metrics.store_up.labels().follow(lambda: float(self._has_store_answered and not store.trouble))
+        for part in store.num_bytes:
+            metrics.store_bytes.labels(part=part).follow(partial(lambda part: store.num_bytes[part], part))
+        for name, most in limits(settings).items():
+            metrics.limit.labels(setting=name).set(most)
+        metrics.build_info.labels(
+            release=ostinato.__version__,
+            python=platform.python_version(),
+            onnxruntime=metadata.version("onnxruntime"),
+            store=re.split("[+:]", settings.state)[0],
+        ).set(1)
+
+    async def _count_sessions(self) -> None:
+        """Have the store count the sessions, now and then."""
+        while True:
+            if self._has_store_answered:
+                try:
+                    await self._store.count(time.time())
+                except Exception:
+                    logger.exception("the sessions could not be counted")
+            await asyncio.sleep(COUNT_SECONDS)
+
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
@@ -288,3 +334,14 @@ class Worker:
                 self.sessions.expire()
             except Exception:
                 logger.exception("an expiry failed")
+
+
+def limits(settings: Settings) -> dict[str, float]:
+    """What settings allow, in their units, by their names; those that are not set are left out."""
+    named = {
+        name: getattr(settings, name)
+        for name in type(settings).model_fields
+        if name.startswith("max_") or name.endswith(("_seconds", "_budget", "_memory")) or name == "workers"
+    }
+    named["max_sessions"] = most_sessions(settings)
+    return {name: float(value) for name, value in named.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Programs that tests run and that are not Python's: promtool and kubectl."""
+"""Programs that tests run and that are not Python's: prometheus, promtool and kubectl."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {"promtool": "prometheus", "kubectl": "kubernetes-client"}
+PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus", "kubectl": "kubernetes-client"}
 
 
-def run_tool(name: str, *arguments: str | Path, input_text: str | None = None) -> str:
-    """What the program printed; the test fails with its output where it exits with an error, or where it is absent."""
+def tool(name: str) -> str:
+    """Where a program is; the test fails where it is absent."""
     # `.ci/install-tools` puts what PATH lacks beside the interpreter.
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     program = shutil.which(name, path=places)
     if program is None:
         pytest.fail(f"{name} is not on PATH: run .ci/install-tools, or install Debian's package {PACKAGES[name]}")
+    return program
+
+
+def run_tool(name: str, *arguments: str | Path, input_text: str | None = None) -> str:
+    """What the program printed; the test fails with its output where it exits with an error, or where it is absent."""
     done = subprocess.run(
-        [program, *map(str, arguments)], input=input_text, capture_output=True, text=True, timeout=60, check=False
+        [tool(name), *map(str, arguments)], input=input_text, capture_output=True, text=True, timeout=60, check=False
     )
     output = done.stdout + done.stderr
     if done.returncode != 0:

@@ -214,7 +214,17 @@ class Loader:
         self._catalogue.reject(Rejection(release.model, release.version, reason, release.mark or None, passes))
 
     def _count(self) -> None:
-        self._metrics.models_failed.labels().set(len(self._catalogue.rejections))
+        metrics, rejections = self._metrics, self._catalogue.rejections
+        metrics.models_failed.labels().set(len(rejections))
+        metrics.versions_missing.labels().set(len(self.missing))
+        for engine in self._catalogue.served:
+            labels = {"model": engine.manifest.name, "version": engine.manifest.version}
+            metrics.version_failed.labels(**labels).set(0)
+            metrics.missing_version_sessions.labels(**labels).set(0)
+        for rejection in rejections:
+            metrics.version_failed.labels(model=rejection.model, version=rejection.version).set(1)
+        for (model, version), count in self.missing.items():
+            metrics.missing_version_sessions.labels(model=model, version=version).set(count)
 
     def serve(self, loaded: Loaded) -> None:
         """Build the engine of a version that passed its checks, and serve it from now on."""
@@ -227,6 +237,7 @@ class Loader:
         else:
             engine = self._engine(loaded)
             self._store.attach(engine.arena)
+            self._follow_sessions(engine)
         self._metrics.model_info.labels(
             model=manifest.name,
             version=manifest.version,
@@ -259,7 +270,13 @@ class Loader:
             logger.exception("the sessions of versions that are not served could not be counted")
         for (model, version), count in self.missing.items():
             logger.error("%s/%s is not served, and %d sessions run it: put it back", model, version, count)
+        self._count()
         return True
+
+    def _follow_sessions(self, engine: Engine) -> None:
+        store, arena, manifest = self._store, engine.arena, engine.manifest
+        stored = self._metrics.sessions_stored.labels(model=manifest.name, version=manifest.version)
+        stored.follow(lambda: store.num_live(arena))
 
     def note_trouble(self, error: Exception) -> None:
         """Say, once in the same words, why the store cannot be used yet."""

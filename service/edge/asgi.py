@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
@@ -124,7 +124,7 @@ class Edge:
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "http" and self._system.serve(scope["path"]):
             try:
-                response = self._system.answer(scope["method"], scope["path"])
+                response = self._system.answer(scope["method"], scope["path"], _accept(scope["headers"]))
             except (UnknownRoute, MethodNotAllowed) as error:
                 response = self._refuse(error, scope)
             await self._answer(response, scope, send)
@@ -212,6 +212,10 @@ class Edge:
         if terms is None and (response.status >= 400 or scope["method"] != "POST"):
             terms = self.desk.terms_of(scope["headers"])
         return response if terms is None else await terms.apply(response)
+
+
+def _accept(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
 
 
 async def _send(send: Send, response: Response) -> None:

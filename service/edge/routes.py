@@ -80,6 +80,7 @@ class Routes:
         }
         of_protocol = [(method, path) for path, handlers in oip.table.items() for method in handlers]
         self.patterns = (*routes, *of_protocol, *(("POST", path) for path in self._typed))
+        desk.expect(["none", *dict.fromkeys(path for _, path in self.patterns)])
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal; every other path is BentoML's."""

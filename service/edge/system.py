@@ -10,7 +10,7 @@ import orjson
 from ostinato.service.edge.message import Response, json_response
 from ostinato.service.edge.methods import READING, options
 from ostinato.service.errors import MethodNotAllowed, UnknownRoute
-from ostinato.service.metrics.series import Metrics
+from ostinato.service.metrics.series import Metrics, media_type
 
 HEALTH = (LIVE, READY) = ("/v2/health/live", "/v2/health/ready")
 """Of the Open Inference Protocol."""
@@ -43,8 +43,8 @@ class SystemRoutes:
         """Whether a path is answered here, be it with a refusal."""
         return path in self.paths or path in self._documents or path.startswith(HIDDEN)
 
-    def answer(self, method: str, path: str) -> Response:
-        """Answer a request for a path that is served here.
+    def answer(self, method: str, path: str, accept: str = "") -> Response:
+        """Answer a request for a path that is served here; ``accept``: the media types that its client takes.
 
         Raises:
             UnknownRoute, MethodNotAllowed.
@@ -58,7 +58,7 @@ class SystemRoutes:
         if (document := self._documents.get(path)) is not None:
             return document()
         if path == "/metrics":
-            return Response(200, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+            return Response(200, self._metrics.render(accept), media_type(accept))
         if path == "/readyz":
             ready, content = self._readiness()
             return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -35,6 +35,11 @@ class Admission:
         draining = ", draining" if self._is_draining else ""
         return f"<{type(self).__name__} {self.num_rows} of {self._max_queue_rows} {self._unit}{draining}>"
 
+    @property
+    def saturation(self) -> float:
+        """The share of the queue that is taken."""
+        return self.num_rows / self._max_queue_rows
+
     def admit(self, num_rows: int) -> None:
         """Refuse what would not fit, before anything was queued or changed.
 

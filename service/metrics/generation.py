@@ -13,6 +13,7 @@ class GenerationMetrics:
         self.generated_steps = metrics.generated_steps.labels(**labels)
         self.lanes = metrics.generation_lanes.labels(**labels)
         self.queue_depth = metrics.queue_depth.labels(**labels)
+        self.queue_saturation = metrics.queue_saturation.labels(**labels)
         self.run_failures = metrics.run_failures.labels(**labels)
         self.cancelled = metrics.cancelled.labels(**labels)
         self.batch_size = metrics.batch_size.labels(**labels)

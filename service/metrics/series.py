@@ -2,201 +2,30 @@
 
 How those of several workers are put together is in ``service/metrics/workers.py``.
 
-Labels are bounded: model, version, route, reason; never a session's id. The values are plain numbers that one thread
-changes, and prometheus_client writes them out when they are asked for: its own counters cost as much as a batch row.
+Labels are bounded: model, version, route, reason, feature; never a session's id. What is known beforehand is there at 0
+from the start: of a counter that appears with its first event, no rate tells that event.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.utils import floatToGoString
+from ostinato.service.metrics.families import (
+    Family,
+    SeriesNumbers,
+    counter,
+    counter_of_all,
+    distances,
+    gauge,
+    histogram,
+)
 
+OPEN_METRICS = "application/openmetrics-text"
 _MODEL = ("model", "version")
+_FEATURE = (*_MODEL, "feature")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-SeriesNumbers = dict[str, dict[tuple[str, ...], list[float]]]
-"""Series by their name without the prefix, then by their labels' values. A counter or gauge is one number, a histogram
-the count of each bucket and then the total."""
-
-
-class Counter:
-    """How often something happened."""
-
-    __slots__ = ("value",)
-    metric_family = CounterMetricFamily
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Count ``amount`` more."""
-        self.value += amount
-
-    def numbers(self) -> list[float]:
-        """The value."""
-        return [self.value]
-
-    def load(self, numbers: Sequence[float]) -> None:
-        """Be what ``numbers`` gave."""
-        (self.value,) = numbers
-
-    def add_to(self, family: Any, labels: Sequence[str]) -> None:
-        """Write the value into a family of prometheus_client's."""
-        family.add_metric(labels, self.value)
-
-
-class Gauge:
-    """How much there is now: a number that was set, or one that is asked for whenever it is read."""
-
-    __slots__ = ("_source", "_value")
-    metric_family = GaugeMetricFamily
-
-    def __init__(self) -> None:
-        self._value = 0.0
-        self._source: Callable[[], float] | None = None
-
-    def set(self, value: float) -> None:
-        """Be ``value`` from now on."""
-        self._value, self._source = value, None
-
-    def follow(self, source: Callable[[], float]) -> None:
-        """Be what ``source`` returns, from now on."""
-        self._source = source
-
-    def read(self) -> float:
-        """The value now."""
-        return self._value if self._source is None else self._source()
-
-    def numbers(self) -> list[float]:
-        """The value now."""
-        return [self.read()]
-
-    def load(self, numbers: Sequence[float]) -> None:
-        """Be what ``numbers`` gave."""
-        self.set(*numbers)
-
-    def add_to(self, family: Any, labels: Sequence[str]) -> None:
-        """Write the value into a family of prometheus_client's."""
-        family.add_metric(labels, self.read())
-
-
-class Histogram:
-    """How observations are spread over buckets; a bucket's upper bound belongs to it."""
-
-    __slots__ = ("bounds", "counts", "total")
-    metric_family = HistogramMetricFamily
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one observation."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def observe_all(self, values: Sequence[float]) -> None:
-        """Count many observations; quick where most fall into one bucket."""
-        if not values:
-            return
-        first, last = bisect_left(self.bounds, min(values)), bisect_left(self.bounds, max(values))
-        if first == last:
-            self.counts[first] += len(values)
-        else:
-            for value in values:
-                self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += sum(values)
-
-    def numbers(self) -> list[float]:
-        """The count of each bucket, and then the total."""
-        return [*self.counts, self.total]
-
-    def load(self, numbers: Sequence[float]) -> None:
-        """Be what ``numbers`` gave."""
-        *counts, self.total = numbers
-        self.counts = [int(count) for count in counts]
-
-    def add_to(self, family: Any, labels: Sequence[str]) -> None:
-        """Write the buckets into a family of prometheus_client's."""
-        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
-        family.add_metric(labels, list(zip(bounds, accumulate(self.counts), strict=True)), sum_value=self.total)
-
-
-Value = TypeVar("Value", bound=Counter | Gauge | Histogram)
-OverWorkers = Callable[[tuple[float, float]], float]
-
-
-class Family(Generic[Value]):
-    """A series under each set of its labels' values.
-
-    Attributes:
-        new: makes one of its series, at 0.
-        over_workers: what the values of a server's workers make together, ``sum`` or ``max``.
-        is_lasting: whether a worker's value still counts when the worker has ended, as a counter's does.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        text: str,
-        labels: Sequence[str],
-        new: Callable[[], Value],
-        over_workers: OverWorkers = sum,
-        is_lasting: bool = True,
-    ) -> None:
-        self.name, self.text, self.label_names = name, text, tuple(labels)
-        self.over_workers, self.is_lasting = over_workers, is_lasting
-        self._values: dict[tuple[str, ...], Value] = {}
-        self.new = new
-
-    def labels(self, **labels: str) -> Value:
-        """The series with these labels, which begins at 0."""
-        key = tuple(labels[name] for name in self.label_names)
-        assert len(labels) == len(key)
-        if key not in self._values:
-            self._values[key] = self.new()
-        return self._values[key]
-
-    def numbers(self) -> dict[tuple[str, ...], list[float]]:
-        """All of it as plain numbers, by the labels' values."""
-        return {key: value.numbers() for key, value in self._values.items()}
-
-    def load(self, numbers: Mapping[tuple[str, ...], Sequence[float]]) -> None:
-        """Be what ``numbers`` gave."""
-        for key, each in numbers.items():
-            self.labels(**dict(zip(self.label_names, key, strict=True))).load(each)
-
-    def collect(self) -> Metric:
-        """All of it, as prometheus_client takes it."""
-        family = self.new().metric_family(f"ostinato_{self.name}", self.text, labels=self.label_names)
-        for key, value in self._values.items():
-            value.add_to(family, key)
-        return family
-
-
-def _counter(name: str, text: str, *labels: str) -> Family[Counter]:
-    return Family(name, text, labels, Counter)
-
-
-def _counter_of_all(name: str, text: str) -> Family[Counter]:
-    """A counter that each worker has whole, and not a share of."""
-    return Family(name, text, (), Counter, max)
-
-
-def _gauge(name: str, text: str, *labels: str, over_workers: OverWorkers = sum) -> Family[Gauge]:
-    return Family(name, text, labels, Gauge, over_workers, is_lasting=False)
-
-
-def _histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> Family[Histogram]:
-    return Family(name, text, labels, lambda: Histogram(bounds))
 
 
 class Metrics:
@@ -208,34 +37,47 @@ class Metrics:
 
     def __init__(self) -> None:
         self.gather: Callable[[], SeriesNumbers] | None = None
-        self.steps = _counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
-        self.padding_steps = _counter("padding_steps_total", "Steps computed beyond the ends of sequences.", *_MODEL)
-        self.sessions = _counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
-        self.rejected = _counter("rejected_total", "Requests answered with an error, by its code.", "reason")
-        self.seq_conflicts = _counter(
+        self.steps = counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
+        self.padding_steps = counter("padding_steps_total", "Steps computed beyond the ends of sequences.", *_MODEL)
+        self.sessions = counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
+        self.rejected = counter("rejected_total", "Requests answered with an error, by its code.", "reason")
+        self.seq_conflicts = counter(
             "seq_conflicts_total", "Chunks refused because seq was not the session's step count.", *_MODEL
         )
-        self.duplicates = _counter("duplicates_total", "Chunks sent again and answered from memory.", *_MODEL)
-        self.run_failures = _counter(
+        self.duplicates = counter("duplicates_total", "Chunks sent again and answered from memory.", *_MODEL)
+        self.run_failures = counter(
             "run_failures_total", "Iterations that failed, or gave a row that is not finite.", *_MODEL
         )
-        self.cancelled = _counter("cancelled_total", "Work dropped, its caller gone: outputs under way, too.", *_MODEL)
-        self.commit_conflicts = _counter(
+        self.cancelled = counter("cancelled_total", "Work dropped, its caller gone: outputs under way, too.", *_MODEL)
+        self.commit_conflicts = counter(
             "commit_conflicts_total", "Commits that another worker or replica was before; judged again.", *_MODEL
         )
-        self.store_errors = _counter(
+        self.store_errors = counter(
             "store_errors_total", "Requests, rows of messages, and tasks of its own that the store failed."
         )
-        self.records_unreadable = _counter(
+        self.records_unreadable = counter(
             "records_unreadable_total", "Sessions found whose record is damaged, or of a schema that is not read."
         )
-        self.sessions_live = _gauge("sessions_live", "Sessions in memory.", *_MODEL)
-        self.streams_live = _gauge("streams_live", "WebSocket streams that are open.")
-        self.queue_depth = _gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
-        self.state_bytes = _gauge(
+        self.store_up = gauge("store_up", "1 where the store answers, as far as is known.", over_workers=min)
+        self.store_bytes = gauge("store_bytes", "Bytes of the store's files, by their part.", "part", over_workers=max)
+        self.look_up_seconds = histogram(
+            "look_up_seconds",
+            "Time of bringing a session from the store, or of finding that it is not there.",
+            _SECONDS,
+        )
+        self.sessions_stored = gauge(
+            "sessions_stored", "Live sessions in the whole store, by the last count.", *_MODEL, over_workers=max
+        )
+        self.sessions_live = gauge("sessions_live", "Sessions in memory.", *_MODEL)
+        self.streams_live = gauge("streams_live", "WebSocket streams that are open.")
+        self.queue_depth = gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
+        self.queue_saturation = gauge(
+            "queue_saturation", "Share of the queue that is taken, in the fullest worker.", *_MODEL, over_workers=max
+        )
+        self.state_bytes = gauge(
             "state_bytes", "Bytes of the sessions in memory: recurrent state, and the answers kept.", *_MODEL
         )
-        self.model_info = _gauge(
+        self.model_info = gauge(
             "model_info",
             "1 for each model version that is served.",
             *_MODEL,
@@ -243,49 +85,94 @@ class Metrics:
             "batch_invariant",
             over_workers=max,
         )
-        self.run_mode = _gauge(
+        self.run_mode = gauge(
             "run_mode",
             "Worker processes in which a graph of a served version runs on the event loop, or in a thread.",
             *_MODEL,
             "graph",
             "mode",
         )
-        self.models_failed = _gauge(
+        self.models_failed = gauge(
             "models_failed", "Model versions that failed a check at load and are not served.", over_workers=max
         )
-        self.worker_restarts = _counter_of_all(
-            "worker_restarts_total", "Workers started in the place of one that ended, over the life of the server."
+        self.version_failed = gauge(
+            "version_failed", "1 for each version that failed a check at load.", *_MODEL, over_workers=max
         )
-        self.workers = _gauge("workers", "Worker processes that are running.")
-        self.batch_size = _histogram("iteration_batch_size", "Rows in an iteration.", _POWERS, *_MODEL)
-        self.iteration_steps = _histogram("iteration_steps", "Steps of each row in an iteration.", _POWERS, *_MODEL)
-        self.queue_seconds = _histogram(
+        self.versions_missing = gauge(
+            "versions_missing", "Versions that sessions run and that are not served.", over_workers=max
+        )
+        self.missing_version_sessions = gauge(
+            "missing_version_sessions", "Sessions of a version that is not served.", *_MODEL, over_workers=max
+        )
+        self.ready = gauge("ready", "1 where every worker is ready, as /readyz says.", over_workers=min)
+        self.draining = gauge("draining", "1 where a worker takes no new work, since it is to end.", over_workers=max)
+        self.limit = gauge(
+            "limit", "What a setting allows, in its unit; 0 of a time = no limit.", "setting", over_workers=max
+        )
+        self.worker_restarts = counter_of_all(
+            "worker_restarts_total",
+            "Workers started in the place of one that ended, by the signal that ended it, over the server's life.",
+            "signal",
+        )
+        self.workers = gauge("workers", "Worker processes that are running.")
+        self.batch_size = histogram("iteration_batch_size", "Rows in an iteration.", _POWERS, *_MODEL)
+        self.iteration_steps = histogram("iteration_steps", "Steps of each row in an iteration.", _POWERS, *_MODEL)
+        self.queue_seconds = histogram(
             "queue_seconds", "Time from a request's acceptance to its first iteration.", _SECONDS, *_MODEL
         )
-        self.run_seconds = _histogram(
+        self.run_seconds = histogram(
             "run_seconds", "Time of an iteration: gather, run, check, scatter.", _SECONDS, *_MODEL
         )
-        self.commit_seconds = _histogram("commit_seconds", "Time of the commit of an iteration.", _SECONDS, *_MODEL)
-        self.request_seconds = _histogram(
+        self.commit_seconds = histogram("commit_seconds", "Time of the commit of an iteration.", _SECONDS, *_MODEL)
+        self.request_seconds = histogram(
             "request_seconds", "Time from a request's last byte to its answer.", _SECONDS, "route", "code_class"
         )
-        self.generated_steps = _counter("generated_steps_total", "Steps that decoders computed: one a lane.", *_MODEL)
-        self.generation_lanes = _gauge("generation_lanes", "Lanes of the decoder in use: outputs, or beams.", *_MODEL)
-        self.store_errors.labels()  # it is there before anything fails, so that its rate is known
-        self.records_unreadable.labels()
+        self.generated_steps = counter("generated_steps_total", "Steps that decoders computed: one a lane.", *_MODEL)
+        self.generation_lanes = gauge("generation_lanes", "Lanes of the decoder in use: outputs, or beams.", *_MODEL)
+        self.loop_lag_seconds = histogram(
+            "loop_lag_seconds", "How late the event loop came to what was due: others were at work.", _SECONDS
+        )
+        self.build_info = gauge(
+            "build_info", "1, with what runs here.", "release", "python", "onnxruntime", "store", over_workers=max
+        )
+        self.process_start_time = gauge(
+            "process_start_time_seconds", "When the oldest worker started, since the epoch.", over_workers=min
+        )
+        self.process_cpu_seconds = counter("process_cpu_seconds_total", "Processor time of the workers.")
+        self.process_resident_bytes = gauge("process_resident_memory_bytes", "Memory of the workers.")
+        self.process_open_fds = gauge(
+            "process_open_fds", "Open files and connections of the worker that has most.", over_workers=max
+        )
+        self.process_max_fds = gauge("process_max_fds", "The most that a worker may have open.", over_workers=max)
+        self.input_values = counter("input_values_total", "Input values that were looked at, a sample.", *_FEATURE)
+        self.input_missing = counter("input_missing_total", "Of these, the missing ones.", *_FEATURE)
+        self.input_missing_expected = gauge(
+            "input_missing_expected", "The share of missing values in training.", *_FEATURE, over_workers=max
+        )
+        self.input_out_of_range = counter(
+            "input_out_of_range_total", "Of these, those outside of what the training had seen.", *_FEATURE
+        )
+        self.input_distance = distances(
+            "input_distance", "How far recent inputs are from the training's, in its standard deviations.", *_FEATURE
+        )
+        self.forecast_pairs = counter(
+            "forecast_pairs_total", "Values that came after they had been forecast, a sample.", *_FEATURE
+        )
+        self.forecast_error = counter(
+            "forecast_error_total", "Of these, |forecast - value|, summed up, in the feature's unit.", *_FEATURE
+        )
+        self.persistence_error = counter(
+            "persistence_error_total", "The same of the value before, taken for a forecast.", *_FEATURE
+        )
+        for family in self.families:
+            if not family.label_names:
+                family.labels()
         self.workers.labels().set(1)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     @property
     def families(self) -> list[Family[Any]]:
         """All series before their labels are given, in the order above."""
         return [family for family in vars(self).values() if isinstance(family, Family)]
-
-    def collect(self) -> Iterator[Metric]:
-        """All series as prometheus_client takes them."""
-        for family in self.families:
-            yield family.collect()
 
     def numbers(self) -> SeriesNumbers:
         """All series of this worker as plain numbers."""
@@ -298,14 +185,19 @@ class Metrics:
 
     def of_all_workers(self) -> Metrics:
         """All series of all workers together."""
-        together = self if self.gather is None else Metrics()
-        if self.gather is not None:
-            together.load(self.gather())
+        if self.gather is None:
+            return self
+        together = Metrics()
+        together.load(self.gather())
         return together
 
-    def render(self) -> bytes:
-        """All series in Prometheus' text format, those of all workers together."""
-        return generate_latest(self.of_all_workers()._registry)
+    def render(self, accept: str = "") -> bytes:
+        """All series, those of all workers together: as OpenMetrics where ``accept`` asks for that, else in Prometheus'
+        text format.
+        """
+        is_open = OPEN_METRICS in accept
+        lines = [line for family in self.of_all_workers().families for line in family.lines(is_open=is_open)]
+        return "\n".join([*lines, *["# EOF"] * is_open, ""]).encode()
 
 
 class ModelMetrics:
@@ -313,6 +205,7 @@ class ModelMetrics:
 
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         labels = {"model": model, "version": version}
+        self.metrics, self.model_labels = metrics, labels
         self.steps = metrics.steps.labels(**labels)
         self.opened = metrics.sessions.labels(**labels, event="opened")
         self.closed = metrics.sessions.labels(**labels, event="closed")
@@ -326,6 +219,7 @@ class ModelMetrics:
         self.cancelled = metrics.cancelled.labels(**labels)
         self.sessions_live = metrics.sessions_live.labels(**labels)
         self.queue_depth = metrics.queue_depth.labels(**labels)
+        self.queue_saturation = metrics.queue_saturation.labels(**labels)
         self.state_bytes = metrics.state_bytes.labels(**labels)
         self.batch_size = metrics.batch_size.labels(**labels)
         self.iteration_steps = metrics.iteration_steps.labels(**labels)
@@ -335,3 +229,10 @@ class ModelMetrics:
 
 
 SERIES = tuple(f"ostinato_{family.name}" for family in Metrics().families)
+
+
+def media_type(accept: str = "") -> str:
+    """What ``Metrics.render`` gives."""
+    if OPEN_METRICS in accept:
+        return f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
+    return "text/plain; version=0.0.4; charset=utf-8"

@@ -7,6 +7,9 @@ and no counter of the server falls when a worker is killed.
 The numbers of a worker that has ended are folded into one file, ``past.json``, which also names whose they are: who
 reads a worker's file and ``past.json`` after it never counts them twice, and never misses them.
 
+The parent writes a file, too, ``parent.json``: how often it started a worker in the place of one that ended, which
+those that live on cannot know.
+
 Nobody waits for a lock. A worker holds one (``flock``) on its newest file, and the kernel lets go of it however the
 worker ends; that is how the others know.
 """
@@ -23,18 +26,19 @@ import shutil
 import stat
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from ostinato.service.metrics.series import Metrics, SeriesNumbers
+from ostinato.service.metrics.families import SeriesNumbers
+from ostinato.service.metrics.series import Metrics
 
 WRITE_SECONDS = 1.0
 MAX_FOLDED_NAMES = 1000
 """Names kept in ``past.json``; one must be known only as long as somebody may still be reading the worker's file."""
 
-_PAST, _PAST_LOCK = "past.json", "past.lock"
+_PAST, _PAST_LOCK, _PARENT = "past.json", "past.lock", "parent.json"
 _PREFIX = "ostinato-workers"
 _FAMILIES = {family.name: family for family in Metrics().families}
 _LAYOUT = zlib.crc32(
@@ -191,7 +195,7 @@ class WorkerMetrics:
                 found[path.stem] = numbers if look[1] else lasting(numbers)
         # After the others' files: what was folded meanwhile is in it.
         past, folded = self._past()
-        return [past, *(numbers for name, numbers in found.items() if name not in folded)]
+        return [past, self._of_parent(), *(numbers for name, numbers in found.items() if name not in folded)]
 
     def _past(self) -> tuple[SeriesNumbers, list[str]]:
         try:
@@ -199,7 +203,15 @@ class WorkerMetrics:
         except FileNotFoundError:
             return {}, []
 
+    def _of_parent(self) -> SeriesNumbers:
+        try:
+            return decode((self.folder / _PARENT).read_bytes())[0]
+        except FileNotFoundError:
+            return {}
+
     def _fold(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.folder / _PARENT)
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.folder / _PAST)  # it may be old, but what tidies the system's folder shall leave it
         if all(lives for _, _, lives in _looks(self.folder)):
@@ -233,6 +245,22 @@ def worker_metrics(metrics: Metrics, place: Path) -> WorkerMetrics:
     return WorkerMetrics(metrics, server_folder(place, os.getppid(), user), name)
 
 
+def tell_restarts(place: Path, restarts: Mapping[str, int]) -> None:
+    """Tell the workers of this process, their parent, how many were started anew, by the signal that ended the former.
+
+    Where that cannot be, only those know it that are started from now on.
+    """
+    try:
+        folder = server_folder(place, os.getpid(), os.geteuid())
+        _make(folder)
+        draft = folder / "parent.draft"
+        numbers: dict[tuple[str, ...], list[float]] = {(name,): [float(number)] for name, number in restarts.items()}
+        draft.write_bytes(encode({"worker_restarts_total": numbers}))
+        draft.replace(folder / _PARENT)
+    except OSError as error:
+        logger.warning("the workers cannot be told that one was started anew: %s", error)
+
+
 def _make(folder: Path) -> None:
     """Make the folder.
 
@@ -250,7 +278,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _worker_files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*.json") if path.name != _PAST]
+    return [path for path in folder.glob("*.json") if path.name not in (_PAST, _PARENT)]
 
 
 def _looks(folder: Path) -> Iterator[tuple[Path, bytes, bool]]:

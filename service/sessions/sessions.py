@@ -21,6 +21,7 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.inputs.rows import to_context
+from ostinato.service.metrics.families import Histogram
 from ostinato.service.sessions.opening import Opening, check_time_to_live
 from ostinato.service.sessions.session import SESSION_ID_PATTERN, LiveSession
 from ostinato.service.sessions.turns import Turns
@@ -39,6 +40,7 @@ class Sessions:
         turns: the order of each session's requests.
         clock: seconds since the epoch.
         default_ttl_seconds: for sessions that do not say; 0 = they never expire. Kept as an attribute.
+        look_ups: has the seconds that looks into the store took; None = nobody asks.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Sessions:
         *,
         default_ttl_seconds: float,
         clock: Callable[[], float] = time.time,
+        look_ups: Histogram | None = None,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self.default_ttl_seconds = default_ttl_seconds
         self._clock = clock
         self._turns = turns
+        self._look_ups = look_ups or Histogram(())
 
     def __repr__(self) -> str:
         return f"<Sessions {self._store!r}, {self._turns!r}>"
@@ -144,7 +148,7 @@ class Sessions:
     async def look(self, session_id: str) -> Facts:
         """What is known of a live session, without bringing it to memory; raises as ``find``."""
         _check_may_exist(session_id)
-        return await self._store.look(session_id, self._clock())
+        return await self._look_ups.observe_wait(self._store.look(session_id, self._clock()))
 
     @asynccontextmanager
     async def alone(self, session: LiveSession, *, is_ending: bool = False) -> AsyncIterator[None]:
@@ -302,7 +306,7 @@ class Sessions:
     async def _found(self, session_id: str, finding: Awaitable[Address], now: float) -> LiveSession:
         """What a store found that was asked at ``now``."""
         try:
-            arena, slot = await finding
+            arena, slot = await self._look_ups.observe_wait(finding)
         except UnknownModel as error:
             if not self._catalogue.complete:
                 raise Starting("the models are still being checked; try again in a moment") from error

@@ -319,6 +319,18 @@ class Store(ABC):
     async def stop(self) -> None:  # noqa: B027
         """End it; everything that was acknowledged is as durable as it can be."""
 
+    @property
+    def num_bytes(self) -> dict[str, int]:
+        """Bytes of the store's files on this machine, by their part; none of a store that has no files here."""
+        return {}
+
+    def num_live(self, arena: Arena) -> int:
+        """The live sessions of an arena's model version in the whole store, about, without asking it."""
+        return arena.num_sessions
+
+    async def count(self, now: float) -> None:  # noqa: B027
+        """Count the live sessions, for ``num_live``, where that is due."""
+
     async def missing_versions(self) -> dict[tuple[str, str], int]:
         """(model, version) -> number of sessions, of those that no arena is attached for."""
         return {}

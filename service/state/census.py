@@ -23,6 +23,10 @@ REST = 20
 PATIENCE_SECONDS = 0.25
 """How long an opening waits for a recount; a longer one goes on beside it."""
 
+OLD_SECONDS = 60.0
+LONG_REST = 200
+"""For those who only look a count is old after a minute, or 200 times as long as it took."""
+
 logger = logging.getLogger(__name__)
 
 CountLive = Callable[[Arena, float], Awaitable[int]]
@@ -31,13 +35,16 @@ CountLive = Callable[[Arena, float], Awaitable[int]]
 class Tally:
     """What is known of one model version: ``counted`` at the last recount, None before, and ``begun`` since."""
 
-    __slots__ = ("begun", "counted", "next_at", "recount")
+    __slots__ = ("begun", "counted", "next_at", "old_at", "recount")
 
     def __init__(self) -> None:
         self.counted: int | None = None
         self.begun = 0
-        self.next_at = -math.inf
+        self.next_at = self.old_at = -math.inf
         self.recount: asyncio.Task[None] | None = None
+
+
+_NOTHING = Tally()
 
 
 class Census:
@@ -61,6 +68,16 @@ class Census:
             return True
         room = self._max_sessions - tally.counted
         return tally.begun >= room // SHARE_OF_ROOM and self._clock() >= tally.next_at
+
+    def estimate(self, arena: Arena) -> int:
+        """How many are live, about; what this process has begun, until they were counted."""
+        tally = self._tallies.get(arena, _NOTHING)
+        return max(0, (tally.counted or 0) + tally.begun)
+
+    def is_old(self, arena: Arena) -> bool:
+        """Whether to recount for those who only look, who are in no hurry."""
+        tally = self._tallies.setdefault(arena, Tally())
+        return tally.recount is None and self._clock() >= tally.old_at
 
     async def recount(self, arena: Arena, now: float) -> None:
         """Count, or let it be counted beside what goes on, where that takes long."""
@@ -104,4 +121,5 @@ class Census:
         finally:
             ended_at = self._clock()
             tally.next_at = ended_at + REST * (ended_at - began_at)
+            tally.old_at = ended_at + max(OLD_SECONDS, LONG_REST * (ended_at - began_at))
             tally.recount = None

@@ -254,6 +254,16 @@ class DurableStore(RecordStore):
     async def _count_live(self, arena: Arena, now: float) -> int:
         """The sessions of an arena's model version that are live at ``now``, by a walk over all."""
 
+    def num_live(self, arena: Arena) -> int:
+        """See ``Store.num_live``: by the last count, and what this process has begun since."""
+        return self._census.estimate(arena)
+
+    async def count(self, now: float) -> None:
+        """See ``Store.count``."""
+        for arena in list(self._arenas.values()):
+            if self._census.is_old(arena):
+                await self._census.recount(arena, now)
+
     def _bring(self, session_id: str, record: bytes | None, now: float, *, is_load: bool = False) -> Address:
         """Put a session into a slot."""
         head = self._live_head(session_id, record, now)

@@ -13,7 +13,7 @@ from ostinato.extras import extra_of, install_sentence, missing_sentence, requir
     ("module", "extra"),
     [
         ("bentoml", "serve"),
-        ("prometheus_client.core", "serve"),
+        ("lmdb.cpython", "serve"),
         ("hiredis", "redis"),
         ("torch.nn", "export"),
         ("onnx_ir", "export"),

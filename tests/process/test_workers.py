@@ -118,6 +118,8 @@ def test_a_worker_that_is_killed_is_replaced_while_the_port_answers_and_no_count
     assert set(seen) == {sum(sent)}
     (folder,) = shared_folder(place)
     assert (folder / "past.json").is_file()
+    assert read(server)["ostinato_worker_restarts_total", frozenset({("signal", "SIGKILL")})] == 1
+    assert read(server)["ostinato_worker_restarts_total", frozenset({("signal", "SIGSEGV")})] == 0
     assert len(workers_of(place)) == 2
     assert workers_of(place) & before == before - {victim}
 

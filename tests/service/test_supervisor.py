@@ -180,7 +180,7 @@ def test_what_has_served_is_started_again_for_as_long_as_it_takes(
 ) -> None:
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.001)
     script = f"""
-        if orders["restarts"] > {supervisor.MAX_FAILED_STARTS + 1}:
+        if sum(orders["restarts"].values()) > {supervisor.MAX_FAILED_STARTS + 1}:
             listen()
         tell(*(["started"] if not orders["restarts"] else ["failed"]), reason="the disk is full")
         os._exit(3)

@@ -25,7 +25,7 @@ NOBODYS = 2**20
 
 def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
     parent, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    orders = Orders(worker.detach(), restarts=2, set_aside=[SetAside(RELEASE, "a worker was killed")])
+    orders = Orders(worker.detach(), restarts={"SIGKILL": 2}, set_aside=[SetAside(RELEASE, "a worker was killed")])
     tether = Tether.of({VARIABLE: orders.encode()})
     tether.tell("loading", RELEASE)
     tether.fail("no disk")
@@ -36,7 +36,7 @@ def test_a_worker_tells_its_parent_and_knows_what_is_set_aside() -> None:
         ("failed", None, "no disk"),
         ("failed", None, "\0" * 10),
     ]
-    assert tether.restarts == 2
+    assert tether.restarts == {"SIGKILL": 2}
     assert tether.why_set_aside(RELEASE) == "a worker was killed"
     assert tether.why_set_aside(RELEASE._replace(mark="other")) is None
     parent.close()

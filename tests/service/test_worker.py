@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ostinato
 from ostinato.service.config import Settings
 from ostinato.service.errors import StateStoreUnavailable
+from ostinato.service.tether import Tether
 from ostinato.service.worker import Worker
 from tests import networks
 
@@ -107,4 +109,34 @@ async def test_a_store_that_opens_and_cannot_begin_is_tried_again_until_it_can(
     said = [record.getMessage() for record in caplog.records if "it is asked again" in record.getMessage()]
     assert [line.partition(";")[0] for line in said] == [f"the store: {no_room}", "the store: it is locked"]
     await worker._store.stop()
+    worker.catalogue.close()
+
+
+async def test_metrics_tell_whether_it_is_ready_what_its_limits_are_and_what_runs(tmp_path: Path) -> None:
+    networks.accumulator().write(tmp_path, np.ones((2, 3, 1), np.float32))
+    tether = Tether()
+    tether.restarts = {"SIGKILL": 2}
+    worker = Worker(Settings(state="memory://", repository=tmp_path, max_queue_rows=7, deadline_seconds=0), tether)
+    numbers = worker.metrics.numbers
+
+    def state() -> tuple[float, ...]:
+        return tuple(numbers()[name][()][0] for name in ("ready", "store_up", "draining"))
+
+    assert state() == (0, 0, 0)
+    await worker._load()
+    await worker._ask_store()
+    assert state() == (1, 1, 0)
+    assert numbers()["sessions_stored"] == {("accumulator", "1"): [0.0]}
+    await worker.sessions.open("accumulator")
+    assert numbers()["sessions_stored"] == {("accumulator", "1"): [1.0]}
+    limits = {setting: value for (setting,), [value] in numbers()["limit"].items()}
+    assert (limits["max_queue_rows"], limits["deadline_seconds"], limits["workers"]) == (7, 0, 1)
+    assert limits["max_sessions"] == 100_000, "what the store's kind makes of it, where it was left out"
+    restarts = {name: value for (name,), [value] in numbers()["worker_restarts_total"].items()}
+    assert restarts["SIGKILL"] == 2
+    assert restarts["SIGSEGV"] == restarts["none"] == 0, "each is there before it happens"
+    ((release, _, _, store),) = numbers()["build_info"]
+    assert (release, store) == (ostinato.__version__, "memory")
+    await worker.drain()
+    assert state() == (0, 1, 1)
     worker.catalogue.close()

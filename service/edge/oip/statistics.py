@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.metrics.series import Histogram, Metrics
+from ostinato.service.metrics.families import Histogram
+from ostinato.service.metrics.series import Metrics
 
 _NANOSECONDS = 1_000_000_000
 

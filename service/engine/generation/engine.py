@@ -63,6 +63,11 @@ class GenerationEngine:
         """Lanes of generations accepted and not yet finished."""
         return self._scheduler.num_rows
 
+    @property
+    def saturation(self) -> float:
+        """The share of the queue that is taken."""
+        return self._scheduler.saturation
+
     def drain(self) -> None:
         """Take no new work from now on; what was admitted is finished."""
         self._scheduler.drain()

@@ -93,6 +93,7 @@ class GenerationScheduler(Admission):
         self._is_awake = False
         metrics.lanes.follow(lambda: self.num_lanes)
         metrics.queue_depth.follow(lambda: self.num_rows)
+        metrics.queue_saturation.follow(lambda: self.saturation)
 
     @property
     def num_lanes(self) -> int:

@@ -14,6 +14,7 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.engine.recurrent.framed import FramedWorks
+from ostinato.service.engine.recurrent.observer import IterationObserver
 from ostinato.service.engine.recurrent.protocols import Finished, IterationRunner, Owner
 from ostinato.service.engine.recurrent.scheduler import Scheduler
 from ostinato.service.errors import TooLarge
@@ -85,6 +86,7 @@ class Engine:
             self,
             max_queue_rows=settings.max_queue_rows,
             metrics=metrics,
+            observer=IterationObserver(manifest, self.arena, metrics, clock),
             in_thread=in_thread,
             clock=clock,
         )
@@ -105,12 +107,19 @@ class Engine:
         self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
         metrics.sessions_live.follow(lambda: self.arena.num_sessions)
         metrics.queue_depth.follow(lambda: self.num_rows)
+        metrics.queue_saturation.follow(lambda: self.saturation)
         metrics.state_bytes.follow(lambda: self.arena.session_bytes)
 
     @property
     def num_rows(self) -> int:
         """Rows accepted and not yet handed back, and lanes of forecasts."""
         return self._scheduler.num_rows + (self.generator.num_rows if self.generator else 0)
+
+    @property
+    def saturation(self) -> float:
+        """The share of the queue that is taken, of the steps' or of the forecasts', whichever is fuller."""
+        own = self._scheduler.saturation
+        return max(own, self.generator.saturation) if self.generator else own
 
     @property
     def initial_states(self) -> Rows:

@@ -11,6 +11,7 @@ from functools import partial
 
 from ostinato.service.engine.admission import Admission
 from ostinato.service.engine.recurrent.batching import Iteration, Line, Work
+from ostinato.service.engine.recurrent.observer import IterationObserver
 from ostinato.service.engine.recurrent.progress import Progress
 from ostinato.service.engine.recurrent.protocols import IterationRunner, Owner
 from ostinato.service.engine.recurrent.runner import Result
@@ -36,6 +37,7 @@ class Scheduler(Admission):
         runner: runs iterations.
         arena: holds the state that the work's slots name.
         max_queue_rows: rows accepted and not yet handed back, inclusive.
+        observer: shown some iterations; None = none.
         in_thread: see ``Admission``.
         clock: seconds of a monotonic clock.
 
@@ -51,6 +53,7 @@ class Scheduler(Admission):
         *,
         max_queue_rows: int,
         metrics: ModelMetrics,
+        observer: IterationObserver | None = None,
         in_thread: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -59,6 +62,7 @@ class Scheduler(Admission):
         self._arena = arena
         self._owner = owner
         self._metrics = metrics
+        self._observer = observer
         self._clock = clock
         self.loop = asyncio.get_running_loop()  # kept, since asking which loop runs costs a system call
         self._line = Line(max_batch_size=runner.max_batch_size, max_iteration_steps=runner.max_iteration_steps)
@@ -163,6 +167,11 @@ class Scheduler(Admission):
         try:
             result = result_of()
             self._progress.keep(iteration, result)
+            observer = self._observer
+            if observer is not None and (
+                began_at >= observer.due_at or iteration.works[0].slots[0] == observer.followed
+            ):
+                observer.see_iteration(iteration, result, began_at)
         except (Exception, asyncio.CancelledError) as error:
             self._run_failed(iteration, error)
             return

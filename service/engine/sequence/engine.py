@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ostinato.service.config import Settings
+from ostinato.service.engine.observer import InputObserver
 from ostinato.service.engine.sequence.batching import SequenceWork
 from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.engine.sequence.scheduler import RunCost, SequenceScheduler
@@ -49,10 +50,12 @@ class SequenceEngine:
             inline_run_seconds=settings.inline_run_seconds,
             max_queue_rows=settings.max_queue_rows,
             metrics=metrics,
+            observer=InputObserver(runner.manifest, metrics, clock),
             clock=clock,
         )
         self.check_room, self.check_rows = self._scheduler.check_room, self._scheduler.check_rows
         metrics.queue_depth.follow(lambda: self.num_rows)
+        metrics.queue_saturation.follow(lambda: self._scheduler.saturation)
 
     @property
     def num_rows(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from numpy.typing import NDArray
 
 from ostinato.service.engine.admission import Admission
+from ostinato.service.engine.observer import InputObserver
 from ostinato.service.engine.sequence.batching import Company, SequenceLine, SequenceRun, SequenceWork
 from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError, RunFailed
 from ostinato.service.metrics.sequences import SequenceMetrics
@@ -53,6 +54,7 @@ class SequenceScheduler(Admission):
         cost: tells how long a run takes.
         inline_run_seconds: of a run on the event loop, at most.
         max_queue_rows: sequences accepted and not yet handed back, inclusive.
+        observer: shown the first sequence of some runs; None = none.
         clock: seconds of a monotonic clock.
     """
 
@@ -64,6 +66,7 @@ class SequenceScheduler(Admission):
         inline_run_seconds: float,
         max_queue_rows: int,
         metrics: SequenceMetrics,
+        observer: InputObserver | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(max_queue_rows, unit="sequences", in_thread=True)
@@ -71,6 +74,7 @@ class SequenceScheduler(Admission):
         self._cost = cost
         self._inline_run_seconds = inline_run_seconds
         self._metrics = metrics
+        self._observer = observer
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._line = SequenceLine(runner.company, max_batch_size=runner.max_batch_size)
@@ -152,6 +156,8 @@ class SequenceScheduler(Admission):
         except (Exception, asyncio.CancelledError) as error:
             self._run_failed(run, error)
             return
+        if self._observer is not None and run_at >= self._observer.due_at:
+            self._observer.see(run.works[0].rows, run_at)
         metrics = self._metrics
         metrics.run_seconds.observe(self._clock() - run_at)
         metrics.batch_size.observe(len(run.works))

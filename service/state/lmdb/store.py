@@ -22,9 +22,9 @@ from ostinato.service.state.base import Address, Commit, SessionPage
 from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import MAX_SESSIONS, DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
-from ostinato.service.state.lmdb.database import Database, is_behindable
+from ostinato.service.state.lmdb.database import DATA_FILE, Database, is_behindable
 from ostinato.service.state.lmdb.group_sync import GroupSync
-from ostinato.service.state.lmdb.journal import Journal
+from ostinato.service.state.lmdb.journal import Journal, segment_files
 from ostinato.service.state.lmdb.shared_end import alone_in
 from ostinato.service.state.records import Head, read_head
 from ostinato.service.state.schemas import SCHEMA
@@ -106,6 +106,12 @@ class LmdbStore(DurableStore):
     def num_in_journal(self) -> int:
         """Records, the newest of their sessions, that are not in the database yet."""
         return sum(len(segment.newest) for segment in self._journal.segments)
+
+    @property
+    def num_bytes(self) -> dict[str, int]:
+        """See ``Store.num_bytes``: of the journal, with files kept for later segments, and of the database."""
+        files = {"journal": [path for _, path in segment_files(self._folder)], "database": [self._folder / DATA_FILE]}
+        return {part: sum(map(_num_bytes, paths)) for part, paths in files.items()}
 
     def __repr__(self) -> str:
         return f"<LmdbStore {self._folder}, {len(self._residents)} sessions in memory, {self._journal!r}>"
@@ -292,6 +298,14 @@ class LmdbStore(DurableStore):
             raise StateStoreUnavailable(f"{self._folder}: {error.strerror or error}; {outcome}") from error
         except lmdb.Error as error:
             raise StateStoreUnavailable(f"{self._folder}: {error}; {outcome}") from error
+
+
+def _num_bytes(path: Path) -> int:
+    """Of a file, as it is on the disk; 0 where it is gone."""
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
 
 
 def _readable_head(session_id: str, record: bytes | None) -> Head | None:

@@ -60,6 +60,8 @@ async def test_sound_versions_are_served_and_others_are_rejected_with_the_reason
     assert (rejection.model, rejection.version) == ("broken", "1")
     assert "model.json" in rejection.reason
     assert stage.house.value("ostinato_models_failed") == 1
+    failed = stage.house.metrics.version_failed.numbers()
+    assert failed == {("broken", "1"): [1], (name, "1"): [0], ("sum", "1"): [0]}
     session = await stage.house.sessions.open(name)  # its store has the engine's sessions
     assert session.steps == 0
 
@@ -88,6 +90,8 @@ async def test_versions_that_sessions_run_and_nobody_serves_are_known(
     stage = Stage(tmp_path)
     await stage.loader.find_missing()
     assert stage.loader.missing == {("gone", "7"): 3}
+    assert stage.house.value('ostinato_missing_version_sessions{model="gone",version="7"}') == 3
+    assert stage.house.value("ostinato_versions_missing") == 1
     for error in (StateStoreUnavailable("no store"), RuntimeError("a bug")):
         stage.store.fails = error
         await stage.loader.find_missing()  # said in the log; the worker starts all the same

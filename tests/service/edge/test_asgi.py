@@ -192,3 +192,14 @@ async def test_requests_are_counted_by_route_and_never_by_session() -> None:
     assert house.value('ostinato_request_seconds_count{code_class="4xx",route="/v1/sessions/{name}"}') == 1
     assert house.value('ostinato_rejected_total{reason="unknown_session"}') == 1
     assert b"secret-id" not in house.metrics.render()
+
+
+async def test_every_route_has_its_series_at_0_from_the_start_and_typed_ones_are_counted() -> None:
+    house = House()
+    async with edge_over(house) as edge:
+        for route in ("/step", "/v1/sessions/{name}/step", "/v1/models", "none"):
+            for code_class in ("2xx", "4xx", "5xx"):
+                series = f'ostinato_request_seconds_count{{code_class="{code_class}",route="{route}"}}'
+                assert house.value(series) == 0
+        await Connection("POST", "/step", b'{"session_id": "nobody", "inputs": [[1]]}').through(edge)
+    assert house.value('ostinato_request_seconds_count{code_class="4xx",route="/step"}') == 1

@@ -14,6 +14,7 @@ def test_rows_are_counted_and_refused_before_anything_is_queued() -> None:
     assert refusal.value.retry_after_seconds == 1
     admission.admit(1)
     assert admission.num_rows == 3
+    assert admission.saturation == 1
     with pytest.raises(TooLarge, match="4 rows in one request; the most is 3"):
         admission.admit(4)
     assert admission.num_rows == 3

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.service.metrics.series import Metrics, ModelMetrics, SeriesNumbers
+from ostinato.service.metrics.families import SeriesNumbers
+from ostinato.service.metrics.series import Metrics, ModelMetrics
 from ostinato.service.metrics.workers import (
     MAX_FOLDED_NAMES,
     WorkerMetrics,
@@ -21,6 +22,7 @@ from ostinato.service.metrics.workers import (
     remove_stale_folders,
     server_folder,
     started_at,
+    tell_restarts,
 )
 
 MODEL = ("lstm", "1")
@@ -96,6 +98,23 @@ def test_counters_and_histograms_outlast_a_worker_and_gauges_do_not() -> None:
         "run_mode",
         "models_failed",
         "workers",
+        "sessions_stored",
+        "queue_saturation",
+        "version_failed",
+        "versions_missing",
+        "missing_version_sessions",
+        "ready",
+        "draining",
+        "limit",
+        "store_up",
+        "store_bytes",
+        "build_info",
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "input_distance",
+        "input_missing_expected",
     }
 
 
@@ -298,3 +317,27 @@ def test_only_what_dead_servers_left_is_removed(tmp_path: Path) -> None:
     remove_stale_folders(tmp_path, user)
     assert set(tmp_path.iterdir()) == {own, busy, *others}
     kill(living)
+
+
+def test_who_lives_on_knows_from_the_parent_how_often_others_were_replaced(tmp_path: Path) -> None:
+    folder = server_folder(tmp_path, os.getpid(), os.geteuid())
+    living = worker(folder, "1-1", 10)
+    tell_restarts(tmp_path, {"SIGKILL": 2, "none": 1})
+    assert living.gather()["worker_restarts_total"] == {("SIGKILL",): [2.0], ("none",): [1.0]}
+    # The next to be started is told by another way, and that is no further restart.
+    reborn = worker(folder, "2-1")
+    reborn._metrics.worker_restarts.labels(signal="SIGKILL").inc(2)
+    reborn.refresh()
+    assert living.gather()["worker_restarts_total"] == {("SIGKILL",): [2.0], ("none",): [1.0]}
+    assert counts(living.gather()) == (10, 0, 2)
+
+
+def test_a_parent_that_cannot_tell_is_no_reason_to_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tell_restarts(tmp_path / "absent", {"SIGKILL": 1})
+    assert "cannot be told" in caplog.text
+
+
+def test_a_server_is_ready_where_every_worker_is_and_as_full_as_its_fullest() -> None:
+    one: SeriesNumbers = {"ready": {(): [1.0]}, "queue_saturation": {MODEL: [0.2]}, "store_up": {(): [1.0]}}
+    other: SeriesNumbers = {"ready": {(): [0.0]}, "queue_saturation": {MODEL: [0.9]}, "store_up": {(): [1.0]}}
+    assert merge([one, other]) == {"ready": {(): [0.0]}, "queue_saturation": {MODEL: [0.9]}, "store_up": {(): [1.0]}}

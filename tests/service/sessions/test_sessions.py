@@ -22,8 +22,10 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
+from ostinato.service.metrics.families import Histogram
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
+from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.base import Commit
 from tests.service.puppet import House, column, until
 
@@ -401,3 +403,16 @@ async def test_whatever_happens_around_it_a_session_answers_as_its_sequence_woul
     assert answers == [np.cumsum(sequence).tolist() for sequence in sequences], f"seed {seed}"
     assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 20)
     house.engine.close()
+
+
+async def test_a_look_into_the_store_is_timed_and_one_into_memory_is_not() -> None:
+    look_ups = Histogram((1000.0,))
+    house = House()
+    sessions = Sessions(house.store, house.catalogue, house.turns, default_ttl_seconds=0, look_ups=look_ups)
+    await sessions.open("sum", session_id="a")
+    assert sessions.use("a") is not None
+    assert sum(look_ups.counts) == 0
+    await sessions.find("a")
+    with pytest.raises(UnknownSession):
+        await sessions.look("nobody")
+    assert sum(look_ups.counts) == 2

@@ -6,7 +6,7 @@ import pytest
 
 from ostinato.service.errors import Overloaded, StateStoreUnavailable
 from ostinato.service.state.arena import Arena
-from ostinato.service.state.census import PATIENCE_SECONDS, REST, Census
+from ostinato.service.state.census import LONG_REST, PATIENCE_SECONDS, REST, Census
 from tests.service.puppet import MANIFEST
 
 
@@ -96,3 +96,21 @@ async def test_a_stop_ends_a_count_that_is_under_way() -> None:
     await walks.begin()
     await walks.census.stop()
     assert walks.number == 0
+
+
+async def test_who_only_looks_has_the_last_count_and_what_began_since_and_counts_seldom() -> None:
+    walks = Walks(1000)
+    census, arena = walks.census, walks.arena
+    assert census.estimate(arena) == 0
+    assert census.is_old(arena)
+    walks.live = 7
+    await census.recount(arena, 0.0)
+    census.take(arena)
+    census.take(arena)
+    census.give_back(arena)
+    assert census.estimate(arena) == 8
+    # It took a second: two hundred of them pass before the next.
+    walks.now += LONG_REST - 1
+    assert not census.is_old(arena)
+    walks.now += 1
+    assert census.is_old(arena)

@@ -377,3 +377,20 @@ async def test_a_sweep_goes_on_where_the_one_before_came_to_and_begins_again_at_
     assert [key for key, _ in store._database.behind(None, 3000)] == ids[:-1]
     await store._checkpoint.sweep()
     assert [key for key, _ in store._database.behind(None, 3000)] == ids[1:-1]
+
+
+async def test_it_tells_how_many_sessions_it_has_and_what_they_take_on_the_disk(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    house = House(store=store)
+    for number in range(3):
+        await stepped(house, f"a-{number}", 1)
+    another = store_at(tmp_path)
+    arena = House(store=another).engine.arena
+    assert another.num_live(arena) == 0
+    await another.count(house.clock())
+    assert another.num_live(arena) == store.num_live(house.engine.arena) == 3
+    sizes = store.num_bytes
+    assert sizes.keys() == {"journal", "database"}
+    assert all(size > 0 and size % 512 == 0 for size in sizes.values())
+    await stepped(house, "a-0", *[1.0] * 40_000)
+    assert store.num_bytes["journal"] > sizes["journal"]
