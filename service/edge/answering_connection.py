@@ -17,8 +17,14 @@ class AnsweringConnection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._desk: Desk = self.app_state[STREAMS_KEY].desk
+        self.url = b""
         self._stalled: asyncio.TimerHandle | None = None
         self._head_of: tuple[Any, bytes] = None, b""
+
+    @property
+    def path(self) -> str:
+        """That of the request whose head was read last, as far as it was."""
+        return self.url.partition(b"?")[0].decode("latin-1")
 
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``: who reads nothing for as long as a request may take is cut off."""

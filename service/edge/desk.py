@@ -13,7 +13,7 @@ from typing import Protocol
 from ostinato.service.config import Settings
 from ostinato.service.edge.codings import coding_of
 from ostinato.service.edge.cross_origin import Origins
-from ostinato.service.edge.message import JSON, OCTETS
+from ostinato.service.edge.message import FORM, JSON, OCTETS
 from ostinato.service.edge.problems import CODES, Problem
 from ostinato.service.edge.repeats import Repeats, kind_of
 from ostinato.service.edge.terms import HEEDED, Terms, values_of
@@ -109,7 +109,7 @@ class Desk:
         Raises:
             TooLarge: the body is over the limit by its own word.
             UnsupportedCoding: it is in a coding that is not read.
-            OriginRefused: a page of another site posts, in the one way in which a browser does not ask beforehand.
+            OriginRefused: a page of another site posts, in a way in which a browser does not ask beforehand.
         """
         media_type = ""
         noted: list[tuple[bytes, bytes]] | None = None
@@ -128,7 +128,7 @@ class Desk:
         terms = Terms.of(noted, self.origins)
         if terms.codings:
             coding_of(terms.codings)
-        if terms.has_origin and not media_type and method == "POST":
+        if terms.has_origin and media_type in ("", FORM) and method == "POST":
             self.origins.check(values_of(b"origin", headers), values_of(b"host", headers))
         return media_type, terms
 

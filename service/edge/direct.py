@@ -20,7 +20,14 @@ from ostinato.service.sessions.session import LiveSession
 
 
 class AnswerWriter(Protocol):
-    """What a direct exchange asks of its connection."""
+    """What a direct exchange asks of its connection.
+
+    ``path``: of the request whose head was read last.
+    """
+
+    @property
+    def path(self) -> str:
+        """See above."""
 
     def respond(self, response: Response, keep_alive: bool) -> None:
         """Write the answer."""
@@ -215,7 +222,8 @@ class DirectExchange:
 
     def _refuse(self, error: Exception) -> Response:
         label = "" if self._terms is None else self._terms.label
-        return self._desk.refuse(error, f"POST {self._path}{label}").response_to(self._path)
+        path = self._path or self._writer.path
+        return self._desk.refuse(error, f"POST {path}{label}").response_to(path)
 
     def _finish(self, response: Response) -> None:
         if self.response_complete:

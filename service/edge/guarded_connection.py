@@ -255,7 +255,7 @@ class GuardedConnection(ReadingConnection):
         self._is_over = True
         terms = self._desk.terms_of(self.headers) if self._reading is not _NONE else None
         label = "" if terms is None else terms.label
-        words = self._desk.refuse(error, f"the reading of a request{label}").response()
+        words = self._desk.refuse(error, f"the reading of a request{label}").response_to(self.path)
         if terms is not None:
             words = terms.apply_at_once(words)
         is_answered = self._is_answered()

@@ -14,6 +14,8 @@ from ostinato.service.inputs.turns import SLICE_NUMBERS
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
+FORM = "application/x-www-form-urlencoded"
+"""What ``curl -d`` says of any body; and what a browser's page says of one, unasked."""
 
 
 @dataclass(slots=True)

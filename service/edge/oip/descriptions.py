@@ -12,7 +12,7 @@ import ostinato
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.catalogue.catalogue import AnyEngine, Catalogue
-from ostinato.service.edge.oip.datatypes import config_name, datatype_of
+from ostinato.service.edge.oip.datatypes import BYTES, config_name, datatype_of
 from ostinato.service.edge.oip.generation import LENGTHS, input_of, outputs_of
 from ostinato.service.edge.oip.interface import interface_of
 from ostinato.service.edge.oip.statistics import statistics_of
@@ -142,17 +142,22 @@ def _tensors(engine: AnyEngine) -> tuple[list[tuple[str, str, list[int]]], list[
     manifest = engine.manifest
     if isinstance(engine, GenerationEngine):
         name, datatypes, axes = input_of(manifest)
-        given = [(name, datatypes[0], list(axes))]
+        given = [(name, datatypes[0], [1] if datatypes[0] == BYTES else list(axes))]
         return given, [(each, datatype, list(sizes)) for each, (datatype, sizes) in outputs_of(manifest).items()]
     made = interface_of(engine).made.shown
-    given = [_described(part) for part in (*manifest.inputs, *(part for part in manifest.context if not part.missing))]
+    given = [_described(part) for part in manifest.inputs]
+    given += [_context(part) for part in manifest.context if not part.missing]
     return given, [_described(part) for part in made]
 
 
 def _described(part: Input | Output) -> tuple[str, str, list[int]]:
-    """A tensor of steps, or one of a context; answers of a graph that answers once have an axis of steps, too."""
-    steps = [_ANY] if part.time_axis is not None or isinstance(part, Output) else []
-    return part.name, datatype_of(part.dtype), [*steps, *part.row_shape]
+    """A tensor of steps; what is answered once, or read by a graph of one step, has an axis of steps, too."""
+    return part.name, datatype_of(part.dtype), [_ANY, *part.row_shape]
+
+
+def _context(part: Input) -> tuple[str, str, list[int]]:
+    """A tensor of a context, which is the same for all steps."""
+    return part.name, datatype_of(part.dtype), list(part.row_shape)
 
 
 def _optional(engine: AnyEngine) -> list[tuple[str, str, list[int]]]:
@@ -160,7 +165,7 @@ def _optional(engine: AnyEngine) -> list[tuple[str, str, list[int]]]:
     manifest = engine.manifest
     if isinstance(engine, GenerationEngine):
         return [(LENGTHS, "INT64", [])] if _ANY in input_of(manifest)[2] else []
-    tensors = [_described(part) for part in manifest.context if part.missing]
+    tensors = [_context(part) for part in manifest.context if part.missing]
     tensors.append((interface_of(engine).lengths, "INT64", []))
     return tensors + [(state.input, datatype_of(state.dtype), list(state.row_shape)) for state in manifest.states]
 
@@ -188,8 +193,10 @@ def _state(state: State) -> dict[str, Any]:
 
 
 def _parameters(manifest: Manifest, engine: AnyEngine) -> dict[str, Any]:
-    """What has no place of its own, as texts."""
+    """What has no place of its own, as texts; ``context``: the inputs that go with the START of a sequence alone."""
     told = {"task": manifest.task, "version": manifest.version, "description": manifest.description}
+    if manifest.context:
+        told["context"] = ",".join(part.name for part in manifest.context)
     if manifest.promise is not None:
         told["promise"] = manifest.promise.holds
     if manifest.framing is not None:

@@ -68,9 +68,20 @@ class ModelInterface:
                 raise InvalidInput("this input is given twice", name)
             if name not in self.inputs and not any(name in each for each in others):
                 known = few([*self.inputs, *itertools.chain.from_iterable(others)])
-                raise InvalidInput(f"unexpected inference input {name[:60]!r} for model {self.model!r}; it has {known}")
+                raise InvalidInput(
+                    f"unexpected inference input {name[:60]!r} for model {self.model!r}; "
+                    f"{self._where(name)}it has {known}"
+                )
             found[name] = tensor
         return found
+
+    def _where(self, name: str) -> str:
+        """Where a tensor goes that the model has, and that is not for this request."""
+        if name in self.context:
+            return "that is context, and goes with sequence_start alone; else "
+        if name in self.states or name in self.last_states or name == self.lengths:
+            return "that goes with whole sequences, without a sequence_id, and a sequence keeps its states; else "
+        return ""
 
     def steps(self, found: Mapping[str, NamedTensor]) -> list[NamedTensor]:
         """The inputs of the model's steps, in the manifest's order.
@@ -107,7 +118,8 @@ class ModelInterface:
             if name not in self.outputs and not any(name in each for each in others):
                 known = few([*self.outputs, *itertools.chain.from_iterable(others)])
                 raise InvalidInput(
-                    f"unexpected inference output {name[:60]!r} for model {self.model!r}; it has {known}"
+                    f"unexpected inference output {name[:60]!r} for model {self.model!r}; "
+                    f"{self._where(name)}it has {known}"
                 )
             if name in names:
                 raise InvalidInput("this output is asked for twice", name)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.edge.message import JSON, OCTETS, Request
+from ostinato.service.edge.message import FORM, JSON, OCTETS, Request
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.interface import refuse_shared_memory
 from ostinato.service.edge.oip.json_elements import elements_of
@@ -122,7 +122,7 @@ def header_bytes(request: Request) -> int:
         InvalidInput: it says a length that it does not have.
     """
     media_type = request.media_type
-    if media_type not in (OCTETS, JSON, "") and not media_type.endswith("+json"):
+    if media_type not in (OCTETS, JSON, "", FORM) and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"this route reads {JSON} and {OCTETS}, not {media_type}")
     size = len(request.body)
     value = None

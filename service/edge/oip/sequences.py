@@ -11,6 +11,7 @@ from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.oip.interface import ModelInterface, interface_of, leading_axes, numbers_of
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.steps import SequenceStep, StepForm
+from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import (
     CopyOutdated,
     InvalidInput,
@@ -31,6 +32,12 @@ from ostinato.service.sessions.sessions import Sessions
 
 GONE = (UnknownSession, SessionExpired, SessionClosed)
 """What a step meets whose sequence was not started, or has ended."""
+_WHY: dict[type[OstinatoError], str] = {
+    UnknownSession: "no such sequence is live",
+    SessionExpired: "it was idle for longer than its ttl_seconds",
+    SessionClosed: "it was closed",
+    CopyOutdated: "it was closed while this request waited",
+}
 
 
 class SequenceSteps:
@@ -117,22 +124,31 @@ class SequenceSteps:
     def not_started(self, step: SequenceStep, error: OstinatoError) -> OstinatoError:
         """What is told of a sequence that is not there; of a model that is not there, that."""
         try:
-            self._catalogue.resolve(step.form.model, step.form.options.version)
+            self._engine_of(step)
         except OstinatoError as unknown:
             return unknown
         kind = SessionClosed if isinstance(error, CopyOutdated) else type(error)
+        sequence_id = step.form.options.sequence_id
+        told = repr(sequence_id[:60]) if isinstance(sequence_id, str) else sequence_id
         return kind(
-            f"inference request for sequence {str(step.form.options.sequence_id)[:60]!r} to model "
-            f"{step.form.model!r} must specify the START flag on the first request of the sequence: {error}"
+            f"inference request for sequence {told} to model {step.form.model!r} must specify the START flag on the "
+            f"first request of the sequence: {_WHY[type(error)]}; begin it with sequence_start"
         )
+
+    def _engine_of(self, step: SequenceStep) -> Engine:
+        """The version that a sequence would begin with."""
+        try:
+            return self._catalogue.resolve(step.form.model, step.form.options.version)
+        except InvalidInput as error:  # it has no steps
+            raise InvalidInput(f"{error}, and leave sequence_id out", "sequence_id") from error
 
     async def _start(self, step: SequenceStep) -> tuple[StepAnswer, float]:
         """Begin a sequence anew; everything that may be wrong with its first step is found before one is ended.
 
         Returns also when its session was opened.
         """
-        model, options = step.form.model, step.form.options
-        engine = self._catalogue.resolve(model, options.version)
+        options = step.form.options
+        engine = self._engine_of(step)
         engine.check_room()
         if step.is_long:
             await step.read(engine)
@@ -233,5 +249,5 @@ def _context_of(model: ModelInterface, inputs: Sequence[NamedTensor]) -> dict[st
                     f"shape {list(tensor.shape)}: a context is one row of {list(part.row_shape)}", part.name
                 )
             context[part.name] = numbers_of(tensor, part)[0].reshape(part.row_shape).tolist()
-    to_context(context, model.manifest.context, "context")
+    to_context(context, model.manifest.context, "inputs")
     return context

@@ -149,7 +149,7 @@ def _states_of(tensor: NamedTensor, state: Any, num_rows: int) -> NDArray[Any]:
 def _context_of(tensor: NamedTensor | None, part: Input, num_rows: int) -> Sequence[NDArray[Any]]:
     """A context of each sequence, ``[B, *row_shape]``."""
     if tensor is None:
-        return to_context({}, [part], "context") * num_rows
+        return to_context({}, [part], "inputs") * num_rows
     axes = leading_axes(tensor, part)
     if axes not in ((num_rows,), (1,), ()):
         raise InvalidInput(

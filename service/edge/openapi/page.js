@@ -58,13 +58,15 @@ for (const form of document.querySelectorAll("form")) {
     event.preventDefault();
     let path = form.dataset.path;
     const query = new URLSearchParams();
+    const headers = text ? { "Content-Type": "application/json" } : {};
     for (const field of form.querySelectorAll("input[data-in]")) {
       if (field.dataset.in === "path") path = path.replace(`{${field.name}}`, encodeURIComponent(field.value));
+      else if (field.value && field.dataset.in === "header") headers[field.name] = field.value;
       else if (field.value) query.set(field.name, field.value);
     }
     const target = path.slice(1) + (query.size ? `?${query}` : "");
-    const sent = { method: form.dataset.method };
-    if (text) Object.assign(sent, { body: text.value, headers: { "Content-Type": "application/json" } });
+    const sent = { method: form.dataset.method, headers };
+    if (text) sent.body = text.value;
     const output = form.querySelector("output");
     const [told, shown] = output.children;
     output.hidden = false;

@@ -34,6 +34,8 @@ STEP = b'{"inputs": [[1]]}'
 class Writer:
     """A connection that keeps the answer."""
 
+    path = ""
+
     def __init__(self) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 

@@ -313,6 +313,9 @@ async def test_a_page_of_another_site_posts_nothing_without_being_asked_beforeha
         ):
             answer = await ask(client, "POST", STEP, f"origin: {origin}", body=b'{"inputs": [[1]]}')
             assert answer.status == status
+            form = ("content-type: application/x-www-form-urlencoded", f"origin: {origin}")
+            answer = await ask(client, "POST", "/v2/models/sum/infer", *form, body=b"{}")
+            assert answer.status == (403 if status == 403 else 400)
         assert (await ask(client, "POST", STEP, body=b'{"inputs": [[1]]}')).content["steps"] == 3
         assert (await ask(client, "POST", "/v1/sessions/a/reset", "origin: https://evil.example")).status == 403
 

@@ -109,6 +109,8 @@ async def test_what_the_newest_refuses_is_refused(place: Place, former: dict[str
 class Writer:
     """A connection that keeps its answers."""
 
+    path = ""
+
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = []
 

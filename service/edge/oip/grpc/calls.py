@@ -12,7 +12,7 @@ from google.protobuf.json_format import ParseDict
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_response
-from ostinato.service.edge.oip.grpc.statuses import code_of, sentence_of, shortened, trailing_of
+from ostinato.service.edge.oip.grpc.statuses import code_of, shortened, trailing_of
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE, ModelInferRequest, WireMessage, WireMethod, parse
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.problems import Problem
@@ -162,7 +162,7 @@ class UnaryCalls:
 
 async def abort(context: Any, problem: Problem) -> None:
     """End a call with an error."""
-    await context.abort(code_of(problem), shortened(sentence_of(problem)), trailing_of(problem))
+    await context.abort(code_of(problem), shortened(problem.sentence), trailing_of(problem))
 
 
 async def readable(request: Any, context: Any, desk: Desk, name: str) -> Any:

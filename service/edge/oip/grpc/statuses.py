@@ -41,13 +41,6 @@ def code_of(problem: Problem) -> grpc.StatusCode:
     return CODES_OF_WORD.get(problem.code) or CODES_OF_STATUS[problem.status]
 
 
-def sentence_of(problem: Problem) -> str:
-    """An error in a sentence, with the place in the request where it has one."""
-    row = problem.row
-    field = row.get("field")
-    return f"{field}: {row['detail']}" if field else str(row["detail"])
-
-
 def shortened(sentence: str) -> str:
     """A sentence that a status can carry, whatever letters it is in."""
     if len(sentence) * 3 <= MAX_ENCODED_BYTES and sentence.isascii():

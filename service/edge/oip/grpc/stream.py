@@ -14,7 +14,6 @@ from ostinato.service.config import Settings
 from ostinato.service.edge.desk import UNREAD, Desk
 from ostinato.service.edge.oip.grpc.calls import GrpcCall, serialized
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_error, write_streamed
-from ostinato.service.edge.oip.grpc.statuses import sentence_of
 from ostinato.service.edge.oip.grpc.wire import SERVICE, ModelInferRequest, WireMessage, parse
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.errors import Draining, InvalidInput
@@ -192,7 +191,7 @@ class InferStream:
         problem = desk.refuse(error, f"a request of gRPC {NAME}")
         desk.observe(ROUTE, problem.status, time.perf_counter() - call.arrived_at)
         request_id = "" if call.message is None else call.message.id
-        failed: bytes = write_error(problem, sentence_of(problem), request_id).SerializeToString()
+        failed: bytes = write_error(problem, problem.sentence, request_id).SerializeToString()
         return failed
 
     async def _end(self, tasks: list[asyncio.Future[None]]) -> None:

@@ -45,6 +45,7 @@ async def test_a_model_is_described_by_what_it_takes_gives_and_carries(tmp_path:
     assert [entry["name"] for entry in config["input"] if not entry.get("optional")] == [part.name for part in required]
     optional = {entry["name"] for entry in config["input"] if entry.get("optional")}
     assert {"lengths", *(state.input for state in manifest.states)} <= optional
+    assert config["parameters"]["context"]["string_value"].split(",") == [part.name for part in manifest.context]
     batching = config["sequence_batching"]
     assert batching["max_sequence_idle_microseconds"] == 60_000_000
     assert [(state["input_name"], state["output_name"]) for state in batching["state"]] == [

@@ -149,6 +149,11 @@ def test_null_is_as_nothing_said() -> None:
     assert decoded(request({**given([1], data=[1]), "outputs": outputs})).outputs[0].parameters == {}
 
 
+def test_a_body_of_a_type_that_clients_say_of_any_is_read() -> None:
+    for media_type in ("", "application/x-www-form-urlencoded", "application/octet-stream", "application/vnd.x+json"):
+        assert decoded(request(given([1], data=[1]), media_type=media_type)).inputs[0].data.tolist() == [1]
+
+
 def test_a_body_of_another_type_is_not_read() -> None:
     with pytest.raises(UnsupportedMediaType):
         decoded(request(given([1], data=[1]), media_type="text/plain"))

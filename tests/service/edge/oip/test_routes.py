@@ -250,6 +250,25 @@ async def test_what_is_refused_before_it_is_read_is_worded_alike(
         assert header is None or header in reply.headers
 
 
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (sequence(1)[:-1], 408),
+        (f"POST {INFER} HTTP/1.1\r\na: ".encode(), 408),
+        (f"POST {INFER} HTTP/1.1\r\n".encode() + b"a: b\r\n" * 120, 431),
+        (f"POST {INFER} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n".encode(), 400),
+        (f"POST {INFER} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: br\r\n\r\n".encode(), 400),
+    ],
+)
+async def test_what_does_not_come_in_time_or_is_no_http_is_worded_alike(
+    direct: bool, request_bytes: bytes, status: int
+) -> None:
+    async with asking(direct, deadline_seconds=0.2, head_seconds=0.2) as (_, _server, client):
+        reply = await ask(client, request_bytes)
+        assert (reply.status, set(reply.content)) == (status, {"error"})
+
+
 async def test_a_server_that_is_full_starts_or_drains_says_when_to_come_back() -> None:
     async with asking(max_queue_rows=1, in_thread=True) as (house, server, client):
         await ask(client, sequence(1, sequence_start=True))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ostinato.service.edge.oip.datatypes import datatype_of
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor, RequestedOutput
@@ -27,6 +30,8 @@ from ostinato.service.errors import (
 )
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.state.lmdb.store import LmdbStore
+from tests import tensor_networks
+from tests.service.edge.oip.protocol import add
 from tests.service.puppet import Clock, House, until
 from tests.service.puppet_generator import puppet_engine
 from tests.service.state.places import SHARED, PlaceOf
@@ -96,7 +101,7 @@ async def test_an_end_without_steps_closes_alone_and_one_of_an_unknown_sequence_
 
 async def test_a_step_of_a_sequence_that_was_not_started_or_expired_is_told_to_start() -> None:
     async with inference(ttl_seconds=60) as (house, service):
-        with pytest.raises(UnknownSession, match=f"'5' to model 'sum' {MUST_START}"):
+        with pytest.raises(UnknownSession, match=f"sequence 5 to model 'sum' {MUST_START}"):
             await service.infer(asked([1]))
         with pytest.raises(UnknownModel):
             await service.infer(asked([1], model="none"))
@@ -445,3 +450,59 @@ async def test_frames_are_answered_as_they_are_complete_and_their_steps_are_told
         last = await service.infer(asked(np.ones((1, 5, 1)), return_sequences=False))
         assert (last.outputs[0].data.tolist(), last.parameters["output_steps"]) == ([[[15]]], "[15]")
         assert Descriptions(house.catalogue, house.metrics).model("sum")["outputs"][0]["shape"] == [-1, -1, 1]
+
+
+async def test_what_an_output_with_a_delay_speaks_of_is_told(tmp_path: Path) -> None:
+    network = tensor_networks.panel()
+    late = {"level": 2, "kind": 1}
+    outputs = tuple(part.model_copy(update={"delay": late.get(part.name, 0)}) for part in network.manifest["outputs"])
+    manifest = {**network.manifest, "outputs": outputs, "feedback": {}}
+    inputs = {"load": np.ones((1, 3, 2), np.float32), "weekday": np.ones((1, 3), np.int64)}
+    context = {"customer": np.ones((1, 3), np.float32), "region": np.ones(1, np.int64)}
+    async with inference() as (house, service):
+        add(house, dataclasses.replace(network, manifest=manifest).write(tmp_path))
+
+        def steps(**given: Any) -> InferRequest:
+            tensors = [NamedTensor(name, datatype_of(each.dtype), each.shape, each) for name, each in given.items()]
+            return InferRequest("panel", None, "", {"sequence_id": 5, "sequence_start": "region" in given}, tensors)
+
+        first = await service.infer(steps(**inputs, **context))
+        assert json.loads(str(first.parameters["speaks_of"])) == {"level": -2, "kind": -1}
+        second = await service.infer(steps(**inputs))
+        assert json.loads(str(second.parameters["speaks_of"])) == {"level": 1, "kind": 2}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "outputs", "sentence"),
+    [
+        ({"region": np.ones(1, np.int64)}, [], "'region' for model 'panel'; that is context, and goes with sequence_s"),
+        ({"h": np.ones((1, 1, 8), np.float32)}, [], "'h' for model 'panel'; that goes with whole sequences, without a"),
+        ({"lengths": np.ones(1, np.int64)}, [], "'lengths' for model 'panel'; that goes with whole sequences"),
+        ({}, ["c_n"], "output 'c_n' for model 'panel'; that goes with whole sequences"),
+        ({"other": np.ones(1, np.int64)}, [], "'other' for model 'panel'; it has load, weekday"),
+    ],
+)
+async def test_a_tensor_that_is_for_another_request_is_told_which(
+    tensors: dict[str, Any], outputs: list[str], sentence: str, tmp_path: Path
+) -> None:
+    given = {"load": np.ones((1, 1, 2), np.float32), "weekday": np.ones((1, 1), np.int64)}
+    context = {"customer": np.ones((1, 3), np.float32), "region": np.ones(1, np.int64)}
+    async with inference() as (house, service):
+        add(house, tensor_networks.panel().write(tmp_path))
+        asking: list[tuple[bool, dict[str, Any]]] = [(True, given | context), (False, given | tensors)]
+        for start, named in asking:
+            parts = [NamedTensor(name, datatype_of(each.dtype), each.shape, each) for name, each in named.items()]
+            request = InferRequest("panel", None, "", {"sequence_id": 5, "sequence_start": start}, parts)
+            if start:
+                await service.infer(request)
+        with pytest.raises(InvalidInput) as refused:
+            await service.infer(request._replace(outputs=[RequestedOutput(name, {}) for name in outputs]))
+        assert sentence in str(refused.value)
+
+
+async def test_a_model_without_steps_says_to_leave_the_id_out() -> None:
+    async with inference() as (house, service):
+        house.catalogue.add(puppet_engine())
+        for start in (True, False):
+            with pytest.raises(InvalidInput, match="leave sequence_id out"):
+                await service.infer(asked([1], model="puppet", sequence_start=start))

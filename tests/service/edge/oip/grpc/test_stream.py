@@ -84,6 +84,7 @@ async def test_a_request_that_fails_is_told_by_its_id_and_the_stream_goes_on() -
     assert errors.keys() == {"model", "start", "kind", "", "again"}
     assert "START" in errors["start"]
     assert "FP32" in errors["kind"]
+    assert "(expected_seq 1)" in errors["again"]
     assert told["again"].infer_response.parameters["expected_seq"].int64_param == 1
     assert told["model"].infer_response.parameters["code"].string_param == "unknown_model"
 
