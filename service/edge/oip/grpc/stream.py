@@ -176,10 +176,9 @@ class InferStream:
             response = await self._inference.infer(await read_request(call.message, call.num_bytes))
             content = serialized(write_streamed(response), desk)
         except asyncio.CancelledError:
-            if not call.is_late:
-                raise
             assert task is not None
-            task.uncancel()
+            if not call.is_late or task.uncancel():  # the stream has ended, late or not
+                raise
             error: Exception = desk.too_late()
         except Exception as failure:
             error = failure

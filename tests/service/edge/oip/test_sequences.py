@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -403,6 +405,51 @@ async def test_of_two_processes_that_start_a_sequence_both_begin_it_anew(name: s
     assert total(await services[1].infer(asked([1]))) == 11
     for house in houses:
         house.engine.close()
+
+
+UNIT = 256
+"""The k-th START sends k of them, and steps send 1: an answer tells of which START it is, and which step of it."""
+
+
+@pytest.mark.parametrize("name", ["lmdb", "redis"])
+async def test_whatever_races_each_answer_is_of_one_start_and_its_steps_are_applied_once(
+    name: str, place_of: PlaceOf
+) -> None:
+    place = place_of(name)
+    houses = [House(store=place(memory_budget=1e6)) for _ in range(2)]
+    services = [Inference(house.catalogue, house.sessions, house.ledger) for house in houses]
+    ticks = itertools.count(1_000_000)
+    for house in houses:
+        house.clock.now = next(ticks)
+    numbers = itertools.count(1)
+    answered: list[tuple[int, int]] = []
+    chance = random.Random(18)
+
+    async def client() -> None:
+        for _ in range(40):
+            number = next(numbers) if chance.random() < 0.25 else 0
+            request = asked([UNIT * number or 1], sequence_start=bool(number), sequence_end=chance.random() < 0.1)
+            for house in houses:
+                house.clock.now = next(ticks)
+            asking = asyncio.ensure_future(chance.choice(services).infer(request))
+            if chance.random() < 0.1:
+                await asyncio.sleep(0)
+                asking.cancel()
+            try:
+                response = await asking
+            except (UnknownSession, SessionClosed):
+                assert not number, "a START is never refused as a step"
+            except asyncio.CancelledError:
+                continue
+            else:
+                start, place_in_it = divmod(int(total(response)), UNIT)
+                assert response.parameters["seq"] == place_in_it
+                assert not number or (start, place_in_it) == (number, 0)
+                answered.append((start, place_in_it))
+
+    await asyncio.gather(*(client() for _ in range(4)))
+    assert len(answered) == len(set(answered)) > 40
+    assert all(start for start, _ in answered)
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -95,6 +95,8 @@ async def test_a_deadline_of_the_server_or_of_the_client_ends_a_call() -> None:
         assert told.value.code() is Code.DEADLINE_EXCEEDED
         await until(lambda: not peer.desk.under_way)
         house.runner.gate.set()
+        # What nobody was told to have begun does not go on.
+        await until(lambda: house.sessions.use("sum:1") is None and house.sessions.use("sum:2") is None)
 
 
 async def test_an_answer_that_is_too_large_is_refused_in_a_sentence() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from ostinato.service.edge.oip.grpc.calls import GrpcCall
 from tests.service.edge.oip.grpc.peer import numbers, peer_of, steps
 from tests.service.puppet import House, until
 
@@ -164,6 +165,28 @@ async def test_a_request_past_its_deadline_is_told_so_and_those_behind_it_keep_t
         assert numbers((await stream.read()).infer_response) == [3.0]  # b had begun, c had not
         await stream.done_writing()
         assert await answers(stream) == []
+
+
+async def test_what_waits_behind_a_late_request_is_dropped_where_the_stream_ends_at_the_same_time() -> None:
+    async with peer_of(House(in_thread=True)) as peer:
+        runner = peer.house.runner
+        runner.gate.clear()
+        stream = peer.stream()
+        await stream.write(steps(1, sequence_id=5, sequence_start=True))
+        await until(lambda: runner.is_held)
+        await stream.write(steps(2, sequence_id=5, sequence_start=True))
+        await until(lambda: len(peer.desk.under_way) == 2)
+        late, _ = peer.desk.under_way
+        assert isinstance(late, GrpcCall)
+        task = late.task
+        assert task is not None
+        late.expire()
+        task.cancel()  # as the end of the stream does
+        runner.gate.set()
+        await until(task.done)
+        assert task.cancelled()
+        assert not peer.desk.under_way
+        stream.cancel()
 
 
 async def test_a_drain_answers_what_was_taken_refuses_what_comes_and_ends_the_stream() -> None:
