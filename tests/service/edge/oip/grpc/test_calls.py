@@ -95,6 +95,8 @@ async def test_a_deadline_of_the_server_or_of_the_client_ends_a_call() -> None:
         assert told.value.code() is Code.DEADLINE_EXCEEDED
         await until(lambda: not peer.desk.under_way)
         house.runner.gate.set()
+        # Both sequences had begun, and are undone when the run is over.
+        await until(lambda: not any("_undo" in repr(task) for task in asyncio.all_tasks()))
 
 
 async def test_an_answer_that_is_too_large_is_refused_in_a_sentence() -> None:
