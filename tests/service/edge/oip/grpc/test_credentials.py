@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,3 +117,30 @@ async def test_only_who_is_vouched_for_comes_in_where_authorities_are_named(pair
         assert await is_live(peer.server.port, known)
         assert not await is_live(peer.server.port, unknown)
         assert not await is_live(peer.server.port, trusting(certificate))
+
+
+NO_TLS = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import ostinato.service.edge.oip.grpc.server
+import grpc
+
+certificate, key = (Path(name).read_bytes() for name in sys.argv[1:])
+server = grpc.server(ThreadPoolExecutor(1))
+port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+server.start()
+with socket.create_connection(("127.0.0.1", port)) as connection:
+    connection.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+    while connection.recv(1000):
+        pass
+server.stop(None).wait()
+"""
+
+
+def test_connections_that_are_no_tls_fill_no_log(pairs: Callable[[str], KeyPair]) -> None:
+    """In a process of its own: the library reads what it is to log as it is imported."""
+    command = [sys.executable, "-c", NO_TLS, *map(str, pairs("a"))]
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
