@@ -22,6 +22,8 @@ RUN_TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WO
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
 FAULTS ?=
+# Passed on to the roll-outs: make rollout ROLLOUT="--quick --only kill-pod"
+ROLLOUT ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
 HOSTILE ?=
 # Passed on to the contract: make contract CONTRACT="--seed 7", or the URL of a server
@@ -36,6 +38,8 @@ SOAK ?=
 LIBRARIES ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
 MUTANTS ?=
+
+OPERATOR_RULES := deploy/kubernetes/components/monitoring/prometheusrule.yaml
 
 # No usage reports from a build or a test.
 export BENTOML_DO_NOT_TRACK := True
@@ -79,6 +83,20 @@ networks: setup ## train every network small, export it, and print the table of 
 .PHONY: faults
 faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)
 	@$(BIN)/python -m tests.faults $(FAULTS)
+
+.PHONY: rollout
+rollout: setup tools ## act out three replicas behind nginx: replaced, killed and left by Redis under load; about an hour; needs nginx (make rollout ROLLOUT=--quick)
+	@$(BIN)/python -m tests.deploy.rollout $(ROLLOUT)
+
+.PHONY: chart
+chart: setup tools rules ## make the templates of deploy/helm/ostinato of deploy/kubernetes
+	@$(BIN)/python -m tests.deploy.chart
+
+.PHONY: rules
+rules: ## copy deploy/prometheus/rules.yml into the component that the Prometheus Operator reads
+	@sed '/^  groups:/,$$d' $(OPERATOR_RULES) > $(OPERATOR_RULES).new
+	@sed '/^#/d; s/^\(.\)/  \1/' deploy/prometheus/rules.yml >> $(OPERATOR_RULES).new
+	@mv $(OPERATOR_RULES).new $(OPERATOR_RULES)
 
 .PHONY: hostile
 hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour

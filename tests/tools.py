@@ -23,12 +23,16 @@ def tool(name: str) -> str:
     return program
 
 
-def run_tool(name: str, *arguments: str | Path, input_text: str | None = None) -> str:
-    """What the program printed; the test fails with its output where it exits with an error, or where it is absent."""
+def run_tool(name: str, *arguments: str | Path, input_text: str | None = None, is_silent: bool = False) -> str:
+    """What the program printed; the test fails with its output where it exits with an error, or where it is absent.
+
+    Args:
+        is_silent: whether a warning is an error, too.
+    """
     done = subprocess.run(
         [tool(name), *map(str, arguments)], input=input_text, capture_output=True, text=True, timeout=60, check=False
     )
     output = done.stdout + done.stderr
-    if done.returncode != 0:
+    if done.returncode != 0 or (is_silent and done.stderr):
         pytest.fail(f"{name} {' '.join(map(str, arguments))} exited {done.returncode}:\n{output}")
     return done.stdout

@@ -153,6 +153,8 @@ class DirectExchange:
             anew = self._route.step_anew(self._session, self._step, error)
             self._task = self._desk.loop.create_task(self._run(anew))
         else:
+            if self._route is not None and self._session is not None:
+                error = self._route.told(self._step, error)
             self._finish(self._refuse(error))
 
     def expire(self) -> None:

@@ -26,5 +26,8 @@ class DirectRoute(Protocol):
     def answer_in_slices(self, answer: StepAnswer, step: Any) -> Awaitable[Response]:
         """``answer`` for many numbers, so that others have their turn."""
 
+    def told(self, step: Any, error: Exception) -> Exception:
+        """What the client is told of why a step was not applied, which is ``error`` or of its kind."""
+
     def step_anew(self, session: LiveSession, step: Any, error: OstinatoError) -> Awaitable[Response]:
         """Apply a step that ``session``, which may be an old copy, has refused with ``error``."""

@@ -44,7 +44,7 @@ OIP_STATUSES = dict.fromkeys((422, 404, 410), 400)
 OIP_NOT_FOUND = (errors.UnknownModel, errors.UnknownRoute)
 CODES = tuple(dict.fromkeys(code for _, code in (*PROBLEMS.values(), INTERNAL)))
 MAX_DETAIL_LENGTH = 1000
-"""A detail may quote the request, and need not send all of it back."""
+"""A detail and a place may quote the request, and need not send all of it back."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,7 +84,7 @@ class Problem:
         members: dict[str, Any] = {"detail": detail, "code": self.code}
         for extra in ("field", "expected_seq"):
             if (value := getattr(error, extra, None)) is not None:
-                members[extra] = value
+                members[extra] = value[:MAX_DETAIL_LENGTH] if isinstance(value, str) else value
         return members
 
     @property

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import OstinatoError, SessionClosed
+from ostinato.service.errors import InvalidInput, OstinatoError, SessionClosed, UnknownSession
 from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Address, facts_of
 from ostinato.service.state.base import Facts as Facts
 from ostinato.service.state.endings import session_error
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
+_SESSION_ID = re.compile(SESSION_ID_PATTERN)
 
 
 class LiveSession(NamedTuple):
@@ -63,3 +65,25 @@ class LiveSession(NamedTuple):
 def replaced_error(session_id: str) -> OstinatoError:
     """The error of a request whose session ended, and in whose place another was opened."""
     return session_error(session_id, SessionClosed)
+
+
+def check_id(session_id: str) -> None:
+    """Refuse what is to be an id and cannot be.
+
+    Raises:
+        InvalidInput.
+    """
+    if not _SESSION_ID.match(session_id):
+        raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
+    if session_id in (".", ".."):  # clients take these out of a path
+        raise InvalidInput("an id is neither . nor ..", field="session_id")
+
+
+def check_may_exist(session_id: str) -> None:
+    """Refuse what is no id before a store is asked for it.
+
+    Raises:
+        UnknownSession.
+    """
+    if not _SESSION_ID.match(session_id):
+        raise session_error(session_id[:128], UnknownSession)

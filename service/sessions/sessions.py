@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Unpack
+from typing import Any, Unpack
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.engine.recurrent.engine import Engine
@@ -20,17 +19,14 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
-from ostinato.service.inputs.rows import to_context
 from ostinato.service.metrics.families import Histogram
-from ostinato.service.sessions.opening import Opening, check_time_to_live
-from ostinato.service.sessions.session import SESSION_ID_PATTERN, LiveSession
+from ostinato.service.sessions.opening import Opened, Opening, check_time_to_live, initial_of
+from ostinato.service.sessions.session import LiveSession, check_id, check_may_exist, replaced_error
 from ostinato.service.sessions.turns import Turns
 from ostinato.service.state.arena import Slots
 from ostinato.service.state.base import Address, Facts, SessionPage, Snapshot, Store
 from ostinato.service.state.endings import session_error
 from ostinato.service.state.roster import Roster
-
-_SESSION_ID = re.compile(SESSION_ID_PATTERN)
 
 
 class Sessions:
@@ -107,13 +103,13 @@ class Sessions:
             UnknownModel: its model version is not served.
             Starting: that cannot be said yet.
         """
-        _check_may_exist(session_id)
+        check_may_exist(session_id)
         now = self._clock()
         return await self._found(session_id, self._store.find(session_id, now), now)
 
     async def find_newest(self, session_id: str) -> LiveSession:
         """``find``, without believing what is in memory."""
-        _check_may_exist(session_id)
+        check_may_exist(session_id)
         now = self._clock()
         return await self._found(session_id, self._store.find_newest(session_id, now), now)
 
@@ -123,7 +119,7 @@ class Sessions:
         Who asked puts a chunk to it at once, or abandons it. Raises as ``find`` and ``open``, UnknownSession apart; a
         session that needs a context cannot begin so.
         """
-        _check_id(session_id)
+        check_id(session_id)
         engine.admit(0)
         if engine.needs_context:
             try:
@@ -139,15 +135,30 @@ class Sessions:
         begun = self._store.find_or_begin(session_id, engine.arena, ttl_seconds=self.default_ttl_seconds, now=now)
         return await self._found(session_id, begun, now)
 
+    async def begin(
+        self, session_id: str, engine: Engine, ttl_seconds: float | None, context: Mapping[str, Any] | None
+    ) -> LiveSession:
+        """A session that is there as soon as its first chunk is, in its initial state: see ``find_or_begin``. The chunk
+        is refused where another session is there by then.
+
+        Raises as ``open``; a session that has begun is there for this, too.
+        """
+        check_id(session_id)
+        engine.admit(0)
+        snapshot, ttl = initial_of(engine, context), self._ttl_of(ttl_seconds)
+        now = self._clock()
+        address = await self._store.begin(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
+        return LiveSession(session_id, engine, *address, -math.inf)
+
     def abandon(self, session: LiveSession) -> None:
-        """Give up a session that ``find_or_begin`` began, if it is one, and no chunk was put to it."""
+        """Give up a session that was begun so, if it is one, and no chunk was put to it."""
         arena, slot = session.address
         if slot in arena.unborn and not arena.busy[slot] and not session.has_ended:
             self._store.abandon(session.session_id, session.address)
 
     async def look(self, session_id: str) -> Facts:
         """What is known of a live session, without bringing it to memory; raises as ``find``."""
-        _check_may_exist(session_id)
+        check_may_exist(session_id)
         return await self._look_ups.observe_wait(self._store.look(session_id, self._clock()))
 
     @asynccontextmanager
@@ -228,7 +239,7 @@ class Sessions:
             SessionClosed: another request closed it first.
             UnknownSession, SessionExpired, and as the store.
         """
-        _check_may_exist(session_id)
+        check_may_exist(session_id)
         session = self.use(session_id)
         is_copy = session is not None
         try:
@@ -244,6 +255,16 @@ class Sessions:
             return
         if facts.model in self._catalogue.models and facts.version in self._catalogue.versions(facts.model):
             self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
+
+    async def close_opened(self, session_id: str, opened_at: float) -> None:
+        """``close`` of the session that was opened then, and of none that another process has put in its place."""
+        session = self.use(session_id) or await self.find(session_id)
+        if session.arena.opened_at[session.slot] != opened_at:
+            session = await self.find_newest(session_id)
+            if session.arena.opened_at[session.slot] != opened_at:
+                raise replaced_error(session_id)
+        await self._close(session._replace(found_at=-math.inf))
+        session.engine.metrics.closed.inc()
 
     def expire(self) -> int:
         """End the sessions whose time has come; returns how many."""
@@ -263,20 +284,17 @@ class Sessions:
             self._catalogue.versions(model)
         return await self._store.page(model, limit, cursor, self._clock())
 
-    async def _begin(self, model: str, **options: Unpack[Opening]) -> _Opened:
+    async def _begin(self, model: str, **options: Unpack[Opening]) -> Opened:
         engine = self._catalogue.resolve(model, options.get("version"))
-        snapshot, context = None, options.get("context")
-        if engine.manifest.context or context:
-            snapshot = Snapshot.initial(engine.arena, to_context(context, engine.manifest.context, "context"))
+        snapshot = initial_of(engine, options.get("context"))
         return await self._open(engine, options.get("session_id"), options.get("ttl_seconds"), snapshot)
 
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None
-    ) -> _Opened:
+    ) -> Opened:
         if session_id is not None:
-            _check_id(session_id)
-        ttl = self.default_ttl_seconds if ttl_seconds is None else ttl_seconds
-        check_time_to_live(ttl)
+            check_id(session_id)
+        ttl = self._ttl_of(ttl_seconds)
         engine.admit(0)
         session_id = session_id or secrets.token_urlsafe(16)
         now = self._clock()
@@ -287,16 +305,21 @@ class Sessions:
         engine.metrics.opened.inc()
         name, version, steps = engine.manifest.name, engine.manifest.version, 0 if snapshot is None else snapshot.steps
         life = ttl or math.inf
-        return _Opened(Facts(session_id, name, version, steps, now, life, now + life), address)
+        return Opened(Facts(session_id, name, version, steps, now, life, now + life), address)
 
-    async def _fork(self, session: LiveSession, session_id: str | None, ttl_seconds: float | None) -> _Opened:
+    def _ttl_of(self, seconds: float | None) -> float:
+        ttl = self.default_ttl_seconds if seconds is None else seconds
+        check_time_to_live(ttl)
+        return ttl
+
+    async def _fork(self, session: LiveSession, session_id: str | None, ttl_seconds: float | None) -> Opened:
         async with self.alone(session):
             snapshot = Snapshot.of(session.address)
             if ttl_seconds is None:
                 ttl_seconds = float(session.arena.ttl_seconds[session.slot])
         return await self._open(session.engine, session_id, 0 if math.isinf(ttl_seconds) else ttl_seconds, snapshot)
 
-    async def _live(self, opened: _Opened) -> LiveSession:
+    async def _live(self, opened: Opened) -> LiveSession:
         """A session that was opened, as something to be stepped."""
         if opened.address is None:
             return await self.find(opened.facts.session_id)
@@ -322,24 +345,3 @@ class Sessions:
             refusal = CopyOutdated(f"session {session_id!r} was closed before this request's turn came")
             self._turns.refuse_rest(arena, slot, refusal)
             return facts
-
-
-class _Opened(NamedTuple):
-    """A session as it was opened, and where it is in memory; None = it is not there."""
-
-    facts: Facts
-    address: Address | None
-
-
-def _check_id(session_id: str) -> None:
-    """Refuse what is to be an id and cannot be."""
-    if not _SESSION_ID.match(session_id):
-        raise InvalidInput("an id is 1 to 128 characters of A-Z a-z 0-9 . _ : -", field="session_id")
-    if session_id in (".", ".."):  # clients take these out of a path
-        raise InvalidInput("an id is neither . nor ..", field="session_id")
-
-
-def _check_may_exist(session_id: str) -> None:
-    """Refuse what is no id before a store is asked for it."""
-    if not _SESSION_ID.match(session_id):
-        raise session_error(session_id[:128], UnknownSession)

@@ -245,8 +245,18 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def begin(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """A slot for a session that its first commit opens, as by ``find_or_begin``; what may be opened may begin so.
+
+        Raises:
+            SessionExists, Overloaded, RecordUnreadable: see ``open``. A session that has begun is there for this, too.
+        """
+
+    @abstractmethod
     def abandon(self, session_id: str, address: Address) -> None:
-        """Give the slot of a session back that ``find_or_begin`` began and nothing was committed to."""
+        """Give the slot of a session back that was begun so, and nothing was committed to."""
 
     @abstractmethod
     def refresh(self, session_id: str, address: Address, now: float) -> Awaitable[None] | None:

@@ -8,14 +8,7 @@ from abc import abstractmethod
 import numpy as np
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.errors import (
-    CopyOutdated,
-    OstinatoError,
-    Overloaded,
-    SessionExists,
-    UnknownModel,
-    UnknownSession,
-)
+from ostinato.service.errors import CopyOutdated, OstinatoError, Overloaded, SessionExists, UnknownModel, UnknownSession
 from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
 from ostinato.service.state.base import Address, Facts, Snapshot
 from ostinato.service.state.census import Census
@@ -150,30 +143,44 @@ class DurableStore(RecordStore):
     async def find_or_begin(self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float) -> Address:
         """See ``Store.find_or_begin``."""
         record, former, end = await self._read_settled(session_id, now)
-        if end is None:
-            return self._bring(session_id, record, now, is_load=True)
         if isinstance(end, UnknownSession) and self._census.is_due(arena):
             await self._census.recount(arena, now)
             record, former, end = await self._read_settled(session_id, now)
-            if end is None:
-                return self._bring(session_id, record, now, is_load=True)
+        if end is None:
+            return self._bring(session_id, record, now, is_load=True)
         if not isinstance(end, UnknownSession):
             raise end
         held = self._residents.use(session_id)
-        if held is not None:
-            # Another request has begun it, too; or one of the session that ended is still under way.
-            if held.arena is arena and arena.busy[held.slot]:
-                return held
+        # Another request has begun it, too; or one of the session that ended is still under way.
+        if held is not None and held.arena is arena and arena.busy[held.slot]:
+            return held
+        return self._begin(session_id, arena, former, Snapshot.initial(arena), ttl_seconds, now)
+
+    async def begin(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """See ``Store.begin``."""
+        if self._census.is_due(arena):
+            await self._census.recount(arena, now)
+        _, former, end = await self._read_settled(session_id, now)
+        held = self._residents.use(session_id)
+        if end is None or (held is not None and held.arena.busy[held.slot]):
+            raise session_error(session_id, SessionExists)
+        return self._begin(session_id, arena, former, snapshot or Snapshot.initial(arena), ttl_seconds, now)
+
+    def _begin(
+        self, session_id: str, arena: Arena, former: Head | None, begin: Snapshot, ttl_seconds: float, now: float
+    ) -> Address:
+        """A slot for a session that is to take the place of the record whose head is ``former``."""
+        if (held := self._residents.use(session_id)) is not None:
             self._let_go(session_id, held)
         self._census.take(arena)
         ttl = ttl_seconds or math.inf
-        stamp = self._absent if former is None else former.stamp
-        begin = Snapshot.initial(arena)
-        made = self._layouts[arena].record(
-            session_id, begin, stamp=stamp, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl
-        )
         address = self._residents.put(session_id, arena)
-        self._fill(session_id, address, read_head(session_id, made), begin)
+        begin.put(address)
+        self._layouts[arena].keep_id(address.slot, session_id)
+        arena.stamp[address.slot] = self._absent if former is None else former.stamp
+        self._residents.set_life(address, opened_at=now, ttl_seconds=ttl, expires_at=now + ttl)
         arena.unborn.add(address.slot)
         return address
 

@@ -105,6 +105,18 @@ class MemoryStore(Store):
             arena.unborn.add(address.slot)
             return address
 
+    async def begin(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """See ``Store.begin``."""
+        if self.use(session_id, now) is not None:
+            raise session_error(session_id, SessionExists)
+        address = self._put(session_id, arena, ttl_seconds, now)
+        if snapshot is not None:
+            snapshot.put(address)
+        arena.unborn.add(address.slot)
+        return address
+
     def abandon(self, session_id: str, address: Address) -> None:
         """See ``Store.abandon``."""
         self._residents.drop(session_id, address)

@@ -17,13 +17,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 import ostinato
 from ostinato.export.exporter import export_module
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
+from tests.deploy.rendering import render
 from tests.server import free_port
 
 # One process runs these, since they share what takes long to start.
@@ -185,10 +185,8 @@ def test_a_bento_installs_exactly_the_lock(bento: Path) -> None:
 def test_the_image_s_entry_point_takes_the_variable_away_that_keeps_workers_from_being_replaced(
     bento: Path, environment: dict[str, str]
 ) -> None:
-    # deploy/lmdb hands the image these arguments; here they end with a program that shows its environment.
-    statefulset = yaml.safe_load((ROOT / "deploy" / "lmdb" / "statefulset.yaml").read_text())
-    (container,) = statefulset["spec"]["template"]["spec"]["containers"]
-    *arguments, program, verb, _folder = container["args"]
+    # A pod hands the image these arguments; here they end with a program that shows its environment.
+    *arguments, program, verb, _folder = render("single").container["args"]
     assert (program, verb) == ("bentoml", "serve")
     entry_point = bento / "env" / "docker" / "entrypoint.sh"
     variables = environment | {"BENTOML_CONTAINERIZED": "true", "BENTO_PATH": str(bento), "OSTINATO_WORKERS": "2"}

@@ -116,6 +116,13 @@ def test_every_alert_says_what_is_wrong_how_bad_and_what_to_do(alert: dict[str, 
     assert alert["annotations"].keys() == {"summary", "runbook"}
 
 
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_the_page_for_operators_has_every_alert(alert: dict[str, Any]) -> None:
+    rows = (DEPLOY.parent / "docs" / "operating.md").read_text().splitlines()
+    (row,) = [row for row in rows if row.startswith(f"| `{alert['alert']}` |")]
+    assert row.split("|")[2].strip() == alert["labels"]["severity"]
+
+
 def test_the_scrape_configuration_for_one_machine_is_valid() -> None:
     run_tool("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
@@ -134,3 +141,9 @@ def test_the_scrape_configuration_for_a_cluster_is_valid(tmp_path: Path) -> None
 
 def test_no_rule_knows_the_name_of_the_job() -> None:
     assert re.findall(r'job="', RULES.read_text()) == []
+
+
+def test_every_scrape_configuration_has_one_job() -> None:
+    for name in ("prometheus.yml", "prometheus-kubernetes.yml", "prometheus-compose.yml"):
+        config = yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
+        assert [scrape["job_name"] for scrape in config["scrape_configs"]] == ["ostinato"]

@@ -74,8 +74,8 @@ def test_the_bento_is_made_of_the_service_its_models_and_its_lock() -> None:
 
 
 def test_project_bento_and_deployment_have_one_version() -> None:
-    for folder in ("base", "lmdb"):  # deploy/redis has that of the base
-        kustomization = yaml.safe_load((ROOT / "deploy" / folder / "kustomization.yaml").read_text())
+    for folder in ("components/pod", "overlays/kserve"):
+        kustomization = yaml.safe_load((ROOT / "deploy" / "kubernetes" / folder / "kustomization.yaml").read_text())
         (image,) = kustomization["images"]
         assert image == {"name": BENTO["name"], "newTag": PROJECT["version"]}
     assert BENTO["labels"]["version"] == ostinato.__version__ == PROJECT["version"]

@@ -22,6 +22,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make check"): _GATE,
     ("CONTRIBUTING.md", "$ make mutants"): _GATE,
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
+    ("CONTRIBUTING.md", "$ make rollout"): _GATE,
     ("CONTRIBUTING.md", "$ make hostile"): _GATE,
     ("CONTRIBUTING.md", "$ make contract"): _GATE,
     ("CONTRIBUTING.md", "$ make zoo"): _GATE,
@@ -32,6 +33,9 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
+    ("deploy/README.md", "$ helm install"): _CLUSTER,
+    ("deploy/README.md", "$ chmod 644 secrets/password"): "it needs Docker",
+    ("docs/operating.md", "$ kubectl"): _CLUSTER,
     ("docs/grpc.md", "$ ostinato serve --grpc-port 3001 --grpc-certificate"): "it needs certificates of the reader's",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     (
@@ -76,8 +80,10 @@ NOT_RUN: dict[tuple[str, str], str] = {
 """Page and how the block begins -> why it is not run."""
 
 PROGRAMS = (
+    "chmod",
     "curl",
     "docker",
+    "helm",
     "kubectl",
     "openapi-python-client",
     "openssl",

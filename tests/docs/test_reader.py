@@ -90,7 +90,7 @@ def test_a_command_that_is_not_run_and_could_not_be(command: str, fault: str) ->
         "make faults FAULTS=--quick   # minutes",
         "ostinato train examples/digits/captions.toml --output runs/x",
         "ostinato sessions export station-7 --output states",
-        "kubectl apply --kustomize deploy/lmdb",
+        "kubectl apply --kustomize deploy/kubernetes/overlays/single",
     ],
 )
 def test_a_command_that_is_not_run_and_could_be(command: str) -> None:

@@ -105,6 +105,8 @@ class HttpSender:
             try:
                 raise refusal(response.json())
             except ValueError:
+                if response.status_code in (502, 504):  # in a proxy's words: nobody answered it
+                    raise NotAnswered(f"a proxy says {response.status_code}") from None
                 raise Refused(str(response.status_code), response.text) from None
         return response
 

@@ -70,7 +70,7 @@ async def test_what_was_answered_is_the_fold_across_a_kill_and_a_drain(repositor
     port = free_port()
     settings = {"state": f"lmdb://{tmp_path}/state", "workers": 2, "grpc_port": port}
     with running_server(repository, tmp_path, **settings) as server:
-        assert f"for gRPC on 127.0.0.1:{port}" in server.log()
+        await until_true(lambda: f"for gRPC on 127.0.0.1:{port}" in server.log(), "the word of where it listens", 0.02)
         senders = [Sender(f"127.0.0.1:{port}", number) for number in range(NUM_STREAMS)]
         tasks = [asyncio.create_task(sender.run()) for sender in senders]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from ostinato.service.edge.message import FORM, JSON, OCTETS, Request
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.service.edge.oip.interface import refuse_shared_memory
+from ostinato.service.edge.oip.json_elements import elements_of
 from ostinato.service.edge.oip.messages import InferParameters, InferRequest, NamedTensor, RequestedOutput
+from ostinato.service.edge.v1.body_place import BodyPlace
 from ostinato.service.edge.v1.codec import decode_json
 from ostinato.service.edge.v1.large import FEW_BYTES, is_large, read_large
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
@@ -22,16 +24,12 @@ from ostinato.service.inputs.turns import SLICE_NUMBERS, in_turns
 
 HEADER_LENGTH = b"inference-header-content-length"
 MAX_AXES = 32
+MAX_TENSORS = 1024
+"""Of a message, and outputs that it asks for: no model has as many, and each costs some, with nothing in it, too."""
 MAX_ELEMENTS = 2**48
 """Of a shape without its zeros: numpy has no larger ones, not even where there is nothing in them."""
 _LENGTH_BYTES = 4
 """Of an element of BYTES, before it."""
-
-_KINDS: dict[str, frozenset[type]] = {"f": frozenset({int, float, type(None)}), "i": frozenset({int})}
-_KINDS |= {"u": _KINDS["i"], "b": frozenset({bool}), "O": frozenset({str})}
-"""What an element in JSON may be, by the kind of its dtype; null is a missing value."""
-_WORDS = {"f": "a number, or null where it is missing", "i": "a whole number", "b": "true or false", "O": "a text"}
-_WORDS |= {"u": _WORDS["i"]}
 
 
 class ShapedTensor(Protocol):
@@ -42,7 +40,7 @@ class ShapedTensor(Protocol):
         """Of the input."""
 
     @property
-    def shape(self) -> Iterable[int]:
+    def shape(self) -> Sequence[int]:
         """As the client says; nothing is known of it."""
 
 
@@ -160,13 +158,21 @@ async def read(request: Request, model: str, version: str | None) -> tuple[Infer
         return read_short(request, model, version)
     text = request.body[:size]
     if is_large(text):
-        loose = await read_large(text, _LOOSE, None, "the header", {})
+        loose = await read_large(text, _LOOSE, lambda _: _check_large, "the header", {})
         header = _held(loose)
     else:
         header = _decode_header(text)
     tensors: list[NamedTensor] = []
     await in_turns(_tensors(header, memoryview(request.body)[size:], tensors))
     return _request(header, tensors, model, version)
+
+
+def _check_large(place: BodyPlace, count: int) -> None:
+    """Refuse what a large header has too many of, before they are decoded."""
+    if place.is_member and count > MAX_TENSORS:
+        raise InvalidInput(f"{count} tensors; the most is {MAX_TENSORS}", place)
+    if place.num_levels == 2 and place.endswith(".shape"):
+        raise InvalidInput(f"a shape of {count} sizes; {MAX_AXES} are the most", place)
 
 
 def _decode_header(text: bytes) -> InferHeader:
@@ -218,7 +224,7 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
         refuse_shared_memory(told, name)
         size = told.get("binary_data_size")
         if size is None:
-            data = yield from _of_json(tensor.data, shape, count, dtype, name)
+            data = yield from elements_of(tensor.data, shape, count, dtype, name)
         else:
             if type(size) is not int or size < 0 or tensor.data is not None:
                 raise InvalidInput(
@@ -244,77 +250,13 @@ def _tensors(header: InferHeader, behind: memoryview, tensors: list[NamedTensor]
 
 def shape_of(tensor: ShapedTensor) -> tuple[tuple[int, ...], int]:
     """A shape, and how many elements it has; whether they are there is not known yet."""
-    shape = tuple(tensor.shape)
-    if len(shape) > MAX_AXES or any(size < 0 for size in shape):
+    given = tensor.shape
+    shape = tuple(given[: MAX_AXES + 1])  # a long one is not copied
+    if len(given) > MAX_AXES or any(size < 0 for size in shape):
         raise InvalidInput(f"shape {list(shape[:MAX_AXES])}: up to {MAX_AXES} sizes, none negative", tensor.name)
     if math.prod(size for size in shape if size) > MAX_ELEMENTS:
         raise InvalidInput("a shape of more elements than any message has", tensor.name)
     return shape, math.prod(shape)
-
-
-def _of_json(
-    data: Any, shape: tuple[int, ...], count: int, dtype: np.dtype[Any], name: str
-) -> Generator[None, None, NDArray[Any]]:
-    """The elements of a tensor in JSON, flat or nested as its shape is."""
-    if not isinstance(data, list):
-        raise InvalidInput("it has neither data, a list, nor binary_data_size", name)
-    sizes = shape if shape and data and isinstance(data[0], list) else (count,)
-    if len(sizes) == 1 and len(data) == count <= SLICE_NUMBERS:
-        return _numbers(data, dtype, name, 0)
-    parts: list[NDArray[Any]] = []
-    at = 0
-    waiting: list[Any] = []
-    for row in _flat_rows(data, sizes, name):
-        waiting = waiting + row if waiting else row
-        while len(waiting) >= SLICE_NUMBERS:
-            parts.append(_numbers(waiting[:SLICE_NUMBERS], dtype, name, at))
-            at, waiting = at + SLICE_NUMBERS, waiting[SLICE_NUMBERS:]
-            yield
-    parts.append(_numbers(waiting, dtype, name, at))
-    elements = np.concatenate(parts)
-    if len(elements) != count:
-        raise InvalidInput(f"{len(elements)} elements for shape {list(shape)}, which has {count}", name)
-    return elements
-
-
-def _flat_rows(data: list[Any], sizes: tuple[int, ...], place: str) -> Iterator[list[Any]]:
-    """The innermost lists, each looked at whether it is as long as the shape says."""
-    if len(data) != sizes[0]:
-        raise InvalidInput(f"{len(data)} elements where the shape has {sizes[0]}", place)
-    if len(sizes) == 1:
-        yield data
-        return
-    for index, inner in enumerate(data):
-        if not isinstance(inner, list):
-            raise InvalidInput(
-                "some elements are lists and some are none: flat, or nested as the shape is", f"{place}[{index}]"
-            )
-        yield from _flat_rows(inner, sizes[1:], f"{place}[{index}]")
-
-
-def _numbers(elements: list[Any], dtype: np.dtype[Any], name: str, first: int) -> NDArray[Any]:
-    """Elements as an array; ``first``: how many were before them."""
-    allowed = _KINDS[dtype.kind]
-    if not allowed.issuperset(map(type, elements)):
-        index = next(index for index, element in enumerate(elements) if type(element) not in allowed)
-        raise InvalidInput(f"element {first + index} is not {_WORDS[dtype.kind]}", name)
-    if dtype.kind == "O":
-        texts = np.empty(len(elements), object)
-        texts[:] = [element.encode("utf-8", "surrogatepass") for element in elements]
-        return texts
-    try:
-        return np.array(elements, dtype)
-    except OverflowError as error:
-        index = next(index for index, element in enumerate(elements) if not _fits(element, dtype))
-        raise InvalidInput(f"element {first + index} does not fit {dtype.name}", name) from error
-
-
-def _fits(element: Any, dtype: np.dtype[Any]) -> bool:
-    try:
-        np.array([element], dtype)
-    except OverflowError:
-        return False
-    return True
 
 
 def read_elements(part: memoryview, count: int, name: str) -> Generator[None, None, NDArray[Any]]:

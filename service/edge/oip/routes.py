@@ -13,6 +13,7 @@ from ostinato.service.edge.oip.forms import Forms, HttpStep
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.oip.options import is_of_sequence
 from ostinato.service.edge.oip.reading import header_bytes, is_short, read, read_short
+from ostinato.service.edge.oip.sequences import GONE
 from ostinato.service.edge.oip.steps import StepForm
 from ostinato.service.edge.oip.writing import write, write_in_slices
 from ostinato.service.edge.system import HEALTH
@@ -155,6 +156,10 @@ class OipRoutes:
     async def answer_in_slices(self, answer: StepAnswer, step: HttpStep) -> Response:
         """See ``DirectRoute``."""
         return await write_in_slices(step.response(answer), step.binary)
+
+    def told(self, step: HttpStep, error: Exception) -> Exception:
+        """See ``DirectRoute``."""
+        return self._sequences.not_started(step, error) if isinstance(error, GONE) else error
 
     async def step_anew(self, session: LiveSession, step: HttpStep, error: OstinatoError) -> Response:
         """See ``DirectRoute``."""

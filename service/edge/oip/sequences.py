@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from ostinato.service.catalogue.catalogue import Catalogue
@@ -17,6 +17,7 @@ from ostinato.service.errors import (
     InvalidInput,
     OstinatoError,
     RecordUnreadable,
+    SeqConflict,
     SessionClosed,
     SessionExists,
     SessionExpired,
@@ -56,16 +57,15 @@ class SequenceSteps:
         if not (step.form.options.sequence_start or step.form.options.sequence_end):
             return step.response(await self._step(step))
         async with self._in_turn(step.form.session_id):
-            answer = None
             if step.form.options.sequence_start:
-                answer = await self._start(step)
+                answer, opened_at = await self._start(step)
             elif step.form.has_steps:
-                answer = await self._step(step)
-            if answer is None:
+                answer, opened_at = await self._last_step(step)
+            else:
                 return step.form.ended(await self._end(step))
             if step.form.options.sequence_end:
-                with contextlib.suppress(*GONE):  # somebody else has closed it
-                    await self._sessions.close(step.form.session_id)
+                # Its last step is applied, whether or not the caller is still there to be told.
+                await asyncio.shield(self._closing(step.form.session_id, opened_at))
             return step.response(answer)
 
     def use(self, step: SequenceStep) -> LiveSession | None:
@@ -93,21 +93,40 @@ class SequenceSteps:
         try:
             return await apply_anew(self._sessions, session, error, lambda newest: self.begin(newest, step))
         except GONE as gone:
-            raise self._not_started(step, gone) from gone
+            raise self.not_started(step, gone) from gone
 
-    async def _step(self, step: SequenceStep) -> StepAnswer:
+    async def _step(
+        self, step: SequenceStep, begin: Callable[[LiveSession], Awaitable[StepAnswer]] | None = None
+    ) -> StepAnswer:
         try:
             if step.is_long:
                 session = self._sessions.use(step.form.session_id) or await self._sessions.find(step.form.session_id)
                 with contextlib.suppress(InvalidInput):  # which is told when it is put to the newest
                     await step.read(session.engine)
-            return await apply(self._sessions, step.form.session_id, lambda session: self.begin(session, step))
+            return await apply(
+                self._sessions, step.form.session_id, begin or (lambda session: self.begin(session, step))
+            )
         except GONE as error:
-            raise self._not_started(step, error) from error
+            raise self.not_started(step, error) from error
 
-    def _not_started(self, step: SequenceStep, error: OstinatoError) -> OstinatoError:
+    async def _last_step(self, step: SequenceStep) -> tuple[StepAnswer, float]:
+        """``_step``, and when the session was opened that it was applied to."""
+        opened_at = 0.0
+
+        async def applied(session: LiveSession) -> StepAnswer:
+            nonlocal opened_at
+            answer = await self.begin(session, step)
+            opened_at = float(session.arena.opened_at[session.slot])
+            return answer
+
+        return await self._step(step, applied), opened_at
+
+    def not_started(self, step: SequenceStep, error: OstinatoError) -> OstinatoError:
         """What is told of a sequence that is not there; of a model that is not there, that."""
-        self._engine_of(step)
+        try:
+            self._engine_of(step)
+        except OstinatoError as unknown:
+            return unknown
         kind = SessionClosed if isinstance(error, CopyOutdated) else type(error)
         sequence_id = step.form.options.sequence_id
         told = repr(sequence_id[:60]) if isinstance(sequence_id, str) else sequence_id
@@ -123,9 +142,12 @@ class SequenceSteps:
         except InvalidInput as error:  # it has no steps
             raise InvalidInput(f"{error}, and leave sequence_id out", "sequence_id") from error
 
-    async def _start(self, step: SequenceStep) -> StepAnswer:
-        """Begin a sequence anew; everything that may be wrong with its first step is found before one is ended."""
-        model, options = step.form.model, step.form.options
+    async def _start(self, step: SequenceStep) -> tuple[StepAnswer, float]:
+        """Begin a sequence anew; everything that may be wrong with its first step is found before one is ended.
+
+        Returns also when its session was opened.
+        """
+        options = step.form.options
         engine = self._engine_of(step)
         engine.check_room()
         if step.is_long:
@@ -134,36 +156,43 @@ class SequenceSteps:
         context = _context_of(interface_of(engine), step.tensors)
         while True:
             await self._end_if_live(step)
-            with contextlib.suppress(SessionExists):  # which another process has begun since
-                session = await self._sessions.open(
-                    model,
-                    session_id=step.form.session_id,
-                    ttl_seconds=options.ttl_seconds,
-                    version=engine.manifest.version,
-                    context=context,
-                )
-                break
-        try:
-            return await self._ledger.step(session, rows, 0)
-        except BaseException as error:
-            # What has not begun must not go on: the next step would be taken for the first.
-            undoing = asyncio.ensure_future(self._undo(session))
-            self._tasks.add(undoing)
-            undoing.add_done_callback(self._tasks.discard)
-            if not isinstance(error, asyncio.CancelledError):
-                await asyncio.shield(undoing)
-            raise
+            # Another process, or a request under /v1, may begin it meanwhile: that is ended, too.
+            with contextlib.suppress(SessionExists, SeqConflict, *GONE):
+                # It is there with its first step and not before: no other step can be taken for that one.
+                session = await self._sessions.begin(step.form.session_id, engine, options.ttl_seconds, context)
+                opened_at = float(session.arena.opened_at[session.slot])
+                try:
+                    return await self._ledger.step(session, rows, 0), opened_at
+                except asyncio.CancelledError:
+                    # Nobody was told that it has begun, if it has; so it does not go on.
+                    self._closing(step.form.session_id, opened_at)
+                    raise
+                finally:
+                    self._sessions.abandon(session)
+            await asyncio.sleep(0)
 
-    async def _undo(self, session: LiveSession) -> None:
-        opened_at = session.arena.opened_at[session.slot]
-        with contextlib.suppress(OstinatoError):
-            if not session.has_ended and session.arena.opened_at[session.slot] == opened_at:
-                await self._sessions.close(session.session_id)
+    def _closing(self, session_id: str, opened_at: float) -> asyncio.Task[None]:
+        """A task that closes the session that was opened then, if nobody else does."""
+
+        async def close() -> None:
+            with contextlib.suppress(*GONE):
+                await self._sessions.close_opened(session_id, opened_at)
+
+        task = asyncio.ensure_future(close())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits is told, and where nobody does the session has its time to live
 
     async def _end_if_live(self, step: SequenceStep) -> None:
+        with contextlib.suppress(RecordUnreadable, *GONE):
+            _check_model(step, (await self._sessions.look(step.form.session_id)).model)
+        # One that another request begins is not there to be looked at, and is ended as soon as it is.
         with contextlib.suppress(*GONE):
-            with contextlib.suppress(RecordUnreadable):
-                _check_model(step, (await self._sessions.look(step.form.session_id)).model)
             await self._sessions.close(step.form.session_id)
 
     async def _end(self, step: SequenceStep) -> ModelInterface:
@@ -172,9 +201,9 @@ class SequenceSteps:
             facts = await self._sessions.look(step.form.session_id)
             _check_model(step, facts.model)
             interface = interface_of(self._catalogue.resolve(facts.model, facts.version))
-            await self._sessions.close(step.form.session_id)
+            await self._sessions.close_opened(step.form.session_id, facts.opened_at)
         except GONE as error:
-            raise self._not_started(step, error) from error
+            raise self.not_started(step, error) from error
         return interface
 
     @contextlib.asynccontextmanager

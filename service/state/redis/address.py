@@ -22,9 +22,10 @@ ServerAddress = tuple[str, int]
 """Host and port of a server."""
 
 _HOST = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _FILES = {"ca_file", "certificate_file", "key_file"}
 _OPTIONS = {
-    *("timeout_seconds", "password_file", "server_name", *_FILES),
+    *("timeout_seconds", "prefix", "password_file", "server_name", *_FILES),
     *("sentinel_username", "sentinel_password", "sentinel_password_file"),
 }
 
@@ -111,6 +112,8 @@ class RedisAddress:
         database: 0 in a cluster.
         tls: None = nothing is encrypted.
         timeout_seconds: how long a connection, and each answer, may take.
+        prefix: what the name of every key begins with, up to the first colon; installations with others share a Redis
+            and see nothing of each other.
     """
 
     hosts: tuple[ServerAddress, ...]
@@ -121,12 +124,23 @@ class RedisAddress:
     sentinel_login: Login = Login()
     tls: Tls | None = None
     timeout_seconds: float = 2.0
+    prefix: str = "ostinato"
 
     def __str__(self) -> str:
         """It without secrets."""
         kind = "+sentinel" if self.service is not None else "+cluster" if self.is_cluster else ""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         return f"redis{'s' if self.tls else ''}{kind}://{hosts}{f'/{self.service}' if self.service else ''}"
+
+    @property
+    def session_key(self) -> bytes:
+        """What the key of a session is, but for the session's id at its end."""
+        return f"{self.prefix}:session:".encode()
+
+    @property
+    def versions_key(self) -> bytes:
+        """The key of a set of ``model/version``: those that any session was opened with. It never expires."""
+        return f"{self.prefix}:versions".encode()
 
     def at(self, server: ServerAddress) -> RedisAddress:
         """The address of one server behind it."""
@@ -184,6 +198,7 @@ def _read(state: str) -> RedisAddress:
         ),
         tls=_tls(options, is_on=tls == "rediss"),
         timeout_seconds=_seconds(options.get("timeout_seconds")),
+        prefix=_prefix(options.get("prefix")),
     )
 
 
@@ -248,6 +263,14 @@ def _tls(options: dict[str, str], *, is_on: bool) -> Tls | None:
     if "key_file" in given and "certificate_file" not in given:
         raise ValueError("there is a key_file and no certificate_file")
     return Tls(**given)
+
+
+def _prefix(written: str | None) -> str:
+    if written is None:
+        return RedisAddress.prefix
+    if not _PREFIX.fullmatch(written):
+        raise ValueError("its prefix is 1 to 64 of the letters a to z and A to Z, digits, _, . and -")
+    return written
 
 
 def _seconds(written: str | None) -> float:

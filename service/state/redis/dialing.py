@@ -22,11 +22,10 @@ from ostinato.service.state.redis.connection import (
 )
 from ostinato.service.state.redis.replies import TURNED_AWAY, error_word
 
-VERSIONS = b"ostinato:versions"
-"""A set of ``model/version``: those that any session was opened with. It never expires."""
 
-GUARD = pack("PERSIST", VERSIONS)
-"""A write that changes nothing: who takes it is no replica. What is read behind it is not old."""
+def guard(address: RedisAddress) -> bytes:
+    """A write that changes nothing: who takes it is no replica. What is read behind it is not old."""
+    return pack("PERSIST", address.versions_key)
 
 
 async def dial(address: RedisAddress) -> RedisConnection:
@@ -90,12 +89,12 @@ async def _enter(address: RedisAddress, server: ServerAddress) -> RedisConnectio
 
 async def _enter_machine(address: RedisAddress, server: ServerAddress, machine: str) -> RedisConnection:
     greeting = [pack("SELECT", address.database)] if address.database else []
-    greeting += [pack("ROLE"), GUARD]
+    greeting += [pack("ROLE"), guard(address)]
     connection, answers = await _open(address, server, machine, address.login, greeting)
-    *selected, role, guard = answers
+    *selected, role, guarded = answers
     refusals = [each for each in selected if isinstance(each, hiredis.ReplyError)]
-    refusals += [each for each in (role, guard) if error_word(each) in TURNED_AWAY or _is_turning_away(each)]
-    is_in_cluster = error_word(guard) in ("MOVED", "CLUSTERDOWN")  # where a replica sends everybody on
+    refusals += [each for each in (role, guarded) if error_word(each) in TURNED_AWAY or _is_turning_away(each)]
+    is_in_cluster = error_word(guarded) in ("MOVED", "CLUSTERDOWN")  # where a replica sends everybody on
     if refusals or (isinstance(role, list) and role[0] != b"master" and not is_in_cluster):
         connection.abort()
         raise TurnedAway(f"{address}: {refusals[0] if refusals else f'it is a {role[0].decode()}, no master'}")

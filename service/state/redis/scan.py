@@ -12,8 +12,6 @@ from ostinato.service.state.records import HEAD_BYTES, Head, read_head
 from ostinato.service.state.redis.connection import Refused, pack
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
-SESSION = b"ostinato:session:"
-
 
 class Position(NamedTuple):
     """How far all sessions have been looked at: server by server, as far as its ``SCAN`` says, except ``left``.
@@ -36,6 +34,7 @@ class Scan:
 
     def __init__(self, servers: RedisServers) -> None:
         self._servers = servers
+        self._session_key = servers.address.session_key
 
     async def next(self, position: Position, num_keys: int) -> Position | None:
         """The position behind about ``num_keys`` further keys of the database, with the ids of those that are sessions
@@ -47,12 +46,12 @@ class Scan:
         nodes = await self._servers.nodes()
         if position.node >= len(nodes):
             return None
-        scan = pack("SCAN", position.scan, "MATCH", SESSION + b"*", "COUNT", num_keys)
+        scan = pack("SCAN", position.scan, "MATCH", self._session_key + b"*", "COUNT", num_keys)
         (answer,) = await self._servers.ask_node(nodes[position.node], [scan])
         if isinstance(answer, hiredis.ReplyError):
             raise Refused(self._servers.refusal(answer))
         at, keys = int(answer[0]), answer[1]
-        left = tuple(key.removeprefix(SESSION).decode(errors="replace") for key in dict.fromkeys(keys))
+        left = tuple(key.removeprefix(self._session_key).decode(errors="replace") for key in dict.fromkeys(keys))
         return Position(position.node, at, left) if at else Position(position.node + 1, 0, left)
 
     async def heads(self, session_ids: Sequence[str]) -> list[Head | RecordUnreadable | None]:
@@ -63,7 +62,7 @@ class Scan:
         """
         if not session_ids:
             return []
-        keys = [SESSION + session_id.encode() for session_id in session_ids]
+        keys = [self._session_key + session_id.encode() for session_id in session_ids]
         commands = [Command(cluster_slot(key), pack("GETRANGE", key, 0, HEAD_BYTES - 1)) for key in keys]
         answers = await self._servers.read(commands)
         heads: list[Head | RecordUnreadable | None] = []

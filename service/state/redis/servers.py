@@ -12,7 +12,7 @@ import hiredis
 
 from ostinato.service.state.redis.address import RedisAddress, ServerAddress
 from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, Unreachable, pack
-from ostinato.service.state.redis.dialing import GUARD
+from ostinato.service.state.redis.dialing import guard
 from ostinato.service.state.redis.link import Link
 from ostinato.service.state.redis.replies import TURNED_AWAY, UNABLE, error_word, is_elsewhere
 
@@ -42,6 +42,7 @@ class RedisServers:
 
     def __init__(self, address: RedisAddress) -> None:
         self.address = address
+        self._guard = guard(address)
         self._seeds = address.hosts if address.service is None else address.hosts[:1]
         self._links = {host: Link(address if address.service else address.at(host)) for host in self._seeds}
         """Of the Sentinels' server, it stands under the name of the first Sentinel."""
@@ -103,7 +104,7 @@ class RedisServers:
             nodes = await self.nodes()
         except RedisError as error:
             return str(error)
-        asked = await asyncio.gather(*(self._link(node).ask(GUARD) for node in nodes), return_exceptions=True)
+        asked = await asyncio.gather(*(self._link(node).ask(self._guard) for node in nodes), return_exceptions=True)
         troubles: list[str] = []
         for node, answers in zip(nodes, asked, strict=True):
             if isinstance(answers, BaseException):
@@ -150,8 +151,8 @@ class RedisServers:
             self._links[node] = self._links.pop(node)
 
     async def _read_one(self, packed: Sequence[bytes]) -> list[Any]:
-        guard, *answers = await self._first.ask(b"".join((GUARD, *packed)), len(packed) + 1)
-        return [guard] * len(answers) if error_word(guard) in TURNED_AWAY else answers
+        guarded, *answers = await self._first.ask(b"".join((self._guard, *packed)), len(packed) + 1)
+        return [guarded] * len(answers) if error_word(guarded) in TURNED_AWAY else answers
 
     async def _find_and_ask(self, commands: Sequence[Command], resent: set[int] | None) -> list[Any]:
         await self._find_out()

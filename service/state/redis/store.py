@@ -21,8 +21,7 @@ from ostinato.service.state.durable import MAX_SESSIONS, DurableStore
 from ostinato.service.state.records import Head, read_head
 from ostinato.service.state.redis.address import RedisAddress
 from ostinato.service.state.redis.connection import AnswerLost, RedisError, Refused, pack
-from ostinato.service.state.redis.dialing import VERSIONS
-from ostinato.service.state.redis.scan import SESSION, Position, Scan, foreign
+from ostinato.service.state.redis.scan import Position, Scan, foreign
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 from ostinato.service.state.redis.swaps import ABSENT, Swapped, Swaps
 from ostinato.service.state.redis.watch import Watch
@@ -41,7 +40,8 @@ COUNTED = 250
 
 
 class RedisStore(DurableStore):
-    """Sessions as keys ``ostinato:session:<id>`` of a Redis server, or of a cluster, with this memory as their cache.
+    """Sessions as keys ``ostinato:session:<id>`` of a Redis server, or of a cluster, with this memory as their cache;
+    with another prefix where the address has one.
 
     What makes it sound is the stamp of each record: no two changes of any session have the same, from any writer. A
     commit is as durable as Redis makes it (``appendfsync``). Redis forgets a record by itself when its session ended so
@@ -69,6 +69,7 @@ class RedisStore(DurableStore):
             max_sessions=max_sessions,
         )
         self._servers = RedisServers(address)
+        self._session_key, self._versions_key = address.session_key, address.versions_key
         self._swaps = Swaps(self._servers)
         self._all = Scan(self._servers)
         self._next_stamp = secrets.randbits(62) + 1
@@ -95,6 +96,13 @@ class RedisStore(DurableStore):
         await self._note_version(arena.manifest)
         return await super().find_or_begin(session_id, arena, ttl_seconds=ttl_seconds, now=now)
 
+    async def begin(
+        self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
+    ) -> Address:
+        """See ``Store.begin``."""
+        await self._note_version(arena.manifest)
+        return await super().begin(session_id, arena, ttl_seconds=ttl_seconds, now=now, snapshot=snapshot)
+
     async def refresh(self, session_id: str, address: Address, now: float) -> None:
         """See ``Store.refresh``; Redis is always asked."""
         try:
@@ -116,7 +124,8 @@ class RedisStore(DurableStore):
         new_stamps = np.arange(self._next_stamp, self._next_stamp + num_rows)
         self._next_stamp += num_rows
         session_ids = arena.session_ids
-        keys = [SESSION + (session_ids[slot] or "").encode() for slot in commit.slots.tolist()]
+        session_key = self._session_key
+        keys = [session_key + (session_ids[slot] or "").encode() for slot in commit.slots.tolist()]
         records = layout.records(commit, layout.fill_rows(commit, new_stamps, now))
         keep_seconds = arena.ttl_seconds[commit.slots] + self._tombstone_seconds
         sent = self._swaps.begin(keys, stamps, records, keep_seconds)
@@ -170,7 +179,9 @@ class RedisStore(DurableStore):
     async def missing_versions(self) -> dict[tuple[str, str], int]:
         """See ``Store.missing_versions``; it looks at every session, where a version is missing."""
         with _translated():
-            noted = {tuple(member.decode().split("/", 1)) for member in await self._fetch(VERSIONS, "SMEMBERS")}
+            noted = {
+                tuple(member.decode().split("/", 1)) for member in await self._fetch(self._versions_key, "SMEMBERS")
+            }
             counts = dict.fromkeys(noted - self._arenas.keys(), 0)
             position = Position() if counts else None
             while position is not None:
@@ -182,7 +193,7 @@ class RedisStore(DurableStore):
                 position = await self._all.next(position, COUNTED)
             for (model, version), count in counts.items():
                 if not count:
-                    await self._ask(VERSIONS, "SREM", f"{model}/{version}")
+                    await self._ask(self._versions_key, "SREM", f"{model}/{version}")
         return {version: count for version, count in counts.items() if count}
 
     async def _count_live(self, arena: Arena, now: float) -> int:
@@ -199,7 +210,7 @@ class RedisStore(DurableStore):
     async def _read(self, session_id: str) -> bytes | None:
         with _translated():
             try:
-                record: bytes | None = await self._fetch(SESSION + session_id.encode(), "GET")
+                record: bytes | None = await self._fetch(self._session_key + session_id.encode(), "GET")
             except Refused as error:
                 if "WRONGTYPE" in str(error):
                     raise foreign(session_id) from error
@@ -216,7 +227,7 @@ class RedisStore(DurableStore):
             stamps = np.frombuffer((record or b"")[:8].ljust(8, b"\xff"), "<i8")
             with _translated(is_write=True):
                 won, unknown = await self._swaps.begin(
-                    [SESSION + session_id.encode()], stamps, [made], np.array([keep_seconds], np.float64)
+                    [self._session_key + session_id.encode()], stamps, [made], np.array([keep_seconds], np.float64)
                 )
                 if unknown is not None:
                     raise AnswerLost(f"{self._servers.address} {OVERTAKEN}")
@@ -261,7 +272,7 @@ class RedisStore(DurableStore):
         member = f"{manifest.name}/{manifest.version}".encode()
         if member not in self._noted_versions:
             with _translated():
-                await self._ask(VERSIONS, "SADD", member)
+                await self._ask(self._versions_key, "SADD", member)
             self._noted_versions.add(member)
 
     async def _ask(self, key: bytes, command: str, *arguments: bytes | str) -> Any:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from ostinato.service import errors
-from ostinato.service.edge.problems import Problem
+from ostinato.service.edge.problems import MAX_DETAIL_LENGTH, Problem
 
 
 def test_a_problem_says_what_where_and_what_would_be_right() -> None:
@@ -19,6 +19,12 @@ def test_a_problem_says_what_where_and_what_would_be_right() -> None:
     }
     invalid = json.loads(Problem(errors.InvalidInput("bad", field="inputs[0]")).response().body)
     assert (invalid["status"], invalid["code"], invalid["field"]) == (422, "invalid_input", "inputs[0]")
+
+
+def test_what_an_error_quotes_of_a_request_is_not_all_sent_back() -> None:
+    problem = Problem(errors.InvalidInput("b" * 5000, field="a" * 5000))
+    assert len(problem.row["field"]) == len(problem.row["detail"]) == MAX_DETAIL_LENGTH
+    assert len(problem.sentence) < 3 * MAX_DETAIL_LENGTH
 
 
 def test_who_may_try_again_is_told_when() -> None:

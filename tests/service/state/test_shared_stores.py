@@ -24,7 +24,6 @@ from ostinato.service.state.arena import Arena, session_bytes
 from ostinato.service.state.base import Address, Snapshot, Store
 from ostinato.service.state.durable import DurableStore
 from ostinato.service.state.lmdb.store import LmdbStore
-from ostinato.service.state.redis.scan import SESSION
 from ostinato.service.state.redis.store import RedisStore
 from ostinato.service.state.schemas import SCHEMA
 from tests.service.puppet import MANIFEST, House, column
@@ -300,7 +299,7 @@ async def test_a_record_of_an_unknown_schema_is_refused_by_name(place: Place) ->
 async def put_raw(store: Store, session_id: str, record: bytes) -> None:
     """Put bytes in the place of a session's record."""
     if isinstance(store, RedisStore):
-        await store._ask(SESSION + session_id.encode(), "SET", record)
+        await store._ask(b"ostinato:session:" + session_id.encode(), "SET", record)
         return
     assert isinstance(store, LmdbStore)
     with store._journal.locked():

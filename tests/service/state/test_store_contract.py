@@ -107,6 +107,23 @@ class TestStore:
             store.abandon(session_id, begun)
         await store.open("c", arena, ttl_seconds=0, now=100.0)
 
+    async def test_what_ended_may_begin_anew_and_what_is_there_may_not(self, store: Store, arena: Arena) -> None:
+        await store.open("a", arena, ttl_seconds=0, now=100.0)
+        with pytest.raises(SessionExists):
+            await store.begin("a", arena, ttl_seconds=0, now=101.0)
+        await store.close("a", None, 102.0)
+        copy = Snapshot([np.array([9], np.float32)], 0, np.array([[8.0]], np.float32))
+        begun = await store.begin("a", arena, ttl_seconds=50, now=103.0, snapshot=copy)
+        arena.busy[begun.slot] = True  # as of who puts a chunk to it
+        with pytest.raises(SessionExists):
+            await store.begin("a", arena, ttl_seconds=0, now=103.0)
+        with pytest.raises((SessionClosed, UnknownSession)):
+            await store.look("a", 103.0)
+        assert arena.read(begun.slot)[0].tolist() == [9.0]
+        assert (await settled(store.commit(commit_of(arena, (begun.slot, 0, [1.0])), 104.0))).tolist() == [True]
+        facts = await store.look("a", 105.0)
+        assert (facts.steps, facts.opened_at, facts.ttl_seconds) == (1, 103.0, 50)
+
     async def test_a_replaced_session_is_what_it_was_replaced_with(self, store: Store, arena: Arena) -> None:
         address = await store.open("a", arena, ttl_seconds=50, now=100.0)
         await settled(store.commit(commit_of(arena, (address.slot, 0, [1.0, 2.0])), 101.0))

@@ -15,7 +15,8 @@ from ostinato.service.edge.oip.grpc.conversion import read_request, write_respon
 from ostinato.service.edge.oip.grpc.statuses import code_of, shortened, trailing_of
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE, ModelInferRequest, WireMessage, WireMethod, parse
 from ostinato.service.edge.oip.inference import Inference
-from ostinato.service.errors import MethodNotAllowed, Starting, TooLarge, UnknownModel
+from ostinato.service.edge.problems import Problem
+from ostinato.service.errors import InvalidInput, MethodNotAllowed, Starting, TooLarge, UnknownModel
 
 CallHandler = Callable[[WireMessage], Awaitable[WireMessage]]
 _NOT_LIVE = (
@@ -123,7 +124,7 @@ class UnaryCalls:
                 desk.under_way.pop(call, None)
             problem = desk.refuse(error, f"gRPC {name}")
             desk.observe(path, problem.status, time.perf_counter() - call.arrived_at)
-            await context.abort(code_of(problem), shortened(problem.sentence), trailing_of(problem))
+            await abort(context, problem)
             raise AssertionError("abort raises")
 
         return answer
@@ -157,6 +158,18 @@ class UnaryCalls:
         if request.repository_name:
             raise MethodNotAllowed("there is one repository, which has no name: leave repository_name out", ())
         return _made("RepositoryIndex", {"models": self._descriptions.index(request.ready)})
+
+
+async def abort(context: Any, problem: Problem) -> None:
+    """End a call with an error."""
+    await context.abort(code_of(problem), shortened(problem.sentence), trailing_of(problem))
+
+
+async def readable(request: Any, context: Any, desk: Desk, name: str) -> Any:
+    """A request that its ``reader`` could read; the call of any other is ended, which raises."""
+    if isinstance(request, InvalidInput):
+        await abort(context, desk.refuse(request, f"gRPC {name}"))
+    return request
 
 
 def serialized(message: WireMessage, desk: Desk) -> bytes:

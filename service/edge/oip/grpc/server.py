@@ -14,12 +14,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from ostinato.service.config import Settings
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.oip.descriptions import Descriptions
-from ostinato.service.edge.oip.grpc.calls import UnaryCalls
+from ostinato.service.edge.oip.grpc.calls import UnaryCalls, readable
 from ostinato.service.edge.oip.grpc.credentials import ServerFiles
 from ostinato.service.edge.oip.grpc.health import HEALTH_SERVICE, HealthCalls
 from ostinato.service.edge.oip.grpc.port import address_of
 from ostinato.service.edge.oip.grpc.stream import NAME, InferStream
-from ostinato.service.edge.oip.grpc.wire import POOL, SERVICE
+from ostinato.service.edge.oip.grpc.wire import POOL, SERVICE, reader
 from ostinato.service.edge.oip.inference import Inference
 
 LEAVE_SECONDS = 5.0
@@ -54,7 +54,7 @@ class GrpcServer:
         self._settings = settings
         self.port = port
         self._unary = UnaryCalls(inference, descriptions, desk, is_ready)
-        self._health = HealthCalls(is_ready)
+        self._health = HealthCalls(is_ready, desk)
         self._streams: set[InferStream] = set()
         self._lookers: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -141,8 +141,9 @@ class GrpcServer:
             task = asyncio.current_task()
             assert task is not None
             self._lookers.add(task)
+            read = (await readable(request, context, self._desk, "ServerReflectionInfo") async for request in requests)
             try:
-                async for response in servicer.ServerReflectionInfo(requests, context):
+                async for response in servicer.ServerReflectionInfo(read, context):
                     yield response
             except asyncio.CancelledError:
                 if not self._draining:
@@ -154,7 +155,7 @@ class GrpcServer:
 
         handler = grpc.stream_stream_rpc_method_handler(
             answer,
-            reflection_pb2.ServerReflectionRequest.FromString,
+            reader(reflection_pb2.ServerReflectionRequest),
             reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         return [

@@ -9,8 +9,9 @@ import pytest
 
 from ostinato.service.edge.message import OCTETS, Request
 from ostinato.service.edge.oip.messages import InferRequest
-from ostinato.service.edge.oip.reading import HEADER_LENGTH, read, read_short
+from ostinato.service.edge.oip.reading import HEADER_LENGTH, MAX_TENSORS, read, read_short
 from ostinato.service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.inputs.turns import SLICE_NUMBERS
 from tests.service.edge.oip.protocol import packed
 
 
@@ -193,3 +194,40 @@ async def test_in_a_large_header_the_place_of_what_is_wrong_is_named() -> None:
     asked = request({"inputs": [{"name": "x", "datatype": "FP32", "data": [1.0] * 50_000}]})
     with pytest.raises(InvalidInput, match="shape"):
         await read(asked, "m", None)
+
+
+@pytest.mark.parametrize("shape", [[200_000, 0], [100_000, 0, 4], [100_000, 1], [200_000]])
+async def test_lists_of_nothing_and_of_little_give_others_their_turns(shape: list[int]) -> None:
+    data = np.zeros(shape).tolist()
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count())
+    made, _ = await read(request(given(shape, data=data)), "m", None)
+    counting.cancel()
+    assert turns > 5
+    assert made.inputs[0].data.shape == tuple(shape)
+
+
+async def test_elements_keep_their_order_where_their_rows_fill_several_slices() -> None:
+    rows = [[float(row)] for row in range(3 * SLICE_NUMBERS + 5)]
+    made, _ = await read(request(given([len(rows), 1], data=rows)), "m", None)
+    np.testing.assert_array_equal(made.inputs[0].data, np.array(rows, np.float32), strict=True)
+
+
+@pytest.mark.parametrize("member", ["inputs", "outputs"])
+async def test_more_tensors_than_any_model_has_are_refused_before_they_are_read(member: str) -> None:
+    many = [{"name": "x", "datatype": "FP32", "shape": [0], "data": []}] * (MAX_TENSORS + 1)
+    with pytest.raises(InvalidInput, match=f"{MAX_TENSORS + 1} tensors; the most is {MAX_TENSORS}"):
+        await read(request({**given([0], data=[]), member: many, "id": "a" * 70_000}), "m", None)
+
+
+async def test_a_shape_of_a_million_sizes_is_refused_before_it_is_read() -> None:
+    with pytest.raises(InvalidInput, match="100000 sizes") as caught:
+        await read(request(given([1] * 100_000, data=[1])), "m", None)
+    assert caught.value.field == "inputs[0].shape"

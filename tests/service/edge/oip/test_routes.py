@@ -4,15 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.oip.messages import InferRequest, NamedTensor
+from ostinato.service.state.lmdb.store import LmdbStore
 from tests.service.edge.oip.protocol import ask, binary_request, json_request
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.edge.test_http_connection import Client, Server, post, serving
-from tests.service.puppet import House, until
+from tests.service.puppet import Clock, House, until
 from tests.service.puppet_generator import puppet_engine
 
 ONE = {"inputs": np.ones((1, 1, 1), np.float32)}
@@ -188,6 +192,28 @@ async def test_an_id_that_stands_for_something_here_is_answered_as_it_was_sent()
                 reply = await ask(client, sequence(1, sequence_id=sequence_id))
                 told = {"sequence_id": sequence_id, "seq": seq, "steps": seq + 1}
                 assert (reply.content["parameters"], reply.outputs["outputs"].tolist()) == (told, [[[seq + 1]]])
+
+
+async def test_a_step_whose_sequence_another_process_starts_anew_under_way_is_told_to_start(tmp_path: Path) -> None:
+    stores = [LmdbStore(tmp_path, tombstone_seconds=10, memory_budget=1e6, clock=Clock()) for _ in range(2)]
+    far = House(store=stores[1])
+    elsewhere = Inference(far.catalogue, far.sessions, far.ledger)
+    inputs = [NamedTensor("inputs", "FP32", (1, 1, 1), np.full((1, 1, 1), 10, np.float32))]
+    async with asking(store=stores[0], in_thread=True) as (house, _, client):
+        await ask(client, sequence(1, sequence_start=True))
+        house.runner.gate.clear()
+        asked = asyncio.ensure_future(ask(client, sequence(2)))
+        await until(lambda: house.runner.is_held)
+        far.clock.now += 1
+        await elsewhere.infer(InferRequest("sum", None, "", {"sequence_id": 5, "sequence_start": True}, inputs))
+        house.runner.gate.set()
+        reply = await asked
+        assert reply.status == 400
+        assert "must specify the START flag" in reply.content["error"]
+        house.clock.now += 2
+        assert (await ask(client, sequence(5))).outputs["outputs"].tolist() == [[[15]]]
+    for store in stores:
+        await store.stop()
 
 
 async def test_a_step_that_waits_for_its_turn_is_answered_past_its_deadline_and_not_applied() -> None:

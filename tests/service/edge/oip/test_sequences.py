@@ -15,6 +15,7 @@ from ostinato.service.edge.oip.datatypes import datatype_of
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor, RequestedOutput
+from ostinato.service.edge.oip.sequences import SequenceSteps
 from ostinato.service.errors import (
     InvalidInput,
     Overloaded,
@@ -27,11 +28,14 @@ from ostinato.service.errors import (
     UnknownModel,
     UnknownSession,
 )
+from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests import tensor_networks
 from tests.service.edge.oip.protocol import add
 from tests.service.puppet import Clock, House, until
 from tests.service.puppet_generator import puppet_engine
+from tests.service.state.places import SHARED, PlaceOf
+from tests.waiting import PATIENCE_SECONDS
 
 MUST_START = "must specify the START flag on the first request of the sequence"
 
@@ -249,7 +253,7 @@ async def test_a_start_whose_step_fails_leaves_no_sequence_behind() -> None:
         with pytest.raises(RunFailed):
             await service.infer(asked([1], sequence_start=True))
         house.runner.fails = lambda _: False
-        with pytest.raises(SessionClosed, match=MUST_START):
+        with pytest.raises(UnknownSession, match=MUST_START):
             await service.infer(asked([1]))
         assert total(await service.infer(asked([2], sequence_start=True))) == 2
 
@@ -270,6 +274,25 @@ async def test_a_start_whose_caller_has_gone_leaves_no_sequence_that_could_go_on
             await asyncio.sleep(0)
         with pytest.raises(SessionClosed, match=MUST_START):
             await service.infer(asked([1]))
+
+
+async def test_an_end_whose_caller_goes_after_its_step_closes_the_sequence() -> None:
+    async with inference() as (house, service):
+        await service.infer(asked([1], sequence_start=True))
+        session = house.sessions.use("sum:5")
+        assert session is not None
+        async with house.sessions.alone(session):
+            behind = asyncio.ensure_future(service.infer(asked([1], sequence_end=True)))
+            await asyncio.sleep(0)
+            # Who holds the session when its END has been applied, and so has the close wait.
+            holding = house.sessions.alone(session)
+            held = asyncio.ensure_future(holding.__aenter__())
+            await asyncio.sleep(0)
+        await held
+        behind.cancel()
+        await asyncio.gather(behind, return_exceptions=True)
+        await holding.__aexit__(None, None, None)
+        await until(lambda: house.sessions.use("sum:5") is None)
 
 
 async def test_many_starts_of_one_sequence_at_once_are_one_after_the_other() -> None:
@@ -330,6 +353,91 @@ async def test_a_sequence_goes_on_in_another_process_and_begins_anew_there(tmp_p
         await services[0].infer(asked([1]))
     for house in houses:
         await house.store.stop()
+
+
+async def until_held(house: House) -> None:
+    """Wait until the graph is about to run, whatever the store waits for first."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not house.runner.is_held:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_a_sequence_is_there_with_its_first_step_and_not_before(name: str, place_of: PlaceOf) -> None:
+    place = place_of(name)
+    houses = [House(store=place(memory_budget=1e6), in_thread=True) for _ in range(2)]
+    services = [Inference(house.catalogue, house.sessions, house.ledger) for house in houses]
+    for began_before in (False, True):
+        if began_before:
+            assert total(await services[1].infer(asked([1000], sequence_start=True))) == 1000
+        for house in houses:
+            house.clock.now += 1
+        houses[0].runner.gate.clear()
+        starting = asyncio.ensure_future(services[0].infer(asked([10], sequence_start=True)))
+        await until_held(houses[0])
+        with pytest.raises((SessionClosed, UnknownSession), match=MUST_START):
+            await services[1].infer(asked([1]))
+        houses[0].runner.gate.set()
+        assert total(await starting) == 10
+        assert total(await services[1].infer(asked([1]))) == 11
+    for house in houses:
+        house.engine.close()
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_of_two_processes_that_start_a_sequence_both_begin_it_anew(name: str, place_of: PlaceOf) -> None:
+    place = place_of(name)
+    houses = [House(store=place(memory_budget=1e6), in_thread=True) for _ in range(2)]
+    services = [Inference(house.catalogue, house.sessions, house.ledger) for house in houses]
+    houses[0].runner.gate.clear()
+    starting = asyncio.ensure_future(services[0].infer(asked([10], sequence_start=True)))
+    await until_held(houses[0])
+    for house in houses:
+        house.clock.now += 1
+    assert total(await services[1].infer(asked([500], sequence_start=True))) == 500
+    for house in houses:
+        house.clock.now += 1
+    houses[0].runner.gate.set()
+    response = await starting
+    assert (total(response), response.parameters["steps"]) == (10, 1)
+    assert total(await services[1].infer(asked([1]))) == 11
+    for house in houses:
+        house.engine.close()
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_an_end_closes_the_sequence_that_it_stepped_and_none_that_was_started_since(
+    name: str, place_of: PlaceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_of(name)
+    houses = [House(store=place(memory_budget=1e6)) for _ in range(2)]
+    services = [Inference(house.catalogue, house.sessions, house.ledger) for house in houses]
+    assert total(await services[0].infer(asked([1], sequence_start=True))) == 1
+    begin = SequenceSteps.begin
+    is_first = True
+
+    def begin_and_lose(*arguments: Any) -> asyncio.Future[StepAnswer]:
+        """The answer to the END comes when the other process has started the sequence anew."""
+        nonlocal is_first
+        answering = begin(*arguments)
+        if not is_first:
+            return answering
+        is_first = False
+
+        async def answer_late() -> StepAnswer:
+            answer = await answering
+            for house in houses:
+                house.clock.now += 1
+            assert total(await services[1].infer(asked([100], sequence_start=True))) == 100
+            for house in houses:
+                house.clock.now += 1
+            return answer
+
+        return asyncio.ensure_future(answer_late())
+
+    monkeypatch.setattr(SequenceSteps, "begin", begin_and_lose)
+    assert total(await services[0].infer(asked([2], sequence_end=True))) == 3
+    assert total(await services[1].infer(asked([5]))) == 105
 
 
 async def test_frames_are_answered_as_they_are_complete_and_their_steps_are_told() -> None:

@@ -39,6 +39,7 @@ from ostinato.service.state.redis.address import Login, RedisAddress, Tls, redis
         ),
         ("rediss+sentinel://one/master", RedisAddress((("one", 26379),), service="master", tls=Tls())),
         ("redis+cluster://a", RedisAddress((("a", 6379),), is_cluster=True)),
+        ("redis://cache?prefix=blue-1.a_b", RedisAddress((("cache", 6379),), prefix="blue-1.a_b")),
         ("redis://a:1,b:2/0", RedisAddress((("a", 1), ("b", 2)), is_cluster=True)),
     ],
 )
@@ -66,6 +67,10 @@ def test_an_address_says_where_and_how(url: str, expected: RedisAddress) -> None
         ("redis://cache?timeout_seconds=nan", "above 0"),
         ("redis://cache?timeout_seconds=1&timeout_seconds=2", "once"),
         ("redis://:secret@cache?timeout=1", "no option timeout"),
+        ("redis://cache?prefix=blue:green", "letters"),
+        ("redis://cache?prefix=%2A", "letters"),
+        (f"redis://cache?prefix={65 * 'a'}", "1 to 64"),
+        ("redis://cache?prefix=", "not empty"),
         ("redis://cache/sessions", "database is a number"),
         ("redis://me@cache", "user and no password"),
         ("redis://:secret@cache?password_file=/a", "another in a file"),

@@ -542,11 +542,16 @@ async def test_a_password_that_was_changed_is_read_again_and_never_told(
     assert "secret" not in caplog.text + str(refusal.value)
 
 
-async def test_a_user_of_its_own_needs_the_rights_that_the_manual_names(own_server: RedisServer, at_end: AtEnd) -> None:
-    (rights,) = re.findall(r"`(~ostinato:\*)` and, in words of an ACL, `(\S.*?)`", MANUAL.read_text())
+@pytest.mark.parametrize("prefix", [None, "blue"])
+async def test_a_user_of_its_own_needs_the_rights_that_the_manual_names(
+    prefix: str | None, own_server: RedisServer, at_end: AtEnd
+) -> None:
+    (rights,) = re.findall(r"`(~ostinato:\*)` .*and, in words of an ACL, `(\S.*?)`", MANUAL.read_text())
+    words = " ".join(rights).replace("ostinato", prefix or "ostinato").split()
     with closing(own_server.client()) as client:
-        client.execute_command("ACL", "SETUSER", "me", "on", ">p@ss", *" ".join(rights).split())
-    one = side_at(own_server.url.replace("//", "//me:p%40ss@").replace("/0", "/1"), at_end)
+        client.execute_command("ACL", "SETUSER", "me", "on", ">p@ss", *words)
+    url = own_server.url.replace("//", "//me:p%40ss@").replace("/0", "/1")
+    one = side_at(f"{url}?prefix={prefix}" if prefix else url, at_end)
     await one.store.start()
     await until_true(lambda: one.store.trouble is None, "an answer")
     a = await one.store.open("a", one.arena, ttl_seconds=0, now=100.0)
@@ -558,3 +563,27 @@ async def test_a_user_of_its_own_needs_the_rights_that_the_manual_names(own_serv
         log = client.execute_command("ACL", "LOG")
     assert log == [], "something was not allowed"
     await one.store.stop()
+
+
+async def test_two_installations_share_a_redis_and_see_nothing_of_each_other(
+    own_server: RedisServer, at_end: AtEnd
+) -> None:
+    # One's prefix begins as the other's does, and is the default one's word in a key.
+    urls = [own_server.url, *(f"{own_server.url}?prefix={prefix}" for prefix in ("ostinato-2", "session"))]
+    sides = [side_at(url, at_end) for url in urls]
+    for number, one in enumerate(sides):
+        await one.store.open(f"only-{number}", one.arena, ttl_seconds=0, now=100.0)
+        address = await one.store.open("same", one.arena, ttl_seconds=0, now=100.0)
+        for step in range(number):
+            assert await one.step(address, step, step + 1)
+    for number, url in enumerate(urls):
+        anew = side_at(url, at_end)
+        assert facts(anew.arena, await anew.store.find("same", 101.0))[0] == number
+        page = await anew.store.page(None, 9, None, 101.0)
+        assert {each.session_id for each in page.sessions} == {"same", f"only-{number}"}
+    await sides[1].store.close("same", None, 102.0)
+    with pytest.raises(SessionClosed):
+        await side_at(urls[1], at_end).store.find("same", 103.0)
+    await side_at(urls[2], at_end).store.find("same", 103.0)
+    with closing(own_server.client()) as client:
+        assert {key.partition(":")[0] for key in client.keys("*")} == {"ostinato", "ostinato-2", "session"}

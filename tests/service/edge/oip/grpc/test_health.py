@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ostinato.service.edge.oip.grpc.wire import SERVICE
 from tests.service.edge.oip.grpc.peer import Peer, peer_of
-from tests.service.puppet import House
+from tests.service.puppet import House, until
 
 SERVING, NOT_SERVING = 1, 2
+REFLECTION = "reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 async def check(peer: Peer, service: str) -> int:
@@ -45,3 +48,37 @@ async def test_who_watches_is_told_of_each_change_and_of_the_drain_at_last() -> 
         seen.append((await watch.read()).status)
         assert await watch.read() is grpc.aio.EOF
         assert seen == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+
+
+def num_looks() -> int:
+    return sum("_wait_for_change" in repr(task) for task in asyncio.all_tasks())
+
+
+async def test_one_look_is_for_all_that_watch() -> None:
+    async with peer_of(House()) as peer:
+        stub = health_pb2_grpc.HealthStub(peer.channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(50)]
+        unknown = stub.Watch(health_pb2.HealthCheckRequest(service="another"))
+        for watch in [*watches, unknown]:
+            await watch.read()
+        await until(lambda: num_looks() == 1)
+        watches[0].cancel()
+        peer.is_ready = False
+        assert {(await watch.read()).status for watch in watches[1:]} == {NOT_SERVING}
+        for watch in [*watches, unknown]:
+            watch.cancel()
+        await until(lambda: not num_looks())
+
+
+@pytest.mark.parametrize("call", ["health.v1.Health/Check", "health.v1.Health/Watch", REFLECTION])
+async def test_what_is_no_message_is_answered_and_counted_and_not_in_the_log(
+    call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with peer_of(House()) as peer:
+        answers = peer.channel.stream_stream(f"/grpc.{call}")(iter([b"\xff\xff"]))
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await answers.read()
+        assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "the message is no" in str(told.value.details())
+        assert peer.desk.metrics.rejected.labels(reason="invalid_input").value == 1
+    assert caplog.records == []
