@@ -111,6 +111,8 @@ def test_codes_become_codes(way: TritonHttp | TritonGrpc, triton_server: ServerP
     rows = zip(made["outputs"], made["lengths"], strict=True)
     assert [row[:length].tolist() for row, length in rows] == wanted
     assert set(made) == {"outputs", "lengths"}
+    _, sentence = refusal(lambda: way.infer("speller", {"source": texts("abc"), "lengths": np.array([1], np.int64)}))
+    assert sentence.startswith("lengths: they are of codes")
 
 
 def test_a_generator_writes_from_nothing_and_from_a_prompt(

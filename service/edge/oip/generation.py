@@ -64,6 +64,9 @@ async def infer_outputs(catalogue: Catalogue, engine: GenerationEngine, request:
         TooLarge, Overloaded, Draining, RunFailed: as the routes under ``/v1``.
     """
     options = read_options(request.parameters, GenerateParameters, request.version)
+    asked_for = {output.name for output in request.outputs}
+    options.return_log_probs |= LOG_PROBS in asked_for
+    options.return_attention |= ATTENTION in asked_for
     manifest = engine.manifest
     name = input_of(manifest)[0]
     inputs = _inputs(engine, request.inputs)
@@ -109,6 +112,8 @@ def _inputs(engine: GenerationEngine, tensors: Sequence[NamedTensor]) -> list[An
         raise InvalidInput("there is no input in it; send at least one", name)
     engine.check_rows(given.shape[0])
     if given.datatype == BYTES:
+        if LENGTHS in found:
+            raise InvalidInput("they are of codes, and a text is as long as it is: leave them out", LENGTHS)
         if given.shape not in ((given.shape[0],), (given.shape[0], 1)):
             raise InvalidInput(f"shape {list(given.shape)}: texts have [B] or [B, 1]", name)
         return [_text(text, f"{name}[{index}]") for index, text in enumerate(given.data.reshape(-1).tolist())]

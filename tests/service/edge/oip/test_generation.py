@@ -68,6 +68,10 @@ async def test_several_outputs_of_each_input_are_an_axis_and_more_is_told_where_
                 made["attention"][row, place, : weights.shape[0], : weights.shape[1]], weights
             )
     assert list(await answered({"source": np.array(SOURCES)}, "scores")) == ["scores"]
+    named = await answered({"source": np.array(SOURCES)}, "attention", "log_probs", **options)
+    assert named.keys() == {"attention", "log_probs"}
+    np.testing.assert_array_equal(named["attention"], made["attention"])
+    np.testing.assert_array_equal(named["log_probs"], made["log_probs"])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,6 @@ async def test_several_outputs_of_each_input_are_an_axis_and_more_is_told_where_
         ({"source": np.array([[3]]), "lengths": np.array([1, 1])}, (), {}, "lengths are 1 whole numbers"),
         ({"source": np.array([[3]]), "x": np.array([1])}, (), {}, "unexpected inference input 'x'"),
         ({"source": np.array([[3]])}, ("text",), {}, "unexpected inference output 'text'"),
-        ({"source": np.array([[3]])}, ("log_probs",), {}, "unexpected inference output 'log_probs'"),
         ({"source": np.array([[3]])}, (), {"temperature": 1.0}, "is for method 'sample'"),
         ({"source": np.array([[3]])}, (), {"stream": True}, "unknown parameter 'stream'"),
     ],
