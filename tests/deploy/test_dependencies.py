@@ -23,6 +23,7 @@ OPTIONAL = {
     "ostinato.export.bentoml_store": {"serve"},
     "ostinato.service.edge.oip.grpc": {"grpc"},
     "ostinato.service.state.redis": {"redis"},
+    "ostinato.tools.sequences.oip_grpc": {"grpc"},
     "ostinato.tools.server_process": {"serve"},
 }
 

@@ -74,7 +74,7 @@ def test_a_command_goes_on_below_where_a_shell_would_ask_for_more() -> None:
         ("ostinato train examples/digits/captions.toml --outputs runs/x", "--outputs"),
         ("ostinato practise", "practise"),
         ("ostinato sessions lists", "lists"),
-        ("ostinato serve --workers many", "valid integer"),
+        ("ostinato serve --workers many", "valid int"),
         ("rm -r repository", "rm is no program"),
     ],
 )
