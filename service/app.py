@@ -83,10 +83,11 @@ def input_spec(body_type: type[Body]) -> type[BaseModel]:
     if body_type is PredictInput:
         properties["sequences"]["items"] = _STEPS
         kinds = {"sequences": list[Any]}
-    # The model or the session first, then what must be given: BentoML's client takes arguments in this order.
+    # The model or the session first, then what must be given and what is written from: BentoML's client takes arguments
+    # in this order.
     fields = sorted(
         msgspec.structs.fields(body_type),
-        key=lambda field: (field.name not in ("model", "session_id"), not field.required),
+        key=lambda field: (field.name not in ("model", "session_id"), not field.required, field.name != "inputs"),
     )
     schema["properties"] = {field.name: schema["properties"][field.name] for field in fields}
     members: dict[str, Any] = {

@@ -100,7 +100,8 @@ def test_a_wheel_is_one_package_that_holds_all_parts(project: Path, wheel: Path)
     parts = {f"ostinato/{name}" for part in ("service", "models", "export") for name in sources_in(project, part)}
     own = {f"ostinato/{name}" for name in sources(project / "ostinato")}
     protos = {f"ostinato/service/edge/oip/grpc/inference.{kind}" for kind in ("proto", "binpb")}
-    assert contents(wheel) == own | parts | protos | {"ostinato/py.typed"}
+    page = {f"ostinato/service/edge/openapi/page.{kind}" for kind in ("css", "js")}
+    assert contents(wheel) == own | parts | protos | page | {"ostinato/py.typed"}
 
 
 def test_an_index_shows_the_readme(wheel: Path) -> None:

@@ -104,4 +104,5 @@ def _refusal(status: str, sentence: str) -> NotAnswered | Refused:
     if status in CONFLICTS:
         found = EXPECTED.search(sentence)
         return Refused("seq_conflict", sentence, int(found[1]) if found else None)
-    return Refused(status, sentence)
+    # What the protocol says of a sequence that is not there.
+    return Refused("unknown_session" if "must specify the START flag" in sentence else status, sentence)

@@ -193,6 +193,8 @@ class Reference:
         elif isinstance(session, Live):
             if not asked.flaw:
                 yield from _step_live(operation, session)
+            elif asked.way is Way.SEQUENCE and asked.model != session.model:
+                yield Outcome(409, session, "session_exists")  # which may be found before the flaw
         elif not asked.way.names_model or _fits(asked, WIDTHS[asked.model or ""]):
             if not asked.flaw and asked.creates and not asked.seq and isinstance(session, Absent):
                 if CONTEXT_SIZES[asked.model or ""]:

@@ -184,7 +184,7 @@ def test_routes_of_a_life_answer_as_the_others(pair: Pair) -> None:
         head = http.head(f"{path}/state")
         assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(state.content)))
         assert http.put(f"{path}/state", json={}).status_code == 415
-        assert http.get(f"{path}/reset").headers["allow"] == "POST"
+        assert http.get(f"{path}/reset").headers["allow"] == "OPTIONS, POST"
         for each in (path, f"{path}-copy"):
             assert http.delete(each).status_code == 204
         assert [http.post(f"{path}/{action}").status_code for action in ("fork", "reset")] == [410, 410]
