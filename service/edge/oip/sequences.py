@@ -21,6 +21,7 @@ from ostinato.service.errors import (
     SessionClosed,
     SessionExists,
     SessionExpired,
+    UnknownModel,
     UnknownSession,
 )
 from ostinato.service.inputs.rows import to_context
@@ -189,11 +190,33 @@ class SequenceSteps:
             task.exception()  # whoever waits is told, and where nobody does the session has its time to live
 
     async def _end_if_live(self, step: SequenceStep) -> None:
-        with contextlib.suppress(RecordUnreadable, *GONE):
-            _check_model(step, (await self._sessions.look(step.form.session_id)).model)
-        # One that another request begins is not there to be looked at, and is ended as soon as it is.
+        """Close what is live of the sequence, and nothing that is another model's."""
+        session_id = step.form.session_id
         with contextlib.suppress(*GONE):
-            await self._sessions.close(step.form.session_id)
+            try:
+                opened_at = await self._opened_at(step)
+            except RecordUnreadable:  # nobody can tell whose it was
+                await self._sessions.close(session_id)
+                return
+            if opened_at is None:
+                return
+            try:
+                await self._sessions.close_opened(session_id, opened_at)
+            except UnknownModel:  # its version is not served, so it need not come to memory to end
+                await self._sessions.close(session_id)
+
+    async def _opened_at(self, step: SequenceStep) -> float | None:
+        """When the session was opened that holds the sequence; None = there is none."""
+        try:
+            facts = await self._sessions.look(step.form.session_id)
+        except GONE:
+            # One that another request begins is not there to be looked at, and is ended as soon as it is.
+            session = self._sessions.use(step.form.session_id)
+            if session is None or session.engine.manifest.name != step.form.model:
+                return None
+            return float(session.arena.opened_at[session.slot])
+        _check_model(step, facts.model)
+        return facts.opened_at
 
     async def _end(self, step: SequenceStep) -> ModelInterface:
         """Close a sequence without a step; the interface of the version that it ran on."""
