@@ -68,7 +68,7 @@ class HealthCalls:
                     return
                 else:
                     if self._change is None or self._change.done():
-                        self._change = asyncio.create_task(self._wait_for_change())
+                        self._change = asyncio.create_task(self._wait_for_change(self._status()))
                     await asyncio.wait([self._change])
         finally:
             self._num_watching -= 1
@@ -79,8 +79,8 @@ class HealthCalls:
         """Tell those that watch for the last time."""
         self._over = True
 
-    async def _wait_for_change(self) -> None:
-        status = self._status()
+    async def _wait_for_change(self, status: Any) -> None:
+        # From what was told, and not from what is when this task has its first turn.
         while not self._over and self._status() == status:
             await asyncio.sleep(LOOK_SECONDS)
 
