@@ -31,6 +31,7 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.sessions.chunk import StepAnswer
+from ostinato.service.sessions.session import Facts
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests import tensor_networks
 from tests.service.edge.oip.protocol import add
@@ -234,19 +235,44 @@ async def test_the_place_of_a_value_is_named_in_the_shape_that_was_sent() -> Non
 async def test_a_session_of_another_model_under_the_name_is_left_alone() -> None:
     async with inference() as (house, service):
         house.catalogue.add(puppet_engine())
-        manifest = house.engine.manifest.model_copy(update={"name": "other"})
         await house.sessions.open("sum", session_id="other:5")
-        other = type(house.engine)(
-            manifest, house.runner, house.ledger, house.settings, house.engine.metrics, max_resident=10
-        )
-        house.store.attach(other.arena)
-        house.catalogue.add(other)
+        add_other(house)
         for parameters in ({"sequence_start": True}, {}, {"sequence_end": True}):
             with pytest.raises(SessionExists, match="'other:5', which is this sequence's name, is of model 'sum'"):
                 await service.infer(asked([1], model="other", **parameters))
         assert (await house.sessions.look("other:5")).steps == 0
         with pytest.raises(InvalidInput, match="encoder-decoder and has no steps"):
             await service.infer(asked([1], model="puppet"))
+
+
+def add_other(house: House) -> None:
+    """Have the house's network served as model ``other``, too."""
+    manifest = house.engine.manifest.model_copy(update={"name": "other"})
+    other = type(house.engine)(
+        manifest, house.runner, house.ledger, house.settings, house.engine.metrics, max_resident=10
+    )
+    house.store.attach(other.arena)
+    house.catalogue.add(other)
+
+
+async def test_a_session_of_another_model_that_comes_while_a_sequence_starts_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with inference() as (house, service):
+        add_other(house)
+        look = house.sessions.look
+
+        async def look_before_it_comes(session_id: str) -> Facts:
+            monkeypatch.setattr(house.sessions, "look", look)
+            try:
+                return await look(session_id)
+            finally:
+                await house.sessions.open("sum", session_id="other:5")
+
+        monkeypatch.setattr(house.sessions, "look", look_before_it_comes)
+        with pytest.raises(SessionExists, match="is of model 'sum'"):
+            await service.infer(asked([1], model="other", sequence_start=True))
+        assert (await look("other:5")).model == "sum"
 
 
 async def test_a_start_whose_step_fails_leaves_no_sequence_behind() -> None:

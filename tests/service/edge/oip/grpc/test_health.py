@@ -6,9 +6,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.oip.grpc.health import HealthCalls
 from ostinato.service.edge.oip.grpc.wire import SERVICE
 from tests.service.edge.oip.grpc.peer import Peer, peer_of
 from tests.service.puppet import House, until
+from tests.waiting import PATIENCE_SECONDS
 
 SERVING, NOT_SERVING = 1, 2
 REFLECTION = "reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -48,6 +51,19 @@ async def test_who_watches_is_told_of_each_change_and_of_the_drain_at_last() -> 
         seen.append((await watch.read()).status)
         assert await watch.read() is grpc.aio.EOF
         assert seen == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+
+
+async def test_a_change_that_comes_while_the_look_begins_is_told() -> None:
+    house, ready = House(), [True]
+    watch = HealthCalls(lambda: ready[-1], Desk(house.metrics, house.settings)).watch(
+        health_pb2.HealthCheckRequest(), None
+    )
+    assert (await anext(watch)).status == SERVING
+    # Behind what the watch itself does at once, and before its task has its first turn.
+    asyncio.get_running_loop().call_soon(ready.append, False)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert (await anext(watch)).status == NOT_SERVING
+    await watch.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
 
 
 def num_looks() -> int:
