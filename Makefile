@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXAMPLES := lstm gru
+# The calibrated version that `make demo-stream` serves: its sessions tell anomalies.
+STREAM := runs/stream-repository/beijing-lstm/1
 # The first interpreter that runs and is new enough; `make PYTHON=...` names another.
 PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
@@ -22,6 +24,10 @@ RUN_TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WO
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
 FAULTS ?=
+# Passed on to who builds the image: make image IMAGE="--build-arg PYTHON=registry.example.com/python:3.11-slim"
+IMAGE ?=
+# Passed on to the kills of connectors: make connect-faults CONNECT="--seed 7 --runs 1"
+CONNECT ?=
 # Passed on to the roll-outs: make rollout ROLLOUT="--quick --only kill-pod"
 ROLLOUT ?=
 # Passed on to the hostile clients: make hostile HOSTILE="--only decoders --seed 7"
@@ -30,6 +36,8 @@ HOSTILE ?=
 CONTRACT ?=
 # Passed on to the zoo: make zoo ZOO="--only lstm"
 ZOO ?=
+# Passed on to the cluster of many shards: make scale SCALE="--shards 4 --sessions 100000"
+SCALE ?=
 # Passed on to the comparison of networks: make networks NETWORKS="--only LSTM"
 NETWORKS ?=
 # Passed on to the soak: make soak SOAK="--minutes 2"
@@ -50,9 +58,17 @@ export BENTOML_DO_NOT_TRACK := True
 demo: models ## train, export and serve the examples, replay held-out hours through live sessions and a kill -9, draw demo.png
 	@$(BIN)/python -m examples.demo
 
+.PHONY: demo-stream
+demo-stream: $(STREAM)/model.json ## sensors over MQTT, `ostinato connect`, webhooks and two kills, judged to the bit; needs mosquitto
+	@$(BIN)/python -m examples.demo_stream
+
 .PHONY: serve
 serve: models ## start the service on the trained examples and leave it running; sessions are in state/
 	@$(BIN)/ostinato serve --repository repository --state lmdb://state
+
+.PHONY: notebook
+notebook: setup ## run examples/notebook from its CSV to a live forecast, and write it as live_forecast.ipynb
+	@$(BIN)/jupytext --quiet --to ipynb --execute examples/notebook/live_forecast.py
 
 .PHONY: models
 models: $(EXAMPLES:%=repository/beijing-%/1/model.json) ## fill repository/ with the trained examples; only what is missing or older than its sources
@@ -72,9 +88,17 @@ check: setup tools ## the one gate: lint, format, types, tests
 	@echo "==> mypy"; $(BIN)/mypy
 	@echo "==> pytest"; $(RUN_TESTS)
 
+.PHONY: configuration
+configuration: setup ## put the settings, as the code has them, into docs/configuration.md
+	@$(BIN)/python -m ostinato.tools.configuration docs/configuration.md
+
 .PHONY: bench
 bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)
 	@$(BIN)/python -m benchmarks $(if $(BENCH),$(BENCH),--docs)
+
+.PHONY: scale
+scale: setup ## fill a Redis Cluster of 16 shards with two million sessions, step them, lose a shard; needs 4 GB (make scale SCALE="--sessions 100000")
+	@$(BIN)/python -m benchmarks.scale $(SCALE)
 
 .PHONY: networks
 networks: setup ## train every network small, export it, and print the table of docs/models.md; a quarter of an hour
@@ -84,6 +108,10 @@ networks: setup ## train every network small, export it, and print the table of 
 faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
+.PHONY: connect-faults
+connect-faults: setup tools ## kill connectors and services between two topics, by a seed, and judge every answer; about an hour (make connect-faults CONNECT="--runs 1")
+	@$(BIN)/python -m tests.connectors $(CONNECT)
+
 .PHONY: rollout
 rollout: setup tools ## act out three replicas behind nginx: replaced, killed and left by Redis under load; about an hour; needs nginx (make rollout ROLLOUT=--quick)
 	@$(BIN)/python -m tests.deploy.rollout $(ROLLOUT)
@@ -91,6 +119,15 @@ rollout: setup tools ## act out three replicas behind nginx: replaced, killed an
 .PHONY: chart
 chart: setup tools rules ## make the templates of deploy/helm/ostinato of deploy/kubernetes
 	@$(BIN)/python -m tests.deploy.chart
+
+.PHONY: image
+image: ## build the image of deploy/Dockerfile, with the models of repository/ where there are some; needs docker, podman or buildah
+	@builder=$$(for name in docker podman buildah; do command -v $$name && break; done) \
+		|| { echo "error: install docker, podman or buildah first" >&2; exit 1; }; \
+	target=$$([ -d repository ] && echo with-models || echo runtime); \
+	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	echo "==> building ostinato:$$version ($$target) by $$builder"; \
+	"$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$$version" $(IMAGE) .
 
 .PHONY: rules
 rules: ## copy deploy/prometheus/rules.yml into the component that the Prometheus Operator reads
@@ -140,7 +177,7 @@ protos: setup ## compile service/edge/oip/grpc/inference.proto into the set of d
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev)
-	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra redis --constraint requirements/dev.lock)
+	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra traces --extra cloud --extra redis --constraint requirements/dev.lock)
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches
@@ -151,7 +188,7 @@ clean: ## remove what was built: environment, trained models with their sessions
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # How it is done -----------------------------------------------------------------------------------------------------
 
@@ -198,6 +235,11 @@ repository/beijing-%/1/model.json: runs/beijing-%/run.json $(shell find export s
 	@echo "==> exporting beijing-$*"
 	@$(BIN)/ostinato export runs/beijing-$* --repository repository --force
 	@$(BIN)/ostinato verify $(@D)
+
+$(STREAM)/model.json: runs/beijing-lstm/run.json $(shell find export service/artifact -name '*.py') | $(READY)
+	@echo "==> exporting beijing-lstm with a calibration"
+	@$(BIN)/ostinato export runs/beijing-lstm --repository runs/stream-repository --version 1 --force \
+		--calibrate 24 --table examples/beijing_pm25/beijing_pm25_hourly.csv.xz --alarm 0.995:0.9 --crossing "pm2.5>150:140"
 
 # Make would take a trained network for a by-product of its export, and delete it.
 .SECONDARY: $(EXAMPLES:%=runs/beijing-%/run.json)

@@ -20,7 +20,8 @@ from ostinato.service.catalogue.generation_checks import LoadedGenerator
 from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
-from ostinato.service.inference.generation import GenerationRequest, Options, StepEvent, generate, stream
+from ostinato.service.inference.generation import GenerationRequest, StepEvent, generate, stream
+from ostinato.service.inference.generation_options import Options
 from ostinato.service.metrics.generation import GenerationMetrics
 from ostinato.service.metrics.series import Metrics
 

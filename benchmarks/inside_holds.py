@@ -35,7 +35,7 @@ READ_BYTES = 1 << 20
 
 STEP, COLUMNS, PREDICT = "/v1/sessions/s0/step", f"/v1/models/{MODEL}/step", f"/v1/models/{MODEL}/predict"
 _HANDSHAKE = (
-    f"GET /v1/models/{MODEL}/stream HTTP/1.1\r\nHost: benchmark\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"GET /v1/models/{MODEL}/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 ).encode()
 
@@ -93,7 +93,7 @@ async def holds(arguments: argparse.Namespace, figures: Figures) -> None:
 @contextlib.asynccontextmanager
 async def _server(arguments: argparse.Namespace) -> AsyncIterator[tuple[Worker, int]]:
     """A worker behind uvicorn, in this process and loop."""
-    settings = Settings(repository=arguments.directory.parents[1], state="memory://")
+    settings = Settings(repository=arguments.directory.parents[1], state="memory://", open=True)
     worker = Worker(settings)
     config = uvicorn.Config(worker.edge(_nothing), log_level="error", lifespan="on", loop="none")
     server = uvicorn.Server(config)

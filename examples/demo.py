@@ -26,7 +26,8 @@ from ostinato.commands.replay_view import ReplayView, summary
 from ostinato.commands.verify import results_table, verify_version
 from ostinato.errors import CommandError
 from ostinato.tools.input_table import InputRow, InputTable
-from ostinato.tools.replay import Arrival, ModelShape, Replayed, ReplayOptions, replay
+from ostinato.tools.model_shape import ModelShape
+from ostinato.tools.replay import Arrival, Replayed, ReplayOptions, replay
 from ostinato.tools.server_process import ServerProcess
 
 REPOSITORY = Path("repository")

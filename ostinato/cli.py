@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import keyword
+import math
 import re
 from typing import Annotated, Any
 
@@ -14,18 +16,27 @@ from typer.core import TyperGroup
 
 from ostinato import __version__
 from ostinato.extras import missing_sentence
+from ostinato.printable import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("ostinato.commands.train", "Train a network on a table (CSV), or what its recipe says."),
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
     "import": ("ostinato.commands.import_onnx", "Import somebody else's ONNX file: its states found, and proved."),
     "run": ("ostinato.commands.run", "Run a model offline over whole sequences: what live answers equal."),
+    "evaluate": (
+        "ostinato.commands.evaluate",
+        "Score a forecaster offline, by horizon, with naive forecasts and ETS.",
+    ),
     "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
     "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
+    "keys": ("ostinato.commands.keys", "Make, list and revoke the keys that a service asks for."),
+    "models": ("ostinato.commands.models", "Fetch versions, load them, and say which is meant by which name."),
+    "connect": ("ostinato.commands.connect", "Carry readings from Kafka, MQTT or Redis through sessions."),
     "replay": ("ostinato.commands.replay", "Stream a table (CSV) through live sessions, and score the forecasts."),
     "generate": ("ostinato.commands.generate", "Write with a model: texts, codes or numbers, and what it looked at."),
     "sessions": ("ostinato.commands.sessions", "List, show, export, import and close sessions of a running service."),
     "bench": ("ostinato.commands.bench", "Measure how fast a running service is, and whether it is right."),
+    "plan": ("ostinato.commands.plan", "Tell what a number of sessions takes: replicas, memory, Redis, disk, cost."),
 }
 """Command -> the module whose function, or group of commands, has its name; and what the list of commands says."""
 
@@ -67,7 +78,7 @@ class LazyGroup(TyperGroup):
             sentence = _sentence(error, str(ctx.invoked_subcommand))
             if sentence is None:
                 raise
-            Console(stderr=True).print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+            Console(stderr=True).print(f"[red]error:[/] {escape(printable(sentence))}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
 
 
@@ -88,15 +99,34 @@ def _command(function: Any, name: str, summary: str | None) -> Any:
     if not isinstance(function, typer.Typer):
         group = typer.Typer(add_completion=False, rich_markup_mode="rich")
         group.command(name, help=summary)(function)
-    return _with_whole_paragraphs(typer.main.get_command(group))
+    return _tidy(typer.main.get_command(group))
 
 
-def _with_whole_paragraphs(command: Any) -> Any:
-    """A command whose help is broken where the terminal ends: typer would break it where the docstring is, too."""
+def _tidy(command: Any) -> Any:
+    """A command whose help is broken where the terminal ends: typer would break it where the docstring is, too; and
+    whose numbers are finite: to typer ``nan`` is within any bounds.
+    """
     command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "") or None
+    for each in command.params:
+        if each.type.name in ("float", "float range"):
+            each.type = _finite(each.type)
     for inner in getattr(command, "commands", {}).values():
-        _with_whole_paragraphs(inner)
+        _tidy(inner)
     return command
+
+
+def _finite(kind: Any) -> Any:
+    """A kind of numbers without those that are none."""
+    made = copy.copy(kind)  # it may be everybody's
+
+    def convert(value: Any, param: Any, ctx: Any) -> Any:
+        found = kind.convert(value, param, ctx)
+        if not math.isfinite(found):
+            kind.fail(f"{value!r} is no finite number", param, ctx)
+        return found
+
+    made.convert = convert
+    return made
 
 
 app = typer.Typer(

@@ -8,6 +8,7 @@ CommandError
 |- ServiceError          the service refused a request; carries its status and code
 |  |- SeqConflict        a session has not as many steps as its client believes; carries how many it has
 |  `- UnexpectedAnswer   what came is no answer to what was asked; no number of it is given
+|- RowsFailed            some rows of a data frame were not answered; carries the answers to all others
 |- ServiceUnreachable    no service answers at the address
 `- WrongAnswer           an answer of the service is not what an offline run gives
 
@@ -18,6 +19,8 @@ All of them can be pickled and copied, so that they come out of another process 
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class CommandError(Exception):
@@ -42,23 +45,60 @@ class TableError(InputError):
 
 
 class ServiceError(CommandError):
-    """The service refused a request; ``code`` is its machine word, empty where the answer has none."""
+    """The service refused a request.
 
-    def __init__(self, detail: str, status: int, code: str) -> None:
+    ``code`` is its machine word, empty where the answer has none; ``request_id`` is what the service's log calls the
+    request, empty where it does not say.
+    """
+
+    def __init__(self, detail: str, status: int, code: str, request_id: str = "") -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
+        self.request_id = request_id
 
 
 class SeqConflict(ServiceError):
     """Somebody else stepped the session, or a chunk was applied whose answer never came.
 
-    ``expected_seq`` is how many steps the session has; ``sync()`` of a session or stream continues from there.
+    ``expected_seq`` is how many steps the session has; ``sync()`` of a session or stream continues from there. Where
+    readings have offsets, ``offset`` is of the one applied last, in ``source``, and ``last_seq`` how many steps the
+    session had before the chunk applied last; else None.
     """
 
-    def __init__(self, detail: str, status: int, code: str, expected_seq: int) -> None:
-        super().__init__(detail, status, code)
+    def __init__(
+        self,
+        detail: str,
+        status: int,
+        code: str,
+        expected_seq: int,
+        request_id: str = "",
+        source: str | None = None,
+        offset: int | None = None,
+        last_seq: int | None = None,
+    ) -> None:
+        super().__init__(detail, status, code, request_id)
         self.expected_seq = expected_seq
+        self.source, self.offset, self.last_seq = source, offset, last_seq
+
+
+class TimeConflict(ServiceError):
+    """A chunk's times do not follow those of the session.
+
+    ``last_at`` is the time of its last step, ``expected_at`` that of the next; as texts, None where there is none.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        status: int,
+        code: str,
+        last_at: str | None,
+        expected_at: str | None,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(detail, status, code, request_id)
+        self.last_at, self.expected_at = last_at, expected_at
 
 
 class UnexpectedAnswer(ServiceError):
@@ -70,6 +110,27 @@ class UnexpectedAnswer(ServiceError):
 
     def __init__(self, detail: str, status: int) -> None:
         super().__init__(detail, status, "")
+
+
+class RowsFailed(CommandError):
+    """Some rows of a data frame were not answered; the others were, and stay applied.
+
+    Attributes:
+        frame: the answer, with all rows; those that failed have no values.
+        errors: a ``RowError`` for each row that failed, ``row`` counted from 0.
+        seq: id -> steps that its session had, as far as is known, before the first of its rows that failed: with
+            those rows and this ``seq`` the call may be repeated, and nothing is applied twice. Empty where steps were
+            sent with their times, which do the same.
+    """
+
+    def __init__(self, detail: str, frame: Any, errors: tuple[Any, ...], seq: dict[str, int]) -> None:
+        super().__init__(detail)
+        self.frame, self.errors, self.seq = frame, errors, seq
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows that failed, counted from 0."""
+        return [error.row for error in self.errors]
 
 
 class ServiceUnreachable(CommandError):

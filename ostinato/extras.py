@@ -14,6 +14,7 @@ from ostinato.errors import MissingExtra
 
 EXTRA_OF_PLACE = {
     "ostinato.commands.bench": "serve",
+    "ostinato.commands.evaluate": "serve",
     "ostinato.commands.run": "serve",
     "ostinato.commands.verify": "serve",
     "ostinato.service.edge.oip.grpc": "grpc",
@@ -28,6 +29,7 @@ PACKAGES = {
     "grpc": "grpcio",
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
+    "opentelemetry": "opentelemetry-exporter-otlp-proto-http",
 }
 """Libraries that have another name than their package."""
 
@@ -78,14 +80,14 @@ def install_sentence(subject: str, extra: str) -> str:
 
 
 def _brought() -> list[tuple[str, str]]:
-    """All libraries that extras bring, each with its extra, in the order of the metadata."""
+    """All libraries that extras for users bring, each with its extra, in the order of the metadata."""
     try:
         lines = requires("ostinato") or []
     except PackageNotFoundError:
         return []
     matches = filter(None, map(_REQUIREMENT.match, lines))
     # An extra that contains another one asks for the package itself.
-    return [(_normal_name(match[1]), match[2]) for match in matches if match[1] != "ostinato"]
+    return [(_normal_name(match[1]), match[2]) for match in matches if match[1] != "ostinato" and match[2] != "dev"]
 
 
 def _extras_on_the_way(error: ModuleNotFoundError) -> list[str]:

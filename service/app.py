@@ -13,7 +13,9 @@ import msgspec
 from bentoml import Service
 from pydantic import BaseModel, ConfigDict, create_model
 
+from ostinato.service import logs
 from ostinato.service.edge.asgi import App
+from ostinato.service.edge.certificates import tls_options
 from ostinato.service.edge.v1.schemas import (
     Body,
     ForecastInput,
@@ -22,7 +24,7 @@ from ostinato.service.edge.v1.schemas import (
     PredictInput,
     StepInput,
 )
-from ostinato.service.errors import StateStoreUnavailable
+from ostinato.service.errors import OstinatoError
 from ostinato.service.startup import begin, settings_or_exit
 from ostinato.service.tether import Tether
 from ostinato.service.worker import Worker
@@ -39,9 +41,10 @@ def worker() -> Worker:
     """
     tether = Tether.of(os.environ)
     tether.hold()
+    logs.configure(settings)
     try:
         return Worker(settings, tether)
-    except (StateStoreUnavailable, ValueError, OSError) as error:
+    except (OstinatoError, ValueError, OSError) as error:
         logging.getLogger(__name__).error("this worker cannot start: %s", error)
         tether.fail(str(error))
         raise SystemExit(1) from None
@@ -106,6 +109,7 @@ def _answered_by_the_edge() -> NoReturn:
     service_class=EdgedService,
     workers=settings.workers,
     http={"host": settings.host, "port": settings.port},
+    **tls_options(settings),
     traffic={"timeout": settings.deadline_seconds or 86_400.0},
     # BentoML's own metrics count what the edge hides from them; /metrics is the edge's.
     metrics={"enabled": False},
@@ -118,7 +122,7 @@ class Ostinato:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     def deploy() -> None:
         """What the parent of the workers does before it starts any."""
-        begin(settings)
+        begin(settings, getattr(Ostinato, "bento", None))
 
     @bentoml.api(route="/predict", input_spec=input_spec(PredictInput))  # type: ignore[untyped-decorator]
     async def predict(self, **_: Any) -> dict[str, Any]:

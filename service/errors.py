@@ -7,6 +7,7 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |- UnknownModel               no such model or version is served
     |- UnknownSession             never opened, or gone for so long that it was forgotten
     |- SeqConflict                the client's step count is not the session's; carries the right one
+    |- TimeConflict               the client's times do not follow the session's last; carries that and the next
     |- SessionExists              the id asked for is taken
     |- SessionExpired             idle for longer than its time to live
     |- SessionClosed              closed by a client
@@ -29,7 +30,8 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |- RecordUnreadable           a session was stored in a way that this release does not understand
     |- DeadlineExceeded           not answered in time
     |- RunFailed                  the graph failed or gave non-finite numbers; the session is as it was
-    `- ModelRejected              a model's directory failed a check at load; names the file and the reason
+    |- ModelRejected              a model's directory failed a check at load; names the file and the reason
+    `- FetchFailed                a model could not be brought from its source; names the source and what to do
 """
 
 from __future__ import annotations
@@ -60,15 +62,49 @@ class UnknownSession(OstinatoError):
 
 
 class SeqConflict(OstinatoError):
-    """``seq`` is neither the session's step count nor the chunk applied last."""
+    """``seq`` is neither the session's step count nor the chunk applied last; or readings were applied already.
 
-    def __init__(self, detail: str, expected_seq: int) -> None:
+    ``source`` and ``offset`` are of the reading applied last that had one, ``last_seq`` of the chunk applied last; None
+    = there is none.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        expected_seq: int,
+        source: str | None = None,
+        offset: int | None = None,
+        last_seq: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.expected_seq = expected_seq
+        self.source, self.offset, self.last_seq = source, offset, last_seq
+
+
+class TimeConflict(OstinatoError):
+    """A chunk's times are older than the session's last step, or too far behind it; times are RFC 3339, None = unknown
+    or any.
+    """
+
+    def __init__(self, detail: str, last_at: str | None, expected_at: str | None) -> None:
+        super().__init__(detail)
+        self.last_at, self.expected_at = last_at, expected_at
 
 
 class SessionExists(OstinatoError):
     """A session with the id asked for is live."""
+
+
+class VersionInUse(OstinatoError):
+    """Sessions run the version, and nobody said what becomes of them."""
+
+
+class UnknownCheckpoint(OstinatoError):
+    """There is no checkpoint of that name."""
+
+
+class CheckpointExists(OstinatoError):
+    """There is a checkpoint of that name."""
 
 
 class SessionExpired(OstinatoError):
@@ -165,3 +201,27 @@ class RequestTimeout(OstinatoError):
 
 class TooManyConnections(OstinatoError):
     """As many connections are open as may be; nothing was read from this one."""
+
+
+class FetchFailed(OstinatoError):
+    """A version could not be brought from where models come from; the message names the source, without passwords."""
+
+
+class KeysUnreadable(OstinatoError):
+    """A file of keys is none, or cannot be changed as asked; the message names the line, and no key."""
+
+
+class Unauthenticated(OstinatoError):
+    """The request shows no key, or none that there is."""
+
+
+class Forbidden(OstinatoError):
+    """The key does not have the right that the request needs."""
+
+
+class RateLimited(Overloaded):
+    """The key has asked for more than it may; trying again after ``retry_after_seconds`` is safe."""
+
+
+class HostRefused(OstinatoError):
+    """The request was sent to a name that is not this server's."""

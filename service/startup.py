@@ -9,16 +9,36 @@ import re
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ostinato
 from ostinato.extras import require
-from ostinato.service.catalogue.repository import find_versions
+from ostinato.printable import printable
+from ostinato.service import logs
+from ostinato.service.access.key_file import read_keys
+from ostinato.service.access.keys import warning_of
+from ostinato.service.access.meter import shared_memory
+from ostinato.service.catalogue.repository import find_versions, place_of
 from ostinato.service.catalogue.verdicts import Verdicts
-from ostinato.service.config import PREFIX, Settings, read_settings, redacted, unknown_variables
-from ostinato.service.edge.oip.grpc.credentials import check_files
+from ostinato.service.config import (
+    PREFIX,
+    Settings,
+    handed_on,
+    names_files,
+    read_configuration,
+    redacted,
+    unknown_variables,
+    variable_of,
+)
+from ostinato.service.edge.certificates import check_files
+from ostinato.service.edge.local_guard import check_exposure
 from ostinato.service.edge.oip.grpc.port import address_of, hold_port
-from ostinato.service.errors import ModelRejected, StateStoreUnavailable
+from ostinato.service.errors import FetchFailed, KeysUnreadable, ModelRejected, StateStoreUnavailable
+from ostinato.service.fetching.bento_models import repository_of, sources_of
+from ostinato.service.fetching.fetching import fetch_all
+from ostinato.service.fetching.sources import read_sources
 from ostinato.service.state.address import most_sessions, open_store
 
 ANNOUNCEMENT = "_OSTINATO_ANNOUNCEMENT"
@@ -39,15 +59,21 @@ logger = logging.getLogger(__name__)
 
 
 def settings_or_exit() -> Settings:
-    """The settings of the environment.
+    """The settings of the environment, and of the file that it names; processes that this one starts read the same.
 
     Raises:
         SystemExit: one of them cannot be, as is said in one line.
     """
     try:
-        return read_settings({})
+        configuration = read_configuration({}, os.environ)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
+    if names_files(os.environ):
+        variables = handed_on(configuration, os.environ, Path.cwd())
+        for name in os.environ.keys() - variables.keys():
+            del os.environ[name]
+        os.environ.update(variables)
+    return configuration.settings
 
 
 def check_store(settings: Settings) -> None:
@@ -82,6 +108,33 @@ def check_grpc(settings: Settings) -> None:
             require(library, "--grpc-port")
 
 
+def check_traces(settings: Settings) -> None:
+    """See that traces can be sent.
+
+    Raises:
+        ModuleNotFoundError: a library is missing.
+    """
+    if settings.traces:
+        require("opentelemetry.exporter.otlp.proto.http", "--traces")
+
+
+def check_keys(settings: Settings) -> None:
+    """Read the file of keys.
+
+    Raises:
+        ValueError: it is none; names the line.
+    """
+    if settings.keys is None:
+        return
+    try:
+        if not read_keys(settings.keys):
+            logger.warning("%s has no keys: nobody may ask anything; 'ostinato keys new' makes one", settings.keys)
+    except KeysUnreadable as error:
+        raise ValueError(f"--keys {error}") from error
+    if (warning := warning_of(settings.keys)) is not None:
+        logger.warning("%s", warning)
+
+
 def hold_grpc_port(settings: Settings) -> socket.socket | None:
     """The port for gRPC, kept for the workers; None = it is off.
 
@@ -99,22 +152,52 @@ def hold_grpc_port(settings: Settings) -> socket.socket | None:
         ) from error
 
 
-def begin(settings: Settings) -> None:
-    """What BentoML's parent process does before it starts workers: it checks, says what is to be served, and has the
-    workers looked after.
+def fetch_models(settings: Settings, bento: Any = None) -> Settings:
+    """Fetch the models that the settings name, and those that a Bento names.
+
+    Returns:
+        the settings with the repository that has them; processes that this one starts read the same.
+
+    Raises:
+        FetchFailed: one cannot be fetched; says why and what to do.
+    """
+    of_bento = sources_of(bento)
+    sources = [*read_sources(settings.models), *of_bento]
+    repository = settings.repository
+    if of_bento and not repository.is_dir():
+        repository = repository_of(bento, Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml"))
+    for fetched in fetch_all(sources, repository) if sources else ():
+        logger.info("%s", fetched)
+    if repository != settings.repository:
+        os.environ[variable_of("repository")] = str(repository)
+    return settings.model_copy(update={"repository": repository})
+
+
+def begin(settings: Settings, bento: Any = None) -> None:
+    """What BentoML's parent process does before it starts workers: it checks, fetches models, says what is to be
+    served, and has the workers looked after.
+
+    Args:
+        bento: that the service was started from, as BentoML has it; None = from none.
 
     Raises:
         SystemExit: the server cannot start so, as is said in one line.
     """
     from ostinato.service.supervisor import supervise  # and circus with it
 
-    logging.getLogger("ostinato").setLevel(logging.INFO)
+    logs.configure(settings)
     # It says that it listens before anything does.
     logging.getLogger("bentoml.serve").setLevel(logging.WARNING)
     try:
+        check_exposure(settings)
         check_grpc(settings)
+        check_keys(settings)
+        check_traces(settings)
         held = hold_grpc_port(settings)
         check_store(settings)
+        settings = fetch_models(settings, bento)
+    except FetchFailed as error:
+        raise SystemExit(f"error: {printable(str(error))}") from None
     except (ValueError, ModuleNotFoundError) as error:
         # Here there are no flags: what came as one is a variable by now.
         sentence = re.sub(
@@ -132,7 +215,7 @@ def begin(settings: Settings) -> None:
     grpc_port = None if held is None else int(held.getsockname()[1])
 
     def announce(place: str) -> None:
-        if announcement is None:
+        if announcement is None or settings.log_format == "json":
             also = "" if grpc_port is None else f", and for gRPC on {address_of(settings.host, grpc_port)}"
             logger.info("Ostinato listens on %s%s", place, also)
         else:
@@ -142,7 +225,16 @@ def begin(settings: Settings) -> None:
     verdicts = Verdicts.begin(settings)
     # While the workers import what they need; whoever comes to a version that is being tried waits for that.
     threading.Thread(target=verdicts.check_all, name="ostinato-trials", daemon=True).start()
-    supervise(announce, verdicts.descriptor, held)
+    meters = None if settings.keys is None else shared_memory()
+    supervise(announce, verdicts.descriptor, held, meters, partial(_check_address, settings))
+
+
+def _check_address(settings: Settings, host: str) -> None:
+    """Refuse an address that came from elsewhere than the settings, as BentoML's own flag."""
+    try:
+        check_exposure(settings, host)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def _shown(settings: Settings, name: str) -> str:
@@ -155,5 +247,5 @@ def _models(repository: Path) -> str:
         versions = find_versions(repository)
     except (ModelRejected, OSError) as error:
         return str(error)
-    shown = ", ".join(f"{version.parent.name}/{version.name}" for version in versions)
+    shown = ", ".join(f"{'/'.join(place_of(version, repository))}" for version in versions)
     return f"{shown or 'none'} in {repository}"

@@ -119,6 +119,8 @@ class Supervisor(circus.Arbiter):
         on_listening: called once, when the first worker takes connections, with where: ``host:port``.
         verdicts: see ``Orders``.
         grpc_port: the port for gRPC, which is kept as long as there is a server; None = none.
+        meters: see ``Orders``.
+        check_host: raises where a server must not listen at an address; nobody listens there yet.
     """
 
     def __init__(
@@ -127,13 +129,17 @@ class Supervisor(circus.Arbiter):
         on_listening: Callable[[str], object] = lambda _: None,
         verdicts: int | None = None,
         grpc_port: socket.socket | None = None,
+        meters: int | None = None,
+        check_host: Callable[[str], object] = lambda _: None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        for each in self.sockets.values():
+            check_host(each.host)
         if not options.get("plugins"):  # nobody else asks there, and what was free a while ago may be taken by now
             self.pubsub_endpoint = self.ctrl.endpoint = FREE_ENDPOINT
         self._verdicts = verdicts
-        self._grpc_port = grpc_port
+        self._grpc_port, self._meters = grpc_port, meters
         self._on_listening: Callable[[str], object] | None = on_listening
         # Its other end is the workers'; this one no child inherits.
         self._end, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -208,7 +214,9 @@ class Supervisor(circus.Arbiter):
         ports = [each.fileno() for each in self.sockets.values()]
         set_aside = self._casualties.set_aside
         grpc_port = None if self._grpc_port is None else self._grpc_port.getsockname()[1]
-        orders = Orders(self._workers_end.fileno(), ports, self._restarts, set_aside, self._verdicts, grpc_port)
+        orders = Orders(
+            self._workers_end.fileno(), ports, self._restarts, set_aside, self._verdicts, grpc_port, self._meters
+        )
         for watcher in self._services:
             watcher.env[VARIABLE] = orders.encode()
 
@@ -303,12 +311,17 @@ class Supervisor(circus.Arbiter):
 
 
 def supervise(
-    on_listening: Callable[[str], object], verdicts: int | None = None, grpc_port: socket.socket | None = None
+    on_listening: Callable[[str], object],
+    verdicts: int | None = None,
+    grpc_port: socket.socket | None = None,
+    meters: int | None = None,
+    check_host: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Have BentoML, which is about to start the workers of this process, look after them like that."""
 
     class Parent(Supervisor):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, on_listening=on_listening, verdicts=verdicts, grpc_port=grpc_port, **options)
+            own: dict[str, Any] = {"on_listening": on_listening, "verdicts": verdicts, "grpc_port": grpc_port}
+            super().__init__(*args, **own, meters=meters, check_host=check_host, **options)
 
     circus.Arbiter = Parent  # type: ignore[misc]  # the class that it makes the arbiter of

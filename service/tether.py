@@ -105,6 +105,7 @@ class Orders(msgspec.Struct):
         set_aside: releases at which workers died.
         verdicts: descriptor of what trials of releases found; None = each worker tries them itself.
         grpc_port: that the parent holds for gRPC; None = none.
+        meters: descriptor of the memory in which workers count what keys ask for; None = there is none.
     """
 
     descriptor: int
@@ -113,6 +114,7 @@ class Orders(msgspec.Struct):
     set_aside: list[SetAside] = []
     verdicts: int | None = None
     grpc_port: int | None = None
+    meters: int | None = None
 
     def encode(self) -> str:
         """The value of ``VARIABLE``."""
@@ -123,7 +125,7 @@ class Tether:
     """A worker's end; one without a parent of ours has none, and is tied to nobody.
 
     Attributes:
-        restarts, verdicts, grpc_port: see ``Orders``.
+        restarts, verdicts, grpc_port, meters: see ``Orders``.
     """
 
     def __init__(self, orders: Orders | None = None) -> None:
@@ -132,6 +134,7 @@ class Tether:
         self.restarts = orders.restarts if orders else {}
         self.verdicts = orders.verdicts if orders else None
         self.grpc_port = orders.grpc_port if orders else None
+        self.meters = orders.meters if orders else None
         self._reasons = {aside.release: aside.reason for aside in orders.set_aside} if orders else {}
         if orders:
             with contextlib.suppress(OSError):  # no descriptor of ours: the variable was inherited from far above

@@ -20,27 +20,33 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 import ostinato
+from ostinato.service import logs
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader
+from ostinato.service.catalogue.reload import LiveModels
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
 from ostinato.service.edge.asgi import App, Edge
+from ostinato.service.edge.certificates import context_of_server, follow_files
 from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
 from ostinato.service.edge.desk import OUT_OF_DESCRIPTORS, Desk
 from ostinato.service.edge.http_connection import HttpConnection
+from ostinato.service.edge.key_routes import access_of
 from ostinato.service.edge.openapi.documents import Documents
 from ostinato.service.edge.routes import Routes
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import Streams
+from ostinato.service.inference.shadows import Shadows
 from ostinato.service.metrics.process import ProcessWatch
 from ostinato.service.metrics.series import Metrics
 from ostinato.service.metrics.workers import WorkerMetrics, worker_metrics
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.sessions.turns import Turns
-from ostinato.service.state.address import most_sessions, open_store
+from ostinato.service.state.address import most_sessions, open_document, open_store
 from ostinato.service.tether import FAULTS, NO_SIGNAL, Tether
+from ostinato.service.tracing import Tracer
 
 if TYPE_CHECKING:
     from ostinato.service.edge.oip.grpc.server import GrpcServer
@@ -52,6 +58,8 @@ COUNT_SECONDS = 1.0
 """How often it is asked whether a count of the sessions is due; most often it is not."""
 DRAIN_POLL_SECONDS = 0.02
 ASK_STORE_SECONDS = 1.0
+END_SECONDS = 1.0
+"""How long what is done beside the requests may take to end; it is waited for so that nothing of it is left behind."""
 LEAVE_SECONDS = 5
 """How long clients may take to read their last answers when the drain is over."""
 
@@ -70,6 +78,7 @@ class Worker:
         self.metrics = Metrics()
         for name in (NO_SIGNAL, "SIGKILL", "SIGTERM", *sorted(FAULTS), *self._tether.restarts):
             self.metrics.worker_restarts.labels(signal=name).value = float(self._tether.restarts.get(name, 0))
+        self._tracer = Tracer(settings.traces) if settings.traces else None
         self.catalogue = Catalogue()
         self._store, turns = open_store(settings), Turns()
         self._store.on_failure = self.metrics.store_errors.labels().inc
@@ -81,22 +90,17 @@ class Worker:
             default_ttl_seconds=settings.ttl_seconds,
             look_ups=self.metrics.look_up_seconds.labels(),
         )
-        self.ledger = Ledger(self._store, turns)
+        self.ledger = Ledger(self._store, turns, tracer=self._tracer)
+        self._shadows = Shadows(self.catalogue, self.ledger, self.metrics)
         self._verdicts = Verdicts(settings, self._tether.verdicts)
-        self._loader = Loader(
-            settings, self.catalogue, self._store, self.ledger, self.metrics, self._tether, self._verdicts
-        )
-        self.desk = Desk(self.metrics, settings)
-        self.routes = Routes(self.catalogue, self.sessions, self.ledger, self.desk)
-        self.streams = Streams(
-            self.catalogue,
-            self.sessions,
-            self.ledger,
-            self.desk,
-            self.metrics,
-            settings,
-            self.routes.columns.answer_arrow,
-        )
+        seen_by = self.metrics, self._tether, self._verdicts, self._tracer
+        self._loader = Loader(settings, self.catalogue, self._store, self.ledger, *seen_by)
+        self.desk = Desk(self.metrics, settings, tracer=self._tracer)
+        document, watches = open_document(settings), settings.watch
+        self._live = LiveModels(document, self.catalogue, self._loader, settings.repository, watches=watches)
+        self.routes = Routes(self.catalogue, self.sessions, self.ledger, self.desk, live=self._live)
+        self.desk.access = access_of(settings.keys, self._tether.meters, self.routes)
+        self.streams = Streams(self.catalogue, self.routes, self.desk, self.metrics, settings)
         self.grpc = None if settings.grpc_port is None else self._grpc_server(settings.grpc_port)
         self._worker_metrics: WorkerMetrics | None = None
         self._descriptors = DescriptorWatch(lambda: self.desk.count_refusal(OUT_OF_DESCRIPTORS))
@@ -111,8 +115,7 @@ class Worker:
         from ostinato.service.edge.oip.grpc.server import GrpcServer  # its libraries are an extra
 
         return GrpcServer(
-            self.routes.inference,
-            self.routes.descriptions,
+            self.routes,
             self.desk,
             self.settings,
             self._tether.grpc_port or port,
@@ -128,37 +131,25 @@ class Worker:
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests should come here: models are checked, at least one is served (or with ``require_models``
-        all are), the store answers, and it is not draining.
+        all are), the store answers, what is decided about models is known, and it is not draining.
         """
         catalogue = self.catalogue
         are_served = bool(catalogue.served) and not (self.settings.require_models and catalogue.rejections)
-        trouble = self._store.trouble
+        trouble = self._store.trouble or ("" if catalogue.are_decisions_known else self._live.trouble)
         if self._draining:
             status = "draining"
         elif not catalogue.complete:
             status = "starting"
         elif not are_served:
             status = "failed"
-        elif not self._has_store_answered or trouble:
+        elif not (self._has_store_answered and catalogue.are_decisions_known) or trouble:
             status = "store_unavailable" if trouble or self._loader.trouble else "starting"
         else:
             status = "ready"
         ready = status == "ready"
-        models: list[dict[str, Any]] = [
-            {"model": engine.manifest.name, "version": engine.manifest.version, "status": "ready"}
-            for engine in catalogue.served
-        ]
-        models += [
-            {"model": rejection.model, "version": rejection.version, "status": "failed", "reason": rejection.reason}
-            for rejection in catalogue.rejections
-        ]
-        models += [
-            {"model": model, "version": version, "status": "missing", "sessions": count}
-            for (model, version), count in self._loader.missing.items()
-        ]
-        content: dict[str, Any] = {"status": status, "models": models}
+        content: dict[str, Any] = {"status": status, "models": self._loader.states()}
         if reason := self._loader.failure or trouble or ("" if self._has_store_answered else self._loader.trouble):
-            content["reason"] = reason
+            content["reason"] = self.desk.words.of(reason)
         elif status == "failed" and self.settings.require_models:
             content["reason"] = "a version failed a check, and every one is required (require_models)"
         return ready, content
@@ -167,10 +158,7 @@ class Worker:
         """Begin to load the models, and to look after sessions, slow requests and signals. A store that cannot begin
         is tried again, and until it has the service is not ready.
         """
-        # BentoML lets others' words through from warnings on; what was loaded, and when it drained, is worth reading.
-        logging.getLogger("ostinato").setLevel(logging.INFO)
-        # uvicorn words an access line for each request as long as its logger leads to any handler.
-        logging.getLogger("uvicorn.access").propagate = False
+        logs.configure(self.settings)
         loop = asyncio.get_running_loop()
         self.desk.max_connections = connections_within(raise_limit(), self.settings.max_connections)
         self._descriptors.install(loop)
@@ -185,10 +173,14 @@ class Worker:
             loop.create_task(self.desk.sweep()),
             loop.create_task(self.streams.sweep()),
         ]
+        if self.desk.access is not None:
+            self._tasks.append(loop.create_task(self.desk.access.keep()))
         if self.settings.workers > 1:
             self._worker_metrics = worker_metrics(self.metrics, Path(tempfile.gettempdir()))
             self.metrics.gather = self._worker_metrics.gather
             self._tasks.append(loop.create_task(self._worker_metrics.keep()))
+        if (context := context_of_server()) is not None:
+            self._tasks.append(loop.create_task(follow_files(self.settings, context)))
         for number in (signal.SIGTERM, signal.SIGINT):
             self._drain_on(number, loop)
         if self.settings.workers > 1:
@@ -202,6 +194,8 @@ class Worker:
         """Hand back whatever is still under way."""
         for task in self._tasks:
             task.cancel()
+        if ending := [task for task in self._tasks if task is not asyncio.current_task()]:
+            await asyncio.wait(ending, timeout=END_SECONDS)
         self.streams.close()
         if self.grpc is not None:
             await self.grpc.stop()
@@ -210,6 +204,9 @@ class Worker:
         if self._worker_metrics is not None:
             self._worker_metrics.leave()
         await self._store.stop()
+        await self._live.stop()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
 
     async def drain(self) -> None:
         """Take no new work, and wait until what was taken is answered, or ``drain_seconds`` have passed."""
@@ -264,12 +261,12 @@ class Worker:
             self._loaded.set()
 
     async def _look_after(self) -> None:
-        """Try again what is not served."""
+        """Follow what is decided about models, and try again what is not served."""
         await self._loaded.wait()
         try:
-            await self._loader.keep()
+            await self._live.keep()
         except Exception:
-            logger.exception("what is not served is not tried again")
+            logger.exception("what is not served is not tried again, nor what is decided followed")
 
     async def _ask_store(self) -> None:
         """Have the store begin, and ask it, which may be on its way, until it has answered once."""
@@ -289,7 +286,12 @@ class Worker:
         return True
 
     async def _load_all(self) -> None:
-        await self._loader.load()
+        beginning = asyncio.create_task(self._live.begin())
+        try:
+            await self._loader.load()
+        finally:
+            await beginning
+        self._live.let_go_of_unloaded()
         # What was built until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -332,6 +334,7 @@ class Worker:
             self._descriptors.probe()
             try:
                 self.sessions.expire()
+                self._shadows.sweep()
             except Exception:
                 logger.exception("an expiry failed")
 

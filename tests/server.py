@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,6 +82,7 @@ class ServerProcess:
     Args:
         port: the port to listen on; None = any free one.
         environment: further variables.
+        without: variables that it has not.
 
     Attributes:
         environment: all of them.
@@ -95,6 +96,7 @@ class ServerProcess:
         target: str = "ostinato.service.app:Ostinato",
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
+        without: Iterable[str] = (),
         **settings: Any,
     ) -> None:
         self.port = port or free_port()
@@ -104,12 +106,16 @@ class ServerProcess:
             **os.environ,
             "OSTINATO_REPOSITORY": str(repository),
             "OSTINATO_STATE": "memory://",
+            # Tests send what nobody else does; tests/process/test_exposure.py is about the guard.
+            "OSTINATO_OPEN": "true",
             "BENTOML_HOME": str(home / "bentoml"),
             "BENTOML_DO_NOT_TRACK": "true",
             "HOME": str(home),
             **(environment or {}),
             **{f"OSTINATO_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        for name in without:
+            self.environment.pop(name, None)
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
         self._command = [sys.executable, "-m", "bentoml", "serve", target, *address]
         self.start()

@@ -67,11 +67,11 @@ def offline(directory: Path, inputs: Arrays, context: Arrays) -> dict[str, Array
     return {name: made[0] for name, made in zip(names, session.run(names, feeds), strict=True)}
 
 
-def panel() -> TensorNetwork:
+def panel(seed: int = 3) -> TensorNetwork:
     """Load ``[B, T, 2]`` and codes of weekdays ``[B, T]``, with the customer ``[B, 3]`` and a region code ``[B]`` as
     context: levels ``[B, T, 2]``, a kind ``[B, T]`` (int64), and a summary once a run ``[B, 4]``.
     """
-    generator = np.random.default_rng(3)
+    generator = np.random.default_rng(seed)
     width = 2 + NUM_DAYS
 
     def weights(*shape: int) -> Array:

@@ -1,4 +1,4 @@
-"""Programs that tests run and that are not Python's: prometheus, promtool and kubectl."""
+"""Programs that tests run and that are not Python's: prometheus, promtool, kubectl and mosquitto."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus", "kubectl": "kubernetes-client"}
+PACKAGES = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "kubectl": "kubernetes-client",
+    "mosquitto": "mosquitto",
+}
 
 
 def tool(name: str) -> str:
     """Where a program is; the test fails where it is absent."""
     # `.ci/install-tools` puts what PATH lacks beside the interpreter.
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), "/usr/sbin"])
     program = shutil.which(name, path=places)
     if program is None:
         pytest.fail(f"{name} is not on PATH: run .ci/install-tools, or install Debian's package {PACKAGES[name]}")

@@ -19,7 +19,7 @@ ANSWER_SECONDS = 30.0
 
 # RFC 6455, section 4.1: any 16 bytes; the server must prove that it read them, which is no concern of a benchmark.
 _HANDSHAKE = (
-    "GET {} HTTP/1.1\r\nHost: benchmark\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "GET {} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 

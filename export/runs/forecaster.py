@@ -8,6 +8,7 @@ from pathlib import Path
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, series_input
+from ostinato.export.told_time import ToldTime, with_time
 from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.forecaster import ForecasterRun, load_run
 from ostinato.service.artifact.tensors import Input, Statistics
@@ -22,7 +23,8 @@ def export_run(
 
     An output feature has the name of its target, behind it the quantile in percent, as ``pm2.5_p10``, or ``_mean`` and
     ``_std``, and of several steps ahead ``_ahead_3``. What is forecast of a target one step ahead feeds back into it.
-    Columns that are the same in all steps of a series are the context ``static``.
+    Columns that are the same in all steps of a series are the context ``static``. A table with times gives the manifest
+    its ``time``.
 
     Raises:
         RunError: the run directory is absent or damaged.
@@ -30,7 +32,7 @@ def export_run(
     """
     run = load_run(run_directory)
     targets = tuple(target.name for target in run.features.targets)
-    return export_module(
+    exported = export_module(
         run.network,
         series_input(run.features, run.content),
         repository,
@@ -43,6 +45,7 @@ def export_run(
         report=report,
         **label(run.content, name),
     )
+    return with_time(exported, ToldTime())
 
 
 def _context(run: ForecasterRun) -> tuple[Input, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.models.data.calendar import time_of
 from ostinato.models.data.columns import Floats, SeriesSteps, Times, read_numbers, read_static, read_words
 from ostinato.models.data.files import SeriesRows, read_series
 from ostinato.models.data.series_recipe import DataRecipe
@@ -74,6 +75,8 @@ class Dataset:
     stand for.
     ``statistics``, ``target_statistics``, ``static_statistics``: of the features, the targets, the static columns.
     ``step``: how far the steps are apart, in words; None = they are rows, whatever their times.
+    ``time``: where in time the steps lie and which features a calendar tells, as a manifest has it; ``is_local``: by a
+    clock that is not UTC's. Empty where they are rows.
     ``num_filled``: how many steps have no row. ``notes``: sentences about what is unusual in the file.
     """
 
@@ -87,6 +90,7 @@ class Dataset:
     static: tuple[str, ...] = ()
     static_statistics: TrainingStatistics = NOTHING
     step: str | None = None
+    time: dict[str, Any] = field(default_factory=dict)
     num_filled: int = 0
     notes: tuple[str, ...] = ()
 
@@ -113,6 +117,8 @@ class Dataset:
             "step": self.step,
             "num_filled_steps": self.num_filled,
         }
+        if self.time:
+            content["time"] = self.time
         if len(self.series) > 1 or self.series[0].name:
             content["num_series"] = len(self.series)
         for part in PARTS:
@@ -163,6 +169,7 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     training = np.concatenate([one.truth[: one.validation_start] for one in trained])
     target_statistics = training_statistics(recipe, training, recipe.targets)
     notes = (*columns.notes, *_axis_notes(places), *_constants(recipe, statistics), *_absent(recipe, series))
+    step = next((str(place.found.axis.step) for place in places if place.found.axis.step is not None), None)
     return Dataset(
         features=recipe.features,
         targets=recipe.targets,
@@ -173,7 +180,14 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
         static=recipe.static,
         static_statistics=training_statistics(recipe, np.stack([one.static for one in trained]), recipe.static),
         sha256=hashlib.sha256(recipe.file.read_bytes()).hexdigest(),
-        step=next((str(place.found.axis.step) for place in places if place.found.axis.step is not None), None),
+        step=step,
+        time=time_of(
+            recipe,
+            step,
+            [(one.values[: one.validation_start], one.times[: one.validation_start]) for one in trained],
+            categories,
+            is_local=any(place.found.axis.is_local for place in places),
+        ),
         num_filled=sum(place.found.axis.num_filled for place in places),
         notes=tuple(f"{recipe.file}: {note}" for note in notes),
     )

@@ -73,7 +73,7 @@ def train(recipe: Recipe, job: Job) -> Trained:
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
     network, fitted = _fit(recipe, dataset, job)
     judged = scores.judge(
-        _forecast(network, recipe, dataset),
+        forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),
         dataset,
         _origins(recipe, dataset),
@@ -195,7 +195,7 @@ def _origins(recipe: Recipe, dataset: Dataset) -> list[tuple[Series, range]]:
     return [(series, origins[::every]) for series, origins in found]
 
 
-def _forecast(network: Forecaster | AnyMultiHorizon, recipe: Recipe, dataset: Dataset) -> scores.ForecastOf:
+def forecast_of(network: Forecaster | AnyMultiHorizon, recipe: Recipe, dataset: Dataset) -> scores.ForecastOf:
     """How a network forecasts after some steps of a series, ``[n, H, K, P]``."""
     num_steps = recipe.training.horizon_steps
     if recipe.network.forecast == "attention":

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ostinato.models.data.series import Dataset, Floats, Series, Times, moment_words
 from ostinato.models.errors import DataError
 from ostinato.models.networks.forecasts import Forecasts
-from ostinato.models.scores.rivals import Autoregression, persistence, seasonal_naive
+from ostinato.models.scores.rivals import Autoregression
 from ostinato.models.training.forecasting import futures, origins_of
+from ostinato.naive_forecasts import persistence, seasonal_naive
 
 NETWORK, PERSISTENCE, SEASONAL_NAIVE, AUTOREGRESSION = (
     "network",

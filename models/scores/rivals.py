@@ -1,4 +1,4 @@
-"""Rivals: forecasts that need no training, or hardly any, and that a network must beat."""
+"""Rivals that take hardly any training, and that a network must beat; ``naive_forecasts.py`` has those without any."""
 
 from __future__ import annotations
 
@@ -9,45 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.models.data.series import Floats, Series
+from ostinato.naive_forecasts import last_seen_values
 
 # Of the autoregression: so many of the last steps, and how many rows for each weight it takes to learn them.
 _LAST_STEPS = 6
 _ROWS_PER_WEIGHT = 5
 # Keeps weights finite where lags say the same: of the mean square of a lag.
 _RIDGE = 1e-6
-
-
-def last_seen_values(series: Floats) -> Floats:
-    """Each step's last value that is not NaN, ``[N]``; NaN before the first."""
-    rows = np.where(np.isnan(series), 0, np.arange(len(series)))
-    return series[np.maximum.accumulate(rows)]
-
-
-def last_seen_of_season(series: Floats, season_steps: int) -> Floats:
-    """For each step the value one season before it; where that is missing, the one a season earlier, and so on."""
-    forecast = np.full_like(series, np.nan)
-    for phase in range(min(season_steps, max(0, len(series) - season_steps))):
-        forecast[phase + season_steps :: season_steps] = last_seen_values(series[phase::season_steps])[:-1]
-    return forecast
-
-
-def persistence(target: Floats, origins: range, num_steps: int) -> Floats:
-    """The last value seen at each origin, for all steps ahead, ``[n, num_steps]``."""
-    return np.repeat(last_seen_values(target)[origins, None], num_steps, axis=1)
-
-
-def seasonal_naive(target: Floats, origins: range, num_steps: int, season_steps: int) -> Floats:
-    """The value whole seasons before each step ahead, as known at the origin, ``[n, num_steps]``.
-
-    It is the one a season before; of more than a season ahead, or where it is missing, the one a season earlier.
-    """
-    by_season = last_seen_of_season(np.concatenate([target, np.full(season_steps, np.nan, np.float32)]), season_steps)
-    columns = []
-    for ahead in range(1, num_steps + 1):
-        # How far ahead the same phase of the season first comes: the later ones have the same forecast.
-        first = (ahead - 1) % season_steps + 1
-        columns.append(by_season[[origin + first for origin in origins]])
-    return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)

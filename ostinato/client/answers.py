@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from ostinato.client.arrays import Array, Outputs, to_outputs, to_outputs_with_holes
 from ostinato.client.exchange import accepted, unexpected
 from ostinato.client.retry import ServiceAnswer
+from ostinato.client.times import times_of
 from ostinato.errors import UnexpectedAnswer
 
 Found = TypeVar("Found")
@@ -21,7 +21,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """A session at one moment; ``expires_at`` None = never, unless it is stepped."""
+    """A session at one moment; ``expires_at`` None = never, unless it is stepped.
+
+    ``last_at``: when its last step was, of a model with a time; None where that is not known, or was not asked for.
+    ``offset``: of the reading applied last, in ``source``; None = none ever said it.
+    """
 
     session_id: str
     model: str
@@ -29,6 +33,9 @@ class SessionInfo:
     steps: int
     opened_at: datetime | None
     expires_at: datetime | None
+    last_at: datetime | None = None
+    source: str | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,21 +57,34 @@ class Stepped:
 
     ``output_steps``: of a model that answers once a frame, the step that each row of the outputs is of, int64 ``[k]``,
     by name where there are several outputs; else None.
+    ``at``: of a chunk with times, the time of each row; else None. ``filled``: how many steps were filled in.
+    ``anomaly``: of a calibrated forecaster, how surprising the reading of each row was, 0 to 1, float64 ``[n]``, NaN
+    where that is not known; else None. ``events``: what began and ended with these steps.
     """
 
     outputs: Outputs
     steps: int
     output_steps: Outputs | None = None
+    at: tuple[datetime | None, ...] | None = None
+    filled: int = 0
+    anomaly: NDArray[np.float64] | None = None
+    events: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class RowError:
-    """Why a row failed, in the service's words; ``expected_seq`` where its ``seq`` was not the session's."""
+    """Why a row failed, in the service's words; where it is not what comes next, ``expected_seq`` or ``last_at``, and
+    of a session with an offset what ``SeqConflict`` has.
+    """
 
     row: int
     code: str
     detail: str
     expected_seq: int | None = None
+    last_at: str | None = None
+    source: str | None = None
+    offset: int | None = None
+    last_seq: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,10 @@ class ManyStepped:
         errors: of the rows that failed, by row.
         output_steps: of a model that answers once a frame, the step that each row is of, int64 ``[R]``, 0 where it
             completes no frame and its outputs are as of one that failed; else None.
+        at, filled: of a message with times: those of the rows, None in rows that failed, and how many steps were filled
+            in before each, int64 ``[R]``; else None.
+        anomaly: of a calibrated forecaster, float64 ``[R]``, as of ``Stepped``; else None. ``events``: of all rows,
+            each with its ``row``.
     """
 
     session_ids: tuple[str, ...]
@@ -86,6 +110,10 @@ class ManyStepped:
     outputs: Outputs
     errors: tuple[RowError, ...]
     output_steps: Outputs | None = None
+    at: tuple[datetime | None, ...] | None = None
+    filled: NDArray[np.int64] | None = None
+    anomaly: NDArray[np.float64] | None = None
+    events: tuple[dict[str, Any], ...] = ()
 
 
 def read(answer: ServiceAnswer, reader: Callable[[Mapping[str, Any]], Found]) -> Found:
@@ -117,6 +145,17 @@ def hold(members: Mapping[str, Any], **asked: Any) -> None:
             raise ValueError(f"it is about {name} {members[name]!r}, and {value!r} was asked for")
 
 
+def text_of(members: Mapping[str, Any], name: str) -> str:
+    """A member that is a text.
+
+    Raises:
+        ValueError: it is none. KeyError: it is absent.
+    """
+    text = members[name]
+    _check(isinstance(text, str), f"its {name} is no text")
+    return str(text)
+
+
 def session_of(
     members: Mapping[str, Any],
     *,
@@ -127,13 +166,13 @@ def session_of(
 ) -> SessionInfo:
     """A session, held to what is given of it."""
     hold(members, session_id=session_id, model=model, version=version)
-    for name in ("session_id", "model", "version"):
-        _check(isinstance(members[name], str), f"its {name} is no text")
+    session_id, model, version = (text_of(members, name) for name in ("session_id", "model", "version"))
     found = count_of(members["steps"], "steps")
     _check(steps is None or found == steps, f"the session has {found} steps, and would have {steps}")
-    times = (members.get("opened_at"), members.get("expires_at"))
-    opened_at, expires_at = (None if time is None else datetime.fromisoformat(time) for time in times)
-    return SessionInfo(members["session_id"], members["model"], members["version"], found, opened_at, expires_at)
+    opened_at, expires_at, last_at = times_of([members.get(name) for name in ("opened_at", "expires_at", "last_at")])
+    offset = None if members.get("offset") is None else count_of(members["offset"], "offset")
+    source = None if offset is None else text_of(members, "source")
+    return SessionInfo(session_id, model, version, found, opened_at, expires_at, last_at, source, offset)
 
 
 def page_of(members: Mapping[str, Any], model: str | None, cursor: str | None) -> SessionInfoPage:
@@ -146,45 +185,48 @@ def page_of(members: Mapping[str, Any], model: str | None, cursor: str | None) -
     return SessionInfoPage(sessions, next_cursor, num_unreadable)
 
 
-def stepped(members: Mapping[str, Any], session: SessionInfo, num_steps: int, *, return_sequences: bool) -> Stepped:
-    """The answer to a chunk of ``num_steps`` steps, after those of ``session``. One row of outputs for several may be
-    all that the model gives: the caller is to find that out.
+def stepped(
+    members: Mapping[str, Any], session_id: str, num_steps: int, *, return_sequences: bool, place: Mapping[str, Any]
+) -> Stepped:
+    """The answer to a chunk of ``num_steps`` steps, after as many as its ``place`` says; without ``seq`` there, after
+    whichever there are. One row of outputs for several may be all that the model gives: the caller is to find that out.
     """
-    hold(members, session_id=session.session_id, seq=session.steps)
-    steps = count_of(members["steps"], "steps")
-    _check(steps == session.steps + num_steps, f"it has {steps} steps, after {session.steps} and {num_steps}")
+    is_timed = "at" in place
+    hold(members, session_id=session_id, seq=place.get("seq"))
+    steps, seq = count_of(members["steps"], "steps"), count_of(members["seq"], "seq")
+    filled = count_of(members["filled"], "filled") if is_timed else 0
+    _check(steps == seq + filled + num_steps, f"it has {steps} steps, after {seq} and {filled + num_steps}")
     outputs = outputs_of(members["outputs"])
     if "output_steps" in members:
-        return Stepped(outputs, steps, _steps_told(members["output_steps"], outputs, session.steps, steps))
+        return Stepped(outputs, steps, _steps_told(members["output_steps"], outputs, seq, steps))
     num_rows = num_steps if return_sequences else 1
     for made in arrays_of(outputs):
         _check(made.ndim >= 2, "its outputs are no rows of numbers")
         _check(len(made) in (1, num_rows), f"it has {len(made)} rows of outputs, for {num_steps} steps")
-    return Stepped(outputs, steps)
+    at = times_of(members["at"]) if is_timed else None
+    return Stepped(outputs, steps, None, at, filled, anomaly_of(members, num_rows), tuple(members.get("events", ())))
 
 
-def forecast_of(members: Mapping[str, Any], *, session_id: str, horizon: int) -> Outputs:
-    """Outputs ``[horizon, O]``; one of several may be one row, if the model makes it once."""
-    hold(members, session_id=session_id)
-    outputs = outputs_of(members["outputs"])
-    numbers = (1, horizon) if isinstance(outputs, dict) else (horizon,)
-    for made in arrays_of(outputs):
-        _check(made.ndim >= 2 and len(made) in numbers, f"its outputs are not those of {horizon} steps")
-    return outputs
+def anomaly_of(members: Mapping[str, Any], num_rows: int) -> NDArray[np.float64] | None:
+    """How surprising each row's reading was, ``[n]``; None where the model does not say."""
+    if "anomaly" not in members:
+        return None
+    anomaly = np.array(members["anomaly"], np.float64)
+    _check(anomaly.shape == (num_rows,), f"it has {len(anomaly)} anomalies, for {num_rows} rows")
+    return anomaly
 
 
 def predicted(
     members: Mapping[str, Any],
     *,
     model: str,
-    version: str | None,
     lengths: Sequence[int],
     return_sequences: bool,
     return_state: bool,
     align: bool,
 ) -> tuple[list[Outputs], list[dict[str, Array]]]:
     """The outputs of sequences, and their states. As of a chunk, one row of outputs may be all that the model gives."""
-    hold(members, model=model, version=version)
+    hold(members, model=model)
     is_framed = "output_steps" in members
     outputs = [outputs_of([] if each is None and is_framed else each) for each in members["outputs"]]
     _check(len(outputs) == len(lengths), f"it has outputs of {len(outputs)} sequences, and {len(lengths)} were sent")
@@ -218,8 +260,9 @@ def many_stepped(
     named = columns if isinstance(columns, dict) else {"": columns}
     lengths = {len(rows) for rows in (seqs, *named.values())}
     _check(bool(named) and lengths == {num_rows}, f"its columns are not of {num_rows} rows")
+    stands = [each.name for each in fields(RowError)[3:]]
     errors = tuple(
-        RowError(count_of(error["row"], "row"), error["code"], error["detail"], error.get("expected_seq"))
+        RowError(count_of(error["row"], "row"), error["code"], error["detail"], *map(error.get, stands))
         for error in members["errors"]
     )
     failed = {error.row for error in errors}
@@ -230,9 +273,8 @@ def many_stepped(
     for row, (number, end, *outputs) in enumerate(zip(seqs, ends, *named.values(), strict=True)):
         is_there = number is not None
         is_answered = is_there if told is None else end is not None
-        _check(
-            all((output is not None) == is_answered for output in outputs), f"row {row} has only some of its members"
-        )
+        is_whole = all((output is not None) == is_answered for output in outputs)
+        _check(is_whole, f"row {row} has only some of its members")
         _check(is_there or not is_answered, f"row {row} has outputs and no seq")
         _check(is_there != (row in failed), f"row {row} has not either outputs or an error")
         if is_there and seq is not None and seq[row] is not None:
@@ -244,7 +286,14 @@ def many_stepped(
         by_name = told if isinstance(told, dict) else {"": told}
         ends_of = {name: _with_zeros(rows) for name, rows in by_name.items()}
         steps = ends_of if isinstance(told, dict) else ends_of[""]
-    return ManyStepped(tuple(session_ids), numbers, made if columns is named else made[""], errors, steps)
+    all_of = made if columns is named else made[""]
+    found = ManyStepped(tuple(session_ids), numbers, all_of, errors, steps)
+    found = replace(found, anomaly=anomaly_of(members, num_rows), events=tuple(members.get("events", ())))
+    if "at" not in members:
+        return found
+    at, filled = times_of(members["at"]), np.array([count_of(each, "filled") for each in members["filled"]], np.int64)
+    _check(len(at) == len(filled) == num_rows, f"its times are not of {num_rows} rows")
+    return replace(found, at=at, filled=filled)
 
 
 def _with_zeros(rows: Sequence[Any]) -> Array:
@@ -280,22 +329,6 @@ def outputs_of(words: Any) -> Outputs:
 def arrays_of(outputs: Outputs) -> list[Array]:
     """The arrays among outputs."""
     return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
-
-
-def check_state(file: bytes, session_id: str) -> None:
-    """Hold a session's safetensors file to the session asked for, where it says whose it is.
-
-    Raises:
-        ValueError: it is another's.
-    """
-    num_header_bytes = int.from_bytes(file[:8], "little")
-    try:
-        header = json.loads(file[8 : 8 + num_header_bytes])
-    except ValueError:
-        return
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if isinstance(metadata, dict):
-        hold({"session_id": session_id, **metadata}, session_id=session_id)
 
 
 def count_of(number: Any, name: str) -> int:

@@ -17,9 +17,13 @@ from ostinato.client import wire
 from ostinato.client.addresses import shown
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
 from ostinato.client.arrays import Array, Context, Outputs, Rows, States
+from ostinato.client.async_session import AsyncSession
 from ostinato.client.async_stream import AsyncStream
 from ostinato.client.connections import LoopConnections, made_again
+from ostinato.client.data_frame_client import AsyncDataFrameMethods
+from ostinato.client.data_frame_verbs import DataFrameVerbs
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out_async
+from ostinato.client.forecasts import ForecastOptions, Known, ManyForecasts
 from ostinato.client.generation import (
     GeneratedStep,
     GenerateOptions,
@@ -28,17 +32,17 @@ from ostinato.client.generation import (
     Scored,
     Source,
     Value,
-    WrittenReader,
 )
 from ostinato.client.generation_stream import stream_async
+from ostinato.client.keys import own_key
 from ostinato.client.retry import Outcome, RetryPolicy
-from ostinato.client.session import AsyncSession
+from ostinato.client.times import Times
 from ostinato.client.verbs import Verbs
 
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncDataFrameMethods):
     """Models and sessions of a running service; ``Client`` is the same for code that blocks. Made once, it may be used
     by one ``asyncio.run`` after another: each connects anew.
 
@@ -53,6 +57,8 @@ class AsyncClient:
 
     Args:
         url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
+        key: what ``ostinato keys new`` printed, where the service has keys; None = that of the environment, in
+            ``OSTINATO_KEY`` or the file ``OSTINATO_KEY_FILE``, if there is one.
         patience_seconds: for how long a request is sent again; 0 = it is sent once. Where nobody listens, and
             no service was reached before, each address is tried once.
         timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
@@ -68,6 +74,7 @@ class AsyncClient:
         self,
         url: str | Sequence[str],
         *,
+        key: str | None = None,
         patience_seconds: float = 30.0,
         timeout_seconds: float = 20.0,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -79,24 +86,20 @@ class AsyncClient:
         self.urls = wire.base_urls(url)
         policy = RetryPolicy(patience_seconds)
         self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
+        self._key = own_key(key)
         self._verbs = Verbs(self._exchanges)
+        self._data_frames = DataFrameVerbs(self._exchanges, self._verbs)
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
-        options = wire.options(self.urls, timeout_seconds)
+        options = wire.options(self.urls, timeout_seconds, self._key)
         self._connections = LoopConnections(
             lambda: httpx2.AsyncClient(transport=transport, mounts=wire.direct(), **options),
             is_bound=transport is not None,
         )
-        self._settings = {
-            "patience_seconds": patience_seconds,
-            "timeout_seconds": timeout_seconds,
-            "transport": transport,
-            "choose": choose,
-            "sleep": sleep,
-            "clock": clock,
-            "chance": chance,
-        }
+        times = {"patience_seconds": patience_seconds, "timeout_seconds": timeout_seconds}
+        parts = {"transport": transport, "choose": choose, "sleep": sleep, "clock": clock, "chance": chance}
+        self._settings = {"key": key, **times, **parts}
 
     def __repr__(self) -> str:
         return f"<AsyncClient {', '.join(map(shown, self.urls))}>"
@@ -210,8 +213,8 @@ class AsyncClient:
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
         does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
         """
-        begin = self._generation.begin_stream(model, inputs, options)
-        return stream_async(self._connections, begin, self._sleep, WrittenReader(model, inputs, options))
+        begin, reads = self._generation.begin_stream(model, inputs, options)
+        return stream_async(self._connections, begin, self._sleep, reads)
 
     async def score(
         self,
@@ -232,6 +235,7 @@ class AsyncClient:
         ttl_seconds: float | None = None,
         version: str | None = None,
         context: Context | None = None,
+        checkpoint: str | None = None,
         keep: bool = False,
     ) -> AsyncSession:
         """A new session; ``async with`` opens it and closes it at the end, unless ``keep``. Where there is no block,
@@ -242,11 +246,17 @@ class AsyncClient:
             ttl_seconds: how long it may go without a chunk; 0 = for ever, None = as the server is set.
             version: of the model; the latest where it is None.
             context: name -> what is the same in all its steps, for a model that takes such.
+            checkpoint: it begins from, with the steps, the version and the context that this was saved with.
         """
 
         def begin() -> Plan[SessionInfo]:
             return self._verbs.open(
-                model, session_id=session_id, ttl_seconds=ttl_seconds, version=version, context=context
+                model,
+                session_id=session_id,
+                ttl_seconds=ttl_seconds,
+                version=version,
+                context=context,
+                checkpoint=checkpoint,
             )
 
         return AsyncSession(self._run, self._verbs, begin, closes_at_exit=not keep)
@@ -281,20 +291,46 @@ class AsyncClient:
         inputs: Rows,
         seq: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
         create_missing: bool = False,
+        at: Times | None = None,
+        *,
+        source: str | None = None,
+        offset: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
     ) -> ManyStepped:
-        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` ``[R]``. Rows fail alone; the
-        result's ``errors`` tell of them.
+        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` or times ``at`` ``[R]``. Rows fail
+        alone; the result's ``errors`` tell of them.
 
-        It is sent again after a lost answer if every row has a ``seq`` and no session stands in it twice.
+        It is sent again after a lost answer if every row has one of these, or an ``offset`` (``[R]``: where it is in
+        ``source``), and no session stands in it twice.
         """
-        return await self._run(self._verbs.step_many(model, session_ids, inputs, seq, create_missing=create_missing))
+        options: dict[str, Any] = {"create_missing": create_missing, "at": at, "source": source, "offset": offset}
+        return await self._run(self._verbs.step_many(model, session_ids, inputs, seq, **options))
+
+    async def forecast_many(
+        self,
+        model: str,
+        session_ids: Sequence[str],
+        horizon: int,
+        known_future: Known = None,
+        **options: Unpack[ForecastOptions],
+    ) -> ManyForecasts:
+        """The next ``horizon`` outputs of each of R sessions in one message, as of ``Session.forecast`` with these
+        options; ``known_future`` is of all of them. Rows fail alone; the result's ``errors`` tell of them.
+        """
+        return await self._run(self._verbs.forecasts.many(model, session_ids, horizon, known_future, options))
 
     def stream(self, model: str, create_missing: bool = False) -> AsyncStream:
         """Steps of many sessions over one WebSocket, which ``async with`` connects; ``create_missing`` opens unknown
         ids.
         """
         return AsyncStream(
-            self._exchanges, self._verbs, self._send, self._sleep, self._timeout_seconds, model, create_missing
+            self._exchanges,
+            self._verbs,
+            self._send,
+            self._sleep,
+            self._timeout_seconds,
+            self._key,
+            model,
+            create_missing,
         )
 
     async def metrics(self) -> str:

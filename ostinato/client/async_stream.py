@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -16,7 +16,9 @@ from ostinato.client.arrays import Outputs, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out_async
 from ostinato.client.forks import cut_off, leave_alone, watch
 from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, of_no_frame, read_answer, too_big
+from ostinato.client.offsets import InSource
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
+from ostinato.client.times import Times
 from ostinato.client.verbs import Verbs
 from ostinato.errors import CommandError, UnexpectedAnswer
 
@@ -41,6 +43,7 @@ class AsyncStream(StreamHandle):
         send: Callable[[Send], Awaitable[Outcome]],
         sleep: Callable[[float], Awaitable[object]],
         timeout_seconds: float,
+        key: str | None,
         model: str,
         create_missing: bool,
     ) -> None:
@@ -48,6 +51,7 @@ class AsyncStream(StreamHandle):
         self._send_request = send
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
+        self._key = key
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._line: _Line | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -76,18 +80,30 @@ class AsyncStream(StreamHandle):
         if self._line is not None:
             await self._line.close()
 
-    async def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
+    async def step(
+        self,
+        session_id: str,
+        inputs: Rows,
+        *,
+        return_sequences: bool = True,
+        at: Times | None = None,
+        **place: Unpack[InSource],
+    ) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``, or the
         last one ``[1, O]`` without ``return_sequences``; integers stay integers. Several are a dictionary by name.
 
+        ``at``, ``place``: as of a session's ``step``.
+
         Raises:
-            SeqConflict: the session has another number of steps; ``steps`` stays as it is.
+            SeqConflict: the session has another number of steps, or readings of it; ``steps`` stays as it is.
+            TimeConflict: the times do not follow the session's last step.
             ServiceError: the service refused it, or does not know the session.
             ServiceUnreachable: nobody answered within the client's patience. It may have been applied: send the same
                 inputs again, or ``sync``.
         """
         async with self._turn(session_id):
-            return await self._run(self._step_plan(session_id, inputs, return_sequences=return_sequences))
+            plan = self._step_plan(session_id, inputs, return_sequences=return_sequences, at=at, place=place)
+            return await self._run(plan)
 
     async def sync(self, session_id: str) -> int:
         """Take the server's step count for the next chunk's ``seq``; returns it."""
@@ -133,7 +149,7 @@ class AsyncStream(StreamHandle):
 
     async def _shake_hands(self, send: Send) -> Outcome:
         try:
-            options = wire.stream_options(send.url, self._timeout_seconds)
+            options = wire.stream_options(send.url, self._timeout_seconds, self._key)
             connection = await connect(wire.stream_address(send), **options)
         except wire.STREAM_ERRORS as error:
             return wire.refused_handshake(error, send.url)

@@ -37,10 +37,11 @@ class Chunks:
         """
         if given_inputs.is_plain(inputs):
             return inputs
-        shape = yield from self._models.of(model, version)
         each = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+        has_names = any(map(given_inputs.has_names, each))
+        shape = yield from self._models.of(model, version, anew=has_names)
         if shape is None:
-            if any(map(given_inputs.has_names, each)):
+            if has_names:
                 raise _untold(model, version)
             return _unshaped(inputs, model, may_be_one=may_be_one)
         if isinstance(inputs, Mapping):
@@ -50,6 +51,16 @@ class Chunks:
         if not shape.inputs:
             return given_inputs.to_rows(inputs, None, model, may_be_one=may_be_one)
         return _to_steps(inputs, shape.inputs[0], model, may_be_one=may_be_one)
+
+    def version_of(self, model: str, *named: Any) -> Plan[str | None]:
+        """The version that is meant by now, where something has names, which are put in its order: it must answer.
+
+        None = nothing has names, or the service does not tell.
+        """
+        if not any(_has_names_within(each) for each in named):
+            return None
+        shape = yield from self._models.of(model, "", anew=True)
+        return (shape.version or None) if shape is not None else None
 
     def sequences(self, model: str, version: str, sequences: Sequence[Any]) -> Plan[list[Any]]:
         """Whole sequences, each as ``rows`` has it.
@@ -75,7 +86,7 @@ class Chunks:
         is_mapping = isinstance(context, Mapping)
         if context is None or (is_mapping and not any(map(given_inputs.has_names, context.values()))):
             return context
-        shape = yield from self._models.of(model, version)
+        shape = yield from self._models.of(model, version, anew=True)
         if shape is None:
             raise _untold(model, version)
         if not is_mapping:
@@ -100,11 +111,11 @@ class Chunks:
             made[place] = yield from self.context(model, version, context)
         return made
 
-    def sources(self, model: str, sources: Sequence[Any] | None) -> Plan[Sequence[Any] | None]:
+    def sources(self, model: str, version: str, sources: Sequence[Any] | None) -> Plan[Sequence[Any] | None]:
         """Sources of outputs: data frames by the names of their columns, anything else as it is."""
         if sources is None or isinstance(sources, str) or not any(map(given_inputs.columns_of, sources)):
             return sources
-        shape = yield from self._models.of(model, "")
+        shape = yield from self._models.of(model, version, anew=True)
         features = shape.inputs[0].features if shape is not None and shape.inputs else None
         is_frame = [given_inputs.columns_of(source) is not None for source in sources]
         return [
@@ -113,10 +124,17 @@ class Chunks:
         ]
 
 
+def _has_names_within(given: Any) -> bool:
+    """Whether sequences or contexts, a list of them or one, have names, or their tensors have."""
+    each = given if isinstance(given, list | tuple) else [given]
+    tensors = (value for one in each for value in (one.values() if isinstance(one, Mapping) else [one]))
+    return given_inputs.has_names(given) or any(map(given_inputs.has_names, tensors))
+
+
 def _untold(model: str, version: str) -> InputError:
     return InputError(
-        f"the features of {model}/{version} are not told any more, for another version is the latest: send "
-        "numbers in their order, as by frame.to_numpy()"
+        f"the service does not tell the features of {model}/{version}, which it does not serve: send numbers in their "
+        "order, as by frame.to_numpy()"
     )
 
 

@@ -17,7 +17,10 @@ from ostinato.client.addresses import shown
 from ostinato.client.answers import ManyStepped, SessionInfo, SessionInfoPage
 from ostinato.client.arrays import Array, Context, Outputs, Rows, States
 from ostinato.client.connections import Connections, made_again
+from ostinato.client.data_frame_client import DataFrameMethods
+from ostinato.client.data_frame_verbs import DataFrameVerbs
 from ostinato.client.exchange import Exchanges, Plan, Send, carry_out
+from ostinato.client.forecasts import ForecastOptions, Known, ManyForecasts
 from ostinato.client.generation import (
     GeneratedStep,
     GenerateOptions,
@@ -26,18 +29,19 @@ from ostinato.client.generation import (
     Scored,
     Source,
     Value,
-    WrittenReader,
 )
 from ostinato.client.generation_stream import stream_blocking
+from ostinato.client.keys import own_key
 from ostinato.client.retry import Outcome, RetryPolicy
 from ostinato.client.session import Session
 from ostinato.client.stream import Stream
+from ostinato.client.times import Times
 from ostinato.client.verbs import Verbs
 
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(DataFrameMethods):
     """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is sent again, what the
     verbs raise, and what the arguments are. Threads may share a client, and so may processes: one that is forked off
     connects anew, and a pickled client is its settings.
@@ -47,6 +51,7 @@ class Client:
         self,
         url: str | Sequence[str],
         *,
+        key: str | None = None,
         patience_seconds: float = 30.0,
         timeout_seconds: float = 20.0,
         transport: httpx2.BaseTransport | None = None,
@@ -58,16 +63,19 @@ class Client:
         self.urls = wire.base_urls(url)
         policy = RetryPolicy(patience_seconds)
         self._exchanges = Exchanges(self.urls, policy, choose=choose, clock=clock, chance=chance)
+        self._key = own_key(key)
         self._verbs = Verbs(self._exchanges)
+        self._data_frames = DataFrameVerbs(self._exchanges, self._verbs)
         self._generation = GenerationVerbs(self._exchanges)
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
-        options = wire.options(self.urls, timeout_seconds)
+        options = wire.options(self.urls, timeout_seconds, self._key)
         self._connections = Connections(
             lambda: httpx2.Client(transport=transport, mounts=wire.direct(), **options),
             is_bound=transport is not None,
         )
         self._settings = {
+            "key": key,
             "patience_seconds": patience_seconds,
             "timeout_seconds": timeout_seconds,
             "transport": transport,
@@ -182,8 +190,8 @@ class Client:
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
         does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
         """
-        begin = self._generation.begin_stream(model, inputs, options)
-        return stream_blocking(self._connections, begin, self._sleep, WrittenReader(model, inputs, options))
+        begin, reads = self._generation.begin_stream(model, inputs, options)
+        return stream_blocking(self._connections, begin, self._sleep, reads)
 
     def score(
         self,
@@ -204,13 +212,19 @@ class Client:
         ttl_seconds: float | None = None,
         version: str | None = None,
         context: Context | None = None,
+        checkpoint: str | None = None,
         keep: bool = False,
     ) -> Session:
         """Open a session; leaving its ``with`` block closes it, unless ``keep``. Arguments as of ``AsyncClient``."""
 
         def begin() -> Plan[SessionInfo]:
             return self._verbs.open(
-                model, session_id=session_id, ttl_seconds=ttl_seconds, version=version, context=context
+                model,
+                session_id=session_id,
+                ttl_seconds=ttl_seconds,
+                version=version,
+                context=context,
+                checkpoint=checkpoint,
             )
 
         return Session(self._run, self._verbs, begin, closes_at_exit=not keep)
@@ -243,16 +257,41 @@ class Client:
         inputs: Rows,
         seq: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
         create_missing: bool = False,
+        at: Times | None = None,
+        *,
+        source: str | None = None,
+        offset: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
     ) -> ManyStepped:
-        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` ``[R]``. Rows fail alone; the
-        result's ``errors`` tell of them. Sent again as ``AsyncClient`` says.
+        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` or ``at`` ``[R]``. Rows
+        fail alone; the result's ``errors`` tell of them. Sent again as ``AsyncClient`` says.
         """
-        return self._run(self._verbs.step_many(model, session_ids, inputs, seq, create_missing=create_missing))
+        options: dict[str, Any] = {"create_missing": create_missing, "at": at, "source": source, "offset": offset}
+        return self._run(self._verbs.step_many(model, session_ids, inputs, seq, **options))
+
+    def forecast_many(
+        self,
+        model: str,
+        session_ids: Sequence[str],
+        horizon: int,
+        known_future: Known = None,
+        **options: Unpack[ForecastOptions],
+    ) -> ManyForecasts:
+        """The next ``horizon`` outputs of each of R sessions in one message, as of ``Session.forecast`` with these
+        options; ``known_future`` is of all of them. Rows fail alone; the result's ``errors`` tell of them.
+        """
+        return self._run(self._verbs.forecasts.many(model, session_ids, horizon, known_future, options))
 
     def stream(self, model: str, create_missing: bool = False) -> Stream:
         """Steps of many sessions over one WebSocket, connected by ``with``; ``create_missing`` opens unknown ids."""
         return Stream(
-            self._exchanges, self._verbs, self._send, self._sleep, self._timeout_seconds, model, create_missing
+            self._exchanges,
+            self._verbs,
+            self._send,
+            self._sleep,
+            self._timeout_seconds,
+            self._key,
+            model,
+            create_missing,
         )
 
     def metrics(self) -> str:

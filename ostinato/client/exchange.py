@@ -9,11 +9,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ostinato.client.addresses import shown
+from ostinato.client.keys import FILE_VARIABLE, VARIABLE
 from ostinato.client.retry import Lost, Outcome, RetryPolicy, ServiceAnswer, Verdict, judge
-from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable, UnexpectedAnswer
+from ostinato.errors import SeqConflict, ServiceError, ServiceUnreachable, TimeConflict, UnexpectedAnswer
 
 Result = TypeVar("Result")
 
@@ -54,6 +55,7 @@ class Pause:
 
 CONNECT = "CONNECT"
 FRAME = "FRAME"
+UNAUTHENTICATED = 401
 
 Effect = Send | Pause
 Plan = Generator[Effect, Outcome | None, Result]
@@ -146,8 +148,8 @@ def accepted(answer: ServiceAnswer) -> ServiceAnswer:
     """An answer that is no refusal.
 
     Raises:
-        ServiceError: it is one; SeqConflict where it says how many steps the session has; UnexpectedAnswer where it
-            is not in the service's words.
+        ServiceError: it is one; SeqConflict where it says how many steps the session has, TimeConflict where it
+            says when its last was; UnexpectedAnswer where it is not in the service's words.
     """
     if answer.is_success:
         return answer
@@ -155,10 +157,16 @@ def accepted(answer: ServiceAnswer) -> ServiceAnswer:
     if "detail" not in problem or not answer.code:
         raise unexpected(answer, "it is a refusal without a reason")
     place = f" (at {problem['field']})" if "field" in problem else ""
-    detail = f"{problem['detail']}{place} [{answer.status} {answer.code}]"
+    hint = "" if answer.status != UNAUTHENTICATED else f"; a client takes it from {VARIABLE} or {FILE_VARIABLE}"
+    detail = f"{problem['detail']}{place}{hint} [{answer.status} {answer.code}]"
+    request_id = str(problem.get("request_id", ""))
     if isinstance(expected_seq := problem.get("expected_seq"), int):
-        raise SeqConflict(detail, answer.status, answer.code, expected_seq)
-    raise ServiceError(detail, answer.status, answer.code)
+        stands = map(problem.get, ("source", "offset", "last_seq"))
+        raise SeqConflict(detail, answer.status, answer.code, expected_seq, request_id, *stands)
+    if answer.code == "time_conflict":
+        last_at, expected_at = problem.get("last_at"), problem.get("expected_at")
+        raise TimeConflict(detail, answer.status, answer.code, last_at, expected_at, request_id)
+    raise ServiceError(detail, answer.status, answer.code, request_id)
 
 
 def unexpected(answer: ServiceAnswer, why: str) -> UnexpectedAnswer:
@@ -170,6 +178,20 @@ def unexpected(answer: ServiceAnswer, why: str) -> UnexpectedAnswer:
     where = f"{shown(answer.where)}: " if answer.where else ""
     detail = f"{where}an answer ({answer.status}) that is none to what was asked: {why}; is this the service?"
     return UnexpectedAnswer(detail, answer.status)
+
+
+class CarryOut(Protocol):
+    """Carries a plan out."""
+
+    def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
+        ...
+
+
+class CarryOutAsync(Protocol):
+    """Carries a plan out while others work."""
+
+    async def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
+        ...
 
 
 def carry_out(plan: Plan[Result], send: Callable[[Send], Outcome], sleep: Callable[[float], object]) -> Result:

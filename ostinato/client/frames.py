@@ -6,11 +6,17 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ostinato.client.answers import SessionInfo
 from ostinato.client.arrays import Outputs, Rows, from_json, to_json
 from ostinato.client.chunks import count_steps
 from ostinato.client.exchange import CONNECT, FRAME, ClientRequest, Exchanges, Plan, unexpected
+from ostinato.client.given import has_names
+from ostinato.client.offsets import InSource
 from ostinato.client.retry import ServiceAnswer
+from ostinato.client.times import Times, place_of
 from ostinato.client.verbs import ENDED, Verbs
 from ostinato.client.wire import stream_path
 from ostinato.errors import ServiceError, UnexpectedAnswer
@@ -25,13 +31,19 @@ class StreamHandle:
     Attributes:
         model: of every session in it.
         steps: session id -> how many steps were applied, as far as this stream knows.
+        filled: how many steps that nobody sent the last chunk had filled in, where it had times.
         output_steps: of a model that answers once a frame, the step that each row of the last answer is of; else None.
+        anomaly, events: of a calibrated forecaster, of the last answer; see ``Stepped``.
     """
 
     def __init__(self, exchanges: Exchanges, verbs: Verbs, model: str, create_missing: bool) -> None:
         self.model = model
         self.steps: dict[str, int] = {}
+        self._versions: dict[str, str] = {}
         self.output_steps: Outputs | None = None
+        self.filled = 0
+        self.anomaly: NDArray[np.float64] | None = None
+        self.events: tuple[dict[str, Any], ...] = ()
         self._exchanges = exchanges
         self._frames = exchanges.pinned("")
         self._verbs = verbs
@@ -48,12 +60,18 @@ class StreamHandle:
         path = stream_path(self.model, create_missing=self._create_missing)
         yield from self._exchanges.ask(ClientRequest(CONNECT, path))
 
-    def _step_plan(self, session_id: str, inputs: Rows, *, return_sequences: bool) -> Plan[Outputs]:
-        if (seq := self.steps.get(session_id)) is None:
+    def _step_plan(
+        self, session_id: str, inputs: Rows, *, return_sequences: bool, at: Times | None, place: InSource
+    ) -> Plan[Outputs]:
+        seq = self.steps.get(session_id, None if at is None else 0)
+        if seq is None:
             seq = yield from self._sync_plan(session_id)
-        session = SessionInfo(session_id, self.model, "", seq, None, None)
+        if seq and session_id not in self._versions and has_names(inputs):  # the stream opened it
+            self._versions[session_id] = (yield from self._verbs.look(session_id)).version
+        session = SessionInfo(session_id, self.model, self._versions.get(session_id, ""), seq, None, None)
         inputs = yield from self._verbs.chunk(session, inputs)
-        content: dict[str, Any] = {"session_id": session_id, "inputs": inputs, "seq": seq}
+        told = place_of(seq, at, place)
+        content: dict[str, Any] = {"session_id": session_id, "inputs": inputs, **told}
         if not return_sequences:
             content["return_sequences"] = False
         try:
@@ -65,17 +83,24 @@ class StreamHandle:
         settled = yield from self._frames.settle(ClientRequest(FRAME, "", body))
         if settled.answer.code in ENDED:
             self.steps.pop(session_id, None)
+            self._versions.pop(session_id, None)
         made = yield from self._verbs.stepped(
-            settled.answer, session, count_steps(inputs), return_sequences=return_sequences
+            settled.answer,
+            session,
+            count_steps(inputs),
+            return_sequences=return_sequences,
+            place=told,
         )
         self.steps[session_id] = made.steps
-        self.output_steps = made.output_steps
+        self.output_steps, self.filled = made.output_steps, made.filled
+        self.anomaly, self.events = made.anomaly, made.events
         return made.outputs
 
     def _sync_plan(self, session_id: str) -> Plan[int]:
         """The server's step count; 0 of an id that the stream would open."""
         try:
-            steps = (yield from self._verbs.look(session_id)).steps
+            found = yield from self._verbs.look(session_id)
+            steps, self._versions[session_id] = found.steps, found.version
         except ServiceError as error:
             if not (self._create_missing and error.code == "unknown_session"):
                 raise

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.client.addresses import part_of_path
 from ostinato.client.answers import count_of, hold, read
-from ostinato.client.arrays import Array, Rows, from_json, to_json, to_outputs
+from ostinato.client.arrays import Array, Rows, to_json, to_outputs
 from ostinato.client.chunks import Chunks
-from ostinato.client.events import EventParser
-from ostinato.client.exchange import ClientRequest, Exchanges, Plan, accepted, unexpected
+from ostinato.client.exchange import ClientRequest, Exchanges, Plan
 from ostinato.client.given import columns_of
 from ostinato.client.retry import ServiceAnswer
 from ostinato.client.shapes import KnownModels
-from ostinato.errors import ServiceUnreachable, UnexpectedAnswer
 
 Source = str | Sequence[int] | Rows
 """What an output is made from: a text, codes, or numbers ``[n, F]``."""
@@ -127,27 +125,31 @@ class GenerationVerbs:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
-        self._chunks = Chunks(KnownModels(exchanges))
+        self._models = KnownModels(exchanges)
+        self._chunks = Chunks(self._models)
 
     def generate(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> Plan[Generation]:
         """All outputs at once."""
         _check_options(options)
-        inputs = yield from self._chunks.sources(model, inputs)
+        inputs = yield from self._chunks.sources(model, options.get("version") or "", inputs)
         answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), _body(inputs, options)))
-        return read(answer, WrittenReader(model, inputs, options).generation)
+        reads = WrittenReader(model, inputs, options, self._models)
+        made = read(answer, reads.generation)
+        yield from reads.hold_version(answer)
+        return made
 
     def begin_stream(
         self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]
-    ) -> Plan[ServiceAnswer]:
-        """A stream, until it has begun."""
+    ) -> tuple[Plan[ServiceAnswer], WrittenReader]:
+        """A stream, until it has begun, and what reads it then."""
         _check_options(options)
         _listed("inputs", inputs)
-        return self._begin_stream(model, inputs, options)
+        return self._begin_stream(model, inputs, options), WrittenReader(model, inputs, options, self._models)
 
     def _begin_stream(
         self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]
     ) -> Plan[ServiceAnswer]:
-        inputs = yield from self._chunks.sources(model, inputs)
+        inputs = yield from self._chunks.sources(model, options.get("version") or "", inputs)
         body = _body(inputs, options, stream=True)
         return (yield from self._exchanges.ask(ClientRequest("POST", _path(model, "generate"), body)))
 
@@ -155,18 +157,24 @@ class GenerationVerbs:
         self, model: str, targets: Sequence[Value], inputs: Sequence[Source] | None, version: str | None
     ) -> Plan[list[Scored]]:
         """How likely outputs are."""
-        inputs = yield from self._chunks.sources(model, inputs)
+        inputs = yield from self._chunks.sources(model, version or "", inputs)
         members = {"targets": _listed("targets", targets), "inputs": _listed("inputs", inputs), "version": version}
         body = to_json({name: value for name, value in members.items() if value is not None})
         answer = yield from self._exchanges.ask(ClientRequest("POST", _path(model, "score"), body))
-        return read(answer, lambda members: _scored(members, model, version, len(targets)))
+        made = read(answer, lambda members: _scored(members, model, len(targets)))
+        if "version" in (answer.members or {}):
+            yield from self._models.hold_version(answer, model, version)
+        return made
 
 
 class WrittenReader:
     """Reads what was written, held to what was asked for."""
 
-    def __init__(self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: str, inputs: Sequence[Source] | None, options: Mapping[str, Any], models: KnownModels
+    ) -> None:
         self._model = model
+        self._models = models
         self._num_inputs = 1 if inputs is None else len(inputs)
         self._num_return = options.get("num_return") or 1
         self._options = options
@@ -177,7 +185,7 @@ class WrittenReader:
         Raises:
             ValueError, KeyError, TypeError: it is not what was asked for.
         """
-        hold(answer, model=self._model, version=self._options.get("version"))
+        hold(answer, model=self._model)
         if self._options.get("method") == "sample":
             hold(answer, seed=self._options.get("seed"))
         names = ("outputs", "scores", "finish_reasons", "log_probs", "attention")
@@ -191,6 +199,10 @@ class WrittenReader:
         if not all(0 < len(of_input) <= self._num_return for of_input in outputs):
             raise ValueError(f"it has not {self._num_return} outputs of each input")
         return Generation(answer["model"], answer["version"], answer.get("seed"), outputs)
+
+    def hold_version(self, answer: ServiceAnswer) -> Plan[str]:
+        """The version that a whole answer is of."""
+        return self._models.hold_version(answer, self._model, self._options.get("version"))
 
     def step(self, members: Mapping[str, Any]) -> GeneratedStep:
         """A step of it.
@@ -221,58 +233,6 @@ class WrittenReader:
         ]
 
 
-class StreamReader:
-    """Reads a stream of outputs from the bytes that arrive. It knows no network.
-
-    Attributes:
-        is_done: whether the whole answer has come.
-    """
-
-    def __init__(self, where: str, reader: WrittenReader) -> None:
-        self._where = where
-        self._reader = reader
-        self._parser = EventParser()
-        self._num_steps = 0
-        self.is_done = False
-
-    def feed(self, piece: bytes) -> Iterator[GeneratedStep | Generation]:
-        """The steps that have come with this piece, and the whole answer when it is there.
-
-        Raises:
-            ServiceError: the service failed on the way; in its words. UnexpectedAnswer: it is not what was asked for.
-        """
-        for event in self._parser.feed(piece):
-            if event.name not in ("step", "done", "error"):
-                continue
-            told = self._told(event.data)
-            if event.name == "error":
-                status = (told.members or {}).get("status")
-                accepted(replace(told, status=status if type(status) is int and status >= 400 else 500))
-            elif event.name == "step":
-                step = read(told, self._reader.step)
-                self._num_steps += 1
-                yield step
-            else:
-                whole = read(told, self._reader.generation)
-                self.is_done = True
-                yield whole
-
-    def broken_off(self, reason: object = "") -> ServiceUnreachable:
-        """What to raise where the stream ended before the answer."""
-        return ServiceUnreachable(
-            f"{self._where}: the stream broke off after {self._num_steps} steps"
-            + (f" ({reason})" if str(reason) else "")
-            + "; it is not sent again, for what was told could then be told twice"
-        )
-
-    def _told(self, data: str) -> ServiceAnswer:
-        try:
-            members = from_json(data)
-        except ValueError:
-            members = None
-        return ServiceAnswer(200, members if isinstance(members, dict) else None, where=self._where)
-
-
 def _logarithm(told: float | None) -> float:
     """JSON has no infinity: the logarithm of a probability of 0 comes as null."""
     return -math.inf if told is None else _finite(told)
@@ -290,7 +250,7 @@ def _finite(told: float) -> float:
 
 
 def _path(model: str, action: str) -> str:
-    return f"/v1/models/{quote(model, safe='')}/{action}"
+    return f"/v1/models/{part_of_path(model)}/{action}"
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -314,9 +274,8 @@ def _listed(name: str, given: Sequence[Any] | None) -> list[Any] | None:
     return None if given is None else list(given)
 
 
-def _scored(answer: Mapping[str, Any], model: str, version: str | None, num_targets: int) -> list[Scored]:
+def _scored(answer: Mapping[str, Any], model: str, num_targets: int) -> list[Scored]:
     hold({"model": model, **answer}, model=model)
-    hold({"version": version, **answer}, version=version)
     scored = [
         Scored(_logarithm(score), [_logarithm(each) for each in log_probs])
         for score, log_probs in zip(answer["scores"], answer["log_probs"], strict=True)
@@ -336,8 +295,3 @@ def _output(
         _finite(each)
     value = to_outputs(written) if score is None else written
     return GeneratedOutput(value, score, finish_reason, log_probs, attention)
-
-
-def no_stream(answer: ServiceAnswer) -> UnexpectedAnswer:
-    """What to raise where a stream was asked for, and something else came."""
-    return unexpected(answer, "it is no stream of events")

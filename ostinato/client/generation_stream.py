@@ -14,7 +14,8 @@ from ostinato.client import wire
 from ostinato.client.connections import Connections
 from ostinato.client.exchange import Plan, Send, carry_out, carry_out_async
 from ostinato.client.forks import leave_alone
-from ostinato.client.generation import GeneratedStep, Generation, StreamReader, WrittenReader, no_stream
+from ostinato.client.generation import GeneratedStep, Generation, WrittenReader
+from ostinato.client.generation_events import StreamReader, no_stream
 from ostinato.client.retry import Outcome, ServiceAnswer
 
 EVENTS = "text/event-stream"
@@ -50,18 +51,21 @@ def stream_blocking(
     reader, pieces, process_id = StreamReader(begun.where, reads), response.iter_bytes(), os.getpid()
     try:
         for piece in pieces:
-            yield from reader.feed(piece)
+            for item in reader.feed(piece):
+                if reader.whole is not None:
+                    carry_out(reads.hold_version(reader.whole), send, sleep)
+                yield item
             if os.getpid() != process_id:
                 raise reader.broken_off(FORKED)
     except wire.NETWORK_ERRORS as error:
-        if not reader.is_done:
+        if reader.whole is None:
             raise reader.broken_off(error) from error
     finally:
         if os.getpid() == process_id:
             response.close()
         else:
             leave_alone(response, pieces)
-    if not reader.is_done:
+    if reader.whole is None:
         raise reader.broken_off()
 
 
@@ -95,18 +99,20 @@ async def stream_async(
     try:
         async for piece in pieces:
             for item in reader.feed(piece):
+                if reader.whole is not None:
+                    await carry_out_async(reads.hold_version(reader.whole), send, sleep)
                 yield item
             if os.getpid() != process_id:
                 raise reader.broken_off(FORKED)
     except wire.NETWORK_ERRORS as error:
-        if not reader.is_done:
+        if reader.whole is None:
             raise reader.broken_off(error) from error
     finally:
         if os.getpid() == process_id:
             await response.aclose()
         else:
             leave_alone(response, pieces)
-    if not reader.is_done:
+    if reader.whole is None:
         raise reader.broken_off()
 
 

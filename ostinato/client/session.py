@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ostinato.client.answers import SessionInfo
-from ostinato.client.arrays import Outputs, Row, Rows
-from ostinato.client.exchange import Plan
+from ostinato.client.arrays import Outputs, Rows
+from ostinato.client.exchange import CarryOut, Plan
+from ostinato.client.forecasts import ForecastOptions, Known
 from ostinato.client.forks import watch
+from ostinato.client.offsets import InSource
+from ostinato.client.times import Times
 from ostinato.client.verbs import ENDED, Verbs
 from ostinato.errors import CommandError, ServiceError
-
-Result = TypeVar("Result")
-
-
-class CarryOut(Protocol):
-    """Carries a plan out."""
-
-    def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
-        ...
-
-
-class CarryOutAsync(Protocol):
-    """Carries a plan out while others work."""
-
-    async def __call__(self, plan: Plan[Result], /) -> Result:  # noqa: D102
-        ...
 
 
 class SessionHandle:
@@ -39,8 +29,11 @@ class SessionHandle:
     Attributes:
         session_id, model, version: empty until the session is open.
         steps: how many steps were applied, as far as this client knows: the ``seq`` of its next chunk.
+        filled: how many steps that nobody sent the last chunk had filled in, where it had times.
         output_steps: of a model that answers once a frame, the step that each row of the last answer is of, int64
             ``[k]``, by name where there are several outputs; else None.
+        anomaly, events: of a calibrated forecaster, how surprising the reading of each row of the last answer was, 0 to
+            1, float64 ``[k]``, NaN where that is not known, and what began and ended with them; else None and none.
     """
 
     def __init__(self, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool) -> None:
@@ -49,6 +42,9 @@ class SessionHandle:
         self._closes_at_exit = closes_at_exit
         self._info: SessionInfo | None = None
         self.output_steps: Outputs | None = None
+        self.filled = 0
+        self.anomaly: NDArray[np.float64] | None = None
+        self.events: tuple[dict[str, Any], ...] = ()
         self._is_closed = False
         watch(self)
 
@@ -75,8 +71,13 @@ class SessionHandle:
 
     @property
     def version(self) -> str:
-        """The model's version, which it keeps."""
+        """The model's version, which it keeps until it is migrated."""
         return self._info.version if self._info else ""
+
+    @property
+    def last_at(self) -> datetime | None:
+        """When its last step was, as far as this client knows."""
+        return self._info.last_at if self._info else None
 
     @property
     def steps(self) -> int:
@@ -92,16 +93,17 @@ class SessionHandle:
         if self._info is None:
             self._info = yield from self._begin()
 
-    def _step_plan(self, inputs: Rows, *, return_sequences: bool) -> Plan[Outputs]:
+    def _step_plan(self, inputs: Rows, *, return_sequences: bool, at: Times | None, place: InSource) -> Plan[Outputs]:
         info = self._opened()
-        made = yield from self._verbs.step(info, inputs, return_sequences=return_sequences)
+        made = yield from self._verbs.step(info, inputs, return_sequences=return_sequences, at=at, place=place)
         # Only now: a chunk that failed leaves the count as it was, and may be sent again.
-        self._info = replace(info, steps=made.steps)
-        self.output_steps = made.output_steps
+        self._info = replace(info, steps=made.steps, last_at=made.at[-1] if made.at else None)
+        self.output_steps, self.filled = made.output_steps, made.filled
+        self.anomaly, self.events = made.anomaly, made.events
         return made.outputs
 
-    def _forecast_plan(self, horizon: int, known_future: Mapping[str, Row] | Rows | None) -> Plan[Outputs]:
-        return self._verbs.forecast(self._opened(), horizon, known_future)
+    def _forecast_plan(self, horizon: int, known_future: Known, options: ForecastOptions) -> Plan[Outputs]:
+        return self._verbs.forecasts.one(self._opened(), horizon, known_future, options)
 
     def _look_plan(self) -> Plan[SessionInfo]:
         return self._verbs.look(self._opened().session_id)
@@ -176,22 +178,30 @@ class Session(SessionHandle):
         with self._turn:
             self._run(self._exit_plan(error))
 
-    def step(self, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
+    def step(
+        self, inputs: Rows, *, return_sequences: bool = True, at: Times | None = None, **place: Unpack[InSource]
+    ) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
         ``[1, O]`` without ``return_sequences``; integers stay integers. Several outputs are a dictionary by name.
 
+        ``at``: the time of its first step, or of each, for a model with a time: missing steps are filled in, and inputs
+        may lack what a calendar tells. ``place``: where the chunk is in its source, in place of ``steps``; see
+        ``InSource``.
+
         Raises:
-            SeqConflict: the session has another number of steps; ``steps`` stays as it is.
+            SeqConflict: the session has another number of steps, or readings of it; ``steps`` stays as it is.
+            TimeConflict: the times do not follow the session's last step.
         """
         with self._turn:
-            return self._run(self._step_plan(inputs, return_sequences=return_sequences))
+            return self._run(self._step_plan(inputs, return_sequences=return_sequences, at=at, place=place))
 
-    def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Outputs:
-        """The next ``horizon`` outputs, float32 ``[horizon, O]``, several by name; the session is not changed.
+    def forecast(self, horizon: int, known_future: Known = None, **options: Unpack[ForecastOptions]) -> Outputs:
+        """The next ``horizon`` outputs, float32 ``[horizon, O]``, several by name; the session is not changed. With
+        ``options`` a ``Forecast`` (``ostinato/client/forecasts.py``): level, quantiles, num_samples, seed.
 
         ``known_future``: feature -> values of the steps ahead, or rows of the features that are not forecast.
         """
-        return self._run(self._forecast_plan(horizon, known_future))
+        return self._run(self._forecast_plan(horizon, known_future, options))
 
     def look(self) -> SessionInfo:
         """The session as the server has it; this handle's ``steps`` stays."""
@@ -214,6 +224,16 @@ class Session(SessionHandle):
                 self._run, self._verbs, lambda: self._fork_plan(session_id, ttl_seconds), closes_at_exit=True
             )
 
+    def save_checkpoint(self, name: str) -> None:
+        """Keep it as it is now by a name, for ever: ``client.session(model, checkpoint=name)`` begins from there."""
+        with self._turn:
+            self._run(self._verbs.save_checkpoint(self.session_id, name))
+
+    def migrate(self, version: str) -> None:
+        """Go on by another version of its model, which runs the steps that the session keeps."""
+        with self._turn:
+            self._run(self._taken(self._verbs.migrate(self.session_id, version)))
+
     def state(self) -> bytes:
         """The recurrent state, as safetensors."""
         return self._run(self._state_plan())
@@ -227,104 +247,3 @@ class Session(SessionHandle):
         """End it; a second time nothing happens."""
         with self._turn:
             self._run(self._close_plan())
-
-
-class AsyncSession(SessionHandle):
-    """A session of an ``AsyncClient``; entering opens it, and leaving closes it, unless it is kept.
-
-    ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
-    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was cancelled may have been applied: send the same
-    inputs again, or ``sync()``. Tasks may share it; their chunks take turns.
-
-    Every verb raises:
-        ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
-    """
-
-    def __init__(
-        self, run: CarryOutAsync, verbs: Verbs, begin: Callable[[], Plan[SessionInfo]], *, closes_at_exit: bool
-    ) -> None:
-        super().__init__(verbs, begin, closes_at_exit=closes_at_exit)
-        self._run = run
-        self._lock = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off."""
-        super().begin_anew()
-        self._loop = None
-
-    @property
-    def _turn(self) -> asyncio.Lock:
-        """Of this event loop: a lock for which somebody had to wait belongs to that one's loop."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._lock, self._loop = asyncio.Lock(), loop
-        return self._lock
-
-    async def __aenter__(self) -> AsyncSession:
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        async with self._turn:
-            await self._run(self._exit_plan(error))
-
-    async def open(self) -> AsyncSession:
-        """Open it (or look at it, where it was resumed), without a block that closes it; returns itself."""
-        async with self._turn:
-            await self._run(self._open_plan())
-        return self
-
-    async def step(self, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
-        """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
-        ``[1, O]`` without ``return_sequences``; integers stay integers. Several outputs are a dictionary by name.
-
-        Raises:
-            SeqConflict: the session has another number of steps; ``steps`` stays as it is.
-        """
-        async with self._turn:
-            return await self._run(self._step_plan(inputs, return_sequences=return_sequences))
-
-    async def forecast(self, horizon: int, known_future: Mapping[str, Row] | Rows | None = None) -> Outputs:
-        """The next ``horizon`` outputs, float32 ``[horizon, O]``, several by name; the session is not changed.
-
-        ``known_future``: feature -> values of the steps ahead, or rows of the features that are not forecast.
-        """
-        return await self._run(self._forecast_plan(horizon, known_future))
-
-    async def look(self) -> SessionInfo:
-        """The session as the server has it; this handle's ``steps`` stays."""
-        return await self._run(self._look_plan())
-
-    async def sync(self) -> int:
-        """Take the server's step count for the next chunk's ``seq``; returns it."""
-        async with self._turn:
-            return (await self._run(self._taken(self._look_plan()))).steps
-
-    async def reset(self) -> None:
-        """Go back to the initial state, with no step applied."""
-        async with self._turn:
-            await self._run(self._reset_plan())
-
-    async def fork(self, session_id: str | None = None, ttl_seconds: float | None = None) -> AsyncSession:
-        """A copy under a new id, which goes its own way; leaving its ``async with`` block closes it."""
-        async with self._turn:
-            copy = AsyncSession(
-                self._run, self._verbs, lambda: self._fork_plan(session_id, ttl_seconds), closes_at_exit=True
-            )
-            return await copy.open()
-
-    async def state(self) -> bytes:
-        """The recurrent state, as safetensors."""
-        return await self._run(self._state_plan())
-
-    async def put_state(self, state: bytes) -> None:
-        """Go on from a state, as ``state()`` gave it."""
-        async with self._turn:
-            await self._run(self._put_state_plan(state))
-
-    async def close(self) -> None:
-        """End it; a second time nothing happens."""
-        async with self._turn:
-            await self._run(self._close_plan())

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -17,7 +17,9 @@ from ostinato.client.arrays import Outputs, Rows
 from ostinato.client.exchange import FRAME, Exchanges, Plan, Send, carry_out
 from ostinato.client.forks import cut_off, leave_alone, watch
 from ostinato.client.frames import TOO_BIG, StreamHandle, frame_text, of_no_frame, read_answer, too_big
+from ostinato.client.offsets import InSource
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
+from ostinato.client.times import Times
 from ostinato.client.verbs import Verbs
 from ostinato.errors import CommandError
 
@@ -42,6 +44,7 @@ class Stream(StreamHandle):
         send: Callable[[Send], Outcome],
         sleep: Callable[[float], object],
         timeout_seconds: float,
+        key: str | None,
         model: str,
         create_missing: bool,
     ) -> None:
@@ -49,6 +52,7 @@ class Stream(StreamHandle):
         self._send_request = send
         self._sleep = sleep
         self._timeout_seconds = timeout_seconds
+        self._key = key
         self._turn = threading.Lock()
         self._connection: ClientConnection | None = None
         self._opened = contextlib.ExitStack()
@@ -76,18 +80,30 @@ class Stream(StreamHandle):
         with self._turn:
             self._hang_up()
 
-    def step(self, session_id: str, inputs: Rows, *, return_sequences: bool = True) -> Outputs:
+    def step(
+        self,
+        session_id: str,
+        inputs: Rows,
+        *,
+        return_sequences: bool = True,
+        at: Times | None = None,
+        **place: Unpack[InSource],
+    ) -> Outputs:
         """Apply a chunk ``[n, F]`` (None or NaN = missing) to a session; returns outputs float32 ``[n, O]``, or the
         last one ``[1, O]`` without ``return_sequences``; integers stay integers. Several are a dictionary by name.
 
+        ``at``, ``place``: as of a session's ``step``.
+
         Raises:
-            SeqConflict: the session has another number of steps; ``steps`` stays as it is.
+            SeqConflict: the session has another number of steps, or readings of it; ``steps`` stays as it is.
+            TimeConflict: the times do not follow the session's last step.
             ServiceError: the service refused it, or does not know the session.
             ServiceUnreachable: nobody answered within the client's patience. It may have been applied: send the same
                 inputs again, or ``sync``.
         """
         with self._turn:
-            return self._run(self._step_plan(session_id, inputs, return_sequences=return_sequences))
+            plan = self._step_plan(session_id, inputs, return_sequences=return_sequences, at=at, place=place)
+            return self._run(plan)
 
     def sync(self, session_id: str) -> int:
         """Take the server's step count for the next chunk's ``seq``; returns it."""
@@ -139,7 +155,7 @@ class Stream(StreamHandle):
 
     def _shake_hands(self, send: Send) -> Outcome:
         try:
-            options = wire.stream_options(send.url, self._timeout_seconds)
+            options = wire.stream_options(send.url, self._timeout_seconds, self._key)
             self._connection = self._opened.enter_context(connect(wire.stream_address(send), **options))
         except wire.STREAM_ERRORS as error:
             return wire.refused_handshake(error, send.url)

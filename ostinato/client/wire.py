@@ -8,19 +8,20 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypedDict
-from urllib.parse import quote
 
 import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from ostinato.client.addresses import shown
+from ostinato.client.addresses import part_of_path, shown
 from ostinato.client.arrays import from_json
 from ostinato.client.exchange import Send
+from ostinato.client.keys import headers_of
 from ostinato.client.retry import Lost, Outcome, ServiceAnswer
 from ostinato.errors import ServiceUnreachable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECT_SECONDS = 10.0
+MAX_PORT = 65535
 GOODBYE_SECONDS = 2.0
 """For how long a stream that is closed waits for the service to agree."""
 
@@ -44,6 +45,7 @@ class StreamOptions(TypedDict):
     close_timeout: float
     max_size: None
     compression: None
+    additional_headers: dict[str, str]
     proxy: Literal[True] | None
 
 
@@ -62,18 +64,18 @@ def base_urls(url: str | Sequence[str]) -> tuple[str, ...]:
         except (httpx2.InvalidURL, TypeError) as error:
             why = "" if "@" in str(one) else f": {error}"  # which may repeat a part of a password
             raise ServiceUnreachable(f"{shown(str(one))!r} is no address of a service{why}") from None
-        if parts.scheme not in ("http", "https") or not parts.host:
+        if parts.scheme not in ("http", "https") or not parts.host or not 0 < (parts.port or 80) <= MAX_PORT:
             raise ServiceUnreachable(f"{shown(one)!r} is no address of a service; one is http://127.0.0.1:3000")
     return tuple(one.rstrip("/") for one in urls)
 
 
-def options(urls: Sequence[str], timeout_seconds: float) -> HttpOptions:
+def options(urls: Sequence[str], timeout_seconds: float, key: str | None = None) -> HttpOptions:
     """For ``httpx2.Client`` and ``httpx2.AsyncClient``; the number of connections is the caller's choice."""
     return HttpOptions(
         timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         # Digits hardly shrink, and to pack them takes the service longer than the network in between.
-        headers={"accept": "application/json, */*", "accept-encoding": "identity"},
+        headers={"accept": "application/json, */*", "accept-encoding": "identity", **headers_of(key)},
         # The system's certificates take longer to read than a service to answer; without TLS nobody looks at them.
         verify=any(httpx2.URL(url).scheme == "https" for url in urls),
     )
@@ -111,7 +113,7 @@ def lost(error: httpx2.RequestError, url: str) -> Lost:
 
 def stream_path(model: str, *, create_missing: bool) -> str:
     """Of the WebSocket of a model."""
-    return f"/v1/models/{quote(model, safe='')}/stream" + ("?create_missing=true" if create_missing else "")
+    return f"/v1/models/{part_of_path(model)}/stream" + ("?create_missing=true" if create_missing else "")
 
 
 def stream_address(send: Send) -> str:
@@ -119,13 +121,14 @@ def stream_address(send: Send) -> str:
     return "ws" + send.url.removeprefix("http") + send.request.path
 
 
-def stream_options(url: str, timeout_seconds: float) -> StreamOptions:
+def stream_options(url: str, timeout_seconds: float, key: str | None) -> StreamOptions:
     """For both ``connect`` of websockets; the service does not compress."""
     return StreamOptions(
         open_timeout=min(timeout_seconds, CONNECT_SECONDS),
         close_timeout=GOODBYE_SECONDS,
         max_size=None,
         compression=None,
+        additional_headers=headers_of(key),
         proxy=None if httpx2.URL(url).host in LOOPBACK else True,
     )
 

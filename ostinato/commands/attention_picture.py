@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.commands.pictures import save
 from ostinato.errors import PictureError
 from ostinato.extras import require
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
 MAX_PANELS = 12
 MAX_LABELS = 80
 """Of an axis that names each of its steps; a longer one is numbered."""
@@ -50,20 +50,6 @@ class Panel:
     score: float | None
 
 
-def check_can_draw(path: Path) -> None:
-    """Whether a picture can be drawn at all, before anything is asked for it.
-
-    Raises:
-        PictureError: the file is of a kind that is not written.
-        ModuleNotFoundError: the library is missing.
-    """
-    require("matplotlib", __name__)
-    if path.suffix.lower() not in SUFFIXES:
-        raise PictureError(f"--plot {path}: its name should end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if not path.parent.is_dir():
-        raise PictureError(f"--plot {path}: there is no folder {path.parent}")
-
-
 def draw(path: Path, panels: Sequence[Panel]) -> None:
     """Write the picture of one to ``MAX_PANELS`` panels.
 
@@ -77,12 +63,7 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
 
     # Text of an SVG stays text: small, and in the reader's own fonts.
     with mpl.rc_context({"font.size": 10, "text.color": INK, "svg.fonttype": "none", "svg.hashsalt": "ostinato"}):
-        figure = picture(panels)
-        kind = path.suffix.lower().removeprefix(".")
-        try:
-            figure.savefig(path, dpi=144, bbox_inches="tight", pad_inches=0.15, metadata=_without_date(kind))
-        except OSError as error:
-            raise PictureError(f"--plot {path}: {error.strerror or error}") from error
+        save(picture(panels), path)
 
 
 def picture(panels: Sequence[Panel]) -> Figure:
@@ -181,8 +162,3 @@ def _shown(symbols: Sequence[str]) -> list[str]:
 
 def _signed(score: float) -> str:
     return f"{score:.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _without_date(kind: str) -> dict[str, None]:
-    """The same picture is the same file."""
-    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})

@@ -204,6 +204,14 @@ def _refused(refusals: Counter[str]) -> str:
     )
 
 
+def measure(protocol: SequenceProtocol, number: int, seconds: float) -> Load:
+    """The load of so many sequences, a step a request, which are ended behind it."""
+    sequences = draw_sequences(protocol.model, number)
+    course = Course.of(1, None)
+    scripts = [protocol.script(place, each, course) for place, each in enumerate(sequences)]
+    return _load(protocol, sequences, scripts, seconds, 0.0)
+
+
 def _load(
     protocol: SequenceProtocol,
     sequences: Sequence[DrawnSequence],

@@ -99,7 +99,9 @@ def export(
     ] = "",
     num_codes: Annotated[
         int,
-        typer.Option(help="An input of whole numbers has the codes 0 to N-1, as tokens; 0 = not known.", metavar="N"),
+        typer.Option(
+            min=0, help="An input of whole numbers has the codes 0 to N-1, as tokens; 0 = not known.", metavar="N"
+        ),
     ] = 0,
     missing: Annotated[bool, typer.Option("--missing", help="The module takes NaN for a missing value.")] = False,
     step_by_step: Annotated[
@@ -124,12 +126,72 @@ def export(
         str,
         typer.Option(help="int8: weights of products and LSTMs in 8 bits; rows then run alone.", show_default="none"),
     ] = "",
+    keep_inputs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="A session keeps its last N steps, by which it can be migrated to another version.",
+            metavar="N",
+        ),
+    ] = 0,
+    time_step: Annotated[
+        str,
+        typer.Option(
+            help="How far steps are apart, as '1 hour' or '1 month', for sessions that are told times ('at').",
+            metavar="STEP",
+            show_default="as in training",
+        ),
+    ] = "",
+    zone: Annotated[
+        str,
+        typer.Option(
+            help="Whose clock and calendar the times and their features are of: Europe/Berlin.",
+            metavar="ZONE",
+            show_default="UTC",
+        ),
+    ] = "",
+    interval: Annotated[
+        str,
+        typer.Option(
+            help="Of an irregular series: the feature that holds the time since the step before, its unit (second, "
+            "minute, hour, day), and its number at first (none = missing): gap:minute:0",
+            metavar="FEATURE[:UNIT[:FIRST]]",
+            show_default="none",
+        ),
+    ] = "",
+    calibrate: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of a forecaster's run: sessions tell intervals up to N steps ahead, and anomalies, from what its "
+            "forecasts were off by in the validation part.",
+            metavar="N",
+        ),
+    ] = 0,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="With --calibrate: the table of the training.", show_default="where the recipe has it"),
+    ] = None,
+    alarm: Annotated[
+        str,
+        typer.Option(help="With --calibrate: an anomaly begins at this score and ends at that.", metavar="BEGIN:END"),
+    ] = "0.99:0.9",
+    crossing: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --calibrate: told when a feature is above (or below) a limit, until it is back: 'pm2.5>150:140'",
+            metavar="FEATURE>LIMIT[:UNTIL]",
+            show_default="none",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     bentoml: Annotated[bool, typer.Option("--bentoml", help="Save to the BentoML model store, too.")] = False,
 ) -> None:
     """Export to ONNX and prove it: any batch, any length, any chunks, the state carried.
 
     Example:  ostinato export runs/beijing-lstm --repository repository --version 1
+
+    With intervals:  ostinato export runs/beijing-lstm --calibrate 24 --table beijing_pm25_hourly.csv.xz
 
     Own module:  ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
 
@@ -143,8 +205,11 @@ def export(
     require("torch", __name__)
     if bentoml:
         require("bentoml", __name__)
+    from ostinato.export.calibrated import CalibrationOptions, calibrated
+    from ostinato.export.kept_inputs import keeping_inputs
     from ostinato.export.quantized import make_quantized
     from ostinato.export.runs.registry import export_run
+    from ostinato.export.told_time import ToldTime, with_time
     from ostinato.export.user_module import ModuleOptions, export_source
 
     console = Console()
@@ -181,6 +246,11 @@ def export(
             return export_run(Path(source), repository, name=name, version=version, force=force, report=report)
 
         exported = make_quantized(make, place, to=quantize, force=force)
+        exported = with_time(exported, ToldTime(time_step, zone, interval))
+        if keep_inputs:
+            exported = keeping_inputs(exported, keep_inputs)
+        if calibrate:
+            exported = calibrated(exported, source, CalibrationOptions(calibrate, table, alarm, tuple(crossing or ())))
     console.print(proof_table(exported, "the graph against the trained network"))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from ostinato.client.client import Client
 from ostinato.client.generation import GenerateOptions, Generation, Source
-from ostinato.commands.attention_picture import MAX_PANELS, Panel, check_can_draw, draw
+from ostinato.commands.attention_picture import MAX_PANELS, Panel, draw
 from ostinato.commands.generation_inputs import check_file, file_inputs, typed_inputs
 from ostinato.commands.generation_view import JsonView, TableView, View, WriterShape, symbols_of
 from ostinato.commands.options import (
@@ -29,6 +29,7 @@ from ostinato.commands.options import (
     Url,
     split_names,
 )
+from ostinato.commands.pictures import check_can_draw
 from ostinato.errors import PictureError
 from ostinato.tables.gaps import Gaps
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from ostinato.errors import CommandError
+from ostinato.tools.service_settings import settings_of_the_service
 
 UNFINISHED = ".export-{process}-"
 """How folders begin in which a version is made, and which a process that died leaves behind."""
@@ -79,13 +80,12 @@ def _wait(fork: int) -> int:
 
 def _limit(file: Path) -> None:
     from ostinato.service.catalogue.trial import Allowances
-    from ostinato.service.config import Settings
     from ostinato.service.tether import end_with_parent
 
     end_with_parent()
     files = [file] if file.is_file() else list(file.rglob("*.onnx")) if file != Path() else []
     sizes = [each.stat().st_size for each in files]
-    allowance = Allowances.of(Settings()).for_files(sum(sizes))
+    allowance = Allowances.of(settings_of_the_service()).for_files(sum(sizes))
     seconds = CPU_SHARE * allowance.seconds * max(1, len(sizes))
     limits = {
         resource.RLIMIT_DATA: allowance.memory_bytes,

@@ -46,6 +46,23 @@ TimeNames: TypeAlias = Annotated[
         show_default="the training's, or what is called so",
     ),
 ]
+SeriesName: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--id",
+        help="Of a table: the column that says whose a row is, where it holds several series.",
+        metavar="COLUMN",
+        show_default="one series",
+    ),
+]
+KnownNames: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--known",
+        help="Inputs whose future a longer forecast may read from the file: hour,TEMP",
+        show_default="none",
+    ),
+]
 GapsOption: TypeAlias = Annotated[
     Gaps | None,
     typer.Option(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Protocol
 
 from rich.console import Console
@@ -15,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+SECONDS_BEFORE_PROGRESS = 2.0
 
 
 class ProgressReport(Protocol):
@@ -54,3 +59,18 @@ def reporter(bar: Progress, title: str) -> ProgressReport:
         bar.update(task, completed=done, total=total, text=text)
 
     return report
+
+
+@contextlib.contextmanager
+def late_progress(console: Console, title: str, unit: str) -> Iterator[ProgressReport]:
+    """A bar that appears when it takes longer than two seconds."""
+    bar = progress_bar(console, unit, has_remaining=True, transient=True)
+    report = reporter(bar, title)
+    timer = threading.Timer(SECONDS_BEFORE_PROGRESS, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield report
+    finally:
+        timer.cancel()
+        bar.stop()

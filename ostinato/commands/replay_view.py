@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ostinato.commands.progress import progress_bar
-from ostinato.tools.replay import Arrival, Comparison, ModelShape, Replayed
+from ostinato.tools.model_shape import ModelShape
+from ostinato.tools.replay import Arrival, Comparison, Replayed
 
 NUM_TABLE_ROWS = 12
 MAX_OUTPUTS = 6

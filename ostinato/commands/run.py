@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -25,10 +23,24 @@ from ostinato.commands.options import (
     renamed_columns,
     split_names,
 )
-from ostinato.commands.progress import ProgressReport, progress_bar, reporter
+from ostinato.commands.progress import late_progress
+from ostinato.commands.run_columns import (
+    BackfillOptions,
+    IdColumn,
+    LastOnly,
+    MemoryLimit,
+    OnWrongRow,
+    PartRows,
+    RayAddress,
+    Restart,
+    WorkerCount,
+    is_backfill,
+    run_columns,
+)
 from ostinato.errors import CommandError, SettingsError
 from ostinato.extras import require
 from ostinato.tables.gaps import Gaps
+from ostinato.tools.backfill.asked import PART_ROWS, OnError
 from ostinato.tools.offline_answers import answers, tensor_answers
 from ostinato.tools.sequence_files import (
     WRITTEN,
@@ -39,6 +51,7 @@ from ostinato.tools.sequence_files import (
     shown,
     write_outputs,
 )
+from ostinato.tools.service_settings import settings_of_the_service
 from ostinato.tools.tensor_files import (
     TensorFile,
     count_steps,
@@ -53,7 +66,8 @@ if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
 
 AnyFile = TypeVar("AnyFile", SequenceFile, TensorFile)
-SECONDS_BEFORE_PROGRESS = 2.0
+_OF_ONE = "is for files that are read at once, and not for columns"
+_OF_COLUMNS = "is for columns that are written to Parquet: --output OUT.parquet"
 
 
 def run(
@@ -62,12 +76,18 @@ def run(
     ],
     file: Annotated[
         Path,
-        typer.Argument(help="Sequences: a table (CSV), .npy, .npz, .safetensors or .json.", metavar="FILE"),
+        typer.Argument(
+            help="Sequences: a table (CSV), .npy, .npz, .safetensors, .json, .parquet, .arrow; or a folder.",
+            metavar="FILE",
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help=f"File to write: {', '.join(WRITTEN)}.", show_default="CSV on the standard output"
+            "--output",
+            "-o",
+            help=f"File to write: {', '.join(WRITTEN)}; .parquet of columns.",
+            show_default="CSV on the standard output",
         ),
     ] = None,
     as_json: Annotated[
@@ -90,6 +110,14 @@ def run(
             show_default="the file's",
         ),
     ] = "",
+    id_column: IdColumn = "",
+    last: LastOnly = False,
+    on_error: OnWrongRow = OnError.STOP,
+    memory: MemoryLimit = "1GiB",
+    workers: WorkerCount = 0,
+    part_rows: PartRows = PART_ROWS,
+    restart: Restart = False,
+    ray: RayAddress = "",
 ) -> None:
     """Run a model offline over whole sequences, from its initial state: the numbers that a live session's answers equal
     to the bit, however the sequence was cut and whatever shared its batch. Needs no service and no torch.
@@ -101,6 +129,11 @@ def run(
 
     Of a model with several inputs, a table has the columns of all, and arrays are found by the names of the inputs and
     of its context; JSON has objects by name, as predict takes them.
+
+    Files of columns (Parquet, or Arrow's .arrow and .feather; a folder of them, or a pattern in quotes) hold millions
+    of sequences: a row a step with [bold]--id[/], or a row a sequence, whose columns are lists. What is written is
+    Parquet, in the order of the rows given. It takes no more memory than [bold]--memory[/] says, and the same command
+    goes on where it was killed. A table of one sequence in Parquet is read like any other table.
 
     A model with framing answers once a frame: the steps in the output are those after which a frame was whole.
 
@@ -118,19 +151,32 @@ def run(
     ostinato run repository/digits/1 body.json --json
 
     ostinato run repository/panel/1 days.csv --context '{"customer": [0.5, 1, 2]}'
+
+    ostinato run repository/w1/1 readings.parquet --id device --time at --output answers.parquet
+
+    ostinato run repository/w1/1 readings/ --id device --time at --output answers --ray auto
     """
     require("onnxruntime", __name__)
+    if is_backfill(file, output, id_column, ray):
+        _refuse({"--json": as_json, "--gaps": gaps, "--from": first, "--limit": limit, "--align": align}, _OF_ONE)
+        _refuse({"--context": context}, "is in columns of the file, by the names of its features")
+        asked = BackfillOptions(
+            renamed_columns(column), id_column, time, last, on_error, memory, workers, part_rows, restart, ray
+        )
+        run_columns(Console(stderr=True), find_version(model_directory), file, output, asked)
+        return
+    _refuse({"--last": last, "--restart": restart, "--on-error skip": on_error is OnError.SKIP}, _OF_COLUMNS)
     from ostinato.service.catalogue.loading import load_offline
     from ostinato.service.catalogue.tried import try_version
-    from ostinato.service.config import Settings
 
     console = Console(stderr=True)
     if output is not None and output.suffix.lower() not in WRITTEN:
         raise SettingsError(f"--output {output}: what is written ends in one of {', '.join(WRITTEN)}")
     directory = find_version(model_directory)
-    with _progress(console, f"running {escape(file.name)}") as report:
-        try_version(directory, Settings())
-        loaded = load_offline(directory, Settings())
+    settings = settings_of_the_service()
+    with late_progress(console, f"running {escape(file.name)}", "steps") as report:
+        try_version(directory, settings)
+        loaded = load_offline(directory, settings)
         manifest, runner = loaded.manifest, loaded.runner
         may_have_words = file.suffix.lower() == ".json" and any(part.categories for part in manifest.inputs)
         is_flat = manifest.given.is_flat and manifest.made.is_flat
@@ -164,6 +210,12 @@ def run(
         _tell_written(console, output, manifest, len(outputs), sum(map(len, given.sequences)))
     else:
         sys.stdout.write(shown(print_json if as_json else print_csv, given, outputs, made))
+
+
+def _refuse(flags: Mapping[str, object], why: str) -> None:
+    for name, value in flags.items():
+        if value:
+            raise SettingsError(f"{name} {why}")
 
 
 def _read_tensors(
@@ -292,18 +344,3 @@ def find_version(directory: Path) -> Path:
             f"write with it by 'ostinato generate --model {manifest.name}'"
         )
     return directory
-
-
-@contextlib.contextmanager
-def _progress(console: Console, title: str) -> Iterator[ProgressReport]:
-    """A bar that appears when it takes longer than two seconds."""
-    bar = progress_bar(console, "steps", has_remaining=True, transient=True)
-    report = reporter(bar, title)
-    timer = threading.Timer(SECONDS_BEFORE_PROGRESS, bar.start)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield report
-    finally:
-        timer.cancel()
-        bar.stop()

@@ -10,156 +10,77 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ostinato.commands.models_fetch import fetch_models
+from ostinato.commands.setting_flags import command_with_flags
 from ostinato.errors import SettingsError
 from ostinato.extras import require
+from ostinato.tools.service_settings import configuration_of
 
 if TYPE_CHECKING:
     from ostinato.service.config import Settings
 
 TARGET = "ostinato.service.app:Ostinato"
-LIMITS = "Limits"
-TIMES = "Times"
 
 
-LEFT_OUT = {
-    "max_sessions": "100000 in memory://, 10000000 else",
-    "load_memory": "8GiB, and 8 bytes for each of its files",
-    "grpc_port": "no gRPC",
-    "grpc_certificate": "no TLS",
-    "grpc_key": "no TLS",
-    "grpc_client_authorities": "any client",
-}
-"""What a setting is where it is left out."""
-
-
-def _setting(name: str, explained: str, panel: str | None = None) -> Any:
-    """The flag of a setting, whose default is told by ``ostinato.service.config``."""
-    try:
-        from ostinato.service.config import Settings
-    except ModuleNotFoundError:  # the service's libraries are not installed, as the command will say
-        return typer.Option(help=explained, rich_help_panel=panel)
-    default = Settings.model_fields[name].default
-    if default is None:
-        return typer.Option(help=explained, rich_help_panel=panel, show_default=LEFT_OUT[name])
-    shown = default.human_readable() if hasattr(default, "human_readable") else f"{default}"
-    return typer.Option(help=explained, rich_help_panel=panel, show_default=shown)
-
-
-def serve(
-    repository: Annotated[
-        Path | None, _setting("repository", "Folder <repository>/<model>/<version>/ to serve.")
-    ] = None,
-    require_models: Annotated[
-        bool | None,
-        _setting("require_models", "Be unready while any version of the repository fails its checks."),
-    ] = None,
-    state: Annotated[
-        str | None,
-        _setting("state", "Store of the sessions: lmdb://PATH, redis://HOST:PORT/DB, or memory:// (lost at exit)."),
-    ] = None,
-    record_schema: Annotated[
-        int | None, _setting("record_schema", "Schema of records written; the one before, during a roll-out.")
-    ] = None,
-    memory_budget: Annotated[
-        str | None, _setting("memory_budget", "Memory for the sessions used last, in each worker, as 512MiB.")
-    ] = None,
-    host: Annotated[str | None, _setting("host", "Address to listen on; 0.0.0.0 = every one of this machine.")] = None,
-    port: Annotated[int | None, _setting("port", "TCP port to listen on; 0 = any free one.")] = None,
-    grpc_port: Annotated[
-        int | None, _setting("grpc_port", "TCP port for gRPC at the same address; 0 = any free one.")
-    ] = None,
-    grpc_certificate: Annotated[
-        Path | None, _setting("grpc_certificate", "Certificate in PEM, for TLS at the gRPC port.")
-    ] = None,
-    grpc_key: Annotated[Path | None, _setting("grpc_key", "Key of that certificate.")] = None,
-    grpc_client_authorities: Annotated[
+def _serve(
+    config: Annotated[
         Path | None,
-        _setting("grpc_client_authorities", "Certificates in PEM of those that vouch for clients of that port."),
+        typer.Option(
+            help=escape("File in TOML with settings, each by its name: max_batch_size = 64. [OSTINATO_CONFIG]"),
+            show_default="none",
+        ),
     ] = None,
-    workers: Annotated[int | None, _setting("workers", "Processes that share the port.")] = None,
-    max_batch_size: Annotated[int | None, _setting("max_batch_size", "Rows in one iteration.", LIMITS)] = None,
-    max_iteration_steps: Annotated[
-        int | None, _setting("max_iteration_steps", "Steps of a chunk in one iteration.", LIMITS)
-    ] = None,
-    max_queue_rows: Annotated[
-        int | None, _setting("max_queue_rows", "Rows of a model accepted and not yet answered.", LIMITS)
-    ] = None,
-    max_sessions: Annotated[int | None, _setting("max_sessions", "Live sessions of a model.", LIMITS)] = None,
-    max_chunk_steps: Annotated[
-        int | None, _setting("max_chunk_steps", "Steps of one chunk or one sequence.", LIMITS)
-    ] = None,
-    max_horizon: Annotated[int | None, _setting("max_horizon", "Steps of one forecast.", LIMITS)] = None,
-    max_source_steps: Annotated[
-        int | None, _setting("max_source_steps", "Steps of what an encoder reads, or of a prompt.", LIMITS)
-    ] = None,
-    max_output_steps: Annotated[
-        int | None, _setting("max_output_steps", "Steps of one output that is generated.", LIMITS)
-    ] = None,
-    max_beams: Annotated[int | None, _setting("max_beams", "Beams, or outputs for one input.", LIMITS)] = None,
-    max_body_bytes: Annotated[int | None, _setting("max_body_bytes", "Size of a request's body.", LIMITS)] = None,
-    max_connections: Annotated[int | None, _setting("max_connections", "Open connections of a worker.", LIMITS)] = None,
-    allow_origin: Annotated[
-        str | None,
-        _setting("allow_origin", "Sites whose pages may use this, as https://a.example; * = all.", LIMITS),
-    ] = None,
-    head_seconds: Annotated[
-        float | None, _setting("head_seconds", "How long a request's head may take; 0 = for ever.", TIMES)
-    ] = None,
-    ttl_seconds: Annotated[
-        float | None, _setting("ttl_seconds", "How long a session may be idle; 0 = for ever.", TIMES)
-    ] = None,
-    tombstone_seconds: Annotated[
-        float | None, _setting("tombstone_seconds", "How long a closed or expired session's id answers 410.", TIMES)
-    ] = None,
-    deadline_seconds: Annotated[
-        float | None, _setting("deadline_seconds", "How long a request may take; 0 = for ever.", TIMES)
-    ] = None,
-    max_stream_frames: Annotated[
-        int | None, _setting("max_stream_frames", "Frames of a WebSocket stream not yet answered.", LIMITS)
-    ] = None,
-    stream_idle_seconds: Annotated[
-        float | None, _setting("stream_idle_seconds", "How long a stream may be idle; 0 = for ever.", TIMES)
-    ] = None,
-    stream_ping_seconds: Annotated[
-        float | None, _setting("stream_ping_seconds", "How often a stream's client is pinged; 0 = never.", TIMES)
-    ] = None,
-    drain_seconds: Annotated[
-        float | None, _setting("drain_seconds", "How long work in flight may take after SIGTERM.", TIMES)
-    ] = None,
-    load_seconds: Annotated[
-        float | None, _setting("load_seconds", "How long a version may take to be loaded and checked.", TIMES)
-    ] = None,
-    load_memory: Annotated[
-        str | None,
-        _setting("load_memory", "Memory that a version may take for that, as 16GiB.", LIMITS),
-    ] = None,
-    inline_run_seconds: Annotated[
-        float | None,
-        _setting("inline_run_seconds", "Graphs whose step of a full batch takes longer run in a thread.", TIMES),
-    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every setting, and where it comes from, and exit.")
+    ] = False,
+    **flags: object,
 ) -> None:
     """Serve every model of a repository over HTTP, with sessions that keep their recurrent state.
 
-    Each flag is an environment variable, too: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag goes before it.
+    Each flag is an environment variable, too: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag goes before it, and it
+    goes before the configuration file. docs/configuration.md says more.
     On SIGTERM or Ctrl-C it takes no new work, answers what was taken, and ends.
 
     [bold]Examples[/]
 
     ostinato serve --repository repository
 
-    ostinato serve --repository repository --host 0.0.0.0 --port 8080 --drain-seconds 60
+    ostinato serve --repository repository --host 0.0.0.0 --port 8080 --keys keys.txt
+
+    ostinato serve --config ostinato.toml --print-config
 
     OSTINATO_REPOSITORY=repository ostinato serve
     """
-    flags = {name: value for name, value in locals().items() if value is not None}
-    launch = plan_launch(flags, os.environ)
+    given = {name: value for name, value in {"config": config, **flags}.items() if value is not None}
+    if print_config:
+        print_configuration(given, os.environ)
+        return
+    launch = plan_launch(given, os.environ)
     os.execve(launch.command[0], launch.command, launch.environment)
+
+
+serve = command_with_flags(_serve)
+
+
+def print_configuration(flags: Mapping[str, object], environment: Mapping[str, str]) -> None:
+    """Print what ``ostinato serve`` would serve with; nothing is started, opened or made.
+
+    Raises:
+        SettingsError: it could not start so; names what was given.
+        ModuleNotFoundError: a library is missing.
+    """
+    require("pydantic_settings", __name__)
+    from ostinato.service.config import as_toml, unknown_variables
+
+    for sentence in unknown_variables(environment):
+        typer.echo(f"warning: {sentence}", err=True)
+    typer.echo(as_toml(configuration_of(flags, environment)), nl=False)
 
 
 class Launch(NamedTuple):
@@ -181,41 +102,44 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     Raises:
         SettingsError: the server could not start so; names the flag.
         ModelRejected: the repository is not a folder.
+        FetchFailed: a model that the settings name cannot be fetched.
         ModuleNotFoundError: a library is missing.
     """
     require("bentoml", __name__)  # which the server imports
+    from ostinato.service.config import handed_on, variable_of
     from ostinato.service.startup import ANNOUNCEMENT
-    from ostinato.service.state.address import absolute_address
 
-    settings = _settings(flags)
-    models = _check_repository(settings)
-    host = _address(settings.host)
-    port = settings.port or _any_port(host)
-    _check_port(host, port)
-    grpc_port = _grpc_port(settings, host)
-    _check_state(settings)  # last, for it may make a folder
-    values = {**{name: str(value) for name, value in flags.items()}, "host": host, "port": str(port)}
-    # The server's working folder is another: paths must not depend on it.
-    values["repository"] = str(settings.repository.absolute())
-    values["state"] = absolute_address(settings.state)
-    for name in ("grpc_certificate", "grpc_key", "grpc_client_authorities"):
-        if (path := getattr(settings, name)) is not None:
-            values[name] = str(path.absolute())
+    configuration = configuration_of(flags, environment)
+    settings = configuration.settings
+    try:
+        _fetch_models(settings)
+        models = _check_repository(settings)
+        host = _address(settings.host)
+        _check_exposure(settings, host)
+        port = settings.port or _any_port(host)
+        _check_port(host, port)
+        grpc_port = _grpc_port(settings, host)
+        _check_state(settings)  # last, for it may make a folder
+    except SettingsError as error:
+        raise SettingsError(configuration.named(str(error))) from error
+    values = {"host": host, "port": str(port)}
     shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
+    url = f"{'http' if settings.certificate is None else 'https'}://{shown}:{port}"
     grpc_address = None
     if grpc_port is not None:
         values["grpc_port"] = str(grpc_port)
         grpc_address = f"{shown}:{grpc_port}"
-    handed_on = {
+    variables = {
         "BENTOML_DO_NOT_TRACK": "true",
-        **environment,
+        **handed_on(configuration, environment, Path.cwd()),  # the server's working folder is another
         ANNOUNCEMENT: _announcement(url, models, grpc_address),
-        **{f"OSTINATO_{name.upper()}": value for name, value in values.items()},
+        **{variable_of(name): value for name, value in values.items()},
     }
+    for name in ("models", "models_file"):  # which are there by now
+        variables.pop(variable_of(name), None)
     if home := _bentoml_home(environment):
-        handed_on["BENTOML_HOME"] = home
-    return Launch(_command(host, port), handed_on, url, models)
+        variables["BENTOML_HOME"] = home
+    return Launch(_command(host, port), variables, url, models)
 
 
 def _command(host: str, port: int) -> list[str]:
@@ -228,26 +152,37 @@ def _command(host: str, port: int) -> list[str]:
     return [*command, "--host", host, "--port", str(port)]
 
 
-def _settings(flags: Mapping[str, object]) -> Settings:
-    from ostinato.service.config import read_settings
+def _fetch_models(settings: Settings) -> None:
+    from ostinato.service.fetching.sources import read_sources
 
-    try:
-        return read_settings(flags)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
+    if sources := read_sources(settings.models):
+        fetch_models(sources, settings.repository)
 
 
 def _check_repository(settings: Settings) -> list[str]:
     from ostinato.service.artifact.manifest import MANIFEST_FILE
-    from ostinato.service.catalogue.repository import find_versions
+    from ostinato.service.catalogue.repository import find_versions, place_of
 
     # One without a manifest is shown as failed by readiness, as long as any other has one.
     versions = find_versions(settings.repository)
     if not any((version / MANIFEST_FILE).is_file() for version in versions):
         raise SettingsError(
-            f"--repository {settings.repository}: there is no <model>/<version> in it; 'ostinato export' writes one"
+            f"--repository {settings.repository}: there is no <model>/<version> in it; 'ostinato export' writes one, "
+            "and --models fetches one"
         )
-    return sorted({version.parent.name for version in versions})
+    return sorted({place_of(version, settings.repository)[0] for version in versions})
+
+
+def _check_exposure(settings: Settings, host: str) -> None:
+    from ostinato.service.edge.local_guard import check_exposure
+    from ostinato.service.startup import check_keys, check_traces
+
+    try:
+        check_exposure(settings, host)
+        check_keys(settings)
+        check_traces(settings)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _check_state(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from ostinato.client.verbs import ENDED
 from ostinato.commands.backup import backup
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
+from ostinato.commands.tables import table_console
 from ostinato.errors import CommandError, ServiceError
 from ostinato.tools.session_files import (
     file_name,
@@ -87,7 +88,7 @@ def list_sessions(
 
     ostinato sessions list --json | jq -r .session_id
     """
-    console = Console()
+    console = table_console()
     with Client(url, patience_seconds=patience) as client, _counted(client, model) as found:
         shown = islice(found, limit) if limit else found
         if as_json:
@@ -97,10 +98,8 @@ def list_sessions(
         table = _table()
         for info in shown:
             _add(table, info)
-        if table.row_count:
-            console.print(table)
-        else:
-            console.print("there is no live session" + (f" of {escape(model)}" if model else ""))
+        none = "there is no live session" + (f" of {escape(model)}" if model else "")
+        console.print(table if table.row_count else none)
         if limit and table.row_count == limit and next(found, None) is not None:
             console.print(f"[dim]There are more than {limit}.[/]")
 

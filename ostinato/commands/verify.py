@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ostinato.errors import SettingsError
 from ostinato.extras import require
+from ostinato.tools.service_settings import settings_of_the_service
 
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
@@ -27,13 +28,13 @@ class Verified(NamedTuple):
 
     @property
     def model(self) -> str:
-        """The model's name, by its folder."""
-        return self.directory.parent.name
+        """The model's name; where it failed, by its folder."""
+        return self.directory.parent.name if self.loaded is None else self.loaded.manifest.name
 
     @property
     def version(self) -> str:
-        """The version's name, by its folder."""
-        return self.directory.name
+        """The version's name; where it failed, by its folder."""
+        return self.directory.name if self.loaded is None else self.loaded.manifest.version
 
 
 def verify(
@@ -100,11 +101,11 @@ def find_directories(directory: Path) -> list[Path]:
 def verify_version(directory: Path) -> Verified:
     """Run every check of one version's directory, in a process of its own, which may die of it."""
     from ostinato.service.catalogue.tried import try_version
-    from ostinato.service.config import Settings
     from ostinato.service.errors import ModelRejected
 
+    settings = settings_of_the_service()
     try:
-        return Verified(directory, try_version(directory, Settings()), "")
+        return Verified(directory, try_version(directory, settings), "")
     except ModelRejected as error:
         return Verified(directory, None, str(error))
 

@@ -29,13 +29,15 @@ class TimeAxis:
     """A series as steps, one after the other.
 
     ``step``: None = rows are consecutive, whatever their times. ``lines``: of all rows of the table that were laid out.
-    ``notes``: sentences about what was met on the way.
+    ``notes``: sentences about what was met on the way. ``is_local``: whether its clock is not UTC's, as its offsets or
+    its changes show.
     """
 
     steps: list[AxisStep]
     step: TimeStep | None
     lines: Sequence[int]
     notes: tuple[str, ...] = ()
+    is_local: bool = False
 
     @property
     def num_filled(self) -> int:

@@ -85,13 +85,14 @@ class TimedTable:
         if rules.gaps == "ignore" or len(self._walls) < 2:
             return TimeAxis([AxisStep(row, row, wall) for row, wall in enumerate(self._walls)], None, self._lines)
         times, notes = self._one_clock(rules.step)
+        is_local = bool(notes) or self._moments != self._walls
         self._check_order(times, rules)
         grid = self._grid(times, rules)
         numbers = [grid.nearest(time) for time in times]
         notes += self._check_grid(grid, times, numbers, rules)
         if found := self._gaps(grid, times, numbers):
             self._check_gaps(grid, found, numbers[-1] - numbers[0] + 1, rules)
-        return TimeAxis(self._filled(grid, times, numbers), grid.step, self._lines, tuple(notes))
+        return TimeAxis(self._filled(grid, times, numbers), grid.step, self._lines, tuple(notes), is_local)
 
     def _one_clock(self, step: TimeStep | None) -> tuple[list[int], list[str]]:
         """The times of a clock that runs evenly, and what was changed for it."""

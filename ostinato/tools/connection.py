@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ostinato.client.keys import headers_of, own_key
 from ostinato.errors import ServiceUnreachable
 
 HostPort = tuple[str, int]
@@ -35,9 +36,9 @@ def http_request(
     *,
     headers: Mapping[str, object] = MappingProxyType({}),
 ) -> bytes:
-    """An HTTP/1.1 request as it goes over the wire."""
+    """An HTTP/1.1 request as it goes over the wire, with the environment's key."""
     head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head += "".join(f"{name}: {value}\r\n" for name, value in {**headers_of(own_key()), **headers}.items())
     if body or method == "POST":
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

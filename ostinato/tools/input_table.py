@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -81,7 +82,33 @@ class InputTable:
             InputError: the file cannot be read. TableError: a cell cannot (only those of the rows asked for are looked
                 at), there is no such row, or the rows are not a series in time.
         """
-        rows, num_ahead = self._rows(first, before, limit)
+        return self._laid_out(*self._rows(enumerate(self.table.rows(), start=1), first, before, limit), before, limit)
+
+    def read_each(
+        self, series: str, *, first: str = "", before: int = 0, limit: int | None = None
+    ) -> dict[str, InputRows]:
+        """The same of each series, whose rows have one word in the column ``series``: by that word, in the order of
+        their first rows. Those that have no row from ``first`` on, a time, are left out.
+
+        Raises:
+            InputError, TableError: as ``read``, or the column is not there, a cell of it empty, or no series is left.
+        """
+        place = self.table.position(series)
+        groups: dict[str, list[_NumberedRow]] = {}
+        for number, row in enumerate(self.table.rows(), start=1):
+            if not row.cells[place]:
+                raise self.table.fault(row.line, "it is empty, and says whose the row is", series)
+            groups.setdefault(row.cells[place], []).append((number, row))
+        found = {}
+        for name, rows in groups.items():
+            counted = [(position, row) for position, (_, row) in enumerate(rows, start=1)]
+            with contextlib.suppress(_NoSuchRow):
+                found[name] = self._laid_out(*self._rows(counted, first, before, limit), before, limit)
+        if not found:
+            raise TableError(f"{self.table.path}: there is no row from {first or 'the first'} on")
+        return found
+
+    def _laid_out(self, rows: list[_NumberedRow], num_ahead: int, before: int, limit: int | None) -> InputRows:
         axis, warnings = self._times.lay_out([row for _, row in rows])
         unknown: dict[str, _UnknownWords] = {}
         if axis is None:
@@ -95,13 +122,15 @@ class InputTable:
         warnings += [words.sentence(name) for name, words in unknown.items()]
         return InputRows(steps, num_ahead, warnings)
 
-    def _rows(self, first: str, before: int, limit: int | None) -> tuple[list[_NumberedRow], int]:
+    def _rows(
+        self, numbered: Iterable[_NumberedRow], first: str, before: int, limit: int | None
+    ) -> tuple[list[_NumberedRow], int]:
         """The rows asked for behind those ahead of them, and how many the latter are."""
         is_first = self._begins(first)
         ahead: deque[_NumberedRow] = deque(maxlen=before)
         rows: list[_NumberedRow] = []
         num_rows = 0
-        for number, row in enumerate(self.table.rows(), start=1):
+        for number, row in numbered:
             num_rows = number
             if not rows and not is_first(number, row):
                 ahead.append((number, row))
@@ -110,7 +139,7 @@ class InputTable:
                 break
             rows.append((number, row))
         if not rows:
-            raise TableError(
+            raise _NoSuchRow(
                 f"{self.table.path}: there is no row from {first or 'the first'} on; the file has {num_rows}"
             )
         return [*ahead, *rows], len(ahead)
@@ -156,6 +185,10 @@ class InputTable:
                 raise self.table.fault(row.line, error, column.name) from error
             inputs.append(value)
         return InputRow(row.line, number, self._times.label(row.cells) or str(number), inputs)
+
+
+class _NoSuchRow(TableError):
+    """No row is as late as the first that is asked for."""
 
 
 @dataclass(frozen=True)

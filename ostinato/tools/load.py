@@ -179,7 +179,7 @@ class Recorder:
     def __init__(self, keep: int = 0) -> None:
         self._keep = keep
         self._first: dict[Sender, list[PlainAnswer]] = {}
-        self._refusals: Counter[PlainAnswer] = Counter()
+        self._refusals: dict[PlainAnswer, list[float]] = {}
         self.steps: list[int] = []
         self.sent_at: list[float] = []
         self.answered_at: list[float] = []
@@ -197,7 +197,7 @@ class Recorder:
         if 200 <= answer.status < 300:
             sender.num_steps += steps
         elif answer in self._refusals or len(self._refusals) < NUM_REFUSALS:
-            self._refusals[answer] += 1
+            self._refusals.setdefault(answer, []).append(now)
         self.last[sender] = answer
         if self._keep and len(kept := self._first.setdefault(sender, [])) < self._keep:
             kept.append(answer)
@@ -222,7 +222,9 @@ class Recorder:
             cpu_fraction=cpu / wall if wall else 0.0,
             num_unsent=num_unsent,
             first=[self._first.get(sender, []) for sender in senders],
-            refusals=self._refusals,
+            refusals={
+                refusal: num for refusal, at in self._refusals.items() if (num := sum(each <= until for each in at))
+            },
         )
 
 

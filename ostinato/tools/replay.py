@@ -12,60 +12,10 @@ from typing import Any
 from ostinato.client.arrays import Outputs
 from ostinato.client.async_client import AsyncClient
 from ostinato.errors import CommandError, ServiceError
-from ostinato.tools.input_table import InputRow
-from ostinato.tools.merged_input import merged_input, split_steps
+from ostinato.tools.input_table import InputRow, InputRows
+from ostinato.tools.model_shape import ModelShape
 
 WARM_UP_CHUNK_STEPS = 200
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """What a replay must know of a model, from its manifest.
-
-    Attributes:
-        model_input: of several inputs, one with the features of all (``merged_input``).
-        features, outputs: of all inputs and outputs, in their order.
-        inputs, context: entries of the manifest.
-    """
-
-    name: str
-    version: str
-    model_input: Mapping[str, Any]
-    features: tuple[str, ...]
-    outputs: tuple[str, ...]
-    feedback: dict[str, str]
-    inputs: tuple[Mapping[str, Any], ...] = ()
-    context: tuple[Mapping[str, Any], ...] = ()
-
-    @classmethod
-    def of(cls, model: Mapping[str, Any]) -> ModelShape:
-        """The shape of what ``GET /v1/models/{model}`` answered.
-
-        Raises:
-            CommandError: no version of it is served, or it holds no sessions.
-        """
-        manifest = model.get("manifest")
-        if not manifest:
-            reasons = "; ".join(f"{failed['version']}: {failed['reason']}" for failed in model.get("failed", []))
-            raise CommandError(f"no version of {model.get('model')!r} is served. {reasons}".rstrip(". ") + ".")
-        if manifest["task"] != "recurrent":
-            raise CommandError(f"{manifest['name']!r} is of task {manifest['task']!r}; sessions are for 'recurrent'")
-        inputs = tuple(manifest["inputs"])
-        model_input = merged_input(inputs)
-        return cls(
-            manifest["name"],
-            manifest["version"],
-            model_input,
-            tuple(model_input["features"]),
-            tuple(feature for part in manifest["outputs"] for feature in part["features"]),
-            dict(manifest["feedback"]),
-            inputs,
-            tuple(manifest.get("context", ())),
-        )
-
-    def steps(self, rows: Sequence[Sequence[Any]]) -> Any:
-        """Steps of all features, as a session takes them."""
-        return split_steps(self.inputs, rows) if len(self.inputs) > 1 else rows
 
 
 @dataclass(frozen=True)
@@ -81,6 +31,7 @@ class ReplayOptions:
         rows_per_second: of each session; 0 = as fast as the service answers.
         keep_open: leave the sessions open.
         context: of every session, by name; None = the model takes none.
+        keep_forecasts: have the result hold every forecast that was made.
     """
 
     sessions: int = 1
@@ -91,6 +42,7 @@ class ReplayOptions:
     rows_per_second: float = 0.0
     keep_open: bool = False
     context: Any = None
+    keep_forecasts: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,14 +101,33 @@ class Score:
 
 
 @dataclass
+class SessionForecasts:
+    """The forecasts that were made in one session.
+
+    Attributes:
+        name: of its series; empty where there is but one.
+        rows: all that it was sent.
+        made: position in these rows -> what was forecast behind that row, numbers ``[H, O]``.
+    """
+
+    name: str
+    rows: Sequence[InputRow]
+    made: dict[int, list[list[float]]] = field(default_factory=dict)
+
+
+@dataclass
 class Replayed:
-    """What a replay came to. ``seconds`` leaves opening and warming up out; ``steps`` counts the sessions' steps."""
+    """What a replay came to. ``seconds`` leaves opening and warming up out; ``steps`` counts the sessions' steps.
+
+    ``forecasts``: of each session, where they were to be kept.
+    """
 
     session_ids: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     num_rows: int = 0
     seconds: float = 0.0
     scores: dict[str, Score] = field(default_factory=dict)
+    forecasts: list[SessionForecasts] = field(default_factory=list)
 
 
 Observe = Callable[[Arrival], None]
@@ -180,11 +151,37 @@ async def replay(
     Raises:
         ServiceError, ServiceUnreachable: a request failed for good; the sessions are closed where they can be.
     """
+    firsts = [session * options.offset_rows for session in range(options.sessions)]
+    parts = [InputRows(list(rows[first:]), options.warm_up_rows, []) for first in firsts]
+    return await _replay(client, shape, [("", part) for part in parts], options, observe)
+
+
+async def replay_each(
+    client: AsyncClient,
+    shape: ModelShape,
+    series: Mapping[str, InputRows],
+    options: ReplayOptions = ReplayOptions(),
+    observe: Observe = lambda _arrival: None,
+) -> Replayed:
+    """Replay several series at once, each in a session of its own, with the rows ahead of its first as a warm-up.
+
+    Raises: as ``replay``.
+    """
+    return await _replay(client, shape, list(series.items()), options, observe)
+
+
+async def _replay(
+    client: AsyncClient,
+    shape: ModelShape,
+    series: Sequence[tuple[str, InputRows]],
+    options: ReplayOptions,
+    observe: Observe,
+) -> Replayed:
     result = Replayed(scores={target: Score() for target in shape.feedback.values()})
     replayed = [
-        _ReplayedSession(client, shape, rows, options, session, result, observe)
-        for session, num_rows in enumerate(rows_of_sessions(len(rows), options))
-        if num_rows
+        _ReplayedSession(client, shape, name, part, options, session, result, observe)
+        for session, (name, part) in enumerate(series)
+        if len(part.rows) > part.num_ahead
     ]
     try:
         await _together([each.open() for each in replayed])
@@ -193,6 +190,7 @@ async def replay(
         result.seconds = time.perf_counter() - began_at
         result.session_ids = [each.session_id for each in replayed]
         result.steps = [each.steps for each in replayed]
+        result.forecasts = [each.kept for each in replayed if options.keep_forecasts]
     finally:
         if not options.keep_open:
             await _together([each.close() for each in replayed])
@@ -210,13 +208,14 @@ async def _together(coroutines: Sequence[Any]) -> None:
 
 
 class _ReplayedSession:
-    """One session and its rows."""
+    """One session and its rows, those of the warm-up in front."""
 
     def __init__(
         self,
         client: AsyncClient,
         shape: ModelShape,
-        rows: Sequence[InputRow],
+        name: str,
+        part: InputRows,
         options: ReplayOptions,
         session: int,
         result: Replayed,
@@ -224,8 +223,8 @@ class _ReplayedSession:
     ) -> None:
         self._shape, self._options = shape, options
         self._session, self._result, self._observe = session, result, observe
-        self._rows = rows
-        self._start = options.warm_up_rows + session * options.offset_rows
+        self._rows, self._start = part.rows, part.num_ahead
+        self.kept = SessionForecasts(name, part.rows)
         self._targets = {
             target: (shape.outputs.index(source), shape.features.index(target))
             for source, target in shape.feedback.items()
@@ -249,8 +248,7 @@ class _ReplayedSession:
     async def open(self) -> None:
         """Open the session and warm it up with the rows ahead of its first row."""
         await self._handle.open()
-        first = self._start - self._options.warm_up_rows
-        for begin in range(first, self._start, WARM_UP_CHUNK_STEPS):
+        for begin in range(0, self._start, WARM_UP_CHUNK_STEPS):
             end = min(self._start, begin + WARM_UP_CHUNK_STEPS)
             outputs = await self._step(self._rows[begin:end])
             for row in self._rows[begin:end]:
@@ -313,10 +311,22 @@ class _ReplayedSession:
             known = {
                 name: [row.inputs[self._shape.features.index(name)] for row in ahead] for name in self._options.known
             }
-            outputs = _last_step(await self._handle.forecast(horizon, known))
+            steps = _each_step(await self._handle.forecast(horizon, known), horizon)
+            outputs = steps[-1]
+        if self._options.keep_forecasts:
+            self.kept.made[position] = [outputs] if horizon == 1 else steps
         self._pending[position + horizon] = {
             target: (outputs[source], self._last_seen.get(target)) for target, (source, _) in self._targets.items()
         }
+
+
+def _each_step(outputs: Outputs, horizon: int) -> list[list[float]]:
+    """The numbers of each step ahead; an output that is made once for all has them in each."""
+    arrays = outputs.values() if isinstance(outputs, dict) else [outputs]
+    return [
+        [number for array in arrays for number in array[min(step, len(array) - 1)].ravel().tolist()]
+        for step in range(horizon)
+    ]
 
 
 def _last_step(outputs: Outputs) -> list[float]:

@@ -16,54 +16,33 @@ from pydantic import (
     model_validator,
 )
 
+from ostinato.service.artifact.calibration import Calibration
 from ostinato.service.artifact.decoder import Decoder
+from ostinato.service.artifact.distribution import TargetForecast, targets_of
 from ostinato.service.artifact.framing import Framing, rows_first
+from ostinato.service.artifact.graph_file import NAME_PATTERN as NAME_PATTERN
+from ostinato.service.artifact.graph_file import DataFile as DataFile
+from ostinato.service.artifact.graph_file import GraphFile as GraphFile
+from ostinato.service.artifact.parity import Parity as Parity
 from ostinato.service.artifact.promise import ALONE as ALONE
 from ostinato.service.artifact.promise import ANY as ANY
 from ostinato.service.artifact.promise import BY_ITSELF as BY_ITSELF
 from ostinato.service.artifact.promise import Promise as Promise
 from ostinato.service.artifact.regular_files import read_regular
 from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.series_time import SeriesTime as SeriesTime
 from ostinato.service.artifact.tensors import Constant, Input, Output, Part, State
 from ostinato.service.artifact.vocabulary import Vocabulary
+from ostinato.service.artifact.watch import ReadingWatch, check_watched
 from ostinato.service.errors import ModelRejected
 
 MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.safetensors"
 MAX_MANIFEST_BYTES = 2**28
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+MAX_KEPT_INPUTS = 100_000
 
 Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
-Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator"]
-
-
-class DataFile(Part):
-    """A file in the version's directory, and what its bytes are."""
-
-    file: FileName
-    sha256: Sha256
-
-
-class GraphFile(DataFile):
-    """An ONNX file in the version's directory.
-
-    ``data``: files next to it that hold its weights, where they are too many for one file; left out where there are
-    none.
-    """
-
-    data: tuple[DataFile, ...] = ()
-
-    @property
-    def content(self) -> str:
-        """What tells it from any other graph, its weights among it."""
-        return " ".join([self.sha256, *(part.sha256 for part in self.data)])
-
-    @model_serializer(mode="wrap")
-    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in write(self).items() if key != "data" or value}
 
 
 class Limits(Part):
@@ -74,29 +53,6 @@ class Limits(Part):
     max_source_steps: Annotated[int, Field(ge=0)] = 0
     max_output_steps: Annotated[int, Field(ge=0)] = 0
     max_beams: Annotated[int, Field(ge=0)] = 0
-
-
-class Parity(Part):
-    """How near the graph comes to the trained network, and over what that was measured.
-
-    ``max_difference`` is the largest ``|graph - network| / max(1, |network|)`` over all outputs and states.
-    """
-
-    max_difference: Annotated[float, Field(ge=0)]
-    tolerance: Annotated[float, Field(gt=0)] = 1e-5
-    batch_sizes: tuple[int, ...]
-    lengths: tuple[int, ...]
-    num_chunkings: int
-
-
-_SENTENCES_OF_SEQUENCES = {
-    "any": "a sequence's answer equals one offline run of it, whatever shares its batch and however it is padded",
-    "fixed": (
-        "answers equal those of 'ostinato run', both in runs of so many rows, padded to a power of two: one sequence "
-        "alone costs what so many do"
-    ),
-    "alone": "answers equal those of 'ostinato run', both one sequence a run: nothing shares a batch",
-}
 
 
 class Manifest(Part):
@@ -116,6 +72,11 @@ class Manifest(Part):
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
     ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
     and ``of_graph`` has them as the graph does. Left out of the file where there is none.
+    ``keep_inputs``: how many of its last steps a session keeps, so that another version may run them and go on from
+    there. Left out of the file where it is 0.
+    ``time``: how its steps lie in time, for sessions that are told times in place of a count; likewise.
+    ``calibration``: of a forecaster, by what its sessions keep count of what its forecasts are off by: their intervals
+    and anomalies come of it; likewise.
     ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
     numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
@@ -136,6 +97,9 @@ class Manifest(Part):
     lengths: str = ""
     feedback: dict[str, str] = Field(default_factory=dict)
     framing: Framing | None = None
+    keep_inputs: Annotated[int, Field(ge=0, le=MAX_KEPT_INPUTS)] = 0
+    time: SeriesTime | None = None
+    calibration: Calibration | None = None
     encoder_lengths: str = ""
     decoder: Decoder | None = None
     vocabularies: dict[Literal["source", "target"], Vocabulary] = Field(default_factory=dict)
@@ -163,7 +127,7 @@ class Manifest(Part):
     def promise_sentence(self) -> str:
         """What the promise means for whoever serves the model, and what it costs."""
         assert self.promise is not None, "every export has one, and loading finds it"
-        return _SENTENCES_OF_SEQUENCES[self.promise.holds] if self.task == "sequence" else self.promise.sentence
+        return self.promise.sentence_of_sequences if self.task == "sequence" else self.promise.sentence
 
     @property
     def given(self) -> RowLayout[Input]:
@@ -188,6 +152,32 @@ class Manifest(Part):
         return (*self.states, *(State.kept(part) for part in self.context), *left_over)
 
     @property
+    def of_session(self) -> tuple[State, ...]:
+        """All that a session is: what it carries; the steps that it keeps, rows of ``given``, the newest last, and how
+        many there are; what it keeps count of, now and before the chunk applied last; and its times.
+        """
+        states = self.carried
+        if self.keep_inputs:
+            given: Any = self.given
+            rows = State.unseen("kept.inputs", (self.keep_inputs, given.width), given.dtype.name)
+            states = (*states, rows, State.unseen("kept.count", (1,), "int64"))
+        if (watch := self.watch) is not None:
+            states = (*states, *watch.states)
+        return states if self.time is None else (*states, self.time.state)
+
+    @property
+    def watch(self) -> ReadingWatch | None:
+        """What sessions keep count of by the calibration; None where there is none."""
+        told = self.calibration
+        return None if told is None else ReadingWatch(told, self.forecasts, self.given, self.made)
+
+    @property
+    def forecasts(self) -> list[TargetForecast]:
+        """What the numbers of a step's answer forecast, told by their names."""
+        features = [feature for part in self.outputs for feature in part.features]
+        return targets_of(features, self.feedback, counts=self.provenance.get("training", {}).get("loss") == "counts")
+
+    @property
     def of_graph(self) -> Manifest:
         """The same, of frames for steps: what the graph takes, gives and carries. Itself, where there is no framing."""
         if self.framing is None:
@@ -205,7 +195,7 @@ class Manifest(Part):
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what an older release does not know, where it says nothing."""
         content: dict[str, Any] = write(self)
-        may_be_absent = ("context", "lengths", "framing", "quantized")
+        may_be_absent = ("context", "lengths", "framing", "keep_inputs", "time", "calibration", "quantized")
         return {key: value for key, value in content.items() if value or key not in may_be_absent}
 
     @model_validator(mode="before")
@@ -235,8 +225,18 @@ class Manifest(Part):
             raise ValueError(f"a graph output is named twice among {sorted(made)}")
         if len({state.name for state in self.carried}) != len(self.carried):
             raise ValueError("two states, or a state and a context, have the same name")
+        if self.keep_inputs and (self.task != "recurrent" or self.framing is not None):
+            raise ValueError("keep_inputs: only sessions of recurrent models without framing keep their steps")
+        if self.time is not None:
+            if self.task != "recurrent" or self.framing is not None:
+                raise ValueError("time: only of recurrent models without framing")
+            self.time.check_inputs(self.inputs)
         self._check_feedback()
         self._check_framing()
+        if self.calibration is not None:
+            if self.task != "recurrent" or self.framing is not None:
+                raise ValueError("calibration: only sessions of recurrent models without framing keep count")
+            check_watched(self.calibration, self.forecasts, self.inputs, self.outputs)
         return self
 
     def _check_framing(self) -> None:

@@ -57,6 +57,20 @@ class Promise(Part):
             )
         return "live answers equal those of 'ostinato run', both one row of one step a run: nothing shares a batch"
 
+    @property
+    def sentence_of_sequences(self) -> str:
+        """The same, of a model of whole sequences."""
+        return _SENTENCES_OF_SEQUENCES[self.holds]
+
+
+_SENTENCES_OF_SEQUENCES = {
+    "any": "a sequence's answer equals one offline run of it, whatever shares its batch and however it is padded",
+    "fixed": (
+        "answers equal those of 'ostinato run', both in runs of so many rows, padded to a power of two: one sequence "
+        "alone costs what so many do"
+    ),
+    "alone": "answers equal those of 'ostinato run', both one sequence a run: nothing shares a batch",
+}
 
 ANY = Promise(holds="any")
 ALONE = Promise(holds="alone", steps=1)

@@ -261,6 +261,11 @@ class State(Part):
             missing=part.missing,
         )
 
+    @classmethod
+    def unseen(cls, name: str, row_shape: tuple[int, ...], dtype: Any) -> State:
+        """What a session has and the graph neither takes nor gives; zeros at first."""
+        return cls(name=name, input="", output="", shape=("B", *row_shape), dtype=dtype)
+
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return _content(self, write)

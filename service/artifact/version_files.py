@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import mmap
 import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from ostinato.service.artifact.wire import BrokenWire, external_files
 from ostinato.service.errors import ModelRejected
 
 FILES = "files"
+MAX_NAME_BYTES = 255
+"""As file systems have it."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,6 +43,7 @@ def check_files(manifest: Manifest, directory: Path) -> list[str]:
     """
     others = _of_others(manifest, directory)
     graphs = _of_graphs(manifest)
+    _check_names((*graphs, *(others or {})), directory)
     for name, sha256 in (*graphs.items(), *(others or {}).items()):
         _check_file(directory / name, sha256)
     for graph in manifest.graphs.values():
@@ -50,8 +55,31 @@ def check_files(manifest: Manifest, directory: Path) -> list[str]:
     return _warnings(directory, {*graphs, *(others or {})}, is_old=others is None)
 
 
+def listed_files(manifest: Manifest, directory: Path) -> dict[str, str]:
+    """The files that a manifest lists, which need not be there yet, with their SHA-256.
+
+    Raises:
+        ModelRejected: the list is none, or names what cannot be a file of the directory.
+    """
+    listed = {**_of_graphs(manifest), **(_of_others(manifest, directory) or {})}
+    _check_names(listed, directory)
+    return listed
+
+
 def _of_graphs(manifest: Manifest) -> dict[str, str]:
     return {part.file: part.sha256 for graph in manifest.graphs.values() for part in (graph, *graph.data)}
+
+
+def _check_names(names: Iterable[str], directory: Path) -> None:
+    for name in names:
+        if not _is_name(name):
+            raise ModelRejected(f"{directory / MANIFEST_FILE}: it lists {name[:80]!r}, which is no name of a file")
+
+
+def _is_name(name: str) -> bool:
+    """Whether a file may have a name wherever its directory comes to, and whoever shows it may show it."""
+    is_plain = "/" not in name and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name)
+    return is_plain and name not in ("", ".", "..", MANIFEST_FILE) and len(name.encode()) <= MAX_NAME_BYTES
 
 
 def _of_others(manifest: Manifest, directory: Path) -> dict[str, str] | None:
@@ -60,8 +88,7 @@ def _of_others(manifest: Manifest, directory: Path) -> dict[str, str] | None:
     if listed is None:
         return None
     is_sound = isinstance(listed, dict) and all(
-        Path(name).name == name and isinstance(sha256, str) and _SHA256.fullmatch(sha256)
-        for name, sha256 in listed.items()
+        isinstance(sha256, str) and _SHA256.fullmatch(sha256) for sha256 in listed.values()
     )
     if not is_sound:
         raise ModelRejected(f"{directory / MANIFEST_FILE}: provenance.files: an object of names and their SHA-256")

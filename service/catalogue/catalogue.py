@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ostinato.service.catalogue.canaries import why_unfit
+from ostinato.service.catalogue.decisions import Decisions
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.sequence.engine import SequenceEngine
@@ -34,18 +39,44 @@ class Rejection:
 
 
 class Catalogue:
-    """The engines by model and version. Empty and not ``complete`` until the repository has been read."""
+    """The engines by model and version. Empty and not ``complete`` until the repository has been read.
+
+    Attributes:
+        decisions: which version is meant where none is named, and by which other names.
+        are_decisions_known: whether those have been read; until then nobody is answered by a guess.
+        gone: versions, by model and name, of which no session begins any more.
+        confirm: what tells whether ``gone`` is known newly; None = it is, else it is awaited for that.
+        on_change: called when something else is decided, or one version more or less is served; None = not.
+    """
 
     def __init__(self) -> None:
         self._engines: dict[str, dict[str, AnyEngine]] = {}
         self._by_arena: dict[Arena, Engine] = {}
         self.rejections: list[Rejection] = []
         self.complete = False
+        self._decisions = Decisions()
+        self.gone: set[tuple[str, str]] = set()
+        self.confirm: Callable[[], Awaitable[None] | None] = _is_known
+        self._beginning: Counter[Engine] = Counter()
+        self.on_change: Callable[[], object] | None = None
+        self.are_decisions_known = True
         self._is_draining = False
 
     def __repr__(self) -> str:
         loading = "" if self.complete else ", loading"
         return f"<Catalogue {sorted(self._engines)}, {len(self.rejections)} rejected{loading}>"
+
+    @property
+    def decisions(self) -> Decisions:
+        """What operators decided."""
+        return self._decisions
+
+    @decisions.setter
+    def decisions(self, decided: Decisions) -> None:
+        is_new = decided != self._decisions
+        self._decisions = decided
+        if is_new and self.on_change is not None:
+            self.on_change()
 
     def add(self, engine: AnyEngine) -> None:
         """Serve an engine from now on; one that comes while the catalogue drains takes no work."""
@@ -53,17 +84,20 @@ class Catalogue:
             engine.drain()
         versions = self._engines.setdefault(engine.manifest.name, {})
         versions[engine.manifest.version] = engine
-        self._forget_rejection(engine.manifest.name, engine.manifest.version)
+        self.forget(engine.manifest.name, engine.manifest.version)
         if isinstance(engine, Engine):
             self._by_arena[engine.arena] = engine
         self._engines[engine.manifest.name] = dict(sorted(versions.items(), key=lambda item: version_key(item[0])))
+        if self.on_change is not None:
+            self.on_change()
 
     def reject(self, rejection: Rejection) -> None:
         """List a version as not served, and why; it takes the place of what was known of it."""
-        self._forget_rejection(rejection.model, rejection.version)
+        self.forget(rejection.model, rejection.version)
         self.rejections.append(rejection)
 
-    def _forget_rejection(self, model: str, version: str) -> None:
+    def forget(self, model: str, version: str) -> None:
+        """Take a version from the list of those that are not served."""
         self.rejections = [each for each in self.rejections if (each.model, each.version) != (model, version)]
 
     def drain(self) -> None:
@@ -80,6 +114,23 @@ class Catalogue:
     def engine_of(self, arena: Arena) -> Engine:
         """The engine whose sessions the arena holds."""
         return self._by_arena[arena]
+
+    def engine_named(self, model: str, version: str) -> AnyEngine | None:
+        """The engine of a version by its own name, whatever was decided about that; None = it is not served."""
+        return self._engines.get(model, {}).get(version)
+
+    def engine_meant(self, model: str) -> AnyEngine | None:
+        """The engine of the version that is meant where none is named; None = it is not served.
+
+        Raises:
+            UnknownModel, Starting: as ``versions``; and as long as it cannot be said.
+        """
+        if not self.versions(model):
+            return None
+        try:
+            return self.resolve_any(model)
+        except UnknownModel:
+            return None
 
     @property
     def engines(self) -> list[Engine]:
@@ -140,6 +191,73 @@ class Catalogue:
             )
         return engine
 
+    def resolve_new(self, model: str, version: str | None, name: str) -> Engine:
+        """``resolve``, for a session that is to begin under a name: where no version is named, it may be one of those
+        that the canary has.
+        """
+        engine = self.resolve(model, version)
+        return engine if version is not None else self.canary_of(engine, name)
+
+    def canary_of(self, engine: Engine, name: str) -> Engine:
+        """The canary, where a session that is to begin under a name is among those that it has, and ``engine`` is what
+        it would begin with; else that.
+        """
+        model = engine.manifest.name
+        own = self.decisions.of(model)
+        if not own.canary_for(model, name) or self.resolve_any(model) is not engine:
+            return engine
+        canary = self.engine_named(model, own.canary)
+        return canary if isinstance(canary, Engine) and not self.why_not_drawn(canary, engine) else engine
+
+    def why_not_drawn(self, canary: AnyEngine, meant: AnyEngine) -> str:
+        """Why no session begins with a canary that would begin with what is meant; empty where its share does."""
+        if isinstance(canary, Engine) and not self.may_begin(canary):
+            return f"version {canary.manifest.version!r} is being unloaded"
+        return why_unfit(meant.manifest, canary.manifest)
+
+    def may_begin(self, engine: Engine) -> bool:
+        """Whether sessions of an engine begin: it is served, and not about to be unloaded."""
+        model, version = engine.manifest.name, engine.manifest.version
+        return (model, version) not in self.gone and self.engine_named(model, version) is engine
+
+    @contextmanager
+    def beginning(self, engine: Engine) -> Iterator[None]:
+        """Within this a session of an engine begins. Where it may as of ``confirm``, an unload finds that session.
+
+        Raises:
+            UnknownModel: none begins any more.
+        """
+        if not self.may_begin(engine):
+            raise UnknownModel(
+                f"model {engine.manifest.name!r} version {engine.manifest.version!r} is being unloaded, and no session "
+                "of it begins any more"
+            )
+        self._beginning[engine] += 1
+        try:
+            yield
+        finally:
+            self._beginning[engine] -= 1
+            if not self._beginning[engine]:
+                del self._beginning[engine]
+
+    def is_beginning(self, engine: Engine) -> bool:
+        """Whether a session of an engine is about to begin, or to be there with its first commit."""
+        return self._beginning[engine] > 0 or engine.has_unborn
+
+    def remove(self, engine: AnyEngine) -> None:
+        """Serve an engine no more: nothing new finds it."""
+        versions = self._engines[engine.manifest.name]
+        del versions[engine.manifest.version]
+        if not versions:
+            del self._engines[engine.manifest.name]
+        if self.on_change is not None:
+            self.on_change()
+
+    def let_go(self, engine: AnyEngine) -> None:
+        """Forget what was removed, when nothing of it is under way any more."""
+        if isinstance(engine, Engine):
+            self._by_arena.pop(engine.arena, None)
+
     def resolve_predictor(self, model: str, version: str | None = None) -> Engine | SequenceEngine:
         """The engine of a version that answers whole sequences; of the latest served where none is named.
 
@@ -165,20 +283,45 @@ class Catalogue:
         return engine
 
     def resolve_any(self, model: str, version: str | None = None) -> AnyEngine:
-        """The engine of a version, whatever it does; of the latest served where none is named.
+        """The engine of a version, whatever it does, by an alias or its own name; where none is named, of the default,
+        or else of the latest served. An alias comes first: what is copied into the repository changes no meaning.
 
         Raises:
             UnknownModel, Starting: as ``resolve``.
         """
         versions = self.versions(model)
+        if not self.are_decisions_known and version not in versions:
+            raise Starting("what is decided about models could not be read yet; try again in a moment")
+        version = self.decisions.of(model).version_of(version)
         if version is None and versions:
-            return next(reversed(versions.values()))
+            staying = [each for name, each in versions.items() if (model, name) not in self.gone]
+            return (staying or [*versions.values()])[-1]
         if version is not None and version in versions:
             return versions[version]
+        if not self.complete:
+            raise Starting("the models are still being checked; try again in a moment")
+        raise self._unknown(model, version)
+
+    def resolve_own(self, model: str, version: str) -> AnyEngine:
+        """The engine of a version by its own name, as sessions have it.
+
+        Raises:
+            UnknownModel, Starting: as ``resolve``.
+        """
+        engine = self.versions(model).get(version)
+        if engine is None:
+            raise self._unknown(model, version)
+        return engine
+
+    def _unknown(self, model: str, version: str | None) -> UnknownModel:
         for rejection in self.rejected(model):
             if version in (None, rejection.version):
-                raise UnknownModel(f"model {model!r} version {rejection.version!r} is not served: {rejection.reason}")
-        raise UnknownModel(f"model {model!r} has no version {version!r}; it has: {', '.join(versions)}")
+                return UnknownModel(f"model {model!r} version {rejection.version!r} is not served: {rejection.reason}")
+        return UnknownModel(f"model {model!r} has no version {version!r}; it has: {', '.join(self.versions(model))}")
+
+
+def _is_known() -> None:
+    """Nobody else decides."""
 
 
 def version_key(version: str) -> tuple[tuple[int, int | str], ...]:

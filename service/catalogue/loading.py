@@ -5,54 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.weights import weights_with_nan
 from ostinato.service.catalogue.catalogue import Catalogue, Rejection
+from ostinato.service.catalogue.engine_maker import EngineMaker, Loaded
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_generator
 from ostinato.service.catalogue.passing import is_passing
+from ostinato.service.catalogue.postponement import Postponement
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_recurrent_model
-from ostinato.service.catalogue.repository import find_versions, mark_of, read_manifest
-from ostinato.service.catalogue.sequence_checks import NUM_TIMED_STEPS, LoadedSequence, load_sequence_model
+from ostinato.service.catalogue.repository import digest_of, find_versions, mark_of, place_of, read_manifest, why_other
+from ostinato.service.catalogue.sequence_checks import LoadedSequence, load_sequence_model
+from ostinato.service.catalogue.unloading import Unloading
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
-from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Owner
-from ostinato.service.engine.sequence.batching import MAX_ROW_STEPS
-from ostinato.service.engine.sequence.engine import SequenceEngine
 from ostinato.service.errors import ModelRejected, StateStoreUnavailable
-from ostinato.service.metrics.generation import GenerationMetrics
-from ostinato.service.metrics.sequences import SequenceMetrics
-from ostinato.service.metrics.series import Metrics, ModelMetrics
+from ostinato.service.metrics.series import Metrics
+from ostinato.service.public_words import PublicWords
 from ostinato.service.state.base import Store
 from ostinato.service.tether import Release, Tether
+from ostinato.service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often what is not served is looked at; nothing is, where everything is served."""
-MAX_PAUSE_SECONDS = 60.0
-"""Between two tries of what the system refused. They begin with a second, and it doubles."""
-
-
-Loaded: TypeAlias = LoadedModel | LoadedGenerator | LoadedSequence
-
-
-@dataclass
-class Postponement:
-    """Of what the system refused: when it is tried again."""
-
-    pause_seconds: float = LOOK_SECONDS
-    due_at: float = 0.0
-
-    def put_off(self) -> None:
-        """Wait twice as long as the last time."""
-        self.due_at = time.monotonic() + self.pause_seconds
-        self.pause_seconds = min(2 * self.pause_seconds, MAX_PAUSE_SECONDS)
 
 
 def load_version(directory: Path, settings: Settings) -> Loaded:
@@ -62,7 +43,7 @@ def load_version(directory: Path, settings: Settings) -> Loaded:
     Raises:
         ModelRejected: a check failed; the message names the file and the reason.
     """
-    manifest = read_manifest(directory)
+    manifest = read_manifest(directory, settings.repository)
     if manifest.is_unguarded:
         logger.warning(
             "%s: it was exported by a release that did not look for NaN within the network, nor for codes outside its "
@@ -121,24 +102,34 @@ class Loader:
         metrics: Metrics,
         tether: Tether | None = None,
         verdicts: Verdicts | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._store = store
-        self._owner = owner
-        self._metrics = metrics
+        self._store, self._metrics = store, metrics
         self._tether = tether or Tether()
         self._verdicts = verdicts
+        self._maker = EngineMaker(settings, store, owner, metrics, tracer)
+        self._words = PublicWords(settings)
         self._postponed: dict[Path, Postponement] = {}
+        self._gone: set[Path] = set()
+        self._digests: dict[Path, str] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._places: dict[tuple[str, str], Path] = {}
         self.trouble = ""
         self.failure: str | None = None
         self.missing: dict[tuple[str, str], int] = {}
+
+    def unloading(self) -> Unloading:
+        """What lets go of versions again."""
+        return Unloading(self._catalogue, self._store)
 
     async def load(self) -> None:
         """Check every version, and serve or reject it. The checks run in a thread; never raises for a version."""
         directories = await self._find()
         for directory in directories:
-            await self._try(directory)
+            async with self._one_at_a_time:
+                await self._try(directory)
         self._count()
 
     async def keep(self) -> None:
@@ -147,17 +138,74 @@ class Loader:
         """
         while self.failure or self._catalogue.rejections:
             await asyncio.sleep(LOOK_SECONDS)
-            if self.failure:
-                postponed = self._postponed.setdefault(self._settings.repository, Postponement())
-                if time.monotonic() >= postponed.due_at:
-                    postponed.put_off()
-                    await self.load()
-                continue
-            for rejection in list(self._catalogue.rejections):
-                directory = self._settings.repository / rejection.model / rejection.version
-                if await self._is_due(directory, rejection):
-                    await self._try(directory)
-                    self._count()
+            await self.retry()
+
+    async def retry(self) -> None:
+        """Try again what is due of what is not served."""
+        if self.failure:
+            postponed = self._postponed.setdefault(self._settings.repository, Postponement())
+            if time.monotonic() >= postponed.due_at:
+                postponed.put_off()
+                await self.load()
+            return
+        await self._look_for_gone()
+        for rejection in list(self._catalogue.rejections):
+            directory = self._places[rejection.model, rejection.version]
+            if await self._is_due(directory, rejection):
+                await self.try_now(directory)
+
+    def states(self) -> list[dict[str, Any]]:
+        """How each version is: ready, failed and why, or missing and for how many sessions."""
+        states: list[dict[str, Any]] = [
+            {"model": engine.manifest.name, "version": engine.manifest.version, "status": "ready"}
+            for engine in self._catalogue.served
+        ]
+        states += [
+            {"model": rejection.model, "version": rejection.version, "status": "failed", "reason": rejection.reason}
+            for rejection in self._catalogue.rejections
+        ]
+        states += [
+            {"model": model, "version": version, "status": "missing", "sessions": count}
+            for (model, version), count in self.missing.items()
+        ]
+        return states
+
+    async def try_now(self, directory: Path) -> None:
+        """Check a version that is not served, and serve or reject it; never raises for the version. Whoever wants the
+        same meanwhile, be it by a request, a look at the repository or a retry, waits for what comes of it.
+        """
+        async with self._one_at_a_time:
+            await self._try(directory)
+            if self._verdicts is not None:
+                # Nobody may ask it for days, and it has the memory of a whole interpreter.
+                await asyncio.to_thread(self._verdicts.end_child)
+        self._count()
+
+    async def why_other(self, directory: Path) -> str:
+        """Why the files of a version that is served are not those that it was loaded from; empty where they are."""
+        digest = self._digests.get(directory)
+        return "" if digest is None else await asyncio.to_thread(why_other, directory, digest)
+
+    async def _look_for_gone(self) -> None:
+        """Forget why a version failed whose folder is no more, and try it again where the folder has come back."""
+        if not (self._catalogue.rejections or self._gone):
+            return
+        try:
+            found = set(await asyncio.to_thread(find_versions, self._settings.repository))
+        except (ModelRejected, OSError, RuntimeError):
+            return  # nothing is known of any folder
+        for rejection in list(self._catalogue.rejections):
+            directory = self._settings.repository / rejection.model / rejection.version
+            if directory not in found:
+                logger.info("%s/%s is no longer in the repository", rejection.model, rejection.version)
+                self._catalogue.forget(rejection.model, rejection.version)
+                self._metrics.version_failed.labels(model=rejection.model, version=rejection.version).set(0)
+                self._postponed.pop(directory, None)
+                self._gone.add(directory)
+                self._count()
+        for directory in sorted(self._gone & found):
+            self._gone.discard(directory)
+            await self.try_now(directory)
 
     async def _find(self) -> list[Path]:
         """The directories of all versions; none where the repository cannot be read."""
@@ -166,7 +214,7 @@ class Loader:
         except (ModelRejected, OSError, RuntimeError) as error:
             if self.failure is None:
                 logger.error("%s; it will be tried again", error)
-            self.failure = f"{error}; it will be tried again"
+            self.failure = self._words.of(f"{error}; it will be tried again")
             return []
         self.failure = None
         return directories
@@ -182,7 +230,10 @@ class Loader:
 
     async def _try(self, directory: Path) -> None:
         """Load a version, and serve or reject it; never raises for the version."""
-        release = Release(directory.parent.name, directory.name, "")
+        release = Release(*place_of(directory, self._settings.repository), "")
+        self._places[release.model, release.version] = directory
+        if self._catalogue.engine_named(release.model, release.version) is not None:
+            return
         try:
             mark = await asyncio.to_thread(mark_of, directory)
             release = release._replace(mark=mark or "")
@@ -192,9 +243,13 @@ class Loader:
                 await asyncio.to_thread(self._verdicts.check, directory, mark)
             self._tether.tell("loading", release)
             loaded = await asyncio.to_thread(load_version, directory, self._settings)
+            digest = await asyncio.to_thread(digest_of, directory)
             if await asyncio.to_thread(mark_of, directory) != mark:
                 raise ModelRejected(f"{directory}: its files changed while they were read")
+            if self._verdicts is not None:
+                await asyncio.to_thread(self._verdicts.claim, directory, digest)
             self.serve(loaded)
+            self._digests[directory] = digest
             self._postponed.pop(directory, None)
             self.missing.pop((release.model, release.version), None)
         except Exception as error:
@@ -209,9 +264,10 @@ class Loader:
             self._postponed.setdefault(directory, Postponement()).put_off()
             reason += "; it will be tried again"
         known = [each.reason for each in self._catalogue.rejected(release.model) if each.version == release.version]
-        if reason not in known:
+        if self._words.of(reason) not in known:
             logger.error("%s/%s is not served: %s", release.model, release.version, reason)
-        self._catalogue.reject(Rejection(release.model, release.version, reason, release.mark or None, passes))
+        told = self._words.of(reason)
+        self._catalogue.reject(Rejection(release.model, release.version, told, release.mark or None, passes))
 
     def _count(self) -> None:
         metrics, rejections = self._metrics, self._catalogue.rejections
@@ -229,13 +285,8 @@ class Loader:
     def serve(self, loaded: Loaded) -> None:
         """Build the engine of a version that passed its checks, and serve it from now on."""
         manifest = loaded.manifest
-        engine: Engine | GenerationEngine | SequenceEngine
-        if isinstance(loaded, LoadedGenerator):
-            engine = self._generation_engine(loaded)
-        elif isinstance(loaded, LoadedSequence):
-            engine = self._sequence_engine(loaded)
-        else:
-            engine = self._engine(loaded)
+        engine = self._maker.make(loaded)
+        if isinstance(engine, Engine):
             self._store.attach(engine.arena)
             self._follow_sessions(engine)
         self._metrics.model_info.labels(
@@ -252,7 +303,7 @@ class Loader:
             loaded.golden_difference,
             loaded.step_seconds * 1000,
             manifest.promise,
-            "in a thread" if self._is_long(loaded) else "on the event loop",
+            "in a thread" if self._maker.is_long(loaded) else "on the event loop",
         )
 
     async def find_missing(self) -> bool:
@@ -284,52 +335,3 @@ class Loader:
         if said != self.trouble:
             logger.error("the store: %s; it is asked again, and until it answers the service is not ready", said)
         self.trouble = said
-
-    def _engine(self, loaded: LoadedModel) -> Engine:
-        manifest = loaded.manifest
-        in_thread = self._choose_mode(loaded, "step")
-        if not in_thread and loaded.step_seconds > 0:
-            # On the event loop an iteration of many steps must not take longer than that, either.
-            num_steps = max(1, int(self._settings.inline_run_seconds / loaded.step_seconds))
-            loaded.runner.max_iteration_steps = min(loaded.runner.max_iteration_steps, num_steps)
-        return Engine(
-            manifest,
-            loaded.runner,
-            self._owner,
-            self._settings,
-            ModelMetrics(self._metrics, manifest.name, manifest.version),
-            max_resident=self._store.num_slots(manifest),
-            generator=self._generation_engine(loaded.generator) if loaded.generator else None,
-            in_thread=in_thread,
-        )
-
-    def _generation_engine(self, loaded: LoadedGenerator) -> GenerationEngine:
-        manifest = loaded.manifest
-        return GenerationEngine(
-            manifest,
-            loaded.encoder,
-            loaded.decoder,
-            self._settings,
-            GenerationMetrics(self._metrics, manifest.name, manifest.version),
-            in_thread=self._choose_mode(loaded, "decode"),
-        )
-
-    def _sequence_engine(self, loaded: LoadedSequence) -> SequenceEngine:
-        manifest = loaded.manifest
-        self._choose_mode(loaded, "sequence")  # of a step of a full batch; each run is judged by itself
-        metrics = SequenceMetrics(self._metrics, manifest.name, manifest.version)
-        return SequenceEngine(loaded.runner, loaded.cost, self._settings, metrics)
-
-    def _choose_mode(self, loaded: Loaded, graph: str) -> bool:
-        """Whether a graph runs in a thread, which the series tell from now on."""
-        in_thread = self._is_long(loaded)
-        for mode, is_it in (("inline", not in_thread), ("thread", in_thread)):
-            labels = {"model": loaded.manifest.name, "version": loaded.manifest.version, "graph": graph, "mode": mode}
-            self._metrics.run_mode.labels(**labels).set(float(is_it))
-        return in_thread
-
-    def _is_long(self, loaded: Loaded) -> bool:
-        if isinstance(loaded, LoadedSequence):
-            largest = loaded.cost.of(MAX_ROW_STEPS // NUM_TIMED_STEPS, NUM_TIMED_STEPS)
-            return largest > self._settings.inline_run_seconds
-        return loaded.step_seconds > self._settings.inline_run_seconds

@@ -62,7 +62,7 @@ def load_model(directory: Path, settings: Settings) -> LoadedModel:
     Raises:
         ModelRejected: a check failed, or its task is another; the message names the file and the reason.
     """
-    manifest = read_manifest(directory)
+    manifest = read_manifest(directory, settings.repository)
     if manifest.task != "recurrent":
         raise ModelRejected(f"{directory / MANIFEST_FILE}: task {manifest.task!r} has no steps")
     return load_recurrent_model(manifest, directory, settings)

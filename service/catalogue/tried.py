@@ -13,8 +13,8 @@ from ostinato.service.config import Settings
 
 OPEN = "ostinato.service.catalogue.trial_of_graph:open_file"
 LOAD = "ostinato.service.catalogue.trial_of_version:load"
-_SECRETS = {"state"}
-"""It may hold a password, and no trial opens a store."""
+_SECRETS = {"state", "models"}
+"""They may hold passwords, and no trial opens a store, or fetches."""
 
 
 class TriedVersion(NamedTuple):

@@ -79,6 +79,29 @@ class Verdicts:
         if reason:
             raise ModelRejected(reason)
 
+    def claim(self, directory: Path, digest: str) -> None:
+        """Say of which files a version is that this process is about to serve.
+
+        Args:
+            digest: see ``digest_of``.
+
+        Raises:
+            ModelRejected: other workers of this server serve it from other files, and one session would be answered by
+                both.
+        """
+        if self._descriptor is None or self._settings.workers < 2:
+            return
+        key = f"served {directory}"
+        with self._only_one(key):
+            known = self._known(key)
+            if known is None:
+                self._note(key, digest)
+        if known not in (None, digest):
+            raise ModelRejected(
+                f"{directory}: other workers serve this version from the files that were there before; give the new "
+                "ones a version of their own, or start the server anew"
+            )
+
     def end_child(self) -> None:
         """End the child, if there is one; another is started where one is needed."""
         self._trial.close()
@@ -108,10 +131,13 @@ class Verdicts:
             if is_passing(error):
                 raise
             reason = str(error)
-        assert self._descriptor is not None
-        with contextlib.suppress(OSError):  # no room: then others try it for themselves
-            os.write(self._descriptor, json.dumps([key, reason]).encode() + b"\n")
+        self._note(key, reason)
         return reason
+
+    def _note(self, key: str, found: str) -> None:
+        assert self._descriptor is not None
+        with contextlib.suppress(OSError):  # no room: then others find it for themselves
+            os.write(self._descriptor, json.dumps([key, found]).encode() + b"\n")
 
     def _known(self, key: str) -> str | None:
         assert self._descriptor is not None

@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ostinato.service.edge.desk import UNREAD, Desk
+from ostinato.service.edge.tags import peer_of
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 
 
@@ -25,6 +26,11 @@ class AnsweringConnection(HttpToolsProtocol):
     def path(self) -> str:
         """That of the request whose head was read last, as far as it was."""
         return self.url.partition(b"?")[0].decode("latin-1")
+
+    @property
+    def peer(self) -> str:
+        """Who sends, as ``127.0.0.1:53124``; empty = nobody knows."""
+        return peer_of(self.client)
 
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``: who reads nothing for as long as a request may take is cut off."""

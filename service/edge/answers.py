@@ -12,15 +12,16 @@ _TYPE_LINES = {kind: f"content-type: {kind}\r\n".encode() for kind in (JSON, OCT
 """Of the media types that most answers have."""
 
 
-def whole_answer(response: Response, default_head: bytes, keep_alive: bool) -> tuple[bytes, bool]:
+def whole_answer(response: Response, default_head: bytes, keep_alive: bool, request_id: bytes) -> tuple[bytes, bool]:
     """An answer, and whether the connection goes on behind it.
 
     Args:
         default_head: the lines that every answer has.
         keep_alive: whether it may go on; the answer may say otherwise.
+        request_id: what the request is called.
     """
     body, media_type = response.body, response.media_type
-    lines = [_STATUS_LINES[response.status], default_head]
+    lines = [_STATUS_LINES[response.status], default_head, b"x-request-id: %b\r\n" % request_id]
     if response.status != 204:
         lines.append(_TYPE_LINES.get(media_type) or b"content-type: %b\r\n" % media_type.encode())
         lines.append(b"content-length: %d\r\n" % len(body))
@@ -34,9 +35,10 @@ def whole_answer(response: Response, default_head: bytes, keep_alive: bool) -> t
     return b"".join(lines), keep_alive
 
 
-def head_of_parts(response: EventStream, default_head: bytes, keep_alive: bool) -> bytes:
+def head_of_parts(response: EventStream, default_head: bytes, keep_alive: bool, request_id: bytes) -> bytes:
     """The head of an answer that is made while it is written, in chunks."""
-    head = [_STATUS_LINES[response.status], default_head, _CHUNKED_LINES % response.media_type.encode()]
+    head = [_STATUS_LINES[response.status], default_head, b"x-request-id: %b\r\n" % request_id]
+    head.append(_CHUNKED_LINES % response.media_type.encode())
     head += [b"%b: %b\r\n" % header for header in response.headers]
     head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
     return b"".join(head)

@@ -13,23 +13,24 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
+from ostinato.service.edge.access import ANY, METRICS, PUBLIC
+from ostinato.service.edge.access_log import Answered
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.exchange import AsgiEvent, ClientGone, Exchange, Receive
+from ostinato.service.edge.exchange import CLIENT_GONE, AsgiEvent, ClientGone, Exchange, Receive
 from ostinato.service.edge.head import WHOLE_SERVER
 from ostinato.service.edge.message import JSON, EventStream, Request, Response
 from ostinato.service.edge.methods import ALL, READING, options
-from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.problems import Problem
+from ostinato.service.edge.routes import Handler, Routes
 from ostinato.service.edge.system import SystemRoutes
+from ostinato.service.edge.tags import Tag, peer_of, printable
 from ostinato.service.edge.terms import Terms
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
 from ostinato.service.edge.websocket.streams import Streams
 from ostinato.service.errors import (
-    MethodNotAllowed,
-    OriginRefused,
+    OstinatoError,
     StateStoreUnavailable,
-    TooLarge,
-    UnknownRoute,
-    UnsupportedCoding,
+    Unauthenticated,
     UnsupportedMediaType,
 )
 
@@ -80,8 +81,11 @@ class Edge:
         desk.under_way[exchange] = None
         pattern, terms = "none", None
         try:
-            pattern, name, handler = self.routes.route(scope["method"], scope["path"])
-            media_type, terms = desk.check_headers(scope["headers"], scope["method"])
+            pattern, name, handler, query = self._route(scope, exchange)
+            media_type, terms = desk.check_headers(scope["headers"], scope["method"], scope["path"])
+            exchange.tag = desk.tag_of(terms)
+            if desk.tracer is not None:
+                exchange.span = desk.begin_span(scope["method"], pattern, exchange.tag, exchange.arrived_at)
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 body = message.get("body", b"")
@@ -91,45 +95,100 @@ class Edge:
             exchange.read_at = time.perf_counter()
             if terms is not None and terms.codings:
                 body = await terms.unpack(body, desk.max_body_bytes)
-            response = await handler(Request(name, scope["query_string"], media_type, body, scope["headers"]))
+            response = await handler(Request(name, query, media_type, body, scope["headers"]))
             if isinstance(response, EventStream):
                 if terms is not None:
                     terms.apply_to_events(response)
                 exchange.is_streaming = True
-                await _send_events(send, response, desk.patience_seconds or None)
+                await _send_events(send, response, desk.patience_seconds or None, exchange.tag.request_id)
         except asyncio.CancelledError:
             if exchange.reason is None:
                 raise
             if exchange.reason is ClientGone:
+                self._leave(scope, pattern, exchange)
                 return
             assert exchange.task is not None
             exchange.task.uncancel()
-            response = self._refuse(desk.too_late() if exchange.is_read else desk.too_slow(), scope)
+            response = self._refuse(desk.too_late() if exchange.is_read else desk.too_slow(), scope, exchange)
         except ClientGone:
+            self._leave(scope, pattern, exchange)
             return
         except Exception as error:
-            response = self._refuse(error, scope)
+            response = self._refuse(error, scope, exchange)
         finally:
             desk.under_way.pop(exchange, None)
             if exchange.watcher is not None:
                 exchange.watcher.cancel()
         if isinstance(response, Response):
             response = await self._apply(terms, scope, response)
-        desk.observe(pattern, response.status, time.perf_counter() - (exchange.read_at or exchange.arrived_at))
+        seconds = time.perf_counter() - (exchange.read_at or exchange.arrived_at)
+        desk.observe(pattern, response.status, seconds)
         if isinstance(response, Response):
-            await _send(send, response)
+            await _send(send, response, exchange.tag.request_id)
+        desk.end_span(exchange.span, response.status, exchange.code)
+        if desk.access_log is not None:
+            self._tell(scope, pattern, response, seconds, exchange.tag)
+
+    def _leave(self, scope: Scope, pattern: str, exchange: Exchange) -> None:
+        """The client has gone before its answer."""
+        self.desk.end_span(exchange.span, CLIENT_GONE)
+        seconds = time.perf_counter() - (exchange.read_at or exchange.arrived_at)
+        self._tell(scope, pattern, Response(CLIENT_GONE, b""), seconds, exchange.tag)
+
+    def _route(self, scope: Scope, exchange: Exchange) -> tuple[str, str, Handler, bytes]:
+        """The route that a request takes, for who may take it, and the query that is for it; see ``Routes.route``.
+
+        Raises:
+            Unauthenticated, Forbidden.
+        """
+        method, path = scope["method"], scope["path"]
+        access = self.desk.access
+        if access is None or method == "OPTIONS":  # which a browser asks beforehand, without a key
+            return *self.routes.route(method, path), scope["query_string"]
+        exchange.caller = caller = access.caller(scope["headers"])
+        is_list = path == "/v1/sessions" and method in ("GET", "HEAD")
+        routes, query = caller.serving(scope["query_string"], may_be_all=is_list)
+        pattern, name, handler = routes.route(method, path)
+        caller.check_route(method, pattern)
+        return pattern, name, handler, query
+
+    def _check_elsewhere(self, scope: Scope) -> bool:
+        """Refuse who has no right to a path that is not the routes'; whether somebody known asks, or anybody may.
+
+        Raises:
+            Unauthenticated, Forbidden, HostRefused.
+        """
+        self.desk.check_host(scope["headers"])
+        access, method, path = self.desk.access, scope["method"], scope["path"]
+        if access is None:
+            return True
+        if method == "OPTIONS":
+            return False
+        try:
+            caller = access.caller(scope["headers"])
+        except Unauthenticated:
+            if path in PUBLIC:
+                return False
+            raise
+        if path not in PUBLIC:
+            caller.check(METRICS if path == "/metrics" else ANY, path)
+        return True
 
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "http" and self._system.serve(scope["path"]):
+            tag = self._tag(scope)
             try:
-                response = self._system.answer(scope["method"], scope["path"], _accept(scope["headers"]))
-            except (UnknownRoute, MethodNotAllowed) as error:
-                response = self._refuse(error, scope)
-            await self._answer(response, scope, send)
+                is_known = self._check_elsewhere(scope)
+                accept = _accept(scope["headers"])
+                response = self._system.answer(scope["method"], scope["path"], accept, tells_models=is_known)
+            except OstinatoError as error:
+                response = self._problem(error, scope, tag).response_to(scope["path"])
+            await self._answer(response, scope, send, tag)
         elif scope["type"] == "http" and scope["method"] == "OPTIONS":
-            await self._answer(options(ALL if scope["path"] == WHOLE_SERVER else READING), scope, send)
+            answer = options(ALL if scope["path"] == WHOLE_SERVER else READING)
+            await self._answer(answer, scope, send, self._tag(scope))
         elif scope["type"] == "http":
             await self._bentoml(scope, receive, send)
         else:
@@ -158,20 +217,23 @@ class Edge:
 
     async def _bentoml(self, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's own routes, with our limit on the body: one without a length is cut off where it is too large."""
+        own = self.desk.terms_of(scope["headers"])
+        tag, began_at = self.desk.tag_of(own), time.perf_counter()
         try:
+            self._check_elsewhere(scope)
             _, terms = self.desk.check_headers(scope["headers"], scope["method"])
             if terms is not None and terms.codings:
                 raise UnsupportedMediaType("a body in a coding is not read here; send it as it is")
-        except (TooLarge, UnsupportedMediaType, UnsupportedCoding, OriginRefused) as error:
-            await self._answer(self._refuse(error, scope), scope, send)
+        except OstinatoError as error:
+            await self._answer(self._problem(error, scope, tag).response_to(scope["path"]), scope, send, tag)
             return
         size = 0
 
-        own = self.desk.terms_of(scope["headers"])
-
         async def send_with_terms(event: AsgiEvent) -> None:
             if event["type"] == "http.response.start":
-                event["headers"] = [*event["headers"], *own.headers(event["headers"])]
+                self._tell(scope, "none", Response(event["status"], b""), time.perf_counter() - began_at, tag)
+                named = b"x-request-id", tag.request_id
+                event["headers"] = [*event["headers"], named, *own.headers(event["headers"])]
             await send(event)
 
         async def receive_at_most() -> AsgiEvent:
@@ -200,12 +262,33 @@ class Edge:
             message = await receive()
         raise ClientGone("the client hung up before the end of its body")
 
-    def _refuse(self, error: Exception, scope: Scope) -> Response:
-        label = self.desk.terms_of(scope["headers"]).label
-        return self.desk.refuse(error, f"{scope['method']} {scope['path']}{label}").response_to(scope["path"])
+    def _refuse(self, error: Exception, scope: Scope, exchange: Exchange) -> Response:
+        if not exchange.tag.request_id:
+            exchange.tag = self._tag(scope)
+        problem = self._problem(error, scope, exchange.tag)
+        exchange.code = problem.code
+        return problem.response_to(scope["path"])
 
-    async def _answer(self, response: Response, scope: Scope, send: Send) -> None:
-        await _send(send, await self._apply(None, scope, response))
+    def _problem(self, error: Exception, scope: Scope, tag: Tag) -> Problem:
+        return self.desk.refuse(error, f"{scope['method']} {printable(scope['path'])}", tag)
+
+    def _tag(self, scope: Scope) -> Tag:
+        return self.desk.tag_of(self.desk.terms_of(scope["headers"]))
+
+    def _tell(self, scope: Scope, pattern: str, response: Response | EventStream, seconds: float, tag: Tag) -> None:
+        """Have the access log tell of an answer, where there is one."""
+        if self.desk.access_log is None:
+            return
+        num_bytes = len(response.body) if isinstance(response, Response) else None
+        asked = scope["method"], scope["path"], pattern
+        answered = Answered(*asked, response.status, seconds, num_bytes, tag, peer_of(scope.get("client")))
+        self.desk.tell_answered(answered, scope["headers"])
+
+    async def _answer(self, response: Response, scope: Scope, send: Send, tag: Tag) -> None:
+        began_at = time.perf_counter()
+        answer = await self._apply(None, scope, response)
+        await _send(send, answer, tag.request_id)
+        self._tell(scope, "none", answer, time.perf_counter() - began_at, tag)
 
     async def _apply(self, terms: Terms | None, scope: Scope, response: Response) -> Response:
         """Make an answer as the head of its request asks for it."""
@@ -218,21 +301,24 @@ def _accept(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
 
 
-async def _send(send: Send, response: Response) -> None:
-    headers: tuple[tuple[bytes, bytes], ...] = response.headers
+async def _send(send: Send, response: Response, request_id: bytes) -> None:
+    headers = [(b"x-request-id", request_id)]
     if response.status != 204:
-        headers = (
-            _JSON_HEADER if response.media_type == JSON else (b"content-type", response.media_type.encode()),
-            (b"content-length", b"%d" % len(response.body)),
-            *headers,
-        )
+        of_type = _JSON_HEADER if response.media_type == JSON else (b"content-type", response.media_type.encode())
+        headers += [of_type, (b"content-length", b"%d" % len(response.body))]
+    headers += response.headers
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _send_events(send: Send, response: EventStream, patience_seconds: float | None) -> None:
+async def _send_events(send: Send, response: EventStream, patience_seconds: float | None, request_id: bytes) -> None:
     """Send an answer as it is made; a client that reads nothing for so long is left."""
-    headers = [(b"content-type", response.media_type.encode()), (b"cache-control", b"no-cache"), *response.headers]
+    headers = [
+        (b"x-request-id", request_id),
+        (b"content-type", response.media_type.encode()),
+        (b"cache-control", b"no-cache"),
+        *response.headers,
+    ]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     async with aclosing(response.events) as events:
         async for part in events:

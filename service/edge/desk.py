@@ -6,20 +6,33 @@ uvicorn's connection, ASGI, WebSocket streams, the rows of a columnar message an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ostinato.service.config import Settings
+from ostinato.service.edge.access import Access, Caller
+from ostinato.service.edge.access_log import AccessLog, Answered
 from ostinato.service.edge.codings import coding_of
 from ostinato.service.edge.cross_origin import Origins
-from ostinato.service.edge.message import FORM, JSON, OCTETS
+from ostinato.service.edge.local_guard import LocalGuard, is_guarded
+from ostinato.service.edge.message import JSON, OCTETS, UNASKED
 from ostinato.service.edge.problems import CODES, Problem
 from ostinato.service.edge.repeats import Repeats, kind_of
+from ostinato.service.edge.tags import NO_TAG, RequestIds, Tag
 from ostinato.service.edge.terms import HEEDED, Terms, values_of
-from ostinato.service.errors import DeadlineExceeded, RequestTimeout, TooLarge, TooManyConnections
+from ostinato.service.errors import (
+    DeadlineExceeded,
+    RequestTimeout,
+    TooLarge,
+    TooManyConnections,
+    Unauthenticated,
+)
 from ostinato.service.metrics.families import Histogram
 from ostinato.service.metrics.series import Metrics
+from ostinato.service.public_words import PublicWords
+from ostinato.service.tracing import Tracer, current_span
 
 SWEEP_SECONDS = 0.05
 WATCH_AFTER_SECONDS = 0.1
@@ -48,11 +61,13 @@ OUT_OF_DESCRIPTORS = "out_of_descriptors"
 class RequestUnderWay(Protocol):
     """What the sweep asks of a request that is not answered yet.
 
-    ``is_read``: its body is there. ``is_streaming``: its answer is under way, which has no deadline.
+    ``is_read``: its body is there. ``is_streaming``: its answer is under way, which has no deadline. ``caller``: who
+    asks; None = anybody.
     """
 
     arrived_at: float
     is_streaming: bool
+    caller: Caller[Any] | None
 
     @property
     def is_read(self) -> bool:
@@ -63,6 +78,9 @@ class RequestUnderWay(Protocol):
 
     def look_after(self) -> None:
         """See that a client that hangs up is noticed."""
+
+    def cut_off(self) -> None:
+        """End it in the middle of its answer."""
 
 
 class Desk:
@@ -77,9 +95,22 @@ class Desk:
         max_connections: inclusive.
         metrics: the worker's.
         under_way: the requests that are not answered yet, oldest first.
+        words: what may be told of a failure.
+        guard: of a server that is for this machine alone; None = it is not.
+        access: who may ask; None = whoever reaches the server. Whoever makes the routes puts it there.
+        ids: of requests that come without one.
+        access_log: what is told of requests that were answered; None = nothing.
+        tracer: None = there are no traces.
     """
 
-    def __init__(self, metrics: Metrics, settings: Settings, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        settings: Settings,
+        *,
+        tracer: Tracer | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.metrics = metrics
         self._clock = clock
         self._repeats = Repeats()
@@ -89,6 +120,12 @@ class Desk:
         self.head_seconds = settings.head_seconds
         self.patience_seconds = settings.deadline_seconds or PATIENCE * settings.head_seconds
         self.max_connections = settings.max_connections
+        self.words = PublicWords(settings)
+        self.guard = LocalGuard(settings.allow_host) if is_guarded(settings) else None
+        self.access: Access[Any] | None = None
+        self.ids = RequestIds()
+        self.access_log = AccessLog(settings.access_log) if settings.access_log else None
+        self.tracer = tracer
         # A dictionary keeps the order of insertion.
         self.under_way: dict[RequestUnderWay, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,38 +140,100 @@ class Desk:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def check_headers(self, headers: list[tuple[bytes, bytes]], method: str = "POST") -> tuple[str, Terms | None]:
+    def check_headers(
+        self, headers: list[tuple[bytes, bytes]], method: str = "POST", path: str = ""
+    ) -> tuple[str, Terms | None]:
         """The media type of the body to come, and the terms of the request where it has any.
 
         Raises:
             TooLarge: the body is over the limit by its own word.
             UnsupportedCoding: it is in a coding that is not read.
             OriginRefused: a page of another site posts, in a way in which a browser does not ask beforehand.
+            HostRefused, UnsupportedMediaType: see ``LocalGuard``.
         """
         media_type = ""
         noted: list[tuple[bytes, bytes]] | None = None
+        guard, has_body = self.guard, False
         for name, value in headers:
             if name not in HEEDED:
+                if guard is not None:
+                    if name == b"host":
+                        if value not in guard.passed:
+                            guard.check_host(value)
+                    elif name == b"transfer-encoding":
+                        has_body = True
                 continue
             if name == b"content-type":
                 media_type = _PLAIN_TYPES.get(value) or value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"content-length":
                 self.check_size(int(value))
+                has_body = value != b"0"
             else:
                 noted = [] if noted is None else noted
                 noted.append((name, value))
+        # NVIDIA's client says no media type; a page that says none is refused by its origin, below.
+        if guard is not None and method == "POST" and not path.startswith("/v2/"):
+            guard.check_body(media_type, has_body)
         if noted is None:
             return media_type, None
         terms = Terms.of(noted, self.origins)
         if terms.codings:
             coding_of(terms.codings)
-        if terms.has_origin and media_type in ("", FORM) and method == "POST":
+        if terms.has_origin and method == "POST" and (guard is not None or media_type in UNASKED):
             self.origins.check(values_of(b"origin", headers), values_of(b"host", headers))
         return media_type, terms
+
+    def check_host(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Refuse a request to another name than the server's; see ``LocalGuard``.
+
+        Raises:
+            HostRefused.
+        """
+        if self.guard is not None:
+            for name, value in headers:
+                if name == b"host":
+                    self.guard.check_host(value)
 
     def terms_of(self, headers: Iterable[tuple[bytes, bytes]]) -> Terms:
         """The terms of a request that is refused before anything else was looked at."""
         return Terms([header for header in headers if header[0] in HEEDED], self.origins)
+
+    def tag_of(self, terms: Terms | None) -> Tag:
+        """What a request is called; one that comes without an id gets one."""
+        tag = NO_TAG if terms is None else terms.tag
+        return tag if tag.request_id else tag._replace(request_id=self.ids.make())
+
+    def begin_span(self, method: str, route: str, tag: Tag, arrived_at: float) -> Any:
+        """The span of a request, which is the current one from now on; None = it is not traced."""
+        if self.tracer is None:
+            return None
+        route = route.replace("{}", "{name}")
+        attributes = {"http.request.method": method, "http.route": route, "request.id": tag.request_id.decode()}
+        span = self.tracer.begin_request(f"{method} {route}", tag.trace, arrived_at, attributes)
+        current_span.set(span)
+        return span
+
+    def end_span(self, span: Any, status: int, code: str = "") -> None:
+        """End a span that ``begin_span`` began."""
+        if self.tracer is not None and span is not None:
+            self.tracer.end_request(span, status, code, time.perf_counter())
+
+    def tell_answered(
+        self, answered: Answered, headers: Iterable[tuple[bytes, bytes]] = (), caller: Caller[Any] | None = None
+    ) -> None:
+        """Have the access log tell of a request, or not, as its share has it.
+
+        Args:
+            headers: of the request, by which its key is found.
+            caller: whose it is, where that is known.
+        """
+        if self.access_log is None or not self.access_log.is_due(answered.status):
+            return
+        if self.access is not None:
+            with contextlib.suppress(Unauthenticated):
+                key = (caller or self.access.caller(headers)).key
+                answered = answered._replace(key=key.name, tenant=key.tenant)
+        self.access_log.tell(answered)
 
     def check_size(self, num_bytes: int) -> None:
         """Refuse a body that is too large.
@@ -159,19 +258,20 @@ class Desk:
             f"{self.max_connections} connections are open, and that is the most allowed (--max-connections, ulimit -n)"
         )
 
-    def refuse(self, error: BaseException, what: str) -> Problem:
+    def refuse(self, error: BaseException, what: str, tag: Tag = NO_TAG) -> Problem:
         """Log an error where it is ours, count it, and word it.
 
         Args:
             what: failed; for the log, as ``POST /v1/sessions/a/step``.
+            tag: what the request is called.
         """
-        problem = Problem(error)
+        problem = Problem(error, self.words, tag.request_id)
         if problem.code == OUTAGE:
             self.metrics.store_errors.labels().inc()
         every_seconds = LOGGED_EVERY_SECONDS.get(problem.code)
         if every_seconds is not None:
             kind = problem.code if problem.code == OUTAGE else kind_of(error)
-            self._repeats.tell(what, error, kind, every_seconds, self._clock())
+            self._repeats.tell(what, error, kind, every_seconds, self._clock(), tag)
         self.count_refusal(problem.code)
         return problem
 
@@ -223,13 +323,18 @@ class Desk:
             if age < WATCH_AFTER_SECONDS:
                 break
             try:
-                if self._is_late(request, age) and not request.is_streaming:
+                if request.is_streaming and self._is_revoked(request.caller):
+                    request.cut_off()
+                elif self._is_late(request, age) and not request.is_streaming:
                     request.expire()
                 else:
                     request.look_after()
             except Exception as error:
                 self.note("the look after a request under way", error)
                 self.under_way.pop(request, None)
+
+    def _is_revoked(self, caller: Caller[Any] | None) -> bool:
+        return self.access is not None and caller is not None and not self.access.is_valid(caller)
 
     def _is_late(self, request: RequestUnderWay, age: float) -> bool:
         if self.deadline_seconds:

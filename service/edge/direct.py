@@ -7,33 +7,42 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from ostinato.service.edge.access import Caller
+from ostinato.service.edge.access_log import Answered
 from ostinato.service.edge.codings import MIN_CODED_BYTES
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct_route import DirectRoute
+from ostinato.service.edge.exchange import CLIENT_GONE
 from ostinato.service.edge.message import EventStream, Request, Response
 from ostinato.service.edge.routes import Handler, Routes
+from ostinato.service.edge.tags import NO_TAG, Tag, printable
 from ostinato.service.edge.terms import Terms
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
 from ostinato.service.sessions.session import LiveSession
+from ostinato.service.tracing import current_span
 
 
 class AnswerWriter(Protocol):
     """What a direct exchange asks of its connection.
 
-    ``path``: of the request whose head was read last.
+    ``path``: of the request whose head was read last. ``peer``: who sends, as ``127.0.0.1:53124``.
     """
 
     @property
     def path(self) -> str:
         """See above."""
 
-    def respond(self, response: Response, keep_alive: bool) -> None:
-        """Write the answer."""
+    @property
+    def peer(self) -> str:
+        """See above."""
 
-    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:
-        """Write an answer as it is made."""
+    def respond(self, response: Response, keep_alive: bool, request_id: bytes) -> None:
+        """Write the answer to the request that is called so."""
+
+    async def respond_in_parts(self, response: EventStream, keep_alive: bool, request_id: bytes) -> None:
+        """Write it as it is made."""
 
     def cut_off(self) -> None:
         """End the connection at once."""
@@ -47,10 +56,13 @@ class DirectExchange:
 
     Attributes:
         keep_alive, response_complete, disconnected, message_event: what uvicorn asks of a cycle.
+        caller: who asks; None = anybody.
     """
 
     __slots__ = (
+        "_code",
         "_desk",
+        "_headers",
         "_is_cancelled",
         "_is_late",
         "_path",
@@ -58,11 +70,14 @@ class DirectExchange:
         "_route",
         "_routes",
         "_session",
+        "_span",
         "_step",
+        "_tag",
         "_task",
         "_terms",
         "_writer",
         "arrived_at",
+        "caller",
         "disconnected",
         "is_streaming",
         "keep_alive",
@@ -86,6 +101,11 @@ class DirectExchange:
         self._session: LiveSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._terms: Terms | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._tag: Tag | None = None
+        self._span: Any = None
+        self._code = ""
+        self.caller: Caller[Routes] | None = None
 
     @property
     def is_read(self) -> bool:
@@ -104,12 +124,23 @@ class DirectExchange:
         """Have it answered: a step to a session in memory at once, anything else in a task."""
         desk, routes = self._desk, self._routes
         self.read_at = time.perf_counter()
-        self._path = path
+        self._path, self._headers = path, headers
         try:
-            self._pattern, name, handler = routes.route("POST", path)
-            media_type, terms = desk.check_headers(headers)
+            if desk.access is not None:
+                self.caller = caller = desk.access.caller(headers)
+                routes = caller.served
+                if query_string:
+                    routes, query_string = caller.serving(query_string)
+                self._pattern, name, handler = routes.route("POST", path)
+                caller.check_route("POST", self._pattern)
+            else:
+                self._pattern, name, handler = routes.route("POST", path)
+            media_type, terms = desk.check_headers(headers, "POST", path)
             desk.check_size(len(body))
             request = Request(name, query_string, media_type, body, headers)
+            if desk.tracer is not None:
+                self._terms = terms
+                self._span = desk.begin_span("POST", self._pattern, self._tagged(), self.arrived_at)
             if terms is not None:
                 self._terms = terms
                 if terms.codings:
@@ -126,6 +157,9 @@ class DirectExchange:
             if self._terms is None:
                 self._terms = desk.terms_of(headers)
             self.set_exception(error)
+        finally:
+            if desk.tracer is not None:
+                current_span.set(None)  # what the connection does next is another request's
 
     def done(self) -> bool:
         """See ``asyncio.Future``, as all below of its names."""
@@ -171,6 +205,10 @@ class DirectExchange:
     def look_after(self) -> None:
         """Its connection tells when the client hangs up."""
 
+    def cut_off(self) -> None:
+        """End it in the middle of its answer."""
+        self._writer.cut_off()
+
     def leave(self) -> None:
         """Nobody waits here any more: the client has gone, or the request goes through ASGI after all. What has not
         begun is dropped.
@@ -179,6 +217,8 @@ class DirectExchange:
             return
         self._is_cancelled = self.response_complete = True
         self._desk.under_way.pop(self, None)
+        if self.is_read:  # or it goes on through ASGI
+            self._tell(CLIENT_GONE, time.perf_counter() - self.read_at, None)
         if self._task is not None:
             self._task.cancel()
 
@@ -212,18 +252,37 @@ class DirectExchange:
         if self._terms is not None:
             self._terms.apply_to_events(response)
         try:
-            await self._writer.respond_in_parts(response, self.keep_alive)
+            await self._writer.respond_in_parts(response, self.keep_alive, self._tagged().request_id)
         except Exception as error:
             self._desk.note("the writing of an answer", error)
             self._writer.cut_off()
         finally:
             self._desk.under_way.pop(self, None)
-        self._desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
+        seconds = time.perf_counter() - self.read_at
+        self._desk.observe(self._pattern, response.status, seconds)
+        self._tell(response.status, seconds, None)
 
     def _refuse(self, error: Exception) -> Response:
-        label = "" if self._terms is None else self._terms.label
         path = self._path or self._writer.path
-        return self._desk.refuse(error, f"POST {path}{label}").response_to(path)
+        problem = self._desk.refuse(error, f"POST {printable(path)}", self._tagged())
+        self._code = problem.code
+        return problem.response_to(path)
+
+    def _tagged(self) -> Tag:
+        if self._tag is None:
+            self._tag = self._desk.tag_of(self._terms)
+        return self._tag
+
+    def _tell(self, status: int, seconds: float, num_bytes: int | None) -> None:
+        """Tell the access log and the trace of the answer."""
+        desk = self._desk
+        if self._span is not None:
+            desk.end_span(self._span, status, self._code)
+        if desk.access_log is not None:
+            path = self._path or self._writer.path
+            asked = "POST", path, self._pattern
+            answered = Answered(*asked, status, seconds, num_bytes, self._tagged(), self._writer.peer)
+            desk.tell_answered(answered, self._headers)
 
     def _finish(self, response: Response) -> None:
         if self.response_complete:
@@ -238,9 +297,13 @@ class DirectExchange:
         self._step = self._session = self._route = None
         desk = self._desk
         desk.under_way.pop(self, None)
-        desk.observe(self._pattern, response.status, time.perf_counter() - self.read_at)
+        seconds = time.perf_counter() - self.read_at
+        desk.observe(self._pattern, response.status, seconds)
+        if self._span is not None or desk.access_log is not None:
+            self._tell(response.status, seconds, len(response.body))
+        tag = self._tag or (NO_TAG if terms is None else terms.tag)
         try:
-            self._writer.respond(response, self.keep_alive)
+            self._writer.respond(response, self.keep_alive, tag.request_id or desk.ids.make())
         except Exception as error:
             self._desk.note("the writing of an answer", error)
             self._writer.cut_off()

@@ -7,10 +7,16 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ostinato.service.edge.access import Caller
+from ostinato.service.edge.tags import NO_TAG
 from ostinato.service.errors import DeadlineExceeded
 
 AsgiEvent = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[AsgiEvent]]
+
+
+CLIENT_GONE = 499
+"""What a trace has for the status of a request whose client has gone; nginx's word for it."""
 
 
 class ClientGone(Exception):
@@ -21,10 +27,23 @@ class Exchange:
     """A request that came through ASGI.
 
     ``read_at`` is when its body had been read, 0 before; ``reason`` says why the sweep cancelled its task;
-    ``is_streaming`` whether its answer is under way, which has no deadline.
+    ``is_streaming`` whether its answer is under way, which has no deadline; ``tag`` what it is called; ``span`` its
+    trace's, and ``code`` the word of its error; ``caller`` who asks, None = anybody.
     """
 
-    __slots__ = ("arrived_at", "is_streaming", "read_at", "reason", "receive", "task", "watcher")
+    __slots__ = (
+        "arrived_at",
+        "caller",
+        "code",
+        "is_streaming",
+        "read_at",
+        "reason",
+        "receive",
+        "span",
+        "tag",
+        "task",
+        "watcher",
+    )
 
     def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         self.receive = receive
@@ -34,6 +53,10 @@ class Exchange:
         self.is_streaming = False
         self.reason: type[DeadlineExceeded] | type[ClientGone] | None = None
         self.watcher: asyncio.Task[None] | None = None
+        self.tag = NO_TAG
+        self.span: Any = None
+        self.code = ""
+        self.caller: Caller[Any] | None = None
 
     @property
     def is_read(self) -> bool:
@@ -48,6 +71,10 @@ class Exchange:
         """Watch for the client to hang up, once its body is there and nothing else can be received."""
         if self.watcher is None and self.read_at:
             self.watcher = asyncio.create_task(self.watch())
+
+    def cut_off(self) -> None:
+        """End it in the middle of its answer."""
+        self.cancel(ClientGone)
 
     def cancel(self, reason: type[DeadlineExceeded] | type[ClientGone]) -> None:
         """End the request's task, once."""

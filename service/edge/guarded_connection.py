@@ -13,6 +13,7 @@ from typing import Any
 
 import httptools
 
+from ostinato.service.edge.access_log import Answered
 from ostinato.service.edge.answers import whole_answer
 from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, WHOLE_SERVER, fault_of, other_version, too_large
 from ostinato.service.edge.message import Response
@@ -55,7 +56,7 @@ class GuardedConnection(ReadingConnection):
         self._fault: OstinatoError | None = None
         # Nothing more is read as requests; what is left to do when all before it is answered.
         self._is_over = False
-        self._last_words: Response | None = None
+        self._last_words: tuple[Response, bytes] | None = None
         self._first_frames: bytes | None = None
         self._closing_since = math.inf
 
@@ -154,9 +155,9 @@ class GuardedConnection(ReadingConnection):
         """A request was read to its end."""
         self._reading = _NONE
 
-    def respond(self, response: Response, keep_alive: bool) -> None:
+    def respond(self, response: Response, keep_alive: bool, request_id: bytes) -> None:
         """Write an answer, and be ready for the next request."""
-        words, goes_on = whole_answer(response, self._default_head(), keep_alive)
+        words, goes_on = whole_answer(response, self._default_head(), keep_alive, request_id)
         self.transport.write(words)
         if not goes_on:
             if self._reading is _BODY:
@@ -254,8 +255,9 @@ class GuardedConnection(ReadingConnection):
         """Read no more, and answer why: behind the answers to what came before."""
         self._is_over = True
         terms = self._desk.terms_of(self.headers) if self._reading is not _NONE else None
-        label = "" if terms is None else terms.label
-        words = self._desk.refuse(error, f"the reading of a request{label}").response_to(self.path)
+        tag = self._desk.tag_of(terms)
+        words = self._desk.refuse(error, "the reading of a request", tag).response_to(self.path)
+        self._desk.tell_answered(Answered("-", self.path, "none", words.status, 0.0, len(words.body), tag, self.peer))
         if terms is not None:
             words = terms.apply_at_once(words)
         is_answered = self._is_answered()
@@ -270,7 +272,7 @@ class GuardedConnection(ReadingConnection):
                 self._hang_up()
                 return
         self._reading = _NONE
-        self._last_words = words
+        self._last_words = words, tag.request_id
         if is_answered:
             self._go_on_behind()
 
@@ -291,8 +293,8 @@ class GuardedConnection(ReadingConnection):
             frames, self._first_frames = self._first_frames, None
             self._become_websocket(frames)
         elif self._last_words is not None:
-            words, self._last_words = self._last_words, None
-            self.transport.write(whole_answer(words, self._default_head(), keep_alive=False)[0])
+            (words, request_id), self._last_words = self._last_words, None
+            self.transport.write(whole_answer(words, self._default_head(), False, request_id)[0])
             self._hang_up()
 
     def _upgrade_when_answered(self, first_frames: bytes) -> None:

@@ -96,11 +96,11 @@ class HttpConnection(GuardedConnection):
             path.decode("ascii"), query_string, self.headers, parts[0] if len(parts) == 1 else b"".join(parts)
         )
 
-    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:
+    async def respond_in_parts(self, response: EventStream, keep_alive: bool, request_id: bytes) -> None:
         """Write an answer as it is made, in chunks; a client that reads nothing for as long as a request may take is
         cut off.
         """
-        self.transport.write(head_of_parts(response, self._default_head(), keep_alive))
+        self.transport.write(head_of_parts(response, self._default_head(), keep_alive, request_id))
         async with aclosing(response.events) as events:
             async for part in events:
                 self.transport.write(b"%x\r\n%b\r\n" % (len(part), part))

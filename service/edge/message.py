@@ -16,6 +16,8 @@ JSON = "application/json"
 OCTETS = "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
 """What ``curl -d`` says of any body; and what a browser's page says of one, unasked."""
+UNASKED = frozenset({"", FORM, "text/plain", "multipart/form-data"})
+"""What a browser lets a page of any site post without asking the server beforehand (WHATWG Fetch, section 2.2.2)."""
 
 
 @dataclass(slots=True)

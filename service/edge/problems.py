@@ -9,17 +9,25 @@ import orjson
 from ostinato.service import errors
 from ostinato.service.edge.codings import CODINGS
 from ostinato.service.edge.message import JSON, Response
+from ostinato.service.public_words import PublicWords
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.MalformedRequest: (400, "malformed_request"),
+    errors.Unauthenticated: (401, "unauthenticated"),
+    errors.Forbidden: (403, "forbidden"),
     errors.OriginRefused: (403, "origin_refused"),
+    errors.HostRefused: (421, "host_refused"),
     errors.UnknownModel: (404, "unknown_model"),
     errors.UnknownSession: (404, "unknown_session"),
+    errors.UnknownCheckpoint: (404, "unknown_checkpoint"),
     errors.UnknownRoute: (404, "unknown_route"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
     errors.RequestTimeout: (408, "request_timeout"),
     errors.SeqConflict: (409, "seq_conflict"),
+    errors.TimeConflict: (409, "time_conflict"),
     errors.SessionExists: (409, "session_exists"),
+    errors.CheckpointExists: (409, "checkpoint_exists"),
+    errors.VersionInUse: (409, "version_in_use"),
     errors.SessionExpired: (410, "session_expired"),
     errors.SessionClosed: (410, "session_closed"),
     errors.CopyOutdated: (410, "session_closed"),
@@ -29,6 +37,7 @@ PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
     errors.InvalidInput: (422, "invalid_input"),
     errors.UpgradeRequired: (426, "upgrade_required"),
     errors.Overloaded: (429, "overloaded"),
+    errors.RateLimited: (429, "rate_limited"),
     errors.HeadTooLarge: (431, "head_too_large"),
     errors.RunFailed: (500, "run_failed"),
     errors.RecordUnreadable: (500, "record_unreadable"),
@@ -48,6 +57,9 @@ MAX_DETAIL_LENGTH = 1000
 
 MEDIA_TYPE = "application/problem+json"
 
+EXTRAS = ("field", "expected_seq", "source", "offset", "last_seq", "last_at", "expected_at")
+"""What an error may carry for machines."""
+
 
 def oip_status(kind: type[BaseException]) -> int:
     """The status of an error of this type by the Open Inference Protocol."""
@@ -58,14 +70,21 @@ def oip_status(kind: type[BaseException]) -> int:
 class Problem:
     """What a client is told of an error: a row of the table, and the document of RFC 9457.
 
+    Args:
+        words: take out of it where things lie on the server; None = it stays as it is.
+        request_id: what the request is called; empty = it is not told.
+
     Attributes:
         status, code: of an error without a row, a bug of ours, those of ``INTERNAL``.
+        request_id: see above.
     """
 
-    __slots__ = ("_error", "code", "status")
+    __slots__ = ("_error", "_words", "code", "request_id", "status")
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, words: PublicWords | None = None, request_id: bytes = b"") -> None:
         self._error = error
+        self._words = words
+        self.request_id = request_id
         self.status, self.code = PROBLEMS.get(type(error), INTERNAL)  # type: ignore[arg-type]
 
     @property
@@ -75,14 +94,15 @@ class Problem:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The members of one failed row among many: ``code``, ``detail``, and ``field`` or ``expected_seq``."""
+        """The members of one failed row among many: ``code``, ``detail``, and ``field`` or what stands instead."""
         error = self._error
-        detail = str(error)[:MAX_DETAIL_LENGTH]
+        detail = str(error) if self._words is None else self._words.of(str(error))
+        detail = detail[:MAX_DETAIL_LENGTH]
         if not isinstance(error, errors.OstinatoError):
             # An unexpected error's own words stay in the log.
             detail = "an unexpected error; the server's log has it"
         members: dict[str, Any] = {"detail": detail, "code": self.code}
-        for extra in ("field", "expected_seq"):
+        for extra in EXTRAS if isinstance(error, errors.OstinatoError) else ():
             if (value := getattr(error, extra, None)) is not None:
                 members[extra] = value[:MAX_DETAIL_LENGTH] if isinstance(value, str) else value
         return members
@@ -95,6 +115,7 @@ class Problem:
             "title": self.code.replace("_", " ").capitalize(),
             "status": self.status,
             **self.row,
+            **({"request_id": self.request_id.decode()} if self.request_id else {}),
         }
 
     @property
@@ -126,6 +147,8 @@ class Problem:
         headers: list[tuple[bytes, bytes]] = []
         if isinstance(error, errors.MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, errors.Unauthenticated):
+            headers.append((b"www-authenticate", b'Bearer realm="ostinato"'))
         if isinstance(error, errors.UnsupportedCoding):
             headers.append((b"accept-encoding", ", ".join(CODINGS).encode()))
         if isinstance(error, errors.UpgradeRequired):

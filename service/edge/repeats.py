@@ -11,6 +11,8 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from ostinato.service.edge.tags import NO_TAG, Tag
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,16 +30,24 @@ class Repeats:
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind] = {}
 
-    def tell(self, what: str, error: BaseException, kind: Hashable, every_seconds: float, now: float) -> None:
+    def tell(
+        self,
+        what: str,
+        error: BaseException,
+        kind: Hashable,
+        every_seconds: float,
+        now: float,
+        tag: Tag = NO_TAG,
+    ) -> None:
         """Log that ``what`` failed, or count it, where one of its kind was logged in the last ``every_seconds``."""
         self.sum_up(now)
         seen = self._kinds.get(kind)
         if seen is None:
-            logger.error("%s failed", what, exc_info=error)
+            logger.error("%s%s failed", what, tag.label, exc_info=error, extra=tag.fields)
             self._kinds[kind] = _Kind(now + every_seconds, every_seconds)
         else:
             seen.num_more += 1
-            seen.last = f"{what} failed: {error}"
+            seen.last = f"{what}{tag.label} failed: {error}"
 
     def sum_up(self, now: float = math.inf) -> None:
         """Log how many more there were, of each kind whose time is over; without a time, of each."""

@@ -43,8 +43,12 @@ class SystemRoutes:
         """Whether a path is answered here, be it with a refusal."""
         return path in self.paths or path in self._documents or path.startswith(HIDDEN)
 
-    def answer(self, method: str, path: str, accept: str = "") -> Response:
-        """Answer a request for a path that is served here; ``accept``: the media types that its client takes.
+    def answer(self, method: str, path: str, accept: str = "", *, tells_models: bool = True) -> Response:
+        """Answer a request for a path that is served here.
+
+        Args:
+            accept: the media types that its client takes.
+            tells_models: whether the client may know what models there are, and why one is not served.
 
         Raises:
             UnknownRoute, MethodNotAllowed.
@@ -61,6 +65,7 @@ class SystemRoutes:
             return Response(200, self._metrics.render(accept), media_type(accept))
         if path == "/readyz":
             ready, content = self._readiness()
+            content = content if tells_models else {"status": content.get("status", "")}
             return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))
         if path == READY:
             ready, _ = self._readiness()

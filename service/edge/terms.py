@@ -1,11 +1,9 @@
-"""Terms of a request, by its head: the codings of its body and its answer, its id, its trace, whose page asks."""
+"""Terms of a request, by its head: the codings of its body and its answer, what it is called, whose page asks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from ostinato.service.edge.codings import (
     INLINE_BYTES,
@@ -18,6 +16,7 @@ from ostinato.service.edge.codings import (
 )
 from ostinato.service.edge.cross_origin import Headers, Origins
 from ostinato.service.edge.message import EventStream, Response
+from ostinato.service.edge.tags import Tag, request_id, trace_parent
 
 HEEDED = frozenset(
     {
@@ -34,29 +33,6 @@ HEEDED = frozenset(
 )
 """Headers that anybody here looks at; most requests have few of them, and none but those that say what the body is."""
 
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_TRACE_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-
-
-class TraceParent(NamedTuple):
-    """Whose part a request is (W3C Trace Context): 32 and 16 hexadecimal digits, and a byte of flags."""
-
-    trace_id: str
-    parent_id: str
-    flags: int
-
-
-def trace_parent(values: Sequence[bytes]) -> TraceParent | None:
-    """What the header says; None where it is not as it should be, or there are several: then a trace begins anew."""
-    found = _TRACE_PARENT.fullmatch(values[0].decode("latin-1").strip()) if len(values) == 1 else None
-    if found is None:
-        return None
-    version, trace_id, parent_id, flags, more = found.groups()
-    is_known = version != "ff" and (version != "00" or not more)
-    if not is_known or not int(trace_id, 16) or not int(parent_id, 16):
-        return None
-    return TraceParent(trace_id, parent_id, int(flags, 16))
-
 
 def values_of(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
     """The values of the headers of one name, which is in small letters."""
@@ -70,9 +46,7 @@ class Terms:
         noted: its headers that are ``HEEDED``, of its body's none but the coding.
 
     Attributes:
-        request_id: what its sender calls it, at most 128 visible characters; empty = nothing, or what cannot be told
-            again.
-        trace: whose part it is; None = nobody says.
+        tag: what its sender calls it, and whose part it is.
         codings: what its body is in, as the headers have it.
         spares_small: whether an answer of less than ``MIN_CODED_BYTES`` is as it would be without them.
     """
@@ -84,9 +58,8 @@ class Terms:
         "_origins",
         "_prefers",
         "codings",
-        "request_id",
         "spares_small",
-        "trace",
+        "tag",
     )
 
     def __init__(self, noted: Iterable[tuple[bytes, bytes]], origins: Origins) -> None:
@@ -99,10 +72,9 @@ class Terms:
         is_preflight = self._origin and b"access-control-request-method" in given
         self._asked = b",".join(given.get(b"access-control-request-headers", [])) if is_preflight else None
         self.codings = given.get(b"content-encoding", [])
-        request_id = (given.get(b"x-request-id") or [b""])[0]
-        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else b""
-        self.trace = trace_parent(given[b"traceparent"]) if b"traceparent" in given else None
-        is_told = bool(self.request_id or self._origin) or origins.vary
+        parent = trace_parent(given[b"traceparent"]) if b"traceparent" in given else None
+        self.tag = Tag(request_id(given.get(b"x-request-id", ())), parent)
+        is_told = bool(self._origin) or origins.vary
         self.spares_small = not is_told and self._least in (0, MIN_CODED_BYTES)
 
     @classmethod
@@ -116,13 +88,6 @@ class Terms:
     def has_origin(self) -> bool:
         """Whether a browser's page asks, of whatever site."""
         return bool(self._origin)
-
-    @property
-    def label(self) -> str:
-        """What the log has of it behind the request: its id and its trace; empty where it has none."""
-        told = [f"request id {self.request_id.decode()}"] if self.request_id else []
-        told += [f"trace {self.trace.trace_id}"] if self.trace else []
-        return f" ({', '.join(told)})" if told else ""
 
     async def unpack(self, body: bytes, max_bytes: int) -> bytes:
         """What a body holds; see ``decoded``."""
@@ -151,7 +116,7 @@ class Terms:
 
     def headers(self, given: Iterable[tuple[bytes, bytes]], num_bytes: int = 0) -> Headers:
         """What belongs into the head of an answer of so many bytes, which has the headers ``given``."""
-        headers = self.handshake()
+        headers: Headers = []
         vary = [b"Accept-Encoding"] if num_bytes >= MIN_CODED_BYTES else []
         if self._origins.vary:
             vary.append(b"Origin")
@@ -164,10 +129,6 @@ class Terms:
         if vary:
             headers.append((b"vary", b", ".join(vary)))
         return headers
-
-    def handshake(self) -> Headers:
-        """What belongs into the head of an answer to a WebSocket's handshake."""
-        return [(b"x-request-id", self.request_id)] if self.request_id else []
 
     def _is_to_be_coded(self, response: Response) -> bool:
         return bool(self._prefers) and len(response.body) >= self._least and not response.is_plain

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from ostinato.service.errors import Draining, Overloaded, TooLarge
+from ostinato.service.errors import Draining, OstinatoError, Overloaded, TooLarge, UnknownModel
 
 
 class Admission:
@@ -29,6 +29,7 @@ class Admission:
         self._unit = unit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-run") if in_thread else None
         self._is_draining = self._is_closed = False
+        self._retired = ""
         self.num_rows = 0
 
     def __repr__(self) -> str:
@@ -46,11 +47,11 @@ class Admission:
         Raises:
             TooLarge: ``num_rows`` alone exceed ``max_queue_rows``.
             Overloaded: ``num_rows`` more would exceed ``max_queue_rows``.
-            Draining: no new work is taken.
+            Draining, UnknownModel: no new work is taken: of this server, or of a version that is unloaded.
         """
         self._catch_up()
         if self._is_draining:
-            raise Draining("the server is shutting down; try another replica, or this one after its restart")
+            raise self.stopped("the server is shutting down; try another replica, or this one after its restart")
         self.check_rows(num_rows)
         if self.num_rows + num_rows > self._max_queue_rows:
             raise Overloaded(
@@ -74,7 +75,7 @@ class Admission:
         """Refuse what would not fit however small it is, before its numbers are even read.
 
         Raises:
-            Overloaded, Draining: as ``admit``.
+            Overloaded, Draining, UnknownModel: as ``admit``.
         """
         if self._is_draining or self.num_rows >= self._max_queue_rows:
             self.admit(1)
@@ -87,6 +88,16 @@ class Admission:
     def drain(self) -> None:
         """Take no new work from now on; what was admitted is finished."""
         self._is_draining = True
+
+    def retire(self, why: str) -> None:
+        """Take no new work from now on, which is told why; what was admitted is finished."""
+        self._is_draining, self._retired = True, why
+
+    def stopped(self, detail: str) -> OstinatoError:
+        """The error of what is not taken, or not finished: that the server stops, in these words; or where only this
+        version does, why.
+        """
+        return UnknownModel(self._retired) if self._retired else Draining(detail)
 
     def close(self) -> None:
         """Take no new work and begin no other run; wait for the run under way in the thread, and end that."""

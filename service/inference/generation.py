@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -25,43 +25,17 @@ from ostinato.service.engine.generation.graphs import Start
 from ostinato.service.engine.generation.scheduler import Asked
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, TooLarge
+from ostinato.service.inference.generation_options import DEFAULT_BEAMS, Options, check_options
 from ostinato.service.inference.prediction import predict
 from ostinato.service.inputs.sources import check_length, to_codes, to_source
-
-DecodingMethod = Literal["greedy", "beam", "sample"]
 
 SLICE_STEPS = 16_384
 STEPS_OF_AN_INPUT = 128
 """How many steps an input counts for by itself: one without any takes as long to read."""
 
-DEFAULT_BEAMS = 5
 SEED_BITS = 48
 MAX_WEIGHTS = 2**24
 """Of attention, in all outputs and beams of a request, inclusive: 64 MiB, and about four times that in JSON."""
-
-
-class Options(NamedTuple):
-    """How outputs are chosen; None = not said, and so the default.
-
-    Attributes:
-        max_steps: the most steps of an output, its stop among them; the model's limit where not given.
-        num_beams: of ``beam``; 5 where not given.
-        length_penalty: of ``beam``, see ``Beam``; 0 where not given.
-        num_return: outputs for each input; 1 where not given.
-        temperature, top_k, top_p, seed: of ``sample``, see ``Sample``; 1, 0, 1 and a seed of chance where not given.
-        with_attention: whether attention is kept.
-    """
-
-    method: DecodingMethod = "greedy"
-    max_steps: int | None = None
-    num_beams: int | None = None
-    length_penalty: float | None = None
-    num_return: int | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    with_attention: bool = False
 
 
 class Made(NamedTuple):
@@ -122,10 +96,11 @@ class GenerationRequest:
         self.generator = generator
         self.manifest: Manifest = engine.manifest
         self.options = options
+        self._under_way: list[Decoding] = []
         part = self.generator.part
         self.has_codes = part.num_codes is not None
         self.num_return = options.num_return or 1
-        _check_options(self.generator, options, has_codes=self.has_codes)
+        check_options(self.generator, options, has_codes=self.has_codes)
         if not inputs:
             raise InvalidInput("no input; give one at least", field="inputs")
         # Each output is a lane; they are counted before an input is read, which may be a letter.
@@ -183,7 +158,19 @@ class GenerationRequest:
 
     def all_decodings(self) -> list[list[Decoding]]:
         """For each input one for each of its outputs, or a beam that gives all of them."""
-        return [self._decodings(index) for index in range(len(self.sources))]
+        groups = [self._decodings(index) for index in range(len(self.sources))]
+        self._under_way = [decoding for group in groups for decoding in group]
+        return groups
+
+    @property
+    def most_steps(self) -> int:
+        """Steps that its outputs can have."""
+        return len(self.sources) * self.num_return * self.max_steps
+
+    @property
+    def num_steps_made(self) -> int:
+        """Steps of outputs that were made so far; of a beam, those of each output that it gives."""
+        return sum(decoding.num_steps_made for decoding in self._under_way)
 
     def _decodings(self, index: int) -> list[Decoding]:
         options = self.options
@@ -322,29 +309,3 @@ def _listener(
             queue.put_nowait(StepEvent(index, place, told, node.code, node.log_probability))
 
     return on_step
-
-
-def _check_options(generator: GenerationEngine, options: Options, *, has_codes: bool) -> None:
-    methods = {
-        "beam": ("num_beams", "length_penalty"),
-        "sample": ("temperature", "top_k", "top_p", "seed"),
-    }
-    for method, names in methods.items():
-        for name in names:
-            if getattr(options, name) is not None and options.method != method:
-                raise InvalidInput(f"{name} is for method {method!r}, not {options.method!r}", field=name)
-    if not has_codes and options.method != "greedy":
-        raise InvalidInput("this model's outputs are numbers, of which none is chosen: leave it out", field="method")
-    if options.max_steps is not None and options.max_steps > generator.max_output_steps:
-        raise TooLarge(f"max_steps {options.max_steps}; the most is {generator.max_output_steps}")
-    num_beams = options.num_beams or (DEFAULT_BEAMS if options.method == "beam" else 1)
-    for name, number in (("num_beams", num_beams), ("num_return", options.num_return or 1)):
-        if number > generator.max_beams:
-            raise TooLarge(f"{name} {number}; the most is {generator.max_beams}")
-    if options.num_return is not None and options.num_return > num_beams and options.method != "sample":
-        most = f"{num_beams} beams give" if options.method == "beam" else f"{options.method!r} gives"
-        raise InvalidInput(f"{most} at most {num_beams} for each input", field="num_return")
-    if options.with_attention and not generator.part.attention:
-        raise InvalidInput("this model has no attention", field="return_attention")
-    if has_codes and options.top_k is not None and options.top_k > (generator.part.num_codes or 0):
-        raise InvalidInput(f"the model has {generator.part.num_codes} codes", field="top_k")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.series_time import NO_TIME
 from ostinato.service.engine.generation.decoding import Numbers, OutputPlan
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.generation.scheduler import Asked
@@ -19,9 +20,11 @@ from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
 from ostinato.service.inputs.framing import Framer
 from ostinato.service.inputs.rows import to_rows
 from ostinato.service.inputs.sequences import check_codes
+from ostinato.service.inputs.series_clock import SeriesClock
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.session_file import is_known
 from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.sessions.timed import last_number
 from ostinato.service.state.arena import Rows
 
 
@@ -140,8 +143,12 @@ class ForecastPlan:
         self._known = {name: place for name, place in given.items() if name not in targets}
         self.known_features = tuple(self._known)
 
-    def inputs(self, horizon: int, known_future: Mapping[str, Sequence[float | str | None]]) -> NDArray[Any]:
+    def inputs(
+        self, horizon: int, known_future: Mapping[str, Sequence[float | str | None]], told: Container[str] = ()
+    ) -> NDArray[Any]:
         """The rows ``[horizon - 1, width]`` to feed, with what is known of the future filled in and the rest missing.
+
+        ``told``: features that times tell, which are filled in later.
 
         Raises:
             InvalidInput: a feature is unknown or too short, or is needed and absent.
@@ -168,12 +175,34 @@ class ForecastPlan:
         absent = [
             name
             for name, (tensor_index, _) in self._known.items()
-            if name not in known_future and not self._given.parts[tensor_index].missing
+            if name not in known_future and name not in told and not self._given.parts[tensor_index].missing
         ]
         if absent and horizon > 1:
             raise InvalidInput(
                 f"this model needs the future of {', '.join(absent)} to forecast beyond one step", field="known_future"
             )
+        return rows
+
+    def tell_times(
+        self, rows: NDArray[Any], clock: SeriesClock, last: int, known_future: Container[str]
+    ) -> NDArray[Any]:
+        """Put what a calendar tells of the steps behind ``last`` into these rows, where the future does not say it.
+
+        Raises:
+            InvalidInput: the model needs it, and no time of the session is known.
+        """
+        told = [name for name in clock.time.calendar if name in self._known and name not in known_future]
+        if last == NO_TIME or clock.is_irregular:
+            if told and len(rows) and not self._given.parts[0].missing:
+                raise InvalidInput(
+                    f"no time of the session is known, and this model needs the future of {', '.join(told)}",
+                    field="known_future",
+                )
+            return rows
+        made = clock.rows(np.arange(last + 1, last + 1 + len(rows)))
+        for name in told:
+            _, place = self._known[name]
+            rows[:, place] = made[:, place]
         return rows
 
     def feed_back(self, output: NDArray[Any], row: NDArray[Any]) -> None:
@@ -213,43 +242,63 @@ def _places(features: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
     return {name: (tensor, index) for tensor, names in enumerate(features) for index, name in enumerate(names)}
 
 
-async def forecast(
-    sessions: Sessions, session: LiveSession, horizon: int, known_future: Mapping[str, Sequence[float | str | None]]
-) -> NDArray[Any]:
-    """The next ``horizon`` outputs of a session, rows ``[horizon, width]``, each fed back as the next step's input.
+class Outset(NamedTuple):
+    """A session as it is in its turn, for what looks ahead from there: what it carries, each of its ``row_shape``; the
+    output of the step applied last, a row ``[width]``; of a calibrated model what it keeps count of, ``[width]``; and
+    the number of its last step by its time, ``NO_TIME`` where that is not known.
+    """
 
-    The first is the output of the step applied last; a model with a decoder of its own makes all of them by that, from
-    the session's state. The session waits its turn, is copied, and is not changed.
+    states: Rows
+    output: NDArray[Any]
+    kept: NDArray[np.float64] | None
+    last_number: int
 
-    Args:
-        known_future: input feature -> its values at the steps that the outputs speak of; a feature left out is
-            missing, where the model takes missing values.
+
+async def outset(sessions: Sessions, session: LiveSession) -> Outset:
+    """Wait for a session's turn, and copy it.
 
     Raises:
-        InvalidInput: the model does not forecast, the session has no step yet or its last output is not known, or
-            ``known_future`` does not fit.
-        TooLarge: the horizon is over the model's limit.
+        InvalidInput: it has no step yet.
     """
-    engine = session.engine
-    if horizon > engine.max_horizon:
-        raise TooLarge(f"a horizon of {horizon} steps; the most is {engine.max_horizon}")
-    if engine.generator is not None:
-        return await _decode(sessions, session, engine.generator, horizon, known_future)
-    plan = ForecastPlan(engine.manifest)
-    inputs = plan.inputs(horizon, known_future)
     async with sessions.alone(session):
         if not session.steps:
             raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
-        first = session.arena.last_output[session.slot].copy()
-        if not is_known(first, engine.made):
-            raise InvalidInput(
-                "the session's state was put without the output that goes with it, which a forecast begins from; apply "
-                "a step first",
-                field="session_id",
-            )
-        engine.admit(1)
-        slot = engine.take_slot(session.arena.read(session.slot))
-    outputs = [first]
+        arena, slot = session.address
+        kept = arena.watched[0][slot].copy() if arena.watched else None
+        states = arena.read(slot)[: arena.num_carried]
+        return Outset(states, arena.last_output[slot].copy(), kept, last_number(arena, slot))
+
+
+def check_output(begun: Outset, engine: Engine) -> None:
+    """Refuse a session whose last output, which a forecast begins with, is not known: raises InvalidInput."""
+    if not is_known(begun.output, engine.made):
+        raise InvalidInput(
+            "the session's state was put without the output that goes with it, which a forecast begins from; apply a "
+            "step first",
+            field="session_id",
+        )
+
+
+def check_horizon(engine: Engine, horizon: int) -> None:
+    """Refuse a horizon over the model's limit: raises TooLarge."""
+    if horizon > engine.max_horizon:
+        raise TooLarge(f"a horizon of {horizon} steps; the most is {engine.max_horizon}")
+
+
+def refuse_known_future(known_future: Mapping[str, Any]) -> None:
+    """Refuse what is known of the future where it has no place: raises InvalidInput."""
+    if known_future:
+        raise InvalidInput("this model's forecast takes nothing of the future", field="known_future")
+
+
+async def feed_ahead(engine: Engine, plan: ForecastPlan, begun: Outset, inputs: NDArray[Any]) -> NDArray[Any]:
+    """Outputs ``[1 + n, width]``, the last of the session and those of ``inputs`` [n, width], into which each is
+    fed.
+    """
+    check_output(begun, engine)
+    engine.admit(1)
+    slot = engine.take_slot(begun.states)
+    outputs = [begun.output]
     for row in inputs:
         try:
             plan.feed_back(outputs[-1], row)
@@ -261,17 +310,15 @@ async def forecast(
     return np.stack(outputs)
 
 
-async def _decode(
-    sessions: Sessions, session: LiveSession, generator: GenerationEngine, horizon: int, known_future: Mapping[str, Any]
-) -> NDArray[Any]:
-    """``forecast`` by the model's decoder."""
-    if known_future:
-        raise InvalidInput("this model's decoder takes nothing of the future", field="known_future")
-    async with sessions.alone(session):
-        if not session.steps:
-            raise InvalidInput("the session has no step yet, so there is nothing to forecast from", field="session_id")
-        states = session.arena.read(session.slot)
-    start = generator.start_of_session(session.engine.manifest, states)
+def times_ahead(engine: Engine, begun: Outset, horizon: int) -> list[str | None] | None:
+    """The times of a session's next steps; None where its last is not known, or they come when they come."""
+    clock, last = engine.series_clock, begun.last_number
+    return None if clock is None or clock.is_irregular or last == NO_TIME else clock.future(last, horizon)
+
+
+async def decode(engine: Engine, generator: GenerationEngine, begun: Outset, horizon: int) -> NDArray[Any]:
+    """Outputs ``[horizon, O]`` by the model's decoder."""
+    start = generator.start_of_session(engine.manifest, begun.states)
     plan = OutputPlan(generator.start_value, None, horizon)
     (output,) = await generator.run([Asked(start, Numbers(plan))])
     numbers: NDArray[Any] = output.outputs[0].codes

@@ -8,7 +8,7 @@ from the start: of a counter that appears with its first event, no rate tells th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ostinato.service.metrics.families import (
@@ -24,7 +24,11 @@ from ostinato.service.metrics.families import (
 OPEN_METRICS = "application/openmetrics-text"
 _MODEL = ("model", "version")
 _FEATURE = (*_MODEL, "feature")
+_SHADOW, _OF_SHADOW = (*_MODEL, "shadow"), ("model", "shadow")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_DIFFERENCES = (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+SHOWN_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+"""Levels of intervals of which coverage is told."""
 _POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -164,6 +168,32 @@ class Metrics:
         self.persistence_error = counter(
             "persistence_error_total", "The same of the value before, taken for a forecast.", *_FEATURE
         )
+        self.interval_readings = counter(
+            "interval_readings_total", "Readings that a calibrated forecaster had forecast.", *_MODEL
+        )
+        self.interval_covered = counter(
+            "interval_covered_total", "Of these, those within the interval of the level, in percent.", *_MODEL, "level"
+        )
+        self.anomalies = counter("anomalies_total", "Anomalies that began in sessions.", *_MODEL)
+        self.shadow_steps = counter(
+            "shadow_steps_total", "Steps that a shadow has run and that were compared with what was answered.", *_SHADOW
+        )
+        self.shadow_difference = histogram(
+            "shadow_difference",
+            "The largest difference of a number of a step's two outputs, the session's version's and the shadow's.",
+            _DIFFERENCES,
+            *_SHADOW,
+        )
+        self.shadow_dropped = counter(
+            "shadow_dropped_total",
+            "Sessions whose shadow ended or did not begin, by the reason.",
+            *_OF_SHADOW,
+            "reason",
+        )
+        self.shadow_failures = counter(
+            "shadow_failures_total", "Sessions whose shadow ended since it had no answer.", *_SHADOW
+        )
+        self.shadows_live = gauge("shadows_live", "Sessions that have a shadow.", *_OF_SHADOW)
         for family in self.families:
             if not family.label_names:
                 family.labels()
@@ -226,6 +256,17 @@ class ModelMetrics:
         self.queue_seconds = metrics.queue_seconds.labels(**labels)
         self.run_seconds = metrics.run_seconds.labels(**labels)
         self.commit_seconds = metrics.commit_seconds.labels(**labels)
+
+    def watch_intervals(self, levels: Sequence[float]) -> None:
+        """Bind the series of a calibrated version, those of levels that people ask for."""
+        metrics, labels = self.metrics, self.model_labels
+        self.interval_readings = metrics.interval_readings.labels(**labels)
+        self.anomalies = metrics.anomalies.labels(**labels)
+        self.interval_covered = [
+            (place, metrics.interval_covered.labels(**labels, level=f"{100 * level:g}"))
+            for place, level in enumerate(levels)
+            if level in SHOWN_LEVELS
+        ]
 
 
 SERIES = tuple(f"ostinato_{family.name}" for family in Metrics().families)

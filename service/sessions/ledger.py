@@ -1,33 +1,35 @@
-"""The ledger: what is applied to sessions, judged by its ``seq`` when its turn comes, run, committed, answered."""
+"""The ledger: what is applied to sessions, judged when its turn comes, run, committed, answered."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.access.meter import Meter
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.protocols import Finished
-from ostinato.service.errors import CopyOutdated, OstinatoError, RunFailed, SeqConflict, StateStoreUnavailable
-from ostinato.service.sessions.blocks import NO_SEQ, Block, RowAnswers
+from ostinato.service.errors import CopyOutdated, RunFailed
+from ostinato.service.inputs.timed_rows import TimedRows
+from ostinato.service.sessions import commits, timed, watching
+from ostinato.service.sessions.blocks import NO_SEQ, Block, RowAnswers, blocks_of
 from ostinato.service.sessions.chunk import Chunk, StepAnswer
-from ostinato.service.sessions.commits import commit_of, digests_of
+from ostinato.service.sessions.judgement import check_keeps_offsets, is_next, is_to_run
+from ostinato.service.sessions.offsets import ChunkOffset, RowOffsets
 from ostinato.service.sessions.session import LiveSession, replaced_error
 from ostinato.service.sessions.turns import Turn, Turns
 from ostinato.service.state.arena import Arena, Slots
-from ostinato.service.state.base import Address, Commit, Store
+from ostinato.service.state.base import Address, Store
+from ostinato.service.state.commit import Commit
 from ostinato.service.state.endings import session_error
-
-_UNKNOWN = (
-    "the connection to the store was lost before it answered, and another change of the session has followed since; "
-    "this one may have been applied before that; with seq, sending it again finds out"
-)
+from ostinato.service.tracing import Tracer, current_span
 
 
 class Ledger:
@@ -35,7 +37,11 @@ class Ledger:
 
     Args:
         turns: the order of each session's requests.
+        tracer: told of commits; None = there are no traces.
         clock: seconds since the epoch.
+
+    Attributes:
+        watcher: shown each commit; None = nobody is.
     """
 
     def __init__(
@@ -43,97 +49,142 @@ class Ledger:
         store: Store,
         turns: Turns,
         *,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.watcher: commits.CommitWatcher | None = None
+        self._tracer = tracer
+        self._meter: Meter | None = None
         self._store = store
         self._turns = turns
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def check_rate(self) -> None:
+        """Refuse what is to be stepped soon, before anything is done for it: raises RateLimited."""
+        if self._meter is not None:
+            self._meter.check()
+
+    def metered(self, meter: Meter) -> Ledger:
+        """The same ledger, for somebody whose steps are counted."""
+        own = copy.copy(self)
+        own._meter = meter
+        return own
+
     def step(
-        self, session: LiveSession, inputs: NDArray[Any] | bytes, seq: int | None = None, future: Any = None
+        self,
+        session: LiveSession,
+        inputs: NDArray[Any] | bytes | TimedRows,
+        seq: int | None = None,
+        future: Any = None,
+        offset: ChunkOffset | None = None,
     ) -> asyncio.Future[StepAnswer]:
         """Apply a chunk when the session's earlier requests are done; its answer, to be awaited, is committed.
 
         A caller that cancels the future before the chunk's turn has come takes the chunk back.
 
         Args:
-            inputs: ``[n, F]``, in the dtype of the model's input, n at most the engine's ``max_chunk_steps``; or the
-                bytes of one step.
-            seq: steps that the caller believes were applied before; None applies the chunk as it comes.
+            inputs: ``[n, F]``, in the dtype of the model's input, n at most ``max_chunk_steps``; or one step's bytes;
+                or with times, which neither ``seq`` nor ``offset`` is for.
+            seq: steps that the caller believes were applied before; None: it does not say.
             future: a ``Waiter`` of the caller's own, which gets the answer in place of a future, and is returned.
+            offset: where the chunk is in its source; None = it is not said.
 
         Raises:
-            Overloaded, Draining: refused before anything was queued.
-            CopyOutdated: it ended before, or (by the future) before the chunk's turn came, as far as this copy tells.
-            SessionClosed: by the future: it ended, and another was opened in its place since.
-            SeqConflict: by the future: ``seq`` is neither the session's step count nor that of the chunk applied last.
+            Overloaded, RateLimited, Draining: refused before anything was queued.
+            CopyOutdated: it ended, at once or (by the future) before the chunk's turn came, as far as this copy tells.
+            SessionClosed: by the future: it ended, and another was opened since.
+            SeqConflict, TimeConflict: by the future: it comes neither next nor is it the chunk applied last.
+            InvalidInput: the store cannot keep an offset.
             RunFailed: by the future: the graph failed; the session is as it was.
         """
         engine, arena, slot = session.engine, session.arena, session.slot
+        if offset is not None:
+            check_keeps_offsets(self._store)
+        if self._meter is not None:
+            self._meter.check()
         engine.admit(1)
         if session.has_ended:  # perhaps since: work that was under way may have been finished first
             engine.leave(1)
             raise CopyOutdated(f"session {session.session_id!r} ended; open a new one")
-        if future is None:
-            future = engine.new_future()
-        chunk = Chunk(session, inputs, seq, future)
-        busy = arena.busy
-        if busy[slot]:
+        future = engine.new_future() if future is None else future
+        chunk = timed.chunk_of(session, inputs, seq, future, offset)
+        if self._meter is not None:
+            chunk.count(self._meter)
+        if self._tracer is not None:
+            chunk.span = current_span.get()
+        if arena.busy[slot]:
             self._turns.wait(arena, slot, Turn(future, partial(self._begin_later, chunk, arena.opened_at[slot])))
         else:
-            busy[slot] = self._begin(chunk)
+            arena.busy[slot] = self._begin(chunk)
         return cast("asyncio.Future[StepAnswer]", future)
 
     def step_ready(
-        self, engine: Engine, slots: Slots, inputs: NDArray[Any], seqs: Slots | None, answers: RowAnswers
+        self,
+        engine: Engine,
+        slots: Slots,
+        inputs: NDArray[Any],
+        seqs: Slots | None,
+        answers: RowAnswers,
+        offsets: RowOffsets | None = None,
     ) -> list[int]:
         """Begin at once all rows that can, as blocks; returns the other rows, which need a look of their own.
 
-        A row can where its session is in memory, is free, and has applied ``seq`` steps. All rows have been admitted.
+        A row can where its session is in memory, is free, has applied ``seq`` steps and no reading of that offset, or
+        is next by its time. All rows have been admitted.
 
         Args:
             slots: int64 ``[R]``, -1 where the session is not in memory, or the row is not to be begun.
             inputs: ``[R, F]``, contiguous, in the dtype of the model's input.
             seqs: int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said nothing of any row.
+            offsets: where the rows are in their sources; None likewise.
+
+        Raises:
+            RateLimited, InvalidInput: none was begun.
         """
+        if offsets is not None:
+            check_keeps_offsets(self._store)
         arena = engine.arena
         answers.found_at = self._clock()
         ready = (slots >= 0) & ~arena.busy[slots]
         if seqs is not None:
             ready &= (seqs == arena.steps[slots]) | (seqs == NO_SEQ)
+        if arena.times is not None:
+            ready &= timed.are_next(engine, arena.times[slots, 0], answers.numbers)
+        if offsets is not None and arena.has_offsets:
+            ready &= offsets.are_new(arena.reaches(slots))
         rows = ready.nonzero()[0]
+        if self._meter is not None:
+            self._meter.take(len(rows))
+            answers.meter = self._meter
         if len(rows) < len(slots):
             slots, inputs = slots[rows], inputs[rows]
         arena.busy[slots] = True
-        parts: Iterable[Any]
-        if engine.framed is None:
-            size = engine.max_batch_size
-            parts = [slice(start, start + size) for start in range(0, len(rows), size)]
-        else:
-            parts = engine.framed.blocks(slots)
-        for part in parts:
-            given = None if seqs is None else seqs[rows[part]]
-            engine.submit(Block(engine, arena, slots[part], inputs[part], answers, rows[part], given))
+        for block in blocks_of(engine, slots, inputs, answers, rows, seqs, offsets):
+            if self._tracer is not None:
+                block.span = current_span.get()
+            engine.submit(block)
         return [] if len(rows) == len(ready) else (~ready).nonzero()[0].tolist()
 
     def commit(self, finished: Finished) -> None:
         """See ``Owner.commit``: an answer leaves after its commit."""
         works = cast(list[Chunk | Block], finished.works)
-        engine = works[0].engine
         began_at = time.perf_counter()
         try:
-            commit = commit_of(works[0].arena, finished)
+            commit = commits.commit_of(works[0].arena, finished)
+            told = None if self.watcher is None else self.watcher.see(works, commit)
             committed = self._store.commit(commit, self._clock())
         except Exception as error:
             self._commit_failed(works, error)
             return
         if isinstance(committed, np.ndarray):
-            engine.metrics.commit_seconds.observe(time.perf_counter() - began_at)
+            self._observe(works, began_at)
             self._answer(works, commit, committed)
+            if told is not None:
+                told(committed)
         else:
             waiting = asyncio.ensure_future(committed)
-            waiting.add_done_callback(lambda done: self._committed(works, commit, done, began_at))
+            waiting.add_done_callback(lambda done: self._committed(works, commit, done, began_at, told))
 
     def hand_back(self, works: list[Work]) -> None:
         """See ``Owner.hand_back``: the sessions are as they were."""
@@ -150,21 +201,25 @@ class Ledger:
                 self._fail(work, work.error)
 
     def _committed(
-        self, works: list[Chunk | Block], commit: Commit, done: asyncio.Future[Any], began_at: float
+        self, works: list[Chunk | Block], commit: Commit, done: asyncio.Future[Any], began_at: float, told: Any
     ) -> None:
-        works[0].engine.metrics.commit_seconds.observe(time.perf_counter() - began_at)
+        self._observe(works, began_at)
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             self._answer(works, commit, done.result())
+            if told is not None:
+                told(done.result())
         else:
             self._commit_failed(works, error)
 
+    def _observe(self, works: list[Chunk | Block], began_at: float) -> None:
+        ended_at = time.perf_counter()
+        works[0].engine.metrics.commit_seconds.observe(ended_at - began_at)
+        if self._tracer is not None:
+            self._tracer.commit([work.span for work in works if work.span is not None], began_at, ended_at)
+
     def _commit_failed(self, works: list[Chunk | Block], error: BaseException) -> None:
-        if isinstance(error, StateStoreUnavailable):
-            unavailable = error
-        else:
-            unavailable = StateStoreUnavailable("the store did not commit; with seq it is safe to send it again")
-            unavailable.__cause__ = error
+        unavailable = commits.uncommitted_error(error)
         for work in works:
             self._fail(work, unavailable)
 
@@ -173,15 +228,7 @@ class Ledger:
         if np.count_nonzero(won) < len(won):
             self._answer_each(works, commit, won)
             return
-        if len(works) == len(won):
-            for work, seq in zip(works, commit.steps_before.tolist(), strict=True):
-                work.answer(seq)
-        else:
-            end = 0
-            for work in works:
-                start, end = end, end + work.num_rows
-                seqs = commit.steps_before[start:end]
-                work.answer(int(seqs[0]) if work.num_rows == 1 else seqs)
+        commits.answer_all(works, commit.steps_before)
         self._turns.end_all(commit.arena, commit.slots)
         works[0].engine.leave(len(commit.slots))
 
@@ -193,10 +240,10 @@ class Ledger:
             parts: Iterator[Chunk | Block] = work.split()
             for part, (seq, has_won, is_unknown) in zip(parts, facts, strict=False):
                 if has_won:
-                    part.answer(seq)
+                    watching.answer(part, seq)
                     self._end(part)
                 elif is_unknown:
-                    self._fail(part, StateStoreUnavailable(_UNKNOWN))
+                    self._fail(part, commits.outage_error(commit))
                 else:
                     part.engine.metrics.commit_conflicts.inc()
                     self._judge_anew(part)
@@ -229,30 +276,25 @@ class Ledger:
 
     def _begin_later(self, chunk: Chunk, opened_at: float) -> bool:
         """``_begin``, for one that has waited: its session may be another by now, opened since."""
-        session = chunk.session
-        if session.arena.opened_at[session.slot] != opened_at and not chunk.future.done():
-            try:
-                session.check_is_meant(session.arena.opened_at[session.slot])
-            except OstinatoError as error:
-                chunk.fail(error)
+        chunk.fail_if_replaced(opened_at)
         return self._begin(chunk)
 
     def _begin(self, chunk: Chunk) -> bool:
-        """Judge a chunk by its ``seq`` now that its turn has come; True when it keeps its session busy."""
-        session, engine, future = chunk.session, chunk.engine, chunk.future
-        if future.done():
-            if future.cancelled():
-                engine.metrics.cancelled.inc()
-            engine.leave(1)
+        """Judge a chunk now that its turn has come; True when it keeps its session busy."""
+        if chunk.future.done():
+            if chunk.future.cancelled():
+                chunk.engine.metrics.cancelled.inc()
+            chunk.engine.leave(1)
             return False
-        if chunk.seq is None or chunk.seq == int(session.arena.steps[session.slot]):
+        fits = is_next(chunk, chunk.arena, chunk.session.slot)
+        if fits and (not (chunk.is_timed or chunk.engine.is_irregular) or timed.fits(chunk)):
             # If the copy in memory is old, the commit finds out.
-            engine.submit(chunk)
+            chunk.engine.submit(chunk)
             return True
         return self._bring_up_to_date(chunk)
 
     def _bring_up_to_date(self, part: Chunk | Block) -> bool:
-        """Judge one row by its ``seq`` with its session as the store has it; True when it keeps its session busy."""
+        """Judge one row with its session as the store has it; True when it keeps its session busy."""
         arena, slot = part.arena, part.slots[0]
         session_id, opened_at = arena.session_ids[slot], float(arena.opened_at[slot])
         assert session_id is not None
@@ -281,27 +323,17 @@ class Ledger:
     def _judge(self, part: Chunk | Block, session_id: str, opened_at: float) -> bool:
         """Apply, answer again, or refuse one row; True when it went to the engine.
 
-        ``opened_at``: when the session was opened that it was for. Where another is there by now, that was opened since
-        the row came, it is not for that one.
+        ``opened_at``: of the session that it was for. One that was opened since the row came, it is not for.
         """
-        engine, arena, slot, seq = part.engine, part.arena, part.slots[0], part.seq
+        engine, arena, slot = part.engine, part.arena, int(part.slots[0])
         if arena.opened_at[slot] != opened_at and arena.opened_at[slot] > part.found_at:
             engine.leave(1)
             part.fail(replaced_error(session_id))
             return False
-        steps = int(arena.steps[slot])
-        if seq is None or seq == steps:
+        if is_to_run(part, session_id, arena, slot):
             engine.submit(part)
             return True
         engine.leave(1)
-        again = steps > 0 and seq == arena.last_seq[slot] and part.num_steps == steps - seq
-        if again and digests_of(part)[0] == arena.last_digest[slot]:
-            engine.metrics.duplicates.inc()
-            part.outputs = engine.last_answer(slot)
-            part.answer(seq)
-        else:
-            engine.metrics.seq_conflicts.inc()
-            part.fail(_conflict(session_id, steps))
         return False
 
     def _refuse(self, part: Chunk | Block, session_id: str, error: Exception) -> bool:
@@ -312,11 +344,3 @@ class Ledger:
         if arena.session_ids[slot] != session_id:
             self._turns.refuse_rest(arena, slot, session_error(session_id, CopyOutdated))
         return False
-
-
-def _conflict(session_id: str, steps: int) -> OstinatoError:
-    return SeqConflict(
-        f"session {session_id!r} has applied {steps} steps, and seq is neither that nor the chunk applied last, sent "
-        "again unchanged",
-        expected_seq=steps,
-    )

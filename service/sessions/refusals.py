@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import CopyOutdated, InvalidInput, OstinatoError, SessionExists
+from ostinato.service.errors import CopyOutdated, InvalidInput, OstinatoError, SessionExists, UnknownModel
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
 
 Value = TypeVar("Value")
 
-REFUSALS = (CopyOutdated, InvalidInput, SessionExists)
+REFUSALS = (CopyOutdated, InvalidInput, SessionExists, UnknownModel)
 """What a copy that is old may lead to, and the newest session not."""
 
 

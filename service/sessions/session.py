@@ -7,11 +7,13 @@ import re
 from typing import NamedTuple
 
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError, SessionClosed, UnknownSession
+from ostinato.service.errors import InvalidInput, OstinatoError, SessionClosed
 from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Address, facts_of
 from ostinato.service.state.base import Facts as Facts
-from ostinato.service.state.endings import session_error
+from ostinato.service.state.endings import no_session_error, session_error
+from ostinato.service.state.names import session_id_of as session_id_of
+from ostinato.service.state.names import tenant_of as tenant_of
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\Z"
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
@@ -21,16 +23,22 @@ class LiveSession(NamedTuple):
     """A live session that was found.
 
     Attributes:
+        name: what it is called in the store; ``session_id`` is what its tenant calls it.
         engine: what runs its steps.
         arena, slot: where it is in memory.
         found_at: when it was asked for, in seconds since the epoch: what was opened later under its id is not meant.
     """
 
-    session_id: str
+    name: str
     engine: Engine
     arena: Arena
     slot: int
     found_at: float = math.inf
+
+    @property
+    def session_id(self) -> str:
+        """What its tenant calls it."""
+        return session_id_of(self.name)
 
     @property
     def address(self) -> Address:
@@ -54,12 +62,12 @@ class LiveSession(NamedTuple):
             SessionClosed: it was opened after this one was asked for, and so after this one ended.
         """
         if opened_at > self.found_at:
-            raise replaced_error(self.session_id)
+            raise replaced_error(self.name)
 
     @property
     def has_ended(self) -> bool:
         """Whether it ended after it was found: its slot may be another's by now."""
-        return self.arena.session_ids[self.slot] != self.session_id
+        return self.arena.session_ids[self.slot] != self.name
 
 
 def replaced_error(session_id: str) -> OstinatoError:
@@ -86,4 +94,4 @@ def check_may_exist(session_id: str) -> None:
         UnknownSession.
     """
     if not _SESSION_ID.match(session_id):
-        raise session_error(session_id[:128], UnknownSession)
+        raise no_session_error(session_id[:128])

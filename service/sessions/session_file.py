@@ -12,6 +12,7 @@ all of it strings:
     last_output   the output of the step applied last, or with framing of the last whole frame: a JSON list of O
                   numbers, null for minus infinity; of several outputs, an object of such lists by name; absent where
                   it is not known
+    last_at       where the model has a time: that of the step applied last, RFC 3339 in UTC; absent where not known
     ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
@@ -34,10 +35,12 @@ from safetensors.numpy import save
 from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.rows import RowLayout
+from ostinato.service.artifact.series_time import NO_TIME, TIMES
 from ostinato.service.artifact.tensors import Output, State
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.rows import check_context
 from ostinato.service.inputs.sequences import check_codes, check_state
+from ostinato.service.inputs.series_clock import SeriesClock
 from ostinato.service.state.arena import Rows
 from ostinato.service.state.base import Snapshot
 
@@ -64,14 +67,17 @@ class SessionFile(NamedTuple):
         states: all that is carried, in the manifest's order, each of its ``row_shape`` and dtype.
         steps: None where the file does not say.
         last_output: a row ``[width]``; None where the file does not say.
+        last_number: of the step applied last, by its time; ``NO_TIME`` likewise.
     """
 
     states: Rows
     steps: int | None
     last_output: NDArray[Any] | None
+    last_number: int = NO_TIME
 
     def snapshot(self, made: RowLayout[Output]) -> Snapshot:
-        """What a session of a model with these outputs is set to; 0 steps where the file does not say.
+        """What a session of a model with these outputs is set to, without steps that it keeps; 0 steps where the file
+        does not say.
 
         A last output that is not known is NaN, and 0 where the dtype has none. No chunk is taken for one sent again.
         """
@@ -82,7 +88,8 @@ class SessionFile(NamedTuple):
             for numbers in made.flat(answer):
                 if numbers.dtype.kind == "f":
                     numbers[:] = np.nan
-        return Snapshot(self.states, self.steps or 0, answer)
+        times = np.array([self.last_number, NO_TIME], np.int64)
+        return Snapshot(self.states, self.steps or 0, answer, times=times)
 
 
 def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_seconds: float | None = None) -> bytes:
@@ -102,6 +109,10 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
         metadata["framing"] = str(manifest.framing)
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
+    if (clock := SeriesClock.of(manifest)) is not None:
+        times = snapshot.states[[state.name for state in manifest.of_session].index(TIMES)]
+        if (last_at := clock.utc(int(times[0]))) is not None:
+            metadata["last_at"] = last_at
     last_output = snapshot.answer[-1]
     has_answered = snapshot.steps > 0 if manifest.framing is None else manifest.framing.count(snapshot.steps) > 0
     if has_answered and is_known(last_output, manifest.made):
@@ -115,7 +126,7 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
     # One number is no array when it is taken out of the arena.
     tensors = {
         state.name: np.ascontiguousarray(rows).reshape(state.row_shape)
-        for state, rows in zip(manifest.carried, snapshot.states, strict=True)
+        for state, rows in zip(manifest.carried, snapshot.states, strict=False)  # the steps that are kept stay here
     }
     return save(tensors, metadata)
 
@@ -160,7 +171,7 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
             "the metadata lacks the output of the step applied last, which this model's forecasts begin from",
             field=f"{METADATA}.last_output",
         )
-    return SessionFile(states, steps, last_output)
+    return SessionFile(states, steps, last_output, _last_number(metadata.get("last_at"), manifest))
 
 
 def is_known(last_output: NDArray[Any], made: RowLayout[Output]) -> bool:
@@ -248,6 +259,17 @@ def _steps(text: str) -> int:
             f"{text[:40]!r} is no number of steps; one is whole, at least 0 and at most 2^52", field=f"{METADATA}.steps"
         )
     return int(text)
+
+
+def _last_number(text: str | None, manifest: Manifest) -> int:
+    """The number of the step at a time; a model without a time passes it over."""
+    clock = SeriesClock.of(manifest)
+    if text is None or clock is None:
+        return NO_TIME
+    try:
+        return clock.number_of(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{text[:60]!r}: {error}", field=f"{METADATA}.last_at") from error
 
 
 def _last_output(text: str, made: RowLayout[Output]) -> NDArray[Any] | None:

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Unpack
 
-from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import (
-    CopyOutdated,
-    InvalidInput,
-    OstinatoError,
-    Starting,
-    UnknownModel,
-    UnknownSession,
-)
-from ostinato.service.metrics.families import Histogram
+from ostinato.service.errors import CopyOutdated, InvalidInput, OstinatoError, UnknownSession
+from ostinato.service.sessions.look_ups import LookUps, told
 from ostinato.service.sessions.opening import Opened, Opening, check_time_to_live, initial_of
-from ostinato.service.sessions.session import LiveSession, check_id, check_may_exist, replaced_error
-from ostinato.service.sessions.turns import Turns
-from ostinato.service.state.arena import Slots
-from ostinato.service.state.base import Address, Facts, SessionPage, Snapshot, Store
+from ostinato.service.sessions.room import Room
+from ostinato.service.sessions.session import LiveSession, check_id, replaced_error
+from ostinato.service.state.base import Facts, Snapshot
 from ostinato.service.state.endings import session_error
-from ostinato.service.state.roster import Roster
+from ostinato.service.state.reaches import NOWHERE
 
 
-class Sessions:
+class Sessions(LookUps):
     """The live sessions, wherever their store has them.
 
     Args:
@@ -37,27 +28,20 @@ class Sessions:
         clock: seconds since the epoch.
         default_ttl_seconds: for sessions that do not say; 0 = they never expire. Kept as an attribute.
         look_ups: has the seconds that looks into the store took; None = nobody asks.
+        tenant: whose sessions are named and seen; empty = the default one's. Kept as an attribute.
+        rooms: know how many each tenant has, of which anybody asks; None = nobody does yet.
+        max_sessions: below which one more may begin, besides what the store allows; None = however many there are.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        catalogue: Catalogue,
-        turns: Turns,
-        *,
-        default_ttl_seconds: float,
-        clock: Callable[[], float] = time.time,
-        look_ups: Histogram | None = None,
-    ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self.default_ttl_seconds = default_ttl_seconds
-        self._clock = clock
-        self._turns = turns
-        self._look_ups = look_ups or Histogram(())
-
-    def __repr__(self) -> str:
-        return f"<Sessions {self._store!r}, {self._turns!r}>"
+    def of_tenant(self, tenant: str, max_sessions: int | None = None) -> Sessions:
+        """The sessions of a tenant, in the same store; for the arguments see the class. From the first limit on, what
+        begins and ends of a tenant is counted, by whomever: a tenant has one room.
+        """
+        if max_sessions is not None and tenant not in self._rooms:
+            self._rooms[tenant] = Room(partial(self._count, tenant), now=self._clock)
+        options: dict[str, Any] = {"default_ttl_seconds": self.default_ttl_seconds, "clock": self._clock}
+        options |= {"look_ups": self._look_ups, "tenant": tenant, "rooms": self._rooms, "max_sessions": max_sessions}
+        return Sessions(self._store, self._catalogue, self._turns, **options)
 
     async def open(self, model: str, **options: Unpack[Opening]) -> LiveSession:
         """Begin a session of a model, in the initial state.
@@ -72,46 +56,12 @@ class Sessions:
         """``open``, for who asks what it was opened as, whatever others have done with it by now."""
         return (await self._begin(model, **options)).facts
 
-    def engine_of(self, model: str) -> Engine:
-        """What runs a session of a model that does not say a version.
-
-        Raises:
-            UnknownModel.
-        """
-        return self._catalogue.resolve(model)
-
-    def use(self, session_id: str) -> LiveSession | None:
-        """A live session that is in memory, and is used now; None says nothing about it, and ``find`` does."""
-        now = self._clock()
-        address = self._store.use(session_id, now)
-        if address is None:
-            return None
-        arena, slot = address
-        if arena.unborn and slot in arena.unborn:
-            now = math.inf  # nobody's session was there: whoever's is there next is meant
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, now)
-
-    def use_all(self, engine: Engine, roster: Roster) -> Slots:
-        """The slots of an engine's live sessions that are in memory, and are used now; see ``Store.use_all``."""
-        return self._store.use_all(engine.arena, roster, self._clock())
-
-    async def find(self, session_id: str) -> LiveSession:
-        """A live session, brought to memory where it is not there.
-
-        Raises:
-            UnknownSession, SessionExpired, SessionClosed, and as the store.
-            UnknownModel: its model version is not served.
-            Starting: that cannot be said yet.
-        """
-        check_may_exist(session_id)
-        now = self._clock()
-        return await self._found(session_id, self._store.find(session_id, now), now)
-
-    async def find_newest(self, session_id: str) -> LiveSession:
-        """``find``, without believing what is in memory."""
-        check_may_exist(session_id)
-        now = self._clock()
-        return await self._found(session_id, self._store.find_newest(session_id, now), now)
+    async def begin_from(
+        self, engine: Engine, snapshot: Snapshot, *, session_id: str | None, ttl_seconds: float | None
+    ) -> Facts:
+        """Begin a session of a version as ``snapshot`` has it; what it was opened as. Raises as ``open``."""
+        await self._confirm()
+        return (await self._open(engine, session_id, ttl_seconds, snapshot)).facts
 
     async def find_or_begin(self, session_id: str, engine: Engine) -> LiveSession:
         """``find_newest``; or where the id is unknown, a session that is there as soon as its first chunk is.
@@ -131,9 +81,35 @@ class Sessions:
                     "when a session is opened",
                     field="session_id",
                 ) from error
-        now = self._clock()
-        begun = self._store.find_or_begin(session_id, engine.arena, ttl_seconds=self.default_ttl_seconds, now=now)
-        return await self._found(session_id, begun, now)
+        await self._confirm()
+        if self._room is not None or not self._catalogue.may_begin(engine):
+            try:
+                return await self.find_newest(session_id)
+            except UnknownSession:
+                await self._confirm()
+        return await self._find_or_begin(self._name(session_id), engine)
+
+    async def _find_or_begin(self, name: str, engine: Engine) -> LiveSession:
+        engine = self._catalogue.canary_of(engine, name)
+        async with self._one_more(name, engine):
+            now = self._clock()
+            begun = self._store.find_or_begin(name, engine.arena, ttl_seconds=self.default_ttl_seconds, now=now)
+            return await self._found(name, begun, now)
+
+    async def _confirm(self) -> None:
+        """Know newly of which versions sessions may begin; to be awaited before one does."""
+        if (waiting := self._catalogue.confirm()) is not None:
+            await waiting
+
+    @asynccontextmanager
+    async def _one_more(self, name: str, engine: Engine) -> AsyncIterator[None]:
+        """Where one more session begins, of a version; see ``Room.one_more``. Raises UnknownModel where none does."""
+        with self._catalogue.beginning(engine):
+            if self._room is None:
+                yield
+            else:
+                async with self._room.one_more(name, self._max_sessions):
+                    yield
 
     async def begin(
         self, session_id: str, engine: Engine, ttl_seconds: float | None, context: Mapping[str, Any] | None
@@ -146,20 +122,20 @@ class Sessions:
         check_id(session_id)
         engine.admit(0)
         snapshot, ttl = initial_of(engine, context), self._ttl_of(ttl_seconds)
-        now = self._clock()
-        address = await self._store.begin(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
-        return LiveSession(session_id, engine, *address, -math.inf)
+        name = self._name(session_id)
+        await self._confirm()
+        async with self._one_more(name, engine):
+            now = self._clock()
+            address = await self._store.begin(name, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
+        return LiveSession(name, engine, *address, -math.inf)
 
     def abandon(self, session: LiveSession) -> None:
         """Give up a session that was begun so, if it is one, and no chunk was put to it."""
         arena, slot = session.address
         if slot in arena.unborn and not arena.busy[slot] and not session.has_ended:
-            self._store.abandon(session.session_id, session.address)
-
-    async def look(self, session_id: str) -> Facts:
-        """What is known of a live session, without bringing it to memory; raises as ``find``."""
-        check_may_exist(session_id)
-        return await self._look_ups.observe_wait(self._store.look(session_id, self._clock()))
+            self._store.abandon(session.name, session.address)
+            if self._room is not None:
+                self._room.give_back(session.name)
 
     @asynccontextmanager
     async def alone(self, session: LiveSession, *, is_ending: bool = False) -> AsyncIterator[None]:
@@ -172,22 +148,22 @@ class Sessions:
             UnknownSession, SessionExpired, SessionClosed: it ended in what is done with it.
         """
         if session.has_ended:
-            raise session_error(session.session_id, CopyOutdated)
+            raise session_error(session.name, CopyOutdated)
         arena, slot = session.address
         opened_at = arena.opened_at[slot]
         async with self._turns.alone(arena, slot):
             try:
                 waiting = None
                 if not is_ending:
-                    waiting = self._store.refresh(session.session_id, session.address, self._clock())
+                    waiting = self._store.refresh(session.name, session.address, self._clock())
                 if waiting is not None:
                     await waiting
                 if arena.opened_at[slot] != opened_at:
                     session.check_is_meant(arena.opened_at[slot])
                 yield
             except OstinatoError:
-                if arena.session_ids[slot] != session.session_id:  # it ended meanwhile
-                    self._turns.refuse_rest(arena, slot, session_error(session.session_id, CopyOutdated))
+                if arena.session_ids[slot] != session.name:  # it ended meanwhile
+                    self._turns.refuse_rest(arena, slot, session_error(session.name, CopyOutdated))
                 raise
 
     async def reset(self, session: LiveSession) -> Facts:
@@ -210,7 +186,26 @@ class Sessions:
 
     async def _replace(self, session: LiveSession, snapshot: Snapshot, keeps_steps: bool) -> Facts:
         session.engine.admit(0)
-        return await self._store.replace(session.session_id, session.address, snapshot, self._clock(), keeps_steps)
+        whole = snapshot.whole(session.arena)
+        put = self._store.replace(session.name, session.address, whole, self._clock(), keeps_steps)
+        return told(await put)
+
+    async def move(self, session: LiveSession, engine: Engine, snapshot: Snapshot) -> Facts:
+        """Make a session one of another version, as ``snapshot`` has it; what is known of it then. Only who holds it
+        (``alone``) may call it; whoever waits for it finds it where it is then.
+
+        Raises:
+            UnknownModel: that version is being unloaded.
+            CopyOutdated, Overloaded, Draining, and as the store.
+        """
+        engine.admit(0)
+        whole = snapshot.whole(engine.arena)
+        await self._confirm()
+        with self._catalogue.beginning(engine):
+            moved = await self._store.move(session.name, session.address, engine.arena, whole, self._clock())
+        refusal = CopyOutdated(f"session {session.session_id!r} runs another version since this request came")
+        self._turns.refuse_rest(*session.address, refusal)
+        return told(moved)
 
     async def snapshot(self, session: LiveSession) -> Snapshot:
         """A copy of a session, taken in its turn; raises as ``alone``."""
@@ -239,8 +234,7 @@ class Sessions:
             SessionClosed: another request closed it first.
             UnknownSession, SessionExpired, and as the store.
         """
-        check_may_exist(session_id)
-        session = self.use(session_id)
+        name, session = self._name(session_id), self.use(session_id)
         is_copy = session is not None
         try:
             facts = None if session is None else await self._close(session)
@@ -250,11 +244,25 @@ class Sessions:
             is_copy = False
         if not is_copy:
             # It need not come to memory for that, nor its model be served.
-            facts = await self._store.close(session_id, None, self._clock())
+            facts = await self._store.close(name, None, self._clock())
+        self._note_end(name, facts)
+
+    async def close_found(self, session: LiveSession) -> None:
+        """``close`` of just this session, of the version that it was found of.
+
+        Raises:
+            CopyOutdated: it has ended, or runs another version.
+        """
+        self._note_end(session.name, await self._close(session))
+
+    def _note_end(self, name: str, facts: Facts | None) -> None:
+        if self._room is not None:
+            self._room.give_back(name, math.inf if facts is None else facts.opened_at)
         if facts is None:  # nobody could read what it was
             return
-        if facts.model in self._catalogue.models and facts.version in self._catalogue.versions(facts.model):
-            self._catalogue.resolve(facts.model, facts.version).metrics.closed.inc()
+        engine = self._catalogue.engine_named(facts.model, facts.version)
+        if isinstance(engine, Engine):
+            engine.metrics.closed.inc()
 
     async def close_opened(self, session_id: str, opened_at: float) -> None:
         """``close`` of the session that was opened then, and of none that another process has put in its place."""
@@ -262,8 +270,10 @@ class Sessions:
         if session.arena.opened_at[session.slot] != opened_at:
             session = await self.find_newest(session_id)
             if session.arena.opened_at[session.slot] != opened_at:
-                raise replaced_error(session_id)
+                raise replaced_error(session.name)
         await self._close(session._replace(found_at=-math.inf))
+        if self._room is not None:
+            self._room.give_back(session.name, opened_at)
         session.engine.metrics.closed.inc()
 
     def expire(self) -> int:
@@ -273,21 +283,13 @@ class Sessions:
             self._catalogue.engine_of(arena).metrics.expired.inc()
         return len(expired)
 
-    async def page(self, model: str | None, limit: int, cursor: str | None) -> SessionPage:
-        """Up to ``limit`` live sessions behind ``cursor``, perhaps fewer.
-
-        Raises:
-            InvalidInput: the cursor is not one that this method gave.
-            UnknownModel: no such model.
-        """
-        if model is not None:
-            self._catalogue.versions(model)
-        return await self._store.page(model, limit, cursor, self._clock())
-
     async def _begin(self, model: str, **options: Unpack[Opening]) -> Opened:
-        engine = self._catalogue.resolve(model, options.get("version"))
+        session_id = options.get("session_id")
+        session_id = _new_id() if session_id is None else session_id
+        await self._confirm()
+        engine = self._catalogue.resolve_new(model, options.get("version"), self.new_name(session_id))
         snapshot = initial_of(engine, options.get("context"))
-        return await self._open(engine, options.get("session_id"), options.get("ttl_seconds"), snapshot)
+        return await self._open(engine, session_id, options.get("ttl_seconds"), snapshot)
 
     async def _open(
         self, engine: Engine, session_id: str | None, ttl_seconds: float | None, snapshot: Snapshot | None = None
@@ -296,16 +298,18 @@ class Sessions:
             check_id(session_id)
         ttl = self._ttl_of(ttl_seconds)
         engine.admit(0)
-        session_id = session_id or secrets.token_urlsafe(16)
-        now = self._clock()
-        try:
-            address = await self._store.open(session_id, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
-        except CopyOutdated:
-            address = None
+        session_id = _new_id() if session_id is None else session_id
+        name = self._name(session_id)
+        async with self._one_more(name, engine):
+            now, life = self._clock(), ttl or math.inf
+            try:
+                address = await self._store.open(name, engine.arena, ttl_seconds=ttl, now=now, snapshot=snapshot)
+            except CopyOutdated:
+                address = None
         engine.metrics.opened.inc()
-        name, version, steps = engine.manifest.name, engine.manifest.version, 0 if snapshot is None else snapshot.steps
-        life = ttl or math.inf
-        return Opened(Facts(session_id, name, version, steps, now, life, now + life), address)
+        steps, reach = (0, NOWHERE) if snapshot is None else (snapshot.steps, snapshot.reach)
+        facts = Facts(session_id, engine.manifest.name, engine.manifest.version, steps, now, life, now + life, reach)
+        return Opened(facts, address)
 
     def _ttl_of(self, seconds: float | None) -> float:
         ttl = self.default_ttl_seconds if seconds is None else seconds
@@ -317,6 +321,7 @@ class Sessions:
             snapshot = Snapshot.of(session.address)
             if ttl_seconds is None:
                 ttl_seconds = float(session.arena.ttl_seconds[session.slot])
+        await self._confirm()
         return await self._open(session.engine, session_id, 0 if math.isinf(ttl_seconds) else ttl_seconds, snapshot)
 
     async def _live(self, opened: Opened) -> LiveSession:
@@ -324,24 +329,17 @@ class Sessions:
         if opened.address is None:
             return await self.find(opened.facts.session_id)
         arena, slot = opened.address
-        return LiveSession(opened.facts.session_id, self._catalogue.engine_of(arena), arena, slot, self._clock())
-
-    async def _found(self, session_id: str, finding: Awaitable[Address], now: float) -> LiveSession:
-        """What a store found that was asked at ``now``."""
-        try:
-            arena, slot = await self._look_ups.observe_wait(finding)
-        except UnknownModel as error:
-            if not self._catalogue.complete:
-                raise Starting("the models are still being checked; try again in a moment") from error
-            raise
-        # It may have been opened while the store was asked; or where a clock is ahead of this one.
-        found_at = math.inf if slot in arena.unborn else max(now, float(arena.opened_at[slot]))
-        return LiveSession(session_id, self._catalogue.engine_of(arena), arena, slot, found_at)
+        name = self._name(opened.facts.session_id)
+        return LiveSession(name, self._catalogue.engine_of(arena), arena, slot, self._clock())
 
     async def _close(self, session: LiveSession) -> Facts | None:
-        session_id, arena, slot = session.session_id, session.arena, session.slot
+        arena, slot = session.address
         async with self.alone(session, is_ending=True):
-            facts = await self._store.close(session_id, session.address, self._clock())
-            refusal = CopyOutdated(f"session {session_id!r} was closed before this request's turn came")
+            facts = await self._store.close(session.name, session.address, self._clock())
+            refusal = CopyOutdated(f"session {session.session_id!r} was closed before this request's turn came")
             self._turns.refuse_rest(arena, slot, refusal)
             return facts
+
+
+def _new_id() -> str:
+    return secrets.token_urlsafe(16)

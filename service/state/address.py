@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
 from ostinato.service.config import Settings
 from ostinato.service.state.base import Store
+from ostinato.service.state.document import Document, MemoryDocument
 from ostinato.service.state.durable import MAX_SESSIONS
+from ostinato.service.state.lmdb.document import FileDocument
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
-from ostinato.service.state.redis.address import SCHEMES, absolute_files, redis_address
+from ostinato.service.state.redis.address import SCHEMES, redis_address
 
 EXAMPLES = "memory://, lmdb://PATH, redis://HOST:PORT/DB, redis+sentinel:// or redis+cluster://"
 MAX_SESSIONS_IN_MEMORY = 100_000
@@ -51,22 +53,23 @@ def open_store(settings: Settings) -> Store:
     raise ValueError(f"--state {shown}...: there is no such store; there is {EXAMPLES}")
 
 
+def open_document(settings: Settings) -> Document:
+    """The document of the store that ``settings.state`` names, which is one that there is."""
+    scheme = settings.state.partition("://")[0]
+    if scheme == "memory":
+        return MemoryDocument()
+    if scheme == "lmdb":
+        return FileDocument(_folder(settings.state.removeprefix("lmdb://").partition("?")[0]))
+    from ostinato.service.state.redis.document import RedisDocument
+
+    return RedisDocument(redis_address(settings.state))
+
+
 def most_sessions(settings: Settings) -> int:
     """How many sessions of a model version may be live in the store that ``settings.state`` names."""
     if settings.max_sessions is not None:
         return settings.max_sessions
     return MAX_SESSIONS_IN_MEMORY if settings.state.startswith("memory:") else MAX_SESSIONS
-
-
-def absolute_address(address: str) -> str:
-    """The address of the same store from any working folder."""
-    scheme, separator, rest = address.partition("://")
-    if scheme in SCHEMES:
-        return absolute_files(address)
-    if scheme != "lmdb":
-        return address
-    folder, question, options = rest.partition("?")
-    return f"lmdb{separator}{quote(str(_folder(folder).absolute()))}{question}{options}"
 
 
 def _open_lmdb(settings: Settings) -> LmdbStore:

@@ -10,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.state.reaches import NO_OFFSET, NOWHERE, Reach, Reaches
 
 Slots = NDArray[np.int64]
 Rows = Sequence[NDArray[Any]]
 
 NEVER = -1
 """``last_seq`` of a session to which nothing was applied yet."""
+
+NOT_ALL = -1
+"""The count of steps kept by a session whose state was put there: less one for each step since, until as many are kept
+as may be. The graph cannot be brought to its state by running what is kept.
+"""
 
 STALE = 0
 """``stamp`` of a session that another writer has changed since it was brought to memory."""
@@ -35,10 +41,14 @@ class Arena:
     ever live.
 
     Attributes:
-        states: one array ``[slot, ...]`` for all that the manifest says is carried: the states, and the context.
+        states: one array ``[slot, ...]`` for each tensor of what the manifest says that a session is: the states, the
+            context, and behind them what the graph does not see.
         steps: steps applied, ``[slot]`` int64.
         last_seq: ``steps`` before the chunk applied last, ``[slot]`` int64; ``NEVER`` before the first.
         last_digest: checksum of the chunk applied last, ``[slot]`` int64.
+        offset, offset_steps: the session's ``Reach`` without its source, ``[slot]`` int64 each.
+        sources: its source, ``[slot]`` texts; None in a slot that never had one.
+        has_offsets: whether any session ever had an offset: else ``sources`` need not be looked at.
         last_output: the output of the step applied last, a row of the manifest's ``made`` each, ``[slot, width]``.
         long_answers: slot -> outputs ``[n, width]`` of the chunk applied last, where it had more than one.
         ttl_seconds, expires_at: ``[slot]`` float64; ``inf`` = never.
@@ -48,8 +58,15 @@ class Arena:
         used_at: when the session was last asked for, in the store's own count, ``[slot]`` int64; or ``UNUSED``.
         initial_rows: what a sequence carries that has not begun, each of its ``row_shape``; its context is not known.
         num_states: how many of them are states.
+        num_carried: how many of ``states`` go on from step to step: all but what is kept.
         num_run: how many of all that is carried the graph takes: all but what is left over of an incomplete frame.
         run_states, left_over: these of ``states``, and behind them those, arrays ``[slot, size - 1, ...]``.
+        kept: behind these the steps that are kept, ``[slot, K, width]`` and how many of them there are, ``[slot, 1]``
+            (``NOT_ALL`` and below: see there); none where the model asks for none.
+        watched: behind these what sessions keep count of, now and before the chunk applied last, ``[slot, width]``;
+            none without a calibration, by which ``watch`` does it.
+        times: behind these, where the model has a time: of each session the number of its last step and of the one
+            before the chunk applied last, ``[slot, 2]``; else None. ``place_of_times``: where among ``states``.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
         unborn: slots of sessions that their first commit opens.
@@ -58,17 +75,28 @@ class Arena:
     """
 
     def __init__(self, manifest: Manifest, capacity: int) -> None:
-        states = manifest.carried
+        states = manifest.of_session
         self.manifest = manifest
         self.num_states = len(manifest.states)
         self.num_run = self.num_states + len(manifest.context)
         self.capacity = capacity
         self.states = tuple(np.zeros((capacity, *state.row_shape), state.dtype) for state in states)
-        self.run_states, self.left_over = self.states[: self.num_run], self.states[self.num_run :]
+        self.num_carried = len(manifest.carried)
+        self.run_states, self.left_over = self.states[: self.num_run], self.states[self.num_run : self.num_carried]
+        end_of_kept = self.num_carried + 2 * (manifest.keep_inputs > 0)
+        self.kept = self.states[self.num_carried : end_of_kept]
+        self.watch = manifest.watch
+        self.place_of_times = end_of_kept + 2 * (self.watch is not None)
+        self.watched = self.states[end_of_kept : self.place_of_times]
+        self.times = None if manifest.time is None else self.states[self.place_of_times]
         self._items = tuple(_as_items(rows, _item(rows)) for rows in self.states)
         self.steps = np.zeros(capacity, np.int64)
         self.last_seq = np.zeros(capacity, np.int64)
         self.last_digest = np.zeros(capacity, np.int64)
+        self.offset = np.zeros(capacity, np.int64)
+        self.offset_steps = np.zeros(capacity, np.int64)
+        self.sources = np.empty(capacity, object)
+        self.has_offsets = False
         self.last_output = manifest.made.zeros(capacity)
         self._last_outputs = _as_items(self.last_output, _item(self.last_output))
         self.long_answers: dict[int, NDArray[Any]] = {}
@@ -138,6 +166,8 @@ class Arena:
             self.steps[slot] = 0
             self.last_seq[slot] = NEVER
             self.last_digest[slot] = 0
+            self.offset[slot] = NO_OFFSET
+            self.set_reach(slot, NOWHERE)
             self.last_output[slot] = 0
             self.stamp[slot] = STALE
             self.used_at[slot] = 0
@@ -154,6 +184,27 @@ class Arena:
             self.unborn.discard(slot)
             self.drop_long_answers([slot])
         self._freed.append(slot)
+
+    def reach(self, slot: int) -> Reach:
+        """How far the session in a slot has come in its source."""
+        if self.offset[slot] == NO_OFFSET:
+            return NOWHERE
+        return Reach(str(self.sources[slot]), int(self.offset[slot]), int(self.offset_steps[slot]))
+
+    def set_reach(self, slot: int, reach: Reach) -> None:
+        """Have the session in a slot have come so far."""
+        if self.has_offsets or reach is not NOWHERE:
+            self.sources[slot], self.offset[slot], self.offset_steps[slot] = reach
+            self.has_offsets = self.has_offsets or reach.offset != NO_OFFSET
+
+    def reaches(self, slots: Slots) -> Reaches:
+        """The same of many slots, copies."""
+        return Reaches(self.sources[slots], self.offset[slots], self.offset_steps[slots])
+
+    def set_reaches(self, slots: Slots, reaches: Reaches) -> None:
+        """``set_reach`` of many slots."""
+        self.has_offsets = True
+        self.sources[slots], self.offset[slots], self.offset_steps[slots] = reaches
 
     def bear(self, slots: Iterable[int]) -> None:
         """The sessions in ``slots`` are there: those of them that were not, are from now on."""
@@ -219,7 +270,7 @@ class Arena:
 
 def row_bytes(manifest: Manifest) -> int:
     """Bytes of state of one session of a model."""
-    return sum(state.initial_row().nbytes for state in manifest.carried)
+    return sum(state.initial_row().nbytes for state in manifest.of_session)
 
 
 def session_bytes(manifest: Manifest) -> int:

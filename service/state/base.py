@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
-from ostinato.service.state.arena import NEVER, Arena, Rows, Slots
+from ostinato.service.state.arena import NEVER, NOT_ALL, Arena, Rows, Slots
+from ostinato.service.state.commit import Commit
+from ostinato.service.state.reaches import NOWHERE, Reach
 from ostinato.service.state.roster import Roster
 
 
@@ -32,14 +33,17 @@ class Facts(NamedTuple):
     opened_at: float
     ttl_seconds: float
     expires_at: float
+    reach: Reach = NOWHERE
 
 
 def facts_of(session_id: str, address: Address) -> Facts:
     """What is known of a session in memory."""
     arena, slot = address
     name, version = arena.manifest.name, arena.manifest.version
-    times = [float(column[slot]) for column in (arena.opened_at, arena.ttl_seconds, arena.expires_at)]
-    return Facts(session_id, name, version, int(arena.steps[slot]), *times)
+    opened_at, ttl, expires_at = (
+        float(column[slot]) for column in (arena.opened_at, arena.ttl_seconds, arena.expires_at)
+    )
+    return Facts(session_id, name, version, int(arena.steps[slot]), opened_at, ttl, expires_at, arena.reach(slot))
 
 
 class SessionPage(NamedTuple):
@@ -61,6 +65,8 @@ class Snapshot(NamedTuple):
         steps: steps applied.
         answer: outputs of the chunk applied last ``[n, O]``, or of its last step ``[1, O]``.
         last_seq, digest: of that chunk; ``NEVER`` and 0 where it is not to be taken for one that was sent here.
+        reach: how far it has come in its source.
+        times: what the arena's ``times`` are of it, int64 ``[2]``, where ``states`` end before; None = not known.
     """
 
     states: Rows
@@ -68,6 +74,8 @@ class Snapshot(NamedTuple):
     answer: NDArray[Any]
     last_seq: int = NEVER
     digest: int = 0
+    reach: Reach = NOWHERE
+    times: NDArray[np.int64] | None = None
 
     @classmethod
     def initial(cls, arena: Arena, context: Rows = ()) -> Snapshot:
@@ -77,12 +85,22 @@ class Snapshot(NamedTuple):
         known = context or initial[num_states:num_run]
         return cls((*initial[:num_states], *known, *initial[num_run:]), 0, nothing)
 
+    def whole(self, arena: Arena) -> Snapshot:
+        """The same, with none of the steps that a session keeps where it does not say: what led to it is not known."""
+        states = [*self.states, *arena.initial_rows[len(self.states) :]]
+        if arena.kept and len(self.states) <= arena.num_carried:
+            states[arena.num_carried + 1] = np.full_like(states[arena.num_carried + 1], NOT_ALL)
+        if self.times is not None and arena.times is not None:
+            states[arena.place_of_times] = self.times
+        return self._replace(states=states)
+
     @classmethod
     def of(cls, address: Address) -> Snapshot:
         """A copy of a session in memory."""
         arena, slot = address
         last_seq, digest = int(arena.last_seq[slot]), int(arena.last_digest[slot])
-        return cls(arena.read(slot), int(arena.steps[slot]), arena.answer(slot).copy(), last_seq, digest)
+        steps, answer = int(arena.steps[slot]), arena.answer(slot).copy()
+        return cls(arena.read(slot), steps, answer, last_seq, digest, arena.reach(slot))
 
     def put(self, address: Address) -> None:
         """Make a session in memory this."""
@@ -92,69 +110,10 @@ class Snapshot(NamedTuple):
         arena.last_seq[slot] = self.last_seq
         arena.last_digest[slot] = self.digest
         arena.last_output[slot] = self.answer[-1]
+        arena.set_reach(slot, self.reach)
         arena.drop_long_answers([slot])
         if len(self.answer) > 1:
             arena.keep_long_answer(slot, self.answer)
-
-
-@dataclass(slots=True)
-class Commit:
-    """What an iteration made of ``R`` sessions of one arena.
-
-    Attributes:
-        slots: int64 ``[R]``.
-        states: their new states, arrays ``[R, ...]``; valid until ``Store.commit`` returns, or gives what is awaited.
-        steps_before: the step counts that the chunks were applied to, int64 ``[R]``; a session whose count is another
-            is not committed.
-        steps_after: the step counts with the chunks, int64 ``[R]``.
-        digests: checksum of each chunk, int64 ``[R]``.
-        outputs: the last step's output of each chunk, ``[R, O]``.
-        long_answers: index in ``slots`` -> all outputs ``[n, O]`` of a chunk with more than one.
-        unknown: put there by a store that does not know of some rows whether it committed them, bool ``[R]``; None = it
-            knows of all.
-    """
-
-    arena: Arena
-    slots: Slots
-    states: Rows
-    steps_before: Slots
-    steps_after: Slots
-    digests: Slots
-    outputs: NDArray[Any]
-    long_answers: dict[int, NDArray[Any]]
-    unknown: NDArray[np.bool_] | None = None
-
-    def of(self, rows: NDArray[np.bool_]) -> Commit:
-        """The part of it that is about ``rows``, bool ``[R]``."""
-        if np.count_nonzero(rows) == len(rows):
-            return self
-        new_index = np.cumsum(rows) - 1
-        return Commit(
-            arena=self.arena,
-            slots=self.slots[rows],
-            states=[states[rows] for states in self.states],
-            steps_before=self.steps_before[rows],
-            steps_after=self.steps_after[rows],
-            digests=self.digests[rows],
-            outputs=self.outputs[rows],
-            long_answers={int(new_index[row]): made for row, made in self.long_answers.items() if rows[row]},
-        )
-
-    def apply(self, now: float) -> None:
-        """Make it the sessions' own, in memory; their time to live begins anew."""
-        arena, slots = self.arena, self.slots
-        arena.scatter(slots, self.states)
-        arena.last_seq[slots] = self.steps_before
-        arena.steps[slots] = self.steps_after
-        arena.last_digest[slots] = self.digests
-        arena.keep_last_outputs(slots, self.outputs)
-        if arena.unborn:
-            arena.bear(slots.tolist())
-        arena.expires_at[slots] = now + arena.ttl_seconds[slots]
-        if arena.long_answers:
-            arena.drop_long_answers(slots.tolist())
-        for row, outputs in self.long_answers.items():
-            arena.keep_long_answer(int(slots[row]), outputs)
 
 
 class Store(ABC):
@@ -176,11 +135,13 @@ class Store(ABC):
 
     Attributes:
         is_shared: whether there may be other writers than this process.
+        keeps_offsets: whether it can keep how far a session has come in its source.
         on_unreadable: called of each session whose record turns out not to be readable, once.
         on_failure: called when what the store does by itself, without a request, has failed.
     """
 
     is_shared = True
+    keeps_offsets = True
     on_unreadable: Callable[[], object] | None = None
     on_failure: Callable[[], object] | None = None
 
@@ -196,6 +157,15 @@ class Store(ABC):
     @abstractmethod
     def attach(self, arena: Arena) -> None:
         """Bring the sessions of the arena's model version there from now on."""
+
+    @abstractmethod
+    def detach(self, arena: Arena) -> None:
+        """Let go of an arena, in which no session is busy: its sessions leave memory. A store that has no other place
+        for them lets go of none that holds one.
+
+        Raises:
+            ValueError: there are sessions, and they would be lost.
+        """
 
     @abstractmethod
     async def open(
@@ -300,6 +270,19 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def move(self, session_id: str, address: Address, arena: Arena, snapshot: Snapshot, now: float) -> Facts:
+        """Make a session one of another model version, as ``snapshot`` has it: all at once, and it stays the session
+        that it was. What is known of it then. Only who holds its turn may call it; its slot is given back.
+
+        ``snapshot`` was made of the session as it is in memory: where it is another by now, nothing is changed.
+
+        Raises:
+            UnknownSession, SessionExpired: see ``replace``.
+            CopyOutdated: so, too; or the session has been changed since.
+            Overloaded: there are as many sessions of that version as there may be.
+        """
+
+    @abstractmethod
     async def close(self, session_id: str, address: Address | None, now: float) -> Facts | None:
         """End a session and forget its state, readable or not; what was known of it, None = nothing could be read.
 
@@ -316,8 +299,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
-        """At most ``limit`` live sessions behind ``cursor``, perhaps fewer.
+    async def page(
+        self, model: str | None, limit: int, cursor: str | None, now: float, tenant: str | None = None
+    ) -> SessionPage:
+        """At most ``limit`` live sessions of a tenant (None = of all) behind ``cursor``, which names no other tenant's.
 
         Raises:
             InvalidInput: the cursor is not one that this method gave.

@@ -103,6 +103,12 @@ class Census:
         """One less is live, or one did not begin after all."""
         self._tallies.setdefault(arena, Tally()).begun -= 1
 
+    def forget(self, arena: Arena) -> None:
+        """Nobody asks for it any more."""
+        tally = self._tallies.pop(arena, None)
+        if tally is not None and tally.recount is not None:
+            tally.recount.cancel()
+
     async def stop(self) -> None:
         """End what is under way."""
         running = [tally.recount for tally in self._tallies.values() if tally.recount is not None]

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from contextlib import suppress
 
 import numpy as np
 
-from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import CopyOutdated, OstinatoError, Overloaded, SessionExists, UnknownModel, UnknownSession
-from ostinato.service.state.arena import STALE, Arena, Slots, session_bytes
+from ostinato.service.state.arena import Arena
 from ostinato.service.state.base import Address, Facts, Snapshot
 from ostinato.service.state.census import Census
+from ostinato.service.state.copies import CopyStore
 from ostinato.service.state.endings import session_error
-from ostinato.service.state.record_store import ENDED, RecordStore
-from ostinato.service.state.records import Head, Layout, read_head, tombstone
-from ostinato.service.state.residents import Residents
-from ostinato.service.state.roster import Roster
+from ostinato.service.state.record_store import ENDED
+from ostinato.service.state.records import Head, read_head, tombstone
 from ostinato.service.state.schemas import SCHEMA
 
 MAX_SESSIONS = 10_000_000
 """Live sessions of a model version, unless the operator says otherwise."""
 
 
-class DurableStore(RecordStore):
+class DurableStore(CopyStore):
     """Sessions as records, by compare-and-set, with the arenas as their cache.
 
     A stamp tells one change of a session from every other, so a copy in memory is the session exactly as long as the
@@ -41,9 +40,6 @@ class DurableStore(RecordStore):
         ValueError: this release does not write that schema.
     """
 
-    _absent: int
-    """The stamp of a copy whose session is not there yet."""
-
     def __init__(
         self,
         *,
@@ -52,23 +48,13 @@ class DurableStore(RecordStore):
         record_schema: int = SCHEMA,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
-        super().__init__(tombstone_seconds=tombstone_seconds, record_schema=record_schema)
+        super().__init__(tombstone_seconds=tombstone_seconds, memory_budget=memory_budget, record_schema=record_schema)
         self._census = Census(max_sessions, self._count_live)
-        self._memory_budget = memory_budget
-        self._residents = Residents(memory_budget)
-        self._layouts: dict[Arena, Layout] = {}
-        self._arenas: dict[tuple[str, str], Arena] = {}
-        self._expired: list[Arena] = []
 
-    def num_slots(self, manifest: Manifest) -> int:
-        """See ``Store.num_slots``: as many as the budget has room for."""
-        return max(1, int(self._memory_budget // session_bytes(manifest)))
-
-    def attach(self, arena: Arena) -> None:
-        """See ``Store.attach``."""
-        self._residents.attach(arena)
-        self._layouts[arena] = Layout(arena, self._schema)
-        self._arenas[arena.manifest.name, arena.manifest.version] = arena
+    def detach(self, arena: Arena) -> None:
+        """See ``Store.detach``."""
+        super().detach(arena)
+        self._census.forget(arena)
 
     async def open(
         self, session_id: str, arena: Arena, *, ttl_seconds: float, now: float, snapshot: Snapshot | None = None
@@ -107,24 +93,6 @@ class DurableStore(RecordStore):
             return self._bring(session_id, record, now)
         except (*ENDED, UnknownModel) as error:
             raise session_error(session_id, CopyOutdated) from error
-
-    def use(self, session_id: str, now: float) -> Address | None:
-        """See ``Store.use``."""
-        address = self._residents.use(session_id)
-        if address is None:
-            return None
-        arena, slot = address
-        if arena.busy[slot] or (arena.stamp[slot] != STALE and self._residents.is_live(address, now)):
-            return address
-        # This copy is old, or its time has come; another writer may have renewed it.
-        if arena.stamp[slot] != STALE:
-            self._expired.append(arena)
-        self._residents.drop(session_id, address)
-        return None
-
-    def use_all(self, arena: Arena, roster: Roster, now: float) -> Slots:
-        """See ``Store.use_all``."""
-        return self._residents.use_all(arena, roster, now)
 
     async def find(self, session_id: str, now: float) -> Address:
         """See ``Store.find``."""
@@ -217,6 +185,39 @@ class DurableStore(RecordStore):
             raise
         return read_head(session_id, made).facts(session_id)
 
+    async def move(self, session_id: str, address: Address, arena: Arena, snapshot: Snapshot, now: float) -> Facts:
+        """See ``Store.move``."""
+        former, opened_at = address.arena, float(address.arena.opened_at[address.slot])
+        layout, former_layout, basis = self._layouts[arena], self._layouts[former], Snapshot.of(address)
+
+        def moved(head: Head, stamp: int) -> bytes:
+            if self._arenas.get((head.model, head.version)) is not former or head.opened_at != opened_at:
+                raise session_error(session_id, CopyOutdated)
+            # Another process may have changed it since what ``snapshot`` was made of.
+            if not former_layout.is_of(session_id, head, basis):
+                raise session_error(session_id, CopyOutdated)
+            ttl = head.ttl_seconds
+            times = {"opened_at": opened_at, "ttl_seconds": ttl, "expires_at": now + ttl}
+            return layout.record(session_id, snapshot, stamp=stamp, **times)
+
+        self._census.take(arena)
+        try:
+            try:
+                made, record = await self._change(session_id, now, moved)
+            finally:
+                self._residents.mark_slots_stale(former, np.array([address.slot]))
+        except BaseException as error:
+            self._census.give_back(arena)
+            if isinstance(error, OstinatoError):
+                self._forget(session_id, address, error)
+            raise
+        self._census.give_back(former)
+        if self._residents.has(session_id, address):
+            self._residents.drop(session_id, address)
+        with suppress(*ENDED, UnknownModel):  # another process has changed it since
+            self._bring(session_id, record, now)
+        return read_head(session_id, made).facts(session_id)
+
     async def close(self, session_id: str, address: Address | None, now: float) -> Facts | None:
         """See ``Store.close``."""
         found = None if address is None else float(address.arena.opened_at[address.slot])
@@ -227,7 +228,8 @@ class DurableStore(RecordStore):
             if head is None:  # what nobody can read may go
                 return tombstone(session_id, None, stamp, now, self._schema)
             found = head.opened_at if found is None else found
-            if head.opened_at != found:
+            arena = self._arenas.get((head.model, head.version))
+            if head.opened_at != found or (address is not None and arena is not address.arena):
                 raise session_error(session_id, CopyOutdated)
             facts = head.facts(session_id)
             return tombstone(session_id, head, stamp, now, self._schema)
@@ -248,15 +250,6 @@ class DurableStore(RecordStore):
             self._residents.drop(session_id, address)
         return facts
 
-    def expire(self, now: float) -> list[Arena]:
-        """See ``Store.expire``: copies whose time has come leave memory; the records tell the rest by their times."""
-        for session_id, address in self._residents.expired(now):
-            if self._residents.has(session_id, address):
-                self._expired.append(address.arena)
-            self._residents.drop(session_id, address)
-        expired, self._expired = self._expired, []
-        return expired
-
     @abstractmethod
     async def _count_live(self, arena: Arena, now: float) -> int:
         """The sessions of an arena's model version that are live at ``now``, by a walk over all."""
@@ -270,81 +263,3 @@ class DurableStore(RecordStore):
         for arena in list(self._arenas.values()):
             if self._census.is_old(arena):
                 await self._census.recount(arena, now)
-
-    def _bring(self, session_id: str, record: bytes | None, now: float, *, is_load: bool = False) -> Address:
-        """Put a session into a slot."""
-        head = self._live_head(session_id, record, now)
-        arena = self._arenas.get((head.model, head.version))
-        if arena is None:
-            raise UnknownModel(
-                f"session {session_id!r} runs model {head.model!r} version {head.version!r}, which is not served; put "
-                "that version back into the repository, or close the session"
-            )
-        assert record is not None
-        snapshot = self._snapshot(session_id, arena, head, record)
-        held = self._residents.use(session_id)
-        if held is not None:
-            # Another request brought it meanwhile; or it is from a former life of the id.
-            if held.arena.stamp[held.slot] == head.stamp:
-                return held
-            if held.arena is arena and arena.busy[held.slot]:
-                self._residents.mark_stale(session_id)
-                return held
-            self._let_go(session_id, held)
-        address = self._residents.put(session_id, arena)
-        self._fill(session_id, address, head, snapshot)
-        if is_load and arena.on_load is not None:
-            arena.on_load()
-        return address
-
-    def _renew(self, session_id: str, address: Address, record: bytes | None, now: float) -> None:
-        """Make a copy in memory as the record is, unless it is.
-
-        Raises:
-            CopyOutdated: the session is not live, or another model version's by now.
-        """
-        arena, slot = address
-        if not self._residents.has(session_id, address):
-            raise session_error(session_id, CopyOutdated)
-        if record is None:
-            if arena.stamp[slot] == self._absent and slot in arena.unborn:
-                return
-            raise session_error(session_id, CopyOutdated)
-        head = self._head(session_id, record)
-        if head.stamp == arena.stamp[slot]:
-            return
-        is_live = self._end_of(session_id, head, now) is None
-        if not is_live or self._arenas.get((head.model, head.version)) is not arena:
-            raise session_error(session_id, CopyOutdated)
-        self._fill(session_id, address, head, self._snapshot(session_id, arena, head, record))
-        arena.unborn.discard(slot)
-
-    def _snapshot(self, session_id: str, arena: Arena, head: Head, record: bytes) -> Snapshot:
-        with self._noting(session_id):
-            return self._layouts[arena].read(session_id, head, record)
-
-    def _fill(self, session_id: str, address: Address, head: Head, snapshot: Snapshot) -> None:
-        snapshot.put(address)
-        self._layouts[address.arena].keep_id(address.slot, session_id)
-        address.arena.stamp[address.slot] = head.stamp
-        self._residents.set_life(
-            address, opened_at=head.opened_at, ttl_seconds=head.ttl_seconds, expires_at=head.expires_at
-        )
-
-    def _is_under_way(self, session_id: str, stamp: int) -> bool:
-        address = self._residents.use(session_id)
-        return address is not None and bool(
-            address.arena.stamp[address.slot] == stamp and address.arena.busy[address.slot]
-        )
-
-    def _let_go(self, session_id: str, held: Address) -> None:
-        """A session's place will be elsewhere; whoever is busy with the copy finds out when it commits."""
-        if held.arena.busy[held.slot]:
-            self._residents.part_with(session_id, held)
-        else:
-            self._residents.drop(session_id, held)
-
-    def _forget(self, session_id: str, address: Address, error: OstinatoError) -> None:
-        """Give the slot of a session back that turned out not to be live."""
-        if isinstance(error, ENDED) and self._residents.has(session_id, address):
-            self._residents.drop(session_id, address)

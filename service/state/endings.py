@@ -10,6 +10,7 @@ from ostinato.service.errors import (
     SessionExpired,
     UnknownSession,
 )
+from ostinato.service.state.names import session_id_of
 
 _WORDS: dict[type[OstinatoError], str] = {
     UnknownSession: "no session {!r}; open it with POST /v1/models/<model>/sessions",
@@ -21,5 +22,12 @@ _WORDS: dict[type[OstinatoError], str] = {
 
 
 def session_error(session_id: str, error: type[OstinatoError]) -> OstinatoError:
-    """The error of a session that is not live; or, of ``SessionExists``, one that is."""
-    return error(_WORDS[error].format(session_id))
+    """The error of a session that is not live; or, of ``SessionExists``, one that is. ``session_id``: of a store's, its
+    name there.
+    """
+    return error(_WORDS[error].format(session_id_of(session_id)))
+
+
+def no_session_error(session_id: str) -> OstinatoError:
+    """The error of what can be no session's id, in the words of one that there is not."""
+    return UnknownSession(_WORDS[UnknownSession].format(session_id))

@@ -17,9 +17,11 @@ from ostinato.service.errors import (
     UnknownSession,
 )
 from ostinato.service.state.arena import Arena, Slots
-from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot, Store, facts_of
+from ostinato.service.state.base import Address, Facts, SessionPage, Snapshot, Store, facts_of
+from ostinato.service.state.commit import Commit
 from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.endings import session_error
+from ostinato.service.state.names import tenant_of
 from ostinato.service.state.residents import Residents
 from ostinato.service.state.roster import Roster
 
@@ -88,9 +90,12 @@ class MemoryStore(Store):
         """See ``Store.find``."""
         address = self.use(session_id, now)
         if address is None:
-            forgotten_at, error = self._tombstones.get(session_id, (-math.inf, UnknownSession))
-            raise session_error(session_id, error if now < forgotten_at else UnknownSession)
+            raise self._absent(session_id, now)
         return address
+
+    def _absent(self, session_id: str, now: float) -> OstinatoError:
+        forgotten_at, error = self._tombstones.get(session_id, (-math.inf, UnknownSession))
+        return session_error(session_id, error if now < forgotten_at else UnknownSession)
 
     async def find_newest(self, session_id: str, now: float) -> Address:
         """See ``Store.find_newest``: what is in memory is the session."""
@@ -127,8 +132,8 @@ class MemoryStore(Store):
     async def look(self, session_id: str, now: float) -> Facts:
         """See ``Store.look``."""
         arena, slot = await self.find(session_id, now)
-        if slot in arena.unborn:
-            raise session_error(session_id, UnknownSession)
+        if slot in arena.unborn:  # what was there before is all that there was
+            raise self._absent(session_id, now)
         return facts_of(session_id, Address(arena, slot))
 
     def commit(self, commit: Commit, now: float) -> NDArray[np.bool_]:
@@ -148,6 +153,25 @@ class MemoryStore(Store):
         arena.expires_at[slot] = now + arena.ttl_seconds[slot]
         return facts_of(session_id, address)
 
+    async def move(self, session_id: str, address: Address, arena: Arena, snapshot: Snapshot, now: float) -> Facts:
+        """See ``Store.move``."""
+        former, slot = address
+        times = {"opened_at": float(former.opened_at[slot]), "ttl_seconds": float(former.ttl_seconds[slot])}
+        self._check_room(arena, now)
+        self._residents.drop(session_id, address)
+        moved = self._residents.put(session_id, arena)
+        arena.stamp[moved.slot] = 1
+        snapshot.put(moved)
+        self._residents.set_life(moved, **times, expires_at=now + times["ttl_seconds"])
+        return facts_of(session_id, moved)
+
+    def detach(self, arena: Arena) -> None:
+        """See ``Store.detach``."""
+        if arena.num_sessions:
+            raise ValueError("memory:// has no other place for them")
+        self._residents.detach(arena)
+        self._expired = [each for each in self._expired if each is not arena]
+
     async def close(self, session_id: str, address: Address | None, now: float) -> Facts:
         """See ``Store.close``."""
         del address
@@ -165,24 +189,37 @@ class MemoryStore(Store):
         expired, self._expired = self._expired, []
         return expired
 
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
+    async def page(
+        self, model: str | None, limit: int, cursor: str | None, now: float, tenant: str | None = None
+    ) -> SessionPage:
         """See ``Store.page``; the cursor is an arena's number and a slot."""
         number, start = (0, 0) if cursor is None else read_cursor(CURSOR, cursor, tuple[int, int], _is_possible)
         found: list[Facts] = []
-        for index, arena in enumerate(self._residents.arenas[number:], number):
+        for index, arena in self._residents.arenas.items():
+            if index < number:
+                continue
+            start = start if index == number else 0
             if model in (None, arena.manifest.name):
                 for slot in range(start, arena.high_water):
                     session_id, address = arena.session_ids[slot], Address(arena, slot)
                     if session_id is None or slot in arena.unborn or not self._residents.is_live(address, now):
                         continue
+                    if tenant not in (None, tenant_of(session_id)):
+                        continue
                     if len(found) == limit:
                         return SessionPage(found, write_cursor(CURSOR, (index, slot)))
                     found.append(facts_of(session_id, address))
-            start = 0
         return SessionPage(found, None)
 
     def _put(self, session_id: str, arena: Arena, ttl_seconds: float, now: float) -> Address:
         """A slot for a session that begins."""
+        self._check_room(arena, now)
+        address = self._residents.put(session_id, arena)
+        arena.stamp[address.slot] = 1  # never stale: there is no other writer
+        self._set_life(address, ttl_seconds, now)
+        return address
+
+    def _check_room(self, arena: Arena, now: float) -> None:
         if arena.num_sessions >= self._max_sessions and self._residents.may_have_expired(now):
             for expired_id, address in self._residents.expired(now):  # which the sweep has not come to yet
                 self._expire(expired_id, address, now)
@@ -190,11 +227,6 @@ class MemoryStore(Store):
             raise Overloaded(
                 f"{self._max_sessions} sessions of this model are live, and that is the most allowed (--max-sessions)"
             )
-        address = self._residents.put(session_id, arena)
-        arena.stamp[address.slot] = 1  # never stale: there is no other writer
-        self._set_life(address, ttl_seconds, now)
-        self._tombstones.pop(session_id, None)
-        return address
 
     def _set_life(self, address: Address, ttl_seconds: float, now: float) -> None:
         ttl = ttl_seconds or math.inf
@@ -207,6 +239,7 @@ class MemoryStore(Store):
 
     def _end(self, session_id: str, address: Address, error: type[OstinatoError], ended_at: float, now: float) -> None:
         self._residents.drop(session_id, address)
+        self._tombstones.pop(session_id, None)  # they stand in the order in which they are forgotten
         if (forgotten_at := ended_at + self._tombstone_seconds) > now:
             self._tombstones[session_id] = (forgotten_at, error)
 

@@ -42,6 +42,7 @@ class RecordStore(Store):
                 f"{max(SCHEMAS)} is its own, the one before is for as long as replicas of the release before are live"
             )
         self._schema = SCHEMAS[record_schema]
+        self.keeps_offsets = self._schema.has_offsets
         self._tombstone_seconds = tombstone_seconds
         self._unreadable: set[str] = set()
 

@@ -1,8 +1,9 @@
 """A session as bytes, as the durable stores keep it.
 
-A record is a head of fixed layout, the model's name and version, the states, the output of the step applied last, and
-where the chunk applied last had more steps than one, the outputs of all of them. Numbers are little-endian and states
-stand in the manifest's order, so that a batch of records is one array and is written without a look at each. What is
+A record is a head of fixed layout, the model's name and version, the source of its readings, the states, the output of
+the step applied last, and where the chunk applied last had more steps than one, the outputs of all of them. Numbers are
+little-endian and states stand in the manifest's order, so that a batch of records is one array (``record_rows.py``) and
+is written without a look at each. What is
 checked, and which layouts there are, is in ``schemas.py``.
 """
 
@@ -10,19 +11,21 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
 from ostinato.service.state.arena import Arena, Slots
-from ostinato.service.state.base import Commit, Facts, Snapshot
+from ostinato.service.state.base import Facts, Snapshot
+from ostinato.service.state.commit import Commit
 from ostinato.service.state.endings import session_error
+from ostinato.service.state.reaches import NO_OFFSET, NOWHERE, Reach, room_of
+from ostinato.service.state.record_rows import CLOSED, LIVE, RecordRows, items
 from ostinato.service.state.schemas import (
+    CHECKSUM_BYTES,
     FROZEN,
     SCHEMA,
     SCHEMA_AT,
@@ -32,10 +35,8 @@ from ostinato.service.state.schemas import (
     session_checksum,
 )
 
-LIVE, CLOSED = 1, 2
-
-HEAD_BYTES = max(schema.body_at(2 * 128) for schema in SCHEMAS.values())
-"""No head, with its names and checksum, is longer."""
+HEAD_BYTES = max(schema.body_at(2 * 128 + 64) for schema in SCHEMAS.values())
+"""Hardly a head, with its names, source and checksum, is longer."""
 
 _CHECKSUM = struct.Struct("<Q")
 
@@ -53,16 +54,18 @@ class Head(NamedTuple):
     ttl_seconds: float
     expires_at: float
     num_outputs: int
-    body: int | None
-    """Checksum of what follows; None in a schema that has none."""
+    body: int
+    """Checksum of what follows."""
     schema: Schema
     model: str
     version: str
+    reach: Reach
+    source_bytes: int
 
     def facts(self, session_id: str) -> Facts:
         """What the interface shows of it."""
         times = self.opened_at, self.ttl_seconds, self.expires_at
-        return Facts(session_id, self.model, self.version, self.steps, *times)
+        return Facts(session_id, self.model, self.version, self.steps, *times, self.reach)
 
     @property
     def is_tombstone(self) -> bool:
@@ -96,23 +99,38 @@ def read_head(session_id: str, record: bytes | memoryview) -> Head:
     if len(record) < schema.head.itemsize:
         raise _damaged(session_id, f"it has {len(record)} bytes")
     row = np.frombuffer(record, schema.head, 1)[0]
-    model_bytes = int(row["model_bytes"])
-    names_end = schema.head.itemsize + model_bytes + int(row["version_bytes"])
-    names = bytes(record[schema.head.itemsize : names_end])
-    if row["kind"] not in (LIVE, CLOSED) or len(record) < names_end + schema.check_bytes:
+    names_end = schema.head.itemsize + schema.names_bytes(record)
+    if row["kind"] not in (LIVE, CLOSED) or len(record) < names_end + CHECKSUM_BYTES:
         raise _damaged(session_id, "its head says what none says")
-    if schema.has_checksums:
-        if checksum(record[:names_end]) != _CHECKSUM.unpack_from(record, names_end)[0]:
-            raise _damaged(session_id, "the checksum of its head is wrong")
-        if row["session"] != session_checksum(session_id):
-            raise _damaged(session_id, "it is another session's")
-    body = int(row["body"]) if schema.has_checksums else None
-    facts = {name: row[name].item() for name in _FACTS}
-    model, version = names[:model_bytes].decode(errors="replace"), names[model_bytes:].decode(errors="replace")
-    return Head(**facts, body=body, schema=schema, model=model, version=version)
+    if checksum(record[:names_end]) != _CHECKSUM.unpack_from(record, names_end)[0]:
+        raise _damaged(session_id, "the checksum of its head is wrong")
+    if row["session"] != session_checksum(session_id):
+        raise _damaged(session_id, "it is another session's")
+    model_bytes, version_bytes = int(row["model_bytes"]), int(row["version_bytes"])
+    names = bytes(record[schema.head.itemsize : names_end])
+    model, version = names[:model_bytes], names[model_bytes : model_bytes + version_bytes]
+    reach, source = NOWHERE, names[model_bytes + version_bytes :]
+    if schema.has_offsets and row["offset"] != NO_OFFSET:
+        text = source.rstrip(b"\0").decode(errors="replace")
+        reach = Reach(text, row["offset"].item(), row["offset_steps"].item())
+    return Head(
+        **{name: row[name].item() for name in _FACTS},
+        body=int(row["body"]),
+        schema=schema,
+        model=model.decode(errors="replace"),
+        version=version.decode(errors="replace"),
+        reach=reach,
+        source_bytes=len(source),
+    )
 
 
 _FACTS = [name for name in Head._fields if name in (FROZEN.names or ()) and name != "schema"]
+
+
+def is_cut(record: bytes) -> bool:
+    """Whether the first ``HEAD_BYTES`` of a record do not hold all of its head."""
+    schema = SCHEMAS.get(record[SCHEMA_AT]) if len(record) == HEAD_BYTES else None
+    return schema is not None and schema.body_at(schema.names_bytes(record)) > HEAD_BYTES
 
 
 def is_sound(session_id: str, record: bytes | memoryview) -> bool:
@@ -122,7 +140,7 @@ def is_sound(session_id: str, record: bytes | memoryview) -> bool:
         check_body(session_id, head, record)
     except RecordUnreadable:
         return False
-    return head.body is not None
+    return True
 
 
 def check_body(session_id: str, head: Head, record: bytes | memoryview) -> None:
@@ -131,8 +149,7 @@ def check_body(session_id: str, head: Head, record: bytes | memoryview) -> None:
     Raises:
         RecordUnreadable: it is not.
     """
-    begins_at = head.schema.body_at(len(head.model.encode()) + len(head.version.encode()))
-    if head.body is not None and checksum(record[begins_at:]) != head.body:
+    if checksum(record[head.schema.body_at(head.schema.names_bytes(record)) :]) != head.body:
         raise _damaged(session_id, "its checksum is wrong")
 
 
@@ -149,10 +166,11 @@ def tombstone(
     if closed_at is not None:
         row["kind"], row["expires_at"] = CLOSED, closed_at
     row["model_bytes"], row["version_bytes"] = len(model), len(version)
-    if schema.has_checksums:
-        row["session"], row["body"] = session_checksum(session_id), checksum(b"")
+    if schema.has_offsets:
+        row["offset"] = NO_OFFSET
+    row["session"], row["body"] = session_checksum(session_id), checksum(b"")
     made = row.tobytes() + model + version
-    return made + _CHECKSUM.pack(checksum(made)) if schema.has_checksums else made
+    return made + _CHECKSUM.pack(checksum(made))
 
 
 def _damaged(session_id: str, why: str) -> RecordUnreadable:
@@ -165,45 +183,40 @@ def _damaged(session_id: str, why: str) -> RecordUnreadable:
 class Layout:
     """The records of one model version, and the way between them and its arena.
 
+    A record with an offset is of the newest schema whatever it was told: only who writes that has put one there.
+
     Args:
         schema: of the records that are made.
-
-    Attributes:
-        row: a record without what follows the last output, as a dtype.
     """
 
     def __init__(self, arena: Arena, schema: Schema = SCHEMAS[SCHEMA]) -> None:
-        manifest = arena.manifest
         self._arena = arena
         self._schema = schema
-        self._model, self._version = manifest.name.encode(), manifest.version.encode()
-        self._states = [f"state {index}" for index in range(len(arena.states))]
-        self.row = self._row_of(schema)
-        self._head_bytes = schema.head.itemsize + len(self._model) + len(self._version)
-        self._body_at = self._head_bytes + schema.check_bytes
-        self._checksum = zlib.crc32(_description(manifest).encode())
-        self._template = np.zeros(1, self.row)
-        self._template["schema"], self._template["kind"] = schema.number, LIVE
-        self._template["model_bytes"], self._template["version_bytes"] = len(self._model), len(self._version)
-        self._template["layout"], self._template["num_outputs"] = self._checksum, 1
-        self._template["names"] = np.frombuffer(self._model + self._version, self.row["names"])
+        self._checksum = zlib.crc32(_description(arena.manifest).encode())
+        self._forms: dict[tuple[int, int], RecordRows] = {}
         # Of each session in the arena, by its slot.
         self._sessions = np.zeros(arena.capacity, np.uint64)
-        # Kept, since what is the same in every record is written once; and so are the views of what is checked.
-        self._rows = self._template[:0]
-        self._heads: list[memoryview] = []
-        self._bodies: list[memoryview] = []
 
     def keep_id(self, slot: int, session_id: str) -> None:
         """Have the session's records bear its id; to be called when it comes to the arena."""
         self._sessions[slot] = session_checksum(session_id)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of a record without a source, and without what follows the last output."""
+        return self._form(self._schema, 0).dtype.itemsize
+
     def fill_rows(self, commit: Commit, stamps: Slots | int, now: float) -> NDArray[Any]:
         """The records ``[R]`` of what is committed at ``now``, without long answers; valid until the next call."""
         arena, slots = self._arena, commit.slots
-        if len(self._rows) < len(slots):
-            self._make_rows(len(slots))
-        rows = self._rows[: len(slots)]
+        reaches = commit.reaches
+        if reaches is None and arena.has_offsets:
+            reaches = arena.reaches(slots)
+        if reaches is not None and (reaches.offsets == NO_OFFSET).all():
+            reaches = None
+        room, sources = (0, b"") if reaches is None else reaches.encoded()
+        form = self._form(self._schema if reaches is None else SCHEMAS[SCHEMA], room)
+        rows = form.many(len(slots))
         rows["stamp"] = stamps
         rows["steps"] = commit.steps_after
         rows["last_seq"] = commit.steps_before
@@ -212,19 +225,22 @@ class Layout:
         ttl_seconds = arena.ttl_seconds[slots]
         rows["ttl_seconds"] = ttl_seconds
         rows["expires_at"] = now + ttl_seconds
-        for name, states in zip(self._states, commit.states, strict=True):
-            rows[name] = _items(states)
-        rows["output"] = _items(commit.outputs)
-        if self._schema.has_checksums:
-            rows["session"] = self._sessions[slots]
-            rows["body"] = _checksums(self._bodies[: len(slots)])
-            rows["check"] = _checksums(self._heads[: len(slots)])
+        for name, states in zip(form.states, commit.states, strict=True):
+            rows[name] = items(states)
+        rows["output"] = items(commit.outputs)
+        rows["session"] = self._sessions[slots]
+        if reaches is not None:
+            rows["offset"], rows["offset_steps"] = reaches.offsets, reaches.steps
+            rows["source"] = sources
+        elif "offset" in (rows.dtype.names or ()):
+            rows["offset"], rows["offset_steps"] = NO_OFFSET, 0
+        form.check(rows)
         return rows
 
     def records(self, commit: Commit, rows: NDArray[Any]) -> list[bytes]:
         """``rows`` as records of their own, with the long answers."""
         flat = rows.tobytes()
-        size = self.row.itemsize
+        size = rows.dtype.itemsize
         made = [flat[start : start + size] for start in range(0, len(flat), size)]
         for row, answer in commit.long_answers.items():
             made[row] = self._with_answer(rows[row : row + 1].copy(), answer)
@@ -241,16 +257,28 @@ class Layout:
         expires_at: float,
     ) -> bytes:
         """The record of one session."""
-        row = self._template.copy()
+        reach = snapshot.reach
+        has_offset = reach.offset != NO_OFFSET
+        form = self._form(SCHEMAS[SCHEMA] if has_offset else self._schema, room_of(reach.source))
+        row = form.one()
         row["stamp"], row["steps"] = stamp, snapshot.steps
         row["last_seq"], row["digest"] = snapshot.last_seq, snapshot.digest
         row["opened_at"], row["ttl_seconds"], row["expires_at"] = opened_at, ttl_seconds, expires_at
-        for name, state in zip(self._states, snapshot.states, strict=True):
-            row[name] = _items(state[None])
-        row["output"] = _items(snapshot.answer[-1:])
-        if self._schema.has_checksums:
-            row["session"] = session_checksum(session_id)
+        for name, state in zip(form.states, snapshot.states, strict=True):
+            row[name] = items(state[None])
+        row["output"] = items(snapshot.answer[-1:])
+        row["session"] = session_checksum(session_id)
+        if "offset" in (row.dtype.names or ()):
+            row["source"], row["offset"], row["offset_steps"] = reach.source.encode(), reach.offset, reach.steps
         return self._with_answer(row, snapshot.answer)
+
+    def is_of(self, session_id: str, head: Head, snapshot: Snapshot) -> bool:
+        """Whether the record with this head holds this very snapshot; the states stand alike in every schema."""
+        known = snapshot.steps, snapshot.last_seq, snapshot.digest, snapshot.reach
+        if (head.steps, head.last_seq, head.digest, head.reach) != known:
+            return False
+        mine = self.record(session_id, snapshot, stamp=0, opened_at=0, ttl_seconds=0, expires_at=0)
+        return head.body == read_head(session_id, mine).body
 
     def read(self, session_id: str, head: Head, record: bytes | memoryview) -> Snapshot:
         """What a record of this model version holds.
@@ -267,17 +295,17 @@ class Layout:
         arena = self._arena
         output = arena.last_output
         answer_bytes = head.num_outputs * output[0].nbytes if head.num_outputs > 1 else 0
-        layout = self.row if head.schema is self._schema else self._row_of(head.schema)
-        if len(record) != layout.itemsize + answer_bytes:
+        form = self._form(head.schema, head.source_bytes)
+        if len(record) != form.dtype.itemsize + answer_bytes:
             raise _damaged(session_id, f"it has {len(record)} bytes")
-        row = np.frombuffer(record, layout, 1)
+        row = np.frombuffer(record, form.dtype, 1)
         states = [
             np.frombuffer(row[name].tobytes(), rows.dtype).reshape(rows.shape[1:])
-            for name, rows in zip(self._states, arena.states, strict=True)
+            for name, rows in zip(form.states, arena.states, strict=True)
         ]
-        answer = row["output"].tobytes() if not answer_bytes else bytes(record[layout.itemsize :])
+        answer = row["output"].tobytes() if not answer_bytes else bytes(record[form.dtype.itemsize :])
         outputs = np.frombuffer(answer, output.dtype).reshape(-1, output.shape[1])
-        return Snapshot(states, head.steps, outputs, head.last_seq, head.digest)
+        return Snapshot(states, head.steps, outputs, head.last_seq, head.digest, head.reach)
 
     def _with_answer(self, row: NDArray[Any], answer: NDArray[Any]) -> bytes:
         """A record of its own, with the outputs of a chunk of more than one step behind it."""
@@ -285,40 +313,18 @@ class Layout:
         if len(answer) > 1:
             row["num_outputs"] = len(answer)
             outputs = np.ascontiguousarray(answer).tobytes()
-        if self._schema.has_checksums:
-            row["body"] = checksum(row.tobytes()[self._body_at :] + outputs)
-            row["check"] = checksum(row.tobytes()[: self._head_bytes])
+        assert row.dtype.fields is not None
+        check_at = row.dtype.fields["check"][1]
+        row["body"] = checksum(row.tobytes()[check_at + CHECKSUM_BYTES :] + outputs)
+        row["check"] = checksum(row.tobytes()[:check_at])
         return row.tobytes() + outputs
 
-    def _row_of(self, schema: Schema) -> np.dtype[np.void]:
-        fields: list[tuple[str, Any]] = [(name, schema.head[name]) for name in schema.head.names or ()]
-        fields.append(("names", f"V{len(self._model) + len(self._version)}"))
-        if schema.has_checksums:
-            fields.append(("check", "<u8"))
-        fields += [(name, _void(rows)) for name, rows in zip(self._states, self._arena.states, strict=True)]
-        return np.dtype([*fields, ("output", _void(self._arena.last_output))])
-
-    def _make_rows(self, num_rows: int) -> None:
-        self._rows = np.repeat(self._template, num_rows)
-        flat, size = memoryview(self._rows.view(np.uint8)), self.row.itemsize  # type: ignore[arg-type]
-        starts = range(0, num_rows * size, size)
-        self._heads = [flat[start : start + self._head_bytes] for start in starts]
-        self._bodies = [flat[start + self._body_at : start + size] for start in starts]
-
-
-def _checksums(views: Sequence[memoryview]) -> NDArray[np.uint64]:
-    """``checksum`` of each ``[R]``: the bytes of all in one array are a third quicker than numbers."""
-    return np.frombuffer(b"".join(map(xxhash.xxh3_64_digest, views)), ">u8")
-
-
-def _void(rows: NDArray[Any]) -> str:
-    """One row as an item of bytes: numpy moves these in a fraction of the time of its numbers."""
-    return f"V{rows[0].nbytes}"
-
-
-def _items(rows: NDArray[Any]) -> NDArray[np.void]:
-    contiguous = np.ascontiguousarray(rows)
-    return contiguous.reshape(-1).view(f"V{contiguous[0].nbytes}")
+    def _form(self, schema: Schema, source_bytes: int) -> RecordRows:
+        form = self._forms.get((schema.number, source_bytes))
+        if form is None:
+            form = RecordRows(self._arena, schema, self._checksum, source_bytes)
+            self._forms[schema.number, source_bytes] = form
+        return form
 
 
 def _description(manifest: Manifest) -> str:
@@ -330,4 +336,10 @@ def _description(manifest: Manifest) -> str:
     parts += [f"{output.name} {output.dtype} {output.num_features}" for output in manifest.outputs]
     if manifest.framing is not None:  # by which steps are told from those that are left over
         parts += [f"{manifest.framing} {output.name} {output.per_frame}" for output in manifest.outputs]
+    if manifest.keep_inputs:
+        parts += [f"{part.name} {part.dtype} {list(part.row_shape)} {manifest.keep_inputs}" for part in manifest.inputs]
+    if (time := manifest.time) is not None:  # by which the numbers of its steps are moments
+        parts.append(f"{time.step} {time.zone} {time.origin} {time.day}")
+    if manifest.calibration is not None:
+        parts.append(manifest.calibration.model_dump_json())
     return "; ".join(parts)

@@ -28,6 +28,7 @@ class Residents:
         memory_budget: bytes that they may take; where they would take more, the least recently used ones go.
 
     Attributes:
+        arenas: by number, in which places are told; none is given twice.
         num_changes: how often a session came, went or expired: as long as it stays the same, every session is where
             it was.
     """
@@ -36,10 +37,11 @@ class Residents:
         self._memory_budget = memory_budget
         # Session id -> arena << 32 | slot: numbers, which the garbage collector never has to look at.
         self._places: dict[str, int] = {}
-        self.arenas: list[Arena] = []
+        self.arenas: dict[int, Arena] = {}
+        self._num_attached = 0
         self._numbers: dict[Arena, int] = {}
-        self._hands: list[int] = []
-        self._needed_bytes: list[int] = []
+        self._hands: dict[int, int] = {}
+        self._needed_bytes: dict[int, int] = {}
         self._none_expires_before = math.inf
         self._tick = 0
         self.num_changes = 0
@@ -49,10 +51,20 @@ class Residents:
 
     def attach(self, arena: Arena) -> None:
         """Hold sessions of this arena, too."""
-        self._numbers[arena] = len(self.arenas)
-        self.arenas.append(arena)
-        self._hands.append(0)
-        self._needed_bytes.append(session_bytes(arena.manifest))
+        number = self._numbers[arena] = self._num_attached
+        self._num_attached += 1
+        self.arenas[number] = arena
+        self._hands[number] = 0
+        self._needed_bytes[number] = session_bytes(arena.manifest)
+
+    def detach(self, arena: Arena) -> None:
+        """Let go of an arena and of all sessions in it, none of which is busy."""
+        for slot, session_id in enumerate(list(arena.session_ids)):
+            if session_id is not None:
+                self.drop(session_id, Address(arena, slot))
+        number = self._numbers.pop(arena)
+        for by_number in (self.arenas, self._hands, self._needed_bytes):
+            del by_number[number]
 
     def use(self, session_id: str) -> Address | None:
         """Where a session is, live or not, which counts as used now; None = it is not in memory."""
@@ -71,7 +83,7 @@ class Residents:
         if now < self._none_expires_before and found and found.arena is arena and found.as_of == self.num_changes:
             arena.used_at[found.held] = self._tick
             return found.slots
-        places = np.fromiter(map(self._places.get, roster.session_ids, repeat(-1)), np.int64, len(roster.session_ids))
+        places = np.fromiter(map(self._places.get, roster.names, repeat(-1)), np.int64, len(roster.names))
         slots = places & _SLOT_MASK
         slots[(places < 0) | (places >> _SLOT_BITS != self._numbers.get(arena, -1))] = -1
         slots[arena.stamp[slots] == STALE] = -1
@@ -117,7 +129,7 @@ class Residents:
 
     def mark_all_stale(self) -> None:
         """Other processes may have changed any session."""
-        for arena in self.arenas:
+        for arena in self.arenas.values():
             arena.stamp[: arena.high_water] = STALE
         self.num_changes += 1
 
@@ -151,7 +163,7 @@ class Residents:
         """The sessions whose time has come, except busy ones."""
         found: list[tuple[str, Address]] = []
         self._none_expires_before = math.inf
-        for arena in self.arenas:
+        for arena in self.arenas.values():
             top = arena.high_water
             for slot in np.nonzero((arena.expires_at[:top] <= now) & ~arena.busy[:top])[0].tolist():
                 session_id = arena.session_ids[slot]
@@ -168,8 +180,8 @@ class Residents:
         if self._memory_budget == math.inf:
             return
         needed_bytes = self._needed_bytes[self._numbers[arena]]
-        while sum(arena.memory_bytes for arena in self.arenas) + needed_bytes > self._memory_budget:
-            crowded = max(self.arenas, key=attrgetter("memory_bytes"))
+        while sum(arena.memory_bytes for arena in self.arenas.values()) + needed_bytes > self._memory_budget:
+            crowded = max(self.arenas.values(), key=attrgetter("memory_bytes"))
             slot = self._least_recently_used(crowded)
             if slot is None:
                 return  # all are busy; there is a slot for each that may be

@@ -18,7 +18,8 @@ import xxhash
 
 CHECKSUM_BYTES = 8
 
-_NAMES, _TIME, _CHECKSUM = struct.Struct("<HH"), struct.Struct("<d"), struct.Struct("<Q")
+_NAMES, _LENGTH = struct.Struct("<HH"), struct.Struct("<H")
+_TIME, _CHECKSUM = struct.Struct("<d"), struct.Struct("<Q")
 
 FROZEN = np.dtype(
     [
@@ -40,27 +41,34 @@ FROZEN = np.dtype(
 
 
 class Schema(NamedTuple):
-    """The layout of a record: its head, the model's name and version, what is checked, states and outputs.
+    """The layout of a record: its head, the model's name and version, the source of its readings where the schema has
+    one, a checksum of all these, states and outputs.
 
     Attributes:
         number: stands in each record.
-        head: the fields in front, which begin with those of ``FROZEN``.
-        has_checksums: the head has one of the session's id, ``session``, and one of all behind the names, ``body``;
-            and one of the head and the names follows those.
+        head: the fields in front, which begin with those of ``FROZEN``; ``session`` and ``body`` are checksums of the
+            session's id and of all behind the first checksum.
     """
 
     number: int
     head: np.dtype[np.void]
-    has_checksums: bool
 
     @property
-    def check_bytes(self) -> int:
-        """What stands between the names and the states."""
-        return CHECKSUM_BYTES if self.has_checksums else 0
+    def has_offsets(self) -> bool:
+        """Whether a record says where its session's readings are in their source."""
+        return "offset" in (self.head.names or ())
+
+    def names_bytes(self, record: bytes | memoryview) -> int:
+        """How long the names and the source of a record are, of which the head is there."""
+        named: int = sum(_NAMES.unpack_from(record, NAMES_AT))
+        if self.has_offsets and len(record) >= self.head.itemsize:
+            assert self.head.fields is not None
+            named += _LENGTH.unpack_from(record, self.head.fields["source_bytes"][1])[0]
+        return named
 
     def body_at(self, names_bytes: int) -> int:
         """Where the states begin."""
-        return self.head.itemsize + names_bytes + self.check_bytes
+        return self.head.itemsize + names_bytes + CHECKSUM_BYTES
 
 
 def _extended(*fields: tuple[str, str]) -> np.dtype[np.void]:
@@ -69,13 +77,17 @@ def _extended(*fields: tuple[str, str]) -> np.dtype[np.void]:
     return np.dtype([*before, *fields])
 
 
+_CHECKED = (("session", "<u8"), ("body", "<u8"))
+# The last reading's place; the steps that the session had with it; of the source as it stands, with zeros behind it.
+_OFFSET = (("offset", "<i8"), ("offset_steps", "<i8"), ("source_bytes", "<u2"))
+
 SCHEMAS = {
-    1: Schema(1, FROZEN, has_checksums=False),
-    2: Schema(2, _extended(("session", "<u8"), ("body", "<u8")), has_checksums=True),
+    2: Schema(2, _extended(*_CHECKED)),
+    3: Schema(3, _extended(*_CHECKED, *_OFFSET)),
 }
 """What this release reads. One that adds another drops the first."""
 
-SCHEMA = 2
+SCHEMA = 3
 """What it writes; ``SCHEMA - 1`` where it is told to."""
 
 SCHEMA_AT, KIND_AT, NAMES_AT, EXPIRES_AT = (
@@ -99,9 +111,7 @@ def head_of(record: bytes | memoryview) -> bytes:
     if len(record) < FROZEN.itemsize:
         return bytes(record)
     schema = SCHEMAS.get(record[SCHEMA_AT])
-    return bytes(
-        record[: FROZEN.itemsize if schema is None else schema.body_at(sum(_NAMES.unpack_from(record, NAMES_AT)))]
-    )
+    return bytes(record[: FROZEN.itemsize if schema is None else schema.body_at(schema.names_bytes(record))])
 
 
 def is_over(record: bytes | memoryview, ended_before: float) -> bool:
@@ -111,13 +121,13 @@ def is_over(record: bytes | memoryview, ended_before: float) -> bool:
     if len(record) < FROZEN.itemsize or _TIME.unpack_from(record, EXPIRES_AT)[0] > ended_before:
         return False
     schema = SCHEMAS.get(record[SCHEMA_AT])
-    return schema is None or not schema.has_checksums or _has_sound_head(record)
+    return schema is None or _has_sound_head(record)
 
 
 def is_of_another(session_id: bytes | memoryview, record: bytes | memoryview) -> bool:
     """Whether a record whose head is sound is not that of the session under whose id it lies."""
     schema = SCHEMAS.get(record[SCHEMA_AT]) if len(record) >= FROZEN.itemsize + CHECKSUM_BYTES else None
-    if schema is None or not schema.has_checksums:
+    if schema is None:
         return False
     return _CHECKSUM.unpack_from(record, FROZEN.itemsize)[0] != checksum(session_id) and _has_sound_head(record)
 
@@ -125,7 +135,7 @@ def is_of_another(session_id: bytes | memoryview, record: bytes | memoryview) ->
 def version_of(record: bytes | memoryview) -> bytes | None:
     """Model and version, a line each; None where the record's schema is not read here, or its head is damaged."""
     schema = SCHEMAS.get(record[SCHEMA_AT]) if len(record) >= FROZEN.itemsize else None
-    if schema is None or (schema.has_checksums and not _has_sound_head(record)):
+    if schema is None or not _has_sound_head(record):
         return None
     model_bytes, version_bytes = _NAMES.unpack_from(record, NAMES_AT)
     names = bytes(record[schema.head.itemsize : schema.head.itemsize + model_bytes + version_bytes])
@@ -133,6 +143,6 @@ def version_of(record: bytes | memoryview) -> bytes | None:
 
 
 def _has_sound_head(record: bytes | memoryview) -> bool:
-    """Whether a record's head, of a schema that has checksums, is what was written."""
+    """Whether a record's head, of a schema that is read here, is what was written."""
     head = head_of(record)
     return bool(checksum(head[:-CHECKSUM_BYTES]) == _CHECKSUM.unpack(head[-CHECKSUM_BYTES:])[0])

@@ -19,7 +19,8 @@ from benchmarks.redis_server import redis_executable
 from tests.deploy.rendering import Document, Rendered
 from tests.server import CHECKOUT, PLAIN, ServerProcess, free_port
 
-TARGET = "ostinato.service.app:Ostinato"
+ENTRY_POINT = str(Path(sys.executable).with_name("ostinato"))
+"""What the image's entry point is there (deploy/Dockerfile)."""
 POLL_SECONDS = 0.05
 
 
@@ -118,9 +119,7 @@ class ActedPod(ServerProcess):
             "OSTINATO_GRPC_PORT": str(free_port()),
             "OSTINATO_HOST": "127.0.0.1",
         }
-        *command, bento = self._container["args"]
-        assert bento.startswith("/"), "the Bento's folder"
-        self._command = [*confined(folder, user), *command, TARGET]
+        self._command = [*confined(folder, user), ENTRY_POINT, *self._container["args"]]
         self.start()
 
     def _here(self, value: str, words: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -15,13 +16,33 @@ RELEASE = "release-name-here"
 """What stands in names and labels for the release's own."""
 
 OF_STORE = {"single": 'eq .Values.store "files"', "replicas": 'eq .Values.store "redis"'}
+FETCHED = "models-fetched"
 OPTIONS = {
+    FETCHED: ".Values.models",
     "grpc": ".Values.grpcService",
     "monitoring": ".Values.monitoring",
     "autoscaling-hpa": 'and (eq .Values.store "redis") (eq .Values.autoscaling "hpa")',
     "autoscaling-keda": 'and (eq .Values.store "redis") (eq .Values.autoscaling "keda")',
 }
 """Component -> when it is part of the release."""
+
+HAS_MODELS = "or .Values.models .Values.modelsClaim"
+VOLUME = """\
+      - name: models
+        {{- if .Values.modelsClaim }}
+        persistentVolumeClaim:
+          claimName: {{ .Values.modelsClaim }}
+        {{- else }}
+        emptyDir:
+          sizeLimit: 7Gi
+        {{- end }}
+"""
+PARTS = (
+    # What the component brings to a pod -> when it is there, and what stands in its place.
+    (r"      initContainers:\n(?:      [ -] .*\n)+", ".Values.models", None),
+    (r"        - mountPath: /models\n          name: models\n          readOnly: true\n", HAS_MODELS, None),
+    (r"      - emptyDir:\n          sizeLimit: 7Gi\n        name: models\n", HAS_MODELS, VOLUME),
+)
 
 SETTINGS = """\
         {{- range $name, $value := .Values.settings }}
@@ -33,7 +54,7 @@ SETTINGS = """\
 
 def templates() -> dict[str, str]:
     """The chart's templates by the names of their files."""
-    made = {f"{overlay}.yaml": _template(_documents(overlay), condition) for overlay, condition in OF_STORE.items()}
+    made = {f"{overlay}.yaml": _of_overlay(overlay, condition) for overlay, condition in OF_STORE.items()}
     stock = _documents("replicas")
     for component, condition in OPTIONS.items():
         documents = _documents("replicas", component)
@@ -41,6 +62,22 @@ def templates() -> dict[str, str]:
             {name: each for name, each in documents.items() if name not in stock}, condition
         )
     return made
+
+
+def _of_overlay(overlay: str, condition: str) -> str:
+    """An overlay with the component that fetches, each part of which is there where it is asked for."""
+    stock = _documents(overlay)
+    documents = {name: each for name, each in _documents(overlay, FETCHED).items() if name in stock}
+    text = _template(documents, condition)
+    for pattern, when, instead in PARTS:
+        (found,) = re.findall(pattern, text)
+        text = text.replace(found, f"{{{{- if {when} }}}}\n{instead or found}{{{{- end }}}}\n")
+    (value,) = re.findall(r"value: (https://models\.example\.com/.*)\n", text)
+    text = text.replace(f"value: {value}\n", "value: {{ .Values.models | quote }}\n")
+    limit = f"            ephemeral-storage: 8Gi\n            memory: {'2Gi' if overlay == 'single' else '1Gi'}\n"
+    fewer = "{{ if .Values.models }}8Gi{{ else }}512Mi{{ end }}"
+    assert text.count(limit) == 1
+    return text.replace(limit, limit.replace("8Gi", fewer))
 
 
 def _documents(overlay: str, *components: str) -> dict[str, Document]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +21,12 @@ import ostinato
 from ostinato.export.exporter import export_module
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input
-from tests.deploy.rendering import render
-from tests.server import free_port
+from tests.deploy.serving_bento import BENTOML, served_bento
 
 # One process runs these, since they share what takes long to start.
 pytestmark = pytest.mark.xdist_group("bento")
 
 ROOT = Path(__file__).parents[2]
-BENTOML = Path(sys.executable).with_name("bentoml")
 NUM_FEATURES = 3
 
 
@@ -87,35 +83,8 @@ def client(
 ) -> Iterator[httpx2.Client]:
     """A client of ``bentoml serve <the Bento>``, started far from the project, as the image's entry point does it."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    port = free_port()
-    log = elsewhere / "server.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [str(BENTOML), "serve", str(bento)],
-            cwd=elsewhere,
-            env=environment | {"OSTINATO_PORT": str(port), "OSTINATO_STATE": f"lmdb://{elsewhere}/state"},
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
-            wait_until_ready(client, server, log)
-            yield client
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=40)
-
-
-def wait_until_ready(client: httpx2.Client, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"the Bento is not ready:\n{log.read_text()}")
+    with served_bento(bento, environment, elsewhere, state=f"lmdb://{elsewhere}/state") as client:
+        yield client
 
 
 def test_a_bento_holds_the_service_its_models_and_nothing_of_training(bento: Path) -> None:
@@ -180,21 +149,6 @@ def test_a_bento_installs_exactly_the_lock(bento: Path) -> None:
         return {line for line in path.read_text().splitlines() if "==" in line}
 
     assert pins(bento / "env" / "python" / "requirements.txt") == pins(ROOT / "requirements" / "serving.lock")
-
-
-def test_the_image_s_entry_point_takes_the_variable_away_that_keeps_workers_from_being_replaced(
-    bento: Path, environment: dict[str, str]
-) -> None:
-    # A pod hands the image these arguments; here they end with a program that shows its environment.
-    *arguments, program, verb, _folder = render("single").container["args"]
-    assert (program, verb) == ("bentoml", "serve")
-    entry_point = bento / "env" / "docker" / "entrypoint.sh"
-    variables = environment | {"BENTOML_CONTAINERIZED": "true", "BENTO_PATH": str(bento), "OSTINATO_WORKERS": "2"}
-    shown = subprocess.run(
-        ["bash", str(entry_point), *arguments, "env"], env=variables, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    assert "OSTINATO_WORKERS=2" in shown
-    assert [line for line in shown if line.startswith("BENTOML_CONTAINERIZED")] == []
 
 
 def test_the_image_listens_to_who_is_outside_of_it(bento: Path) -> None:

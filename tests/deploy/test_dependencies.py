@@ -13,16 +13,25 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ostinato.extras import PACKAGES
+
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DISTRIBUTIONS = packages_distributions()
+# Of what several distributions are in, the one that we mean.
+DISTRIBUTIONS = {**packages_distributions(), **{top: [name] for top, name in PACKAGES.items()}}
 
 # What is imported only where its user asks for it: by an option, the address of a store, or a server of their own.
 OPTIONAL = {
     "ostinato.commands.attention_picture": {"plot"},
+    "ostinato.commands.replay_picture": {"plot"},
+    "ostinato.connectors": {"connect"},
+    "ostinato.tools.backfill": {"ray"},
+    "ostinato.tools.ets": {"evaluate"},
     "ostinato.export.bentoml_store": {"serve"},
     "ostinato.service.edge.oip.grpc": {"grpc"},
+    "ostinato.service.fetching.remote": {"cloud"},
     "ostinato.service.state.redis": {"redis"},
+    "ostinato.service.tracing": {"traces"},
     "ostinato.tools.sequences.oip_grpc": {"grpc"},
     "ostinato.tools.server_process": {"serve"},
 }
@@ -137,4 +146,4 @@ def test_what_is_optional_has_an_extra_of_its_own(place: str) -> None:
 def test_nothing_is_asked_for_that_nobody_imports() -> None:
     used = {library for tree in MODULES.values() for library in libraries(imported(tree, in_functions=True))}
     by_others = {"uvloop"}  # BentoML takes it where it finds it
-    assert declared("serve", "grpc", "redis", "export", "arrow", "plot") - used == by_others
+    assert declared("serve", "grpc", "cloud", "redis", "export", "arrow", "plot") - used == by_others

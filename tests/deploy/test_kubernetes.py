@@ -39,6 +39,8 @@ OF_COMPONENTS = {
     "monitoring-services": {"ServiceMonitor/ostinato"},
     "ingress-nginx": {"Ingress/ostinato"},
     "ingress-nginx-grpc": {"Ingress/ostinato-grpc"},
+    "models-fetched": {"NetworkPolicy/ostinato-to-models"},
+    "models-volume": {"PersistentVolumeClaim/ostinato-models"},
 }
 DOCUMENTS = {
     "single": {"StatefulSet/ostinato", "Service/ostinato-pods", *OF_BASE},
@@ -93,7 +95,10 @@ def test_there_is_no_overlay_and_no_component_but_these() -> None:
     assert {path.name for path in (KUBERNETES / "components").iterdir()} == {*OF_COMPONENTS, *with_others}
 
 
-@pytest.mark.parametrize(("folder", "component"), [("single", "grpc"), ("replicas", "autoscaling-hpa")])
+@pytest.mark.parametrize(
+    ("folder", "component"),
+    [("single", "grpc"), ("replicas", "autoscaling-hpa"), ("single", "models-fetched"), ("replicas", "models-volume")],
+)
 def test_a_component_goes_with_an_overlay(folder: str, component: str, tmp_path: Path) -> None:
     documents = render_with(tmp_path, folder, [component]).documents
     assert set(documents) == DOCUMENTS[folder] | OF_COMPONENTS[component]
@@ -308,14 +313,6 @@ def test_files_have_one_pod_that_is_gone_before_the_next_comes(tmp_path: Path, m
     assert folder.is_relative_to(mounts[claim["metadata"]["name"]])
     store = open_store(settings.model_copy(update={"state": f"lmdb://{tmp_path}{folder}"}))
     assert isinstance(store, LmdbStore)
-
-
-def test_a_worker_that_dies_beside_others_is_replaced(rendered: Rendered) -> None:
-    # tests/deploy/test_bento.py runs these arguments through the image's entry point.
-    arguments = rendered.container["args"]
-    assert arguments[:5] == ["env", "-u", "BENTOML_CONTAINERIZED", "bentoml", "serve"]
-    # The folder of the Bento in the image, which has the repository, too.
-    assert Path(rendered.variables["OSTINATO_REPOSITORY"]).is_relative_to(arguments[5])
 
 
 def test_replicas_are_on_different_nodes_and_in_different_zones_where_there_are_some(rendered: Rendered) -> None:

@@ -44,7 +44,7 @@ def test_the_rules_read_only_series_that_exist() -> None:
 
 
 ROWS = {
-    "models": ["Inputs", "Forecasts", "Answers", "Promise"],
+    "models": ["Inputs", "Forecasts", "Answers", "Promise", "Shadow"],
     "ostinato": ["Traffic", "Latency", "Engine", "Generation", "Sessions", "Store", "Processes", "Models"],
 }
 

@@ -43,17 +43,19 @@ def unmet(requirements: list[str], pinned: dict[str, str]) -> list[str]:
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
-    assert unmet(asked_for("serve", "grpc", "redis"), pins("serving")) == []
+    assert unmet(asked_for("serve", "grpc", "traces", "cloud", "redis"), pins("serving")) == []
     assert unmet(asked_for("dev"), pins("dev")) == []
 
 
 def test_the_image_has_every_store_and_every_route() -> None:
-    assert {"bentoml", "grpcio", "hiredis", "lmdb", "pyarrow"} <= pins("serving").keys()
+    assert {"bentoml", "grpcio", "hiredis", "lmdb", "obstore", "pyarrow"} <= pins("serving").keys()
 
 
 def test_everything_is_in_the_extra_of_developers() -> None:
     extras = set(PROJECT["optional-dependencies"]) - {"dev"}
-    assert extras == {"arrow", "export", "grpc", "plot", "redis", "serve"}
+    assert extras == {
+        *("arrow", "cloud", "connect", "evaluate", "export", "grpc", "plot", "ray", "redis", "serve", "traces"),
+    }
     assert set(asked_for(*extras)) <= set(asked_for("dev"))
 
 
@@ -74,7 +76,7 @@ def test_the_bento_is_made_of_the_service_its_models_and_its_lock() -> None:
 
 
 def test_project_bento_and_deployment_have_one_version() -> None:
-    for folder in ("components/pod", "overlays/kserve"):
+    for folder in ("components/pod", "components/models-fetched", "overlays/kserve"):
         kustomization = yaml.safe_load((ROOT / "deploy" / "kubernetes" / folder / "kustomization.yaml").read_text())
         (image,) = kustomization["images"]
         assert image == {"name": BENTO["name"], "newTag": PROJECT["version"]}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -15,8 +17,10 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
+from packaging.utils import canonicalize_name
 
 from ostinato.cli import COMMANDS
+from tests.deploy.test_packaging import pins
 from tests.environments import CHECKOUT, Environment, build, copy_project
 from tests.networks import accumulator
 from tests.server import ServerProcess, free_port, running_server
@@ -158,6 +162,20 @@ def test_a_missing_extra_is_one_sentence_that_names_it(
     """It comes before all else that may be wrong."""
     done = client.run("ostinato", *arguments, folder=tmp_path)
     assert (done.returncode, done.stderr) == (1, NEEDED.format(command=arguments[0], extra=extra))
+
+
+def test_what_the_image_is_made_of_is_listed_whole(new_environment: NewEnvironment, tmp_path: Path) -> None:
+    # As deploy/Dockerfile has it done.
+    inside = new_environment("serve", "grpc", "traces", "cloud", "redis")
+    lister = Path(sys.executable).with_name("cyclonedx-py")
+    listing = tmp_path / "sbom.cdx.json"
+    subprocess.run(
+        [str(lister), "environment", "--output-reproducible", "--output-file", str(listing), str(inside.python)],
+        check=True,
+    )
+    components = {canonicalize_name(each["name"]): each for each in json.loads(listing.read_text())["components"]}
+    assert {name: each["version"] for name, each in components.items() if name != "ostinato"} == pins("serving")
+    assert components[canonicalize_name("ostinato")]["version"] == importlib.metadata.version("ostinato")
 
 
 def test_a_server_names_the_extra_of_a_store(server: Environment, tmp_path: Path) -> None:

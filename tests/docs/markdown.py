@@ -51,7 +51,7 @@ class Command:
     @property
     def serves(self) -> bool:
         """Whether it runs until it is stopped."""
-        return self.words[:2] in (["ostinato", "serve"], ["make", "serve"])
+        return self.words[:2] in (["ostinato", "serve"], ["make", "serve"]) and "--print-config" not in self.words
 
 
 def read_blocks(page: str, text: str) -> list[Block]:

@@ -23,20 +23,53 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make mutants"): _GATE,
     ("CONTRIBUTING.md", "$ make faults"): _GATE,
     ("CONTRIBUTING.md", "$ make rollout"): _GATE,
+    ("CONTRIBUTING.md", "$ make connect-faults"): _GATE,
+    ("docs/connectors.md", "$ ostinato connect"): "it asks a Kafka; tests/connectors runs it with one",
     ("CONTRIBUTING.md", "$ make hostile"): _GATE,
     ("CONTRIBUTING.md", "$ make contract"): _GATE,
     ("CONTRIBUTING.md", "$ make zoo"): _GATE,
     ("CONTRIBUTING.md", "$ make libraries"): _GATE,
     ("CONTRIBUTING.md", "$ make kserve"): _GATE,
     ("CONTRIBUTING.md", "$ make soak"): _GATE,
-    ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy builds the Bento",
+    ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy holds the recipe",
+    ("deploy/README.md", "$ docker run --rm"): "it needs Docker; tests/deploy/test_wheel.py has what is listed",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
     ("deploy/README.md", "$ helm install"): _CLUSTER,
     ("deploy/README.md", "$ chmod 644 secrets/password"): "it needs Docker",
+    ("docs/keys.md", "$ ostinato keys"): "tests/process/test_keys.py does it, with a key of its own",
+    ("docs/keys.md", "$ curl -H"): "tests/process/test_keys.py does it, with a key of its own",
+    ("docs/security.md", "$ ostinato serve"): "it needs certificates; tests/process/test_exposure.py makes some",
+    ("docs/rollout.md", "$ ostinato models"): "it needs versions of a trained model; tests/process has each",
+    (
+        "docs/rollout.md",
+        "$ curl --json",
+    ): "it needs a trained model; tests/process/test_migration.py does it",
+    (
+        "docs/rollout.md",
+        "$ ostinato export",
+    ): "it needs a trained run; tests/process/test_live_models.py does the rest",
+    (
+        "docs/back_fills.md",
+        "$ ostinato run",
+    ): "its files are the reader's; test_run_columns.py has each form",
+    (
+        "docs/forecasts.md",
+        "from ostinato import Client",
+    ): "it needs a trained run; tests/process/test_forecasts.py does it",
+    (
+        "docs/times.md",
+        "$ curl -s localhost:3000",
+    ): "it needs a trained model; tests/process/test_times.py sends the like",
+    ("docs/times.md", "session.step("): "the reader's own frame; tests/process/test_timed_frames.py has the like",
+    ("docs/forecasts.md", "$ ostinato export"): "it needs a trained run; tests/export/test_calibrated.py does it",
+    ("docs/sources.md", "$ ostinato serve"): "it needs a bucket; tests/process/test_fetched_models.py does it",
+    ("docs/sources.md", "$ oras push"): "it needs a registry; tests/service/fetching/test_registry.py has one",
+    ("docs/sources.md", "$ ostinato export"): "it needs a trained run; tests/deploy/test_bento_models.py does the rest",
+    ("docs/scale.md", "$ ostinato plan"): "it measures; tests/ostinato/commands/test_plan.py runs it",
     ("docs/operating.md", "$ kubectl"): _CLUSTER,
-    ("docs/grpc.md", "$ ostinato serve --grpc-port 3001 --grpc-certificate"): "it needs certificates of the reader's",
+    ("docs/grpc.md", "$ ostinato serve --grpc-port 3001 --certificate"): "it needs certificates of the reader's",
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     (
         "docs/triton.md",
@@ -87,6 +120,7 @@ PROGRAMS = (
     "kubectl",
     "openapi-python-client",
     "openssl",
+    "oras",
     "prometheus",
     "tritonserver",
     ".venv/bin/bentoml",
@@ -97,12 +131,14 @@ PROGRAMS = (
 def faults_of(command: Command) -> list[str]:
     """What is wrong with a command that is not run, as far as its words tell."""
     words = command.words
+    if ">" in words:
+        words = words[: words.index(">")]
     missing = [
         word for word in words if re.match(r"(deploy|docs|examples|benchmarks)/", word) and not (ROOT / word).exists()
     ]
     faults = [f"{word} is not in the checkout" for word in missing]
     if words[0] == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         faults += [f"make has no target {word}" for word in words[1:] if "=" not in word and word not in targets]
     elif words[0] == "ostinato":
         faults += _parse(words[1:])

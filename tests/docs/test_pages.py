@@ -11,7 +11,6 @@ import pytest
 
 from ostinato.cli import COMMANDS
 from ostinato.models.networks.layers_recipe import OPTIONS, CellName
-from ostinato.service.config import Settings
 from ostinato.service.edge.problems import INTERNAL, PROBLEMS
 from tests.docs.markdown import PAGES, ROOT, without_blocks
 
@@ -31,15 +30,6 @@ def anchors(text: str) -> set[str]:
     """What GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", without_blocks(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_every_setting_stands_there_with_its_default() -> None:
-    written = {cells[0].strip("`"): cells[1].strip("`") for cells in table("Settings")}
-    expected = {
-        f"--{name.replace('_', '-')}": f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-        for name, field in Settings.model_fields.items()
-    }
-    assert written == expected
 
 
 def test_every_error_stands_there_with_its_status() -> None:

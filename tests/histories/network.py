@@ -36,6 +36,7 @@ class Kind:
         num_context: numbers of a context; with one, inputs, outputs and states are several tensors, see ``panel``.
         hop: the steps after which there is a frame again; 0 = it has none, and answers each step.
         overlap: steps of a frame that are of the next one, too.
+        keep_inputs: how many of its last steps a session keeps, by which it is migrated to another version.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Kind:
     num_context: int = 0
     hop: int = 0
     overlap: int = 0
+    keep_inputs: int = 0
 
     @property
     def size(self) -> int:
@@ -143,14 +145,14 @@ class Kind:
             steps = (Input(name=x, dtype="float32", shape=("B", "T", 1), features=("x0",)),)
             framing = Framing(window=self.size, hop=self.hop, begin="full" if self.overlap else "zeros")
             return made.named(self.model, self.version, inputs=steps, framing=framing)
-        return made.named(self.model, self.version, feedback=feedback)
+        return made.named(self.model, self.version, feedback=feedback, keep_inputs=self.keep_inputs)
 
 
 KINDS = {
     (kind.model, kind.version): kind
     for kind in (
-        Kind("narrow", "1", 1, 1_664_525, 1_013_904, can_forecast=True),
-        Kind("narrow", "2", 1, 1_103_515, 12_345, can_forecast=True),
+        Kind("narrow", "1", 1, 1_664_525, 1_013_904, can_forecast=True, keep_inputs=6),
+        Kind("narrow", "2", 1, 1_103_515, 12_345, can_forecast=True, keep_inputs=9),
         Kind("wide", "1", 2, 6_364_136, 1_442_695, can_forecast=False),
         Kind("panel", "1", 3, 2_862_933, 3_037_000, can_forecast=True, num_context=3),
         Kind("framed", "1", 1, 3_202_034, 1_059_443, can_forecast=False, hop=3),

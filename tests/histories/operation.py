@@ -23,6 +23,7 @@ class Verb(Enum):
     FORECAST = "forecast"
     LOOK = "look"
     RESET = "reset"
+    MIGRATE = "migrate"
     GET = "get state"
     PUT = "put state"
     CLOSE = "close"
@@ -83,13 +84,14 @@ class Asked:
     """A request as far as one session is concerned.
 
     Attributes:
-        model, version: of what is opened, or to which a step is sent.
+        model, version: of what is opened, or to which a step is sent, or a session is migrated.
         inputs: of a step.
         context: of what is opened; empty = none is given.
         future: of a forecast, what is known of each step ahead; None = nothing is given.
         flaw: the code with which any session refuses it: ``invalid_input`` where the body is not one,
             ``too_large``, ``unsupported_media_type``; empty = there is none.
         source: of a paste, the number of the copy's operation.
+        place: of a step, its source, and where its first and its last reading are in it; None = it is not said.
     """
 
     verb: Verb
@@ -107,13 +109,16 @@ class Asked:
     source: int | None = None
     context: tuple[int, ...] = ()
     future: Inputs | None = None
+    place: tuple[str, int, int] | None = None
 
     def __str__(self) -> str:
         said: list[str] = [self.verb.value]
-        if self.verb in (Verb.OPEN, Verb.CLEAR, Verb.LISTED) or self.way.names_model:
+        if self.verb in (Verb.OPEN, Verb.CLEAR, Verb.LISTED, Verb.MIGRATE) or self.way.names_model:
             said.append(f"{self.model or '*'}/{self.version or '*'}")
         if self.verb is Verb.STEP:
             said += [_short(self.inputs), f"seq {self.seq}", f"by {self.way.value}"]
+        if self.place is not None:
+            said.append(f"at {self.place}")
         if self.creates:
             said.append("create_missing")
         if self.context:

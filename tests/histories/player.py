@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class Belief:
     model: str = "narrow"
     steps: int = 0
     last: tuple[int, Inputs] = (0, ())
+    place: tuple[str, int, int] | None = None
+    offset: int = 0
 
 
 EVERYTHING = {
@@ -67,13 +69,24 @@ EVERYTHING = {
     "get_state": 4,
     "put_state": 5,
     "fork": 4,
+    "migrate": 4,
     "walk": 2,
     "predict": 1,
     "sequence": 14,
 }
 """How often what is asked, relative to each other."""
 
-STEADY = {"step": 30.0, "columns": 10, "frames": 5, "open": 1, "reset": 3, "get_state": 5, "look": 5, "sequence": 12}
+STEADY = {
+    "step": 30.0,
+    "columns": 10,
+    "frames": 5,
+    "open": 1,
+    "reset": 3,
+    "migrate": 3,
+    "get_state": 5,
+    "look": 5,
+    "sequence": 12,
+}
 """The same where sessions live on, so that what was done twice is not soon forgotten."""
 
 
@@ -147,8 +160,9 @@ class Player:
         flaw = self._flaw(0.06, TOO_LARGE)
         if flaw == TOO_LARGE:
             inputs = self._inputs(len(inputs[0]), LIMITS["max_chunk_steps"] + 1)
-        asked = Asked(Verb.STEP, name, inputs=inputs, seq=seq, flaw=flaw)
-        body: dict[str, Any] = {"inputs": self._worded(asked), **({} if seq is None else {"seq": seq})}
+        seq, place = self._place(self._belief(name), inputs, seq)
+        asked = Asked(Verb.STEP, name, inputs=inputs, seq=seq, flaw=flaw, place=place)
+        body: dict[str, Any] = {"inputs": self._worded(asked), **_said(asked)}
         self._learn(await self._do(asked, replica, *self._route(name, "step", body)))
 
     async def columns(self, replica: int) -> None:
@@ -215,10 +229,12 @@ class Player:
                 creates=creates,
                 flaw=self._flaw(0.04),
             )
+            seq, place = self._place(self._belief(name), inputs, seq)
+            asked = replace(asked, seq=seq, place=place)
             ahead[name] = ahead.get(name, 0) + len(inputs)
             earlier = [other.number for other in begun if other.asked.session_id == name]
             begun.append(self._history.call(asked, replica, earlier))
-            frames.append({"session_id": name, "inputs": self._worded(asked), **({} if seq is None else {"seq": seq})})
+            frames.append({"session_id": name, "inputs": self._worded(asked), **_said(asked)})
         try:
             path = f"/v1/models/{model}/stream?create_missing={str(creates).lower()}"
             answers = await self._sender.frames(replica, path, frames)
@@ -268,6 +284,14 @@ class Player:
         asked = Asked(Verb.RESET, name, flaw=self._flaw(0.1))
         body = {"steps": 3} if asked.flaw else {}
         self._learn(await self._do(asked, replica, "POST", f"/v1/sessions/{name}/reset", body))
+
+    async def migrate(self, replica: int) -> None:
+        """Have a session go on by another version; of most models there is one alone."""
+        name, flaw = self._name(), self._flaw(0.05)
+        version = self._random.choice(["1", "2", "2", "3"])
+        asked = Asked(Verb.MIGRATE, name, version=version, flaw=flaw)
+        body = {} if flaw else {"version": version}
+        self._learn(await self._do(asked, replica, "POST", f"/v1/sessions/{name}/migrate", body))
 
     async def forecast(self, replica: int) -> None:
         """Look into a session's future."""
@@ -407,6 +431,18 @@ class Player:
             return inputs, self._random.choice([0, max(0, belief.steps - 1), belief.steps + 1])
         return inputs, belief.steps + more
 
+    def _place(self, belief: Belief, inputs: Inputs, seq: int | None) -> tuple[int | None, tuple[str, int, int] | None]:
+        """The ``seq`` of a chunk, and its place in a source, as a log's entries have one that may come again and cut
+        otherwise: one, both, or none.
+        """
+        if not self._chance(0.4):
+            return seq, None
+        if inputs == belief.last[1] and belief.place is not None and self._chance(0.8):
+            return (seq if self._chance(0.3) else None), belief.place
+        first = max(0, belief.offset + self._random.choice((1, 1, 1, 1, 4, 0, -1)))
+        place = self._random.choice(("", "log/1")), first, first + len(inputs) - 1 + self._random.choice((0, 0, 2))
+        return (seq if self._chance(0.3) else None), place
+
     def _worded(self, asked: Asked) -> object:
         return self._random.choice(INVALID_INPUTS) if asked.flaw == INVALID else _inputs_in_json(asked.inputs)
 
@@ -437,7 +473,17 @@ class Player:
         belief.steps = content.get("steps", content.get("expected_seq", belief.steps))
         if asked.verb is Verb.STEP and operation.answered.status == 200:
             belief.last = content["seq"], asked.inputs
+            belief.place = asked.place
+            belief.offset = belief.offset if asked.place is None else asked.place[2]
             belief.steps = content["seq"] + len(asked.inputs)
+
+
+def _said(asked: Asked) -> dict[str, Any]:
+    """The members that say what a step comes after, and where it is in its source."""
+    said: dict[str, Any] = {} if asked.seq is None else {"seq": asked.seq}
+    if asked.place is not None:
+        said["source"], said["first_offset"], said["offset"] = asked.place
+    return said
 
 
 def _inputs_in_json(inputs: Inputs) -> object:

@@ -52,6 +52,10 @@ class Live(NamedTuple):
         last: None = there is none that could be sent again.
         last_output: None = it is not known.
         context: given when it was opened, or by the state that was put.
+        kept: the last steps, where the model has them kept.
+        was_put: whether the state was put there, and fewer steps than may be kept have come since.
+        reach: the source that it was told last, where the last reading is in it, and the steps with that; None = it was
+            told none.
     """
 
     model: str
@@ -64,6 +68,9 @@ class Live(NamedTuple):
     earliest: float
     latest: float
     context: tuple[int, ...] = ()
+    kept: Inputs = ()
+    was_put: bool = False
+    reach: tuple[str, int, int] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -240,8 +247,31 @@ def _not_live(asked: Asked, session: Session) -> Iterator[Outcome]:
 def _shown(status: int, session: Live, shown: Live | None = None) -> Outcome:
     """An answer that shows a session as it is then."""
     seen = shown or session
-    content = {"model": seen.model, "version": seen.version, "steps": seen.steps}
+    content = {"model": seen.model, "version": seen.version, "steps": seen.steps, **_told_of(seen)}
     return Outcome(status, session, content=content, expires=(session.earliest, session.latest))
+
+
+def _told_of(session: Live) -> dict[str, Any]:
+    return {} if session.reach is None else {"source": session.reach[0], "offset": session.reach[1]}
+
+
+def _was_applied(asked: Asked, session: Live) -> bool:
+    """Whether the session has readings of this place."""
+    if asked.place is None or session.reach is None:
+        return False
+    return asked.place[0] == session.reach[0] and asked.place[1] <= session.reach[1]
+
+
+def _is_next(asked: Asked, session: Live) -> bool:
+    return asked.seq in (None, session.steps) and not _was_applied(asked, session)
+
+
+def _is_sent_again(asked: Asked, session: Live) -> bool:
+    """Whether a step that is not next is the chunk applied last, unchanged."""
+    last = session.last
+    if last is None or last.inputs != asked.inputs or asked.seq not in (None, last.seq):
+        return False
+    return asked.place is None or session.reach == (asked.place[0], asked.place[2], session.steps)
 
 
 def _fits(asked: Asked, num_features: int) -> bool:
@@ -257,19 +287,21 @@ def _step_live(operation: Operation, session: Live) -> Iterator[Outcome]:
         yield Outcome(422, session, "invalid_input")
         if _fits(asked, session.kind.num_features):
             return  # it is another model's
-        if asked.seq is None or asked.seq == session.steps:
+        if _is_next(asked, session):
             return  # there is nothing else to refuse it for
-    elif asked.seq is None or asked.seq == session.steps:
+    elif _is_next(asked, session):
         yield from _apply(operation, session)
         return
     last = session.last
-    if last is not None and (last.seq, last.inputs) == (asked.seq, asked.inputs):
+    if last is not None and _is_sent_again(asked, session):
         # Whether the answer that is given again lengthens the session's life is open.
         longer = session._replace(latest=max(session.latest, operation.returned + session.ttl_seconds))
         yield _applied(asked, longer, last)
         return
-    # A column has no room for the count of steps.
-    content = {} if asked.way is Way.ARROW else {"expected_seq": session.steps}
+    # A column has no room for the count of steps, and a sentence has it alone.
+    content: dict[str, Any] = {} if asked.way is Way.ARROW else {"expected_seq": session.steps}
+    if content and asked.way is not Way.SEQUENCE:
+        content |= _told_of(session)
     yield Outcome(409, session, "seq_conflict", content)
 
 
@@ -279,7 +311,19 @@ def _apply(operation: Operation, session: Live) -> Iterator[Outcome]:
     last = LastChunk(session.steps, asked.inputs, outputs)
     steps = session.steps + len(asked.inputs)
     last_output = outputs[-1] if outputs else session.last_output
-    after = session._replace(steps=steps, state=state, last=last, last_output=last_output).renewed(operation)
+    kept = _last(session.kept + asked.inputs, session.kind.keep_inputs)
+    was_put = session.was_put and len(kept) < session.kind.keep_inputs
+    changes: dict[str, Any] = {
+        "steps": steps,
+        "state": state,
+        "last": last,
+        "last_output": last_output,
+        "kept": kept,
+        "was_put": was_put,
+    }
+    if asked.place is not None:
+        changes["reach"] = asked.place[0], asked.place[2], steps
+    after = session._replace(**changes).renewed(operation)
     yield _applied(asked, after, last)
 
 
@@ -306,8 +350,10 @@ def _of_live(operation: Operation, session: Live) -> Iterator[Outcome]:
         content = {"model": session.model, "version": session.version, "steps": session.steps, "state": session.state}
         content["context"] = session.context
         yield Outcome(200, session, content={**content, "last_output": session.last_output if session.steps else None})
+    elif asked.verb is Verb.MIGRATE:
+        yield _migrated(operation, session)
     elif asked.verb is Verb.RESET:
-        yield _replaced(operation, session, 0, 0, None)
+        yield _replaced(operation, session._replace(was_put=False), 0, 0, None)
     elif asked.verb is Verb.PUT:
         file = asked.file
         assert file is not None
@@ -316,7 +362,7 @@ def _of_live(operation: Operation, session: Live) -> Iterator[Outcome]:
             yield Outcome(422, session, "invalid_input")
         else:
             steps = session.steps if file.steps is None else file.steps
-            put = session._replace(context=file.context)
+            put = session._replace(context=file.context, was_put=session.kind.keep_inputs > 0)
             yield _replaced(operation, put, steps, file.state, file.last_output)
     elif asked.verb is Verb.FORECAST:
         can_begin = session.kind.can_forecast and session.steps and session.last_output is not None
@@ -327,8 +373,46 @@ def _of_live(operation: Operation, session: Live) -> Iterator[Outcome]:
 
 
 def _replaced(operation: Operation, session: Live, steps: int, state: int, last_output: int | None) -> Outcome:
-    after = session._replace(steps=steps, state=state, last=None, last_output=last_output).renewed(operation)
+    forgotten: dict[str, Any] = {"last": None, "kept": (), "reach": None}
+    after = session._replace(steps=steps, state=state, last_output=last_output, **forgotten).renewed(operation)
     return _shown(200, after)
+
+
+def _last(steps: Inputs, number: int) -> Inputs:
+    return steps[-number:] if number else ()
+
+
+def _migrated(operation: Operation, session: Live) -> Outcome:
+    version = operation.asked.version or ""
+    kind = KINDS.get((session.model, version))
+    if kind is None:
+        return Outcome(404, session, "unknown_model")
+    if version == session.version:
+        same = _shown(200, session)
+        return same._replace(content={**same.content, "replayed": 0, "former_version": version})
+    is_initial = session.state == 0 if not session.kind.keep_inputs else not session.was_put
+    if not is_initial or (session.steps and not session.kept):
+        return Outcome(422, session, "invalid_input")
+    outputs = kind.fold(0, session.kept) if session.kept else ()
+    state, last_output = (outputs[-1], outputs[-1]) if outputs else (0, None)
+    kept = _last(session.kept, kind.keep_inputs)
+    changes: dict[str, Any] = {
+        "version": version,
+        "state": state,
+        "last": None,
+        "last_output": last_output,
+        "kept": kept,
+    }
+    shown = _shown(200, session._replace(**changes).renewed(operation))
+    before = None if session.last_output is None or not session.steps else float(session.last_output)
+    told = {
+        "replayed": len(session.kept),
+        "former_version": session.version,
+        "output_before": None if before is None else (before,),
+        "output_after": None if last_output is None else (float(last_output),),
+        "difference": None if before is None or last_output is None else abs(last_output - before),
+    }
+    return shown._replace(content={**shown.content, **told})
 
 
 def _fits_ahead(asked: Asked, num_known: int) -> bool:

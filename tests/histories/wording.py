@@ -39,7 +39,8 @@ def _refused(problem: Mapping[str, Any]) -> Answered | None:
         code = f"{code} with status {problem['status']}"
     if status == 504 or (code == "state_store_unavailable" and NOTHING_APPLIED not in problem["detail"]):
         return None
-    return Answered(status, code, {name: problem[name] for name in ("expected_seq", "detail") if name in problem})
+    told = ("expected_seq", "source", "offset", "detail")
+    return Answered(status, code, {name: problem[name] for name in told if name in problem})
 
 
 def shown(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +48,9 @@ def shown(content: Mapping[str, Any]) -> dict[str, Any]:
     made = {name: value for name, value in content.items() if name not in ("opened_at", "id")}
     if "outputs" in made:
         made["outputs"] = read_outputs(made["outputs"])
+    for name in ("output_before", "output_after"):
+        if made.get(name) is not None:
+            made[name] = tuple(made[name])
     if "expires_at" in made:
         told = made["expires_at"]
         made["expires_at"] = float("inf") if told is None else datetime.fromisoformat(told).timestamp()

@@ -36,9 +36,15 @@ BODIES: dict[type[Body], list[bytes]] = {
     schemas.ColumnsBody: [
         b'{"session_ids": ["a", "b"], "inputs": [[1, 2, 3], [4, 5, 6]], "seq": [0, null], "create_missing": true}'
     ],
-    schemas.OpenBody: [OPEN, b"{}"],
+    schemas.OpenBody: [OPEN, b"{}", b'{"from": "warm"}'],
+    schemas.CheckpointBody: [b'{"name": "warm"}'],
+    schemas.MigrateBody: [b'{"version": "2"}'],
     schemas.ForkBody: [b'{"session_id": "b", "ttl_seconds": 0}'],
     schemas.ResetBody: [b"{}"],
+    schemas.DecisionBody: [b'{"version": "1"}'],
+    schemas.CanaryBody: [b'{"version": "1", "share": 0.1}'],
+    schemas.UnloadBody: [b'{"sessions": "migrate", "version": "1"}', b"{}"],
+    schemas.ShadowBody: [b'{"version": "2", "share": 0.1}', b'{"version": "1"}'],
     schemas.PredictBody: [PREDICT, b'{"sequences": [[[1]]], "initial_state": [null, {"h": [1, 2, 3]}]}'],
     schemas.PredictInput: [PREDICT[:-1] + b', "model": "lstm"}'],
     schemas.ForecastBody: [FORECAST, b'{"horizon": 2, "known_future": [[1, 2], [3, null]]}'],
@@ -52,6 +58,8 @@ BODIES: dict[type[Body], list[bytes]] = {
 
 QUERIES: dict[type[Body], list[bytes]] = {
     schemas.PageQuery: [b"model=lstm&limit=10&cursor=AAAA", b""],
+    schemas.CheckpointQuery: [b"limit=10&cursor=AAAA", b""],
+    schemas.ModelQuery: [b"version=1", b""],
     schemas.ColumnsQuery: [b"create_missing=true"],
     schemas.PredictQuery: [b"return_sequences=false&go_backwards=1&version=1"],
 }

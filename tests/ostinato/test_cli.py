@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import BadParameter
 from typer.main import get_command
 
 from ostinato.cli import COMMANDS, ERRORS, app
@@ -17,7 +18,7 @@ from tests.ostinato.conftest import RunCommand
 def test_help_lists_every_command_in_the_order_of_use(run_command: RunCommand) -> None:
     result = run_command("--help")
     assert result.exit_code == 0
-    places = [result.output.index(f" {name} ") for name in COMMANDS]
+    places = [result.output.index(f"│ {name} ") for name in COMMANDS]
     assert places == sorted(places)
 
 
@@ -121,3 +122,37 @@ def test_the_modules_of_expected_errors_exist() -> None:
     import importlib
 
     assert all(importlib.import_module(name) for name in ERRORS)
+
+
+def numbers_of(command: Any) -> Iterator[Any]:
+    yield from (each for each in command.params if each.type.name in ("float", "float range"))
+    for inner in getattr(command, "commands", {}).values():
+        yield from numbers_of(inner)
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-inf", "1e999"])
+def test_no_command_takes_a_number_that_is_none(word: str) -> None:
+    group = get_command(app)
+    context = group.make_context("ostinato", ["--help"], resilient_parsing=True)
+    numbers = [
+        each
+        for name in COMMANDS
+        for each in numbers_of(group.resolve_command(context, [name])[1])  # type: ignore[attr-defined]
+    ]
+    assert len(numbers) > 10
+    for each in numbers:
+        with pytest.raises(BadParameter, match=r"is no finite number|is not in the range"):
+            each.type.convert(word, each, context)
+    assert numbers[0].type.convert("1", numbers[0], context) == 1.0
+
+
+def test_a_number_that_is_none_is_a_usage_error(run_command: RunCommand) -> None:
+    result = run_command("models", "canary", "lstm", "2", "--share", "nan")
+    assert result.exit_code == 2
+    assert "'nan' is no finite number" in result.output
+
+
+def test_an_error_does_nothing_to_the_terminal(run_command: RunCommand) -> None:
+    result = run_command("models", "fetch", "\x1b[31mnowhere\x9b\ud800")
+    assert result.exit_code == 1
+    assert "error: \\x1b[31mnowhere\\x9b\\ud800: there is no such folder" in result.output

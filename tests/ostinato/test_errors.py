@@ -20,7 +20,15 @@ from tests.waiting import PATIENCE_SECONDS
 
 PACKAGE = Path(__file__).parents[2] / "ostinato"
 CLASS = re.compile(r"^ *class (\w+)\(([^)]*)\):", re.MULTILINE)
-CONTENTS: dict[str, Any] = {"str": "text", "int": 409, "bool": True, "float": 0.5, "tuple": ("GET", "PUT")}
+CONTENTS: dict[str, Any] = {
+    "str": "text",
+    "int": 409,
+    "bool": True,
+    "float": 0.5,
+    "tuple": ("GET", "PUT"),
+    "dict": {"a": 1},
+    "Any": 2,
+}
 """What an argument is given, by the beginning of its annotation."""
 
 
@@ -64,7 +72,7 @@ def an_error(kind: type[BaseException]) -> BaseException:
     given = []
     for parameter in list(inspect.signature(kind.__init__).parameters.values())[1:]:
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            [content] = {content for name, content in CONTENTS.items() if str(parameter.annotation).startswith(name)}
+            [content] = [content for name, content in CONTENTS.items() if str(parameter.annotation).startswith(name)]
             given.append(content)
     return kind(*given) if given else kind("what is wrong")
 

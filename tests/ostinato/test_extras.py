@@ -19,7 +19,8 @@ from ostinato.extras import extra_of, install_sentence, missing_sentence, requir
         ("onnx_ir", "export"),
         ("pyarrow.ipc", "arrow"),
         ("matplotlib", "plot"),
-        ("pandas", None),
+        ("confluent_kafka", "connect"),
+        ("pandas", None),  # the tests have it, and users theirs
         ("numpy", None),  # always installed
         ("ostinato.nothing", None),
         (None, None),

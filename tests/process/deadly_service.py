@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 from ostinato.service.catalogue import loading
-from ostinato.service.catalogue.loading import Loaded, load_version
+from ostinato.service.catalogue.engine_maker import Loaded
+from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 
 SOUND_FILE = "sound"

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from ostinato.service.catalogue import loading
-from ostinato.service.catalogue.loading import Loaded, load_version
+from ostinato.service.catalogue.engine_maker import Loaded
+from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 
 LOAD_SECONDS = 0.2

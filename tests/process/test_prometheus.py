@@ -96,13 +96,16 @@ def server(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) 
     known = Statistics(mean=(4.0,), std=(3.0,), minimum=(0.0,), maximum=(9.0,), missing_fraction=(0.0,))
     given = Input(name="inputs", dtype="float32", shape=("B", "T", 1), features=("x",), statistics=known)
     cases = np.arange(18, dtype=np.float32).reshape(3, 6, 1)
-    networks.accumulator().named("accumulator", inputs=(given,)).write(repository, cases)
+    for version in ("1", "2"):
+        networks.accumulator().named("accumulator", version, inputs=(given,)).write(repository, cases)
     broken = networks.accumulator().named("broken").write(repository, cases)
     (broken / "model.onnx").write_bytes(b"no graph")
     planted(repository, "nothing")
     put_networks(repository, generation_networks.export_letter_model)
     # Everything in a thread, so that the table of what is has a row.
     with running_server(repository, home, state=f"lmdb://{home / 'state'}", inline_run_seconds=0) as running:
+        shadow = running.request("PUT", "/v1/admin/models/accumulator/shadow", json={"version": "1", "share": 1})
+        assert shadow.status_code == 200, shadow.text
         yield running
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ostinato.service.edge.tags import RequestIds
 from ostinato.service.state.base import Store
 from ostinato.service.state.lmdb.store import LmdbStore
 from ostinato.service.state.memory import MemoryStore
@@ -17,6 +18,12 @@ from tests.redis_server import RedisCluster, RedisServer
 from tests.service.state.places import Place, PlaceOf
 
 FIXTURES = {"redis": "redis_server", "redis cluster": "redis_cluster"}
+
+
+@pytest.fixture
+def one_request_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all requests that come without an id called the same, so that answers can be compared."""
+    monkeypatch.setattr(RequestIds, "make", lambda _: b"made-1")
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ class House:
         hop: int = 0,
         **settings: Any,
     ) -> None:
-        self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, **settings})
+        self.settings = Settings(**{"max_sessions": 100, "max_queue_rows": 1000, "open": True, **settings})
         self.clock = Clock()
         self.metrics = Metrics()
         self.catalogue = Catalogue()

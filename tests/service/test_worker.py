@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import ostinato
+from ostinato.service.catalogue.decisions import Decisions
 from ostinato.service.config import Settings
-from ostinato.service.errors import StateStoreUnavailable
+from ostinato.service.errors import Starting, StateStoreUnavailable
+from ostinato.service.state.lmdb.document import FILE
 from ostinato.service.tether import Tether
 from ostinato.service.worker import Worker
 from tests import networks
@@ -108,6 +110,31 @@ async def test_a_store_that_opens_and_cannot_begin_is_tried_again_until_it_can(
     assert worker.readiness()[0]
     said = [record.getMessage() for record in caplog.records if "it is asked again" in record.getMessage()]
     assert [line.partition(";")[0] for line in said] == [f"the store: {no_room}", "the store: it is locked"]
+    await worker._store.stop()
+    worker.catalogue.close()
+
+
+async def test_it_is_not_ready_before_what_is_decided_about_models_is_known(tmp_path: Path) -> None:
+    for version in "12":
+        networks.accumulator().named("m", version).write(tmp_path / "repository", np.ones((2, 3, 1), np.float32))
+    settings = Settings(state=f"lmdb://{tmp_path}/state", repository=tmp_path / "repository")
+    worker = Worker(settings)
+    (tmp_path / "state" / FILE).write_bytes(b"{")
+    await worker._load()
+    await worker._ask_store()
+    is_ready, content = worker.readiness()
+    assert (is_ready, content["status"]) == (False, "store_unavailable")
+    assert "document of decisions cannot be read" in content["reason"]
+    with pytest.raises(Starting):
+        worker.catalogue.resolve("m")
+    await worker._store.stop()
+    worker.catalogue.close()
+    (tmp_path / "state" / FILE).write_bytes(Decisions().with_default("m", "1").written())
+    worker = Worker(settings)
+    await worker._load()
+    await worker._ask_store()
+    assert worker.readiness()[0]
+    assert worker.catalogue.resolve("m").manifest.version == "1", "before the first look after the models"
     await worker._store.stop()
     worker.catalogue.close()
 

@@ -17,6 +17,7 @@ from ostinato.tools.load import Load, Script
 from ostinato.tools.sequences.course import Course, last_span, spans
 from ostinato.tools.sequences.drawn import DrawnSequence, SteppedModel
 from ostinato.tools.sequences.protocol import SequenceProtocol
+from ostinato.tools.service_settings import settings_of_the_service
 
 RAW_SECONDS = 1.0
 REPEATED_REQUESTS = 8192
@@ -72,9 +73,8 @@ class OfflineReference(Reference):
 
     def __init__(self, directory: Path) -> None:
         from ostinato.service.catalogue.recurrent_checks import load_model
-        from ostinato.service.config import Settings
 
-        loaded = load_model(directory.absolute(), Settings())
+        loaded = load_model(directory.absolute(), settings_of_the_service())
         self.manifest, self._runner = loaded.manifest, loaded.runner
         self.promise = self._runner.promise
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.client.addresses import part_of_path
 from ostinato.errors import CommandError, WrongAnswer
 from ostinato.service.edge.oip.datatypes import BYTES, DTYPES
 from ostinato.tools.connection import PlainAnswer, http_request
@@ -93,7 +93,7 @@ class OipProtocol(SequenceProtocol):
         self.title = f"{'binary tensors' if tensors == 'binary' else 'JSON'} under /v2"
         self._is_binary, self._has_strings = tensors == "binary", ids == "strings"
         self._version = version
-        self._target = f"/v2/models/{quote(model)}" + (f"/versions/{quote(version)}" if version else "")
+        self._target = f"/v2/models/{part_of_path(model)}" + (f"/versions/{part_of_path(version)}" if version else "")
         described, config = self._describe(model, version)
         optional = {part["name"] for part in config.get("input", []) if part.get("optional")}
         is_batched = config.get("max_batch_size", 0) > 0

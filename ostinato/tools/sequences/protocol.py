@@ -94,11 +94,11 @@ def address_of(url: str) -> tuple[HostPort, str]:
     Raises:
         CommandError: it is not an address that plain HTTP is spoken at.
     """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port or 80
     except ValueError:
-        port = 0
+        parts, port = urlsplit(""), 0
     if parts.scheme != "http" or not parts.hostname or not port or parts.path.strip("/"):
         raise CommandError(f"{url!r}: bench speaks plain HTTP to a service's own address, as http://127.0.0.1:3000")
     return (parts.hostname, port), parts.netloc

@@ -11,7 +11,7 @@ from ostinato.client.async_client import AsyncClient
 from ostinato.errors import WrongAnswer
 from ostinato.tools.connection import PlainAnswer, http_request
 from ostinato.tools.load import Script
-from ostinato.tools.replay import ModelShape
+from ostinato.tools.model_shape import ModelShape
 from ostinato.tools.sequences.course import Course
 from ostinato.tools.sequences.drawn import DrawnSequence, SteppedModel
 from ostinato.tools.sequences.protocol import ReadAnswer, SequenceProtocol

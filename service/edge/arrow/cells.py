@@ -1,4 +1,4 @@
-"""Cells of a column: which types hold numbers or text, and numbers as a model takes them."""
+"""Cells of a column: which types hold numbers, steps or text, and numbers as a model takes them."""
 
 from __future__ import annotations
 
@@ -88,3 +88,46 @@ def unfit(kind: pa.DataType, wanted: str, name: str) -> InvalidInput:
     shown = str(kind)
     shown = shown if len(shown) <= MAX_SHOWN_TYPE else f"{shown[:MAX_SHOWN_TYPE]}..."
     return InvalidInput(f"column {name!r} is of {shown}, not of {wanted}", field=name)
+
+
+def check_step(kind: pa.DataType, part: Input) -> None:
+    """Refuse what is not lists of F numbers; a list of no number needs no byte, and there may be any number of them."""
+    width = part.num_features
+    number = kind.value_type if is_list(kind) else pa.null()
+    is_bool = pa.types.is_boolean(number) and part.dtype == "bool"
+    if not (pa.types.is_floating(number) or pa.types.is_integer(number) or is_bool):
+        raise unfit(kind, f"lists of {width} numbers", "inputs")
+    if pa.types.is_fixed_size_list(kind) and kind.list_size != width:
+        raise InvalidInput(f"lists of {kind.list_size}; a step has {width}: {part.few_features}", field="inputs")
+
+
+def check_sequence(kind: pa.DataType, part: Input) -> None:
+    """Refuse what is not lists of steps, or has none in it."""
+    if not is_list(kind) or not is_list(kind.value_type):
+        raise unfit(kind, "lists (sequences) of lists (steps) of numbers", "inputs")
+    if pa.types.is_fixed_size_list(kind) and not kind.list_size:
+        raise InvalidInput("there is no step in its sequences; send at least one", field="inputs")
+    check_step(kind.value_type, part)
+
+
+def to_steps(column: pa.Array, part: Input) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Lists of F numbers as ``[n, F]`` in the dtype of the model's input, and bool ``[n]``: which are doubtful.
+
+    A doubtful step may have been misread; ``doubts.judge`` tells what is wrong with it, if anything.
+    """
+    num_steps, width = len(column), part.num_features
+    doubtful = np.zeros(num_steps, bool)
+    if pa.types.is_fixed_size_list(column.type):
+        values = column.values.slice(column.offset * width, num_steps * width)
+    else:
+        bounds = column.offsets.to_numpy()
+        doubtful |= np.diff(bounds) != width
+        if doubtful.any():
+            good = ~doubtful
+            steps = np.zeros((num_steps, width), part.dtype)
+            steps[good], doubtful[good] = to_steps(column.filter(pa.array(good)), part)
+            return steps, doubtful
+        values = column.values.slice(bounds[0], bounds[-1] - bounds[0])
+    if column.null_count:
+        doubtful |= is_null(column)
+    return to_numbers(values, part, doubtful), doubtful

@@ -9,14 +9,14 @@ import pyarrow as pa
 
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.arrow.cells import to_plain_row
-from ostinato.service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.sequences import check_width, to_sequence
 
 MAX_NARROW = 256
 """Numbers of a step up to which Arrow's own way to Python's is the faster one, inclusive."""
 
 
-def judge_rows(column: pa.Array, part: Input, rows: list[int], errors: dict[int, InvalidInput]) -> Iterator[None]:
+def judge_rows(column: pa.Array, part: Input, rows: list[int], errors: dict[int, OstinatoError]) -> Iterator[None]:
     """Add what is wrong with the inputs of doubtful ``rows`` to ``errors``; what is there already goes before."""
     for row in rows:
         if row not in errors:

@@ -46,7 +46,17 @@ def read_columns(
     optional: Mapping[str, CheckType],
     check_rows: Callable[[int], None],
 ) -> dict[str, list[pa.Array]]:
-    """Column name -> its arrays, one a batch, checked in full.
+    """``read_stream`` without what the schema notes."""
+    return read_stream(body, required, optional, check_rows)[0]
+
+
+def read_stream(
+    body: bytes | memoryview,
+    required: Mapping[str, CheckType],
+    optional: Mapping[str, CheckType],
+    check_rows: Callable[[int], None],
+) -> tuple[dict[str, list[pa.Array]], Mapping[bytes, bytes]]:
+    """Column name -> its arrays, one a batch, checked in full; and the metadata of the schema.
 
     Args:
         required, optional: column name -> what its type must be.
@@ -79,7 +89,7 @@ def read_columns(
         raise InvalidInput(f"the body is not an Arrow IPC stream: {reason}") from error
     if not batches:
         raise InvalidInput("the Arrow stream has no record batch")
-    return columns
+    return columns, schema.metadata or {}
 
 
 def _read_messages(buffer: pa.Buffer) -> list[pa.Message]:

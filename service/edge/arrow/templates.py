@@ -7,7 +7,7 @@ nothing but the numbers has its numbers at the same places, and its answer is th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from ostinato.service.artifact.rows import RowLayout
-from ostinato.service.artifact.tensors import Output
-from ostinato.service.edge.arrow.answers import write_rows
+from ostinato.service.artifact.tensors import Input, Output
+from ostinato.service.edge.arrow.answers import write_chunks, write_rows
+from ostinato.service.edge.arrow.cells import is_list, is_text, unfit
 from ostinato.service.edge.arrow.columns import begin_any_rows
+from ostinato.service.edge.arrow.ipc import read_columns
+from ostinato.service.edge.arrow.keys import KEYS, check_text
+from ostinato.service.edge.times import check_columns, timed_columns
 from ostinato.service.engine.recurrent.engine import Engine
+from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.sessions.blocks import RowAnswers
+from ostinato.service.sessions.offsets import RowOffsets
 from ostinato.service.sessions.rows import Columns
 
 MAX_TEMPLATES = 128
@@ -47,7 +53,8 @@ class Template:
         self.made = made
         self._constant: list[tuple[int, int, bytes]] = []
         self._inputs_at = 0
-        self._seqs_at: int | None = None
+        self._whole_at: list[int] = []
+        self._has_seqs, self._has_offsets = columns.seqs is not None, columns.offsets is not None
         self._shape: tuple[int, ...] = ()
         self._dtype: Any = None
         self._answer: tuple[bytearray, int, int] | None = None
@@ -55,21 +62,21 @@ class Template:
     def remember(self, body: bytes) -> bool:
         """Note where the numbers lie in ``body``; False where it cannot be told, since they had to be converted."""
         columns = self.columns
-        inputs_at = _offset(columns.inputs, body)
-        seqs_at = None if columns.seqs is None else _offset(columns.seqs, body)
-        if columns.errors or inputs_at is None or (columns.seqs is not None and seqs_at is None):
+        numbers = [columns.inputs, *_whole_numbers(columns)]
+        places = [place for each in numbers if (place := _offset(each, body)) is not None]
+        if columns.errors or columns.bounds is not None or len(places) < len(numbers):
             return False
-        self._inputs_at, self._seqs_at = inputs_at, seqs_at
-        spans = [(inputs_at, inputs_at + columns.inputs.nbytes)]
-        if columns.seqs is not None and seqs_at is not None:
-            spans = sorted([*spans, (seqs_at, seqs_at + columns.seqs.nbytes)])
+        self._inputs_at, *self._whole_at = places
+        spans = [(place, place + each.nbytes) for place, each in zip(places, numbers, strict=True)]
         start = 0
-        for end, next_start in [*spans, (len(body), len(body))]:
+        for end, next_start in [*sorted(spans), (len(body), len(body))]:
             self._constant.append((start, end, body[start:end]))
             start = next_start
         self._shape, self._dtype = columns.inputs.shape, columns.inputs.dtype
         # The numbers are parts of this body, which need not be kept for them.
-        self.columns = columns._replace(inputs=np.empty(0), seqs=None)
+        nothing = np.empty(0, np.int64)
+        offsets = columns.offsets and RowOffsets(columns.offsets.sources, nothing, nothing)
+        self.columns = columns._replace(inputs=np.empty(0), seqs=None, offsets=offsets)
         return True
 
     def again(self, body: bytes) -> Columns | None:
@@ -83,20 +90,40 @@ class Template:
         inputs = np.frombuffer(body, self._dtype, num_rows * num_features, self._inputs_at)
         if not is_finite(inputs):
             return None
-        seqs = None
-        if self._seqs_at is not None:
-            seqs = np.frombuffer(body, np.int64, num_rows, self._seqs_at)
-            if seqs.min() < 0:
-                return None
-        return self.columns._replace(inputs=inputs.reshape(num_rows, num_features), seqs=seqs)
+        whole = [np.frombuffer(body, np.int64, num_rows, place) for place in self._whole_at]
+        if any(numbers.min() < 0 for numbers in whole):
+            return None
+        known = self.columns._replace(
+            inputs=inputs.reshape(num_rows, num_features), seqs=whole.pop(0) if self._has_seqs else None
+        )
+        if known.offsets is None:
+            return known
+        return known._replace(offsets=RowOffsets(known.offsets.sources, whole[0], whole[0]))
 
-    def answer(self, answers: RowAnswers) -> bytes:
-        """The answers to a message like this one, none of whose rows failed, as an Arrow IPC stream."""
+    def answer(
+        self,
+        answers: RowAnswers,
+        problems: Mapping[int, Mapping[str, Any]] | None = None,
+        more: Mapping[str, Sequence[Any]] | None = None,
+    ) -> bytes:
+        """The answers to a message like this one as an Arrow IPC stream. ``problems``: what is told of rows that
+        failed; ``more``: as of ``write_rows``.
+        """
+        problems = problems or {}
+        stands = problems if self._has_offsets else None
+        words = {row: (problem["code"], problem["detail"]) for row, problem in problems.items()}
+        if self.columns.bounds is not None:
+            lengths = np.diff(self.columns.bounds)
+            return write_chunks(self.id_column, answers, lengths, words, self.made, stands)
         # Of bools Arrow keeps eight in a byte; what is not flat has its numbers in several places.
-        if answers.outputs.dtype == np.bool_ or not self.made.is_flat or self.made.framing:
-            return write_rows(self.id_column, answers.seqs, answers.outputs, {}, self.made)
+        watched = None if answers.anomaly is None else (answers.anomaly, answers.events)
+        is_plain = answers.outputs.dtype != np.bool_ and self.made.is_flat and not self.made.framing
+        if problems or more or watched or not is_plain:
+            return write_rows(
+                self.id_column, answers.seqs, answers.outputs, words, self.made, more, watched=watched, stands=stands
+            )
         if self._answer is None:
-            written = write_rows(self.id_column, answers.seqs, answers.outputs, {})
+            written = write_rows(self.id_column, answers.seqs, answers.outputs, {}, stands=stands)
             base = pa.py_buffer(written)
             batch = ipc.open_stream(base).read_next_batch()
             seqs, outputs = batch.column("seq"), batch.column("outputs").values
@@ -140,11 +167,21 @@ class Templates:
             known = template.again(body)
             if known is not None:
                 return known, template, None
-        rows, judging = begin_any_rows(body, engine.given, engine.check_rows)
-        columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors)
+        layout = _layout_of(body, engine)
+        rows, judging = begin_any_rows(body, layout, engine.check_rows, engine.check_length)
+        columns = Columns.of(rows.session_ids, rows.inputs, rows.seqs, rows.errors, rows.offsets, rows.bounds)
+        if rows.at is not None:
+            check_columns(rows.at, rows.bounds is not None, rows.seqs, rows.offsets)
+            # Judged before the times are looked at: a row that cannot be read has none.
+            for _ in judging or ():
+                pass
+            judging = None
+            errors: dict[int, OstinatoError] = dict(rows.errors)
+            inputs, timed = timed_columns(engine, rows.inputs, layout, rows.at, errors)
+            columns = columns._replace(inputs=inputs, times=timed, errors=errors)
         template = Template(columns, rows.id_column, engine.made)
         # Where a step cannot be packed as it is, each of its numbers is checked alone, which a template would not do.
-        is_plain = judging is None and engine.pack_step is not None and len(body) <= MAX_BYTES
+        is_plain = judging is None and rows.at is None and engine.pack_step is not None and len(body) <= MAX_BYTES
         if is_plain and template.remember(body):
             self._keep(key, template)
         return columns, template, judging
@@ -159,6 +196,39 @@ class Templates:
         if len(kept) > MAX_OF_ONE_LENGTH:
             kept.pop()
             self._num_templates -= 1
+
+
+def _layout_of(body: bytes, engine: Engine) -> RowLayout[Input]:
+    """What the steps of a message are: what the model takes; or with times, where the first has as many features, what
+    is sent without what those tell.
+    """
+    short = None if engine.series_clock is None else engine.series_clock.sent
+    if short is None:
+        return engine.given
+
+    def check(kind: pa.DataType) -> None:
+        if not is_list(kind) or not (pa.types.is_primitive(kind.value_type) or is_text(kind.value_type)):
+            raise unfit(kind, "lists of features", "inputs")
+
+    try:
+        columns = read_columns(body, {"session_id": check_text, "inputs": check}, KEYS, engine.check_rows)
+    except InvalidInput:  # it is of another form, or is refused where it is read
+        return engine.given
+    first = next((chunk[0] for chunk in columns["inputs"] if len(chunk)), None)
+    is_short = "at" in columns and first is not None and first.is_valid and len(first.values) == short.width
+    return short if is_short else engine.given
+
+
+def _whole_numbers(columns: Columns) -> list[NDArray[np.int64]]:
+    """The columns of whole numbers, those that there are: ``seq``, ``offset``; and ``first_offset``, which is none of
+    the message's own.
+    """
+    found = [] if columns.seqs is None else [columns.seqs]
+    if columns.offsets is not None:
+        found.append(columns.offsets.lasts)
+        if columns.offsets.firsts is not columns.offsets.lasts:
+            found.append(columns.offsets.firsts)
+    return found
 
 
 def _offset(numbers: NDArray[Any], body: bytes) -> int | None:

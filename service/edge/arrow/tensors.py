@@ -18,17 +18,17 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.edge.arrow.cells import is_null, is_text, to_numbers, to_plain_row
 from ostinato.service.edge.arrow.tensor_types import feature_part, is_by_feature, sizes_of
-from ostinato.service.errors import InvalidInput
+from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.rows import to_rows
 
 
 def begin_tensors(
     column: pa.Array, given: RowLayout[Input], field: str
-) -> tuple[NDArray[Any], dict[int, InvalidInput], Iterator[None] | None]:
+) -> tuple[NDArray[Any], dict[int, OstinatoError], Iterator[None] | None]:
     """Steps, one a row, as rows ``[n, width]``, NaN where a value is missing; and what is wrong with a row alone, whose
     numbers then mean nothing: the iterator adds it, a row at a time. None = nothing is, or all is said.
     """
-    errors: dict[int, InvalidInput] = {}
+    errors: dict[int, OstinatoError] = {}
     tensors = []
     doubts: list[tuple[TensorReader, list[int]]] = []
     for part, child, place in _children(column, given.parts, field, errors, by_name=not given.is_single):
@@ -39,7 +39,7 @@ def begin_tensors(
     return given.pack(tensors), errors, _judge_rows(doubts, errors) if doubts else None
 
 
-def _judge_rows(doubts: Sequence[tuple[TensorReader, list[int]]], errors: dict[int, InvalidInput]) -> Iterator[None]:
+def _judge_rows(doubts: Sequence[tuple[TensorReader, list[int]]], errors: dict[int, OstinatoError]) -> Iterator[None]:
     for reader, rows in doubts:
         for row in rows:
             if row not in errors:
@@ -60,7 +60,7 @@ def read_tensors_of_sequences(
     Raises:
         InvalidInput: one cannot be read; names the place.
     """
-    errors: dict[int, InvalidInput] = {}
+    errors: dict[int, OstinatoError] = {}
     listed = list(_children(column, given.parts, field, errors, by_name=not given.is_single))
     if errors:
         raise errors[min(errors)]
@@ -94,7 +94,7 @@ def read_context(
     Raises:
         InvalidInput: one cannot be read; names the place.
     """
-    errors: dict[int, InvalidInput] = {}
+    errors: dict[int, OstinatoError] = {}
     read: dict[str, NDArray[Any]] = {}
     if column is not None:
         names = {column.type.field(index).name for index in range(column.type.num_fields)}
@@ -194,15 +194,17 @@ def to_column(made: RowLayout[Output], rows: NDArray[Any], null: pa.Array | None
     return pa.StructArray.from_arrays(children, [part.name for part in made.parts], mask=null)
 
 
-def to_sequences_column(made: RowLayout[Output], outputs: Sequence[NDArray[Any]]) -> pa.Array:
+def to_sequences_column(
+    made: RowLayout[Output], outputs: Sequence[NDArray[Any]], null: NDArray[np.bool_] | None = None
+) -> pa.Array:
     """The outputs of one sequence a row: lists of steps, in a struct by name where there are several. One that is made
-    once a run is a list of one step. ``outputs``: rows ``[n, width]`` of any n.
+    once a run is a list of one step. ``outputs``: rows ``[n, width]`` of any n; null where ``null`` is true.
     """
     words = [made.words(rows) for rows in outputs]
     if made.is_single:
-        return _lists(words, (made.width,) if made.is_flat else made.shown[0].row_shape)
+        return _lists(words, (made.width,) if made.is_flat else made.shown[0].row_shape, null)
     children = [_lists([word[part.name] for word in words], part.row_shape) for part in made.shown]
-    return pa.StructArray.from_arrays(children, [part.name for part in made.shown])
+    return _struct(children, [part.name for part in made.shown], null)
 
 
 def to_steps_column(made: RowLayout[Output], ends: NDArray[np.int64], absent: NDArray[np.bool_]) -> pa.Array:
@@ -220,20 +222,29 @@ def to_steps_column(made: RowLayout[Output], ends: NDArray[np.int64], absent: ND
     return pa.StructArray.from_arrays([column(each) for each in steps.values()], list(steps), mask=mask)
 
 
-def to_sequences_steps(made: RowLayout[Output], ends: Sequence[NDArray[np.int64]]) -> pa.Array:
+def to_sequences_steps(
+    made: RowLayout[Output], ends: Sequence[NDArray[np.int64]], null: NDArray[np.bool_] | None = None
+) -> pa.Array:
     """Of ``to_sequences_column``'s rows the steps that they are of, lists; ``ends`` as of ``to_steps_column``."""
     steps = [made.steps_of(each) for each in ends]
     if made.is_single:
-        return _lists(steps, ())
+        return _lists(steps, (), null)
     names = [part.name for part in made.parts]
-    return pa.StructArray.from_arrays([_lists([each[name] for each in steps], ()) for name in names], names)
+    return _struct([_lists([each[name] for each in steps], ()) for name in names], names, null)
 
 
-def _lists(tensors: Sequence[NDArray[Any]], row_shape: tuple[int, ...]) -> pa.Array:
+def _struct(children: list[pa.Array], names: list[str], null: NDArray[np.bool_] | None) -> pa.Array:
+    return pa.StructArray.from_arrays(children, names, mask=None if null is None else pa.array(null))
+
+
+def _lists(
+    tensors: Sequence[NDArray[Any]], row_shape: tuple[int, ...], null: NDArray[np.bool_] | None = None
+) -> pa.Array:
     bounds = np.zeros(len(tensors) + 1, np.int32)
     np.cumsum([len(tensor) for tensor in tensors], out=bounds[1:])
     steps = np.concatenate(tensors)
-    return pa.ListArray.from_arrays(pa.array(bounds), _nested(steps.reshape(len(steps), *row_shape)))
+    mask = None if null is None else pa.array(null)
+    return pa.ListArray.from_arrays(pa.array(bounds), _nested(steps.reshape(len(steps), *row_shape)), mask=mask)
 
 
 def _nested(tensor: NDArray[Any], null: pa.Array | None = None) -> pa.Array:
@@ -245,7 +256,7 @@ def _nested(tensor: NDArray[Any], null: pa.Array | None = None) -> pa.Array:
 
 
 def _children(
-    column: pa.Array, parts: Sequence[Input], field: str, errors: dict[int, InvalidInput], *, by_name: bool
+    column: pa.Array, parts: Sequence[Input], field: str, errors: dict[int, OstinatoError], *, by_name: bool
 ) -> Iterator[tuple[Input, pa.Array, str]]:
     """Each part with its column and its place; rows of a struct that are null are told in ``errors``."""
     if not by_name:

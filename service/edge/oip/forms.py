@@ -158,7 +158,7 @@ class Forms:
     def keep(self, path: str, body: bytes, size: int, step: HttpStep) -> None:
         """Know a step's form from now on, where others may have it."""
         form, tensors = step.form, step.tensors
-        if size > MAX_HEADER_BYTES or form.options.seq is not None or not form.is_plain:
+        if size > MAX_HEADER_BYTES or form.is_placed or not form.is_plain:
             return
         layout, at = [], 0
         for tensor in tensors:

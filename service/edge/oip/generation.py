@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.access.meter import UNMETERED, Meter
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.oip.datatypes import BYTES, datatype_of
 from ostinato.service.edge.oip.interface import refuse_classes
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.options import GenerateParameters, read_options
-from ostinato.service.edge.v1.generate import request_of
+from ostinato.service.edge.v1.generate import generated, request_of
 from ostinato.service.edge.v1.schemas import GenerateBody
 from ostinato.service.engine.generation.decoding import FinishedOutput
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.errors import InvalidInput
-from ostinato.service.inference.generation import GenerationRequest, Made, generate
+from ostinato.service.inference.generation import GenerationRequest, Made
 from ostinato.service.inputs.sources import check_length
 from ostinato.service.inputs.turns import in_thread
 
@@ -56,7 +57,9 @@ def outputs_of(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {OUTPUTS: made, LENGTHS: ("INT64", ()), **scores, FINISH_REASONS: (BYTES, ())}
 
 
-async def infer_outputs(catalogue: Catalogue, engine: GenerationEngine, request: InferRequest) -> InferResponse:
+async def infer_outputs(
+    catalogue: Catalogue, engine: GenerationEngine, request: InferRequest, meter: Meter = UNMETERED
+) -> InferResponse:
     """Generate an output for each input, or several.
 
     Raises:
@@ -74,13 +77,13 @@ async def infer_outputs(catalogue: Catalogue, engine: GenerationEngine, request:
     body = GenerateBody(inputs=inputs, **{**chosen, "version": manifest.version})
     names = _requested(request, manifest, options)
     try:
-        asked = await request_of(catalogue, request.model, body)
+        asked = await request_of(catalogue, request.model, body, meter)
     except InvalidInput as error:
         place = error.field or ""
         raise InvalidInput(
             str(error), name + place.removeprefix("inputs") if place[:6] == "inputs" else place
         ) from error
-    made = await generate(asked)
+    made = await generated(asked, meter)
     tensors = await in_thread(sum(len(each.outputs) for each in made) * 4096, _tensors, asked, made, names)
     parameters = {} if asked.seed is None else {"seed": asked.seed}
     return InferResponse(request.model, manifest.version, request.id, parameters, tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ostinato.service.access.meter import UNMETERED, Meter
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.oip.generation import infer_outputs
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse
@@ -10,6 +11,7 @@ from ostinato.service.edge.oip.sequences import SequenceSteps
 from ostinato.service.edge.oip.stateless import infer_sequences
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.named_locks import NamedLocks
 from ostinato.service.sessions.sessions import Sessions
 
 
@@ -20,9 +22,17 @@ class Inference:
         sequences: for those who hand a step on without a task.
     """
 
-    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        sessions: Sessions,
+        ledger: Ledger,
+        locks: NamedLocks | None = None,
+        meter: Meter = UNMETERED,
+    ) -> None:
         self._catalogue = catalogue
-        self.sequences = SequenceSteps(catalogue, sessions, ledger)
+        self._meter = meter
+        self.sequences = SequenceSteps(catalogue, sessions, ledger, locks or NamedLocks())
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer a request.
@@ -38,5 +48,5 @@ class Inference:
             return await self.sequences.infer(request)
         engine = self._catalogue.resolve_any(request.model, version_of(request))
         if isinstance(engine, GenerationEngine):
-            return await infer_outputs(self._catalogue, engine, request)
-        return await infer_sequences(engine, request)
+            return await infer_outputs(self._catalogue, engine, request, self._meter)
+        return await infer_sequences(engine, request, self._meter)

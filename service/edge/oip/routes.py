@@ -35,9 +35,7 @@ class IndexBody(msgspec.Struct):
 
 
 _INDEX = msgspec.json.Decoder(IndexBody)
-_NOT_LIVE = (
-    "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
-)
+_NOT_LIVE = "models are loaded by POST /v1/admin/models/{model}/versions/{version}/load, and not unloaded by requests"
 _NOT_SHARED = "shared memory is not read or written here: send tensors in the message, binary_data_size behind it"
 _NOT_SET = "traces and the log are not set by requests: the server's settings and --help have what there is"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ostinato.service.catalogue.catalogue import Catalogue
@@ -27,6 +27,7 @@ from ostinato.service.errors import (
 from ostinato.service.inputs.rows import to_context
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
+from ostinato.service.sessions.named_locks import NamedLocks
 from ostinato.service.sessions.refusals import apply, apply_anew
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
@@ -44,12 +45,12 @@ _WHY: dict[type[OstinatoError], str] = {
 class SequenceSteps:
     """Applies steps of sequences."""
 
-    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger) -> None:
+    def __init__(self, catalogue: Catalogue, sessions: Sessions, ledger: Ledger, locks: NamedLocks) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
         self._ledger = ledger
-        # Those that start or end a sequence, by its session, one after the other; and how many they are.
-        self._alone: dict[str, tuple[asyncio.Lock, int]] = {}
+        # Those that start or end a sequence, by its session, one after the other.
+        self._locks = locks
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def infer(self, request: InferRequest) -> InferResponse:
@@ -57,7 +58,7 @@ class SequenceSteps:
         step = SequenceStep(StepForm(request), request.inputs)
         if not (step.form.options.sequence_start or step.form.options.sequence_end):
             return step.response(await self._step(step))
-        async with self._in_turn(step.form.session_id):
+        async with self._locks.hold(step.form.session_id):
             if step.form.options.sequence_start:
                 answer, opened_at = await self._start(step)
             elif step.form.has_steps:
@@ -87,7 +88,8 @@ class SequenceSteps:
     ) -> asyncio.Future[StepAnswer]:
         """Check a step and put it to its session; ``future`` gets its answer, or else one that is returned."""
         _check_is_of(session, step)
-        return self._ledger.step(session, step.rows(session.engine), step.form.options.seq, future)
+        options = step.form.options
+        return self._ledger.step(session, step.rows(session.engine), options.seq, future, options.chunk_offset)
 
     async def step_anew(self, session: LiveSession, step: SequenceStep, error: OstinatoError) -> StepAnswer:
         """Apply a step that ``session``, which may be an old copy, has refused with ``error``."""
@@ -139,7 +141,8 @@ class SequenceSteps:
     def _engine_of(self, step: SequenceStep) -> Engine:
         """The version that a sequence would begin with."""
         try:
-            return self._catalogue.resolve(step.form.model, step.form.options.version)
+            name = self._sessions.new_name(step.form.session_id)
+            return self._catalogue.resolve_new(step.form.model, step.form.options.version, name)
         except InvalidInput as error:  # it has no steps
             raise InvalidInput(f"{error}, and leave sequence_id out", "sequence_id") from error
 
@@ -148,13 +151,14 @@ class SequenceSteps:
 
         Returns also when its session was opened.
         """
-        options = step.form.options
+        options, offset = step.form.options, step.form.options.chunk_offset
         engine = self._engine_of(step)
         engine.check_room()
         if step.is_long:
             await step.read(engine)
         rows = step.rows(engine)
         context = _context_of(interface_of(engine), step.tensors)
+        self._ledger.check_rate()
         while True:
             await self._end_if_live(step)
             # Another process, or a request under /v1, may begin it meanwhile: that is ended, too.
@@ -163,7 +167,7 @@ class SequenceSteps:
                 session = await self._sessions.begin(step.form.session_id, engine, options.ttl_seconds, context)
                 opened_at = float(session.arena.opened_at[session.slot])
                 try:
-                    return await self._ledger.step(session, rows, 0), opened_at
+                    return await self._ledger.step(session, rows, 0, offset=offset), opened_at
                 except asyncio.CancelledError:
                     # Nobody was told that it has begun, if it has; so it does not go on.
                     self._closing(step.form.session_id, opened_at)
@@ -223,23 +227,11 @@ class SequenceSteps:
         try:
             facts = await self._sessions.look(step.form.session_id)
             _check_model(step, facts.model)
-            interface = interface_of(self._catalogue.resolve(facts.model, facts.version))
+            interface = interface_of(self._catalogue.resolve_own(facts.model, facts.version))
             await self._sessions.close_opened(step.form.session_id, facts.opened_at)
         except GONE as error:
             raise self.not_started(step, error) from error
         return interface
-
-    @contextlib.asynccontextmanager
-    async def _in_turn(self, session_id: str) -> AsyncIterator[None]:
-        lock, num_others = self._alone.get(session_id) or (asyncio.Lock(), 0)
-        self._alone[session_id] = lock, num_others + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            _, num_left = self._alone.pop(session_id)
-            if num_left > 1:
-                self._alone[session_id] = lock, num_left - 1
 
 
 def _check_is_of(session: LiveSession, step: SequenceStep) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.access.meter import UNMETERED, Meter
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.edge.oip.datatypes import datatype_of
 from ostinato.service.edge.oip.interface import (
@@ -34,7 +35,9 @@ from ostinato.service.inputs.turns import in_thread
 _LENGTHS = ("INT32", "INT64")
 
 
-async def infer_sequences(engine: Engine | SequenceEngine, request: InferRequest) -> InferResponse:
+async def infer_sequences(
+    engine: Engine | SequenceEngine, request: InferRequest, meter: Meter = UNMETERED
+) -> InferResponse:
     """Run whole sequences.
 
     Raises:
@@ -62,7 +65,8 @@ async def infer_sequences(engine: Engine | SequenceEngine, request: InferRequest
         sequences = [np.ascontiguousarray(sequence[::-1]) for sequence in sequences]
     beginnings = _beginnings(engine, interface, found, num_rows)
     with_states = any(name in interface.last_states for name in names)
-    made = await predict(engine, sequences, beginnings, with_states=with_states)
+    with meter.asked(int(sum(lengths))):
+        made = await predict(engine, sequences, beginnings, with_states=with_states)
     outputs = await in_thread(num_bytes, _outputs, interface, names, made, options)
     parameters = _told(interface, lengths, made, options)
     return InferResponse(request.model, interface.version, request.id, parameters, outputs)

@@ -11,6 +11,7 @@ from ostinato.service.edge.oip.interface import ModelInterface, interface_of, le
 from ostinato.service.edge.oip.messages import InferRequest, InferResponse, NamedTensor
 from ostinato.service.edge.oip.naming import session_name
 from ostinato.service.edge.oip.options import SequenceParameters, read_options
+from ostinato.service.edge.times import timed_rows
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput
 from ostinato.service.inputs.turns import THREAD_BYTES
@@ -63,6 +64,13 @@ class StepForm:
     def is_plain(self) -> bool:
         """Whether it neither starts nor ends its sequence."""
         return not (self.options.sequence_start or self.options.sequence_end)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it says which steps of its sequence it has, as no other request does."""
+        options = self.options
+        places = options.seq, options.at, options.offset, options.first_offset, options.source or None
+        return any(place is not None for place in places)
 
     def fit(self, engine: Engine, tensors: Sequence[NamedTensor]) -> Fit:
         """How it fits a model version; kept for the next request of this form.
@@ -130,6 +138,9 @@ class SequenceStep:
         tensors = self.tensors
         self._fit = fit = self.form.fit(engine, tensors)
         rows = fit.model.rows([tensors[place] for place in fit.places])
+        options = self.form.options
+        if options.at is not None:
+            return timed_rows(engine, rows, engine.given, options.at, options.seq, options.chunk_offset)
         return rows.tobytes() if len(rows) == 1 else rows
 
     @property
@@ -143,11 +154,13 @@ class SequenceStep:
 
     def response(self, answer: StepAnswer) -> InferResponse:
         """Word an answer."""
-        _, seq, steps, outputs, _ = answer
+        seq, steps, outputs = answer.seq, answer.steps, answer.outputs
         form, (model, _, leading, names) = self.form, self._fit
         if not form.options.return_sequences:
             outputs = outputs[-1:]
         parameters: dict[str, Any] = {"sequence_id": form.options.sequence_id, "seq": seq, "steps": steps}
+        if answer.times is not None:
+            parameters |= {"at": str(answer.times.at[-1]), "filled": answer.times.filled}
         if model.tells_more:
             parameters |= model.told_of(steps, len(outputs))
         before = len(leading) - 1

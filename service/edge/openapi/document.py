@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from ostinato.service.artifact.manifest import NAME_PATTERN
+from ostinato.service.catalogue.decisions import ALIAS
 from ostinato.service.edge.message import JSON
 from ostinato.service.edge.oip.answer_schemas import OipError
 from ostinato.service.edge.oip.options import GenerateParameters, PredictParameters, SequenceParameters
-from ostinato.service.edge.openapi import oip, system, typed, versioned
+from ostinato.service.edge.openapi import admin, oip, system, typed, versioned
 from ostinato.service.edge.openapi.examples import Examples
 from ostinato.service.edge.openapi.members import MEMBERS
 from ostinato.service.edge.openapi.operation import JsonSchema, Operation
@@ -26,6 +27,7 @@ from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
 OPERATIONS: tuple[Operation, ...] = (
     *versioned.OPERATIONS,
+    *admin.OPERATIONS,
     *oip.OPERATIONS,
     *typed.OPERATIONS,
     *system.OPERATIONS,
@@ -36,6 +38,7 @@ TAGS = {
     versioned.SESSIONS: "Sequences whose state the server keeps: a client sends only what is new.",
     versioned.SEQUENCES: "Sequences that are sent whole.",
     versioned.GENERATION: "Models that write: texts, codes or numbers.",
+    admin.ADMINISTRATION: "Versions that are loaded while the server runs, and which is meant by which name.",
     oip.OIP: "What Triton, KServe and their clients speak, with the sequence and binary-tensor extensions.",
     oip.OIP_REFUSED: "What the protocol has and this server has not; each is refused with a sentence.",
     typed.TYPED: "The same for BentoML's client, with the model or the session in the body.",
@@ -50,11 +53,17 @@ under `/v2` by `{"error": ...}`. A path's other methods are answered 405, with `
 sent again; a chunk only with `seq`.
 
 Bodies may come in gzip, zstd or deflate (`Content-Encoding`), and answers leave in them (`Accept-Encoding`). \
-`X-Request-ID` comes back with the answer."""
+Each answer has an `X-Request-ID`, the request's own or one that was made for it."""
 
 _NAMES: dict[str, JsonSchema] = {
     "model": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's name."},
     "version": {"type": "string", "pattern": NAME_PATTERN, "description": "The model's version."},
+    "alias": {"type": "string", "pattern": f"^{ALIAS.pattern}$", "description": "Another name of a version."},
+    "checkpoint": {
+        "type": "string",
+        "pattern": SESSION_ID_PATTERN.replace(r"\Z", "$"),
+        "description": "The checkpoint's name.",
+    },
     "region": {"type": "string", "description": "A region's name."},
     "session_id": {
         "type": "string",
@@ -90,6 +99,17 @@ def build(examples: Examples) -> dict[str, Any]:
     return document
 
 
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of the server's, where it has keys."},
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    },
+}
+
+
 @functools.cache
 def _without_examples() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
@@ -107,7 +127,9 @@ def _without_examples() -> dict[str, Any]:
         "servers": [{"url": "/", "description": "This server."}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": components(_kinds())},
+        "components": {"schemas": components(_kinds()), "securitySchemes": SCHEMES},
+        # Where the server has keys, one of the two; where it has none, neither.
+        "security": [{name: []} for name in SCHEMES] + [{}],
     }
 
 
@@ -150,6 +172,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": operation.needs_body,
             "content": {media_type: {"schema": reference(kind)} for media_type, kind in operation.bodies.items()},
         }
+    if operation.is_public:
+        shown["security"] = []
     shown["responses"] = _responses(operation)
     return shown
 

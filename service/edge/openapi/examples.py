@@ -41,7 +41,8 @@ class Examples:
         # Those that can do most come first: what steps a session, or looks ahead from it, has one that was opened.
         bodies_of = {engine.manifest.name: _bodies_of(engine) for engine in engines}
         for model, made in sorted(bodies_of.items(), key=lambda item: -len(item[1])):
-            for operation, body in made.items():
+            decision = {"version": self._versions[model]}
+            for operation, body in {**made, "setDefault": decision, "setAlias": decision}.items():
                 bodies = self._bodies.setdefault(operation, {})
                 if len(bodies) < MAX_MODELS:
                     bodies[model] = body
@@ -56,6 +57,10 @@ class Examples:
             models = self._bodies.get(operation) or self._bodies.get("openSession", {})
             return {model: session_of(model) for model in models}
         models = self._bodies.get(operation) or dict.fromkeys(list(self._versions)[:MAX_MODELS])
+        if name == "alias":
+            return dict.fromkeys(models, "champion")
+        if name == "checkpoint":
+            return {model: session_of(model, "checkpoint") for model in self._bodies.get("saveCheckpoint", {})}
         return {model: model if name == "model" else self._versions[model] for model in models}
 
 
@@ -88,10 +93,16 @@ def _bodies_of(engine: AnyEngine) -> Bodies:
         "stepTyped": {"session_id": session, "inputs": steps},
         "stepSessions": {"session_ids": [session], "inputs": _steps(manifest.inputs, 1)},
         "forkSession": {"session_id": session_of(manifest.name, "fork"), "ttl_seconds": TTL_SECONDS},
+        "saveCheckpoint": {"name": session_of(manifest.name, "checkpoint")},
+        "migrateSession": {"version": manifest.version},
+        "setCanary": {"version": manifest.version, "share": 0.1},
         "resetSession": {},
     }
+    if manifest.framing is None:
+        bodies["setShadow"] = {"version": manifest.version, "share": 0.1}
     if (forecast := _forecast(engine)) is not None:
         bodies |= {"forecastSession": forecast, "forecastTyped": {"session_id": session, **forecast}}
+        bodies["forecastSessions"] = {"session_ids": [session], **forecast}
     return bodies
 
 

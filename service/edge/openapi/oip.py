@@ -87,7 +87,7 @@ _OF_MODEL = (
                 {HEADER_LENGTH.decode().title(): "The length of the header in JSON, where tensors are behind it."},
             )
         },
-        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.SessionExists),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.TimeConflict, errors.SessionExists),
     ),
 )
 

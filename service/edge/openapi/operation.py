@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ostinato.service import errors
+from ostinato.service.edge.access import PUBLIC
 from ostinato.service.edge.message import JSON
 
 JsonSchema = dict[str, Any]
@@ -21,6 +22,7 @@ EVENTS: Contents = {"text/event-stream": {}}
 
 EVERY = (
     errors.MalformedRequest,
+    errors.HostRefused,
     errors.TooLarge,
     errors.UnsupportedCoding,
     errors.HeadTooLarge,
@@ -85,10 +87,17 @@ class Operation:
         return any(field.required for field in msgspec.structs.fields(kind))
 
     @property
+    def is_public(self) -> bool:
+        """Whether it needs no key where there are keys."""
+        return self.path in PUBLIC
+
+    @property
     def raises(self) -> tuple[type[errors.OstinatoError], ...]:
         """The errors that it may refuse with."""
+        keys = () if self.is_public else (errors.Unauthenticated, errors.Forbidden)
+        limits = (errors.RateLimited,) if errors.Overloaded in self.refuses else ()
         # A page of another site may post without asking beforehand.
-        return (*self.refuses, *((errors.OriginRefused,) if self.method == "POST" else ()))
+        return (*self.refuses, *keys, *limits, *((errors.OriginRefused,) if self.method == "POST" else ()))
 
     @property
     def is_of_protocol(self) -> bool:

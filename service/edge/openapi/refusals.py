@@ -14,13 +14,20 @@ from ostinato.service.edge.v1 import answer_schemas as answers
 
 _SAID = {
     errors.MalformedRequest: "it is not HTTP as it is spoken here",
+    errors.HostRefused: "the server is for its machine alone, and was asked by another name",
     errors.OriginRefused: "a page of another site may not ask this",
+    errors.Unauthenticated: "there are keys, and it shows none that is known",
+    errors.Forbidden: "the key has no right to this",
     errors.UnknownModel: "no such model or version is served",
     errors.UnknownSession: "there is no such session",
     errors.UnknownRoute: "there is no such path",
     errors.RequestTimeout: "the request did not come in time",
     errors.SeqConflict: "`seq` is not the session's number of steps",
+    errors.TimeConflict: "`at` does not follow the time of the session's last step",
     errors.SessionExists: "the id is taken",
+    errors.CheckpointExists: "the name is taken",
+    errors.VersionInUse: "sessions run the version",
+    errors.UnknownCheckpoint: "there is no such checkpoint",
     errors.SessionExpired: "the session was idle for longer than its time to live",
     errors.SessionClosed: "the session was closed",
     errors.TooLarge: "more than is taken at once",
@@ -29,6 +36,7 @@ _SAID = {
     errors.InvalidInput: "what was sent does not fit; `field` names the place",
     errors.UpgradeRequired: "the request is no WebSocket's handshake",
     errors.Overloaded: "refused before it was queued; come back later",
+    errors.RateLimited: "the key has asked for more than it may; come back later",
     errors.HeadTooLarge: "the head is over its limits",
     errors.RunFailed: "the graph failed or gave numbers that are not finite; the session is as it was",
     errors.RecordUnreadable: "the session's record cannot be read",
@@ -41,6 +49,7 @@ _SAID = {
 _OWN_TYPES: dict[str, type[answers.ProblemDetails]] = {
     "invalid_input": answers.InvalidInputProblem,
     "seq_conflict": answers.SeqConflictProblem,
+    "time_conflict": answers.TimeConflictProblem,
 }
 """The problems that have members of their own, by code."""
 PROBLEM_TYPES: tuple[type[answers.ProblemDetails], ...] = (answers.ProblemDetails, *_OWN_TYPES.values())

@@ -17,7 +17,7 @@ from ostinato.service.edge.openapi.operation import (
 )
 from ostinato.service.edge.openapi.versioned import EVENTS_TOLD
 from ostinato.service.edge.v1 import answer_schemas as answers
-from ostinato.service.edge.v1 import schemas
+from ostinato.service.edge.v1 import forecast_schemas, schemas
 
 TYPED = "Typed routes"
 
@@ -42,7 +42,7 @@ OPERATIONS = (
         description="As `stepSession`, with the session in the body.",
         bodies={JSON: schemas.StepInput},
         answers=answer(answers.StepOutputs, "The outputs of the chunk."),
-        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.TimeConflict),
     ),
     Operation(
         id="forecastTyped",
@@ -52,7 +52,7 @@ OPERATIONS = (
         summary="Forecast a session",
         description="As `forecastSession`, with the session in the body.",
         bodies={JSON: schemas.ForecastInput},
-        answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
+        answers=answer(forecast_schemas.ForecastOutputs, "The outputs of the steps to come."),
         refuses=(*ROUTED, *SESSION, *BODY, *WORK),
     ),
     Operation(

@@ -19,7 +19,7 @@ from ostinato.service.edge.openapi.operation import (
     answer,
 )
 from ostinato.service.edge.v1 import answer_schemas as answers
-from ostinato.service.edge.v1 import schemas
+from ostinato.service.edge.v1 import forecast_bodies, forecast_schemas, schemas
 from ostinato.service.edge.v1.sessions import STATE
 
 MODELS, SESSIONS, SEQUENCES, GENERATION = "Models", "Sessions", "Whole sequences", "Generation"
@@ -32,7 +32,9 @@ EVENTS_TOLD = (
 )
 _CHUNK_TOLD = (
     "A chunk is one or more steps. With `seq`, the number of steps that the session has by the client's count, it may "
-    "be sent again until it is answered, and is applied once; without, it must not be sent again."
+    "be sent again until it is answered, and is applied once; without, it must not be sent again. So may one with "
+    "`at`, which a model with a time takes in its place: RFC 3339, of the first step or of each. Steps that lie "
+    "between are filled in as missing (`filled`), and inputs may lack what a calendar tells."
 )
 _STREAM_TOLD = """A WebSocket on which any number of sessions are stepped; a client of HTTP is answered 426.
 
@@ -56,7 +58,9 @@ OPERATIONS = (
         names=("model",),
         tag=MODELS,
         summary="Show a model",
-        description="Its versions, and the manifest of the newest: inputs, outputs, states, limits.",
+        description="Its versions, and the manifest of the one asked for, by its name or an alias; or else of the one "
+        "that is meant by default.",
+        query=schemas.ModelQuery,
         answers=answer(answers.ModelDetails, "The model."),
         refuses=(*ROUTED, *MODEL),
     ),
@@ -82,7 +86,7 @@ OPERATIONS = (
         description=f"Applies a chunk and answers its outputs. {_CHUNK_TOLD}",
         bodies={JSON: schemas.StepBody},
         answers=answer(answers.StepOutputs, "The outputs of the chunk."),
-        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.TimeConflict),
     ),
     Operation(
         id="stepSessions",
@@ -93,11 +97,26 @@ OPERATIONS = (
         summary="Step many sessions",
         description="One step for each of many sessions of one model. Rows are independent: what is wrong with one is "
         "told in `errors`, and the others are applied. In Arrow: an IPC stream with the columns `session_id`, `inputs` "
-        "(or one for each input) and optionally `seq`; the answer has `session_id`, `seq`, `outputs`, `code` and "
-        "`detail`.",
+        "(or one for each input) and optionally `seq` or `at`; the answer has `session_id`, `seq`, `outputs`, `code` "
+        "and `detail`.",
         query=schemas.ColumnsQuery,
         bodies={JSON: schemas.ColumnsBody, ARROW: BINARY},
         answers={200: Success("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
+        refuses=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
+    ),
+    Operation(
+        id="forecastSessions",
+        method="POST",
+        path="/v1/models/{}/forecast",
+        names=("model",),
+        tag=SESSIONS,
+        summary="Forecast many sessions",
+        description="One forecast of each of many sessions of one model. Rows are independent: what is wrong with one "
+        "is told in `errors`. In Arrow: an IPC stream with the column `session_id`, and the options in the query; the "
+        "answer has `session_id`, `outputs`, what was asked for beside them, `code` and `detail`.",
+        query=forecast_bodies.ForecastManyQuery,
+        bodies={JSON: forecast_bodies.ForecastManyBody, ARROW: BINARY},
+        answers={200: Success("The forecasts, row by row.", {JSON: forecast_schemas.ForecastColumns, ARROW: BINARY})},
         refuses=(*ROUTED, *MODEL, *BODY, *STORE, *WORK),
     ),
     Operation(
@@ -145,7 +164,7 @@ OPERATIONS = (
         summary="Forecast a session",
         description="The steps to come: outputs are fed back as inputs. The session stays as it is.",
         bodies={JSON: schemas.ForecastBody},
-        answers=answer(answers.ForecastOutputs, "The outputs of the steps to come."),
+        answers=answer(forecast_schemas.ForecastOutputs, "The outputs of the steps to come."),
         refuses=(*ROUTED, *SESSION, *BODY, *WORK),
     ),
     Operation(
@@ -193,6 +212,62 @@ OPERATIONS = (
         bodies={JSON: schemas.ResetBody},
         answers=answer(answers.SessionFacts, "The session."),
         refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="saveCheckpoint",
+        method="POST",
+        path="/v1/sessions/{}/checkpoint",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Save a checkpoint",
+        description="Keeps the session as it is now, by a name, for ever: others may begin from it (`from` of "
+        "`openSession`).",
+        bodies={JSON: schemas.CheckpointBody},
+        answers={201: Success("The checkpoint.", {JSON: answers.CheckpointFacts})},
+        refuses=(*ROUTED, *SESSION, *BODY, errors.CheckpointExists, errors.Overloaded, errors.Draining),
+    ),
+    Operation(
+        id="listCheckpoints",
+        path="/v1/checkpoints",
+        tag=SESSIONS,
+        summary="List checkpoints",
+        description="A page at a time.",
+        query=schemas.CheckpointQuery,
+        answers=answer(answers.CheckpointList, "A page."),
+        refuses=(*ROUTED, *BODY, *STORE),
+    ),
+    Operation(
+        id="showCheckpoint",
+        path="/v1/checkpoints/{}",
+        names=("checkpoint",),
+        tag=SESSIONS,
+        summary="Show a checkpoint",
+        answers=answer(answers.CheckpointFacts, "The checkpoint."),
+        refuses=(*ROUTED, *STORE, errors.UnknownCheckpoint),
+    ),
+    Operation(
+        id="deleteCheckpoint",
+        method="DELETE",
+        path="/v1/checkpoints/{}",
+        names=("checkpoint",),
+        tag=SESSIONS,
+        summary="Delete a checkpoint",
+        description="Sessions that began from it stay.",
+        answers={204: Success("It is gone.")},
+        refuses=(*ROUTED, *STORE, errors.UnknownCheckpoint),
+    ),
+    Operation(
+        id="migrateSession",
+        method="POST",
+        path="/v1/sessions/{}/migrate",
+        names=("session_id",),
+        tag=SESSIONS,
+        summary="Migrate a session to another version",
+        description="The version runs the steps that the session keeps (`keep_inputs` of the manifest) from the "
+        "initial state, and the session goes on by it. It answers how far apart the two versions' last outputs are.",
+        bodies={JSON: schemas.MigrateBody},
+        answers=answer(answers.MigratedSession, "The session, and the two outputs."),
+        refuses=(*ROUTED, *SESSION, *BODY, *WORK, *MODEL),
     ),
     Operation(
         id="closeSession",

@@ -41,8 +41,11 @@ class ModelSummary(AnswerSchema):
 
 
 class ModelDetails(ModelSummary):
-    """A model with the manifest (``model.json``) of its newest served version."""
+    """A model with the manifest (``model.json``) of the version asked for, or else of the one that is meant where none
+    is named.
+    """
 
+    version: str | None
     manifest: dict[str, Any] | None
 
 
@@ -52,7 +55,52 @@ class ModelList(AnswerSchema):
     models: list[ModelSummary]
 
 
-class SessionFacts(AnswerSchema):
+class Canary(AnswerSchema):
+    """A version that a share of new sessions has which name none; ``not_drawn``: why none begins with it just now."""
+
+    version: str
+    share: float
+    not_drawn: str | UnsetType = UNSET
+
+
+class ShadowDecided(AnswerSchema):
+    """The version that runs a copy of the traffic, of a share of the sessions."""
+
+    version: str
+    share: float
+
+
+class ModelDecided(AnswerSchema):
+    """What operators decided about a model, and which of its versions are served."""
+
+    model: str
+    default: str | None
+    aliases: dict[str, str]
+    canary: Canary | None
+    shadow: ShadowDecided | None
+    versions: list[str]
+    unloading: list[str]
+    failed: list[FailedVersion]
+
+
+class LoadedVersion(AnswerSchema):
+    """A version that is served, or about to be."""
+
+    model: str
+    version: str
+    status: Literal["ready", "loading"]
+
+
+class UnloadedVersion(AnswerSchema):
+    """A version that is served no more; ``sessions``: how many were closed, or migrated."""
+
+    model: str
+    version: str
+    status: Literal["unloaded"]
+    sessions: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class SessionFacts(AnswerSchema, kw_only=True):
     """A session as it is now."""
 
     session_id: str
@@ -61,6 +109,9 @@ class SessionFacts(AnswerSchema):
     steps: Annotated[int, msgspec.Meta(ge=0)]
     opened_at: Time
     expires_at: Time | None
+    last_at: Time | UnsetType | None = UNSET
+    source: str | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
 
 
 class SessionList(AnswerSchema):
@@ -69,6 +120,49 @@ class SessionList(AnswerSchema):
     sessions: list[SessionFacts]
     next_cursor: str | None
     unreadable: int | UnsetType = UNSET
+
+
+class CheckpointFacts(AnswerSchema):
+    """A checkpoint."""
+
+    name: str
+    model: str
+    version: str
+    steps: Annotated[int, msgspec.Meta(ge=0)]
+    saved_at: Time
+
+
+class CheckpointList(AnswerSchema):
+    """A page of the checkpoints."""
+
+    checkpoints: list[CheckpointFacts]
+    next_cursor: str | None
+    unreadable: int | UnsetType = UNSET
+
+
+class MigratedSession(SessionFacts, kw_only=True):
+    """A session that goes on by another version, and how the two answer the step applied last."""
+
+    former_version: str
+    replayed: Annotated[int, msgspec.Meta(ge=0)]
+    difference: float | None
+    output_before: Any
+    output_after: Any
+
+
+class ReadingEvent(AnswerSchema):
+    """What began or ended with a step, of a calibrated forecaster: an anomaly, or a reading beyond a limit; ``row`` is
+    of a columnar message.
+    """
+
+    event: Literal["anomaly_began", "anomaly_ended", "level_began", "level_ended"]
+    step: Annotated[int, msgspec.Meta(ge=1)]
+    row: int | UnsetType = UNSET
+    anomaly: float | UnsetType | None = UNSET
+    feature: str | UnsetType = UNSET
+    above: float | UnsetType = UNSET
+    below: float | UnsetType = UNSET
+    value: float | UnsetType | None = UNSET
 
 
 class StepOutputs(AnswerSchema):
@@ -80,6 +174,10 @@ class StepOutputs(AnswerSchema):
     outputs: OutputRows
     speaks_of: int | dict[str, int] | UnsetType = UNSET
     output_steps: OutputSteps | UnsetType = UNSET
+    at: list[str | None] | UnsetType = UNSET
+    filled: int | UnsetType = UNSET
+    anomaly: list[float | None] | UnsetType = UNSET
+    events: list[ReadingEvent] | UnsetType = UNSET
 
 
 class StreamOutputs(StepOutputs):
@@ -96,15 +194,24 @@ class FailedRow(AnswerSchema):
     detail: str
     field: str | UnsetType = UNSET
     expected_seq: int | UnsetType = UNSET
+    last_at: str | UnsetType = UNSET
+    expected_at: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    last_seq: int | UnsetType = UNSET
 
 
 class ColumnOutputs(AnswerSchema, kw_only=True):
-    """What one step each of many sessions came to, row by row; null in a row that failed."""
+    """What one step each of many sessions came to, or one chunk, row by row; null in a row that failed."""
 
     session_ids: list[str]
     seq: list[int | None]
     outputs: OutputRows
     output_steps: list[Any] | dict[str, list[Any]] | UnsetType = UNSET
+    at: list[str | None] | UnsetType = UNSET
+    filled: list[int] | UnsetType = UNSET
+    anomaly: list[float | list[float | None] | None] | UnsetType = UNSET
+    events: list[ReadingEvent] | UnsetType = UNSET
     errors: list[FailedRow]
 
 
@@ -116,13 +223,6 @@ class Predictions(AnswerSchema):
     outputs: list[Any]
     output_steps: list[Any] | UnsetType = UNSET
     states: list[dict[str, Any]] | UnsetType = UNSET
-
-
-class ForecastOutputs(AnswerSchema):
-    """The steps to come of a session."""
-
-    session_id: str
-    outputs: OutputRows
 
 
 class GeneratedOutputs(AnswerSchema):
@@ -189,6 +289,7 @@ class ProblemDetails(AnswerSchema):
     status: int
     detail: str
     code: str
+    request_id: str
 
 
 class InvalidInputProblem(ProblemDetails):
@@ -198,9 +299,21 @@ class InvalidInputProblem(ProblemDetails):
 
 
 class SeqConflictProblem(ProblemDetails):
-    """``seq`` is not the number of steps that the session has; ``expected_seq`` is."""
+    """``seq`` is not the number of steps that the session has, ``expected_seq`` is; or readings were applied already,
+    up to that of ``offset`` in ``source``.
+    """
 
     expected_seq: Annotated[int, msgspec.Meta(ge=0)]
+    source: str | UnsetType = UNSET
+    offset: Annotated[int, msgspec.Meta(ge=0)] | UnsetType = UNSET
+    last_seq: Annotated[int, msgspec.Meta(ge=0)] | UnsetType = UNSET
+
+
+class TimeConflictProblem(ProblemDetails):
+    """The times do not follow the session's last step, which is of ``last_at``; ``expected_at`` would be next."""
+
+    last_at: str | UnsetType = UNSET
+    expected_at: str | UnsetType = UNSET
 
 
 class StreamProblem(AnswerSchema):

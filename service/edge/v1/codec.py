@@ -77,7 +77,8 @@ def decode_query(query_string: bytes, query_type: type[BodyType]) -> BodyType:
         InvalidInput: one of them is unknown, or has no such value; names it.
     """
     if not query_string:
-        return query_type()
+        with suppress(TypeError):  # of one with a parameter that is needed, which is told below
+            return query_type()
     try:
         given = parse_qs(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.service.access.meter import UNMETERED, Meter
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.message import EventStream, Request, Response, event, json_in_slices
@@ -19,7 +20,8 @@ from ostinato.service.edge.v1.schemas import GenerateBody, ScoreBody
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import TooLarge
-from ostinato.service.inference.generation import GenerationRequest, Made, Options, StepEvent, generate, score, stream
+from ostinato.service.inference.generation import GenerationRequest, Made, StepEvent, generate, score, stream
+from ostinato.service.inference.generation_options import Options
 
 _GENERATE = msgspec.json.Decoder(GenerateBody)
 _SCORE = msgspec.json.Decoder(ScoreBody)
@@ -28,7 +30,8 @@ _SCORE = msgspec.json.Decoder(ScoreBody)
 class GenerateRoutes:
     """Handlers of the routes that generate."""
 
-    def __init__(self, catalogue: Catalogue, desk: Desk) -> None:
+    def __init__(self, catalogue: Catalogue, desk: Desk, meter: Meter = UNMETERED) -> None:
+        self._meter = meter
         self._catalogue = catalogue
         self._desk = desk
 
@@ -45,8 +48,8 @@ class GenerateRoutes:
     async def answer_body(self, model: str, body: GenerateBody) -> Response | EventStream:
         """Generate what a body asks for, at once or step by step."""
         if not body.stream:
-            return await json_in_slices(await generate_content(self._catalogue, model, body))
-        events = self._events(await request_of(self._catalogue, model, body), body)
+            return await json_in_slices(await generate_content(self._catalogue, model, body, self._meter))
+        events = self._events(await request_of(self._catalogue, model, body, self._meter), body)
         # What is refused at once has a status of its own.
         first = await anext(events)
         return EventStream(_behind(first, events))
@@ -54,7 +57,9 @@ class GenerateRoutes:
     async def score(self, request: Request) -> Response:
         """``POST /v1/models/{model}/score``."""
         body = await read_body(request, _SCORE, partial(self.check, request.name))
-        return await json_in_slices(await score_content(self._catalogue, request.name, body))
+        with self._meter.asked(sum(map(len, body.targets))):
+            content = await score_content(self._catalogue, request.name, body)
+        return await json_in_slices(content)
 
     async def _events(self, asked: GenerationRequest, body: GenerateBody) -> AsyncGenerator[bytes]:
         """The events of a request for outputs: ``step`` for each step as it is made, and ``done`` with the answer.
@@ -63,25 +68,34 @@ class GenerateRoutes:
         """
         has_begun = False
         told = StepContents(asked)
-        try:
-            async for each in stream(asked):
-                yield (
-                    event("step", told.step(each))
-                    if isinstance(each, StepEvent)
-                    else event("done", _content(asked, each, body))
-                )
-                has_begun = True
-        except Exception as error:
-            if not has_begun:
-                raise
-            problem = self._desk.refuse(error, f"a stream of outputs of model {asked.manifest.name}")
-            yield event("error", problem.document)
+        with self._meter.making(asked.most_steps, lambda: asked.num_steps_made):
+            try:
+                async for each in stream(asked):
+                    yield (
+                        event("step", told.step(each))
+                        if isinstance(each, StepEvent)
+                        else event("done", _content(asked, each, body))
+                    )
+                    has_begun = True
+            except Exception as error:
+                if not has_begun:
+                    raise
+                problem = self._desk.refuse(error, f"a stream of outputs of model {asked.manifest.name}")
+                yield event("error", problem.document)
 
 
-async def generate_content(catalogue: Catalogue, model: str, body: GenerateBody) -> dict[str, Any]:
+async def generate_content(
+    catalogue: Catalogue, model: str, body: GenerateBody, meter: Meter = UNMETERED
+) -> dict[str, Any]:
     """The answer to a request for outputs."""
-    asked = await request_of(catalogue, model, body)
-    return _content(asked, await generate(asked), body)
+    asked = await request_of(catalogue, model, body, meter)
+    return _content(asked, await generated(asked, meter), body)
+
+
+async def generated(asked: GenerationRequest, meter: Meter) -> list[Made]:
+    """What a request is answered with; its steps are counted, though its client should hang up."""
+    with meter.making(asked.most_steps, lambda: asked.num_steps_made):
+        return await generate(asked)
 
 
 async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> dict[str, Any]:
@@ -100,8 +114,13 @@ async def score_content(catalogue: Catalogue, model: str, body: ScoreBody) -> di
     }
 
 
-async def request_of(catalogue: Catalogue, model: str, body: GenerateBody) -> GenerationRequest:
-    """What a body asks for, checked; raises as ``GenerationRequest``, and UnknownModel."""
+async def request_of(
+    catalogue: Catalogue, model: str, body: GenerateBody, meter: Meter = UNMETERED
+) -> GenerationRequest:
+    """What a body asks for, checked; raises as ``GenerationRequest``, and UnknownModel, RateLimited.
+
+    An input counts as a step before it is run; the steps of its outputs are counted when they are known.
+    """
     engine = catalogue.resolve_generator(model, body.version)
     inputs: list[Any] = [] if body.inputs is None else body.inputs
     if body.inputs is None and not engine.manifest.inputs:
@@ -118,7 +137,8 @@ async def request_of(catalogue: Catalogue, model: str, body: GenerateBody) -> Ge
         seed=body.seed,
         with_attention=body.return_attention,
     )
-    return await GenerationRequest.read(engine, inputs, options)
+    with meter.asked(max(1, len(inputs))):
+        return await GenerationRequest.read(engine, inputs, options)
 
 
 def _check(engine: Engine | GenerationEngine) -> Check:

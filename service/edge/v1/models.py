@@ -6,6 +6,8 @@ from typing import Any
 
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.edge.message import Request, Response, json_response
+from ostinato.service.edge.v1.codec import decode_query
+from ostinato.service.edge.v1.schemas import ModelQuery
 
 
 class ModelRoutes:
@@ -19,11 +21,16 @@ class ModelRoutes:
         return json_response({"models": [self._content(name) for name in self._catalogue.models]})
 
     async def show(self, request: Request) -> Response:
-        """One model with the manifest of its latest served version."""
+        """One model with the manifest of a version; where the query names none, of the one that is meant then."""
+        version = decode_query(request.query_string, ModelQuery).version
         content = self._content(request.name)
-        versions = self._catalogue.versions(request.name)
-        latest = next(reversed(versions.values()), None)
-        content["manifest"] = latest.manifest.model_dump(mode="json") if latest else None
+        if version is None:
+            meant = self._catalogue.engine_meant(request.name)
+        else:
+            meant = self._catalogue.resolve_any(request.name, version)
+        content["version"] = meant.manifest.version if meant else None
+        content["task"] = meant.manifest.task if meant else content["task"]
+        content["manifest"] = meant.manifest.model_dump(mode="json") if meant else None
         return json_response(content)
 
     def _content(self, name: str) -> dict[str, Any]:

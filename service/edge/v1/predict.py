@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.access.meter import UNMETERED, Meter
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.catalogue.catalogue import Catalogue
@@ -47,8 +48,9 @@ CONVERT: dict[str, Convert] = {"sequences": _to_arrays}
 class PredictRoute:
     """``POST /v1/models/{model}/predict``."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, meter: Meter = UNMETERED) -> None:
         self._catalogue = catalogue
+        self._meter = meter
 
     async def answer(self, request: Request) -> Response:
         """Run whole sequences of any lengths."""
@@ -103,7 +105,8 @@ class PredictRoute:
         if body.go_backwards:
             sequences = _reversed(sequences)
         beginnings = await _beginnings(engine, body)
-        predictions = await predict(engine, sequences, beginnings, with_states=body.return_state)
+        with self._meter.asked(sum(map(len, sequences))):
+            predictions = await predict(engine, sequences, beginnings, with_states=body.return_state)
         words, align = engine.made.words, engine.made.align if body.align else _as_made
         outputs = [align(made.outputs) if body.return_sequences else _last(made.outputs) for made in predictions]
         content: dict[str, Any] = {
@@ -133,7 +136,8 @@ class PredictRoute:
         beginnings = [[*engine.initial_states, *each] if context else None for each in known]
         if options.go_backwards:
             sequences = _reversed(sequences)
-        outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]
+        with self._meter.asked(sum(map(len, sequences))):
+            outputs = [made.outputs for made in await predict(engine, sequences, beginnings)]
         if options.return_sequences and options.align:
             outputs = [engine.made.align(made) for made in outputs]
         num_bytes = sum(made.nbytes for made in outputs)

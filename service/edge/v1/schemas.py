@@ -10,7 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from ostinato.service.catalogue.decisions import Fate, ShareOfSessions
 from ostinato.service.config import MAX_TTL_SECONDS
+from ostinato.service.sessions.offsets import MAX_SOURCE_CHARACTERS, ChunkOffset, chunk_offset
 from ostinato.service.sessions.session import SESSION_ID_PATTERN
 
 SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID_PATTERN)]
@@ -19,7 +21,17 @@ Number = int | float
 Sequence = list[list[Number | None]]
 FrameId = Annotated[str, msgspec.Meta(max_length=128)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+At = Annotated[str, msgspec.Meta(max_length=64)]
+"""A time as RFC 3339; without an offset by the clock of the model's zone."""
+Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+# Without a NUL, since records have zeros behind it.
+Source = Annotated[str, msgspec.Meta(max_length=MAX_SOURCE_CHARACTERS, pattern=r"^[^\x00]*\Z")]
 TimeToLive = Annotated[float, msgspec.Meta(ge=0, le=MAX_TTL_SECONDS)]
+
+
+Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
+Probability = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+MAX_QUANTILES, MAX_SAMPLES = 100, 1000
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,10 +39,28 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StepOptions(Body):
-    """How a chunk is applied and answered."""
+    """How a chunk is applied and answered.
+
+    ``at``: the time of its first step, or of each, in place of ``seq``.
+    """
 
     seq: Seq | None = None
+    at: At | list[At] | None = None
     return_sequences: bool = True
+    source: Source = ""
+    offset: Offset | None = None
+    first_offset: Offset | None = None
+
+    @property
+    def chunk_offset(self) -> ChunkOffset | None:
+        """Where the chunk is in its source; None = it is not said.
+
+        Raises:
+            InvalidInput: it ends before it begins, or only a part of it is said.
+        """
+        if self.offset is None and not self.source and self.first_offset is None:
+            return None
+        return chunk_offset(self.source, self.first_offset, self.offset)
 
 
 class StepBody(StepOptions, kw_only=True):
@@ -84,12 +114,18 @@ class ColumnsQuery(Body):
 
 
 class ColumnsBody(ColumnsQuery, kw_only=True):
-    """``POST /v1/models/{model}/step``: one step a row, inputs ``[R, F]``; see ``StepBody``."""
+    """``POST /v1/models/{model}/step``: one step a row, inputs ``[R, F]``; see ``StepBody``. Or one chunk a row, in
+    ``NestedColumnsBody``: ``R`` lists of ``[n, F]``.
+    """
 
     holds_numbers: ClassVar[bool] = True
     session_ids: list[str]
     inputs: Sequence
     seq: list[Seq | None] | None = None
+    at: list[At | None] | None = None
+    source: Source = ""
+    offset: list[Offset | None] | None = None
+    first_offset: list[Offset | None] | None = None
 
 
 class NestedColumnsBody(ColumnsBody, kw_only=True):
@@ -99,21 +135,78 @@ class NestedColumnsBody(ColumnsBody, kw_only=True):
     inputs: Any
 
 
+class ModelQuery(Body):
+    """``GET /v1/models/{model}``."""
+
+    version: str | None = None
+
+
 class PageQuery(Body):
     """``GET /v1/sessions``."""
 
     model: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     cursor: str | None = None
+    tenant: str | None = None
+
+
+class DecisionBody(Body):
+    """``PUT /v1/admin/models/{model}/default`` and ``.../aliases/{alias}``."""
+
+    version: str
+
+
+class CanaryBody(Body):
+    """``PUT /v1/admin/models/{model}/canary``."""
+
+    version: str
+    share: ShareOfSessions
+
+
+class UnloadBody(Body):
+    """``POST /v1/admin/models/{model}/versions/{version}/unload``.
+
+    ``sessions``: what becomes of those that run it; ``version``: the one that they go on by, of ``migrate``.
+    """
+
+    sessions: Fate = "refuse"
+    version: str | None = None
+
+
+class ShadowBody(Body):
+    """``PUT /v1/admin/models/{model}/shadow``; ``share`` is of the sessions that begin from then on."""
+
+    version: str
+    share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
 
 
 class OpenBody(Body):
-    """``POST /v1/models/{model}/sessions``."""
+    """``POST /v1/models/{model}/sessions``; ``from`` is a checkpoint's name."""
 
     session_id: SessionId | None = None
     ttl_seconds: TimeToLive | None = None
     version: str | None = None
     context: dict[str, Any] | None = None
+    checkpoint: str | None = msgspec.field(default=None, name="from")
+
+
+class CheckpointBody(Body):
+    """``POST /v1/sessions/{id}/checkpoint``."""
+
+    name: SessionId
+
+
+class MigrateBody(Body):
+    """``POST /v1/sessions/{id}/migrate``."""
+
+    version: str
+
+
+class CheckpointQuery(Body):
+    """``GET /v1/checkpoints``."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    cursor: str | None = None
 
 
 class ForkBody(Body):
@@ -173,14 +266,27 @@ class NestedPredictInput(PredictInput, kw_only=True):
     sequences: list[Any]
 
 
-class ForecastBody(Body):
+class ForecastQuery(Body):
+    """How far a forecast looks, and what is told of it; in the query of one in Arrow.
+
+    ``level``: of intervals, in percent. ``quantiles``: probabilities. ``num_samples``: paths that are drawn, from
+    ``seed``.
+    """
+
+    horizon: Annotated[int, msgspec.Meta(ge=1)]
+    level: Annotated[list[Percent], msgspec.Meta(max_length=MAX_QUANTILES)] | None = None
+    quantiles: Annotated[list[Probability], msgspec.Meta(max_length=MAX_QUANTILES)] | None = None
+    num_samples: Annotated[int, msgspec.Meta(ge=1, le=MAX_SAMPLES)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+
+
+class ForecastBody(ForecastQuery, kw_only=True):
     """``POST /v1/sessions/{id}/forecast``.
 
     ``known_future``: input feature -> values of the steps ahead, or words for codes; or rows of all features that are
     not forecast, in the manifest's order.
     """
 
-    horizon: Annotated[int, msgspec.Meta(ge=1)]
     known_future: dict[str, list[Number | str | None]] | list[list[Number | str | None]] | None = None
 
 

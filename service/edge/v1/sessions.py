@@ -9,13 +9,18 @@ from typing import Any
 
 import msgspec
 
+from ostinato.service.access.key_file import DEFAULT_TENANT
+from ostinato.service.edge.access import EVERYBODY
 from ostinato.service.edge.message import JSON, Request, Response, json_response
 from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.large import read_body
 from ostinato.service.edge.v1.schemas import ForkBody, OpenBody, PageQuery, ResetBody
-from ostinato.service.errors import InvalidInput, UnsupportedMediaType
+from ostinato.service.errors import Forbidden, InvalidInput, UnsupportedMediaType
+from ostinato.service.sessions.checkpoints import CheckpointShelf
+from ostinato.service.sessions.offsets import NO_OFFSET
+from ostinato.service.sessions.opening import Opening
 from ostinato.service.sessions.refusals import apply
-from ostinato.service.sessions.session import Facts, LiveSession
+from ostinato.service.sessions.session import Facts, LiveSession, session_id_of, tenant_of
 from ostinato.service.sessions.session_file import read_session, write_session
 from ostinato.service.sessions.sessions import Sessions
 
@@ -30,28 +35,33 @@ _RESET = msgspec.json.Decoder(ResetBody)
 class SessionRoutes:
     """Handlers of ``POST /v1/models/{model}/sessions``, and of ``/v1/sessions`` without steps and forecasts."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, checkpoints: CheckpointShelf, *, sees_all: bool = True) -> None:
+        self._sessions, self._checkpoints = sessions, checkpoints
+        self._sees_all = sees_all
 
     async def open(self, request: Request) -> Response:
         """Begin a session."""
         body = await read_body(request, _OPEN)
-        facts = await self._sessions.open_to_answer(
-            request.name,
-            session_id=body.session_id,
-            ttl_seconds=body.ttl_seconds,
-            version=body.version,
-            context=body.context,
-        )
-        return _opened(facts)
+        options: Opening = {
+            "session_id": body.session_id,
+            "ttl_seconds": body.ttl_seconds,
+            "version": body.version,
+            "context": body.context,
+        }
+        if body.checkpoint is not None:
+            return _opened(await self._checkpoints.open(body.checkpoint, request.name, **options))
+        return _opened(await self._sessions.open_to_answer(request.name, **options))
 
     async def list(self, request: Request) -> Response:
         """A page of the live sessions."""
         query = codec.decode_query(request.query_string, PageQuery)
+        of_all = query.tenant == EVERYBODY
+        if of_all and not self._sees_all:
+            raise Forbidden("the sessions of all tenants need the right admin")
         # An empty one is none.
-        page = await self._sessions.page(query.model or None, query.limit, query.cursor or None)
+        page = await self._sessions.page(query.model or None, query.limit, query.cursor or None, of_all=of_all)
         content: dict[str, Any] = {
-            "sessions": [_content(facts) for facts in page.sessions],
+            "sessions": [_of_tenant(facts) if of_all else session_content(facts) for facts in page.sessions],
             "next_cursor": page.next_cursor,
         }
         if page.num_unreadable:
@@ -60,7 +70,11 @@ class SessionRoutes:
 
     async def show(self, request: Request) -> Response:
         """A look at a session."""
-        return json_response(_content(await self._sessions.look(request.name)))
+        facts, clock, last = await self._sessions.look_closely(request.name)
+        content = session_content(facts)
+        if clock is not None:
+            content["last_at"] = clock.text(last)
+        return json_response(content)
 
     async def close(self, request: Request) -> Response:
         """End a session."""
@@ -70,7 +84,7 @@ class SessionRoutes:
     async def reset(self, request: Request) -> Response:
         """Set a session back to its initial state."""
         await read_body(request, _RESET)
-        return json_response(_content(await apply(self._sessions, request.name, self._sessions.reset)))
+        return json_response(session_content(await apply(self._sessions, request.name, self._sessions.reset)))
 
     async def fork(self, request: Request) -> Response:
         """Begin a session as a copy of another."""
@@ -103,26 +117,36 @@ class SessionRoutes:
             snapshot = file.snapshot(manifest.made)
             return await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)
 
-        return json_response(_content(await apply(self._sessions, request.name, put)))
+        return json_response(session_content(await apply(self._sessions, request.name, put)))
 
 
-def _content(facts: Facts) -> dict[str, Any]:
-    """A session as the contract shows it; times are RFC 3339, null for never."""
+def session_content(facts: Facts) -> dict[str, Any]:
+    """A session as the contract shows it; times are RFC 3339, null for never; an offset where there is one."""
+    reach = {} if facts.reach.offset == NO_OFFSET else {"source": facts.reach.source, "offset": facts.reach.offset}
     return {
         "session_id": facts.session_id,
         "model": facts.model,
         "version": facts.version,
         "steps": facts.steps,
-        "opened_at": _time(facts.opened_at),
-        "expires_at": _time(facts.expires_at),
+        "opened_at": time_content(facts.opened_at),
+        "expires_at": time_content(facts.expires_at),
+        **reach,
     }
 
 
+def _of_tenant(facts: Facts) -> dict[str, Any]:
+    """A session and whose it is; ``session_id`` is as its tenant has it."""
+    name = facts.session_id
+    tenant = tenant_of(name) or DEFAULT_TENANT
+    return {"tenant": tenant, **session_content(facts._replace(session_id=session_id_of(name)))}
+
+
 def _opened(facts: Facts) -> Response:
-    response = json_response(_content(facts), status=201)
+    response = json_response(session_content(facts), status=201)
     response.headers = ((b"location", f"/v1/sessions/{facts.session_id}".encode()),)
     return response
 
 
-def _time(seconds: float) -> str | None:
+def time_content(seconds: float) -> str | None:
+    """A time as RFC 3339; null for never."""
     return None if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()

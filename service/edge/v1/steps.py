@@ -10,19 +10,21 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from ostinato.service.access.meter import UNMETERED, Meter
 from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
+from ostinato.service.edge import times
 from ostinato.service.edge.message import Request, Response, json_in_slices, json_response
-from ostinato.service.edge.v1 import codec
 from ostinato.service.edge.v1.bodies import BodyForms
 from ostinato.service.edge.v1.body_place import BodyPlace
+from ostinato.service.edge.v1.forecasts import check_known, forecast_content
 from ostinato.service.edge.v1.large import FEW_BYTES, Check, is_large, read_body
 from ostinato.service.edge.v1.schemas import ForecastBody, NestedStepBody, StepBody
 from ostinato.service.engine.recurrent.engine import Engine
-from ostinato.service.errors import InvalidInput, OstinatoError, TooLarge
-from ostinato.service.inference.prediction import ForecastPlan, forecast
+from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.inputs.rows import ReadRows, count_steps, read_rows, to_rows
 from ostinato.service.inputs.sequences import check_width, to_steps
+from ostinato.service.inputs.timed_rows import TimedRows
 from ostinato.service.inputs.turns import is_of_objects, to_numbers
 from ostinato.service.sessions.chunk import StepAnswer, Waiter
 from ostinato.service.sessions.ledger import Ledger
@@ -37,7 +39,8 @@ _FORECAST = msgspec.json.Decoder(ForecastBody)
 class StepRoutes:
     """Handlers of ``POST /v1/sessions/{id}/step`` and ``/forecast``."""
 
-    def __init__(self, sessions: Sessions, ledger: Ledger) -> None:
+    def __init__(self, sessions: Sessions, ledger: Ledger, meter: Meter = UNMETERED) -> None:
+        self._meter = meter
         self._sessions = sessions
         self._ledger = ledger
 
@@ -92,7 +95,8 @@ class StepRoutes:
 
     def begin(self, session: LiveSession, body: StepBody, future: Waiter | None = None) -> Awaitable[StepAnswer]:
         """Check a chunk and put it to its session; ``future`` gets its answer, or else one that is returned."""
-        return self._ledger.step(session, chunk_inputs(session.engine, body), body.seq, future)
+        inputs = chunk_inputs(session.engine, body)
+        return self._ledger.step(session, inputs, body.seq, future, body.chunk_offset)
 
     def answer(self, answer: StepAnswer, body: StepBody) -> Response:
         """Word a chunk's answer."""
@@ -110,26 +114,13 @@ class StepRoutes:
     def check_forecast(self, session_id: str) -> Check:
         """What holds a large body to the limits of its session's model, see ``read_body``."""
         session = self._sessions.use(session_id)
-
-        def check(place: BodyPlace, count: int) -> None:
-            if session is not None:
-                most = max(session.engine.max_horizon, *(len(part.features) for part in session.engine.given.parts))
-                if count > most:
-                    raise TooLarge(f"{place} has {count} values; the most is {most}")
-
-        return check
+        return check_known(None if session is None else session.engine)
 
     async def forecast_body(self, session_id: str, body: ForecastBody) -> Response:
         """Forecast what a body asks for."""
-        outputs = await apply(self._sessions, session_id, partial(self._forecast, body=body))
-        return await json_in_slices({"session_id": session_id, "outputs": outputs})
-
-    async def _forecast(self, session: LiveSession, body: ForecastBody) -> Any:
-        engine = session.engine
-        features = ForecastPlan(engine.manifest).known_features if engine.generator is None else ()
-        known_future = codec.known_future(body.known_future, features)
-        outputs = await forecast(self._sessions, session, body.horizon, known_future)
-        return outputs if engine.generator is not None else engine.made.words(outputs)
+        attempt = partial(forecast_content, self._sessions, self._meter, body)
+        content = await apply(self._sessions, session_id, attempt)
+        return await json_in_slices({"session_id": session_id, **content})
 
 
 def check_chunk(session: LiveSession | None) -> Check:
@@ -138,10 +129,10 @@ def check_chunk(session: LiveSession | None) -> Check:
     def check(place: BodyPlace, count: int) -> None:
         if session is None:
             return
-        if place.depth:
-            check_width_of(session.engine.given, count, place)
-        else:
+        if not place.depth:
             session.engine.check_length(count, "the chunk")
+        elif not times.is_short(session.engine, count):
+            check_width_of(session.engine.given, count, place)
 
     return check
 
@@ -184,29 +175,39 @@ async def prepare_inputs(body: StepBody, sessions: Sessions, session_id: str, mi
 async def _read_slices(body: StepBody, engine: Engine | None) -> None:
     if engine is not None and (num_steps := count_steps(body.inputs, engine.given, "inputs")) > 1:
         engine.check_length(num_steps, "the chunk")
-        body.inputs = await read_rows(body.inputs, engine.given, "inputs")  # type: ignore[assignment]
+        layout = times.layout_of(engine, body.inputs, body.at)
+        body.inputs = await read_rows(body.inputs, layout, "inputs")  # type: ignore[assignment]
 
 
-def chunk_inputs(engine: Engine, body: StepBody) -> NDArray[Any] | bytes:
+def chunk_inputs(engine: Engine, body: StepBody) -> NDArray[Any] | bytes | TimedRows:
     """A chunk as the ledger takes it.
 
     Raises:
         InvalidInput: it is not what the model takes; names the place.
         TooLarge: it has too many steps.
     """
-    given = body.inputs
-    if engine.given.is_flat and body.holds_numbers and not isinstance(given, ReadRows):
+    if body.at is None:
+        return _read_chunk(engine, body, engine.given)
+    layout = times.layout_of(engine, body.inputs, body.at)
+    rows = _read_chunk(engine, body, layout)
+    return times.timed_rows(engine, rows, layout, body.at, body.seq, body.chunk_offset)
+
+
+def _read_chunk(engine: Engine, body: StepBody, layout: RowLayout[Input]) -> NDArray[Any] | bytes:
+    """A chunk as steps of ``layout``, which is what the model takes, or what is sent of it; raises as above."""
+    given, part = body.inputs, layout.parts[0]
+    if layout.is_flat and body.holds_numbers and not isinstance(given, ReadRows):
         if len(given) > 1:
             engine.check_length(len(given), "the chunk")
-        if not engine.manifest.inputs[0].categories:
-            return to_steps(given, engine.manifest.inputs[0], engine.pack_step, "inputs")
-    engine.check_length(count_steps(given, engine.given, "inputs"), "the chunk")
-    return to_rows(given, engine.given, "inputs")
+        if not part.categories:
+            return to_steps(given, part, engine.pack_step if layout is engine.given else None, "inputs")
+    engine.check_length(count_steps(given, layout, "inputs"), "the chunk")
+    return to_rows(given, layout, "inputs")
 
 
 def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
     """Word a chunk's answer."""
-    session_id, seq, steps, outputs, made = answer
+    session_id, seq, steps, outputs, made, told, watched = answer
     if not body.return_sequences:
         outputs = outputs[-1:]
     content = {"session_id": session_id, "seq": seq, "steps": steps, "outputs": made.words(outputs)}
@@ -214,6 +215,12 @@ def step_content(answer: StepAnswer, body: StepBody) -> dict[str, Any]:
         content["speaks_of"] = first_spoken_of(steps - len(outputs), made.delay)
     if made.framing:
         content["output_steps"] = made.steps_of(made.ends_of(steps, len(outputs)))
+    if told is not None:
+        content["at"], content["filled"] = told.at[len(told.at) - len(outputs) :], told.filled
+    if watched is not None:
+        content["anomaly"] = watched.anomaly[0, -len(outputs) :]
+        if watched.events:
+            content["events"] = watched.events_of(0, seq)
     return content
 
 

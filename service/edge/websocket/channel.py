@@ -10,6 +10,7 @@ NORMAL_CLOSURE = 1000
 INVALID_DATA = 1007
 MESSAGE_TOO_BIG = 1009
 INTERNAL_ERROR = 1011
+KEY_REVOKED = (1008, "the key was revoked, or changed; connect again")
 SHUTTING_DOWN = (1001, "the server is shutting down")
 
 StepColumns = Callable[[str, bytes, bool, Callable[[], object]], Coroutine[Any, Any, bytes]]

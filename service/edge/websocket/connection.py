@@ -16,14 +16,15 @@ from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from uvicorn.config import WS_PROTOCOLS
-from websockets.datastructures import Headers
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
+from ostinato.service.edge.access import Caller
 from ostinato.service.edge.desk import UNREAD
+from ostinato.service.edge.tags import peer_of
 from ostinato.service.edge.websocket.channel import (
     INTERNAL_ERROR,
     MESSAGE_TOO_BIG,
@@ -31,9 +32,10 @@ from ostinato.service.edge.websocket.channel import (
     SHUTTING_DOWN,
     Message,
 )
+from ostinato.service.edge.websocket.handshake import shake_hands
 from ostinato.service.edge.websocket.stream import StepStream
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
-from ostinato.service.errors import MalformedRequest, UpgradeRequired
+from ostinato.service.errors import MalformedRequest
 from ostinato.service.inputs.turns import TURN_SECONDS
 
 CLOSE_SECONDS = 5.0
@@ -76,6 +78,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._stream: StepStream | None = None
+        self._caller: Caller[Any] | None = None
         self._parts = bytearray()
         self._num_fragments = 0
         self._is_text = True
@@ -95,6 +98,11 @@ class WebSocketConnection(asyncio.Protocol):
     def num_frames(self) -> int:
         """Frames accepted and not yet answered."""
         return self._stream.num_frames if self._stream else 0
+
+    @property
+    def caller(self) -> Caller[Any] | None:
+        """Whose it is; None = anybody's."""
+        return self._caller
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.Protocol``; called with the transport on which the handshake came."""
@@ -246,37 +254,23 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _refuse_handshake(self, fault: Exception) -> None:
         """Answer a handshake that the library does not read, and would leave without a word."""
-        refusal = self._streams.refuse(MalformedRequest(f"this is no WebSocket handshake: {fault}"))
+        tag = self._streams.tag_of()
+        refusal = self._streams.refuse(MalformedRequest(f"this is no WebSocket handshake: {fault}"), tag)
         phrase = HTTPStatus(refusal.status).phrase
         head = f"HTTP/1.1 {refusal.status} {phrase}\r\ncontent-type: {refusal.media_type}\r\n"
-        head += f"content-length: {len(refusal.body)}\r\nconnection: close\r\n\r\n"
+        head += f"content-length: {len(refusal.body)}\r\nconnection: close\r\n"
+        head += f"x-request-id: {tag.request_id.decode()}\r\n\r\n"
         self._unseen = b""
         if self._transport is not None:
             self._transport.write(head.encode() + refusal.body)
             self._transport.close()
 
     def _shake_hands(self, request: Request) -> None:
-        protocol = self._protocol
-        terms = self._streams.terms_of(request.headers.raw_items())
-        try:
-            self._streams.check_origin(request.headers.get_all("Origin"), request.headers.get_all("Host"))
-            stream = self._streams.open(request.path, self)
-            response = protocol.accept(request)
-            if response.status_code != 101:
-                raise UpgradeRequired((response.body or b"").decode().strip() or "this is no WebSocket handshake")
-        except Exception as error:
-            refusal = self._streams.refuse(error, terms.label)
-            headers = Headers([(name.decode(), value.decode()) for name, value in refusal.headers])
-            headers["Content-Type"] = refusal.media_type
-            headers["Content-Length"] = str(len(refusal.body))
-            headers.setdefault("Connection", "close")
-            response = Response(refusal.status, HTTPStatus(refusal.status).phrase, headers, refusal.body)
-        else:
-            self._stream = stream
+        peer = peer_of(self._transport and self._transport.get_extra_info("peername"))
+        response, self._stream, self._caller = shake_hands(self._protocol, request, self._streams, self, peer)
+        if self._stream is not None:
             self._streams.add(self)
-        for name, value in terms.handshake():
-            response.headers[name.decode()] = value.decode()
-        protocol.send_response(response)
+        self._protocol.send_response(response)
 
     def _take(self, frame: Frame, messages: list[Message], now: float) -> None:
         """Take a frame that is not a whole text message."""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
 from ostinato.service.config import Settings
-from ostinato.service.edge.desk import Desk
+from ostinato.service.edge.problems import Problem
 from ostinato.service.edge.v1.large import FEW_BYTES, is_large
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.v1.steps import chunk_inputs
 from ostinato.service.edge.websocket import frames
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
-from ostinato.service.edge.websocket.pending import Pending, draining_error
-from ostinato.service.errors import InvalidInput, OstinatoError, UnknownSession
+from ostinato.service.edge.websocket.pending import FrameFuture, Pending, draining_error
+from ostinato.service.edge.websocket.session_lines import SessionLines
+from ostinato.service.edge.witness import Witness
+from ostinato.service.errors import InvalidInput, OstinatoError
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
-from ostinato.service.sessions.refusals import REFUSALS, apply_anew
+from ostinato.service.sessions.refusals import REFUSALS
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
+from ostinato.service.tracing import current_span
 
 ROUTE = "/v1/models/{name}/stream"
 
@@ -46,7 +48,7 @@ class StepStream:
         model: str,
         sessions: Sessions,
         ledger: Ledger,
-        desk: Desk,
+        witness: Witness,
         settings: Settings,
         step_columns: StepColumns,
         *,
@@ -58,7 +60,7 @@ class StepStream:
         self._sessions = sessions
         self._ledger = ledger
         self._step_columns = step_columns
-        self._desk = desk
+        self._desk, self._witness = witness.desk, witness
         self._create_missing = create_missing
         self._max_frames = settings.max_stream_frames
         self._loop = asyncio.get_running_loop()
@@ -66,14 +68,11 @@ class StepStream:
         self._pending: dict[Pending, None] = {}
         self._num_bytes = 0
         self._messages: deque[Message] = deque()
-        self._lookups: dict[str, list[Pending]] = {}
+        self._lines = SessionLines(sessions, model, self, create_missing=create_missing)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._client_reads = True
         self._reading = True
-        self._held = False
-        self._waking = False
-        self._draining = False
-        self._over = False
+        self._held = self._waking = self._draining = self._over = False
 
     def __repr__(self) -> str:
         state = " over" if self._over else " draining" if self._draining else ""
@@ -98,12 +97,12 @@ class StepStream:
         """Take messages in the order sent; each is answered by one, unless the stream ends before."""
         if not self._over:
             self._messages.extend(messages)
-            self._go_on()
+            self.go_on()
 
     def set_client_reads(self, reads: bool) -> None:
         """Whether the client reads what is sent to it."""
         self._client_reads = reads
-        self._go_on()
+        self.go_on()
 
     def sweep(self, now: float) -> None:
         """Answer the frames that are past their deadline; ``now`` in seconds of ``perf_counter``."""
@@ -112,7 +111,7 @@ class StepStream:
             oldest = next(iter(self._pending))
             if now - oldest.arrived_at <= deadline_seconds:
                 return
-            self._fail(oldest, self._desk.too_late())
+            self.fail(oldest, self._desk.too_late())
             if oldest.work is not None:
                 oldest.work.cancel()
 
@@ -132,7 +131,7 @@ class StepStream:
         for task in self._tasks:
             task.cancel()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Look at messages while there is room; at most ``max_stream_frames``, so that others have their turn."""
         self._waking = False
         if self._over:
@@ -140,13 +139,13 @@ class StepStream:
         left = self._max_frames
         while self._messages and left and not self._held and self._has_room():
             # Which sessions a columnar message names is not known here: it waits for all that came before it.
-            if self._lookups and not self._messages[0].is_text:
+            if self._lines and not self._messages[0].is_text:
                 break
             left -= 1
             message = self._messages[0]
             if message.is_text and len(message.data) > FEW_BYTES and is_large(message.data):
                 self._held = True  # it stays where it is until it is read, and so do those behind it
-                self._start(self._take_large(message))
+                self.start(self._take_large(message))
                 continue
             self._messages.popleft()
             if message.is_text:
@@ -173,7 +172,7 @@ class StepStream:
         """Look at waiting messages soon: once, however many frames are answered by then."""
         if not self._waking:
             self._waking = True
-            self._loop.call_soon(self._go_on)
+            self._loop.call_soon(self.go_on)
 
     def _take_text(self, message: Message) -> None:
         try:
@@ -192,7 +191,7 @@ class StepStream:
             assert error is not None
             self._refuse_unread(message, error, address)
         elif error is not None:
-            self._fail(self._take(frame, message), error)
+            self.fail(self._take(frame, message), error)
         else:
             self._take_frame(frame, message)
         self._let_go()
@@ -201,116 +200,79 @@ class StepStream:
         pending = self._take(frame, message)
         session_id = frame.session_id
         if self._draining:
-            self._fail(pending, draining_error())
-        elif self._lookups and session_id in self._lookups:
-            self._lookups[session_id].append(pending)
+            self.fail(pending, draining_error())
+        elif self._lines and session_id in self._lines:
+            self._lines.append(pending)
         elif (session := self._sessions.use(session_id)) is not None:
-            self._begin(pending, session)
+            self.begin(pending, session)
         else:
-            self._lookups[session_id] = [pending]
-            self._start(self._look_up(session_id))
+            self._lines.append(pending)
 
     def _take_columns(self, message: Message) -> None:
         pending = self._take(None, message)
         if self._draining:
-            self._fail(pending, draining_error())
+            self.fail(pending, draining_error())
             return
         # What came behind it is looked at when its rows have been put to their sessions.
         self._held, hold = True, self._loop.create_future()
         hold.add_done_callback(self._let_go)
-        pending.work = self._start(self._step_columns(self._model, message.data, self._create_missing, hold.cancel))
+        pending.work = self.start(self._step_columns(self._model, message.data, self._create_missing, hold.cancel))
         pending.work.add_done_callback(lambda _: hold.cancel())
-        pending.work.add_done_callback(partial(self._answered, pending, None))
+        pending.work.add_done_callback(partial(self.answered, pending))
 
     def _let_go(self, *_: object) -> None:
         self._held = False
-        self._go_on()
+        self.go_on()
 
     def _take(self, frame: StreamFrame | None, message: Message) -> Pending:
-        pending = Pending(frame, message)
+        pending = Pending(frame, message, self._witness.begin(message.arrived_at))
         self._pending[pending] = None
         self._num_bytes += pending.num_bytes
         return pending
 
-    def _begin(self, pending: Pending, session: LiveSession) -> None:
+    def begin(self, pending: Pending, session: LiveSession) -> None:
         """Put a frame to its session; where that refuses it, to the newest, if this was an old copy of another."""
-        assert pending.frame is not None
+        pending.refusal = None
+        refused = partial(self._lines.put_back, pending, session)
         try:
-            pending.work = self._step(session, pending.frame)
+            pending.work = self.step(session, pending, FrameFuture(self._loop, refused))
         except REFUSALS as error:
-            self._begin_anew(pending, session, error)
+            refused(error)
         except Exception as error:
-            self._fail(pending, error)
+            self.fail(pending, error)
         else:
-            pending.work.add_done_callback(partial(self._answered, pending, session))
+            pending.work.add_done_callback(partial(self.answered, pending))
 
-    def _begin_anew(self, pending: Pending, session: LiveSession, error: OstinatoError) -> None:
-        assert pending.frame is not None
-        missing = self._sessions.engine_of(self._model) if self._may_begin(pending.frame) else None
-        attempt = partial(self._step, frame=pending.frame)
-        pending.work = self._start(apply_anew(self._sessions, session, error, attempt, missing))
-        pending.work.add_done_callback(partial(self._answered, pending, None))
-
-    def _step(self, session: LiveSession, frame: StreamFrame) -> asyncio.Future[StepAnswer]:
+    def step(
+        self, session: LiveSession, pending: Pending, future: FrameFuture | None = None
+    ) -> asyncio.Future[StepAnswer]:
         """Check a frame and put it to its session; one that was to begin with it is not there if it is refused."""
-        engine = session.engine
+        engine, frame = session.engine, pending.frame
+        assert frame is not None
+        current_span.set(pending.span)
         try:
             if engine.manifest.name != self._model:
                 text = f"the session is of model {engine.manifest.name!r}, and this stream of {self._model!r}"
                 raise InvalidInput(text, field="session_id")
-            return self._ledger.step(session, chunk_inputs(engine, frame), frame.seq)
+            return self._ledger.step(session, chunk_inputs(engine, frame), frame.seq, future, frame.chunk_offset)
         except BaseException:
             self._sessions.abandon(session)
             raise
 
-    async def _look_up(self, session_id: str) -> None:
-        """Find a session that is not in memory, or open it; then begin the frames that waited for it, in order."""
-        try:
-            outcome: LiveSession | Exception = await self._find_or_open(session_id)
-        except Exception as error:
-            outcome = error
-        finally:
-            # The deadline of others has passed.
-            waiting = [pending for pending in self._lookups.pop(session_id) if pending in self._pending]
-        for place, pending in enumerate(waiting):
-            is_other = self._may_begin(pending.frame) is not self._may_begin(waiting[0].frame)
-            if is_other and isinstance(outcome, UnknownSession | InvalidInput):
-                self._lookups[session_id] = waiting[place:]  # it may open what the first may not, or the other way
-                self._start(self._look_up(session_id))
-                break
-            if isinstance(outcome, LiveSession):
-                self._begin(pending, outcome)
-            else:
-                self._fail(pending, outcome)
-        if isinstance(outcome, LiveSession):
-            self._sessions.abandon(outcome)
-        self._go_on()
-
-    async def _find_or_open(self, session_id: str) -> LiveSession:
-        if self._may_begin(self._lookups[session_id][0].frame):
-            return await self._sessions.find_or_begin(session_id, self._sessions.engine_of(self._model))
-        return await self._sessions.find(session_id)
-
-    def _may_begin(self, frame: StreamFrame | None) -> bool:
-        """Whether a frame may open its session: one whose client believes that it has steps, does not begin anew."""
-        return self._create_missing and frame is not None and not frame.seq
-
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Have something done, which ends with the stream."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _answered(self, pending: Pending, session: LiveSession | None, work: asyncio.Future[Any]) -> None:
-        """Take in what came of a frame; ``session``: what it was put to; None where that was the newest, or many."""
+    def answered(self, pending: Pending, work: asyncio.Future[Any]) -> None:
+        """Take in what came of a frame."""
         error = asyncio.CancelledError() if work.cancelled() else work.exception()
-        if pending not in self._pending:
-            return  # nobody waits for it any more
+        if pending not in self._pending or work is not pending.work or pending.refusal is not None:
+            return  # nobody waits for it any more; or it asks anew
         if error is not None:
-            if session is not None and isinstance(error, REFUSALS):
-                self._begin_anew(pending, session, error)
-            else:
-                self._fail(pending, error)
+            self.fail(pending, error)
             return
         if pending.frame is None:
             self._channel.send(work.result(), is_text=False)
@@ -318,15 +280,21 @@ class StepStream:
             self._channel.send(frames.answer_message(work.result(), pending.frame), is_text=True)
         self._settle(pending, 200)
 
-    def _fail(self, pending: Pending, error: BaseException) -> None:
+    def is_waited_for(self, pending: Pending) -> bool:
+        """Whether a frame is not answered yet."""
+        return pending in self._pending
+
+    def fail(self, pending: Pending, error: BaseException) -> None:
+        """Answer a frame with an error."""
         frame = pending.frame
         session_id, frame_id = (None, None) if frame is None else (frame.session_id, frame.id)
-        self._settle(pending, self._refuse(error, session_id, frame_id))
+        problem = self._refuse(error, session_id, frame_id)
+        self._settle(pending, problem.status, problem.code)
 
-    def _settle(self, pending: Pending, status: int) -> None:
+    def _settle(self, pending: Pending, status: int, code: str = "") -> None:
         del self._pending[pending]
         self._num_bytes -= pending.num_bytes
-        self._desk.observe(ROUTE, status, time.perf_counter() - pending.arrived_at)
+        self._witness.end(status, pending.arrived_at, pending.span, code=code)
         if not self._reading:
             self._wake()
         if self._draining:
@@ -337,13 +305,12 @@ class StepStream:
         if address is None:
             self._channel.close(INVALID_DATA, "a text message was not UTF-8")
             return
-        status = self._refuse(error, *address)
-        self._desk.observe(ROUTE, status, time.perf_counter() - message.arrived_at)
+        self._witness.end(self._refuse(error, *address).status, message.arrived_at)
 
-    def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> int:
-        problem = self._desk.refuse(error, f"a frame of a stream of model {self._model}")
+    def _refuse(self, error: BaseException, session_id: str | None, frame_id: str | int | None) -> Problem:
+        problem = self._witness.refuse(error, f"a frame of a stream of model {self._model}")
         self._channel.send(frames.error_message(problem, session_id, frame_id), is_text=True)
-        return problem.status
+        return problem
 
     def _close_if_drained(self) -> None:
         if self.is_idle and not self._over:

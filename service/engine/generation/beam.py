@@ -41,6 +41,13 @@ class Beam(Decoding):
         self._finished: list[tuple[float, FinishedOutput]] = []
 
     @property
+    def num_steps_made(self) -> int:
+        """See ``Decoding``: of the outputs that are given, or would be."""
+        if self.outputs:
+            return sum(len(output.codes) for output in self.outputs)
+        return self._num_return * super().num_steps_made
+
+    @property
     def is_streamed_as_it_goes(self) -> bool:
         """See ``Decoding``: the beginning that is best now may lose."""
         return False

@@ -133,6 +133,11 @@ class Decoding:
         self._num_fed = 0
 
     @property
+    def num_steps_made(self) -> int:
+        """Steps of its outputs so far."""
+        return 0 if self.latest is None else self.latest.num_steps
+
+    @property
     def is_streamed_as_it_goes(self) -> bool:
         """Whether ``latest`` will be part of the output for sure."""
         return True

@@ -13,6 +13,7 @@ from ostinato.service.engine.generation.decoding import Decoding
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.scheduler import Asked, GenerationScheduler, GenerationWork
 from ostinato.service.metrics.generation import GenerationMetrics
+from ostinato.service.tracing import Tracer, current_span
 
 
 class GenerationEngine:
@@ -20,6 +21,7 @@ class GenerationEngine:
 
     Args:
         encoder: None of a generator, and of a recurrent model, where the decoder starts from a session.
+        tracer: told of outputs that are traced; None = there are no traces.
         in_thread: whether iterations run in a thread of their own.
 
     Attributes:
@@ -37,8 +39,10 @@ class GenerationEngine:
         settings: Settings,
         metrics: GenerationMetrics,
         *,
+        tracer: Tracer | None = None,
         in_thread: bool = False,
     ) -> None:
+        self._tracer = tracer
         self.manifest = manifest
         limits = manifest.limits
         self.max_source_steps = limits.max_source_steps or settings.max_source_steps
@@ -56,6 +60,7 @@ class GenerationEngine:
             max_queue_lanes=settings.max_queue_rows,
             share_runs=manifest.batch_invariant,
             in_thread=in_thread,
+            on_end=None if tracer is None else self._trace,
         )
 
     @property
@@ -68,9 +73,18 @@ class GenerationEngine:
         """The share of the queue that is taken."""
         return self._scheduler.saturation
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self.num_rows)
+
     def drain(self) -> None:
         """Take no new work from now on; what was admitted is finished."""
         self._scheduler.drain()
+
+    def retire(self, why: str) -> None:
+        """Take no new work from now on, which is told why; what was admitted is finished."""
+        self._scheduler.retire(why)
 
     def close(self) -> None:
         """Fail whatever is under way."""
@@ -102,12 +116,17 @@ class GenerationEngine:
             TooLarge, Overloaded, Draining: refused before anything was begun.
             RunFailed: a graph failed.
         """
-        return await self._scheduler.run(asked)
+        return await self._scheduler.run(asked, None if self._tracer is None else current_span.get())
 
     def begin(self, asked: Sequence[Asked]) -> list[GenerationWork]:
         """``run`` without waiting. The caller must ``let_go`` of them in the end; raises as ``run``."""
-        return self._scheduler.begin(asked)
+        return self._scheduler.begin(asked, None if self._tracer is None else current_span.get())
 
     def let_go(self, generations: Sequence[GenerationWork]) -> None:
         """Free what is still under way of them, at the next iteration."""
         self._scheduler.let_go(generations)
+
+    def _trace(self, work: GenerationWork, ended_at: float) -> None:
+        if self._tracer is not None and work.span is not None:
+            attributes = {"ostinato.model": self.manifest.name, "ostinato.version": self.manifest.version}
+            self._tracer.output(work.span, work.submitted_at, work.began_at, ended_at, attributes)

@@ -19,7 +19,7 @@ from ostinato.service.engine.admission import Admission
 from ostinato.service.engine.generation.decoding import Decoding
 from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunner, Start
 from ostinato.service.engine.generation.lanes import Lanes
-from ostinato.service.errors import Draining, OstinatoError, RunFailed
+from ostinato.service.errors import OstinatoError, RunFailed
 from ostinato.service.metrics.generation import GenerationMetrics
 
 
@@ -41,14 +41,17 @@ class GenerationWork:
 
     Attributes:
         future: resolved with the decoding when it has finished.
+        submitted_at, began_at: when it was asked for and taken in, seconds of a monotonic clock.
+        span: of the trace of whoever waits for it; None = it is not traced.
     """
 
-    __slots__ = ("decoding", "future", "on_step", "source", "submitted_at")
+    __slots__ = ("began_at", "decoding", "future", "on_step", "source", "span", "submitted_at")
 
-    def __init__(self, asked: Asked, future: asyncio.Future[Decoding], submitted_at: float) -> None:
+    def __init__(self, asked: Asked, future: asyncio.Future[Decoding], submitted_at: float, span: Any = None) -> None:
         self.source, self.decoding, self.on_step = asked
         self.future = future
-        self.submitted_at = submitted_at
+        self.submitted_at = self.began_at = submitted_at
+        self.span = span
 
 
 class GenerationScheduler(Admission):
@@ -62,6 +65,7 @@ class GenerationScheduler(Admission):
         max_queue_lanes: lanes of all generations accepted and not yet finished, inclusive.
         share_runs: whether generations may run together; False for a graph whose rows depend on each other.
         in_thread: see ``Admission``.
+        on_end: told of each output that was taken in and has ended, whatever came of it, and when; None = nobody is.
         clock: seconds of a monotonic clock.
     """
 
@@ -75,6 +79,7 @@ class GenerationScheduler(Admission):
         max_queue_lanes: int,
         share_runs: bool = True,
         in_thread: bool = False,
+        on_end: Callable[[GenerationWork, float], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(max_queue_lanes, unit="outputs and beams", in_thread=in_thread)
@@ -83,6 +88,7 @@ class GenerationScheduler(Admission):
         self._metrics = metrics
         self._max_lanes = max_lanes
         self._share_runs = share_runs
+        self._on_end = on_end
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[GenerationWork] = deque()
@@ -100,15 +106,18 @@ class GenerationScheduler(Admission):
         """Lanes in use."""
         return sum(table.num_lanes for table in list(self._tables.values()))
 
-    def begin(self, asked: Sequence[Asked]) -> list[GenerationWork]:
+    def begin(self, asked: Sequence[Asked], span: Any = None) -> list[GenerationWork]:
         """Have outputs made, together with whatever else runs. The caller must ``let_go`` of them in the end.
+
+        Args:
+            span: of the trace of whoever waits for them; None = it is not traced.
 
         Raises:
             TooLarge, Overloaded, Draining: refused before anything was begun.
         """
         self.admit(sum(each.decoding.max_lanes for each in asked))
         now = self._clock()
-        generations = [GenerationWork(each, self._loop.create_future(), now) for each in asked]
+        generations = [GenerationWork(each, self._loop.create_future(), now, span) for each in asked]
         self._waiting.extend(generations)
         self._wake()
         return generations
@@ -119,14 +128,14 @@ class GenerationScheduler(Admission):
             if not generation.future.cancel() and not generation.future.cancelled():
                 generation.future.exception()
 
-    async def run(self, asked: Sequence[Asked]) -> list[Decoding]:
+    async def run(self, asked: Sequence[Asked], span: Any = None) -> list[Decoding]:
         """``begin`` and wait for all of them.
 
         Raises:
             TooLarge, Overloaded, Draining: as ``begin``.
             RunFailed: a graph failed.
         """
-        generations = self.begin(asked)
+        generations = self.begin(asked, span)
         try:
             return [await generation.future for generation in generations]
         finally:
@@ -135,7 +144,7 @@ class GenerationScheduler(Admission):
     def close(self) -> None:
         """Fail all that is under way, and stop the thread."""
         super().close()
-        error = Draining("the server stopped before this was done")
+        error = self.stopped("the server stopped before this was done")
         for generation in (*self._running.values(), *self._waiting):
             self._resolve(generation, error)
         self._waiting.clear()
@@ -190,6 +199,7 @@ class GenerationScheduler(Admission):
                 break
             self._num_reserved += needed
             generation = self._waiting.popleft()
+            generation.began_at = self._clock()
             self._running[generation.decoding] = generation
             joining.append(generation)
         return joining
@@ -286,6 +296,8 @@ class GenerationScheduler(Admission):
             self._resolve(generation, error)
 
     def _forget(self, generation: GenerationWork) -> None:
+        if self._on_end is not None:
+            self._on_end(generation, self._clock())
         self._num_reserved -= generation.decoding.max_lanes
         self.leave(generation.decoding.max_lanes)
 

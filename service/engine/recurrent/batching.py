@@ -33,6 +33,7 @@ class Work:
         future: where its caller waits.
         alone: it was in a run that failed; its next run is its own.
         submitted_at: when it entered the line, seconds of a monotonic clock.
+        span: of the trace of whoever waits for it; None = it is not traced.
     """
 
     private = False
@@ -42,6 +43,7 @@ class Work:
     error: Exception | None = None
     alone = False
     submitted_at = 0.0
+    span: Any = None
 
     def __init__(
         self, slots: Sequence[int], inputs: Any, num_rows: int, num_steps: int, future: Any, *, private: bool = False

@@ -20,8 +20,10 @@ from ostinato.service.engine.recurrent.scheduler import Scheduler
 from ostinato.service.errors import TooLarge
 from ostinato.service.inputs.framing import Framer
 from ostinato.service.inputs.sequences import step_packer
+from ostinato.service.inputs.series_clock import SeriesClock
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.state.arena import Arena, Rows
+from ostinato.service.tracing import Tracer, current_span
 
 
 class PrivateWork(Work):
@@ -40,12 +42,15 @@ class Engine:
         owner: to whom work that is not private comes back.
         max_resident: sessions in memory at once, inclusive.
         generator: what sessions forecast by; None where they feed their outputs back.
+        tracer: told of iterations; None = there are no traces.
         in_thread: whether iterations run in a thread of their own.
 
     Attributes:
         manifest: what sessions are sent and answer.
         given, made: how a step's tensors lie in a row, on their way in and out.
         framer: what makes steps frames, for a graph that takes those; None = a step is a step of the graph.
+        series_clock: the times of its steps; None where its manifest has none. ``is_irregular``: it has, and steps come
+            when they come.
         needs_context: whether no sequence can begin without a context.
         max_rows: sequences, or sessions, of one request.
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
@@ -54,6 +59,7 @@ class Engine:
         admit, check_room, check_rows, leave, submit: the scheduler's, see there: kept as attributes, since every
             request asks them. With framing, ``submit`` makes frames first, and ``framed`` does that.
         new_future: makes a future of the event loop.
+        watch: what sessions keep count of by a calibration; None where there is none.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Engine:
         *,
         max_resident: int,
         generator: GenerationEngine | None = None,
+        tracer: Tracer | None = None,
         in_thread: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -76,9 +83,12 @@ class Engine:
         self.max_horizon = manifest.limits.max_horizon or settings.max_horizon
         self.max_batch_size, self.max_rows = runner.max_batch_size, settings.max_queue_rows
         self.given, self.made = manifest.given, manifest.made
+        self.series_clock = SeriesClock.of(manifest)
+        self.is_irregular = self.series_clock is not None and self.series_clock.is_irregular
         self.needs_context = any(not part.missing for part in manifest.context)
         self.pack_step = step_packer(manifest.inputs[0]) if self.given.is_single else None
         self._owner: Owner = owner
+        self._is_traced = tracer is not None
         self.arena = Arena(manifest, max_resident + 2 * settings.max_queue_rows)
         self._scheduler = Scheduler(
             runner,
@@ -87,6 +97,7 @@ class Engine:
             max_queue_rows=settings.max_queue_rows,
             metrics=metrics,
             observer=IterationObserver(manifest, self.arena, metrics, clock),
+            tracer=tracer,
             in_thread=in_thread,
             clock=clock,
         )
@@ -103,6 +114,9 @@ class Engine:
             )
             self.submit = self.framed.submit
         self.new_future = self._scheduler.loop.create_future
+        self.watch = self.arena.watch
+        if manifest.calibration is not None:
+            metrics.watch_intervals(manifest.calibration.levels)
         self.arena.on_open = metrics.opened.inc
         self.arena.on_load, self.arena.on_evict = metrics.loaded.inc, metrics.evicted.inc
         metrics.sessions_live.follow(lambda: self.arena.num_sessions)
@@ -114,6 +128,21 @@ class Engine:
     def num_rows(self) -> int:
         """Rows accepted and not yet handed back, and lanes of forecasts."""
         return self._scheduler.num_rows + (self.generator.num_rows if self.generator else 0)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way, be it a request of a session that waits for its store."""
+        return bool(self.num_rows) or bool(self.arena.busy.any())
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether any is in memory."""
+        return self.arena.num_sessions > 0
+
+    @property
+    def has_unborn(self) -> bool:
+        """Whether a session has begun that is there with its first commit."""
+        return bool(self.arena.unborn)
 
     @property
     def saturation(self) -> float:
@@ -132,11 +161,22 @@ class Engine:
         if self.generator is not None:
             self.generator.drain()
 
+    def retire(self, why: str) -> None:
+        """Take no new work from now on, which is told why; what was admitted is finished."""
+        self._scheduler.retire(why)
+        if self.generator is not None:
+            self.generator.retire(why)
+
     def close(self) -> None:
-        """Hand back whatever is under way as failed."""
+        """Hand back whatever is under way as failed; the series tell of nothing that is here any more."""
+        metrics = self.metrics
+        for gauge in (metrics.sessions_live, metrics.queue_depth, metrics.queue_saturation, metrics.state_bytes):
+            gauge.follow(lambda: 0.0)
         self._scheduler.close()
         if self.framed is not None:
-            self.framed.close()
+            self.framed.close(
+                self._scheduler.stopped("the server stopped before this was committed; nothing was applied")
+            )
         if self.generator is not None:
             self.generator.close()
 
@@ -178,8 +218,8 @@ class Engine:
         self.leave(1)
 
     def read_slot(self, slot: int) -> tuple[NDArray[Any], ...]:
-        """Copies of a private slot's states, each of its ``row_shape``."""
-        return self.arena.read(slot)
+        """Copies of what a private slot carries, each of its ``row_shape``."""
+        return self.arena.read(slot)[: self.arena.num_carried]
 
     def start(self, slot: int, inputs: NDArray[Any]) -> PrivateWork:
         """Run a private slot on by ``inputs`` [n, F], with framing by frames; the work's future gives the outputs
@@ -188,6 +228,8 @@ class Engine:
         Unless the outputs arrive, the caller must ``abandon`` the work, which gives the slot back.
         """
         work = PrivateWork(slot, inputs, self.new_future())
+        if self._is_traced:
+            work.span = current_span.get()
         self._scheduler.submit(work)
         return work
 

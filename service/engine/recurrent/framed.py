@@ -17,7 +17,7 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Output
 from ostinato.service.engine.recurrent.batching import Work
 from ostinato.service.engine.recurrent.protocols import Finished, Owner
-from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError
+from ostinato.service.errors import DeadlineExceeded, OstinatoError
 from ostinato.service.inputs.framing import Framer, LeftOver
 from ostinato.service.state.arena import Arena, Slots
 
@@ -33,7 +33,7 @@ class FramedWork(Work):
     def __init__(self, asked: Work, frames: NDArray[Any], left_over: LeftOver) -> None:
         num_frames = len(frames) // asked.num_rows
         super().__init__(asked.slots, frames, asked.num_rows, num_frames, asked.future)
-        self.asked = asked
+        self.asked, self.span = asked, asked.span
         self.left_over = left_over
 
 
@@ -100,10 +100,10 @@ class FramedWorks:
             work.asked.error = work.error
         self._owner.hand_back([work.asked for work in works])  # type: ignore[attr-defined]
 
-    def close(self) -> None:
+    def close(self, error: OstinatoError) -> None:
         """Hand back what waits as failed."""
         works, self._idle = self._idle, []
-        self._fail(works, Draining("the server stopped before this was committed; nothing was applied"))
+        self._fail(works, error)
 
     def _framed(self, work: Work) -> FramedWork:
         framer, arena = self._framer, self._arena

@@ -15,9 +15,10 @@ from ostinato.service.engine.recurrent.observer import IterationObserver
 from ostinato.service.engine.recurrent.progress import Progress
 from ostinato.service.engine.recurrent.protocols import IterationRunner, Owner
 from ostinato.service.engine.recurrent.runner import Result
-from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError, RunFailed
+from ostinato.service.errors import DeadlineExceeded, OstinatoError, RunFailed
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.state.arena import Arena
+from ostinato.service.tracing import Tracer
 
 PASS_SECONDS = 0.005
 """For so long iterations follow each other before the event loop reads again."""
@@ -38,6 +39,7 @@ class Scheduler(Admission):
         arena: holds the state that the work's slots name.
         max_queue_rows: rows accepted and not yet handed back, inclusive.
         observer: shown some iterations; None = none.
+        tracer: told of iterations with works that are traced; None = there are no traces.
         in_thread: see ``Admission``.
         clock: seconds of a monotonic clock.
 
@@ -54,6 +56,7 @@ class Scheduler(Admission):
         max_queue_rows: int,
         metrics: ModelMetrics,
         observer: IterationObserver | None = None,
+        tracer: Tracer | None = None,
         in_thread: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -63,6 +66,7 @@ class Scheduler(Admission):
         self._owner = owner
         self._metrics = metrics
         self._observer = observer
+        self._tracer = tracer
         self._clock = clock
         self.loop = asyncio.get_running_loop()  # kept, since asking which loop runs costs a system call
         self._line = Line(max_batch_size=runner.max_batch_size, max_iteration_steps=runner.max_iteration_steps)
@@ -110,7 +114,7 @@ class Scheduler(Admission):
     def _fail_line(self) -> None:
         # What is handed back lets the next request of its session have its turn, which may submit more.
         while self._line:
-            self._fail(self._line.clear(), Draining("the server stopped before this ran; nothing was applied"))
+            self._fail(self._line.clear(), self.stopped("the server stopped before this ran; nothing was applied"))
 
     def _iterate(self) -> None:
         """Run iterations for a while; or start one, where they run in a thread."""
@@ -175,11 +179,29 @@ class Scheduler(Admission):
         except (Exception, asyncio.CancelledError) as error:
             self._run_failed(iteration, error)
             return
+        if self._tracer is not None:
+            self._trace(self._tracer, iteration, began_at)
         handed_back, finished = self._progress.take(iteration, result, self._clock() - began_at)
         if handed_back:
             self._owner.hand_back(handed_back)
         if finished is not None:
             self._owner.commit(finished)
+
+    def _trace(self, tracer: Tracer, iteration: Iteration, began_at: float) -> None:
+        waits = [
+            (work.span, 0.0 if work.num_done or work.alone else work.submitted_at)
+            for work in iteration.works
+            if work.span is not None
+        ]
+        if waits:
+            manifest = self._arena.manifest
+            attributes = {
+                "ostinato.model": manifest.name,
+                "ostinato.version": manifest.version,
+                "ostinato.rows": iteration.num_rows,
+                "ostinato.steps": iteration.num_steps,
+            }
+            tracer.iteration(waits, began_at, self._clock(), attributes)
 
     def _run_failed(self, iteration: Iteration, error: BaseException) -> None:
         """Let the works of a failed iteration each run alone, so that only the one at fault fails.

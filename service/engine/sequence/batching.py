@@ -32,15 +32,17 @@ class SequenceWork:
 
     Attributes:
         alone: it shared a run that failed, and runs by itself.
+        span: of the trace of whoever waits for it; None = it is not traced.
     """
 
-    __slots__ = ("alone", "context", "future", "num_steps", "rows", "submitted_at")
+    __slots__ = ("alone", "context", "future", "num_steps", "rows", "span", "submitted_at")
 
     def __init__(self, rows: Any, context: Sequence[Any], future: Any) -> None:
         self.rows, self.context, self.future = rows, context, future
         self.num_steps = len(rows)
         self.submitted_at = 0.0
         self.alone = False
+        self.span: Any = None
 
     def __repr__(self) -> str:
         return f"<SequenceWork {self.num_steps} steps>"

@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 
 from ostinato.service.config import Settings
 from ostinato.service.engine.observer import InputObserver
-from ostinato.service.engine.sequence.batching import SequenceWork
+from ostinato.service.engine.sequence.batching import SequenceRun, SequenceWork
 from ostinato.service.engine.sequence.runner import SequenceRunner
 from ostinato.service.engine.sequence.scheduler import RunCost, SequenceScheduler
 from ostinato.service.errors import TooLarge
 from ostinato.service.metrics.sequences import SequenceMetrics
 from ostinato.service.state.arena import Rows
+from ostinato.service.tracing import Tracer, current_span
 
 
 class SequenceEngine:
     """One served version of a model that answers whole sequences.
+
+    Args:
+        tracer: told of runs with sequences that are traced; None = there are no traces.
 
     Attributes:
         manifest: what the graph takes and gives.
@@ -37,6 +41,7 @@ class SequenceEngine:
         settings: Settings,
         metrics: SequenceMetrics,
         *,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.manifest = runner.manifest
@@ -44,6 +49,7 @@ class SequenceEngine:
         self.initial_states: tuple[NDArray[Any], ...] = ()
         self.max_chunk_steps = runner.manifest.limits.max_chunk_steps or settings.max_chunk_steps
         self.max_rows = settings.max_queue_rows
+        self._tracer = tracer
         self._scheduler = SequenceScheduler(
             runner,
             cost,
@@ -51,6 +57,7 @@ class SequenceEngine:
             max_queue_rows=settings.max_queue_rows,
             metrics=metrics,
             observer=InputObserver(runner.manifest, metrics, clock),
+            on_run=None if tracer is None else self._trace,
             clock=clock,
         )
         self.check_room, self.check_rows = self._scheduler.check_room, self._scheduler.check_rows
@@ -62,9 +69,18 @@ class SequenceEngine:
         """Sequences accepted and not yet handed back."""
         return self._scheduler.num_rows
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self.num_rows)
+
     def drain(self) -> None:
         """Take no new work from now on; what was admitted is finished."""
         self._scheduler.drain()
+
+    def retire(self, why: str) -> None:
+        """Take no new work from now on, which is told why; what was admitted is finished."""
+        self._scheduler.retire(why)
 
     def close(self) -> None:
         """Hand back whatever is under way as failed."""
@@ -104,6 +120,9 @@ class SequenceEngine:
             SequenceWork(rows, context or (), self._scheduler.new_future())
             for rows, context in zip(sequences, known, strict=True)
         ]
+        if self._tracer is not None:
+            for work in works:
+                work.span = current_span.get()
         self._scheduler.submit(works)
         futures: list[asyncio.Future[NDArray[Any]]] = [work.future for work in works]
         try:
@@ -114,3 +133,16 @@ class SequenceEngine:
                 if not future.cancel() and not future.cancelled():
                     future.exception()
             raise
+
+    def _trace(self, run: SequenceRun, began_at: float, ended_at: float) -> None:
+        spans = {
+            id(work.span): (work.span, 0.0 if work.alone else work.submitted_at) for work in run.works if work.span
+        }
+        if self._tracer is not None and spans:
+            attributes = {
+                "ostinato.model": self.manifest.name,
+                "ostinato.version": self.manifest.version,
+                "ostinato.rows": len(run.works),
+                "ostinato.steps": run.num_steps,
+            }
+            self._tracer.iteration(spans.values(), began_at, ended_at, attributes)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ostinato.service.engine.admission import Admission
 from ostinato.service.engine.observer import InputObserver
 from ostinato.service.engine.sequence.batching import Company, SequenceLine, SequenceRun, SequenceWork
-from ostinato.service.errors import DeadlineExceeded, Draining, OstinatoError, RunFailed
+from ostinato.service.errors import DeadlineExceeded, OstinatoError, RunFailed
 from ostinato.service.metrics.sequences import SequenceMetrics
 
 PASS_SECONDS = 0.005
@@ -55,6 +55,7 @@ class SequenceScheduler(Admission):
         inline_run_seconds: of a run on the event loop, at most.
         max_queue_rows: sequences accepted and not yet handed back, inclusive.
         observer: shown the first sequence of some runs; None = none.
+        on_run: told of each run that came to its end, and when it began and ended; None = nobody is.
         clock: seconds of a monotonic clock.
     """
 
@@ -67,6 +68,7 @@ class SequenceScheduler(Admission):
         max_queue_rows: int,
         metrics: SequenceMetrics,
         observer: InputObserver | None = None,
+        on_run: Callable[[SequenceRun, float, float], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(max_queue_rows, unit="sequences", in_thread=True)
@@ -75,6 +77,7 @@ class SequenceScheduler(Admission):
         self._inline_run_seconds = inline_run_seconds
         self._metrics = metrics
         self._observer = observer
+        self._on_run = on_run
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._line = SequenceLine(runner.company, max_batch_size=runner.max_batch_size)
@@ -158,8 +161,10 @@ class SequenceScheduler(Admission):
             return
         if self._observer is not None and run_at >= self._observer.due_at:
             self._observer.see(run.works[0].rows, run_at)
-        metrics = self._metrics
-        metrics.run_seconds.observe(self._clock() - run_at)
+        metrics, ended_at = self._metrics, self._clock()
+        if self._on_run is not None:
+            self._on_run(run, run_at, ended_at)
+        metrics.run_seconds.observe(ended_at - run_at)
         metrics.batch_size.observe(len(run.works))
         metrics.iteration_steps.observe(run.num_steps)
         metrics.steps.inc(len(run.works) * run.num_steps - run.padding)
@@ -192,4 +197,4 @@ class SequenceScheduler(Admission):
                 work.future.set_exception(error)
 
     def _fail_line(self) -> None:
-        self._fail(self._line.clear(), Draining("the server stopped before this ran"))
+        self._fail(self._line.clear(), self.stopped("the server stopped before this ran"))

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
 from ostinato.service.state.arena import STALE, Arena
-from ostinato.service.state.base import Address, Commit, SessionPage
+from ostinato.service.state.base import Address, Facts, SessionPage
+from ostinato.service.state.commit import Commit
 from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import MAX_SESSIONS, DurableStore
 from ostinato.service.state.lmdb.checkpoint import Checkpoint
@@ -26,6 +28,7 @@ from ostinato.service.state.lmdb.database import DATA_FILE, Database, is_behinda
 from ostinato.service.state.lmdb.group_sync import GroupSync
 from ostinato.service.state.lmdb.journal import Journal, segment_files
 from ostinato.service.state.lmdb.shared_end import alone_in
+from ostinato.service.state.names import stored_name, tenant_of
 from ostinato.service.state.records import Head, read_head
 from ostinato.service.state.schemas import SCHEMA
 
@@ -37,6 +40,8 @@ Value = TypeVar("Value")
 COUNTED = 10_000
 """Records that are counted in one go."""
 
+LAST = "\x7f"
+"""Behind every id."""
 CURSOR = "lmdb"
 HELD = 250
 """Records that are counted before others have their turn: a millisecond's work."""
@@ -147,35 +152,55 @@ class LmdbStore(DurableStore):
                     records = layout.records(commit, rows)
                     self._journal.append(session_ids, b"".join(records), list(map(len, records)))
                 else:
-                    self._journal.append(session_ids, rows.view(np.uint8), layout.row.itemsize)
+                    self._journal.append(session_ids, rows.view(np.uint8), rows.dtype.itemsize)
         commit.apply(now)
         return self._synced(won) if self._sync_always else won
 
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
-        """See ``Store.page``, by rising id; the cursor is the last id that was looked at."""
+    async def page(
+        self, model: str | None, limit: int, cursor: str | None, now: float, tenant: str | None = None
+    ) -> SessionPage:
+        """See ``Store.page``, by rising name; the cursor is the last one that was looked at."""
         after = None if cursor is None else read_cursor(CURSOR, cursor, str, is_behindable)
+        found: list[Facts] = []
+        num_unreadable = 0
         with self._translated():
             self._journal.follow()
             # One more than there may be on it tells whether there is another page.
-            num_heads = limit + 1
-            stored = dict(self._database.behind(after, num_heads))
-            later = {key for segment in self._journal.segments for key in segment.newest if key > (after or "")}
-            keys = heapq.nsmallest(num_heads, stored.keys() | later)
-            found, num_unreadable = [], 0
-            for key in keys[:limit]:
+            names = list(islice(self._behind(after, limit + 1, tenant), limit + 1))
+            for name, stored in names[:limit]:
                 try:
-                    record = self._journal.read(key)
-                    record = stored.get(key, self._database.read(key)) if record is None else record
-                    head = None if record is None else self._head(key, record)
+                    record = self._journal.read(name)
+                    record = (stored or self._database.read(name)) if record is None else record
+                    head = None if record is None else self._head(name, record)
                 except RecordUnreadable:
                     num_unreadable += 1
                     continue
                 if head is None:
                     continue
                 if not head.is_tombstone and now < head.expires_at and model in (None, head.model):
-                    found.append(head.facts(key))
-        following = write_cursor(CURSOR, keys[limit - 1]) if len(keys) > limit else None
+                    found.append(head.facts(name))
+        following = write_cursor(CURSOR, names[limit - 1][0]) if len(names) > limit else None
         return SessionPage(found, following, num_unreadable)
+
+    def _behind(self, after: str | None, num_heads: int, tenant: str | None) -> Iterator[tuple[str, bytes | None]]:
+        """The names of a tenant's records behind one, in order, and the heads that the database has of them."""
+        if tenant:
+            after = max(after or "", stored_name(tenant, ""))
+        later = {name for segment in self._journal.segments for name in segment.newest}
+        while True:
+            stored = dict(self._database.behind(after, num_heads))
+            names = heapq.nsmallest(num_heads, stored.keys() | {name for name in later if name > (after or "")})
+            if not names:
+                return
+            for name in names:
+                after = name
+                if tenant in (None, tenant_of(name)):
+                    yield name, stored.get(name)
+                elif tenant:
+                    return  # a tenant's names stand together
+                else:
+                    after = stored_name(tenant_of(name), LAST)  # and among the bare ones: behind them
+                    break
 
     async def start(self) -> None:
         """See ``Store.start``; sessions whose record in the journal is damaged are counted."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 SCHEMES = tuple(f"{tls}{kind}" for tls in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster"))
@@ -142,6 +142,11 @@ class RedisAddress:
         """The key of a set of ``model/version``: those that any session was opened with. It never expires."""
         return f"{self.prefix}:versions".encode()
 
+    @property
+    def document_key(self) -> bytes:
+        """The key of what operators decided. It never expires."""
+        return f"{self.prefix}:decisions".encode()
+
     def at(self, server: ServerAddress) -> RedisAddress:
         """The address of one server behind it."""
         return replace(self, hosts=(server,), service=None, is_cluster=False)
@@ -158,16 +163,6 @@ def redis_address(state: str) -> RedisAddress:
     except ValueError as error:
         scheme = state.partition(":")[0]
         raise ValueError(f"--state {scheme if scheme in SCHEMES else 'redis'}://...: {error}; {USAGE}") from None
-
-
-def absolute_files(state: str) -> str:
-    """The same address from any working folder."""
-    names = "|".join(sorted(name for name in _OPTIONS if name.endswith("_file")))
-    return re.sub(
-        rf"(?<=[?&])({names})=([^&]+)",
-        lambda found: f"{found[1]}={quote(str(Path(unquote(found[2])).absolute()))}",
-        state,
-    )
 
 
 def _read(state: str) -> RedisAddress:

@@ -65,13 +65,12 @@ class RedisConnection(asyncio.Protocol):
         server: whom it was made to.
 
     Attributes:
-        is_open: whether something can be sent. What was sent may still be answered when nothing more can.
         is_late: whether an answer took too long, for which it was ended.
     """
 
     def __init__(self, name: str, server: ServerAddress, timeout_seconds: float) -> None:
         self.server = server
-        self.is_open = False
+        self._takes_more = False
         self.is_late = False
         self._name = name
         self._timeout_seconds = timeout_seconds
@@ -81,6 +80,12 @@ class RedisConnection(asyncio.Protocol):
         self._made_at = self._loop.time()
         self._requests: deque[_Request] = deque()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be sent. What was sent may still be answered when nothing more can."""
+        # A connection that was reset is closing before its end is told.
+        return self._takes_more and self._transport is not None and not self._transport.is_closing()
 
     @property
     def is_over(self) -> bool:
@@ -96,7 +101,7 @@ class RedisConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.Protocol``."""
         self._transport = cast(asyncio.Transport, transport)
-        self.is_open = True
+        self._takes_more = True
 
     def send(self, packed: bytes, num_answers: int) -> asyncio.Future[list[Any]]:
         """Send commands; the future gives what Redis says to each, errors among it as ``hiredis.ReplyError``.
@@ -134,7 +139,7 @@ class RedisConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
-        self.is_open = False
+        self._takes_more = False
         if self._timer is not None:
             self._timer.cancel()
         why = f"ended the connection{f' ({exc})' if exc else ''}"
@@ -147,13 +152,13 @@ class RedisConnection(asyncio.Protocol):
 
     def retire(self) -> None:
         """Send nothing any more, and end it when what was sent is answered."""
-        self.is_open = False
+        self._takes_more = False
         if self._transport is not None and not self._requests:
             self._transport.close()
 
     def abort(self) -> None:
         """End the connection at once."""
-        self.is_open = False
+        self._takes_more = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -164,7 +169,7 @@ class RedisConnection(asyncio.Protocol):
         if (word in TURNED_AWAY and age_seconds >= TURNED_AWAY_SECONDS) or (
             word in IN_DOUBT and age_seconds >= DOUBT_SECONDS
         ):
-            self.is_open = False
+            self._takes_more = False
 
     def _look_after(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._check, self._loop.time() + seconds)

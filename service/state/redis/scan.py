@@ -8,7 +8,8 @@ from typing import NamedTuple
 import hiredis
 
 from ostinato.service.errors import RecordUnreadable
-from ostinato.service.state.records import HEAD_BYTES, Head, read_head
+from ostinato.service.state.names import tenant_of
+from ostinato.service.state.records import HEAD_BYTES, Head, is_cut, read_head
 from ostinato.service.state.redis.connection import Refused, pack
 from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
 
@@ -23,6 +24,10 @@ class Position(NamedTuple):
     node: int = 0
     scan: int = 0
     left: tuple[str, ...] = ()
+
+    def of_tenant(self, tenant: str | None) -> Position:
+        """The position without the sessions of other tenants, which nobody is to read from it; None = of all."""
+        return self if tenant is None else self._replace(left=tuple(n for n in self.left if tenant_of(n) == tenant))
 
     def is_possible(self) -> bool:
         """Whether there may be such a one."""
@@ -65,6 +70,11 @@ class Scan:
         keys = [self._session_key + session_id.encode() for session_id in session_ids]
         commands = [Command(cluster_slot(key), pack("GETRANGE", key, 0, HEAD_BYTES - 1)) for key in keys]
         answers = await self._servers.read(commands)
+        cut = [row for row, answer in enumerate(answers) if type(answer) is bytes and is_cut(answer)]
+        if cut:  # a long name of a source is in it
+            commands = [Command(cluster_slot(keys[row]), pack("GET", keys[row])) for row in cut]
+            for row, answer in zip(cut, await self._servers.read(commands), strict=True):
+                answers[row] = answer
         heads: list[Head | RecordUnreadable | None] = []
         for session_id, answer in zip(session_ids, answers, strict=True):
             if isinstance(answer, hiredis.ReplyError):

@@ -60,14 +60,15 @@ class RedisServers:
 
     def ask(self, commands: Sequence[Command], resent: set[int] | None = None) -> Awaitable[list[Any]]:
         """Send commands, at once where there is one server; what is awaited gives what Redis says to each, errors
-        among it as ``hiredis.ReplyError``.
+        among it as ``hiredis.ReplyError``. Where a cluster's server cannot be asked, others are all the same: in the
+        places of its answers stands the ``RedisError``.
 
         Args:
             resent: gets the index of each command that some server was sent before and did not answer: whatever is
                 said to it now, it may have been done then. None = that does not matter.
 
         Raises:
-            Unreachable, AnswerLost, Refused: by what is awaited.
+            Unreachable, AnswerLost, Refused: by what is awaited, where none of them was answered.
         """
         if self.is_one:
             packed = commands[0].packed if len(commands) == 1 else b"".join([each.packed for each in commands])
@@ -83,7 +84,11 @@ class RedisServers:
         if not self.is_one:
             await self._find_out()
             if self._is_cluster:
-                return await self._ask_cluster(commands, set())
+                answers = await self._ask_cluster(commands, set())
+                for answer in answers:
+                    if isinstance(answer, RedisError):
+                        raise answer
+                return answers
         return await self._read_one([command.packed for command in commands])
 
     async def nodes(self) -> list[ServerAddress]:
@@ -216,10 +221,15 @@ class RedisServers:
             await self._ask_nodes(commands, left, answers, resent)
             left, has_to_wait = self._redirect(commands, left, answers)
             if not left:
-                return answers
+                break
             if has_to_wait:
                 await asyncio.sleep(MOVE_SECONDS)
-        return answers
+        errors = [answer for answer in answers if isinstance(answer, RedisError)]
+        if len(errors) < len(answers):
+            return answers
+        if all(isinstance(error, Unreachable) for error in errors):
+            raise errors[0]
+        raise AnswerLost(str(errors[0])) from errors[0]
 
     async def _ask_nodes(
         self,
@@ -240,18 +250,16 @@ class RedisServers:
                     packed.insert(position, pack("ASKING"))
             asked.append(self._link(node).ask(b"".join(packed), len(packed), partial(resent.update, indices)))
         results = await asyncio.gather(*asked, return_exceptions=True)
-        errors = [result for result in results if isinstance(result, BaseException)]
-        for node, result in zip(parts, results, strict=True):
-            if isinstance(result, BaseException) or is_elsewhere(result):
+        for node, indices, result in zip(parts, parts.values(), results, strict=True):
+            if isinstance(result, RedisError):
                 self._doubt(node)
-        if errors:
-            if any(not isinstance(error, RedisError) for error in errors):
-                raise errors[0]
-            if len(errors) == len(results) and all(isinstance(error, Unreachable) for error in errors):
-                raise errors[0]
-            raise AnswerLost(str(errors[0])) from errors[0]
-        for indices, result in zip(parts.values(), results, strict=True):
-            assert not isinstance(result, BaseException)
+                for index in indices:
+                    answers[index] = result
+                continue
+            if isinstance(result, BaseException):
+                raise result
+            if is_elsewhere(result):
+                self._doubt(node)
             said = iter(result)
             for index in indices:
                 if left[index][1]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError, RecordUnreadable, StateStoreUnavailable
 from ostinato.service.state.arena import STALE, Arena
-from ostinato.service.state.base import Address, Commit, Facts, SessionPage, Snapshot
+from ostinato.service.state.base import Address, Facts, SessionPage, Snapshot
+from ostinato.service.state.commit import Commit
 from ostinato.service.state.cursor import read_cursor, write_cursor
 from ostinato.service.state.durable import MAX_SESSIONS, DurableStore
 from ostinato.service.state.records import Head, read_head
@@ -133,12 +134,15 @@ class RedisStore(DurableStore):
         commit = replace(commit, states=[states.copy() for states in commit.states])
         return self._settle(sent, whole, commit, new_stamps, may_win, now)
 
-    async def page(self, model: str | None, limit: int, cursor: str | None, now: float) -> SessionPage:
+    async def page(
+        self, model: str | None, limit: int, cursor: str | None, now: float, tenant: str | None = None
+    ) -> SessionPage:
         """See ``Store.page``, in Redis' own order.
 
         A session that is there all the while is on a page; as with Redis' ``SCAN``, it may be on two.
         """
         position = Position() if cursor is None else read_cursor(CURSOR, cursor, Position, Position.is_possible)
+        position = position.of_tenant(tenant)
         found: list[Facts] = []
         num_unreadable = 0
         with _translated():
@@ -163,7 +167,7 @@ class RedisStore(DurableStore):
                 following = await self._all.next(position, max(MIN_SCAN_KEYS, limit - len(found)))
                 if following is None:
                     return SessionPage(found, None, num_unreadable)
-                position = following
+                position = following.of_tenant(tenant)
         return SessionPage(found, write_cursor(CURSOR, position), num_unreadable)
 
     async def start(self) -> None:
@@ -226,7 +230,7 @@ class RedisStore(DurableStore):
             keep_seconds = self._tombstone_seconds + (0 if head.is_tombstone else head.ttl_seconds)
             stamps = np.frombuffer((record or b"")[:8].ljust(8, b"\xff"), "<i8")
             with _translated(is_write=True):
-                won, unknown = await self._swaps.begin(
+                won, unknown, _ = await self._swaps.begin(
                     [self._session_key + session_id.encode()], stamps, [made], np.array([keep_seconds], np.float64)
                 )
                 if unknown is not None:
@@ -252,16 +256,18 @@ class RedisStore(DurableStore):
     ) -> NDArray[np.bool_]:
         """Put into memory what Redis took: of ``commit``, the rows ``may_win`` of the whole; returns which of all.
 
-        Where the answer was lost, the copies keep their stamps: if Redis took the records, its stamps are others.
+        Where the answer was lost, the copies keep their stamps: if Redis took the records, its stamps are others. One
+        server of a cluster that fails is that for its own sessions, and none of the others'.
         """
         with _translated(is_write=True):
-            taken, unknown = await sent
+            taken, unknown, trouble = await sent
         won = may_win.copy()
         won[may_win] = taken
         if unknown is not None:
             self._residents.mark_slots_stale(commit.arena, commit.slots[unknown])
             whole.unknown = np.zeros(len(may_win), np.bool_)
             whole.unknown[may_win] = unknown
+            whole.trouble = trouble
         committed = commit.of(taken)
         committed.apply(now)
         committed.arena.stamp[committed.slots] = new_stamps[taken]

@@ -61,10 +61,18 @@ _SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
 class Swapped(NamedTuple):
-    """What became of swaps: which have won, bool ``[R]``; and of which it is not known, None = of none."""
+    """What became of swaps.
+
+    Attributes:
+        won: which of them have won, bool ``[R]``.
+        unknown: of which it is not known, bool ``[R]``; None = of none.
+        trouble: what a server said, or did not say, to those of which it is not known; None = each was answered in the
+            end.
+    """
 
     won: NDArray[np.bool_]
     unknown: NDArray[np.bool_] | None
+    trouble: str | None = None
 
 
 class Swaps:
@@ -90,7 +98,8 @@ class Swaps:
             keep: for how many seconds from now, ``[R]``; ``inf`` = for ever.
 
         Raises:
-            RedisError: by what is awaited.
+            RedisError: by what is awaited, where no server has done its part. One of several servers that has not is no
+                error for the others' part.
         """
         keep_milliseconds = np.maximum(np.ceil(keep * 1000), MIN_MILLISECONDS).astype("<f8")
         groups = self._groups(keys)
@@ -138,24 +147,28 @@ class Swaps:
             except RedisError as error:
                 if len(unseen) == len(answers) and not resent:
                     raise
-                raise AnswerLost(str(error)) from error
+                later = [AnswerLost(str(error))] * len(unseen)
             resent.update(unseen[index] for index in later_resent)
             for index, answer in zip(unseen, later, strict=True):
                 answers[index] = answer
-        errors = [answer for answer in answers if isinstance(answer, hiredis.ReplyError)]
-        if errors:
-            said = self._servers.refusal(errors[0])
+        failed = [index for index, answer in enumerate(answers) if isinstance(answer, (hiredis.ReplyError, RedisError))]
+        trouble = self._said(answers[failed[0]]) if failed else None
+        if trouble is not None and len(failed) == len(answers):
             # What is refused now may have been done when it was first sent.
-            raise Refused(said) if len(errors) == len(answers) and not resent else AnswerLost(said)
-        won = np.empty(sum(map(len, groups)), np.bool_)
-        for rows, answer in zip(groups, answers, strict=True):
-            won[rows] = np.frombuffer(answer, np.uint8) == ord("1")
-        if not resent:
+            was_refused = all(isinstance(answer, hiredis.ReplyError) for answer in answers) and not resent
+            raise Refused(trouble) if was_refused else AnswerLost(trouble)
+        won = np.zeros(sum(map(len, groups)), np.bool_)
+        for index in {*range(len(groups))}.difference(failed):
+            won[groups[index]] = np.frombuffer(answers[index], np.uint8) == ord("1")
+        if not resent and not failed:
             return Swapped(won, None)
         unknown = np.zeros(len(won), np.bool_)
-        for index in resent:
+        for index in resent.union(failed):
             unknown[groups[index]] = ~won[groups[index]]
-        return Swapped(won, unknown if unknown.any() else None)
+        return Swapped(won, unknown if unknown.any() else None, trouble)
+
+    def _said(self, failure: Any) -> str:
+        return str(failure) if isinstance(failure, RedisError) else self._servers.refusal(failure)
 
 
 def _numbered(keys: Sequence[bytes]) -> bytes:

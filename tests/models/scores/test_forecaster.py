@@ -16,8 +16,8 @@ from ostinato.models.scores.forecaster import (
     judge,
     mean_absolute_errors,
 )
-from ostinato.models.scores.rivals import persistence
 from ostinato.models.training.forecasting import origins_of
+from ostinato.naive_forecasts import persistence
 
 NAN = float("nan")
 STATISTICS = TrainingStatistics((2.0,), (1.0,), (1.0,), (3.0,), (0.0,))

@@ -4,20 +4,7 @@ import numpy as np
 import pytest
 
 from ostinato.models.data.series import Series
-from ostinato.models.scores.rivals import Autoregression, persistence, seasonal_naive
-
-NAN = float("nan")
-
-
-def test_persistence_looks_over_holes_and_never_ahead() -> None:
-    target = np.array([1, NAN, 5], np.float32)
-    assert persistence(target, range(3), 2).tolist() == [[1.0, 1.0], [1.0, 1.0], [5.0, 5.0]]
-
-
-def test_the_seasonal_naive_forecast_knows_nothing_after_its_origin() -> None:
-    target = np.array([1, 2, 3, 4, NAN, 60, 70], np.float32)
-    # At step 4, season 2: of 5 the value at 3; of 6 that at 4, a hole, so that at 2; of 7 that of 5 again.
-    assert seasonal_naive(target, range(4, 5), 3, 2).tolist() == [[4.0, 3.0, 4.0]]
+from ostinato.models.scores.rivals import Autoregression
 
 
 def test_a_linear_autoregression_finds_its_recursion_and_feeds_itself() -> None:

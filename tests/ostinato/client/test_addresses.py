@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from ostinato.client.addresses import shown
+from ostinato.client.addresses import part_of_path, shown
 from ostinato.client.async_client import AsyncClient
 from ostinato.client.client import Client
 from ostinato.errors import ServiceUnreachable
@@ -39,3 +39,11 @@ def test_no_error_of_a_client_tells_a_password(address: str) -> None:
 def test_no_client_shows_its_password() -> None:
     for kind in (Client, AsyncClient):
         assert "secret" not in repr(kind("http://me:secret@127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("m", "m"), (".", "%2E"), ("..", "%2E%2E"), ("1.2", "1.2"), ("a/b c", "a%2Fb%20c"), ("a%41", "a%2541")],
+)
+def test_a_name_is_one_part_of_a_path(name: str, expected: str) -> None:
+    assert part_of_path(name) == expected

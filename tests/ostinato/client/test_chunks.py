@@ -125,7 +125,7 @@ async def test_names_of_a_version_that_is_not_told_are_refused_and_numbers_are_n
     async with make_client(kind, Network(service)) as client:
         session = client.session("half", keep=True)
         async with session:
-            with pytest.raises(InputError, match="features of half/1 are not told any more, for another"):
+            with pytest.raises(InputError, match="does not tell the features of half/1"):
                 await session.step(FRAME)
             await session.step([7.0, 8.0])
     assert service.sent == [[7.0, 8.0]]

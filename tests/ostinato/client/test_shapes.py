@@ -293,6 +293,81 @@ async def test_of_a_version_that_is_not_told_any_more_inputs_are_sent_as_they_ar
     async with make_client(kind, Network(service)) as client:
         [made] = await client.predict("half", [{"load": np.array([[1, 2], [3, 4]]), "day": [[0], [1]]}], version="1")
         assert made["kind"].tolist() == [[5], [6]]
-        with pytest.raises(InputError, match="not told any more"):
+        with pytest.raises(InputError, match="does not tell the features of half/1"):
             await client.predict("half", [{"load": Frame({"load": [1], "price": [2]}), "day": [[0]]}], version="1")
     assert service.bodies[0]["sequences"] == [STEPS]
+
+
+class Versions(FakeService):
+    """Serves versions 1 and 2, of which 2 has its features the other way round, and ``best`` is an alias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.best = self.default = "1"
+        self.asked: list[str] = []
+        self.bodies: list[Any] = []
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "DELETE":
+            return httpx2.Response(204)
+        if request.method == "POST":
+            self.bodies.append(json.loads(request.content))
+            version = self.bodies[-1].get("version", self.default).replace("best", self.best).replace("3", "1")
+            if session_id := self.bodies[-1].get("session_id"):
+                session = {"session_id": session_id, "model": "half", "version": version, "steps": 0}
+                return httpx2.Response(201, json=session)
+            return httpx2.Response(200, json={"model": "half", "version": version, "outputs": [[[1.0]]]})
+        self.asked.append(request.url.params.get("version", self.default))
+        version = self.asked[-1].replace("best", self.best)
+        if version == "3":
+            return httpx2.Response(404, json={"code": "unknown_model", "detail": "half has no version 3"})
+        features = ["load", "price"] if version == "1" else ["price", "load"]
+        inputs = [{"name": "load", "shape": ["B", "T", 2], "features": features}]
+        manifest = {"version": version, "inputs": inputs, "outputs": [{"name": "level", "shape": ["B", "T", 1]}]}
+        return httpx2.Response(200, json={"model": "half", "version": version, "manifest": manifest})
+
+
+async def test_each_version_and_an_alias_are_asked_for_their_own_features(kind: str) -> None:
+    service = Versions()
+    frame = Frame({"load": [1.0], "price": [2.0]})
+    async with make_client(kind, Network(service)) as client:
+        for version in ("1", "2", "1", "best"):
+            await client.predict("half", [frame], version=version)
+        service.best = "2"
+        await client.predict("half", [frame], version="best")
+        with pytest.raises(InputError, match="does not tell the features of half/3"):
+            await client.predict("half", [frame], version="3")
+    sent = [body["sequences"][0][0] for body in service.bodies]
+    assert sent == [[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0], [2.0, 1.0]]
+    assert service.asked == ["1", "2", "best", "best", "3"]
+
+
+async def test_an_alias_may_be_asked_for_wherever_a_version_may(kind: str) -> None:
+    service = Versions()
+    async with make_client(kind, Network(service)) as client:
+        async with client.session("half", session_id="a", version="best") as session:
+            assert session.version == "1"
+        service.best = "2"
+        async with client.session("half", session_id="b", version="best") as session:
+            assert session.version == "2"
+        with pytest.raises(UnexpectedAnswer, match="it is about version '1', and '3' was asked for"):
+            async with client.session("half", session_id="c", version="3"):
+                pass
+    assert service.asked == ["best", "3"]
+
+
+async def test_names_are_put_in_the_order_of_the_version_that_is_meant_by_now(kind: str) -> None:
+    service = Versions()
+    frame = Frame({"load": [1.0], "price": [2.0]})
+    async with make_client(kind, Network(service)) as client:
+        for service.default in ("1", "2", "1"):
+            await client.predict("half", [frame])
+            await client.predict("half", [[[1.0, 2.0]]])
+    assert [(body.get("version"), body["sequences"]) for body in service.bodies] == [
+        ("1", [[[1.0, 2.0]]]),
+        (None, [[[1.0, 2.0]]]),
+        ("2", [[[2.0, 1.0]]]),
+        (None, [[[1.0, 2.0]]]),
+        ("1", [[[1.0, 2.0]]]),
+        (None, [[[1.0, 2.0]]]),
+    ]

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-import inspect
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx2
 import pytest
+from typer.main import get_command
 
 from ostinato.commands.serve import _bentoml_home, plan_launch, serve
 from ostinato.errors import SettingsError
@@ -27,7 +28,33 @@ def _nothing_becomes_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_setting_is_a_flag() -> None:
-    assert set(inspect.signature(serve).parameters) == set(Settings.model_fields)
+    options = {option.name for option in get_command(serve).params}
+    assert options == {*Settings.model_fields, "state_file", "models_file", "config", "print_config"}
+
+
+def test_help_says_of_a_setting_what_it_is_its_bounds_its_variable_and_its_default(run_command: RunCommand) -> None:
+    lines = run_command("serve", "--help").output
+    for said in (
+        "TCP port to listen on; 0 = any free one. 0 to 65535. [OSTINATO_PORT]",
+        "[default: (1GiB)]",
+        " Limits ",
+    ):
+        assert said in lines
+
+
+def test_without_the_service_s_libraries_there_is_help_and_a_sentence_for_whatever_is_typed(tmp_path: Path) -> None:
+    code = "import sys\nsys.modules['pydantic'] = sys.modules['bentoml'] = None\nfrom ostinato.cli import main\nmain()"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "serve", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    shown = run("--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Serve every model of a repository" in shown.stdout
+    refused = run("--port", "3001")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "'ostinato serve' needs the extra serve: pip install" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -41,8 +68,11 @@ def test_every_setting_is_a_flag() -> None:
         (("--state", "memory://", "--workers", "2"), "--workers 2: memory:// serves one worker"),
         (("--workers", "0"), "--workers '0': input should be greater than or equal to 1"),
         (("--host", "example.org"), "--host 'example.org': give an address"),
-        (("--grpc-port", "0", "--grpc-key", "k.pem"), "--grpc-certificate and --grpc-key belong together"),
+        (("--grpc-port", "0", "--certificate-key", "k.pem"), "--certificate and --certificate-key belong together"),
         (("--port", "0", "--grpc-port", "70000"), "--grpc-port '70000': "),
+        (("--port", "1", "--port", "2"), "--port is given 2 times; once is enough"),
+        (("--require-models", "--no-require-models"), "--require-models is given 2 times; once is enough"),
+        (("--state", "memory://", "--state-file", "s"), "--state and --state-file give the same setting; leave one"),
         (("--drain-seconds", "-1"), "--drain-seconds '-1.0': input should be greater than or equal to 0"),
     ],
 )
@@ -80,8 +110,59 @@ def test_a_taken_grpc_port_is_refused(models: Path, run_command: RunCommand) -> 
     assert f"--grpc-port {port} at 127.0.0.1: address already in use" in result.stderr
 
 
+def test_what_is_wrong_is_named_where_it_stands(
+    models: Path, tmp_path: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OSTINATO_STATE")
+    file = tmp_path / "ostinato.toml"
+    file.write_text(f'repository = "{models}"\nhost = "nowhere"\n')
+    told = run_command("serve", "--config", file).stderr
+    assert told.startswith(f"error: host ({file}, line 2) 'nowhere': give an address")
+    file.write_text(f'repository = "{models}"\nport = 0\nworkers = 2\nstate = "memory://"\n')
+    told = run_command("serve", "--config", file).stderr
+    assert told.startswith(f"error: workers ({file}, line 3) 2: memory:// serves one worker")
+    monkeypatch.setenv("OSTINATO_WORKERS", "3")
+    assert run_command("serve", "--config", file).stderr.startswith("error: OSTINATO_WORKERS 3: memory://")
+
+
+def test_a_file_reaches_the_server_with_its_paths(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OSTINATO_STATE")
+    (tmp_path / "models").symlink_to(models)
+    file = tmp_path / "ostinato.toml"
+    file.write_text('repository = "models"\nport = 0\nmax_beams = 3\nttl_seconds = 9\n')
+    environment = {"OSTINATO_CONFIG": str(file), "OSTINATO_STATE": "memory://", "OSTINATO_TTL_SECONDS": "8"}
+    launch = plan_launch({"ttl_seconds": 7.5}, environment)
+    assert {name: launch.environment.get(name) for name in ("OSTINATO_CONFIG", "OSTINATO_REPOSITORY")} == {
+        "OSTINATO_CONFIG": None,
+        "OSTINATO_REPOSITORY": f"{tmp_path}/models",
+    }
+    assert (launch.environment["OSTINATO_MAX_BEAMS"], launch.environment["OSTINATO_TTL_SECONDS"]) == ("3", "7.5")
+    assert launch.url == f"http://127.0.0.1:{launch.environment['OSTINATO_PORT']}"
+
+
+def test_a_configuration_is_printed_and_nothing_is_made(
+    tmp_path: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OSTINATO_STATE", "lmdb://absent")
+    monkeypatch.setenv("OSTINATO_DRAIN_SECOND", "1")
+    result = run_command("serve", "--print-config", "--repository", "absent", "--port", 1)
+    assert result.exit_code == 0
+    assert "port = 1  # --port\n" in result.stdout
+    assert tomllib.loads(result.stdout)["state"] == f"lmdb://{tmp_path}/absent"
+    assert result.stderr == (
+        "warning: OSTINATO_DRAIN_SECOND is no setting and is not heeded; did you mean OSTINATO_DRAIN_SECONDS?\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+    refused = run_command("serve", "--print-config", "--workers", "0")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.endswith("\nerror: --workers '0': input should be greater than or equal to 1\n")
+
+
 def test_any_grpc_port_is_settled_and_said_at_the_start(models: Path) -> None:
-    launch = plan_launch({"repository": models, "port": 0, "grpc_port": 0}, {})
+    launch = plan_launch({"repository": models, "port": 0, "grpc_port": 0}, os.environ)
     port = int(launch.environment["OSTINATO_GRPC_PORT"])
     assert port > 0
     assert f"for gRPC on 127.0.0.1:{port}" in launch.environment["_OSTINATO_ANNOUNCEMENT"]
@@ -124,10 +205,10 @@ def test_flags_go_before_variables_and_both_reach_the_server(models: Path, monke
 
 
 def test_port_0_and_localhost_become_a_real_address(models: Path) -> None:
-    launch = plan_launch({"repository": models, "port": 0, "host": "localhost"}, {})
+    launch = plan_launch({"repository": models, "port": 0, "host": "localhost"}, os.environ)
     assert launch.url.startswith("http://127.0.0.1:")
     with pytest.raises(SettingsError):
-        plan_launch({"repository": models, "host": "no-address"}, {})
+        plan_launch({"repository": models, "host": "no-address"}, os.environ)
 
 
 def test_a_home_that_cannot_hold_files_is_replaced(tmp_path: Path) -> None:

@@ -73,7 +73,17 @@ def test_sessions_are_listed_for_programs(server: ServerProcess, sums: list[str]
     result = run_command("sessions", "list", "--json", "--url", server.url)
     listed = [json.loads(line) for line in result.output.splitlines()]
     assert sorted(each["session_id"] for each in listed) == sorted(sums)
-    assert set(listed[0]) == {"session_id", "model", "version", "steps", "opened_at", "expires_at"}
+    assert set(listed[0]) == {
+        "session_id",
+        "model",
+        "version",
+        "steps",
+        "opened_at",
+        "expires_at",
+        "last_at",
+        "source",
+        "offset",
+    }
     assert {(each["model"], each["version"], each["steps"]) for each in listed} == {("loads", "1", 1)}
     limited = run_command("sessions", "list", "--json", "--limit", 1, "--url", server.url)
     assert len(limited.output.splitlines()) == 1

@@ -140,3 +140,22 @@ def test_a_time_with_a_zone_is_found_by_the_moment_that_it_is(tmp_path: Path) ->
 
 def test_a_fault_outside_the_rows_asked_for_does_not_matter(tmp_path: Path) -> None:
     assert rows(write(tmp_path, "x\nbad\n2\nworse\n"), ONE, first="2", limit=1) == [[2.0]]
+
+
+def test_each_series_is_read_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "sites.csv"
+    rows = ["b,2026-01-01 00:00,1", "a,2026-01-01 01:00,10", "b,2026-01-01 02:00,3", "a,2026-01-01 02:00,20"]
+    path.write_text("\n".join(["site,time,x", *rows]))
+    part = {"features": ["x"], "missing": True}
+    table = InputTable(path, part)
+    found = table.read_each("site")
+    # An hour is missing in b alone: of two hours between its rows nobody knows, and of a there are none.
+    assert {name: [row.inputs for row in rows.rows] for name, rows in found.items()} == {
+        "b": [[1.0], [3.0]],
+        "a": [[10.0], [20.0]],
+    }
+    later = table.read_each("site", first="2026-01-01 01:30", before=5)
+    assert {name: (len(rows.rows), rows.num_ahead) for name, rows in later.items()} == {"b": (2, 1), "a": (2, 1)}
+    assert list(table.read_each("site", first="2026-01-01 02:00", limit=1)) == ["b", "a"]
+    with pytest.raises(TableError, match="there is no row from 2027 on"):
+        table.read_each("site", first="2027")

@@ -13,7 +13,8 @@ from ostinato.client.arrays import Array
 from ostinato.client.async_client import AsyncClient
 from ostinato.errors import CommandError, SeqConflict
 from ostinato.tools.input_table import InputRow, InputTable
-from ostinato.tools.replay import Arrival, ModelShape, ReplayOptions, replay
+from ostinato.tools.model_shape import ModelShape
+from ostinato.tools.replay import Arrival, ReplayOptions, replay
 from tests.ostinato.conftest import RunCommand
 from tests.ostinato.fake_service import FakeService, Network
 from tests.server import ServerProcess

@@ -12,7 +12,7 @@ import pytest
 
 from ostinato.service.artifact.manifest import DataFile, Manifest
 from ostinato.service.artifact.regular_files import sha256_of
-from ostinato.service.artifact.version_files import check_files, describe_others
+from ostinato.service.artifact.version_files import check_files, describe_others, listed_files
 from ostinato.service.catalogue.repository import read_manifest
 from ostinato.service.errors import ModelRejected
 from tests import networks
@@ -83,7 +83,7 @@ def test_a_file_that_nothing_lists_is_told(version: Path) -> None:
     assert "does not list 'notes.txt', which nothing reads" in told
 
 
-@pytest.mark.parametrize("listed", [[], {"golden.safetensors": "0"}, {"../x": "0" * 64}, {"golden.safetensors": 1}])
+@pytest.mark.parametrize("listed", [[], {"golden.safetensors": "0"}, {"golden.safetensors": 1}])
 def test_a_list_that_is_none_is_refused(listed: Any, version: Path) -> None:
     content = json.loads((version / "model.json").read_text())
     content["provenance"]["files"] = listed
@@ -98,3 +98,42 @@ def test_an_empty_graph_is_refused(version: Path) -> None:
     step = manifest.graphs["step"].model_copy(update={"sha256": sha256_of(version / "model.onnx")})
     with pytest.raises(ModelRejected, match="the file is empty"):
         check_files(manifest.model_copy(update={"graphs": {"step": step}}), version)
+
+
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    "a/b",
+    "../a",
+    "a\0b",
+    "a\nb",
+    "\x1b[31m",
+    "\x9b",
+    "\ud800",
+    "x" * 256,
+    "ü" * 128,
+    "model.json",
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_list_of_what_cannot_be_a_file_is_refused_in_words(name: str, version: Path) -> None:
+    manifest = Manifest.read(version)
+    files = {**manifest.provenance["files"], name: "0" * 64}
+    manifest = manifest.model_copy(update={"provenance": {**manifest.provenance, "files": files}})
+    for look in (check_files, listed_files):
+        with pytest.raises(ModelRejected) as caught:
+            look(manifest, version)
+        told = str(caught.value)
+        assert told.endswith(f"model.json: it lists {name[:80]!r}, which is no name of a file")
+        assert told.isprintable()
+
+
+def test_a_file_may_have_any_other_name(version: Path) -> None:
+    for name in ("..a", "notes ü.txt", "x" * 255, "-", "a\\b", ".hidden"):
+        (version / name).write_text("of the author")
+    manifest = Manifest.read(version)
+    described = describe_others(manifest, version)
+    described.write(version)
+    assert check_files(Manifest.read(version), version) == []

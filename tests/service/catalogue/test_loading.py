@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from ostinato.service.artifact.manifest import ANY, Promise
 from ostinato.service.catalogue import loading
 from ostinato.service.catalogue.loading import Loader, load_version
+from ostinato.service.catalogue.postponement import Postponement
+from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
 from ostinato.service.errors import Draining, ModelRejected, StateStoreUnavailable
 from ostinato.service.state.memory import MemoryStore
@@ -151,7 +154,7 @@ async def test_what_the_system_refused_is_tried_again_and_told_once(
         return load_version(directory, settings)
 
     monkeypatch.setattr(loading, "load_version", load_at_the_third)
-    monkeypatch.setattr(loading.Postponement, "put_off", lambda _: None)
+    monkeypatch.setattr(Postponement, "put_off", lambda _: None)
     stage = Stage(tmp_path)
     await stage.loader.load()
     (rejection,) = stage.house.catalogue.rejections
@@ -180,7 +183,7 @@ async def test_at_the_systems_limit_of_open_files_what_could_not_be_read_is_put_
 ) -> None:
     directory = networks.lstm().write(tmp_path, np.ones((2, 3, 3), np.float32))
     stage = Stage(tmp_path)
-    monkeypatch.setattr(loading.Postponement, "put_off", lambda _: None)
+    monkeypatch.setattr(Postponement, "put_off", lambda _: None)
     await asyncio.to_thread(os.getpid)  # there is a thread
     free = os.dup(0)
     os.close(free)
@@ -208,7 +211,7 @@ async def test_a_load_needs_no_room_on_any_disk(tmp_path: Path) -> None:
 
 
 def test_pauses_between_tries_grow_to_a_limit() -> None:
-    postponed = loading.Postponement()
+    postponed = Postponement()
     pauses = [(postponed.put_off(), postponed.pause_seconds)[1] for _ in range(8)]  # type: ignore[func-returns-value]
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
@@ -251,3 +254,88 @@ def test_a_version_that_was_exported_before_guards_against_nan_and_wrong_codes_i
     assert [record.levelname for record in caplog.records if "did not look for NaN" in record.message] == (
         ["WARNING"] if is_told else []
     )
+
+
+async def test_a_rejection_ends_with_its_folder_and_what_comes_in_its_place_is_tried(tmp_path: Path) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    (directory / "model.json").write_bytes(b"{")
+    stage = Stage(tmp_path)
+    await stage.loader.load()
+    assert stage.house.value("ostinato_models_failed") == 1
+    name = directory.parent.name
+    aside = directory.rename(tmp_path / ".aside")
+    await stage.loader.retry()
+    assert stage.house.catalogue.rejections == []
+    assert stage.house.value("ostinato_models_failed") == 0
+    assert stage.house.metrics.version_failed.numbers()[name, "1"] == [0]
+    await stage.loader.retry()
+    aside.rename(directory)
+    await stage.loader.retry()
+    assert [(each.model, each.version) for each in stage.house.catalogue.rejections] == [(name, "1")]
+    shutil.rmtree(directory)
+    await stage.loader.retry()
+    networks.accumulator().write(tmp_path, INPUTS)
+    await stage.loader.retry()
+    assert (stage.served, stage.house.catalogue.rejections) == ([name], [])
+
+
+async def test_a_repository_that_cannot_be_looked_at_ends_no_rejection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    stage = Stage(tmp_path)
+    await stage.loader.load()
+
+    def find_none(_: Path) -> list[Path]:
+        raise ModelRejected("the repository: Permission denied")
+
+    monkeypatch.setattr(loading, "find_versions", find_none)
+    await stage.loader.retry()
+    assert [each.model for each in stage.house.catalogue.rejections] == ["broken"]
+
+
+async def test_a_version_is_loaded_once_whoever_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    loads: list[Path] = []
+
+    def load(path: Path, settings: Settings) -> object:
+        loads.append(path)
+        return load_version(path, settings)
+
+    monkeypatch.setattr(loading, "load_version", load)
+    stage = Stage(tmp_path)
+    await asyncio.gather(stage.loader.load(), *(stage.loader.try_now(directory) for _ in range(3)))
+    await stage.loader.load()
+    assert (loads, stage.served) == ([directory], [directory.parent.name])
+
+
+async def test_no_child_is_left_behind_a_load_while_the_service_runs(tmp_path: Path) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    stage = Stage(tmp_path)
+    verdicts, ends = Verdicts(Settings(repository=tmp_path)), list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdicts, "end_child", lambda: ends.append("end"))
+        patch.setattr(verdicts, "check", lambda *_: ends.append("check"))
+        settings = Settings(repository=tmp_path)
+        house = stage.house
+        loader = Loader(settings, house.catalogue, stage.store, house.ledger, house.metrics, verdicts=verdicts)
+        await loader.try_now(directory)
+    assert ends == ["check", "end"]
+    verdicts.close()
+
+
+async def test_what_other_workers_serve_from_other_files_is_not_served(tmp_path: Path) -> None:
+    directory = networks.accumulator().write(tmp_path, INPUTS)
+    settings = Settings(repository=tmp_path, workers=2)
+    first = Verdicts.begin(settings)
+    first.claim(directory, "others")
+    stage = Stage(tmp_path)
+    house = stage.house
+    loader = Loader(settings, house.catalogue, stage.store, house.ledger, house.metrics, verdicts=first)
+    await loader.load()
+    assert stage.served == []
+    (rejection,) = house.catalogue.rejections
+    assert "other workers serve this version" in rejection.reason
+    first.close()
+    assert first.descriptor is not None
+    os.close(first.descriptor)

@@ -160,3 +160,17 @@ def test_who_tries_a_version_is_let_go_when_the_server_ends(
 
         until(is_let_go, "its end")
     assert "was ended from outside" in waiting.result()
+
+
+def test_what_one_worker_serves_no_other_serves_from_other_files(repository: Path, first: Verdicts) -> None:
+    directory = repository / "sound" / "1"
+    workers = [Verdicts(Settings(repository=repository, workers=2), first.descriptor) for _ in range(2)]
+    workers[0].claim(directory, "a")
+    workers[1].claim(directory, "a")
+    with pytest.raises(
+        ModelRejected, match=r"sound/1: other workers serve this version from the files that were there"
+    ):
+        workers[1].claim(directory, "b")
+    workers[1].claim(repository / "deadly" / "1", "b")
+    Verdicts(Settings(repository=repository, workers=1), first.descriptor).claim(directory, "b")  # there is no other
+    Verdicts(Settings(repository=repository, workers=2)).claim(directory, "b")

@@ -61,9 +61,7 @@ class Connection:
 async def edge_over(house: House) -> Any:
     desk = Desk(house.metrics, house.settings)
     routes = Routes(house.catalogue, house.sessions, house.ledger, desk)
-    streams = Streams(
-        house.catalogue, house.sessions, house.ledger, desk, house.metrics, house.settings, routes.columns.answer_arrow
-    )
+    streams = Streams(house.catalogue, routes, desk, house.metrics, house.settings)
     system = SystemRoutes(house.metrics, lambda: (True, {}))
     edge = Edge(inner, desk, routes, system, streams, start=nothing, stop=nothing)
     sweeping = asyncio.ensure_future(desk.sweep())

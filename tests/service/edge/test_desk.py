@@ -17,8 +17,9 @@ from ostinato.service.edge.arrow.ipc import write_columns
 from ostinato.service.edge.asgi import Edge
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.direct import DirectExchange
-from ostinato.service.edge.message import EventStream, Response
+from ostinato.service.edge.message import Response
 from ostinato.service.edge.problems import CODES
+from ostinato.service.edge.tags import NO_TAG
 from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.errors import RecordUnreadable, RunFailed, StateStoreUnavailable
 from ostinato.service.inference.generation import StepEvent
@@ -34,15 +35,15 @@ STEP = b'{"inputs": [[1]]}'
 class Writer:
     """A connection that keeps the answer."""
 
-    path = ""
+    path = peer = ""
 
     def __init__(self) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    def respond(self, response: Response, keep_alive: bool) -> None:  # noqa: ARG002
+    def respond(self, response: Response, *_: object) -> None:
         self.answered.set_result(response)
 
-    async def respond_in_parts(self, response: EventStream, keep_alive: bool) -> None:  # noqa: ARG002
+    async def respond_in_parts(self, *_: object) -> None:
         raise AssertionError("no step is answered in parts")
 
     def cut_off(self) -> None:
@@ -171,7 +172,8 @@ async def test_an_unexpected_error_while_a_session_is_brought_up_to_date_is_logg
         _, content = await Connection("POST", "/v1/sessions/a/step", body).through(edge)
     assert content["code"] == "internal"
     [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert logged.getMessage() == "POST /v1/sessions/a/step failed"
+    assert logged.getMessage() == f"POST /v1/sessions/a/step (request id {content['request_id']}) failed"
+    assert vars(logged)["request_id"] == content["request_id"]
 
 
 async def test_of_a_store_that_stays_away_the_log_tells_once_a_minute_how_often(
@@ -302,7 +304,7 @@ async def test_a_handshake_and_a_probe_that_are_refused_are_counted() -> None:
     house = House()
     async with edge_over(house) as edge:
         assert (await Connection("POST", "/readyz").through(edge))[0] == 405
-        assert edge._streams.refuse(RunFailed("x")).status == 500
+        assert edge._streams.refuse(RunFailed("x"), NO_TAG).status == 500
     assert house.value('ostinato_rejected_total{reason="method_not_allowed"}') == 1
     assert house.value('ostinato_rejected_total{reason="run_failed"}') == 1
 
@@ -310,7 +312,10 @@ async def test_a_handshake_and_a_probe_that_are_refused_are_counted() -> None:
 class Late:
     """A request of some age."""
 
-    def __init__(self, arrived_at: float, *, is_streaming: bool = False, is_read: bool = True) -> None:
+    def __init__(
+        self, arrived_at: float, *, is_streaming: bool = False, is_read: bool = True, caller: Any = None
+    ) -> None:
+        self.caller = caller
         self.arrived_at, self.is_streaming, self.is_read = arrived_at, is_streaming, is_read
         self.told: list[str] = []
 
@@ -319,6 +324,24 @@ class Late:
 
     def look_after(self) -> None:
         self.told.append("look after")
+
+    def cut_off(self) -> None:
+        self.told.append("cut off")
+
+
+async def test_an_answer_under_way_does_not_outlive_its_key() -> None:
+    class OneKey:
+        def is_valid(self, caller: object) -> bool:
+            return caller == "valid"
+
+    house = House()
+    desk = Desk(house.metrics, house.settings)
+    desk.access = OneKey()  # type: ignore[assignment]
+    requests = [Late(0, is_streaming=True, caller=caller) for caller in ("valid", "revoked", None)]
+    requests.append(Late(0, caller="revoked"))  # which has its answer soon
+    desk.under_way.update(dict.fromkeys(requests))
+    desk.sweep_once(1.0)
+    assert [each.told for each in requests] == [["look after"], ["cut off"], ["look after"], ["look after"]]
 
 
 async def test_the_sweep_ends_what_is_too_old_and_watches_what_takes_long() -> None:

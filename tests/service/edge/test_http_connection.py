@@ -28,6 +28,8 @@ from tests.service.edge.test_asgi import edge_over
 from tests.service.puppet import House, column
 from tests.waiting import PATIENCE_SECONDS, until_true
 
+pytestmark = pytest.mark.usefixtures("one_request_id")
+
 STEP = "/v1/sessions/a/step"
 NUM_UNREAD = 30
 KEEP_ALIVE = 5
@@ -664,10 +666,10 @@ async def test_an_answer_that_cannot_be_written_ends_its_connection_and_disturbs
     house.runner.gate.clear()
     respond = HttpConnection.respond
 
-    def broken(self: HttpConnection, response: Response, keep_alive: bool) -> None:
+    def broken(self: HttpConnection, response: Response, keep_alive: bool, request_id: bytes) -> None:
         if b'"a"' in response.body:
             raise OSError("told to fail")
-        respond(self, response, keep_alive)
+        respond(self, response, keep_alive, request_id)
 
     monkeypatch.setattr(HttpConnection, "respond", broken)
     async with serving(house) as server, Client.to(server) as first, Client.to(server) as second:

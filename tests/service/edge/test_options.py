@@ -11,15 +11,18 @@ import msgspec
 import pytest
 
 from ostinato.client.async_client import AsyncClient
+from ostinato.client.async_session import AsyncSession
 from ostinato.client.async_stream import AsyncStream
 from ostinato.client.client import Client
+from ostinato.client.forecasts import ForecastOptions
 from ostinato.client.generation import GenerateOptions
-from ostinato.client.session import AsyncSession, Session
+from ostinato.client.offsets import InSource
+from ostinato.client.session import Session
 from ostinato.client.stream import Stream
 from ostinato.commands.generate import generate
 from ostinato.service.edge.oip.options import GenerateParameters, PredictParameters, SequenceParameters
 from ostinato.service.edge.v1 import schemas
-from ostinato.service.inference.generation import Options
+from ostinato.service.inference.generation_options import Options
 
 GIVEN = "given"
 """In place of a default: it must be given."""
@@ -33,9 +36,14 @@ def of_body(body_type: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def of_call(call: Callable[..., Any]) -> dict[str, Any]:
-    """Parameter -> its default; ``**options`` are those of ``GenerateOptions``, of which none must be given."""
+    """Parameter -> its default; ``**options`` are those of ``GenerateOptions``, ``**place`` of ``InSource``, of
+    which none must be given.
+    """
     parameters = [each for each in inspect.signature(call).parameters.values() if each.name != "self"]
     found = {each.name: GIVEN if each.default is each.empty else each.default for each in parameters}
+    if "place" in found:
+        del found["place"]
+        found |= {name: of_body(schemas.StepBody)[name] for name in InSource.__annotations__}
     if "options" in found:
         del found["options"]
         found |= of_body(schemas.GenerateBody) | dict.fromkeys(GenerateOptions.__annotations__, "as the service has it")
@@ -68,7 +76,7 @@ def test_a_body_that_names_its_model_or_session_has_all_options(
     ("query", "body", "only_in_json"),
     [
         (schemas.PredictQuery, schemas.PredictBody, {"sequences", "return_state", "initial_state", "context"}),
-        (schemas.ColumnsQuery, schemas.ColumnsBody, {"session_ids", "inputs", "seq"}),
+        (schemas.ColumnsQuery, schemas.ColumnsBody, {"session_ids", "inputs", "seq", "at", *InSource.__annotations__}),
     ],
 )
 def test_a_query_has_what_arrow_has_no_column_for(
@@ -91,6 +99,9 @@ def test_a_client_offers_what_the_route_does(
 ) -> None:
     found = of_call(getattr(kind, verb))
     assert found.pop("model") == GIVEN
+    if verb == "step_many":  # its rows are one reading each; no source is the empty one
+        assert found.pop("source") is None
+        found |= {"source": "", "first_offset": None}
     assert found == of_body(body)
 
 
@@ -105,7 +116,8 @@ def test_a_client_opens_sessions_with_all_options(kind: type[Client] | type[Asyn
 def test_a_session_of_a_client_offers_what_the_routes_do(kind: type[Session] | type[AsyncSession]) -> None:
     # It knows its seq.
     assert {**of_call(kind.step), "seq": None} == of_body(schemas.StepBody)
-    assert of_call(kind.forecast) == of_body(schemas.ForecastBody)
+    forecast = inspect.signature(kind.forecast).parameters.keys() - {"self", "options"}
+    assert forecast | ForecastOptions.__annotations__.keys() == of_body(schemas.ForecastBody).keys()
     assert of_call(kind.fork) == of_body(schemas.ForkBody)
 
 
@@ -169,9 +181,9 @@ def test_parameters_of_the_open_inference_protocol_are_the_options_of_the_routes
     sequence = of_body(SequenceParameters)
     of_the_protocol = {name for name in sequence if name.startswith("sequence_")}
     assert of_the_protocol == {"sequence_id", "sequence_start", "sequence_end"}
-    # Inputs and contexts are tensors, and the session's name follows from the sequence's.
+    # Inputs and contexts are tensors, the session's name follows from the sequence's, which begins at its start.
     assert {name: default for name, default in sequence.items() if name not in of_the_protocol} == {
-        name: default for name, default in step.items() if name not in {"inputs", "context", "session_id"}
+        name: default for name, default in step.items() if name not in {"inputs", "context", "session_id", "checkpoint"}
     }
     predict = of_body(schemas.PredictBody)
     assert of_body(PredictParameters) == {

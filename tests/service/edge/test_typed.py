@@ -11,6 +11,8 @@ from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.puppet import House, column
 from tests.service.puppet_generator import puppet_engine
 
+pytestmark = pytest.mark.usefixtures("one_request_id")
+
 BODIES: dict[str, dict[str, Any]] = {
     "/predict": {"model": "sum", "sequences": [[[1], [2]]]},
     "/step": {"session_id": "a", "inputs": [[1], [2]]},

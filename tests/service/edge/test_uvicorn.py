@@ -43,6 +43,7 @@ READ = {
     "_should_upgrade",
     "_start_asgi_task",
     "app_state",
+    "client",
     "connections",
     "cycle",
     "expect_100_continue",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ostinato.service.engine.admission import Admission
-from ostinato.service.errors import Draining, Overloaded, TooLarge
+from ostinato.service.errors import Draining, Overloaded, TooLarge, UnknownModel
 
 
 def test_rows_are_counted_and_refused_before_anything_is_queued() -> None:
@@ -53,3 +53,17 @@ def test_it_shows_what_it_counts() -> None:
     assert repr(admission) == "<Admission 5 of 8 lanes>"
     admission.close()
     assert repr(admission) == "<Admission 5 of 8 lanes, draining>"
+
+
+def test_a_version_that_retires_says_so_and_no_server_that_stops() -> None:
+    admission = Admission(3, unit="rows", in_thread=False)
+    admission.admit(2)
+    assert isinstance(admission.stopped("the server stopped"), Draining)
+    admission.retire("version '1' is unloaded")
+    with pytest.raises(UnknownModel, match="version '1' is unloaded"):
+        admission.admit(0)
+    with pytest.raises(UnknownModel, match="version '1' is unloaded"):
+        admission.check_room()
+    admission.drain()
+    assert isinstance(admission.stopped("the server stopped"), UnknownModel)
+    assert admission.num_rows == 2  # which are finished

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ostinato.service.errors import InvalidInput, TooLarge
-from ostinato.service.inference.generation import GenerationRequest, Made, Options, StepEvent, generate, score, stream
+from ostinato.service.inference.generation import GenerationRequest, Made, StepEvent, generate, score, stream
+from ostinato.service.inference.generation_options import Options
 from tests.service.puppet_generator import NUMBERS, puppet_engine
 
 NUM_CODES = 30

@@ -10,7 +10,8 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, RunFailed, TooLarge
-from ostinato.service.inference.prediction import ForecastPlan, forecast, predict
+from ostinato.service.inference.forecasting import Wanted, look_ahead
+from ostinato.service.inference.prediction import ForecastPlan, predict
 from ostinato.service.metrics.series import ModelMetrics
 from tests.service.puppet import MANIFEST, House, PuppetRunner, column
 
@@ -101,8 +102,9 @@ async def test_a_forecast_feeds_itself_and_leaves_the_session_as_it_was() -> Non
     session = await house.sessions.open("sum")
     await house.ledger.step(session, column(1, 2))
     # The total so far is 3; each further step adds the total before it: 3, 3 + 3, 6 + 6, ...
-    outputs = await forecast(house.sessions, session, 5, {})
-    assert outputs[:, 0].tolist() == [3, 6, 12, 24, 48]
+    outlook = await look_ahead(house.sessions, session, 5, {}, Wanted())
+    assert outlook.at is None
+    assert outlook.outputs[:, 0].tolist() == [3, 6, 12, 24, 48]
     answer = await house.ledger.step(session, column(1), seq=2)
     assert answer.outputs.tolist() == [[4]]
     assert (house.engine.num_rows, house.engine.arena.num_used) == (0, 1)
@@ -113,7 +115,7 @@ async def test_a_forecast_waits_for_the_chunks_before_it() -> None:
     session = await house.sessions.open("sum")
     step = asyncio.ensure_future(house.ledger.step(session, column(*[1.0] * 9)))
     await asyncio.sleep(0)
-    assert (await forecast(house.sessions, session, 1, {})).tolist() == [[9]]
+    assert (await look_ahead(house.sessions, session, 1, {}, Wanted())).outputs.tolist() == [[9]]
     await step
 
 
@@ -121,7 +123,7 @@ async def test_a_cancelled_forecast_frees_its_slot_and_its_session() -> None:
     house = House()
     session = await house.sessions.open("sum")
     await house.ledger.step(session, column(1))
-    task = asyncio.ensure_future(forecast(house.sessions, session, 50, {}))
+    task = asyncio.ensure_future(look_ahead(house.sessions, session, 50, {}, Wanted()))
     for _ in range(6):
         await asyncio.sleep(0)
     task.cancel()
@@ -137,9 +139,9 @@ async def test_a_forecast_needs_a_step_and_a_horizon_within_the_limit() -> None:
     house = House(max_horizon=5)
     session = await house.sessions.open("sum")
     with pytest.raises(InvalidInput, match="no step yet"):
-        await forecast(house.sessions, session, 1, {})
+        await look_ahead(house.sessions, session, 1, {}, Wanted())
     with pytest.raises(TooLarge, match="a horizon of 6 steps; the most is 5"):
-        await forecast(house.sessions, session, 6, {})
+        await look_ahead(house.sessions, session, 6, {}, Wanted())
 
 
 class TestForecastPlan:

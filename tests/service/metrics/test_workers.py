@@ -90,6 +90,7 @@ def test_counters_and_histograms_outlast_a_worker_and_gauges_do_not() -> None:
     snapshot = Metrics().numbers()
     assert {name for name in snapshot if name not in lasting(snapshot)} == {
         "sessions_live",
+        "shadows_live",
         "streams_live",
         "queue_depth",
         "generation_lanes",

@@ -109,15 +109,15 @@ async def test_what_the_newest_refuses_is_refused(place: Place, former: dict[str
 class Writer:
     """A connection that keeps its answers."""
 
-    path = ""
+    path = peer = ""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = []
 
-    def respond(self, response: Response, _keep_alive: bool) -> None:
+    def respond(self, response: Response, *_: object) -> None:
         self.answers.append((response.status, json.loads(response.body)))
 
-    async def respond_in_parts(self, _response: Any, _keep_alive: bool) -> None:
+    async def respond_in_parts(self, *_: object) -> None:
         raise AssertionError
 
     def cut_off(self) -> None:

@@ -34,7 +34,7 @@ from ostinato.service.sessions.blocks import NO_SEQ, RowAnswers
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.rows import Columns, step_columns
 from ostinato.service.sessions.session import LiveSession
-from ostinato.service.state.base import Commit
+from ostinato.service.state.commit import Commit
 from ostinato.service.state.memory import MemoryStore
 from ostinato.service.state.roster import Roster
 from tests import networks

@@ -26,7 +26,7 @@ from ostinato.service.metrics.families import Histogram
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.sessions.sessions import Sessions
-from ostinato.service.state.base import Commit
+from ostinato.service.state.commit import Commit
 from tests.service.puppet import House, column, until
 
 

@@ -10,9 +10,11 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, State
 from ostinato.service.errors import RecordUnreadable
 from ostinato.service.state.arena import Arena
-from ostinato.service.state.base import Commit, Snapshot
+from ostinato.service.state.base import Address, Snapshot
+from ostinato.service.state.commit import Commit
+from ostinato.service.state.reaches import NO_OFFSET, NOWHERE, Reach, Reaches
 from ostinato.service.state.records import Layout, is_sound, read_head, tombstone
-from ostinato.service.state.schemas import SCHEMA, SCHEMAS, Schema, head_of, is_over
+from ostinato.service.state.schemas import SCHEMA, SCHEMAS, Schema, head_of, is_of_another, is_over, version_of
 from tests.service.puppet import MANIFEST
 
 STATES = (
@@ -22,6 +24,17 @@ STATES = (
 MANIFEST_OF_TWO = MANIFEST.model_copy(update={"states": STATES})
 
 
+WRITTEN_BY_0_1_0 = (
+    "6400000000000000020103000100b24392b909000000000000000800000000000000460000000000000000000000000014400000000000001c40"
+    "0000000000788f40010000001f4e961eb632c6e6ef891f23a0ba56f373756d31c8f0018a726abfa30000803f00000040000040400a0000000000"
+    "00000000003f",
+    "6500000000000000020103000100b24392b90c00000000000000090000000000000047000000000000000000000000001440000000000000f07f"
+    "000000000000f07f030000003f84d8441c0b5a57c33fd78444386f2473756d315e5cdc8c712708a0000080400000a0400000c040140000000000"
+    "00000000803e0000c03f000020400000803e",
+)
+"""What that release made of the commit of ``committed``."""
+
+
 class Rows(NamedTuple):
     """Two sessions' records, as a commit makes them: of one step, and of three."""
 
@@ -29,7 +42,7 @@ class Rows(NamedTuple):
     records: list[bytes]
 
 
-def committed(schema: Schema = SCHEMAS[SCHEMA]) -> Rows:
+def committed(schema: Schema = SCHEMAS[SCHEMA], reaches: Reaches | None = None) -> Rows:
     arena = Arena(MANIFEST_OF_TWO, 4)
     layout = Layout(arena, schema)
     for slot, session_id in enumerate(("a", "b")):
@@ -45,6 +58,7 @@ def committed(schema: Schema = SCHEMAS[SCHEMA]) -> Rows:
         digests=np.array([70, 71]),
         outputs=np.array([[0.5], [0.25]], np.float32),
         long_answers={1: np.array([[1.5], [2.5], [0.25]], np.float32)},
+        reaches=reaches,
     )
     return Rows(layout, layout.records(commit, layout.fill_rows(commit, np.array([100, 101]), 1000.0)))
 
@@ -66,7 +80,7 @@ def test_a_record_gives_back_what_was_committed(schema: Schema) -> None:
 
 def test_this_release_reads_what_the_one_before_wrote() -> None:
     """And one that writes the former schema reads what this one writes: replicas of both, during a roll-out."""
-    for writes, reads in ((1, 2), (2, 1)):
+    for writes, reads in ((2, 3), (3, 2)):
         record = committed(SCHEMAS[writes]).records[1]
         layout = Layout(Arena(MANIFEST_OF_TWO, 4), SCHEMAS[reads])
         read = layout.read("b", read_head("b", record), record)
@@ -74,8 +88,68 @@ def test_this_release_reads_what_the_one_before_wrote() -> None:
         assert read.answer.tolist() == [[1.5], [2.5], [0.25]]
 
 
-def test_no_flipped_bit_is_read() -> None:
-    layout, records = committed()
+def test_what_the_release_before_left_behind_is_read_and_written_to_the_byte() -> None:
+    """Its records come from its own code, so that no change here moves both sides at once."""
+    _, records = committed(SCHEMAS[2])
+    assert [record.hex() for record in records] == list(WRITTEN_BY_0_1_0)
+    for session_id, written in zip(("a", "b"), WRITTEN_BY_0_1_0, strict=True):
+        record = bytes.fromhex(written)
+        read = Layout(Arena(MANIFEST_OF_TWO, 4)).read(session_id, read_head(session_id, record), record)
+        assert read.reach == NOWHERE
+        assert read.steps == (9 if session_id == "a" else 12)
+
+
+SOURCES = ["", "s", "é" * 32, "é" * 33, "w" * 255, "字" * 255]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=len)
+def test_how_far_a_session_has_come_is_in_its_record_and_in_the_head_of_it(source: str) -> None:
+    """Beside one that never said, of whatever length the names of both are."""
+    reaches = Reaches(np.array([source, None], object), np.array([2**63 - 1, NO_OFFSET]), np.array([9, 0]))
+    layout, records = committed(reaches=reaches)
+    expected = {"a": Reach(source, 2**63 - 1, 9), "b": NOWHERE}
+    for session_id, record in zip(("a", "b"), records, strict=True):
+        assert read_head(session_id, head_of(record)).facts(session_id).reach == expected[session_id]
+        assert layout.read(session_id, read_head(session_id, record), record).reach == expected[session_id]
+        assert is_sound(session_id, record)
+        assert version_of(record) == b"sum\n1"
+        assert not is_of_another(session_id.encode(), record)
+        assert is_of_another(b"c", record)
+        assert is_over(record, 1007.0) is (session_id == "a")
+    # The same record comes of a snapshot, as of a commit.
+    read = layout.read("a", read_head("a", records[0]), records[0])
+    again = layout.record("a", read, stamp=100, opened_at=5.0, ttl_seconds=7.0, expires_at=1007.0)
+    both = Reaches(reaches.sources[[0, 0]], reaches.offsets[[0, 0]], reaches.steps[[0, 0]])
+    alone = committed(reaches=both).records[0]
+    assert again == alone
+    # What is forgotten with the state is forgotten by the tombstone, too.
+    assert read_head("a", tombstone("a", read_head("a", records[0]), 5, 1100.0)).reach == NOWHERE
+
+
+def test_records_of_batches_with_and_without_offsets_come_from_one_layout() -> None:
+    """What a batch has written into the rows that are kept must not stand in the next."""
+    arena = Arena(MANIFEST_OF_TWO, 4)
+    layout = Layout(arena)
+    alone: dict[Reach, bytes] = {}
+    for reach in (NOWHERE, Reach("s", 5, 1), Reach("", 6, 1), NOWHERE, Reach("t" * 90, 7, 1), Reach("", 8, 2), NOWHERE):
+        slot = arena.allocate("a")
+        snapshot = Snapshot.initial(arena)._replace(reach=reach)
+        snapshot.put(Address(arena, slot))
+        layout.keep_id(slot, "a")
+        states = [rows[slot : slot + 1] for rows in arena.states]
+        zeros = np.zeros(1, np.int64)
+        commit = Commit(
+            arena, np.array([slot]), states, zeros, zeros, zeros, arena.last_output[slot : slot + 1].copy(), {}
+        )
+        (record,) = layout.records(commit, layout.fill_rows(commit, 1, 0.0))
+        assert read_head("a", record).reach == reach
+        assert alone.setdefault(reach, record) == record
+        arena.release(slot)
+
+
+@pytest.mark.parametrize("reach", [None, Reaches(np.array(["s", "t"], object), np.array([5, 6]), np.array([9, 12]))])
+def test_no_flipped_bit_is_read(reach: Reaches | None) -> None:
+    layout, records = committed(reaches=reach)
     for session_id, record in zip(("a", "b"), records, strict=True):
         assert is_sound(session_id, record)
         for bit in range(8 * len(record)):
@@ -114,7 +188,7 @@ def test_a_record_cut_short_is_damaged_and_none_of_another_session_is_read(num_b
 def test_a_record_of_the_schema_behind_is_refused_with_both_numbers() -> None:
     record = bytearray(committed().records[0])
     record[8] = SCHEMA + 1
-    with pytest.raises(RecordUnreadable, match=f"is of schema {SCHEMA + 1}, and this release reads 1 and 2"):
+    with pytest.raises(RecordUnreadable, match=f"is of schema {SCHEMA + 1}, and this release reads 2 and 3"):
         read_head("a", bytes(record))
     assert is_over(bytes(record), 1007.0)  # its time stands where it stands in every schema
     assert not is_over(bytes(record), 1006.9)

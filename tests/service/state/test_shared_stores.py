@@ -10,6 +10,7 @@ import pytest
 
 from ostinato.service.artifact.tensors import State
 from ostinato.service.errors import (
+    CopyOutdated,
     InvalidInput,
     Overloaded,
     RecordUnreadable,
@@ -390,3 +391,27 @@ async def test_a_step_on_a_copy_whose_record_was_damaged_is_never_answered_wrong
             await house.ledger.step(session, column(2), seq=1)
     else:  # the copy is the session until another process says otherwise
         assert (await house.ledger.step(session, column(2), seq=1)).outputs[-1, 0] == 3
+
+
+async def test_a_version_that_is_there_again_stays_when_its_former_memory_goes(place: Place) -> None:
+    former = side(place)
+    await former.store.open("a", former.arena, ttl_seconds=0, now=100)
+    newer = Side(former.store, Arena(MANIFEST, capacity=50))
+    newer.store.attach(newer.arena)
+    former.store.detach(former.arena)
+    found = await newer.store.find("a", 101)
+    assert found.arena is newer.arena
+    assert await newer.step(found, 0, 1.0)
+
+
+async def test_a_session_that_goes_on_by_another_version_is_not_closed_as_one_of_its_former(place: Place) -> None:
+    one, other = side(place), side(place)
+    second = MANIFEST.model_copy(update={"version": "2"})
+    arena = Arena(second, capacity=50)
+    other.store.attach(arena)
+    await one.store.open("a", one.arena, ttl_seconds=0, now=100)
+    mine, theirs = await one.hold("a"), await other.hold("a")
+    await other.store.move("a", theirs, arena, Snapshot.initial(arena), 101)
+    with pytest.raises(CopyOutdated):
+        await one.store.close("a", mine, 102)
+    assert (await other.store.look("a", 103)).version == "2"

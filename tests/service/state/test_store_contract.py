@@ -12,7 +12,8 @@ import pytest
 from ostinato.service.errors import Overloaded, SessionClosed, SessionExists, SessionExpired, UnknownSession
 from ostinato.service.state import census
 from ostinato.service.state.arena import Arena
-from ostinato.service.state.base import Address, Commit, Snapshot, Store
+from ostinato.service.state.base import Address, Snapshot, Store
+from ostinato.service.state.commit import Commit
 from tests.service.puppet import MANIFEST
 from tests.service.state.places import STORES, PlaceOf
 
@@ -107,6 +108,18 @@ class TestStore:
             store.abandon(session_id, begun)
         await store.open("c", arena, ttl_seconds=0, now=100.0)
 
+    async def test_an_id_that_ended_is_remembered_while_another_begins_and_when_that_is_abandoned(
+        self, store: Store, arena: Arena
+    ) -> None:
+        await store.open("a", arena, ttl_seconds=0, now=100.0)
+        await store.close("a", None, 102.0)
+        begun = await store.begin("a", arena, ttl_seconds=50, now=103.0)
+        with pytest.raises(SessionClosed):
+            await store.look("a", 103.0)
+        store.abandon("a", begun)
+        with pytest.raises(SessionClosed):
+            await store.find("a", 103.0)
+
     async def test_what_ended_may_begin_anew_and_what_is_there_may_not(self, store: Store, arena: Arena) -> None:
         await store.open("a", arena, ttl_seconds=0, now=100.0)
         with pytest.raises(SessionExists):
@@ -117,7 +130,7 @@ class TestStore:
         arena.busy[begun.slot] = True  # as of who puts a chunk to it
         with pytest.raises(SessionExists):
             await store.begin("a", arena, ttl_seconds=0, now=103.0)
-        with pytest.raises((SessionClosed, UnknownSession)):
+        with pytest.raises(SessionClosed):
             await store.look("a", 103.0)
         assert arena.read(begun.slot)[0].tolist() == [9.0]
         assert (await settled(store.commit(commit_of(arena, (begun.slot, 0, [1.0])), 104.0))).tolist() == [True]

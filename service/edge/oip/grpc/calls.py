@@ -9,19 +9,19 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
+from ostinato.service.edge.access import ADMIN, LOOK, METRICS, STEP, Caller
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_response
 from ostinato.service.edge.oip.grpc.statuses import code_of, shortened, trailing_of
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE, ModelInferRequest, WireMessage, WireMethod, parse
-from ostinato.service.edge.oip.inference import Inference
 from ostinato.service.edge.problems import Problem
+from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.tags import Tag, request_id, trace_parent
+from ostinato.service.edge.witness import Witness
 from ostinato.service.errors import InvalidInput, MethodNotAllowed, Starting, TooLarge, UnknownModel
 
 CallHandler = Callable[[WireMessage], Awaitable[WireMessage]]
-_NOT_LIVE = (
-    "models are not loaded or unloaded by requests: those of the repository are served from the start of the server"
-)
+_NOT_LIVE = "models are loaded by POST /v1/admin/models/{model}/versions/{version}/load, and not unloaded by requests"
 _NOT_SHARED = "shared memory is not read or written here: send tensors in the message"
 _NOT_SET = "traces and the log are not set by requests: the server's settings have what there is"
 REFUSED = {
@@ -39,11 +39,26 @@ REFUSED = {
 """Calls that clients know and this service does not do, and why."""
 
 
+REQUEST_ID, TRACE_PARENT = "x-request-id", "traceparent"
+PUBLIC_CALLS = ("ServerLive", "ServerReady")
+CALL_RIGHTS = {
+    "ModelInfer": STEP,
+    "ModelStreamInfer": STEP,
+    "RepositoryModelLoad": ADMIN,
+    "RepositoryModelUnload": ADMIN,
+    "ModelStatistics": METRICS | ADMIN,
+}
+"""Any of these rights is needed for a call; for all others that are not public, a look's."""
+
+
 class GrpcCall:
     """A request under way through gRPC, and the task that answers it; None = it waits.
 
-    ``is_late``: its deadline has passed, so that what its task is cancelled for is known.
+    ``is_late``: its deadline has passed, so that what its task is cancelled for is known. ``caller``: nobody's, since
+    no answer is made bit by bit.
     """
+
+    caller: Caller[Any] | None = None
 
     __slots__ = ("arrived_at", "is_late", "is_read", "is_streaming", "task")
 
@@ -64,6 +79,10 @@ class GrpcCall:
     def look_after(self) -> None:
         """A client that hangs up is told by gRPC, which cancels the task."""
 
+    def cut_off(self) -> None:
+        """See ``expire``."""
+        self.expire()
+
 
 class UnaryCalls:
     """What answers the calls that have one request.
@@ -72,10 +91,9 @@ class UnaryCalls:
         is_ready: whether requests should come here.
     """
 
-    def __init__(
-        self, inference: Inference, descriptions: Descriptions, desk: Desk, is_ready: Callable[[], bool]
-    ) -> None:
-        self._inference = inference
+    def __init__(self, routes: Routes, desk: Desk, is_ready: Callable[[], bool]) -> None:
+        self._routes = routes
+        descriptions = routes.descriptions
         self._descriptions = descriptions
         self._desk = desk
         self._is_ready = is_ready
@@ -102,10 +120,16 @@ class UnaryCalls:
         async def answer(content: bytes, context: Any) -> bytes:
             call = GrpcCall(asyncio.current_task(desk.loop))
             desk.under_way[call] = None
+            tag = tag_of(context, desk)
+            witness = Witness(desk, "gRPC", path, path, tag=tag, peer=context.peer())
+            span = witness.begin(call.arrived_at)
             try:
+                caller = caller_of(context, name, desk)
+                witness.caller = caller
+                routes = self._routes if caller is None else caller.served
                 if handler is None:
                     request = await read_request(parse(ModelInferRequest, content), len(content))
-                    message = write_response(await self._inference.infer(request))
+                    message = write_response(await routes.inference.infer(request))
                 else:
                     message = await handler(parse(method.request, content))
                 answered = serialized(message, desk)
@@ -118,12 +142,13 @@ class UnaryCalls:
             except Exception as failure:
                 error = failure
             else:
-                desk.observe(path, 200, time.perf_counter() - call.arrived_at)
+                context.set_trailing_metadata(((REQUEST_ID, tag.request_id.decode()),))
+                witness.end(200, call.arrived_at, span, num_bytes=len(answered))
                 return answered
             finally:
                 desk.under_way.pop(call, None)
-            problem = desk.refuse(error, f"gRPC {name}")
-            desk.observe(path, problem.status, time.perf_counter() - call.arrived_at)
+            problem = witness.refuse(error, f"gRPC {name}")
+            witness.end(problem.status, call.arrived_at, span, code=problem.code)
             await abort(context, problem)
             raise AssertionError("abort raises")
 
@@ -160,6 +185,32 @@ class UnaryCalls:
         return _made("RepositoryIndex", {"models": self._descriptions.index(request.ready)})
 
 
+def caller_of(context: Any, name: str, desk: Desk) -> Caller[Routes] | None:
+    """Who calls; None = anybody, since there are no keys, or the call needs none.
+
+    Raises:
+        Unauthenticated, Forbidden.
+    """
+    if desk.access is None or name in PUBLIC_CALLS:
+        return None
+    metadata = (
+        (each, value.encode() if isinstance(value, str) else value) for each, value in context.invocation_metadata()
+    )
+    caller: Caller[Routes] = desk.access.caller((each.encode(), value) for each, value in metadata)
+    caller.check(CALL_RIGHTS.get(name, LOOK), f"gRPC {name}")
+    return caller
+
+
+def tag_of(context: Any, desk: Desk) -> Tag:
+    """What a call is called, by its metadata."""
+    given: dict[str, list[bytes]] = {}
+    for name, value in context.invocation_metadata():
+        if name in (REQUEST_ID, TRACE_PARENT):
+            given.setdefault(name, []).append(value.encode() if isinstance(value, str) else value)
+    parent = trace_parent(given[TRACE_PARENT]) if TRACE_PARENT in given else None
+    return Tag(request_id(given.get(REQUEST_ID, ())) or desk.ids.make(), parent)
+
+
 async def abort(context: Any, problem: Problem) -> None:
     """End a call with an error."""
     await context.abort(code_of(problem), shortened(problem.sentence), trailing_of(problem))
@@ -168,7 +219,7 @@ async def abort(context: Any, problem: Problem) -> None:
 async def readable(request: Any, context: Any, desk: Desk, name: str) -> Any:
     """A request that its ``reader`` could read; the call of any other is ended, which raises."""
     if isinstance(request, InvalidInput):
-        await abort(context, desk.refuse(request, f"gRPC {name}"))
+        await abort(context, desk.refuse(request, f"gRPC {name}", tag_of(context, desk)))
     return request
 
 

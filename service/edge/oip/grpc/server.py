@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,15 +13,17 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from ostinato.service.config import Settings
+from ostinato.service.edge.access import REFRESH_SECONDS
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.oip.descriptions import Descriptions
-from ostinato.service.edge.oip.grpc.calls import UnaryCalls, readable
-from ostinato.service.edge.oip.grpc.credentials import ServerFiles
+from ostinato.service.edge.oip.grpc.calls import REQUEST_ID, UnaryCalls, abort, caller_of, readable, tag_of
+from ostinato.service.edge.oip.grpc.credentials import credentials_of
 from ostinato.service.edge.oip.grpc.health import HEALTH_SERVICE, HealthCalls
 from ostinato.service.edge.oip.grpc.port import address_of
-from ostinato.service.edge.oip.grpc.stream import NAME, InferStream
+from ostinato.service.edge.oip.grpc.stream import NAME, ROUTE, InferStream
 from ostinato.service.edge.oip.grpc.wire import POOL, SERVICE, reader
-from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.witness import Witness
+from ostinato.service.errors import OstinatoError
 
 LEAVE_SECONDS = 5.0
 """How long clients may take to read their last answers when the drain is over."""
@@ -42,18 +45,17 @@ class GrpcServer:
 
     def __init__(
         self,
-        inference: Inference,
-        descriptions: Descriptions,
+        routes: Routes,
         desk: Desk,
         settings: Settings,
         port: int,
         is_ready: Callable[[], bool],
     ) -> None:
-        self._inference = inference
+        self._routes = routes
         self._desk = desk
         self._settings = settings
         self.port = port
-        self._unary = UnaryCalls(inference, descriptions, desk, is_ready)
+        self._unary = UnaryCalls(routes, desk, is_ready)
         self._health = HealthCalls(is_ready, desk)
         self._streams: set[InferStream] = set()
         self._lookers: set[asyncio.Task[Any]] = set()
@@ -79,7 +81,7 @@ class GrpcServer:
         server = grpc.aio.server(options=options_of(self._settings, self._desk))
         server.add_generic_rpc_handlers((self._handlers(), self._health.handlers(), *self._reflection()))
         address = address_of(self._settings.host, self.port)
-        credentials = ServerFiles(self._settings).credentials()
+        credentials = credentials_of(self._settings)
         try:
             if credentials is None:
                 self.port = server.add_insecure_port(address)
@@ -89,6 +91,15 @@ class GrpcServer:
             raise OSError(f"the gRPC port {address} cannot be had: {error}") from error
         await server.start()
         self._server = server
+        if self._desk.access is not None:
+            self._lookers.add(self._desk.loop.create_task(self._sweep()))
+
+    async def _sweep(self) -> None:
+        """See that no stream outlives its key, until the drain."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            for stream in self._streams:
+                stream.sweep()
 
     def drain(self) -> None:
         """Take no new calls, have clients told so, and streams end when they have answered what they took."""
@@ -121,7 +132,18 @@ class GrpcServer:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     async def _stream(self, _: object, context: Any) -> None:
-        stream = InferStream(context, self._inference, self._desk, self._settings)
+        tag = tag_of(context, self._desk)
+        try:
+            caller = caller_of(context, NAME, self._desk)
+        except OstinatoError as error:
+            problem = self._desk.refuse(error, f"gRPC {NAME}", tag)
+            Witness(self._desk, "gRPC", ROUTE, ROUTE, tag=tag, peer=context.peer()).end(
+                problem.status, time.perf_counter(), code=problem.code
+            )
+            await abort(context, problem)
+            return
+        context.set_trailing_metadata(((REQUEST_ID, tag.request_id.decode()),))
+        stream = InferStream(context, self._routes, caller, self._desk, self._settings, tag)
         self._streams.add(stream)
         if self._draining:
             stream.drain()

@@ -12,6 +12,7 @@ Code = grpc.StatusCode
 
 CODES_OF_STATUS = {
     400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
     403: Code.PERMISSION_DENIED,
     404: Code.NOT_FOUND,
     405: Code.UNIMPLEMENTED,
@@ -20,6 +21,7 @@ CODES_OF_STATUS = {
     410: Code.FAILED_PRECONDITION,
     413: Code.RESOURCE_EXHAUSTED,
     415: Code.INVALID_ARGUMENT,
+    421: Code.PERMISSION_DENIED,
     422: Code.INVALID_ARGUMENT,
     426: Code.FAILED_PRECONDITION,
     429: Code.RESOURCE_EXHAUSTED,
@@ -56,6 +58,8 @@ def shortened(sentence: str) -> str:
 def trailing_of(problem: Problem) -> tuple[tuple[str, str], ...]:
     """What a client may go by: the machine's word, when to come back, the ``seq`` that is expected."""
     told = {"ostinato-code": problem.code}
+    if problem.request_id:
+        told["x-request-id"] = problem.request_id.decode()
     if problem.retry_after_seconds is not None:
         told["retry-after"] = str(problem.retry_after_seconds)
     if (expected := problem.row.get("expected_seq")) is not None:

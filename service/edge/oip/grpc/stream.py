@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Hashable
 from typing import Any
@@ -11,29 +10,35 @@ from typing import Any
 import grpc
 
 from ostinato.service.config import Settings
+from ostinato.service.edge.access import Caller
 from ostinato.service.edge.desk import UNREAD, Desk
 from ostinato.service.edge.oip.grpc.calls import GrpcCall, serialized
 from ostinato.service.edge.oip.grpc.conversion import read_request, write_error, write_streamed
 from ostinato.service.edge.oip.grpc.wire import SERVICE, ModelInferRequest, WireMessage, parse
-from ostinato.service.edge.oip.inference import Inference
-from ostinato.service.errors import Draining, InvalidInput
+from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.tags import Tag
+from ostinato.service.edge.witness import Witness
+from ostinato.service.errors import Draining, InvalidInput, Unauthenticated
 
 NAME = "ModelStreamInfer"
 ROUTE = f"/{SERVICE}/{NAME}"
+KEY_REVOKED = "the key was revoked, or changed; call again"
 
 
 class StreamedCall(GrpcCall):
     """One request of a stream.
 
     Attributes:
+        span: of its trace; None = it has none.
         message: None where the bytes were none, or where it is not to be answered but refused with ``failure``.
     """
 
-    __slots__ = ("failure", "message", "num_bytes")
+    __slots__ = ("failure", "message", "num_bytes", "span")
 
     def __init__(self, num_bytes: int) -> None:
         super().__init__()
         self.num_bytes = num_bytes
+        self.span: Any = None
         self.message: WireMessage = None
         self.failure: Exception | None = None
 
@@ -49,10 +54,14 @@ class InferStream:
     Where the client is gone or has cancelled, what has not begun is dropped, and what has begun is committed.
     """
 
-    def __init__(self, context: Any, inference: Inference, desk: Desk, settings: Settings) -> None:
+    def __init__(
+        self, context: Any, routes: Routes, caller: Caller[Routes] | None, desk: Desk, settings: Settings, tag: Tag
+    ) -> None:
         self._context = context
-        self._inference = inference
+        self._caller = caller
+        self._inference = (routes if caller is None else caller.served).inference
         self._desk = desk
+        self._witness = Witness(desk, "gRPC", ROUTE, ROUTE, tag=tag, peer=context.peer(), caller=caller)
         self._max_requests = settings.max_stream_frames
         self._num_requests = self._num_bytes = 0
         # By sequence: what is asked of it, the first of which is under way.
@@ -61,7 +70,7 @@ class InferStream:
         self._answers: deque[tuple[StreamedCall, bytes]] = deque()
         self._woken = asyncio.Event()
         self._has_room = asyncio.Event()
-        self._draining = False
+        self._draining = self._is_revoked = False
 
     @property
     def num_requests(self) -> int:
@@ -72,6 +81,13 @@ class InferStream:
         """Refuse what comes from now on, and end when all that came before is answered."""
         self._draining = True
         self._woken.set()
+
+    def sweep(self) -> None:
+        """End, where the key is none any more."""
+        access = self._desk.access
+        if access is not None and self._caller is not None and not access.is_valid(self._caller):
+            self._is_revoked = True
+            self._woken.set()
 
     async def run(self) -> None:
         """Answer until the client has sent its last and has all answers."""
@@ -86,6 +102,8 @@ class InferStream:
             await self._context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the answers were not read")
         finally:
             await self._end([reader, *self._tasks])
+        if self._is_revoked:
+            await self._context.abort(grpc.StatusCode.UNAUTHENTICATED, KEY_REVOKED)
         if self._draining and not (reader.done() and not reader.cancelled()):
             sentence = "the server is shutting down; what is not answered was not applied: connect again and send it"
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, sentence, (("retry-after", "1"),))
@@ -105,6 +123,8 @@ class InferStream:
                 self._num_requests -= 1
                 self._num_bytes -= call.num_bytes + len(content)
                 self._has_room.set()
+            if self._is_revoked:
+                return
             if not self._lines and (self._draining or reader.done()):
                 if reader.done():
                     reader.result()  # raises what it failed of
@@ -168,11 +188,14 @@ class InferStream:
         """The answer to a request, whatever comes of it."""
         desk = self._desk
         call.task = task = asyncio.current_task(desk.loop)
+        call.span = self._witness.begin(call.arrived_at)
         try:
             if call.failure is not None:
                 raise call.failure
             if call.is_late:
                 raise desk.too_late()
+            if desk.access is not None and self._caller is not None and not desk.access.is_valid(self._caller):
+                raise Unauthenticated(KEY_REVOKED)
             response = await self._inference.infer(await read_request(call.message, call.num_bytes))
             content = serialized(write_streamed(response), desk)
         except asyncio.CancelledError:
@@ -183,12 +206,12 @@ class InferStream:
         except Exception as failure:
             error = failure
         else:
-            desk.observe(ROUTE, 200, time.perf_counter() - call.arrived_at)
+            self._witness.end(200, call.arrived_at, call.span, num_bytes=len(content))
             return content
         finally:
             call.task = None
-        problem = desk.refuse(error, f"a request of gRPC {NAME}")
-        desk.observe(ROUTE, problem.status, time.perf_counter() - call.arrived_at)
+        problem = self._witness.refuse(error, f"a request of gRPC {NAME}")
+        self._witness.end(problem.status, call.arrived_at, call.span, code=problem.code)
         request_id = "" if call.message is None else call.message.id
         failed: bytes = write_error(problem, problem.sentence, request_id).SerializeToString()
         return failed

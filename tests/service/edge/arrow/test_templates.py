@@ -106,7 +106,13 @@ def like(engine: Any, **changes: Any) -> Any:
     checks_each = bool(changes.get("ranges"))
     pack_step = None if checks_each else engine.pack_step
     return SimpleNamespace(
-        manifest=other, given=other.given, made=other.made, pack_step=pack_step, check_rows=engine.check_rows
+        manifest=other,
+        series_clock=None,
+        given=other.given,
+        made=other.made,
+        pack_step=pack_step,
+        check_rows=engine.check_rows,
+        check_length=engine.check_length,
     )
 
 

@@ -88,6 +88,19 @@ async def test_a_start_on_a_live_sequence_begins_anew_and_an_end_closes_it() -> 
             await service.infer(asked([1]))
 
 
+async def test_a_step_with_an_offset_is_applied_once_and_so_is_that_of_a_start() -> None:
+    async with inference() as (house, service):
+        await service.infer(asked([1], sequence_start=True, source="s", offset=3))
+        with pytest.raises(SeqConflict) as refused:
+            await service.infer(asked([2], source="s", offset=3))
+        assert (refused.value.source, refused.value.offset, refused.value.expected_seq) == ("s", 3, 1)
+        assert [total(await service.infer(asked([2], source="s", offset=4))) for _ in range(2)] == [3, 3]
+        assert (await house.sessions.look("sum:5")).steps == 2
+        with pytest.raises(InvalidInput, match="needs an offset"):
+            await service.infer(asked([9], sequence_start=True, source="s"))
+        assert (await house.sessions.look("sum:5")).steps == 2
+
+
 async def test_an_end_without_steps_closes_alone_and_one_of_an_unknown_sequence_is_refused() -> None:
     async with inference() as (house, service):
         await service.infer(asked([1], sequence_start=True))
@@ -155,7 +168,7 @@ async def test_numbers_and_texts_are_different_sequences_and_each_model_has_its_
         ({"seq": "0"}, "Expected `int | null`"),
         ({"ttl_seconds": 60}, "given where a sequence starts"),
         ({"ttl_seconds": 1e-9, "sequence_start": True}, "at least"),
-        ({"sequence": 1}, "unknown parameter 'sequence'; there are: return_sequences, seq"),
+        ({"sequence": 1}, "unknown parameter 'sequence'; there are: at, first_offset, offset, return_sequences, seq"),
     ],
 )
 async def test_a_parameter_that_means_nothing_is_refused_and_ends_nothing(
@@ -329,7 +342,7 @@ async def test_many_starts_of_one_sequence_at_once_are_one_after_the_other() -> 
         responses = await asyncio.gather(*starts, service.infer(asked([100], sequence_start=True, sequence_end=True)))
         assert [total(response) for response in responses] == [*range(8), 100]
         assert (await house.sessions.page(None, 10, None)).sessions == []
-        assert f"{service.sequences._alone}" == "{}", "nothing is kept of sequences that are not under way"
+        assert f"{service.sequences._locks._locks}" == "{}", "nothing is kept of sequences that are not under way"
 
 
 async def test_steps_that_race_with_a_start_are_of_one_of_the_two_sequences() -> None:

@@ -75,9 +75,10 @@ class Client:
 
         self.house = house
         desk = Desk(house.metrics, house.settings)
-        self.streams = Streams(
-            house.catalogue, house.sessions, house.ledger, desk, house.metrics, house.settings, step_columns
+        routes: Any = SimpleNamespace(
+            sessions=house.sessions, ledger=house.ledger, columns=SimpleNamespace(answer_arrow=step_columns)
         )
+        self.streams = Streams(house.catalogue, routes, desk, house.metrics, house.settings)
         self.server_state = SimpleNamespace(connections=set())
         self.wire = Wire()
         self.connection = self.connect()

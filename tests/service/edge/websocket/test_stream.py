@@ -14,6 +14,7 @@ from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.edge.websocket.stream import ROUTE, StepStream
+from ostinato.service.edge.witness import Witness
 from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.session import LiveSession
 from tests.service.puppet import House, column, until
@@ -68,7 +69,7 @@ class Line:
             model,
             house.sessions,
             house.ledger,
-            Desk(house.metrics, house.settings),
+            Witness(Desk(house.metrics, house.settings), "FRAME", ROUTE, "/v1/models/sum/stream"),
             house.settings,
             self.step_columns,
             **options,

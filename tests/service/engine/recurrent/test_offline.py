@@ -17,7 +17,8 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
-from ostinato.service.inference.prediction import forecast, predict
+from ostinato.service.inference.forecasting import Wanted, look_ahead
+from ostinato.service.inference.prediction import predict
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.sessions.rows import Columns, step_columns
 from tests import networks
@@ -158,7 +159,7 @@ async def test_a_forecast_equals_the_offline_run_of_what_it_fed_back(tmp_path: P
     session = await house.sessions.open(loaded.manifest.name, session_id="one")
     first = np.array([[1.0], [2.0]], np.float32)
     await house.ledger.step(session, first, 0)
-    made = await forecast(house.sessions, session, 4, {})
+    made = (await look_ahead(house.sessions, session, 4, {}, Wanted())).outputs
     fed = np.concatenate([first, made[:-1]])
     expected, _ = run_offline(loaded.runner, fed[None])
     assert made.tobytes() == expected[0, 1:].tobytes()

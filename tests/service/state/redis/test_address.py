@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.service.config import Settings
-from ostinato.service.state.address import absolute_address, open_store
+from ostinato.service.state.address import open_store
 from ostinato.service.state.redis.address import Login, RedisAddress, Tls, redis_address
 
 
@@ -108,11 +108,3 @@ def test_a_password_file_is_read_each_time(tmp_path: Path) -> None:
         assert login.words() == ["me", password]
     assert Login().words() == []
     assert Login(None, "p").words() == ["p"]
-
-
-def test_files_are_the_same_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    url = "rediss://h?password_file=a%26b&timeout_seconds=3&ca_file=/ca"
-    absolute = redis_address(absolute_address(url))
-    monkeypatch.chdir("/")
-    assert absolute == redis_address(f"rediss://h?password_file={tmp_path}/a%26b&timeout_seconds=3&ca_file=/ca")

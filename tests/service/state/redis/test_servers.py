@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 
 import pytest
 
+from ostinato.service.errors import StateStoreUnavailable
+from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.redis import connection as connections
 from ostinato.service.state.redis.address import RedisAddress, redis_address
 from ostinato.service.state.redis.connection import RedisError, Refused, Unreachable, pack
-from ostinato.service.state.redis.servers import Command, RedisServers, cluster_slot
+from ostinato.service.state.redis.servers import NUM_CLUSTER_SLOTS, Command, RedisServers, cluster_slot
+from ostinato.service.state.redis.store import RedisStore
 from tests.redis_server import RedisCluster, RedisServer
+from tests.service.puppet import House, column
 from tests.service.state.redis.fake_redis import FakeRedis, Says
+from tests.waiting import until_true
+
+NUM_NODES = 3
+NUM_SESSIONS = 40
+ROUNDS = 6
 
 AtEnd = list[Callable[[], Awaitable[object]]]
 
@@ -175,3 +186,55 @@ async def test_a_redis_that_takes_no_changes_is_in_trouble(at_end: AtEnd) -> Non
         server.kill()
         assert str(await servers.trouble()).startswith("redis://127.0.0.1")
         await servers.close()
+
+
+def node_of(session_id: str) -> int:
+    """Which of the cluster's nodes has a session."""
+    return cluster_slot(b"ostinato:session:" + session_id.encode()) * NUM_NODES // NUM_CLUSTER_SLOTS
+
+
+async def step_all(house: House, sessions: list[str], applied: dict[str, int]) -> set[str]:
+    """Step all at once, so that they share iterations and commits; which of them were refused by the store."""
+
+    async def step(session_id: str) -> None:
+        session: LiveSession = house.sessions.use(session_id) or await house.sessions.find(session_id)
+        answer = await house.ledger.step(session, column(1.0), applied[session_id])
+        applied[session_id] += 1
+        # The puppet adds up: each step was applied once, in whatever company.
+        assert (answer.steps, answer.outputs.tolist()) == (applied[session_id], [[float(applied[session_id])]])
+
+    done = await asyncio.gather(*map(step, sessions), return_exceptions=True)
+    errors = {session_id: error for session_id, error in zip(sessions, done, strict=True) if error is not None}
+    assert [error for error in errors.values() if not isinstance(error, StateStoreUnavailable)] == []
+    return {*errors}
+
+
+@pytest.mark.parametrize("resident", [1e6, 1.0], ids=["in memory", "brought back"])
+async def test_a_shard_that_dies_takes_its_own_sessions_and_no_others(
+    resident: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RedisCluster(NUM_NODES) as cluster:
+        for node in cluster.nodes:
+            with closing(node.client()) as client:
+                client.config_set("cluster-require-full-coverage", "no")
+        store = RedisStore(redis_address(cluster.url), tombstone_seconds=10, memory_budget=resident)
+        house = House(store=store)
+        sessions = [f"s{number}" for number in range(NUM_SESSIONS)]
+        for session_id in sessions:
+            await house.sessions.open("sum", session_id=session_id)
+        applied = dict.fromkeys(sessions, 0)
+        assert await step_all(house, sessions, applied) == set()
+        lost = {session_id for session_id in sessions if node_of(session_id) == 0}
+        assert 0 < len(lost) < NUM_SESSIONS
+        cluster.nodes[0].kill()
+        with caplog.at_level(logging.WARNING):
+            for _ in range(ROUNDS):
+                assert await step_all(house, sessions, applied) == lost
+        assert "socket.send" not in caplog.text
+        cluster.nodes[0].start()
+
+        async def everyone() -> bool:
+            return not await step_all(house, sessions, applied)
+
+        await until_true(everyone, "the shard")
+        await store.stop()

@@ -11,10 +11,9 @@ import grpc.aio
 import numpy as np
 
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.grpc.server import GrpcServer
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE, ModelInferRequest, ModelStreamInferResponse
-from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.routes import Routes
 from tests.service.puppet import House
 
 
@@ -45,9 +44,8 @@ class Peer:
 async def peer_of(house: House, **options: Any) -> AsyncIterator[Peer]:
     """A server over a house, and a channel to it."""
     desk = Desk(house.metrics, house.settings)
-    inference = Inference(house.catalogue, house.sessions, house.ledger)
-    descriptions = Descriptions(house.catalogue, house.metrics)
-    server = GrpcServer(inference, descriptions, desk, house.settings, 0, lambda: peer.is_ready)
+    routes = Routes(house.catalogue, house.sessions, house.ledger, desk)
+    server = GrpcServer(routes, desk, house.settings, 0, lambda: peer.is_ready)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", **options) as channel:
         peer = Peer(house, server, desk, channel)

@@ -11,10 +11,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from ostinato.service.edge.desk import Desk
-from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.grpc.server import GrpcServer
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE
-from ostinato.service.edge.oip.inference import Inference
+from ostinato.service.edge.routes import Routes
 from tests.service.edge.oip.grpc.peer import numbers, peer_of, steps
 from tests.service.puppet import House, until
 
@@ -83,10 +82,10 @@ async def test_a_port_that_cannot_be_had_is_told() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        desk = Desk(house.metrics, house.settings)
         server = GrpcServer(
-            Inference(house.catalogue, house.sessions, house.ledger),
-            Descriptions(house.catalogue, house.metrics),
-            Desk(house.metrics, house.settings),
+            Routes(house.catalogue, house.sessions, house.ledger, desk),
+            desk,
             house.settings,
             taken.getsockname()[1],
             lambda: True,

@@ -1,0 +1,68 @@
+"""Answers as they are published: one object of JSON for each reading, with its key, its place in the source, its time,
+the outputs by their names, and of a calibrated model how surprising the reading was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ostinato.connectors.arrivals import Refusal, Released
+from ostinato.connectors.ends import Published
+from ostinato.connectors.watched import WatchedReadings
+
+
+class AnswerForm:
+    """Writes answers. ``outputs``: the names of the O outputs."""
+
+    def __init__(self, outputs: Sequence[str]) -> None:
+        self._form = ",".join(f"{json.dumps(name).replace('%', '%%')}:%r" for name in outputs)
+        self._keys: dict[str, str] = {}
+
+    def write(
+        self,
+        part: Released,
+        outputs: NDArray[Any],
+        reasons: dict[int, str],
+        watched: WatchedReadings | None = None,
+    ) -> list[Published]:
+        """The answers to a partition's readings, without those that were refused.
+
+        Args:
+            outputs: ``[n, O]``, of each reading.
+            reasons: place among them -> why it has none.
+            watched: of each reading.
+        """
+        partition = part.partition
+        source = f',"source":{json.dumps(partition)},"offset":'
+        times: Sequence[Any] = (
+            [f',"time":{json.dumps(time)}' for time in part.shown_times] if part.shown_times else [""] * len(part)
+        )
+        rows = outputs.tolist()
+        form = ',"outputs":{' + self._form + "}%s}"
+        made = []
+        for place, (key, offset, time, row) in enumerate(zip(part.keys, part.offsets, times, rows, strict=True)):
+            if place in reasons:
+                continue
+            more = "" if watched is None else f",{json.dumps(watched.members(place))[1:-1]}"
+            text = f'{{"key":{self._word(key)}{source}{offset}{time}{form % (*row, more)}'
+            made.append(Published(partition, offset, key, text.encode()))
+        return made
+
+    def _word(self, key: str) -> str:
+        if (word := self._keys.get(key)) is None:
+            word = self._keys[key] = json.dumps(key)
+        return word
+
+
+def refusals_of(part: Released, reasons: dict[int, str]) -> list[Refusal]:
+    """The dead letters of readings that the service refused; what they held is told as numbers."""
+    found = []
+    for place, reason in sorted(reasons.items()):
+        value = json.dumps(part.inputs[place].tolist()).encode()
+        key = part.keys[place].encode("utf-8", "surrogateescape")
+        found.append(Refusal(part.partition, part.offsets[place], key, value, reason))
+    return found

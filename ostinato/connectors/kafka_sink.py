@@ -1,0 +1,189 @@
+"""Kafka as a sink: answers, dead letters, the source's position and the keys' times, in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from ostinato.connectors.arrivals import Refusal
+from ostinato.connectors.ends import AnswerSink, BatchCommit, EndUnreachable, Kept, PositionKeeper, ReportLine
+from ostinato.connectors.kafka_source import (
+    FENCED,
+    PARTITION_EOF,
+    SECONDS,
+    UNKNOWN_PARTITION,
+    KafkaSource,
+    kept_places,
+    place_of,
+    translated,
+)
+from ostinato.connectors.settings import ConnectorSettings, KafkaSinkSettings, KafkaSourceSettings
+from ostinato.errors import CommandError
+
+
+class KafkaSink(AnswerSink, PositionKeeper):
+    """A topic.
+
+    With Kafka as the source, too, ``keeper`` is the sink: the group's position is committed in the transaction.
+    Else the transaction makes answers and dead letters one, and the source keeps the position after it.
+
+    Args:
+        source: the source where that is Kafka.
+        keeps_times: whether the times of keys are kept in a topic of their own.
+    """
+
+    def __init__(
+        self, settings: ConnectorSettings, source: KafkaSource | None, report: ReportLine, *, keeps_times: bool
+    ) -> None:
+        assert isinstance(settings.sink, KafkaSinkSettings)
+        own = settings.source
+        of_source = own if isinstance(own, KafkaSourceSettings) else None
+        self._settings = settings.sink
+        self._source = source
+        self._dead_letters = settings.dead_letter.to
+        self._times = (settings.late.topic or f"{self._settings.topic}-times") if keeps_times else ""
+        self._report = report
+        self._brokers = self._settings.brokers or (of_source.brokers if of_source else "")
+        self._options = {**(of_source.options if of_source else {}), **self._settings.options}
+        group = of_source.group if of_source else "ostinato"
+        self._id = self._settings.transactional_id or f"{group}-{socket.gethostname()}"
+        self._producer: Any = None
+        self._in_transaction = False
+        self.keeper: PositionKeeper | None = self if source else None
+
+    def open(self) -> None:
+        """See ``AnswerSink``: whatever had this transactional id before is shut out, and what it left aborted."""
+        if self._producer is not None:
+            return
+        producer = Producer(
+            {
+                "linger.ms": 2,
+                "log_level": 2,
+                "compression.type": "lz4",
+                **self._options,
+                "bootstrap.servers": self._brokers,
+                "transactional.id": self._id,
+                "transaction.timeout.ms": int(self._settings.transaction_seconds * 1000),
+                "queue.buffering.max.messages": 1_000_000,
+                "error_cb": lambda error: self._report(f"Kafka: {error.str()}"),
+            }
+        )
+        with translated():
+            producer.init_transactions(SECONDS)
+        self._producer = producer
+
+    def commit(self, commit: BatchCommit) -> None:
+        """See ``AnswerSink``."""
+        self.open()
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            self._in_transaction = True
+            self._produce(
+                self._settings.topic, [{"key": bytes_of(one.key), "value": one.value} for one in commit.answers]
+            )
+            for refusal in commit.refusals:
+                self._refuse(refusal)
+            if self._times:
+                self._keep_times(commit)
+            if self._source is not None:
+                group = self._source.consumer.consumer_group_metadata()
+                producer.send_offsets_to_transaction(kept_places(commit.positions), group, SECONDS)
+            producer.commit_transaction(SECONDS)
+            self._in_transaction = False
+        except (KafkaException, BufferError) as error:
+            self._fail(error)
+
+    def _produce(self, topic: str, messages: list[dict[str, Any]]) -> None:
+        """Give messages to the producer, whose queue has room for a batch of any size."""
+        for start in range(0, len(messages), 10_000):
+            part = messages[start : start + 10_000]
+            if self._producer.produce_batch(topic, part) != len(part):
+                raise BufferError("the producer's queue is full")
+        self._producer.poll(0)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if not self._dead_letters:
+            return
+        headers = {"reason": refusal.reason, "source": refusal.partition, "offset": str(refusal.offset)}
+        self._producer.produce(self._dead_letters, refusal.value, refusal.key, headers=headers)
+
+    def _keep_times(self, commit: BatchCommit) -> None:
+        for partition, times in commit.times.items():
+            number = place_of(partition).partition
+            messages = [{"key": bytes_of(key), "value": str(time)} for key, time in times.items()]
+            if messages:
+                self._producer.produce_batch(self._times, messages, partition=number)
+
+    def _fail(self, error: Exception) -> None:
+        told = error.args[0] if error.args else error
+        if isinstance(told, KafkaError) and told.code() in (FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+            raise CommandError(
+                f"another connector has begun with the transactional id {self._id!r}: give each its own "
+                "([sink] transactional_id)"
+            ) from error
+        raise EndUnreachable(f"Kafka: {told.str() if isinstance(told, KafkaError) else told}") from error
+
+    def abandon(self) -> None:
+        """See ``AnswerSink``: the transaction is aborted; a producer that cannot is made anew with the next one."""
+        if not self._in_transaction:
+            return
+        self._in_transaction = False
+        try:
+            self._producer.abort_transaction(SECONDS)
+        except KafkaException:
+            self._producer = None
+
+    def kept(self, partitions: Iterable[str]) -> dict[str, Kept]:
+        """See ``PositionKeeper``: the group's positions, and times from their topic."""
+        assert self._source is not None
+        found = self._source.kept(partitions)
+        if not self._times:
+            return found
+        return {name: Kept(kept.position, self._times_of(name)) for name, kept in found.items()}
+
+    def _times_of(self, partition: str) -> dict[str, int]:
+        """The times of a partition's keys: the last of each in the partition of the same number."""
+        reader = Consumer(
+            {
+                "log_level": 2,
+                **self._options,
+                "bootstrap.servers": self._brokers,
+                "group.id": f"{self._id}-times",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+            }
+        )
+        times: dict[str, int] = {}
+        try:
+            with translated():
+                reader.assign([TopicPartition(self._times, place_of(partition).partition, 0)])
+                while True:
+                    got = reader.consume(10_000, 1.0)
+                    for message in got:
+                        if (error := message.error()) is None:
+                            times[(message.key() or b"").decode("utf-8", "surrogateescape")] = int(message.value() or 0)
+                        elif error.code() in (PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART):
+                            return times
+                        elif error.code() == UNKNOWN_PARTITION:
+                            raise EndUnreachable(f"Kafka: topic {self._times!r} has fewer partitions than the source's")
+                        elif error.fatal():
+                            raise KafkaException(error)
+        finally:
+            with contextlib.suppress(KafkaException):
+                reader.close()
+
+    def close(self) -> None:
+        """See ``AnswerSink``."""
+        self.abandon()
+
+
+def bytes_of(key: str) -> bytes:
+    """A key as it came."""
+    return key.encode("utf-8", "surrogateescape")

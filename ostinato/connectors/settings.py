@@ -1,0 +1,332 @@
+"""Settings of a connector, as its file (TOML) has them: what is not known there is refused with the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ostinato.connectors.session_ids import MAX_ID, session_id_of
+from ostinato.connectors.webhook_settings import WebhookSettings, check_webhook
+from ostinato.errors import InputError
+
+FORMATS = ("json", "csv", "binary")
+RULES = ("apply", "drop", "hold")
+UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}
+MAX_BATCH = 8192
+"""Readings that a batch has at most. A connector that begins looks at so many behind its position for readings that
+were applied and not yet answered for, so it is no setting."""
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """``[service]``: where the model is. ``key`` may as well be in the environment (OSTINATO_KEY)."""
+
+    model: str
+    url: str = "http://127.0.0.1:3000"
+    version: str = ""
+    key: str = field(default="", repr=False)
+    timeout_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class KafkaSourceSettings:
+    """``[source]`` of kind ``kafka``. ``options``: of librdkafka, as ``{"security.protocol" = "SSL"}``."""
+
+    brokers: str
+    topic: str
+    group: str = "ostinato"
+    start: str = "earliest"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class RedisSourceSettings:
+    """``[source]`` of kind ``redis``: a stream. ``field``: of an entry, the one that holds the message."""
+
+    stream: str
+    url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
+    field: str = "value"
+    group: str = "ostinato"
+
+
+@dataclass(frozen=True)
+class MqttSourceSettings:
+    """``[source]`` of kind ``mqtt``. ``offset``: the member of a message that counts up, as a sequence number."""
+
+    topic: str
+    host: str = "127.0.0.1"
+    port: int = 1883
+    qos: int = 1
+    client_id: str = "ostinato"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: bool = False
+    offset: str = ""
+
+
+@dataclass(frozen=True)
+class FileSourceSettings:
+    """``[source]`` of kind ``file``: a message a line. ``follow``: wait for more at its end."""
+
+    path: str
+    follow: bool = False
+    position: str = ""
+
+
+@dataclass(frozen=True)
+class StdinSettings:
+    """``[source]`` of kind ``stdin``: a message a line."""
+
+
+@dataclass(frozen=True)
+class KafkaSinkSettings:
+    """``[sink]`` of kind ``kafka``. ``transactional_id``: of this connector alone; empty = by group and host."""
+
+    topic: str
+    brokers: str = ""
+    transactional_id: str = ""
+    transaction_seconds: float = 15.0
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class RedisSinkSettings:
+    """``[sink]`` of kind ``redis``: a stream. ``max_entries``: cut it to about so many; 0 = never."""
+
+    stream: str
+    url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
+    max_entries: int = 0
+
+
+@dataclass(frozen=True)
+class MqttSinkSettings:
+    """``[sink]`` of kind ``mqtt``. ``{key}`` in ``topic`` is the reading's key."""
+
+    topic: str
+    host: str = "127.0.0.1"
+    port: int = 1883
+    qos: int = 1
+    client_id: str = "ostinato-answers"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: bool = False
+
+
+@dataclass(frozen=True)
+class FileSinkSettings:
+    """``[sink]`` of kind ``file``: an answer a line."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class StdoutSettings:
+    """``[sink]`` of kind ``stdout``: an answer a line."""
+
+
+@dataclass(frozen=True)
+class MappingSettings:
+    """``[mapping]``: which member of a message is the key, the time, and each of the model's features.
+
+    ``key``: empty = the message's own (Kafka's key, MQTT's topic). ``columns``: of CSV, in their order. ``layout``: of
+    binary messages, a name and a type for each member, as ``device:S8 at:<i8 x:<f4``.
+    """
+
+    format: str = "json"
+    key: str = ""
+    time: str = ""
+    time_unit: str = "s"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    layout: str = ""
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class LateSettings:
+    """``[late]``: what becomes of readings that are older than one that was applied.
+
+    ``rule``: empty = ``drop`` where there is a time, else ``apply``. ``topic``: of Kafka, where the times of the keys'
+    last readings are kept; empty = the sink's topic with ``-times`` behind.
+    """
+
+    rule: str = ""
+    window_seconds: float = 0.0
+    topic: str = ""
+
+
+@dataclass(frozen=True)
+class DeadLetterSettings:
+    """``[dead_letter]``: the topic, stream or file for what cannot be applied; empty = it is told in the log alone."""
+
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """``[batch]``: at most so many readings, and for how long the first waits for more."""
+
+    readings: int = 4096
+    wait_seconds: float = 0.02
+
+
+@dataclass(frozen=True)
+class MetricsSettings:
+    """``[metrics]``: where Prometheus asks; port 0 = nowhere."""
+
+    port: int = 0
+    host: str = "127.0.0.1"
+
+
+SOURCES: dict[str, type[Any]] = {
+    "kafka": KafkaSourceSettings,
+    "mqtt": MqttSourceSettings,
+    "redis": RedisSourceSettings,
+    "file": FileSourceSettings,
+    "stdin": StdinSettings,
+}
+SINKS: dict[str, type[Any]] = {
+    "kafka": KafkaSinkSettings,
+    "mqtt": MqttSinkSettings,
+    "redis": RedisSinkSettings,
+    "file": FileSinkSettings,
+    "stdout": StdoutSettings,
+}
+
+
+@dataclass(frozen=True)
+class ConnectorSettings:
+    """The whole file."""
+
+    service: ServiceSettings
+    source: Any
+    sink: Any
+    mapping: MappingSettings = MappingSettings()
+    late: LateSettings = LateSettings()
+    dead_letter: DeadLetterSettings = DeadLetterSettings()
+    batch: BatchSettings = BatchSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    webhook: WebhookSettings | None = None
+
+
+def read_settings(path: Path) -> ConnectorSettings:
+    """The settings of a file.
+
+    Raises:
+        InputError: it cannot be read, or something in it is not known, absent, or not possible.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not TOML: {error}") from error
+    try:
+        return settings_of(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def settings_of(content: Mapping[str, Any]) -> ConnectorSettings:
+    """The settings of what a file holds; ``InputError`` as ``read_settings``."""
+    _check_names(content, [part.name for part in fields(ConnectorSettings)], "the file has no section")
+    for name, part in content.items():
+        if not isinstance(part, dict):
+            raise InputError(f"{name} is a section: write [{name}]")
+    for name in ("service", "source", "sink"):
+        if name not in content:
+            raise InputError(f"section [{name}] is absent")
+    settings = ConnectorSettings(
+        _section("service", ServiceSettings, content),
+        _of_kind("source", SOURCES, content),
+        _of_kind("sink", SINKS, content),
+        _section("mapping", MappingSettings, content),
+        _section("late", LateSettings, content),
+        _section("dead_letter", DeadLetterSettings, content),
+        _section("batch", BatchSettings, content),
+        _section("metrics", MetricsSettings, content),
+        _section("webhook", WebhookSettings, content) if "webhook" in content else None,
+    )
+    _check(settings)
+    return settings
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """What may have been meant, as the end of a sentence: the nearest of some names, or all of a few."""
+    found = difflib.get_close_matches(name, names, 3, 0.5)
+    return f"did you mean {' or '.join(found)}?" if found else f"there is {', '.join(names[:30])}"
+
+
+def _of_kind(name: str, kinds: Mapping[str, type[Any]], content: Mapping[str, Any]) -> Any:
+    kind = content[name].get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise InputError(f"[{name}] kind: {kind!r} is none; {nearest(str(kind), list(kinds))}")
+    rest = {member: value for member, value in content[name].items() if member != "kind"}
+    return _section(name, kinds[kind], {name: rest})
+
+
+def _section(name: str, kind: type[Section], content: Mapping[str, Any]) -> Section:
+    given = content.get(name, {})
+    parts: dict[str, Field[Any]] = {part.name: part for part in fields(kind)}  # type: ignore[arg-type]
+    _check_names(given, list(parts), f"[{name}] has no member")
+    for part in parts.values():
+        if part.name not in given and part.default is MISSING and part.default_factory is MISSING:
+            raise InputError(f"[{name}] {part.name} is absent")
+    return kind(**{member: _value(f"[{name}] {member}", value, parts[member]) for member, value in given.items()})
+
+
+def _value(place: str, value: Any, part: Field[Any]) -> Any:
+    """A member's value, of the type that its field has."""
+    kind = str(part.type)
+    if kind == "float" and type(value) is int:
+        value = float(value)
+    if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    wanted = {"str": str, "int": int, "float": float, "bool": bool}.get(kind, dict)
+    if type(value) is not wanted:
+        words = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+        raise InputError(f"{place}: not {words.get(kind, 'a list or table as it has to be')}: {value!r}")
+    return value
+
+
+def _check_names(given: Mapping[str, Any], names: list[str], sentence: str) -> None:
+    for name in given:
+        if name not in names:
+            raise InputError(f"{sentence} {name!r}; {nearest(name, names)}")
+
+
+def _check(settings: ConnectorSettings) -> None:
+    """What no single member tells."""
+    mapping, late = settings.mapping, settings.late
+    for place, value, known in (
+        ("[mapping] format", mapping.format, FORMATS),
+        ("[mapping] time_unit", mapping.time_unit, tuple(UNITS)),
+        ("[late] rule", late.rule, ("", *RULES)),
+    ):
+        if value not in known:
+            raise InputError(f"{place}: {value!r} is none; {nearest(value, [name for name in known if name])}")
+    if late.rule in ("drop", "hold") and not mapping.time:
+        raise InputError(f"[late] rule {late.rule!r} needs a time: [mapping] time names the member that tells it")
+    if (late.rule == "hold") != (late.window_seconds > 0):
+        raise InputError("[late] window_seconds is for rule 'hold', which needs it: above 0")
+    if mapping.format == "binary" and not mapping.layout:
+        raise InputError("[mapping] layout is absent: names and types of a binary message, as 'device:S8 x:<f4'")
+    if not 1 <= settings.batch.readings <= MAX_BATCH:
+        raise InputError(f"[batch] readings: {settings.batch.readings} is not from 1 to {MAX_BATCH}")
+    if settings.webhook is not None:
+        check_webhook(settings.webhook)
+    if late.rule == "hold" and isinstance(settings.source, MqttSourceSettings) and settings.source.offset:
+        # What lets a held reading go is another key's message, whose count says nothing of this one's.
+        raise InputError("[late] rule 'hold' and [source] offset of MQTT do not go together: use 'drop', or no offset")
+    if isinstance(settings.sink, KafkaSinkSettings) and not (
+        settings.sink.brokers or isinstance(settings.source, KafkaSourceSettings)
+    ):
+        raise InputError("[sink] brokers is absent")
+    if mapping.prefix and session_id_of(mapping.prefix.replace(":", "")) != mapping.prefix.replace(":", ""):
+        raise InputError(f"[mapping] prefix: letters, digits, '.', '_', ':' and '-', {MAX_ID} at most with the key")
