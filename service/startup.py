@@ -19,7 +19,7 @@ from ostinato.printable import printable
 from ostinato.service import logs
 from ostinato.service.access.key_file import read_keys
 from ostinato.service.access.keys import warning_of
-from ostinato.service.access.meter import shared_memory
+from ostinato.service.access.meter import shared_memory as memory_of_meters
 from ostinato.service.catalogue.repository import find_versions, place_of
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import (
@@ -35,6 +35,7 @@ from ostinato.service.config import (
 from ostinato.service.edge.certificates import check_files
 from ostinato.service.edge.local_guard import check_exposure
 from ostinato.service.edge.oip.grpc.port import address_of, hold_port
+from ostinato.service.edge.shares import shared_memory as memory_of_shares
 from ostinato.service.errors import FetchFailed, KeysUnreadable, ModelRejected, StateStoreUnavailable
 from ostinato.service.fetching.bento_models import repository_of, sources_of
 from ostinato.service.fetching.fetching import fetch_all
@@ -225,8 +226,9 @@ def begin(settings: Settings, bento: Any = None) -> None:
     verdicts = Verdicts.begin(settings)
     # While the workers import what they need; whoever comes to a version that is being tried waits for that.
     threading.Thread(target=verdicts.check_all, name="ostinato-trials", daemon=True).start()
-    meters = None if settings.keys is None else shared_memory()
-    supervise(announce, verdicts.descriptor, held, meters, partial(_check_address, settings))
+    meters = None if settings.keys is None else memory_of_meters()
+    shares = memory_of_shares(settings.workers) if settings.workers > 1 else None
+    supervise(announce, verdicts.descriptor, held, meters, shares, partial(_check_address, settings))
 
 
 def _check_address(settings: Settings, host: str) -> None:

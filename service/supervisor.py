@@ -119,7 +119,7 @@ class Supervisor(circus.Arbiter):
         on_listening: called once, when the first worker takes connections, with where: ``host:port``.
         verdicts: see ``Orders``.
         grpc_port: the port for gRPC, which is kept as long as there is a server; None = none.
-        meters: see ``Orders``.
+        meters, shares: see ``Orders``.
         check_host: raises where a server must not listen at an address; nobody listens there yet.
     """
 
@@ -130,6 +130,7 @@ class Supervisor(circus.Arbiter):
         verdicts: int | None = None,
         grpc_port: socket.socket | None = None,
         meters: int | None = None,
+        shares: int | None = None,
         check_host: Callable[[str], object] = lambda _: None,
         **options: Any,
     ) -> None:
@@ -139,7 +140,7 @@ class Supervisor(circus.Arbiter):
         if not options.get("plugins"):  # nobody else asks there, and what was free a while ago may be taken by now
             self.pubsub_endpoint = self.ctrl.endpoint = FREE_ENDPOINT
         self._verdicts = verdicts
-        self._grpc_port, self._meters = grpc_port, meters
+        self._grpc_port, self._meters, self._shares = grpc_port, meters, shares
         self._on_listening: Callable[[str], object] | None = on_listening
         # Its other end is the workers'; this one no child inherits.
         self._end, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -214,8 +215,9 @@ class Supervisor(circus.Arbiter):
         ports = [each.fileno() for each in self.sockets.values()]
         set_aside = self._casualties.set_aside
         grpc_port = None if self._grpc_port is None else self._grpc_port.getsockname()[1]
+        memories = self._meters, self._shares
         orders = Orders(
-            self._workers_end.fileno(), ports, self._restarts, set_aside, self._verdicts, grpc_port, self._meters
+            self._workers_end.fileno(), ports, self._restarts, set_aside, self._verdicts, grpc_port, *memories
         )
         for watcher in self._services:
             watcher.env[VARIABLE] = orders.encode()
@@ -315,6 +317,7 @@ def supervise(
     verdicts: int | None = None,
     grpc_port: socket.socket | None = None,
     meters: int | None = None,
+    shares: int | None = None,
     check_host: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Have BentoML, which is about to start the workers of this process, look after them like that."""
@@ -322,6 +325,6 @@ def supervise(
     class Parent(Supervisor):
         def __init__(self, *args: Any, **options: Any) -> None:
             own: dict[str, Any] = {"on_listening": on_listening, "verdicts": verdicts, "grpc_port": grpc_port}
-            super().__init__(*args, **own, meters=meters, check_host=check_host, **options)
+            super().__init__(*args, **own, meters=meters, shares=shares, check_host=check_host, **options)
 
     circus.Arbiter = Parent  # type: ignore[misc]  # the class that it makes the arbiter of

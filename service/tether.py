@@ -106,6 +106,7 @@ class Orders(msgspec.Struct):
         verdicts: descriptor of what trials of releases found; None = each worker tries them itself.
         grpc_port: that the parent holds for gRPC; None = none.
         meters: descriptor of the memory in which workers count what keys ask for; None = there is none.
+        shares: descriptor of that in which they tell how many connections they have; None = there is one worker.
     """
 
     descriptor: int
@@ -115,6 +116,7 @@ class Orders(msgspec.Struct):
     verdicts: int | None = None
     grpc_port: int | None = None
     meters: int | None = None
+    shares: int | None = None
 
     def encode(self) -> str:
         """The value of ``VARIABLE``."""
@@ -125,7 +127,7 @@ class Tether:
     """A worker's end; one without a parent of ours has none, and is tied to nobody.
 
     Attributes:
-        restarts, verdicts, grpc_port, meters: see ``Orders``.
+        restarts, verdicts, grpc_port, meters, shares: see ``Orders``.
     """
 
     def __init__(self, orders: Orders | None = None) -> None:
@@ -135,6 +137,7 @@ class Tether:
         self.verdicts = orders.verdicts if orders else None
         self.grpc_port = orders.grpc_port if orders else None
         self.meters = orders.meters if orders else None
+        self.shares = orders.shares if orders else None
         self._reasons = {aside.release: aside.reason for aside in orders.set_aside} if orders else {}
         if orders:
             with contextlib.suppress(OSError):  # no descriptor of ours: the variable was inherited from far above

@@ -26,6 +26,7 @@ from ostinato.service.catalogue.loading import Loader
 from ostinato.service.catalogue.reload import LiveModels
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
+from ostinato.service.edge.acceptor import SharingServer
 from ostinato.service.edge.asgi import App, Edge
 from ostinato.service.edge.certificates import context_of_server, follow_files
 from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
@@ -126,6 +127,7 @@ class Worker:
         """The ASGI application over BentoML's."""
         WebSocketConnection.install()
         HttpConnection.install()
+        SharingServer.install(self._tether.shares, self._descriptors.take)
         system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers)
         return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 
@@ -162,9 +164,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.desk.max_connections = connections_within(raise_limit(), self.settings.max_connections)
         self._descriptors.install(loop)
-        loading = loop.create_task(self._load())
         self._tasks = [
-            loading,
+            loop.create_task(self._load()),
             loop.create_task(self._look_after()),
             loop.create_task(self._ask_store()),
             loop.create_task(self._expire()),
@@ -175,15 +176,14 @@ class Worker:
         ]
         if self.desk.access is not None:
             self._tasks.append(loop.create_task(self.desk.access.keep()))
-        if self.settings.workers > 1:
-            self._worker_metrics = worker_metrics(self.metrics, Path(tempfile.gettempdir()))
-            self.metrics.gather = self._worker_metrics.gather
-            self._tasks.append(loop.create_task(self._worker_metrics.keep()))
         if (context := context_of_server()) is not None:
             self._tasks.append(loop.create_task(follow_files(self.settings, context)))
         for number in (signal.SIGTERM, signal.SIGINT):
             self._drain_on(number, loop)
         if self.settings.workers > 1:
+            self._worker_metrics = shared = worker_metrics(self.metrics, Path(tempfile.gettempdir()))
+            self.metrics.gather = shared.gather
+            self._tasks.append(loop.create_task(shared.keep()))
             # The port is the others', too: before its models are there, a worker would refuse its share of requests.
             await self._loaded.wait()
         if self.grpc is not None:

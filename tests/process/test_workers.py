@@ -6,11 +6,14 @@ The workers here share no sessions, so the tests use none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,23 @@ def test_whichever_worker_is_asked_metrics_speak_for_all(server: ServerProcess, 
     assert read(server)["ostinato_models_failed", frozenset()] == 0
     info = {("model", "accumulator"), ("version", "1"), ("task", "recurrent"), ("batch_invariant", "true")}
     assert read(server)["ostinato_model_info", frozenset(info)] == 1
+
+
+def test_workers_share_connections_evenly(server: ServerProcess) -> None:
+    shares: Counter[str] = Counter()
+    with contextlib.ExitStack() as connections:
+
+        def is_even() -> bool:
+            connection = HTTPConnection("127.0.0.1", server.port)
+            connections.callback(connection.close)
+            connection.request("GET", "/livez")
+            answer = connection.getresponse()
+            answer.read()
+            # A worker's requests are counted behind a word of its own.
+            shares[str(answer.getheader("x-request-id"))[:8]] += 1
+            return len(shares) == 2 and shares.total() > 40 and max(shares.values()) - min(shares.values()) <= 1
+
+        until(is_even, f"an even share: {shares}")
 
 
 def test_a_worker_that_is_killed_is_replaced_while_the_port_answers_and_no_counter_falls(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from packaging.requirements import Requirement
 from uvicorn import config
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+from uvicorn.server import Server, ServerState
 
 from ostinato.service.edge.answering_connection import AnsweringConnection
 from ostinato.service.edge.direct import DirectExchange
@@ -123,3 +124,16 @@ def test_uvicorn_still_finds_connections_in_its_tables() -> None:
     assert state.total_requests == 0
     assert state.default_headers == []
     assert state.connections == set()
+
+
+def test_uvicorn_listens_where_the_acceptor_takes_its_place() -> None:
+    """It starts with no socket of its own, and asks of what listens just what an acceptor has."""
+    assert list(inspect.signature(Server.startup).parameters) == ["self", "sockets"]
+    assert {"config", "lifespan", "server_state", "servers"} <= members_of_self(Server)
+    asked = {
+        node.attr
+        for member in (Server.shutdown, Server._wait_tasks_to_complete)
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(member))))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "server"
+    }
+    assert asked == {"close", "wait_closed"}
