@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import AsyncGenerator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import bentoml
 import msgspec
@@ -14,7 +14,6 @@ from bentoml import Service
 from pydantic import BaseModel, ConfigDict, create_model
 
 from ostinato.service import logs
-from ostinato.service.edge.asgi import App
 from ostinato.service.edge.certificates import tls_options
 from ostinato.service.edge.v1.schemas import (
     Body,
@@ -27,7 +26,10 @@ from ostinato.service.edge.v1.schemas import (
 from ostinato.service.errors import OstinatoError
 from ostinato.service.startup import begin, settings_or_exit
 from ostinato.service.tether import Tether
-from ostinato.service.worker import Worker
+
+if TYPE_CHECKING:
+    from ostinato.service.edge.asgi import App
+    from ostinato.service.worker import Worker
 
 settings = settings_or_exit()
 
@@ -41,6 +43,8 @@ def worker() -> Worker:
     """
     tether = Tether.of(os.environ)
     tether.hold()
+    from ostinato.service.worker import Worker  # the parent of the workers has no use for the half of the library
+
     logs.configure(settings)
     try:
         return Worker(settings, tether)
