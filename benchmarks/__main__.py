@@ -30,6 +30,7 @@ from benchmarks.rows import (
     overload,
     start_up,
     whole_sequences,
+    workers,
 )
 from benchmarks.subjects import ROOT
 from benchmarks.targets import RULES, Verdict
@@ -55,6 +56,8 @@ ROWS: tuple[tuple[str, tuple[int, ...], Row], ...] = (
     ("256 sessions in a message, lmdb", (11,), durability.batches_on_lmdb),
     ("256 sessions over HTTP, Redis", (12,), durability.steps_on_redis),
     ("256 sessions in a message, Redis", (12,), durability.batches_on_redis),
+    ("256 sessions over HTTP, one worker and two", (21,), workers.two_workers),
+    ("256 sessions over HTTP, with traces", (22,), workers.traces),
     ("whole sequences over HTTP", (6,), whole_sequences.over_http),
     ("outputs that are generated", (15, 16, 17), generation.spelling),
     ("too many whole sequences", (8,), overload.whole_sequences_overload),

@@ -20,10 +20,10 @@ from benchmarks.oip_subjects import OstinatoGrpc, OstinatoV2, TritonBinary
 from benchmarks.process import SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
 from benchmarks.spelling import NUM_WORDS
-from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling, Subject, Triton
+from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling, Subject, Traced, Triton, TwoWorkers
 from benchmarks.workloads import Offline, Steps, write_model
 
-KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Echo, Ostinato, Triton, FastApi, BentoMl)}
+KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Echo, Ostinato, Traced, Triton, FastApi, BentoMl)}
 OIP_KINDS: dict[str, type[Subject]] = {
     "ostinato-v2": OstinatoV2,
     "ostinato-grpc": OstinatoGrpc,
@@ -256,6 +256,8 @@ class Bench:
             return kind(self.repository, self.scratch)
         if name == "speller":
             return Spelling(self.scratch)
+        if name == "ostinato-two-workers":
+            return TwoWorkers(self.repository, self.scratch, f"lmdb://{self.scratch / 'state-of-two'}")
         return Ostinato(self.repository, self.scratch, self._state(name.removeprefix("ostinato-")))
 
     def _state(self, store: str) -> str:

@@ -16,6 +16,8 @@ from ostinato.tools.server_process import has_lost_port
 
 SERVER_CORE = 0
 LOAD_CORE = 1
+MORE_CORE = 2 if (os.cpu_count() or 1) > 2 else LOAD_CORE
+"""The second core of servers that have two; the load's, too, where there is no third."""
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,7 +36,7 @@ class Process:
 
     Args:
         is_ready: tells whether it answers; asked until it says so.
-        core: where it runs.
+        cores: where it runs, as ``taskset`` takes them.
         environment: variables in addition to those of this process.
     """
 
@@ -44,11 +46,11 @@ class Process:
         log: Path,
         is_ready: Callable[[], bool],
         *,
-        core: int = SERVER_CORE,
+        cores: str = f"{SERVER_CORE}",
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.command = ["taskset", "-c", str(core), *command]
+        self.command = ["taskset", "-c", cores, *command]
         self.log = log
         self._is_ready = is_ready
         self._folder, self._environment = folder, {**os.environ, **(environment or {})}

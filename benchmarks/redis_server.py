@@ -45,7 +45,7 @@ class RedisServer:
             *("--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(folder), "--daemonize", "no"),
             *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         ]
-        self.process = Process(command, scratch / "redis.log", self._is_ready, core=LOAD_CORE)
+        self.process = Process(command, scratch / "redis.log", self._is_ready, cores=f"{LOAD_CORE}")
         self.process.wait_until_ready()
 
     def stop(self) -> None:

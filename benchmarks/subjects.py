@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 
 from benchmarks.environments import Environment
 from benchmarks.errors import OwnFault, SubjectFailed
-from benchmarks.process import Process
+from benchmarks.process import LOAD_CORE, MORE_CORE, SERVER_CORE, Process
 from benchmarks.spelling import EXAMPLE
 from benchmarks.triton_server import triton_command
 from benchmarks.workloads import MODEL, NUM_FEATURES, Floats
@@ -39,6 +41,7 @@ class Subject(ABC):
         title: for people.
         is_ours: whether it needs nothing but this project's own environment.
         tolerance: how far its answers may be off the offline run's; 0 = they must be the same to the bit.
+        cores: where it runs, as ``taskset`` takes them.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Subject(ABC):
     is_ours: ClassVar[bool] = False
     tolerance: ClassVar[float] = 1e-5
     ready_target: ClassVar[str]
+    cores: ClassVar[str] = f"{SERVER_CORE}"
 
     def __init__(self, repository: Path, scratch: Path) -> None:
         self.repository, self.scratch = repository, scratch
@@ -66,7 +70,8 @@ class Subject(ABC):
         environment["BENTOML_HOME"] = str(self.scratch / "bentoml")
         command, more = self.command()
         log = self.scratch / f"{self.name}-{self.port}.log"
-        self.process = Process(command, log, self.is_ready, environment={**environment, **more}, folder=ROOT)
+        variables = {**environment, **more}
+        self.process = Process(command, log, self.is_ready, cores=self.cores, environment=variables, folder=ROOT)
         try:
             self.seconds_to_ready = self.process.wait_until_ready()
         except SubjectFailed as error:
@@ -177,6 +182,56 @@ class Ostinato(Subject):
 
     def close(self, sessions: range) -> None:
         self.ask([http_request("DELETE", f"/v1/sessions/s{session}") for session in sessions])
+
+
+class TwoWorkers(Ostinato):
+    """The service with two worker processes on two cores, of which the load has one, too, where there are no more."""
+
+    is_ours = True
+    cores = f"{SERVER_CORE},{MORE_CORE}"
+
+    def __init__(self, repository: Path, scratch: Path, state: str) -> None:
+        super().__init__(repository, scratch, state)
+        self.name, self.title = "ostinato-two-workers", "Ostinato, two workers"
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        command, environment = super().command()
+        return [*command, "--workers", "2"], environment
+
+
+class Traced(Ostinato):
+    """The service that sends the spans of all requests to a collector on the load's core, which throws them away."""
+
+    is_ours = True
+    name = "ostinato-traced"
+    title = "Ostinato with traces"
+
+    def __init__(self, repository: Path, scratch: Path) -> None:
+        super().__init__(repository, scratch)
+        self._collector = free_port()
+        self._collecting: Process | None = None
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        command, environment = super().command()
+        return [*command, "--traces", f"http://127.0.0.1:{self._collector}"], environment
+
+    def start(self) -> None:
+        command = uvicorn_command(sys.executable, "benchmarks.baselines.echo:app", self._collector)
+        log, cores = self.scratch / "collector.log", f"{LOAD_CORE}"
+        self._collecting = Process(command, log, self._is_collecting, cores=cores, folder=ROOT)
+        self._collecting.wait_until_ready()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._collecting is not None:
+            self._collecting.stop()
+            self._collecting = None
+
+    def _is_collecting(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._collector), 1.0):
+            return True
+        return False
 
 
 class Spelling(Ostinato):

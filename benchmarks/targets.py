@@ -173,4 +173,12 @@ RULES: tuple[Rule, ...] = (
     _oip("/v2 in binary tensors, 256 sessions, steps/s against /v1 in JSON", 256, "rate", "ostinato", 1.0),
     _oip("/v2 in binary tensors, one client, p50 against /v1 in JSON", 1, "p50", "ostinato", 1.0),
     _oip("/v2 in binary tensors, 256 sessions, steps/s against Triton's", 256, "rate", "triton-binary", 2.0),
+    Rule(
+        21,
+        "256 sessions on lmdb, steps/s, two workers against one",
+        "workers/ostinato-two-workers/rate",
+        "workers/ostinato-lmdb/rate",
+        1.6,
+    ),
+    Rule(22, "256 sessions, steps/s with traces", "traces/ostinato-traced/rate", "traces/ostinato/rate", 0.5),
 )

@@ -1,4 +1,4 @@
-"""Programs that tests run and that are not Python's: prometheus, promtool, kubectl and mosquitto."""
+"""Programs that tests run and that are not Python's."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ PACKAGES = {
     "promtool": "prometheus",
     "kubectl": "kubernetes-client",
     "mosquitto": "mosquitto",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
 }
 
 
 def tool(name: str) -> str:
     """Where a program is; the test fails where it is absent."""
-    # `.ci/install-tools` puts what PATH lacks beside the interpreter.
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), "/usr/sbin"])
-    program = shutil.which(name, path=places)
+    # `.ci/install-tools` puts what PATH lacks beside the interpreter, or in place of what stands there.
+    beside = Path(sys.executable).parent
+    places = os.environ.get("PATH", os.defpath), beside.parent / "lib" / "tools" / "bin", beside, "/usr/sbin"
+    program = shutil.which(name, path=os.pathsep.join(map(str, places)))
     if program is None:
         pytest.fail(f"{name} is not on PATH: run .ci/install-tools, or install Debian's package {PACKAGES[name]}")
     return program

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,9 +14,9 @@ from typing import Any
 
 import httpx2
 
-from benchmarks.redis_server import redis_executable
 from tests.deploy.rendering import Document, Rendered
 from tests.server import CHECKOUT, PLAIN, ServerProcess, free_port
+from tests.tools import tool
 
 ENTRY_POINT = str(Path(sys.executable).with_name("ostinato"))
 """What the image's entry point is there (deploy/Dockerfile)."""
@@ -192,7 +191,7 @@ class ActedRedis:
         self.secrets.chmod(0o755)
         for file in self.secrets.iterdir():
             file.chmod(0o644)
-        user = possible_user(redis_executable(), pod["securityContext"]["runAsUser"])
+        user = possible_user(tool("redis-server"), pod["securityContext"]["runAsUser"])
         self.disk = Disk(folder / "disk", user)
         self.places = dict.fromkeys(("/run/secrets/redis", "/run/secrets/redis-tls"), self.secrets)
         for mount in self._container["volumeMounts"]:
@@ -202,10 +201,8 @@ class ActedRedis:
         file.write_text(f"bind 127.0.0.1\n{self._here(configuration)}")
         programs = folder / "programs"
         programs.mkdir()
-        server = Path(redis_executable()).resolve()
-        (programs / "redis-server").symlink_to(server)
-        client = shutil.which("redis-cli") or str(Path(redis_executable()).with_name("redis-cli"))
-        (programs / "redis-cli").symlink_to(Path(client).resolve())
+        for name in ("redis-server", "redis-cli"):
+            (programs / name).symlink_to(Path(tool(name)).absolute())
         self._environment = {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(self.disk.add("/tmp"))}
         self._confined = confined(self.disk.folder, user)
         self._log_path = folder / "redis.log"

@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from ostinato.service.artifact.tensors import Input, Statistics
-from tests import generation_networks, networks
+from tests import forecast_networks, generation_networks, networks
 from tests.conftest import PutNetworks
+from tests.forecast_networks import drawn_steps
 from tests.sequence_networks import planted
 from tests.server import PLAIN, ServerProcess, free_port, running_server
 from tests.tools import tool
@@ -101,6 +102,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetworks) 
     broken = networks.accumulator().named("broken").write(repository, cases)
     (broken / "model.onnx").write_bytes(b"no graph")
     planted(repository, "nothing")
+    forecast_networks.write(repository, calibration=forecast_networks.calibration())
     put_networks(repository, generation_networks.export_letter_model)
     # Everything in a thread, so that the table of what is has a row.
     with running_server(repository, home, state=f"lmdb://{home / 'state'}", inline_run_seconds=0) as running:
@@ -116,6 +118,9 @@ def work(server: ServerProcess, turn: int) -> None:
         http.post("/v1/models/accumulator/sessions", json={"session_id": name})
         for inputs in ([[1], [2]], [[3]], [[40]]):
             assert http.post(f"/v1/sessions/{name}/step", json={"inputs": inputs}).status_code == 200
+        http.post("/v1/models/loads/sessions", json={"session_id": f"load-{turn}"})
+        steps = [[None if math.isnan(each) else each for each in step] for step in drawn_steps(turn, 40).tolist()]
+        assert http.post(f"/v1/sessions/load-{turn}/step", json={"inputs": steps}).status_code == 200
         http.get("/v1/sessions/nobody")
         answer = http.post("/v1/models/planted-nothing/predict", json={"sequences": [[[1], [2], [3]], [[4]]]})
         assert answer.status_code == 200

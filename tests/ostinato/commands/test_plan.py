@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from benchmarks.redis_server import redis_executable
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.tools.sizing import GIB, KEY_BYTES
 from tests.ostinato.conftest import RunCommand
@@ -27,7 +29,10 @@ def test_it_plans_by_what_a_bench_has_printed(models: Path, tmp_path: Path, run_
 
 
 @pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
-def test_it_measures_a_server_of_its_own(models: Path, store: str, run_command: RunCommand) -> None:
+def test_it_measures_a_server_of_its_own(
+    models: Path, store: str, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(redis_executable()).parent}{os.pathsep}{os.environ['PATH']}")
     asked = ("--sessions", "5k", "--rate", "1/min", "-m", "gusts", "--repository", models, "--store", store)
     result = run_command("plan", *asked, "--seconds", 0.5, "--json")
     assert result.exit_code == 0, result.output
