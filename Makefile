@@ -79,7 +79,7 @@ models: $(EXAMPLES:%=repository/beijing-%/1/model.json) ## fill repository/ with
 setup: $(READY) ## make .venv with the pinned dependencies and this project in it
 
 .PHONY: test
-test: setup tools ## all tests (make test PYTEST="-k name" for some)
+test: setup tools ## all tests but the long ones (make test PYTEST="-k name" for some)
 	@$(RUN_TESTS)
 
 .PHONY: check
@@ -87,6 +87,10 @@ check: setup tools ## the one gate: lint, format, types, tests
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"; $(BIN)/mypy
 	@echo "==> pytest"; $(RUN_TESTS)
+
+.PHONY: long
+long: setup tools ## the tests that `make test` leaves out, as they take longer than they tell each time
+	@$(RUN_TESTS) -m long
 
 .PHONY: configuration
 configuration: setup ## put the settings, as the code has them, into docs/configuration.md

@@ -22,6 +22,7 @@ BOUNDS = (0, 6, 8, len(benchmark.ROWS))
 """Rows between two of these run in one process. From the eighth on they share servers."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "behind"), list(pairwise(BOUNDS)))
 def test_every_row_measures_something(first: int, behind: int, tmp_path: Path) -> None:
     wrk = tmp_path / "wrk"

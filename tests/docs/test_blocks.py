@@ -26,7 +26,9 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = {block.page for block in BLOCKS if block.is_run and block.language in ("console", "python")}
 
 
-@pytest.mark.parametrize("page", sorted(RUN))
+@pytest.mark.parametrize(
+    "page", [page if page == "README.md" else pytest.param(page, marks=pytest.mark.long) for page in sorted(RUN)]
+)
 def test_a_reader_who_types_what_a_page_says_sees_what_it_shows(page: str, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
         reader.follow(blocks_of(page))

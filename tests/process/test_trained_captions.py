@@ -19,7 +19,7 @@ from ostinato.models.networks.caption import spell
 from tests.server import ServerProcess, running_server
 from tests.training import train_run
 
-pytestmark = pytest.mark.xdist_group("trained-captions")
+pytestmark = [pytest.mark.xdist_group("trained-captions"), pytest.mark.long]
 
 WHERE = ("top", "left", "middle")
 

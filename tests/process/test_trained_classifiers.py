@@ -19,7 +19,7 @@ from tests.server import ServerProcess, running_server
 from tests.training import train_run
 from tests.zoo.keeper import predict_entry, stream_entry
 
-pytestmark = pytest.mark.xdist_group("trained-classifiers")
+pytestmark = [pytest.mark.xdist_group("trained-classifiers"), pytest.mark.long]
 
 
 def gestures(folder: Path) -> Path:

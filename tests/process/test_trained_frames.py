@@ -22,7 +22,7 @@ from tests.server import ServerProcess, running_server
 from tests.training import train_run
 from tests.zoo.keeper import stream_entry
 
-pytestmark = pytest.mark.xdist_group("trained-frames")
+pytestmark = [pytest.mark.xdist_group("trained-frames"), pytest.mark.long]
 SIDE = 8
 
 

@@ -21,7 +21,7 @@ from ostinato.service.artifact.manifest import Manifest
 from tests.server import ServerProcess, running_server
 from tests.training import train_run
 
-pytestmark = pytest.mark.xdist_group("trained-writers")
+pytestmark = [pytest.mark.xdist_group("trained-writers"), pytest.mark.long]
 
 SENTENCE = "the clouds are in the sky"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -44,6 +44,7 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@pytest.mark.long
 def test_a_network_both_ways_answers_ragged_requests_as_each_sequence_alone(
     repository: Path, server: ServerProcess
 ) -> None:

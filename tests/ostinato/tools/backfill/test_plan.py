@@ -69,7 +69,7 @@ def kill_when(is_so: Callable[[], object], *arguments: object) -> None:
         process.wait(PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_run_that_is_killed_anywhere_goes_on_and_ends_with_the_same_bytes(
     seed: int, model: Path, tmp_path: Path
 ) -> None:
@@ -144,6 +144,7 @@ def peak_kib(model: Path, file: Path) -> int:
     return int(made.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_in_order", [True, False])
 def test_a_file_that_is_five_times_as_large_takes_no_more_memory(
     is_in_order: bool, model: Path, tmp_path: Path
