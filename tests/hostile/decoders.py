@@ -155,9 +155,16 @@ def _read_rows(part: Input, content: bytes) -> None:
 
 def _compare_with_template(content: bytes, part: Input, rows: Any) -> None:
     """What is read by the template of a well-formed message says what is read without one."""
-    manifest = SimpleNamespace(name="a", version="1")
-    members = {"given": RowLayout((part,)), "made": MODEL.made, "pack_step": step_packer(part), "series_clock": None}
-    engine = cast(Any, SimpleNamespace(manifest=manifest, check_rows=lambda *_: None, **members))
+    members = {
+        "manifest": SimpleNamespace(name="a", version="1"),
+        "given": RowLayout((part,)),
+        "made": MODEL.made,
+        "pack_step": step_packer(part),
+        "series_clock": None,
+        "check_rows": lambda *_: None,
+        "check_length": lambda *_: None,
+    }
+    engine = cast(Any, SimpleNamespace(**members))
     templates = Templates()
     for seed in arrow_rows()[:2]:
         if len(seed) == len(content):

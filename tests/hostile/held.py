@@ -155,3 +155,8 @@ class Descriptors(Crowd):
     """The same of a server that may open few files."""
 
     name = "descriptors"
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        # A connection that was answered is closed by the server some seconds later, and its descriptor is free again.
+        self._ways = [way for way in self._ways if way[1] != self._ask]

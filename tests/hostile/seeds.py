@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ostinato.service.edge.v1 import schemas
+from ostinato.service.edge.v1 import forecast_bodies, schemas
 from ostinato.service.edge.v1.schemas import Body
 
 STEP = b'{"inputs": [[0.1, -2, 3e-4], [4, 5, 6]], "seq": 7, "return_sequences": false}'
@@ -49,6 +49,9 @@ BODIES: dict[type[Body], list[bytes]] = {
     schemas.PredictInput: [PREDICT[:-1] + b', "model": "lstm"}'],
     schemas.ForecastBody: [FORECAST, b'{"horizon": 2, "known_future": [[1, 2], [3, null]]}'],
     schemas.ForecastInput: [FORECAST[:-1] + b', "session_id": "a"}'],
+    forecast_bodies.ForecastManyBody: [
+        b'{"session_ids": ["a", "b"], "horizon": 3, "level": [80, 95.5], "quantiles": [0.1], "num_samples": 2}'
+    ],
     schemas.GenerateBody: [GENERATE, b"{}"],
     schemas.GenerateInput: [GENERATE[:-1] + b', "model": "letters"}'],
     schemas.GenerateStreamInput: [GENERATE.replace(b"false", b"true")[:-1] + b', "model": "letters"}'],
@@ -59,6 +62,7 @@ BODIES: dict[type[Body], list[bytes]] = {
 QUERIES: dict[type[Body], list[bytes]] = {
     schemas.PageQuery: [b"model=lstm&limit=10&cursor=AAAA", b""],
     schemas.CheckpointQuery: [b"limit=10&cursor=AAAA", b""],
+    forecast_bodies.ForecastManyQuery: [b"horizon=3&level=80,95&quantiles=0.1&num_samples=2&seed=7", b"horizon=1"],
     schemas.ModelQuery: [b"version=1", b""],
     schemas.ColumnsQuery: [b"create_missing=true"],
     schemas.PredictQuery: [b"return_sequences=false&go_backwards=1&version=1"],

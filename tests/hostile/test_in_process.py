@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.service.edge.v1 import schemas
+from ostinato.service.edge.v1 import forecast_bodies, schemas
 from ostinato.service.errors import InvalidInput, OstinatoError, StateStoreUnavailable
 from tests.hostile.apart import play_apart
 from tests.hostile.breach import CORPUS, kept
@@ -35,7 +35,8 @@ def test_a_decoder_reads_what_is_well_formed_and_bears_the_rest(decoder: Decoder
 
 
 def test_every_body_and_query_is_mutated() -> None:
-    kinds = {kind for kind in vars(schemas).values() if isinstance(kind, type) and issubclass(kind, schemas.Body)}
+    everything = [*vars(schemas).values(), *vars(forecast_bodies).values()]
+    kinds = {kind for kind in everything if isinstance(kind, type) and issubclass(kind, schemas.Body)}
     frames = {schemas.StreamFrame, schemas.NestedFrame}  # which have a decoder of their own
     bases = {schemas.Body, schemas.StepOptions, schemas.OutputOptions}  # of what is decoded
     assert kinds - BODIES.keys() - QUERIES.keys() == bases | frames

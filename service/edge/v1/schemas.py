@@ -266,11 +266,12 @@ class NestedPredictInput(PredictInput, kw_only=True):
     sequences: list[Any]
 
 
-class ForecastQuery(Body):
-    """How far a forecast looks, and what is told of it; in the query of one in Arrow.
+class ForecastBody(Body, kw_only=True):
+    """``POST /v1/sessions/{id}/forecast``: how far it looks, and what is told of it.
 
     ``level``: of intervals, in percent. ``quantiles``: probabilities. ``num_samples``: paths that are drawn, from
-    ``seed``.
+    ``seed``. ``known_future``: input feature -> values of the steps ahead, or words for codes; or rows of all features
+    that are not forecast, in the manifest's order.
     """
 
     horizon: Annotated[int, msgspec.Meta(ge=1)]
@@ -278,15 +279,6 @@ class ForecastQuery(Body):
     quantiles: Annotated[list[Probability], msgspec.Meta(max_length=MAX_QUANTILES)] | None = None
     num_samples: Annotated[int, msgspec.Meta(ge=1, le=MAX_SAMPLES)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
-
-
-class ForecastBody(ForecastQuery, kw_only=True):
-    """``POST /v1/sessions/{id}/forecast``.
-
-    ``known_future``: input feature -> values of the steps ahead, or words for codes; or rows of all features that are
-    not forecast, in the manifest's order.
-    """
-
     known_future: dict[str, list[Number | str | None]] | list[list[Number | str | None]] | None = None
 
 

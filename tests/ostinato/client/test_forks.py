@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -132,7 +133,11 @@ def test_a_stream_from_before_connects_anew_and_its_parents_stays(streams: FakeS
     assert streams.num_connections == 2
 
 
-def test_what_a_child_throws_away_ends_no_connection_of_its_parent(fake: FakeServer, streams: FakeStreams) -> None:
+def test_what_a_child_throws_away_ends_no_connection_of_its_parent(
+    fake: FakeServer, streams: FakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else the client makes a new connection where it has waited for the child for five seconds.
+    monkeypatch.setattr(httpx2, "Limits", partial(httpx2.Limits, keepalive_expiry=None))
     held: list[Any] = [Client(fake.url), Client(streams.url)]
     held.append(held[1].stream("half", create_missing=True))
     held.append(held[0].session("half", session_id="a"))
