@@ -20,7 +20,7 @@ All of them can be pickled and copied, so that they come out of another process 
 
 from __future__ import annotations
 
-from typing import Any
+import typing
 
 
 class CommandError(Exception):
@@ -123,7 +123,7 @@ class RowsFailed(CommandError):
             sent with their times, which do the same.
     """
 
-    def __init__(self, detail: str, frame: Any, errors: tuple[Any, ...], seq: dict[str, int]) -> None:
+    def __init__(self, detail: str, frame: typing.Any, errors: tuple[typing.Any, ...], seq: dict[str, int]) -> None:
         super().__init__(detail)
         self.frame, self.errors, self.seq = frame, errors, seq
 

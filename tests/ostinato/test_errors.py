@@ -27,7 +27,7 @@ CONTENTS: dict[str, Any] = {
     "float": 0.5,
     "tuple": ("GET", "PUT"),
     "dict": {"a": 1},
-    "Any": 2,
+    "typing.Any": 2,
 }
 """What an argument is given, by the beginning of its annotation."""
 
