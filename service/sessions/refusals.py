@@ -62,18 +62,18 @@ async def _newest(
     """The session as its store has it, if ``session`` was a copy of another.
 
     Raises:
-        SessionClosed: it was opened after the request came, which therefore is not meant for it.
+        SessionClosed: it was opened after the request came, which therefore is not meant for it; but one that might
+            begin it itself is, as the second row of a message whose first has begun it.
         OstinatoError: ``error``, where the copy was of this session; and as ``Sessions.find``.
     """
     if missing is None:
         newest = await sessions.find_newest(session.session_id)
     else:
         newest = await sessions.find_or_begin(session.session_id, missing)
-    is_begun = newest.slot in newest.arena.unborn
     if newest.arena is session.arena and not isinstance(error, CopyOutdated):
         sessions.abandon(newest)
         raise error
-    if is_begun:
+    if missing is not None:
         return newest
     session.check_is_meant(newest.arena.opened_at[newest.slot])
     return newest._replace(found_at=session.found_at)

@@ -22,7 +22,7 @@ from ostinato.service.edge.routes import Routes
 from tests.service.edge.test_asgi import Connection, edge_over
 from tests.service.edge.v1.test_columns import add_model, post, post_arrow, post_json, stream
 from tests.service.edge.websocket.test_stream import Line
-from tests.service.puppet import House, until
+from tests.service.puppet import Clock, House, until
 from tests.service.state.places import Place, PlaceOf
 
 A = "/v1/sessions/a"
@@ -165,6 +165,33 @@ async def test_a_block_of_a_former_version_is_applied_by_the_newest(place: Place
         assert (reply.content["outputs"], reply.content["errors"]) == ([[5]], [])
         assert (await ask(both.far_edge, "GET", A))[1]["version"] == "1"
         assert await total(both.far_edge) == 5
+
+
+@pytest.mark.parametrize("way", ["rows", "frames"])
+async def test_what_may_begin_the_session_goes_on_with_one_that_began_meanwhile(
+    way: str, place: Place, former: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is of a session that has ended and is forgotten: the first begins another, and the second is its next."""
+
+    def tick(clock: Clock) -> float:
+        clock.now += 0.001
+        return clock.now
+
+    one, other = House(store=place(tombstone_seconds=0)), House(store=place(tombstone_seconds=0))
+    for house in (one, other):
+        add_model(house, **former)
+    async with edge_over(one) as edge, edge_over(other) as far_edge:
+        await one.sessions.open(former.get("name", "sum"), version=former.get("version"), session_id="a")
+        assert await ask(far_edge, "DELETE", A) == (204, b"")
+        monkeypatch.setattr(Clock, "__call__", tick)
+        if way == "rows":
+            reply = await post_json(edge, {"session_ids": ["a", "a"], "inputs": [[5], [6]], "create_missing": True})
+            assert (reply.content["outputs"], reply.content["errors"]) == ([[5], [11]], [])
+        else:
+            line = Line(one, create_missing=True)
+            line.say(*({"session_id": "a", "inputs": [[number]]} for number in (5, 6)))
+            assert [answer.get("outputs") for answer in await line.recorder.until(2)] == [[[5]], [[11]]]
+            line.stream.end()
 
 
 async def test_frames_are_applied_in_their_order(place: Place, former: dict[str, Any]) -> None:
