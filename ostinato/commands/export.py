@@ -146,7 +146,7 @@ def export(
         str,
         typer.Option(
             help="Whose clock and calendar the times and their features are of: Europe/Berlin.",
-            metavar="ZONE",
+            metavar="NAME",
             show_default="UTC",
         ),
     ] = "",
