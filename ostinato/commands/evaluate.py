@@ -36,6 +36,7 @@ from ostinato.tools.evaluation import evaluate as evaluate_series
 from ostinato.tools.input_table import InputRows, InputTable
 from ostinato.tools.merged_input import merged_input
 from ostinato.tools.offline_forecasts import OfflineForecaster
+from ostinato.tools.output_place import check_output_place
 from ostinato.tools.service_settings import settings_of_the_service
 from ostinato.tools.tensor_files import read_context
 
@@ -105,6 +106,7 @@ def evaluate(
     console = Console(stderr=True)
     if output is not None:
         horizon_report.check_can_write(output, "--output")
+        check_output_place(output, file)
     if ets and not has_ets():
         raise CommandError(install_sentence("--ets", "evaluate"))
     Table(file)  # what is wrong with the file is told before a model is loaded

@@ -39,6 +39,7 @@ from ostinato.tables.table import Table
 from ostinato.tools import horizon_report
 from ostinato.tools.input_table import InputRows, InputTable
 from ostinato.tools.model_shape import ModelShape
+from ostinato.tools.output_place import check_output_place
 from ostinato.tools.replay import Replayed, ReplayOptions, replay_each, rows_of_sessions
 from ostinato.tools.replay import replay as replay_rows
 from ostinato.tools.replay_report import scores_of
@@ -119,6 +120,7 @@ def replay(
         check_can_draw(plot)
     if report is not None:
         horizon_report.check_can_write(report, "--report")
+        check_output_place(report, file)
     options = ReplayOptions(
         sessions=sessions,
         offset_rows=offset,
