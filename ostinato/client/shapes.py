@@ -81,6 +81,7 @@ class ModelTensors:
         is_framed: whether it answers once a frame.
         known_features: those whose future a forecast may be told.
         made_features: those that a step's time tells, and that need not be sent with it; None = steps have no times.
+        zone: whose clock tells their times.
     """
 
     inputs: tuple[TensorShape, ...]
@@ -91,6 +92,7 @@ class ModelTensors:
     is_framed: bool = False
     known_features: tuple[str, ...] = ()
     made_features: tuple[str, ...] | None = None
+    zone: str = "UTC"
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> ModelTensors:
@@ -101,8 +103,8 @@ class ModelTensors:
         predicted = set((manifest.get("feedback") or {}).values())
         known = tuple(name for part in fed for name in part.features or () if name not in predicted)
         version, is_framed = str(manifest.get("version", "")), bool(manifest.get("framing"))
-        made = _made_features(manifest.get("time"))
-        return cls(groups[0], groups[1], groups[2], delay, version, is_framed, known, made)
+        made, zone = _made_features(manifest.get("time")), str((manifest.get("time") or {}).get("zone") or "UTC")
+        return cls(groups[0], groups[1], groups[2], delay, version, is_framed, known, made, zone)
 
     @property
     def gives_one_row(self) -> bool:

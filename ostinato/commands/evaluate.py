@@ -35,6 +35,7 @@ from ostinato.tools.evaluation import EvaluationOptions, season_of
 from ostinato.tools.evaluation import evaluate as evaluate_series
 from ostinato.tools.input_table import InputRows, InputTable
 from ostinato.tools.merged_input import merged_input
+from ostinato.tools.model_shape import told_by_time
 from ostinato.tools.offline_forecasts import OfflineForecaster
 from ostinato.tools.output_place import check_output_place
 from ostinato.tools.service_settings import settings_of_the_service
@@ -129,7 +130,7 @@ def evaluate(
             horizon=horizon,
             num_origins=origins,
             season_steps=season or season_of((merged.get("times") or {}).get("step")),
-            known=split_names(known),
+            known=tuple(dict.fromkeys([*split_names(known), *told_by_time(manifest.model_dump(mode="json"))])),
             with_ets=has_ets() if ets is None else ets,
             context=read_context(context),
         )

@@ -60,7 +60,7 @@ KnownNames: TypeAlias = Annotated[
     typer.Option(
         "--known",
         help="Inputs whose future a longer forecast may read from the file: hour,TEMP",
-        show_default="none",
+        show_default="what the calendar of the model's times tells",
     ),
 ]
 GapsOption: TypeAlias = Annotated[

@@ -173,6 +173,7 @@ async def _replay_file(
         shape = ModelShape.of(await client.model(model))
         if unknown := [name for name in options.known if name not in shape.features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(shape.features)}")
+        options = replace(options, known=shape.known_ahead(options.known))
         table = InputTable(file, shape.model_input, choice.renamed, time=choice.time, gaps=choice.gaps)
         first, before, limit = choice.first, choice.warm_up, choice.limit
         read: Mapping[str, InputRows]
@@ -212,7 +213,7 @@ def _write_report(
         "num_series": len(result.forecasts),
     }
     about |= {"num_origins": sum(len(each.made) for each in result.forecasts), "horizon": options.horizon}
-    about |= {"season_steps": season_steps, "known": list(options.known)}
+    about |= {"season_steps": season_steps, "known": list(shape.known_ahead(options.known))}
     for each in scores:
         console.print(horizon_table(f"{shape.name}/{shape.version}", each))
     horizon_report.write(path, about, scores)
