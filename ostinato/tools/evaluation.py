@@ -145,12 +145,15 @@ def _of_target(
     points = {MODEL: made[:, :, forecaster.features.index(source)], **naive_points(values, origins, horizon, season)}
     quantiles = quantile_features(forecaster.features, source)
     places = [forecaster.features.index(name) for name in quantiles.values()]
+    levels, told = tuple(quantiles), made[:, :, places] if places else None
+    if told is None:
+        levels, told = forecaster.spread(target, made)
     scale = naive_scale(values[: origins[0] + 1], season)
     return TargetForecasts(
         target,
         truth_ahead(values, origins, horizon),
         points,
         np.full(len(origins), scale),
-        tuple(quantiles),
-        made[:, :, places] if places else None,
+        levels,
+        told,
     )

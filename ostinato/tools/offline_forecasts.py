@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LANES = 32
 """Forecasts of a decoder that run together, where they may."""
 
+SPREAD_LEVELS = (0.1, 0.9)
+"""Of the interval that is scored of a model that answers a mean and a spread."""
+
 KnownFutures: TypeAlias = Sequence[Mapping[str, Sequence[Any]]]
 
 
@@ -48,6 +51,22 @@ class OfflineForecaster:
     def features(self) -> list[str]:
         """Of the outputs."""
         return list(self._features)
+
+    def spread(self, target: str, made: NDArray[Any]) -> tuple[tuple[float, ...], NDArray[np.float64] | None]:
+        """The levels and quantiles ``[n, H, Q]`` of the distribution that outputs ``[n, H, O]`` tell of a target: by a
+        mean and a spread, or counts; none of another. Of what is fed back the network speaks one step ahead alone, and
+        further on they are NaN: there the service draws sample paths.
+        """
+        from ostinato.service.inference.spread import own_quantiles
+
+        told = next((each for each in self.manifest.forecasts if each.name == target), None)
+        if told is None or told.kind in ("point", "quantiles"):
+            return (), None
+        num_steps = made.shape[1] if self._plan is None or told.num_steps > 1 else 1
+        quantiles = np.full((*made.shape[:2], len(SPREAD_LEVELS)), np.nan)
+        for step in range(num_steps):
+            quantiles[:, step] = own_quantiles(told, made[:, step], SPREAD_LEVELS)
+        return SPREAD_LEVELS, quantiles
 
     def begin(self, context: Any) -> Rows:
         """What a sequence carries at its beginning.
