@@ -294,3 +294,27 @@ async def test_what_is_known_of_other_hours_than_those_ahead_is_refused(
     assert np.isnan(made[:2]).all()
     assert made[2] == pytest.approx(made[4])
     assert (one["y0"][1] != one["y0"][3], one["ahead"].tolist()) == (True, [1, 2, 1, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_many_sessions_are_found_in_a_page_of_all_and_not_one_by_one(
+    server: ServerProcess, folder: Path, name: str, kind: str
+) -> None:
+    first, second = (hours_of(name, 50, 2, seed=seed, first=100 * seed) for seed in (0, 1))
+    closed = f"{name}7"
+    with server.client() as http:
+        service = RealService(http)
+        client = make_client(kind, Network(service))
+        made = answers_of(await client.step_frame("load", frame_of("polars", first), time="at"))
+        http.delete(f"/v1/sessions/{closed}").raise_for_status()
+        service.requests.clear()
+        with pytest.raises(RowsFailed) as caught:
+            await client.step_frame("load", frame_of("polars", second), time="at")
+        # What is not in it is asked for by itself: a session that was closed is not opened again by the way.
+        gets = [path for method, path in service.requests if method == "GET"]
+        assert gets == ["/v1/sessions", f"/v1/sessions/{closed}"]
+    assert {error.code for error in caught.value.errors} == {"session_closed", "not_answered"}
+    assert len(caught.value.rows) == 2
+    made |= {each: row for each, row in answers_of(caught.value.frame).items() if each[0] != closed}
+    whole = {owner: first[owner] | (second[owner] if owner != closed else {}) for owner in first}
+    assert made == expected_of(folder / "repository" / "load" / "1", whole)

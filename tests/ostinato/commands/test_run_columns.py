@@ -24,6 +24,7 @@ from tests.ostinato.conftest import RunCommand, words_and_numbers
 from tests.sequence_networks import planted as planted_sequences
 from tests.tensor_networks import offline as panel_offline
 from tests.tensor_networks import panel
+from tests.timed_networks import timed_lstm
 
 Array = NDArray[Any]
 LENGTHS = (1, 2, 700, 1, 64, 65, 3, 3, 1500, 5, 128, 1)
@@ -490,3 +491,15 @@ def test_flags_for_columns_are_for_columns(repository: Path, tmp_path: Path, run
     assert "there is no file of columns in it" in result.stderr
     result = run_command("run", repository / "any", tmp_path / "in.npy", "--id", "a", "-o", tmp_path / "out.parquet")
     assert "in.npy: cannot be read" in result.stderr
+
+
+def test_it_is_told_that_times_fill_nothing_in(repository: Path, tmp_path: Path, run_command: RunCommand) -> None:
+    timed_lstm().write(tmp_path, np.zeros((1, 3, 3), np.float32))
+    times = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 2)]
+    features = {name: [0.5, 1.0] for name in ("load", "hour", "weekday", "x0", "x1", "x2")}
+    parquet.write_table(pa.table({"device": [1, 1], "at": times, **features}), tmp_path / "in.parquet")
+    for model, is_told in ((tmp_path / "load", True), (repository / "any", False)):
+        arguments = ("--id", "device", "--time", "at", "--workers", 1, "-o", tmp_path / "out.parquet")
+        result = run_command("run", model, tmp_path / "in.parquet", *arguments)
+        assert result.exit_code == 0, result.output
+        assert ("no missing step was put in" in result.stderr) is is_told

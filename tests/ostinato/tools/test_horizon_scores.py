@@ -75,7 +75,8 @@ def test_steps_that_have_no_quantiles_are_not_counted_as_missed() -> None:
     quantiles[0, 0], quantiles[:, 1] = NAN, NAN
     found = score(replace(given, quantiles=quantiles))
     # Of one step ahead 4 in [3, 6] and 0 not in [2, 5] are left.
-    assert (found.coverage[0], found.pinball[0]) == (0.5, pytest.approx((0.1 + 0 + 0.2 + 1.8 + 1.5 + 0.5) / 6))
+    assert found.coverage[0] == 0.5
+    assert found.pinball[0] == pytest.approx((0.1 + 0 + 0.2 + 1.8 + 1.5 + 0.5) / 6)
     assert np.isnan([found.coverage[1], found.pinball[1]]).all()
     assert found.num_scored == [3, 1]
     assert [line[-1] for line in lines(found)] == ["50.0%", "-", "-"]
