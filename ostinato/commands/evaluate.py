@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from ostinato.commands.horizon_view import horizon_table
 from ostinato.commands.options import (
+    SERIES_OPTION,
     FirstRow,
     GapsOption,
     KnownNames,
@@ -121,7 +122,9 @@ def evaluate(
         if unknown := [name for name in split_names(known) if name not in features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(features)}")
         merged = merged_input(inputs)
-        table = InputTable(file, merged, renamed_columns(column), time=split_names(time), gaps=gaps)
+        table = InputTable(
+            file, merged, renamed_columns(column), time=split_names(time), gaps=gaps, series_option=SERIES_OPTION
+        )
         rows, where = _read(table, series, manifest, first, limit or None)
         for name, found in rows.items():
             for warning in found.warnings:

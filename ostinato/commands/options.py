@@ -63,6 +63,8 @@ KnownNames: TypeAlias = Annotated[
         show_default="what the calendar of the model's times tells",
     ),
 ]
+SERIES_OPTION = "--id {} takes each of them by itself"
+"""What a table of several series is answered with, where a command has the option."""
 GapsOption: TypeAlias = Annotated[
     Gaps | None,
     typer.Option(

@@ -17,6 +17,7 @@ from ostinato.client.async_client import AsyncClient
 from ostinato.commands.horizon_view import horizon_table
 from ostinato.commands.options import (
     PATIENCE_SECONDS,
+    SERIES_OPTION,
     URL,
     FirstRow,
     GapsOption,
@@ -174,7 +175,9 @@ async def _replay_file(
         if unknown := [name for name in options.known if name not in shape.features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(shape.features)}")
         options = replace(options, known=shape.known_ahead(options.known))
-        table = InputTable(file, shape.model_input, choice.renamed, time=choice.time, gaps=choice.gaps)
+        table = InputTable(
+            file, shape.model_input, choice.renamed, time=choice.time, gaps=choice.gaps, series_option=SERIES_OPTION
+        )
         first, before, limit = choice.first, choice.warm_up, choice.limit
         read: Mapping[str, InputRows]
         with console.status(f"reading {escape(file.name)}"):

@@ -54,6 +54,8 @@ class InputTable:
         renamed: feature, or time column of the training -> the column that holds it, where that has another name.
         time: the columns that tell when a row was; empty = those of the training, or what is called like it.
         gaps: what is done about steps that no row is there for; None = as in the training, else they are put in.
+        series_option: how a user says which column tells series apart, with ``{}`` in its place; empty = there is no
+            way to.
 
     Raises:
         InputError: the file cannot be read. TableError: it lacks a column.
@@ -67,10 +69,11 @@ class InputTable:
         *,
         time: Sequence[str] = (),
         gaps: Gaps | None = None,
+        series_option: str = "",
     ) -> None:
         self.table = Table(path)
         self._columns = _find_columns(self.table, model_input, dict(renamed or {}))
-        self._times = InputTimes(self.table, model_input, renamed or {}, time, gaps)
+        self._times = InputTimes(self.table, model_input, renamed or {}, time, gaps, series_option)
 
     def read(self, *, first: str = "", before: int = 0, limit: int | None = None) -> InputRows:
         """The rows from ``first`` on, at most ``limit``, and up to ``before`` ahead of them; steps without one count.

@@ -109,6 +109,19 @@ def test_a_mistake_is_one_line(
     assert "Traceback" not in result.output
 
 
+def test_a_table_of_several_series_is_told_the_option_that_takes_them(
+    models: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    rows = [f"2024-01-{day:02},{day},{site}" for day in range(1, 20) for site in "ab"]
+    (tmp_path / "loads.csv").write_text("\n".join(["time,load,site", *rows]))
+    for flags, told in (
+        ((), "--id site takes each of them by itself"),
+        (("--id", "site"), "origins in the last fifth"),
+    ):
+        result = run_command("evaluate", models / "loads", tmp_path / "loads.csv", "--horizon", 1, "--no-ets", *flags)
+        assert told in result.output.replace("\n", " ")
+
+
 def test_what_a_calendar_tells_is_known_as_it_is_to_a_session_with_times(
     tmp_path: Path, run_command: RunCommand
 ) -> None:
