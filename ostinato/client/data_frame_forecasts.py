@@ -17,7 +17,7 @@ from ostinato.client.data_frame_answers import AnswerColumns
 from ostinato.client.data_frame_future import KnownFuture
 from ostinato.client.data_frame_rows import id_text
 from ostinato.client.exchange import Plan
-from ostinato.client.forecasts import Forecast, ForecastOptions
+from ostinato.client.forecasts import Forecast, ForecastOptions, name_of
 from ostinato.client.shapes import ModelTensors
 from ostinato.client.verbs import ENDED, Verbs
 from ostinato.errors import InputError, RowsFailed, ServiceError, UnexpectedAnswer
@@ -134,9 +134,9 @@ class FrameForecasts:
             self.errors[place] = RowError(place, "time_conflict", fault)
             return
         self._answers.put(rows, outputs)
-        columns = {f"quantile_{each:g}": numbers for each, numbers in made.quantiles.items()}
+        columns = {f"quantile_{name_of(each)}": numbers for each, numbers in made.quantiles.items()}
         for level, ends in made.intervals.items():
-            columns |= {f"lower_{level:g}": ends.lower, f"upper_{level:g}": ends.upper}
+            columns |= {f"lower_{name_of(level)}": ends.lower, f"upper_{name_of(level)}": ends.upper}
         for name, numbers in columns.items():
             for target, ahead in (numbers if isinstance(numbers, dict) else {"": numbers}).items():
                 column = f"{target}_{name}" if target else name

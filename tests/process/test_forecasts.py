@@ -18,7 +18,7 @@ from pyarrow import ipc
 
 from ostinato.client.async_client import AsyncClient
 from ostinato.client.client import Client
-from ostinato.client.forecasts import Forecast
+from ostinato.client.forecasts import Forecast, forecast_of
 from ostinato.errors import InputError, RowsFailed, ServiceError
 from tests import forecast_networks
 from tests.forecast_networks import FEATURES, drawn_steps, offline
@@ -86,6 +86,13 @@ def test_a_spread_becomes_an_interval(models: Models, http: httpx2.Client) -> No
     assert told["quantiles"] == {"0.3": [pytest.approx(mean + NormalDist().inv_cdf(0.3) * std, abs=1e-9)]}
     assert "samples" not in told
     assert "seed" not in told
+    # Two that are nearly one are two, to the client, too.
+    near = (0.99999951, 0.99999949)
+    told = forecast(http, "gaussian", horizon=1, quantiles=list(near))
+    expected = {each: [pytest.approx(mean + NormalDist().inv_cdf(each) * std, abs=1e-9)] for each in near}
+    assert told["quantiles"] == {str(each): numbers for each, numbers in expected.items()}
+    read = forecast_of(told, {"horizon": 1, "quantiles": list(near)})
+    assert {each: numbers.tolist() for each, numbers in read.quantiles.items()} == expected
 
 
 def test_between_two_quantiles_lies_the_straight_line_and_beyond_them_nothing(
