@@ -165,7 +165,8 @@ class FrameForecasts:
         for ahead, (moment, told) in enumerate(zip(given, at, strict=False)):
             if told is None or not isinstance(moment, datetime):
                 continue
-            if (told if moment.tzinfo is not None else told.replace(tzinfo=None)) != moment:
+            expected = told if moment.tzinfo is not None else told.replace(tzinfo=None)
+            if abs(moment - expected) > self._shape.near:
                 return (
                     f"known_future has {moment} for the step {ahead + 1} ahead of the session, which is that of {told}"
                 )

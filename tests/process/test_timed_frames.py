@@ -282,8 +282,11 @@ async def test_what_is_known_of_other_hours_than_those_ahead_is_refused(
             await client.forecast_frame("load", list(hours), 2, known_future=known, time="at")
         assert len(service.requests) == 1
         # By the zone's own clock, and each session by what is known of it.
+        late = timedelta(minutes=5)  # as a session itself takes it
         each = [
-            known.assign(station=owner, hour=hour, at=[time.astimezone(ZONE).replace(tzinfo=None) for time in ahead])
+            known.assign(
+                station=owner, hour=hour, at=[time.astimezone(ZONE).replace(tzinfo=None) + late for time in ahead]
+            )
             for owner, hour in zip("bc", (0.5, 0.75), strict=True)
         ]
         apart = pd.concat(each).assign(station=lambda rows: name + rows["station"])
