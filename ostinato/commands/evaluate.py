@@ -75,7 +75,10 @@ def evaluate(
     gaps: GapsOption = None,
     context: Annotated[
         str,
-        typer.Option(help="What is the same in all steps: an object of JSON, or a file of it.", show_default="none"),
+        typer.Option(
+            help="What is the same in all steps: an object of JSON, or a file of it.",
+            show_default="the first row of each series, by the names of its columns",
+        ),
     ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the scores: .json or .md.", show_default="none")
@@ -129,6 +132,7 @@ def evaluate(
         for name, found in rows.items():
             for warning in found.warnings:
                 _tell(console, f"{file}: {f'{name}: ' if name else ''}{warning}")
+        static = [part.model_dump(mode="json") for part in manifest.context]
         options = EvaluationOptions(
             horizon=horizon,
             num_origins=origins,
@@ -136,6 +140,7 @@ def evaluate(
             known=tuple(dict.fromkeys([*split_names(known), *told_by_time(manifest.model_dump(mode="json"))])),
             with_ets=has_ets() if ets is None else ets,
             context=read_context(context),
+            contexts={} if context else table.contexts(static, series),
         )
         scores, num_origins = evaluate_series(forecaster, inputs, rows, options, report)
     if ets is None and not has_ets():

@@ -111,6 +111,30 @@ class InputTable:
             raise TableError(f"{self.table.path}: there is no row from {first or 'the first'} on")
         return found
 
+    def contexts(self, parts: Sequence[Mapping[str, Any]], series: str = "") -> dict[str, dict[str, Any]]:
+        """What is the same in all steps of each series, by its name: the cells of its first row, by the names of a
+        model's context. Of a tensor that the table has no columns of, or not all, nothing is told.
+
+        Args:
+            parts: entries of the manifest's context. series: the column that tells series apart; empty = it is one.
+        """
+        header, found = self.table.header, {}
+        told = [part for part in parts if _is_flat(part) and all(name in header for name in part["features"])]
+        place = self.table.position(series) if series else None
+        for row in self.table.rows() if told else ():
+            name = "" if place is None else row.cells[place]
+            if name not in found:
+                found[name] = {
+                    part["name"]: [
+                        _cell(row.cells[header.index(feature)], is_word=feature in part.get("categories", {}))
+                        for feature in part["features"]
+                    ]
+                    for part in told
+                }
+                if place is None:
+                    break
+        return found
+
     def _laid_out(self, rows: list[_NumberedRow], num_ahead: int, before: int, limit: int | None) -> InputRows:
         axis, warnings = self._times.lay_out([row for _, row in rows])
         unknown: dict[str, _UnknownWords] = {}
@@ -219,6 +243,20 @@ class _UnknownWords:
             f"column {name!r}: {self.num_cells:,} {hold} that the model does not know, as {self.first!r} in line "
             f"{self.line}; to the model they are missing values, as in its training"
         )
+
+
+def _is_flat(part: Mapping[str, Any]) -> bool:
+    """Whether a tensor is a row of numbers with names, or one of them."""
+    return bool(part["features"]) and sum(isinstance(axis, int) for axis in part["shape"]) <= 1
+
+
+def _cell(text: str, *, is_word: bool) -> float | str | None:
+    """A cell as a client would send it; a number among words is one of them."""
+    if text in MISSING_WORDS:
+        return None
+    with contextlib.suppress(ValueError):
+        return text if is_word else float(text)
+    return text
 
 
 def _find_columns(table: Table, model_input: Mapping[str, Any], renamed: dict[str, str]) -> list[_InputColumn]:
